@@ -1,0 +1,77 @@
+"""Registries of AI agents: the only way to read and to change them safely.
+
+An orchestrator writes down its agents in one ``AGENT_REGISTRY.json`` a task and
+one ``GLOBAL_REGISTRY.json`` a workspace, and many processes write these files at
+once. Everything here takes the same lock as they do and writes in place.
+"""
+
+from registry.changes import StatusChange
+from registry.errors import (
+    AgentNotFoundError,
+    CorruptRegistryError,
+    DuplicateAgentError,
+    InaccessibleRegistryError,
+    LockTimeoutError,
+    LostLockError,
+    NotARegularFileError,
+    RegistryError,
+    RegistryNotFoundError,
+    WorkspaceNotFoundError,
+    WrongShapeError,
+)
+from registry.health import (
+    CounterDrift,
+    HealthReport,
+    Repair,
+    registry_health_check,
+    validate_and_repair_registry,
+)
+from registry.identity import (
+    find_existing_agent,
+    generate_unique_agent_id,
+    verify_agent_id_unique,
+)
+from registry.locked_file import LockedRegistryFile
+from registry.operations import (
+    FinishReport,
+    atomic_add_agent,
+    atomic_decrement_active_count,
+    atomic_increment_counts,
+    atomic_mark_agents_completed,
+    atomic_update_agent_status,
+    finish_agents,
+)
+from registry.records import ACTIVE_STATUSES, TERMINAL_STATUSES
+
+__all__ = [
+    "ACTIVE_STATUSES",
+    "TERMINAL_STATUSES",
+    "AgentNotFoundError",
+    "CorruptRegistryError",
+    "CounterDrift",
+    "DuplicateAgentError",
+    "FinishReport",
+    "HealthReport",
+    "InaccessibleRegistryError",
+    "LockTimeoutError",
+    "LockedRegistryFile",
+    "LostLockError",
+    "NotARegularFileError",
+    "RegistryError",
+    "RegistryNotFoundError",
+    "Repair",
+    "StatusChange",
+    "WorkspaceNotFoundError",
+    "WrongShapeError",
+    "atomic_add_agent",
+    "atomic_decrement_active_count",
+    "atomic_increment_counts",
+    "atomic_mark_agents_completed",
+    "atomic_update_agent_status",
+    "find_existing_agent",
+    "finish_agents",
+    "generate_unique_agent_id",
+    "registry_health_check",
+    "validate_and_repair_registry",
+    "verify_agent_id_unique",
+]

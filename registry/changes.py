@@ -1,0 +1,217 @@
+"""The changes that can be made to a decoded registry. Pure: no file, no clock.
+
+One set of functions serves a task's registry and the global one; they differ
+only in what their counters are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from registry.codec import Json
+from registry.errors import AgentNotFoundError, DuplicateAgentError, WrongShapeError
+from registry.records import agent_entries, counts_as_active, is_active, is_global
+
+
+@dataclass(frozen=True, slots=True)
+class CounterNames:
+    """The names of a registry's counters.
+
+    Attributes:
+        completed: None where the registry does not count completed agents.
+    """
+
+    active: str
+    total: str
+    completed: str | None
+
+
+TASK_COUNTERS = CounterNames("active_count", "total_spawned", "completed_count")
+GLOBAL_COUNTERS = CounterNames("active_agents", "total_agents_spawned", None)
+
+
+def counter_names(registry: Json) -> CounterNames:
+    """The names of this registry's counters."""
+    return GLOBAL_COUNTERS if is_global(registry) else TASK_COUNTERS
+
+
+def count_active(registry: Json) -> int:
+    """How many agents of the registry are active."""
+    return sum(counts_as_active(registry, entry) for _, entry in agent_entries(registry))
+
+
+def count_completed(registry: Json) -> int:
+    """How many agents of the registry are completed."""
+    return sum(entry.get("status") == "completed" for _, entry in agent_entries(registry))
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether a counter's value can be counted on with."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _shift(registry: Json, counter: str, by: int, recount: Callable[[Json], int]) -> None:
+    """Moves a counter; one that is missing or no number is counted anew instead.
+
+    Called after the change that it counts.
+    """
+    value = registry.get(counter)
+    if not is_count(value):
+        registry[counter] = recount(registry)
+    elif by:
+        registry[counter] = max(0, value + by)
+
+
+def count_all(registry: Json) -> int:
+    """How many agents the registry lists."""
+    return len(agent_entries(registry))
+
+
+def _place_to_append(registry: Json) -> list[Any] | Json:
+    agents = registry.get("agents")
+    if agents is None:
+        return {} if is_global(registry) else []
+    if not isinstance(agents, (list, dict)):
+        raise WrongShapeError(
+            "agents",
+            f"is a {type(agents).__name__}, not a list or an object; mend it by hand first",
+        )
+    return agents
+
+
+def _is_key(registry: Json, agent_id: str) -> bool:
+    """Whether adding would overwrite a key of `agents`, be it another agent's or no agent's."""
+    agents = registry.get("agents")
+    return isinstance(agents, dict) and agent_id in agents
+
+
+def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
+    """Appends an agent and counts it; in a task's registry also as its parent's child.
+
+    Raises:
+        DuplicateAgentError: The id is there already; nothing was changed.
+        WrongShapeError: The agent has no id, or `agents` or `agent_hierarchy`
+            cannot take one; nothing was changed.
+    """
+    agent_id = agent.get("id")
+    if not isinstance(agent_id, str) or not agent_id:
+        raise WrongShapeError("id", "of the agent's data must be a string that is not empty")
+    if any(agent_id == each for each, _ in agent_entries(registry)) or _is_key(registry, agent_id):
+        raise DuplicateAgentError(agent_id, "the registry")
+    agents = _place_to_append(registry)
+    if not is_global(registry):
+        _append_child(registry, parent, agent_id)
+    registry["agents"] = agents
+    entry = dict(agent)
+    if isinstance(agents, dict):
+        agents[agent_id] = entry
+    else:
+        agents.append(entry)
+    names = counter_names(registry)
+    _shift(registry, names.total, 1, count_all)
+    _shift(registry, names.active, int(counts_as_active(registry, entry)), count_active)
+    if names.completed is not None and entry.get("status") == "completed":
+        _shift(registry, names.completed, 1, count_completed)
+
+
+def _append_child(registry: Json, parent: str, agent_id: str) -> None:
+    hierarchy = registry.get("agent_hierarchy")
+    if hierarchy is None:
+        hierarchy = {}
+    if not isinstance(hierarchy, dict):
+        raise WrongShapeError("agent_hierarchy", "is not an object; mend it by hand first")
+    children = hierarchy.get(parent)
+    if children is None:
+        children = []
+    if not isinstance(children, list):
+        raise WrongShapeError(f"agent_hierarchy[{parent}]", "is not a list; mend it by hand first")
+    if agent_id not in children:
+        children.append(agent_id)
+    hierarchy[parent] = children
+    registry["agent_hierarchy"] = hierarchy
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """One agent's change of status.
+
+    Attributes:
+        previous: The status it had, or None where the entry had none.
+    """
+
+    agent_id: str
+    previous: str | None
+    status: str
+
+
+def set_status(
+    registry: Json, agent_id: str, status: str, fields: Mapping[str, Any]
+) -> StatusChange:
+    """Sets an agent's status and further fields, and moves the counters with it.
+
+    An id that is there more than once is changed everywhere.
+
+    Raises:
+        AgentNotFoundError: The registry has no such agent.
+        ValueError: `fields` would change the agent's id.
+    """
+    if "id" in fields:
+        raise ValueError("an agent's id cannot be changed")
+    entries = [entry for each, entry in agent_entries(registry) if each == agent_id]
+    if not entries:
+        raise AgentNotFoundError(agent_id, "the registry")
+    previous = entries[0].get("status")
+    active = completed = 0
+    for entry in entries:
+        active -= counts_as_active(registry, entry)
+        completed -= entry.get("status") == "completed"
+        entry["status"] = status
+        entry.update(fields)
+        active += is_active(status)
+        completed += status == "completed"
+    _count(registry, active, completed)
+    return StatusChange(agent_id, previous if isinstance(previous, str) else None, status)
+
+
+def _count(registry: Json, active: int, completed: int) -> None:
+    names = counter_names(registry)
+    _shift(registry, names.active, active, count_active)
+    if names.completed is not None:
+        _shift(registry, names.completed, completed, count_completed)
+
+
+def shift_counters(registry: Json, *, active: int = 0, total: int = 0) -> None:
+    """Moves the counters of active and of all agents, never below 0.
+
+    A counter that is missing or no number counts as 0.
+    """
+    names = counter_names(registry)
+    for counter, by in ((names.active, active), (names.total, total)):
+        if by:
+            value = registry.get(counter)
+            registry[counter] = max(0, (value if is_count(value) else 0) + by)
+
+
+def finish(
+    registry: Json, agent_ids: Collection[str], status: str, fields: Mapping[str, Any]
+) -> list[StatusChange]:
+    """Gives agents that are active a terminal status; all others stay as they are.
+
+    Returns:
+        What was changed, in file order, one for each entry.
+    """
+    wanted = frozenset(agent_ids)
+    changes = []
+    for agent_id, entry in agent_entries(registry):
+        if agent_id not in wanted or not counts_as_active(registry, entry):
+            continue
+        previous = entry.get("status")
+        entry["status"] = status
+        entry.update(fields)
+        changes.append(StatusChange(agent_id, previous, status))
+    if changes:
+        completed = len(changes) if status == "completed" else 0
+        _count(registry, -len(changes), completed)
+    return changes

@@ -1,0 +1,108 @@
+"""JSON in, JSON out: every value that nobody changed comes back equal, in its order.
+
+Written as the peers write it (two spaces of indent, ASCII with escapes), so
+that lone surrogates, NaN, big integers and floats survive. What could not be
+written back without loss (duplicate keys) is refused before anything is.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from registry.errors import CorruptRegistryError
+
+Json: TypeAlias = dict[str, Any]
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Largest registry that is read, in bytes: 300 times the largest real one."""
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> Json:
+    decoded = dict(pairs)
+    if len(decoded) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _DuplicateKeyError(key)
+            seen.add(key)
+    return decoded
+
+
+def decode(data: bytes, path: Path, *, for_writing: bool = False) -> Json:
+    """Decodes the text of a registry.
+
+    Args:
+        data: The file's bytes.
+        path: Named in errors only.
+        for_writing: Refuse what could not be written back whole.
+
+    Raises:
+        CorruptRegistryError: Not UTF-8, not JSON, not an object, too large, nested
+            too deep, an integer of more digits than Python converts, or
+            (`for_writing`) an object with a key twice.
+    """
+    if len(data) > MAX_BYTES:
+        raise CorruptRegistryError(path, f"is larger than {MAX_BYTES >> 20} MB; not read")
+    if not data.strip():
+        raise CorruptRegistryError(path, "is empty")
+    text = ""
+    try:
+        text = data.decode("utf-8")
+        hook = _refuse_duplicates if for_writing else None
+        decoded = json.loads(text, object_pairs_hook=hook)
+    except UnicodeDecodeError as error:
+        raise CorruptRegistryError(path, f"is not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise CorruptRegistryError(path, error.msg, text, error.pos) from None
+    except _DuplicateKeyError as error:
+        raise CorruptRegistryError(
+            path,
+            f"has the key {str(error)[:80]!r} twice in one object: writing it back would lose "
+            "one of them; remove one by hand",
+        ) from None
+    except RecursionError:
+        raise CorruptRegistryError(path, "is nested too deep") from None
+    except ValueError as error:
+        raise CorruptRegistryError(path, str(error)) from None
+    if not isinstance(decoded, dict):
+        raise CorruptRegistryError(
+            path, f"holds {_KIND.get(type(decoded), 'something')}, not an object"
+        )
+    return decoded
+
+
+_KIND = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
+
+
+def encode(registry: Json, path: Path) -> bytes:
+    """Encodes a registry as its peers do.
+
+    Raises:
+        CorruptRegistryError: Nested deeper than can be written, or so large that it
+            could not be read again.
+        TypeError: A caller put in something JSON has no word for.
+    """
+    try:
+        text = json.dumps(registry, indent=2).encode("ascii")
+    except RecursionError:
+        raise CorruptRegistryError(
+            path, "is nested too deep to be written; nothing was changed"
+        ) from None
+    if len(text) > MAX_BYTES:
+        raise CorruptRegistryError(
+            path, f"would become larger than {MAX_BYTES >> 20} MB; nothing was changed"
+        )
+    return text

@@ -1,0 +1,161 @@
+"""One tree of exceptions for everything that can go wrong with a registry.
+
+Every error names the file, and the field where there is one, and says what to
+do. Each also is the built-in exception that a caller of a plain `open` and
+`json.load` would expect, so that existing ``except`` clauses keep working.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class RegistryError(Exception):
+    """Anything `registry` raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled as it is: calling the class with `args`, as other exceptions are
+        # restored, fails, and in a pool of processes takes the whole pool along.
+        state = dict(vars(self))
+        if isinstance(self, OSError) and self.errno is not None:
+            state |= {"errno": self.errno, "strerror": self.strerror}
+        return _restored, (type(self), self.args, state)
+
+
+def _restored(
+    kind: type[RegistryError], args: tuple[Any, ...], state: dict[str, Any]
+) -> RegistryError:
+    error = kind.__new__(kind)
+    error.args = args
+    for name, value in state.items():
+        setattr(error, name, value)
+    return error
+
+
+class LockTimeoutError(RegistryError, TimeoutError):
+    """The flock on a registry could not be had in time.
+
+    Attributes:
+        path: The registry that is locked by somebody else.
+        timeout: How long was waited, in seconds.
+    """
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__(
+            f"Could not acquire lock on {path} after {timeout:g}s: another process holds it; "
+            f"`fuser -v {path}` names it. Nothing was changed."
+        )
+        self.path = path
+        self.timeout = timeout
+
+
+class LostLockError(RegistryError, RuntimeError):
+    """A forked child tried to write under the lock of its parent."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: not written: the lock stayed with the process that took it; "
+            "open the registry anew in the forked one"
+        )
+        self.path = path
+
+
+class RegistryNotFoundError(RegistryError, FileNotFoundError):
+    """There is no file at the path of a registry."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"no registry at {path}")
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class InaccessibleRegistryError(RegistryError, OSError):
+    """The registry is there but cannot be opened, read or written.
+
+    Attributes:
+        path: The registry.
+        errno: The system's error number.
+    """
+
+    def __init__(self, path: Path, cause: OSError, doing: str) -> None:
+        super().__init__(cause.errno, f"cannot {doing} {path}: {os.strerror(cause.errno or 0)}")
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class NotARegularFileError(RegistryError, OSError):
+    """A FIFO, device, directory or stray symlink stands in a registry's place."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path} is {what}, not a regular file; it was not opened further")
+        self.path = path
+
+
+class CorruptRegistryError(RegistryError, json.JSONDecodeError):
+    """The file is not a JSON object that can be read, or read and written safely.
+
+    Attributes:
+        path: The registry.
+        reason: What is wrong and where, without the file's name.
+        pos, lineno, colno: Where decoding failed (of `json.JSONDecodeError`).
+    """
+
+    def __init__(self, path: Path, reason: str, text: str = "", pos: int = 0) -> None:
+        json.JSONDecodeError.__init__(self, reason, text, pos)
+        # The whole registry would otherwise live on in every stored traceback.
+        self.doc = ""
+        where = f" at line {self.lineno} column {self.colno}" if text else ""
+        self.path = path
+        self.reason = f"{reason}{where}"
+        self.args = (f"{path}: {self.reason}",)
+
+
+class WrongShapeError(RegistryError, ValueError):
+    """A field that an operation needs has a type it cannot work with.
+
+    Attributes:
+        field: The field, for example ``agents``.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"field {field!r} {problem}")
+        self.field = field
+
+
+class AgentNotFoundError(RegistryError, ValueError):
+    """No agent of that id is in the registry."""
+
+    def __init__(self, agent_id: str, where: str) -> None:
+        super().__init__(f"agent {agent_id!r} not found in {where}")
+        self.agent_id = agent_id
+
+
+class DuplicateAgentError(RegistryError, ValueError):
+    """An agent of that id is in the registry already."""
+
+    def __init__(self, agent_id: str, where: str) -> None:
+        super().__init__(f"agent {agent_id!r} is already in {where}; nothing was changed")
+        self.agent_id = agent_id
+
+
+class WorkspaceNotFoundError(RegistryError, FileNotFoundError):
+    """No workspace where one was looked for.
+
+    Attributes:
+        looked: The places that were looked at, in order.
+    """
+
+    def __init__(self, looked: tuple[Path, ...], advice: str) -> None:
+        places = "\n".join(f"  {place}" for place in looked)
+        super().__init__(f"no .agent-workspace found. Looked at:\n{places}\n{advice}")
+        self.looked = looked
+
+    def __str__(self) -> str:
+        return str(self.args[0])

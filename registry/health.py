@@ -1,0 +1,271 @@
+"""One registry against a set of live sessions: what is wrong, and setting it right.
+
+The live sessions are an argument: nothing here knows tmux. None stands for
+"tmux could not be asked", and then no agent is called dead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry import changes
+from registry.codec import Json, decode
+from registry.locked_file import editing
+from registry.operations import timestamp
+from registry.reading import read_bytes
+from registry.records import (
+    SESSION_PREFIX,
+    agent_entries,
+    counts_as_active,
+    is_terminal,
+    parse_time,
+)
+
+_log = logging.getLogger(__name__)
+
+START_GRACE = 5.0
+"""Seconds after its start in which an agent without a session is not called dead.
+
+The list of sessions was taken before the registry is read, so an agent that was
+registered in between is missing from it.
+"""
+
+GONE = "session_not_found"
+"""The `termination_reason` of an agent whose session is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class CounterDrift:
+    """A counter that differs from what it counts.
+
+    Attributes:
+        written: The value in the file, of whatever type.
+        counted: What it should be.
+    """
+
+    counter: str
+    written: Any
+    counted: int
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """What `registry_health_check` found.
+
+    Attributes:
+        sessions_known: False when no list of sessions was given: `zombies`,
+            `leaked` and `orphans` are then empty because nobody could tell.
+        zombies: Ids of active agents whose session is gone.
+        leaked: Ids of terminal agents whose session is still there.
+        orphans: Sessions named like an agent's that no agent accounts for.
+        drifts: Counters that differ from what they count.
+        recommendations: What to do, one sentence each.
+    """
+
+    path: Path
+    sessions_known: bool
+    zombies: tuple[str, ...]
+    leaked: tuple[str, ...]
+    orphans: tuple[str, ...]
+    drifts: tuple[CounterDrift, ...]
+    recommendations: tuple[str, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.zombies or self.leaked or self.orphans or self.drifts)
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One field that `validate_and_repair_registry` set, or would set.
+
+    Attributes:
+        agent_id: None for a field of the registry itself.
+        before: The value in the file, None where it was missing.
+        after: The value that is written.
+    """
+
+    agent_id: str | None
+    field: str
+    before: Any
+    after: Any
+
+
+def _session(entry: Json) -> str | None:
+    """The session that an agent's entry names, or None."""
+    session = entry.get("tmux_session")
+    return session if isinstance(session, str) and session else None
+
+
+def _zombies(
+    registry: Json, live: Collection[str], as_of: float, grace: float
+) -> list[tuple[str | None, Json]]:
+    found = []
+    for agent_id, entry in agent_entries(registry):
+        session = _session(entry)
+        if session is None or session in live:
+            continue
+        started = parse_time(entry.get("started_at"))
+        just_started = started is not None and abs(as_of - started) < grace
+        if counts_as_active(registry, entry) and not just_started:
+            found.append((agent_id, entry))
+    return found
+
+
+def _drifts(registry: Json) -> tuple[CounterDrift, ...]:
+    names = changes.counter_names(registry)
+    counted = {
+        names.active: changes.count_active(registry),
+        names.total: changes.count_all(registry),
+    }
+    if names.completed is not None:
+        counted[names.completed] = changes.count_completed(registry)
+    return tuple(
+        CounterDrift(counter, registry.get(counter), right)
+        for counter, right in counted.items()
+        if not changes.is_count(registry.get(counter)) or registry[counter] != right
+    )
+
+
+def registry_health_check(
+    registry_path: str | os.PathLike[str],
+    live_sessions: Collection[str] | None,
+    *,
+    other_sessions: Collection[str] = (),
+    grace: float = START_GRACE,
+) -> HealthReport:
+    """Holds one registry against the live sessions. Reads only, waits for no lock.
+
+    Args:
+        registry_path: A task's registry or the global one.
+        live_sessions: Names of all tmux sessions that are there, or None if
+            tmux could not be asked.
+        other_sessions: Names that other registries account for, which are
+            therefore no orphans.
+        grace: Agents started within that many seconds are not called dead.
+
+    Raises:
+        FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+    """
+    as_of = time.time()
+    path = Path(registry_path)
+    registry = decode(read_bytes(path), path)
+    drifts = _drifts(registry)
+    zombies: tuple[str, ...] = ()
+    leaked: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
+    if live_sessions is not None:
+        live = frozenset(live_sessions)
+        zombies = tuple(id_ or "" for id_, _ in _zombies(registry, live, as_of, grace))
+        entries = agent_entries(registry)
+        leaked = tuple(
+            id_ or ""
+            for id_, entry in entries
+            if is_terminal(entry.get("status")) and _session(entry) in live
+        )
+        listed = {_session(entry) for _, entry in entries}
+        orphans = tuple(
+            sorted(
+                name
+                for name in live - listed - frozenset(other_sessions)
+                if name.startswith(SESSION_PREFIX)
+            )
+        )
+    return HealthReport(
+        path=path,
+        sessions_known=live_sessions is not None,
+        zombies=zombies,
+        leaked=leaked,
+        orphans=orphans,
+        drifts=drifts,
+        recommendations=tuple(_recommend(live_sessions, zombies, leaked, orphans, drifts)),
+    )
+
+
+def _recommend(
+    live: Collection[str] | None,
+    zombies: Collection[str],
+    leaked: Collection[str],
+    orphans: Collection[str],
+    drifts: Collection[CounterDrift],
+) -> list[str]:
+    advice = []
+    if live is None:
+        advice.append("tmux could not be asked: find out why before anything is repaired.")
+    if zombies:
+        advice.append(
+            f"{len(zombies)} active agents have no session: "
+            "validate_and_repair_registry() terminates them."
+        )
+    if leaked:
+        advice.append(f"{len(leaked)} agents are through but left a session: kill it.")
+    if orphans:
+        advice.append(f"{len(orphans)} sessions belong to no agent here: look, then kill them.")
+    if drifts:
+        names = ", ".join(drift.counter for drift in drifts)
+        advice.append(f"Counters are off ({names}): validate_and_repair_registry() sets them.")
+    return advice
+
+
+def validate_and_repair_registry(
+    registry_path: str | os.PathLike[str],
+    live_sessions: Collection[str] | None,
+    dry_run: bool = False,
+    *,
+    grace: float = START_GRACE,
+) -> tuple[Repair, ...]:
+    """Terminates zombies and sets counters right, in one locked pass.
+
+    A zombie becomes `terminated` with `terminated_at` and the
+    `termination_reason` "session_not_found".
+
+    Args:
+        registry_path: A task's registry or the global one.
+        live_sessions: As in `registry_health_check`; with None only the
+            counters are repaired.
+        dry_run: Say what would be done and write nothing.
+        grace: Agents started within that many seconds are left alone.
+
+    Returns:
+        Every field that was set (or would be); empty when all is well.
+
+    Raises:
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+    """
+    as_of = time.time()
+    path = Path(registry_path)
+    if dry_run:
+        repairs = _repair(decode(read_bytes(path), path), live_sessions, as_of, grace)
+    else:
+        with editing(path) as edit:
+            repairs = _repair(edit.registry, live_sessions, as_of, grace)
+            edit.changed = bool(repairs)
+        _log.info("Repaired %d fields in %s", len(repairs), path)
+    return tuple(repairs)
+
+
+def _repair(
+    registry: Json, live: Collection[str] | None, as_of: float, grace: float
+) -> list[Repair]:
+    repairs = []
+    if live is not None:
+        fields = {
+            "status": "terminated",
+            "terminated_at": timestamp(),
+            "termination_reason": GONE,
+        }
+        for agent_id, entry in _zombies(registry, frozenset(live), as_of, grace):
+            for field, value in fields.items():
+                repairs.append(Repair(agent_id, field, entry.get(field), value))
+                entry[field] = value
+    for drift in _drifts(registry):
+        repairs.append(Repair(None, drift.counter, drift.written, drift.counted))
+        registry[drift.counter] = drift.counted
+    return repairs

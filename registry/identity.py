@@ -1,0 +1,71 @@
+"""Who an agent is: unique ids, and whether one of its kind is there already.
+
+Pure functions over decoded registries, to be called where the caller holds
+them, for example inside `LockedRegistryFile`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+from datetime import datetime
+
+from registry.codec import Json
+from registry.records import ACTIVE_STATUSES, agent_entries
+
+
+def find_existing_agent(
+    task_id: str,
+    agent_type: str,
+    registry: Json,
+    status_filter: Collection[str] = ACTIVE_STATUSES,
+) -> Json | None:
+    """Finds an agent of a type that is at work on a task.
+
+    Args:
+        task_id: The task; a registry of another task has none to offer.
+        agent_type: The type that is about to be deployed.
+        registry: The task's decoded registry.
+        status_filter: Statuses that count; the active ones unless told otherwise.
+
+    Returns:
+        The agent's entry in `registry` (not a copy), or None.
+    """
+    if registry.get("task_id", task_id) != task_id:
+        return None
+    for _, entry in agent_entries(registry):
+        status = entry.get("status")
+        if entry.get("type") == agent_type and isinstance(status, str) and status in status_filter:
+            return entry
+    return None
+
+
+def verify_agent_id_unique(agent_id: str, registry: Json, global_registry: Json) -> bool:
+    """Whether no agent of the task's or the global registry has this id."""
+    return not any(
+        agent_id == each
+        for where in (registry, global_registry)
+        for each, _ in agent_entries(where)
+    )
+
+
+def generate_unique_agent_id(
+    agent_type: str, registry: Json, global_registry: Json, max_attempts: int = 10
+) -> str:
+    """Makes an id ``type-HHMMSS-6 hex`` that neither registry has.
+
+    Args:
+        agent_type: Becomes the first part, as it is.
+        registry: The task's decoded registry.
+        global_registry: The workspace's.
+        max_attempts: How often to try again on a clash.
+
+    Raises:
+        RuntimeError: Every attempt clashed.
+    """
+    for _ in range(max_attempts):
+        clock = datetime.now().strftime("%H%M%S")
+        agent_id = f"{agent_type}-{clock}-{secrets.token_hex(3)}"
+        if verify_agent_id_unique(agent_id, registry, global_registry):
+            return agent_id
+    raise RuntimeError(f"no unique id for type {agent_type!r} in {max_attempts} attempts")

@@ -1,0 +1,191 @@
+"""Snapshots of registries, taken without making any writer wait.
+
+A change event is a hint that there is something to read, not a promise that the
+file is whole: careless writers truncate first and dump after. So a reader looks
+whether somebody writes, reads, and looks again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from registry import locking
+from registry.codec import MAX_BYTES, Json, decode
+from registry.errors import CorruptRegistryError
+from registry.files import open_regular, read_all
+from registry.records import (
+    GlobalRecord,
+    TaskRecord,
+    agent_entries,
+    global_record,
+    task_record,
+)
+
+_ATTEMPTS = 12
+_PAUSE = 0.003
+
+# Linux stamps mtime with the granularity of its tick (at most 10 ms): within
+# that, two different contents can carry the same stamp and the same size.
+_YOUNG = 0.012
+
+# A writer may hold the lock for long without touching the file. What nobody
+# has touched for this many seconds is read all the same.
+_UNTOUCHED = 1.0
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What tells one state of a file from another without reading it.
+
+    Attributes:
+        settled: False while the file is so young that a second change could
+            have left the other fields as they are.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Generic[Record]):
+    """A registry as it was at one moment.
+
+    Attributes:
+        path: Where it was read.
+        record: What it said.
+        signature: The file's state, for `changed_since`.
+    """
+
+    path: Path
+    record: Record
+    signature: Signature
+
+
+def _signature(fd: int) -> Signature:
+    return _signature_of(os.fstat(fd))
+
+
+def _signature_of(status: os.stat_result) -> Signature:
+    return Signature(
+        device=status.st_dev,
+        inode=status.st_ino,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
+        settled=time.time() - status.st_mtime > _YOUNG,
+    )
+
+
+def changed_since(path: Path, signature: Signature) -> bool:
+    """Whether a registry may differ from the snapshot with this signature."""
+    try:
+        now = _signature_of(os.stat(path))
+    except OSError:
+        return True
+    return not signature.settled or now != signature
+
+
+def _read_once(path: Path) -> tuple[bytes, Signature] | None:
+    """The file's bytes if nobody wrote meanwhile, else None."""
+    fd = open_regular(path, os.O_RDONLY)
+    try:
+        before = _signature(fd)
+        data = read_all(fd, path, MAX_BYTES)
+        if (
+            not locking.nobody_writes(fd, path)
+            and time.time() - before.mtime_ns / 1e9 < _UNTOUCHED
+        ):
+            return None
+        after = _signature(fd)
+        if len(data) != min(after.size, MAX_BYTES + 1):
+            return None
+        if (before.size, before.mtime_ns) != (after.size, after.mtime_ns):
+            return None
+        if not after.settled and read_all(fd, path, MAX_BYTES) != data:
+            return None
+        return data, after
+    finally:
+        os.close(fd)
+
+
+def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signature]:
+    """Reads until nobody writes and `accept` takes it, for some milliseconds.
+
+    Raises:
+        RegistryError: What the last attempt failed of.
+    """
+    problem: CorruptRegistryError | None = None
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE)
+        read = _read_once(path)
+        if read is None:
+            continue
+        data, signature = read
+        try:
+            return accept(data), signature
+        except CorruptRegistryError as error:
+            problem = error
+            # A file that has been whole-heartedly broken for a while is not
+            # in the middle of anything; trying on would only cost time.
+            if signature.settled and attempt:
+                break
+    raise problem or CorruptRegistryError(path, "is being written all the time")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The text of a registry, whole and parsing.
+
+    Raises:
+        RegistryError: It is not there, not regular, not accessible or corrupt.
+    """
+
+    def accept(data: bytes) -> bytes:
+        decode(data, path)
+        return data
+
+    return _read(path, accept)[0]
+
+
+def read_task(path: Path) -> Snapshot[TaskRecord]:
+    """A snapshot of a task's registry.
+
+    Raises:
+        RegistryError: It is not there, not regular, not accessible or corrupt.
+    """
+    record, signature = _read(path, lambda data: task_record(decode(data, path)))
+    return Snapshot(path, record, signature)
+
+
+def read_global(path: Path) -> Snapshot[GlobalRecord]:
+    """A snapshot of a workspace's global registry.
+
+    Raises:
+        RegistryError: It is not there, not regular, not accessible or corrupt.
+    """
+    record, signature = _read(path, lambda data: global_record(decode(data, path)))
+    return Snapshot(path, record, signature)
+
+
+def read_agent_fields(path: Path, agent_id: str) -> Json | None:
+    """Every field of one agent as its registry has it, or None if it is not there.
+
+    Raises:
+        RegistryError: The registry is not there, not regular, not accessible or corrupt.
+    """
+    registry, _ = _read(path, lambda data: decode(data, path))
+    for each, entry in agent_entries(registry):
+        if each == agent_id:
+            return entry
+    return None

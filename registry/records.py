@@ -1,0 +1,284 @@
+"""What a registry says, as frozen records; and the words it says it in.
+
+Real registries hold agents as a list or as an object keyed by id, with fields
+missing, null, unknown or of the wrong type. Reading never fails on that: what
+cannot be understood becomes None or is named in `TaskRecord.warnings`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from registry.codec import Json
+
+ACTIVE_STATUSES = frozenset({"running", "working", "blocked"})
+"""An agent of such a status should have a session."""
+
+TERMINAL_STATUSES = frozenset({"completed", "error", "failed", "terminated"})
+"""An agent of such a status is through."""
+
+ORCHESTRATOR = "orchestrator"
+"""The parent of an agent that no other agent started."""
+
+SESSION_PREFIX = "agent_"
+"""What the orchestrator puts before an agent's id to name its tmux session."""
+
+
+def is_active(status: object) -> bool:
+    """Whether a status, of whatever type it came, counts as active."""
+    return isinstance(status, str) and status in ACTIVE_STATUSES
+
+
+def is_terminal(status: object) -> bool:
+    """Whether a status, of whatever type it came, counts as terminal."""
+    return isinstance(status, str) and status in TERMINAL_STATUSES
+
+
+def is_global(registry: Json) -> bool:
+    """Whether a decoded registry is a workspace's global one, by its fields.
+
+    A task's registry names its task, and may have further fields of any name.
+    """
+    if "task_id" in registry:
+        return False
+    return any(field in registry for field in ("tasks", "total_agents_spawned", "active_agents"))
+
+
+def agent_entries(registry: Json) -> list[tuple[str | None, Json]]:
+    """The agents of a task's or the global registry with their ids, in file order.
+
+    Entries that are not objects are left out. In an object keyed by id the key
+    is the id unless the entry has one of its own.
+    """
+    agents = registry.get("agents")
+    found: list[tuple[str | None, Json]] = []
+    if isinstance(agents, dict):
+        for key, entry in agents.items():
+            if isinstance(entry, dict):
+                own = entry.get("id")
+                found.append((own if isinstance(own, str) and own else key, entry))
+    elif isinstance(agents, list):
+        found.extend((_text(each.get("id")), each) for each in agents if isinstance(each, dict))
+    return found
+
+
+def counts_as_active(registry: Json, entry: Json) -> bool:
+    """Whether the registry's counter of active agents includes this entry.
+
+    A global registry's entry has no status until its first update; the
+    orchestrator counted it as active when it wrote it.
+    """
+    status = entry.get("status")
+    if status is None and is_global(registry):
+        return True
+    return is_active(status)
+
+
+def parse_time(value: object) -> float | None:
+    """Seconds since the epoch of a registry's timestamp, or None.
+
+    Timestamps are ISO 8601; naive ones are local time, some end in ``Z``.
+    """
+    if not isinstance(value, str) or len(value) > 40:
+        return None
+    try:
+        return datetime.fromisoformat(value).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecord:
+    """One agent as its task's registry has it.
+
+    Attributes:
+        id: Empty when the entry has none.
+        type: Empty when the entry has none.
+        tmux_session: The name of its session, or None when not named.
+        parent: The id of another agent, "orchestrator", or None.
+        depth: Its own claim; 1 is the top.
+        status: As written, known word or not; empty when missing.
+        progress: Percent as written, not clamped, or None.
+        started_at: As written.
+        last_update: As written.
+        started: `started_at` in seconds since the epoch, or None.
+        updated: `last_update` likewise.
+    """
+
+    id: str
+    type: str
+    tmux_session: str | None
+    parent: str | None
+    depth: int | None
+    status: str
+    progress: float | None
+    started_at: str | None
+    last_update: str | None
+    started: float | None
+    updated: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """One task's registry.
+
+    Attributes:
+        task_id: As written, or None.
+        hierarchy: `agent_hierarchy`: parent id to child ids.
+        active_count, completed_count, total_spawned: Counters as written, or None.
+        warnings: What in the file could not be understood, for people.
+    """
+
+    task_id: str | None
+    description: str
+    status: str
+    created_at: str | None
+    agents: tuple[AgentRecord, ...]
+    hierarchy: Mapping[str, tuple[str, ...]]
+    active_count: int | None
+    completed_count: int | None
+    total_spawned: int | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalTask:
+    """A task as the global registry lists it.
+
+    Attributes:
+        elsewhere: The `workspace` it points to, as written, or None.
+    """
+
+    task_id: str
+    description: str
+    status: str
+    elsewhere: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalRecord:
+    """A workspace's global registry.
+
+    Attributes:
+        tasks: By task id, in file order.
+        sessions: Every tmux session name that an agent's entry has.
+        active_agents, total_agents_spawned: Counters as written, or None.
+        warnings: What in the file could not be understood, for people.
+    """
+
+    tasks: Mapping[str, GlobalTask]
+    sessions: frozenset[str]
+    active_agents: int | None
+    total_agents_spawned: int | None
+    warnings: tuple[str, ...]
+
+
+def _text(value: object) -> str | None:
+    """A field that should be a string; numbers are taken for the text they show."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return str(value)
+        except ValueError:
+            return None
+    return None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
+    """Reads one agent's entry; never fails."""
+    started_at = _text(entry.get("started_at"))
+    last_update = _text(entry.get("last_update"))
+    return AgentRecord(
+        id=agent_id or "",
+        type=_text(entry.get("type")) or "",
+        tmux_session=_text(entry.get("tmux_session")) or None,
+        parent=_text(entry.get("parent")),
+        depth=_whole(entry.get("depth")),
+        status=_text(entry.get("status")) or "",
+        progress=_number(entry.get("progress")),
+        started_at=started_at,
+        last_update=last_update,
+        started=parse_time(started_at),
+        updated=parse_time(last_update),
+    )
+
+
+def _agents_warnings(registry: Json) -> Iterable[str]:
+    agents = registry.get("agents")
+    if agents is None:
+        yield "field 'agents' is missing"
+    elif not isinstance(agents, (list, dict)):
+        yield f"field 'agents' is a {type(agents).__name__}, not a list or an object"
+    else:
+        entries = agents.items() if isinstance(agents, dict) else enumerate(agents)
+        for key, entry in entries:
+            if not isinstance(entry, dict):
+                yield f"agents[{str(key)[:80]}] is a {type(entry).__name__}, not an object"
+
+
+def _hierarchy(registry: Json) -> dict[str, tuple[str, ...]]:
+    raw = registry.get("agent_hierarchy")
+    if not isinstance(raw, dict):
+        return {}
+    return {
+        parent: tuple(child for child in children if isinstance(child, str))
+        for parent, children in raw.items()
+        if isinstance(children, list)
+    }
+
+
+def task_record(registry: Json) -> TaskRecord:
+    """Reads a decoded task's registry; never fails."""
+    return TaskRecord(
+        task_id=_text(registry.get("task_id")),
+        description=_text(registry.get("task_description")) or "",
+        status=_text(registry.get("status")) or "",
+        created_at=_text(registry.get("created_at")),
+        agents=tuple(agent_record(id_, entry) for id_, entry in agent_entries(registry)),
+        hierarchy=_hierarchy(registry),
+        active_count=_whole(registry.get("active_count")),
+        completed_count=_whole(registry.get("completed_count")),
+        total_spawned=_whole(registry.get("total_spawned")),
+        warnings=tuple(_agents_warnings(registry)),
+    )
+
+
+def global_record(registry: Json) -> GlobalRecord:
+    """Reads a decoded global registry; never fails."""
+    tasks: dict[str, GlobalTask] = {}
+    raw = registry.get("tasks")
+    for task_id, entry in (raw if isinstance(raw, dict) else {}).items():
+        fields = entry if isinstance(entry, dict) else {}
+        tasks[task_id] = GlobalTask(
+            task_id=task_id,
+            description=_text(fields.get("description")) or "",
+            status=_text(fields.get("status")) or "",
+            elsewhere=_text(fields.get("workspace")),
+        )
+    sessions = (_text(entry.get("tmux_session")) for _, entry in agent_entries(registry))
+    return GlobalRecord(
+        tasks=tasks,
+        sessions=frozenset(name for name in sessions if name),
+        active_agents=_whole(registry.get("active_agents")),
+        total_agents_spawned=_whole(registry.get("total_agents_spawned")),
+        warnings=tuple(_agents_warnings(registry)) if "agents" in registry else (),
+    )

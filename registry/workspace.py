@@ -1,0 +1,216 @@
+"""Finding workspaces, and where each file of a task and of an agent lies.
+
+Where a file lies is trusted; what a registry says about where it lies is not:
+`workspace` may hold a path of another machine or an unexpanded variable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import WorkspaceNotFoundError
+from registry.files import is_safe_name
+from registry.records import GlobalTask
+
+WORKSPACE_NAME = ".agent-workspace"
+TASK_REGISTRY = "AGENT_REGISTRY.json"
+GLOBAL_FOLDER = "registry"
+GLOBAL_REGISTRY = "GLOBAL_REGISTRY.json"
+
+ENVIRONMENT_VARIABLE = "MUSTER_WORKSPACES"
+"""Workspaces to open when none is named, separated by colons."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A directory of tasks.
+
+    Attributes:
+        path: The workspace itself, absolute, symlinks resolved.
+        only: If set, the one task's registry in it that was asked for.
+    """
+
+    path: Path
+    only: Path | None = None
+
+    @property
+    def global_registry(self) -> Path:
+        """Where its global registry lies, whether or not it is there."""
+        return self.path / GLOBAL_FOLDER / GLOBAL_REGISTRY
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlace:
+    """Where one task's registry lies.
+
+    Attributes:
+        registry: The file.
+        listed_by: The global registry that led here, or None if it lies in the workspace.
+        problem: Why it must not be opened, or None.
+    """
+
+    registry: Path
+    listed_by: Path | None = None
+    problem: str | None = None
+
+    @property
+    def directory(self) -> Path:
+        """The task's directory."""
+        return self.registry.parent
+
+    @property
+    def home_global(self) -> Path:
+        """The global registry of the workspace the task lies in."""
+        return self.registry.parent.parent / GLOBAL_FOLDER / GLOBAL_REGISTRY
+
+    @property
+    def global_registry(self) -> Path | None:
+        """The global registry that follows this task's, if there is one.
+
+        The one beside it; for a task that lies elsewhere and has none there,
+        the one that points to it.
+        """
+        if self.home_global.exists():
+            return self.home_global
+        return self.listed_by
+
+
+def find_workspaces(
+    arguments: Iterable[str], environment: Mapping[str, str], here: Path
+) -> tuple[Workspace, ...]:
+    """Finds the workspaces that a command line asks for.
+
+    Args:
+        arguments: A `.agent-workspace`, a directory that holds one, a task's
+            directory, or a registry file, each.
+        environment: For `MUSTER_WORKSPACES`.
+        here: Where to search upward from when nothing is named.
+
+    Raises:
+        WorkspaceNotFoundError: One that was named is not there, or none was found.
+    """
+    named = tuple(arguments)
+    if not named:
+        named = tuple(
+            part for part in environment.get(ENVIRONMENT_VARIABLE, "").split(":") if part
+        )
+        origin = f"Correct {ENVIRONMENT_VARIABLE}, or name a workspace: muster WORKSPACE"
+    else:
+        origin = (
+            "Name a .agent-workspace, a directory that holds one, or a registry file; "
+            "or try `muster demo`."
+        )
+    if named:
+        found = (_named(here / os.path.expanduser(each), origin) for each in named)
+        return tuple(dict.fromkeys(found))
+    return (_nearest(here),)
+
+
+def _looks_like_workspace(path: Path) -> bool:
+    if path.name == WORKSPACE_NAME or (path / GLOBAL_FOLDER / GLOBAL_REGISTRY).is_file():
+        return path.is_dir()
+    return False
+
+
+def _named(path: Path, advice: str) -> Workspace:
+    resolved = Path(os.path.realpath(path))
+    if resolved.name == GLOBAL_REGISTRY and resolved.is_file():
+        return Workspace(resolved.parent.parent)
+    if resolved.is_dir():
+        if (resolved / WORKSPACE_NAME).is_dir():
+            return Workspace((resolved / WORKSPACE_NAME).resolve())
+        if _looks_like_workspace(resolved):
+            return Workspace(resolved)
+        if (resolved / TASK_REGISTRY).is_file():
+            resolved = resolved / TASK_REGISTRY
+        elif any(resolved.glob(f"*/{TASK_REGISTRY}")):
+            return Workspace(resolved)
+    if resolved.is_file():
+        return Workspace(resolved.parent.parent, only=resolved)
+    raise WorkspaceNotFoundError((path, path / WORKSPACE_NAME), advice)
+
+
+def _nearest(here: Path) -> Workspace:
+    looked = []
+    for directory in (here, *here.parents):
+        if _looks_like_workspace(directory):
+            return Workspace(directory.resolve())
+        candidate = directory / WORKSPACE_NAME
+        looked.append(candidate)
+        if candidate.is_dir():
+            return Workspace(candidate.resolve())
+    raise WorkspaceNotFoundError(
+        tuple(looked),
+        f"Name one (muster WORKSPACE), set {ENVIRONMENT_VARIABLE}, or try `muster demo`.",
+    )
+
+
+def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple[TaskPlace, ...]:
+    """Where the registries of a workspace's tasks lie.
+
+    Tasks in the workspace come in the order of their names; after them those
+    that its global registry lists and that lie in another workspace.
+
+    Args:
+        workspace: The workspace.
+        listed: The tasks of its global registry; empty if that cannot be read.
+
+    Raises:
+        OSError: The workspace's directory cannot be read.
+    """
+    if workspace.only is not None:
+        return (TaskPlace(workspace.only),)
+    places: dict[Path, TaskPlace] = {}
+    with os.scandir(workspace.path) as entries:
+        names = sorted(entry.name for entry in entries if _is_directory(entry))
+    for name in names:
+        directory = workspace.path / name
+        registry = directory / TASK_REGISTRY
+        if name == GLOBAL_FOLDER:
+            continue
+        # A task that the global registry lists and whose directory is there
+        # stays on the screen without its file, as an error.
+        if not (os.path.lexists(registry) or name in listed):
+            continue
+        places[registry] = TaskPlace(registry, problem=_strays(registry, workspace.path))
+    for task in listed.values():
+        elsewhere = _elsewhere(task, workspace)
+        if elsewhere is not None and elsewhere not in places:
+            places[elsewhere] = TaskPlace(elsewhere, listed_by=workspace.global_registry)
+    return tuple(places.values())
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A symlink to itself, for example.
+        return False
+
+
+def _strays(registry: Path, workspace: Path) -> str | None:
+    """Why a registry's path leads out of its workspace, or None if it does not."""
+    target = Path(os.path.realpath(registry))
+    if target.is_relative_to(workspace):
+        return None
+    return f"is a symlink out of the workspace; to follow it, name it: muster {target}"
+
+
+def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
+    """The registry of a task that lies in another workspace, if it is there."""
+    if not task.elsewhere or not is_safe_name(task.task_id):
+        return None
+    base = Path(task.elsewhere)
+    if not base.is_absolute():
+        return None
+    for directory in (base, base / task.task_id, base / WORKSPACE_NAME / task.task_id):
+        registry = directory / TASK_REGISTRY
+        try:
+            if directory.name == task.task_id and registry.is_file():
+                resolved = registry.resolve()
+                return None if resolved.is_relative_to(workspace.path) else resolved
+        except (OSError, ValueError):
+            return None
+    return None
