@@ -1,0 +1,313 @@
+"""The monitor: wiring between the live roll, the widgets and the actions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import on, work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.message import Message
+from textual.widgets import Footer, Input
+
+from registry import reading
+from registry.errors import RegistryError
+from registry.workspace import Workspace
+from tui.actions import Outcome, Plan, carry_out, plan_complete, plan_kill
+from tui.host.sessions import Session
+from tui.outline import Line, actionable
+from tui.rollcall import AgentRow, Policy, RollCall
+from tui.screens.confirm import ConfirmScreen
+from tui.screens.report import help_report, outcome_report
+from tui.text import harmless
+from tui.theme import MUSTER
+from tui.widgets.details import Details
+from tui.widgets.roll_view import RollView
+from tui.widgets.summary import Heading, Summary
+
+if TYPE_CHECKING:
+    from tui.host.tmux import Tmux
+    from tui.live import LiveRoll
+
+WIDE = 120
+"""Columns from which the details stand beside the roll."""
+
+LOW = 18
+"""Lines below which only the roll, the counts and the keys are shown."""
+
+TALL = 34
+"""Lines from which the details below the roll get more room."""
+
+_AGES_EVERY = 15.0
+
+
+class MusterApp(App[None]):
+    """Shows the live roll of some workspaces.
+
+    Args:
+        workspaces: What to show.
+        socket: The tmux socket to ask.
+        policy: When a verdict is sure enough.
+    """
+
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    TITLE = "muster"
+    ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (WIDE, "wide")]  # noqa: RUF012 - as Textual has it
+    VERTICAL_BREAKPOINTS = [(0, "tiny"), (LOW, "low"), (TALL, "tall")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("k", "kill", "Kill", id="kill"),
+        Binding("c", "complete", "Complete", id="complete"),
+        Binding("slash", "filter", "Filter", id="filter"),
+        Binding("escape", "clear_filter", "Clear filter", show=False, id="filter.clear"),
+        Binding("tab", "app.focus_next", "Roll or details", show=False, id="focus.next"),
+        Binding("question_mark", "help", "Help", id="help"),
+        Binding("q", "quit", "Quit", id="quit"),
+        Binding("ctrl+c", "quit", "Quit", show=False, priority=True, id="quit.interrupt"),
+    ]
+
+    @dataclass
+    class Rolled(Message):
+        """The roll was called again."""
+
+        roll: RollCall
+        """The newest; older ones that wait are dropped for it."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest counts."""
+            return isinstance(message, MusterApp.Rolled)
+
+    def __init__(self, workspaces: Sequence[Workspace], socket: Path, policy: Policy) -> None:
+        super().__init__()
+        self.animation_level = "none"
+        self.register_theme(MUSTER)
+        self.theme = MUSTER.name
+        self._workspaces = tuple(workspaces)
+        self._socket = socket
+        self._policy = policy
+        self._tmux: Tmux | None = None
+        self._live: LiveRoll | None = None
+        self.roll: RollCall | None = None
+
+    def compose(self) -> ComposeResult:
+        """Counts above, the roll, the details beside or below it, keys."""
+        yield Summary()
+        with Container(id="body"):
+            with Vertical(id="left"):
+                yield Heading()
+                yield RollView(id="roll")
+            yield Details(id="details")
+        field = Input(placeholder="filter: every word must match", id="filter", compact=True)
+        field.cursor_blink = False
+        yield field
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        """Starts following the workspaces."""
+        logging.getLogger().addHandler(_ToastHandler(self))
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # Left to Python, these would end us with the terminal in disorder.
+            asyncio.get_running_loop().add_signal_handler(number, self.exit)
+        self.query_one(RollView).focus()
+        self.set_interval(_AGES_EVERY, self._tick)
+        self._start_live()
+
+    @work(thread=True)
+    def _start_live(self) -> None:
+        # Imported once the first frame is on its way: together they take longer
+        # than drawing it.
+        from tui.host.tmux import Tmux
+        from tui.live import LiveRoll
+
+        self._tmux = Tmux(self._socket)
+        self._live = LiveRoll(self._workspaces, self._tmux, self._policy, self._rolled)
+        self._live.start()
+
+    def _rolled(self, roll: RollCall) -> None:
+        self.post_message(self.Rolled(roll))
+
+    async def on_unmount(self) -> None:
+        """Stops following."""
+        if self._live is not None:
+            await asyncio.to_thread(self._live.stop)
+
+    @on(Rolled)
+    def _show(self, message: Rolled) -> None:
+        self.roll = message.roll
+        screen = self.screen_stack[0]
+        screen.query_one(Summary).show(message.roll)
+        screen.query_one(RollView).show(message.roll)
+
+    def _tick(self) -> None:
+        screen = self.screen_stack[0]
+        roll_view = screen.query_one(RollView)
+        roll_view.refresh_ages()
+        self._detail(roll_view.current)
+
+    # Details
+
+    @on(RollView.Moved)
+    def _show_details(self, message: RollView.Moved) -> None:
+        self._detail(message.line)
+
+    def _detail(self, line: Line | None) -> None:
+        if line is not None and isinstance(line.item, AgentRow):
+            self._read_details(line, line.item)
+        else:
+            self.screen_stack[0].query_one(Details).show(line, None)
+
+    @work(thread=True, exclusive=True, group="details")
+    def _read_details(self, line: Line, row: AgentRow) -> None:
+        fields: dict[str, Any] | None = None
+        try:
+            fields = reading.read_agent_fields(row.key.registry, row.key.id)
+        except (RegistryError, OSError):
+            # Its task's line says what is wrong with the file.
+            fields = None
+        self.call_from_thread(self._details_read, line, fields)
+
+    def _details_read(self, line: Line, fields: dict[str, Any] | None) -> None:
+        screen = self.screen_stack[0]
+        current = screen.query_one(RollView).current
+        if current is not None and current.key == line.key:
+            screen.query_one(Details).show(current, fields)
+
+    # Marks and the filter
+
+    @on(RollView.Marked)
+    def _show_marks(self, message: RollView.Marked) -> None:
+        self.query_one(Summary).show_marks(message.count)
+
+    def action_filter(self) -> None:
+        """Opens the filter's field."""
+        field = self.query_one("#filter", Input)
+        field.add_class("shown")
+        field.focus()
+
+    def action_clear_filter(self) -> None:
+        """Shows everything again."""
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.remove_class("shown")
+        self.query_one(RollView).filter("")
+        self.query_one(RollView).focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter(self, event: Input.Changed) -> None:
+        self.query_one(RollView).filter(event.value)
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self, event: Input.Submitted) -> None:
+        if not event.value.strip():
+            self.action_clear_filter()
+        self.query_one(RollView).focus()
+
+    # Actions
+
+    def _targets(self) -> tuple[list[AgentRow], list[Session]]:
+        rows: list[AgentRow] = []
+        sessions: list[Session] = []
+        if self.roll is not None:
+            there = actionable(self.roll)
+            for key in self.query_one(RollView).targets():
+                item = there.get(key)
+                if isinstance(item, AgentRow):
+                    rows.append(item)
+                elif isinstance(item, Session):
+                    sessions.append(item)
+        return rows, sessions
+
+    def action_kill(self) -> None:
+        """Plans to kill the marked ones, or the one under the cursor."""
+        rows, orphans = self._targets()
+        if self.roll is None or not (rows or orphans):
+            self._nobody("kill")
+            return
+        self._ask(plan_kill(self.roll, rows, orphans))
+
+    def action_complete(self) -> None:
+        """Plans to complete the marked ones, or the one under the cursor."""
+        rows, _ = self._targets()
+        if self.roll is None or not rows:
+            self._nobody("complete")
+            return
+        self._ask(plan_complete(self.roll, rows))
+
+    def _nobody(self, verb: str) -> None:
+        self.notify(f"Nobody to {verb}: mark agents, or put the cursor on one.", markup=False)
+
+    def _ask(self, plan: Plan) -> None:
+        if not plan.steps:
+            said = "; ".join(f"{harmless(who, 80)} {harmless(why)}" for who, why in plan.refused)
+            self.notify(said, title="Nothing to do", severity="warning", markup=False)
+            return
+
+        def answered(reason: str | None) -> None:
+            if reason is not None:
+                self._carry_out(plan, reason)
+
+        self.push_screen(ConfirmScreen(plan), answered)
+
+    @work(thread=True, group="actions")
+    def _carry_out(self, plan: Plan, reason: str) -> None:
+        if self._tmux is None:
+            return
+        outcome = carry_out(plan, self._tmux, reason)
+        self.call_from_thread(self._carried_out, outcome)
+        if self._live is not None:
+            self._live.refresh()
+
+    def _carried_out(self, outcome: Outcome) -> None:
+        self.query_one(RollView).action_unmark()
+        self.push_screen(outcome_report(outcome))
+
+    def action_help(self) -> None:
+        """Lists the keys, made from the bindings, and the verdicts."""
+        # Those that have no use at the moment are listed as well.
+        rows: dict[str, list[str]] = {}
+        for declared in (*RollView.BINDINGS, *MusterApp.BINDINGS):
+            for binding in Binding.make_bindings([declared]):
+                keys = rows.setdefault(binding.description, [])
+                keys.append(self.get_key_display(binding))
+        self.push_screen(help_report((", ".join(keys), what) for what, keys in rows.items()))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Hides the keys that have no use now."""
+        if len(self.screen_stack) > 1 and action in ("kill", "complete", "filter", "help"):
+            return False
+        if action == "clear_filter":
+            return self.query_one("#filter", Input).has_class("shown")
+        return True
+
+
+class _ToastHandler(logging.Handler):
+    """Shows what is logged as an error; on standard error it would spoil the screen."""
+
+    def __init__(self, app: MusterApp) -> None:
+        super().__init__(logging.ERROR)
+        self._app = app
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows one record."""
+        said = harmless(record.getMessage(), 400)
+        if record.exc_info and record.exc_info[1] is not None:
+            said += f": {harmless(repr(record.exc_info[1]), 400)}"
+        self._app.notify(said, title="Error", severity="error", markup=False)
+
+
+def run_monitor(workspaces: Sequence[Workspace], socket: Path, policy: Policy) -> int:
+    """Opens the monitor on this terminal until the user quits.
+
+    Returns:
+        The exit code.
+    """
+    app = MusterApp(workspaces, socket, policy)
+    app.run()
+    return app.return_code or 0

@@ -1,0 +1,1 @@
+"""The host: its tmux server, its processes, its files' changes. I/O, no screen."""

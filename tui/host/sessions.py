@@ -1,0 +1,90 @@
+"""What tmux said, as frozen records, and which socket it is asked at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+_FALLBACK = Path("/tmp")  # noqa: S108 - tmux's own default, only named here
+
+
+class TmuxState(StrEnum):
+    """What asking tmux led to."""
+
+    ANSWERED = "answered"
+    NO_SERVER = "no-server"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session as tmux listed it.
+
+    Attributes:
+        id: The server's own id, for example ``$3``; never reused while it runs.
+        created: Seconds since the epoch.
+        activity: When one of its windows last had output; seconds since the epoch.
+        attached: How many clients look at it.
+        panes: Pane ids, for example ``%5``.
+        pids: The panes' first processes.
+    """
+
+    id: str
+    name: str
+    created: int
+    activity: int
+    attached: int
+    panes: tuple[str, ...]
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What tmux said, once.
+
+    Attributes:
+        detail: For people: why it is unknown, or which server answered.
+        socket: The path that was asked.
+        asked_at: When the question was put; seconds of the monotonic clock.
+        server_pid: The server's process, or None if none answered.
+        server_started: When that server started; seconds since the epoch, 0 if none.
+    """
+
+    state: TmuxState
+    detail: str
+    socket: Path
+    sessions: Mapping[str, Session]
+    asked_at: float
+    server_pid: int | None = None
+    server_started: int = 0
+
+
+def socket_path(name: str | None, path: str | None, environment: Mapping[str, str]) -> Path:
+    """The socket that tmux itself would use.
+
+    ``-S`` before ``-L`` before ``$TMUX`` before the default; the directory is
+    ``$TMUX_TMPDIR`` or, when that is not there, /tmp (tmux(1), FILES).
+
+    Args:
+        name: The value of ``-L``, or None.
+        path: The value of ``-S``, or None.
+        environment: The process's environment.
+
+    Raises:
+        ValueError: `name` has a slash in it.
+    """
+    if path:
+        return Path(path).absolute()
+    if name is None:
+        inside = environment.get("TMUX", "").split(",")[0]
+        if inside:
+            return Path(inside)
+    if name is not None and ("/" in name or not name):
+        raise ValueError(f"-L {name!r}: a socket name cannot be empty or have a slash; use -S")
+    base = Path(environment.get("TMUX_TMPDIR") or _FALLBACK)
+    if not base.is_dir():
+        base = _FALLBACK
+    return base.resolve() / f"tmux-{os.getuid()}" / (name or "default")

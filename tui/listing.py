@@ -1,0 +1,206 @@
+"""The roll, plans and outcomes as text and as JSON. Pure; no screen, no Textual."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from tui.actions import Outcome, Plan
+from tui.rollcall import AgentRow, RollCall, TaskRoll, Verdict
+from tui.text import age, fit, harmless, some, width
+
+SCHEMA = 1
+"""Version of the JSON; grows when a field changes its meaning or goes."""
+
+_COUNTED = ("live", "stalled", "zombie", "leaked", "finished", "unknown", "orphan")
+
+# Deeper generations are indented no further: a registry that claims ten thousand
+# would make every line that wide.
+_DEEPEST = 20
+
+
+def as_json(value: Any) -> str:
+    """JSON in ASCII in which every control character is escaped."""
+    # DEL is the one control character that JSON lets through as it is.
+    return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
+
+
+def roll_json(roll: RollCall) -> dict[str, Any]:
+    """The roll in the shape that `muster list --json` promises."""
+    return {
+        "schema": SCHEMA,
+        "host": roll.host,
+        "tmux": {
+            "state": roll.answer.state.value,
+            "detail": roll.answer.detail,
+            "socket": str(roll.answer.socket),
+        },
+        "workspaces": [
+            {
+                "path": str(workspace.path),
+                "error": workspace.error,
+                "tasks": [_task_json(task) for task in workspace.tasks],
+            }
+            for workspace in roll.workspaces
+        ],
+        "orphans": [
+            {"session": session.name, "created": session.created} for session in roll.orphans
+        ],
+        "counts": {word: roll.counts[Verdict(word)] for word in _COUNTED},
+    }
+
+
+def _task_json(task: TaskRoll) -> dict[str, Any]:
+    record = task.state.record
+    return {
+        "task_id": task.task_id,
+        "description": (record.description if record else "") or task.state.listed_description,
+        "status": record.status if record else None,
+        "registry": str(task.state.registry),
+        "error": task.state.error,
+        "warnings": list(record.warnings) if record else [],
+        "agents": [_agent_json(row) for row in task.agents],
+    }
+
+
+def _agent_json(row: AgentRow) -> dict[str, Any]:
+    record = row.record
+    return {
+        "id": record.id,
+        "type": record.type,
+        "parent": record.parent,
+        "depth": record.depth,
+        "status": record.status,
+        "verdict": row.verdict.value,
+        "note": row.note or None,
+        "tmux_session": record.tmux_session,
+        "progress": record.progress,
+        "started_at": record.started_at,
+        "last_update": record.last_update,
+    }
+
+
+def roll_table(roll: RollCall, now: float, columns: int | None) -> Iterator[str]:
+    """The roll as lines of text.
+
+    Args:
+        roll: What to show.
+        now: Seconds since the epoch.
+        columns: Width to cut lines to, or None to cut nothing.
+    """
+    counts = ", ".join(
+        f"{roll.counts[Verdict(word)]} {word}" for word in _COUNTED if roll.counts[Verdict(word)]
+    )
+    yield _cut(f"{harmless(roll.host)}: {counts or 'no agents'}", columns)
+    yield _cut(f"tmux: {roll.answer.state} ({harmless(roll.answer.detail)})", columns)
+    rows = [_cells(row, now) for row in roll.agents()]
+    widths = [
+        max((width(cell) for cell in column), default=0) for column in zip(*rows, strict=True)
+    ]
+    for workspace in roll.workspaces:
+        yield ""
+        yield _cut(harmless(str(workspace.path)), columns)
+        if workspace.error:
+            yield _cut(f"  error: {harmless(workspace.error)}", columns)
+        for task in workspace.tasks:
+            yield _cut(f"  {_task_title(task)}", columns)
+            if task.state.error:
+                yield _cut(f"    error: {harmless(task.state.error)}", columns)
+            for warning in task.state.record.warnings if task.state.record else ():
+                yield _cut(f"    warning: {harmless(warning)}", columns)
+            for row in task.agents:
+                cells = _cells(row, now)
+                fitted = (fit(cell, wide) for cell, wide in zip(cells, widths, strict=True))
+                yield _cut("    " + "  ".join(fitted).rstrip(), columns)
+    if roll.orphans:
+        yield ""
+        yield _cut("orphaned sessions", columns)
+        for session in roll.orphans:
+            yield _cut(f"    orphan  {harmless(session.name)}", columns)
+
+
+def _cut(line: str, columns: int | None) -> str:
+    return fit(line, columns).rstrip() if columns else line
+
+
+def _task_title(task: TaskRoll) -> str:
+    record = task.state.record
+    description = (record.description if record else "") or task.state.listed_description
+    title = f"{harmless(task.task_id)}  {some(len(task.agents), 'agent')}"
+    return f"{title}  {harmless(description)}" if description else title
+
+
+def _cells(row: AgentRow, now: float) -> tuple[str, ...]:
+    record = row.record
+    progress = "-" if record.progress is None else f"{min(max(record.progress, 0), 100):.0f}%"
+    heard = None if row.heard is None else now - row.heard
+    return (
+        row.verdict.value,
+        "  " * min(row.level, _DEEPEST) + harmless(record.id or "(no id)", 80),
+        harmless(record.status or "-", 20),
+        f"{progress:>4}",
+        f"{age(heard):>4}",
+        harmless(record.tmux_session or "-", 80),
+    )
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON."""
+    return {
+        "action": plan.verb.value,
+        "status": plan.status,
+        "socket": str(plan.socket),
+        "steps": [
+            {
+                "agent": step.label,
+                "session": step.session.name if step.session else None,
+                "does": step.says,
+            }
+            for step in plan.steps
+        ],
+        "refused": [{"agent": label, "reason": reason} for label, reason in plan.refused],
+        "files": [str(path) for path in plan.files],
+    }
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """A plan as lines of text."""
+    yield plan.title() + (":" if plan.steps else "")
+    for step in plan.steps:
+        yield f"  {harmless(step.label)}: {harmless(step.says)}"
+    if plan.refused:
+        yield "Not touched:"
+        for label, reason in plan.refused:
+            yield f"  {harmless(label)}: {harmless(reason)}"
+    if plan.files:
+        yield "Files that change:"
+        for path in plan.files:
+            yield f"  {harmless(str(path))}"
+    if plan.sessions:
+        yield f"Sessions are ended on {harmless(str(plan.socket))}. This cannot be undone."
+    elif plan.steps:
+        yield f"tmux was asked at {harmless(str(plan.socket))}."
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as JSON."""
+    return {
+        "action": outcome.verb.value,
+        "complete": outcome.complete,
+        "agents": [
+            {"agent": each.label, "result": each.result.value, "detail": each.detail}
+            for each in outcome.steps
+        ],
+        "written": [str(path) for path in outcome.written],
+        "problems": list(outcome.problems),
+    }
+
+
+def outcome_lines(outcome: Outcome) -> Iterator[str]:
+    """An outcome as lines of text, agent by agent."""
+    for each in outcome.steps:
+        detail = f" ({harmless(each.detail)})" if each.detail else ""
+        yield f"{each.result.value}: {harmless(each.label)}{detail}"
+    for problem in outcome.problems:
+        yield f"problem: {harmless(problem)}"

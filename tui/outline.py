@@ -1,0 +1,171 @@
+"""Which lines the roll has: folded, filtered, in order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tui.host.sessions import Session
+from tui.rollcall import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceKey:
+    """The branch of one workspace."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TaskKey:
+    """The branch of one task."""
+
+    registry: Path
+
+
+@dataclass(frozen=True, slots=True)
+class OrphansKey:
+    """The branch of all orphaned sessions."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanKey:
+    """One orphaned session, as its server knows it."""
+
+    session_id: str
+    created: int
+
+
+Key = WorkspaceKey | TaskKey | AgentKey | OrphansKey | OrphanKey
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the roll.
+
+    Attributes:
+        key: What it stands for; stays the same whatever moves.
+        item: The frozen record that it shows.
+        level: How far it is indented.
+        folded: None where nothing is beneath it.
+    """
+
+    key: Key
+    item: WorkspaceRoll | TaskRoll | AgentRow | Session | None
+    level: int
+    folded: bool | None
+
+
+def outline(roll: RollCall, folded: Collection[Key], query: str = "") -> tuple[Line, ...]:
+    """The lines to show, parents before children.
+
+    Args:
+        roll: The roll call.
+        folded: Branches that are closed; ignored while a filter is on.
+        query: Only what contains every word of it, whatever the case, with the
+            branches that lead there; empty for everything.
+    """
+    words = query.casefold().split()
+    lines: list[Line] = []
+    several = len(roll.workspaces) > 1
+    for workspace in roll.workspaces:
+        beneath = list(_tasks(workspace, folded, words, int(several)))
+        if several and (beneath or not words):
+            key = WorkspaceKey(workspace.path)
+            closed = key in folded and not words
+            lines.append(Line(key, workspace, 0, closed if workspace.tasks else None))
+            beneath = [] if closed else beneath
+        lines += beneath
+    orphans = [s for s in roll.orphans if _matches(words, ("orphan", s.name))]
+    if orphans:
+        closed = OrphansKey() in folded and not words
+        lines.append(Line(OrphansKey(), None, 0, closed))
+        if not closed:
+            lines += [Line(OrphanKey(s.id, s.created), s, 1, None) for s in orphans]
+    return tuple(lines)
+
+
+def _tasks(
+    workspace: WorkspaceRoll, folded: Collection[Key], words: list[str], level: int
+) -> Iterator[Line]:
+    for task in workspace.tasks:
+        agents = list(_agents(task, folded, words, level + 1))
+        if words and not agents and not _matches(words, _task_texts(task)):
+            continue
+        key = TaskKey(task.state.registry)
+        closed = key in folded and not words
+        yield Line(key, task, level, closed if task.agents else None)
+        if not closed:
+            yield from agents
+
+
+def _task_texts(task: TaskRoll) -> tuple[str, ...]:
+    record = task.state.record
+    description = (record.description if record else "") or task.state.listed_description
+    return (task.task_id, description, record.status if record else "")
+
+
+def _agents(
+    task: TaskRoll, folded: Collection[Key], words: list[str], level: int
+) -> Iterator[Line]:
+    if words:
+        yield from _matching_agents(task, words, level)
+        return
+    hidden_below: int | None = None
+    for row in task.agents:
+        if hidden_below is not None and row.level > hidden_below:
+            continue
+        hidden_below = None
+        closed = row.key in folded if row.children else None
+        if closed:
+            hidden_below = row.level
+        yield Line(row.key, row, level + row.level, closed)
+
+
+def _matching_agents(task: TaskRoll, words: list[str], level: int) -> Iterator[Line]:
+    task_texts = _task_texts(task)
+    path: list[AgentRow] = []
+    shown: set[AgentKey] = set()
+    for row in task.agents:
+        del path[row.level :]
+        path.append(row)
+        record = row.record
+        texts = (
+            record.id,
+            record.type,
+            record.status,
+            row.verdict.value,
+            record.tmux_session or "",
+            *task_texts,
+        )
+        if not _matches(words, texts):
+            continue
+        for each in path:
+            if each.key not in shown:
+                shown.add(each.key)
+                yield Line(each.key, each, level + each.level, False if each.children else None)
+
+
+def _matches(words: list[str], texts: tuple[str, ...]) -> bool:
+    if not words:
+        return True
+    folded = "\n".join(text[:1024].casefold() for text in texts)
+    return all(word in folded for word in words)
+
+
+def branches(roll: RollCall) -> Iterator[Key]:
+    """Every key that has something beneath it."""
+    for workspace in roll.workspaces:
+        yield WorkspaceKey(workspace.path)
+        for task in workspace.tasks:
+            yield TaskKey(task.state.registry)
+            yield from (row.key for row in task.agents if row.children)
+    yield OrphansKey()
+
+
+def actionable(roll: RollCall) -> dict[Key, AgentRow | Session]:
+    """Everything that can be marked and acted on, by its key."""
+    found: dict[Key, AgentRow | Session] = {row.key: row for row in roll.agents()}
+    found.update({OrphanKey(s.id, s.created): s for s in roll.orphans})
+    return found

@@ -1,0 +1,1 @@
+"""Questions, results and help: screens that know plans, not sessions."""

@@ -1,0 +1,110 @@
+"""Shows what will be done, and asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Input, Label, Static
+
+from tui.actions import Plan
+from tui.text import harmless
+
+LISTED_AT_MOST = 200
+"""Lines of a plan that are drawn; the rest is counted."""
+
+
+class _ReasonInput(Input):
+    """The field for the reason. Enter is its own key, so that it comes after the text."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Go ahead", id="confirm.accept"),
+    ]
+
+
+class ConfirmScreen(ModalScreen[str | None]):
+    """A plan, a field for the reason; dismissed with the reason, or with None."""
+
+    DEFAULT_CSS = """
+    ConfirmScreen { align: center middle; }
+    ConfirmScreen > Vertical {
+        width: 90%; max-width: 110; height: auto; max-height: 90%;
+        background: $surface; border: round $warning; padding: 0 1;
+        border-title-color: $warning; border-title-style: bold;
+    }
+    ConfirmScreen VerticalScroll { height: auto; max-height: 60vh; }
+    ConfirmScreen VerticalScroll > Static { height: auto; }
+    ConfirmScreen Horizontal { height: 1; margin: 1 0; }
+    ConfirmScreen Label { width: auto; text-style: bold; }
+    ConfirmScreen Input { width: 1fr; background: $boost; }
+    ConfirmScreen Footer { background: $surface; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss_with(None)", "Leave all as it is", id="confirm.cancel"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="confirm.page-up"),
+        Binding("pagedown", "page(1)", "Page down", show=False, id="confirm.page-down"),
+    ]
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._plan = plan
+
+    def compose(self) -> ComposeResult:
+        """The plan, the field, the keys."""
+        with Vertical() as box:
+            box.border_title = Content(self._plan.title() + "?")
+            with VerticalScroll(can_focus=False):
+                yield Static(Content.assemble(*self._lines()), markup=False)
+            with Horizontal():
+                yield Label("Reason: ")
+                yield _ReasonInput(placeholder="kept on record; may be empty", compact=True)
+            yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        """Puts the cursor in the field; a blinking one would send bytes all the time."""
+        field = self.query_one(Input)
+        field.cursor_blink = False
+        field.focus()
+
+    def _lines(self) -> Iterator[str | tuple[str, str]]:
+        plan = self._plan
+        for step in plan.steps[:LISTED_AT_MOST]:
+            yield (f"{harmless(step.label, 200)}\n", "bold")
+            yield f"   {harmless(step.says, 400)}\n"
+        if len(plan.steps) > LISTED_AT_MOST:
+            yield f"and {len(plan.steps) - LISTED_AT_MOST} more\n"
+        if plan.refused:
+            yield ("\nNot touched:\n", "$warning bold")
+            for label, why in plan.refused[:LISTED_AT_MOST]:
+                yield f"{harmless(label, 200)}: {harmless(why, 400)}\n"
+        if plan.files:
+            yield ("\nFiles that change:\n", "bold")
+            for path in plan.files[:LISTED_AT_MOST]:
+                yield f"{harmless(str(path), 400)}\n"
+        if plan.sessions:
+            yield (
+                f"\nSessions are ended on {harmless(str(plan.socket), 200)}. "
+                "This cannot be undone.",
+                "$warning",
+            )
+        else:
+            yield f"\ntmux was asked at {harmless(str(plan.socket), 200)}."
+
+    @on(Input.Submitted)
+    def _go_ahead(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value.strip())
+
+    def action_dismiss_with(self, result: str | None) -> None:
+        """Leaves everything as it was."""
+        self.dismiss(result)
+
+    def action_page(self, by: int) -> None:
+        """Scrolls the plan."""
+        pane = self.query_one(VerticalScroll)
+        pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)

@@ -1,0 +1,124 @@
+"""Shows a text to be read and closed: what was done, or the help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Static
+
+from tui.actions import Outcome, Result
+from tui.rollcall import Verdict
+from tui.screens.confirm import LISTED_AT_MOST
+from tui.text import fit, harmless, some
+from tui.widgets.cells import GLYPHS
+
+_Part = str | tuple[str, str]
+
+_RESULT_STYLES = {
+    Result.DONE: "$success bold",
+    Result.LEFT: "$warning bold",
+    Result.FAILED: "$error bold",
+}
+
+
+class ReportScreen(ModalScreen[None]):
+    """A text in a box; any of the usual keys closes it."""
+
+    DEFAULT_CSS = """
+    ReportScreen { align: center middle; }
+    ReportScreen > Vertical {
+        width: 90%; max-width: 110; height: auto; max-height: 90%;
+        background: $surface; border: round $primary; padding: 0 1;
+        border-title-style: bold;
+    }
+    ReportScreen VerticalScroll { height: auto; max-height: 75vh; }
+    ReportScreen VerticalScroll > Static { height: auto; }
+    ReportScreen Footer { background: $surface; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,q,question_mark", "close", "Close", id="report.close"),
+    ]
+
+    def __init__(self, title: str, parts: Iterable[_Part]) -> None:
+        super().__init__()
+        self._title = title
+        self._parts = tuple(parts)
+
+    def compose(self) -> ComposeResult:
+        """The text and the keys."""
+        with Vertical() as box:
+            box.border_title = Content(self._title)
+            with VerticalScroll():
+                yield Static(Content.assemble(*self._parts), markup=False)
+            yield Footer(show_command_palette=False, compact=True)
+
+    def action_close(self) -> None:
+        """Goes back to the roll."""
+        self.dismiss(None)
+
+
+def outcome_report(outcome: Outcome) -> ReportScreen:
+    """What was done and what was not, agent by agent."""
+    failed = sum(step.result is not Result.DONE for step in outcome.steps)
+    done = len(outcome.steps) - failed
+    title = f"{outcome.verb.value.capitalize()}: {done} done"
+    if failed or outcome.problems:
+        title += f", {failed} not"
+    return ReportScreen(title, _outcome_parts(outcome))
+
+
+def _outcome_parts(outcome: Outcome) -> Iterator[_Part]:
+    for step in outcome.steps[:LISTED_AT_MOST]:
+        yield (fit(step.result.value, 12), _RESULT_STYLES[step.result])
+        yield (f"{harmless(step.label, 200)}\n", "bold")
+        if step.detail:
+            yield f"{'':12}{harmless(step.detail, 600)}\n"
+    if len(outcome.steps) > LISTED_AT_MOST:
+        yield f"and {len(outcome.steps) - LISTED_AT_MOST} more\n"
+    for problem in outcome.problems:
+        yield (f"\n{harmless(problem, 600)}\n", "$error bold")
+    if outcome.written:
+        yield (f"\nChanged {some(len(outcome.written), 'file')}:\n", "bold")
+        for path in outcome.written[:LISTED_AT_MOST]:
+            yield f"{harmless(str(path), 400)}\n"
+
+
+_MEANINGS = {
+    Verdict.LIVE: "active in the registry, and its session is there",
+    Verdict.STALLED: "as live, but no report and no output for a long time",
+    Verdict.ZOMBIE: "active in the registry, but its session is gone; proven twice",
+    Verdict.LEAKED: "through in the registry, but its session is still there",
+    Verdict.ORPHAN: "a session named like an agent's that no registry lists",
+    Verdict.UNKNOWN: "tmux cannot be asked, or it is too early to tell",
+    Verdict.FINISHED: "through in the registry, and its session is gone",
+}
+
+
+def help_report(bindings: Iterable[tuple[str, str]]) -> ReportScreen:
+    """The keys of where one is, and what the verdicts mean.
+
+    Args:
+        bindings: Keys and what they do.
+    """
+    return ReportScreen("Help", _help_parts(bindings))
+
+
+def _help_parts(bindings: Iterable[tuple[str, str]]) -> Iterator[_Part]:
+    yield ("Keys\n", "bold")
+    for keys, description in bindings:
+        yield (f"  {fit(keys, 16)}", "$primary bold")
+        yield f"{description}\n"
+    yield ("\nVerdicts\n", "bold")
+    for verdict, meaning in _MEANINGS.items():
+        yield (f"  {GLYPHS[verdict]} {fit(verdict.value, 14)}", "bold")
+        yield f"{meaning}\n"
+    yield (
+        "\nKill and complete are about the marked agents, or else the one under the "
+        "cursor. Both show what they will do and ask first.\n"
+    )

@@ -1,0 +1,145 @@
+"""Untrusted text made harmless; ages and sizes in few characters. Pure.
+
+Everything that comes from a registry, from tmux or from a log goes through
+`harmless` before it is shown, on a screen or on standard output.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from rich.cells import cell_len, set_cell_size
+
+SHOWN_AT_MOST = 4096
+"""Characters of one text that are looked at; what is behind them is cut off."""
+
+# Categories that move the cursor, start an escape sequence, reorder or hide text,
+# or that terminals draw each in their own way: control, format (bidi marks, zero
+# width joiners), surrogate, private use, unassigned, line and paragraph separator.
+_HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+_COMBINING_AT_MOST = 2
+
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\e"}
+
+
+def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
+    """Makes a text safe to show on one line: what acts on a terminal becomes visible.
+
+    The length is cut first, so that no size of input costs more than `limit`.
+
+    Args:
+        text: Anything.
+        limit: Characters of it to keep.
+    """
+    cut = text[:limit]
+    if cut.isascii() and cut.isprintable():
+        return cut if len(text) <= limit else cut + "…"
+    shown = []
+    marks = 0
+    for character in cut:
+        category = unicodedata.category(character)
+        if category in _HARMFUL:
+            shown.append(_SHORT.get(character) or _escaped(character))
+            marks = 0
+        elif category in ("Mn", "Me"):
+            # More than a few marks on one letter are drawn across other lines.
+            marks += 1
+            if marks <= _COMBINING_AT_MOST:
+                shown.append(character)
+        else:
+            shown.append(character)
+            marks = 0
+    if len(text) > limit:
+        shown.append("…")
+    return "".join(shown)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def harmless_lines(text: str, limit: int = SHOWN_AT_MOST) -> list[str]:
+    """Makes a text safe to show on several lines: only line ends keep their effect."""
+    cut = text[:limit] + ("…" if len(text) > limit else "")
+    return [harmless(line.expandtabs(4)) for line in cut.replace("\r\n", "\n").split("\n")]
+
+
+def width(text: str) -> int:
+    """How many terminal cells a harmless text takes."""
+    return cell_len(text)
+
+
+def fit(text: str, cells: int) -> str:
+    """Cuts or pads a harmless text to exactly so many cells; a cut ends in ``…``."""
+    if cells <= 0:
+        return ""
+    if cell_len(text) <= cells:
+        return set_cell_size(text, cells)
+    return set_cell_size(set_cell_size(text, cells - 1).rstrip() + "…", cells)
+
+
+def fit_id(text: str, cells: int) -> str:
+    """As `fit`, but cuts in the middle: an id's end tells it from its siblings."""
+    wide = cell_len(text)
+    if wide <= cells or cells < 16:
+        return fit(text, cells)
+    tail = _last_cells(text, min(cells // 2, 14))
+    head = set_cell_size(text, cells - 1 - cell_len(tail)).rstrip()
+    return set_cell_size(f"{head}…{tail}", cells)
+
+
+def _last_cells(text: str, cells: int) -> str:
+    start = len(text)
+    while start > 0 and cell_len(text[start - 1 :]) <= cells:
+        start -= 1
+    return text[start:]
+
+
+def age(seconds: float | None) -> str:
+    """How long ago, in one unit and at most four characters; changes once a minute.
+
+    Args:
+        seconds: None for unknown; below a minute, and in the future, it is ``<1m``.
+    """
+    if seconds is None:
+        return "-"
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return "<1m"
+    if minutes < 60:
+        return f"{minutes}m"
+    if minutes < 48 * 60:
+        return f"{minutes // 60}h"
+    return f"{min(minutes // (24 * 60), 999)}d"
+
+
+def age_in_words(seconds: float) -> str:
+    """How long ago, for a sentence: ``2 h 5 min``; changes once a minute."""
+    total = max(0, int(seconds))
+    days, rest = divmod(total, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes = rest // 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else "less than a minute"
+
+
+def size(count: int) -> str:
+    """A number of bytes, in the largest unit that leaves at least one."""
+    amount = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TB"
+
+
+def some(count: int, one: str, many: str | None = None) -> str:
+    """A count with its noun: ``1 agent``, ``3 agents``."""
+    return f"{count} {one if count == 1 else many or one + 's'}"

@@ -1,0 +1,28 @@
+"""The colours: one for each verdict, apart also on a terminal of 16 colours."""
+
+from __future__ import annotations
+
+from textual.theme import Theme
+
+# Each of these is nearest to another of the 16 ANSI colours (bright green,
+# yellow, red, magenta, cyan, blue), so that a plain terminal tells them apart.
+MUSTER = Theme(
+    name="muster",
+    primary="#5f87ff",
+    secondary="#5fd7ff",
+    accent="#ff87ff",
+    warning="#ffd75f",
+    error="#ff6b6b",
+    success="#5fd787",
+    foreground="#e0e0e0",
+    background="#121212",
+    surface="#1c1c1c",
+    panel="#303030",
+    dark=True,
+    variables={
+        "footer-background": "#1c1c1c",
+        "footer-key-foreground": "#ffd75f",
+        "border": "#5f87ff",
+        "block-cursor-background": "#264f78",
+    },
+)

@@ -1,0 +1,1 @@
+"""What one sees: widgets that know rows, not files."""
