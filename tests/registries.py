@@ -1,0 +1,105 @@
+"""Registries to test with, and what their counters must say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TextIO
+
+Json = dict[str, Any]
+
+ACTIVE = ("running", "working", "blocked")
+TERMINAL = ("completed", "error", "failed", "terminated")
+
+
+def agent(agent_id: str, status: str | None = "running", **fields: Any) -> Json:
+    """An agent's entry; without a status where that is None."""
+    entry: Json = {"id": agent_id, "type": "tester", "tmux_session": f"agent_{agent_id}"}
+    if status is not None:
+        entry["status"] = status
+    return entry | fields
+
+
+def task_registry(*agents: Json, **fields: Any) -> Json:
+    """A task's registry with counters that match its agents."""
+    statuses = [each.get("status") for each in agents]
+    return {
+        "task_id": "TASK-1",
+        "task_description": "a task",
+        "status": "INITIALIZED",
+        "agents": list(agents),
+        "agent_hierarchy": {"orchestrator": [each["id"] for each in agents]},
+        "max_agents": 45,
+        "total_spawned": len(agents),
+        "active_count": sum(status in ACTIVE for status in statuses),
+        "completed_count": statuses.count("completed"),
+    } | fields
+
+
+def global_registry(*agents: Json, **fields: Any) -> Json:
+    """A workspace's registry with counters that match its agents."""
+    entries = {}
+    for each in agents:
+        entry = {"task_id": "TASK-1", **each}
+        entries[entry.pop("id")] = entry
+    return {
+        "created_at": "2025-10-17T21:35:12.210818",
+        "total_tasks": 1,
+        "active_tasks": 1,
+        "total_agents_spawned": len(agents),
+        "active_agents": sum(each.get("status", "running") in ACTIVE for each in agents),
+        "max_concurrent_agents": 20,
+        "tasks": {"TASK-1": {"description": "a task", "status": "INITIALIZED"}},
+        "agents": entries,
+    } | fields
+
+
+def write(path: Path, registry: Any) -> Path:
+    """Writes a registry as its peers do."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(registry, indent=2), encoding="utf-8")
+    return path
+
+
+def rewrite(file: TextIO, registry: Json) -> None:
+    """Replaces an open file's text, as the orchestrator's writers do."""
+    file.seek(0)
+    file.write(json.dumps(registry, indent=2))
+    file.truncate()
+
+
+def load(path: Path) -> Json:
+    """What the standard library reads."""
+    decoded = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(decoded, dict)
+    return decoded
+
+
+def entry_of(registry: Json, agent_id: str) -> Json:
+    """An agent's entry in either kind of registry."""
+    agents = registry["agents"]
+    if isinstance(agents, dict):
+        found = agents[agent_id]
+    else:
+        (found,) = (each for each in agents if each["id"] == agent_id)
+    assert isinstance(found, dict)
+    return found
+
+
+def assert_counters_match(registry: Json) -> None:
+    """The counters say what there is to count, in either kind of registry."""
+    agents = registry["agents"]
+    entries = list(agents.values()) if isinstance(agents, dict) else agents
+    statuses = [entry.get("status") for entry in entries]
+    if "tasks" in registry:
+        # An entry that was never updated has no status, and is at work.
+        active = sum(status is None or status in ACTIVE for status in statuses)
+        counted = {"active_agents": active, "total_agents_spawned": len(entries)}
+    else:
+        active = sum(status in ACTIVE for status in statuses)
+        counted = {
+            "active_count": active,
+            "total_spawned": len(entries),
+            "completed_count": statuses.count("completed"),
+        }
+    assert {name: registry.get(name) for name in counted} == counted

@@ -1,0 +1,44 @@
+"""Files that the tests of `registry` work on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crowd import Crowd
+from tests.registries import agent, global_registry, task_registry, write
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    """A task's registry: one agent at work, one completed."""
+    directory = tmp_path / ".agent-workspace" / "TASK-1"
+    return write(
+        directory / "AGENT_REGISTRY.json",
+        task_registry(agent("busy"), agent("done", "completed")),
+    )
+
+
+@pytest.fixture
+def global_(tmp_path: Path) -> Path:
+    """The global registry that lists the same agents as `task`."""
+    directory = tmp_path / ".agent-workspace" / "registry"
+    return write(
+        directory / "GLOBAL_REGISTRY.json",
+        global_registry(agent("busy", None), agent("done", "completed")),
+    )
+
+
+@pytest.fixture
+def empty_task(tmp_path: Path) -> Path:
+    """A task's registry before its first agent."""
+    return write(tmp_path / "AGENT_REGISTRY.json", task_registry())
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    """Processes to start; all are gone after the test."""
+    with Crowd() as started:
+        yield started

@@ -1,0 +1,56 @@
+"""Every operation that writes a registry, and every one that reads it, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from registry import (
+    LockedRegistryFile,
+    atomic_add_agent,
+    atomic_decrement_active_count,
+    atomic_increment_counts,
+    atomic_mark_agents_completed,
+    atomic_update_agent_status,
+    finish_agents,
+    registry_health_check,
+    validate_and_repair_registry,
+)
+from registry.reading import read_agent_fields, read_bytes, read_global, read_task
+from tests.registries import agent, rewrite
+
+Use = Callable[[Path], object]
+
+
+def _rewritten(path: Path) -> None:
+    with LockedRegistryFile(path) as (registry, file):
+        rewrite(file, registry | {"status": "DONE"})
+
+
+WRITERS: dict[str, Use] = {
+    "LockedRegistryFile": _rewritten,
+    "add": lambda path: atomic_add_agent(path, agent("new"), "orchestrator"),
+    "update": lambda path: atomic_update_agent_status(path, "busy", "completed"),
+    "increment": lambda path: atomic_increment_counts(path, total=1),
+    "decrement": atomic_decrement_active_count,
+    "complete": lambda path: atomic_mark_agents_completed(path, ["busy"]),
+    "finish": lambda path: finish_agents(path, None, ["busy"], status="terminated"),
+    "repair": lambda path: validate_and_repair_registry(path, []),
+}
+
+READERS: dict[str, Use] = {
+    "read_task": read_task,
+    "read_global": read_global,
+    "read_agent_fields": lambda path: read_agent_fields(path, "busy"),
+    "read_bytes": read_bytes,
+    "health check": lambda path: registry_health_check(path, []),
+    "dry run": lambda path: validate_and_repair_registry(path, [], dry_run=True),
+}
+
+every_writer = pytest.mark.parametrize("use", WRITERS.values(), ids=WRITERS)
+every_reader = pytest.mark.parametrize("use", READERS.values(), ids=READERS)
+everyone = pytest.mark.parametrize(
+    "use", [*WRITERS.values(), *READERS.values()], ids=[*WRITERS, *READERS]
+)

@@ -1,0 +1,92 @@
+"""muster in a real terminal: inside a private tmux, or on a pseudo-terminal of ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tui.host.tmux import INSTALL
+
+MUSTER = [sys.executable, "-P", "-m", "tui"]
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    """Waits until something is so; fails with its name when it is not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.05)
+
+
+class Terminal:
+    """One program in a tmux session of its own server."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    def tmux(self, *arguments: str) -> str:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
+        try:
+            done = subprocess.run(
+                ["tmux", "-u", "-S", str(self._socket), "-f", os.devnull, *arguments],
+                capture_output=True,
+                text=True,
+                env=environment,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise AssertionError(INSTALL) from None
+        return done.stdout
+
+    def screen(self) -> str:
+        return self.tmux("capture-pane", "-p", "-t", "%0")
+
+    def press(self, *keys: str) -> None:
+        self.tmux("send-keys", "-t", "%0", *keys)
+
+    def type(self, text: str) -> None:
+        self.tmux("send-keys", "-t", "%0", "-l", text)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.tmux("resize-window", "-t", "@0", "-x", str(columns), "-y", str(rows))
+
+    def shows(self, *texts: str) -> None:
+        """Waits until the screen has all of the texts."""
+        deadline = time.monotonic() + 30
+        while not all(text in (screen := self.screen()) for text in texts):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{texts} not all on the screen:\n{screen}")
+            time.sleep(0.05)
+
+    def exit_code(self) -> int:
+        """Waits until muster has ended."""
+        asked = ("display-message", "-p", "-t", "%0", "#{pane_dead} #{pane_dead_status}")
+        until(lambda: len(self.tmux(*asked).split()) == 2, "muster has ended")
+        return int(self.tmux(*asked).split()[1])
+
+    def hides(self, text: str) -> None:
+        until(lambda: text not in self.screen(), f"{text!r} is gone from the screen")
+
+
+@contextmanager
+def terminal(
+    directory: Path, arguments: list[str], columns: int, rows: int, **environment: str
+) -> Iterator[Terminal]:
+    """Runs muster in a terminal of that size for the length of a block."""
+    there = Terminal(directory / "outer")
+    settings = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
+    there.tmux(
+        "new-session", "-d", "-x", str(columns), "-y", str(rows), *settings, "--",
+        "env", "-u", "TMUX", "-u", "TMUX_PANE", *MUSTER, *arguments,
+    )  # fmt: skip
+    there.tmux("set-option", "-g", "remain-on-exit", "on")
+    try:
+        yield there
+    finally:
+        there.tmux("kill-server")

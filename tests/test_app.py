@@ -1,0 +1,403 @@
+"""The screens, driven by Textual's pilot on a roll call that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from registry.records import task_record
+from registry.workspace import Workspace
+from tui.actions import Outcome, Result, StepOutcome, Verb
+from tui.app import MusterApp
+from tui.host.sessions import Answer, Session, TmuxState
+from tui.rollcall import (
+    AgentKey,
+    AgentRow,
+    Policy,
+    RollCall,
+    TaskState,
+    Verdict,
+    WorkspaceRoll,
+    call_task,
+    find_orphans,
+)
+from tui.screens.confirm import ConfirmScreen
+from tui.screens.report import ReportScreen, outcome_report
+from tui.widgets.details import Details
+from tui.widgets.roll_view import RollView
+
+NOW = 1_760_000_000.0
+WORKSPACE = Path("/srv/lantern/.agent-workspace")
+SOCKET = Path("/tmp/tmux-1000/default")
+
+
+def _agent(name: str, status: str, parent: str = "orchestrator", progress: int = 40) -> Any:
+    return {
+        "id": name,
+        "type": name.split("-")[0],
+        "tmux_session": f"agent_{name}",
+        "parent": parent,
+        "status": status,
+        "progress": progress,
+        "prompt": "Do it well.",
+    }
+
+
+def _registry(task_id: str, *agents: Any) -> Any:
+    return {"task_id": task_id, "task_description": f"All of {task_id}", "agents": list(agents)}
+
+
+SEARCH = _registry(
+    "TASK-search",
+    _agent("architect-1", "working"),
+    _agent("designer-2", "completed", "architect-1", 100),
+    _agent("writer-3", "running", "architect-1"),
+    _agent("tester-4", "working", "writer-3"),
+    _agent("porter-5", "blocked"),
+)
+SPEED = _registry(
+    "TASK-speed", _agent("cacher-6", "working"), _agent("reader-7", "completed", progress=100)
+)
+ALIVE = ("architect-1", "writer-3", "porter-5", "reader-7", "stranger-8")
+
+
+def _state(registry: Any) -> TaskState:
+    path = WORKSPACE / registry["task_id"] / "AGENT_REGISTRY.json"
+    global_ = WORKSPACE / "registry" / "GLOBAL_REGISTRY.json"
+    return TaskState(WORKSPACE, path, global_, task_record(registry), NOW, None)
+
+
+def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = ALIVE) -> RollCall:
+    """A roll call in which whoever has no session has had none for long."""
+    sessions = {
+        f"agent_{name}": Session(
+            f"${n}", f"agent_{name}", int(NOW) - 60, int(NOW) - 5, 0, (f"%{n}",), (900_000 + n,)
+        )
+        for n, name in enumerate(alive)
+    }
+    answer = Answer(TmuxState.ANSWERED, "server 4711", SOCKET, sessions, 100.0, 4711, 1)
+    states = [_state(each) for each in registries]
+    if error is not None:
+        states[0] = replace(states[0], error=error)
+    absences = dict.fromkeys(
+        (f"agent_{a.id}" for s in states if s.record for a in s.record.agents), 0.0
+    )
+    tasks = tuple(call_task(state, answer, absences, Policy(), NOW) for state in states)
+    orphans = find_orphans(states, (), answer, Policy(), NOW)
+    counts = dict.fromkeys(Verdict, 0)
+    for task in tasks:
+        for verdict, count in task.counts.items():
+            counts[verdict] += count
+    counts[Verdict.ORPHAN] = len(orphans)
+    workspaces = (WorkspaceRoll(WORKSPACE, tasks, None),)
+    return RollCall("lighthouse", answer, workspaces, orphans, counts)
+
+
+class StillApp(MusterApp):
+    """The app without anybody who gathers: shows the roll call that it is given."""
+
+    def __init__(self, roll: RollCall) -> None:
+        super().__init__((Workspace(WORKSPACE),), SOCKET, Policy())
+        self._first = roll
+
+    def _start_live(self) -> Any:
+        self.post_message(self.Rolled(self._first))
+
+    def _read_details(self, line: Any, row: AgentRow) -> Any:
+        self._details_read(line, {"prompt": "Do it well.", "tracked_files": {"a.py": 3}})
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("roll_view", "details"):
+        monkeypatch.setattr(f"tui.widgets.{module}.time.time", lambda: NOW)
+
+
+@asynccontextmanager
+async def opened(
+    roll: RollCall | None = None, size: tuple[int, int] = (100, 30)
+) -> AsyncIterator[tuple[StillApp, RollView, Pilot[None]]]:
+    app = StillApp(roll or call(SEARCH, SPEED))
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        await pilot.pause()
+        yield app, app.query_one(RollView), pilot
+
+
+def _ids(view: RollView) -> list[str]:
+    return [line.key.id for line in view.lines if isinstance(line.key, AgentKey)]
+
+
+def _current(view: RollView) -> str:
+    assert view.current is not None
+    key = view.current.key
+    return key.id if isinstance(key, AgentKey) else type(key).__name__
+
+
+async def test_the_tree_shows_tasks_agents_and_children_and_orphans() -> None:
+    async with opened() as (_, view, _pilot):
+        assert _ids(view)[:5] == ["architect-1", "designer-2", "writer-3", "tester-4", "porter-5"]
+        levels = {line.key.id: line.level for line in view.lines if isinstance(line.key, AgentKey)}
+        assert levels["tester-4"] == levels["writer-3"] + 1 == levels["architect-1"] + 2
+        assert _current(view) == "TaskKey"
+
+
+async def test_arrows_j_pages_home_and_end_move_the_cursor() -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.press("down", "j")
+        assert _current(view) == "designer-2"
+        await pilot.press("up")
+        assert _current(view) == "architect-1"
+        await pilot.press("end")
+        assert _current(view) == "OrphanKey"
+        await pilot.press("home")
+        assert _current(view) == "TaskKey"
+        await pilot.press("pagedown")
+        assert _current(view) == "OrphanKey"
+
+
+async def test_left_folds_and_goes_to_the_parent_right_unfolds_and_goes_inside() -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.press("down", "down", "down", "down")
+        assert _current(view) == "tester-4"
+        await pilot.press("left")
+        assert _current(view) == "writer-3"
+        await pilot.press("left")
+        assert "tester-4" not in _ids(view)
+        await pilot.press("right")
+        assert "tester-4" in _ids(view)
+        await pilot.press("right")
+        assert _current(view) == "tester-4"
+
+
+async def test_the_cursor_stays_on_its_agent_whatever_moves() -> None:
+    async with opened() as (app, view, pilot):
+        view.go_to(next(line.key for line in view.lines if "porter-5" in str(line.key)))
+        more = _registry("TASK-a", *(_agent(f"new-{n}", "completed") for n in range(40)))
+        app.post_message(app.Rolled(call(more, SEARCH, SPEED)))
+        await pilot.pause()
+        assert _current(view) == "porter-5"
+        app.post_message(app.Rolled(call(SEARCH)))
+        await pilot.pause()
+        assert _current(view) == "porter-5"
+
+
+async def test_when_its_agent_goes_the_cursor_stays_near() -> None:
+    async with opened() as (app, view, pilot):
+        view.go_to(next(line.key for line in view.lines if "tester-4" in str(line.key)))
+        less = _registry("TASK-search", *(a for a in SEARCH["agents"] if a["id"] != "tester-4"))
+        app.post_message(app.Rolled(call(less, SPEED)))
+        await pilot.pause()
+        assert _current(view) == "writer-3"
+
+
+async def test_marks_are_set_counted_taken_away_and_die_with_their_row() -> None:
+    async with opened() as (app, view, pilot):
+        await pilot.press("space")
+        assert not view.marks
+        await pilot.press("down", "space", "space")
+        assert len(view.marks) == 2
+        await pilot.press("z")
+        assert len(view.marks) == 4
+        app.post_message(app.Rolled(call(SPEED)))
+        await pilot.pause()
+        assert {key.id for key in view.marks if isinstance(key, AgentKey)} == {"cacher-6"}
+        await pilot.press("u")
+        assert not view.marks
+
+
+async def test_the_filter_narrows_as_one_types_and_escape_clears_it() -> None:
+    async with opened() as (app, view, pilot):
+        everybody = _ids(view)
+        await pilot.press("slash", *"zombie")
+        assert _ids(view) == ["architect-1", "writer-3", "tester-4", "cacher-6"]
+        await pilot.press("enter")
+        assert app.focused is view
+        await pilot.press("escape")
+        assert _ids(view) == everybody
+        assert not app.query_one("#filter", Input).has_class("shown")
+
+
+async def test_a_click_selects_and_a_click_on_the_arrow_folds() -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.click(RollView, offset=(20, 3))
+        assert _current(view) == "writer-3"
+        await pilot.click(RollView, offset=(3, 0))
+        assert "writer-3" not in _ids(view)
+
+
+async def test_details_follow_the_cursor() -> None:
+    async with opened() as (app, _, pilot):
+        await pilot.press("down")
+        await pilot.pause()
+        shown = str(app.query_one(Details).query_one("Static").render())
+        assert "architect-1" in shown
+        assert "tracked_files" in shown
+
+
+@pytest.mark.parametrize(("key", "question"), [("k", "Kill 2 agents"), ("c", "Mark 2 agents")])
+async def test_an_action_shows_its_plan_and_escape_changes_nothing(
+    key: str, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr("tui.app.carry_out", lambda *given: done.append(given))
+    async with opened() as (app, view, pilot):
+        await pilot.press("z", key)
+        await pilot.pause()
+        assert isinstance(app.screen, ConfirmScreen)
+        assert question in str(app.screen.query_one("Vertical").border_title)
+        await pilot.press("k", "q", "escape")
+        await pilot.pause()
+        assert not isinstance(app.screen, ConfirmScreen)
+        assert not done
+        assert len(view.marks) == 2
+
+
+async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[Any] = []
+
+    def carry_out(plan: Any, tmux: Any, reason: str) -> Outcome:
+        given.append((plan.verb, [step.label for step in plan.steps], reason))
+        steps = (
+            StepOutcome("tester-4", Result.DONE, "working -> terminated"),
+            StepOutcome("cacher-6", Result.LEFT, "its session is back"),
+        )
+        return Outcome(Verb.KILL, steps, (), ())
+
+    monkeypatch.setattr("tui.app.carry_out", carry_out)
+    async with opened() as (app, view, pilot):
+        app._tmux = object()  # type: ignore[assignment]
+        await pilot.press("z", "k")
+        await pilot.press(*"stuck", "enter")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert given == [(Verb.KILL, ["tester-4", "cacher-6"], "stuck")]
+        assert isinstance(app.screen, ReportScreen)
+        shown = str(app.screen.query_one("VerticalScroll Static").render())
+        assert "its session is back" in shown
+        assert not view.marks
+        await pilot.press("escape")
+        assert not isinstance(app.screen, ReportScreen)
+
+
+async def test_enter_takes_all_that_was_typed_before_it_however_fast() -> None:
+    async with opened() as (app, _, pilot):
+        await pilot.press("z", "c")
+        await pilot.pause()
+        answers: list[str | None] = []
+        assert isinstance(app.screen, ConfirmScreen)
+        app.screen.dismiss = answers.append  # type: ignore[assignment]
+        for key in (*"typed in a hurry".replace(" ", "_"), "enter"):
+            character = None if key == "enter" else key
+            app.post_message(events.Key("underscore" if key == "_" else key, character))
+        while not answers:
+            await pilot.pause()
+        assert answers == ["typed_in_a_hurry"]
+
+
+async def test_with_nobody_to_act_on_it_says_so_and_asks_nothing() -> None:
+    async with opened() as (app, _, pilot):
+        await pilot.press("k")
+        await pilot.pause()
+        assert not isinstance(app.screen, ConfirmScreen)
+        assert any("Nobody to kill" in each.message for each in app._notifications)
+
+
+async def test_finished_agents_are_refused_with_the_reason() -> None:
+    async with opened() as (app, _, pilot):
+        await pilot.press("down", "down", "k")
+        await pilot.pause()
+        assert any("is finished" in each.message for each in app._notifications)
+
+
+async def test_keys_without_use_are_not_offered_while_a_question_is_open() -> None:
+    async with opened() as (app, _, pilot):
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert isinstance(app.screen, ReportScreen)
+        shown = str(app.screen.query_one("VerticalScroll Static").render())
+        assert "Mark zombies" in shown
+        assert "proven twice" in shown
+        assert not {"k", "c", "z"} & app.screen.active_bindings.keys()
+
+
+async def test_nothing_is_drawn_when_a_roll_call_says_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened() as (app, view, pilot):
+        drawn: list[int] = []
+        monkeypatch.setattr(view, "refresh_line", drawn.append)
+        app.post_message(app.Rolled(call(SEARCH, SPEED)))
+        await pilot.pause()
+        assert drawn == []
+        changed = _registry("TASK-speed", _agent("cacher-6", "working", progress=90))
+        app.post_message(app.Rolled(call(SEARCH, changed)))
+        await pilot.pause()
+        assert 7 in drawn
+        assert not {1, 2, 3} & set(drawn)
+
+
+SnapCompare = Callable[..., bool]
+
+
+def pressing(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
+    """Presses keys and waits until the last screen is drawn whole."""
+
+    async def press(pilot: Pilot[None]) -> None:
+        for key in keys:
+            await pilot.press(key)
+            await pilot.pause()
+        while not pilot.app.screen.query("FooterKey"):
+            await pilot.pause()
+        await pilot.pause(0.3)
+
+    return press
+
+
+def test_snapshot_80x24(snap_compare: SnapCompare) -> None:
+    assert snap_compare(
+        StillApp(call(SEARCH, SPEED)), run_before=pressing("down"), terminal_size=(80, 24)
+    )
+
+
+def test_snapshot_160x50(snap_compare: SnapCompare) -> None:
+    app = StillApp(call(SEARCH, SPEED, error="Expecting value at line 3 column 9"))
+    assert snap_compare(app, run_before=pressing("z", "down", "down"), terminal_size=(160, 50))
+
+
+def test_snapshot_of_the_plan_of_a_kill(snap_compare: SnapCompare) -> None:
+    app = StillApp(call(SEARCH, SPEED))
+    keys = ["down", "space", "space", "z", "k"]
+    assert snap_compare(app, run_before=pressing(*keys), terminal_size=(100, 30))
+
+
+def test_snapshot_of_the_help(snap_compare: SnapCompare) -> None:
+    app = StillApp(call(SEARCH, SPEED))
+    assert snap_compare(app, run_before=pressing("question_mark"), terminal_size=(100, 40))
+
+
+def test_snapshot_of_an_outcome(snap_compare: SnapCompare) -> None:
+    steps = (
+        StepOutcome("tester-4", Result.DONE, "working -> terminated"),
+        StepOutcome("cacher-6", Result.FAILED, "still running: python (4711)"),
+    )
+    written = (WORKSPACE / "TASK-search" / "AGENT_REGISTRY.json",)
+
+    async def show(pilot: Pilot[None]) -> None:
+        await pilot.app.push_screen(outcome_report(Outcome(Verb.KILL, steps, written, ())))
+        while not pilot.app.screen.query("FooterKey"):
+            await pilot.pause()
+        await pilot.pause(0.2)
+
+    app = StillApp(call(SEARCH, SPEED))
+    assert snap_compare(app, run_before=show, terminal_size=(100, 30))

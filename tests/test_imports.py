@@ -1,0 +1,38 @@
+"""What is imported when: the only proof that the headless side stays light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def _modules_after(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split("\n")[-2].split())
+
+
+@pytest.mark.parametrize("heavy", ["textual", "rich", "libtmux", "psutil", "watchfiles", "tui"])
+def test_the_library_knows_no_screen_no_tmux_and_no_process(heavy: str) -> None:
+    assert heavy not in _modules_after("import registry")
+
+
+def test_the_headless_commands_import_no_textual() -> None:
+    code = (
+        "import contextlib, io\nfrom tui.cli import main\n"
+        "with contextlib.redirect_stderr(io.StringIO()):\n"
+        "    main(['list', '-S', '/nowhere/socket', '/nowhere'])\n"
+        "import tui.live, tui.listing, tui.actions, tui.demo"
+    )
+    assert "textual" not in _modules_after(code)
+
+
+def test_the_screen_is_up_before_tmux_and_the_watcher_are_imported() -> None:
+    modules = _modules_after("import tui.app")
+    assert not {"libtmux", "watchfiles", "portalocker"} & modules

@@ -1,0 +1,1 @@
+"""The promises that `tui.host` keeps, with real tmux, processes and files."""

@@ -1,0 +1,277 @@
+"""Process trees: all that came from a session, ended for good, and nobody else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.tui.real_tmux import SLEEP, RealTmux, runs
+from tests.tui.waiting import until
+from tests.tui.zoo import KINDS, Zoo
+from tui.host.processes import (
+    DeathWatch,
+    Process,
+    end,
+    holds_us,
+    host_name,
+    session_processes,
+    survivors,
+)
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Iterator[Zoo]:
+    made = Zoo(tmp_path / "zoo")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has nothing to do with any session."""
+    process = subprocess.Popen(["sleep", "1000"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def found_in(server: RealTmux, name: str, socket: Path | None = None) -> tuple[Process, ...]:
+    answer = server.client().ask()
+    session = answer.sessions[name]
+    return session_processes(
+        session.pids, session.panes, socket or answer.socket, answer.server_pid
+    )
+
+
+def test_a_session_has_all_processes_that_came_from_it(server: RealTmux, zoo: Zoo) -> None:
+    server.start("agent_zoo", zoo.command)
+    pids = zoo.pids()
+    found = found_in(server, "agent_zoo")
+    assert {process.pid for process in found} == set(pids.values())
+    assert all(process.memory > 0 and process.name for process in found)
+
+
+def test_the_processes_of_other_sessions_are_not_among_them(server: RealTmux, zoo: Zoo) -> None:
+    server.start("agent_zoo", zoo.command)
+    server.start("agent_other")
+    zoo.pids()
+    (other,) = found_in(server, "agent_other")
+    assert other.name == "sleep"
+    assert other.pid not in {process.pid for process in found_in(server, "agent_zoo")}
+
+
+def test_a_pane_of_the_same_number_on_another_server_is_another(
+    server: RealTmux, zoo: Zoo, tmp_path: Path
+) -> None:
+    server.start("agent_zoo", zoo.command)
+    zoo.pids()
+    with RealTmux() as other:
+        other.start("agent_zoo")
+        answers = server.client().ask(), other.client().ask()
+        panes = [answer.sessions["agent_zoo"].panes for answer in answers]
+        assert panes[0] == panes[1]
+        (found,) = found_in(other, "agent_zoo")
+        assert found.name == "sleep"
+
+
+def test_a_socket_reached_through_a_symlink_is_the_same(
+    server: RealTmux, zoo: Zoo, tmp_path: Path
+) -> None:
+    server.start("agent_zoo", zoo.command)
+    pids = zoo.pids()
+    link = tmp_path / "link"
+    link.symlink_to(server.directory)
+    found = found_in(server, "agent_zoo", link / server.socket.name)
+    assert {process.pid for process in found} == set(pids.values())
+
+
+def test_neither_we_nor_our_ancestors_nor_the_server_belong_to_a_session(
+    server: RealTmux,
+) -> None:
+    server.start("agent_x")
+    pid = server.server_pid()
+    ours = {os.getpid(), os.getppid(), 1, pid}
+    found = session_processes(ours, (), server.socket, pid)
+    assert ours.isdisjoint(process.pid for process in found)
+
+
+def test_a_session_holds_us_if_an_ancestor_of_ours_is_its_pane() -> None:
+    assert holds_us({os.getppid(), 999_999_999})
+    assert holds_us({os.getpid()})
+    assert not holds_us({999_999_999})
+    assert not holds_us(())
+
+
+def test_everybody_is_ended_whatever_they_do(server: RealTmux, zoo: Zoo) -> None:
+    session_id = server.start("agent_zoo", zoo.command)
+    assert zoo.alive() == {"keeper", *KINDS} | {f"{k}'s child" for k in KINDS if k != "stubborn"}
+    answer = server.client().ask()
+    panes = answer.sessions["agent_zoo"].panes
+    known = found_in(server, "agent_zoo")
+    server.kill(session_id)
+    assert {"setsid", "stubborn", "double-fork"} <= zoo.alive(), "the zoo must outlive its session"
+    assert end(known, panes, server.socket, answer.server_pid, grace=0.3) == ()
+    assert zoo.alive() == set()
+
+
+def test_who_is_forked_while_the_killing_goes_on_is_ended_too(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    late = tmp_path / "late"
+    late.mkdir()
+    script = (
+        "trap '' HUP; "
+        f"trap 'setsid sh -c \"echo \\$\\$ > {late}/pid; exec sleep 1000\" & exit' TERM; "
+        f"echo x > {late}/ready; while :; do sleep 0.05; done"
+    )
+    session_id = server.start("agent_fork", script)
+    until((late / "ready").exists, "the trap to be set")
+    answer = server.client().ask()
+    known = found_in(server, "agent_fork")
+    panes = answer.sessions["agent_fork"].panes
+    server.kill(session_id)
+    assert end(known, panes, server.socket, answer.server_pid) == ()
+    assert not runs(int(until((late / "pid").read_text, "the late child")))
+
+
+def test_those_who_end_by_themselves_are_given_the_time(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    note = tmp_path / "note"
+    script = f"trap 'sleep 0.3; echo bye > {note}; exit' TERM; echo > {note}.on; sleep 1000 & wait"
+    with subprocess.Popen(["sh", "-c", script], start_new_session=True) as tidy:
+        until(Path(f"{note}.on").exists, "the trap to be set")
+        known = session_processes([tidy.pid], (), tmp_path, None)
+        assert end(known, (), tmp_path, None, grace=10.0) == ()
+        tidy.wait()
+    assert note.read_text() == "bye\n"
+    assert sleeper.poll() is None
+
+
+def test_a_bystander_with_the_same_command_line_lives(
+    server: RealTmux, zoo: Zoo, tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if "TMUX" not in name}
+    with subprocess.Popen(zoo.arguments, env=environment, start_new_session=True) as bystander:
+        try:
+            before = zoo.pids()
+            assert before["keeper"] == bystander.pid
+            server.start("agent_zoo", zoo.command)
+            until(lambda: zoo.pids()["keeper"] != bystander.pid, "the second zoo")
+            answer = server.client().ask()
+            known = found_in(server, "agent_zoo")
+            assert set(before.values()).isdisjoint(process.pid for process in known)
+            panes = answer.sessions["agent_zoo"].panes
+            assert end(known, panes, server.socket, answer.server_pid, grace=0.2) == ()
+            assert all(runs(pid) for pid in before.values())
+        finally:
+            for pid in before.values():
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_touched(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as former:
+        (before,) = session_processes([former.pid], (), Path("/x"), None)
+        former.kill()
+    known = replace(before, pid=sleeper.pid)
+    assert survivors([known]) == ()
+    assert end([known], (), Path("/x"), None, grace=0.1) == ()
+    assert sleeper.poll() is None
+
+
+def test_processes_that_ended_before_are_no_survivors(sleeper: subprocess.Popen[bytes]) -> None:
+    known = session_processes([sleeper.pid], (), Path("/x"), None)
+    assert survivors(known) == known
+    sleeper.kill()
+    sleeper.wait()
+    assert survivors(known) == ()
+    assert end(known, (), Path("/x"), None) == ()
+
+
+def test_the_hosts_name_has_no_domain() -> None:
+    assert host_name() and "." not in host_name()
+
+
+# --- being told of a death ----------------------------------------------------
+
+
+@pytest.fixture
+def deaths() -> Iterator[DeathWatch]:
+    watch = DeathWatch()
+    yield watch
+    watch.close()
+
+
+def test_a_death_is_told_without_waiting_for_the_time_out(
+    deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+) -> None:
+    deaths.watch([sleeper.pid])
+    threading.Timer(0.1, sleeper.kill).start()
+    assert deaths.wait(60.0)
+
+
+def test_a_death_is_told_once(deaths: DeathWatch, sleeper: subprocess.Popen[bytes]) -> None:
+    deaths.watch([sleeper.pid])
+    sleeper.kill()
+    assert deaths.wait(60.0)
+    assert not deaths.wait(0.0)
+
+
+def test_without_a_death_the_wait_ends_with_its_time(
+    deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+) -> None:
+    deaths.watch([sleeper.pid])
+    started = time.monotonic()
+    assert not deaths.wait(0.2)
+    assert 0.19 <= time.monotonic() - started < 10
+
+
+def test_only_those_are_watched_who_were_named_last(
+    deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+) -> None:
+    deaths.watch([sleeper.pid])
+    deaths.watch([os.getpid()])
+    sleeper.kill()
+    sleeper.wait()
+    assert not deaths.wait(0.1)
+
+
+def test_who_is_gone_already_is_left_to_the_sweep(
+    deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+) -> None:
+    sleeper.kill()
+    sleeper.wait()
+    deaths.watch([sleeper.pid])
+    assert not deaths.wait(0.0)
+
+
+def test_a_wait_is_ended_from_another_thread(deaths: DeathWatch) -> None:
+    threading.Timer(0.1, deaths.wake).start()
+    assert deaths.wait(60.0)
+    assert not deaths.wait(0.0)
+
+
+def test_the_number_of_descriptors_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+) -> None:
+    monkeypatch.setattr(DeathWatch, "LIMIT", 2)
+    before = len(os.listdir("/proc/self/fd"))
+    deaths.watch([os.getpid(), os.getppid(), sleeper.pid, 1])
+    assert len(os.listdir("/proc/self/fd")) == before + 2
+    deaths.watch(())
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_session_that_only_sleeps_has_one_process(server: RealTmux) -> None:
+    server.start("agent_x", SLEEP)
+    assert [process.name for process in found_in(server, "agent_x")] == ["sleep"]

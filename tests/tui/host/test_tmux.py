@@ -1,0 +1,343 @@
+"""Asking tmux: three answers told apart, and one session ended exactly."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket as sockets
+import subprocess
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.tui.real_tmux import SLEEP, RealTmux, fake_binary, runs
+from tests.tui.waiting import until
+from tui.host.sessions import Answer, TmuxState, socket_path
+from tui.host.tmux import INSTALL, Tmux
+from tui.rollcall import is_kept_certain, kept_name
+
+# --- answered -----------------------------------------------------------------
+
+
+def test_every_session_is_listed_with_its_panes(server: RealTmux) -> None:
+    first = server.start("agent_a")
+    server.start("agent_b")
+    server.run("split-window", "-d", "-t", f"{first}:", SLEEP)
+    server.run("new-window", "-d", "-t", f"{first}:", SLEEP)
+    answer = server.client().ask()
+    assert answer.state is TmuxState.ANSWERED
+    assert answer.server_pid == server.server_pid()
+    assert set(answer.sessions) == {"agent_a", "agent_b"}
+    session = answer.sessions["agent_a"]
+    assert session.id == first
+    assert len(session.panes) == len(session.pids) == 3
+    assert set(session.pids) < server.pane_pids()
+    assert all(runs(pid) for pid in session.pids)
+    assert abs(session.created - time.time()) < 60
+    assert session.activity >= session.created
+    assert session.attached == 0
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_names_with_blanks_and_of_any_script_come_whole(
+    server: RealTmux, monkeypatch: pytest.MonkeyPatch, locale: str
+) -> None:
+    names = {"agent_a b  c", "agent_日本語", "agent_é-ü", " agent_lead", "agent_trail "}
+    for name in names:
+        server.start(name)
+    monkeypatch.setenv("LC_ALL", locale)
+    assert set(server.client().ask().sessions) == names
+
+
+def test_every_name_that_counts_as_certain_is_kept_as_foretold(server: RealTmux) -> None:
+    printable = [chr(code) for code in range(0x20, 0x180)] + list("日한😀\u0301.:_")
+    certain = [each for each in printable if is_kept_certain(each)]
+    assert len(certain) > 250
+    names = [f"agent_{n}{''.join(certain[n : n + 20])}x" for n in range(0, len(certain), 20)]
+    for name in names:
+        server.start(name)
+    assert set(server.client().ask().sessions) == set(map(kept_name, names))
+
+
+@pytest.mark.parametrize("name", ["agent_#{pid}", "agent_a\\b", "agent_a\x1bb", "agent_$HOME"])
+def test_names_that_tmux_rewrites_do_not_count_as_certain(server: RealTmux, name: str) -> None:
+    server.start(name)
+    assert set(server.client().ask().sessions) != {kept_name(name)}
+    assert not is_kept_certain(name)
+
+
+def test_a_server_without_sessions_has_answered(server: RealTmux) -> None:
+    server.kill(server.start("agent_a"))
+    answer = server.client().ask()
+    assert (answer.state, dict(answer.sessions)) == (TmuxState.ANSWERED, {})
+
+
+# --- no server ----------------------------------------------------------------
+
+
+def assert_no_server(answer: Answer) -> None:
+    assert answer.state is TmuxState.NO_SERVER
+    assert not answer.sessions
+    assert str(answer.socket) in answer.detail
+
+
+def test_an_absent_socket_means_no_server(tmp_path: Path) -> None:
+    assert_no_server(Tmux(tmp_path / "absent").ask())
+
+
+def test_a_stale_socket_means_no_server(server: RealTmux) -> None:
+    listener = sockets.socket(sockets.AF_UNIX)
+    listener.bind(str(server.socket))
+    listener.close()
+    assert_no_server(server.client().ask())
+
+
+def test_a_killed_server_means_no_server(server: RealTmux) -> None:
+    server.start("agent_a")
+    os.kill(server.server_pid(), signal.SIGKILL)
+    until(lambda: server.client().ask().state is not TmuxState.ANSWERED, "the end")
+    assert_no_server(server.client().ask())
+
+
+def test_a_server_that_comes_back_answers_again(server: RealTmux) -> None:
+    client = server.client()
+    server.start("agent_a")
+    first = client.ask()
+    server.kill_server()
+    assert_no_server(client.ask())
+    server.start("agent_b")
+    again = client.ask()
+    assert set(again.sessions) == {"agent_b"}
+    assert again.server_pid != first.server_pid
+
+
+# --- nobody can tell ----------------------------------------------------------
+
+NEVER_MIND = "exit 0"
+LISTED = "\\$1 1760000000 1760000000 0 %1 1 agent_a"
+
+
+def test_a_file_that_is_no_socket_proves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("not a socket")
+    answer = Tmux(path).ask()
+    assert answer.state is TmuxState.UNKNOWN
+    assert "not a socket" in answer.detail
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ('echo "error connecting to /x/s (Permission denied)" >&2; exit 1', "Permission denied"),
+        ('echo "error connecting to /x/s (Too many open files)" >&2; exit 1', "Too many"),
+        ('echo "server exited unexpectedly" >&2; exit 1', "unexpectedly"),
+        ('echo "lost server" >&2; exit 1', "lost server"),
+        ('echo "protocol version mismatch (client 8, server 7)" >&2; exit 1', "mismatch"),
+        ("exit 1", "exit code 1"),
+        ("exit 0", "no list"),
+        ("echo garbage", "no list"),
+        ("printf '\\377\\376\\000\\n'", "no list"),
+        (f'echo "{LISTED}"', "no list"),
+        (f'echo "{LISTED}"; echo "end 12"', "no list"),
+        ('echo "\\$1 17600"; echo "end 1 2"', "no list"),
+        ('echo "end one two"', "no list"),
+        ("kill -9 $$", "exit code -9"),
+    ],
+)
+def test_whatever_else_tmux_says_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, says: str
+) -> None:
+    path = fake_binary(tmp_path / "bin", script)
+    monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
+    answer = Tmux(tmp_path / "s").ask()
+    assert answer.state is TmuxState.UNKNOWN
+    assert not answer.sessions
+    assert says in answer.detail
+
+
+def test_the_fake_answer_would_be_believed_if_it_were_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fake_binary(tmp_path / "bin", f'echo "{LISTED}"; echo "end 1 2"')
+    monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
+    assert set(Tmux(tmp_path / "s").ask().sessions) == {"agent_a"}
+
+
+def test_a_refusal_says_what_to_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = 'echo "error connecting to /x/s (Permission denied)" >&2; exit 1'
+    monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "bin", denied)))
+    detail = Tmux(tmp_path / "s").ask().detail
+    assert "-L" in detail and "-S" in detail and "owner" in detail
+
+
+def test_without_tmux_it_is_said_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    answer = Tmux(tmp_path / "s").ask()
+    assert (answer.state, answer.detail) == (TmuxState.UNKNOWN, INSTALL)
+    assert "apt install tmux" in INSTALL
+
+
+def test_a_tmux_that_cannot_be_run_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fake_binary(tmp_path / "bin", NEVER_MIND)
+    (path / "tmux").write_bytes(b"\x7fELF not really")
+    monkeypatch.setenv("PATH", str(path))
+    assert Tmux(tmp_path / "s").ask().state is TmuxState.UNKNOWN
+
+
+def own_tmux_processes() -> list[int]:
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "tmux" in child.name()]
+
+
+def test_a_hanging_server_proves_nothing_and_leaves_nothing_behind(server: RealTmux) -> None:
+    server.start("agent_a")
+    pid = server.server_pid()
+    before = own_tmux_processes()
+    os.kill(pid, signal.SIGSTOP)
+    started = time.monotonic()
+    answer = server.client(timeout=0.5).ask()
+    assert 0.5 <= time.monotonic() - started < 5.0
+    assert answer.state is TmuxState.UNKNOWN
+    assert "0.5 s" in answer.detail
+    until(lambda: own_tmux_processes() == before, "the asking process to go")
+    assert not [each for each in threading.enumerate() if each.name == "muster-tmux"]
+    os.kill(pid, signal.SIGCONT)
+    assert set(server.client().ask().sessions) == {"agent_a"}
+
+
+def test_one_question_starts_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmux = shutil.which("tmux")
+    script = f'echo x >> "{tmp_path}/calls"; exec {tmux} "$@"'
+    path = fake_binary(tmp_path / "bin", script)
+    monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
+    with RealTmux() as server:
+        for name in "abcdef":
+            server.start(f"agent_{name}")
+        (tmp_path / "calls").unlink()
+        assert len(server.client().ask().sessions) == 6
+        assert (tmp_path / "calls").read_text() == "x\n"
+
+
+# --- ending a session ---------------------------------------------------------
+
+
+def test_exactly_the_session_of_the_answer_is_ended(server: RealTmux) -> None:
+    for name in ("agent_x-1", "agent_x-10", "agent_x-1b", "agent_x"):
+        server.start(name)
+    answer = server.client().ask()
+    assert server.client().kill_session(answer.sessions["agent_x-1"], answer) is None
+    assert server.names() == {"agent_x-10", "agent_x-1b", "agent_x"}
+
+
+def test_a_session_that_is_gone_costs_no_other_its_life(server: RealTmux) -> None:
+    for name in ("agent_x-1", "agent_x-10", "agent_x-1b"):
+        server.start(name)
+    answer = server.client().ask()
+    session = answer.sessions["agent_x-1"]
+    server.kill(session.id)
+    server.client().kill_session(session, answer)
+    assert server.names() == {"agent_x-10", "agent_x-1b"}
+
+
+def test_a_session_of_the_same_id_but_another_age_is_left_alone(server: RealTmux) -> None:
+    server.start("agent_x")
+    answer = server.client().ask()
+    session = answer.sessions["agent_x"]
+    server.client().kill_session(replace(session, created=session.created - 1), answer)
+    assert server.names() == {"agent_x"}
+
+
+def test_a_server_that_was_started_anew_loses_nothing(server: RealTmux) -> None:
+    server.start("agent_x")
+    before = server.client().ask()
+    server.kill_server()
+    server.start("agent_y")
+    now = server.client().ask()
+    old = before.sessions["agent_x"]
+    new = now.sessions["agent_y"]
+    assert old.id == new.id
+    server.client().kill_session(replace(new, name=old.name), before)
+    assert server.names() == {"agent_y"}
+
+
+def test_a_kill_that_fails_says_why(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_x")
+    answer = server.client().ask()
+    session = answer.sessions["agent_x"]
+    os.kill(server.server_pid(), signal.SIGSTOP)
+    slow = server.client(timeout=0.3).kill_session(session, answer)
+    assert slow is not None and "did not answer" in slow
+    path = fake_binary(tmp_path / "bin", 'echo "lost server" >&2; exit 1')
+    monkeypatch.setenv("PATH", str(path))
+    assert server.client().kill_session(session, answer) == "lost server"
+    (path / "tmux").unlink()
+    assert server.client().kill_session(session, answer) == INSTALL
+    monkeypatch.undo()
+
+
+# --- which socket -------------------------------------------------------------
+
+INSIDE = {"TMUX": "/run/other/sock,123,0", "TMUX_TMPDIR": "/dev/shm"}
+
+
+def directory(base: str) -> Path:
+    return Path(base) / f"tmux-{os.getuid()}"
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "environment", "socket"),
+    [
+        ("work", "/run/s", INSIDE, Path("/run/s")),
+        ("work", None, INSIDE, directory("/dev/shm") / "work"),
+        (None, None, INSIDE, Path("/run/other/sock")),
+        (None, None, {"TMUX_TMPDIR": "/dev/shm"}, directory("/dev/shm") / "default"),
+        (None, None, {}, directory("/tmp") / "default"),
+        ("work", None, {}, directory("/tmp") / "work"),
+        (None, None, {"TMUX_TMPDIR": "/not/there"}, directory("/tmp") / "default"),
+        (None, None, {"TMUX_TMPDIR": "", "TMUX": ""}, directory("/tmp") / "default"),
+    ],
+    ids=["-S", "-L", "TMUX", "TMUX_TMPDIR", "default", "-L alone", "not there", "empty"],
+)
+def test_the_socket_is_the_one_that_tmux_would_use(
+    name: str | None, path: str | None, environment: dict[str, str], socket: Path
+) -> None:
+    assert socket_path(name, path, environment) == socket
+
+
+@pytest.mark.parametrize("arguments", [(), ("-L", "work")], ids=["default", "-L"])
+def test_tmux_itself_agrees_on_the_socket(
+    nobody_elses_tmux: Path, arguments: tuple[str, ...]
+) -> None:
+    name = arguments[1] if arguments else None
+    run = ["tmux", "-f", "/dev/null", *arguments]
+    subprocess.run([*run, "new-session", "-d", "-s", "agent_x", SLEEP], check=True, timeout=20)
+    try:
+        there = socket_path(name, None, os.environ)
+        assert there.is_relative_to(nobody_elses_tmux)
+        assert set(Tmux(there).ask().sessions) == {"agent_x"}
+    finally:
+        subprocess.run([*run, "kill-server"], check=True, timeout=20)
+
+
+def test_a_relative_path_is_taken_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert socket_path(None, "s", {}) == tmp_path / "s"
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", ""])
+def test_a_socket_name_is_no_path(name: str) -> None:
+    with pytest.raises(ValueError, match="-L"):
+        socket_path(name, None, {})

@@ -1,0 +1,35 @@
+"""A tmux that gives the answers it was told to give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tests.tui.rolls import SOCKET
+from tui.host.sessions import Answer, Session
+from tui.host.tmux import Tmux
+
+
+class ScriptedTmux(Tmux):
+    """Gives one answer after another, and the last one ever after.
+
+    Attributes:
+        asked: How often it was asked.
+        killed: The sessions it was told to end; none of them does.
+    """
+
+    def __init__(self, *answers: Answer) -> None:
+        super().__init__(SOCKET)
+        self._answers: Sequence[Answer] = answers
+        self.asked = 0
+        self.killed: list[Session] = []
+
+    def ask(self) -> Answer:
+        answer = self._answers[min(self.asked, len(self._answers) - 1)]
+        self.asked += 1
+        return replace(answer, asked_at=time.monotonic())
+
+    def kill_session(self, session: Session, answer: Answer) -> str | None:
+        self.killed.append(session)
+        return None

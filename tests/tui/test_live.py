@@ -1,0 +1,373 @@
+"""Gathering: registries and sessions in, one frozen roll call after another out."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tui.real_tmux import RealTmux
+from tests.tui.rolls import answered, cannot_tell, no_server, session
+from tests.tui.scripted_tmux import ScriptedTmux
+from tests.tui.waiting import PATIENCE, until
+from tests.tui.workspaces import QUICK, Files, entry, read, row_of, verdicts, write
+from tui import live
+from tui.host.tmux import Tmux
+from tui.host.watch import DirectoryWatcher
+from tui.live import LiveRoll, take_roll
+from tui.rollcall import RollCall, TaskRoll, Verdict
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(
+        tmp_path,
+        {
+            "TASK-1": [entry("a"), entry("b", "completed")],
+            "TASK-2": [entry("c"), entry("d", parent="c")],
+        },
+    )
+
+
+# --- once ---------------------------------------------------------------------
+
+BOTH = answered(session("agent_a", number=1), session("agent_c", number=2))
+EVERYBODY = answered(*(session(f"agent_{each}", number=n) for n, each in enumerate("acd")))
+
+
+def test_tmux_is_asked_once_when_nobody_is_missing(files: Files) -> None:
+    tmux = ScriptedTmux(EVERYBODY)
+    roll = take_roll(files.workspaces(), tmux, QUICK)
+    assert tmux.asked == 1
+    assert verdicts(roll)["a"] is Verdict.LIVE
+
+
+def test_tmux_is_asked_a_second_time_when_somebody_is_missing(files: Files) -> None:
+    tmux = ScriptedTmux(BOTH)
+    roll = take_roll(files.workspaces(), tmux, QUICK)
+    assert tmux.asked == 2
+    assert verdicts(roll) == {
+        "a": Verdict.LIVE,
+        "b": Verdict.FINISHED,
+        "c": Verdict.LIVE,
+        "d": Verdict.ZOMBIE,
+    }
+
+
+def test_who_is_back_at_the_second_question_is_no_zombie(files: Files) -> None:
+    roll = take_roll(files.workspaces(), ScriptedTmux(BOTH, EVERYBODY), QUICK)
+    assert verdicts(roll)["d"] is Verdict.LIVE
+
+
+def test_who_is_missing_only_at_the_second_question_is_no_zombie(files: Files) -> None:
+    roll = take_roll(files.workspaces(), ScriptedTmux(BOTH, answered()), QUICK)
+    assert verdicts(roll)["a"] is Verdict.UNKNOWN
+    assert verdicts(roll)["d"] is Verdict.ZOMBIE
+
+
+def test_tmux_is_not_asked_again_when_it_cannot_tell(files: Files) -> None:
+    tmux = ScriptedTmux(cannot_tell())
+    roll = take_roll(files.workspaces(), tmux, QUICK)
+    assert tmux.asked == 1
+    assert {verdicts(roll)[each] for each in "acd"} == {Verdict.UNKNOWN}
+
+
+def test_a_second_answer_that_is_none_proves_no_death(files: Files) -> None:
+    roll = take_roll(files.workspaces(), ScriptedTmux(no_server(), cannot_tell()), QUICK)
+    assert roll.counts[Verdict.ZOMBIE] == 0
+
+
+def test_the_counts_are_those_of_all_rows_and_orphans(files: Files) -> None:
+    there = answered(session("agent_a"), session("agent_lost", number=2))
+    roll = take_roll(files.workspaces(), ScriptedTmux(there), QUICK)
+    rows = list(roll.agents())
+    assert len(rows) == 4
+    for verdict in Verdict:
+        rest = len(roll.orphans) if verdict is Verdict.ORPHAN else 0
+        assert roll.counts[verdict] == sum(row.verdict is verdict for row in rows) + rest
+    assert roll.counts[Verdict.ORPHAN] == 1
+
+
+# --- live ---------------------------------------------------------------------
+
+
+class Rolls:
+    """Every roll that was handed out."""
+
+    def __init__(self) -> None:
+        self.all: list[RollCall] = []
+
+    def __call__(self, roll: RollCall) -> None:
+        self.all.append(roll)
+
+    def wait_for(
+        self, look: Callable[[RollCall], bool], what: str, patience: float = PATIENCE
+    ) -> RollCall:
+        """Waits until the newest roll is as it should be."""
+        until(lambda: self.all and look(self.all[-1]), what, patience)
+        return self.all[-1]
+
+
+def task_of(roll: RollCall, name: str) -> TaskRoll | None:
+    found = [task for task in roll.tasks() if task.state.registry.parent.name == name]
+    return found[0] if found else None
+
+
+def arm(files: Files, rolls: Rolls) -> None:
+    """Waits until the watch is in place: a task that comes is seen, and so is its end."""
+
+    def seen() -> bool:
+        files.write_task("probe")
+        try:
+            rolls.wait_for(lambda roll: task_of(roll, "probe") is not None, "it", patience=0.5)
+        except AssertionError:
+            return False
+        finally:
+            shutil.rmtree(files.path / "probe")
+        return True
+
+    until(seen, "the watch")
+    rolls.wait_for(lambda roll: task_of(roll, "probe") is None, "the end of the probe")
+
+
+Start = Callable[[Files, Tmux], Rolls]
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Follows a workspace; what is seen, is seen by events and not by the slow nets."""
+    monkeypatch.setattr(live, "SWEEP", 600.0)
+    monkeypatch.setattr(live, "RESCAN", 600.0)
+    started: list[LiveRoll] = []
+
+    def begin(files: Files, tmux: Tmux) -> Rolls:
+        rolls = Rolls()
+        roll = LiveRoll(files.workspaces(), tmux, QUICK, rolls)
+        started.append(roll)
+        roll.start()
+        rolls.wait_for(lambda roll: roll.answer.state != "unknown", "the first answer")
+        arm(files, rolls)
+        return rolls
+
+    yield begin
+    for each in started:
+        each.stop()
+
+
+def status_of(roll: RollCall, agent_id: str) -> str:
+    return row_of(roll, agent_id).record.status
+
+
+def error_of(roll: RollCall, name: str) -> str | None:
+    task = task_of(roll, name)
+    assert task is not None
+    return task.state.error
+
+
+def test_a_change_of_a_registry_makes_a_new_roll(files: Files, start: Start) -> None:
+    rolls = start(files, ScriptedTmux(EVERYBODY))
+    files.write_task("TASK-1", entry("a", progress=41.5), entry("b", "completed"))
+    rolls.wait_for(lambda roll: row_of(roll, "a").record.progress == 41.5, "the progress")
+
+
+def test_what_did_not_change_stays_the_very_same(files: Files, start: Start) -> None:
+    rolls = start(files, ScriptedTmux(EVERYBODY))
+    before = task_of(rolls.all[-1], "TASK-2")
+    files.write_task("TASK-1", entry("a", "blocked"))
+    after = rolls.wait_for(lambda roll: status_of(roll, "a") == "blocked", "the status")
+    assert task_of(after, "TASK-2") is before
+
+
+def test_a_new_task_appears_and_goes_by_itself(files: Files, start: Start) -> None:
+    rolls = start(files, ScriptedTmux(EVERYBODY))
+    files.write_task("TASK-3", entry("e"))
+    rolls.wait_for(lambda roll: task_of(roll, "TASK-3") is not None, "the task")
+    files.write_task("TASK-3", entry("e", "blocked"))
+    rolls.wait_for(lambda roll: status_of(roll, "e") == "blocked", "its change")
+    shutil.rmtree(files.path / "TASK-3")
+    rolls.wait_for(lambda roll: task_of(roll, "TASK-3") is None, "its end")
+
+
+def test_a_task_that_went_and_came_back_is_followed(files: Files, start: Start) -> None:
+    rolls = start(files, ScriptedTmux(EVERYBODY))
+    shutil.rmtree(files.path / "TASK-2")
+    rolls.wait_for(lambda roll: task_of(roll, "TASK-2") is None, "its end")
+    files.write_task("TASK-2", entry("c"))
+    rolls.wait_for(lambda roll: task_of(roll, "TASK-2") is not None, "its return")
+    files.write_task("TASK-2", entry("c", "blocked"))
+    rolls.wait_for(lambda roll: status_of(roll, "c") == "blocked", "its change")
+
+
+def test_a_registry_that_alone_is_deleted_goes_at_once(files: Files, start: Start) -> None:
+    files.write_task("TASK-3", entry("e"))
+    rolls = start(files, ScriptedTmux(EVERYBODY))
+    files.registry("TASK-3").unlink()
+    rolls.wait_for(lambda roll: task_of(roll, "TASK-3") is None, "its end")
+
+
+def test_a_corrupt_registry_keeps_its_agents_and_disturbs_no_other(
+    files: Files, start: Start
+) -> None:
+    rolls = start(files, ScriptedTmux(EVERYBODY))
+    good = files.registry("TASK-1").read_bytes()
+    files.registry("TASK-1").write_bytes(good[: len(good) // 2])
+    roll = rolls.wait_for(lambda roll: error_of(roll, "TASK-1") is not None, "the error")
+    assert set(verdicts(roll)) == set("abcd")
+    files.write_task("TASK-2", entry("c", "blocked"))
+    rolls.wait_for(lambda roll: status_of(roll, "c") == "blocked", "the other task's change")
+    files.registry("TASK-1").write_bytes(good)
+    rolls.wait_for(lambda roll: error_of(roll, "TASK-1") is None, "the end of the error")
+
+
+def test_a_description_in_the_global_registry_is_followed(files: Files, start: Start) -> None:
+    rolls = start(files, ScriptedTmux(EVERYBODY))
+    whole = read(files.global_registry)
+    whole["tasks"]["TASK-1"]["description"] = "another"
+    write(files.global_registry, whole)
+
+    def follows(roll: RollCall) -> bool:
+        task = task_of(roll, "TASK-1")
+        return task is not None and task.state.listed_description == "another"
+
+    rolls.wait_for(follows, "the description")
+
+
+def test_a_sessions_death_is_seen_without_the_sweep(
+    files: Files, start: Start, server: RealTmux
+) -> None:
+    session_id = server.start("agent_a")
+    rolls = start(files, server.client())
+    rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.LIVE, "the agent alive")
+    server.kill(session_id)
+    rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "the zombie")
+
+
+def test_an_agent_whose_session_is_new_is_asked_for_at_once(
+    files: Files, start: Start, server: RealTmux
+) -> None:
+    server.start("keeper")
+    rolls = start(files, server.client())
+    server.start("agent_new")
+    files.write_task("TASK-1", entry("new"))
+    rolls.wait_for(lambda roll: verdicts(roll).get("new") is Verdict.LIVE, "the new agent")
+
+
+def test_a_server_that_goes_and_comes_is_found_again(
+    files: Files, start: Start, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_a")
+    monkeypatch.setattr(live, "SWEEP", 0.2)
+    begun = start(files, server.client())
+    server.kill_server()
+    begun.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "the zombie")
+    server.start("agent_a")
+    begun.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.LIVE, "the agent alive")
+
+
+def test_a_refresh_looks_at_everything_again(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "SWEEP", 600.0)
+    monkeypatch.setattr(live, "RESCAN", 600.0)
+    monkeypatch.setattr(DirectoryWatcher, "watch", lambda *_: None)
+    tmux, rolls = ScriptedTmux(EVERYBODY), Rolls()
+    roll = LiveRoll(files.workspaces(), tmux, QUICK, rolls)
+    roll.start()
+    try:
+        rolls.wait_for(lambda roll: verdicts(roll).get("a") is Verdict.LIVE, "a roll")
+        asked = tmux.asked
+        files.write_task("TASK-1", entry("a", "blocked"))
+        roll.refresh()
+        rolls.wait_for(lambda roll: status_of(roll, "a") == "blocked", "the change")
+        until(lambda: tmux.asked > asked, "another question")
+    finally:
+        roll.stop()
+
+
+def test_changes_that_no_event_told_of_are_caught_by_the_net(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As it is by default: tmux is asked more often than everything is looked at.
+    monkeypatch.setattr(live, "SWEEP", 0.1)
+    monkeypatch.setattr(live, "RESCAN", 0.3)
+    monkeypatch.setattr(DirectoryWatcher, "watch", lambda *_: None)
+    rolls = Rolls()
+    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK, rolls)
+    roll.start()
+    try:
+        rolls.wait_for(lambda roll: verdicts(roll).get("a") is Verdict.LIVE, "a roll")
+        for status in ("blocked", "working"):
+            files.write_task("TASK-1", entry("a", status))
+            rolls.wait_for(lambda roll, s=status: status_of(roll, "a") == s, status)  # type: ignore[misc]
+    finally:
+        roll.stop()
+
+
+def test_one_roll_that_fails_is_not_the_last(files: Files) -> None:
+    class FailingOnce(Rolls):
+        def __call__(self, roll: RollCall) -> None:
+            super().__call__(roll)
+            if len(self.all) == 1:
+                raise RuntimeError("the screen is not there yet")
+
+    rolls = FailingOnce()
+    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK, rolls)
+    roll.start()
+    try:
+        until(lambda: rolls.all, "the roll that fails")
+        files.write_task("TASK-1", entry("a", "blocked"))
+        rolls.wait_for(lambda roll: status_of(roll, "a") == "blocked", "the next roll")
+    finally:
+        roll.stop()
+
+
+def test_a_roll_that_fails_does_not_hold_up_the_end(files: Files) -> None:
+    called = threading.Event()
+
+    def fail(roll: RollCall) -> None:
+        called.set()
+        raise RuntimeError("the screen is not there any more")
+
+    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK, fail)
+    roll.start()
+    assert called.wait(PATIENCE)
+    roll.stop()
+    assert our_threads() == set()
+
+
+def our_threads() -> set[str]:
+    return {each.name for each in threading.enumerate() if each.name.startswith("muster-")}
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_stopped_roll_leaves_no_thread_and_no_descriptor(files: Files, server: RealTmux) -> None:
+    server.start("agent_a")
+    before = descriptors()
+    for _ in range(3):
+        rolls = Rolls()
+        roll = LiveRoll(files.workspaces(), server.client(), QUICK, rolls)
+        roll.start()
+        rolls.wait_for(lambda roll: verdicts(roll).get("a") is Verdict.LIVE, "a roll")
+        assert our_threads() == {"muster-ask", "muster-gather", "muster-watch"}
+        roll.stop()
+        assert our_threads() == set()
+    # The watch's own thread closes its descriptors a moment later.
+    until(lambda: descriptors() <= before, "the last descriptor")
+
+
+def test_a_stopped_roll_hands_nothing_out_any_more(files: Files) -> None:
+    rolls = Rolls()
+    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK, rolls)
+    roll.start()
+    rolls.wait_for(lambda roll: verdicts(roll).get("a") is Verdict.LIVE, "a roll")
+    roll.stop()
+    count = len(rolls.all)
+    files.write_task("TASK-1", entry("a", "blocked"))
+    roll.refresh()
+    assert len(rolls.all) == count

@@ -1,0 +1,151 @@
+"""Processes that use `registry`, for crowds. See `main` for the roles.
+
+Each says "ready" and waits for a line before it begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+
+from registry import (
+    AgentNotFoundError,
+    DuplicateAgentError,
+    LockedRegistryFile,
+    LostLockError,
+    atomic_add_agent,
+    atomic_increment_counts,
+    atomic_mark_agents_completed,
+    atomic_update_agent_status,
+    finish_agents,
+    validate_and_repair_registry,
+)
+from tests.peers import stamped
+from tests.registries import rewrite
+
+STATUSES = ("running", "working", "blocked", "completed", "error", "failed", "terminated", "odd")
+
+# Short enough to stay busy, long enough for a peer that looks every 0.1 s.
+_BREATH = 0.004
+
+
+def _say(word: str) -> None:
+    print(word, flush=True)
+
+
+def add(path: str, agent_id: str) -> None:
+    """Adds one agent; tries again when a machine with too much to do let a wait run out."""
+    agent = {"id": agent_id, "type": "test", "status": "running"}
+    while True:
+        try:
+            atomic_add_agent(path, agent, "orchestrator")
+        except TimeoutError:
+            continue
+        return
+
+
+def add_and_count(path: str, name: str, adds: str, counts: str) -> None:
+    """Adds agents and moves counters, with a breath in between."""
+    for number in range(int(adds)):
+        add(path, f"{name}-{number}")
+        time.sleep(_BREATH)
+    for _ in range(int(counts)):
+        atomic_increment_counts(path, total=1)
+        time.sleep(_BREATH)
+
+
+def mix(path: str, seed: str, operations: str, global_path: str | None = None) -> None:
+    """Random operations on agents that others work on too; says how many it added."""
+    dice = random.Random(seed)
+    added = 0
+    for number in range(int(operations)):
+        some = [f"agent-{dice.randrange(12)}" for _ in range(3)]
+        target = global_path if global_path and dice.random() < 0.3 else path
+        action = dice.choice(("add", "status", "status", "complete", "finish", "repair"))
+        if action == "add":
+            # Half of them are there already, or will be when another one comes.
+            name = some[0] if dice.random() < 0.5 else f"agent-{seed}-{number}"
+            with contextlib.suppress(DuplicateAgentError):
+                atomic_add_agent(target, {"id": name, "status": "running"}, "orchestrator")
+                added += target == path
+        elif action == "status":
+            with contextlib.suppress(AgentNotFoundError):
+                atomic_update_agent_status(target, some[0], dice.choice(STATUSES))
+        elif action == "complete":
+            atomic_mark_agents_completed(target, some)
+        elif action == "finish":
+            finish_agents(path, global_path, some, status="terminated", reason="dice")
+        else:
+            validate_and_repair_registry(target, None)
+        time.sleep(dice.random() * _BREATH)
+    _say(json.dumps(added))
+
+
+def hold(path: str) -> None:
+    """Holds the lock until told to let go."""
+    with LockedRegistryFile(path):
+        _say("held")
+        sys.stdin.readline()
+
+
+def hold_and_fork(path: str) -> None:
+    """Holds the lock and forks a child, which lives until the input ends."""
+    with LockedRegistryFile(path):
+        child = os.fork()
+        if child == 0:
+            sys.stdin.read()
+            os._exit(0)
+        _say(str(child))
+        os.waitpid(child, 0)
+
+
+def fork_inside(path: str) -> None:
+    """Forks in the block; the child leaves it first, with another text than the parent."""
+    child = -1
+    try:
+        with LockedRegistryFile(path) as (registry, file):
+            child = os.fork()
+            if child == 0:
+                # The number of the descriptor that held the lock is free now.
+                os.dup2(os.open(os.devnull, os.O_RDWR), file.fileno())
+                rewrite(file, registry | {"written_by": "child"})
+            else:
+                _, status = os.waitpid(child, 0)
+                rewrite(file, registry | {"written_by": "parent", "child_ended": status})
+    except LostLockError:
+        os._exit(7 if child == 0 else 8)
+
+
+def restamp(path: str, rounds: str) -> None:
+    """Writes one state after another, each marked with one number throughout."""
+    for generation in range(int(rounds)):
+        with LockedRegistryFile(path) as (registry, file):
+            registry.update(stamped(generation))
+            rewrite(file, registry)
+        time.sleep(0.001)
+
+
+def main(arguments: list[str]) -> None:
+    """Plays the role that is named by the first argument."""
+    roles: tuple[Callable[..., None], ...] = (
+        add,
+        add_and_count,
+        mix,
+        hold,
+        hold_and_fork,
+        fork_inside,
+        restamp,
+    )
+    role, *rest = arguments
+    _say("ready")
+    sys.stdin.readline()
+    {each.__name__: each for each in roles}[role](*rest)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
