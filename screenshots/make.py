@@ -1,0 +1,87 @@
+"""Makes the pictures of this folder by running the demo under the app.
+
+    uv run --group screenshots python screenshots/make.py
+
+Each picture is what the app drew (SVG), and the same as PNG.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import resvg_py
+from textual.pilot import Pilot
+
+from tui.app import MusterApp
+from tui.demo import Demo, running
+from tui.rollcall import RollCall, Verdict
+
+HERE = Path(__file__).parent
+PATIENCE = 90.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: its name, its size, what to wait for and which keys to press."""
+
+    name: str
+    size: tuple[int, int]
+    keys: tuple[str, ...] = ()
+
+
+PICTURES = (
+    Picture("monitor", (132, 36), ("down", "down", "down")),
+    Picture("monitor-80x24", (80, 24), ("down", "down")),
+    Picture("kill", (110, 32), ("down", *("space",) * 4, "k")),
+    Picture("complete", (110, 32), ("z", "c")),
+    Picture("filter", (110, 32), ("slash", *"zombie", "enter", "down", "down")),
+    Picture("help", (110, 36), ("question_mark",)),
+)
+
+
+def _everybody_is_there(roll: RollCall) -> bool:
+    wanted = (Verdict.ZOMBIE, Verdict.STALLED, Verdict.LEAKED, Verdict.ORPHAN, Verdict.LIVE)
+    return all(roll.counts[verdict] for verdict in wanted)
+
+
+async def _until(condition: Callable[[], bool], pilot: Pilot[None]) -> None:
+    for _ in range(int(PATIENCE / 0.2)):
+        if condition():
+            return
+        await pilot.pause(0.2)
+    raise SystemExit("the demo did not come to the state that the pictures show")
+
+
+async def take(demo: Demo, picture: Picture) -> None:
+    """Takes one picture of a running demo."""
+    app = MusterApp((demo.workspace,), demo.socket, demo.policy)
+    async with app.run_test(size=picture.size) as pilot:
+        await _until(lambda: app.roll is not None and _everybody_is_there(app.roll), pilot)
+        for key in picture.keys:
+            await pilot.press(key)
+            await pilot.pause(0.2)
+        await pilot.pause(1.0)
+        svg = app.export_screenshot(title="muster")
+    target = HERE / f"{picture.name}.svg"
+    target.write_text(svg, encoding="utf-8")
+    png = resvg_py.svg_to_bytes(svg_string=svg, monospace_family="DejaVu Sans Mono")
+    target.with_suffix(".png").write_bytes(bytes(png))
+
+
+def main() -> int:
+    """Takes all pictures, or those that are named."""
+    wanted = sys.argv[1:]
+    with running() as demo:
+        for picture in PICTURES:
+            if not wanted or picture.name in wanted:
+                asyncio.run(take(demo, picture))
+                print(f"{picture.name}: done")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
