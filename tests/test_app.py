@@ -350,16 +350,24 @@ async def test_nothing_is_drawn_when_a_roll_call_says_the_same(
 SnapCompare = Callable[..., bool]
 
 
+async def drawn_whole(pilot: Pilot[None]) -> None:
+    """Waits until the screen in front has its keys, and a pause changes nothing any more."""
+    before = None
+    while before != (before := pilot.app.export_screenshot()) or not pilot.app.screen.query(
+        "FooterKey"
+    ):
+        await pilot.pause()
+
+
 def pressing(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
-    """Presses keys and waits until the last screen is drawn whole."""
+    """Presses keys once the first screen is drawn whole, and waits until the last one is."""
 
     async def press(pilot: Pilot[None]) -> None:
+        await drawn_whole(pilot)
         for key in keys:
             await pilot.press(key)
             await pilot.pause()
-        while not pilot.app.screen.query("FooterKey"):
-            await pilot.pause()
-        await pilot.pause(0.3)
+        await drawn_whole(pilot)
 
     return press
 
@@ -394,10 +402,9 @@ def test_snapshot_of_an_outcome(snap_compare: SnapCompare) -> None:
     written = (WORKSPACE / "TASK-search" / "AGENT_REGISTRY.json",)
 
     async def show(pilot: Pilot[None]) -> None:
+        await drawn_whole(pilot)
         await pilot.app.push_screen(outcome_report(Outcome(Verb.KILL, steps, written, ())))
-        while not pilot.app.screen.query("FooterKey"):
-            await pilot.pause()
-        await pilot.pause(0.2)
+        await drawn_whole(pilot)
 
     app = StillApp(call(SEARCH, SPEED))
     assert snap_compare(app, run_before=show, terminal_size=(100, 30))
