@@ -65,10 +65,22 @@ class Terminal:
             time.sleep(0.05)
 
     def exit_code(self) -> int:
-        """Waits until muster has ended."""
-        asked = ("display-message", "-p", "-t", "%0", "#{pane_dead} #{pane_dead_status}")
-        until(lambda: len(self.tmux(*asked).split()) == 2, "muster has ended")
-        return int(self.tmux(*asked).split()[1])
+        """Waits until muster has ended; 128 and the signal's number if one ended it."""
+        asked = "#{pane_dead},#{pane_dead_status},#{pane_dead_signal}"
+        ended: list[str] = []
+
+        def has_ended() -> bool:
+            dead, status, number = self.tmux("display-message", "-p", "-t", "%0", asked).split(",")
+            if dead == "1" and not (status or number.strip()):
+                # tmux 3.3a now and then misses the SIGCHLD of a pane's process and
+                # never reaps it; the end of any other child makes it look again.
+                self.tmux("run-shell", "-b", "true")
+            ended[:] = [status, number.strip()]
+            return any(ended)
+
+        until(has_ended, "muster has ended")
+        status, number = ended
+        return int(status) if status else 128 + int(number)
 
     def hides(self, text: str) -> None:
         until(lambda: text not in self.screen(), f"{text!r} is gone from the screen")
