@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tui.host.tmux import INSTALL
+from tui.host.tmux import install_advice
 
 MUSTER = [sys.executable, "-P", "-m", "tui"]
 
@@ -41,7 +41,7 @@ class Terminal:
                 check=False,
             )
         except FileNotFoundError:
-            raise AssertionError(INSTALL) from None
+            raise AssertionError(install_advice()) from None
         return done.stdout
 
     def screen(self) -> str:

@@ -23,7 +23,7 @@ from tui import demo as demo_module
 from tui.demo import Demo, run_demo, running
 from tui.demo_cast import ORPHAN, ROLES, TASKS
 from tui.demo_stage import ROOT_PREFIX
-from tui.host.tmux import INSTALL, Tmux
+from tui.host.tmux import Tmux, install_advice
 from tui.live import LiveRoll, take_roll
 from tui.rollcall import AgentRow, RollCall, Verdict
 
@@ -254,7 +254,7 @@ def test_without_tmux_it_says_how_to_get_it(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run_demo() == 2
-    assert INSTALL in capsys.readouterr().err
+    assert install_advice() in capsys.readouterr().err
 
 
 def test_a_tmux_that_fails_is_reported_and_leaves_nothing(

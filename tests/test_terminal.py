@@ -177,23 +177,40 @@ def _output_of(arguments: list[str], keys: bytes, seconds: float) -> bytes:
     return bytes(seen)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [*HARMFUL, "\x1b[31mX" * 1_700_000],
-    ids=["csi", "osc52", "c1", "bidi", "markup", "c0", "ten-million-characters"],
+HUGE = "\x1b[31mX" * 1_700_000
+"""Ten million characters; a registry of 64 MB has room for three of them."""
+
+HUGE_FIELDS = (
+    ("task_id", "status", "created_at"),
+    ("task_description", "agent.id", "agent.type"),
+    ("agent.status", "agent.tmux_session", "agent.parent"),
+    ("agent.started_at", "agent.last_update", "agent.prompt"),
+    ("agent.termination_reason",),
 )
-def test_no_byte_of_a_registry_acts_on_the_terminal(tmp_path: Path, value: str) -> None:
+
+
+def _huge_registry(names: tuple[str, ...]) -> dict[str, object]:
+    agent: dict[str, object] = {"id": "a", "type": "t", "status": "running"}
+    content: dict[str, object] = {
+        "task_id": "T",
+        "agents": [agent, {"id": "child", "parent": "a"}],
+    }
+    for name in names:
+        of, _, field = name.rpartition(".")
+        (agent if of else content)[field] = HUGE
+    return content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [*map(_hostile_registry, HARMFUL), *map(_huge_registry, HUGE_FIELDS)],
+    ids=["csi", "osc52", "c1", "bidi", "markup", "c0", *map(" ".join, HUGE_FIELDS)],
+)
+def test_no_byte_of_a_registry_acts_on_the_terminal(
+    tmp_path: Path, content: dict[str, object]
+) -> None:
     registry = tmp_path / ".agent-workspace" / "TASK-x" / "AGENT_REGISTRY.json"
     registry.parent.mkdir(parents=True)
-    if len(value) > 1_000_000:
-        # Ten million characters in each of these, and the rest of the fields in peace.
-        agent = {"id": "a", "type": value, "status": "running", "prompt": value}
-        content: dict[str, object] = {
-            "task_id": "T", "task_description": value,
-            "agents": [agent, {"id": "child", "parent": "a"}],
-        }  # fmt: skip
-    else:
-        content = _hostile_registry(value)
     registry.write_text(json.dumps(content))
     arguments = ["-S", str(tmp_path / "none"), str(tmp_path)]
     # Down to the agent and its child, details, mark, plans of kill and complete, help.

@@ -33,7 +33,7 @@ from tui.demo_stage import (
 )
 from tui.demo_story import ORPHAN_GRACE, STALL_AFTER
 from tui.host import processes
-from tui.host.tmux import INSTALL, Tmux
+from tui.host.tmux import Tmux, install_advice
 from tui.rollcall import Policy
 
 NOT_STARTED = 2
@@ -100,7 +100,7 @@ def running(speed: float = 1.0) -> Iterator[Demo]:
         DemoError: It cannot be set up.
     """
     if shutil.which("tmux") is None:
-        raise DemoError(INSTALL)
+        raise DemoError(install_advice())
     with ExitStack() as stack:
         stage = Stage(_private_directory(), speed)
         stack.callback(shutil.rmtree, stage.root, ignore_errors=True)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.tui.waiting import until
-from tui.host.tmux import INSTALL, Tmux
+from tui.host.tmux import Tmux, install_advice
 
 SLEEP = "exec sleep 1000"
 """What a session runs that should only be there."""
@@ -39,7 +39,7 @@ class RealTmux:
 
     def __init__(self) -> None:
         if shutil.which("tmux") is None:
-            pytest.fail(INSTALL)
+            pytest.fail(install_advice())
         self.directory = Path(tempfile.mkdtemp(prefix="mst"))
         self.socket = self.directory / "s"
         self._servers: set[int] = set()

@@ -35,10 +35,25 @@ logging.getLogger("libtmux").setLevel(logging.CRITICAL)
 ASK_TIMEOUT = 5.0
 """Seconds after which a silent tmux server counts as "can't tell"."""
 
-INSTALL = (
-    "tmux is not installed. Get it with your system's packages: apt install tmux, "
-    "dnf install tmux, pacman -S tmux, apk add tmux or zypper install tmux."
-)
+_INSTALLERS = {
+    "apt": "apt install tmux",
+    "dnf": "dnf install tmux",
+    "pacman": "pacman -S tmux",
+    "apk": "apk add tmux",
+    "zypper": "zypper install tmux",
+    "yum": "yum install tmux",
+}
+"""How each package manager, by the name of its program, installs tmux."""
+
+
+def install_advice() -> str:
+    """That tmux is not there, and how to get it with this system's package manager."""
+    here = [command for program, command in _INSTALLERS.items() if shutil.which(program)]
+    if here:
+        return f"tmux is not installed. Get it with: {here[0]}"
+    known = ", ".join(_INSTALLERS.values())
+    return f"tmux is not installed. Get it with your system's packages, as one of these: {known}"
+
 
 # Everything but the last field is a number or an id, so a name may hold spaces.
 _FORMAT = (
@@ -74,7 +89,7 @@ class Tmux:
                 "-u", "list-panes", "-a", "-F", _FORMAT, ";", "display-message", "-p", _END
             )
         except TmuxCommandNotFound:
-            return self._unknown(INSTALL, asked_at)
+            return self._unknown(install_advice(), asked_at)
         except TimeoutError:
             return self._unknown(
                 f"tmux did not answer within {self._timeout:g} s; its server may be stopped",
@@ -193,7 +208,7 @@ class Tmux:
         try:
             code, _, err = self._run(*arguments)
         except TmuxCommandNotFound:
-            return INSTALL
+            return install_advice()
         except TimeoutError:
             return f"tmux did not answer within {self._timeout:g} s"
         except (OSError, LibTmuxException) as error:

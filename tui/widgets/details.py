@@ -160,8 +160,8 @@ def _task(task: TaskRoll, now: float) -> Iterator[_Field]:
         yield "created", harmless(record.created_at or "-", 60)
         yield (
             "counters",
-            f"{record.total_spawned} spawned, {record.active_count} active, "
-            f"{record.completed_count} completed",
+            f"{_count(record.total_spawned)} spawned, {_count(record.active_count)} active, "
+            f"{_count(record.completed_count)} completed",
         )
         for warning in record.warnings:
             yield "warning", harmless(warning)
@@ -170,3 +170,7 @@ def _task(task: TaskRoll, now: float) -> Iterator[_Field]:
     yield "registry", harmless(str(state.registry))
     if state.global_registry is not None:
         yield "global", harmless(str(state.global_registry))
+
+
+def _count(written: int | None) -> str:
+    return "?" if written is None else harmless(str(written), 40)

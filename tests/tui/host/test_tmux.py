@@ -18,7 +18,7 @@ import pytest
 from tests.tui.real_tmux import SLEEP, RealTmux, fake_binary, runs
 from tests.tui.waiting import until
 from tui.host.sessions import Answer, TmuxState, socket_path
-from tui.host.tmux import INSTALL, Tmux
+from tui.host.tmux import Tmux, install_advice
 from tui.rollcall import is_kept_certain, kept_name
 
 # --- answered -----------------------------------------------------------------
@@ -180,8 +180,19 @@ def test_without_tmux_it_is_said_how_to_get_it(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     answer = Tmux(tmp_path / "s").ask()
-    assert (answer.state, answer.detail) == (TmuxState.UNKNOWN, INSTALL)
-    assert "apt install tmux" in INSTALL
+    assert (answer.state, answer.detail) == (TmuxState.UNKNOWN, install_advice())
+    assert "apt install tmux" in install_advice()
+
+
+@pytest.mark.parametrize(("manager", "command"), [("apk", "apk add"), ("pacman", "pacman -S")])
+def test_the_advice_is_for_the_package_manager_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manager: str, command: str
+) -> None:
+    program = tmp_path / manager
+    program.touch()
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert install_advice() == f"tmux is not installed. Get it with: {command} tmux"
 
 
 def test_a_tmux_that_cannot_be_run_proves_nothing(
@@ -282,7 +293,7 @@ def test_a_kill_that_fails_says_why(
     monkeypatch.setenv("PATH", str(path))
     assert server.client().kill_session(session, answer) == "lost server"
     (path / "tmux").unlink()
-    assert server.client().kill_session(session, answer) == INSTALL
+    assert server.client().kill_session(session, answer) == install_advice()
     monkeypatch.undo()
 
 
