@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import msgspec
+
 from registry.errors import CorruptRegistryError
 
 Json: TypeAlias = dict[str, Any]
@@ -77,6 +79,20 @@ def decode(data: bytes, path: Path, *, for_writing: bool = False) -> Json:
     return decoded
 
 
+def _indented(registry: Json) -> bytes:
+    """The same bytes as ``json.dumps(registry, indent=2)``, several times sooner.
+
+    The standard library indents in Python, but encodes without indent in C;
+    msgspec puts the white space in and leaves every token as it is. It refuses
+    NaN and lone surrogates, which are no JSON but survive here all the same.
+    """
+    tight = json.dumps(registry).encode("ascii")
+    try:
+        return msgspec.json.format(tight, indent=2)
+    except msgspec.DecodeError:
+        return json.dumps(registry, indent=2).encode("ascii")
+
+
 _KIND = {
     list: "an array",
     str: "a string",
@@ -96,7 +112,7 @@ def encode(registry: Json, path: Path) -> bytes:
         TypeError: A caller put in something JSON has no word for.
     """
     try:
-        text = json.dumps(registry, indent=2).encode("ascii")
+        text = _indented(registry)
     except RecursionError:
         raise CorruptRegistryError(
             path, "is nested too deep to be written; nothing was changed"

@@ -1,18 +1,30 @@
-"""Putting a new text in a registry's place, on the same inode, under its lock.
+"""Putting new texts in registries' places, all or nothing, on the same inodes.
 
 Never by renaming a new file over the old one: a peer that waits for the lock on
-the old inode would get it, write there, and lose its update.
+the old inode would get it, write there, and lose its update. So the new text
+goes into a journal first, and from there into the file; `registry.recovery`
+finishes what was cut off. What can go wrong at each step is said beside it;
+`tests/registry/faults` makes it go wrong there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import os
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from registry.errors import InaccessibleRegistryError
+from registry import journal as journals
+from registry.durability import is_durable
+from registry.errors import HalfWrittenError, InaccessibleRegistryError, UntrustedJournalError
+from registry.journal import Journal, Role, journal_path
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +33,7 @@ class Write:
 
     Attributes:
         fd: Its descriptor; holds the exclusive lock.
-        path: Its path, for errors.
+        path: Its path.
         old: The bytes that are there.
         new: The bytes to put there; checked to be JSON by the caller.
     """
@@ -32,50 +44,191 @@ class Write:
     new: bytes
 
 
+@dataclass(slots=True)
+class _Progress:
+    """How far a commit has come, for the case that it fails."""
+
+    journals: list[Path] = field(default_factory=list)
+    touched: list[Write] = field(default_factory=list)
+
+
 def commit(writes: Sequence[Write]) -> None:
-    """Writes every text in place; a failure puts back what was there.
+    """Writes one text, or two as one: after a crash both are there or neither.
+
+    Args:
+        writes: At most two. Of two the first is the task's registry.
 
     Raises:
-        InaccessibleRegistryError: The disk is full or failed; every file holds
-            its old text again.
+        InaccessibleRegistryError: The disk is full, failed, or may not be written;
+            every file holds its old text.
+        HalfWrittenError: The disk failed, and then failed again when the old text
+            was to be put back; the journal stays, and the next opener finishes.
+        UntrustedJournalError: Somebody put a file where the journal belongs.
     """
     changed = [write for write in writes if write.old != write.new]
-    # Room first, for all: a full disk shows before any byte that is there is
-    # touched. Spaces after a JSON text do not change what it says.
-    for write in changed:
-        try:
-            _reserve(write)
-        except OSError as error:
-            for each in changed:
-                os.ftruncate(each.fd, len(each.old))
-            raise InaccessibleRegistryError(write.path, error, "write") from error
-    done: list[Write] = []
-    for write in changed:
-        done.append(write)
-        try:
-            _place(write.fd, write.new)
-        except OSError as error:
-            for each in done:
-                _place(each.fd, each.old)
-            raise InaccessibleRegistryError(write.path, error, "write") from error
+    if not changed:
+        return
+    durable = is_durable()
+    progress = _Progress()
+    at = changed[0]
+    try:
+        transaction = secrets.token_hex(8)
+        for number in range(len(changed)):
+            at = changed[number]
+            _write_journal(changed, number, transaction, durable, progress)
+        # Room for all before any byte that is there is touched: a full disk shows
+        # here. Spaces after a JSON text do not change what it says. Not before the
+        # journals: a power cut can leave zeros where the file had just grown.
+        for at in changed:
+            _reserve(at)
+        for at in changed:
+            progress.touched.append(at)
+            _place(at.fd, at.new)
+            if durable:
+                os.fsync(at.fd)
+    except OSError as error:
+        _put_back(changed, progress, error)
+        if isinstance(error, UntrustedJournalError):
+            raise
+        raise InaccessibleRegistryError(at.path, error, "write") from error
+    except BaseException:
+        # An interruption (Ctrl-C) between two steps.
+        _put_back(changed, progress, None)
+        raise
+    _remove(progress.journals, durable)
+
+
+def _write_journal(
+    writes: Sequence[Write], number: int, transaction: str, durable: bool, progress: _Progress
+) -> None:
+    write = writes[number]
+    real = Path(os.path.realpath(write.path))
+    partner = None
+    role = Role.ALONE
+    if len(writes) == 2:
+        role = (Role.FIRST, Role.SECOND)[number]
+        other = os.path.realpath(writes[1 - number].path)
+        partner = os.path.relpath(other, real.parent)
+    text = journals.encode(
+        Journal(
+            transaction=transaction,
+            role=role,
+            partner=partner,
+            boot=boot_id(),
+            old_length=len(write.old),
+            old_digest=journals.digest(write.old),
+            old=write.old if durable else None,
+            new=write.new,
+        )
+    )
+    place = journal_path(real)
+    try:
+        fd = os.open(
+            place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+    except FileExistsError:
+        # Under the lock, and after recovery, there is none of ours.
+        raise UntrustedJournalError(place, "is in the way of a new journal") from None
+    try:
+        progress.journals.append(place)
+        write_all(fd, text, 0)
+        if durable:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    if durable:
+        sync_directory(place.parent)
 
 
 def _reserve(write: Write) -> None:
     missing = len(write.new) - len(write.old)
     if missing > 0:
-        _write_all(write.fd, b" " * missing, len(write.old))
+        write_all(write.fd, b" " * missing, len(write.old))
 
 
 def _place(fd: int, text: bytes) -> None:
     # The first byte is NUL until all the rest is there: whoever reads without
-    # the lock meanwhile gets a decode error, never a mix of two states.
-    _write_all(fd, b"\0", 0)
-    _write_all(fd, text[1:], 1)
+    # the lock meanwhile gets a decode error, never a mix of two states, and
+    # recovery knows a commit that was cut off from a text that a peer wrote.
+    write_all(fd, b"\0", 0)
+    write_all(fd, text[1:], 1)
     os.ftruncate(fd, len(text))
-    _write_all(fd, text[:1], 0)
+    write_all(fd, text[:1], 0)
 
 
-def _write_all(fd: int, data: bytes, offset: int) -> None:
+def place_whole(fd: int, text: bytes) -> None:
+    """Puts a journal's text in its registry's place, room first, and flushes it.
+
+    Raises:
+        OSError: The disk is full or failed; the journal still says what is to come.
+    """
+    missing = len(text) - os.fstat(fd).st_size
+    if missing > 0:
+        write_all(fd, b" " * missing, len(text) - missing)
+    _place(fd, text)
+    os.fsync(fd)
+
+
+def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseException | None) -> None:
+    """Makes a commit that failed undone."""
+    try:
+        for write in changed:
+            if write in progress.touched:
+                _place(write.fd, write.old)
+            else:
+                os.ftruncate(write.fd, len(write.old))
+            if is_durable() and progress.journals:
+                os.fsync(write.fd)
+    except OSError as again:
+        where = ", ".join(str(place) for place in progress.journals)
+        raise HalfWrittenError(changed[0].path, again, where) from error
+    _remove(progress.journals, is_durable())
+
+
+def _remove(places: Sequence[Path], durable: bool) -> None:
+    """Removes journals, the one that makes a commit count first.
+
+    One that cannot be removed does no harm: the next opener finds that its text
+    is in place, and tries again.
+    """
+    for place in reversed(places):
+        try:
+            place.unlink(missing_ok=True)
+            if durable:
+                # A journal that a power cut brought back could undo an undo.
+                sync_directory(place.parent)
+        except OSError as error:
+            _log.error("Could not remove the journal %s: %s", place, error.strerror)
+            return
+
+
+@cache
+def boot_id() -> str:
+    """Which boot of the machine this is (proc(5)); empty where nobody can tell."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return ""
+
+
+def sync_directory(path: Path) -> None:
+    """Flushes a directory's entries to the disk.
+
+    Raises:
+        OSError: It failed.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes, offset: int) -> None:
+    """Writes every byte at its place.
+
+    Raises:
+        OSError: It failed; some bytes may be written.
+    """
     view = memoryview(data)
     while view:
         written = os.pwrite(fd, view, offset)

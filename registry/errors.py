@@ -7,6 +7,7 @@ do. Each also is the built-in exception that a caller of a plain `open` and
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -74,6 +75,17 @@ class RegistryNotFoundError(RegistryError, FileNotFoundError):
         return str(self.args[0])
 
 
+_ADVICE = {
+    errno.ENOSPC: "free some space on its disk",
+    errno.EDQUOT: "the disk quota is used up: remove something, or have it raised",
+    errno.EFBIG: "a limit on the size of files is in force (ulimit -f): raise it",
+    errno.EIO: "the disk or its connection fails: look at the system's log (dmesg)",
+    errno.EROFS: "the file system is mounted read-only: mount it for writing",
+    errno.EACCES: "the file and its directory must be writable for this user",
+    errno.EPERM: "the file and its directory must be writable for this user",
+}
+
+
 class InaccessibleRegistryError(RegistryError, OSError):
     """The registry is there but cannot be opened, read or written.
 
@@ -83,19 +95,65 @@ class InaccessibleRegistryError(RegistryError, OSError):
     """
 
     def __init__(self, path: Path, cause: OSError, doing: str) -> None:
-        super().__init__(cause.errno, f"cannot {doing} {path}: {os.strerror(cause.errno or 0)}")
+        said = f"cannot {doing} {path}: {os.strerror(cause.errno or 0)}"
+        if doing != "read" and cause.errno in _ADVICE:
+            said = f"{said}. Nothing was changed; {_ADVICE[cause.errno]}."
+        super().__init__(cause.errno, said)
         self.path = path
 
     def __str__(self) -> str:
         return str(self.args[1])
 
 
+class HalfWrittenError(RegistryError, OSError):
+    """A write failed, and putting back what was there failed as well.
+
+    The journal stays beside the registry; the next opener finishes the write.
+
+    Attributes:
+        path: The registry.
+        errno: The system's error number.
+    """
+
+    def __init__(self, path: Path, cause: OSError, journals: str) -> None:
+        super().__init__(
+            cause.errno,
+            f"cannot write {path}, nor put back what was there: {os.strerror(cause.errno or 0)}. "
+            f"What was to be written is kept in {journals}; it is finished as soon as the "
+            "registry is opened for writing again",
+        )
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class UntrustedJournalError(RegistryError, OSError):
+    """Something that may not be followed lies where a registry's journal belongs.
+
+    Attributes:
+        path: The journal.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(
+            f"{path} {what}: this is no journal to be trusted; nothing was changed. "
+            "Look at it, and remove it if nobody needs it"
+        )
+        self.path = path
+
+
 class NotARegularFileError(RegistryError, OSError):
-    """A FIFO, device, directory or stray symlink stands in a registry's place."""
+    """A FIFO, device, directory or stray symlink stands in a registry's place.
+
+    Attributes:
+        what: What it is, with an article.
+    """
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(f"{path} is {what}, not a regular file; it was not opened further")
         self.path = path
+        self.what = what
 
 
 class CorruptRegistryError(RegistryError, json.JSONDecodeError):

@@ -40,7 +40,12 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
 
 def open_regular(
-    path: Path, flags: int, *, dir_fd: int | None = None, named: Path | None = None
+    path: Path,
+    flags: int,
+    *,
+    dir_fd: int | None = None,
+    named: Path | None = None,
+    past_lease: bool = True,
 ) -> int:
     """Opens a regular file, or raises without ever blocking.
 
@@ -49,6 +54,8 @@ def open_regular(
         flags: `os.O_RDONLY` or `os.O_RDWR`, and `os.O_NOFOLLOW` to refuse a symlink.
         dir_fd: A directory that a relative `path` is beneath.
         named: What errors call it; `path` unless told otherwise.
+        past_lease: Whether to wait a moment for a peer's lease on the file, or to
+            raise at once, with `errno.EAGAIN`.
 
     Returns:
         A descriptor, closed on exec, that the caller closes.
@@ -60,7 +67,7 @@ def open_regular(
     """
     named = named or path
     try:
-        fd = _open_past_lease(path, flags, dir_fd)
+        fd = _open(path, flags, dir_fd, _LEASE_PATIENCE if past_lease else 0.0)
     except FileNotFoundError:
         raise RegistryNotFoundError(named) from None
     except NotADirectoryError:
@@ -81,8 +88,8 @@ def open_regular(
     return fd
 
 
-def _open_past_lease(path: Path, flags: int, dir_fd: int | None) -> int:
-    deadline = time.monotonic() + _LEASE_PATIENCE
+def _open(path: Path, flags: int, dir_fd: int | None, patience: float) -> int:
+    deadline = time.monotonic() + patience
     while True:
         try:
             return os.open(path, flags | _SAFE, dir_fd=dir_fd)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from registry import commit as committing
-from registry import locking
+from registry import locking, recovery
 from registry.codec import MAX_BYTES, Json, decode, encode
 from registry.errors import CorruptRegistryError, LostLockError
 from registry.files import read_all
@@ -83,7 +83,7 @@ class LockedRegistryFile:
 
     def __enter__(self) -> tuple[Json, StagedText]:
         pause = min(self.retry_delay, locking.LONGEST_PAUSE)
-        fd = locking.acquire(self.path, self.timeout, longest_pause=pause)
+        fd = recovery.acquire(self.path, self.timeout, longest_pause=pause)
         try:
             old = read_all(fd, self.path, MAX_BYTES)
             registry = decode(old, self.path, for_writing=True)
@@ -128,6 +128,8 @@ class LockedRegistryFile:
             raise CorruptRegistryError(
                 self.path, f"not written, the text {error.reason}; the file is unchanged"
             ) from None
+        # Not sooner: the caller's block may last, and nobody could open the file.
+        locking.take_lease(fd)
         committing.commit([committing.Write(fd, self.path, old, new)])
 
     def _stack(self) -> list[tuple[int, bytes, StagedText]]:
@@ -153,6 +155,7 @@ class Edit:
 
 
 def _load(fd: int, path: Path) -> tuple[Edit, bytes]:
+    locking.take_lease(fd)
     old = read_all(fd, path, MAX_BYTES)
     return Edit(path, decode(old, path, for_writing=True)), old
 
@@ -165,7 +168,7 @@ def editing(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Edit]:
         RegistryError: The lock, the file or its content cannot be had.
     """
     with ExitStack() as stack:
-        fd = locking.acquire(path, timeout)
+        fd = recovery.acquire(path, timeout)
         stack.callback(locking.release, fd, path)
         edit, old = _load(fd, path)
         yield edit
@@ -184,7 +187,7 @@ def editing_both(
         RegistryError: Either lock, file or content cannot be had; nothing was written.
     """
     with ExitStack() as stack:
-        first, second = locking.acquire_both(task, global_, timeout)
+        first, second = recovery.acquire_both(task, global_, timeout)
         stack.callback(locking.release, first, task)
         stack.callback(locking.release, second, global_)
         task_edit, task_old = _load(first, task)

@@ -1,0 +1,163 @@
+"""The journal of a commit, and what a file that is found beside one needs. Pure.
+
+SQLite's rollback journal, turned around: it holds the text that is to come, so
+that a commit that was cut off is finished by whoever opens the registry next.
+
+The layout: a magic line, a header as one line of JSON, the old text (of durable
+commits only), the new text, and a digest of all of that. A journal without its
+digest was not finished, and the registry not yet touched.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum, auto
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+SECTOR = 512
+"""Bytes that a disk writes whole or not at all."""
+
+_MAGIC = b"muster journal 1\n"
+_DIGEST_SIZE = 16
+
+
+class Role(Enum):
+    """Which of a commit's files a journal is of."""
+
+    ALONE = "alone"
+    FIRST = "first"
+    SECOND = "second"  # Once this one is complete, the whole commit counts.
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What a commit is about to do to one registry.
+
+    Attributes:
+        transaction: The same for both files of one commit.
+        partner: The other file of the commit, relative to this one's directory.
+        boot: Which boot of the machine it was written in.
+        old_length: Bytes of the text before.
+        old_digest: Digest of the text before.
+        old: The text before, or None where a power cut need not be survived.
+        new: The text after.
+    """
+
+    transaction: str
+    role: Role
+    partner: str | None
+    boot: str
+    old_length: int
+    old_digest: str
+    old: bytes | None
+    new: bytes
+
+
+def digest(text: bytes) -> str:
+    """The digest by which a text is known again."""
+    return blake2b(text, digest_size=_DIGEST_SIZE).hexdigest()
+
+
+def journal_path(registry: Path) -> Path:
+    """Where the journal of a registry lies; `registry` must have no symlink in it."""
+    return registry.with_name(f".{registry.name}.journal")
+
+
+def encode(journal: Journal) -> bytes:
+    """A journal as it is written."""
+    header = {
+        "transaction": journal.transaction,
+        "role": journal.role.value,
+        "partner": journal.partner,
+        "boot": journal.boot,
+        "old_length": journal.old_length,
+        "old_digest": journal.old_digest,
+        "old_kept": journal.old is not None,
+        "new_length": len(journal.new),
+    }
+    body = b"".join(
+        (_MAGIC, json.dumps(header).encode("ascii"), b"\n", journal.old or b"", journal.new)
+    )
+    return body + blake2b(body, digest_size=_DIGEST_SIZE).digest()
+
+
+def decode(data: bytes) -> Journal | None:
+    """Reads a journal; None when it was not finished."""
+    body, trailer = data[:-_DIGEST_SIZE], data[-_DIGEST_SIZE:]
+    if not body.startswith(_MAGIC):
+        return None
+    if blake2b(body, digest_size=_DIGEST_SIZE).digest() != trailer:
+        return None
+    start = body.index(b"\n", len(_MAGIC)) + 1
+    header: dict[str, Any] = json.loads(body[len(_MAGIC) : start])
+    middle = start + (header["old_length"] if header["old_kept"] else 0)
+    return Journal(
+        transaction=header["transaction"],
+        role=Role(header["role"]),
+        partner=header["partner"],
+        boot=header["boot"],
+        old_length=header["old_length"],
+        old_digest=header["old_digest"],
+        old=body[start:middle] if header["old_kept"] else None,
+        new=body[middle:],
+    )
+
+
+class Remedy(Enum):
+    """What makes a registry whole that was found beside a journal."""
+
+    NOTHING = auto()
+    CUT_BACK = auto()  # to the old length: only room had been reserved
+    WRITE = auto()  # the new text
+    SET_ASIDE = auto()  # keep a copy of what is there, then write the new text
+
+
+def remedy(journal: Journal, data: bytes, *, boot: str, committed: bool, parses: bool) -> Remedy:
+    """Decides what a registry needs whose commit was cut off.
+
+    Args:
+        journal: The complete journal found beside it.
+        data: What the registry holds now.
+        boot: Which boot this is.
+        committed: Whether the commit counts though this file was not touched yet:
+            the other file's journal was complete, too.
+        parses: Whether `data` is a registry.
+    """
+    if data == journal.new:
+        return Remedy.NOTHING
+    # Behind the old text: reserved room, or what a power cut left of it.
+    tail = data[journal.old_length :]
+    if digest(data[: journal.old_length]) == journal.old_digest and not tail.strip(b" \0"):
+        if committed:
+            return Remedy.WRITE
+        return Remedy.CUT_BACK if tail else Remedy.NOTHING
+    if data[:1] == b"\0":
+        # No peer writes that: it is the mark of a commit under way.
+        return Remedy.WRITE
+    if boot != journal.boot and journal.old is not None and _is_mix(journal.old, journal, data):
+        return Remedy.WRITE
+    if parses:
+        return Remedy.NOTHING
+    return Remedy.SET_ASIDE
+
+
+def _is_mix(old: bytes, journal: Journal, data: bytes) -> bool:
+    """Whether every sector is one that the commit may have left there.
+
+    After a power cut each sector is of the old or of the new text, of the spaces
+    that reserved room, or zeros where the file system had grown the file only.
+    """
+    reserved = old.ljust(len(journal.new))
+    for start in range(0, len(data), SECTOR):
+        piece = data[start : start + SECTOR]
+        here = slice(start, start + len(piece))
+        if not any(
+            piece == text[here].ljust(len(piece), filler)
+            for text in (old, journal.new, reserved)
+            for filler in (b" ", b"\0")
+        ):
+            return False
+    return True

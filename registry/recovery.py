@@ -1,0 +1,247 @@
+"""Finishing, or dropping, commits that were cut off; by whoever holds the lock next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+from datetime import datetime
+from pathlib import Path
+
+from registry import journal as journals
+from registry import locking, metrics
+from registry.codec import MAX_BYTES, decode
+from registry.commit import boot_id, place_whole, sync_directory, write_all
+from registry.errors import (
+    CorruptRegistryError,
+    InaccessibleRegistryError,
+    NotARegularFileError,
+    RegistryNotFoundError,
+    UntrustedJournalError,
+)
+from registry.files import open_regular, read_all
+from registry.journal import Journal, Remedy, Role, journal_path
+
+_log = logging.getLogger(__name__)
+
+_JOURNAL_BYTES = 3 * MAX_BYTES
+
+# A file that is no registry and that nobody is known to have broken: a careless
+# writer may be in the middle of it. Only after so many seconds it is given up.
+_GIVEN_UP_AFTER = 1.0
+
+
+def find_journal(registry: Path) -> Path | None:
+    """The journal that lies beside a registry, or None. One look at the directory."""
+    place = journal_path(Path(os.path.realpath(registry)))
+    return place if os.path.lexists(place) else None
+
+
+def is_hot(registry: Path) -> bool:
+    """Whether a commit was cut off and nobody has recovered it yet. Waits for nobody.
+
+    Raises:
+        RegistryError: The registry is not there, not regular or not accessible.
+    """
+    if find_journal(registry) is None:
+        return False
+    fd = open_regular(registry, os.O_RDONLY)
+    try:
+        # With the shared lock in hand nobody is committing.
+        return (
+            locking.while_nobody_writes(fd, registry, lambda: find_journal(registry)) is not None
+        )
+    finally:
+        os.close(fd)
+
+
+def recover_registry(registry: str | os.PathLike[str], timeout: float = 10.0) -> bool:
+    """Finishes or drops a commit that was cut off.
+
+    Every writer of this library does so by itself; this is for those who only read.
+
+    Args:
+        registry: The registry.
+        timeout: Seconds to wait for its lock.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        RegistryError: The lock, the file or its journal cannot be had.
+    """
+    path = Path(registry)
+    if find_journal(path) is None:
+        return False
+    locking.release(acquire(path, timeout), path)
+    return True
+
+
+def acquire(path: Path, timeout: float, *, longest_pause: float = locking.LONGEST_PAUSE) -> int:
+    """As `locking.acquire`, and the registry is recovered when the lock is given out.
+
+    Raises:
+        RegistryError: As `locking.acquire`; or the journal cannot be trusted or read.
+    """
+    return locking.acquire(path, timeout, longest_pause=longest_pause, ready=recover)
+
+
+def acquire_both(first: Path, second: Path, timeout: float) -> tuple[int, int]:
+    """As `locking.acquire_both`, and both are recovered when the locks are given out.
+
+    Raises:
+        RegistryError: As `acquire`, for either.
+    """
+    return locking.acquire_both(first, second, timeout, ready=recover)
+
+
+def recover(fd: int, path: Path) -> bool:
+    """Finishes or drops a commit that was cut off, under the registry's lock.
+
+    Args:
+        fd: The registry's descriptor; holds the exclusive lock.
+        path: Its path.
+
+    Returns:
+        False when it is too early: the other file of the commit is locked, or
+        somebody may be in the middle of writing this one without a lock.
+
+    Raises:
+        UntrustedJournalError: The journal is not ours to follow.
+        InaccessibleRegistryError: The disk is full or failed.
+    """
+    real = Path(os.path.realpath(path))
+    place = journal_path(real)
+    try:
+        text = _read_journal(place, os.fstat(fd).st_uid)
+    except RegistryNotFoundError:
+        return True
+    journal = journals.decode(text)
+    try:
+        if journal is None:
+            # Nothing is touched before the journal is whole.
+            _finish(place, real, "dropped the unfinished journal of")
+            return True
+        if journal.role is Role.SECOND and not _first_is_settled(journal, real):
+            return False
+        return _apply(journal, fd, real, place)
+    except OSError as error:
+        if isinstance(error, (InaccessibleRegistryError, UntrustedJournalError)):
+            raise
+        raise InaccessibleRegistryError(path, error, "recover") from error
+
+
+def _apply(journal: Journal, fd: int, real: Path, place: Path) -> bool:
+    data = read_all(fd, real, MAX_BYTES)
+    found = journals.remedy(
+        journal,
+        data,
+        boot=boot_id(),
+        committed=journal.role is Role.SECOND or _second_is_journalled(journal, real),
+        parses=_parses(data, real),
+    )
+    if found is Remedy.SET_ASIDE:
+        if time.time() - os.fstat(fd).st_mtime < _GIVEN_UP_AFTER:
+            return False
+        _keep_copy(data, real)
+    if found is Remedy.CUT_BACK:
+        os.ftruncate(fd, journal.old_length)
+    elif found in (Remedy.WRITE, Remedy.SET_ASIDE):
+        place_whole(fd, journal.new)
+    os.fsync(fd)
+    said = {
+        Remedy.NOTHING: "found nothing to do for",
+        Remedy.CUT_BACK: "took back a commit that had not begun in",
+        Remedy.WRITE: "finished a commit that was cut off in",
+        Remedy.SET_ASIDE: "set a broken text aside and finished a commit in",
+    }
+    _finish(place, real, said[found])
+    return True
+
+
+def _finish(place: Path, real: Path, said: str) -> None:
+    place.unlink(missing_ok=True)
+    sync_directory(place.parent)
+    metrics.count_recovery(real)
+    _log.warning("Recovery %s %s", said, real)
+
+
+def _first_is_settled(journal: Journal, real: Path) -> bool:
+    """Recovers the other file of a commit of two, whose fate hangs on this journal."""
+    first = _partner(journal, real)
+    if first is None or locking.holds(first):
+        return True
+    try:
+        fd = locking.try_acquire(first, ready=recover)
+    except (RegistryNotFoundError, NotARegularFileError):
+        # Its task was removed: there is nothing to keep in step with.
+        return True
+    if fd is None:
+        return False
+    locking.release(fd, first)
+    return True
+
+
+def _second_is_journalled(journal: Journal, real: Path) -> bool:
+    """Whether the other file's journal is complete: from then on the commit counts."""
+    second = _partner(journal, real)
+    if journal.role is not Role.FIRST or second is None:
+        return False
+    try:
+        text = _read_journal(journal_path(second), os.stat(second).st_uid)
+    except (RegistryNotFoundError, FileNotFoundError):
+        return False
+    other = journals.decode(text)
+    return other is not None and other.transaction == journal.transaction
+
+
+def _partner(journal: Journal, real: Path) -> Path | None:
+    if journal.partner is None:
+        return None
+    return Path(os.path.realpath(real.parent / journal.partner))
+
+
+def _read_journal(place: Path, registry_owner: int) -> bytes:
+    """The journal's bytes, if it is one that may be followed.
+
+    Raises:
+        RegistryNotFoundError: There is none.
+        UntrustedJournalError: It is no regular file of one link, or belongs to
+            neither us, the registry's owner nor root.
+    """
+    try:
+        fd = open_regular(place, os.O_RDONLY | os.O_NOFOLLOW)
+    except NotARegularFileError as error:
+        raise UntrustedJournalError(place, f"is {error.what}") from None
+    except InaccessibleRegistryError as error:
+        raise UntrustedJournalError(place, f"cannot be read ({error.strerror})") from None
+    try:
+        status = os.fstat(fd)
+        if status.st_uid not in (os.geteuid(), registry_owner, 0):
+            raise UntrustedJournalError(place, f"belongs to user {status.st_uid}")
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise UntrustedJournalError(place, "has a second name (hard link)")
+        return read_all(fd, place, _JOURNAL_BYTES)
+    finally:
+        os.close(fd)
+
+
+def _parses(data: bytes, path: Path) -> bool:
+    try:
+        decode(data, path)
+    except CorruptRegistryError:
+        return False
+    return True
+
+
+def _keep_copy(data: bytes, real: Path) -> None:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    copy = real.with_name(f".{real.name}.{stamp}.broken")
+    fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        write_all(fd, data, 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    _log.warning("Kept what stood in %s as %s", real, copy)
