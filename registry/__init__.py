@@ -6,16 +6,20 @@ once. Everything here takes the same lock as they do and writes in place.
 """
 
 from registry.changes import StatusChange
+from registry.durability import durable_commits
 from registry.errors import (
     AgentNotFoundError,
+    BusyRegistryError,
     CorruptRegistryError,
     DuplicateAgentError,
+    HalfWrittenError,
     InaccessibleRegistryError,
     LockTimeoutError,
     LostLockError,
     NotARegularFileError,
     RegistryError,
     RegistryNotFoundError,
+    UntrustedJournalError,
     WorkspaceNotFoundError,
     WrongShapeError,
 )
@@ -42,15 +46,18 @@ from registry.operations import (
     finish_agents,
 )
 from registry.records import ACTIVE_STATUSES, TERMINAL_STATUSES
+from registry.recovery import recover_registry
 
 __all__ = [
     "ACTIVE_STATUSES",
     "TERMINAL_STATUSES",
     "AgentNotFoundError",
+    "BusyRegistryError",
     "CorruptRegistryError",
     "CounterDrift",
     "DuplicateAgentError",
     "FinishReport",
+    "HalfWrittenError",
     "HealthReport",
     "InaccessibleRegistryError",
     "LockTimeoutError",
@@ -61,6 +68,7 @@ __all__ = [
     "RegistryNotFoundError",
     "Repair",
     "StatusChange",
+    "UntrustedJournalError",
     "WorkspaceNotFoundError",
     "WrongShapeError",
     "atomic_add_agent",
@@ -68,9 +76,11 @@ __all__ = [
     "atomic_increment_counts",
     "atomic_mark_agents_completed",
     "atomic_update_agent_status",
+    "durable_commits",
     "find_existing_agent",
     "finish_agents",
     "generate_unique_agent_id",
+    "recover_registry",
     "registry_health_check",
     "validate_and_repair_registry",
     "verify_agent_id_unique",

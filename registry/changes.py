@@ -69,6 +69,25 @@ def count_all(registry: Json) -> int:
     return len(agent_entries(registry))
 
 
+def check_agents(registry: Json) -> None:
+    """Makes sure that every agent can be counted.
+
+    Raises:
+        WrongShapeError: `agents` is no collection of objects.
+    """
+    agents = registry.get("agents", [])
+    if not isinstance(agents, (list, dict)):
+        raise WrongShapeError(
+            "agents",
+            f"is a {type(agents).__name__}, not a list or an object; mend it by hand first",
+        )
+    for each in agents.values() if isinstance(agents, dict) else agents:
+        if not isinstance(each, dict):
+            raise WrongShapeError(
+                "agents", f"holds a {type(each).__name__}, not an object; mend it by hand first"
+            )
+
+
 def _place_to_append(registry: Json) -> list[Any] | Json:
     agents = registry.get("agents")
     if agents is None:
@@ -98,8 +117,10 @@ def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
     agent_id = agent.get("id")
     if not isinstance(agent_id, str) or not agent_id:
         raise WrongShapeError("id", "of the agent's data must be a string that is not empty")
+    if not isinstance(parent, str):
+        raise WrongShapeError("parent", "must be a string")
     if any(agent_id == each for each, _ in agent_entries(registry)) or _is_key(registry, agent_id):
-        raise DuplicateAgentError(agent_id, "the registry")
+        raise DuplicateAgentError(agent_id)
     agents = _place_to_append(registry)
     if not is_global(registry):
         _append_child(registry, parent, agent_id)
@@ -155,13 +176,16 @@ def set_status(
 
     Raises:
         AgentNotFoundError: The registry has no such agent.
+        WrongShapeError: The status is no string.
         ValueError: `fields` would change the agent's id.
     """
+    if not isinstance(status, str):
+        raise WrongShapeError("status", "must be a string")
     if "id" in fields:
         raise ValueError("an agent's id cannot be changed")
     entries = [entry for each, entry in agent_entries(registry) if each == agent_id]
     if not entries:
-        raise AgentNotFoundError(agent_id, "the registry")
+        raise AgentNotFoundError(agent_id)
     previous = entries[0].get("status")
     active = completed = 0
     for entry in entries:
@@ -186,12 +210,22 @@ def shift_counters(registry: Json, *, active: int = 0, total: int = 0) -> None:
     """Moves the counters of active and of all agents, never below 0.
 
     A counter that is missing or no number counts as 0.
+
+    Raises:
+        WrongShapeError: A number to add is not a whole one.
     """
+    for name, by in (("active", active), ("total", total)):
+        if not is_count(by):
+            raise WrongShapeError(name, "to be added must be a whole number")
     names = counter_names(registry)
     for counter, by in ((names.active, active), (names.total, total)):
         if by:
             value = registry.get(counter)
             registry[counter] = max(0, (value if is_count(value) else 0) + by)
+
+
+End = tuple[str, Mapping[str, Any]]
+"""A terminal status, and the further fields that go with it."""
 
 
 def finish(
@@ -203,15 +237,30 @@ def finish(
         What was changed, in file order, one for each entry.
     """
     wanted = frozenset(agent_ids)
+    return finish_each(registry, lambda id_, _: (status, fields) if id_ in wanted else None)
+
+
+def finish_each(
+    registry: Json, end_of: Callable[[str | None, Json], End | None]
+) -> list[StatusChange]:
+    """As `finish`, each agent in its own way.
+
+    Args:
+        registry: The decoded registry; changed in place.
+        end_of: Given an agent's id and entry, how it ends; None leaves it alone.
+    """
     changes = []
+    completed = 0
     for agent_id, entry in agent_entries(registry):
-        if agent_id not in wanted or not counts_as_active(registry, entry):
+        end = end_of(agent_id, entry) if counts_as_active(registry, entry) else None
+        if end is None:
             continue
+        status, fields = end
         previous = entry.get("status")
         entry["status"] = status
         entry.update(fields)
-        changes.append(StatusChange(agent_id, previous, status))
+        completed += status == "completed"
+        changes.append(StatusChange(agent_id or "", previous, status))
     if changes:
-        completed = len(changes) if status == "completed" else 0
         _count(registry, -len(changes), completed)
     return changes

@@ -8,6 +8,8 @@ written back without loss (duplicate keys) is refused before anything is.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,18 +38,19 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> Json:
     return decoded
 
 
-def decode(data: bytes, path: Path, *, for_writing: bool = False) -> Json:
+def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     """Decodes the text of a registry.
 
     Args:
         data: The file's bytes.
         path: Named in errors only.
-        for_writing: Refuse what could not be written back whole.
+        lenient: Take the last of a key that is there twice, as peers do.
 
     Raises:
         CorruptRegistryError: Not UTF-8, not JSON, not an object, too large, nested
-            too deep, an integer of more digits than Python converts, or
-            (`for_writing`) an object with a key twice.
+            too deep, an integer of more digits than Python converts, or an object with
+            a key twice (unless `lenient`): nobody can tell which of them is meant,
+            and writing it back would lose one.
     """
     if len(data) > MAX_BYTES:
         raise CorruptRegistryError(path, f"is larger than {MAX_BYTES >> 20} MB; not read")
@@ -56,7 +59,7 @@ def decode(data: bytes, path: Path, *, for_writing: bool = False) -> Json:
     text = ""
     try:
         text = data.decode("utf-8")
-        hook = _refuse_duplicates if for_writing else None
+        hook = None if lenient else _refuse_duplicates
         decoded = json.loads(text, object_pairs_hook=hook)
     except UnicodeDecodeError as error:
         raise CorruptRegistryError(path, f"is not UTF-8 at byte {error.start}") from None
@@ -101,6 +104,33 @@ _KIND = {
     bool: "a boolean",
     type(None): "null",
 }
+
+
+def plain(fields: Mapping[str, Any]) -> Json:
+    """A caller's own fields as they will be read again, and apart from the caller's objects.
+
+    Raises:
+        TypeError: JSON has no word for a value.
+        ValueError: A value holds itself, is nested deeper than 500, or has keys that
+            are the same once they are strings.
+    """
+    text = json.dumps(fields)
+    if _depth(text) > _DEEPEST:
+        raise ValueError(f"nested deeper than {_DEEPEST}")
+    decoded: Json = json.loads(text, object_pairs_hook=_refuse_duplicates)
+    return decoded
+
+
+_DEEPEST = 500
+
+
+def _depth(text: str) -> int:
+    """An upper bound of how deep a JSON text is nested; brackets in strings count, too."""
+    deepest = depth = 0
+    for bracket in re.findall(r"[][{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def encode(registry: Json, path: Path) -> bytes:

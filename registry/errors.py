@@ -1,8 +1,8 @@
 """One tree of exceptions for everything that can go wrong with a registry.
 
 Every error names the file, and the field where there is one, and says what to
-do. Each also is the built-in exception that a caller of a plain `open` and
-`json.load` would expect, so that existing ``except`` clauses keep working.
+do. Each also is an `OSError`, `ValueError`, `TimeoutError` or `json.JSONDecodeError`,
+so that ``except`` clauses written for a plain `open` and `json.load` keep working.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 
 class RegistryError(Exception):
@@ -46,21 +48,34 @@ class LockTimeoutError(RegistryError, TimeoutError):
 
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__(
-            f"Could not acquire lock on {path} after {timeout:g}s: another process holds it; "
-            f"`fuser -v {path}` names it. Nothing was changed."
+            f"Could not acquire lock on {path} after {timeout:g}s: somebody else, or this "
+            f"process itself, holds it; `fuser -v {path}` names who. Nothing was changed."
         )
         self.path = path
         self.timeout = timeout
 
 
-class LostLockError(RegistryError, RuntimeError):
-    """A forked child tried to write under the lock of its parent."""
+class BusyRegistryError(RegistryError, TimeoutError):
+    """A writer holds the registry's lock and may be in the middle of writing it.
+
+    Attributes:
+        path: The registry.
+    """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"{path}: not written: the lock stayed with the process that took it; "
-            "open the registry anew in the forked one"
-        )
+        super().__init__(f"{path} is being written by somebody who holds its lock; try again")
+        self.path = path
+
+
+class LostLockError(RegistryError, RuntimeError):
+    """The lock was gone, or no use, by the time that something was to be written.
+
+    Attributes:
+        path: The registry; nothing was written to it.
+    """
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: not written: {why}; open the registry anew and do it again")
         self.path = path
 
 
@@ -175,7 +190,33 @@ class CorruptRegistryError(RegistryError, json.JSONDecodeError):
         self.args = (f"{path}: {self.reason}",)
 
 
-class WrongShapeError(RegistryError, ValueError):
+class UnnamedError(RegistryError):
+    """An error of a pure function, which does not know the registry's file.
+
+    Attributes:
+        path: The registry, once it is known.
+    """
+
+    path: Path | None = None
+
+    def named(self, path: Path) -> Self:
+        """The same error, which now names the file."""
+        if self.path is None:
+            self.path = path
+            self.args = (f"{path}: {self}",)
+        return self
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Names the file in every error of a pure function within the block."""
+    try:
+        yield
+    except UnnamedError as error:
+        raise error.named(path) from None
+
+
+class WrongShapeError(UnnamedError, ValueError):
     """A field that an operation needs has a type it cannot work with.
 
     Attributes:
@@ -187,19 +228,19 @@ class WrongShapeError(RegistryError, ValueError):
         self.field = field
 
 
-class AgentNotFoundError(RegistryError, ValueError):
+class AgentNotFoundError(UnnamedError, ValueError):
     """No agent of that id is in the registry."""
 
-    def __init__(self, agent_id: str, where: str) -> None:
-        super().__init__(f"agent {agent_id!r} not found in {where}")
+    def __init__(self, agent_id: str) -> None:
+        super().__init__(f"agent {agent_id!r} not found")
         self.agent_id = agent_id
 
 
-class DuplicateAgentError(RegistryError, ValueError):
+class DuplicateAgentError(UnnamedError, ValueError):
     """An agent of that id is in the registry already."""
 
-    def __init__(self, agent_id: str, where: str) -> None:
-        super().__init__(f"agent {agent_id!r} is already in {where}; nothing was changed")
+    def __init__(self, agent_id: str) -> None:
+        super().__init__(f"agent {agent_id!r} is there already; nothing was changed")
         self.agent_id = agent_id
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from registry import changes
 from registry.codec import Json, decode
+from registry.errors import WrongShapeError, naming
 from registry.locked_file import editing
 from registry.operations import timestamp
 from registry.reading import read_bytes
@@ -23,7 +24,9 @@ from registry.records import (
     SESSION_PREFIX,
     agent_entries,
     counts_as_active,
+    is_kept_certain,
     is_terminal,
+    kept_name,
     parse_time,
 )
 
@@ -66,6 +69,7 @@ class HealthReport:
         orphans: Sessions named like an agent's that no agent accounts for.
         drifts: Counters that differ from what they count.
         recommendations: What to do, one sentence each.
+        warnings: Why something could not be checked, one sentence each.
     """
 
     path: Path
@@ -75,11 +79,12 @@ class HealthReport:
     orphans: tuple[str, ...]
     drifts: tuple[CounterDrift, ...]
     recommendations: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
         """Whether nothing was found."""
-        return not (self.zombies or self.leaked or self.orphans or self.drifts)
+        return not (self.zombies or self.leaked or self.orphans or self.drifts or self.warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class Repair:
     """One field that `validate_and_repair_registry` set, or would set.
 
     Attributes:
-        agent_id: None for a field of the registry itself.
+        agent_id: None for a field of the registry itself; empty for an agent without id.
         before: The value in the file, None where it was missing.
         after: The value that is written.
     """
@@ -99,9 +104,18 @@ class Repair:
 
 
 def _session(entry: Json) -> str | None:
-    """The session that an agent's entry names, or None."""
+    """The session of an agent, by the name that tmux gives it; None if nobody can tell."""
     session = entry.get("tmux_session")
-    return session if isinstance(session, str) and session else None
+    if not isinstance(session, str) or not session or not is_kept_certain(session):
+        return None
+    return kept_name(session)
+
+
+def _names(sessions: Iterable[str]) -> frozenset[str]:
+    """Names of sessions; a lone string is no collection of them."""
+    if isinstance(sessions, str):
+        raise TypeError(f"sessions must be a collection of names, not the string {sessions!r}")
+    return frozenset(sessions)
 
 
 def _zombies(
@@ -157,12 +171,18 @@ def registry_health_check(
     as_of = time.time()
     path = Path(registry_path)
     registry = decode(read_bytes(path), path)
-    drifts = _drifts(registry)
+    warnings: tuple[str, ...] = ()
+    drifts: tuple[CounterDrift, ...] = ()
+    try:
+        changes.check_agents(registry)
+        drifts = _drifts(registry)
+    except WrongShapeError as error:
+        warnings = (str(error),)
     zombies: tuple[str, ...] = ()
     leaked: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
     if live_sessions is not None:
-        live = frozenset(live_sessions)
+        live = _names(live_sessions)
         zombies = tuple(id_ or "" for id_, _ in _zombies(registry, live, as_of, grace))
         entries = agent_entries(registry)
         leaked = tuple(
@@ -170,11 +190,11 @@ def registry_health_check(
             for id_, entry in entries
             if is_terminal(entry.get("status")) and _session(entry) in live
         )
-        listed = {_session(entry) for _, entry in entries}
+        listed = {kept_name(str(entry.get("tmux_session"))) for _, entry in entries}
         orphans = tuple(
             sorted(
                 name
-                for name in live - listed - frozenset(other_sessions)
+                for name in live - listed - _names(map(kept_name, _names(other_sessions)))
                 if name.startswith(SESSION_PREFIX)
             )
         )
@@ -186,6 +206,7 @@ def registry_health_check(
         orphans=orphans,
         drifts=drifts,
         recommendations=tuple(_recommend(live_sessions, zombies, leaked, orphans, drifts)),
+        warnings=warnings,
     )
 
 
@@ -237,12 +258,15 @@ def validate_and_repair_registry(
         Every field that was set (or would be); empty when all is well.
 
     Raises:
+        ValueError: `agents` holds something that cannot be counted; nothing was changed.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
     as_of = time.time()
     path = Path(registry_path)
     if dry_run:
-        repairs = _repair(decode(read_bytes(path), path), live_sessions, as_of, grace)
+        registry = decode(read_bytes(path), path)
+        with naming(path):
+            repairs = _repair(registry, live_sessions, as_of, grace)
     else:
         with editing(path) as edit:
             repairs = _repair(edit.registry, live_sessions, as_of, grace)
@@ -254,6 +278,7 @@ def validate_and_repair_registry(
 def _repair(
     registry: Json, live: Collection[str] | None, as_of: float, grace: float
 ) -> list[Repair]:
+    changes.check_agents(registry)
     repairs = []
     if live is not None:
         fields = {
@@ -261,9 +286,9 @@ def _repair(
             "terminated_at": timestamp(),
             "termination_reason": GONE,
         }
-        for agent_id, entry in _zombies(registry, frozenset(live), as_of, grace):
+        for agent_id, entry in _zombies(registry, _names(live), as_of, grace):
             for field, value in fields.items():
-                repairs.append(Repair(agent_id, field, entry.get(field), value))
+                repairs.append(Repair(agent_id or "", field, entry.get(field), value))
                 entry[field] = value
     for drift in _drifts(registry):
         repairs.append(Repair(None, drift.counter, drift.written, drift.counted))

@@ -31,6 +31,8 @@ def find_existing_agent(
     Returns:
         The agent's entry in `registry` (not a copy), or None.
     """
+    if isinstance(status_filter, str):
+        raise TypeError(f"status_filter must be a collection, not the string {status_filter!r}")
     if registry.get("task_id", task_id) != task_id:
         return None
     for _, entry in agent_entries(registry):
@@ -41,12 +43,14 @@ def find_existing_agent(
 
 
 def verify_agent_id_unique(agent_id: str, registry: Json, global_registry: Json) -> bool:
-    """Whether no agent of the task's or the global registry has this id."""
-    return not any(
-        agent_id == each
-        for where in (registry, global_registry)
-        for each, _ in agent_entries(where)
-    )
+    """Whether no agent, nor a key of `agents`, of the two registries is this id."""
+    for where in (registry, global_registry):
+        agents = where.get("agents")
+        if isinstance(agents, dict) and agent_id in agents:
+            return False
+        if any(agent_id == each for each, _ in agent_entries(where)):
+            return False
+    return True
 
 
 def generate_unique_agent_id(

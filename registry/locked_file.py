@@ -6,22 +6,29 @@ import io
 import logging
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from registry import commit as committing
-from registry import locking, recovery
+from registry import lease, locking, recovery
 from registry.codec import MAX_BYTES, Json, decode, encode
-from registry.errors import CorruptRegistryError, LostLockError
+from registry.errors import CorruptRegistryError, LostLockError, naming
 from registry.files import read_all
+from registry.locking import Lock
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that every operation waits for a lock unless told otherwise."""
+
+# A careless writer empties the file first and writes it then: what does not parse
+# but was touched a moment ago is looked at again before it is called corrupt.
+_IN_THE_MAKING = 0.1
+_LOOK_AGAIN = 0.005
 
 
 class StagedText(io.StringIO):
@@ -38,8 +45,83 @@ class StagedText(io.StringIO):
         self._fd = fd
 
     def fileno(self) -> int:
-        """The locked descriptor, for `os.fsync` and `os.fstat`; not for writing."""
+        """The locked descriptor, for `os.fstat`; the staged text is not in it yet."""
         return self._fd
+
+    def close(self) -> None:
+        """Does nothing: the end of the ``with`` block closes the registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A registry under its lock, as it was found.
+
+    Attributes:
+        stamp: Tells whether somebody wrote without the lock meanwhile.
+    """
+
+    lock: Lock
+    old: bytes
+    registry: Json
+    stamp: tuple[int, int]
+
+
+def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_Opened]:
+    """Locks, recovers, reads and decodes; looks again at what is just being written.
+
+    Args:
+        acquire: Takes the locks, given seconds to wait for them.
+        timeout: Seconds to wait in all.
+    """
+    deadline = time.monotonic() + timeout
+    left = timeout
+    while True:
+        locks = acquire(left)
+        try:
+            return [_load(lock) for lock in locks]
+        except BaseException as error:
+            young = any(
+                time.time() - os.fstat(lock.fd).st_mtime < _IN_THE_MAKING for lock in locks
+            )
+            for lock in locks:
+                lock.release()
+            in_the_making = isinstance(error, CorruptRegistryError) and young
+            left = deadline - time.monotonic()
+            if not in_the_making or left <= 0:
+                raise
+        time.sleep(min(left, _LOOK_AGAIN))
+
+
+def _load(lock: Lock) -> _Opened:
+    lease.take(lock.fd)
+    old = read_all(lock.fd, lock.path, MAX_BYTES)
+    return _Opened(lock, old, decode(old, lock.path), _stamp(lock.fd))
+
+
+def _stamp(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_size, status.st_mtime_ns
+
+
+def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
+    """Commits new texts, unless they would overwrite what somebody wrote meanwhile.
+
+    Raises:
+        LostLockError: The lock was let go in between, or somebody wrote without it.
+        RegistryError: As `registry.commit.commit`.
+    """
+    for opened, new in changes:
+        lock = opened.lock
+        if new == opened.old:
+            continue
+        if not lock.is_held():
+            raise LostLockError(lock.path, "the lock stayed with the process that took it")
+        lease.take(lock.fd)
+        if _stamp(lock.fd) != opened.stamp:
+            raise LostLockError(lock.path, "somebody who holds no lock wrote it meanwhile")
+    committing.commit(
+        [committing.Write(each.lock.fd, each.lock.path, each.old, new) for each, new in changes]
+    )
 
 
 class LockedRegistryFile:
@@ -48,7 +130,8 @@ class LockedRegistryFile:
     The lock is ``flock`` on the registry's inode and excludes every process and
     thread that takes it too. It is released on any exit from the block.
     What was written to the file is checked to be a JSON object and then
-    committed in place; a block that raises leaves the registry untouched.
+    committed in place, all or nothing; a block that raises leaves the registry
+    untouched. See `durable_commits` for what a commit outlasts.
 
     One object may be used again and by several threads at once.
 
@@ -70,7 +153,9 @@ class LockedRegistryFile:
         FileNotFoundError: On entry, when there is no such file.
         json.JSONDecodeError: On entry, when the file is corrupt, and on exit, when
             what was written is not a JSON object; the file keeps its content.
-        LostLockError: On exit, in a child that was forked inside the block.
+        LostLockError: On exit, when the lock was let go inside the block, or in a
+            child that was forked there; nothing is written.
+        OSError: On exit, when the disk is full or failed; nothing is written.
     """
 
     def __init__(
@@ -79,20 +164,19 @@ class LockedRegistryFile:
         self.path = Path(path)
         self.timeout = timeout
         self.retry_delay = retry_delay
-        self._open = threading.local()
+        self._entered: list[tuple[int, _Opened, StagedText]] = []
 
     def __enter__(self) -> tuple[Json, StagedText]:
         pause = min(self.retry_delay, locking.LONGEST_PAUSE)
-        fd = recovery.acquire(self.path, self.timeout, longest_pause=pause)
-        try:
-            old = read_all(fd, self.path, MAX_BYTES)
-            registry = decode(old, self.path, for_writing=True)
-            staged = StagedText(old.decode("utf-8"), self.path, fd)
-        except BaseException:
-            locking.release(fd, self.path)
-            raise
-        self._stack().append((fd, old, staged))
-        return registry, staged
+
+        def acquire(timeout: float) -> tuple[Lock]:
+            return (recovery.acquire(self.path, timeout, longest_pause=pause),)
+
+        (opened,) = _open(acquire, self.timeout)
+        lease.drop(opened.lock.fd)
+        staged = StagedText(opened.old.decode("utf-8"), self.path, opened.lock.fd)
+        self._entered.append((threading.get_ident(), opened, staged))
+        return opened.registry, staged
 
     def __exit__(
         self,
@@ -100,16 +184,23 @@ class LockedRegistryFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        fd, old, staged = self._stack().pop()
+        opened, staged = self._leave()
         try:
             if kind is None:
-                self._commit(fd, old, staged.getvalue())
+                self._write(opened, staged.getvalue())
         finally:
-            locking.release(fd, self.path)
+            opened.lock.release()
         # Logged only now: a log handler may be slow, and the lock is not for that.
         _log.info("Registry locked and loaded: %s", self.path)
 
-    def _commit(self, fd: int, old: bytes, text: str) -> None:
+    def _leave(self) -> tuple[_Opened, StagedText]:
+        """This thread's own entry; or, for a generator that another thread ends, the last."""
+        mine = [each for each in self._entered if each[0] == threading.get_ident()]
+        entry = (mine or self._entered)[-1]
+        self._entered.remove(entry)
+        return entry[1], entry[2]
+
+    def _write(self, opened: _Opened, text: str) -> None:
         try:
             new = text.encode("utf-8")
         except UnicodeEncodeError as error:
@@ -118,25 +209,15 @@ class LockedRegistryFile:
                 f"not written: a lone surrogate at character {error.start}; use "
                 "json.dumps with ensure_ascii=True",
             ) from None
-        if new == old:
+        if new == opened.old:
             return
-        if not locking.is_held(fd):
-            raise LostLockError(self.path)
         try:
-            decode(new, self.path, for_writing=True)
+            decode(new, self.path)
         except CorruptRegistryError as error:
             raise CorruptRegistryError(
                 self.path, f"not written, the text {error.reason}; the file is unchanged"
             ) from None
-        # Not sooner: the caller's block may last, and nobody could open the file.
-        locking.take_lease(fd)
-        committing.commit([committing.Write(fd, self.path, old, new)])
-
-    def _stack(self) -> list[tuple[int, bytes, StagedText]]:
-        stack: list[tuple[int, bytes, StagedText]] | None = getattr(self._open, "stack", None)
-        if stack is None:
-            stack = self._open.stack = []
-        return stack
+        _commit([(opened, new)])
 
 
 @dataclass(slots=True)
@@ -154,10 +235,23 @@ class Edit:
     changed: bool = False
 
 
-def _load(fd: int, path: Path) -> tuple[Edit, bytes]:
-    locking.take_lease(fd)
-    old = read_all(fd, path, MAX_BYTES)
-    return Edit(path, decode(old, path, for_writing=True)), old
+@contextmanager
+def _editing(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> Iterator[list[Edit]]:
+    with ExitStack() as stack:
+        opened = _open(acquire, timeout)
+        for each in opened:
+            stack.callback(each.lock.release)
+        edits = [Edit(each.lock.path, each.registry) for each in opened]
+        yield edits
+        _commit(
+            [
+                (each, encode(edit.registry, edit.path))
+                for each, edit in zip(opened, edits, strict=True)
+                if edit.changed
+            ]
+        )
+    for edit in edits:
+        _log.info("Registry locked and loaded: %s", edit.path)
 
 
 @contextmanager
@@ -167,14 +261,8 @@ def editing(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Edit]:
     Raises:
         RegistryError: The lock, the file or its content cannot be had.
     """
-    with ExitStack() as stack:
-        fd = recovery.acquire(path, timeout)
-        stack.callback(locking.release, fd, path)
-        edit, old = _load(fd, path)
+    with _editing(lambda left: (recovery.acquire(path, left),), timeout) as (edit,), naming(path):
         yield edit
-        if edit.changed:
-            committing.commit([committing.Write(fd, path, old, encode(edit.registry, path))])
-    _log.info("Registry locked and loaded: %s", path)
 
 
 @contextmanager
@@ -186,22 +274,6 @@ def editing_both(
     Raises:
         RegistryError: Either lock, file or content cannot be had; nothing was written.
     """
-    with ExitStack() as stack:
-        first, second = recovery.acquire_both(task, global_, timeout)
-        stack.callback(locking.release, first, task)
-        stack.callback(locking.release, second, global_)
-        task_edit, task_old = _load(first, task)
-        global_edit, global_old = _load(second, global_)
-        yield task_edit, global_edit
-        committing.commit(
-            [
-                committing.Write(fd, edit.path, old, encode(edit.registry, edit.path))
-                for fd, edit, old in (
-                    (first, task_edit, task_old),
-                    (second, global_edit, global_old),
-                )
-                if edit.changed
-            ]
-        )
-    _log.info("Registry locked and loaded: %s", task)
-    _log.info("Registry locked and loaded: %s", global_)
+    with _editing(lambda left: recovery.acquire_both(task, global_, left), timeout) as edits:
+        first, second = edits
+        yield first, second

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
+from weakref import WeakSet
 
-from registry import metrics
+from registry import lease, metrics
 from registry.errors import InaccessibleRegistryError, LockTimeoutError
 from registry.files import open_regular
 
@@ -46,33 +44,111 @@ Ready: TypeAlias = Callable[[int, Path], bool]
 Found = TypeVar("Found")
 
 
-@dataclass(frozen=True, slots=True)
-class _Hold:
-    """Who holds a lock in this process, and of which file."""
+_held: WeakSet[Lock] = WeakSet()
 
-    device: int
-    inode: int
-    thread: int
-
-
-_held: dict[int, _Hold] = {}
+# Between opening a file and noting it in `_held` nobody may fork: the child would
+# share an open file, and later its lock, that it knows nothing of.
+_fork_guard = threading.RLock()
 
 # Until when to stay away from a registry, in monotonic seconds.
 _crowded: dict[Path, float] = {}
 _CROWDED_AT_MOST = 256
 
+# A reader's glance at the lock lasts some microseconds; it is no reason to wait.
+_GLANCES = 4
+
 
 def _forget_in_child() -> None:
     # A forked child shares our open file descriptions: left open there, the
     # lock would outlive our own death. Closing them does not unlock.
-    for fd in _held:
+    for lock in _held:
         with contextlib.suppress(OSError):
-            os.close(fd)
+            os.close(lock.fd)
+        lock.fd = -1
     _held.clear()
     _crowded.clear()
+    _fork_guard.release()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(
+    before=_fork_guard.acquire,
+    after_in_parent=_fork_guard.release,
+    after_in_child=_forget_in_child,
+)
+
+
+class Lock:
+    """A registry opened for reading and writing, and the exclusive lock on it.
+
+    Let go at the latest when nobody refers to it any more, so that no interruption
+    between two steps can leave a lock behind.
+
+    Attributes:
+        path: The registry.
+        fd: Its descriptor; -1 once it was let go, and in a forked child.
+    """
+
+    __slots__ = ("__weakref__", "fd", "identity", "path", "thread")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = -1
+        self.identity = (0, 0)
+        self.thread = threading.get_ident()
+
+    def open(self) -> bool:
+        """Opens the file; False while a peer has a lease on it.
+
+        Raises:
+            RegistryError: It is not there, not regular or not accessible.
+        """
+        with _fork_guard:
+            try:
+                self.fd = open_regular(self.path, os.O_RDWR, past_lease=False)
+            except InaccessibleRegistryError as error:
+                if error.errno == errno.EAGAIN:
+                    return False
+                raise
+            _held.add(self)
+        return True
+
+    def try_lock(self) -> bool:
+        """One try for the lock on what the path names now."""
+        if not any(_flock(self.fd, self.path, shared=False) for _ in range(_GLANCES)):
+            return False
+        status = os.fstat(self.fd)
+        self.identity = (status.st_dev, status.st_ino)
+        return self.identity == _identity(self.path)
+
+    def is_held(self) -> bool:
+        """Whether the lock is still held, and by this process."""
+        return self.fd >= 0 and _flock(self.fd, self.path, shared=False)
+
+    def release(self) -> None:
+        """Unlocks and closes; the second time, and in a forked child, does nothing.
+
+        Unlocked by name and not by closing alone: a child forked meanwhile may
+        hold a copy of the descriptor, and with it the lock.
+        """
+        fd, self.fd = self.fd, -1
+        if fd < 0:
+            return
+        _held.discard(self)
+        if not lease.take(fd):
+            if len(_crowded) >= _CROWDED_AT_MOST:
+                _crowded.clear()
+            _crowded[self.path] = time.monotonic() + STAY_AWAY
+        lease.drop(fd)
+        try:
+            _unlock(fd)
+        except OSError as error:
+            _log.error("Error unlocking registry %s: %s", self.path, error)
+        finally:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            self.release()
 
 
 def _flock(fd: int, path: Path, *, shared: bool) -> bool:
@@ -105,16 +181,22 @@ def _cause(error: Exception) -> OSError:
     return cause if isinstance(cause, OSError) else OSError(errno.ENOLCK, str(error))
 
 
-def _same_file(fd: int, path: Path) -> bool:
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
         there = os.stat(path)
     except OSError:
-        return False
-    mine = os.fstat(fd)
-    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+        return None
+    return there.st_dev, there.st_ino
 
 
-def try_acquire(path: Path, ready: Ready | None = None) -> int | None:
+def holds(path: Path) -> bool:
+    """Whether this thread holds the exclusive lock on what `path` names now."""
+    there = _identity(path)
+    me = threading.get_ident()
+    return any(lock.identity == there and lock.thread == me for lock in tuple(_held))
+
+
+def try_acquire(path: Path, ready: Ready | None = None) -> Lock | None:
     """One try for the exclusive lock on what `path` names now.
 
     Args:
@@ -122,109 +204,20 @@ def try_acquire(path: Path, ready: Ready | None = None) -> int | None:
         ready: Decides under the lock whether it may be given out.
 
     Returns:
-        A descriptor to be given to `release`, or None if somebody else holds the lock.
+        None if somebody else holds the lock.
 
     Raises:
         RegistryError: The file is not there, not regular or not accessible.
     """
+    lock = Lock(path)
     try:
-        fd = open_regular(path, os.O_RDWR, past_lease=False)
-    except InaccessibleRegistryError as error:
-        if error.errno == errno.EAGAIN:
-            return None
-        raise
-    try:
-        locked = _flock(fd, path, shared=False)
-        if locked and _same_file(fd, path):
-            status = os.fstat(fd)
-            _held[fd] = _Hold(status.st_dev, status.st_ino, threading.get_ident())
-            if ready is None or ready(fd, path):
-                return fd
+        if lock.open() and lock.try_lock() and (ready is None or ready(lock.fd, path)):
+            return lock
     except BaseException:
-        _held.pop(fd, None)
-        os.close(fd)
+        lock.release()
         raise
-    _held.pop(fd, None)
-    if locked:
-        _unlock(fd)
-    os.close(fd)
+    lock.release()
     return None
-
-
-def is_held(fd: int) -> bool:
-    """Whether a descriptor that was given out still holds its lock in this process.
-
-    False in a child that was forked meanwhile: there it was closed.
-    """
-    return fd in _held
-
-
-def holds(path: Path) -> bool:
-    """Whether this thread holds the exclusive lock on what `path` names now."""
-    try:
-        there = os.stat(path)
-    except OSError:
-        return False
-    mine = _Hold(there.st_dev, there.st_ino, threading.get_ident())
-    return mine in _held.values()
-
-
-def take_lease(fd: int) -> bool:
-    """Takes a write lease on a locked file, if nobody else has it open.
-
-    Until it is let go, the kernel holds back everybody who opens the file, even a
-    careless ``open(path, "w")`` that knows no lock (fcntl(2), F_SETLEASE). It is an
-    extra: nothing goes wrong without it.
-
-    Args:
-        fd: A descriptor that holds the exclusive lock. Held for milliseconds only:
-            whoever opens the file meanwhile waits.
-
-    Returns:
-        Whether it was had.
-    """
-    return _lease(fd) == 0
-
-
-def _lease(fd: int) -> int:
-    """Takes a write lease; 0, or the number of the error."""
-    try:
-        # By default the kernel tells of an open with SIGIO, which would end us.
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-    except OSError as error:
-        return error.errno or errno.EIO
-    return 0
-
-
-def _others_have_it_open(fd: int) -> bool:
-    """Whether somebody else has a locked file open, as a peer that waits for it has."""
-    crowded = _lease(fd) == errno.EAGAIN
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return crowded
-
-
-def release(fd: int, path: Path) -> None:
-    """Unlocks and closes a descriptor that `acquire` or `acquire_both` gave out.
-
-    Unlocked by name and not by closing alone: a child forked meanwhile may
-    hold a copy of the descriptor, and with it the lock. In such a child there
-    is nothing to let go, and the number may be another file's by now.
-    """
-    if not is_held(fd):
-        return
-    if _others_have_it_open(fd):
-        if len(_crowded) >= _CROWDED_AT_MOST:
-            _crowded.clear()
-        _crowded[path] = time.monotonic() + STAY_AWAY
-    del _held[fd]
-    try:
-        _unlock(fd)
-    except OSError as error:
-        _log.error("Error unlocking registry %s: %s", path, error)
-    finally:
-        os.close(fd)
 
 
 class _Patience:
@@ -263,7 +256,7 @@ def acquire(
     *,
     longest_pause: float = LONGEST_PAUSE,
     ready: Ready | None = None,
-) -> int:
+) -> Lock:
     """Takes the exclusive lock on a registry.
 
     Args:
@@ -272,31 +265,25 @@ def acquire(
         longest_pause: Upper bound of the pause between two tries, in seconds.
         ready: Decides under the lock whether it may be given out.
 
-    Returns:
-        A descriptor open for reading and writing, to be given to `release`.
-
     Raises:
         LockTimeoutError: Somebody else held it all the time.
         RegistryError: The file is not there, not regular or not accessible.
     """
     patience = _Patience(timeout, longest_pause)
     patience.stay_away(path)
-    while (fd := try_acquire(path, ready)) is None:
+    while (lock := try_acquire(path, ready)) is None:
         patience.wait(path)
     patience.had(path)
-    return fd
+    return lock
 
 
 def acquire_both(
     first: Path, second: Path, timeout: float, *, ready: Ready | None = None
-) -> tuple[int, int]:
+) -> tuple[Lock, Lock]:
     """Takes the locks of a task's registry and of the global one.
 
     The first is waited for, the second only tried; if it is busy both are let
     go and the wait starts again. So no order that others lock in can deadlock.
-
-    Returns:
-        Two descriptors as of `acquire`.
 
     Raises:
         LockTimeoutError: One of the two was held all the time; it names which.
@@ -306,20 +293,20 @@ def acquire_both(
     for each in (first, second):
         patience.stay_away(each)
     while True:
-        fd = try_acquire(first, ready)
-        if fd is None:
+        lock = try_acquire(first, ready)
+        if lock is None:
             patience.wait(first)
             continue
         try:
             other = try_acquire(second, ready)
+            if other is not None:
+                patience.had(first)
+                patience.had(second)
+                return lock, other
         except BaseException:
-            release(fd, first)
+            lock.release()
             raise
-        if other is not None:
-            patience.had(first)
-            patience.had(second)
-            return fd, other
-        release(fd, first)
+        lock.release()
         patience.wait(second)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from registry import changes
-from registry.codec import Json
-from registry.errors import AgentNotFoundError, RegistryError
+from registry.codec import Json, plain
+from registry.errors import RegistryError, WrongShapeError
 from registry.locked_file import DEFAULT_TIMEOUT, Edit, editing, editing_both
 from registry.records import agent_entries, is_terminal
 
@@ -50,14 +51,16 @@ def atomic_add_agent(
     Raises:
         DuplicateAgentError: The id is there already; nothing was changed.
         WrongShapeError: No id, or the registry's fields cannot take an agent.
+        TypeError, ValueError: JSON has no word for something in `agent_data`.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
     path = Path(registry_path)
+    agent = plain(agent_data)
     with editing(path) as edit:
-        changes.add_agent(edit.registry, agent_data, parent)
+        changes.add_agent(edit.registry, agent, parent)
         edit.changed = True
         total = edit.registry[changes.counter_names(edit.registry).total]
-    _log.info("Atomically added agent %s to %s (%s in all)", agent_data["id"], path, total)
+    _log.info("Atomically added agent %s to %s (%s in all)", agent["id"], path, total)
 
 
 def atomic_update_agent_status(
@@ -80,16 +83,14 @@ def atomic_update_agent_status(
         `total_spawned`, as they are after the change.
 
     Raises:
-        ValueError: The registry has no such agent.
+        ValueError: The registry has no such agent, or the status is no string.
+        TypeError, ValueError: JSON has no word for one of the fields.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
     path = Path(registry_path)
-    fields = {"last_update": timestamp(), **extra_fields}
+    fields = plain({"last_update": timestamp(), **extra_fields})
     with editing(path) as edit:
-        try:
-            change = changes.set_status(edit.registry, agent_id, status, fields)
-        except AgentNotFoundError:
-            raise AgentNotFoundError(agent_id, str(path)) from None
+        change = changes.set_status(edit.registry, agent_id, status, fields)
         edit.changed = True
         names = changes.counter_names(edit.registry)
         result = {
@@ -121,12 +122,15 @@ def atomic_decrement_active_count(registry_path: RegistryPath, amount: int = 1) 
     """Takes from the counter of active agents; never below 0.
 
     Raises:
+        ValueError: The amount is no whole number, or below 0.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
+    if not changes.is_count(amount) or amount < 0:
+        raise WrongShapeError("amount", "must be a whole number, not below 0")
     atomic_increment_counts(registry_path, active=-amount)
 
 
-def atomic_mark_agents_completed(registry_path: RegistryPath, agent_ids: Collection[str]) -> int:
+def atomic_mark_agents_completed(registry_path: RegistryPath, agent_ids: Iterable[str]) -> int:
     """Completes all the named agents that are active, in one locked pass.
 
     Sets `status` and `completed_at` and moves the counters. Agents that are
@@ -139,11 +143,19 @@ def atomic_mark_agents_completed(registry_path: RegistryPath, agent_ids: Collect
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
     path = Path(registry_path)
+    ids = _ids(agent_ids)
     with editing(path) as edit:
-        done = changes.finish(edit.registry, agent_ids, "completed", {"completed_at": timestamp()})
+        done = changes.finish(edit.registry, ids, "completed", {"completed_at": timestamp()})
         edit.changed = bool(done)
     _log.info("Atomically marked %d agents completed in %s", len(done), path)
     return len(done)
+
+
+def _ids(agent_ids: Iterable[str]) -> tuple[str, ...]:
+    """Ids to go through more than once; a lone string is no collection of ids."""
+    if isinstance(agent_ids, str):
+        raise TypeError(f"agent_ids must be a collection of ids, not the string {agent_ids!r}")
+    return tuple(dict.fromkeys(agent_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +178,7 @@ class FinishReport:
 def finish_agents(
     task_registry: RegistryPath,
     global_registry: RegistryPath | None,
-    agent_ids: Collection[str],
+    agent_ids: Iterable[str],
     *,
     status: Literal["completed", "terminated"],
     reason: str | None = None,
@@ -197,14 +209,13 @@ def finish_agents(
         fields = {"terminated_at": now, "termination_reason": reason or "terminated"}
     task = Path(task_registry)
     global_ = Path(global_registry) if global_registry is not None else None
+    ids = _ids(agent_ids)
     with _editing_pair(task, global_, timeout) as (task_edit, global_edit, problems):
-        in_task = changes.finish(task_edit.registry, agent_ids, status, fields)
+        in_task = changes.finish(task_edit.registry, ids, status, fields)
         task_edit.changed = bool(in_task)
         in_global: list[changes.StatusChange] = []
         if global_edit is not None:
-            in_global = _follow(
-                task_edit.registry, global_edit.registry, agent_ids, status, fields
-            )
+            in_global = _follow(task_edit.registry, global_edit.registry, ids, status, fields)
             global_edit.changed = bool(in_global)
         found = {id_ for id_, _ in agent_entries(task_edit.registry) if id_}
         statuses = {id_: e.get("status") for id_, e in agent_entries(task_edit.registry)}
@@ -213,7 +224,7 @@ def finish_agents(
     }
     untouched = {
         id_: f"is {statuses[id_]!r} already" if id_ in found else f"is not in {task}"
-        for id_ in agent_ids
+        for id_ in ids
         if id_ not in changed
     }
     written = [edit.path for edit in (task_edit, global_edit) if edit and edit.changed]
@@ -229,16 +240,22 @@ def _follow(
     fields: Mapping[str, Any],
 ) -> list[changes.StatusChange]:
     """Brings the global registry's entries to where the task's are."""
-    in_task = {id_: entry for id_, entry in agent_entries(task) if id_ in set(agent_ids)}
-    done = []
-    for agent_id in agent_ids:
+    wanted = frozenset(agent_ids)
+    in_task = {id_: entry for id_, entry in agent_entries(task) if id_ in wanted}
+    task_id = task.get("task_id")
+
+    def end_of(agent_id: str | None, listed: Json) -> changes.End | None:
+        # An id of this task may be another agent's in another task.
+        if agent_id not in wanted or listed.get("task_id", task_id) != task_id:
+            return None
         entry = in_task.get(agent_id)
         if entry is None:
-            done += changes.finish(global_, [agent_id], status, fields)
-        elif is_terminal(entry.get("status")):
-            same = {name: entry[name] for name in _END_FIELDS if name in entry}
-            done += changes.finish(global_, [agent_id], entry["status"], same)
-    return done
+            return status, fields
+        if not is_terminal(entry.get("status")):
+            return None
+        return entry["status"], {name: entry[name] for name in _END_FIELDS if name in entry}
+
+    return changes.finish_each(global_, end_of)
 
 
 @contextmanager
@@ -250,6 +267,7 @@ def _editing_pair(
     A death must be on record in the task's registry even while the global one
     is broken; what was left out is said in the list.
     """
+    deadline = time.monotonic() + timeout
     problems: list[str] = []
     with ExitStack() as stack:
         task_edit: Edit
@@ -264,5 +282,6 @@ def _editing_pair(
                 raise
             if not isinstance(error, FileNotFoundError):
                 problems.append(f"the global registry was not updated: {error}")
-            task_edit = stack.enter_context(editing(task, timeout))
+            left = max(1.0, deadline - time.monotonic())
+            task_edit = stack.enter_context(editing(task, left))
         yield task_edit, global_edit, problems

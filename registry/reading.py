@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from registry import locking
+from registry import locking, metrics
 from registry.codec import MAX_BYTES, Json, decode
-from registry.errors import CorruptRegistryError
+from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
 from registry.files import open_regular, read_all
 from registry.records import (
     GlobalRecord,
@@ -125,7 +125,7 @@ def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signat
     Raises:
         RegistryError: What the last attempt failed of.
     """
-    problem: CorruptRegistryError | None = None
+    problem: RegistryError = BusyRegistryError(path)
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_PAUSE)
@@ -141,7 +141,9 @@ def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signat
             # in the middle of anything; trying on would only cost time.
             if signature.settled and attempt:
                 break
-    raise problem or CorruptRegistryError(path, "is being written all the time")
+    if isinstance(problem, CorruptRegistryError):
+        metrics.count_corrupt_read(path)
+    raise problem
 
 
 def read_bytes(path: Path) -> bytes:

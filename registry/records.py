@@ -38,6 +38,24 @@ def is_terminal(status: object) -> bool:
     return isinstance(status, str) and status in TERMINAL_STATUSES
 
 
+def kept_name(name: str) -> str:
+    """The name that tmux gives a session that was to be called so.
+
+    tmux replaces ``.`` and ``:``, which separate the parts of a target
+    (session_check_name in its source).
+    """
+    return name.replace(".", "_").replace(":", "_")
+
+
+def is_kept_certain(name: str) -> bool:
+    """Whether `kept_name` is sure to be what tmux makes of a name.
+
+    tmux expands formats (``#``) in a new session's name and escapes backslashes,
+    some dollar signs and what the C library cannot print, by version and system.
+    """
+    return name.isprintable() and not any(each in name for each in "#\\$")
+
+
 def is_global(registry: Json) -> bool:
     """Whether a decoded registry is a workspace's global one, by its fields.
 

@@ -22,6 +22,7 @@ from registry.errors import (
 )
 from registry.files import open_regular, read_all
 from registry.journal import Journal, Remedy, Role, journal_path
+from registry.locking import Lock
 
 _log = logging.getLogger(__name__)
 
@@ -74,11 +75,11 @@ def recover_registry(registry: str | os.PathLike[str], timeout: float = 10.0) ->
     path = Path(registry)
     if find_journal(path) is None:
         return False
-    locking.release(acquire(path, timeout), path)
+    acquire(path, timeout).release()
     return True
 
 
-def acquire(path: Path, timeout: float, *, longest_pause: float = locking.LONGEST_PAUSE) -> int:
+def acquire(path: Path, timeout: float, *, longest_pause: float = locking.LONGEST_PAUSE) -> Lock:
     """As `locking.acquire`, and the registry is recovered when the lock is given out.
 
     Raises:
@@ -87,7 +88,7 @@ def acquire(path: Path, timeout: float, *, longest_pause: float = locking.LONGES
     return locking.acquire(path, timeout, longest_pause=longest_pause, ready=recover)
 
 
-def acquire_both(first: Path, second: Path, timeout: float) -> tuple[int, int]:
+def acquire_both(first: Path, second: Path, timeout: float) -> tuple[Lock, Lock]:
     """As `locking.acquire_both`, and both are recovered when the locks are given out.
 
     Raises:
@@ -173,13 +174,13 @@ def _first_is_settled(journal: Journal, real: Path) -> bool:
     if first is None or locking.holds(first):
         return True
     try:
-        fd = locking.try_acquire(first, ready=recover)
+        lock = locking.try_acquire(first, ready=recover)
     except (RegistryNotFoundError, NotARegularFileError):
         # Its task was removed: there is nothing to keep in step with.
         return True
-    if fd is None:
+    if lock is None:
         return False
-    locking.release(fd, first)
+    lock.release()
     return True
 
 
@@ -229,7 +230,7 @@ def _read_journal(place: Path, registry_owner: int) -> bytes:
 
 def _parses(data: bytes, path: Path) -> bool:
     try:
-        decode(data, path)
+        decode(data, path, lenient=True)
     except CorruptRegistryError:
         return False
     return True

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 from registry.errors import RegistryError
 from registry.operations import FinishReport, finish_agents
-from registry.records import is_active
+from registry.records import is_active, kept_name
 from tui.host import processes
 from tui.host.sessions import Answer, Session, TmuxState
-from tui.rollcall import AgentRow, RollCall, TaskRoll, Verdict, kept_name
+from tui.rollcall import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import some
 
 if TYPE_CHECKING:

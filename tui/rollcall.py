@@ -17,7 +17,9 @@ from registry.records import (
     AgentRecord,
     TaskRecord,
     is_active,
+    is_kept_certain,
     is_terminal,
+    kept_name,
 )
 from tui.host.sessions import Answer, Session, TmuxState
 
@@ -197,24 +199,6 @@ def is_proven_missing(name: str, absences: Absences, answer: Answer, policy: Pol
     """Whether a session was missing from two answers far enough apart."""
     since = absences.get(name)
     return since is not None and answer.asked_at - since >= policy.proof
-
-
-def kept_name(name: str) -> str:
-    """The name that tmux gives a session that was to be called so.
-
-    tmux replaces ``.`` and ``:``, which separate the parts of a target
-    (session_check_name in its source).
-    """
-    return name.replace(".", "_").replace(":", "_")
-
-
-def is_kept_certain(name: str) -> bool:
-    """Whether `kept_name` is sure to be what tmux makes of a name.
-
-    tmux expands formats (``#``) in a new session's name and escapes backslashes,
-    some dollar signs and what the C library cannot print, by version and system.
-    """
-    return name.isprintable() and not any(each in name for each in "#\\$")
 
 
 def judge(

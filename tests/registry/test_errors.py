@@ -15,14 +15,17 @@ import pytest
 import registry
 from registry import (
     AgentNotFoundError,
+    BusyRegistryError,
     CorruptRegistryError,
     DuplicateAgentError,
+    HalfWrittenError,
     InaccessibleRegistryError,
     LockTimeoutError,
     LostLockError,
     NotARegularFileError,
     RegistryError,
     RegistryNotFoundError,
+    UntrustedJournalError,
     WorkspaceNotFoundError,
     WrongShapeError,
     atomic_update_agent_status,
@@ -32,14 +35,17 @@ PATH = Path("/somewhere/AGENT_REGISTRY.json")
 
 ERRORS: dict[RegistryError, type[Exception]] = {
     LockTimeoutError(PATH, 2.5): TimeoutError,
-    LostLockError(PATH): RuntimeError,
+    BusyRegistryError(PATH): TimeoutError,
+    LostLockError(PATH, "it was let go"): RuntimeError,
     RegistryNotFoundError(PATH): FileNotFoundError,
     InaccessibleRegistryError(PATH, OSError(errno.ENOSPC, "full"), "write"): OSError,
+    HalfWrittenError(PATH, OSError(errno.EIO, "gone"), "/somewhere/.journal"): OSError,
+    UntrustedJournalError(PATH, "is a FIFO"): OSError,
     NotARegularFileError(PATH, "a FIFO"): OSError,
     CorruptRegistryError(PATH, "Expecting value", "{\n]", 2): json.JSONDecodeError,
-    WrongShapeError("agents", "is a string"): ValueError,
-    AgentNotFoundError("one", str(PATH)): ValueError,
-    DuplicateAgentError("one", str(PATH)): ValueError,
+    WrongShapeError("agents", "is a string").named(PATH): ValueError,
+    AgentNotFoundError("one").named(PATH): ValueError,
+    DuplicateAgentError("one").named(PATH): ValueError,
     WorkspaceNotFoundError((PATH.parent,), "Name one."): FileNotFoundError,
 }
 

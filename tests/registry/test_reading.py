@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from registry import (
+    BusyRegistryError,
     CorruptRegistryError,
     LockedRegistryFile,
     atomic_increment_counts,
@@ -48,7 +49,7 @@ def _watch(path: Path, writers: list[Member]) -> set[str]:
     while any(writer.process.poll() is None for writer in writers):
         try:
             seen.add(_generation(read_task(path).record))
-        except CorruptRegistryError:
+        except (BusyRegistryError, CorruptRegistryError):
             continue  # It could not be read in time, and said so: nothing torn was shown.
     return seen
 
