@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from registry.codec import Json
+from registry.codec import Json, kind_of
 from registry.errors import AgentNotFoundError, DuplicateAgentError, WrongShapeError
 from registry.records import agent_entries, counts_as_active, is_active, is_global
 
@@ -79,12 +79,12 @@ def check_agents(registry: Json) -> None:
     if not isinstance(agents, (list, dict)):
         raise WrongShapeError(
             "agents",
-            f"is a {type(agents).__name__}, not a list or an object; mend it by hand first",
+            f"is {kind_of(agents)}, not a list or an object; mend it by hand first",
         )
     for each in agents.values() if isinstance(agents, dict) else agents:
         if not isinstance(each, dict):
             raise WrongShapeError(
-                "agents", f"holds a {type(each).__name__}, not an object; mend it by hand first"
+                "agents", f"holds {kind_of(each)}, not an object; mend it by hand first"
             )
 
 
@@ -95,7 +95,7 @@ def _place_to_append(registry: Json) -> list[Any] | Json:
     if not isinstance(agents, (list, dict)):
         raise WrongShapeError(
             "agents",
-            f"is a {type(agents).__name__}, not a list or an object; mend it by hand first",
+            f"is {kind_of(agents)}, not a list or an object; mend it by hand first",
         )
     return agents
 

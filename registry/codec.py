@@ -76,9 +76,7 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     except ValueError as error:
         raise CorruptRegistryError(path, str(error)) from None
     if not isinstance(decoded, dict):
-        raise CorruptRegistryError(
-            path, f"holds {_KIND.get(type(decoded), 'something')}, not an object"
-        )
+        raise CorruptRegistryError(path, f"holds {kind_of(decoded)}, not an object")
     return decoded
 
 
@@ -96,7 +94,13 @@ def _indented(registry: Json) -> bytes:
         return json.dumps(registry, indent=2).encode("ascii")
 
 
+def kind_of(value: object) -> str:
+    """What JSON calls a decoded value, with an article."""
+    return _KIND.get(type(value), "something")
+
+
 _KIND = {
+    dict: "an object",
     list: "an array",
     str: "a string",
     int: "a number",

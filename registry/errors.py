@@ -17,7 +17,13 @@ from typing import Any, Self
 
 
 class RegistryError(Exception):
-    """Anything `registry` raises on purpose."""
+    """Anything `registry` raises on purpose.
+
+    Attributes:
+        reason: What is wrong, without the file's name where that can be left out.
+    """
+
+    reason: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled as it is: calling the class with `args`, as other exceptions are
@@ -65,6 +71,7 @@ class BusyRegistryError(RegistryError, TimeoutError):
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is being written by somebody who holds its lock; try again")
         self.path = path
+        self.reason = "is being written by somebody who holds its lock"
 
 
 class LostLockError(RegistryError, RuntimeError):
@@ -85,6 +92,7 @@ class RegistryNotFoundError(RegistryError, FileNotFoundError):
     def __init__(self, path: Path) -> None:
         super().__init__(f"no registry at {path}")
         self.path = path
+        self.reason = "is not there"
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -110,11 +118,13 @@ class InaccessibleRegistryError(RegistryError, OSError):
     """
 
     def __init__(self, path: Path, cause: OSError, doing: str) -> None:
-        said = f"cannot {doing} {path}: {os.strerror(cause.errno or 0)}"
+        what = os.strerror(cause.errno or 0)
+        said = f"cannot {doing} {path}: {what}"
         if doing != "read" and cause.errno in _ADVICE:
             said = f"{said}. Nothing was changed; {_ADVICE[cause.errno]}."
         super().__init__(cause.errno, said)
         self.path = path
+        self.reason = f"cannot {doing} it: {what}"
 
     def __str__(self) -> str:
         return str(self.args[1])
@@ -169,6 +179,7 @@ class NotARegularFileError(RegistryError, OSError):
         super().__init__(f"{path} is {what}, not a regular file; it was not opened further")
         self.path = path
         self.what = what
+        self.reason = f"is {what}, not a regular file"
 
 
 class CorruptRegistryError(RegistryError, json.JSONDecodeError):
@@ -176,7 +187,6 @@ class CorruptRegistryError(RegistryError, json.JSONDecodeError):
 
     Attributes:
         path: The registry.
-        reason: What is wrong and where, without the file's name.
         pos, lineno, colno: Where decoding failed (of `json.JSONDecodeError`).
     """
 

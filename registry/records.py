@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from registry.codec import Json
+from registry.codec import Json, kind_of
 
 ACTIVE_STATUSES = frozenset({"running", "working", "blocked"})
 """An agent of such a status should have a session."""
@@ -245,12 +245,12 @@ def _agents_warnings(registry: Json) -> Iterable[str]:
     if agents is None:
         yield "field 'agents' is missing"
     elif not isinstance(agents, (list, dict)):
-        yield f"field 'agents' is a {type(agents).__name__}, not a list or an object"
+        yield f"field 'agents' is {kind_of(agents)}, not a list or an object"
     else:
         entries = agents.items() if isinstance(agents, dict) else enumerate(agents)
         for key, entry in entries:
             if not isinstance(entry, dict):
-                yield f"agents[{str(key)[:80]}] is a {type(entry).__name__}, not an object"
+                yield f"agents[{str(key)[:80]}] is {kind_of(entry)}, not an object"
 
 
 def _hierarchy(registry: Json) -> dict[str, tuple[str, ...]]:

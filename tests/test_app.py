@@ -15,9 +15,10 @@ from textual.widgets import Input
 
 from registry.records import task_record
 from registry.workspace import Workspace
-from tui.actions import Outcome, Result, StepOutcome, Verb
+from tui.actions import Outcome, Result, StepOutcome
 from tui.app import MusterApp
 from tui.host.sessions import Answer, Session, TmuxState
+from tui.planning import Verb
 from tui.rollcall import (
     AgentKey,
     AgentRow,

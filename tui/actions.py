@@ -1,106 +1,30 @@
-"""What an operator does to agents: plan, confirm, carry out, check.
+"""Carrying out what an operator confirmed, and checking that it is done.
 
-The same for the screen and for the command line. A plan is pure and says all
-that will be done; nothing is touched before it is confirmed. Registries are
-changed only after tmux was asked again, and no lock is held while it is.
+The same for the screen and for the command line. Registries are changed only
+after tmux was asked again, and no lock is held while it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from registry.errors import RegistryError
 from registry.operations import FinishReport, finish_agents
-from registry.records import is_active, kept_name
 from tui.host import processes
 from tui.host.sessions import Answer, Session, TmuxState
-from tui.rollcall import AgentRow, RollCall, TaskRoll, Verdict
+from tui.planning import EndStatus, Plan, Step, Verb
+from tui.rollcall import Verdict
 from tui.text import some
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
 
-EndStatus = Literal["completed", "terminated"]
-
 KILL_REASON = "killed by operator"
 COMPLETE_REASON = "completed by operator"
-
-
-class Verb(StrEnum):
-    """What can be done."""
-
-    KILL = "kill"
-    COMPLETE = "complete"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What will be done to one agent, or to one orphaned session.
-
-    Attributes:
-        label: The agent's id, or the orphan's session.
-        session: The session to end, or None if there is none.
-        expected_session: The name its session has, or would have.
-        row: The agent; None for an orphan.
-        writes: Whether registries will change.
-        says: In words, for the plan.
-    """
-
-    label: str
-    session: Session | None
-    expected_session: str | None
-    row: AgentRow | None
-    global_registry: Path | None
-    writes: bool
-    says: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an action will do, before it does it.
-
-    Attributes:
-        status: What agents become in the registries.
-        refused: Who was asked for and will not be touched, with the reason.
-        socket: The tmux socket that was asked.
-        server_pid: The server that answered; only its sessions are ended.
-    """
-
-    verb: Verb
-    status: EndStatus
-    steps: tuple[Step, ...]
-    refused: tuple[tuple[str, str], ...]
-    socket: Path
-    server_pid: int | None = None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The registries that will change, each once."""
-        found: dict[Path, None] = {}
-        for step in self.steps:
-            if step.writes and step.row is not None:
-                found[step.row.key.registry] = None
-                if step.global_registry is not None:
-                    found[step.global_registry] = None
-        return tuple(found)
-
-    @property
-    def sessions(self) -> int:
-        """How many sessions will be ended."""
-        return sum(step.session is not None for step in self.steps)
-
-    def title(self) -> str:
-        """In one line."""
-        agents = some(sum(step.row is not None for step in self.steps), "agent")
-        orphans = sum(step.row is None for step in self.steps)
-        also = f" and {some(orphans, 'orphaned session')}" if orphans else ""
-        if self.verb is Verb.COMPLETE:
-            return f"Mark {agents} {self.status}"
-        return f"Kill {agents}{also}"
 
 
 class Result(StrEnum):
@@ -142,115 +66,6 @@ class Outcome:
     def complete(self) -> bool:
         """Whether everything was done."""
         return not self.problems and all(each.result is Result.DONE for each in self.steps)
-
-
-def _task_of(roll: RollCall) -> dict[Path, TaskRoll]:
-    return {task.state.registry: task for task in roll.tasks()}
-
-
-def plan_kill(roll: RollCall, rows: Iterable[AgentRow], orphans: Iterable[Session] = ()) -> Plan:
-    """Plans to end sessions with all their processes, and to record it.
-
-    Live and stalled agents lose their session and become terminated, zombies
-    only the latter, leaked agents and orphans only the former.
-    """
-    steps: list[Step] = []
-    refused: list[tuple[str, str]] = []
-    tasks = _task_of(roll)
-    for row in rows:
-        verdict = row.verdict
-        if verdict is Verdict.FINISHED:
-            refused.append((row.key.id, "is finished; there is nothing to kill"))
-        elif verdict is Verdict.UNKNOWN:
-            refused.append((row.key.id, f"cannot be judged: {row.note}"))
-        elif (why := _shared(roll, row) or _twice(roll, row)) is not None:
-            refused.append((row.key.id, why))
-        elif row.session is not None and processes.holds_us(row.session.pids):
-            refused.append((row.key.id, "muster itself runs in its session"))
-        elif verdict is Verdict.LEAKED:
-            steps.append(_step(row, tasks, False, "end its session; it is through already"))
-        elif verdict is Verdict.ZOMBIE:
-            steps.append(_step(row, tasks, True, "its session is gone; mark it terminated"))
-        elif not is_active(row.record.status):
-            says = f"end its session and processes; its status {row.record.status!r} stays"
-            steps.append(_step(row, tasks, False, says))
-        else:
-            says = "end its session and processes; mark it terminated"
-            steps.append(_step(row, tasks, True, says))
-    for session in orphans:
-        if processes.holds_us(session.pids):
-            refused.append((session.name, "muster itself runs in it"))
-            continue
-        says = "end the session and its processes; no registry changes"
-        steps.append(Step(session.name, session, session.name, None, None, False, says))
-    answer = roll.answer
-    return Plan(
-        Verb.KILL, "terminated", tuple(steps), tuple(refused), answer.socket, answer.server_pid
-    )
-
-
-def plan_complete(
-    roll: RollCall, rows: Iterable[AgentRow], status: EndStatus = "completed"
-) -> Plan:
-    """Plans to write active agents down as through, without touching any session."""
-    steps: list[Step] = []
-    refused: list[tuple[str, str]] = []
-    tasks = _task_of(roll)
-    for row in rows:
-        if row.verdict in (Verdict.FINISHED, Verdict.LEAKED):
-            refused.append((row.key.id, f"is {row.record.status!r} already"))
-        elif row.verdict is Verdict.UNKNOWN:
-            refused.append((row.key.id, f"cannot be judged: {row.note}"))
-        elif not is_active(row.record.status):
-            refused.append((row.key.id, f"{row.record.status!r} is no known status"))
-        elif (why := _twice(roll, row)) is not None:
-            refused.append((row.key.id, why))
-        elif row.verdict is Verdict.ZOMBIE:
-            steps.append(_step(row, tasks, True, f"its session is gone; mark it {status}"))
-        else:
-            says = f"mark it {status}; its session goes on, and will be called leaked"
-            steps.append(_step(row, tasks, True, says))
-    return Plan(Verb.COMPLETE, status, tuple(steps), tuple(refused), roll.answer.socket)
-
-
-def _step(row: AgentRow, tasks: dict[Path, TaskRoll], writes: bool, says: str) -> Step:
-    name = row.record.tmux_session
-    return Step(
-        label=row.key.id,
-        session=row.session,
-        expected_session=kept_name(name) if name else None,
-        row=row,
-        global_registry=tasks[row.key.registry].state.global_registry,
-        writes=writes,
-        says=says,
-    )
-
-
-def _shared(roll: RollCall, row: AgentRow) -> str | None:
-    """Why a session cannot be said to be this agent's alone, or None."""
-    if row.session is None:
-        return None
-    for other in roll.agents():
-        if other.session is not None and other.session.id == row.session.id:
-            if other.key == row.key or other.key.id == row.key.id:
-                continue
-            return f"shares the session {row.session.name} with {other.key.id}"
-    return None
-
-
-def _twice(roll: RollCall, row: AgentRow) -> str | None:
-    """Why writing down this agent's end would end another of its id, or None."""
-    for task in roll.tasks():
-        if task.state.registry != row.key.registry:
-            continue
-        for other in task.agents:
-            if (
-                other.key.id == row.key.id
-                and other.record.tmux_session != row.record.tmux_session
-                and other.verdict is not Verdict.FINISHED
-            ):
-                return "its id is in the registry twice, with different sessions"
-    return None
 
 
 Progress = Callable[[int, int], None]
@@ -422,27 +237,3 @@ def _recorded(step: Step, status: EndStatus, said: str, report: FinishReport) ->
         why = report.untouched.get(step.label, "is as it was")
     # Somebody else was quicker: what was wanted is so, or the agent is gone.
     return StepOutcome(step.label, Result.LEFT, f"{prefix}{why}")
-
-
-def rows_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[AgentRow], list[str]]:
-    """The agents of exactly these ids, and what is wrong with the ids.
-
-    Returns:
-        The rows, and a sentence for each id that names nobody or more than one.
-    """
-    by_id: dict[str, list[AgentRow]] = {}
-    for row in roll.agents():
-        by_id.setdefault(row.key.id, []).append(row)
-    rows: list[AgentRow] = []
-    problems: list[str] = []
-    for each in dict.fromkeys(ids):
-        found = by_id.get(each, [])
-        places = {row.key.registry for row in found}
-        if not found:
-            problems.append(f"no agent {each!r} on the roll")
-        elif len(places) > 1:
-            listed = ", ".join(str(place) for place in sorted(places))
-            problems.append(f"{each!r} is in more than one task: name one of {listed}")
-        else:
-            rows.append(found[0])
-    return rows, problems

@@ -20,9 +20,10 @@ from textual.widgets import Footer, Input
 from registry import reading
 from registry.errors import RegistryError
 from registry.workspace import Workspace
-from tui.actions import Outcome, Plan, carry_out, plan_complete, plan_kill
+from tui.actions import Outcome, carry_out
 from tui.host.sessions import Session
 from tui.outline import Line, actionable
+from tui.planning import Plan, plan_complete, plan_kill
 from tui.rollcall import AgentRow, Policy, RollCall
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.report import help_report, outcome_report

@@ -15,8 +15,8 @@ from registry.errors import RegistryError
 from registry.workspace import ENVIRONMENT_VARIABLE, Workspace, find_workspaces
 
 if TYPE_CHECKING:
-    from tui.actions import Plan
     from tui.host.tmux import Tmux
+    from tui.planning import Plan
     from tui.rollcall import RollCall
 
 DONE = 0
@@ -198,8 +198,8 @@ def _print(lines: Iterable[str], *, to_stderr: bool = False) -> None:
 
 
 def _kill(options: argparse.Namespace) -> int:
-    from tui.actions import plan_kill, rows_of
     from tui.live import take_roll
+    from tui.planning import plan_kill, rows_of
     from tui.rollcall import Policy
 
     tmux = _tmux(options)
@@ -214,9 +214,9 @@ def _kill(options: argparse.Namespace) -> int:
 
 
 def _complete(options: argparse.Namespace) -> int:
-    from tui.actions import plan_complete, rows_of
     from tui.host.sessions import TmuxState
     from tui.live import take_roll
+    from tui.planning import plan_complete, rows_of
     from tui.rollcall import Policy, Verdict
 
     if bool(options.agents) == options.zombies:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tui.actions import Outcome, Plan
+from tui.actions import Outcome
+from tui.planning import Plan
 from tui.rollcall import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import age, fit, harmless, some, width
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry import reading
-from registry.errors import CorruptRegistryError, RegistryError
+from registry.errors import RegistryError
 from registry.reading import Snapshot
 from registry.records import GlobalRecord, GlobalTask, TaskRecord
 from registry.workspace import (
@@ -67,7 +67,7 @@ class _File:
 
 def _reason(error: RegistryError) -> str:
     """What is wrong, without the path that is shown beside it: there is little room."""
-    return error.reason if isinstance(error, CorruptRegistryError) else str(error)
+    return error.reason or str(error)
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ class Registries:
                 branch.listed = True
             except OSError as error:
                 branch.listed = False
-                branch.error = f"cannot list {workspace.path}: {error.strerror}"
+                branch.error = f"cannot list it: {error.strerror}"
                 places = branch.places if not isinstance(error, FileNotFoundError) else ()
             branch.places = tuple(p for p in places if p.registry not in seen)
             seen.update(place.registry for place in branch.places)

@@ -22,17 +22,9 @@ from tests.tui.rolls import (
 )
 from tests.tui.scripted_tmux import ScriptedTmux
 from tests.tui.workspaces import Files, entry, read, row_of, take, write
-from tui.actions import (
-    Outcome,
-    Plan,
-    Result,
-    Verb,
-    carry_out,
-    plan_complete,
-    plan_kill,
-    rows_of,
-)
+from tui.actions import Outcome, Result, carry_out
 from tui.host.sessions import Answer
+from tui.planning import Plan, Verb, plan_complete, plan_kill, rows_of
 from tui.rollcall import AgentRow, RollCall, TaskState, Verdict
 
 AGENTS = (

@@ -16,9 +16,10 @@ from tests.tui.real_tmux import SLEEP, RealTmux, runs
 from tests.tui.waiting import until
 from tests.tui.workspaces import QUICK, Files, entry, row_of, stamp, take, verdicts
 from tests.tui.zoo import Zoo
-from tui.actions import KILL_REASON, Outcome, Plan, Result, StepOutcome, carry_out, plan_kill
+from tui.actions import KILL_REASON, Outcome, Result, StepOutcome, carry_out
 from tui.host import processes
 from tui.host.processes import Process
+from tui.planning import Plan, plan_kill
 from tui.rollcall import RollCall, Verdict
 
 

@@ -24,7 +24,7 @@ from tests.tui.rolls import (
     task_record,
     task_state,
 )
-from tui.actions import Outcome, Result, StepOutcome, Verb, plan_complete, plan_kill
+from tui.actions import Outcome, Result, StepOutcome
 from tui.listing import (
     as_json,
     outcome_json,
@@ -34,6 +34,7 @@ from tui.listing import (
     roll_json,
     roll_table,
 )
+from tui.planning import Verb, plan_complete, plan_kill
 from tui.rollcall import RollCall, Verdict
 from tui.text import width
 

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, Static
 
-from tui.actions import Plan
+from tui.planning import Plan
 from tui.text import harmless
 
 LISTED_AT_MOST = 200
