@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 
 from tui.app import MusterApp
 from tui.demo import Demo, running
-from tui.rollcall import RollCall, Verdict
+from tui.roll import RollCall, Verdict
 
 HERE = Path(__file__).parent
 PATIENCE = 90.0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from registry.workspace import Workspace
 from tui.cli import main
-from tui.rollcall import Policy
+from tui.roll import Policy
 
 
 def monitor(how: str, note: Path, workspaces: tuple[Workspace, ...], socket: Path) -> int:

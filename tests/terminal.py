@@ -53,6 +53,15 @@ class Terminal:
     def type(self, text: str) -> None:
         self.tmux("send-keys", "-t", "%0", "-l", text)
 
+    def confirm(self) -> None:
+        """Presses Enter until the question is gone: the first one may come too soon."""
+        deadline = time.monotonic() + 30
+        while "Go ahead" in self.screen():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"still asked:\n{self.screen()}")
+            self.press("Enter")
+            time.sleep(0.2)
+
     def resize(self, columns: int, rows: int) -> None:
         self.tmux("resize-window", "-t", "@0", "-x", str(columns), "-y", str(rows))
 

@@ -19,18 +19,9 @@ from tui.actions import Outcome, Result, StepOutcome
 from tui.app import MusterApp
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.planning import Verb
-from tui.rollcall import (
-    AgentKey,
-    AgentRow,
-    Policy,
-    RollCall,
-    TaskState,
-    Verdict,
-    WorkspaceRoll,
-    call_task,
-    find_orphans,
-)
-from tui.screens.confirm import ConfirmScreen
+from tui.roll import AgentKey, AgentRow, Policy, RollCall, TaskState, Verdict, WorkspaceRoll
+from tui.rollcall import call_task, find_orphans
+from tui.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, _ReasonInput
 from tui.screens.report import ReportScreen, outcome_report
 from tui.widgets.details import Details
 from tui.widgets.roll_view import RollView
@@ -92,7 +83,7 @@ def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = AL
         (f"agent_{a.id}" for s in states if s.record for a in s.record.agents), 0.0
     )
     tasks = tuple(call_task(state, answer, absences, Policy(), NOW) for state in states)
-    orphans = find_orphans(states, (), answer, Policy(), NOW)
+    orphans = find_orphans(states, (), answer, Policy(), NOW) or ()
     counts = dict.fromkeys(Verdict, 0)
     for task in tasks:
         for verdict, count in task.counts.items():
@@ -120,6 +111,14 @@ class StillApp(MusterApp):
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("roll_view", "details"):
         monkeypatch.setattr(f"tui.widgets.{module}.time.time", lambda: NOW)
+
+
+@pytest.fixture(autouse=True)
+def quick_hands(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pilot presses Enter sooner than anybody could."""
+    if "hasty" not in request.keywords:
+        monkeypatch.setattr("tui.screens.confirm.HASTE", 0.0)
+        monkeypatch.setattr("tui.screens.confirm.READ_FIRST", -1.0)
 
 
 @asynccontextmanager
@@ -304,6 +303,54 @@ async def test_enter_takes_all_that_was_typed_before_it_however_fast() -> None:
         while not answers:
             await pilot.pause()
         assert answers == ["typed_in_a_hurry"]
+
+
+def _key(name: str, at: float) -> events.Key:
+    key = events.Key(name, None if len(name) > 1 else name)
+    key.time = at
+    return key
+
+
+@pytest.mark.hasty
+async def test_enter_that_was_typed_ahead_or_pasted_confirms_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened() as (app, _, pilot):
+        answers: list[Any] = []
+        monkeypatch.setattr(app, "_carry_out", lambda *given: answers.append(given))
+        await pilot.press("down", "k")
+        await drawn_whole(pilot)
+        shown = app.screen.query_one(Input)
+        assert isinstance(shown, _ReasonInput)
+        shown_at = shown.shown_at
+        for key in (
+            _key("enter", shown_at + READ_FIRST / 2),
+            _key("x", shown_at + 10),
+            _key("enter", shown_at + 10 + HASTE / 2),
+        ):
+            app.post_message(key)
+        await pilot.pause()
+        assert isinstance(app.screen, ConfirmScreen)
+        assert any("press it again" in each.message for each in app._notifications)
+        assert answers == []
+        app.post_message(_key("enter", shown_at + 11))
+        while not answers:
+            await pilot.pause()
+        assert answers[0][1] == "x"
+
+
+@pytest.mark.hasty
+async def test_escape_with_another_key_right_behind_it_cancels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened() as (app, _, pilot):
+        monkeypatch.setattr(app, "_carry_out", lambda *_: pytest.fail("nobody confirmed"))
+        await pilot.press("down", "k")
+        await drawn_whole(pilot)
+        app.post_message(_key("alt+j", 1e9))
+        while isinstance(app.screen, ConfirmScreen):
+            await pilot.pause()
+        assert app.screen.query(RollView)
 
 
 async def test_with_nobody_to_act_on_it_says_so_and_asks_nothing() -> None:

@@ -25,7 +25,7 @@ from tui.demo_cast import ORPHAN, ROLES, TASKS
 from tui.demo_stage import ROOT_PREFIX
 from tui.host.tmux import Tmux, install_advice
 from tui.live import LiveRoll, take_roll
-from tui.rollcall import AgentRow, RollCall, Verdict
+from tui.roll import AgentRow, RollCall, Verdict
 
 SPEED = 6.0
 PATIENCE = 40.0

@@ -34,7 +34,7 @@ def test_zombies_are_completed_in_both_registries_and_the_screen_follows(
         screen.press("c")
         screen.shows("Mark 1 agent completed?", ZOMBIE, "Go ahead")
         screen.type("gone since autumn")
-        screen.press("Enter")
+        screen.confirm()
         screen.shows("1 done", "working -> completed")
         screen.press("Escape")
         screen.hides("1 done")

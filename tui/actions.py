@@ -17,7 +17,7 @@ from registry.operations import FinishReport, finish_agents
 from tui.host import processes
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.planning import EndStatus, Plan, Step, Verb
-from tui.rollcall import Verdict
+from tui.roll import Verdict
 from tui.text import some
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from tui.actions import Outcome, carry_out
 from tui.host.sessions import Session
 from tui.outline import Line, actionable
 from tui.planning import Plan, plan_complete, plan_kill
-from tui.rollcall import AgentRow, Policy, RollCall
+from tui.roll import AgentRow, Policy, RollCall
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.report import help_report, outcome_report
 from tui.text import harmless
@@ -115,10 +115,13 @@ class MusterApp(App[None]):
         logging.getLogger().addHandler(_ToastHandler(self))
         for number in (signal.SIGTERM, signal.SIGHUP):
             # Left to Python, these would end us with the terminal in disorder.
-            asyncio.get_running_loop().add_signal_handler(number, self.exit)
+            asyncio.get_running_loop().add_signal_handler(number, self._end_by, number)
         self.query_one(RollView).focus()
         self.set_interval(_AGES_EVERY, self._tick)
         self._start_live()
+
+    def _end_by(self, number: int) -> None:
+        self.exit(return_code=128 + number)
 
     @work(thread=True)
     def _start_live(self) -> None:

@@ -17,7 +17,7 @@ from registry.workspace import ENVIRONMENT_VARIABLE, Workspace, find_workspaces
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
     from tui.planning import Plan
-    from tui.rollcall import RollCall
+    from tui.roll import RollCall
 
 DONE = 0
 NOT_ALL_DONE = 1
@@ -72,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return NOT_ALL_DONE
     except KeyboardInterrupt:
         return INTERRUPTED
+    except OSError as error:
+        print(f"muster: {_safe(str(error))}", file=sys.stderr)
+        return NOT_ALL_DONE
     return code
 
 
@@ -165,7 +168,7 @@ def _monitor(options: argparse.Namespace) -> int:
     if not _on_terminal():
         raise _UsageError("the monitor needs a terminal; `muster list` does not")
     from tui.app import run_monitor
-    from tui.rollcall import Policy
+    from tui.roll import Policy
 
     return run_monitor(workspaces, socket, Policy())
 
@@ -178,7 +181,7 @@ def _on_terminal() -> bool:
 def _list(options: argparse.Namespace) -> int:
     from tui.listing import as_json, roll_json, roll_table
     from tui.live import take_roll
-    from tui.rollcall import Policy
+    from tui.roll import Policy
 
     roll = take_roll(_find(options), _tmux(options), Policy())
     if options.json:
@@ -200,7 +203,7 @@ def _print(lines: Iterable[str], *, to_stderr: bool = False) -> None:
 def _kill(options: argparse.Namespace) -> int:
     from tui.live import take_roll
     from tui.planning import plan_kill, rows_of
-    from tui.rollcall import Policy
+    from tui.roll import Policy
 
     tmux = _tmux(options)
     roll = take_roll(_find(options), tmux, Policy())
@@ -208,7 +211,7 @@ def _kill(options: argparse.Namespace) -> int:
     ids = [each for each in options.agents if each not in orphans]
     rows, problems = rows_of(roll, ids)
     if problems:
-        raise _UsageError("\n".join(problems) + _nearest(roll, ids))
+        raise _UsageError("\n".join(problems) + _nearest(roll, ids, problems))
     chosen = [orphans[each] for each in dict.fromkeys(options.agents) if each in orphans]
     return _act(plan_kill(roll, rows, chosen), tmux, options)
 
@@ -217,7 +220,7 @@ def _complete(options: argparse.Namespace) -> int:
     from tui.host.sessions import TmuxState
     from tui.live import take_roll
     from tui.planning import plan_complete, rows_of
-    from tui.rollcall import Policy, Verdict
+    from tui.roll import Policy, Verdict
 
     if bool(options.agents) == options.zombies:
         raise _UsageError("complete takes either agents' ids or --zombies")
@@ -228,7 +231,7 @@ def _complete(options: argparse.Namespace) -> int:
     else:
         rows, problems = rows_of(roll, options.agents)
         if problems:
-            raise _UsageError("\n".join(problems) + _nearest(roll, options.agents))
+            raise _UsageError("\n".join(problems) + _nearest(roll, options.agents, problems))
     done = _act(plan_complete(roll, rows, options.status), tmux, options)
     unread = _unread(roll)
     if not rows and roll.answer.state is TmuxState.UNKNOWN:
@@ -251,9 +254,12 @@ def _unread(roll: RollCall) -> str:
     )
 
 
-def _nearest(roll: RollCall, ids: Iterable[str]) -> str:
+def _nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> str:
+    """What may have been meant by ids that nobody has."""
     import difflib
 
+    if not any(problem.startswith("no agent") for problem in problems):
+        return ""
     known = [row.key.id for row in roll.agents()]
     known += [session.name for session in roll.orphans]
     unread = _unread(roll)

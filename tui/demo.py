@@ -34,7 +34,7 @@ from tui.demo_stage import (
 from tui.demo_story import ORPHAN_GRACE, STALL_AFTER
 from tui.host import processes
 from tui.host.tmux import Tmux, install_advice
-from tui.rollcall import Policy
+from tui.roll import Policy
 
 NOT_STARTED = 2
 """Exit code when the demo could not be set up."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from tui.actions import Outcome
 from tui.planning import Plan
-from tui.rollcall import AgentRow, RollCall, TaskRoll, Verdict
+from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import age, fit, harmless, some, width
 
 SCHEMA = 1
@@ -48,6 +48,7 @@ def roll_json(roll: RollCall) -> dict[str, Any]:
         "orphans": [
             {"session": session.name, "created": session.created} for session in roll.orphans
         ],
+        "orphans_known": roll.orphans_known,
         "counts": {word: roll.counts[Verdict(word)] for word in _COUNTED},
     }
 
@@ -94,6 +95,10 @@ def roll_table(roll: RollCall, now: float, columns: int | None) -> Iterator[str]
         f"{roll.counts[Verdict(word)]} {word}" for word in _COUNTED if roll.counts[Verdict(word)]
     )
     yield _cut(f"{harmless(roll.host)}: {counts or 'no agents'}", columns)
+    if roll.unreadable:
+        yield _cut(f"! {some(roll.unreadable, 'registry', 'registries')} unreadable", columns)
+    if not roll.orphans_known:
+        yield _cut("orphans: not known; a registry that may list them is not read", columns)
     yield _cut(f"tmux: {roll.answer.state} ({harmless(roll.answer.detail)})", columns)
     rows = [_cells(row, now) for row in roll.agents()]
     widths = [
@@ -128,7 +133,8 @@ def _cut(line: str, columns: int | None) -> str:
 def _task_title(task: TaskRoll) -> str:
     record = task.state.record
     description = (record.description if record else "") or task.state.listed_description
-    title = f"{harmless(task.task_id)}  {some(len(task.agents), 'agent')}"
+    agents = some(len(task.agents), "agent") if record else "not readable"
+    title = f"{harmless(task.task_id)}  {agents}"
     return f"{title}  {harmless(description)}" if description else title
 
 

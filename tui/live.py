@@ -10,39 +10,29 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registry import reading
-from registry.errors import RegistryError
-from registry.reading import Snapshot
-from registry.records import GlobalRecord, GlobalTask, TaskRecord
 from registry.workspace import (
     GLOBAL_REGISTRY,
     TASK_REGISTRY,
-    TaskPlace,
     Workspace,
-    task_places,
+)
+from tui.absences import (
+    Absences,
+    expected_sessions,
+    follow_renamed,
+    is_proven_missing,
+    note_absences,
 )
 from tui.host.processes import DeathWatch, host_name
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
-from tui.rollcall import (
-    Absences,
-    Policy,
-    RollCall,
-    TaskRoll,
-    TaskState,
-    Verdict,
-    WorkspaceRoll,
-    call_task,
-    expected_sessions,
-    find_orphans,
-    is_proven_missing,
-    note_absences,
-)
+from tui.registries import Registries
+from tui.roll import Policy, RollCall, TaskRoll, Verdict, WorkspaceRoll
+from tui.rollcall import call_task, find_orphans
 
 _log = logging.getLogger(__name__)
 
@@ -54,181 +44,6 @@ RESCAN = 5.0
 
 # tmux needs a moment to notice the end of a pane that the kernel told us of.
 _AFTER_DEATH = 0.03
-
-
-@dataclass(slots=True)
-class _File:
-    """One registry file: its last good state, and why it cannot be read now."""
-
-    snapshot: Snapshot[TaskRecord] | Snapshot[GlobalRecord] | None = None
-    read_at: float = 0.0
-    error: str | None = None
-
-
-def _reason(error: RegistryError) -> str:
-    """What is wrong, without the path that is shown beside it: there is little room."""
-    return error.reason or str(error)
-
-
-@dataclass(slots=True)
-class _Branch:
-    """One workspace: where its tasks lie, and what is wrong with it as a whole.
-
-    Attributes:
-        listed: Whether its directory could be listed the last time.
-    """
-
-    workspace: Workspace
-    places: tuple[TaskPlace, ...] = ()
-    error: str | None = None
-    listed: bool = False
-
-
-class Registries:
-    """All registries of some workspaces, with the last good state of each.
-
-    Reads only what changed; not for several threads at once.
-    """
-
-    def __init__(self, workspaces: Sequence[Workspace]) -> None:
-        self._branches = [_Branch(workspace) for workspace in workspaces]
-        self._files: dict[Path, _File] = {}
-        self._states: dict[Path, TaskState] = {}
-
-    def rescan(self) -> None:
-        """Looks for new and vanished registries, and reads what changed."""
-        seen: set[Path] = set()
-        for branch in self._branches:
-            workspace = branch.workspace
-            self._read_global(branch)
-            try:
-                places = task_places(workspace, self._listed(workspace))
-                branch.listed = True
-            except OSError as error:
-                branch.listed = False
-                branch.error = f"cannot list it: {error.strerror}"
-                places = branch.places if not isinstance(error, FileNotFoundError) else ()
-            branch.places = tuple(p for p in places if p.registry not in seen)
-            seen.update(place.registry for place in branch.places)
-            for place in branch.places:
-                self._read_task(branch, place)
-        globals_ = {branch.workspace.global_registry for branch in self._branches}
-        for gone in self._files.keys() - seen - globals_:
-            del self._files[gone]
-            self._states.pop(gone, None)
-
-    def reread(self, paths: Collection[Path]) -> None:
-        """Reads those of the registries that changed."""
-        for branch in self._branches:
-            for place in branch.places:
-                if place.registry in paths:
-                    self._read_task(branch, place)
-
-    def knows(self, paths: Iterable[Path]) -> bool:
-        """Whether all of the paths are registries of tasks that are known, and still there."""
-        return all(path in self._states and path.exists() for path in paths)
-
-    def _listed(self, workspace: Workspace) -> Mapping[str, GlobalTask]:
-        snapshot = self._file(workspace.global_registry).snapshot
-        record = snapshot.record if snapshot else None
-        return record.tasks if isinstance(record, GlobalRecord) else {}
-
-    def _file(self, path: Path) -> _File:
-        return self._files.setdefault(path, _File())
-
-    def _read_global(self, branch: _Branch) -> None:
-        path = branch.workspace.global_registry
-        file = self._file(path)
-        branch.error = None
-        if not self._is_stale(file, path):
-            return
-        try:
-            file.snapshot = reading.read_global(path)
-            file.error = None
-            file.read_at = time.time()
-        except FileNotFoundError:
-            file.snapshot = None
-            file.error = None
-        except RegistryError as error:
-            file.error = f"{path.name} {_reason(error)}"
-        branch.error = file.error
-
-    def _is_stale(self, file: _File, path: Path) -> bool:
-        return (
-            file.snapshot is None
-            or file.error is not None
-            or reading.changed_since(path, file.snapshot.signature)
-        )
-
-    def _read_task(self, branch: _Branch, place: TaskPlace) -> None:
-        file = self._file(place.registry)
-        if place.problem is not None:
-            file.error = place.problem
-        elif self._is_stale(file, place.registry):
-            try:
-                file.snapshot = reading.read_task(place.registry)
-                file.read_at = time.time()
-                file.error = None
-            except RegistryError as error:
-                file.error = _reason(error)
-        record = file.snapshot.record if file.snapshot else None
-        listed = self._listed(branch.workspace).get(place.directory.name)
-        state = TaskState(
-            workspace=branch.workspace.path,
-            registry=place.registry,
-            global_registry=place.global_registry,
-            record=record if isinstance(record, TaskRecord) else None,
-            read_at=file.read_at,
-            error=file.error,
-            listed_description=listed.description if listed else "",
-        )
-        # An equal state keeps its identity: nothing is worked out anew for it.
-        if self._states.get(place.registry) != state:
-            self._states[place.registry] = state
-
-    def states(self) -> tuple[TaskState, ...]:
-        """Every task, in the order of the workspaces."""
-        return tuple(
-            self._states[place.registry] for branch in self._branches for place in branch.places
-        )
-
-    def branches(self) -> Iterable[tuple[Path, tuple[TaskState, ...], str | None]]:
-        """Every workspace with its tasks and what is wrong with it."""
-        for branch in self._branches:
-            states = tuple(self._states[place.registry] for place in branch.places)
-            yield branch.workspace.path, states, branch.error
-
-    def sees_all(self) -> bool:
-        """Whether whole workspaces are seen, and not single tasks or parts of them."""
-        return all(
-            branch.workspace.only is None
-            and branch.listed
-            # One that was never read may list tasks that lie elsewhere.
-            and not self._is_unread(branch.workspace.global_registry)
-            for branch in self._branches
-        )
-
-    def _is_unread(self, path: Path) -> bool:
-        file = self._file(path)
-        return file.snapshot is None and file.error is not None
-
-    def listed_sessions(self) -> frozenset[str]:
-        """Session names of all agents in the global registries."""
-        found: set[str] = set()
-        for branch in self._branches:
-            snapshot = self._file(branch.workspace.global_registry).snapshot
-            if snapshot is not None and isinstance(snapshot.record, GlobalRecord):
-                found |= snapshot.record.sessions
-        return frozenset(found)
-
-    def directories(self) -> tuple[set[Path], set[Path]]:
-        """What to watch, and those of it where any entry counts."""
-        roots = {branch.workspace.path for branch in self._branches}
-        watched = set(roots)
-        for branch in self._branches:
-            watched.add(branch.workspace.global_registry.parent)
-            watched.update(place.directory for place in branch.places)
-        return watched, roots
 
 
 class Caller:
@@ -263,22 +78,29 @@ class Caller:
                     counts[verdict] += count
             workspaces.append(WorkspaceRoll(path, tuple(tasks), error))
         self._rolls = rolls
-        orphans: tuple[Session, ...] = ()
+        orphans: tuple[Session, ...] | None = None
         if registries.sees_all():
             listed = registries.listed_sessions()
             orphans = find_orphans(registries.states(), listed, answer, self._policy, now)
-        counts[Verdict.ORPHAN] = len(orphans)
-        return RollCall(self._host, answer, tuple(workspaces), orphans, counts)
+        counts[Verdict.ORPHAN] = len(orphans or ())
+        return RollCall(
+            self._host,
+            answer,
+            tuple(workspaces),
+            orphans or (),
+            counts,
+            orphans_known=orphans is not None,
+        )
 
 
-def _unproven(absences: Absences, answer: Answer, policy: Policy) -> float | None:
+def _unproven(absences: Absences, answer: Answer, proofs: Mapping[str, float]) -> float | None:
     """When, in monotonic seconds, the next absence can be proven; None if none waits."""
     waiting = [
-        since
+        since + proofs[name]
         for name, since in absences.items()
-        if not is_proven_missing(name, absences, answer, policy)
+        if name in proofs and not is_proven_missing(name, absences, answer, proofs[name])
     ]
-    return min(waiting) + policy.proof if waiting else None
+    return min(waiting, default=None)
 
 
 def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
@@ -286,13 +108,21 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
     registries = Registries(workspaces)
     answer = tmux.ask()
     registries.rescan()
-    absences = note_absences({}, answer, expected_sessions(registries.states()))
-    again_at = _unproven(absences, answer, policy)
-    if again_at is not None:
+    proofs = expected_sessions(registries.states(), policy, time.time())
+    absences = note_absences({}, answer, proofs)
+    while (again_at := _unproven(absences, answer, proofs)) is not None:
         time.sleep(max(0.0, again_at - time.monotonic()))
         answer = tmux.ask()
+        if answer.state is TmuxState.UNKNOWN:
+            break
         registries.rescan()
-        absences = note_absences(absences, answer, expected_sessions(registries.states()))
+        # No newcomers: who is missing only now would be waited for without end.
+        proofs = {
+            name: proof
+            for name, proof in expected_sessions(registries.states(), policy, time.time()).items()
+            if name in proofs
+        }
+        absences = note_absences(absences, answer, proofs)
     return Caller(policy).call(registries, answer, absences, time.time())
 
 
@@ -333,7 +163,9 @@ class LiveRoll:
         self._news = _News()
         self._answer = Answer(TmuxState.UNKNOWN, "asking tmux …", tmux.socket, {}, 0.0)
         self._absences: Absences = {}
-        self._expected: frozenset[str] = frozenset()
+        self._expected: Mapping[str, float] = {}
+        self._seen: Mapping[str, Session] = {}
+        self._server: tuple[int | None, int] = (None, 0)
         self._rescan_at = 0.0
         self._stopped = False
         self._deaths = DeathWatch()
@@ -382,9 +214,10 @@ class LiveRoll:
         while not self._stopped:
             answer = self._tmux.ask()
             with self._change:
+                answer = self._recognize(answer)
                 self._answer = answer
                 self._absences = note_absences(self._absences, answer, self._expected)
-                again_at = _unproven(self._absences, answer, self._policy)
+                again_at = _unproven(self._absences, answer, self._expected)
             self._tell(answer=True)
             self._deaths.watch(
                 pid
@@ -398,6 +231,19 @@ class LiveRoll:
             if self._deaths.wait(pause) and not self._stopped:
                 time.sleep(_AFTER_DEATH)
 
+    def _recognize(self, answer: Answer) -> Answer:
+        """Finds again, by their ids, the sessions of agents that were renamed meanwhile."""
+        if answer.state is TmuxState.UNKNOWN:
+            return answer
+        if (answer.server_pid, answer.server_started) != self._server:
+            # Another server counts its ids anew.
+            self._server, self._seen = (answer.server_pid, answer.server_started), {}
+        answer = follow_renamed(answer, self._seen)
+        self._seen = {
+            name: answer.sessions[name] for name in self._expected if name in answer.sessions
+        }
+        return answer
+
     def _gather_on(self) -> None:
         caller = Caller(self._policy)
         while (news := self._wait_for_news()) is not None:
@@ -407,7 +253,8 @@ class LiveRoll:
                     self._watcher.watch(*self._registries.directories())
                 else:
                     self._registries.reread(news.paths)
-                self._expect(expected_sessions(self._registries.states()))
+                states = self._registries.states()
+                self._expect(expected_sessions(states, self._policy, time.time()))
                 with self._change:
                     answer, absences = self._answer, self._absences
                 self._on_roll(caller.call(self._registries, answer, absences, time.time()))
@@ -430,9 +277,9 @@ class LiveRoll:
                 self._rescan_at = time.monotonic() + RESCAN
             return news
 
-    def _expect(self, names: frozenset[str]) -> None:
+    def _expect(self, proofs: Mapping[str, float]) -> None:
         with self._change:
-            new = names - self._expected - self._answer.sessions.keys()
-            self._expected = names
+            new = proofs.keys() - self._expected.keys() - self._answer.sessions.keys()
+            self._expected = proofs
         if new:
             self._deaths.wake()

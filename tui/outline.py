@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui.host.sessions import Session
-from tui.rollcall import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
+from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Literal
 from registry.records import is_active, kept_name
 from tui.host import processes
 from tui.host.sessions import Session
-from tui.rollcall import AgentRow, RollCall, TaskRoll, Verdict
+from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import some
 
 EndStatus = Literal["completed", "terminated"]

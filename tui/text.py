@@ -103,10 +103,13 @@ def age(seconds: float | None) -> str:
     """How long ago, in one unit and at most four characters; changes once a minute.
 
     Args:
-        seconds: None for unknown; below a minute, and in the future, it is ``<1m``.
+        seconds: None for unknown; below a minute it is ``<1m``. More than a minute in
+            the future, which is another clock or zone, it is ``?``.
     """
     if seconds is None:
         return "-"
+    if seconds < -60:
+        return "?"
     minutes = int(seconds // 60)
     if minutes < 1:
         return "<1m"

@@ -9,18 +9,10 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from registry.records import AgentRecord, TaskRecord
+from tui.absences import expected_sessions, note_absences
 from tui.host.sessions import Answer, Session, TmuxState
-from tui.rollcall import (
-    Policy,
-    RollCall,
-    TaskRoll,
-    TaskState,
-    Verdict,
-    WorkspaceRoll,
-    call_task,
-    expected_sessions,
-    note_absences,
-)
+from tui.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
+from tui.rollcall import call_task
 
 NOW = 1_760_000_000.0
 """The time at which these rolls are called; seconds since the epoch."""
@@ -167,9 +159,9 @@ def cannot_tell(asked_at: float = 100.0) -> Answer:
 
 def asked_twice(states: Iterable[TaskState], answer: Answer) -> tuple[Mapping[str, float], Answer]:
     """The same answer twice, far enough apart: what is missing from it is proven so."""
-    expected = expected_sessions(states)
+    expected = expected_sessions(states, POLICY, NOW)
     absences = note_absences({}, answer, expected)
-    second = replace(answer, asked_at=answer.asked_at + POLICY.proof)
+    second = replace(answer, asked_at=answer.asked_at + POLICY.start_grace)
     return note_absences(absences, second, expected), second
 
 

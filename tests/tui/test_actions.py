@@ -25,7 +25,7 @@ from tests.tui.workspaces import Files, entry, read, row_of, take, write
 from tui.actions import Outcome, Result, carry_out
 from tui.host.sessions import Answer
 from tui.planning import Plan, Verb, plan_complete, plan_kill, rows_of
-from tui.rollcall import AgentRow, RollCall, TaskState, Verdict
+from tui.roll import AgentRow, RollCall, TaskState, Verdict
 
 AGENTS = (
     agent("live"),

@@ -23,7 +23,7 @@ from tests.tui.rolls import (
     task_state,
 )
 from tui.outline import Line, outline
-from tui.rollcall import Verdict, WorkspaceRoll
+from tui.roll import Verdict, WorkspaceRoll
 from tui.text import width
 from tui.widgets.cells import GLYPHS, columns, fold_column, heading, line_pieces
 

@@ -20,7 +20,7 @@ from tui.actions import KILL_REASON, Outcome, Result, StepOutcome, carry_out
 from tui.host import processes
 from tui.host.processes import Process
 from tui.planning import Plan, plan_kill
-from tui.rollcall import RollCall, Verdict
+from tui.roll import RollCall, Verdict
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from tui.listing import (
     roll_table,
 )
 from tui.planning import Verb, plan_complete, plan_kill
-from tui.rollcall import RollCall, Verdict
+from tui.roll import RollCall, Verdict
 from tui.text import width
 
 STATE = task_state(

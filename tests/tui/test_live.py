@@ -18,7 +18,7 @@ from tui import live
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
 from tui.live import LiveRoll, take_roll
-from tui.rollcall import RollCall, TaskRoll, Verdict
+from tui.roll import RollCall, TaskRoll, Verdict
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from tui.outline import (
     branches,
     outline,
 )
-from tui.rollcall import AgentKey, AgentRow, RollCall, WorkspaceRoll
+from tui.roll import AgentKey, AgentRow, RollCall, WorkspaceRoll
 
 ONE = task_state(
     name="TASK-1",

@@ -14,8 +14,9 @@ from tests.tui.rolls import answered, session
 from tests.tui.scripted_tmux import ScriptedTmux
 from tests.tui.workspaces import QUICK, Files, entry, read, take, write
 from tui import live
-from tui.live import Registries, take_roll
-from tui.rollcall import TaskState
+from tui.live import take_roll
+from tui.registries import Registries
+from tui.roll import TaskState
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -22,16 +23,15 @@ from tests.tui.rolls import (
     session,
     task_state,
 )
-from tui.host.sessions import Answer
-from tui.rollcall import (
-    TaskState,
-    Verdict,
-    call_task,
+from tui.absences import (
     expected_sessions,
+    follow_renamed,
     is_proven_missing,
-    judge,
     note_absences,
 )
+from tui.host.sessions import Answer
+from tui.roll import TaskState, Verdict
+from tui.rollcall import call_task, find_orphans, judge
 
 
 def verdict_of(record: AgentRecord, answer: Answer) -> Verdict:
@@ -132,7 +132,7 @@ def after(state: TaskState, *answers: Answer) -> Verdict:
     """The verdict on a task's only agent after these answers."""
     absences: Mapping[str, float] = {}
     for answer in answers:
-        absences = note_absences(absences, answer, expected_sessions([state]))
+        absences = note_absences(absences, answer, expected_sessions([state], POLICY, NOW))
     return call_task(state, answers[-1], absences, POLICY, NOW).agents[0].verdict
 
 
@@ -167,14 +167,41 @@ def test_an_answer_that_is_none_proves_nothing_either_way() -> None:
 
 
 def test_an_agent_that_was_not_expected_before_starts_anew() -> None:
-    expected = expected_sessions([task_state(agent())])
+    expected = expected_sessions([task_state(agent())], POLICY, NOW)
     first = note_absences({}, answered(asked_at=1.0), expected)
     without = note_absences(first, answered(asked_at=2.0), ())
     again = note_absences(without, answered(asked_at=3.0), expected)
-    assert not is_proven_missing(NAME, again, answered(asked_at=3.0), POLICY)
+    assert not is_proven_missing(NAME, again, answered(asked_at=3.0), POLICY.proof)
 
 
-@pytest.mark.parametrize("age", [0.0, 4.9, -4.9])
+@pytest.mark.parametrize("started", [NOW + 7200, NOW + 1, None])
+def test_an_agent_whose_start_nobody_knows_must_be_missing_for_all_of_the_grace(
+    started: float | None,
+) -> None:
+    state = task_state(agent(started=started))
+    assert after(state, answered(asked_at=1.0), answered(asked_at=5.9)) is Verdict.UNKNOWN
+    assert after(state, answered(asked_at=1.0), answered(asked_at=6.0)) is Verdict.ZOMBIE
+
+
+def test_an_agent_whose_session_was_renamed_is_no_zombie_and_its_session_no_orphan() -> None:
+    seen = {NAME: session()}
+    renamed = replace(session(), name="agent_renamed")
+    answer = follow_renamed(answered(renamed, asked_at=9.0), seen)
+    state = task_state(agent())
+    row = call_task(state, answer, {NAME: 1.0}, POLICY, NOW).agents[0]
+    assert (row.verdict, row.session) == (Verdict.LIVE, renamed)
+    assert "agent_renamed" in row.note
+    assert find_orphans([state], (), answer, POLICY, NOW) == ()
+
+
+def test_a_session_that_has_a_freed_name_or_a_used_again_id_is_not_followed() -> None:
+    seen = {NAME: session()}
+    other = replace(session(created=session().created + 60), name="other")
+    assert follow_renamed(answered(other), seen) == answered(other)
+    assert follow_renamed(answered(), seen) == answered()
+
+
+@pytest.mark.parametrize("age", [0.0, 4.9])
 def test_an_agent_that_just_started_is_not_called_a_zombie(age: float) -> None:
     assert verdict_of(agent(started=NOW - age), answered()) is Verdict.UNKNOWN
 

@@ -11,7 +11,7 @@ from typing import Any
 from registry.records import ACTIVE_STATUSES
 from registry.workspace import Workspace
 from tui.live import take_roll
-from tui.rollcall import AgentRow, Policy, RollCall, Verdict
+from tui.roll import AgentRow, Policy, RollCall, Verdict
 
 Json = dict[str, Any]
 

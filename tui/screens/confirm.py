@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, Static
 
@@ -20,12 +24,47 @@ LISTED_AT_MOST = 200
 """Lines of a plan that are drawn; the rest is counted."""
 
 
+READ_FIRST = 0.3
+"""Seconds that a plan must have been on the screen before Enter counts."""
+
+HASTE = 0.03
+"""Seconds after another key within which nobody presses Enter, but a paste sends it."""
+
+
 class _ReasonInput(Input):
     """The field for the reason. Enter is its own key, so that it comes after the text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Go ahead", id="confirm.accept"),
     ]
+
+    @dataclass
+    class Hasty(Message):
+        """Enter came so soon that nobody can have meant this plan by it."""
+
+    @dataclass
+    class Cancelled(Message):
+        """Escape came so close before another key that the terminal took them for one."""
+
+    def __init__(self) -> None:
+        super().__init__(placeholder="kept on record; may be empty", compact=True)
+        # A blinking cursor would send bytes all the time.
+        self.cursor_blink = False
+        self.shown_at = math.inf
+        self._last_key = -math.inf
+
+    def on_key(self, event: events.Key) -> None:
+        """Keeps keys that were typed ahead, or pasted, from confirming anything."""
+        since = event.time - self._last_key
+        self._last_key = event.time
+        if event.key.startswith("alt+"):
+            self.post_message(self.Cancelled())
+        elif event.key == "enter" and (since < HASTE or event.time - self.shown_at < READ_FIRST):
+            self.post_message(self.Hasty())
+        else:
+            return
+        event.stop()
+        event.prevent_default()
 
 
 class ConfirmScreen(ModalScreen[str | None]):
@@ -63,14 +102,26 @@ class ConfirmScreen(ModalScreen[str | None]):
                 yield Static(Content.assemble(*self._lines()), markup=False)
             with Horizontal():
                 yield Label("Reason: ")
-                yield _ReasonInput(placeholder="kept on record; may be empty", compact=True)
+                yield _ReasonInput()
             yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
-        """Puts the cursor in the field; a blinking one would send bytes all the time."""
-        field = self.query_one(Input)
-        field.cursor_blink = False
+        """Puts the cursor in the field, and notes when all of this can be read."""
+        field = self.query_one(_ReasonInput)
         field.focus()
+
+        def shown() -> None:
+            field.shown_at = time.monotonic()
+
+        self.call_after_refresh(shown)
+
+    @on(_ReasonInput.Hasty)
+    def _say_hasty(self) -> None:
+        self.notify("Enter came before this could be read: press it again.", markup=False)
+
+    @on(_ReasonInput.Cancelled)
+    def _cancel(self) -> None:
+        self.dismiss(None)
 
     def _lines(self) -> Iterator[str | tuple[str, str]]:
         plan = self._plan

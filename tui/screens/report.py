@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from tui.actions import Outcome, Result
-from tui.rollcall import Verdict
+from tui.roll import Verdict
 from tui.screens.confirm import LISTED_AT_MOST
 from tui.text import fit, harmless, some
 from tui.widgets.cells import GLYPHS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tui.host.sessions import Session
 from tui.outline import Line
-from tui.rollcall import AgentRow, TaskRoll, Verdict, WorkspaceRoll
+from tui.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
 from tui.text import age, fit, fit_id, harmless, some, width
 
 Piece = tuple[str, str]

@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.host.sessions import Session
-from tui.outline import Line
-from tui.rollcall import AgentRow, TaskRoll, WorkspaceRoll
+from tui.outline import Key, Line
+from tui.roll import AgentRow, TaskRoll, WorkspaceRoll
 from tui.text import age_in_words, harmless, harmless_lines, some
 
 # Shown by name above; whatever else the registry holds follows under its own name.
@@ -48,6 +48,7 @@ class Details(VerticalScroll, can_focus=True):
         super().__init__(id=id)
         self._body = Static("", markup=False)
         self._drawn: Content | None = None
+        self._key: Key | None = None
 
     def compose(self) -> Iterator[Static]:
         """The text, which scrolls."""
@@ -74,6 +75,10 @@ class Details(VerticalScroll, can_focus=True):
         if self._drawn is None or not content.is_same(self._drawn):
             self._drawn = content
             self._body.update(content)
+        key = line.key if line is not None else None
+        if key != self._key:
+            self._key = key
+            self.scroll_home(animate=False, immediate=True)
 
 
 def _fields(line: Line, more: dict[str, Any], now: float) -> Iterator[_Field]:
@@ -100,7 +105,7 @@ def _when(written: str | None, parsed: float | None, now: float) -> str:
         return "-"
     if parsed is None:
         return f"{harmless(written, 60)} (not a time)"
-    return f"{harmless(written, 40)} ({age_in_words(now - parsed)} ago)"
+    return f"{harmless(written, 40)} ({_ago(now - parsed)})"
 
 
 def _agent(row: AgentRow, more: dict[str, Any], now: float) -> Iterator[_Field]:
@@ -128,6 +133,12 @@ def _agent(row: AgentRow, more: dict[str, Any], now: float) -> Iterator[_Field]:
     yield "registry", harmless(str(row.key.registry))
 
 
+def _ago(seconds: float) -> str:
+    if seconds < -60:
+        return f"in {age_in_words(-seconds)}: another clock or zone"
+    return f"{age_in_words(seconds)} ago"
+
+
 def _compact(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -141,8 +152,8 @@ def _session(session: Session, now: float) -> Iterator[_Field]:
     pids = ", ".join(str(pid) for pid in session.pids)
     attached = f", {some(session.attached, 'client')} attached" if session.attached else ""
     yield "tmux", f"{session.id}, pid {pids}{attached}"
-    yield "made", f"{age_in_words(now - session.created)} ago"
-    yield "output", f"{age_in_words(now - session.activity)} ago"
+    yield "made", _ago(now - session.created)
+    yield "output", _ago(now - session.activity)
 
 
 def _task(task: TaskRoll, now: float) -> Iterator[_Field]:

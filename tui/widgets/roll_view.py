@@ -17,7 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.outline import Key, Line, actionable, branches, outline
-from tui.rollcall import AgentRow, RollCall, Verdict
+from tui.roll import AgentRow, RollCall, Verdict
 from tui.widgets.cells import Piece, fold_column, line_pieces
 
 

@@ -6,8 +6,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.host.sessions import TmuxState
-from tui.rollcall import RollCall, Verdict
-from tui.text import harmless, width
+from tui.roll import RollCall, Verdict
+from tui.text import harmless, some, width
 from tui.widgets.cells import GLYPHS, heading
 
 _ORDER = (
@@ -107,7 +107,8 @@ def _tmux(roll: RollCall) -> Content:
     detail = harmless(answer.detail, 400)
     if answer.state is TmuxState.ANSWERED:
         count = len(answer.sessions)
-        return Content.assemble(("tmux ", "bold"), f"{detail}, {count} sessions on {socket}")
+        sessions = some(count, "session")
+        return Content.assemble(("tmux ", "bold"), f"{detail}, {sessions} on {socket}")
     if answer.state is TmuxState.NO_SERVER:
         return Content.assemble(("tmux ", "bold"), (detail, "$warning"))
     return Content.assemble(("tmux unknown: ", "$error bold"), (detail, "$error"), f" [{socket}]")
@@ -119,9 +120,13 @@ def _counts(roll: RollCall, marks: int, cells: int) -> Content:
     # With little room the words of what there is none of are left out first.
     for verdict in _ORDER:
         count = roll.counts[verdict]
-        if count or cells >= 100:
+        if verdict is Verdict.ORPHAN and not roll.orphans_known:
+            parts.append((f"{GLYPHS[verdict]} ? {verdict.value}{gap}", "dim"))
+        elif count or cells >= 100:
             style = _STYLES[verdict] if count else "dim"
             parts.append((f"{GLYPHS[verdict]} {count} {verdict.value}{gap}", style))
+    if roll.unreadable:
+        parts.insert(0, (f"! {roll.unreadable} unreadable{gap}", "$error bold"))
     if not parts:
         parts.append(("no agents", "dim"))
     line = Content.assemble(*parts)

@@ -1,0 +1,190 @@
+"""All registries of some workspaces, read only when they changed, the last good state kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry import reading
+from registry.errors import RegistryError
+from registry.reading import Snapshot
+from registry.records import GlobalRecord, GlobalTask, TaskRecord
+from registry.workspace import TaskPlace, Workspace, task_places
+from tui.roll import TaskState
+
+
+@dataclass(slots=True)
+class _File:
+    """One registry file: its last good state, and why it cannot be read now."""
+
+    snapshot: Snapshot[TaskRecord] | Snapshot[GlobalRecord] | None = None
+    read_at: float = 0.0
+    error: str | None = None
+
+
+def _reason(error: RegistryError) -> str:
+    """What is wrong, without the path that is shown beside it: there is little room."""
+    return error.reason or str(error)
+
+
+@dataclass(slots=True)
+class _Branch:
+    """One workspace: where its tasks lie, and what is wrong with it as a whole.
+
+    Attributes:
+        listed: Whether its directory could be listed the last time.
+    """
+
+    workspace: Workspace
+    places: tuple[TaskPlace, ...] = ()
+    error: str | None = None
+    listed: bool = False
+
+
+class Registries:
+    """All registries of some workspaces, with the last good state of each.
+
+    Reads only what changed; not for several threads at once.
+    """
+
+    def __init__(self, workspaces: Sequence[Workspace]) -> None:
+        self._branches = [_Branch(workspace) for workspace in workspaces]
+        self._files: dict[Path, _File] = {}
+        self._states: dict[Path, TaskState] = {}
+
+    def rescan(self) -> None:
+        """Looks for new and vanished registries, and reads what changed."""
+        seen: set[Path] = set()
+        for branch in self._branches:
+            workspace = branch.workspace
+            self._read_global(branch)
+            try:
+                places = task_places(workspace, self._listed(workspace))
+                branch.listed = True
+            except OSError as error:
+                branch.listed = False
+                branch.error = f"cannot list it: {error.strerror}"
+                places = branch.places if not isinstance(error, FileNotFoundError) else ()
+            branch.places = tuple(p for p in places if p.registry not in seen)
+            seen.update(place.registry for place in branch.places)
+            for place in branch.places:
+                self._read_task(branch, place)
+        globals_ = {branch.workspace.global_registry for branch in self._branches}
+        for gone in self._files.keys() - seen - globals_:
+            del self._files[gone]
+            self._states.pop(gone, None)
+
+    def reread(self, paths: Collection[Path]) -> None:
+        """Reads those of the registries that changed."""
+        for branch in self._branches:
+            for place in branch.places:
+                if place.registry in paths:
+                    self._read_task(branch, place)
+
+    def knows(self, paths: Iterable[Path]) -> bool:
+        """Whether all of the paths are registries of tasks that are known, and still there."""
+        return all(path in self._states and path.exists() for path in paths)
+
+    def _listed(self, workspace: Workspace) -> Mapping[str, GlobalTask]:
+        snapshot = self._file(workspace.global_registry).snapshot
+        record = snapshot.record if snapshot else None
+        return record.tasks if isinstance(record, GlobalRecord) else {}
+
+    def _file(self, path: Path) -> _File:
+        return self._files.setdefault(path, _File())
+
+    def _read_global(self, branch: _Branch) -> None:
+        path = branch.workspace.global_registry
+        file = self._file(path)
+        branch.error = None
+        if not self._is_stale(file, path):
+            return
+        try:
+            file.snapshot = reading.read_global(path)
+            file.error = None
+            file.read_at = time.time()
+        except FileNotFoundError:
+            file.snapshot = None
+            file.error = None
+        except RegistryError as error:
+            file.error = f"{path.name} {_reason(error)}"
+        branch.error = file.error
+
+    def _is_stale(self, file: _File, path: Path) -> bool:
+        return (
+            file.snapshot is None
+            or file.error is not None
+            or reading.changed_since(path, file.snapshot.signature)
+        )
+
+    def _read_task(self, branch: _Branch, place: TaskPlace) -> None:
+        file = self._file(place.registry)
+        if place.problem is not None:
+            file.error = place.problem
+        elif self._is_stale(file, place.registry):
+            try:
+                file.snapshot = reading.read_task(place.registry)
+                file.read_at = time.time()
+                file.error = None
+            except RegistryError as error:
+                file.error = _reason(error)
+        record = file.snapshot.record if file.snapshot else None
+        listed = self._listed(branch.workspace).get(place.directory.name)
+        state = TaskState(
+            workspace=branch.workspace.path,
+            registry=place.registry,
+            global_registry=place.global_registry,
+            record=record if isinstance(record, TaskRecord) else None,
+            read_at=file.read_at,
+            error=file.error,
+            listed_description=listed.description if listed else "",
+        )
+        # An equal state keeps its identity: nothing is worked out anew for it.
+        if self._states.get(place.registry) != state:
+            self._states[place.registry] = state
+
+    def states(self) -> tuple[TaskState, ...]:
+        """Every task, in the order of the workspaces."""
+        return tuple(
+            self._states[place.registry] for branch in self._branches for place in branch.places
+        )
+
+    def branches(self) -> Iterable[tuple[Path, tuple[TaskState, ...], str | None]]:
+        """Every workspace with its tasks and what is wrong with it."""
+        for branch in self._branches:
+            states = tuple(self._states[place.registry] for place in branch.places)
+            yield branch.workspace.path, states, branch.error
+
+    def sees_all(self) -> bool:
+        """Whether whole workspaces are seen, and not single tasks or parts of them."""
+        return all(
+            branch.workspace.only is None
+            and branch.listed
+            # One that was never read may list tasks that lie elsewhere.
+            and not self._is_unread(branch.workspace.global_registry)
+            for branch in self._branches
+        )
+
+    def _is_unread(self, path: Path) -> bool:
+        file = self._file(path)
+        return file.snapshot is None and file.error is not None
+
+    def listed_sessions(self) -> frozenset[str]:
+        """Session names of all agents in the global registries."""
+        found: set[str] = set()
+        for branch in self._branches:
+            snapshot = self._file(branch.workspace.global_registry).snapshot
+            if snapshot is not None and isinstance(snapshot.record, GlobalRecord):
+                found |= snapshot.record.sessions
+        return frozenset(found)
+
+    def directories(self) -> tuple[set[Path], set[Path]]:
+        """What to watch, and those of it where any entry counts."""
+        roots = {branch.workspace.path for branch in self._branches}
+        watched = set(roots)
+        for branch in self._branches:
+            watched.add(branch.workspace.global_registry.parent)
+            watched.update(place.directory for place in branch.places)
+        return watched, roots

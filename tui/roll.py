@@ -1,0 +1,168 @@
+"""The roll as frozen records: what is known of each agent, and the verdict on it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from registry.records import AgentRecord, TaskRecord
+from tui.host.sessions import Answer, Session
+
+
+class Verdict(StrEnum):
+    """What is true of an agent, in the order of its urgency."""
+
+    ZOMBIE = "zombie"
+    STALLED = "stalled"
+    LEAKED = "leaked"
+    ORPHAN = "orphan"
+    UNKNOWN = "unknown"
+    LIVE = "live"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When a verdict is sure enough to be given; all in seconds.
+
+    Attributes:
+        proof: A session must be missing from two answers that far apart.
+        start_grace: An agent younger than this is not called a zombie.
+        orphan_grace: A session younger than this is not called an orphan: it
+            is made about two seconds before its agent is written down.
+        stall_after: So long without a sign of life makes an agent stalled.
+    """
+
+    proof: float = 0.75
+    start_grace: float = 5.0
+    orphan_grace: float = 10.0
+    stall_after: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentKey:
+    """Which agent: stays the same whatever moves.
+
+    Attributes:
+        ordinal: Tells apart entries of the same id in one registry; 0 for the first.
+    """
+
+    registry: Path
+    id: str
+    ordinal: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """What is known of one task's registry.
+
+    Attributes:
+        workspace: The workspace it is shown under.
+        registry: Its file.
+        global_registry: The global registry that follows it, or None.
+        record: Its last good content, or None if there never was one.
+        read_at: When that was read; seconds since the epoch.
+        error: Why it cannot be read now, or None.
+        listed_description: What the global registry says of it.
+    """
+
+    workspace: Path
+    registry: Path
+    global_registry: Path | None
+    record: TaskRecord | None
+    read_at: float
+    error: str | None
+    listed_description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRow:
+    """One agent on the roll.
+
+    Attributes:
+        record: What its registry says.
+        session: What tmux has under its session's name, or None.
+        note: Why the verdict is what it is, where that needs saying.
+        heard: Last sign of life, in seconds since the epoch, or None.
+        level: 0 for an agent of the orchestrator, 1 for its children, ...
+        children: How many agents it started.
+    """
+
+    key: AgentKey
+    record: AgentRecord
+    verdict: Verdict
+    session: Session | None
+    note: str
+    heard: float | None
+    level: int
+    children: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRoll:
+    """One task with its agents, parents before children.
+
+    Attributes:
+        counts: How many agents have each verdict.
+    """
+
+    state: TaskState
+    agents: tuple[AgentRow, ...]
+    counts: Mapping[Verdict, int]
+
+    @property
+    def task_id(self) -> str:
+        """As the registry has it, or else the name of its directory."""
+        record = self.state.record
+        return (record.task_id if record else None) or self.state.registry.parent.name
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceRoll:
+    """One workspace with its tasks.
+
+    Attributes:
+        error: Why its directory or its global registry cannot be read, or None.
+    """
+
+    path: Path
+    tasks: tuple[TaskRoll, ...]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RollCall:
+    """Everything that is shown, at one moment.
+
+    Attributes:
+        answer: What tmux said.
+        orphans: Sessions named like an agent's that no registry accounts for.
+        orphans_known: False while a registry that might account for them was never
+            read, or only a part of a workspace is seen: then nobody can tell.
+        counts: How many agents, and orphans, have each verdict.
+    """
+
+    host: str
+    answer: Answer
+    workspaces: tuple[WorkspaceRoll, ...]
+    orphans: tuple[Session, ...]
+    counts: Mapping[Verdict, int]
+    orphans_known: bool = True
+
+    @property
+    def unreadable(self) -> int:
+        """How many registries of tasks cannot be read now."""
+        return sum(task.state.error is not None for task in self.tasks())
+
+    def agents(self) -> Iterable[AgentRow]:
+        """All agents of all tasks, in the order of the roll."""
+        for workspace in self.workspaces:
+            for task in workspace.tasks:
+                yield from task.agents
+
+    def tasks(self) -> Iterable[TaskRoll]:
+        """All tasks of all workspaces."""
+        for workspace in self.workspaces:
+            yield from workspace.tasks
