@@ -116,12 +116,9 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         if answer.state is TmuxState.UNKNOWN:
             break
         registries.rescan()
+        expected = expected_sessions(registries.states(), policy, time.time())
         # No newcomers: who is missing only now would be waited for without end.
-        proofs = {
-            name: proof
-            for name, proof in expected_sessions(registries.states(), policy, time.time()).items()
-            if name in proofs
-        }
+        proofs = {name: proof for name, proof in expected.items() if name in absences}
         absences = note_absences(absences, answer, proofs)
     return Caller(policy).call(registries, answer, absences, time.time())
 

@@ -184,7 +184,7 @@ def test_the_table_of_nobody_says_so() -> None:
 def test_the_table_shows_what_is_wrong_where_it_is_wrong() -> None:
     state = task_state(agent("a"), error="is empty")
     lines = list(roll_table(roll_call(*called(state, answer=THERE), error="gone"), NOW, None))
-    assert lines[3:7] == [
+    assert lines[4:8] == [
         "/ws/.agent-workspace",
         "  error: gone",
         "  TASK-1  1 agent  a task",

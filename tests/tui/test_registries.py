@@ -13,7 +13,7 @@ from registry.workspace import Workspace
 from tests.tui.rolls import answered, session
 from tests.tui.scripted_tmux import ScriptedTmux
 from tests.tui.workspaces import QUICK, Files, entry, read, take, write
-from tui import live
+from tui import registries as registries_module
 from tui.live import take_roll
 from tui.registries import Registries
 from tui.roll import TaskState
@@ -209,7 +209,9 @@ def test_the_directories_to_watch_are_those_of_the_registries(
 
 # --- what is not seen cannot be judged ----------------------------------------
 
-LOST = ScriptedTmux(answered(session("agent_a"), session("agent_b"), session("agent_c")))
+LOST = ScriptedTmux(
+    answered(*(session(f"agent_{letter}", number=n) for n, letter in enumerate("abc")))
+)
 
 
 def test_a_session_that_no_registry_accounts_for_is_an_orphan(files: Files) -> None:
@@ -231,7 +233,7 @@ def test_nothing_is_an_orphan_while_a_workspace_cannot_be_listed(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(live, "task_places", refuse)
+    monkeypatch.setattr(registries_module, "task_places", refuse)
     roll = take(files, LOST)
     assert roll.workspaces[0].error is not None
     assert "Permission denied" in roll.workspaces[0].error

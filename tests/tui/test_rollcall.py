@@ -146,7 +146,7 @@ def test_ten_thousand_agents_in_one_line_do_not_overflow() -> None:
 
 # --- orphans ------------------------------------------------------------------
 
-OLD_ENOUGH = session("agent_lost", created=NOW - POLICY.orphan_grace)
+OLD_ENOUGH = session("agent_lost", number=2, created=NOW - POLICY.orphan_grace)
 
 
 def orphans(*states: TaskState, answer: Answer, listed: tuple[str, ...] = ()) -> list[str]:
