@@ -5,10 +5,12 @@ one ``GLOBAL_REGISTRY.json`` a workspace, and many processes write these files a
 once. Everything here takes the same lock as they do and writes in place.
 """
 
+from registry.audit import Audit
 from registry.changes import StatusChange
 from registry.durability import durable_commits
 from registry.errors import (
     AgentNotFoundError,
+    AuditError,
     BusyRegistryError,
     CorruptRegistryError,
     DuplicateAgentError,
@@ -23,6 +25,7 @@ from registry.errors import (
     WorkspaceNotFoundError,
     WrongShapeError,
 )
+from registry.finishing import FinishReport, finish_agents
 from registry.health import (
     CounterDrift,
     HealthReport,
@@ -37,14 +40,13 @@ from registry.identity import (
 )
 from registry.locked_file import LockedRegistryFile
 from registry.operations import (
-    FinishReport,
     atomic_add_agent,
     atomic_decrement_active_count,
     atomic_increment_counts,
     atomic_mark_agents_completed,
     atomic_update_agent_status,
-    finish_agents,
 )
+from registry.recorded import OnRecord
 from registry.records import ACTIVE_STATUSES, TERMINAL_STATUSES
 from registry.recovery import recover_registry
 
@@ -52,6 +54,8 @@ __all__ = [
     "ACTIVE_STATUSES",
     "TERMINAL_STATUSES",
     "AgentNotFoundError",
+    "Audit",
+    "AuditError",
     "BusyRegistryError",
     "CorruptRegistryError",
     "CounterDrift",
@@ -64,6 +68,7 @@ __all__ = [
     "LockedRegistryFile",
     "LostLockError",
     "NotARegularFileError",
+    "OnRecord",
     "RegistryError",
     "RegistryNotFoundError",
     "Repair",

@@ -168,6 +168,21 @@ class UntrustedJournalError(RegistryError, OSError):
         self.path = path
 
 
+class AuditError(RegistryError, OSError):
+    """The audit log cannot be written or read.
+
+    Nothing is changed that cannot be put on record first.
+
+    Attributes:
+        path: The log.
+    """
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"the audit log {path} cannot be used: {why}")
+        self.path = path
+        self.reason = f"its audit log cannot be used: {why}"
+
+
 class NotARegularFileError(RegistryError, OSError):
     """A FIFO, device, directory or stray symlink stands in a registry's place.
 

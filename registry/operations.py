@@ -1,4 +1,4 @@
-"""The atomic operations: each one locked read-change-write of a file, or of two.
+"""The atomic operations: each one locked read-change-write of one file.
 
 Every function takes a task's registry or the global one and tells them apart by
 their fields. Nothing here asks tmux or waits for anything but the lock.
@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from registry import changes
-from registry.codec import Json, plain
-from registry.errors import RegistryError, WrongShapeError
-from registry.locked_file import DEFAULT_TIMEOUT, Edit, editing, editing_both
-from registry.records import agent_entries, is_terminal
+from registry.codec import plain
+from registry.errors import WrongShapeError
+from registry.locked_file import editing
 
 _log = logging.getLogger(__name__)
 
 RegistryPath = str | os.PathLike[str]
-
-_END_FIELDS = ("completed_at", "terminated_at", "termination_reason", "completion_reason")
 
 
 def timestamp() -> str:
@@ -143,7 +137,7 @@ def atomic_mark_agents_completed(registry_path: RegistryPath, agent_ids: Iterabl
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
     path = Path(registry_path)
-    ids = _ids(agent_ids)
+    ids = distinct_ids(agent_ids)
     with editing(path) as edit:
         done = changes.finish(edit.registry, ids, "completed", {"completed_at": timestamp()})
         edit.changed = bool(done)
@@ -151,137 +145,8 @@ def atomic_mark_agents_completed(registry_path: RegistryPath, agent_ids: Iterabl
     return len(done)
 
 
-def _ids(agent_ids: Iterable[str]) -> tuple[str, ...]:
+def distinct_ids(agent_ids: Iterable[str]) -> tuple[str, ...]:
     """Ids to go through more than once; a lone string is no collection of ids."""
     if isinstance(agent_ids, str):
         raise TypeError(f"agent_ids must be a collection of ids, not the string {agent_ids!r}")
     return tuple(dict.fromkeys(agent_ids))
-
-
-@dataclass(frozen=True, slots=True)
-class FinishReport:
-    """What `finish_agents` did, agent by agent.
-
-    Attributes:
-        changed: Agents whose status changed, in the task's registry or the global one.
-        untouched: For every other agent that was asked for, why it stayed.
-        written: The registries that were written.
-        problems: Why the global registry could not be written, if so.
-    """
-
-    changed: tuple[changes.StatusChange, ...]
-    untouched: Mapping[str, str]
-    written: tuple[Path, ...]
-    problems: tuple[str, ...]
-
-
-def finish_agents(
-    task_registry: RegistryPath,
-    global_registry: RegistryPath | None,
-    agent_ids: Iterable[str],
-    *,
-    status: Literal["completed", "terminated"],
-    reason: str | None = None,
-    timeout: float = DEFAULT_TIMEOUT,
-) -> FinishReport:
-    """Completes or terminates agents in the task's registry and in the global one.
-
-    Only agents in an active status change. The global registry follows the
-    task's, also where it had been left behind before; either may lack an agent.
-
-    Args:
-        task_registry: The task's registry; the truth where the two differ.
-        global_registry: The workspace's, or None.
-        agent_ids: Which agents.
-        status: "completed" sets `completed_at`, and `completion_reason` if a
-            reason is given; "terminated" sets `terminated_at` and
-            `termination_reason`.
-        reason: Why, in the operator's words.
-        timeout: Seconds to wait for the locks.
-
-    Raises:
-        RegistryError: The task's registry could not be had; nothing was written.
-    """
-    now = timestamp()
-    if status == "completed":
-        fields = {"completed_at": now} | ({"completion_reason": reason} if reason else {})
-    else:
-        fields = {"terminated_at": now, "termination_reason": reason or "terminated"}
-    task = Path(task_registry)
-    global_ = Path(global_registry) if global_registry is not None else None
-    ids = _ids(agent_ids)
-    with _editing_pair(task, global_, timeout) as (task_edit, global_edit, problems):
-        in_task = changes.finish(task_edit.registry, ids, status, fields)
-        task_edit.changed = bool(in_task)
-        in_global: list[changes.StatusChange] = []
-        if global_edit is not None:
-            in_global = _follow(task_edit.registry, global_edit.registry, ids, status, fields)
-            global_edit.changed = bool(in_global)
-        found = {id_ for id_, _ in agent_entries(task_edit.registry) if id_}
-        statuses = {id_: e.get("status") for id_, e in agent_entries(task_edit.registry)}
-    changed = {each.agent_id: each for each in in_global} | {
-        each.agent_id: each for each in in_task
-    }
-    untouched = {
-        id_: f"is {statuses[id_]!r} already" if id_ in found else f"is not in {task}"
-        for id_ in ids
-        if id_ not in changed
-    }
-    written = [edit.path for edit in (task_edit, global_edit) if edit and edit.changed]
-    _log.info("Finished %d agents as %s in %s", len(changed), status, task)
-    return FinishReport(tuple(changed.values()), untouched, tuple(written), tuple(problems))
-
-
-def _follow(
-    task: Json,
-    global_: Json,
-    agent_ids: Collection[str],
-    status: str,
-    fields: Mapping[str, Any],
-) -> list[changes.StatusChange]:
-    """Brings the global registry's entries to where the task's are."""
-    wanted = frozenset(agent_ids)
-    in_task = {id_: entry for id_, entry in agent_entries(task) if id_ in wanted}
-    task_id = task.get("task_id")
-
-    def end_of(agent_id: str | None, listed: Json) -> changes.End | None:
-        # An id of this task may be another agent's in another task.
-        if agent_id not in wanted or listed.get("task_id", task_id) != task_id:
-            return None
-        entry = in_task.get(agent_id)
-        if entry is None:
-            return status, fields
-        if not is_terminal(entry.get("status")):
-            return None
-        return entry["status"], {name: entry[name] for name in _END_FIELDS if name in entry}
-
-    return changes.finish_each(global_, end_of)
-
-
-@contextmanager
-def _editing_pair(
-    task: Path, global_: Path | None, timeout: float
-) -> Iterator[tuple[Edit, Edit | None, list[str]]]:
-    """Both registries under their locks, or the task's alone where the global one fails.
-
-    A death must be on record in the task's registry even while the global one
-    is broken; what was left out is said in the list.
-    """
-    deadline = time.monotonic() + timeout
-    problems: list[str] = []
-    with ExitStack() as stack:
-        task_edit: Edit
-        global_edit: Edit | None = None
-        try:
-            if global_ is None:
-                task_edit = stack.enter_context(editing(task, timeout))
-            else:
-                task_edit, global_edit = stack.enter_context(editing_both(task, global_, timeout))
-        except RegistryError as error:
-            if global_ is None or getattr(error, "path", None) != global_:
-                raise
-            if not isinstance(error, FileNotFoundError):
-                problems.append(f"the global registry was not updated: {error}")
-            left = max(1.0, deadline - time.monotonic())
-            task_edit = stack.enter_context(editing(task, left))
-        yield task_edit, global_edit, problems

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import RegistryError
-from registry.operations import FinishReport, finish_agents
+from registry.finishing import FinishReport, finish_agents
 from tui.host import processes
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.planning import EndStatus, Plan, Step, Verb

@@ -127,7 +127,9 @@ def test_what_is_no_agent_is_left_out_and_named() -> None:
     assert all("agents[" in each for each in record.warnings)
 
 
-@pytest.mark.parametrize(("agents", "kind"), [("none", "str"), (5, "int"), (None, "missing")])
+@pytest.mark.parametrize(
+    ("agents", "kind"), [("none", "a string"), (5, "a number"), (None, "missing")]
+)
 def test_agents_that_are_no_list_are_none_and_named(agents: Any, kind: str) -> None:
     record = task_record(task_registry() | {"agents": agents})
     assert record.agents == ()

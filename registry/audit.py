@@ -1,0 +1,286 @@
+"""The audit log: what operators did, on the disk before it is done.
+
+`registry/muster_audit.jsonl` in the workspace: appended to under a flock of its
+own, by any number of processes, flushed (fsync) with every record, rotated. An
+intent is written first, then the change is made, then its outcome is written; no
+registry is locked while the log is. An intent without an outcome was cut off,
+and its fields tell whether the change came about.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import socket
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from registry import audit_records as records
+from registry import locking
+from registry.audit_records import EndedSession, Entry, Log, State, Who
+from registry.commit import sync_directory, write_all
+from registry.differences import FieldChange
+from registry.errors import AuditError, RegistryError, RegistryNotFoundError
+from registry.files import open_regular, read_all
+from registry.locking import Lock
+from registry.workspace import GLOBAL_FOLDER, WORKSPACE_NAME
+
+AUDIT_LOG = "muster_audit.jsonl"
+
+ROTATE_AT = 8 * 1024 * 1024
+"""Size in bytes from which a log is put aside before the next record."""
+
+KEPT = 5
+"""Logs that were put aside and are kept: muster_audit.1.jsonl is the youngest."""
+
+LOCK_TIMEOUT = 5.0
+"""Seconds to wait for other writers of the log."""
+
+_LONGEST_LOG = 1024 * 1024 * 1024
+
+
+def log_of(registry: Path) -> Path:
+    """Where changes of a registry are put on record.
+
+    In the `registry` folder of its workspace; beside the registry where it lies in none.
+    """
+    home = registry.parent.parent
+    if home.name == WORKSPACE_NAME or (home / GLOBAL_FOLDER).is_dir():
+        return home / GLOBAL_FOLDER / AUDIT_LOG
+    return registry.parent / AUDIT_LOG
+
+
+def base_of(log: Path) -> Path:
+    """The directory that the paths in a log are relative to."""
+    return log.parent.parent if log.parent.name == GLOBAL_FOLDER else log.parent
+
+
+def name_in(log: Path, registry: Path) -> str:
+    """What a log calls a registry: its path beneath `base_of`, or the whole path."""
+    base = base_of(log)
+    return str(registry.relative_to(base) if registry.is_relative_to(base) else registry)
+
+
+def who() -> Who:
+    """This process and its user."""
+    tty = None
+    for fd in (0, 1, 2):
+        with suppress(OSError):
+            tty = os.ttyname(fd)
+            break
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    return Who(user, os.environ.get("SUDO_USER") or None, socket.gethostname(), os.getpid(), tty)
+
+
+def timestamp() -> str:
+    """Now, in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def new_action_id() -> str:
+    """An id for an action: when it began, in UTC, and a few digits of chance."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+@dataclass(slots=True)
+class Audit:
+    """One action of an operator, while it is put on record. Not for several threads.
+
+    Attributes:
+        action: What is done, in a word: "kill", "complete", "undo".
+        reason: Why, in the operator's words.
+        action_id: Shared by all steps, in whichever logs they stand.
+    """
+
+    action: str
+    reason: str
+    action_id: str = field(default_factory=new_action_id)
+    _parts: int = 0
+    _who: Who = field(default_factory=who)
+
+    def begin(
+        self,
+        log: Path,
+        *,
+        changes: Sequence[FieldChange] = (),
+        session: EndedSession | None = None,
+        final: str | None = None,
+        undoes: tuple[str, int] | None = None,
+    ) -> Entry:
+        """Puts on record what is about to be done; it is on the disk on return.
+
+        Args:
+            log: As `log_of` gives it.
+            changes: The fields that will change.
+            session: The session that will end.
+            final: Why this cannot be taken back, if so.
+            undoes: Key of the entry that this takes back, if so.
+
+        Raises:
+            AuditError: It could not be put on record, so it must not be done.
+        """
+        self._parts += 1
+        entry = Entry(
+            self.action_id,
+            self._parts,
+            timestamp(),
+            self.action,
+            self.reason,
+            self._who,
+            tuple(changes),
+            session,
+            final,
+            undoes,
+        )
+        append(log, records.line(records.intent(entry)))
+        return entry
+
+    def end(
+        self,
+        log: Path,
+        entry: Entry,
+        state: State,
+        detail: str = "",
+        changes: Sequence[FieldChange] = (),
+    ) -> None:
+        """Puts the outcome on record.
+
+        Raises:
+            AuditError: It could not be; what was done stays done.
+        """
+        append(log, records.line(records.outcome(entry, timestamp(), state, detail, changes)))
+
+
+def append(log: Path, text: bytes) -> None:
+    """Appends a whole line and flushes it to the disk, under the log's own lock.
+
+    Raises:
+        AuditError: The log cannot be written; it holds what it held.
+    """
+    try:
+        with _locked(log) as lock:
+            _append(lock.fd, text)
+    except AuditError:
+        raise
+    except RegistryError as error:
+        raise AuditError(log, error.reason or str(error)) from error
+    except OSError as error:
+        raise AuditError(log, error.strerror or str(error)) from error
+
+
+def _append(fd: int, text: bytes) -> None:
+    end = os.fstat(fd).st_size
+    try:
+        # A crash may have cut the last line off: the new one starts its own.
+        if end and os.pread(fd, 1, end - 1) != b"\n":
+            text = b"\n" + text
+        write_all(fd, text, end)
+        os.fsync(fd)
+    except BaseException:
+        with suppress(OSError):
+            os.ftruncate(fd, end)
+        raise
+
+
+@contextmanager
+def _locked(log: Path) -> Iterator[Lock]:
+    while True:
+        _create(log)
+        try:
+            lock = locking.acquire(log, LOCK_TIMEOUT)
+        except RegistryNotFoundError:
+            # Put aside between the two steps.
+            continue
+        try:
+            _check(log, lock.fd)
+            if os.fstat(lock.fd).st_size < ROTATE_AT:
+                yield lock
+                return
+            _rotate(log)
+        finally:
+            lock.release()
+
+
+def _create(log: Path) -> None:
+    # A log is made for a workspace that is there, never a workspace for a log.
+    if log.parent.name == GLOBAL_FOLDER:
+        log.parent.mkdir(exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.close(os.open(log, flags, 0o600))
+    except FileExistsError:
+        return
+    sync_directory(log.parent)
+
+
+def _check(log: Path, fd: int) -> None:
+    """Refuses what somebody put in the log's place."""
+    there, named = os.fstat(fd), os.lstat(log)
+    if stat.S_ISLNK(named.st_mode):
+        raise AuditError(log, "is a symlink; remove it")
+    if there.st_nlink != 1:
+        raise AuditError(log, "has a second name (hard link); remove it")
+    if there.st_uid not in (os.geteuid(), 0, os.stat(log.parent).st_uid):
+        raise AuditError(log, f"belongs to somebody else (user id {there.st_uid}); remove it")
+
+
+def aside(log: Path, number: int) -> Path:
+    """The name of a log that was put aside; 1 is the youngest."""
+    return log.with_name(f"{log.stem}.{number}{log.suffix}")
+
+
+def _rotate(log: Path) -> None:
+    for number in range(KEPT - 1, 0, -1):
+        with suppress(FileNotFoundError):
+            aside(log, number).replace(aside(log, number + 1))
+    log.replace(aside(log, 1))
+    sync_directory(log.parent)
+
+
+def read_log(log: Path) -> Log:
+    """Everything that is on record, oldest first. Takes no lock.
+
+    Raises:
+        AuditError: A log is there and cannot be read.
+    """
+    lines: list[bytes] = []
+    seen: set[tuple[int, int]] = set()
+    # Youngest first: what is put aside meanwhile is met again, not missed.
+    for path in (log, *(aside(log, number) for number in range(1, KEPT + 1))):
+        try:
+            fd = open_regular(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except RegistryNotFoundError:
+            continue
+        except RegistryError as error:
+            raise AuditError(path, error.reason or str(error)) from error
+        try:
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            lines[:0] = read_all(fd, path, _LONGEST_LOG).splitlines()
+        except RegistryError as error:
+            raise AuditError(path, error.reason or str(error)) from error
+        finally:
+            os.close(fd)
+    return records.merge(lines, str(log))
+
+
+def read_logs(logs: Iterable[Path]) -> Log:
+    """Several logs as one, in the order of their times.
+
+    Raises:
+        AuditError: A log is there and cannot be read.
+    """
+    read = [read_log(log) for log in dict.fromkeys(logs)]
+    entries = sorted((e for each in read for e in each.entries), key=lambda e: (e.at, e.key))
+    raw = sorted((r for each in read for r in each.records), key=lambda r: str(r.get("at")))
+    return Log(tuple(entries), tuple(raw), sum(each.damaged for each in read))

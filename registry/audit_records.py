@@ -1,0 +1,284 @@
+"""What stands in an audit log: one JSON object a line, an intent and then its outcome. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from registry.differences import MISSING, FieldChange
+
+VERSION = 1
+"""Of the records; grows when a field changes its meaning or goes."""
+
+
+class State(StrEnum):
+    """How what was intended ended."""
+
+    INTENDED = "intended"
+    """No outcome is on record: whoever began it died, or is still at it."""
+    DONE = "done"
+    FAILED = "failed"
+    VOID = "void"
+    """Nothing was done: the registry had changed before it could be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who acts.
+
+    Attributes:
+        user: The account of the process.
+        login: The account that sudo was called from, or None.
+        tty: The terminal, or None.
+    """
+
+    user: str
+    login: str | None
+    host: str
+    pid: int
+    tty: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    """A tmux session that was to be ended: what cannot be undone.
+
+    Attributes:
+        agent: Whose it was, or None for an orphan.
+        created: Seconds since the epoch.
+    """
+
+    name: str
+    id: str
+    created: int
+    socket: str
+    agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One step of what an operator did.
+
+    Attributes:
+        action_id: Of the whole action; what `muster undo` takes.
+        part: Number of the step within the action, from 1.
+        at: When it was intended: ISO 8601, UTC.
+        action: "kill", "complete", "undo" or another word of the caller's.
+        reason: In the operator's words; may be empty.
+        changes: The fields that change; of counters, as they were expected.
+        session: The session that ends, or None.
+        final: Why the changes cannot be taken back, or None.
+        undoes: What it takes back, as `key` of another entry; or None.
+        detail: What was said of the outcome.
+        log: The path of the log that it stands in; empty before it is read from one.
+    """
+
+    action_id: str
+    part: int
+    at: str
+    action: str
+    reason: str
+    who: Who
+    changes: tuple[FieldChange, ...] = ()
+    session: EndedSession | None = None
+    final: str | None = None
+    undoes: tuple[str, int] | None = None
+    state: State = State.INTENDED
+    detail: str = ""
+    log: str = ""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from every other."""
+        return self.action_id, self.part
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What was read from a log.
+
+    Attributes:
+        entries: Oldest first.
+        records: The same as raw objects, intents and outcomes, oldest first.
+        damaged: Lines that are no records: cut off by a crash, or somebody else's.
+    """
+
+    entries: tuple[Entry, ...]
+    records: tuple[Mapping[str, Any], ...]
+    damaged: int = 0
+
+    @property
+    def undone(self) -> frozenset[tuple[str, int]]:
+        """Keys of the entries that were taken back, at least in part."""
+        return frozenset(
+            each.undoes
+            for each in self.entries
+            if each.undoes is not None and each.state is State.DONE
+        )
+
+
+def line(record: Mapping[str, Any]) -> bytes:
+    """One record as one line of ASCII without control characters."""
+    # DEL is the one control character that JSON lets through as it is.
+    return json.dumps(record).replace("\x7f", "\\u007f").encode("ascii") + b"\n"
+
+
+def intent(entry: Entry) -> dict[str, Any]:
+    """The record that is written before anything is done."""
+    who, session = entry.who, entry.session
+    return {
+        "v": VERSION,
+        "id": entry.action_id,
+        "part": entry.part,
+        "phase": "intent",
+        "at": entry.at,
+        "action": entry.action,
+        "reason": entry.reason,
+        "who": {slot: getattr(who, slot) for slot in Who.__slots__},
+        "changes": [_change(each) for each in entry.changes],
+        "session": None
+        if session is None
+        else {slot: getattr(session, slot) for slot in EndedSession.__slots__},
+        "final": entry.final,
+        "undoes": list(entry.undoes) if entry.undoes else None,
+    }
+
+
+def outcome(
+    entry: Entry, at: str, state: State, detail: str, changes: Sequence[FieldChange]
+) -> dict[str, Any]:
+    """The record that is written after it was done, or could not be.
+
+    Args:
+        entry: What was intended.
+        at: When: ISO 8601, UTC.
+        state: How it ended.
+        detail: In words.
+        changes: What did change, with the counters as they were.
+    """
+    return {
+        "v": VERSION,
+        "id": entry.action_id,
+        "part": entry.part,
+        "phase": state.value,
+        "at": at,
+        "detail": detail,
+        "changes": [_change(each) for each in changes],
+    }
+
+
+def _change(change: FieldChange) -> dict[str, Any]:
+    made: dict[str, Any] = {"file": change.file, "agent": change.agent}
+    if change.nth:
+        made["nth"] = change.nth
+    made["field"] = change.field
+    if change.before is not MISSING:
+        made["before"] = change.before
+    if change.after is not MISSING:
+        made["after"] = change.after
+    return made
+
+
+@dataclass(slots=True)
+class _Merging:
+    log: str
+    entries: dict[tuple[str, int], Entry] = field(default_factory=dict)
+    records: list[Mapping[str, Any]] = field(default_factory=list)
+    damaged: int = 0
+
+
+def merge(lines: Iterable[bytes], log: str) -> Log:
+    """Puts intents and outcomes together; what is no record is counted, never an error.
+
+    Args:
+        lines: The log's lines, oldest first.
+        log: Its path.
+    """
+    merging = _Merging(log)
+    for each in lines:
+        if not each.strip():
+            continue
+        try:
+            record = json.loads(each)
+            _take(merging, record)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            merging.damaged += 1
+        else:
+            merging.records.append(record)
+    return Log(tuple(merging.entries.values()), tuple(merging.records), merging.damaged)
+
+
+def _take(merging: _Merging, record: Mapping[str, Any]) -> None:
+    key = (_text(record["id"]), _whole(record["part"]))
+    changes = tuple(map(_read_change, record["changes"]))
+    if record["phase"] == "intent":
+        merging.entries[key] = replace(_read_intent(key, record, changes), log=merging.log)
+        return
+    entry = merging.entries.get(key)
+    state = State(record["phase"])
+    if entry is not None:
+        merging.entries[key] = replace(
+            entry, state=state, detail=_text(record["detail"]), changes=changes or entry.changes
+        )
+
+
+def _read_intent(
+    key: tuple[str, int], record: Mapping[str, Any], changes: tuple[FieldChange, ...]
+) -> Entry:
+    who, session, undoes = record["who"], record["session"], record["undoes"]
+    return Entry(
+        action_id=key[0],
+        part=key[1],
+        at=_text(record["at"]),
+        action=_text(record["action"]),
+        reason=_text(record["reason"]),
+        who=Who(
+            _text(who["user"]),
+            _optional(who["login"]),
+            _text(who["host"]),
+            _whole(who["pid"]),
+            _optional(who["tty"]),
+        ),
+        changes=changes,
+        session=None
+        if session is None
+        else EndedSession(
+            _text(session["name"]),
+            _text(session["id"]),
+            _whole(session["created"]),
+            _text(session["socket"]),
+            _optional(session["agent"]),
+        ),
+        final=_optional(record["final"]),
+        undoes=None if undoes is None else (_text(undoes[0]), _whole(undoes[1])),
+    )
+
+
+def _read_change(raw: Mapping[str, Any]) -> FieldChange:
+    return FieldChange(
+        file=_text(raw["file"]),
+        agent=_optional(raw["agent"]),
+        nth=_whole(raw.get("nth", 0)),
+        field=_text(raw["field"]),
+        before=raw.get("before", MISSING),
+        after=raw.get("after", MISSING),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("must be a string")
+    return value
+
+
+def _optional(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("must be a whole number")
+    return value

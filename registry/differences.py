@@ -1,0 +1,244 @@
+"""What two states of a registry differ in, field by field, and how to go back. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from registry.changes import counter_names, is_count
+from registry.codec import Json
+from registry.records import agent_entries, counts_as_active
+
+
+class Missing(Enum):
+    """Stands for the value of a field that is not there; JSON has no word for it."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field of a registry, or of one of its agents, before and after a change.
+
+    Attributes:
+        file: The registry's path, as the log that it stands in has it.
+        agent: The agent's id; None for a field of the registry itself.
+        nth: Which of the entries with this id, from 0.
+        field: The field's name.
+        before: Its value, or `MISSING`.
+        after: Its value, or `MISSING`.
+    """
+
+    file: str
+    agent: str | None
+    nth: int
+    field: str
+    before: Any
+    after: Any
+
+    @property
+    def is_counter(self) -> bool:
+        """Whether it is a number that several writers move, and no value that one sets."""
+        return self.agent is None and is_count(self.before) and is_count(self.after)
+
+    def means_the_same(self) -> tuple[object, ...]:
+        """What two passes of the same change agree in: of counters, only the movement."""
+        if self.is_counter:
+            return self.file, self.agent, self.nth, self.field, self.after - self.before
+        return self.file, self.agent, self.nth, self.field, _exact(self.before), _exact(self.after)
+
+
+def _exact(value: Any) -> str:
+    """For comparing: 1, 1.0 and true are the same to Python, but not in JSON."""
+    return repr(value)
+
+
+def snapshot(registry: Json) -> Json:
+    """A copy to compare with, for changes that replace fields and change none inside."""
+    copied = dict(registry)
+    agents = registry.get("agents")
+    if isinstance(agents, dict):
+        copied["agents"] = {key: _copy(each) for key, each in agents.items()}
+    elif isinstance(agents, list):
+        copied["agents"] = [_copy(each) for each in agents]
+    return copied
+
+
+def _copy(entry: Any) -> Any:
+    return dict(entry) if isinstance(entry, dict) else entry
+
+
+def differences(file: str, before: Json, after: Json) -> tuple[FieldChange, ...]:
+    """Every field that differs, agents first, in the order of the registry.
+
+    Args:
+        file: What to call the registry.
+        before: Its decoded state.
+        after: The same with fields changed; the same agents in the same order.
+
+    Raises:
+        ValueError: Agents came, went or changed places.
+    """
+    old, new = agent_entries(before), agent_entries(after)
+    if [id_ for id_, _ in old] != [id_ for id_, _ in new]:
+        raise ValueError("agents came, went or changed places")
+    found: list[FieldChange] = []
+    seen: dict[str, int] = {}
+    for (id_, old_entry), (_, new_entry) in zip(old, new, strict=True):
+        agent = id_ or ""
+        nth = seen.get(agent, 0)
+        seen[agent] = nth + 1
+        found += _fields(file, agent, nth, old_entry, new_entry)
+    rest = ({k: v for k, v in each.items() if k != "agents"} for each in (before, after))
+    found += _fields(file, None, 0, *rest)
+    return tuple(found)
+
+
+def _fields(
+    file: str, agent: str | None, nth: int, before: Json, after: Json
+) -> Iterable[FieldChange]:
+    for field in dict.fromkeys((*before, *after)):
+        old, new = before.get(field, MISSING), after.get(field, MISSING)
+        if _exact(old) != _exact(new):
+            yield FieldChange(file, agent, nth, field, old, new)
+
+
+@dataclass(frozen=True, slots=True)
+class Reverted:
+    """What going back did.
+
+    Attributes:
+        agents: Whose fields are as they were before, in order.
+        fields: Which fields of registries themselves are, counters left out.
+        refused: By agent, or by field: why it stays as it is.
+    """
+
+    agents: tuple[str, ...]
+    fields: tuple[str, ...]
+    refused: Mapping[str, str]
+
+
+def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Reverted:
+    """Takes changes back, in place, where nobody changed those fields since.
+
+    An agent goes back in all registries or in none. Counters are moved back by as
+    much as they were moved for the agents that go back, whatever else moved them.
+
+    Args:
+        registries: By the name that the changes have for them; changed in place.
+        changes: What was done.
+    """
+    by_agent: dict[tuple[str, int], list[FieldChange]] = {}
+    alone: list[FieldChange] = []
+    counters: list[FieldChange] = []
+    for change in changes:
+        if change.agent is not None:
+            by_agent.setdefault((change.agent, change.nth), []).append(change)
+        elif change.is_counter:
+            counters.append(change)
+        else:
+            alone.append(change)
+    entries = {
+        (file, *key): entry
+        for file, registry in registries.items()
+        for key, entry in _numbered(registry)
+    }
+    refused: dict[str, str] = {}
+    moved: dict[tuple[str, str], int] = {}
+    agents: list[str] = []
+    for key, fields in by_agent.items():
+        places = {file: entries.get((file, *key)) for file in {each.file for each in fields}}
+        why = next((why for each in fields if (why := _objection(places[each.file], each))), None)
+        if why is not None:
+            refused[key[0]] = why
+            continue
+        agents.append(key[0])
+        for file, entry in places.items():
+            if entry is None:
+                continue
+            before = _counted(registries[file], entry)
+            for each in fields:
+                if each.file == file:
+                    _set(entry, each.field, each.before)
+            for counter, count in _counted(registries[file], entry).items():
+                place = (file, counter)
+                moved[place] = moved.get(place, 0) + count - before.get(counter, 0)
+    for each in counters:
+        _move_back(registries.get(each.file), each, moved, bool(by_agent))
+    fields_done = []
+    for each in alone:
+        why = _objection(registries.get(each.file), each)
+        if why is None:
+            _set(registries[each.file], each.field, each.before)
+            fields_done.append(each.field)
+        else:
+            refused[each.field] = why
+    return Reverted(tuple(dict.fromkeys(agents)), tuple(fields_done), refused)
+
+
+def _numbered(registry: Json) -> Iterable[tuple[tuple[str, int], Json]]:
+    seen: dict[str, int] = {}
+    for id_, entry in agent_entries(registry):
+        agent = id_ or ""
+        nth = seen.get(agent, 0)
+        seen[agent] = nth + 1
+        yield (agent, nth), entry
+
+
+def _objection(holder: Json | None, change: FieldChange) -> str | None:
+    """Why a field cannot go back, or None."""
+    if holder is None:
+        return f"is not in {change.file} any more"
+    now = holder.get(change.field, MISSING)
+    if _exact(now) == _exact(change.after):
+        return None
+    if _exact(now) == _exact(change.before):
+        return f"{change.field} is as it was before already, in {change.file}"
+    return f"{change.field} was changed since, in {change.file}: it is {said(now)} now"
+
+
+def said(value: Any) -> str:
+    """A value in a few words."""
+    if value is MISSING:
+        return "not there"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _set(holder: Json, field: str, value: Any) -> None:
+    if value is MISSING:
+        holder.pop(field, None)
+    else:
+        holder[field] = value
+
+
+def _counted(registry: Json, entry: Json) -> dict[str, int]:
+    """What one agent adds to the counters."""
+    names = counter_names(registry)
+    counts = {names.active: int(counts_as_active(registry, entry))}
+    if names.completed is not None:
+        counts[names.completed] = int(entry.get("status") == "completed")
+    return counts
+
+
+def _move_back(
+    registry: Json | None,
+    change: FieldChange,
+    moved: Mapping[tuple[str, str], int],
+    for_agents: bool,
+) -> None:
+    now = registry.get(change.field) if registry is not None else None
+    if registry is None or not is_count(now):
+        return
+    back: int = change.before - change.after
+    if for_agents:
+        # No further than it had been moved: a counter stops at 0, and not every
+        # agent may have gone back.
+        nominal = moved.get((change.file, change.field), 0)
+        back = (1 if back > 0 else -1) * min(abs(back), abs(nominal))
+    registry[change.field] = max(0, now + back)

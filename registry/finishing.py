@@ -1,0 +1,131 @@
+"""Writing agents down as through, in the task's registry and in the global one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from registry import changes
+from registry.codec import Json
+from registry.locked_file import DEFAULT_TIMEOUT
+from registry.operations import RegistryPath, distinct_ids, timestamp
+from registry.recorded import OnRecord, change_pair
+from registry.records import agent_entries, is_terminal
+
+_log = logging.getLogger(__name__)
+
+_END_FIELDS = ("completed_at", "terminated_at", "termination_reason", "completion_reason")
+
+
+@dataclass(frozen=True, slots=True)
+class FinishReport:
+    """What `finish_agents` did, agent by agent.
+
+    Attributes:
+        changed: Agents whose status changed, in the task's registry or the global one.
+        untouched: For every other agent that was asked for, why it stayed.
+        written: The registries that were written.
+        problems: Why the global registry could not be written, if so.
+    """
+
+    changed: tuple[changes.StatusChange, ...]
+    untouched: Mapping[str, str]
+    written: tuple[Path, ...]
+    problems: tuple[str, ...]
+
+
+def finish_agents(
+    task_registry: RegistryPath,
+    global_registry: RegistryPath | None,
+    agent_ids: Iterable[str],
+    *,
+    status: Literal["completed", "terminated"],
+    reason: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    on_record: OnRecord | None = None,
+) -> FinishReport:
+    """Completes or terminates agents in the task's registry and in the global one.
+
+    Only agents in an active status change. The global registry follows the
+    task's, also where it had been left behind before; either may lack an agent.
+
+    Args:
+        task_registry: The task's registry; the truth where the two differ.
+        global_registry: The workspace's, or None.
+        agent_ids: Which agents.
+        status: "completed" sets `completed_at`, and `completion_reason` if a
+            reason is given; "terminated" sets `terminated_at` and
+            `termination_reason`.
+        reason: Why, in the operator's words.
+        timeout: Seconds to wait for the locks.
+        on_record: How to write it to the workspace's audit log first; None does not.
+
+    Raises:
+        AuditError: It could not be put on record; nothing was written.
+        RegistryError: The task's registry could not be had; nothing was written.
+    """
+    now = timestamp()
+    if status == "completed":
+        fields = {"completed_at": now} | ({"completion_reason": reason} if reason else {})
+    else:
+        fields = {"terminated_at": now, "termination_reason": reason or "terminated"}
+    task = Path(task_registry)
+    global_ = Path(global_registry) if global_registry is not None else None
+    ids = distinct_ids(agent_ids)
+
+    def finish(in_task: Json, in_global: Json | None) -> FinishReport:
+        return _finish(task, in_task, in_global, ids, status, fields)
+
+    made = change_pair(task, global_, finish, timeout=timeout, on_record=on_record)
+    report = made.result
+    _log.info("Finished %d agents as %s in %s", len(report.changed), status, task)
+    return FinishReport(report.changed, report.untouched, made.written, made.problems)
+
+
+def _finish(
+    path: Path,
+    task: Json,
+    global_: Json | None,
+    ids: tuple[str, ...],
+    status: str,
+    fields: Mapping[str, Any],
+) -> FinishReport:
+    in_task = changes.finish(task, ids, status, fields)
+    in_global = _follow(task, global_, ids, status, fields) if global_ is not None else []
+    statuses = {id_: entry.get("status") for id_, entry in agent_entries(task) if id_}
+    changed = {each.agent_id: each for each in (*in_global, *in_task)}
+    untouched = {
+        id_: f"is {statuses[id_]!r} already" if id_ in statuses else f"is not in {path}"
+        for id_ in ids
+        if id_ not in changed
+    }
+    return FinishReport(tuple(changed.values()), untouched, (), ())
+
+
+def _follow(
+    task: Json,
+    global_: Json,
+    agent_ids: Collection[str],
+    status: str,
+    fields: Mapping[str, Any],
+) -> list[changes.StatusChange]:
+    """Brings the global registry's entries to where the task's are."""
+    wanted = frozenset(agent_ids)
+    in_task = {id_: entry for id_, entry in agent_entries(task) if id_ in wanted}
+    task_id = task.get("task_id")
+
+    def end_of(agent_id: str | None, listed: Json) -> changes.End | None:
+        # An id of this task may be another agent's in another task.
+        if agent_id not in wanted or listed.get("task_id", task_id) != task_id:
+            return None
+        entry = in_task.get(agent_id)
+        if entry is None:
+            return status, fields
+        if not is_terminal(entry.get("status")):
+            return None
+        return entry["status"], {name: entry[name] for name in _END_FIELDS if name in entry}
+
+    return changes.finish_each(global_, end_of)

@@ -1,0 +1,136 @@
+"""Taking back what is on record, field by field and counter by counter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry import audit as auditing
+from registry import differences, reading
+from registry.audit import Audit
+from registry.audit_records import Entry, Log, State
+from registry.codec import Json, decode
+from registry.differences import Reverted
+from registry.errors import RegistryError
+from registry.locked_file import DEFAULT_TIMEOUT
+from registry.recorded import Made, OnRecord, change_pair
+from registry.workspace import GLOBAL_REGISTRY
+
+_log = logging.getLogger(__name__)
+
+UNDO = "undo"
+"""The word for taking back in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undoable:
+    """One entry of a log that can be asked to be taken back.
+
+    Attributes:
+        entry: What was done.
+        task: The task's registry that it changed, or the only one.
+        global_: The global registry that it changed as well, or None.
+        refused: Why it cannot be taken back at all, or None.
+    """
+
+    entry: Entry
+    task: Path | None
+    global_: Path | None
+    refused: str | None = None
+
+
+def last_action(log: Log) -> str | None:
+    """The id of the last action that changed something and was not taken back."""
+    undone = log.undone
+    for entry in reversed(log.entries):
+        if entry.action != UNDO and _took_place(entry) and entry.key not in undone:
+            return entry.action_id
+    return None
+
+
+def _took_place(entry: Entry) -> bool:
+    """Whether it changed something, or may have."""
+    return entry.state in (State.DONE, State.INTENDED) and bool(entry.changes or entry.session)
+
+
+def undoables(log: Log, action_id: str, known: Collection[Path]) -> tuple[Undoable, ...]:
+    """The steps of an action, the last first.
+
+    Args:
+        log: What is on record.
+        action_id: Which action.
+        known: Every registry that may be touched.
+    """
+    steps = [entry for entry in log.entries if entry.action_id == action_id]
+    return tuple(_undoable(entry, known) for entry in reversed(steps) if _took_place(entry))
+
+
+def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
+    if entry.session is not None:
+        return Undoable(entry, None, None, "a session that was ended does not come back")
+    if entry.final is not None:
+        return Undoable(entry, None, None, entry.final)
+    paths = tuple(_places(entry))
+    for path in paths:
+        if path not in known:
+            return Undoable(entry, None, None, f"{path} is no registry of these workspaces")
+    tasks = [path for path in paths if path.name != GLOBAL_REGISTRY]
+    globals_ = [path for path in paths if path.name == GLOBAL_REGISTRY]
+    if len(tasks) > 1 or len(globals_) > 1:
+        return Undoable(entry, None, None, "its record names more registries than one pass takes")
+    if not tasks:
+        return Undoable(entry, globals_[0], None)
+    return Undoable(entry, tasks[0], globals_[0] if globals_ else None)
+
+
+def _places(entry: Entry) -> Mapping[Path, str]:
+    """Where the registries of an entry lie, with what its changes call them."""
+    base = auditing.base_of(Path(entry.log))
+    return {base / change.file: change.file for change in entry.changes}
+
+
+def preview(step: Undoable) -> Reverted:
+    """What taking a step back would do now; nothing is locked or changed.
+
+    Raises:
+        RegistryError: A registry cannot be read now.
+    """
+    registries: dict[str, Json] = {}
+    for path, name in _places(step.entry).items():
+        registries[name] = decode(reading.read_bytes(path), path)
+    return differences.revert(registries, step.entry.changes)
+
+
+def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT) -> Made[Reverted]:
+    """Takes one step back in all its registries, in one commit, on record first.
+
+    What somebody changed since stays as it is, and is said in `Reverted.refused`.
+
+    Args:
+        step: What to take back; not refused.
+        audit: The action that this is a step of.
+        timeout: Seconds to wait for the locks.
+
+    Raises:
+        AuditError: It could not be put on record; nothing was changed.
+        RegistryError: A registry could not be had; nothing was changed.
+    """
+    if step.task is None:
+        raise ValueError(step.refused or "there is nothing to take back")
+    first, second = step.task, step.global_
+    names = _places(step.entry)
+
+    def revert(task: Json, global_: Json | None) -> Reverted:
+        registries = {names[first]: task}
+        if second is not None:
+            if global_ is None:
+                raise RegistryError(f"{second} cannot be had; nothing was taken back")
+            registries[names[second]] = global_
+        return differences.revert(registries, step.entry.changes)
+
+    on_record = OnRecord(audit, undoes=step.entry.key)
+    made = change_pair(first, second, revert, timeout=timeout, on_record=on_record)
+    _log.info("Took back %s in %s", step.entry.action_id, first)
+    return made
