@@ -39,6 +39,7 @@ from registry.identity import (
     verify_agent_id_unique,
 )
 from registry.locked_file import LockedRegistryFile
+from registry.metrics_file import publish_metrics
 from registry.operations import (
     atomic_add_agent,
     atomic_decrement_active_count,
@@ -85,6 +86,7 @@ __all__ = [
     "find_existing_agent",
     "finish_agents",
     "generate_unique_agent_id",
+    "publish_metrics",
     "recover_registry",
     "registry_health_check",
     "validate_and_repair_registry",

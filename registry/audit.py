@@ -55,6 +55,13 @@ def log_of(registry: Path) -> Path:
     return registry.parent / AUDIT_LOG
 
 
+def log_in(workspace: Path) -> Path:
+    """Where what concerns a workspace, but no task in it, is put on record."""
+    if workspace.name == WORKSPACE_NAME or (workspace / GLOBAL_FOLDER).is_dir():
+        return workspace / GLOBAL_FOLDER / AUDIT_LOG
+    return workspace / AUDIT_LOG
+
+
 def base_of(log: Path) -> Path:
     """The directory that the paths in a log are relative to."""
     return log.parent.parent if log.parent.name == GLOBAL_FOLDER else log.parent

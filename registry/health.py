@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from registry import changes
-from registry.codec import Json, decode
+from registry.codec import Json
 from registry.errors import WrongShapeError, naming
 from registry.locked_file import editing
 from registry.operations import timestamp
-from registry.reading import read_bytes
+from registry.reading import read_json
 from registry.records import (
     SESSION_PREFIX,
     agent_entries,
@@ -170,7 +170,7 @@ def registry_health_check(
     """
     as_of = time.time()
     path = Path(registry_path)
-    registry = decode(read_bytes(path), path)
+    registry = read_json(path)
     warnings: tuple[str, ...] = ()
     drifts: tuple[CounterDrift, ...] = ()
     try:
@@ -264,7 +264,7 @@ def validate_and_repair_registry(
     as_of = time.time()
     path = Path(registry_path)
     if dry_run:
-        registry = decode(read_bytes(path), path)
+        registry = read_json(path)
         with naming(path):
             repairs = _repair(registry, live_sessions, as_of, grace)
     else:

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 WAIT_BOUNDS: tuple[float, ...] = tuple(1e-5 * 2**power for power in range(21))
 """Upper bounds of the wait histogram's buckets, in seconds: 10 µs to 10.5 s."""
@@ -48,6 +48,22 @@ class LockMetrics:
         self.waited += other.waited
         self.longest_wait = max(self.longest_wait, other.longest_wait)
         self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
+
+    def since(self, before: LockMetrics) -> LockMetrics:
+        """What was added after an earlier copy was made; the longest wait of all time."""
+        return LockMetrics(
+            self.acquisitions - before.acquisitions,
+            self.timeouts - before.timeouts,
+            self.recoveries - before.recoveries,
+            self.corrupt_reads - before.corrupt_reads,
+            self.waited - before.waited,
+            self.longest_wait,
+            [a - b for a, b in zip(self.buckets, before.buckets, strict=True)],
+        )
+
+    def anything(self) -> bool:
+        """Whether anything was counted."""
+        return bool(self.acquisitions or self.timeouts or self.recoveries or self.corrupt_reads)
 
     def quantile(self, share: float) -> float | None:
         """An upper bound of the wait that this share of all waits did not exceed.
@@ -86,23 +102,30 @@ class LockMetrics:
         fields = data if isinstance(data, dict) else {}
         made = cls()
         for name in ("acquisitions", "timeouts", "recoveries", "corrupt_reads"):
-            if isinstance(fields.get(name), int):
+            if _is_whole(fields.get(name)):
                 setattr(made, name, fields[name])
         for name in ("waited", "longest_wait"):
-            if isinstance(fields.get(name), (int, float)):
-                setattr(made, name, float(fields[name]))
+            number = fields.get(name)
+            if isinstance(number, float) or _is_whole(number):
+                setattr(made, name, float(number))
         buckets = fields.get("buckets")
         if (
             isinstance(buckets, list)
             and len(buckets) == len(made.buckets)
-            and all(isinstance(each, int) for each in buckets)
+            and all(map(_is_whole, buckets))
         ):
             made.buckets = list(buckets)
         return made
 
 
+def _is_whole(value: object) -> TypeGuard[int]:
+    # No number of events is that large; as a float it would overflow.
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
 _guard = threading.Lock()
 _by_path: dict[Path, LockMetrics] = {}
+_last_corrupt: dict[Path, object] = {}
 
 
 # A forked child starts with numbers of its own, and a guard that nobody holds.
@@ -159,7 +182,9 @@ def count_recovery(path: Path) -> None:
         of(path).recoveries += 1
 
 
-def count_corrupt_read(path: Path) -> None:
-    """Counts a reading that found no registry."""
+def count_corrupt_read(path: Path, state: object) -> None:
+    """Counts a reading that found no registry; the same state of the file once only."""
     with _guard:
-        of(path).corrupt_reads += 1
+        if _last_corrupt.get(path) != state:
+            _last_corrupt[path] = state
+            of(path).corrupt_reads += 1

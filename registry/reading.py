@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -126,6 +126,7 @@ def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signat
         RegistryError: What the last attempt failed of.
     """
     problem: RegistryError = BusyRegistryError(path)
+    state: Signature | None = None
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_PAUSE)
@@ -136,28 +137,23 @@ def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signat
         try:
             return accept(data), signature
         except CorruptRegistryError as error:
-            problem = error
+            problem, state = error, signature
             # A file that has been whole-heartedly broken for a while is not
             # in the middle of anything; trying on would only cost time.
             if signature.settled and attempt:
                 break
     if isinstance(problem, CorruptRegistryError):
-        metrics.count_corrupt_read(path)
+        metrics.count_corrupt_read(path, state and replace(state, settled=True))
     raise problem
 
 
-def read_bytes(path: Path) -> bytes:
-    """The text of a registry, whole and parsing.
+def read_json(path: Path) -> Json:
+    """A registry, decoded as it is.
 
     Raises:
         RegistryError: It is not there, not regular, not accessible or corrupt.
     """
-
-    def accept(data: bytes) -> bytes:
-        decode(data, path)
-        return data
-
-    return _read(path, accept)[0]
+    return _read(path, lambda data: decode(data, path))[0]
 
 
 def read_task(path: Path) -> Snapshot[TaskRecord]:

@@ -11,7 +11,7 @@ from registry import audit as auditing
 from registry import differences, reading
 from registry.audit import Audit
 from registry.audit_records import Entry, Log, State
-from registry.codec import Json, decode
+from registry.codec import Json
 from registry.differences import Reverted
 from registry.errors import RegistryError
 from registry.locked_file import DEFAULT_TIMEOUT
@@ -99,7 +99,7 @@ def preview(step: Undoable) -> Reverted:
     """
     registries: dict[str, Json] = {}
     for path, name in _places(step.entry).items():
-        registries[name] = decode(reading.read_bytes(path), path)
+        registries[name] = reading.read_json(path)
     return differences.revert(registries, step.entry.changes)
 
 

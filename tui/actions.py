@@ -12,8 +12,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.audit import Audit, log_in, log_of
+from registry.audit_records import EndedSession, State
+from registry.durability import durable_commits
 from registry.errors import RegistryError
 from registry.finishing import FinishReport, finish_agents
+from registry.recorded import OnRecord
 from tui.host import processes
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.planning import EndStatus, Plan, Step, Verb
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from tui.host.tmux import Tmux
 
 KILL_REASON = "killed by operator"
-COMPLETE_REASON = "completed by operator"
+KILLED = "it was killed; a kill cannot be undone"
 
 
 class Result(StrEnum):
@@ -75,7 +79,11 @@ Progress = Callable[[int, int], None]
 def carry_out(
     plan: Plan, tmux: Tmux, reason: str, progress: Progress = lambda done, of: None
 ) -> Outcome:
-    """Does what a plan says, and checks that it is done. Blocks.
+    """Does what a plan says, on record first, and checks that it is done. Blocks.
+
+    A session is ended even where that cannot be put on record, and this is said:
+    a full disk must not keep anybody from ending what fills it. A registry is not
+    changed then.
 
     Args:
         plan: A confirmed plan.
@@ -83,22 +91,53 @@ def carry_out(
         reason: Why, in the operator's words; empty for a default.
         progress: Told after each step.
     """
-    if plan.verb is Verb.KILL:
-        return _kill(plan, tmux, reason or KILL_REASON, progress)
-    return _complete(plan, tmux, reason, progress)
+    with durable_commits():
+        if plan.verb is Verb.KILL:
+            return _kill(plan, tmux, reason, progress)
+        return _complete(plan, tmux, reason, progress)
 
 
 def _kill(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcome:
     ended: dict[Step, str] = {}
     outcomes: dict[Step, StepOutcome] = {}
+    audit = Audit(plan.verb.value, reason)
+    unrecorded: dict[str, None] = {}
     for number, step in enumerate(plan.steps, 1):
+        log = _log_of(plan, step)
+        entry = None
+        try:
+            if step.session is not None and log is not None:
+                session = _ended_session(step, step.session, plan.socket)
+                entry = audit.begin(log, session=session)
+        except RegistryError as error:
+            unrecorded[f"not on record: {error}"] = None
         outcome = _end_session(step, plan.server_pid, tmux)
+        try:
+            if entry is not None and log is not None:
+                audit.end(log, entry, _STATES[outcome.result], outcome.detail)
+        except RegistryError as error:
+            unrecorded[f"how it ended is not on record: {error}"] = None
         if outcome.result is Result.DONE and step.writes:
             ended[step] = outcome.detail
         outcomes[step] = outcome
         progress(number, len(plan.steps))
-    written, problems = _record(ended, plan.status, reason, outcomes)
-    return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, problems)
+    written, problems = _record(ended, plan.status, reason or KILL_REASON, outcomes, audit)
+    said = (*unrecorded, *problems)
+    return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, said)
+
+
+_STATES = {Result.DONE: State.DONE, Result.LEFT: State.VOID, Result.FAILED: State.FAILED}
+
+
+def _log_of(plan: Plan, step: Step) -> Path | None:
+    if step.row is not None:
+        return log_of(step.row.key.registry)
+    return log_in(plan.home) if plan.home is not None else None
+
+
+def _ended_session(step: Step, session: Session, socket: Path) -> EndedSession:
+    agent = step.label if step.row is not None else None
+    return EndedSession(session.name, session.id, session.created, str(socket), agent)
 
 
 def _end_session(step: Step, server_pid: int | None, tmux: Tmux) -> StepOutcome:
@@ -184,7 +223,8 @@ def _complete(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcom
             outcome = StepOutcome(step.label, Result.DONE, "")
             ready[step] = ""
         outcomes[step] = outcome
-    written, problems = _record(ready, plan.status, reason, outcomes, progress)
+    audit = Audit(plan.verb.value, reason)
+    written, problems = _record(ready, plan.status, reason, outcomes, audit, progress)
     return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, problems)
 
 
@@ -193,21 +233,29 @@ def _record(
     status: EndStatus,
     reason: str,
     outcomes: dict[Step, StepOutcome],
+    audit: Audit,
     progress: Progress = lambda done, of: None,
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Writes the registries, one locked pass a task, and corrects the outcomes."""
-    by_task: dict[tuple[Path, Path | None], list[Step]] = {}
+    """Writes the registries, one locked pass a task, and corrects the outcomes.
+
+    Those whose sessions were ended have a pass of their own: it cannot be undone.
+    """
+    by_task: dict[tuple[Path, Path | None, bool], list[Step]] = {}
     for step in steps:
         if step.row is not None:
-            place = (step.row.key.registry, step.global_registry)
+            killed = audit.action == Verb.KILL and step.session is not None
+            place = (step.row.key.registry, step.global_registry, killed)
             by_task.setdefault(place, []).append(step)
     written: dict[Path, None] = {}
     problems: list[str] = []
     done = 0
-    for (task, global_), group in by_task.items():
+    for (task, global_, killed), group in by_task.items():
         ids = [step.label for step in group]
+        on_record = OnRecord(audit, final=KILLED if killed else None)
         try:
-            report = finish_agents(task, global_, ids, status=status, reason=reason or None)
+            report = finish_agents(
+                task, global_, ids, status=status, reason=reason or None, on_record=on_record
+            )
         except (RegistryError, OSError) as error:
             for step in group:
                 said = f"{steps[step]}; " if steps[step] else ""

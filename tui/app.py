@@ -18,17 +18,30 @@ from textual.message import Message
 from textual.widgets import Footer, Input
 
 from registry import reading
+from registry.audit import read_logs
 from registry.errors import RegistryError
+from registry.metrics_file import read_metrics
 from registry.workspace import Workspace
 from tui.actions import Outcome, carry_out
-from tui.host.sessions import Session
+from tui.host.sessions import Session, TmuxState
 from tui.outline import Line, actionable
 from tui.planning import Plan, plan_complete, plan_kill
-from tui.roll import AgentRow, Policy, RollCall
+from tui.publishing import publish_quietly
+from tui.roll import AgentRow, Policy, RollCall, TaskState, Verdict
 from tui.screens.confirm import ConfirmScreen
-from tui.screens.report import help_report, outcome_report
+from tui.screens.metrics import Measures, MetricsScreen
+from tui.screens.report import help_report, log_report, outcome_report
+from tui.screens.toasts import ToastHandler
 from tui.text import harmless
 from tui.theme import MUSTER
+from tui.undoing import (
+    NothingToUndoError,
+    UndoPlan,
+    carry_out_undo,
+    logs_of,
+    plan_undo,
+    undo_refusal,
+)
 from tui.widgets.details import Details
 from tui.widgets.roll_view import RollView
 from tui.widgets.summary import Heading, Summary
@@ -48,6 +61,9 @@ TALL = 34
 
 _AGES_EVERY = 15.0
 
+# Actions whose keys have no use while another screen lies over the roll.
+_OF_THE_ROLL = ("kill", "complete", "undo", "filter", "log", "metrics", "help")
+
 
 class MusterApp(App[None]):
     """Shows the live roll of some workspaces.
@@ -66,9 +82,12 @@ class MusterApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("k", "kill", "Kill", id="kill"),
         Binding("c", "complete", "Complete", id="complete"),
+        Binding("U", "undo", "Undo", id="undo"),
         Binding("slash", "filter", "Filter", id="filter"),
         Binding("escape", "clear_filter", "Clear filter", show=False, id="filter.clear"),
         Binding("tab", "app.focus_next", "Roll or details", show=False, id="focus.next"),
+        Binding("l", "log", "Log", id="log"),
+        Binding("m", "metrics", "Metrics", id="metrics"),
         Binding("question_mark", "help", "Help", id="help"),
         Binding("q", "quit", "Quit", id="quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True, id="quit.interrupt"),
@@ -96,6 +115,7 @@ class MusterApp(App[None]):
         self._tmux: Tmux | None = None
         self._live: LiveRoll | None = None
         self.roll: RollCall | None = None
+        self._zombies_at_first: int | None = None
 
     def compose(self) -> ComposeResult:
         """Counts above, the roll, the details beside or below it, keys."""
@@ -112,7 +132,7 @@ class MusterApp(App[None]):
 
     def on_mount(self) -> None:
         """Starts following the workspaces."""
-        logging.getLogger().addHandler(_ToastHandler(self))
+        logging.getLogger().addHandler(ToastHandler(self))
         for number in (signal.SIGTERM, signal.SIGHUP):
             # Left to Python, these would end us with the terminal in disorder.
             asyncio.get_running_loop().add_signal_handler(number, self._end_by, number)
@@ -141,10 +161,13 @@ class MusterApp(App[None]):
         """Stops following."""
         if self._live is not None:
             await asyncio.to_thread(self._live.stop)
+        await asyncio.to_thread(publish_quietly, self._workspaces)
 
     @on(Rolled)
     def _show(self, message: Rolled) -> None:
         self.roll = message.roll
+        if self._zombies_at_first is None and message.roll.answer.state is TmuxState.ANSWERED:
+            self._zombies_at_first = message.roll.counts[Verdict.ZOMBIE]
         screen = self.screen_stack[0]
         screen.query_one(Summary).show(message.roll)
         screen.query_one(RollView).show(message.roll)
@@ -154,6 +177,11 @@ class MusterApp(App[None]):
         roll_view = screen.query_one(RollView)
         roll_view.refresh_ages()
         self._detail(roll_view.current)
+        self._publish()
+
+    @work(thread=True, exclusive=True, group="publish")
+    def _publish(self) -> None:
+        publish_quietly(self._workspaces)
 
     # Details
 
@@ -257,7 +285,7 @@ class MusterApp(App[None]):
             if reason is not None:
                 self._carry_out(plan, reason)
 
-        self.push_screen(ConfirmScreen(plan), answered)
+        self.push_screen(ConfirmScreen(plan.proposal()), answered)
 
     @work(thread=True, group="actions")
     def _carry_out(self, plan: Plan, reason: str) -> None:
@@ -267,6 +295,71 @@ class MusterApp(App[None]):
         self.call_from_thread(self._carried_out, outcome)
         if self._live is not None:
             self._live.refresh()
+
+    # The record
+
+    def action_undo(self) -> None:
+        """Plans to take the last action back."""
+        if self.roll is not None:
+            self._plan_undo(self.roll)
+
+    @work(thread=True, exclusive=True, group="plan undo")
+    def _plan_undo(self, roll: RollCall) -> None:
+        try:
+            plan = plan_undo(*_seen(roll), action_id=None)
+        except (NothingToUndoError, RegistryError, OSError) as error:
+            self.call_from_thread(self._nothing_to_undo, str(error))
+            return
+        self.call_from_thread(self._ask_undo, plan)
+
+    def _nothing_to_undo(self, why: str) -> None:
+        self.notify(harmless(why), title="Nothing to undo", severity="warning", markup=False)
+
+    def _ask_undo(self, plan: UndoPlan) -> None:
+        if not plan.proposal.steps:
+            self._nothing_to_undo(undo_refusal(plan))
+            return
+
+        def answered(reason: str | None) -> None:
+            if reason is not None:
+                self._take_back(plan, reason)
+
+        if len(self.screen_stack) == 1:
+            self.push_screen(ConfirmScreen(plan.proposal), answered)
+
+    @work(thread=True, group="actions")
+    def _take_back(self, plan: UndoPlan, reason: str) -> None:
+        outcome = carry_out_undo(plan, reason)
+        self.call_from_thread(self._carried_out, outcome)
+        if self._live is not None:
+            self._live.refresh()
+
+    def action_log(self) -> None:
+        """Shows what was done."""
+        if self.roll is not None:
+            self._read_log(self.roll)
+
+    @work(thread=True, exclusive=True, group="log")
+    def _read_log(self, roll: RollCall) -> None:
+        try:
+            log = read_logs(logs_of(*_seen(roll)))
+        except (RegistryError, OSError) as error:
+            said = harmless(str(error))
+            self.call_from_thread(self.notify, said, title="Log", severity="error", markup=False)
+            return
+        self.call_from_thread(self.push_screen, log_report(log))
+
+    def action_metrics(self) -> None:
+        """Shows how the locks do."""
+        self.push_screen(MetricsScreen(self._measure))
+
+    def _measure(self) -> Measures:
+        workspaces = [workspace.path for workspace in self._workspaces]
+        zombies = self.roll.counts[Verdict.ZOMBIE] if self.roll is not None else 0
+        first = self._zombies_at_first
+        return Measures(
+            read_metrics(workspaces), zombies, zombies - first if first is not None else 0
+        )
 
     def _carried_out(self, outcome: Outcome) -> None:
         self.query_one(RollView).action_unmark()
@@ -284,26 +377,17 @@ class MusterApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hides the keys that have no use now."""
-        if len(self.screen_stack) > 1 and action in ("kill", "complete", "filter", "help"):
+        if len(self.screen_stack) > 1 and action in _OF_THE_ROLL:
             return False
         if action == "clear_filter":
             return self.query_one("#filter", Input).has_class("shown")
         return True
 
 
-class _ToastHandler(logging.Handler):
-    """Shows what is logged as an error; on standard error it would spoil the screen."""
-
-    def __init__(self, app: MusterApp) -> None:
-        super().__init__(logging.ERROR)
-        self._app = app
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Shows one record."""
-        said = harmless(record.getMessage(), 400)
-        if record.exc_info and record.exc_info[1] is not None:
-            said += f": {harmless(repr(record.exc_info[1]), 400)}"
-        self._app.notify(said, title="Error", severity="error", markup=False)
+def _seen(roll: RollCall) -> tuple[tuple[TaskState, ...], tuple[Path, ...]]:
+    """All tasks of a roll, and their workspaces."""
+    states = tuple(task.state for task in roll.tasks())
+    return states, tuple(workspace.path for workspace in roll.workspaces)
 
 
 def run_monitor(workspaces: Sequence[Workspace], socket: Path, policy: Policy) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tui.actions import Outcome
 from tui.planning import Plan
+from tui.proposal import Proposal
 from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import age, fit, harmless, some, width
 
@@ -27,6 +28,11 @@ def as_json(value: Any) -> str:
     return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
 
 
+def as_json_line(value: Any) -> str:
+    """As `as_json`, on one line."""
+    return json.dumps(value).replace("\x7f", "\\u007f")
+
+
 def roll_json(roll: RollCall) -> dict[str, Any]:
     """The roll in the shape that `muster list --json` promises."""
     return {
@@ -41,6 +47,7 @@ def roll_json(roll: RollCall) -> dict[str, Any]:
             {
                 "path": str(workspace.path),
                 "error": workspace.error,
+                "cut_off": workspace.cut_off,
                 "tasks": [_task_json(task) for task in workspace.tasks],
             }
             for workspace in roll.workspaces
@@ -61,6 +68,7 @@ def _task_json(task: TaskRoll) -> dict[str, Any]:
         "status": record.status if record else None,
         "registry": str(task.state.registry),
         "error": task.state.error,
+        "cut_off": task.state.cut_off,
         "warnings": list(record.warnings) if record else [],
         "agents": [_agent_json(row) for row in task.agents],
     }
@@ -109,10 +117,14 @@ def roll_table(roll: RollCall, now: float, columns: int | None) -> Iterator[str]
         yield _cut(harmless(str(workspace.path)), columns)
         if workspace.error:
             yield _cut(f"  error: {harmless(workspace.error)}", columns)
+        if workspace.cut_off:
+            yield _cut(f"  global registry: {harmless(workspace.cut_off)}", columns)
         for task in workspace.tasks:
             yield _cut(f"  {_task_title(task)}", columns)
             if task.state.error:
                 yield _cut(f"    error: {harmless(task.state.error)}", columns)
+            if task.state.cut_off:
+                yield _cut(f"    {harmless(task.state.cut_off)}", columns)
             for warning in task.state.record.warnings if task.state.record else ():
                 yield _cut(f"    warning: {harmless(warning)}", columns)
             for row in task.agents:
@@ -166,28 +178,42 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             }
             for step in plan.steps
         ],
-        "refused": [{"agent": label, "reason": reason} for label, reason in plan.refused],
-        "files": [str(path) for path in plan.files],
+        **_refused_and_files(plan.proposal()),
     }
 
 
-def plan_lines(plan: Plan) -> Iterator[str]:
-    """A plan as lines of text."""
-    yield plan.title() + (":" if plan.steps else "")
-    for step in plan.steps:
-        yield f"  {harmless(step.label)}: {harmless(step.says)}"
-    if plan.refused:
+def undo_json(action_id: str, proposal: Proposal) -> dict[str, Any]:
+    """What taking an action back will do, as JSON."""
+    return {
+        "action": "undo",
+        "undoes": action_id,
+        "steps": [{"agent": label, "does": says} for label, says in proposal.steps],
+        **_refused_and_files(proposal),
+    }
+
+
+def _refused_and_files(proposal: Proposal) -> dict[str, Any]:
+    return {
+        "refused": [{"agent": label, "reason": reason} for label, reason in proposal.refused],
+        "files": [str(path) for path in proposal.files],
+    }
+
+
+def proposal_lines(proposal: Proposal) -> Iterator[str]:
+    """What will be done, as lines of text."""
+    yield harmless(proposal.title) + (":" if proposal.steps else "")
+    for label, says in proposal.steps:
+        yield f"  {harmless(label)}: {harmless(says)}"
+    if proposal.refused:
         yield "Not touched:"
-        for label, reason in plan.refused:
+        for label, reason in proposal.refused:
             yield f"  {harmless(label)}: {harmless(reason)}"
-    if plan.files:
+    if proposal.files:
         yield "Files that change:"
-        for path in plan.files:
+        for path in proposal.files:
             yield f"  {harmless(str(path))}"
-    if plan.sessions:
-        yield f"Sessions are ended on {harmless(str(plan.socket))}. This cannot be undone."
-    elif plan.steps:
-        yield f"tmux was asked at {harmless(str(plan.socket))}."
+    if proposal.steps and proposal.note:
+        yield harmless(proposal.note)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

@@ -42,6 +42,11 @@ SWEEP = 3.0
 RESCAN = 5.0
 """Seconds between two looks at everything, for changes that no event told of."""
 
+BUSY_RESCAN = 0.25
+"""Seconds until a registry is looked at again that a writer was found at."""
+
+_BUSY_AT_MOST = 2.5
+
 # tmux needs a moment to notice the end of a pane that the kernel told us of.
 _AFTER_DEATH = 0.03
 
@@ -65,9 +70,9 @@ class Caller:
         rolls: dict[Path, TaskRoll] = {}
         workspaces = []
         counts = dict.fromkeys(Verdict, 0)
-        for path, states, error in registries.branches():
+        for branch in registries.branches():
             tasks = []
-            for state in states:
+            for state in branch.states:
                 roll = self._rolls.get(state.registry)
                 if fresh or roll is None or roll.state is not state:
                     again = call_task(state, answer, absences, self._policy, now)
@@ -76,7 +81,9 @@ class Caller:
                 tasks.append(roll)
                 for verdict, count in roll.counts.items():
                     counts[verdict] += count
-            workspaces.append(WorkspaceRoll(path, tuple(tasks), error))
+            workspaces.append(
+                WorkspaceRoll(branch.path, tuple(tasks), branch.error, branch.cut_off)
+            )
         self._rolls = rolls
         orphans: tuple[Session, ...] | None = None
         if registries.sees_all():
@@ -108,6 +115,10 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
     registries = Registries(workspaces)
     answer = tmux.ask()
     registries.rescan()
+    give_up_at = time.monotonic() + _BUSY_AT_MOST
+    while registries.busy and time.monotonic() < give_up_at:
+        time.sleep(BUSY_RESCAN / 5)
+        registries.rescan()
     proofs = expected_sessions(registries.states(), policy, time.time())
     absences = note_absences({}, answer, proofs)
     while (again_at := _unproven(absences, answer, proofs)) is not None:
@@ -255,6 +266,10 @@ class LiveRoll:
                 with self._change:
                     answer, absences = self._answer, self._absences
                 self._on_roll(caller.call(self._registries, answer, absences, time.time()))
+                if self._registries.recover():
+                    self._tell(rescan=True)
+                if self._registries.busy:
+                    self._rescan_at = min(self._rescan_at, time.monotonic() + BUSY_RESCAN)
             except Exception:
                 # Whatever it is, the next change must still be seen.
                 _log.exception("the roll could not be called")

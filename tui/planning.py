@@ -16,6 +16,7 @@ from typing import Literal
 from registry.records import is_active, kept_name
 from tui.host import processes
 from tui.host.sessions import Session
+from tui.proposal import Proposal
 from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import some
 
@@ -27,6 +28,7 @@ class Verb(StrEnum):
 
     KILL = "kill"
     COMPLETE = "complete"
+    UNDO = "undo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Plan:
         refused: Who was asked for and will not be touched, with the reason.
         socket: The tmux socket that was asked.
         server_pid: The server that answered; only its sessions are ended.
+        home: The workspace whose audit log takes what belongs to no task.
     """
 
     verb: Verb
@@ -68,6 +71,7 @@ class Plan:
     refused: tuple[tuple[str, str], ...]
     socket: Path
     server_pid: int | None = None
+    home: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -95,6 +99,16 @@ class Plan:
         if self.verb is Verb.COMPLETE:
             return f"Mark {agents} {self.status}"
         return f"Kill {agents}{also}"
+
+    def proposal(self) -> Proposal:
+        """In words, to be shown and asked."""
+        note = f"tmux was asked at {self.socket}."
+        if self.sessions:
+            note = f"Sessions are ended on {self.socket}. This cannot be undone."
+        steps = tuple((step.label, step.says) for step in self.steps)
+        return Proposal(
+            self.title(), steps, self.refused, self.files, note, grave=bool(self.sessions)
+        )
 
 
 def _task_of(roll: RollCall) -> dict[Path, TaskRoll]:
@@ -141,8 +155,15 @@ def plan_kill(roll: RollCall, rows: Iterable[AgentRow], orphans: Iterable[Sessio
         says = "end the session and its processes; no registry changes"
         steps.append(Step(session.name, session, session.name, None, None, False, says))
     answer = roll.answer
+    home = roll.workspaces[0].path if roll.workspaces else None
     return Plan(
-        Verb.KILL, "terminated", tuple(steps), tuple(refused), answer.socket, answer.server_pid
+        Verb.KILL,
+        "terminated",
+        tuple(steps),
+        tuple(refused),
+        answer.socket,
+        answer.server_pid,
+        home,
     )
 
 

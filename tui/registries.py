@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry import reading
-from registry.errors import RegistryError
+from registry import reading, recovery
+from registry.errors import BusyRegistryError, RegistryError
 from registry.reading import Snapshot
 from registry.records import GlobalRecord, GlobalTask, TaskRecord
 from registry.workspace import TaskPlace, Workspace, task_places
@@ -17,11 +17,43 @@ from tui.roll import TaskState
 
 @dataclass(slots=True)
 class _File:
-    """One registry file: its last good state, and why it cannot be read now."""
+    """One registry file: its last good state, and why it cannot be read now.
+
+    Attributes:
+        busy_since: When a writer was first found at it, in monotonic seconds, if that
+            is why it could not be read the last time.
+        cut_off: What is to be said of a commit that nobody has finished yet.
+    """
 
     snapshot: Snapshot[TaskRecord] | Snapshot[GlobalRecord] | None = None
     read_at: float = 0.0
     error: str | None = None
+    busy_since: float | None = None
+    cut_off: str | None = None
+
+    def read(self) -> None:
+        """Notes that it could be read."""
+        self.read_at = time.time()
+        self.error = self.busy_since = None
+
+    def failed(self, error: RegistryError, said: str) -> None:
+        """Notes that it could not; a writer at work is no error for a while."""
+        now = time.monotonic()
+        if not isinstance(error, BusyRegistryError):
+            self.error, self.busy_since = said, None
+            return
+        if self.busy_since is None:
+            self.busy_since = now
+        if self.snapshot is None or now - self.busy_since > _BUSY_FOR_LONG:
+            self.error = said
+
+
+CUT_OFF = "a commit was cut off here; the monitor, or the next writer, finishes or drops it"
+
+# A registry that writers keep busy for longer than this, in seconds, is marked.
+_BUSY_FOR_LONG = 2.0
+
+_RECOVERY_TIMEOUT = 0.5
 
 
 def _reason(error: RegistryError) -> str:
@@ -41,6 +73,21 @@ class _Branch:
     places: tuple[TaskPlace, ...] = ()
     error: str | None = None
     listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One workspace as it is now.
+
+    Attributes:
+        error: Why its directory or its global registry cannot be read, or None.
+        cut_off: As `TaskState.cut_off`, of its global registry.
+    """
+
+    path: Path
+    states: tuple[TaskState, ...]
+    error: str | None
+    cut_off: str | None
 
 
 class Registries:
@@ -99,23 +146,24 @@ class Registries:
         path = branch.workspace.global_registry
         file = self._file(path)
         branch.error = None
+        self._look_for_journal(file, path)
         if not self._is_stale(file, path):
             return
         try:
             file.snapshot = reading.read_global(path)
-            file.error = None
-            file.read_at = time.time()
+            file.read()
         except FileNotFoundError:
             file.snapshot = None
-            file.error = None
+            file.read()
         except RegistryError as error:
-            file.error = f"{path.name} {_reason(error)}"
+            file.failed(error, f"{path.name} {_reason(error)}")
         branch.error = file.error
 
     def _is_stale(self, file: _File, path: Path) -> bool:
         return (
             file.snapshot is None
             or file.error is not None
+            or file.busy_since is not None
             or reading.changed_since(path, file.snapshot.signature)
         )
 
@@ -123,13 +171,14 @@ class Registries:
         file = self._file(place.registry)
         if place.problem is not None:
             file.error = place.problem
-        elif self._is_stale(file, place.registry):
+        else:
+            self._look_for_journal(file, place.registry)
+        if place.problem is None and self._is_stale(file, place.registry):
             try:
                 file.snapshot = reading.read_task(place.registry)
-                file.read_at = time.time()
-                file.error = None
+                file.read()
             except RegistryError as error:
-                file.error = _reason(error)
+                file.failed(error, _reason(error))
         record = file.snapshot.record if file.snapshot else None
         listed = self._listed(branch.workspace).get(place.directory.name)
         state = TaskState(
@@ -140,6 +189,7 @@ class Registries:
             read_at=file.read_at,
             error=file.error,
             listed_description=listed.description if listed else "",
+            cut_off=file.cut_off,
         )
         # An equal state keeps its identity: nothing is worked out anew for it.
         if self._states.get(place.registry) != state:
@@ -151,11 +201,47 @@ class Registries:
             self._states[place.registry] for branch in self._branches for place in branch.places
         )
 
-    def branches(self) -> Iterable[tuple[Path, tuple[TaskState, ...], str | None]]:
+    def branches(self) -> Iterable[Branch]:
         """Every workspace with its tasks and what is wrong with it."""
         for branch in self._branches:
             states = tuple(self._states[place.registry] for place in branch.places)
-            yield branch.workspace.path, states, branch.error
+            cut_off = self._file(branch.workspace.global_registry).cut_off
+            yield Branch(branch.workspace.path, states, branch.error, cut_off)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a writer kept any of them from being read the last time."""
+        return any(file.busy_since is not None for file in self._files.values())
+
+    def _look_for_journal(self, file: _File, path: Path) -> None:
+        try:
+            hot = recovery.is_hot(path)
+        except RegistryError:
+            # Reading the registry says why it cannot be had.
+            hot = False
+        file.cut_off = (file.cut_off or CUT_OFF) if hot else None
+
+    def recover(self) -> bool:
+        """Finishes or drops commits that were cut off; says where it cannot.
+
+        Returns:
+            Whether there was one, and something is to be read anew.
+        """
+        found = False
+        for path, file in self._files.items():
+            if file.cut_off is None:
+                continue
+            said = "a commit was cut off here; it is finished, but its journal cannot be removed"
+            try:
+                recovery.recover_registry(path, _RECOVERY_TIMEOUT)
+                if not recovery.is_hot(path):
+                    found = True
+                    continue
+            except RegistryError as error:
+                said = f"a commit was cut off here and cannot be finished: {error}"
+            found |= file.cut_off != said
+            file.cut_off = said
+        return found
 
     def sees_all(self) -> bool:
         """Whether whole workspaces are seen, and not single tasks or parts of them."""

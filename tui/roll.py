@@ -66,6 +66,8 @@ class TaskState:
         read_at: When that was read; seconds since the epoch.
         error: Why it cannot be read now, or None.
         listed_description: What the global registry says of it.
+        cut_off: What is to be said of a commit that was cut off here and that nobody
+            has finished yet, or None.
     """
 
     workspace: Path
@@ -75,6 +77,7 @@ class TaskState:
     read_at: float
     error: str | None
     listed_description: str = ""
+    cut_off: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +128,13 @@ class WorkspaceRoll:
 
     Attributes:
         error: Why its directory or its global registry cannot be read, or None.
+        cut_off: As `TaskState.cut_off`, of its global registry.
     """
 
     path: Path
     tasks: tuple[TaskRoll, ...]
     error: str | None
+    cut_off: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from registry import (
     registry_health_check,
     validate_and_repair_registry,
 )
-from registry.reading import read_agent_fields, read_bytes, read_global, read_task
+from registry.reading import read_agent_fields, read_global, read_json, read_task
 from tests.registries import agent, rewrite
 
 Use = Callable[[Path], object]
@@ -44,7 +44,7 @@ READERS: dict[str, Use] = {
     "read_task": read_task,
     "read_global": read_global,
     "read_agent_fields": lambda path: read_agent_fields(path, "busy"),
-    "read_bytes": read_bytes,
+    "read_json": read_json,
     "health check": lambda path: registry_health_check(path, []),
     "dry run": lambda path: validate_and_repair_registry(path, [], dry_run=True),
 }

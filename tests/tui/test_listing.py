@@ -30,7 +30,7 @@ from tui.listing import (
     outcome_json,
     outcome_lines,
     plan_json,
-    plan_lines,
+    proposal_lines,
     roll_json,
     roll_table,
 )
@@ -202,7 +202,7 @@ PLAN = plan_kill(ROLL, ROLL.agents(), ROLL.orphans)
 
 
 def test_a_plan_as_text_names_everybody_and_every_file() -> None:
-    assert list(plan_lines(PLAN)) == [
+    assert list(proposal_lines(PLAN.proposal())) == [
         "Kill 2 agents and 1 orphaned session:",
         "  a-1: end its session and processes; mark it terminated",
         "  c-3: its session is gone; mark it terminated",
@@ -218,7 +218,9 @@ def test_a_plan_as_text_names_everybody_and_every_file() -> None:
 
 def test_a_plan_that_ends_no_session_does_not_warn_of_it() -> None:
     zombies = [row for row in ROLL.agents() if row.verdict is Verdict.ZOMBIE]
-    assert not any("undone" in line for line in plan_lines(plan_complete(ROLL, zombies)))
+    assert not any(
+        "undone" in line for line in proposal_lines(plan_complete(ROLL, zombies).proposal())
+    )
 
 
 def test_a_plan_as_json_says_the_same() -> None:
@@ -287,7 +289,7 @@ def test_plans_and_outcomes_hold_nothing_that_acts_on_a_terminal(text: str) -> N
     roll = hostile_roll(text)
     plan = plan_kill(roll, roll.agents(), roll.orphans)
     outcome = Outcome(Verb.KILL, (StepOutcome(text, Result.FAILED, text),), (), (text,))
-    for line in (*plan_lines(plan), *outcome_lines(outcome)):
+    for line in (*proposal_lines(plan.proposal()), *outcome_lines(outcome)):
         assert not harmful(line)
     for shape in (plan_json(plan), outcome_json(outcome)):
         assert not harmful(as_json(shape).replace("\n", ""))

@@ -151,9 +151,9 @@ def test_a_spoiled_global_registry_is_the_workspaces_error(
 ) -> None:
     files.global_registry.write_text("{")
     registries.rescan()
-    ((_, states, error),) = registries.branches()
-    assert error is not None and "GLOBAL_REGISTRY.json" in error
-    assert len(states) == 2
+    (branch,) = registries.branches()
+    assert branch.error is not None and "GLOBAL_REGISTRY.json" in branch.error
+    assert len(branch.states) == 2
     assert registries.listed_sessions() == {"agent_a", "agent_b", "agent_c"}
 
 

@@ -17,7 +17,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, Static
 
-from tui.planning import Plan
+from tui.proposal import Proposal
 from tui.text import harmless
 
 LISTED_AT_MOST = 200
@@ -90,14 +90,14 @@ class ConfirmScreen(ModalScreen[str | None]):
         Binding("pagedown", "page(1)", "Page down", show=False, id="confirm.page-down"),
     ]
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, proposal: Proposal) -> None:
         super().__init__()
-        self._plan = plan
+        self._proposal = proposal
 
     def compose(self) -> ComposeResult:
         """The plan, the field, the keys."""
         with Vertical() as box:
-            box.border_title = Content(self._plan.title() + "?")
+            box.border_title = Content(harmless(self._proposal.title, 200) + "?")
             with VerticalScroll(can_focus=False):
                 yield Static(Content.assemble(*self._lines()), markup=False)
             with Horizontal():
@@ -124,28 +124,23 @@ class ConfirmScreen(ModalScreen[str | None]):
         self.dismiss(None)
 
     def _lines(self) -> Iterator[str | tuple[str, str]]:
-        plan = self._plan
-        for step in plan.steps[:LISTED_AT_MOST]:
-            yield (f"{harmless(step.label, 200)}\n", "bold")
-            yield f"   {harmless(step.says, 400)}\n"
-        if len(plan.steps) > LISTED_AT_MOST:
-            yield f"and {len(plan.steps) - LISTED_AT_MOST} more\n"
-        if plan.refused:
+        proposal = self._proposal
+        for label, says in proposal.steps[:LISTED_AT_MOST]:
+            yield (f"{harmless(label, 200)}\n", "bold")
+            yield f"   {harmless(says, 400)}\n"
+        if len(proposal.steps) > LISTED_AT_MOST:
+            yield f"and {len(proposal.steps) - LISTED_AT_MOST} more\n"
+        if proposal.refused:
             yield ("\nNot touched:\n", "$warning bold")
-            for label, why in plan.refused[:LISTED_AT_MOST]:
+            for label, why in proposal.refused[:LISTED_AT_MOST]:
                 yield f"{harmless(label, 200)}: {harmless(why, 400)}\n"
-        if plan.files:
+        if proposal.files:
             yield ("\nFiles that change:\n", "bold")
-            for path in plan.files[:LISTED_AT_MOST]:
+            for path in proposal.files[:LISTED_AT_MOST]:
                 yield f"{harmless(str(path), 400)}\n"
-        if plan.sessions:
-            yield (
-                f"\nSessions are ended on {harmless(str(plan.socket), 200)}. "
-                "This cannot be undone.",
-                "$warning",
-            )
-        else:
-            yield f"\ntmux was asked at {harmless(str(plan.socket), 200)}."
+        if proposal.note:
+            note = f"\n{harmless(proposal.note, 400)}"
+            yield (note, "$warning") if proposal.grave else note
 
     @on(Input.Submitted)
     def _go_ahead(self, event: Input.Submitted) -> None:

@@ -12,7 +12,9 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
+from registry.audit_records import Log, State
 from tui.actions import Outcome, Result
+from tui.history import entry_details, entry_title
 from tui.roll import Verdict
 from tui.screens.confirm import LISTED_AT_MOST
 from tui.text import fit, harmless, some
@@ -89,6 +91,32 @@ def _outcome_parts(outcome: Outcome) -> Iterator[_Part]:
             yield f"{harmless(str(path), 400)}\n"
 
 
+def log_report(log: Log) -> ReportScreen:
+    """What is on record, the newest first."""
+    return ReportScreen(f"Log: {some(len(log.entries), 'entry', 'entries')}", _log_parts(log))
+
+
+def _log_parts(log: Log) -> Iterator[_Part]:
+    if not log.entries:
+        yield "Nothing is on record: nobody changed anything from here.\n"
+    undone = log.undone
+    for entry in reversed(log.entries[-LISTED_AT_MOST:]):
+        yield (f"{entry_title(entry, entry.key in undone)}\n", _STATE_STYLES[entry.state])
+        for detail in entry_details(entry):
+            yield f"    {detail}\n"
+    if len(log.entries) > LISTED_AT_MOST:
+        yield f"and {len(log.entries) - LISTED_AT_MOST} older ones: muster log --all\n"
+    if log.damaged:
+        yield (f"{some(log.damaged, 'line')} of the log cannot be read\n", "$error bold")
+
+
+_STATE_STYLES = {
+    State.INTENDED: "$warning bold",
+    State.DONE: "bold",
+    State.FAILED: "$error bold",
+    State.VOID: "dim bold",
+}
+
 _MEANINGS = {
     Verdict.LIVE: "active in the registry, and its session is there",
     Verdict.STALLED: "as live, but no report and no output for a long time",
@@ -119,6 +147,7 @@ def _help_parts(bindings: Iterable[tuple[str, str]]) -> Iterator[_Part]:
         yield (f"  {GLYPHS[verdict]} {fit(verdict.value, 14)}", "bold")
         yield f"{meaning}\n"
     yield (
+        "\nUndo takes back the last change of registries; nobody undoes a kill."
         "\nKill and complete are about the marked agents, or else the one under the "
         "cursor. Both show what they will do and ask first.\n"
     )

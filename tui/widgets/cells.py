@@ -175,6 +175,9 @@ def _task(line: Line, task: TaskRoll, cells: int, now: float) -> list[Piece]:
         stale = f"as of {age(now - state.read_at)} ago: " if record else ""
         pieces.append((f"  ! {stale}{harmless(state.error, 400)}", "error"))
         return pieces
+    if state.cut_off is not None:
+        pieces.append((f"  ! {harmless(state.cut_off, 400)}", "error"))
+        return pieces
     done = sum(row.record.status == "completed" for row in task.agents)
     agents = (
         f"{done} of {some(len(task.agents), 'agent')} completed" if task.agents else "no agents"
@@ -193,8 +196,8 @@ def _workspace(line: Line, workspace: WorkspaceRoll) -> list[Piece]:
         (f"  {_arrow(line)}", "task"),
         (harmless(str(workspace.path), 400), "workspace"),
     ]
-    if workspace.error:
-        pieces.append((f"  ! {harmless(workspace.error, 400)}", "error"))
+    problems = filter(None, (workspace.error, workspace.cut_off))
+    pieces += ((f"  ! {harmless(problem, 400)}", "error") for problem in problems)
     return pieces
 
 

@@ -91,6 +91,8 @@ def _fields(line: Line, more: dict[str, Any], now: float) -> Iterator[_Field]:
         yield "workspace", harmless(str(item.path))
         if item.error:
             yield "error", harmless(item.error)
+        if item.cut_off:
+            yield "warning", f"global registry: {harmless(item.cut_off)}"
         yield "tasks", str(len(item.tasks))
     elif isinstance(item, Session):
         yield "orphan", harmless(item.name)
@@ -164,6 +166,8 @@ def _task(task: TaskRoll, now: float) -> Iterator[_Field]:
         yield "error", harmless(state.error)
         if record is not None:
             yield "", f"Shown as it was {age_in_words(now - state.read_at)} ago."
+    if state.cut_off is not None:
+        yield "warning", harmless(state.cut_off)
     description = (record.description if record else "") or state.listed_description
     yield "description", harmless(description or "-")
     if record is not None:

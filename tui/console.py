@@ -1,0 +1,78 @@
+"""What every command without a screen shares: where to look, what to print, how to ask."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.workspace import Workspace, find_workspaces
+from tui.host.sessions import socket_path
+from tui.text import harmless_lines
+
+if TYPE_CHECKING:
+    from tui.host.tmux import Tmux
+
+DONE = 0
+NOT_ALL_DONE = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+class UsageError(Exception):
+    """Something that the user has to put differently."""
+
+
+def safe(message: str) -> str:
+    """A message that may hold anything, line by line."""
+    return "\n".join(harmless_lines(message))
+
+
+def find(options: argparse.Namespace) -> tuple[Workspace, ...]:
+    """The workspaces that a command line asks for."""
+    return find_workspaces(options.workspaces, os.environ, Path.cwd())
+
+
+def socket_of(options: argparse.Namespace) -> Path:
+    """The tmux socket that a command line asks for."""
+    try:
+        return socket_path(options.socket_name, options.socket_path, os.environ)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def tmux_of(options: argparse.Namespace) -> Tmux:
+    """The tmux server that a command line asks for."""
+    # Not at the top: the monitor opens its screen before it needs this.
+    from tui.host.tmux import Tmux
+
+    return Tmux(socket_of(options))
+
+
+def on_terminal() -> bool:
+    """Whether a screen can be opened; Textual draws on standard error."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:
+    """Prints lines that are harmless."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    for line in lines:
+        # A terminal of another encoding gets a question mark, never a crash.
+        encoding = stream.encoding or "utf-8"
+        print(line.encode(encoding, "replace").decode(encoding), file=stream)
+
+
+def confirmed() -> bool:
+    """Asks whether to go ahead.
+
+    Raises:
+        UsageError: There is nobody to ask.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("there is no terminal to ask on; say --yes to go ahead")
+    print("Go ahead? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,113 @@
+"""The audit log in words. Pure; as text for a terminal and for a screen."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from registry.audit_records import Entry, Log, State
+from registry.differences import MISSING, FieldChange
+from tui.text import harmless
+
+_SHOWN = 60
+
+
+def value(raw: object) -> str:
+    """One value of a field, short and harmless."""
+    if raw is MISSING:
+        return "(none)"
+    return harmless(raw if isinstance(raw, str) else repr(raw), _SHOWN)
+
+
+def change_words(changes: Sequence[FieldChange]) -> str:
+    """Fields of one holder, each with what it was and what it becomes."""
+    return ", ".join(
+        f"{harmless(each.field, _SHOWN)} {value(each.before)} → {value(each.after)}"
+        for each in changes
+    )
+
+
+def by_holder(
+    changes: Iterable[FieldChange],
+) -> Mapping[tuple[str, str | None], list[FieldChange]]:
+    """Changes by registry and agent; under None the fields of the registry itself."""
+    found: dict[tuple[str, str | None], list[FieldChange]] = {}
+    for each in changes:
+        found.setdefault((each.file, each.agent), []).append(each)
+    return found
+
+
+def local_time(at: str) -> str:
+    """A time of the log on this host's clock."""
+    try:
+        return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return harmless(at, 30)
+
+
+def seconds_since(at: str) -> float:
+    """How long ago a time of the log is; endless where it is none."""
+    try:
+        return time.time() - datetime.fromisoformat(at).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return math.inf
+
+
+_STATES = {
+    State.INTENDED: "how it ended is not on record",
+    State.DONE: "done",
+    State.FAILED: "failed",
+    State.VOID: "not done",
+}
+
+
+def entry_title(entry: Entry, undone: bool) -> str:
+    """When, what and how it ended, in one line."""
+    state = "done, undone later" if undone else _STATES[entry.state]
+    return (
+        f"{local_time(entry.at)}  {harmless(entry.action_id, 40)}  "
+        f"{harmless(entry.action, 20)}: {state}"
+    )
+
+
+def entry_details(entry: Entry) -> Iterator[str]:
+    """Who, why, and what changed, line by line."""
+    who = entry.who
+    login = f" (sudo of {harmless(who.login, 40)})" if who.login else ""
+    tty = f", {harmless(who.tty, 40)}" if who.tty else ""
+    yield f"by {harmless(who.user, 40)}{login} on {harmless(who.host, 64)}, pid {who.pid}{tty}"
+    if entry.reason:
+        yield f"why: {harmless(entry.reason, 400)}"
+    if entry.session is not None:
+        whose = entry.session.agent or "nobody"
+        yield (
+            f"session {harmless(entry.session.name, 120)} of {harmless(whose, 120)} "
+            f"on {harmless(entry.session.socket, 200)}"
+        )
+    if entry.undoes is not None:
+        yield f"takes back {harmless(entry.undoes[0], 40)}"
+    said: dict[tuple[str | None, str], list[str]] = {}
+    for (file, agent), changes in by_holder(entry.changes).items():
+        said.setdefault((agent, change_words(changes)), []).append(file)
+    for (agent, words), files in said.items():
+        # Both registries of a task mostly have the same said of an agent.
+        where = harmless(" and ".join(files), 300)
+        yield f"{harmless(agent, 120)}: {words} ({where})" if agent else f"{where}: {words}"
+    if entry.detail:
+        yield f"{entry.state.value}: {harmless(entry.detail, 400)}"
+
+
+def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
+    """Entries as lines of text.
+
+    Args:
+        log: Where they stand; tells which were undone.
+        entries: Those to show.
+    """
+    undone = log.undone
+    for entry in entries:
+        yield entry_title(entry, entry.key in undone)
+        for detail in entry_details(entry):
+            yield f"    {detail}"

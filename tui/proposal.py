@@ -1,0 +1,27 @@
+"""What is shown and asked before anything is done, whatever it is. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What will be done, in words.
+
+    Attributes:
+        title: In one line.
+        steps: Who or what, and what will be done to it.
+        refused: Who or what will not be touched, and why.
+        files: The registries that will change.
+        note: What else has to be known before one agrees; may be empty.
+        grave: Whether the note is a warning.
+    """
+
+    title: str
+    steps: tuple[tuple[str, str], ...]
+    refused: tuple[tuple[str, str], ...]
+    files: tuple[Path, ...]
+    note: str
+    grave: bool = False

@@ -1,0 +1,18 @@
+"""Letting other processes see what this one counted; never worth an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from registry.errors import RegistryError
+from registry.metrics_file import publish_metrics
+from registry.workspace import Workspace
+
+
+def publish_quietly(workspaces: Iterable[Workspace | Path]) -> None:
+    """Adds this process's lock metrics to the files of some workspaces."""
+    for each in workspaces:
+        with suppress(RegistryError, OSError):
+            publish_metrics(each.path if isinstance(each, Workspace) else each)

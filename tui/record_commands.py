@@ -1,0 +1,114 @@
+"""The commands about what is on record: the log, undo, metrics."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from registry.audit import read_logs
+from registry.audit_records import Entry, Log, State
+from registry.metrics_file import read_metrics
+from tui.commands import propose
+from tui.console import DONE, NOT_ALL_DONE, find, safe, say, tmux_of
+from tui.history import log_lines, seconds_since
+from tui.listing import as_json_line, undo_json
+from tui.live import take_roll
+from tui.openmetrics import exposition
+from tui.registries import Registries
+from tui.roll import Policy, TaskState
+from tui.undoing import NothingToUndoError, carry_out_undo, logs_of, plan_undo, undo_refusal
+
+FOLLOW_EVERY = 0.5
+"""Seconds between two looks at the logs with ``--follow``."""
+
+# An intent is shown with its outcome; one that still has none after so many
+# seconds is shown without.
+_OUTCOME_WITHIN = 5.0
+
+
+def _seen(options: argparse.Namespace) -> tuple[tuple[TaskState, ...], tuple[Path, ...]]:
+    """All tasks of the workspaces, and the workspaces."""
+    workspaces = find(options)
+    registries = Registries(workspaces)
+    registries.rescan()
+    return registries.states(), tuple(each.path for each in workspaces)
+
+
+def show_log(options: argparse.Namespace) -> int:
+    """`muster log`."""
+    logs = logs_of(*_seen(options))
+    log = read_logs(logs)
+    if options.json:
+        for record in log.records:
+            print(as_json_line(record))
+    else:
+        shown = log.entries if options.all else log.entries[-options.number :]
+        if len(shown) < len(log.entries):
+            print(f"The last {len(shown)} of {len(log.entries)}; --all shows all.")
+        say(log_lines(log, shown))
+    if log.damaged:
+        print(f"muster: {log.damaged} damaged lines were left out", file=sys.stderr)
+    if not log.entries and not options.follow and not options.json:
+        print("Nothing is on record.")
+    if options.follow:
+        _follow(logs, log, options.json)
+    return DONE
+
+
+def _follow(logs: tuple[Path, ...], log: Log, raw: bool) -> None:
+    shown = {entry.key for entry in log.entries}
+    printed = len(log.records)
+    while True:
+        sys.stdout.flush()
+        time.sleep(FOLLOW_EVERY)
+        log = read_logs(logs)
+        if raw:
+            # What was rotated away at the front was printed already.
+            printed = min(printed, len(log.records))
+            for record in log.records[printed:]:
+                print(as_json_line(record))
+            printed = len(log.records)
+            continue
+        ready = [entry for entry in _ready(log) if entry.key not in shown]
+        shown.update(entry.key for entry in ready)
+        say(log_lines(log, ready))
+
+
+def _ready(log: Log) -> Iterator[Entry]:
+    for entry in log.entries:
+        if entry.state is not State.INTENDED or seconds_since(entry.at) > _OUTCOME_WITHIN:
+            yield entry
+
+
+def undo(options: argparse.Namespace) -> int:
+    """`muster undo`."""
+    states, workspaces = _seen(options)
+    try:
+        plan = plan_undo(states, workspaces, options.action_id)
+    except NothingToUndoError as error:
+        if options.json:
+            print(json.dumps({"action": "undo", "error": str(error)}))
+        else:
+            print(f"muster: {safe(str(error))}", file=sys.stderr)
+        return NOT_ALL_DONE
+    if not plan.proposal.steps and not options.json:
+        print(f"muster: cannot be undone: {undo_refusal(plan)}", file=sys.stderr)
+        return NOT_ALL_DONE
+    return propose(
+        plan.proposal,
+        undo_json(plan.action_id, plan.proposal),
+        lambda: carry_out_undo(plan, options.reason),
+        options,
+    )
+
+
+def show_metrics(options: argparse.Namespace) -> int:
+    """`muster metrics`."""
+    workspaces = find(options)
+    roll = take_roll(workspaces, tmux_of(options), Policy())
+    sys.stdout.write(exposition(roll, read_metrics(each.path for each in workspaces)))
+    return DONE

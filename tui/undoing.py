@@ -1,0 +1,186 @@
+"""Taking back what an operator did: planned, shown, carried out; the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry import audit as auditing
+from registry import undo
+from registry.audit import Audit
+from registry.audit_records import Entry, Log
+from registry.durability import durable_commits
+from registry.errors import RegistryError
+from registry.undo import Undoable
+from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY
+from tui.actions import Outcome, Result, StepOutcome
+from tui.history import by_holder, change_words, local_time
+from tui.planning import Verb
+from tui.proposal import Proposal
+from tui.roll import TaskState
+from tui.text import harmless
+
+
+class NothingToUndoError(Exception):
+    """Nothing on record can be taken back; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoPlan:
+    """What taking an action back will do.
+
+    Attributes:
+        steps: Those that can be taken back, at least in part.
+        proposal: The same in words.
+    """
+
+    action_id: str
+    steps: tuple[Undoable, ...]
+    proposal: Proposal
+
+
+def logs_of(states: Iterable[TaskState], workspaces: Iterable[Path]) -> tuple[Path, ...]:
+    """Every audit log that concerns some tasks and workspaces."""
+    found = dict.fromkeys(map(auditing.log_in, workspaces))
+    found |= dict.fromkeys(auditing.log_of(state.registry) for state in states)
+    return tuple(found)
+
+
+def plan_undo(
+    states: Iterable[TaskState], workspaces: Iterable[Path], action_id: str | None
+) -> UndoPlan:
+    """Plans to take an action back. Reads logs and registries; changes nothing.
+
+    Args:
+        states: All tasks that muster sees; nothing else is ever touched.
+        workspaces: Their workspaces.
+        action_id: Which action; None for the last that was not taken back.
+
+    Raises:
+        NothingToUndoError: There is no such action.
+        AuditError: A log cannot be read.
+    """
+    states, workspaces = tuple(states), tuple(workspaces)
+    log = auditing.read_logs(logs_of(states, workspaces))
+    if action_id is None:
+        action_id = undo.last_action(log)
+        if action_id is None:
+            raise NothingToUndoError("nothing is on record that could be undone")
+    known = {state.registry for state in states}
+    known |= {state.global_registry for state in states if state.global_registry is not None}
+    known |= {path / GLOBAL_FOLDER / GLOBAL_REGISTRY for path in workspaces}
+    steps = undo.undoables(log, action_id, known)
+    if not steps:
+        there = any(entry.action_id == action_id for entry in log.entries)
+        raise NothingToUndoError(
+            f"{action_id} changed nothing" if there else f"no action {action_id} is on record"
+        )
+    return _plan(action_id, steps, log)
+
+
+def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
+    doable: list[Undoable] = []
+    says: list[tuple[str, str]] = []
+    refused: list[tuple[str, str]] = []
+    files: dict[Path, None] = {}
+    for step in steps:
+        if step.refused is not None:
+            refused.append((_whom(step.entry), step.refused))
+            continue
+        try:
+            reverted = undo.preview(step)
+        except RegistryError as error:
+            refused.append((_whom(step.entry), str(error)))
+            continue
+        refused += reverted.refused.items()
+        if reverted.agents or reverted.fields or not step.entry.changes:
+            doable.append(step)
+            says += _says(step.entry, frozenset(reverted.refused))
+            files |= dict.fromkeys(each for each in (step.task, step.global_) if each is not None)
+    first = steps[-1].entry
+    title = f"Undo {first.action} of {local_time(first.at)}"
+    note = f"{action_id}, by {first.who.user}"
+    note += f": {first.reason}. " if first.reason else ". "
+    note += _elsewise(log, action_id) if not doable else "Counters move back as far as they moved."
+    proposal = Proposal(title, tuple(says), tuple(refused), tuple(files), note)
+    return UndoPlan(action_id, tuple(doable), proposal)
+
+
+def _elsewise(log: Log, action_id: str) -> str:
+    """Which earlier action may be undone instead, by its id."""
+    earlier = [
+        entry
+        for entry in log.entries
+        if entry.changes
+        and entry.final is None
+        and entry.action != undo.UNDO
+        and entry.key not in log.undone
+        and entry.action_id < action_id
+    ]
+    if not earlier:
+        return ""
+    last = earlier[-1]
+    return f"Before it: {last.action} of {local_time(last.at)}; muster undo {last.action_id}"
+
+
+def _whom(entry: Entry) -> str:
+    if entry.session is not None:
+        return entry.session.agent or entry.session.name
+    return ", ".join(dict.fromkeys(each.agent for each in entry.changes if each.agent)) or "?"
+
+
+def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
+    words: dict[str, list[str]] = {}
+    for (_, agent), changes in by_holder(entry.changes).items():
+        label = agent if agent is not None else "counters"
+        if agent is not None and agent in refused:
+            continue
+        back = [
+            type(each)(each.file, each.agent, each.nth, each.field, each.after, each.before)
+            for each in changes
+            if agent is not None or not each.is_counter
+        ]
+        said = change_words(back)
+        if said and said not in words.setdefault(label, []):
+            words[label].append(said)
+    for label, said_of in words.items():
+        if said_of:
+            yield label, "; ".join(said_of)
+
+
+def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:
+    """Takes back what a plan says, each step on record first. Blocks.
+
+    Args:
+        plan: A confirmed plan.
+        reason: Why, in the operator's words; may be empty.
+    """
+    audit = Audit(undo.UNDO, reason)
+    outcomes: list[StepOutcome] = []
+    written: dict[Path, None] = {}
+    problems: list[str] = []
+    with durable_commits():
+        for step in plan.steps:
+            whom = _whom(step.entry)
+            try:
+                made = undo.take_back(step, audit)
+            except (RegistryError, OSError) as error:
+                outcomes.append(StepOutcome(whom, Result.FAILED, str(error)))
+                continue
+            written |= dict.fromkeys(made.written)
+            problems += made.problems
+            done = (*made.result.agents, *made.result.fields)
+            outcomes += [StepOutcome(who, Result.DONE, "taken back") for who in done]
+            outcomes += [
+                StepOutcome(who, Result.LEFT, why) for who, why in made.result.refused.items()
+            ]
+    return Outcome(Verb.UNDO, tuple(outcomes), tuple(written), tuple(problems))
+
+
+def undo_refusal(plan: UndoPlan) -> str:
+    """Why nothing of a plan can be done, in one text."""
+    said = "; ".join(
+        f"{harmless(who, 120)}: {harmless(why)}" for who, why in plan.proposal.refused
+    )
+    return f"{said}. {harmless(plan.proposal.note)}"
