@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 from registry.workspace import Workspace
@@ -51,16 +52,21 @@ def _write(note: Path, said: dict[str, object]) -> None:
 
 if __name__ == "__main__":
     note, how = Path(sys.argv[1]), sys.argv[2]
-    from tui import app as real
+    from tui import monitor as real
 
-    stub = types.ModuleType("tui.app")
+    stub = types.ModuleType("tui.monitor")
 
-    def run_monitor(workspaces: tuple[Workspace, ...], socket: Path, policy: Policy) -> int:
+    def run_monitor(
+        workspaces: tuple[Workspace, ...],
+        socket: Path,
+        policy: Policy,
+        on_hangup: Callable[[], object],
+    ) -> int:
         if how == "muster":
             _write(note, {"socket": str(socket)})
-            return real.run_monitor(workspaces, socket, policy)
+            return real.run_monitor(workspaces, socket, policy, on_hangup)
         return monitor(how, note, workspaces, socket)
 
     stub.run_monitor = run_monitor  # type: ignore[attr-defined]
-    sys.modules["tui.app"] = stub
+    sys.modules["tui.monitor"] = stub
     sys.exit(main(["demo"]))

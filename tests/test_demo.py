@@ -461,8 +461,9 @@ def test_it_can_be_stopped_while_it_is_setting_up(
         assert processes_of(Path(temporary) / ROOT_PREFIX) == []
 
 
-def test_a_terminal_that_is_closed_ends_all_of_it(terminal: Open) -> None:
-    screen = terminal("screen")
+@pytest.mark.parametrize("how", ["screen", "muster"])
+def test_a_terminal_that_is_closed_ends_all_of_it(terminal: Open, how: str) -> None:
+    screen = terminal(how)
     root = Path(str(screen.opened()["socket"])).parent
     screen.hang_up()
     screen.ended()

@@ -13,8 +13,10 @@ import struct
 import subprocess
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.fixture_workspace import ZOMBIE, global_registry, task_registry
@@ -232,6 +234,24 @@ def test_sigterm_gives_the_terminal_back(workspace: Path, tmp_path: Path) -> Non
         screen.exit_code()
         alternate = screen.tmux("display-message", "-p", "-t", "%0", "#{alternate_on}")
         assert alternate.strip() == "0"
+
+
+def _processes() -> Iterator[psutil.Process]:
+    return psutil.process_iter(["cmdline"])
+
+
+@pytest.mark.parametrize("round_", range(4))
+def test_a_terminal_that_goes_away_takes_muster_along(
+    workspace: Path, tmp_path: Path, round_: int
+) -> None:
+    def is_running() -> bool:
+        return any(str(workspace) in " ".join(p.info["cmdline"] or ()) for p in _processes())
+
+    with terminal(tmp_path, ["-S", str(tmp_path / "none"), str(workspace)], 80, 24) as screen:
+        screen.shows("1 zombie")
+        assert is_running()
+        screen.press(*["Down"] * round_ * 10)
+    until(lambda: not is_running(), "muster has ended")
 
 
 def test_the_demo_opens_and_leaves_nothing_behind(tmp_path: Path) -> None:

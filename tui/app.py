@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,12 +83,19 @@ class MusterApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("k", "kill", "Kill", id="kill"),
         Binding("c", "complete", "Complete", id="complete"),
-        Binding("U", "undo", "Undo", id="undo"),
+        Binding("U", "undo", "Undo", tooltip="Take the last change back", id="undo"),
         Binding("slash", "filter", "Filter", id="filter"),
         Binding("escape", "clear_filter", "Clear filter", show=False, id="filter.clear"),
         Binding("tab", "app.focus_next", "Roll or details", show=False, id="focus.next"),
-        Binding("l", "log", "Log", id="log"),
-        Binding("m", "metrics", "Metrics", id="metrics"),
+        Binding("l", "log", "Log", show=False, tooltip="What was done here", id="log"),
+        Binding(
+            "m",
+            "metrics",
+            "Metrics",
+            show=False,
+            tooltip="Lock waits, and what they should be",
+            id="metrics",
+        ),
         Binding("question_mark", "help", "Help", id="help"),
         Binding("q", "quit", "Quit", id="quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True, id="quit.interrupt"),
@@ -116,6 +124,7 @@ class MusterApp(App[None]):
         self._live: LiveRoll | None = None
         self.roll: RollCall | None = None
         self._zombies_at_first: int | None = None
+        self._acting = threading.Lock()
 
     def compose(self) -> ComposeResult:
         """Counts above, the roll, the details beside or below it, keys."""
@@ -133,15 +142,21 @@ class MusterApp(App[None]):
     def on_mount(self) -> None:
         """Starts following the workspaces."""
         logging.getLogger().addHandler(ToastHandler(self))
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            # Left to Python, these would end us with the terminal in disorder.
-            asyncio.get_running_loop().add_signal_handler(number, self._end_by, number)
+        # Left to Python, this would end us with the terminal in disorder.
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM)
         self.query_one(RollView).focus()
         self.set_interval(_AGES_EVERY, self._tick)
         self._start_live()
 
-    def _end_by(self, number: int) -> None:
-        self.exit(return_code=128 + number)
+    def wait_for_actions(self, seconds: float) -> None:
+        """Waits until what is being carried out is done. Blocks.
+
+        Args:
+            seconds: How long at most.
+        """
+        if self._acting.acquire(timeout=seconds):
+            self._acting.release()
 
     @work(thread=True)
     def _start_live(self) -> None:
@@ -291,7 +306,8 @@ class MusterApp(App[None]):
     def _carry_out(self, plan: Plan, reason: str) -> None:
         if self._tmux is None:
             return
-        outcome = carry_out(plan, self._tmux, reason)
+        with self._acting:
+            outcome = carry_out(plan, self._tmux, reason)
         self.call_from_thread(self._carried_out, outcome)
         if self._live is not None:
             self._live.refresh()
@@ -329,7 +345,8 @@ class MusterApp(App[None]):
 
     @work(thread=True, group="actions")
     def _take_back(self, plan: UndoPlan, reason: str) -> None:
-        outcome = carry_out_undo(plan, reason)
+        with self._acting:
+            outcome = carry_out_undo(plan, reason)
         self.call_from_thread(self._carried_out, outcome)
         if self._live is not None:
             self._live.refresh()
@@ -371,7 +388,7 @@ class MusterApp(App[None]):
         rows: dict[str, list[str]] = {}
         for declared in (*RollView.BINDINGS, *MusterApp.BINDINGS):
             for binding in Binding.make_bindings([declared]):
-                keys = rows.setdefault(binding.description, [])
+                keys = rows.setdefault(binding.tooltip or binding.description, [])
                 keys.append(self.get_key_display(binding))
         self.push_screen(help_report((", ".join(keys), what) for what, keys in rows.items()))
 
@@ -388,14 +405,3 @@ def _seen(roll: RollCall) -> tuple[tuple[TaskState, ...], tuple[Path, ...]]:
     """All tasks of a roll, and their workspaces."""
     states = tuple(task.state for task in roll.tasks())
     return states, tuple(workspace.path for workspace in roll.workspaces)
-
-
-def run_monitor(workspaces: Sequence[Workspace], socket: Path, policy: Policy) -> int:
-    """Opens the monitor on this terminal until the user quits.
-
-    Returns:
-        The exit code.
-    """
-    app = MusterApp(workspaces, socket, policy)
-    app.run()
-    return app.return_code or 0

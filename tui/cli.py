@@ -158,7 +158,7 @@ def _monitor(options: argparse.Namespace) -> int:
     socket = socket_of(options)
     if not on_terminal():
         raise UsageError("the monitor needs a terminal; `muster list` does not")
-    from tui.app import run_monitor
+    from tui.monitor import run_monitor
     from tui.roll import Policy
 
     return run_monitor(workspaces, socket, Policy())

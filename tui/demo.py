@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -81,9 +82,10 @@ def run_demo() -> int:
         os.environ.pop(name, None)
     try:
         with _Interruptions() as interruptions, running() as demo, interruptions.let_through():
-            from tui.app import run_monitor
+            from tui.monitor import run_monitor
 
-            return run_monitor((demo.workspace,), demo.socket, demo.policy)
+            clear_up = partial(_clear_up, demo.stage)
+            return run_monitor((demo.workspace,), demo.socket, demo.policy, clear_up)
     except DemoError as error:
         sys.stderr.write(f"muster: {error}\n")
         return NOT_STARTED

@@ -99,7 +99,7 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
             says += _says(step.entry, frozenset(reverted.refused))
             files |= dict.fromkeys(each for each in (step.task, step.global_) if each is not None)
     first = steps[-1].entry
-    title = f"Undo {first.action} of {local_time(first.at)}"
+    title = f"Undo {first.action} ({local_time(first.at)})"
     note = f"{action_id}, by {first.who.user}"
     note += f": {first.reason}. " if first.reason else ". "
     note += _elsewise(log, action_id) if not doable else "Counters move back as far as they moved."

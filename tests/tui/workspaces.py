@@ -134,7 +134,7 @@ class Files:
 
     def bytes(self) -> dict[Path, bytes]:
         """Every file of the workspace."""
-        return {path: path.read_bytes() for path in self.path.rglob("*") if path.is_file()}
+        return {path: path.read_bytes() for path in self.path.rglob("*_REGISTRY.json")}
 
     def workspaces(self) -> tuple[Workspace, ...]:
         """For those who want a workspace."""

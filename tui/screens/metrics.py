@@ -23,7 +23,7 @@ from tui.text import fit, fit_id, harmless
 REFRESH_EVERY = 2.0
 """Seconds between two readings while the panel is open."""
 
-_NAME = 24
+_NAME = 22
 
 WAIT_AT_MOST = 0.010
 """Seconds within which a lock should be had in normal operation."""
@@ -110,35 +110,33 @@ def measure_parts(measures: Measures) -> Iterator[str | tuple[str, str]]:
     together = total(measures.locks.values())
     p99 = together.quantile(0.99)
     goals = (
-        ("waits for locks, p99", milliseconds(p99), "under 10 ms", (p99 or 0.0) < WAIT_AT_MOST),
+        ("lock waits, p99", milliseconds(p99), "under 10 ms", (p99 or 0.0) < WAIT_AT_MOST),
         ("timeouts", str(together.timeouts), "0", together.timeouts == 0),
         ("corrupt reads", str(together.corrupt_reads), "0", together.corrupt_reads == 0),
         (
             "zombies",
-            f"{measures.zombies} ({measures.zombies_more:+d} since you opened this)",
+            f"{measures.zombies} ({measures.zombies_more:+d} since opened)",
             "no more than before",
             measures.zombies_more <= 0,
         ),
     )
     for name, value, goal, met in goals:
         yield (f"{'✓' if met else '✗'} ", "$success bold" if met else "$error bold")
-        yield (fit(name, 24), "bold")
-        yield f"{fit(value, 34)} should be {goal}\n"
+        yield (fit(name, 17), "bold")
+        yield f"{fit(value, 22)} goal: {goal}\n"
     yield (
         f"\n{together.acquisitions} locks had, waits p50 {milliseconds(together.quantile(0.5))}, "
         f"max {milliseconds(together.longest_wait)}; {together.recoveries} commits of the dead "
         "recovered\n"
     )
     if measures.locks:
-        yield (
-            "\n" + fit("registry", 48) + "    locks     p50     p99     max  t/o rec bad\n",
-            "dim",
-        )
+        columns = "   locks    p50    p99    max t/o rec bad"
+        yield (f"\n{fit('registry of', _NAME)}{columns}\n", "dim")
     for path, each in sorted(measures.locks.items()):
         yield (
             f"{fit_id(_name(path), _NAME)}{each.acquisitions:>8} "
-            f"{_short(each.quantile(0.5)):>7} {_short(each.quantile(0.99)):>7} "
-            f"{_short(each.longest_wait):>7} {each.timeouts:>4} {each.recoveries:>3} "
+            f"{_short(each.quantile(0.5)):>6} {_short(each.quantile(0.99)):>6} "
+            f"{_short(each.longest_wait):>6} {each.timeouts:>3} {each.recoveries:>3} "
             f"{each.corrupt_reads:>3}\n"
         )
     yield (

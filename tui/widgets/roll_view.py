@@ -78,8 +78,10 @@ class RollView(ScrollView, can_focus=True):
         Binding("left", "fold", "Fold, or go to the parent", show=False, id="roll.fold"),
         Binding("right", "unfold", "Unfold, or go inside", show=False, id="roll.unfold"),
         Binding("space", "mark", "Mark", id="roll.mark"),
-        Binding("z", "mark_zombies", "Mark zombies", id="roll.mark-zombies"),
-        Binding("u", "unmark", "Unmark all", id="roll.unmark"),
+        Binding(
+            "z", "mark_zombies", "Zombies", tooltip="Mark all zombies", id="roll.mark-zombies"
+        ),
+        Binding("u", "unmark", "Unmark", tooltip="Unmark all", id="roll.unmark"),
     ]
 
     @dataclass

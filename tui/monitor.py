@@ -1,0 +1,60 @@
+"""Running the monitor on a terminal, also when the terminal goes away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from registry.workspace import Workspace
+from tui.app import MusterApp
+from tui.roll import Policy
+
+_HUNG_UP = 128 + signal.SIGHUP
+
+# Seconds that an action may go on after the terminal went away.
+_PATIENCE = 60.0
+
+
+def run_monitor(
+    workspaces: Sequence[Workspace],
+    socket: Path,
+    policy: Policy,
+    on_hangup: Callable[[], object] = lambda: None,
+) -> int:
+    """Opens the monitor on this terminal until the user quits.
+
+    Args:
+        workspaces: What to show.
+        socket: The tmux socket to ask.
+        policy: When a verdict is sure enough.
+        on_hangup: Called before the process ends because its terminal went away.
+
+    Returns:
+        The exit code.
+    """
+    app = MusterApp(workspaces, socket, policy)
+
+    def leave() -> None:
+        if os.isatty(0):
+            # Sent by somebody: there still is a terminal to put in order.
+            with suppress(RuntimeError):
+                app.call_from_thread(app.exit, None, _HUNG_UP)
+                return
+        app.wait_for_actions(_PATIENCE)
+        on_hangup()
+        os._exit(_HUNG_UP)
+
+    # Not by way of the event loop: writing to a terminal that is gone stops the
+    # thread that draws, and then, for good, the loop that waits for it.
+    before = signal.signal(
+        signal.SIGHUP, lambda *_: threading.Thread(target=leave, name="muster-hangup").start()
+    )
+    try:
+        app.run()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    return app.return_code or 0
