@@ -7,6 +7,7 @@ whether somebody writes, reads, and looks again.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -16,7 +17,12 @@ from typing import Generic, TypeVar
 
 from registry import locking, metrics
 from registry.codec import MAX_BYTES, Json, decode
-from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
+from registry.errors import (
+    BusyRegistryError,
+    CorruptRegistryError,
+    InaccessibleRegistryError,
+    RegistryError,
+)
 from registry.files import open_regular, read_all
 from registry.records import (
     GlobalRecord,
@@ -28,6 +34,9 @@ from registry.records import (
 
 _ATTEMPTS = 12
 _PAUSE = 0.003
+
+# Seconds after which no further attempt is made: waiting for a lease may take long.
+_PATIENCE = 0.5
 
 # Linux stamps mtime with the granularity of its tick (at most 10 ms): within
 # that, two different contents can carry the same stamp and the same size.
@@ -98,7 +107,13 @@ def changed_since(path: Path, signature: Signature) -> bool:
 
 def _read_once(path: Path) -> tuple[bytes, Signature] | None:
     """The file's bytes if nobody wrote meanwhile, else None."""
-    fd = open_regular(path, os.O_RDONLY)
+    try:
+        fd = open_regular(path, os.O_RDONLY)
+    except InaccessibleRegistryError as error:
+        if error.errno == errno.EAGAIN:
+            # A writer holds a lease on it.
+            return None
+        raise
     try:
         before = _signature(fd)
         data = read_all(fd, path, MAX_BYTES)
@@ -127,8 +142,11 @@ def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signat
     """
     problem: RegistryError = BusyRegistryError(path)
     state: Signature | None = None
+    give_up_at = time.monotonic() + _PATIENCE
     for attempt in range(_ATTEMPTS):
         if attempt:
+            if time.monotonic() > give_up_at:
+                break
             time.sleep(_PAUSE)
         read = _read_once(path)
         if read is None:

@@ -374,7 +374,7 @@ async def test_keys_without_use_are_not_offered_while_a_question_is_open() -> No
         await pilot.pause()
         assert isinstance(app.screen, ReportScreen)
         shown = str(app.screen.query_one("VerticalScroll Static").render())
-        assert "Zombies" in shown
+        assert "Mark all zombies" in shown
         assert "proven twice" in shown
         assert not {"k", "c", "z"} & app.screen.active_bindings.keys()
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from registry import atomic_update_agent_status
+from tests.cut_off import cut_off_update
 from tests.fixture_workspace import (
     NESTED,
     PARENT_OF_NESTED,
@@ -151,3 +155,75 @@ def test_escapes_in_a_registry_never_reach_the_output_raw(tmp_path: Path, nobody
     for flags in ((), ("--json",)):
         shown = muster("list", *flags, "-S", nobody, tmp_path).stdout
         assert not set("\x1b\x07\x9b\u202e\x7f") & set(shown)
+
+
+# --- what is on record --------------------------------------------------------
+
+
+def test_what_was_done_is_on_record_and_is_undone(workspace: Path, nobody: Path) -> None:
+    before = (task_registry(workspace).read_bytes(), global_registry(workspace).read_bytes())
+    muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes", "--reason", "gone home")
+    shown = muster("log", workspace)
+    assert shown.returncode == 0
+    assert ZOMBIE in shown.stdout and "gone home" in shown.stdout
+    assert "status working → completed" in shown.stdout
+    records = [json.loads(line) for line in muster("log", "--json", workspace).stdout.splitlines()]
+    assert [each["phase"] for each in records] == ["intent", "done"]
+    dry = muster("undo", "-w", workspace, "--dry-run", "--json")
+    assert json.loads(dry.stdout)["undoes"] == records[0]["id"]
+    assert muster("undo", "-w", workspace).returncode == 2
+    undone = muster("undo", records[0]["id"], "-w", workspace, "--yes", "--json")
+    assert (undone.returncode, json.loads(undone.stdout)["complete"]) == (0, True)
+    after = (task_registry(workspace).read_bytes(), global_registry(workspace).read_bytes())
+    assert [json.loads(each) for each in after] == [json.loads(each) for each in before]
+    assert "done, undone later" in muster("log", workspace).stdout
+    nothing = muster("undo", "-w", workspace, "--yes")
+    assert nothing.returncode == 1
+    assert "nothing is on record that could be undone" in nothing.stderr
+
+
+def test_a_change_since_keeps_an_undo_from_it_and_says_so(workspace: Path, nobody: Path) -> None:
+    muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes")
+    atomic_update_agent_status(task_registry(workspace), ZOMBIE, "failed")
+    before = task_registry(workspace).read_bytes()
+    done = muster("undo", "-w", workspace, "--yes")
+    assert done.returncode == 1
+    assert "status was changed since" in done.stderr and "'failed'" in done.stderr
+    assert task_registry(workspace).read_bytes() == before
+
+
+def test_followed_the_log_goes_on_as_it_grows(workspace: Path, nobody: Path) -> None:
+    with subprocess.Popen(
+        [*MUSTER, "log", "--follow", str(workspace)], stdout=subprocess.PIPE, text=True
+    ) as following:
+        assert following.stdout is not None
+        muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes", "--reason", "later")
+        lines = []
+        for line in following.stdout:
+            lines.append(line)
+            if "later" in line:
+                break
+        following.send_signal(signal.SIGINT)
+        assert following.wait(30) == 130
+    assert any("complete: done" in line for line in lines)
+
+
+def test_metrics_count_the_locks_of_earlier_processes(workspace: Path, nobody: Path) -> None:
+    muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes")
+    shown = muster("metrics", "-S", nobody, workspace)
+    assert shown.returncode == 0
+    found = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(shown.stdout)  # type: ignore[no-untyped-call]
+        for sample in family.samples
+        if str(task_registry(workspace)) in sample.labels.values()
+    }
+    # One pass that looks what will change, and one that changes it.
+    assert found["muster_lock_acquisitions_total"] == 2
+    assert found["muster_lock_timeouts_total"] == 0
+    assert 0 < found["muster_lock_wait_longest_seconds"] < 10
+
+
+def test_a_commit_that_was_cut_off_is_reported(workspace: Path, nobody: Path) -> None:
+    cut_off_update(task_registry(workspace), ZOMBIE)
+    assert "a commit was cut off here" in muster("list", "-S", nobody, workspace).stdout

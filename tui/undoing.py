@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,14 +110,14 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
 
 def _elsewise(log: Log, action_id: str) -> str:
     """Which earlier action may be undone instead, by its id."""
+    before = itertools.takewhile(lambda each: each.action_id != action_id, log.entries)
     earlier = [
         entry
-        for entry in log.entries
+        for entry in before
         if entry.changes
         and entry.final is None
         and entry.action != undo.UNDO
         and entry.key not in log.undone
-        and entry.action_id < action_id
     ]
     if not earlier:
         return ""
