@@ -456,3 +456,15 @@ def test_snapshot_of_an_outcome(snap_compare: SnapCompare) -> None:
 
     app = StillApp(call(SEARCH, SPEED))
     assert snap_compare(app, run_before=show, terminal_size=(100, 30))
+
+
+async def test_a_filter_that_matches_nothing_says_so() -> None:
+    async with opened() as (app, view, pilot):
+        await pilot.press("slash", *"xyzzy")
+        await pilot.pause()
+        assert view.lines == ()
+        shown = "".join(segment.text for segment in view.render_line(0))
+        assert "Nothing has every word of the filter" in shown
+        await pilot.press("escape")
+        await pilot.pause()
+        assert len(view.lines) > 3

@@ -93,12 +93,13 @@ class Plan:
 
     def title(self) -> str:
         """In one line."""
-        agents = some(sum(step.row is not None for step in self.steps), "agent")
         orphans = sum(step.row is None for step in self.steps)
-        also = f" and {some(orphans, 'orphaned session')}" if orphans else ""
+        agents = len(self.steps) - orphans
         if self.verb is Verb.COMPLETE:
-            return f"Mark {agents} {self.status}"
-        return f"Kill {agents}{also}"
+            return f"Mark {some(agents, 'agent')} {self.status}"
+        whom = [some(agents, "agent")] if agents or not orphans else []
+        whom += [some(orphans, "orphaned session")] if orphans else []
+        return f"Kill {' and '.join(whom)}"
 
     def proposal(self) -> Proposal:
         """In words, to be shown and asked."""

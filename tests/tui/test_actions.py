@@ -335,3 +335,7 @@ def test_a_plan_says_what_it_is() -> None:
     assert plan_kill(ROLL, ()).verb is Verb.KILL
     assert plan_complete(ROLL, ()).verb is Verb.COMPLETE
     assert plan_kill(ROLL, ()).steps == ()
+
+
+def test_a_plan_of_orphans_alone_speaks_of_no_agents() -> None:
+    assert plan_kill(ROLL, (), ROLL.orphans).title() == "Kill 1 orphaned session"

@@ -18,6 +18,7 @@ from textual.strip import Strip
 
 from tui.outline import Key, Line, actionable, branches, outline
 from tui.roll import AgentRow, RollCall, Verdict
+from tui.text import fit
 from tui.widgets.cells import Piece, fold_column, line_pieces
 
 
@@ -205,6 +206,8 @@ class RollView(ScrollView, can_focus=True):
         return self.scrollable_content_region.width
 
     def _pieces(self, y: int, now: float) -> tuple[Piece, ...]:
+        if y == 0 and not self._lines and (said := self._why_empty()):
+            return ((fit(f"  {said}", self._cells), "finished"), ("", ""))
         if y >= len(self._lines):
             return ()
         line = self._lines[y]
@@ -212,6 +215,13 @@ class RollView(ScrollView, can_focus=True):
         pieces = line_pieces(line, self._cells, now, marked)
         style = ("cursor" if self.has_focus else "cursor-blurred") if y == self._cursor else ""
         return (*pieces, ("", style))
+
+    def _why_empty(self) -> str:
+        if self._roll is None:
+            return ""
+        if self._query.strip():
+            return "Nothing has every word of the filter; Escape clears it."
+        return "No task is here yet; one that comes shows up by itself."
 
     def refresh_line(self, y: int) -> None:
         """Draws one line of the window anew."""
