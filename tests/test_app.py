@@ -459,7 +459,7 @@ def test_snapshot_of_an_outcome(snap_compare: SnapCompare) -> None:
 
 
 async def test_a_filter_that_matches_nothing_says_so() -> None:
-    async with opened() as (app, view, pilot):
+    async with opened() as (_, view, pilot):
         await pilot.press("slash", *"xyzzy")
         await pilot.pause()
         assert view.lines == ()
