@@ -39,7 +39,10 @@ PICTURES = (
     Picture("kill", (110, 32), ("down", *("space",) * 4, "k")),
     Picture("complete", (110, 32), ("z", "c")),
     Picture("filter", (110, 32), ("slash", *"zombie", "enter", "down", "down")),
-    Picture("help", (110, 36), ("question_mark",)),
+    Picture("help", (110, 40), ("question_mark",)),
+    Picture("metrics", (110, 32), ("m",)),
+    # Last: afterwards there is no zombie any more.
+    Picture("undo", (110, 32), ("z", "c", *"gone", "enter", "escape", "U")),
 )
 
 

@@ -24,7 +24,7 @@ from registry.errors import RegistryError
 from registry.metrics_file import read_metrics
 from registry.workspace import Workspace
 from tui.actions import Outcome, carry_out
-from tui.host.sessions import Session, TmuxState
+from tui.host.sessions import Session
 from tui.outline import Line, actionable
 from tui.planning import Plan, plan_complete, plan_kill
 from tui.publishing import publish_quietly
@@ -181,17 +181,20 @@ class MusterApp(App[None]):
     @on(Rolled)
     def _show(self, message: Rolled) -> None:
         self.roll = message.roll
-        if self._zombies_at_first is None and message.roll.answer.state is TmuxState.ANSWERED:
+        if self._zombies_at_first is None and not message.roll.counts[Verdict.UNKNOWN]:
+            # Not before each is judged: a death is proven only after a while.
             self._zombies_at_first = message.roll.counts[Verdict.ZOMBIE]
         screen = self.screen_stack[0]
-        screen.query_one(Summary).show(message.roll)
-        screen.query_one(RollView).show(message.roll)
+        # A roll call may come when the widgets are gone already, on the way out.
+        for summary in screen.query(Summary):
+            summary.show(message.roll)
+        for roll_view in screen.query(RollView):
+            roll_view.show(message.roll)
 
     def _tick(self) -> None:
-        screen = self.screen_stack[0]
-        roll_view = screen.query_one(RollView)
-        roll_view.refresh_ages()
-        self._detail(roll_view.current)
+        for roll_view in self.screen_stack[0].query(RollView):
+            roll_view.refresh_ages()
+            self._detail(roll_view.current)
         self._publish()
 
     @work(thread=True, exclusive=True, group="publish")
@@ -208,7 +211,8 @@ class MusterApp(App[None]):
         if line is not None and isinstance(line.item, AgentRow):
             self._read_details(line, line.item)
         else:
-            self.screen_stack[0].query_one(Details).show(line, None)
+            for details in self.screen_stack[0].query(Details):
+                details.show(line, None)
 
     @work(thread=True, exclusive=True, group="details")
     def _read_details(self, line: Line, row: AgentRow) -> None:
@@ -222,9 +226,10 @@ class MusterApp(App[None]):
 
     def _details_read(self, line: Line, fields: dict[str, Any] | None) -> None:
         screen = self.screen_stack[0]
-        current = screen.query_one(RollView).current
+        current = next((each.current for each in screen.query(RollView)), None)
         if current is not None and current.key == line.key:
-            screen.query_one(Details).show(current, fields)
+            for details in screen.query(Details):
+                details.show(current, fields)
 
     # Marks and the filter
 
