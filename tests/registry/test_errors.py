@@ -15,6 +15,7 @@ import pytest
 import registry
 from registry import (
     AgentNotFoundError,
+    AuditError,
     BusyRegistryError,
     CorruptRegistryError,
     DuplicateAgentError,
@@ -42,6 +43,7 @@ ERRORS: dict[RegistryError, type[Exception]] = {
     HalfWrittenError(PATH, OSError(errno.EIO, "gone"), "/somewhere/.journal"): OSError,
     UntrustedJournalError(PATH, "is a FIFO"): OSError,
     NotARegularFileError(PATH, "a FIFO"): OSError,
+    AuditError(PATH, "is a symlink; remove it"): OSError,
     CorruptRegistryError(PATH, "Expecting value", "{\n]", 2): json.JSONDecodeError,
     WrongShapeError("agents", "is a string").named(PATH): ValueError,
     AgentNotFoundError("one").named(PATH): ValueError,
