@@ -168,8 +168,9 @@ def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Re
             for counter, count in _counted(registries[file], entry).items():
                 place = (file, counter)
                 moved[place] = moved.get(place, 0) + count - before.get(counter, 0)
+    whole = not refused
     for each in counters:
-        _move_back(registries.get(each.file), each, moved, bool(by_agent))
+        _move_back(registries.get(each.file), each, moved, whole, bool(by_agent))
     fields_done = []
     for each in alone:
         why = _objection(registries.get(each.file), each)
@@ -230,15 +231,20 @@ def _move_back(
     registry: Json | None,
     change: FieldChange,
     moved: Mapping[tuple[str, str], int],
+    whole: bool,
     for_agents: bool,
 ) -> None:
     now = registry.get(change.field) if registry is not None else None
     if registry is None or not is_count(now):
         return
+    if whole and now == change.after:
+        # Also where it had been below 0, which no movement leads back to.
+        registry[change.field] = change.before
+        return
     back: int = change.before - change.after
     if for_agents:
         # No further than it had been moved: a counter stops at 0, and not every
-        # agent may have gone back.
+        # agent may have gone back. Where the two point apart: not at all.
         nominal = moved.get((change.file, change.field), 0)
-        back = (1 if back > 0 else -1) * min(abs(back), abs(nominal))
+        back = sorted((0, back, nominal))[1]
     registry[change.field] = max(0, now + back)
