@@ -204,7 +204,7 @@ def merge(lines: Iterable[bytes], log: str) -> Log:
         try:
             record = json.loads(each)
             _take(merging, record)
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             merging.damaged += 1
         else:
             merging.records.append(record)
