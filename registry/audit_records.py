@@ -112,12 +112,13 @@ class Log:
 
     @property
     def undone(self) -> frozenset[tuple[str, int]]:
-        """Keys of the entries that were taken back, at least in part."""
-        return frozenset(
-            each.undoes
-            for each in self.entries
-            if each.undoes is not None and each.state is State.DONE
-        )
+        """Keys of the entries that were taken back, at least in part, and still are."""
+        undone: set[tuple[str, int]] = set()
+        # The youngest first: what an undo took back is there again once it is undone itself.
+        for each in reversed(self.entries):
+            if each.undoes is not None and each.state is State.DONE and each.key not in undone:
+                undone.add(each.undoes)
+        return frozenset(undone)
 
 
 def line(record: Mapping[str, Any]) -> bytes:
