@@ -224,6 +224,9 @@ def _create(log: Path) -> None:
     try:
         os.close(os.open(log, flags, 0o600))
     except FileExistsError:
+        # Before it is opened: one that leads nowhere would look as if it was put aside.
+        if log.is_symlink():
+            raise AuditError(log, "is a symlink; remove it") from None
         return
     sync_directory(log.parent)
 
