@@ -14,7 +14,7 @@ from registry.audit import Audit
 from registry.audit_records import Entry, State
 from registry.codec import Json
 from registry.differences import FieldChange, differences, snapshot
-from registry.errors import AuditError, BusyRegistryError, RegistryError
+from registry.errors import AuditError, BusyRegistryError, HalfWrittenError, RegistryError
 from registry.locked_file import Edit, editing, editing_both
 
 Result = TypeVar("Result")
@@ -102,7 +102,11 @@ def change_pair(
         left = max(0.0, deadline - time.monotonic())
         try:
             done = _pass(task, global_, change, left, log, expected)
-        except BaseException as error:
+        except HalfWrittenError:
+            # The next opener will finish it: no outcome, so that its fields tell.
+            raise
+        except Exception as error:
+            # An interruption (Ctrl-C) has no outcome either: it may come after the commit.
             if entry is not None:
                 _end(audit, log, entry, State.FAILED, str(error) or type(error).__name__)
             raise
