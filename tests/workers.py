@@ -12,9 +12,11 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from registry import (
     AgentNotFoundError,
+    Audit,
     DuplicateAgentError,
     LockedRegistryFile,
     LostLockError,
@@ -22,10 +24,13 @@ from registry import (
     atomic_increment_counts,
     atomic_mark_agents_completed,
     atomic_update_agent_status,
+    audit,
     finish_agents,
+    undo,
     validate_and_repair_registry,
 )
 from tests.peers import stamped
+from tests.records import numbered_record
 from tests.registries import rewrite
 
 STATUSES = ("running", "working", "blocked", "completed", "error", "failed", "terminated", "odd")
@@ -130,6 +135,25 @@ def restamp(path: str, rounds: str) -> None:
         time.sleep(0.001)
 
 
+def log_records(log: str, name: str, count: str, rotate_at: str) -> None:
+    """Appends numbered records of various sizes to an audit log."""
+    audit.ROTATE_AT = int(rotate_at)
+    for number in range(int(count)):
+        audit.append(Path(log), numbered_record(name, number))
+
+
+def undo_last(log: str, *known: str) -> None:
+    """Takes the last action of a log back; says which, and what was refused."""
+    found = audit.read_log(Path(log))
+    action = undo.last_action(found)
+    assert action is not None
+    refused: dict[str, str] = {}
+    for step in undo.undoables(found, action, [Path(each) for each in known]):
+        assert step.refused is None, step.refused
+        refused |= undo.take_back(step, Audit("undo", "in another process")).result.refused
+    _say(json.dumps([action, refused]))
+
+
 def main(arguments: list[str]) -> None:
     """Plays the role that is named by the first argument."""
     roles: tuple[Callable[..., None], ...] = (
@@ -140,6 +164,8 @@ def main(arguments: list[str]) -> None:
         hold_and_fork,
         fork_inside,
         restamp,
+        log_records,
+        undo_last,
     )
     role, *rest = arguments
     _say("ready")

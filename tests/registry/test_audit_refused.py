@@ -1,0 +1,212 @@
+"""What cannot be put on record is not done: logs that are spoiled, planted or in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry import AuditError, audit, locking
+from registry.audit_records import State
+from tests.records import complete, entries, numbered_record, undo
+from tests.registries import agent, task_registry, write
+
+
+@contextmanager
+def _symlink(log: Path, _: pytest.MonkeyPatch) -> Iterator[None]:
+    target = log.with_name("somebody's")
+    target.write_text("precious")
+    log.symlink_to(target)
+    yield
+    assert target.read_text() == "precious"
+
+
+@contextmanager
+def _dangling_symlink(log: Path, _: pytest.MonkeyPatch) -> Iterator[None]:
+    target = log.with_name("to be made")
+    log.symlink_to(target)
+    yield
+    assert not target.exists()
+
+
+@contextmanager
+def _fifo(log: Path, _: pytest.MonkeyPatch) -> Iterator[None]:
+    os.mkfifo(log)
+    yield
+
+
+@contextmanager
+def _directory(log: Path, _: pytest.MonkeyPatch) -> Iterator[None]:
+    log.mkdir()
+    yield
+    assert not list(log.iterdir())
+
+
+@contextmanager
+def _hard_link(log: Path, _: pytest.MonkeyPatch) -> Iterator[None]:
+    target = log.with_name("somebody's")
+    target.write_text("precious")
+    os.link(target, log)
+    yield
+    assert target.read_text() == "precious"
+
+
+@contextmanager
+def _other_owner(log: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    # Only root could give a file away; so the system is made to say so.
+    log.write_text("")
+    inode, real = log.stat().st_ino, os.fstat
+
+    def fstat(fd: int) -> os.stat_result:
+        status = real(fd)
+        if status.st_ino != inode:
+            return status
+        return os.stat_result((*status[:4], 4321, *status[5:]))
+
+    patch.setattr(os, "fstat", fstat)
+    yield
+    assert log.read_text() == ""
+
+
+@contextmanager
+def _full_disk(log: Path, _: pytest.MonkeyPatch) -> Iterator[None]:
+    # A limit on the size of a file stands for a full disk.
+    log.write_text("{}\n" * 10_000)
+    before = log.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert log.read_bytes() == before
+
+
+@contextmanager
+def _held(log: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    patch.setattr(audit, "LOCK_TIMEOUT", 0.05)
+    log.write_text("")
+    lock = locking.acquire(log, 0)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+Spoil = Callable[[Path, pytest.MonkeyPatch], Any]
+
+SPOILED: dict[str, tuple[Spoil, str]] = {
+    "a symlink": (_symlink, "is a symlink; remove it"),
+    "a symlink to nowhere": (_dangling_symlink, "is a symlink; remove it"),
+    "a FIFO": (_fifo, "FIFO"),
+    "a directory": (_directory, "directory"),
+    "a hard link": (_hard_link, "second name"),
+    "somebody else's": (_other_owner, "user id 4321"),
+    "a full disk": (_full_disk, "File too large"),
+    "locked all the time": (_held, "Could not acquire lock"),
+}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(("spoil", "why"), SPOILED.values(), ids=SPOILED)
+def test_what_cannot_be_put_on_record_is_not_done_and_the_log_is_named(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch, spoil: Spoil, why: str
+) -> None:
+    log = audit.log_of(task)
+    before = task.read_bytes(), global_.read_bytes()
+    with spoil(log, monkeypatch), pytest.raises(AuditError, match=why) as caught:
+        complete(task, global_, "busy")
+    assert caught.value.path == log
+    assert str(log) in str(caught.value)
+    assert (task.read_bytes(), global_.read_bytes()) == before
+    assert [each.name for each in task.parent.iterdir()] == [task.name]
+
+
+@pytest.mark.timeout(30)
+def test_an_undo_that_cannot_be_put_on_record_is_not_done(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete(task, global_, "busy")
+    before = task.read_bytes(), global_.read_bytes()
+    log = audit.log_of(task)
+    second = log.with_name("second")
+    found = audit.read_log(log)
+    os.link(log, second)
+    monkeypatch.setattr(audit, "read_log", lambda _: found)
+    with pytest.raises(AuditError, match="second name"):
+        undo(task, global_)
+    assert (task.read_bytes(), global_.read_bytes()) == before
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Path]:
+    """A directory of its own; until the end of the test this is no superuser."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as name:
+        if root:
+            os.chown(name, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def test_a_folder_that_may_not_be_written_is_an_audit_error(as_nobody: Path) -> None:
+    task = write(
+        as_nobody / ".agent-workspace" / "TASK-1" / "AGENT_REGISTRY.json",
+        task_registry(agent("busy")),
+    )
+    folder = as_nobody / ".agent-workspace" / "registry"
+    folder.mkdir(mode=0o555)
+    before = task.read_bytes()
+    with pytest.raises(AuditError, match=r"muster_audit\.jsonl.*Permission denied"):
+        complete(task, None, "busy")
+    assert task.read_bytes() == before
+    folder.chmod(0o755)
+    complete(task, None, "busy")
+    assert (folder / "muster_audit.jsonl").is_file()
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_log_that_cannot_be_read_is_named(tmp_path: Path, number: int) -> None:
+    log = tmp_path / audit.AUDIT_LOG
+    audit.append(log, numbered_record("one", 0))
+    spoiled = audit.aside(log, number) if number else log
+    spoiled.unlink(missing_ok=True)
+    os.mkfifo(spoiled)
+    with pytest.raises(AuditError, match="FIFO") as caught:
+        audit.read_log(log)
+    assert caught.value.path == spoiled
+
+
+def test_an_outcome_that_cannot_be_put_on_record_is_said_and_what_was_done_stays(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = task.read_bytes(), global_.read_bytes()
+    real = audit.append
+
+    def append(log: Path, text: bytes) -> None:
+        if json.loads(text)["phase"] != "intent":
+            raise AuditError(log, "the disk is gone")
+        real(log, text)
+
+    monkeypatch.setattr(audit, "append", append)
+    report = complete(task, global_, "busy")
+    monkeypatch.undo()
+
+    assert report.written == (task, global_)
+    (problem,) = report.problems
+    assert "not on record" in problem
+    assert "the disk is gone" in problem
+    assert [each.state for each in entries(task)] == [State.INTENDED]
+    undo(task, global_)
+    assert (task.read_bytes(), global_.read_bytes()) == before
