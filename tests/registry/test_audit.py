@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pwd
 import socket
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 
 from registry import AuditError, audit
+from registry.audit_records import State
 from registry.files import open_regular
+from registry.undo import last_action, undoables
 from tests.crowd import Crowd
 from tests.records import complete, numbered_record, raw, undo
 from tests.registries import agent, load, task_registry, write
@@ -299,3 +302,26 @@ def test_half_a_line_is_cut_back(
     assert log.read_bytes() == before
     audit.append(log, numbered_record("one", 2))
     assert [each["part"] for each in raw(log)] == [0, 2]
+
+
+def test_what_is_no_record_is_counted_and_gives_nothing_to_take_back(log: Path) -> None:
+    junk: list[object] = [{"id": 1}, [], "x", {"v": 99, "id": "new", "part": 1}]
+    for each in junk:
+        audit.append(log, json.dumps(each).encode() + b"\n")
+    found = audit.read_log(log)
+    assert found.damaged == 4
+    assert last_action(found) is None
+    assert undoables(found, "new", [log]) == ()
+
+
+def test_an_intent_and_its_outcome_are_put_together_over_a_rotation(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = task.read_bytes(), global_.read_bytes()
+    monkeypatch.setattr(audit, "ROTATE_AT", 1)
+    complete(task, global_, "busy")
+    log = audit.log_of(task)
+    assert [each["phase"] for each in raw(audit.aside(log, 1)) + raw(log)] == ["intent", "done"]
+    assert [each.state for each in audit.read_log(log).entries] == [State.DONE]
+    undo(task, global_)
+    assert (task.read_bytes(), global_.read_bytes()) == before
