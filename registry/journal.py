@@ -14,6 +14,7 @@ import json
 from dataclasses import dataclass
 from enum import Enum, auto
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -149,15 +150,14 @@ def _is_mix(old: bytes, journal: Journal, data: bytes) -> bool:
 
     After a power cut each sector is of the old or of the new text, of the spaces
     that reserved room, or zeros where the file system had grown the file only.
+    In a sector that one of the texts ends in, what lies behind that end is a
+    matter of its own: the old text's tail was not cut off yet, or a recovery that
+    was itself cut off had reserved room behind what the first cut had left.
     """
-    reserved = old.ljust(len(journal.new))
-    for start in range(0, len(data), SECTOR):
-        piece = data[start : start + SECTOR]
-        here = slice(start, start + len(piece))
-        if not any(
-            piece == text[here].ljust(len(piece), filler)
-            for text in (old, journal.new, reserved)
-            for filler in (b" ", b"\0")
-        ):
+    ends = {len(old), len(journal.new), len(data)}
+    edges = sorted(edge for edge in ends.union(range(0, len(data), SECTOR)) if edge <= len(data))
+    for start, end in pairwise(edges):
+        piece = data[start:end]
+        if piece not in (old[start:end], journal.new[start:end]) and piece.strip(b" \0"):
             return False
     return True
