@@ -115,11 +115,11 @@ def recover(fd: int, path: Path) -> bool:
     real = Path(os.path.realpath(path))
     place = journal_path(real)
     try:
-        text = _read_journal(place, os.fstat(fd).st_uid)
-    except RegistryNotFoundError:
-        return True
-    journal = journals.decode(text)
-    try:
+        try:
+            text = _read_journal(place, os.fstat(fd).st_uid)
+        except RegistryNotFoundError:
+            return True
+        journal = journals.decode(text)
         if journal is None:
             # Nothing is touched before the journal is whole.
             _finish(place, real, "dropped the unfinished journal of")
@@ -223,9 +223,14 @@ def _read_journal(place: Path, registry_owner: int) -> bytes:
             raise UntrustedJournalError(place, f"belongs to user {status.st_uid}")
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             raise UntrustedJournalError(place, "has a second name (hard link)")
-        return read_all(fd, place, _JOURNAL_BYTES)
+        text = read_all(fd, place, _JOURNAL_BYTES)
+        # A process that was killed may not have come to flush it. It must not be
+        # lost to a power cut once anything is done because of it.
+        os.fsync(fd)
     finally:
         os.close(fd)
+    sync_directory(place.parent)
+    return text
 
 
 def _parses(data: bytes, path: Path) -> bool:
@@ -245,4 +250,6 @@ def _keep_copy(data: bytes, real: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+    # Not only with the journal's removal: the text is overwritten before that.
+    sync_directory(real.parent)
     _log.warning("Kept what stood in %s as %s", real, copy)
