@@ -1,0 +1,219 @@
+"""A disk that lost its power: all that may be on it of what was written. Pure.
+
+What was flushed is there. Of what came since, each sector holds any version it
+has had, a file has any length it has had (or grew through), and a name in a
+directory says anything it has said since the directory was flushed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import TypeAlias
+
+SECTOR = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    path: str
+    offset: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlushedDirectory:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A call came back to its caller, who relies on it from now on."""
+
+
+Event: TypeAlias = Created | Wrote | Resized | Flushed | FlushedDirectory | Removed | Returned
+
+State: TypeAlias = frozenset[tuple[str, bytes]]
+"""What is on a disk: every file's path and content."""
+
+
+class _File:
+    """One inode, with every version of its sectors and every length since the last flush."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = bytearray(content)
+        self.flush()
+
+    def flush(self) -> None:
+        self.sizes = [len(self.content)]
+        self.sectors: dict[int, list[bytes]] = {
+            number: [self._now(number)] for number in range(-(-len(self.content) // SECTOR))
+        }
+
+    def write(self, offset: int, data: bytes) -> None:
+        end = offset + len(data)
+        grown_from = len(self.content)
+        if end > grown_from:
+            self.content.extend(bytes(end - grown_from))
+            # The length, too, reaches the disk bit by bit while a file grows.
+            steps = range(grown_from // SECTOR * SECTOR + SECTOR, end, SECTOR)
+            self.sizes.extend([*steps, end])
+        self.content[offset:end] = data
+        self._changed(offset, end)
+
+    def resize(self, size: int) -> None:
+        was = len(self.content)
+        if size > was:
+            self.content.extend(bytes(size - was))
+        del self.content[size:]
+        self.sizes.append(size)
+        self._changed(min(size, was), max(size, was))
+
+    def _changed(self, start: int, end: int) -> None:
+        for number in range(start // SECTOR, -(-end // SECTOR)):
+            versions = self.sectors.setdefault(number, [bytes(SECTOR)])
+            if versions[-1] != self._now(number):
+                versions.append(self._now(number))
+
+    def _now(self, number: int) -> bytes:
+        return bytes(self.content[number * SECTOR : (number + 1) * SECTOR]).ljust(SECTOR, b"\0")
+
+
+class Disk:
+    """What was written to a disk, in order, and which of it is flushed."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._names: dict[str, list[_File | None]] = {
+            path: [_File(content)] for path, content in files.items()
+        }
+
+    def happen(self, event: Event) -> None:
+        match event:
+            case Created(path):
+                self._names.setdefault(path, [None]).append(_File(b""))
+            case Removed(path):
+                self._names[path].append(None)
+            case Wrote(path, offset, data):
+                self._file(path).write(offset, data)
+            case Resized(path, size):
+                self._file(path).resize(size)
+            case Flushed(path):
+                self._file(path).flush()
+            case FlushedDirectory(directory):
+                for path, said in self._names.items():
+                    if str(PurePath(path).parent) == directory:
+                        del said[:-1]
+            case Returned():
+                pass
+
+    def _file(self, path: str) -> _File:
+        file = self._names[path][-1]
+        assert file is not None, f"{path} was used after it was removed"
+        return file
+
+    def states(
+        self, rng: random.Random, at_random: int, at_most: int | None = None
+    ) -> Iterator[State]:
+        """What the disk may hold if the power goes now, some states perhaps twice.
+
+        All of them where they are few. Otherwise: everything kept, everything
+        dropped, each single thing kept or dropped, whole files kept or dropped,
+        and as many again at random as asked for; or no more of them than `at_most`.
+        """
+        questions = _OpenQuestions(self._names)
+        every = list(questions.answers(rng, at_random))
+        if at_most is not None:
+            every = rng.sample(every, min(at_most, len(every)))
+        yield from map(questions.state, every)
+
+
+class _OpenQuestions:
+    """Each thing that a power cut decides, with the number of ways it may go."""
+
+    def __init__(self, names: Mapping[str, Sequence[_File | None]]) -> None:
+        self._names = names
+        self._files = list(
+            {id(file): file for said in names.values() for file in said if file}.values()
+        )
+        self._keys: list[tuple[str | int, str | int]] = []
+        self._counts: list[int] = []
+        for path, entry in names.items():
+            self._ask(("name", path), len(entry))
+        for number, file in enumerate(self._files):
+            self._ask((number, "size"), len(file.sizes))
+            for sector, versions in file.sectors.items():
+                self._ask((number, sector), len(versions))
+
+    def _ask(self, key: tuple[str | int, str | int], count: int) -> None:
+        if count > 1:
+            self._keys.append(key)
+            self._counts.append(count)
+
+    def answers(self, rng: random.Random, at_random: int) -> Iterator[tuple[int, ...]]:
+        counts = self._counts
+        extremes = 2 + 2 * (sum(counts) - len(counts))
+        if math.prod(counts) <= extremes + at_random:
+            yield from itertools.product(*map(range, counts))
+            return
+        kept = tuple(count - 1 for count in counts)
+        dropped = tuple(0 for _ in counts)
+        yield kept
+        yield dropped
+        for base in (kept, dropped):
+            for position, count in enumerate(counts):
+                for answer in range(count):
+                    if answer != base[position]:
+                        yield (*base[:position], answer, *base[position + 1 :])
+        for owner in {key[0] for key in self._keys}:
+            of_owner = [key[0] == owner for key in self._keys]
+            yield tuple(k if mine else 0 for k, mine in zip(kept, of_owner, strict=True))
+            yield tuple(0 if mine else k for k, mine in zip(kept, of_owner, strict=True))
+        for _ in range(at_random):
+            # Even odds for every version alone would hardly ever leave a long
+            # journal whole, and with it the registry's states to be seen.
+            lean = rng.choice((0.5, 0.2, 0.05))
+            base = rng.choice((kept, dropped))
+            whole = {key[0] for key in self._keys if rng.random() < 0.3}
+            yield tuple(
+                k if key[0] in whole else rng.randrange(count) if rng.random() < lean else b
+                for key, count, b, k in zip(self._keys, counts, base, kept, strict=True)
+            )
+
+    def state(self, answers: Sequence[int]) -> State:
+        chosen = dict(zip(self._keys, answers, strict=True))
+        content: dict[int, bytes] = {}
+        for number, file in enumerate(self._files):
+            size = file.sizes[chosen.get((number, "size"), 0)]
+            content[id(file)] = b"".join(
+                file.sectors[sector][chosen.get((number, sector), 0)]
+                if sector in file.sectors
+                else bytes(SECTOR)
+                for sector in range(-(-size // SECTOR))
+            )[:size]
+        found = {path: said[chosen.get(("name", path), 0)] for path, said in self._names.items()}
+        return frozenset((path, content[id(file)]) for path, file in found.items() if file)

@@ -1,0 +1,143 @@
+"""A power cut at any moment of a durable commit leaves all of it or nothing."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from registry.journal import Journal, Role, digest, encode
+from tests.registry.disk_model import Disk, Event, Flushed, FlushedDirectory, Removed
+from tests.registry.power import (
+    Step,
+    Story,
+    Tally,
+    Theatre,
+    boot,
+    cut_everywhere,
+    distinct,
+    plainly,
+)
+from tests.registry.power_stories import GLOBAL, STORIES, TASK, flat, recovering
+
+SEED = 20251018
+
+_tallies: dict[str, Tally] = {}
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Thousands of recoveries are not to be logged, nor kept as records."""
+    log = logging.getLogger("registry")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    yield
+    log.setLevel(before)
+
+
+@pytest.fixture
+def theatre(tmp_path: Path) -> Theatre:
+    return Theatre(tmp_path)
+
+
+def tally_of(theatre: Theatre, story: Story) -> Tally:
+    if story.name not in _tallies:
+        tally = _tallies[story.name] = Tally()
+        rng = random.Random(f"{SEED} {story.name}")
+        trace = theatre.play(story)
+        cut_everywhere(theatre, trace, rng, at_random=80, second=6, tally=tally)
+    return _tallies[story.name]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+def test_after_a_power_cut_all_is_there_or_nothing(theatre: Theatre, story: Story) -> None:
+    tally = tally_of(theatre, story)
+    print(f"{story.name:44} {tally}")
+    assert not tally.failures, "\n".join(tally.failures[:5])
+    assert len(tally.cuts) >= 9
+    assert tally.states
+    assert tally.second_cuts
+
+
+def test_enough_was_tried(theatre: Theatre) -> None:
+    tallies = [tally_of(theatre, story) for story in STORIES]
+    print(f"{distinct(tallies)} distinct states")
+    assert distinct(tallies) >= 5000
+    assert sum(len(tally.second_cuts) for tally in tallies) >= 1000
+
+
+def failures_of(
+    theatre: Theatre, story: Story, forgotten: tuple[Event, ...] = (), after: Event | None = None
+) -> Tally:
+    """What happens if some flushes never reach the disk."""
+    trace = theatre.play(story)
+    start = trace.events.index(after) if after else 0
+    kept = [
+        event
+        for number, event in enumerate(trace.events)
+        if number < start or event not in forgotten
+    ]
+    assert len(kept) < len(trace.events) or not forgotten
+    tally = Tally()
+    rng = random.Random(SEED)
+    trace = replace(trace, events=tuple(kept))
+    cut_everywhere(theatre, trace, rng, at_random=20, second=0, tally=tally)
+    print(f"{story.name}, without {forgotten}: {tally}")
+    return tally
+
+
+def test_the_model_sees_what_is_wrong_with_write_and_fsync(theatre: Theatre) -> None:
+    naive = Step(plainly({TASK: flat("n", 1900)}, flushed=True))
+    tally = failures_of(theatre, Story("naive", {TASK: flat("o", 1400)}, (naive,)))
+    assert len(tally.failures) > 10
+
+
+JOURNAL = "TASK-1/.AGENT_REGISTRY.json.journal"
+_BY_NAME = {story.name: story for story in STORIES}
+
+
+@pytest.mark.parametrize(
+    ("story", "forgotten", "after"),
+    [
+        ("grows by sectors", (Flushed(JOURNAL),), None),
+        ("grows by sectors", (FlushedDirectory("TASK-1"),), None),
+        ("grows by sectors", (Flushed(TASK),), None),
+        ("two grow", (Flushed(GLOBAL),), None),
+        ("two grow", (FlushedDirectory("registry"),), None),
+        ("after a peer who did not flush", (Flushed(TASK),), None),
+        (
+            "a peer undoes both by hand",
+            (FlushedDirectory("registry"),),
+            Removed("registry/.GLOBAL_REGISTRY.json.journal"),
+        ),
+    ],
+)
+def test_the_model_sees_a_flush_that_was_forgotten(
+    theatre: Theatre, story: str, forgotten: tuple[Event, ...], after: Event | None
+) -> None:
+    assert failures_of(theatre, _BY_NAME[story], forgotten, after).failures
+
+
+def test_a_text_that_recovery_sets_aside_is_not_lost_to_a_power_cut(theatre: Theatre) -> None:
+    broken = b'{"text": "somebody broke off'
+    old, new = flat("o", 700), flat("n", 1200)
+    with boot(0):
+        journal = encode(
+            Journal("t", Role.ALONE, None, "another", len(old), digest(old), old, new)
+        )
+    files = {TASK: broken, JOURNAL: journal}
+    trace = theatre.play(Story("set aside", files, (Step(recovering((TASK,))),)))
+    assert trace.texts[-1][TASK] == new
+
+    disk = Disk(files)
+    states = 0
+    for event in trace.events:
+        disk.happen(event)
+        for state in disk.states(random.Random(SEED), 20):
+            states += 1
+            assert any(text == broken for _, text in state), event
+    assert states > 20
