@@ -189,18 +189,23 @@ class _OpenQuestions:
                 for answer in range(count):
                     if answer != base[position]:
                         yield (*base[:position], answer, *base[position + 1 :])
-        for owner in {key[0] for key in self._keys}:
+        owners = list(dict.fromkeys(key[0] for key in self._keys))
+        for owner in owners:
             of_owner = [key[0] == owner for key in self._keys]
             yield tuple(k if mine else 0 for k, mine in zip(kept, of_owner, strict=True))
             yield tuple(0 if mine else k for k, mine in zip(kept, of_owner, strict=True))
         for _ in range(at_random):
             # Even odds for every version alone would hardly ever leave a long
-            # journal whole, and with it the registry's states to be seen.
-            lean = rng.choice((0.5, 0.2, 0.05))
+            # journal whole, and with it the registry's states to be seen; and a
+            # file that did not get longer hides what its sectors hold.
+            lean = rng.choice((0.5, 0.5, 0.1))
             base = rng.choice((kept, dropped))
-            whole = {key[0] for key in self._keys if rng.random() < 0.3}
+            whole = {owner for owner in owners if rng.random() < 0.2}
+            long = rng.random() < 0.6
             yield tuple(
-                k if key[0] in whole else rng.randrange(count) if rng.random() < lean else b
+                k
+                if key[0] in whole or (long and key[1] == "size")
+                else (rng.randrange(count) if rng.random() < lean else b)
                 for key, count, b, k in zip(self._keys, counts, base, kept, strict=True)
             )
 

@@ -268,7 +268,7 @@ def cut_everywhere(
         tally.cuts.add(number)
         where = f"{story.name}, cut {number} after {event}"
         cut = _Cut(theatre, trace.allowed(returned), tally, where, rng, returned)
-        for state in set(disk.states(rng, at_random)):
+        for state in dict.fromkeys(disk.states(rng, at_random)):
             for order in story.orders():
                 if cut.judge(state, order) and second and len(state) > len(story.files):
                     cut.judge_second(state, order, second)

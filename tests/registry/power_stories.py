@@ -103,6 +103,8 @@ STORIES = (
     alone("some sectors differ", _LONG, patched(_LONG, "n", (0, 2, 5))),
     alone("grows by many sectors", flat("o", 5000), flat("n", 9000)),
     alone("shrinks by many sectors", flat("o", 9000), flat("n", 4000)),
+    alone("as long as before, many sectors", flat("o", 8192), flat("n", 8192)),
+    alone("every other sector", flat("o", 9000), patched(flat("o", 9000), "n", (0, 2, 4, 6, 8))),
     alone("smaller than a sector", flat("o", 40), flat("n", 60)),
     alone("an agent is added", real(*_AGENTS[:4]), real(*_AGENTS)),
     alone("to and back", flat("o", 1400), flat("n", 1900), flat("o", 1400)),

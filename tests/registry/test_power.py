@@ -49,7 +49,7 @@ def tally_of(theatre: Theatre, story: Story) -> Tally:
         tally = _tallies[story.name] = Tally()
         rng = random.Random(f"{SEED} {story.name}")
         trace = theatre.play(story)
-        cut_everywhere(theatre, trace, rng, at_random=80, second=6, tally=tally)
+        cut_everywhere(theatre, trace, rng, at_random=64, second=3, tally=tally)
     return _tallies[story.name]
 
 
