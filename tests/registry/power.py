@@ -21,7 +21,6 @@ from unittest import mock
 from registry.commit import Write, commit
 from registry.durability import durable_commits
 from registry.errors import RegistryError
-from registry.locking import release
 from registry.recovery import acquire, acquire_both, recover_registry
 from tests.registry.disk_model import Disk, Event, Resized, Returned, State, Wrote
 from tests.registry.recording import recorded
@@ -116,22 +115,18 @@ def durably(texts: Mapping[str, bytes]) -> Do:
 
     def do(root: Path) -> None:
         paths = [root / name for name in texts]
-        fds = (
-            [acquire(paths[0], 1)]
-            if len(paths) == 1
-            else list(acquire_both(paths[0], paths[1], 1))
-        )
+        locks = (acquire(paths[0], 1),) if len(paths) == 1 else acquire_both(paths[0], paths[1], 1)
         try:
             with durable_commits():
                 commit(
                     [
-                        Write(fd, path, path.read_bytes(), new)
-                        for fd, path, new in zip(fds, paths, texts.values(), strict=True)
+                        Write(lock.fd, lock.path, lock.path.read_bytes(), new)
+                        for lock, new in zip(locks, texts.values(), strict=True)
                     ]
                 )
         finally:
-            for fd, path in zip(fds, paths, strict=True):
-                release(fd, path)
+            for lock in locks:
+                lock.release()
 
     return do
 
