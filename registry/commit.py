@@ -4,7 +4,7 @@ Never by renaming a new file over the old one: a peer that waits for the lock on
 the old inode would get it, write there, and lose its update. So the new text
 goes into a journal first, and from there into the file; `registry.recovery`
 finishes what was cut off. What can go wrong at each step is said beside it;
-`tests/registry/faults` makes it go wrong there.
+`tests/registry/test_faults.py` makes it go wrong there.
 """
 
 from __future__ import annotations
@@ -184,17 +184,27 @@ def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseExceptio
                 os.ftruncate(write.fd, len(write.old))
             if is_durable() and progress.journals:
                 os.fsync(write.fd)
-    except OSError as again:
+    except OSError as failure:
+        again: OSError | None = failure
+    else:
+        again = _remove(progress.journals, is_durable())
+        if len(progress.journals) < 2:
+            # One file's journal is dropped by the next opener, who finds the old
+            # text; two say that the commit counts, and would be followed.
+            return
+    if again is not None:
         where = ", ".join(str(place) for place in progress.journals)
         raise HalfWrittenError(changed[0].path, again, where) from error
-    _remove(progress.journals, is_durable())
 
 
-def _remove(places: Sequence[Path], durable: bool) -> None:
+def _remove(places: Sequence[Path], durable: bool) -> OSError | None:
     """Removes journals, the one that makes a commit count first.
 
-    One that cannot be removed does no harm: the next opener finds that its text
-    is in place, and tries again.
+    One that cannot be removed does no harm after a commit: the next opener finds
+    that its text is in place, and tries again.
+
+    Returns:
+        What went wrong, if anything.
     """
     for place in reversed(places):
         try:
@@ -204,7 +214,8 @@ def _remove(places: Sequence[Path], durable: bool) -> None:
                 sync_directory(place.parent)
         except OSError as error:
             _log.error("Could not remove the journal %s: %s", place, error.strerror)
-            return
+            return error
+    return None
 
 
 @cache

@@ -131,9 +131,10 @@ class InaccessibleRegistryError(RegistryError, OSError):
 
 
 class HalfWrittenError(RegistryError, OSError):
-    """A write failed, and putting back what was there failed as well.
+    """A write failed, and undoing it failed as well.
 
-    The journal stays beside the registry; the next opener finishes the write.
+    The journal stays beside the registry; the next opener finishes the write, or
+    takes it back if it had not begun. Look which before doing it again.
 
     Attributes:
         path: The registry.
@@ -143,9 +144,9 @@ class HalfWrittenError(RegistryError, OSError):
     def __init__(self, path: Path, cause: OSError, journals: str) -> None:
         super().__init__(
             cause.errno,
-            f"cannot write {path}, nor put back what was there: {os.strerror(cause.errno or 0)}. "
-            f"What was to be written is kept in {journals}; it is finished as soon as the "
-            "registry is opened for writing again",
+            f"cannot write {path}, nor undo it: {os.strerror(cause.errno or 0)}. "
+            f"What was to be written is kept in {journals}: whoever opens the registry for "
+            "writing next finishes it, or takes it back; look which before you do it again",
         )
         self.path = path
 

@@ -1,0 +1,65 @@
+"""What failing system calls once found: each one of its own."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from registry import (
+    HalfWrittenError,
+    LockedRegistryFile,
+    recover_registry,
+)
+from registry.journal import journal_path
+from registry.locked_file import editing_both
+from tests.registries import load, rewrite
+from tests.registry.faults import GLOBAL, TASK, Call, Fault, Place, failing
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    found = Place(Path(os.path.realpath(tmp_path)) / "disk")
+    found.lay_out()
+    return found
+
+
+def each(name: str, of: str, *, first: int = 0, only: int | None = None) -> Fault:
+    """Makes calls of one kind for one file fail, from a certain one on."""
+    calls = iter(range(1000))
+
+    def fault(_: int, call: Call) -> int | None:
+        if (call.name, call.of) != (name, of):
+            return None
+        number = next(calls)
+        wanted = number >= first if only is None else number == only
+        return errno.EIO if wanted else None
+
+    return fault
+
+
+def written(root: Path) -> None:
+    with LockedRegistryFile(root / TASK, timeout=0) as (registry, file):
+        rewrite(file, registry | {"status": "DONE"})
+
+
+def test_what_cannot_be_undone_for_two_journals_stay_is_not_called_unchanged(
+    place: Place,
+) -> None:
+    # Both journals whole: the next opener goes by them, whatever the caller was told.
+    cut = each("ftruncate", GLOBAL, only=0)
+    unlinked = each("unlink", str(journal_path(Path(GLOBAL))))
+    told = pytest.raises(HalfWrittenError, match="finishes it, or takes it back")
+    with (
+        told,
+        failing(place.root, lambda *call: cut(*call) or unlinked(*call)),
+        editing_both(place.root / TASK, place.root / GLOBAL, timeout=0) as edits,
+    ):
+        for edit in edits:
+            edit.registry["note"] = "n"
+            edit.changed = True
+    for name in (TASK, GLOBAL):
+        recover_registry(place.root / name, timeout=0)
+    assert [load(place.root / name).get("note") for name in (TASK, GLOBAL)] == ["n", "n"]
