@@ -143,8 +143,12 @@ class Lock:
             _unlock(fd)
         except OSError as error:
             _log.error("Error unlocking registry %s: %s", self.path, error)
-        finally:
+        try:
             os.close(fd)
+        except OSError as error:
+            # The descriptor is gone all the same, and what was written is written:
+            # to raise would tell the caller that it was not.
+            _log.error("Error closing registry %s: %s", self.path, error)
 
     def __del__(self) -> None:
         if self.fd >= 0:

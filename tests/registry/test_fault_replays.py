@@ -45,6 +45,15 @@ def written(root: Path) -> None:
         rewrite(file, registry | {"status": "DONE"})
 
 
+def test_a_close_that_fails_does_not_make_a_commit_one_that_failed(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    with failing(place.root, each("close", TASK)):
+        written(place.root)
+    assert load(place.root / TASK)["status"] == "DONE"
+    assert f"Error closing registry {place.root / TASK}: " in caplog.text
+
+
 def test_what_cannot_be_undone_for_two_journals_stay_is_not_called_unchanged(
     place: Place,
 ) -> None:
