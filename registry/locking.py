@@ -188,8 +188,10 @@ def _cause(error: Exception) -> OSError:
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         there = os.stat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise InaccessibleRegistryError(path, error, "look at") from error
     return there.st_dev, there.st_ino
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from registry import (
     HalfWrittenError,
+    InaccessibleRegistryError,
     LockedRegistryFile,
     recover_registry,
 )
@@ -43,6 +44,13 @@ def each(name: str, of: str, *, first: int = 0, only: int | None = None) -> Faul
 def written(root: Path) -> None:
     with LockedRegistryFile(root / TASK, timeout=0) as (registry, file):
         rewrite(file, registry | {"status": "DONE"})
+
+
+def test_a_path_that_cannot_be_looked_at_is_not_called_locked_by_somebody(place: Place) -> None:
+    named = pytest.raises(InaccessibleRegistryError, match=r"cannot look at .*dmesg")
+    with named, failing(place.root, each("stat", TASK)):
+        written(place.root)
+    place.assert_let_go()
 
 
 def test_a_close_that_fails_does_not_make_a_commit_one_that_failed(
