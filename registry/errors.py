@@ -108,6 +108,11 @@ _ADVICE = {
     errno.EPERM: "the file and its directory must be writable for this user",
 }
 
+_READING = _ADVICE | {
+    errno.EACCES: "the file must be readable, and its directory open, for this user",
+    errno.EPERM: "the file must be readable, and its directory open, for this user",
+}
+
 
 class InaccessibleRegistryError(RegistryError, OSError):
     """The registry is there but cannot be opened, read or written.
@@ -120,8 +125,10 @@ class InaccessibleRegistryError(RegistryError, OSError):
     def __init__(self, path: Path, cause: OSError, doing: str) -> None:
         what = os.strerror(cause.errno or 0)
         said = f"cannot {doing} {path}: {what}"
-        if doing != "read" and cause.errno in _ADVICE:
-            said = f"{said}. Nothing was changed; {_ADVICE[cause.errno]}."
+        advice = (_READING if doing == "read" else _ADVICE).get(cause.errno or 0)
+        if advice is not None:
+            kept = "The journal beside it is kept" if doing == "recover" else "Nothing was changed"
+            said = f"{said}. {kept}; {advice}."
         super().__init__(cause.errno, said)
         self.path = path
         self.reason = f"cannot {doing} it: {what}"

@@ -80,3 +80,21 @@ def test_what_cannot_be_undone_for_two_journals_stay_is_not_called_unchanged(
     for name in (TASK, GLOBAL):
         recover_registry(place.root / name, timeout=0)
     assert [load(place.root / name).get("note") for name in (TASK, GLOBAL)] == ["n", "n"]
+
+
+def test_a_recovery_that_fails_halfway_does_not_say_that_nothing_was_changed(
+    place: Place,
+) -> None:
+    before = place.texts()
+    # All is there but the first byte when the disk fails, and it fails for the undoing, too.
+    with pytest.raises(HalfWrittenError), failing(place.root, each("pwrite", TASK, first=2)):
+        written(place.root)
+    assert (place.root / TASK).read_bytes()[:1] == b"\0"
+    told = pytest.raises(InaccessibleRegistryError, match="cannot recover")
+    with told as caught, failing(place.root, each("pwrite", TASK, first=1)):
+        recover_registry(place.root / TASK, timeout=0)
+    assert "Nothing was changed" not in str(caught.value)
+    assert "The journal beside it is kept" in str(caught.value)
+    recover_registry(place.root / TASK, timeout=0)
+    assert load(place.root / TASK)["status"] == "DONE"
+    assert place.texts().keys() == before.keys()
