@@ -5,6 +5,7 @@ Everything that `registry` opens, it opens through here.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -81,9 +82,13 @@ def open_regular(
             raise NotARegularFileError(named, "a FIFO, socket or device") from None
         doing = "open for writing" if flags & (os.O_RDWR | os.O_WRONLY) else "read"
         raise InaccessibleRegistryError(named, error, doing) from error
-    mode = os.fstat(fd).st_mode
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError as error:
+        close_read(fd)
+        raise InaccessibleRegistryError(named, error, "read") from error
     if not stat.S_ISREG(mode):
-        os.close(fd)
+        close_read(fd)
         raise NotARegularFileError(named, _KINDS.get(stat.S_IFMT(mode), "a special file"))
     return fd
 
@@ -97,6 +102,15 @@ def _open(path: Path, flags: int, dir_fd: int | None, patience: float) -> int:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(_LEASE_PAUSE)
+
+
+def close_read(fd: int) -> None:
+    """Closes a file that was only read.
+
+    An error then says nothing about what was read, and the descriptor is gone.
+    """
+    with contextlib.suppress(OSError):
+        os.close(fd)
 
 
 def is_safe_name(name: str) -> bool:

@@ -16,7 +16,7 @@ from types import TracebackType
 from registry import commit as committing
 from registry import lease, locking, recovery
 from registry.codec import MAX_BYTES, Json, decode, encode
-from registry.errors import CorruptRegistryError, LostLockError, naming
+from registry.errors import CorruptRegistryError, InaccessibleRegistryError, LostLockError, naming
 from registry.files import read_all
 from registry.locking import Lock
 
@@ -80,12 +80,13 @@ def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_O
         try:
             return [_load(lock) for lock in locks]
         except BaseException as error:
-            young = any(
-                time.time() - os.fstat(lock.fd).st_mtime < _IN_THE_MAKING for lock in locks
-            )
-            for lock in locks:
-                lock.release()
-            in_the_making = isinstance(error, CorruptRegistryError) and young
+            try:
+                in_the_making = isinstance(error, CorruptRegistryError) and any(
+                    time.time_ns() - _stamp(lock)[1] < _IN_THE_MAKING * 1e9 for lock in locks
+                )
+            finally:
+                for lock in locks:
+                    lock.release()
             left = deadline - time.monotonic()
             if not in_the_making or left <= 0:
                 raise
@@ -95,11 +96,14 @@ def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_O
 def _load(lock: Lock) -> _Opened:
     lease.take(lock.fd)
     old = read_all(lock.fd, lock.path, MAX_BYTES)
-    return _Opened(lock, old, decode(old, lock.path), _stamp(lock.fd))
+    return _Opened(lock, old, decode(old, lock.path), _stamp(lock))
 
 
-def _stamp(fd: int) -> tuple[int, int]:
-    status = os.fstat(fd)
+def _stamp(lock: Lock) -> tuple[int, int]:
+    try:
+        status = os.fstat(lock.fd)
+    except OSError as error:
+        raise InaccessibleRegistryError(lock.path, error, "look at") from error
     return status.st_size, status.st_mtime_ns
 
 
@@ -117,7 +121,7 @@ def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
         if not lock.is_held():
             raise LostLockError(lock.path, "the lock stayed with the process that took it")
         lease.take(lock.fd)
-        if _stamp(lock.fd) != opened.stamp:
+        if _stamp(lock) != opened.stamp:
             raise LostLockError(lock.path, "somebody who holds no lock wrote it meanwhile")
     committing.commit(
         [committing.Write(each.lock.fd, each.lock.path, each.old, new) for each, new in changes]

@@ -113,10 +113,17 @@ class Lock:
         return True
 
     def try_lock(self) -> bool:
-        """One try for the lock on what the path names now."""
+        """One try for the lock on what the path names now.
+
+        Raises:
+            InaccessibleRegistryError: The disk failed, or its file system has no locks.
+        """
         if not any(_flock(self.fd, self.path, shared=False) for _ in range(_GLANCES)):
             return False
-        status = os.fstat(self.fd)
+        try:
+            status = os.fstat(self.fd)
+        except OSError as error:
+            raise InaccessibleRegistryError(self.path, error, "lock") from error
         self.identity = (status.st_dev, status.st_ino)
         return self.identity == _identity(self.path)
 

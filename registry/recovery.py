@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -20,7 +21,7 @@ from registry.errors import (
     RegistryNotFoundError,
     UntrustedJournalError,
 )
-from registry.files import open_regular, read_all
+from registry.files import close_read, open_regular, read_all
 from registry.journal import Journal, Remedy, Role, journal_path
 from registry.locking import Lock
 
@@ -116,7 +117,7 @@ def recover(fd: int, path: Path) -> bool:
     place = journal_path(real)
     try:
         try:
-            text = _read_journal(place, os.fstat(fd).st_uid)
+            text = _read_journal(place, fd)
         except RegistryNotFoundError:
             return True
         journal = journals.decode(text)
@@ -190,7 +191,7 @@ def _second_is_journalled(journal: Journal, real: Path) -> bool:
     if journal.role is not Role.FIRST or second is None:
         return False
     try:
-        text = _read_journal(journal_path(second), os.stat(second).st_uid)
+        text = _read_journal(journal_path(second), second)
     except (RegistryNotFoundError, FileNotFoundError):
         return False
     other = journals.decode(text)
@@ -203,8 +204,12 @@ def _partner(journal: Journal, real: Path) -> Path | None:
     return Path(os.path.realpath(real.parent / journal.partner))
 
 
-def _read_journal(place: Path, registry_owner: int) -> bytes:
+def _read_journal(place: Path, registry: int | Path) -> bytes:
     """The journal's bytes, if it is one that may be followed.
+
+    Args:
+        place: Where it lies.
+        registry: Whose owner's journals may be followed; a path or a descriptor.
 
     Raises:
         RegistryNotFoundError: There is none.
@@ -216,10 +221,13 @@ def _read_journal(place: Path, registry_owner: int) -> bytes:
     except NotARegularFileError as error:
         raise UntrustedJournalError(place, f"is {error.what}") from None
     except InaccessibleRegistryError as error:
-        raise UntrustedJournalError(place, f"cannot be read ({error.strerror})") from None
+        if error.errno != errno.EACCES:
+            # A disk that fails makes nobody's journal one that may be removed.
+            raise
+        raise UntrustedJournalError(place, "may not be read by this user") from None
     try:
         status = os.fstat(fd)
-        if status.st_uid not in (os.geteuid(), registry_owner, 0):
+        if status.st_uid not in (os.geteuid(), os.stat(registry).st_uid, 0):
             raise UntrustedJournalError(place, f"belongs to user {status.st_uid}")
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             raise UntrustedJournalError(place, "has a second name (hard link)")
@@ -228,7 +236,7 @@ def _read_journal(place: Path, registry_owner: int) -> bytes:
         # lost to a power cut once anything is done because of it.
         os.fsync(fd)
     finally:
-        os.close(fd)
+        close_read(fd)
     sync_directory(place.parent)
     return text
 

@@ -46,6 +46,18 @@ def written(root: Path) -> None:
         rewrite(file, registry | {"status": "DONE"})
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_a_status_that_cannot_be_had_is_an_error_that_names_the_file_and_lets_go(
+    place: Place, number: int
+) -> None:
+    before = place.texts()
+    named = pytest.raises(InaccessibleRegistryError, match=r"AGENT_REGISTRY\.json: Input")
+    with named, failing(place.root, each("fstat", TASK, only=number)):
+        written(place.root)
+    assert place.texts() == before
+    place.assert_let_go()
+
+
 def test_a_path_that_cannot_be_looked_at_is_not_called_locked_by_somebody(place: Place) -> None:
     named = pytest.raises(InaccessibleRegistryError, match=r"cannot look at .*dmesg")
     with named, failing(place.root, each("stat", TASK)):
@@ -60,6 +72,20 @@ def test_a_close_that_fails_does_not_make_a_commit_one_that_failed(
         written(place.root)
     assert load(place.root / TASK)["status"] == "DONE"
     assert f"Error closing registry {place.root / TASK}: " in caplog.text
+
+
+@pytest.mark.parametrize("call", ["open", "fstat", "pread"])
+def test_a_journal_on_a_disk_that_fails_is_not_called_one_to_be_removed(
+    place: Place, call: str
+) -> None:
+    journal = journal_path(place.root / TASK)
+    journal.write_bytes(b"muster journal 1\n")
+    name = str(journal.relative_to(place.root))
+    refused = pytest.raises(InaccessibleRegistryError, match="Input/output error")
+    with refused as caught, failing(place.root, each(call, name)):
+        recover_registry(place.root / TASK, timeout=0)
+    assert "remove" not in str(caught.value)
+    assert journal.exists()
 
 
 def test_what_cannot_be_undone_for_two_journals_stay_is_not_called_unchanged(
