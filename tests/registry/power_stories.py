@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from registry.durability import durable_commits
-from registry.operations import finish_agents
+from registry.finishing import finish_agents
 from registry.recovery import recover_registry
 from tests.registries import agent, global_registry, task_registry
 from tests.registry.power import Do, Step, Story, durably, plainly
