@@ -233,7 +233,10 @@ def test_a_reader_who_is_overtaken_by_a_rotation_reads_every_record_once(
 
     monkeypatch.setattr(audit, "open_regular", overtaken)
     found = audit.read_log(log)
-    assert [each.part for each in found.entries][: audit.KEPT] == list(range(audit.KEPT))
+    # As they stand there: put together, a record that was read twice would not show.
+    parts = [each["part"] for each in found.records]
+    assert parts == [*range(audit.KEPT), 99][: len(parts)]
+    assert len(parts) >= audit.KEPT
 
 
 def test_a_rotation_that_was_cut_off_loses_nothing(

@@ -318,6 +318,14 @@ def test_what_is_written_down_is_read_again_as_it_was(
     assert line(two.records[0]) == begun
 
 
+def test_a_line_has_no_control_character_whatever_the_words() -> None:
+    words = "".join(map(chr, range(0x110))) + "\u2028\u2029\ud800\U0001f600"
+    entry = Entry(words, 1, words, words, words, Who(words, None, words, 1, None))
+    text = line(audit_records.intent(entry))
+    assert _is_one_clean_line(text)
+    assert merge([text], "").entries == (entry,)
+
+
 @given(entry=_entries, data=st.data(), junk=st.one_of(values, st.just([]), st.just({})))
 def test_a_record_with_anything_in_a_fields_place_is_no_error(
     entry: Entry, data: st.DataObject, junk: Any
