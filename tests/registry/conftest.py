@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,3 +43,13 @@ def crowd() -> Iterator[Crowd]:
     """Processes to start; all are gone after the test."""
     with Crowd() as started:
         yield started
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Thousands of failures are not to be logged, nor kept as records."""
+    log = logging.getLogger("registry")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    yield
+    log.setLevel(before)

@@ -32,6 +32,7 @@ ADVICE = {
     errno.EDQUOT: "quota",
     errno.EFBIG: "ulimit",
     errno.EROFS: "mount it for writing",
+    errno.EACCES: "must be writable",
 }
 
 # What `os` is asked to do with a file. Every such call of the library is one of these.
@@ -166,7 +167,7 @@ class Place:
     def assert_let_go(self) -> None:
         """Nobody, not even this process, holds a lock or has a file open."""
         for name in (TASK, GLOBAL):
-            with (self.root / name).open("r+b") as file:
+            with (self.root / name).open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
         targets = [os.readlink(link) for link in links if os.path.lexists(link)]
