@@ -1,0 +1,1 @@
+"""Faults that are made on purpose: writers killed at every moment of a commit."""

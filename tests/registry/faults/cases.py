@@ -1,0 +1,193 @@
+"""The commits that are cut off: what was there, what is done, what is there after."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from registry import (
+    LockedRegistryFile,
+    atomic_add_agent,
+    atomic_increment_counts,
+    atomic_update_agent_status,
+    durable_commits,
+    finish_agents,
+    operations,
+)
+from tests.registries import Json, agent, global_registry, rewrite, task_registry
+from tests.registry.faults.naive import naive_write
+
+NOW = "2025-10-18T12:00:00.000000"
+
+SMALL = 1_400
+LARGE = 1_000_000
+
+Files = Mapping[Path, bytes]
+"""Every file in a case's directories."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One operation on one registry, or on two.
+
+    Attributes:
+        name: What it is called in reports.
+        paths: The registries; a task's first.
+        before: Their texts when it begins.
+        after: Their texts when it is done.
+        act: Does it.
+        large: Whether it takes too long to be cut off at every stop.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    before: tuple[bytes, ...]
+    after: tuple[bytes, ...]
+    act: Callable[[], object]
+    large: bool
+
+    def lay_out(self) -> None:
+        """Makes everything as it was before."""
+        self.put(dict(zip(self.paths, self.before, strict=True)))
+
+    def files(self) -> Files:
+        """What is there now."""
+        return {
+            each: each.read_bytes()
+            for path in self.paths
+            for each in sorted(path.parent.iterdir())
+        }
+
+    def put(self, files: Files) -> None:
+        """Makes the files what they were, and no others."""
+        for path in self.paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for each in path.parent.iterdir():
+                if each not in files:
+                    each.unlink()
+        for path, data in files.items():
+            path.write_bytes(data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A case whose texts are yet to be made."""
+
+    name: str
+    before: tuple[Json, ...]
+    act: Callable[..., object]
+
+
+def commits(directory: Path) -> list[Case]:
+    """Commits of this library: one file and two, small and large, with fsync and without."""
+    cases = []
+    for size in (SMALL, LARGE):
+        for durable in (False, True):
+            for draft in (*_locked(size), *_atomic(size), *_two_files(size)):
+                cases.append(_finish(draft, directory, size, durable))
+    return cases
+
+
+def naive_commits(directory: Path) -> list[Case]:
+    """The same changes to one file, made by a writer that keeps no journal."""
+    drafts = (
+        _Draft(
+            f"naive {shape}", (before,), lambda path, after=after: naive_write(path, _text(after))
+        )
+        for shape, before, after in _shapes(SMALL)
+    )
+    return [_finish(draft, directory, SMALL, durable=False) for draft in drafts]
+
+
+def _finish(draft: _Draft, directory: Path, size: int, durable: bool) -> Case:
+    name = f"{draft.name}, {'1 MB' if size == LARGE else '2 KB'}{', fsync' if durable else ''}"
+    home = directory / name.replace(" ", "-").replace(",", "")
+    both = (home / "task" / "AGENT_REGISTRY.json", home / "global" / "GLOBAL_REGISTRY.json")
+    paths = both[: len(draft.before)]
+
+    def act() -> None:
+        with durable_commits(durable):
+            draft.act(*paths)
+
+    before = tuple(_text(each) for each in draft.before)
+    case = Case(name, paths, before, (), act, size == LARGE)
+    case.lay_out()
+    act()
+    after = tuple(path.read_bytes() for path in paths)
+    assert all(old != new for old, new in zip(before, after, strict=True)), name
+    return Case(name, paths, before, after, act, size == LARGE)
+
+
+def _shapes(size: int) -> Iterable[tuple[str, Json, Json]]:
+    # Every letter differs, so that a text of which only a part was written shows.
+    def text(letter: str, length: int) -> Json:
+        return task_registry(agent("busy", prompt=letter * length), note=letter * 40)
+
+    yield "grows", text("a", size), text("b", size + size // 3)
+    yield "shrinks", text("a", size), text("b", size // 2)
+    yield "keeps its length", text("a", size), text("b", size)
+
+
+def _locked(size: int) -> Iterable[_Draft]:
+    for shape, before, after in _shapes(size):
+
+        def act(path: Path, after: Json = after) -> None:
+            with LockedRegistryFile(path) as (_, file):
+                rewrite(file, after)
+
+        yield _Draft(f"LockedRegistryFile {shape}", (before,), act)
+
+
+def _atomic(size: int) -> Iterable[_Draft]:
+    busy = agent("busy", "terminated", prompt="p" * size, last_update=NOW + "+00:00")
+    yield _Draft(
+        "atomic_add_agent grows",
+        (task_registry(busy),),
+        lambda path: atomic_add_agent(path, agent("new"), "orchestrator"),
+    )
+    yield _Draft(
+        "atomic_update_agent_status shrinks",
+        (task_registry(busy),),
+        lambda path: atomic_update_agent_status(path, "busy", "error"),
+    )
+    yield _Draft(
+        "atomic_increment_counts keeps the length",
+        (task_registry(busy),),
+        lambda path: atomic_increment_counts(path, total=1),
+    )
+
+
+def _two_files(size: int) -> Iterable[_Draft]:
+    # The status grows by two letters; `completed_at` is replaced.
+    longer, same = {"completed_at": NOW + "." * 30}, {"completed_at": NOW[:-2]}
+    pairs: tuple[tuple[str, Json, Json], ...] = (
+        ("grow", {}, {}),
+        ("shrink", longer, longer),
+        ("keep their lengths", same, same),
+        ("grow and shrink", {}, longer),
+        ("shrink and grow", longer, {}),
+    )
+    for shape, in_task, in_global in pairs:
+        yield _Draft(
+            f"finish_agents, two files {shape}",
+            (
+                task_registry(agent("busy", prompt="p" * size, **in_task)),
+                global_registry(agent("busy", note="n" * size, **in_global)),
+            ),
+            lambda task, global_: finish_agents(task, global_, ["busy"], status="completed"),
+        )
+
+
+def _text(registry: Json) -> bytes:
+    return json.dumps(registry, indent=2).encode("ascii")
+
+
+@contextlib.contextmanager
+def stopped_clock() -> Iterator[None]:
+    """Every operation writes the same time, so that what it writes is known to the byte."""
+    with mock.patch.object(operations, "timestamp", lambda: NOW):
+        yield

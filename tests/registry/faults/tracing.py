@@ -1,0 +1,127 @@
+"""Children that are killed at a given system call, by ptrace(2).
+
+The parent should be lean: it forks once for every kill.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_TRACEME = 0
+_SYSCALL = 24
+_SETOPTIONS = 0x4200
+_O_TRACESYSGOOD = 0x1
+_O_EXITKILL = 0x100000
+
+# With O_TRACESYSGOOD a stop at a system call is told from a signal by this bit.
+_SYSCALL_STOP = signal.SIGTRAP | 0x80
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.restype = ctypes.c_long
+_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+_DONE = b"done"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a child ended.
+
+    Attributes:
+        stops: Entries and exits of system calls that it came to.
+        killed: Whether it was killed; else it ended by itself.
+        acknowledged: Whether it had said that its action was done.
+    """
+
+    stops: int
+    killed: bool
+    acknowledged: bool
+
+
+def run_to_stop(action: Callable[[], object], last_stop: int | None) -> Run:
+    """Has a child do something, and kills it when it comes to one of its stops.
+
+    Args:
+        action: What it does; that it was done is said to the parent afterwards,
+            and the stops go on until after that.
+        last_stop: At which stop it dies, counted from 1: at an odd one before the
+            system call is carried out, at an even one after that. None: it lives.
+    """
+    pid, hear = _fork(_be_traced, action)
+    try:
+        stops, status = _step(pid, last_stop)
+        return _ended(stops, status, hear)
+    finally:
+        os.close(hear)
+
+
+def run(action: Callable[[], object]) -> Run:
+    """Has a child do something, which may kill it."""
+    pid, hear = _fork(lambda: None, action)
+    try:
+        _, status = os.waitpid(pid, 0)
+        return _ended(0, status, hear)
+    finally:
+        os.close(hear)
+
+
+def _be_traced() -> None:
+    _ask(_TRACEME, 0)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _fork(begin: Callable[[], object], action: Callable[[], object]) -> tuple[int, int]:
+    hear, say = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            begin()
+            action()
+            os.write(say, _DONE)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(say)
+    return pid, hear
+
+
+def _step(pid: int, last_stop: int | None) -> tuple[int, int]:
+    """Lets a child go from stop to stop; how many there were, and its exit status."""
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSTOPPED(status), f"not traced: {status}"
+    _ask(_SETOPTIONS, pid, _O_TRACESYSGOOD | _O_EXITKILL)
+    stops = 0
+    pending = 0
+    while True:
+        _ask(_SYSCALL, pid, pending)
+        _, status = os.waitpid(pid, 0)
+        if not os.WIFSTOPPED(status):
+            return stops, status
+        pending = os.WSTOPSIG(status)
+        if pending == _SYSCALL_STOP:
+            pending = 0
+            stops += 1
+            if stops == last_stop:
+                os.kill(pid, signal.SIGKILL)
+                _, status = os.waitpid(pid, 0)
+                return stops, status
+
+
+def _ended(stops: int, status: int, hear: int) -> Run:
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    assert killed or status == 0, f"the child failed: {os.waitstatus_to_exitcode(status)}"
+    return Run(stops, killed, os.read(hear, len(_DONE)) == _DONE)
+
+
+def _ask(request: int, pid: int, data: int = 0) -> None:
+    if _libc.ptrace(request, pid, None, data) == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, f"ptrace: {os.strerror(number)}")
