@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from unittest import mock
 
 from registry import (
@@ -41,6 +42,7 @@ class Case:
         after: Their texts when it is done.
         act: Does it.
         large: Whether it takes too long to be cut off at every stop.
+        promised: Which of the two is there once it said that it was done.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Case:
     after: tuple[bytes, ...]
     act: Callable[[], object]
     large: bool
+    promised: Literal["before", "after"] = "after"
 
     def lay_out(self) -> None:
         """Makes everything as it was before."""

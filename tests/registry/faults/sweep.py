@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-from unittest import mock
 
 from registry import CorruptRegistryError, LockedRegistryFile, LockTimeoutError
 from registry.recovery import recover_registry
+from tests.peers import careful_update
 from tests.registry.faults.cases import Case, Files
+from tests.registry.faults.disk import calls, dying_in_write, refused
 from tests.registry.faults.tracing import run, run_to_stop
-from tests.registry.faults.verdicts import Counts, judge, kind, look_for_mixes
+from tests.registry.faults.verdicts import Counts, judge, kind, look_for_mixes, parses
 
 _PATIENCE = 5.0
 
 # At how many of its stops a recovery is killed, where not all can be had.
 _STOPS_EACH = 20
+
+# How much of a write is carried out: nothing, one byte, ..., all but one byte.
+_SHARES = (0.0, 1e-9, 0.25, 0.5, 0.75, 1.0)
 
 Opener = Callable[[Path], object]
 Item = TypeVar("Item")
@@ -80,9 +81,8 @@ def cut_writes_short(cases: Sequence[Case], wanted: int, counts: Counts) -> list
     Returns:
         As `kill_commits`.
     """
-    shares = (0.0, 1e-9, 0.25, 0.5, 0.75, 1.0 - 1e-9)
     chances = {
-        case: [(write, share) for write in range(_writes(case)) for share in shares]
+        case: [(write, share) for write in range(calls(case, "pwrite")) for share in _SHARES]
         for case in cases
     }
     lefts: dict[tuple[str, str], Left] = {}
@@ -90,7 +90,7 @@ def cut_writes_short(cases: Sequence[Case], wanted: int, counts: Counts) -> list
         case.lay_out()
 
         def act(case: Case = case, write: int = write, share: float = share) -> None:
-            with _dying_in_write(write, share):
+            with dying_in_write(write, share):
                 case.act()
 
         ended = run(act)
@@ -99,6 +99,50 @@ def cut_writes_short(cases: Sequence[Case], wanted: int, counts: Counts) -> list
         when = f"write {write} cut short at {share:.2f}"
         _account(Left(case, case.files(), ended.acknowledged, when), counts, lefts)
     return list(lefts.values())
+
+
+def kill_refusals(cases: Sequence[Case], wanted: int, counts: Counts) -> list[Left]:
+    """Kills commits that the disk refused, while they are made undone.
+
+    Returns:
+        As `kill_commits`.
+    """
+    chances: dict[Case, list[int]] = {}
+    for case in cases:
+        for each in refused(case):
+            each.lay_out()
+            ended = run_to_stop(each.act, None)
+            judge(counts, each, ended.acknowledged, "refused")
+            # The first half is a commit as any other.
+            chances[each] = list(range(ended.stops // 2, ended.stops + 1))
+    lefts: dict[tuple[str, str], Left] = {}
+    for case, stop in _mostly_small(chances, wanted):
+        case.lay_out()
+        ended = run_to_stop(case.act, stop)
+        if not ended.killed:
+            continue
+        counts.kills["refusal"] += 1
+        left = Left(case, case.files(), ended.acknowledged, f"killed at stop {stop}")
+        _account(left, counts, lefts)
+    return list(lefts.values())
+
+
+def let_a_peer_in(lefts: Sequence[Left], counts: Counts) -> None:
+    """Has a peer change what was left before anybody recovers it: its change must stay."""
+    for left in lefts:
+        case = left.case
+        for path in case.paths:
+            if not parses(left.files[path]):
+                continue
+            for name, recover in openers(case).items():
+                case.put(left.files)
+                careful_update(str(path), lambda registry: registry.update(peer="was here"))
+                written = path.read_bytes()
+                recover()
+                counts.peer_changes += 1
+                if path.read_bytes() != written:
+                    what = f"{case.name}, {left.when}, a peer changed {path.name}, then {name}"
+                    counts.complain("lost", what)
 
 
 def kill_recoveries(lefts: Sequence[Left], wanted: int, counts: Counts) -> None:
@@ -197,31 +241,3 @@ def _most_varied(lefts: Sequence[Left]) -> list[tuple[Left, str]]:
         seen[found] += 1
     rounds.sort(key=lambda each: each[0])
     return [(left, way) for _, left, way in rounds]
-
-
-def _writes(case: Case) -> int:
-    """How many times a case writes to a file."""
-    case.lay_out()
-    with mock.patch.object(os, "pwrite", wraps=os.pwrite) as pwrite:
-        case.act()
-    return pwrite.call_count
-
-
-@contextlib.contextmanager
-def _dying_in_write(number: int, share: float) -> Iterator[None]:
-    """Dies in one of the writes, when that share of its bytes is written."""
-    whole = os.pwrite
-    made = 0
-
-    def pwrite(fd: int, data: bytes, offset: int) -> int:
-        nonlocal made
-        if made == number:
-            # Ever so small a share is the first byte, and all but that the last but one.
-            length = min(-(-int(len(data) * share * 1e9) // 10**9), max(len(data) - 1, 0))
-            whole(fd, data[:length], offset)
-            os.kill(os.getpid(), signal.SIGKILL)
-        made += 1
-        return whole(fd, data, offset)
-
-    with mock.patch.object(os, "pwrite", pwrite):
-        yield

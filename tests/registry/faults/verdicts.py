@@ -19,14 +19,16 @@ class Counts:
     """How many were killed, what they left, and what was wrong.
 
     Attributes:
-        kills: By what was being done: "commit", "write cut short", "recovery", "crowd".
+        kills: By what was being done: "commit", "write cut short", "refusal" (the
+            disk was full, and the change is being taken back), "recovery", "crowd".
         states: What commits left, by kind; one entry a kill of a commit.
+        peer_changes: What a peer changed between a kill and the recovery.
         recovered: Commits that the members of a crowd finished or dropped.
         acknowledged: Updates of a crowd that were acknowledged.
         torn: Registries that did not parse, after recovery.
         mixed: Registries that parsed and were neither as before nor as after; also
             before recovery, as any peer could have read them.
-        lost: Acknowledged changes that were gone.
+        lost: Acknowledged changes that were gone, and refused ones that were there.
         halved: Changes of two files that were in one of them only.
         doubled: Changes that were there twice.
         left_behind: Files that lay beside a registry, after recovery.
@@ -37,6 +39,7 @@ class Counts:
 
     kills: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
+    peer_changes: int = 0
     recovered: int = 0
     acknowledged: int = 0
     torn: int = 0
@@ -69,6 +72,7 @@ class Counts:
         lines += [f"  {number:6} {what}" for what, number in self.kills.items()]
         lines.append("states that killed commits left:")
         lines += [f"  {number:6} {what}" for what, number in self.states.most_common()]
+        lines.append(f"changes of a peer before recovery: {self.peer_changes}")
         lines.append(f"crowd: {self.acknowledged} acknowledged, {self.recovered} recovered")
         lines.append(", ".join(f"{fault}: {getattr(self, fault)}" for fault in FAULTS))
         lines += self.complaints
@@ -132,7 +136,7 @@ def judge(counts: Counts, case: Case, acknowledged: bool, when: str) -> None:
         counts.complain("torn" if {"torn", "under way", "gone"} & set(found) else "mixed", said)
     elif len(set(found)) > 1:
         counts.complain("halved", said)
-    elif acknowledged and "before" in found:
+    elif acknowledged and case.promised not in found:
         counts.complain("lost", said)
     beside = _names(files, case.paths)
     if beside:
