@@ -1,6 +1,6 @@
 """Writers killed with SIGKILL: every change is whole or was not made, none is lost.
 
-`python -m tests.registry.faults.kills --kills 10000` makes more of the same.
+`python -m tests.registry.kills --kills 10000` makes more of the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from tests.registry.faults.verdicts import FAULTS
+from tests.registry.kills.verdicts import FAULTS
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,7 +48,7 @@ _TWO_FILES = {
 def _kill(*arguments: str) -> tuple[int, dict[str, Any]]:
     """Runs the harness by itself: it forks for every kill, and this process is no small one."""
     run = subprocess.run(
-        [sys.executable, "-m", "tests.registry.faults.kills", "--json", *arguments],
+        [sys.executable, "-m", "tests.registry.kills", "--json", *arguments],
         cwd=_ROOT,
         capture_output=True,
         text=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.journal import decode, journal_path
-from tests.registry.faults.cases import Case, Files
+from tests.registry.kills.cases import Case, Files
 
 FAULTS = ("torn", "mixed", "lost", "halved", "doubled", "left_behind", "stuck")
 

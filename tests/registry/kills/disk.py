@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 from registry import InaccessibleRegistryError
-from tests.registry.faults.cases import Case
+from tests.registry.kills.cases import Case
 
 _CALLS = ("pwrite", "ftruncate", "fsync")
 

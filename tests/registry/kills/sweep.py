@@ -11,10 +11,10 @@ from typing import TypeVar
 from registry import CorruptRegistryError, LockedRegistryFile, LockTimeoutError
 from registry.recovery import recover_registry
 from tests.peers import careful_update
-from tests.registry.faults.cases import Case, Files
-from tests.registry.faults.disk import calls, dying_in_write, refused
-from tests.registry.faults.tracing import run, run_to_stop
-from tests.registry.faults.verdicts import Counts, judge, kind, look_for_mixes, parses
+from tests.registry.kills.cases import Case, Files
+from tests.registry.kills.disk import calls, dying_in_write, refused
+from tests.registry.kills.tracing import run, run_to_stop
+from tests.registry.kills.verdicts import Counts, judge, kind, look_for_mixes, parses
 
 _PATIENCE = 5.0
 
@@ -53,7 +53,7 @@ def evenly(items: Sequence[Item], wanted: int) -> list[Item]:
 
 
 def kill_commits(cases: Sequence[Case], wanted: int, counts: Counts) -> list[Left]:
-    """Kills commits at their system calls: small ones at all of them, if so many are wanted.
+    """Kills commits at their system calls, at all of them if so many are wanted.
 
     Returns:
         One example of every kind of state that was left with a journal.
@@ -63,7 +63,7 @@ def kill_commits(cases: Sequence[Case], wanted: int, counts: Counts) -> list[Lef
         case.lay_out()
         chances[case] = list(range(1, run_to_stop(case.act, None).stops + 1))
     lefts: dict[tuple[str, str], Left] = {}
-    for case, stop in _mostly_small(chances, wanted):
+    for case, stop in _chosen(chances, wanted):
         case.lay_out()
         ended = run_to_stop(case.act, stop)
         if not ended.killed:
@@ -86,7 +86,7 @@ def cut_writes_short(cases: Sequence[Case], wanted: int, counts: Counts) -> list
         for case in cases
     }
     lefts: dict[tuple[str, str], Left] = {}
-    for case, (write, share) in _mostly_small(chances, wanted):
+    for case, (write, share) in _chosen(chances, wanted):
         case.lay_out()
 
         def act(case: Case = case, write: int = write, share: float = share) -> None:
@@ -116,7 +116,7 @@ def kill_refusals(cases: Sequence[Case], wanted: int, counts: Counts) -> list[Le
             # The first half is a commit as any other.
             chances[each] = list(range(ended.stops // 2, ended.stops + 1))
     lefts: dict[tuple[str, str], Left] = {}
-    for case, stop in _mostly_small(chances, wanted):
+    for case, stop in _chosen(chances, wanted):
         case.lay_out()
         ended = run_to_stop(case.act, stop)
         if not ended.killed:
@@ -221,19 +221,15 @@ def _recover(left: Left, counts: Counts, *ways: str) -> None:
         judge(counts, left.case, left.acknowledged, when)
 
 
-def _mostly_small(chances: Mapping[Case, Sequence[Item]], wanted: int) -> list[tuple[Case, Item]]:
-    """That many chances; a tenth of them are for large cases, even if small ones have more."""
-    small = [(case, each) for case, some in chances.items() if not case.large for each in some]
-    large = [(case, each) for case, some in chances.items() if case.large for each in some]
-    chosen = evenly(small, wanted - min(len(large), wanted // 10))
-    return chosen + evenly(large, wanted - len(chosen))
+def _chosen(chances: Mapping[Case, Sequence[Item]], wanted: int) -> list[tuple[Case, Item]]:
+    return evenly([(case, each) for case, some in chances.items() for each in some], wanted)
 
 
 def _most_varied(lefts: Sequence[Left]) -> list[tuple[Left, str]]:
     """What was left with each way to open it: every kind once before any kind twice."""
     seen: Counter[str] = Counter()
     rounds: list[tuple[int, Left, str]] = []
-    for left in sorted(lefts, key=lambda each: each.case.large):
+    for left in lefts:
         found = kind(left.case, left.files)
         ways = list(openers(left.case))
         for turn in range(len(ways)):

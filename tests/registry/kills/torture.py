@@ -24,7 +24,7 @@ from registry.locked_file import editing_both
 from registry.recovery import recover_registry
 from tests.peers import careful_update
 from tests.registries import agent, global_registry, rewrite, task_registry, write
-from tests.registry.faults.verdicts import Counts
+from tests.registry.kills.verdicts import Counts
 
 _PATIENCE = 30.0
 _WRITERS = 4
