@@ -2,10 +2,12 @@
 
     uv run python -m tests.registry.kills --kills 10000
 
-A commit is killed at every system call (before it is carried out, and after), in
-the middle of every write, while it is taken back because the disk is full, at every
-system call of the recovery that follows, and at random moments among other writers
-and a peer. Ends with 1 if anything was wrong.
+Three parts, all of them unless told otherwise. `small` and `large`: a commit is
+killed at every system call and in the middle of every write, while it is taken back
+because the disk is full, and in the recovery that follows. `crowd`: writers are killed
+at random moments among other writers, half of the time beside a peer.
+
+Ends with 1 if anything was wrong.
 """
 
 from __future__ import annotations
@@ -17,59 +19,74 @@ import logging
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from tests.registry.kills.cases import LARGE, SMALL, Case, commits, naive_commits, stopped_clock
-from tests.registry.kills.sweep import (
-    cut_writes_short,
-    kill_commits,
-    kill_recoveries,
-    kill_refusals,
-    let_a_peer_in,
+from tests.registry.kills.cases import (
+    LARGE,
+    SMALL,
+    Case,
+    commits,
+    naive_commits,
+    nothing_by_chance,
 )
+from tests.registry.kills.sweep import Sweep
 from tests.registry.kills.torture import torture
 from tests.registry.kills.verdicts import Counts
 
+_PARTS = ("small", "large", "crowd")
 
-def kill_ours(directory: Path, wanted: int, seed: str) -> Counts:
-    """Kills this library's writers so many times."""
-    counts = Counts()
-    crowd = wanted // 10
-    _sweep(directory, SMALL, wanted * 8 // 10, counts)
-    torture(directory / "crowd", crowd * 4 // 5, 0, seed, counts)
-    torture(directory / "crowd with a peer", crowd - crowd * 4 // 5, 1, seed, counts)
-    # Last: what a parent has in its memory, every fork pays for.
-    _sweep(directory, LARGE, wanted - counts.kills.total(), counts)
-    return counts
+# How much of a write is carried out: nothing, one byte, ..., all but one byte.
+_SHARES = (0.0, 1e-9, 0.5, 1.0)
+
+# Commits of which each step is refused, as if the disk was full.
+_REFUSED = ("LockedRegistryFile grows", "two files grow,", "two files shrink and grow")
+
+_CASES = 22
 
 
-def _sweep(directory: Path, size: int, wanted: int, counts: Counts) -> None:
-    goal = counts.kills.total() + wanted
-    with stopped_clock():
-        cases = commits(directory, size)
-        # Children are forked by the thousand: what is here now need not be looked
+def kill_small(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
+    """Kills commits of small texts: all that can happen to them."""
+    for case in _lean(commits(directory, SMALL)):
+        sweep = Sweep(case, counts, seed)
+        sweep.kill_commit()
+        sweep.let_a_peer_in()
+        sweep.cut_writes_short(_SHARES)
+        if any(shape in case.name for shape in _REFUSED):
+            sweep.kill_refusals(max(wanted // _CASES, 1))
+        sweep.kill_recoveries(max(wanted // _CASES, 1))
+
+
+def kill_large(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
+    """Kills commits of texts that no system writes at one go."""
+    for case in _lean(commits(directory, LARGE)):
+        sweep = Sweep(case, counts, seed)
+        sweep.kill_commit()
+        sweep.cut_writes_short(_SHARES[2:3])
+        sweep.kill_recoveries(max(wanted // _CASES // 4, 1))
+
+
+def kill_crowd(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
+    """Kills writers at random moments, without a peer and beside one."""
+    for peers, kills in ((0, wanted - wanted // 2), (1, wanted // 2)):
+        torture(directory / f"crowd-{peers}", kills, peers, seed, counts)
+
+
+def kill_naive(directory: Path, counts: Counts, seed: str) -> None:
+    """Kills a writer that keeps no journal: what would be seen if it were ours."""
+    for case in _lean(naive_commits(directory)):
+        sweep = Sweep(case, counts, seed)
+        sweep.kill_commit()
+        sweep.cut_writes_short(_SHARES)
+
+
+def _lean(cases: Iterable[Case]) -> Iterable[Case]:
+    for case in cases:
+        # Children are forked by the hundred: what is here now need not be looked
         # through, and so copied, in each of them.
         gc.freeze()
-        lefts = kill_commits(cases, wanted // 2, counts)
-        lefts += cut_writes_short(cases, wanted // 10, counts)
-        if size == SMALL:
-            let_a_peer_in(lefts, counts)
-            lefts += kill_refusals(_to_refuse(cases), wanted // 10, counts)
-        kill_recoveries(lefts, goal - counts.kills.total(), counts)
-
-
-def _to_refuse(cases: list[Case]) -> list[Case]:
-    shapes = ("LockedRegistryFile grows", "two files grow,", "two files shrink and grow")
-    return [case for case in cases if any(shape in case.name for shape in shapes)]
-
-
-def kill_naive(directory: Path, wanted: int) -> Counts:
-    """Kills a writer that keeps no journal: what would be seen if it were ours."""
-    counts = Counts()
-    cases = naive_commits(directory)
-    kill_commits(cases, wanted // 2, counts)
-    cut_writes_short(cases, wanted - counts.kills.total(), counts)
-    return counts
+        yield case
+        gc.unfreeze()
 
 
 def main(arguments: list[str]) -> int:
@@ -77,9 +94,16 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.registry.kills", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--kills", type=int, default=1000, help="how many, about")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=300,
+        help="how many at random: in the crowd, and of recoveries and refusals; "
+        "those at every system call come on top",
+    )
+    parser.add_argument("--part", action="append", choices=_PARTS, help="again for another one")
     parser.add_argument("--writer", choices=("ours", "naive"), default="ours")
-    parser.add_argument("--seed", default="muster", help="for the random moments")
+    parser.add_argument("--seed", default="muster", help="for what is left to chance")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     asked = parser.parse_args(arguments)
     # Every recovery warns; here that is no news.
@@ -87,11 +111,17 @@ def main(arguments: list[str]) -> int:
     log.addHandler(logging.NullHandler())
     log.propagate = False
     began = time.monotonic()
+    counts = Counts()
+    parts = {"small": kill_small, "large": kill_large, "crowd": kill_crowd}
     with tempfile.TemporaryDirectory(prefix="kills-") as directory:
-        if asked.writer == "ours":
-            counts = kill_ours(Path(directory), asked.kills, asked.seed)
-        else:
-            counts = kill_naive(Path(directory), asked.kills)
+        if asked.writer == "naive":
+            kill_naive(Path(directory), counts, asked.seed)
+        for name in asked.part or _PARTS if asked.writer == "ours" else ():
+            if name == "crowd":
+                kill_crowd(Path(directory), asked.kills, asked.seed, counts)
+                continue
+            with nothing_by_chance():
+                parts[name](Path(directory), asked.kills, asked.seed, counts)
     counts.seconds = time.monotonic() - began
     print(json.dumps(counts.as_json()) if asked.json else counts.as_text())
     return 1 if counts.faults() else 0

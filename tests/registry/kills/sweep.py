@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
-from typing import TypeVar
 
 from registry import CorruptRegistryError, LockedRegistryFile, LockTimeoutError
 from registry.recovery import recover_registry
 from tests.peers import careful_update
 from tests.registry.kills.cases import Case, Files
 from tests.registry.kills.disk import calls, dying_in_write, refused
-from tests.registry.kills.tracing import run, run_to_stop
+from tests.registry.kills.tracing import run, run_to_call
 from tests.registry.kills.verdicts import Counts, judge, kind, look_for_mixes, parses
 
 _PATIENCE = 5.0
 
-# At how many of its stops a recovery is killed, where not all can be had.
-_STOPS_EACH = 20
-
-# How much of a write is carried out: nothing, one byte, ..., all but one byte.
-_SHARES = (0.0, 1e-9, 0.25, 0.5, 0.75, 1.0)
-
 Opener = Callable[[Path], object]
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,127 +38,154 @@ class Left:
     acknowledged: bool
     when: str
 
+    def fingerprint(self) -> bytes:
+        """The same for states that recovery cannot tell apart."""
+        known = blake2b(digest_size=16)
+        for part in (self.case.promised.encode(), b"acknowledged" * self.acknowledged):
+            known.update(part + b"\n")
+        for path, data in self.files.items():
+            known.update(f"{path} {len(data)}\n".encode() + data)
+        return known.digest()
 
-def evenly(items: Sequence[Item], wanted: int) -> list[Item]:
-    """That many of the items, from the first to the last; all if there are not so many."""
-    if wanted >= len(items):
-        return list(items)
-    return [items[number * len(items) // wanted] for number in range(wanted)]
 
+class Sweep:
+    """The kills of one case.
 
-def kill_commits(cases: Sequence[Case], wanted: int, counts: Counts) -> list[Left]:
-    """Kills commits at their system calls, at all of them if so many are wanted.
+    What a commit leaves is a matter of the files alone, and it leaves the same at
+    many of its system calls: every kill is real, what it left is recovered once.
 
-    Returns:
-        One example of every kind of state that was left with a journal.
+    Attributes:
+        lefts: Every state that was left with a journal, once.
     """
-    chances: dict[Case, list[int]] = {}
-    for case in cases:
-        case.lay_out()
-        chances[case] = list(range(1, run_to_stop(case.act, None).stops + 1))
-    lefts: dict[tuple[str, str], Left] = {}
-    for case, stop in _chosen(chances, wanted):
-        case.lay_out()
-        ended = run_to_stop(case.act, stop)
-        if not ended.killed:
-            # One system call less than last time: it was done before its turn came.
-            continue
-        counts.kills["commit"] += 1
-        left = Left(case, case.files(), ended.acknowledged, f"killed at stop {stop}")
-        _account(left, counts, lefts)
-    return list(lefts.values())
 
+    def __init__(self, case: Case, counts: Counts, seed: str) -> None:
+        self.lefts: list[Left] = []
+        self._case = case
+        self._counts = counts
+        self._dice = random.Random(f"{seed} {case.name}")
+        self._seen: set[bytes] = set()
 
-def cut_writes_short(cases: Sequence[Case], wanted: int, counts: Counts) -> list[Left]:
-    """Kills commits in the middle of their writes, after some of the bytes.
+    def kill_commit(self) -> None:
+        """Kills the commit at its first system call, its second, and so on to the last."""
+        case = self._case
+        for call in itertools.count(1):
+            case.lay_out()
+            ended = run_to_call(case.act, call)
+            if not ended.killed:
+                break
+            self._account(case, "commit", ended.acknowledged, f"killed at call {call}")
+        assert ended.acknowledged, f"{case.name} did not end"
+        judge(self._counts, case, ended.acknowledged, "left alone")
 
-    Returns:
-        As `kill_commits`.
-    """
-    chances = {
-        case: [(write, share) for write in range(calls(case, "pwrite")) for share in _SHARES]
-        for case in cases
-    }
-    lefts: dict[tuple[str, str], Left] = {}
-    for case, (write, share) in _chosen(chances, wanted):
-        case.lay_out()
+    def cut_writes_short(self, shares: Sequence[float]) -> None:
+        """Kills the commit in the middle of each of its writes.
 
-        def act(case: Case = case, write: int = write, share: float = share) -> None:
-            with dying_in_write(write, share):
-                case.act()
+        Args:
+            shares: How much of the write is carried out.
+        """
+        case = self._case
+        for write, share in itertools.product(range(calls(case, "pwrite")), shares):
 
-        ended = run(act)
-        assert ended.killed, f"{case.name} made no write number {write}"
-        counts.kills["write cut short"] += 1
-        when = f"write {write} cut short at {share:.2f}"
-        _account(Left(case, case.files(), ended.acknowledged, when), counts, lefts)
-    return list(lefts.values())
+            def act(write: int = write, share: float = share) -> None:
+                with dying_in_write(write, share):
+                    case.act()
 
+            case.lay_out()
+            ended = run(act)
+            assert ended.killed, f"{case.name} made no write number {write}"
+            when = f"write {write} cut short at {share:.2f}"
+            self._account(case, "write cut short", ended.acknowledged, when)
 
-def kill_refusals(cases: Sequence[Case], wanted: int, counts: Counts) -> list[Left]:
-    """Kills commits that the disk refused, while they are made undone.
+    def kill_refusals(self, wanted: int) -> None:
+        """Kills the commit after the disk refused it, while it is made undone.
 
-    Returns:
-        As `kill_commits`.
-    """
-    chances: dict[Case, list[int]] = {}
-    for case in cases:
-        for each in refused(case):
+        Args:
+            wanted: How many kills, over all the calls that a disk may refuse.
+        """
+        chances: list[tuple[Case, int]] = []
+        for each in refused(self._case):
             each.lay_out()
-            ended = run_to_stop(each.act, None)
-            judge(counts, each, ended.acknowledged, "refused")
+            ended = run_to_call(each.act, None)
+            judge(self._counts, each, ended.acknowledged, "refused")
             # The first half is a commit as any other.
-            chances[each] = list(range(ended.stops // 2, ended.stops + 1))
-    lefts: dict[tuple[str, str], Left] = {}
-    for case, stop in _chosen(chances, wanted):
-        case.lay_out()
-        ended = run_to_stop(case.act, stop)
-        if not ended.killed:
-            continue
-        counts.kills["refusal"] += 1
-        left = Left(case, case.files(), ended.acknowledged, f"killed at stop {stop}")
-        _account(left, counts, lefts)
-    return list(lefts.values())
+            chances += [(each, call) for call in range(ended.calls // 2, ended.calls + 1)]
+        for each, call in self._dice.sample(chances, min(wanted, len(chances))):
+            each.lay_out()
+            ended = run_to_call(each.act, call)
+            if ended.killed:
+                self._account(each, "refusal", ended.acknowledged, f"killed at call {call}")
 
+    def let_a_peer_in(self) -> None:
+        """Has a peer change what was left before anybody recovers it: its change must stay."""
+        for left in self.lefts:
+            case = left.case
+            for path in case.paths:
+                if not parses(left.files[path]):
+                    continue
+                for name, recover in openers(case).items():
+                    case.put(left.files)
+                    careful_update(str(path), lambda registry: registry.update(peer="was here"))
+                    written = path.read_bytes()
+                    recover()
+                    self._counts.peer_changes += 1
+                    if path.read_bytes() != written:
+                        what = f"{case.name}, {left.when}, a peer changed {path.name}, then {name}"
+                        self._counts.complain("lost", what)
 
-def let_a_peer_in(lefts: Sequence[Left], counts: Counts) -> None:
-    """Has a peer change what was left before anybody recovers it: its change must stay."""
-    for left in lefts:
-        case = left.case
-        for path in case.paths:
-            if not parses(left.files[path]):
-                continue
-            for name, recover in openers(case).items():
+    def kill_recoveries(self, wanted: int) -> None:
+        """Kills whoever recovers what was left, at its system calls; the next one must do it."""
+        ends: dict[tuple[int, str], int] = {}
+        for number in range(wanted if self.lefts else 0):
+            which = number * len(self.lefts) // wanted
+            left = self.lefts[which]
+            case = left.case
+            name, recover = self._dice.choice(list(openers(case).items()))
+            if (which, name) not in ends:
                 case.put(left.files)
-                careful_update(str(path), lambda registry: registry.update(peer="was here"))
-                written = path.read_bytes()
-                recover()
-                counts.peer_changes += 1
-                if path.read_bytes() != written:
-                    what = f"{case.name}, {left.when}, a peer changed {path.name}, then {name}"
-                    counts.complain("lost", what)
+                ends[which, name] = run_to_call(recover, None).calls
+            call = self._dice.randint(1, ends[which, name])
+            case.put(left.files)
+            if not run_to_call(recover, call).killed:
+                continue
+            self._counts.kills["recovery"] += 1
+            when = f"{left.when}, then recovery ({name}) killed at call {call}"
+            again = Left(case, case.files(), left.acknowledged, when)
+            look_for_mixes(self._counts, case, again.files, when)
+            self._recover(again)
 
+    def _account(self, case: Case, what: str, acknowledged: bool, when: str) -> None:
+        left = Left(case, case.files(), acknowledged, when)
+        found = kind(case, left.files)
+        self._counts.kills[what] += 1
+        self._counts.states[found] += 1
+        look_for_mixes(self._counts, case, left.files, when)
+        if self._recover(left) and "journal" in found:
+            self.lefts.append(left)
 
-def kill_recoveries(lefts: Sequence[Left], wanted: int, counts: Counts) -> None:
-    """Kills whoever recovers what was left, at its system calls; the next one must do it."""
-    chances: list[tuple[Left, str, int]] = []
-    for left, name in _most_varied(lefts)[: max(wanted // _STOPS_EACH, 1)]:
-        left.case.put(left.files)
-        stops = run_to_stop(openers(left.case)[name], None).stops
-        chances += [(left, name, stop + 1) for stop in range(stops)]
-    for left, name, stop in evenly(chances, wanted):
+    def _recover(self, left: Left) -> bool:
+        """Opens what was left, in each of the ways, and judges what comes out.
+
+        Returns:
+            Whether it was the first of its kind; another one would come out the same.
+        """
+        fingerprint = left.fingerprint()
+        if fingerprint in self._seen:
+            return False
+        self._seen.add(fingerprint)
         case = left.case
-        case.put(left.files)
-        recover = openers(case)[name]
-        ended = run_to_stop(recover, stop)
-        if not ended.killed:
-            continue
-        counts.kills["recovery"] += 1
-        when = f"{left.when}, then recovery ({name}) killed at stop {stop}"
-        files = case.files()
-        look_for_mixes(counts, case, files, when)
-        ways = list(openers(case))
-        _recover(Left(case, files, left.acknowledged, when), counts, ways[stop % len(ways)])
+        for name, open_again in openers(case).items():
+            case.put(left.files)
+            when = f"{left.when}, then {name}"
+            try:
+                open_again()
+            except LockTimeoutError:
+                self._counts.complain("stuck", f"{case.name}, {when}")
+            except CorruptRegistryError:
+                # A registry that is beyond recovery; `judge` sees it too.
+                pass
+            self._counts.recoveries += 1
+            judge(self._counts, case, left.acknowledged, when)
+        return True
 
 
 def openers(case: Case) -> dict[str, Callable[[], None]]:
@@ -191,49 +212,3 @@ def openers(case: Case) -> dict[str, Callable[[], None]]:
         "recover global first": each_of(case.paths[::-1], recover),
         "enter global first": each_of(case.paths[::-1], enter),
     }
-
-
-def _account(left: Left, counts: Counts, lefts: dict[tuple[str, str], Left]) -> None:
-    found = kind(left.case, left.files)
-    counts.states[found] += 1
-    look_for_mixes(counts, left.case, left.files, left.when)
-    ways = list(openers(left.case))
-    if "journal" not in found:
-        # Nothing to recover: one way will do, another one each time.
-        ways = [ways[counts.states[found] % len(ways)]]
-    _recover(left, counts, *ways)
-    if "journal" in found:
-        lefts.setdefault((left.case.name, found), left)
-
-
-def _recover(left: Left, counts: Counts, *ways: str) -> None:
-    """Opens what was left, in each of the ways, and judges what comes out."""
-    for name in ways:
-        left.case.put(left.files)
-        when = f"{left.when}, then {name}"
-        try:
-            openers(left.case)[name]()
-        except LockTimeoutError:
-            counts.complain("stuck", f"{left.case.name}, {when}")
-        except CorruptRegistryError:
-            # A registry that is beyond recovery; `judge` sees it too.
-            pass
-        judge(counts, left.case, left.acknowledged, when)
-
-
-def _chosen(chances: Mapping[Case, Sequence[Item]], wanted: int) -> list[tuple[Case, Item]]:
-    return evenly([(case, each) for case, some in chances.items() for each in some], wanted)
-
-
-def _most_varied(lefts: Sequence[Left]) -> list[tuple[Left, str]]:
-    """What was left with each way to open it: every kind once before any kind twice."""
-    seen: Counter[str] = Counter()
-    rounds: list[tuple[int, Left, str]] = []
-    for left in lefts:
-        found = kind(left.case, left.files)
-        ways = list(openers(left.case))
-        for turn in range(len(ways)):
-            rounds.append((seen[found] + turn, left, ways[(seen[found] + turn) % len(ways)]))
-        seen[found] += 1
-    rounds.sort(key=lambda each: each[0])
-    return [(left, way) for _, left, way in rounds]

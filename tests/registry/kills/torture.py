@@ -29,6 +29,9 @@ from tests.registry.kills.verdicts import Counts
 _PATIENCE = 30.0
 _WRITERS = 4
 
+# Kills of one round.
+_ROUND = 250
+
 # What a peer does between its updates, so that the others have their turn.
 _BREATH = 0.02
 
@@ -90,7 +93,7 @@ class _Telling(logging.Handler):
 
 
 def torture(directory: Path, wanted: int, peers: int, seed: str, counts: Counts) -> None:
-    """Kills that many writers.
+    """Kills that many writers, a round of them at a time.
 
     Args:
         directory: Where the registries are to lie.
@@ -100,6 +103,13 @@ def torture(directory: Path, wanted: int, peers: int, seed: str, counts: Counts)
         seed: For the dice.
         counts: What happened, and what was wrong.
     """
+    for number in range(0, wanted, _ROUND):
+        # Registries only grow: every round begins with new ones.
+        here = directory / str(number)
+        _torture(here, min(_ROUND, wanted - number), peers, f"{seed} {number}", counts)
+
+
+def _torture(directory: Path, wanted: int, peers: int, seed: str, counts: Counts) -> None:
     task = write(directory / "task" / "AGENT_REGISTRY.json", task_registry(marks=[]))
     global_ = write(directory / "global" / "GLOBAL_REGISTRY.json", global_registry(marks=[]))
     crowd = _Crowd(task, global_, random.Random(seed))

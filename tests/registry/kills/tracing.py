@@ -33,29 +33,31 @@ class Run:
     """How a child ended.
 
     Attributes:
-        stops: Entries and exits of system calls that it came to.
+        calls: How many system calls it made, or was about to make.
         killed: Whether it was killed; else it ended by itself.
         acknowledged: Whether it had said that its action was done.
     """
 
-    stops: int
+    calls: int
     killed: bool
     acknowledged: bool
 
 
-def run_to_stop(action: Callable[[], object], last_stop: int | None) -> Run:
-    """Has a child do something, and kills it when it comes to one of its stops.
+def run_to_call(action: Callable[[], object], last: int | None) -> Run:
+    """Has a child do something, and kills it when it is about to make a system call.
+
+    Nothing of a process reaches a file between two system calls: killed before each
+    of them, it has been killed after each of them, too.
 
     Args:
         action: What it does; that it was done is said to the parent afterwards,
-            and the stops go on until after that.
-        last_stop: At which stop it dies, counted from 1: at an odd one before the
-            system call is carried out, at an even one after that. None: it lives.
+            and the calls are counted until after that.
+        last: Before which call it dies, counted from 1. None: it lives.
     """
     pid, hear = _fork(_be_traced, action)
     try:
-        stops, status = _step(pid, last_stop)
-        return _ended(stops, status, hear)
+        calls, status = _step(pid, last)
+        return _ended(calls, status, hear)
     finally:
         os.close(hear)
 
@@ -93,32 +95,36 @@ def _fork(begin: Callable[[], object], action: Callable[[], object]) -> tuple[in
     return pid, hear
 
 
-def _step(pid: int, last_stop: int | None) -> tuple[int, int]:
-    """Lets a child go from stop to stop; how many there were, and its exit status."""
+def _step(pid: int, last: int | None) -> tuple[int, int]:
+    """Lets a child go from call to call; how many there were, and its exit status."""
     _, status = os.waitpid(pid, 0)
     assert os.WIFSTOPPED(status), f"not traced: {status}"
     _ask(_SETOPTIONS, pid, _O_TRACESYSGOOD | _O_EXITKILL)
-    stops = 0
+    calls = 0
+    within = False
     pending = 0
     while True:
         _ask(_SYSCALL, pid, pending)
         _, status = os.waitpid(pid, 0)
         if not os.WIFSTOPPED(status):
-            return stops, status
+            return calls, status
         pending = os.WSTOPSIG(status)
-        if pending == _SYSCALL_STOP:
-            pending = 0
-            stops += 1
-            if stops == last_stop:
-                os.kill(pid, signal.SIGKILL)
-                _, status = os.waitpid(pid, 0)
-                return stops, status
+        if pending != _SYSCALL_STOP:
+            continue
+        pending = 0
+        # It stops twice for every call: before it is carried out, and after that.
+        within = not within
+        calls += within
+        if within and calls == last:
+            os.kill(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            return calls, status
 
 
-def _ended(stops: int, status: int, hear: int) -> Run:
+def _ended(calls: int, status: int, hear: int) -> Run:
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     assert killed or status == 0, f"the child failed: {os.waitstatus_to_exitcode(status)}"
-    return Run(stops, killed, os.read(hear, len(_DONE)) == _DONE)
+    return Run(calls, killed, os.read(hear, len(_DONE)) == _DONE)
 
 
 def _ask(request: int, pid: int, data: int = 0) -> None:

@@ -22,6 +22,7 @@ class Counts:
         kills: By what was being done: "commit", "write cut short", "refusal" (the
             disk was full, and the change is being taken back), "recovery", "crowd".
         states: What commits left, by kind; one entry a kill of a commit.
+        recoveries: How often what was left was opened again, and judged.
         peer_changes: What a peer changed between a kill and the recovery.
         recovered: Commits that the members of a crowd finished or dropped.
         acknowledged: Updates of a crowd that were acknowledged.
@@ -39,6 +40,7 @@ class Counts:
 
     kills: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
+    recoveries: int = 0
     peer_changes: int = 0
     recovered: int = 0
     acknowledged: int = 0
@@ -72,6 +74,7 @@ class Counts:
         lines += [f"  {number:6} {what}" for what, number in self.kills.items()]
         lines.append("states that killed commits left:")
         lines += [f"  {number:6} {what}" for what, number in self.states.most_common()]
+        lines.append(f"opened again and judged: {self.recoveries}")
         lines.append(f"changes of a peer before recovery: {self.peer_changes}")
         lines.append(f"crowd: {self.acknowledged} acknowledged, {self.recovered} recovered")
         lines.append(", ".join(f"{fault}: {getattr(self, fault)}" for fault in FAULTS))
