@@ -117,20 +117,20 @@ class Sweep:
 
     def let_a_peer_in(self) -> None:
         """Has a peer change what was left before anybody recovers it: its change must stay."""
-        for left in self.lefts:
-            case = left.case
-            for path in case.paths:
-                if not parses(left.files[path]):
-                    continue
-                for name, recover in openers(case).items():
-                    case.put(left.files)
-                    careful_update(str(path), lambda registry: registry.update(peer="was here"))
-                    written = path.read_bytes()
-                    recover()
-                    self._counts.peer_changes += 1
-                    if path.read_bytes() != written:
-                        what = f"{case.name}, {left.when}, a peer changed {path.name}, then {name}"
-                        self._counts.complain("lost", what)
+        case = self._case
+        ways = itertools.cycle(openers(case).items())
+        for left, path in itertools.product(self.lefts, case.paths):
+            if not parses(left.files[path]):
+                continue
+            name, recover = next(ways)
+            case.put(left.files)
+            careful_update(str(path), lambda registry: registry.update(peer="was here"))
+            written = path.read_bytes()
+            recover()
+            self._counts.peer_changes += 1
+            if path.read_bytes() != written:
+                what = f"{case.name}, {left.when}, a peer changed {path.name}, then {name}"
+                self._counts.complain("lost", what)
 
     def kill_recoveries(self, wanted: int) -> None:
         """Kills whoever recovers what was left, at its system calls; the next one must do it."""
