@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,13 +41,16 @@ class Undoable:
     refused: str | None = None
 
 
-def last_action(log: Log) -> str | None:
-    """The id of the last action that changed something and was not taken back."""
+def last_actions(log: Log) -> Iterator[str]:
+    """The ids of the actions that changed something and were not taken back, the last first."""
     undone = log.undone
+    seen: set[str] = set()
     for entry in reversed(log.entries):
-        if entry.action != UNDO and _took_place(entry) and entry.key not in undone:
-            return entry.action_id
-    return None
+        if entry.action == UNDO or not _took_place(entry) or entry.key in undone:
+            continue
+        if entry.action_id not in seen:
+            seen.add(entry.action_id)
+            yield entry.action_id
 
 
 def _took_place(entry: Entry) -> bool:

@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from registry import Audit, FinishReport, OnRecord, audit, finish_agents
-from registry.audit_records import Entry, intent, line
+from registry.audit_records import Entry, Log, intent, line
 from registry.differences import Reverted
-from registry.undo import last_action, take_back, undoables
+from registry.undo import last_actions, take_back, undoables
+
+
+def last_action(log: Log) -> str | None:
+    """The id of the last action that was not taken back."""
+    return next(last_actions(log), None)
 
 
 def numbered_record(name: str, number: int) -> bytes:

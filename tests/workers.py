@@ -145,7 +145,7 @@ def log_records(log: str, name: str, count: str, rotate_at: str) -> None:
 def undo_last(log: str, *known: str) -> None:
     """Takes the last action of a log back; says which, and what was refused."""
     found = audit.read_log(Path(log))
-    action = undo.last_action(found)
+    action = next(undo.last_actions(found), None)
     assert action is not None
     refused: dict[str, str] = {}
     for step in undo.undoables(found, action, [Path(each) for each in known]):

@@ -10,7 +10,7 @@ from pathlib import Path
 from registry import audit as auditing
 from registry import undo
 from registry.audit import Audit
-from registry.audit_records import Entry, Log
+from registry.audit_records import Entry, Log, State
 from registry.durability import durable_commits
 from registry.errors import RegistryError
 from registry.undo import Undoable
@@ -64,20 +64,27 @@ def plan_undo(
     """
     states, workspaces = tuple(states), tuple(workspaces)
     log = auditing.read_logs(logs_of(states, workspaces))
-    if action_id is None:
-        action_id = undo.last_action(log)
-        if action_id is None:
-            raise NothingToUndoError("nothing is on record that could be undone")
     known = {state.registry for state in states}
     known |= {state.global_registry for state in states if state.global_registry is not None}
     known |= {path / GLOBAL_FOLDER / GLOBAL_REGISTRY for path in workspaces}
-    steps = undo.undoables(log, action_id, known)
-    if not steps:
-        there = any(entry.action_id == action_id for entry in log.entries)
+    for each in undo.last_actions(log) if action_id is None else (action_id,):
+        steps = undo.undoables(log, each, known)
+        plan = _plan(each, steps, log) if steps else None
+        if action_id is None and not (plan and (plan.steps or _is_certain(steps))):
+            # Intended, and then cut off before it changed anything.
+            continue
+        if plan is not None:
+            return plan
+        there = any(entry.action_id == each for entry in log.entries)
         raise NothingToUndoError(
-            f"{action_id} changed nothing" if there else f"no action {action_id} is on record"
+            f"{each} changed nothing" if there else f"no action {each} is on record"
         )
-    return _plan(action_id, steps, log)
+    raise NothingToUndoError("nothing is on record that could be undone")
+
+
+def _is_certain(steps: Iterable[Undoable]) -> bool:
+    """Whether it is on record that any of it was done."""
+    return any(step.entry.state is State.DONE for step in steps)
 
 
 def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:

@@ -16,9 +16,9 @@ import pytest
 from registry import AuditError, audit
 from registry.audit_records import State
 from registry.files import open_regular
-from registry.undo import last_action, undoables
+from registry.undo import undoables
 from tests.crowd import Crowd
-from tests.records import complete, numbered_record, raw, undo
+from tests.records import complete, last_action, numbered_record, raw, undo
 from tests.registries import agent, load, task_registry, write
 
 

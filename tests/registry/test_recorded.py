@@ -24,9 +24,9 @@ from registry import (
 )
 from registry.audit_records import Entry, State
 from registry.differences import MISSING
-from registry.undo import last_action, undoables
+from registry.undo import undoables
 from tests.peers import careful_update
-from tests.records import complete, entries, raw, undo
+from tests.records import complete, entries, last_action, raw, undo
 from tests.registries import Json, assert_counters_match, entry_of, load
 
 Result = TypeVar("Result")

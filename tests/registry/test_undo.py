@@ -18,10 +18,10 @@ from registry import (
 )
 from registry.audit_records import EndedSession, Log, State
 from registry.differences import FieldChange
-from registry.undo import Undoable, last_action, preview, take_back, undoables
+from registry.undo import Undoable, preview, take_back, undoables
 from tests.crowd import Crowd
 from tests.peers import careful_update
-from tests.records import complete, entries, undo
+from tests.records import complete, entries, last_action, undo
 from tests.registries import (
     Json,
     agent,

@@ -226,3 +226,21 @@ def test_every_field_is_on_record_before_and_after(files: Files) -> None:
     assert fields[task, None, "completed_count"] == (0, 1)
     assert fields[global_, "a", "status"] == (None, "completed")
     assert fields[global_, None, "active_agents"] == (3, 2)
+
+
+def test_what_was_intended_and_never_done_is_passed_over(files: Files) -> None:
+    complete(files, "a")
+    first = read_log(log_in(files.path)).entries[0]
+    before = files.bytes()
+    log = files.path / "registry" / AUDIT_LOG
+    complete(files, "b")
+    # As if the power had failed between the record of the second one and the change.
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    for path, data in before.items():
+        path.write_bytes(data)
+    assert actions(files)[-1] == ("complete", State.INTENDED)
+    plan = planned(files)
+    assert (plan.action_id, [label for label, _ in plan.proposal.steps]) == (
+        first.action_id,
+        ["a"],
+    )
