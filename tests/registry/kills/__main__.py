@@ -7,12 +7,13 @@ killed at every system call and in the middle of every write, while it is taken 
 because the disk is full, and in the recovery that follows. `crowd`: writers are killed
 at random moments among other writers, half of the time beside a peer.
 
-Ends with 1 if anything was wrong.
+Prints what it counted, also when it is interrupted; ends with 1 if anything was wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import logging
@@ -66,12 +67,6 @@ def kill_large(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
         sweep.kill_recoveries(max(wanted // _CASES // 4, 1))
 
 
-def kill_crowd(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
-    """Kills writers at random moments, without a peer and beside one."""
-    for peers, kills in ((0, wanted - wanted // 2), (1, wanted // 2)):
-        torture(directory / f"crowd-{peers}", kills, peers, seed, counts)
-
-
 def kill_naive(directory: Path, counts: Counts, seed: str) -> None:
     """Kills a writer that keeps no journal: what would be seen if it were ours."""
     for case in _lean(naive_commits(directory)):
@@ -87,6 +82,19 @@ def _lean(cases: Iterable[Case]) -> Iterable[Case]:
         gc.freeze()
         yield case
         gc.unfreeze()
+
+
+def _kill(directory: Path, asked: argparse.Namespace, counts: Counts) -> None:
+    if asked.writer == "naive":
+        kill_naive(directory, counts, asked.seed)
+        return
+    for name in dict.fromkeys(asked.part or _PARTS):
+        if name == "crowd":
+            torture(directory / "crowd", asked.kills, asked.seed, counts)
+            continue
+        sweep = {"small": kill_small, "large": kill_large}[name]
+        with nothing_by_chance():
+            sweep(directory, asked.kills, asked.seed, counts)
 
 
 def main(arguments: list[str]) -> int:
@@ -112,16 +120,11 @@ def main(arguments: list[str]) -> int:
     log.propagate = False
     began = time.monotonic()
     counts = Counts()
-    parts = {"small": kill_small, "large": kill_large, "crowd": kill_crowd}
-    with tempfile.TemporaryDirectory(prefix="kills-") as directory:
-        if asked.writer == "naive":
-            kill_naive(Path(directory), counts, asked.seed)
-        for name in asked.part or _PARTS if asked.writer == "ours" else ():
-            if name == "crowd":
-                kill_crowd(Path(directory), asked.kills, asked.seed, counts)
-                continue
-            with nothing_by_chance():
-                parts[name](Path(directory), asked.kills, asked.seed, counts)
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        tempfile.TemporaryDirectory(prefix="kills-") as directory,
+    ):
+        _kill(Path(directory), asked, counts)
     counts.seconds = time.monotonic() - began
     print(json.dumps(counts.as_json()) if asked.json else counts.as_text())
     return 1 if counts.faults() else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import random
 import select
@@ -30,7 +31,7 @@ _PATIENCE = 30.0
 _WRITERS = 4
 
 # Kills of one round.
-_ROUND = 250
+_ROUND = 150
 
 # What a peer does between its updates, so that the others have their turn.
 _BREATH = 0.02
@@ -92,21 +93,21 @@ class _Telling(logging.Handler):
             self._voice.say("recovered")
 
 
-def torture(directory: Path, wanted: int, peers: int, seed: str, counts: Counts) -> None:
-    """Kills that many writers, a round of them at a time.
+def torture(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
+    """Kills that many writers, a round of them at a time; a peer is at every other round.
 
     Args:
         directory: Where the registries are to lie.
-        wanted: How many writers are killed.
-        peers: How many peers work on the task's registry meanwhile; none is killed,
-            since what a peer leaves half written nobody can finish.
+        wanted: How many writers are killed. No peer is: what it leaves half written
+            nobody can finish.
         seed: For the dice.
         counts: What happened, and what was wrong.
     """
-    for number in range(0, wanted, _ROUND):
+    for number in range(math.ceil(wanted / _ROUND)):
         # Registries only grow: every round begins with new ones.
         here = directory / str(number)
-        _torture(here, min(_ROUND, wanted - number), peers, f"{seed} {number}", counts)
+        kills = min(_ROUND, wanted - number * _ROUND)
+        _torture(here, kills, number % 2, f"{seed} {number}", counts)
 
 
 def _torture(directory: Path, wanted: int, peers: int, seed: str, counts: Counts) -> None:
