@@ -7,13 +7,13 @@ killed at every system call and in the middle of every write, while it is taken 
 because the disk is full, and in the recovery that follows. `crowd`: writers are killed
 at random moments among other writers, half of the time beside a peer.
 
-Prints what it counted, also when it is interrupted; ends with 1 if anything was wrong.
+Prints what it counted, also when it is interrupted; ends with 1 then, and if
+anything was wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
 import logging
@@ -120,14 +120,15 @@ def main(arguments: list[str]) -> int:
     log.propagate = False
     began = time.monotonic()
     counts = Counts()
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        tempfile.TemporaryDirectory(prefix="kills-") as directory,
-    ):
-        _kill(Path(directory), asked, counts)
+    interrupted = False
+    with tempfile.TemporaryDirectory(prefix="kills-") as directory:
+        try:
+            _kill(Path(directory), asked, counts)
+        except KeyboardInterrupt:
+            interrupted = True
     counts.seconds = time.monotonic() - began
     print(json.dumps(counts.as_json()) if asked.json else counts.as_text())
-    return 1 if counts.faults() else 0
+    return 1 if counts.faults() or interrupted else 0
 
 
 if __name__ == "__main__":
