@@ -324,7 +324,7 @@ def way_to_mount(directory: Path) -> Way | None:
     """The first way that works here."""
     for way in WAYS:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            if mounted(way, directory, "size=64k", "true").returncode == 0:
+            if mounted(way, directory, "size=64k", sys.executable, "-c", "").returncode == 0:
                 return way
     return None
 
