@@ -5,6 +5,7 @@ written by others, and that ours must get along with. Run as a program it waits
 for a line on its input, so that many can begin at once:
 
     python -m tests.peers careful PATH NAME UPDATES
+    python -m tests.peers count PATH AGENT UPDATES
     python -m tests.peers restamp PATH ROUNDS
     python -m tests.peers careless PATH ROUNDS
 """
@@ -22,14 +23,17 @@ POLL = 0.1
 PATIENCE = 10.0
 
 
-def careful_update(path: str, change: Callable[[dict[str, Any]], None]) -> None:
+def careful_update(path: str, change: Callable[[dict[str, Any]], None]) -> float:
     """Changes a registry as the orchestrator's careful writers do.
+
+    Returns:
+        How many seconds it waited for the lock.
 
     Raises:
         TimeoutError: Somebody else held the lock for 10 seconds.
     """
     with open(path, "r+", encoding="utf-8") as file:
-        _wait_for_flock(file.fileno(), path)
+        waited = _wait_for_flock(file.fileno(), path)
         try:
             registry = json.load(file)
             change(registry)
@@ -38,14 +42,16 @@ def careful_update(path: str, change: Callable[[dict[str, Any]], None]) -> None:
             file.truncate()
         finally:
             fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+    return waited
 
 
-def _wait_for_flock(fd: int, path: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _wait_for_flock(fd: int, path: str) -> float:
+    began = time.monotonic()
+    deadline = began + PATIENCE
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            return time.monotonic() - began
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise TimeoutError(f"{path} was locked for {PATIENCE} s") from None
@@ -89,6 +95,20 @@ def _careful(path: str, name: str, updates: int) -> None:
         careful_update(path, change)
 
 
+def _count(path: str, agent_id: str, updates: int) -> None:
+    """Counts on an agent and on the registry as one; says how long each wait was."""
+    waits = []
+    for _ in range(updates):
+
+        def change(registry: dict[str, Any]) -> None:
+            registry["total_spawned"] += 1
+            (entry,) = (each for each in registry["agents"] if each["id"] == agent_id)
+            entry["progress"] += 1
+
+        waits.append(careful_update(path, change))
+    print(json.dumps(waits))
+
+
 def _restamp(path: str, rounds: int) -> None:
     for generation in range(rounds):
 
@@ -112,6 +132,8 @@ def main(arguments: list[str]) -> None:
     sys.stdin.readline()
     if role == "careful":
         _careful(path, rest[0], int(rest[1]))
+    elif role == "count":
+        _count(path, rest[0], int(rest[1]))
     elif role == "restamp":
         _restamp(path, int(rest[0]))
     elif role == "careless":

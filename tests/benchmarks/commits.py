@@ -1,0 +1,162 @@
+"""Measures commits beside other ways to do the same, and prints tables.
+
+python -m tests.benchmarks.commits [--json FILE] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.crowds import Load, Seen, run
+from tests.benchmarks.readers import compare
+from tests.benchmarks.schemes import SCHEMES, SEED
+
+_SMALL, _LARGE = 20_000, 1_000_000
+_PAUSE = 0.02
+
+# How many updates each process makes, by how many processes there are. The more
+# in a row, the better the seed's protocol does back to back: one process wins over and
+# over, in bursts, while the others sleep.
+_UPDATES = {
+    _SMALL: {1: 200, 2: 100, 10: 25, 64: 8},
+    _LARGE: {1: 12, 2: 6, 10: 3, 64: 1},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The medians of one scheme under one load; `ratios` are to the seed's, run by run."""
+
+    scheme: str
+    throughput: float
+    p50: float
+    p99: float
+    longest: float
+    ratios: dict[str, float]
+    timeouts: int
+    lost: int
+
+
+_FIGURES: dict[str, Callable[[Seen], float]] = {
+    "throughput": lambda seen: seen.throughput,
+    "p50": lambda seen: seen.wait(0.5),
+    "p99": lambda seen: seen.wait(0.99),
+    "longest": lambda seen: seen.waits[-1],
+}
+
+
+def measure(load: Load, rounds: int) -> list[Row]:
+    """Runs all schemes in turn, so often, so that what else goes on hits all of them."""
+    seen: dict[str, list[Seen]] = {scheme.name: [] for scheme in SCHEMES}
+    for _ in range(rounds):
+        for scheme in SCHEMES:
+            seen[scheme.name].append(run(scheme, load))
+    return [_row(name, runs, seen[SEED.name]) for name, runs in seen.items()]
+
+
+def _row(name: str, runs: Sequence[Seen], seeds: Sequence[Seen]) -> Row:
+    return Row(
+        scheme=name,
+        **{key: statistics.median(map(figure, runs)) for key, figure in _FIGURES.items()},
+        ratios={
+            key: statistics.median(
+                figure(ours) / figure(seed) for ours, seed in zip(runs, seeds, strict=True)
+            )
+            for key, figure in _FIGURES.items()
+        },
+        timeouts=sum(each.timeouts for each in runs),
+        lost=sum(each.lost for each in runs),
+    )
+
+
+def _title(load: Load) -> str:
+    size = f"{load.size // 1000} KB" if load.size < 1_000_000 else f"{load.size // 10**6} MB"
+    pace = f"pauses of {load.pause * 1000:g} ms" if load.pause else "back to back"
+    who = "1 process" if load.processes == 1 else f"{load.processes} processes"
+    return f"{size}, {who}, {pace}, {load.updates} updates each"
+
+
+def table(rows: Iterable[Row]) -> str:
+    """A table in markdown; waits in milliseconds, ratios to the seed's in brackets."""
+    lines = [
+        "| scheme | updates/s | wait p50 | p99 | max | timeouts | lost |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        waits = " | ".join(
+            f"{getattr(row, key) * 1000:.2f} ({row.ratios[key]:.2g})"
+            for key in ("p50", "p99", "longest")
+        )
+        lines.append(
+            f"| {row.scheme} | {row.throughput:.0f} ({row.ratios['throughput']:.2f}) "
+            f"| {waits} | {row.timeouts} | {row.lost} |"
+        )
+    return "\n".join(lines)
+
+
+def _loads(quick: bool) -> Iterable[Load]:
+    if quick:
+        yield Load(_SMALL, 1, 50, 0)
+        for processes in (2, 10):
+            for pause in (0, _PAUSE):
+                yield Load(_SMALL, processes, 15, pause)
+        yield Load(_LARGE, 2, 3, 0)
+        return
+    for size, updates in _UPDATES.items():
+        for processes, each in updates.items():
+            for pause in (0, _PAUSE):
+                yield Load(size, processes, each, pause)
+
+
+def readers_section(quick: bool) -> tuple[str, dict[str, Any]]:
+    """What readers cost writers, as medians of interleaved runs."""
+    found = compare(rounds=2 if quick else 7, updates=50 if quick else 200)
+    lines = [
+        "| writers | alone | beside 3 readers | ratio | reads | torn |",
+        "|---|---|---|---|---|---|",
+    ]
+    for each in found:
+        lines.append(
+            f"| {each.writers} of ours, {each.pace} | {each.alone:.0f}/s | {each.beside:.0f}/s "
+            f"| {each.ratio:.2f} | {each.reads} | {each.torn} |"
+        )
+    return "\n".join(lines), {"readers": [asdict(each) for each in found]}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures, prints, and fails where an update that was acknowledged is not there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--quick", action="store_true", help="fewer loads, fewer runs")
+    options = parser.parse_args(arguments)
+    rounds = 1 if options.quick else 3
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, medians of {rounds} runs; "
+        "waits in ms; in brackets: ratio to the seed's protocol in the same run"
+    )
+    figures: dict[str, Any] = {"python": platform.python_version(), "loads": []}
+    lost = 0
+    for load in _loads(options.quick):
+        rows = measure(load, rounds)
+        print(f"\n## {_title(load)}\n\n{table(rows)}", flush=True)
+        figures["loads"].append(asdict(load) | {"rows": [asdict(row) for row in rows]})
+        lost += sum(row.lost for row in rows)
+    text, found = readers_section(options.quick)
+    print(f"\n## Readers beside writers, 20 KB\n\n{text}")
+    figures |= found
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
