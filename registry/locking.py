@@ -21,7 +21,7 @@ from typing import TypeAlias, TypeVar
 from weakref import WeakSet
 
 from registry import lease, metrics
-from registry.errors import InaccessibleRegistryError, LockTimeoutError
+from registry.errors import InaccessibleRegistryError, LockTimeoutError, RegistryError
 from registry.files import open_regular
 
 _log = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ STAY_AWAY = 0.11
 
 A little more than the 0.1 s that the peers sleep between two tries.
 """
+
+_LOOK_AGAIN = 0.004
+"""Seconds between two looks whether the slow poller has had its turn, before jitter."""
 
 Ready: TypeAlias = Callable[[int, Path], bool]
 """Called with a locked descriptor; False lets go of the lock and waits on."""
@@ -233,6 +236,20 @@ def try_acquire(path: Path, ready: Ready | None = None) -> Lock | None:
     return None
 
 
+def _somebody_waits_to_write(path: Path) -> bool:
+    """Whether anybody has a registry open for writing, as peers have while they wait."""
+    with _fork_guard:
+        try:
+            fd = open_regular(path, os.O_RDONLY, past_lease=False)
+        except RegistryError:
+            # Also while one of us has a lease on it: that is had by being alone.
+            return False
+        try:
+            return not lease.nobody_has_it_open_to_write(fd)
+        finally:
+            os.close(fd)
+
+
 class _Patience:
     """Pauses that grow, with jitter, until a deadline."""
 
@@ -245,9 +262,13 @@ class _Patience:
     def stay_away(self, path: Path) -> None:
         """Leaves a slow poller its turn, if this process had its own just now."""
         until = _crowded.pop(path, None)
-        if until is not None:
-            pause = until - time.monotonic() + random.uniform(0, 0.01)
-            time.sleep(max(0.0, min(pause, self._timeout / 2)))
+        if until is None:
+            return
+        until = min(until + random.uniform(0, 0.01), self._began + self._timeout / 2)
+        # Whom `release` saw may have been a reader, or one of us at a try that failed
+        # at once; and a poller that has had its turn need not be waited for.
+        while (left := until - time.monotonic()) > 0 and _somebody_waits_to_write(path):
+            time.sleep(min(left, _LOOK_AGAIN * random.uniform(0.5, 1.5)))
 
     def wait(self, busy: Path) -> None:
         left = self._began + self._timeout - time.monotonic()
