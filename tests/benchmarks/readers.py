@@ -10,7 +10,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from registry import CorruptRegistryError
+from registry import BusyRegistryError
 from registry.reading import read_task
 from tests.benchmarks.crowds import FORKING, Load, run
 from tests.benchmarks.schemes import OURS
@@ -48,7 +48,7 @@ def _watch(path: Path, stop: Connection) -> None:
     while not stop.poll(_EVERY):
         try:
             record = read_task(path).record
-        except CorruptRegistryError:
+        except BusyRegistryError:
             # It owned up that there was no quiet moment.
             continue
         steps = [int(each.status.removeprefix("step ")) for each in record.agents]
