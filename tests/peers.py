@@ -5,7 +5,7 @@ written by others, and that ours must get along with. Run as a program it waits
 for a line on its input, so that many can begin at once:
 
     python -m tests.peers careful PATH NAME UPDATES
-    python -m tests.peers count PATH AGENT UPDATES
+    python -m tests.peers count PATH AGENT UPDATES [PAUSE]
     python -m tests.peers restamp PATH ROUNDS
     python -m tests.peers careless PATH ROUNDS
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -95,8 +96,15 @@ def _careful(path: str, name: str, updates: int) -> None:
         careful_update(path, change)
 
 
-def _count(path: str, agent_id: str, updates: int) -> None:
-    """Counts on an agent and on the registry as one; says how long each wait was."""
+def _count(path: str, agent_id: str, updates: int, pause: float) -> None:
+    """Counts on an agent and on the registry as one; says how long each wait was.
+
+    Args:
+        path: The registry.
+        agent_id: Whose `progress` to count on.
+        updates: How many.
+        pause: Seconds between two of them, at most.
+    """
     waits = []
     for _ in range(updates):
 
@@ -106,6 +114,7 @@ def _count(path: str, agent_id: str, updates: int) -> None:
             entry["progress"] += 1
 
         waits.append(careful_update(path, change))
+        time.sleep(random.uniform(0, pause))
     print(json.dumps(waits))
 
 
@@ -133,7 +142,7 @@ def main(arguments: list[str]) -> None:
     if role == "careful":
         _careful(path, rest[0], int(rest[1]))
     elif role == "count":
-        _count(path, rest[0], int(rest[1]))
+        _count(path, rest[0], int(rest[1]), float(rest[2]) if rest[2:] else 0.0)
     elif role == "restamp":
         _restamp(path, int(rest[0]))
     elif role == "careless":

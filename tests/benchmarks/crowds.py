@@ -74,7 +74,7 @@ class _Report:
 def registry_text(size: int, workers: int) -> bytes:
     """A registry with an agent for each worker, and with more until it is so large."""
     prompt = "Investigate why the registry loses updates when many agents write at once. " * 3
-    agents = []
+    agents: list[dict[str, Any]] = []
     length = 0
     while len(agents) < workers or length < size:
         agents.append(

@@ -18,6 +18,7 @@ from tests.crowd import Crowd, Member
 from tests.registries import load, write
 
 _UPDATES = 100
+_PAUSE = 0.04
 
 
 def _enlist_both_kinds(crowd: Crowd, path: Path) -> list[Member]:
@@ -70,7 +71,7 @@ def test_a_slow_poller_among_hot_writers_of_ours_never_times_out(
     names = [f"hot-{number}" for number in range(4)]
     write(empty_task, blank([*names, "slow"]))
     writers = [crowd.enlist("tests.counting", "hammer", empty_task, name) for name in names]
-    peer = crowd.enlist("tests.peers", "count", empty_task, "slow", 100)
+    peer = crowd.enlist("tests.peers", "count", empty_task, "slow", 100, _PAUSE)
     crowd.go()
     # A wait that timed out would have ended it badly.
     waits = json.loads(peer.finish())
