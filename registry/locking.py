@@ -60,6 +60,8 @@ _CROWDED_AT_MOST = 256
 # A reader's glance at the lock lasts some microseconds; it is no reason to wait.
 _GLANCES = 4
 
+_NEVER_HAD = (0, 0)
+
 
 def _forget_in_child() -> None:
     # A forked child shares our open file descriptions: left open there, the
@@ -96,7 +98,7 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fd = -1
-        self.identity = (0, 0)
+        self.identity = _NEVER_HAD
         self.thread = threading.get_ident()
 
     def open(self) -> bool:
@@ -115,13 +117,13 @@ class Lock:
             _held.add(self)
         return True
 
-    def try_lock(self) -> bool:
-        """One try for the lock on what the path names now.
+    def try_lock(self, glances: int) -> bool:
+        """One try for the lock on what the path names now; so many glances are outlasted.
 
         Raises:
             InaccessibleRegistryError: The disk failed, or its file system has no locks.
         """
-        if not any(_flock(self.fd, self.path, shared=False) for _ in range(_GLANCES)):
+        if not any(_flock(self.fd, self.path, shared=False) for _ in range(glances)):
             return False
         try:
             status = os.fstat(self.fd)
@@ -144,11 +146,13 @@ class Lock:
         if fd < 0:
             return
         _held.discard(self)
-        if not lease.take(fd):
-            if len(_crowded) >= _CROWDED_AT_MOST:
-                _crowded.clear()
-            _crowded[self.path] = time.monotonic() + STAY_AWAY
-        lease.drop(fd)
+        # After a try that failed the file is open elsewhere, of course: by the holder.
+        if self.identity != _NEVER_HAD:
+            if not lease.take(fd):
+                if len(_crowded) >= _CROWDED_AT_MOST:
+                    _crowded.clear()
+                _crowded[self.path] = time.monotonic() + STAY_AWAY
+            lease.drop(fd)
         try:
             _unlock(fd)
         except OSError as error:
@@ -212,12 +216,14 @@ def holds(path: Path) -> bool:
     return any(lock.identity == there and lock.thread == me for lock in tuple(_held))
 
 
-def try_acquire(path: Path, ready: Ready | None = None) -> Lock | None:
+def try_acquire(path: Path, ready: Ready | None = None, *, glances: int = _GLANCES) -> Lock | None:
     """One try for the exclusive lock on what `path` names now.
 
     Args:
         path: The registry.
         ready: Decides under the lock whether it may be given out.
+        glances: How often to look again at once, for readers' sake; who tries again
+            and again anyway needs it once only, and costs the holder less.
 
     Returns:
         None if somebody else holds the lock.
@@ -227,7 +233,7 @@ def try_acquire(path: Path, ready: Ready | None = None) -> Lock | None:
     """
     lock = Lock(path)
     try:
-        if lock.open() and lock.try_lock() and (ready is None or ready(lock.fd, path)):
+        if lock.open() and lock.try_lock(glances) and (ready is None or ready(lock.fd, path)):
             return lock
     except BaseException:
         lock.release()
@@ -305,8 +311,10 @@ def acquire(
     """
     patience = _Patience(timeout, longest_pause)
     patience.stay_away(path)
-    while (lock := try_acquire(path, ready)) is None:
+    lock = try_acquire(path, ready)
+    while lock is None:
         patience.wait(path)
+        lock = try_acquire(path, ready, glances=1)
     patience.had(path)
     return lock
 
