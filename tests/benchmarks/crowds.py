@@ -106,6 +106,9 @@ def _work(
     start.wait()
     began = time.monotonic()
     for step in range(1, load.updates + 1):
+        if load.pause:
+            # Also before the first: nobody starts many processes at one instant.
+            time.sleep(dice.expovariate(1 / load.pause))
         try:
             previous, waited = update(agent_id, f"step {step}")
         except TimeoutError:
@@ -116,8 +119,6 @@ def _work(
         lost += previous != last
         last = f"step {step}"
         waits.append(waited)
-        if load.pause:
-            time.sleep(dice.expovariate(1 / load.pause))
     report.send(_Report(began, time.monotonic(), waits, timeouts, lost, last))
 
 
