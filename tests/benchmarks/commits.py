@@ -1,6 +1,8 @@
 """Measures commits beside other ways to do the same, and prints tables.
 
 python -m tests.benchmarks.commits [--json FILE] [--quick]
+
+The whole of it takes a quarter of an hour, `--quick` some two minutes.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import pollers, readers
 from tests.benchmarks.crowds import Load, Seen, run
-from tests.benchmarks.readers import compare
 from tests.benchmarks.schemes import SCHEMES, SEED
 
 _SMALL, _LARGE = 20_000, 1_000_000
-_PAUSE = 0.02
+# Seconds between two updates, on average, of all processes together: however many there
+# are, they leave each other room, or else "with pauses" would be back to back again.
+_PAUSES = (0, 0.01)
 
 # How many updates each process makes, by how many processes there are. The more
 # in a row, the better the seed's protocol does back to back: one process wins over and
@@ -30,6 +34,7 @@ _UPDATES = {
     _SMALL: {1: 200, 2: 100, 10: 25, 64: 8},
     _LARGE: {1: 12, 2: 6, 10: 3, 64: 1},
 }
+_QUICK_UPDATES = {_SMALL: {1: 100, 2: 50, 10: 25, 64: 4}, _LARGE: {2: 4, 10: 2}}
 
 
 @dataclass(frozen=True)
@@ -104,22 +109,15 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def _loads(quick: bool) -> Iterable[Load]:
-    if quick:
-        yield Load(_SMALL, 1, 50, 0)
-        for processes in (2, 10):
-            for pause in (0, _PAUSE):
-                yield Load(_SMALL, processes, 15, pause)
-        yield Load(_LARGE, 2, 3, 0)
-        return
-    for size, updates in _UPDATES.items():
+    for size, updates in (_QUICK_UPDATES if quick else _UPDATES).items():
         for processes, each in updates.items():
-            for pause in (0, _PAUSE):
-                yield Load(size, processes, each, pause)
+            for pause in _PAUSES:
+                yield Load(size, processes, each, pause * processes)
 
 
-def readers_section(quick: bool) -> tuple[str, dict[str, Any]]:
+def _readers_section(quick: bool) -> tuple[str, dict[str, Any]]:
     """What readers cost writers, as medians of interleaved runs."""
-    found = compare(rounds=2 if quick else 7, updates=50 if quick else 200)
+    found = readers.compare(rounds=3 if quick else 7, updates=50 if quick else 200)
     lines = [
         "| writers | alone | beside 3 readers | ratio | reads | torn |",
         "|---|---|---|---|---|---|",
@@ -130,6 +128,19 @@ def readers_section(quick: bool) -> tuple[str, dict[str, Any]]:
             f"| {each.ratio:.2f} | {each.reads} | {each.torn} |"
         )
     return "\n".join(lines), {"readers": [asdict(each) for each in found]}
+
+
+def _pollers_section(quick: bool) -> tuple[str, dict[str, Any]]:
+    """How a peer fares that polls every 0.1 s, among four writers in a hot loop."""
+    found = pollers.compare(rounds=1 if quick else 3, updates=100)
+    lines = [
+        "| 4 hot writers | the peer's wait p50 | p99 | max | its timeouts | writers' updates/s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for each in found:
+        waits = " | ".join(f"{1000 * wait:.2f}" for wait in (each.p50, each.p99, each.longest))
+        lines.append(f"| {each.beside} | {waits} | {each.timeouts} | {each.writers:.0f} |")
+    return "\n".join(lines), {"pollers": [asdict(each) for each in found]}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -150,9 +161,13 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\n## {_title(load)}\n\n{table(rows)}", flush=True)
         figures["loads"].append(asdict(load) | {"rows": [asdict(row) for row in rows]})
         lost += sum(row.lost for row in rows)
-    text, found = readers_section(options.quick)
-    print(f"\n## Readers beside writers, 20 KB\n\n{text}")
-    figures |= found
+    for title, section in (
+        ("Readers beside writers, 20 KB", _readers_section),
+        ("A peer of 100 updates that polls every 0.1 s, 20 KB", _pollers_section),
+    ):
+        text, found = section(options.quick)
+        print(f"\n## {title}\n\n{text}", flush=True)
+        figures |= found
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 1 if lost else 0

@@ -32,12 +32,14 @@ class Load:
         processes: How many work at once.
         updates: How many each of them makes.
         pause: Mean seconds between two updates of one process; 0 for back to back.
+        agents: How many agents there are at least; as many as processes anyway.
     """
 
     size: int
     processes: int
     updates: int
     pause: float
+    agents: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def run(
     """Lets a crowd loose on a fresh registry, and counts; `beside` lasts as long as it works."""
     with tempfile.TemporaryDirectory(prefix="muster-benchmark-") as directory:
         path = Path(directory) / "AGENT_REGISTRY.json"
-        scheme.prepare(path, registry_text(load.size, load.processes))
+        scheme.prepare(path, registry_text(load.size, max(load.processes, load.agents)))
         with beside(path):
             reports = _let_loose(scheme, path, load)
         statuses = {each["id"]: each["status"] for each in scheme.read(path)["agents"]}
