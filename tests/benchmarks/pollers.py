@@ -62,7 +62,7 @@ def _hot_writers(scheme: Scheme, rates: list[float], path: Path) -> Iterator[Non
         theirs.close()
         crowd.append((process, ours))
     yield
-    for process, pipe in crowd:
+    for _, pipe in crowd:
         pipe.send(None)
     rates.append(sum(pipe.recv() for _, pipe in crowd))
     for process, _ in crowd:
