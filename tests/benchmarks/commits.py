@@ -166,7 +166,7 @@ def main(arguments: Sequence[str]) -> int:
         lost += sum(row.lost for row in rows)
     for title, section in (
         ("Readers beside writers, 20 KB", _readers_section),
-        ("A peer of 100 updates that polls every 0.1 s, 20 KB", _pollers_section),
+        ("A peer that polls every 0.1 s, 20 KB", _pollers_section),
     ):
         text, found = section(options.quick)
         print(f"\n## {title}\n\n{text}", flush=True)
