@@ -80,7 +80,10 @@ def agent_entries(registry: Json) -> list[tuple[str | None, Json]]:
                 own = entry.get("id")
                 found.append((own if isinstance(own, str) and own else key, entry))
     elif isinstance(agents, list):
-        found.extend((_text(each.get("id")), each) for each in agents if isinstance(each, dict))
+        for each in agents:
+            if isinstance(each, dict):
+                own = each.get("id")
+                found.append((own if isinstance(own, str) else _text(own), each))
     return found
 
 
