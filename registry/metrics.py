@@ -5,6 +5,7 @@ Cheap enough to be always on: two additions and a bisection for each lock.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from bisect import bisect_left
@@ -106,7 +107,7 @@ class LockMetrics:
                 setattr(made, name, fields[name])
         for name in ("waited", "longest_wait"):
             number = fields.get(name)
-            if isinstance(number, float) or _is_whole(number):
+            if _is_time(number):
                 setattr(made, name, float(number))
         buckets = fields.get("buckets")
         if (
@@ -121,6 +122,11 @@ class LockMetrics:
 def _is_whole(value: object) -> TypeGuard[int]:
     # No number of events is that large; as a float it would overflow.
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+def _is_time(value: object) -> TypeGuard[float]:
+    # One NaN or infinity would stay in every sum from then on.
+    return _is_whole(value) or (isinstance(value, float) and 0.0 <= value < math.inf)
 
 
 _guard = threading.Lock()

@@ -26,6 +26,19 @@ _published: dict[Path, LockMetrics] = {}
 _guard = threading.Lock()
 
 
+# A forked child counts from 0, so nothing of its numbers is published yet.
+def _begin_anew_in_child() -> None:
+    _published.clear()
+    _guard.release()
+
+
+os.register_at_fork(
+    before=_guard.acquire,
+    after_in_parent=_guard.release,
+    after_in_child=_begin_anew_in_child,
+)
+
+
 def path_in(workspace: Path) -> Path:
     """Where a workspace's metrics lie."""
     return workspace / GLOBAL_FOLDER / METRICS_FILE
