@@ -1,0 +1,241 @@
+"""What many processes counted adds up, exactly, in one file a workspace."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry import RegistryError, finish_agents, metrics, metrics_file, publish_metrics
+from registry.metrics import WAIT_BOUNDS, LockMetrics
+from registry.metrics_file import path_in, read_metrics
+from tests.crowd import Crowd
+from tests.json_values import values
+from tests.registries import load
+
+TASK = "TASK-1/AGENT_REGISTRY.json"
+
+
+@pytest.fixture(autouse=True)
+def nothing_counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process counts from 0, and publishes nothing of other tests."""
+    monkeypatch.setattr(metrics, "_by_path", {})
+    monkeypatch.setattr(metrics, "_last_corrupt", {})
+    monkeypatch.setattr(metrics_file, "_published", {})
+    yield
+
+
+@pytest.fixture
+def workspace(task: Path, global_: Path) -> Path:
+    assert global_.exists()
+    return task.parent.parent
+
+
+def _on_file(workspace: Path, name: str = TASK) -> LockMetrics:
+    return LockMetrics.from_json(load(path_in(workspace))["registries"][name])
+
+
+def test_what_operations_did_is_added_once(workspace: Path, task: Path, global_: Path) -> None:
+    assert not publish_metrics(workspace)
+    assert not path_in(workspace).exists()
+    finish_agents(task, global_, ["busy"], status="completed")
+    counted = metrics.snapshot()[task]
+    assert counted.acquisitions == 1
+
+    assert publish_metrics(workspace)
+    assert not publish_metrics(workspace)
+    assert set(load(path_in(workspace))["registries"]) == {TASK, "registry/GLOBAL_REGISTRY.json"}
+    assert _on_file(workspace) == counted
+
+    finish_agents(task, global_, ["busy"], status="completed")
+    assert publish_metrics(workspace)
+    assert _on_file(workspace) == metrics.snapshot()[task]
+    assert _on_file(workspace).acquisitions == 2
+
+
+def test_every_kind_is_counted_and_kept(workspace: Path, task: Path) -> None:
+    for seconds in (0.001, 0.004, 2.0):
+        metrics.count_wait(task, seconds)
+    metrics.count_timeout(task)
+    metrics.count_recovery(task)
+    metrics.count_recovery(task)
+    metrics.count_corrupt_read(task, "one state")
+    metrics.count_corrupt_read(task, "one state")
+    metrics.count_corrupt_read(task, "another")
+    publish_metrics(workspace)
+
+    held = _on_file(workspace)
+    assert (held.acquisitions, held.timeouts, held.recoveries, held.corrupt_reads) == (3, 1, 2, 2)
+    assert held.waited == pytest.approx(2.005)
+    assert held.longest_wait == 2.0
+    assert sum(held.buckets) == 3
+
+
+def test_what_is_only_a_timeout_or_a_corrupt_read_is_published_too(
+    workspace: Path, task: Path
+) -> None:
+    metrics.count_timeout(task)
+    assert publish_metrics(workspace)
+    metrics.count_corrupt_read(task, "state")
+    assert publish_metrics(workspace)
+    assert (_on_file(workspace).timeouts, _on_file(workspace).corrupt_reads) == (1, 1)
+
+
+def test_registries_of_elsewhere_are_not_published_here(
+    workspace: Path, task: Path, tmp_path: Path
+) -> None:
+    for other in (
+        tmp_path / "other" / "TASK-1" / "AGENT_REGISTRY.json",
+        workspace / "registry" / "muster_audit.jsonl",
+        path_in(workspace),
+        workspace / "TASK-1" / "GLOBAL_REGISTRY.json",
+        workspace / "a name\n" / "AGENT_REGISTRY.json",
+    ):
+        metrics.count_timeout(other)
+    assert not publish_metrics(workspace)
+    metrics.count_timeout(task)
+    assert publish_metrics(workspace)
+    assert list(load(path_in(workspace))["registries"]) == [TASK]
+
+
+def test_several_processes_add_up_exactly(workspace: Path, task: Path, crowd: Crowd) -> None:
+    for _ in range(3):
+        crowd.enlist("tests.recorders", "publish", workspace, task, 15)
+    crowd.go()
+    crowd.finish()
+    held = _on_file(workspace)
+    assert held.acquisitions == 45
+    assert sum(held.buckets) == 45
+    assert held.waited == pytest.approx(0.045)
+
+
+def test_a_forked_child_adds_its_own_numbers_only(workspace: Path, task: Path) -> None:
+    for _ in range(5):
+        metrics.count_wait(task, 0.001)
+    publish_metrics(workspace)
+    metrics.count_timeout(task)
+    child = os.fork()
+    if child == 0:
+        try:
+            metrics.count_wait(task, 0.002)
+            publish_metrics(workspace)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (_on_file(workspace).acquisitions, _on_file(workspace).timeouts) == (6, 0)
+    publish_metrics(workspace)
+    assert (_on_file(workspace).acquisitions, _on_file(workspace).timeouts) == (6, 1)
+
+
+def test_what_could_not_be_published_is_kept_for_the_next_time(
+    workspace: Path, task: Path
+) -> None:
+    place = path_in(workspace)
+    metrics.count_wait(task, 0.5)
+    for spoiled in ("{", "[]", ""):
+        place.write_text(spoiled)
+        with pytest.raises(RegistryError, match=str(place)):
+            publish_metrics(workspace)
+        with pytest.raises(RegistryError, match=str(place)):
+            read_metrics([workspace])
+        assert place.read_text() == spoiled
+        place.unlink()
+    os.mkfifo(place)
+    with pytest.raises(RegistryError, match="a FIFO"):
+        publish_metrics(workspace)
+    place.unlink()
+
+    assert publish_metrics(workspace)
+    assert _on_file(workspace).acquisitions == 1
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        {},
+        {"registries": None},
+        {"registries": []},
+        {"registries": {TASK: None}},
+        {"registries": {TASK: {"acquisitions": -1, "waited": "x", "buckets": [1]}}},
+        {"registries": {TASK: {"acquisitions": True, "timeouts": 1.5, "buckets": ["x"] * 22}}},
+        {"registries": {TASK: {"acquisitions": 10**400, "longest_wait": float("inf")}}},
+        {"registries": {TASK: {"waited": float("nan"), "longest_wait": float("nan")}}},
+    ],
+)
+def test_garbage_that_is_json_counts_as_nothing_and_is_survived(
+    workspace: Path, task: Path, garbage: dict[str, Any]
+) -> None:
+    path_in(workspace).write_text(json.dumps(garbage | {"kept": [1]}))
+    metrics.count_wait(task, 0.5)
+    assert read_metrics([workspace])[str(task)].acquisitions == 1
+    publish_metrics(workspace)
+    held = _on_file(workspace)
+    assert held == metrics.snapshot()[task]
+    assert load(path_in(workspace))["kept"] == [1]
+
+
+def test_reading_takes_what_is_on_file_and_what_is_not_yet(workspace: Path, task: Path) -> None:
+    assert read_metrics([workspace]) == {}
+    metrics.count_wait(task, 0.5)
+    publish_metrics(workspace)
+    metrics.count_wait(task, 0.25)
+    (found,) = read_metrics([workspace]).values()
+    assert (found.acquisitions, found.waited, found.longest_wait) == (2, 0.75, 0.5)
+    # Looking adds nothing to the file.
+    assert _on_file(workspace).acquisitions == 1
+
+
+waits = st.lists(st.floats(0, 100), min_size=1, max_size=40)
+shares = st.sampled_from([0.5, 0.9, 0.99, 1.0])
+
+
+@given(first=waits, second=waits, share=shares)
+def test_quantiles_and_the_longest_wait_are_kept_over_any_number_of_publishings(
+    tmp_path_factory: pytest.TempPathFactory,
+    first: list[float],
+    second: list[float],
+    share: float,
+) -> None:
+    workspace = tmp_path_factory.mktemp("metrics")
+    (workspace / "registry").mkdir()
+    registry = workspace / TASK
+    for some in (first, second):
+        for seconds in some:
+            metrics.count_wait(registry, seconds)
+        assert publish_metrics(workspace)
+
+    held, ordered = _on_file(workspace), sorted(first + second)
+    assert held.longest_wait == ordered[-1]
+    assert held.waited == pytest.approx(sum(ordered))
+    exact = ordered[math.ceil(share * len(ordered)) - 1]
+    bound = held.quantile(share)
+    assert bound is not None
+    # An upper bound, at most twice the truth where the buckets reach.
+    assert exact <= bound <= ordered[-1]
+    if WAIT_BOUNDS[0] <= exact <= WAIT_BOUNDS[-1]:
+        assert bound <= 2 * exact
+    metrics._by_path.clear()
+    metrics_file._published.clear()
+
+
+@given(data=values)
+def test_whatever_is_read_can_be_added_and_written(data: Any) -> None:
+    fields = dict.fromkeys(LockMetrics.__slots__, data)
+    for given_ in (data, fields, fields | {"buckets": [data] * (len(WAIT_BOUNDS) + 1)}):
+        numbers = LockMetrics.from_json(given_)
+        numbers.add(LockMetrics(acquisitions=1, waited=0.5, longest_wait=0.5))
+        assert LockMetrics.from_json(json.loads(json.dumps(numbers.as_json()))) == numbers
+        assert math.isfinite(numbers.waited)
+        assert numbers.longest_wait >= 0.5
+
+
+def test_without_a_wait_there_is_no_quantile() -> None:
+    assert LockMetrics(timeouts=3).quantile(0.5) is None
