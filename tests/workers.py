@@ -26,6 +26,8 @@ from registry import (
     atomic_update_agent_status,
     audit,
     finish_agents,
+    metrics,
+    publish_metrics,
     undo,
     validate_and_repair_registry,
 )
@@ -154,6 +156,18 @@ def undo_last(log: str, *known: str) -> None:
     _say(json.dumps([action, refused]))
 
 
+def publish(workspace: str, registry: str, rounds: str) -> None:
+    """Counts one lock a round, and publishes it."""
+    for _ in range(int(rounds)):
+        metrics.count_wait(Path(registry), 0.001)
+        while True:
+            try:
+                publish_metrics(workspace)
+            except TimeoutError:
+                continue
+            break
+
+
 def main(arguments: list[str]) -> None:
     """Plays the role that is named by the first argument."""
     roles: tuple[Callable[..., None], ...] = (
@@ -166,6 +180,7 @@ def main(arguments: list[str]) -> None:
         restamp,
         log_records,
         undo_last,
+        publish,
     )
     role, *rest = arguments
     _say("ready")

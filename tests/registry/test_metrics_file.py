@@ -107,7 +107,7 @@ def test_registries_of_elsewhere_are_not_published_here(
 
 def test_several_processes_add_up_exactly(workspace: Path, task: Path, crowd: Crowd) -> None:
     for _ in range(3):
-        crowd.enlist("tests.recorders", "publish", workspace, task, 15)
+        crowd.enlist("tests.workers", "publish", workspace, task, 15)
     crowd.go()
     crowd.finish()
     held = _on_file(workspace)
