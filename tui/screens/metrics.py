@@ -47,17 +47,6 @@ class Measures:
 class MetricsScreen(ModalScreen[None]):
     """Counts and waits of all registries, and what they should be."""
 
-    DEFAULT_CSS = """
-    MetricsScreen { align: center middle; }
-    MetricsScreen > Vertical {
-        width: 90%; max-width: 110; height: auto; max-height: 90%;
-        background: $surface; border: round $primary; padding: 0 1;
-        border-title-style: bold;
-    }
-    MetricsScreen VerticalScroll { height: auto; max-height: 75vh; }
-    MetricsScreen VerticalScroll > Static { height: auto; }
-    MetricsScreen Footer { background: $surface; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter,q,m", "close", "Close", id="metrics.close"),
     ]

@@ -32,17 +32,6 @@ _RESULT_STYLES = {
 class ReportScreen(ModalScreen[None]):
     """A text in a box; any of the usual keys closes it."""
 
-    DEFAULT_CSS = """
-    ReportScreen { align: center middle; }
-    ReportScreen > Vertical {
-        width: 90%; max-width: 110; height: auto; max-height: 90%;
-        background: $surface; border: round $primary; padding: 0 1;
-        border-title-style: bold;
-    }
-    ReportScreen VerticalScroll { height: auto; max-height: 75vh; }
-    ReportScreen VerticalScroll > Static { height: auto; }
-    ReportScreen Footer { background: $surface; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter,q,question_mark", "close", "Close", id="report.close"),
     ]
