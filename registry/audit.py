@@ -291,6 +291,7 @@ def read_logs(logs: Iterable[Path]) -> Log:
         AuditError: A log is there and cannot be read.
     """
     read = [read_log(log) for log in dict.fromkeys(logs)]
-    entries = sorted((e for each in read for e in each.entries), key=lambda e: (e.at, e.key))
+    # Of the same millisecond those of one log stay in the order they were written in.
+    entries = sorted((e for each in read for e in each.entries), key=lambda e: e.at)
     raw = sorted((r for each in read for r in each.records), key=lambda r: str(r.get("at")))
     return Log(tuple(entries), tuple(raw), sum(each.damaged for each in read))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from registry import changes
 from registry.codec import Json
+from registry.errors import WrongShapeError
 from registry.locked_file import DEFAULT_TIMEOUT
 from registry.operations import RegistryPath, distinct_ids, timestamp
 from registry.recorded import OnRecord, change_pair
@@ -64,9 +65,12 @@ def finish_agents(
         on_record: How to write it to the workspace's audit log first; None does not.
 
     Raises:
+        WrongShapeError: The status is neither of the two; nothing was written.
         AuditError: It could not be put on record; nothing was written.
         RegistryError: The task's registry could not be had; nothing was written.
     """
+    if status not in ("completed", "terminated"):
+        raise WrongShapeError("status", f"must be 'completed' or 'terminated', not {status!r}")
     now = timestamp()
     if status == "completed":
         fields = {"completed_at": now} | ({"completion_reason": reason} if reason else {})

@@ -260,6 +260,9 @@ class _Patience:
     """Pauses that grow, with jitter, until a deadline."""
 
     def __init__(self, timeout: float, longest_pause: float) -> None:
+        # Imported before the clock runs: it takes longer than most waits.
+        import portalocker  # noqa: F401
+
         self._timeout = timeout
         self._began = time.monotonic()
         self._longest = longest_pause

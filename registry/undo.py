@@ -20,6 +20,9 @@ from registry.workspace import GLOBAL_REGISTRY
 
 _log = logging.getLogger(__name__)
 
+KILLED = "it was killed; a kill cannot be undone"
+"""Why nobody takes back that a session was ended, or what was written down of it."""
+
 UNDO = "undo"
 """The word for taking back in the log."""
 
@@ -72,7 +75,7 @@ def undoables(log: Log, action_id: str, known: Collection[Path]) -> tuple[Undoab
 
 def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
     if entry.session is not None:
-        return Undoable(entry, None, None, "a session that was ended does not come back")
+        return Undoable(entry, None, None, KILLED)
     if entry.final is not None:
         return Undoable(entry, None, None, entry.final)
     paths = tuple(_places(entry))

@@ -128,7 +128,7 @@ def _named(path: Path, advice: str) -> Workspace:
             resolved = resolved / TASK_REGISTRY
         elif any(resolved.glob(f"*/{TASK_REGISTRY}")):
             return Workspace(resolved)
-    if resolved.is_file():
+    if resolved.is_file() and resolved.suffix == ".json":
         return Workspace(resolved.parent.parent, only=resolved)
     raise WorkspaceNotFoundError((path, path / WORKSPACE_NAME), advice)
 

@@ -21,11 +21,11 @@ scalars = st.one_of(st.none(), st.booleans(), numbers, texts)
 
 
 def nested(inside: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Values in lists and objects, some of them hundreds of levels down."""
+    """Values in lists and objects, some of them many levels down."""
     return st.one_of(
         st.lists(inside, max_size=4),
         st.dictionaries(texts, inside, max_size=4),
-        st.builds(_deep, inside, st.integers(1, 200), st.booleans()),
+        st.builds(_deep, inside, st.integers(1, 60), st.booleans()),
     )
 
 

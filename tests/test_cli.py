@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -227,3 +228,26 @@ def test_metrics_count_the_locks_of_earlier_processes(workspace: Path, nobody: P
 def test_a_commit_that_was_cut_off_is_reported(workspace: Path, nobody: Path) -> None:
     cut_off_update(task_registry(workspace), ZOMBIE)
     assert "a commit was cut off here" in muster("list", "-S", nobody, workspace).stdout
+
+
+@pytest.mark.parametrize("command", ["list", "log"])
+def test_a_closed_standard_output_is_an_error_and_no_crash(
+    workspace: Path, nobody: Path, command: str
+) -> None:
+    words = " ".join(map(shlex.quote, [*MUSTER, "-S", str(nobody), command, str(workspace)]))
+    muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes")
+    done = subprocess.run(["sh", "-c", f"{words} >&-"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "Bad file descriptor" in done.stderr
+
+
+def test_following_ends_with_its_reader(workspace: Path) -> None:
+    words = " ".join(map(shlex.quote, [*MUSTER, "log", "-f", str(workspace)]))
+    done = subprocess.run(["sh", "-c", f"{words} | true"], timeout=60)
+    assert done.returncode == 0
+
+
+def test_a_file_that_is_no_json_is_no_registry(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing")
+    done = muster("list", tmp_path / "notes.txt")
+    assert done.returncode == 2 and "notes.txt" in done.stderr

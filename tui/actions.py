@@ -18,6 +18,7 @@ from registry.durability import durable_commits
 from registry.errors import RegistryError
 from registry.finishing import FinishReport, finish_agents
 from registry.recorded import OnRecord
+from registry.undo import KILLED
 from tui.host import processes
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.planning import EndStatus, Plan, Step, Verb
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tui.host.tmux import Tmux
 
 KILL_REASON = "killed by operator"
-KILLED = "it was killed; a kill cannot be undone"
 
 
 class Result(StrEnum):

@@ -327,7 +327,7 @@ class MusterApp(App[None]):
     @work(thread=True, exclusive=True, group="plan undo")
     def _plan_undo(self, roll: RollCall) -> None:
         try:
-            plan = plan_undo(*_seen(roll), action_id=None)
+            plan = plan_undo(*_seen(roll), action_id=None, offer_earlier=True)
         except (NothingToUndoError, RegistryError, OSError) as error:
             self.call_from_thread(self._nothing_to_undo, str(error))
             return

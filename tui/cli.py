@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 not all done, 2 wrong usage or nothing found.
     """
+    _hold_standard_descriptors()
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = _take_command(given)
     parser = _parser(command)
@@ -61,16 +62,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"muster: {safe(str(error))}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:
-        # The reader of our output went away; Python would complain once more
-        # when it flushes on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return NOT_ALL_DONE
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
+        _discard_output()
         print(f"muster: {safe(str(error))}", file=sys.stderr)
         return NOT_ALL_DONE
     return code
+
+
+def _discard_output() -> None:
+    """Drops what is left to print: Python would fail of it once more when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _hold_standard_descriptors() -> None:
+    """Keeps files that are opened later from becoming a standard stream that was closed."""
+    while (fd := os.open(os.devnull, os.O_RDONLY)) <= 2:
+        name = ("stdin", "stdout", "stderr")[fd]
+        setattr(sys, name, os.fdopen(fd, "r" if fd == 0 else "w", encoding="utf-8"))
+    os.close(fd)
 
 
 def _take_command(given: list[str]) -> str:
@@ -98,10 +111,10 @@ def _parser(command: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"muster {__version__}")
     if command == "demo":
         return parser
-    if command not in ("log", "undo"):
-        socket = parser.add_mutually_exclusive_group()
-        socket.add_argument("-L", dest="socket_name", metavar="NAME", help="tmux socket name")
-        socket.add_argument("-S", dest="socket_path", metavar="PATH", help="tmux socket path")
+    # Also where tmux is not asked: an alias may have them in front of every command.
+    socket = parser.add_mutually_exclusive_group()
+    socket.add_argument("-L", dest="socket_name", metavar="NAME", help="tmux socket name")
+    socket.add_argument("-S", dest="socket_path", metavar="PATH", help="tmux socket path")
     if command in ("", "list", "log", "metrics"):
         parser.add_argument("workspaces", nargs="*", metavar="WORKSPACE", help="see above")
     else:

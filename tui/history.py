@@ -56,7 +56,7 @@ def seconds_since(at: str) -> float:
 
 
 _STATES = {
-    State.INTENDED: "how it ended is not on record",
+    State.INTENDED: "intended; whether it was done is not on record",
     State.DONE: "done",
     State.FAILED: "failed",
     State.VOID: "not done",

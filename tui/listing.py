@@ -8,7 +8,7 @@ from typing import Any
 
 from tui.actions import Outcome
 from tui.planning import Plan
-from tui.proposal import Proposal
+from tui.proposal import Proposal, grouped
 from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import age, fit, harmless, some, width
 
@@ -202,8 +202,12 @@ def _refused_and_files(proposal: Proposal) -> dict[str, Any]:
 def proposal_lines(proposal: Proposal) -> Iterator[str]:
     """What will be done, as lines of text."""
     yield harmless(proposal.title) + (":" if proposal.steps else "")
-    for label, says in proposal.steps:
-        yield f"  {harmless(label)}: {harmless(says)}"
+    for says, labels in grouped(proposal.steps):
+        if len(labels) == 1:
+            yield f"  {harmless(labels[0])}: {harmless(says)}"
+            continue
+        yield f"  {harmless(says)}:"
+        yield from (f"    {harmless(label)}" for label in labels)
     if proposal.refused:
         yield "Not touched:"
         for label, reason in proposal.refused:

@@ -103,7 +103,8 @@ class Plan:
 
     def proposal(self) -> Proposal:
         """In words, to be shown and asked."""
-        note = f"tmux was asked at {self.socket}."
+        note = f"tmux was asked at {self.socket}"
+        note += "." if self.server_pid is not None else ", where no server runs."
         if self.sessions:
             note = f"Sessions are ended on {self.socket}. This cannot be undone."
         steps = tuple((step.label, step.says) for step in self.steps)
@@ -191,7 +192,10 @@ def plan_complete(
         else:
             says = f"mark it {status}; its session goes on, and will be called leaked"
             steps.append(_step(row, tasks, True, says))
-    return Plan(Verb.COMPLETE, status, tuple(steps), tuple(refused), roll.answer.socket)
+    answer = roll.answer
+    return Plan(
+        Verb.COMPLETE, status, tuple(steps), tuple(refused), answer.socket, answer.server_pid
+    )
 
 
 def _step(row: AgentRow, tasks: dict[Path, TaskRoll], writes: bool, says: str) -> Step:

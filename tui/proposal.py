@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,3 +26,11 @@ class Proposal:
     files: tuple[Path, ...]
     note: str
     grave: bool = False
+
+
+def grouped(steps: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:
+    """Who has the same done to them, by what is done, in the order it is first done."""
+    found: dict[str, list[str]] = {}
+    for label, says in steps:
+        found.setdefault(says, []).append(label)
+    return found.items()

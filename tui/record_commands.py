@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import select
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def _follow(logs: tuple[Path, ...], log: Log, raw: bool) -> None:
     printed = len(log.records)
     while True:
         sys.stdout.flush()
-        time.sleep(FOLLOW_EVERY)
+        _wait(FOLLOW_EVERY)
         log = read_logs(logs)
         if raw:
             # What was rotated away at the front was printed already.
@@ -76,6 +76,18 @@ def _follow(logs: tuple[Path, ...], log: Log, raw: bool) -> None:
         ready = [entry for entry in _ready(log) if entry.key not in shown]
         shown.update(entry.key for entry in ready)
         say(log_lines(log, ready))
+
+
+def _wait(seconds: float) -> None:
+    """Waits, unless whoever reads our output is gone.
+
+    Raises:
+        BrokenPipeError: They are.
+    """
+    reader = select.poll()
+    reader.register(sys.stdout.fileno(), 0)
+    if any(events & select.POLLERR for _, events in reader.poll(seconds * 1000)):
+        raise BrokenPipeError
 
 
 def _ready(log: Log) -> Iterator[Entry]:

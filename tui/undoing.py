@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry import audit as auditing
@@ -49,7 +49,11 @@ def logs_of(states: Iterable[TaskState], workspaces: Iterable[Path]) -> tuple[Pa
 
 
 def plan_undo(
-    states: Iterable[TaskState], workspaces: Iterable[Path], action_id: str | None
+    states: Iterable[TaskState],
+    workspaces: Iterable[Path],
+    action_id: str | None,
+    *,
+    offer_earlier: bool = False,
 ) -> UndoPlan:
     """Plans to take an action back. Reads logs and registries; changes nothing.
 
@@ -57,6 +61,8 @@ def plan_undo(
         states: All tasks that muster sees; nothing else is ever touched.
         workspaces: Their workspaces.
         action_id: Which action; None for the last that was not taken back.
+        offer_earlier: If nothing of the last can be taken back, plan for the last of
+            which something can, and say so.
 
     Raises:
         NothingToUndoError: There is no such action.
@@ -67,19 +73,32 @@ def plan_undo(
     known = {state.registry for state in states}
     known |= {state.global_registry for state in states if state.global_registry is not None}
     known |= {path / GLOBAL_FOLDER / GLOBAL_REGISTRY for path in workspaces}
+    refused: UndoPlan | None = None
     for each in undo.last_actions(log) if action_id is None else (action_id,):
         steps = undo.undoables(log, each, known)
         plan = _plan(each, steps, log) if steps else None
         if action_id is None and not (plan and (plan.steps or _is_certain(steps))):
             # Intended, and then cut off before it changed anything.
             continue
+        if plan is not None and (plan.steps or not offer_earlier):
+            return plan if refused is None else _instead_of(refused, plan)
         if plan is not None:
-            return plan
+            refused = refused or plan
+            continue
         there = any(entry.action_id == each for entry in log.entries)
         raise NothingToUndoError(
             f"{each} changed nothing" if there else f"no action {each} is on record"
         )
+    if refused is not None:
+        return refused
     raise NothingToUndoError("nothing is on record that could be undone")
+
+
+def _instead_of(refused: UndoPlan, plan: UndoPlan) -> UndoPlan:
+    """A plan that says which later action it passes over, and why."""
+    over = (f"{refused.proposal.title}, which came later", undo_refusal_reason(refused))
+    proposal = replace(plan.proposal, refused=(over, *plan.proposal.refused))
+    return replace(plan, proposal=proposal)
 
 
 def _is_certain(steps: Iterable[Undoable]) -> bool:
@@ -186,9 +205,12 @@ def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:
     return Outcome(Verb.UNDO, tuple(outcomes), tuple(written), tuple(problems))
 
 
+def undo_refusal_reason(plan: UndoPlan) -> str:
+    """Why nothing of a plan can be done, each of whom named once."""
+    reasons = dict(plan.proposal.refused)
+    return "; ".join(f"{harmless(whom, 120)}: {harmless(why)}" for whom, why in reasons.items())
+
+
 def undo_refusal(plan: UndoPlan) -> str:
-    """Why nothing of a plan can be done, in one text."""
-    said = "; ".join(
-        f"{harmless(who, 120)}: {harmless(why)}" for who, why in plan.proposal.refused
-    )
-    return f"{said}. {harmless(plan.proposal.note)}"
+    """As `undo_refusal_reason`, and what may be undone instead."""
+    return f"{undo_refusal_reason(plan)}. {harmless(plan.proposal.note)}"

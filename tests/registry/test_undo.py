@@ -323,10 +323,10 @@ def test_a_kill_cannot_be_undone_nor_what_went_with_it(task: Path, global_: Path
     before = texts(task, global_)
 
     steps = steps_of_the_last(task, global_)
-    assert [each.refused for each in steps] == [why, "a session that was ended does not come back"]
+    assert [each.refused for each in steps] == [why, "it was killed; a kill cannot be undone"]
     assert steps[1].entry.session == session
     for each in steps:
-        with pytest.raises(ValueError, match="ended"):
+        with pytest.raises(ValueError, match="killed"):
             take_back(each, Audit("undo", ""))
     assert texts(task, global_) == before
 

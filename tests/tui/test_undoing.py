@@ -244,3 +244,15 @@ def test_what_was_intended_and_never_done_is_passed_over(files: Files) -> None:
         first.action_id,
         ["a"],
     )
+
+
+def test_the_monitor_offers_what_came_before_a_kill_and_says_so(files: Files) -> None:
+    complete(files, "c")
+    kill(files, ["a"])
+    roll = take(files, NOBODY)
+    plan = plan_undo(
+        [task.state for task in roll.tasks()], [files.path.resolve()], None, offer_earlier=True
+    )
+    assert [label for label, _ in plan.proposal.steps] == ["c"]
+    ((what, why),) = plan.proposal.refused
+    assert what.startswith("Undo kill") and "a kill cannot be undone" in why

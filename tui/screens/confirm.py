@@ -17,7 +17,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, Static
 
-from tui.proposal import Proposal
+from tui.proposal import Proposal, grouped
 from tui.text import harmless
 
 LISTED_AT_MOST = 200
@@ -117,7 +117,10 @@ class ConfirmScreen(ModalScreen[str | None]):
 
     @on(_ReasonInput.Hasty)
     def _say_hasty(self) -> None:
-        self.notify("Enter came before this could be read: press it again.", markup=False)
+        self.notify(
+            "Enter came before this could be read, or right behind another key: press it again.",
+            markup=False,
+        )
 
     @on(_ReasonInput.Cancelled)
     def _cancel(self) -> None:
@@ -125,22 +128,26 @@ class ConfirmScreen(ModalScreen[str | None]):
 
     def _lines(self) -> Iterator[str | tuple[str, str]]:
         proposal = self._proposal
-        for label, says in proposal.steps[:LISTED_AT_MOST]:
-            yield (f"{harmless(label, 200)}\n", "bold")
-            yield f"   {harmless(says, 400)}\n"
+        if proposal.note:
+            note = f"{harmless(proposal.note, 400)}\n"
+            yield (note, "$warning") if proposal.grave else note
+        for says, labels in grouped(proposal.steps[:LISTED_AT_MOST]):
+            if len(labels) == 1:
+                yield (f"\n{harmless(labels[0], 200)}\n", "bold")
+                yield f"  {harmless(says, 400)}\n"
+                continue
+            yield (f"\n{harmless(says, 400)}:\n", "bold")
+            yield from (f"  {harmless(label, 200)}\n" for label in labels)
         if len(proposal.steps) > LISTED_AT_MOST:
-            yield f"and {len(proposal.steps) - LISTED_AT_MOST} more\n"
+            yield f"  and {len(proposal.steps) - LISTED_AT_MOST} more\n"
         if proposal.refused:
             yield ("\nNot touched:\n", "$warning bold")
             for label, why in proposal.refused[:LISTED_AT_MOST]:
-                yield f"{harmless(label, 200)}: {harmless(why, 400)}\n"
+                yield f"  {harmless(label, 200)}: {harmless(why, 400)}\n"
         if proposal.files:
             yield ("\nFiles that change:\n", "bold")
             for path in proposal.files[:LISTED_AT_MOST]:
-                yield f"{harmless(str(path), 400)}\n"
-        if proposal.note:
-            note = f"\n{harmless(proposal.note, 400)}"
-            yield (note, "$warning") if proposal.grave else note
+                yield f"  {harmless(str(path), 400)}\n"
 
     @on(Input.Submitted)
     def _go_ahead(self, event: Input.Submitted) -> None:

@@ -91,7 +91,7 @@ class MetricsScreen(ModalScreen[None]):
 
 def milliseconds(seconds: float | None) -> str:
     """A wait in few characters."""
-    return "-" if seconds is None else f"{seconds * 1000:.3g} ms"
+    return f"{_short(seconds)} ms" if seconds is not None else "-"
 
 
 def measure_parts(measures: Measures) -> Iterator[str | tuple[str, str]]:
@@ -135,7 +135,9 @@ def measure_parts(measures: Measures) -> Iterator[str | tuple[str, str]]:
 
 
 def _short(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.2f}"
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.2f}" if seconds < 0.1 else f"{seconds * 1000:.0f}"
 
 
 def _name(path: str) -> str:
