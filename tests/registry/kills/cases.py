@@ -29,9 +29,7 @@ NOW = "2025-10-18T12:00:00.000000"
 SMALL = 1_400
 LARGE = 1_000_000
 
-_SMALL_ONLY = tuple(
-    f"finish_agents, two files {shape}" for shape in ("grow", "shrink", "keep their lengths")
-)
+_SMALL_ONLY = tuple(f"finish_agents, two files {shape}" for shape in ("grow", "shrink"))
 
 Files = Mapping[Path, bytes]
 """Every file in a case's directories."""
@@ -82,10 +80,15 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A case whose texts are yet to be made."""
+    """A case whose texts are yet to be made.
+
+    Attributes:
+        growth: Of each text, whether it grows (1), shrinks (-1) or keeps its length (0).
+    """
 
     name: str
     before: tuple[Json, ...]
+    growth: tuple[int, ...]
     act: Callable[..., object]
 
 
@@ -109,9 +112,12 @@ def naive_commits(directory: Path) -> Iterator[Case]:
     """The same changes to one file, made by a writer that keeps no journal."""
     drafts = (
         _Draft(
-            f"naive {shape}", (before,), lambda path, after=after: naive_write(path, _text(after))
+            f"naive {shape}",
+            (before,),
+            (growth,),
+            lambda path, after=after: naive_write(path, _text(after)),
         )
-        for shape, before, after in _shapes(SMALL)
+        for shape, growth, before, after in _shapes(SMALL)
     )
     for draft in drafts:
         yield _finish(draft, directory, SMALL, durable=False)
@@ -132,6 +138,9 @@ def _finish(draft: _Draft, directory: Path, size: int, durable: bool) -> Case:
     after, again = (_outcome(case) for _ in range(2))
     assert after == again, f"{name} does not write the same each time"
     assert all(old != new for old, new in zip(before, after, strict=True)), name
+    changes = zip(before, after, strict=True)
+    growth = tuple((len(new) > len(old)) - (len(new) < len(old)) for old, new in changes)
+    assert growth == draft.growth, f"{name} is no name for {growth}"
     return replace(case, after=after)
 
 
@@ -141,24 +150,24 @@ def _outcome(case: Case) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in case.paths)
 
 
-def _shapes(size: int) -> Iterable[tuple[str, Json, Json]]:
+def _shapes(size: int) -> Iterable[tuple[str, int, Json, Json]]:
     # Every letter differs, so that a text of which only a part was written shows.
     def text(letter: str, length: int) -> Json:
         return task_registry(agent("busy", prompt=letter * length), note=letter * 40)
 
-    yield "grows", text("a", size), text("b", size + size // 3)
-    yield "shrinks", text("a", size), text("b", size // 2)
-    yield "keeps its length", text("a", size), text("b", size)
+    yield "grows", 1, text("a", size), text("b", size + size // 3)
+    yield "shrinks", -1, text("a", size), text("b", size // 2)
+    yield "keeps its length", 0, text("a", size), text("b", size)
 
 
 def _locked(size: int) -> Iterable[_Draft]:
-    for shape, before, after in _shapes(size):
+    for shape, growth, before, after in _shapes(size):
 
         def act(path: Path, after: Json = after) -> None:
             with LockedRegistryFile(path) as (_, file):
                 rewrite(file, after)
 
-        yield _Draft(f"LockedRegistryFile {shape}", (before,), act)
+        yield _Draft(f"LockedRegistryFile {shape}", (before,), (growth,), act)
 
 
 def _atomic(size: int) -> Iterable[_Draft]:
@@ -166,37 +175,46 @@ def _atomic(size: int) -> Iterable[_Draft]:
     yield _Draft(
         "atomic_add_agent grows",
         (task_registry(busy),),
+        (1,),
         lambda path: atomic_add_agent(path, agent("new"), "orchestrator"),
     )
     yield _Draft(
         "atomic_update_agent_status shrinks",
         (task_registry(busy),),
+        (-1,),
         lambda path: atomic_update_agent_status(path, "busy", "error"),
     )
     yield _Draft(
         "atomic_increment_counts keeps the length",
         (task_registry(busy),),
+        (0,),
         lambda path: atomic_increment_counts(path, total=1),
     )
 
 
 def _two_files(size: int) -> Iterable[_Draft]:
     # The status grows by two letters; `completed_at` is replaced.
-    longer, same = {"completed_at": NOW + "." * 30}, {"completed_at": NOW[:-2]}
-    pairs: tuple[tuple[str, Json, Json], ...] = (
-        ("grow", {}, {}),
-        ("shrink", longer, longer),
-        ("keep their lengths", same, same),
-        ("grow and shrink", {}, longer),
-        ("shrink and grow", longer, {}),
-    )
-    for shape, in_task, in_global in pairs:
+    fields = {
+        1: {},
+        0: {"completed_at": NOW + "." * 2},
+        -1: {"completed_at": NOW + "." * 30},
+    }
+    shapes = {
+        "grow": (1, 1),
+        "shrink": (-1, -1),
+        "keep their lengths": (0, 0),
+        "grow and shrink": (1, -1),
+        "shrink and grow": (-1, 1),
+    }
+    for shape, growth in shapes.items():
+        in_task, in_global = (fields[each] for each in growth)
         yield _Draft(
             f"finish_agents, two files {shape}",
             (
                 task_registry(agent("busy", prompt="p" * size, **in_task)),
                 global_registry(agent("busy", note="n" * size, **in_global)),
             ),
+            growth,
             lambda task, global_: finish_agents(task, global_, ["busy"], status="completed"),
         )
 
