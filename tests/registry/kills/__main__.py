@@ -17,6 +17,8 @@ import argparse
 import gc
 import json
 import logging
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -44,6 +46,10 @@ _SHARES = (1e-9, 0.5, 1.0)
 _REFUSED = ("LockedRegistryFile grows", "two files grow,", "two files shrink and grow")
 
 _CASES = 22
+
+# A killed process leaves the same in the system's memory, whatever disk is beneath;
+# where there is none, nobody waits for it.
+_MEMORY = "/dev/shm"
 
 
 def kill_small(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
@@ -82,6 +88,7 @@ def _lean(cases: Iterable[Case]) -> Iterable[Case]:
         gc.freeze()
         yield case
         gc.unfreeze()
+        shutil.rmtree(case.paths[0].parents[1])
 
 
 def _kill(directory: Path, asked: argparse.Namespace, counts: Counts) -> None:
@@ -112,6 +119,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--part", action="append", choices=_PARTS, help="again for another one")
     parser.add_argument("--writer", choices=("ours", "naive"), default="ours")
     parser.add_argument("--seed", default="muster", help="for what is left to chance")
+    parser.add_argument("--directory", help="beneath which; else in memory, if there is some")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     asked = parser.parse_args(arguments)
     # Every recovery warns; here that is no news.
@@ -121,7 +129,8 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     counts = Counts()
     interrupted = False
-    with tempfile.TemporaryDirectory(prefix="kills-") as directory:
+    beneath = asked.directory or (_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+    with tempfile.TemporaryDirectory(prefix="kills-", dir=beneath) as directory:
         try:
             _kill(Path(directory), asked, counts)
         except KeyboardInterrupt:
