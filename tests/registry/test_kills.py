@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.registry.kills.verdicts import FAULTS
+from tests.registry.kills.verdicts import FAULTS, Counts
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="ptrace(2) and leases are Linux's"),
@@ -154,3 +154,15 @@ def test_writers_killed_at_random_lose_and_double_no_update_that_was_acknowledge
     assert counts["kills"]["crowd"] == 300
     assert counts["acknowledged"] >= 100
     assert counts["recovered"] >= 1
+
+
+def test_the_harness_says_what_it_counted_and_what_was_wrong() -> None:
+    counts = Counts(acknowledged=7)
+    counts.kills.update({"commit": 2, "crowd": 1})
+    counts.complain("lost", "an update of somebody")
+
+    said = counts.as_text()
+    assert "kills: 3" in said
+    assert "7 acknowledged" in said
+    assert "lost: 1" in said
+    assert "an update of somebody" in said
