@@ -280,3 +280,38 @@ def test_it_says_each_lock_once_and_at_a_level_that_is_shown(
         with caplog.at_level(logging.WARNING), pytest.raises(TimeoutError):
             open_once(task, 0.02)
     assert len(caplog.messages) == 1
+
+
+# --- staying away for pollers
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that were made; none of them takes any time."""
+    made: list[float] = []
+    monkeypatch.setattr(time, "sleep", made.append)
+    return made
+
+
+def test_who_comes_straight_back_stays_away_while_a_peer_has_it_open(
+    task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(task, "r+") as peer:
+        open_once(task, 10)
+        monkeypatch.setattr(time, "sleep", lambda seconds: peer.close())
+        open_once(task, 10)
+        assert peer.closed
+
+
+def test_nobody_stays_away_for_a_reader(task: Path, naps: list[float]) -> None:
+    with open(task):
+        for _ in range(3):
+            open_once(task, 10)
+    assert naps == []
+
+
+def test_nobody_stays_away_for_a_peer_that_is_gone(task: Path, naps: list[float]) -> None:
+    with open(task, "r+"):
+        open_once(task, 10)
+    open_once(task, 10)
+    assert naps == []
