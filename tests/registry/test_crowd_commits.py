@@ -45,6 +45,7 @@ def _stop(members: list[Member]) -> list[Any]:
 def test_of_3200_updates_by_16_of_ours_and_16_peers_none_is_lost(
     empty_task: Path, crowd: Crowd
 ) -> None:
+    # A peer may time out here and try again: 16 in a hot loop starve each other.
     _enlist_both_kinds(crowd, empty_task)
     crowd.go()
     crowd.finish()
@@ -73,11 +74,11 @@ def test_a_slow_poller_among_hot_writers_of_ours_never_times_out(
     writers = [crowd.enlist("tests.counting", "hammer", empty_task, name) for name in names]
     peer = crowd.enlist("tests.peers", "count", empty_task, "slow", 100, _PAUSE)
     crowd.go()
-    # A wait that timed out would have ended it badly.
-    waits = json.loads(peer.finish())
+    poller = json.loads(peer.finish())
     done = _stop(writers)
 
-    assert len(waits) == 100
+    assert poller["timeouts"] == 0
+    assert len(poller["waits"]) == 100
     registry = load(empty_task)
     assert [each["progress"] for each in registry["agents"]] == [*done, 100]
     assert min(done) > 0
