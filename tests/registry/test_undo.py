@@ -326,7 +326,7 @@ def test_a_kill_cannot_be_undone_nor_what_went_with_it(task: Path, global_: Path
     assert [each.refused for each in steps] == [why, "it was killed; a kill cannot be undone"]
     assert steps[1].entry.session == session
     for each in steps:
-        with pytest.raises(ValueError, match="ended|killed"):
+        with pytest.raises(ValueError, match=r"ended|killed"):
             take_back(each, Audit("undo", ""))
     assert texts(task, global_) == before
 
