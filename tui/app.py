@@ -142,9 +142,11 @@ class MusterApp(App[None]):
     def on_mount(self) -> None:
         """Starts following the workspaces."""
         logging.getLogger().addHandler(ToastHandler(self))
-        # Left to Python, this would end us with the terminal in disorder.
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Left to Python, these would end us with the terminal in disorder, or in
+            # the middle of ending, with Textual's threads left running.
+            loop.add_signal_handler(number, self.exit, None, 128 + number)
         self.query_one(RollView).focus()
         self.set_interval(_AGES_EVERY, self._tick)
         self._start_live()
