@@ -117,10 +117,9 @@ class ConfirmScreen(ModalScreen[str | None]):
 
     @on(_ReasonInput.Hasty)
     def _say_hasty(self) -> None:
-        self.notify(
-            "Enter came before this could be read, or right behind another key: press it again.",
-            markup=False,
-        )
+        # Not a toast: it would lie over the keys.
+        box = self.query_one(Vertical)
+        box.border_subtitle = Content("Enter came too soon to be meant: press it again")
 
     @on(_ReasonInput.Cancelled)
     def _cancel(self) -> None:
