@@ -49,17 +49,18 @@ def log_of(registry: Path) -> Path:
 
     In the `registry` folder of its workspace; beside the registry where it lies in none.
     """
-    home = registry.parent.parent
-    if home.name == WORKSPACE_NAME or (home / GLOBAL_FOLDER).is_dir():
-        return home / GLOBAL_FOLDER / AUDIT_LOG
-    return registry.parent / AUDIT_LOG
+    return (_folder_of(registry.parent.parent) or registry.parent) / AUDIT_LOG
 
 
 def log_in(workspace: Path) -> Path:
     """Where what concerns a workspace, but no task in it, is put on record."""
-    if workspace.name == WORKSPACE_NAME or (workspace / GLOBAL_FOLDER).is_dir():
-        return workspace / GLOBAL_FOLDER / AUDIT_LOG
-    return workspace / AUDIT_LOG
+    return (_folder_of(workspace) or workspace) / AUDIT_LOG
+
+
+def _folder_of(workspace: Path) -> Path | None:
+    """The folder of a workspace's global registry; None where this is no workspace."""
+    folder = workspace / GLOBAL_FOLDER
+    return folder if workspace.name == WORKSPACE_NAME or folder.is_dir() else None
 
 
 def base_of(log: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -129,7 +129,6 @@ def line(record: Mapping[str, Any]) -> bytes:
 
 def intent(entry: Entry) -> dict[str, Any]:
     """The record that is written before anything is done."""
-    who, session = entry.who, entry.session
     return {
         "v": VERSION,
         "id": entry.action_id,
@@ -138,11 +137,9 @@ def intent(entry: Entry) -> dict[str, Any]:
         "at": entry.at,
         "action": entry.action,
         "reason": entry.reason,
-        "who": {slot: getattr(who, slot) for slot in Who.__slots__},
+        "who": asdict(entry.who),
         "changes": [_change(each) for each in entry.changes],
-        "session": None
-        if session is None
-        else {slot: getattr(session, slot) for slot in EndedSession.__slots__},
+        "session": asdict(entry.session) if entry.session is not None else None,
         "final": entry.final,
         "undoes": list(entry.undoes) if entry.undoes else None,
     }

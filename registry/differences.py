@@ -88,11 +88,9 @@ def differences(file: str, before: Json, after: Json) -> tuple[FieldChange, ...]
     if [id_ for id_, _ in old] != [id_ for id_, _ in new]:
         raise ValueError("agents came, went or changed places")
     found: list[FieldChange] = []
-    seen: dict[str, int] = {}
-    for (id_, old_entry), (_, new_entry) in zip(old, new, strict=True):
-        agent = id_ or ""
-        nth = seen.get(agent, 0)
-        seen[agent] = nth + 1
+    for ((agent, nth), old_entry), (_, new_entry) in zip(
+        _numbered(old), _numbered(new), strict=True
+    ):
         found += _fields(file, agent, nth, old_entry, new_entry)
     rest = ({k: v for k, v in each.items() if k != "agents"} for each in (before, after))
     found += _fields(file, None, 0, *rest)
@@ -146,7 +144,7 @@ def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Re
     entries = {
         (file, *key): entry
         for file, registry in registries.items()
-        for key, entry in _numbered(registry)
+        for key, entry in _numbered(agent_entries(registry))
     }
     refused: dict[str, str] = {}
     moved: dict[tuple[str, str], int] = {}
@@ -182,9 +180,12 @@ def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Re
     return Reverted(tuple(dict.fromkeys(agents)), tuple(fields_done), refused)
 
 
-def _numbered(registry: Json) -> Iterable[tuple[tuple[str, int], Json]]:
+def _numbered(
+    entries: Iterable[tuple[str | None, Json]],
+) -> Iterable[tuple[tuple[str, int], Json]]:
+    """Entries with their ids, and which of those with the same id each is."""
     seen: dict[str, int] = {}
-    for id_, entry in agent_entries(registry):
+    for id_, entry in entries:
         agent = id_ or ""
         nth = seen.get(agent, 0)
         seen[agent] = nth + 1

@@ -69,13 +69,9 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
     """
     home = Path(workspace)
     with _guard:
-        news: dict[str, LockMetrics] = {}
-        now = metrics.snapshot()
-        for path, numbers in now.items():
-            name = _name(path, home)
-            fresh = numbers.since(_published.get(path, LockMetrics()))
-            if name is not None and fresh.anything():
-                news[name] = fresh
+        now = _counted(home)
+        fresh = {name: _unpublished(home / name, numbers) for name, numbers in now.items()}
+        news = {name: numbers for name, numbers in fresh.items() if numbers.anything()}
         if not news:
             return False
         place = path_in(home)
@@ -83,14 +79,24 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
         with editing(place, timeout=1.0) as edit:
             held = edit.registry.get("registries")
             registries = held if isinstance(held, dict) else {}
-            for name, fresh in news.items():
+            for name, numbers in news.items():
                 together = LockMetrics.from_json(registries.get(name))
-                together.add(fresh)
+                together.add(numbers)
                 registries[name] = together.as_json()
             edit.registry["registries"] = registries
             edit.changed = True
-        _published.update((path, n) for path, n in now.items() if _name(path, home) is not None)
+        _published.update((home / name, numbers) for name, numbers in now.items())
     return True
+
+
+def _counted(workspace: Path) -> Mapping[str, LockMetrics]:
+    """What this process counted of a workspace's registries, by what the file calls them."""
+    named = ((_name(path, workspace), each) for path, each in metrics.snapshot().items())
+    return {name: numbers for name, numbers in named if name is not None}
+
+
+def _unpublished(registry: Path, numbers: LockMetrics) -> LockMetrics:
+    return numbers.since(_published.get(registry, LockMetrics()))
 
 
 def _create(place: Path) -> None:
@@ -116,8 +122,7 @@ def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
             for name, numbers in (held if isinstance(held, dict) else {}).items():
                 found[str(workspace / name)] = LockMetrics.from_json(numbers)
         with _guard:
-            for path, numbers in metrics.snapshot().items():
-                if _name(path, workspace) is not None:
-                    fresh = numbers.since(_published.get(path, LockMetrics()))
-                    found.setdefault(str(path), LockMetrics()).add(fresh)
+            for name, numbers in _counted(workspace).items():
+                path = workspace / name
+                found.setdefault(str(path), LockMetrics()).add(_unpublished(path, numbers))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -53,20 +53,6 @@ class Made(Generic[Result]):
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass(Generic[Result]):
-    """What one locked pass found; nothing is written unless it was expected.
-
-    Attributes:
-        made: Every field that differs.
-    """
-
-    result: Result
-    made: tuple[FieldChange, ...]
-    written: tuple[Path, ...]
-    problems: tuple[str, ...]
-
-
 def change_pair(
     task: Path,
     global_: Path | None,
@@ -92,8 +78,7 @@ def change_pair(
         RegistryError: The task's registry could not be had; nothing was changed.
     """
     if on_record is None:
-        done = _pass(task, global_, change, timeout, None, None)
-        return Made(done.result, done.written, done.problems)
+        return _pass(task, global_, change, timeout, None, None)[0]
     audit, log = on_record.audit, auditing.log_of(task)
     deadline = time.monotonic() + timeout
     expected: tuple[FieldChange, ...] = ()
@@ -101,7 +86,7 @@ def change_pair(
     while True:
         left = max(0.0, deadline - time.monotonic())
         try:
-            done = _pass(task, global_, change, left, log, expected)
+            done, made = _pass(task, global_, change, left, log, expected)
         except HalfWrittenError:
             # The next opener will finish it: no outcome, so that its fields tell.
             raise
@@ -110,19 +95,19 @@ def change_pair(
             if entry is not None:
                 _end(audit, log, entry, State.FAILED, str(error) or type(error).__name__)
             raise
-        if _same(done.made, expected):
-            problems = list(done.problems)
+        if _same(made, expected):
             if entry is not None:
                 # Said again only where others moved the counters in between.
-                counted = () if done.made == expected else done.made
+                counted = () if made == expected else made
                 problem = _end(audit, log, entry, State.DONE, "", counted)
-                problems += [problem] if problem else []
-            return Made(done.result, done.written, tuple(problems))
+                if problem is not None:
+                    done = replace(done, problems=(*done.problems, problem))
+            return done
         if entry is not None:
             _end(audit, log, entry, State.VOID, "the registry had changed meanwhile")
             if not left:
                 raise BusyRegistryError(task)
-        expected = done.made
+        expected = made
         entry = None
         if expected:
             entry = audit.begin(
@@ -156,7 +141,7 @@ def _pass(
     timeout: float,
     log: Path | None,
     expected: tuple[FieldChange, ...] | None,
-) -> _Pass[Result]:
+) -> tuple[Made[Result], tuple[FieldChange, ...]]:
     """One locked pass.
 
     Args:
@@ -166,6 +151,9 @@ def _pass(
         timeout: Seconds to wait for the locks.
         log: What names the registries in the differences; None for their own paths.
         expected: Only this is written; None writes whatever comes.
+
+    Returns:
+        What was done, and every field that differs.
     """
     with _editing_pair(task, global_, timeout) as (task_edit, global_edit, problems):
         edits = [each for each in (task_edit, global_edit) if each is not None]
@@ -182,7 +170,7 @@ def _pass(
         if expected is None or _same(made, expected):
             for edit in edits:
                 edit.changed = edit.path in written
-    return _Pass(result, tuple(made), tuple(written), tuple(problems))
+    return Made(result, tuple(written), tuple(problems)), tuple(made)
 
 
 @contextmanager
