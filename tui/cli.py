@@ -215,7 +215,7 @@ def _undo(options: argparse.Namespace) -> int:
 
 
 def _metrics(options: argparse.Namespace) -> int:
-    from tui.record_commands import show_metrics
+    from tui.metrics_command import show_metrics
 
     return show_metrics(options)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
@@ -45,14 +43,6 @@ def local_time(at: str) -> str:
         return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError, OSError):
         return harmless(at, 30)
-
-
-def seconds_since(at: str) -> float:
-    """How long ago a time of the log is; endless where it is none."""
-    try:
-        return time.time() - datetime.fromisoformat(at).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return math.inf
 
 
 _STATES = {

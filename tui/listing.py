@@ -24,13 +24,12 @@ _DEEPEST = 20
 
 def as_json(value: Any) -> str:
     """JSON in ASCII in which every control character is escaped."""
-    # DEL is the one control character that JSON lets through as it is.
-    return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
+    return json.dumps(value, indent=2)
 
 
 def as_json_line(value: Any) -> str:
     """As `as_json`, on one line."""
-    return json.dumps(value).replace("\x7f", "\\u007f")
+    return json.dumps(value)
 
 
 def roll_json(roll: RollCall) -> dict[str, Any]:

@@ -1,25 +1,23 @@
-"""The commands about what is on record: the log, undo, metrics."""
+"""The commands about what is on record: the log and undo."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import select
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from registry.audit import read_logs
 from registry.audit_records import Entry, Log, State
-from registry.metrics_file import read_metrics
+from registry.records import parse_time
 from tui.commands import propose
-from tui.console import DONE, NOT_ALL_DONE, find, safe, say, tmux_of
-from tui.history import log_lines, seconds_since
+from tui.console import DONE, NOT_ALL_DONE, find, safe, say
+from tui.history import log_lines
 from tui.listing import as_json_line, undo_json
-from tui.live import take_roll
-from tui.openmetrics import exposition
 from tui.registries import Registries
-from tui.roll import Policy, TaskState
+from tui.roll import TaskState
 from tui.undoing import NothingToUndoError, carry_out_undo, logs_of, plan_undo, undo_refusal
 
 FOLLOW_EVERY = 0.5
@@ -92,7 +90,12 @@ def _wait(seconds: float) -> None:
 
 def _ready(log: Log) -> Iterator[Entry]:
     for entry in log.entries:
-        if entry.state is not State.INTENDED or seconds_since(entry.at) > _OUTCOME_WITHIN:
+        began = parse_time(entry.at)
+        if (
+            entry.state is not State.INTENDED
+            or began is None
+            or time.time() - began > _OUTCOME_WITHIN
+        ):
             yield entry
 
 
@@ -103,7 +106,7 @@ def undo(options: argparse.Namespace) -> int:
         plan = plan_undo(states, workspaces, options.action_id)
     except NothingToUndoError as error:
         if options.json:
-            print(json.dumps({"action": "undo", "error": str(error)}))
+            print(as_json_line({"action": "undo", "error": str(error)}))
         else:
             print(f"muster: {safe(str(error))}", file=sys.stderr)
         return NOT_ALL_DONE
@@ -116,11 +119,3 @@ def undo(options: argparse.Namespace) -> int:
         lambda: carry_out_undo(plan, options.reason),
         options,
     )
-
-
-def show_metrics(options: argparse.Namespace) -> int:
-    """`muster metrics`."""
-    workspaces = find(options)
-    roll = take_roll(workspaces, tmux_of(options), Policy())
-    sys.stdout.write(exposition(roll, read_metrics(each.path for each in workspaces)))
-    return DONE
