@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -118,6 +118,7 @@ class MusterApp(App[None]):
         self.register_theme(MUSTER)
         self.theme = MUSTER.name
         self._workspaces = tuple(workspaces)
+        self._homes = tuple(workspace.path for workspace in workspaces)
         self._socket = socket
         self._policy = policy
         self._tmux: Tmux | None = None
@@ -178,7 +179,7 @@ class MusterApp(App[None]):
         """Stops following."""
         if self._live is not None:
             await asyncio.to_thread(self._live.stop)
-        await asyncio.to_thread(publish_quietly, self._workspaces)
+        await asyncio.to_thread(publish_quietly, self._homes)
 
     @on(Rolled)
     def _show(self, message: Rolled) -> None:
@@ -201,7 +202,7 @@ class MusterApp(App[None]):
 
     @work(thread=True, exclusive=True, group="publish")
     def _publish(self) -> None:
-        publish_quietly(self._workspaces)
+        publish_quietly(self._homes)
 
     # Details
 
@@ -311,10 +312,14 @@ class MusterApp(App[None]):
 
     @work(thread=True, group="actions")
     def _carry_out(self, plan: Plan, reason: str) -> None:
-        if self._tmux is None:
-            return
+        tmux = self._tmux
+        if tmux is not None:
+            self._act(lambda: carry_out(plan, tmux, reason))
+
+    def _act(self, do: Callable[[], Outcome]) -> None:
+        """Carries something out and shows what became of it; in a worker's thread."""
         with self._acting:
-            outcome = carry_out(plan, self._tmux, reason)
+            outcome = do()
         self.call_from_thread(self._carried_out, outcome)
         if self._live is not None:
             self._live.refresh()
@@ -352,11 +357,7 @@ class MusterApp(App[None]):
 
     @work(thread=True, group="actions")
     def _take_back(self, plan: UndoPlan, reason: str) -> None:
-        with self._acting:
-            outcome = carry_out_undo(plan, reason)
-        self.call_from_thread(self._carried_out, outcome)
-        if self._live is not None:
-            self._live.refresh()
+        self._act(lambda: carry_out_undo(plan, reason))
 
     def action_log(self) -> None:
         """Shows what was done."""
@@ -378,11 +379,10 @@ class MusterApp(App[None]):
         self.push_screen(MetricsScreen(self._measure))
 
     def _measure(self) -> Measures:
-        workspaces = [workspace.path for workspace in self._workspaces]
         zombies = self.roll.counts[Verdict.ZOMBIE] if self.roll is not None else 0
         first = self._zombies_at_first
         return Measures(
-            read_metrics(workspaces), zombies, zombies - first if first is not None else 0
+            read_metrics(self._homes), zombies, zombies - first if first is not None else 0
         )
 
     def _carried_out(self, outcome: Outcome) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from registry.errors import RegistryError
 from registry.metrics_file import publish_metrics
-from registry.workspace import Workspace
 
 
-def publish_quietly(workspaces: Iterable[Workspace | Path]) -> None:
+def publish_quietly(workspaces: Iterable[Path]) -> None:
     """Adds this process's lock metrics to the files of some workspaces."""
     for each in workspaces:
         with suppress(RegistryError, OSError):
-            publish_metrics(each.path if isinstance(each, Workspace) else each)
+            publish_metrics(each)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,25 +73,31 @@ def plan_undo(
     known = {state.registry for state in states}
     known |= {state.global_registry for state in states if state.global_registry is not None}
     known |= {path / GLOBAL_FOLDER / GLOBAL_REGISTRY for path in workspaces}
+    if action_id is not None:
+        return _plan_given(action_id, log, known)
     refused: UndoPlan | None = None
-    for each in undo.last_actions(log) if action_id is None else (action_id,):
+    for each in undo.last_actions(log):
         steps = undo.undoables(log, each, known)
-        plan = _plan(each, steps, log) if steps else None
-        if action_id is None and not (plan and (plan.steps or _is_certain(steps))):
+        plan = _plan(each, steps, log)
+        if not (plan.steps or _is_certain(steps)):
             # Intended, and then cut off before it changed anything.
             continue
-        if plan is not None and (plan.steps or not offer_earlier):
+        if plan.steps or not offer_earlier:
             return plan if refused is None else _instead_of(refused, plan)
-        if plan is not None:
-            refused = refused or plan
-            continue
-        there = any(entry.action_id == each for entry in log.entries)
-        raise NothingToUndoError(
-            f"{each} changed nothing" if there else f"no action {each} is on record"
-        )
+        refused = refused or plan
     if refused is not None:
         return refused
     raise NothingToUndoError("nothing is on record that could be undone")
+
+
+def _plan_given(action_id: str, log: Log, known: Collection[Path]) -> UndoPlan:
+    steps = undo.undoables(log, action_id, known)
+    if not steps:
+        there = any(entry.action_id == action_id for entry in log.entries)
+        raise NothingToUndoError(
+            f"{action_id} changed nothing" if there else f"no action {action_id} is on record"
+        )
+    return _plan(action_id, steps, log)
 
 
 def _instead_of(refused: UndoPlan, plan: UndoPlan) -> UndoPlan:
@@ -121,7 +127,7 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
             refused.append((_whom(step.entry), str(error)))
             continue
         refused += reverted.refused.items()
-        if reverted.agents or reverted.fields or not step.entry.changes:
+        if reverted.agents or reverted.fields:
             doable.append(step)
             says += _says(step.entry, frozenset(reverted.refused))
             files |= dict.fromkeys(each for each in (step.task, step.global_) if each is not None)
@@ -136,6 +142,7 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
 
 def _elsewise(log: Log, action_id: str) -> str:
     """Which earlier action may be undone instead, by its id."""
+    undone = log.undone
     before = itertools.takewhile(lambda each: each.action_id != action_id, log.entries)
     earlier = [
         entry
@@ -143,7 +150,7 @@ def _elsewise(log: Log, action_id: str) -> str:
         if entry.changes
         and entry.final is None
         and entry.action != undo.UNDO
-        and entry.key not in log.undone
+        and entry.key not in undone
     ]
     if not earlier:
         return ""
@@ -164,7 +171,7 @@ def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
         if agent is not None and agent in refused:
             continue
         back = [
-            type(each)(each.file, each.agent, each.nth, each.field, each.after, each.before)
+            replace(each, before=each.after, after=each.before)
             for each in changes
             if agent is not None or not each.is_counter
         ]
