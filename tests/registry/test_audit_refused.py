@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import pytest
 
 from registry import AuditError, audit, locking
 from registry.audit_records import State
+from tests.limits import no_file_longer_than
 from tests.records import complete, entries, numbered_record, undo
 from tests.registries import agent, task_registry, write
 
@@ -77,15 +77,10 @@ def _other_owner(log: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextmanager
 def _full_disk(log: Path, _: pytest.MonkeyPatch) -> Iterator[None]:
-    # A limit on the size of a file stands for a full disk.
     log.write_text("{}\n" * 10_000)
     before = log.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
-    try:
+    with no_file_longer_than(len(before) + 100):
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert log.read_bytes() == before
 
 

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from registry import LockedRegistryFile, RegistryError
 from registry.reading import read_task
+from tests.limits import no_file_longer_than
 from tests.registries import agent, load, rewrite, task_registry, write
 from tests.registry.everyone import WRITERS, Use, every_writer
-
-
-@contextmanager
-def no_file_longer_than(limit: int) -> Iterator[None]:
-    """Stands for a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @every_writer

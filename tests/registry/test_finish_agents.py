@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import resource
 import threading
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from typing import Literal
 import pytest
 
 from registry import RegistryError, atomic_add_agent, finish_agents
+from tests.limits import no_file_longer_than
 from tests.registries import (
     TERMINAL,
     agent,
@@ -234,16 +234,10 @@ def test_while_the_global_registry_is_busy_the_task_is_not_kept_from_others(
 def test_a_disk_without_room_leaves_both_registries_as_they_were(
     task: Path, global_: Path
 ) -> None:
-    # A limit on the size of a file stands for a full disk.
     before = task.read_bytes(), global_.read_bytes()
     limit = max(len(text) for text in before) + 20
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(OSError) as caught:
-            finish_agents(task, global_, ["busy"], status="terminated", reason="x" * 4096)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with no_file_longer_than(limit), pytest.raises(OSError) as caught:
+        finish_agents(task, global_, ["busy"], status="terminated", reason="x" * 4096)
 
     assert isinstance(caught.value, RegistryError)
     assert (task.read_bytes(), global_.read_bytes()) == before

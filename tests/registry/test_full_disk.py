@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import pytest
 
 from registry import InaccessibleRegistryError, durable_commits
 from registry.reading import read_task
+from tests.limits import no_file_longer_than
 from tests.registry import small_disk
 from tests.registry.faults import GLOBAL, TASK, Act, Call, Place, failing
 from tests.registry.small_disk import ACTS, Pretended, assert_refused, grow_both
@@ -119,16 +119,6 @@ def refused_by_journals(directory: Path, error: int) -> int:
         assert_refused(place, caught.value, error, before)
         refused += 1
     return refused
-
-
-@contextmanager
-def no_file_longer_than(limit: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @every_act
