@@ -23,10 +23,9 @@ from pathlib import Path
 from registry import audit_records as records
 from registry import locking
 from registry.audit_records import EndedSession, Entry, Log, State, Who
-from registry.commit import sync_directory, write_all
 from registry.differences import FieldChange
 from registry.errors import AuditError, RegistryError, RegistryNotFoundError
-from registry.files import open_regular, read_all
+from registry.files import open_regular, read_all, sync_directory, write_all
 from registry.locking import Lock
 from registry.workspace import GLOBAL_FOLDER, WORKSPACE_NAME
 

@@ -10,7 +10,6 @@ finishes what was cut off. What can go wrong at each step is said beside it;
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import secrets
@@ -22,7 +21,9 @@ from pathlib import Path
 from registry import journal as journals
 from registry.durability import is_durable
 from registry.errors import HalfWrittenError, InaccessibleRegistryError, UntrustedJournalError
+from registry.files import close_read, write_all
 from registry.journal import Journal, Role, journal_path
+from registry.journal_file import JournalFile, open_journal, remove
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +47,13 @@ class Write:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a commit has come, for the case that it fails."""
+    """How far a commit has come, for the case that it fails.
 
-    journals: list[Path] = field(default_factory=list)
+    Attributes:
+        journals: Those that were begun, with how many bytes each has.
+    """
+
+    journals: list[tuple[JournalFile, int]] = field(default_factory=list)
     touched: list[Write] = field(default_factory=list)
 
 
@@ -68,8 +73,15 @@ def commit(writes: Sequence[Write]) -> None:
     changed = [write for write in writes if write.old != write.new]
     if not changed:
         return
-    durable = is_durable()
     progress = _Progress()
+    try:
+        _commit(changed, progress, is_durable())
+    finally:
+        for journal, _ in progress.journals:
+            close_read(journal.fd)
+
+
+def _commit(changed: Sequence[Write], progress: _Progress, durable: bool) -> None:
     at = changed[0]
     try:
         transaction = secrets.token_hex(8)
@@ -77,7 +89,7 @@ def commit(writes: Sequence[Write]) -> None:
             # Peers do not flush: a power cut could otherwise mix the text before
             # theirs with what follows, and recovery knows only two texts.
             for at in changed:
-                os.fsync(at.fd)
+                os.fdatasync(at.fd)
         for number in range(len(changed)):
             at = changed[number]
             _write_journal(changed, number, transaction, durable, progress)
@@ -90,7 +102,7 @@ def commit(writes: Sequence[Write]) -> None:
             progress.touched.append(at)
             _place(at.fd, at.new)
             if durable:
-                os.fsync(at.fd)
+                os.fdatasync(at.fd)
     except OSError as error:
         _put_back(changed, progress, error)
         if isinstance(error, UntrustedJournalError):
@@ -100,7 +112,7 @@ def commit(writes: Sequence[Write]) -> None:
         # An interruption (Ctrl-C) between two steps.
         _put_back(changed, progress, None)
         raise
-    _remove(progress.journals, durable)
+    _end(progress, durable)
 
 
 def _write_journal(
@@ -126,23 +138,9 @@ def _write_journal(
             new=write.new,
         )
     )
-    place = journal_path(real)
-    try:
-        fd = os.open(
-            place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
-    except FileExistsError:
-        # Under the lock, and after recovery, there is none of ours.
-        raise UntrustedJournalError(place, "is in the way of a new journal") from None
-    try:
-        progress.journals.append(place)
-        write_all(fd, text, 0)
-        if durable:
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-    if durable:
-        sync_directory(place.parent)
+    file = open_journal(journal_path(real), write.fd)
+    progress.journals.append((file, len(text)))
+    file.write(text, durable)
 
 
 def _reserve(write: Write) -> None:
@@ -183,37 +181,41 @@ def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseExceptio
             else:
                 os.ftruncate(write.fd, len(write.old))
             if is_durable() and progress.journals:
-                os.fsync(write.fd)
+                os.fdatasync(write.fd)
     except OSError as failure:
         again: OSError | None = failure
     else:
-        again = _remove(progress.journals, is_durable())
+        again = _remove(progress, is_durable())
         if len(progress.journals) < 2:
             # One file's journal is dropped by the next opener, who finds the old
             # text; two say that the commit counts, and would be followed.
             return
     if again is not None:
-        where = ", ".join(str(place) for place in progress.journals)
+        where = ", ".join(str(journal.place) for journal, _ in progress.journals)
         raise HalfWrittenError(changed[0].path, again, where) from error
 
 
-def _remove(places: Sequence[Path], durable: bool) -> OSError | None:
-    """Removes journals, the one that makes a commit count first.
+def _end(progress: _Progress, durable: bool) -> None:
+    """Ends the journals, the one that makes a commit count first.
 
-    One that cannot be removed does no harm after a commit: the next opener finds
+    One that cannot be ended does no harm after a commit: the next opener finds
     that its text is in place, and tries again.
-
-    Returns:
-        What went wrong, if anything.
     """
-    for place in reversed(places):
+    for journal, length in reversed(progress.journals):
         try:
-            place.unlink(missing_ok=True)
-            if durable:
-                # A journal that a power cut brought back could undo an undo.
-                sync_directory(place.parent)
+            journal.end(length, durable)
         except OSError as error:
-            _log.error("Could not remove the journal %s: %s", place, error.strerror)
+            _log.error("Could not end the journal %s: %s", journal.place, error.strerror)
+            return
+
+
+def _remove(progress: _Progress, durable: bool) -> OSError | None:
+    """Removes the journals of a commit that was undone; returns what went wrong."""
+    for journal, _ in reversed(progress.journals):
+        try:
+            remove(journal.place, durable)
+        except OSError as error:
+            _log.error("Could not remove the journal %s: %s", journal.place, error.strerror)
             return error
     return None
 
@@ -224,31 +226,3 @@ def boot_id() -> str:
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return ""
-
-
-def sync_directory(path: Path) -> None:
-    """Flushes a directory's entries to the disk.
-
-    Raises:
-        OSError: It failed.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def write_all(fd: int, data: bytes, offset: int) -> None:
-    """Writes every byte at its place.
-
-    Raises:
-        OSError: It failed; some bytes may be written.
-    """
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        if written <= 0:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        view = view[written:]
-        offset += written

@@ -180,3 +180,31 @@ def read_all(fd: int, path: Path, limit: int) -> bytes:
     except OSError as error:
         raise InaccessibleRegistryError(path, error, "read") from error
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def write_all(fd: int, data: bytes, offset: int) -> None:
+    """Writes every byte at its place.
+
+    Raises:
+        OSError: It failed; some bytes may be written.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        if written <= 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        view = view[written:]
+        offset += written
+
+
+def sync_directory(path: Path) -> None:
+    """Flushes a directory's entries to the disk.
+
+    Raises:
+        OSError: It failed.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

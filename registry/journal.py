@@ -3,14 +3,17 @@
 SQLite's rollback journal, turned around: it holds the text that is to come, so
 that a commit that was cut off is finished by whoever opens the registry next.
 
-The layout: a magic line, a header as one line of JSON, the old text (of durable
-commits only), the new text, and a digest of all of that. A journal without its
-digest was not finished, and the registry not yet touched.
+The layout: a magic line with the length of what follows, a header as one line of
+JSON, the old text (of durable commits only), the new text, and a digest of all of
+that. A journal without its digest was not finished, and the registry not yet
+touched. What lies behind the digest is left of a longer journal before: the file
+is kept, and a journal whose commit is over begins with a NUL.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from hashlib import blake2b
@@ -21,7 +24,11 @@ from typing import Any
 SECTOR = 512
 """Bytes that a disk writes whole or not at all."""
 
-_MAGIC = b"muster journal 1\n"
+OVER = b"\0"
+"""What a journal begins with once its commit is over."""
+
+_MAGIC = b"muster journal 2 "
+_LENGTH = re.compile(rb"([0-9a-f]{16})\n")
 _DIGEST_SIZE = 16
 
 
@@ -79,21 +86,27 @@ def encode(journal: Journal) -> bytes:
         "old_kept": journal.old is not None,
         "new_length": len(journal.new),
     }
-    body = b"".join(
-        (_MAGIC, json.dumps(header).encode("ascii"), b"\n", journal.old or b"", journal.new)
-    )
+    rest = b"".join((json.dumps(header).encode("ascii"), b"\n", journal.old or b"", journal.new))
+    body = b"%s%016x\n%s" % (_MAGIC, len(rest), rest)
     return body + blake2b(body, digest_size=_DIGEST_SIZE).digest()
 
 
+def is_over(start: bytes) -> bool:
+    """Whether what a journal begins with says that its commit is over, or never began."""
+    return start[:1] in (b"", OVER)
+
+
 def decode(data: bytes) -> Journal | None:
-    """Reads a journal; None when it was not finished."""
-    body, trailer = data[:-_DIGEST_SIZE], data[-_DIGEST_SIZE:]
-    if not body.startswith(_MAGIC):
+    """Reads a journal; None when it was not finished, or is over."""
+    length = _LENGTH.match(data, len(_MAGIC))
+    if length is None or not data.startswith(_MAGIC):
         return None
-    if blake2b(body, digest_size=_DIGEST_SIZE).digest() != trailer:
+    end = length.end() + int(length[1], 16)
+    body = data[:end]
+    if blake2b(body, digest_size=_DIGEST_SIZE).digest() != data[end : end + _DIGEST_SIZE]:
         return None
-    start = body.index(b"\n", len(_MAGIC)) + 1
-    header: dict[str, Any] = json.loads(body[len(_MAGIC) : start])
+    start = body.index(b"\n", length.end()) + 1
+    header: dict[str, Any] = json.loads(body[length.end() : start])
     middle = start + (header["old_length"] if header["old_kept"] else 0)
     return Journal(
         transaction=header["transaction"],

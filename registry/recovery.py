@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import stat
 import time
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 from registry import journal as journals
 from registry import locking, metrics
 from registry.codec import MAX_BYTES, decode
-from registry.commit import boot_id, place_whole, sync_directory, write_all
+from registry.commit import boot_id, place_whole
 from registry.errors import (
     CorruptRegistryError,
     InaccessibleRegistryError,
@@ -21,8 +19,9 @@ from registry.errors import (
     RegistryNotFoundError,
     UntrustedJournalError,
 )
-from registry.files import close_read, open_regular, read_all
+from registry.files import open_regular, read_all, sync_directory, write_all
 from registry.journal import Journal, Remedy, Role, journal_path
+from registry.journal_file import find_journal, is_open, read_journal, remove
 from registry.locking import Lock
 
 _log = logging.getLogger(__name__)
@@ -32,12 +31,6 @@ _JOURNAL_BYTES = 3 * MAX_BYTES
 # A file that is no registry and that nobody is known to have broken: a careless
 # writer may be in the middle of it. Only after so many seconds it is given up.
 _GIVEN_UP_AFTER = 1.0
-
-
-def find_journal(registry: Path) -> Path | None:
-    """The journal that lies beside a registry, or None. One look at the directory."""
-    place = journal_path(Path(os.path.realpath(registry)))
-    return place if os.path.lexists(place) else None
 
 
 def is_hot(registry: Path) -> bool:
@@ -115,9 +108,11 @@ def recover(fd: int, path: Path) -> bool:
     """
     real = Path(os.path.realpath(path))
     place = journal_path(real)
+    if not is_open(place):
+        return True
     try:
         try:
-            text = _read_journal(place, fd)
+            text = read_journal(place, fd, _JOURNAL_BYTES)
         except RegistryNotFoundError:
             return True
         journal = journals.decode(text)
@@ -163,8 +158,7 @@ def _apply(journal: Journal, fd: int, real: Path, place: Path) -> bool:
 
 
 def _finish(place: Path, real: Path, said: str) -> None:
-    place.unlink(missing_ok=True)
-    sync_directory(place.parent)
+    remove(place, durable=True)
     metrics.count_recovery(real)
     _log.warning("Recovery %s %s", said, real)
 
@@ -191,7 +185,7 @@ def _second_is_journalled(journal: Journal, real: Path) -> bool:
     if journal.role is not Role.FIRST or second is None:
         return False
     try:
-        text = _read_journal(journal_path(second), second)
+        text = read_journal(journal_path(second), second, _JOURNAL_BYTES)
     except (RegistryNotFoundError, FileNotFoundError):
         return False
     other = journals.decode(text)
@@ -202,43 +196,6 @@ def _partner(journal: Journal, real: Path) -> Path | None:
     if journal.partner is None:
         return None
     return Path(os.path.realpath(real.parent / journal.partner))
-
-
-def _read_journal(place: Path, registry: int | Path) -> bytes:
-    """The journal's bytes, if it is one that may be followed.
-
-    Args:
-        place: Where it lies.
-        registry: Whose owner's journals may be followed; a path or a descriptor.
-
-    Raises:
-        RegistryNotFoundError: There is none.
-        UntrustedJournalError: It is no regular file of one link, or belongs to
-            neither us, the registry's owner nor root.
-    """
-    try:
-        fd = open_regular(place, os.O_RDONLY | os.O_NOFOLLOW)
-    except NotARegularFileError as error:
-        raise UntrustedJournalError(place, f"is {error.what}") from None
-    except InaccessibleRegistryError as error:
-        if error.errno != errno.EACCES:
-            # A disk that fails makes nobody's journal one that may be removed.
-            raise
-        raise UntrustedJournalError(place, "may not be read by this user") from None
-    try:
-        status = os.fstat(fd)
-        if status.st_uid not in (os.geteuid(), os.stat(registry).st_uid, 0):
-            raise UntrustedJournalError(place, f"belongs to user {status.st_uid}")
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-            raise UntrustedJournalError(place, "has a second name (hard link)")
-        text = read_all(fd, place, _JOURNAL_BYTES)
-        # A process that was killed may not have come to flush it. It must not be
-        # lost to a power cut once anything is done because of it.
-        os.fsync(fd)
-    finally:
-        close_read(fd)
-    sync_directory(place.parent)
-    return text
 
 
 def _parses(data: bytes, path: Path) -> bool:

@@ -17,7 +17,9 @@ from unittest import mock
 import portalocker
 
 from registry import durable_commits
+from registry.journal import journal_path
 from tests.registries import agent, global_registry, task_registry, write
+from tests.registry.kept_journals import kept_journal, without_kept
 
 TASK = "TASK-1/AGENT_REGISTRY.json"
 GLOBAL = "registry/GLOBAL_REGISTRY.json"
@@ -37,7 +39,7 @@ ADVICE = {
 
 # What `os` is asked to do with a file. Every such call of the library is one of these.
 BY_PATH = ("open", "stat", "unlink")
-BY_DESCRIPTOR = ("close", "fstat", "fsync", "ftruncate", "pread", "pwrite")
+BY_DESCRIPTOR = ("close", "fchmod", "fdatasync", "fstat", "fsync", "ftruncate", "pread", "pwrite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Faults:
             error, self._owed = self._owed or self.fault(number, call), None
             if error is None:
                 # Nobody here looks at what a flush does, and thousands take long.
-                return None if name == "fsync" else real(first, *rest, **named)
+                return None if name in ("fsync", "fdatasync") else real(first, *rest, **named)
             if name == "close":
                 # The kernel has let the descriptor go, whatever it says.
                 real(first)
@@ -142,22 +144,33 @@ def failing(root: Path, fault: Fault, *, halved: bool = False) -> Iterator[Fault
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Two registries that are laid out anew for each fault."""
+    """Two registries that are laid out anew for each fault.
+
+    Attributes:
+        kept: Whether the journal of the task's is written over what a commit before
+            left; the other one is made in any case.
+    """
 
     root: Path
+    kept: bool = True
 
     def lay_out(self, texts: Texts | None = None) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
         write(self.root / TASK, task_registry(agent("busy"), agent("done", "completed")))
         write(self.root / GLOBAL, global_registry(agent("busy", None)))
         (self.root / TASK).chmod(0o640)
+        if self.kept:
+            kept = journal_path(self.root / TASK)
+            kept.write_bytes(kept_journal())
+            kept.chmod(0o640)
         for name, text in (texts or {}).items():
             (self.root / name).write_bytes(text)
 
     def texts(self) -> Texts:
-        """Every file that is there, journals too."""
+        """Every file that is there, journals of commits that are not over too."""
         files = (path for path in self.root.rglob("*") if path.is_file())
-        return {str(path.relative_to(self.root)): path.read_bytes() for path in files}
+        there = {str(path.relative_to(self.root)): path.read_bytes() for path in files}
+        return without_kept(there)
 
     def status(self) -> list[tuple[int, ...]]:
         """Which files they are, whose, and who may use them."""

@@ -159,5 +159,14 @@ STORIES = (
             Step(durably({TASK: flat("x", 700)})),
         ),
     ),
-    *(killed(after, opened) for after in range(7, 15) for opened in ((TASK,), (GLOBAL,))),
+    Story(
+        "a peer undoes half by hand",
+        {TASK: _LONG},
+        (
+            Step(durably({TASK: patched(_LONG, "n", (1, 4))})),
+            Step(plainly({TASK: patched(_LONG, "n", (4,))}, flushed=True), atomic=False),
+            Step(durably({TASK: flat("x", 700)})),
+        ),
+    ),
+    *(killed(after, opened) for after in range(8, 18) for opened in ((TASK,), (GLOBAL,))),
 )

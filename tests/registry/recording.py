@@ -92,6 +92,8 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
         "pwrite": pwrite,
         "ftruncate": ftruncate,
         "fsync": fsync,
+        # What it leaves out, times and the like, is nothing that the model knows.
+        "fdatasync": fsync,
     }
     with mock.patch.multiple(os, **shims), contextlib.suppress(_Killed):
         yield

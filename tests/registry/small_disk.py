@@ -199,7 +199,7 @@ def recovery_without_room(place: Place, room: Room) -> int:
 
 def full(directory: Path, room: Room) -> dict[str, int]:
     """Everything that is to be tried on a disk that gets full."""
-    place = Place(directory / "disk")
+    place = Place(directory / "disk", kept=False)
     counts = {
         f"{name}, {'durable' if durable else 'plain'}": every_shortage(place, room, act, durable)
         for name, act in ACTS.items()
@@ -219,7 +219,7 @@ def _full(directory: Path) -> dict[str, int]:
 
 def _no_inode(directory: Path) -> dict[str, int]:
     """A disk with room, but not for one file more."""
-    place = Place(directory / "disk")
+    place = Place(directory / "disk", kept=False)
     refused = 0
     for act in ACTS.values():
         place.lay_out()
@@ -246,7 +246,7 @@ def _remount(directory: Path, how: str) -> None:
 
 def _read_only(directory: Path) -> dict[str, int]:
     """A disk that may not be written; and one whose registries may, each mounted by itself."""
-    place = Place(directory / "disk")
+    place = Place(directory / "disk", kept=False)
     refused = 0
     for separately in (False, True):
         place.lay_out()

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from registry import LockedRegistryFile, RegistryError
+from registry.journal import journal_path
 from registry.reading import read_task
 from tests.limits import no_file_longer_than
 from tests.registries import agent, load, rewrite, task_registry, write
 from tests.registry.everyone import WRITERS, Use, every_writer
+from tests.registry.kept_journals import without_kept
 
 
 @every_writer
@@ -53,9 +55,13 @@ def test_text_that_is_what_was_there_is_not_written_again(task: Path) -> None:
 
 
 @every_writer
-def test_no_write_leaves_anything_beside_the_registry(task: Path, use: Use) -> None:
+def test_no_write_leaves_more_beside_the_registry_than_a_journal_that_is_over(
+    task: Path, use: Use
+) -> None:
     use(task)
-    assert [each.name for each in task.parent.iterdir()] == [task.name]
+    there = {each: each.read_bytes() for each in task.parent.iterdir()}
+    assert there.keys() == {task, journal_path(task)}
+    assert without_kept(there).keys() == {task}
 
 
 def test_what_our_writers_write_is_what_the_peers_write(tmp_path: Path) -> None:

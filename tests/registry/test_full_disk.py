@@ -108,7 +108,7 @@ def refused_by_journals(directory: Path, error: int) -> int:
         looked_for.add(call.of)
         return error if again else None
 
-    place = Place(directory / "disk")
+    place = Place(directory / "disk", kept=False)
     refused = 0
     for act in ACTS.values():
         place.lay_out()
@@ -126,7 +126,7 @@ def refused_by_journals(directory: Path, error: int) -> int:
 def test_a_limit_on_the_size_of_files_changes_no_byte(
     directory: Path, act: Act, durable: bool
 ) -> None:
-    place = Place(directory / "disk")
+    place = Place(directory / "disk", kept=False)
     place.lay_out()
     before = place.texts()
     refused = 0
@@ -170,7 +170,7 @@ def open_to_all() -> Iterator[Place]:
     """Registries that any user may reach."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        place = Place(Path(os.path.realpath(folder)) / "disk")
+        place = Place(Path(os.path.realpath(folder)) / "disk", kept=False)
         place.lay_out()
         place.root.chmod(0o755)
         yield place

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from registry.journal import SECTOR, Journal, Remedy, Role, decode, digest, encode, remedy
+from registry.journal import SECTOR, Journal, Remedy, Role, decode, digest, encode, is_over, remedy
 
 texts = st.binary(max_size=1500)
 names = st.text(max_size=20)
@@ -59,10 +59,32 @@ def test_a_journal_with_a_sector_of_zeros_was_not_finished(
 
 
 @given(journals(), st.binary(min_size=1, max_size=600))
-def test_a_journal_with_something_behind_it_was_not_finished(
+def test_what_is_left_of_a_longer_journal_before_says_nothing(
     journal: Journal, tail: bytes
 ) -> None:
-    assert decode(encode(journal) + tail) is None
+    assert decode(encode(journal) + tail) == journal
+
+
+@given(journals(), journals(), st.data())
+def test_a_journal_half_written_over_another_was_not_finished(
+    before: Journal, journal: Journal, data: st.DataObject
+) -> None:
+    over = b"\0" + encode(before)[1:]
+    written = encode(journal)
+    # The first byte comes last.
+    cut = data.draw(st.integers(1, len(written)))
+    mixed = over[:1] + written[1:cut] + over[cut:]
+    assert is_over(mixed)
+    assert decode(mixed) is None
+
+
+@given(journals())
+def test_a_journal_that_is_over_says_nothing(journal: Journal) -> None:
+    over = b"\0" + encode(journal)[1:]
+    assert is_over(over)
+    assert decode(over) is None
+    assert not is_over(encode(journal))
+    assert is_over(b"")
 
 
 @given(st.binary(max_size=200), st.booleans())

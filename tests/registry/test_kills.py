@@ -33,7 +33,6 @@ _RUNS = {
 # What kills leave of one file and of two, if they come at every step of a commit.
 _ONE_FILE = {
     "before",
-    "before with unfinished journal",
     "before with journal",
     "room reserved with journal",
     "under way with journal",
@@ -42,9 +41,7 @@ _ONE_FILE = {
 }
 _TWO_FILES = {
     "before | before",
-    "before with unfinished journal | before",
     "before with journal | before",
-    "before with journal | before with unfinished journal",
     "before with journal | before with journal",
     "room reserved with journal | before with journal",
     "room reserved with journal | room reserved with journal",

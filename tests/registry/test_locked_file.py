@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from registry import LockedRegistryFile
+from registry.journal import journal_path
+from registry.recovery import is_hot
 from tests.registries import load, rewrite
 
 
@@ -80,11 +82,12 @@ def test_a_write_keeps_inode_mode_and_owner(task: Path) -> None:
     assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
 
 
-def test_a_write_leaves_nothing_else_in_the_directory(task: Path) -> None:
+def test_a_write_leaves_no_more_than_its_journal_in_the_directory(task: Path) -> None:
     with LockedRegistryFile(task) as (registry, file):
         rewrite(file, registry | {"status": "DONE"})
 
-    assert os.listdir(task.parent) == [task.name]
+    assert set(task.parent.iterdir()) == {task, journal_path(task)}
+    assert not is_hot(task)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.registry.disk_model import Event, Flushed, FlushedDirectory, Removed
+from registry.journal import OVER
+from tests.registry.disk_model import Event, Flushed, FlushedDirectory, Wrote
 from tests.registry.power import (
     Step,
     Story,
@@ -94,6 +95,7 @@ def test_the_model_sees_what_is_wrong_with_write_and_fsync(theatre: Theatre) -> 
 
 
 JOURNAL = "TASK-1/.AGENT_REGISTRY.json.journal"
+GLOBAL_JOURNAL = "registry/.GLOBAL_REGISTRY.json.journal"
 _BY_NAME = {story.name: story for story in STORIES}
 
 
@@ -108,9 +110,10 @@ _BY_NAME = {story.name: story for story in STORIES}
         ("after a peer who did not flush", (Flushed(TASK),), None),
         (
             "a peer undoes both by hand",
-            (FlushedDirectory("registry"),),
-            Removed("registry/.GLOBAL_REGISTRY.json.journal"),
+            (Flushed(GLOBAL_JOURNAL),),
+            Wrote(GLOBAL_JOURNAL, 0, OVER),
         ),
+        ("a peer undoes half by hand", (Flushed(JOURNAL),), Wrote(JOURNAL, 0, OVER)),
     ],
 )
 def test_the_model_sees_a_flush_that_was_forgotten(

@@ -21,7 +21,9 @@ from registry import (
     finishing,
     operations,
 )
+from registry.journal import journal_path
 from tests.registries import Json, agent, global_registry, rewrite, task_registry
+from tests.registry.kept_journals import kept_journal
 from tests.registry.kills.naive import naive_write
 
 NOW = "2025-10-18T12:00:00.000000"
@@ -46,6 +48,7 @@ class Case:
         after: Their texts when it is done.
         act: Does it.
         promised: Which of the two is there once it said that it was done.
+        kept: Whether a commit before left its journal.
     """
 
     name: str
@@ -54,10 +57,15 @@ class Case:
     after: tuple[bytes, ...]
     act: Callable[[], object]
     promised: Literal["before", "after"] = "after"
+    kept: bool = False
 
     def lay_out(self) -> None:
         """Makes everything as it was before."""
-        self.put(dict(zip(self.paths, self.before, strict=True)))
+        there = dict(zip(self.paths, self.before, strict=True))
+        # One journal is written over what a commit before left; of two the other is made.
+        if self.kept:
+            there[journal_path(self.paths[0].resolve())] = kept_journal()
+        self.put(there)
 
     def files(self) -> Files:
         """What is there now."""
@@ -134,7 +142,7 @@ def _finish(draft: _Draft, directory: Path, size: int, durable: bool) -> Case:
             draft.act(*paths)
 
     before = tuple(_text(each) for each in draft.before)
-    case = Case(name, paths, before, (), act)
+    case = Case(name, paths, before, (), act, kept="shrink" not in name)
     after, again = (_outcome(case) for _ in range(2))
     assert after == again, f"{name} does not write the same each time"
     assert all(old != new for old, new in zip(before, after, strict=True)), name

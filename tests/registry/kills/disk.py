@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from registry import InaccessibleRegistryError
+from registry import InaccessibleRegistryError, commit
 from tests.registry.kills.cases import Case
 
-_CALLS = ("pwrite", "ftruncate", "fsync")
+_CALLS = ("pwrite", "ftruncate", "fsync", "fdatasync")
 
 
 def calls(case: Case, name: str) -> int:
@@ -23,6 +23,22 @@ def calls(case: Case, name: str) -> int:
     with mock.patch.object(os, name, wraps=getattr(os, name)) as call:
         case.act()
     return call.call_count
+
+
+def _calls_of_change(case: Case, name: str) -> int:
+    """The same, without those that end the journals: the change stands without them."""
+    case.lay_out()
+    end, before = commit._end, []
+    with mock.patch.object(os, name, wraps=getattr(os, name)) as call:
+
+        def ending(*arguments: Any) -> None:
+            before.append(call.call_count)
+            end(*arguments)
+
+        with mock.patch.object(commit, "_end", ending):
+            case.act()
+    (number,) = before
+    return number
 
 
 @contextlib.contextmanager
@@ -73,11 +89,7 @@ def refused(case: Case) -> list[Case]:
     """The same commit on a disk that fails once, for every call at which it may fail."""
     found = []
     for name in _CALLS:
-        number = calls(case, name)
-        if name == "fsync":
-            # The last ones come after the change was made; it stands without them.
-            number -= len(case.paths)
-        found += [_refused(case, name, each) for each in range(number)]
+        found += [_refused(case, name, each) for each in range(_calls_of_change(case, name))]
     return found
 
 

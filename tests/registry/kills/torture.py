@@ -25,6 +25,7 @@ from registry.locked_file import editing_both
 from registry.recovery import recover_registry
 from tests.peers import careful_update
 from tests.registries import agent, global_registry, rewrite, task_registry, write
+from tests.registry.kept_journals import without_kept
 from tests.registry.kills.verdicts import Counts
 
 # After that nobody waits any more: it tells of a deadlock, not of a slow machine.
@@ -261,7 +262,8 @@ class _Crowd:
 def _judge(crowd: _Crowd, *, halves_count: bool, counts: Counts) -> None:
     there: list[Counter[str]] = []
     for path in (crowd.task, crowd.global_):
-        if beside := [each.name for each in path.parent.iterdir() if each != path]:
+        there_too = {each: each.read_bytes() for each in path.parent.iterdir() if each != path}
+        if beside := [each.name for each in without_kept(there_too)]:
             counts.complain("left_behind", f"beside {path.name}: {', '.join(beside)}")
         try:
             registry = json.loads(path.read_bytes())

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from registry.journal import decode, journal_path
+from registry.journal import decode, is_over, journal_path
+from tests.registry.kept_journals import without_kept
 from tests.registry.kills.cases import Case, Files
 
 FAULTS = ("torn", "mixed", "lost", "halved", "doubled", "left_behind", "stuck")
@@ -113,7 +114,7 @@ def kind(case: Case, files: Files) -> str:
     for path, before, after in zip(case.paths, case.before, case.after, strict=True):
         text = files.get(journal_path(path.resolve()))
         journal = ""
-        if text is not None:
+        if text is not None and not is_over(text):
             journal = " with journal" if decode(text) else " with unfinished journal"
         parts.append(looks(files.get(path), before, after) + journal)
     return " | ".join(parts)
@@ -147,4 +148,4 @@ def judge(counts: Counts, case: Case, acknowledged: bool, when: str) -> None:
 
 
 def _names(files: Files, paths: tuple[Path, ...]) -> list[str]:
-    return sorted(path.name for path in files if path not in paths)
+    return sorted(path.name for path in without_kept(files) if path not in paths)
