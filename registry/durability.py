@@ -18,11 +18,12 @@ def durable_commits(durable: bool = True) -> Iterator[None]:
     nothing. What the system had not yet written to the disk a power cut or a
     kernel crash may still take, or tear.
 
-    Within it the journal, its directory and the registry are flushed to the
-    disk (fsync) before the call returns: a power cut, too, leaves all or nothing,
-    and what was acknowledged stays. That costs three to six flushes a commit,
-    some milliseconds each on a disk without a battery-backed cache, while the
-    lock is held. `tests/benchmarks/commits.py` prints what it costs here.
+    Within it the registry as it is, the journal, the registry as it becomes, and
+    the journal's end are flushed to the disk (fdatasync) before the call returns: a
+    power cut, too, leaves all or nothing, and what was acknowledged stays. That
+    costs four flushes a commit, eight of two files, and of a directory when it gets
+    its first journal; some milliseconds each on a disk without a battery-backed
+    cache, while the lock is held. `tests/benchmarks/commits.py` prints what it costs here.
 
     Args:
         durable: False switches it off again for an inner block.
