@@ -3,8 +3,9 @@
 Never by renaming a new file over the old one: a peer that waits for the lock on
 the old inode would get it, write there, and lose its update. So the new text
 goes into a journal first, and from there into the file; `registry.recovery`
-finishes what was cut off. The journal then says that it is over, and stays. What can go wrong at each step is said beside it;
-`tests/registry/test_faults.py` and `tests/registry/kills` make it go wrong there.
+finishes what was cut off. The journal then says that it is over, and stays. What
+can go wrong at each step is said beside it; `tests/registry/test_faults.py` and
+`tests/registry/kills` make it go wrong there.
 """
 
 from __future__ import annotations
