@@ -137,6 +137,63 @@ def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
         _shift(registry, names.completed, 1, count_completed)
 
 
+def remove_agent(registry: Json, agent_id: str) -> bool:
+    """Takes an agent out again, with what it added to counters and hierarchy.
+
+    Children that it has by now keep it as their parent.
+
+    Returns:
+        Whether it was there.
+    """
+    entries = [entry for each, entry in agent_entries(registry) if each == agent_id]
+    if not entries:
+        return False
+    active = sum(counts_as_active(registry, entry) for entry in entries)
+    completed = sum(entry.get("status") == "completed" for entry in entries)
+    agents = registry["agents"]
+    if isinstance(agents, dict):
+        kept = {key: each for key, each in agents.items() if not _is_any(each, entries)}
+        registry["agents"] = kept
+    else:
+        registry["agents"] = [each for each in agents if not _is_any(each, entries)]
+    hierarchy = registry.get("agent_hierarchy")
+    if isinstance(hierarchy, dict):
+        for parent, children in list(hierarchy.items()):
+            if isinstance(children, list) and agent_id in children:
+                children.remove(agent_id)
+                if not children:
+                    del hierarchy[parent]
+    _shift(registry, counter_names(registry).total, -len(entries), count_all)
+    _count(registry, -active, -completed)
+    return True
+
+
+def _is_any(value: object, entries: Collection[Json]) -> bool:
+    return any(value is each for each in entries)
+
+
+def list_task(global_: Json, task_id: str, fields: Mapping[str, Any]) -> bool:
+    """Lists a task in a global registry and counts it, unless it is listed.
+
+    Returns:
+        Whether anything was changed.
+
+    Raises:
+        WrongShapeError: `tasks` is no object; nothing was changed.
+    """
+    tasks = global_.setdefault("tasks", {})
+    if not isinstance(tasks, dict):
+        raise WrongShapeError(
+            "tasks", f"is {kind_of(tasks)}, not an object; mend it by hand first"
+        )
+    if task_id in tasks:
+        return False
+    tasks[task_id] = dict(fields)
+    for counter in ("total_tasks", "active_tasks"):
+        _shift(global_, counter, 1, lambda registry: len(registry["tasks"]))
+    return True
+
+
 def _append_child(registry: Json, parent: str, agent_id: str) -> None:
     hierarchy = registry.get("agent_hierarchy")
     if hierarchy is None:

@@ -277,6 +277,24 @@ class DuplicateAgentError(UnnamedError, ValueError):
         self.agent_id = agent_id
 
 
+class LimitReachedError(UnnamedError, RuntimeError):
+    """A limit of the registry leaves no room for one agent more.
+
+    Attributes:
+        limit: The field that sets it, for example ``max_agents``.
+        allowed: Its value.
+        found: How many there are, or how deep the agent would be.
+    """
+
+    def __init__(self, limit: str, allowed: int, found: int, what: str) -> None:
+        super().__init__(
+            f"{limit} is {allowed}: {what}; nothing was changed. Wait, or raise the limit"
+        )
+        self.limit = limit
+        self.allowed = allowed
+        self.found = found
+
+
 class WorkspaceNotFoundError(RegistryError, FileNotFoundError):
     """No workspace where one was looked for.
 

@@ -18,7 +18,7 @@ from registry.records import agent_entries, is_terminal
 
 _log = logging.getLogger(__name__)
 
-_END_FIELDS = ("completed_at", "terminated_at", "termination_reason", "completion_reason")
+END_FIELDS = ("completed_at", "terminated_at", "termination_reason", "completion_reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,6 @@ def _follow(
             return status, fields
         if not is_terminal(entry.get("status")):
             return None
-        return entry["status"], {name: entry[name] for name in _END_FIELDS if name in entry}
+        return entry["status"], {name: entry[name] for name in END_FIELDS if name in entry}
 
     return changes.finish_each(global_, end_of)

@@ -111,16 +111,24 @@ def _session(entry: Json) -> str | None:
     return kept_name(session)
 
 
-def _names(sessions: Iterable[str]) -> frozenset[str]:
+def session_names(sessions: Iterable[str]) -> frozenset[str]:
     """Names of sessions; a lone string is no collection of them."""
     if isinstance(sessions, str):
         raise TypeError(f"sessions must be a collection of names, not the string {sessions!r}")
     return frozenset(sessions)
 
 
-def _zombies(
+def zombies_in(
     registry: Json, live: Collection[str], as_of: float, grace: float
 ) -> list[tuple[str | None, Json]]:
+    """The active agents of a decoded registry whose session is gone, with their ids.
+
+    Args:
+        registry: A task's registry or the global one.
+        live: Names of the sessions that there are.
+        as_of: When those were listed, in seconds since the epoch.
+        grace: Agents started within that many seconds of it are left out.
+    """
     found = []
     for agent_id, entry in agent_entries(registry):
         session = _session(entry)
@@ -182,8 +190,8 @@ def registry_health_check(
     leaked: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
     if live_sessions is not None:
-        live = _names(live_sessions)
-        zombies = tuple(id_ or "" for id_, _ in _zombies(registry, live, as_of, grace))
+        live = session_names(live_sessions)
+        zombies = tuple(id_ or "" for id_, _ in zombies_in(registry, live, as_of, grace))
         entries = agent_entries(registry)
         leaked = tuple(
             id_ or ""
@@ -194,7 +202,9 @@ def registry_health_check(
         orphans = tuple(
             sorted(
                 name
-                for name in live - listed - _names(map(kept_name, _names(other_sessions)))
+                for name in live
+                - listed
+                - session_names(map(kept_name, session_names(other_sessions)))
                 if name.startswith(SESSION_PREFIX)
             )
         )
@@ -286,7 +296,7 @@ def _repair(
             "terminated_at": timestamp(),
             "termination_reason": GONE,
         }
-        for agent_id, entry in _zombies(registry, _names(live), as_of, grace):
+        for agent_id, entry in zombies_in(registry, session_names(live), as_of, grace):
             for field, value in fields.items():
                 repairs.append(Repair(agent_id or "", field, entry.get(field), value))
                 entry[field] = value

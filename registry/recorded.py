@@ -155,7 +155,7 @@ def _pass(
     Returns:
         What was done, and every field that differs.
     """
-    with _editing_pair(task, global_, timeout) as (task_edit, global_edit, problems):
+    with editing_pair(task, global_, timeout) as (task_edit, global_edit, problems):
         edits = [each for each in (task_edit, global_edit) if each is not None]
         before = [snapshot(each.registry) for each in edits]
         result = change(task_edit.registry, global_edit.registry if global_edit else None)
@@ -174,7 +174,7 @@ def _pass(
 
 
 @contextmanager
-def _editing_pair(
+def editing_pair(
     task: Path, global_: Path | None, timeout: float
 ) -> Iterator[tuple[Edit, Edit | None, list[str]]]:
     """Both registries under their locks, or the task's alone where the global one fails.

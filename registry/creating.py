@@ -1,0 +1,175 @@
+"""New registries, made whole: nobody ever sees half of one, or one replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry import changes
+from registry.codec import Json, encode, plain
+from registry.durability import is_durable
+from registry.errors import InaccessibleRegistryError, WrongShapeError, naming
+from registry.files import is_safe_name, sync_directory, write_all
+from registry.locked_file import DEFAULT_TIMEOUT, editing
+from registry.operations import RegistryPath, timestamp
+from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A registry that is there now.
+
+    Attributes:
+        path: The registry.
+        new: Whether this call made it; somebody else may have been quicker.
+    """
+
+    path: Path
+    new: bool
+
+
+def create_global_registry(workspace: RegistryPath, *, max_concurrent_agents: int = 20) -> Created:
+    """Makes a workspace and its global registry, unless they are there.
+
+    Any number of processes may do so at once: one makes it, and all of them find
+    it whole. Nothing that is there is touched.
+
+    Args:
+        workspace: The directory, called `.agent-workspace` as a rule.
+        max_concurrent_agents: Written down for the orchestrator; not checked here.
+
+    Raises:
+        InaccessibleRegistryError: It cannot be made.
+    """
+    path = Path(workspace) / GLOBAL_FOLDER / GLOBAL_REGISTRY
+    return _create(
+        path,
+        {
+            "created_at": timestamp(),
+            "total_tasks": 0,
+            "active_tasks": 0,
+            "total_agents_spawned": 0,
+            "active_agents": 0,
+            "max_concurrent_agents": max_concurrent_agents,
+            "tasks": {},
+            "agents": {},
+        },
+    )
+
+
+def create_task_registry(
+    workspace: RegistryPath,
+    task_id: str,
+    description: str,
+    *,
+    priority: str = "P2",
+    client_cwd: str | None = None,
+    max_agents: int = 45,
+    max_depth: int = 5,
+    max_concurrent: int = 20,
+    fields: Mapping[str, Any] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> Created:
+    """Makes a task's directory and registry, and lists it in the global registry.
+
+    Any number of processes may do so at once, for one task or for many; a task is
+    counted once. After a crash in between a second call lists what is there already.
+
+    Args:
+        workspace: The `.agent-workspace`; made with its global registry if need be.
+        task_id: Names the directory, for example ``TASK-20251018-213115-d9cfa244``.
+        description: What is to be done.
+        priority: As the orchestrator has it.
+        client_cwd: Where the client works.
+        max_agents: How many agents may be registered in all.
+        max_depth: How deep agents may start agents.
+        max_concurrent: How many may be active at once.
+        fields: Further fields of the task's registry.
+        timeout: Seconds to wait for the global registry's lock.
+
+    Raises:
+        WrongShapeError: The id cannot name a directory.
+        TypeError, ValueError: JSON has no word for something in `fields`.
+        InaccessibleRegistryError: It cannot be made.
+        TimeoutError, json.JSONDecodeError: As `LockedRegistryFile`, of the global registry.
+    """
+    if not isinstance(task_id, str) or not is_safe_name(task_id) or task_id == GLOBAL_FOLDER:
+        raise WrongShapeError("task_id", f"{str(task_id)[:80]!r} cannot name a directory")
+    root = Path(os.path.abspath(workspace))
+    now = timestamp()
+    directory = root / task_id
+    text: Json = {
+        "task_id": task_id,
+        "task_description": description,
+        "created_at": now,
+        "workspace": str(directory),
+        "workspace_base": str(root),
+        "client_cwd": client_cwd,
+        "status": "INITIALIZED",
+        "priority": priority,
+        "agents": [],
+        "agent_hierarchy": {},
+        "max_agents": max_agents,
+        "max_depth": max_depth,
+        "max_concurrent": max_concurrent,
+        "total_spawned": 0,
+        "active_count": 0,
+        "completed_count": 0,
+        **plain(fields or {}),
+    }
+    global_ = create_global_registry(root).path
+    created = _create(directory / TASK_REGISTRY, text)
+    with naming(global_), editing(global_, timeout) as edit:
+        listed = {"description": description, "created_at": now, "status": "INITIALIZED"}
+        edit.changed = changes.list_task(edit.registry, task_id, listed)
+    return created
+
+
+def _create(path: Path, registry: Json) -> Created:
+    """Puts a whole file in its place, if nothing is there.
+
+    A link, and not a rename: that would replace what somebody else has made and
+    perhaps locked by now.
+    """
+    if os.path.lexists(path):
+        return Created(path, new=False)
+    text = encode(registry, path)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    new = True
+    try:
+        os.makedirs(path.parent, exist_ok=True)
+        try:
+            _write(beside, text)
+            try:
+                os.link(beside, path)
+            except FileExistsError:
+                new = False
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside)
+        if is_durable():
+            sync_directory(path.parent)
+            sync_directory(path.parent.parent)
+    except OSError as error:
+        raise InaccessibleRegistryError(path, error, "make") from error
+    if new:
+        _log.info("Created registry %s", path)
+    return Created(path, new)
+
+
+def _write(path: Path, text: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        write_all(fd, text, 0)
+        if is_durable():
+            os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,312 @@
+"""Writing an agent down before it is deployed, and taking it out when that fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry import changes
+from registry.codec import Json, plain
+from registry.errors import (
+    AgentNotFoundError,
+    DuplicateAgentError,
+    LimitReachedError,
+    RegistryError,
+    WrongShapeError,
+    naming,
+)
+from registry.files import is_safe_name
+from registry.identity import find_existing_agent, generate_unique_agent_id, verify_agent_id_unique
+from registry.locked_file import DEFAULT_TIMEOUT
+from registry.operations import RegistryPath, timestamp
+from registry.recorded import editing_pair
+from registry.records import ACTIVE_STATUSES, ORCHESTRATOR, SESSION_PREFIX, agent_entries
+
+_log = logging.getLogger(__name__)
+
+_PROMPT_LENGTH = 200
+
+_OURS = frozenset({"id", "type", "parent", "depth", "status", "started_at", "prompt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """An agent that was written down.
+
+    Attributes:
+        agent_id: Its id.
+        tmux_session: What its session is to be called.
+        parent: The agent that starts it, or "orchestrator".
+        depth: 1 for an agent of the orchestrator, 2 for its children, ...
+        existing: Whether it was there before, and nothing was written.
+        problems: Why the global registry was not written, if so.
+    """
+
+    agent_id: str
+    tmux_session: str
+    parent: str
+    depth: int
+    existing: bool = False
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """Who is to be written down."""
+
+    type: str
+    parent: str
+    agent_id: str | None
+    reuse: bool
+    status: str
+    prompt: str
+    fields: Json
+
+
+def register_agent(
+    task_registry: RegistryPath,
+    global_registry: RegistryPath | None,
+    agent_type: str,
+    *,
+    parent: str = ORCHESTRATOR,
+    agent_id: str | None = None,
+    reuse: bool = False,
+    status: str = "running",
+    prompt: str = "",
+    fields: Mapping[str, Any] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> Registration:
+    """Writes an agent down in the task's registry and in the global one, as one change.
+
+    Under the locks, and so against what is there at that moment: the limits
+    `max_agents` (agents listed), `max_concurrent` (agents active) and `max_depth`
+    of the task's registry, where it sets them; an id that neither registry has;
+    the depth, from the parent's; counters and hierarchy.
+
+    Start the session right afterwards: an active agent without one is taken for
+    dead some seconds after its `started_at`.
+
+    Args:
+        task_registry: The task's registry.
+        global_registry: The workspace's, or None. One that is not there, or is
+            broken, is left out, and `Registration.problems` says so.
+        agent_type: What it does; the first part of its id.
+        parent: The agent that starts it.
+        agent_id: Its id; None makes one.
+        reuse: Take an active agent of the same type, if there is one, and write nothing.
+        status: Its status, one of the active ones.
+        prompt: What it is told; the first 200 characters are kept.
+        fields: Further fields of its entry in the task's registry, for example
+            ``tmux_session`` where it is not "agent_" and the id.
+        timeout: Seconds to wait for the locks.
+
+    Raises:
+        LimitReachedError: A limit leaves no room; it names which.
+        AgentNotFoundError: The parent is in the task's registry neither.
+        DuplicateAgentError: The id is taken.
+        WrongShapeError: The type or id cannot name files and sessions; the status is
+            no active one; or the registry's fields cannot take an agent.
+        TypeError, ValueError: JSON has no word for something in `fields`, or they
+            hold what is worked out here.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+    """
+    extra = plain(fields or {})
+    if not _OURS.isdisjoint(extra):
+        raise ValueError(f"fields may not hold {', '.join(sorted(_OURS & extra.keys()))}")
+    if status not in ACTIVE_STATUSES:
+        raise WrongShapeError("status", f"must be one of {', '.join(sorted(ACTIVE_STATUSES))}")
+    for field, name in (("type", agent_type), ("id", agent_id)):
+        if name is not None and not (isinstance(name, str) and is_safe_name(name)):
+            raise WrongShapeError(
+                field, f"is {str(name)[:80]!r}: only letters, digits, '_', '-' and '.' are taken"
+            )
+    wish = _Wish(agent_type, parent, agent_id, reuse, status, prompt, extra)
+    task = Path(task_registry)
+    global_ = Path(global_registry) if global_registry is not None else None
+    with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
+        found = _find(in_task.registry, wish) if reuse else None
+        if found is None:
+            found = _add(in_task.registry, in_global.registry if in_global else None, wish)
+            in_task.changed = True
+            if in_global is not None:
+                in_global.changed = True
+    _log.info("Registered agent %s in %s", found.agent_id, task)
+    return Registration(
+        found.agent_id,
+        found.tmux_session,
+        found.parent,
+        found.depth,
+        found.existing,
+        tuple(problems),
+    )
+
+
+@contextmanager
+def registering(
+    task_registry: RegistryPath,
+    global_registry: RegistryPath | None,
+    agent_type: str,
+    **options: Any,
+) -> Iterator[Registration]:
+    """Registers an agent while it is deployed, and withdraws it if that fails.
+
+    Args:
+        task_registry: As `register_agent`.
+        global_registry: As `register_agent`.
+        agent_type: As `register_agent`.
+        **options: As `register_agent`.
+
+    Raises:
+        RegistryError: As `register_agent`. What is raised in the block passes through;
+            where the agent could not be withdrawn either, a note on it says so.
+
+    Example:
+        >>> with registering(task, global_, "fixer", prompt=prompt) as agent:
+        ...     start_session(agent.tmux_session, agent.agent_id)
+    """
+    agent = register_agent(task_registry, global_registry, agent_type, **options)
+    try:
+        yield agent
+    except BaseException as error:
+        if not agent.existing:
+            try:
+                withdraw_agent(task_registry, global_registry, agent.agent_id)
+            except RegistryError as failure:
+                error.add_note(f"agent {agent.agent_id} could not be withdrawn: {failure}")
+        raise
+
+
+def withdraw_agent(
+    task_registry: RegistryPath,
+    global_registry: RegistryPath | None,
+    agent_id: str,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> bool:
+    """Takes an agent out of both registries as if it had never been registered.
+
+    For a deployment that failed. Whoever has worked is terminated instead.
+
+    Returns:
+        Whether it was there.
+
+    Raises:
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+    """
+    task = Path(task_registry)
+    global_ = Path(global_registry) if global_registry is not None else None
+    with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, _):
+        task_id = in_task.registry.get("task_id")
+        in_task.changed = changes.remove_agent(in_task.registry, agent_id)
+        if in_global is not None and lists(in_global.registry, agent_id, task_id):
+            in_global.changed = changes.remove_agent(in_global.registry, agent_id)
+        there = in_task.changed
+    _log.info("Withdrew agent %s from %s", agent_id, task)
+    return there
+
+
+def lists(global_: Json, agent_id: str, task_id: object) -> bool:
+    """Whether a global registry lists this agent as one of this task."""
+    return any(
+        each == agent_id and entry.get("task_id", task_id) == task_id
+        for each, entry in agent_entries(global_)
+    )
+
+
+def _find(task: Json, wish: _Wish) -> Registration | None:
+    task_id = task.get("task_id")
+    entry = find_existing_agent(task_id if isinstance(task_id, str) else "", wish.type, task)
+    if entry is None:
+        return None
+    agent_id = next(id_ for id_, each in agent_entries(task) if each is entry) or ""
+    depth = entry.get("depth")
+    return Registration(
+        agent_id,
+        str(entry.get("tmux_session") or SESSION_PREFIX + agent_id),
+        str(entry.get("parent") or ORCHESTRATOR),
+        depth if changes.is_count(depth) else depth_beneath(task, entry.get("parent")),
+        existing=True,
+    )
+
+
+def depth_beneath(task: Json, parent: object) -> int:
+    """The depth of an agent that this one starts.
+
+    Raises:
+        AgentNotFoundError: There is no such agent.
+    """
+    by_id = {id_: entry for id_, entry in agent_entries(task) if id_}
+    depth, above, seen = 1, parent, set[str]()
+    while above != ORCHESTRATOR and above is not None and above not in seen:
+        if not isinstance(above, str) or above not in by_id:
+            if above is parent:
+                raise AgentNotFoundError(str(parent))
+            break
+        stated = by_id[above].get("depth")
+        if changes.is_count(stated) and stated > 0:
+            return depth + stated
+        seen.add(above)
+        depth += 1
+        above = by_id[above].get("parent")
+    return depth
+
+
+def _check_limits(task: Json, depth: int) -> None:
+    listed, active = changes.count_all(task), changes.count_active(task)
+    for limit, found, full, what in (
+        ("max_agents", listed, listed + 1, f"{listed} agents are listed already"),
+        ("max_concurrent", active, active + 1, f"{active} agents are active already"),
+        ("max_depth", depth, depth, f"the agent would be at depth {depth}"),
+    ):
+        allowed = task.get(limit)
+        if changes.is_count(allowed) and full > allowed:
+            raise LimitReachedError(limit, allowed, found, what)
+
+
+def _add(task: Json, global_: Json | None, wish: _Wish) -> Registration:
+    depth = depth_beneath(task, wish.parent)
+    _check_limits(task, depth)
+    listed = global_ if global_ is not None else {}
+    agent_id = wish.agent_id
+    if agent_id is None:
+        agent_id = generate_unique_agent_id(wish.type, task, listed)
+        if not is_safe_name(agent_id):
+            raise WrongShapeError("type", "is too long to be part of an id")
+    elif not verify_agent_id_unique(agent_id, task, listed):
+        raise DuplicateAgentError(agent_id)
+    now = timestamp()
+    entry: Json = {
+        "id": agent_id,
+        "type": wish.type,
+        "tmux_session": SESSION_PREFIX + agent_id,
+        "parent": wish.parent,
+        "depth": depth,
+        "status": wish.status,
+        "started_at": now,
+        "progress": 0,
+        "last_update": now,
+        "prompt": wish.prompt[:_PROMPT_LENGTH],
+        **wish.fields,
+    }
+    changes.add_agent(task, entry, wish.parent)
+    if global_ is not None:
+        changes.add_agent(
+            global_,
+            {
+                "id": agent_id,
+                "task_id": task.get("task_id"),
+                "type": wish.type,
+                "parent": wish.parent,
+                "started_at": now,
+                "tmux_session": entry["tmux_session"],
+            },
+            wish.parent,
+        )
+        if isinstance(global_["agents"], dict):
+            # There the key is the id.
+            del global_["agents"][agent_id]["id"]
+    return Registration(agent_id, entry["tmux_session"], wish.parent, depth)

@@ -1,0 +1,196 @@
+"""What an agent says of its own progress: in both registries, and line by line in its file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry import changes
+from registry.codec import Json
+from registry.errors import (
+    AgentNotFoundError,
+    InaccessibleRegistryError,
+    NotARegularFileError,
+    RegistryError,
+    WrongShapeError,
+    naming,
+)
+from registry.files import is_safe_name
+from registry.locked_file import DEFAULT_TIMEOUT
+from registry.operations import RegistryPath, timestamp
+from registry.recorded import editing_pair
+from registry.records import ACTIVE_STATUSES, TERMINAL_STATUSES, agent_entries
+from registry.registering import lists
+
+_log = logging.getLogger(__name__)
+
+PROGRESS_FOLDER = "progress"
+
+END_FIELD = {
+    "completed": "completed_at",
+    "terminated": "terminated_at",
+    "error": "failed_at",
+    "failed": "failed_at",
+}
+"""The field that holds the time at which an agent got a terminal status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A report that was taken.
+
+    Attributes:
+        previous: The status before, or None where the entry had none.
+        status: The status now.
+        problems: What was left out: the global registry, or the agent's own file.
+    """
+
+    agent_id: str
+    previous: str | None
+    status: str
+    problems: tuple[str, ...]
+
+
+def report_progress(
+    task_registry: RegistryPath,
+    global_registry: RegistryPath | None,
+    agent_id: str,
+    *,
+    status: str | None = None,
+    progress: float | None = None,
+    message: str = "",
+    timeout: float = DEFAULT_TIMEOUT,
+) -> Reported:
+    """Writes down how far an agent is, in both registries as one change, then in its file.
+
+    Sets `status`, `progress` and `last_update`, and moves the counters; a terminal
+    status also sets its time (`completed_at`, `terminated_at`, `failed_at`). Then,
+    with no lock held, one line is appended to
+    ``progress/<agent id>_progress.jsonl`` in the task's directory.
+
+    Args:
+        task_registry: The task's registry.
+        global_registry: The workspace's, or None; left out where it is not there.
+        agent_id: Who reports.
+        status: An active or a terminal one; None leaves it as it is.
+        progress: Percent, 0 to 100; None leaves it as it is.
+        message: In words, for people.
+        timeout: Seconds to wait for the locks.
+
+    Raises:
+        AgentNotFoundError: The task has no such agent; nothing was written.
+        WrongShapeError: The progress is no number from 0 to 100, the status no
+            known one, or the id cannot name a file; nothing was written.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: As
+            `LockedRegistryFile`; a task that is not there is a `FileNotFoundError`.
+    """
+    _check(agent_id, status, progress, message)
+    task = Path(task_registry)
+    global_ = Path(global_registry) if global_registry is not None else None
+    now = timestamp()
+    with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
+        change = _report(in_task.registry, agent_id, status, progress, now)
+        in_task.changed = True
+        task_id = in_task.registry.get("task_id")
+        if in_global is not None:
+            if lists(in_global.registry, agent_id, task_id):
+                fields = _fields(change.status, None, now)
+                changes.set_status(in_global.registry, agent_id, change.status, fields)
+                in_global.changed = True
+            else:
+                problems.append(f"{in_global.path} does not list agent {agent_id!r}")
+        entry = _entry(in_task.registry, agent_id)
+    line = {
+        "timestamp": now,
+        "agent_id": agent_id,
+        "status": change.status,
+        "message": message,
+        "progress": progress if progress is not None else entry.get("progress"),
+    }
+    try:
+        _append(task.parent, agent_id, json.dumps(line) + "\n")
+    except (RegistryError, OSError) as error:
+        problems.append(f"not in the agent's progress file: {error}")
+    _log.info("Agent %s reported %s (%s %%)", agent_id, change.status, line["progress"])
+    return Reported(agent_id, change.previous, change.status, tuple(problems))
+
+
+def _check(agent_id: str, status: str | None, progress: float | None, message: str) -> None:
+    if not isinstance(agent_id, str) or not is_safe_name(agent_id):
+        raise WrongShapeError("id", f"{str(agent_id)[:80]!r} cannot be part of a file's name")
+    if not isinstance(message, str):
+        raise WrongShapeError("message", "must be a string")
+    known = ACTIVE_STATUSES | TERMINAL_STATUSES
+    if status is not None and status not in known:
+        raise WrongShapeError(
+            "status", f"is {str(status)[:80]!r}, not one of {', '.join(sorted(known))}"
+        )
+    if progress is None:
+        return
+    number = isinstance(progress, (int, float)) and not isinstance(progress, bool)
+    if not number or not math.isfinite(progress) or not 0 <= progress <= 100:
+        raise WrongShapeError("progress", f"is {str(progress)[:80]}, not a number from 0 to 100")
+
+
+def _entry(task: Json, agent_id: str) -> Json:
+    return next(entry for id_, entry in agent_entries(task) if id_ == agent_id)
+
+
+def _report(
+    task: Json, agent_id: str, status: str | None, progress: float | None, now: str
+) -> changes.StatusChange:
+    if all(id_ != agent_id for id_, _ in agent_entries(task)):
+        raise AgentNotFoundError(agent_id)
+    kept = _entry(task, agent_id).get("status")
+    wanted = status if status is not None else kept if isinstance(kept, str) else "working"
+    return changes.set_status(task, agent_id, wanted, _fields(wanted, progress, now))
+
+
+def _fields(status: str, progress: float | None, now: str) -> Json:
+    fields: Json = {"last_update": now}
+    if progress is not None:
+        fields["progress"] = progress
+    if status in END_FIELD:
+        fields[END_FIELD[status]] = now
+    return fields
+
+
+def _append(directory: Path, agent_id: str, line: str) -> None:
+    """Appends a line to an agent's progress file; never through a symlink.
+
+    Raises:
+        NotARegularFileError: Something else is in its place.
+        OSError: It cannot be written.
+    """
+    folder = directory / PROGRESS_FOLDER
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder)
+    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        name = f"{agent_id}_progress.jsonl"
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        flags |= os.O_NOCTTY | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, 0o644, dir_fd=inside)
+        except OSError as error:
+            raise InaccessibleRegistryError(folder / name, error, "write") from error
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise NotARegularFileError(folder / name, "a FIFO, socket or device")
+            data = line.encode("ascii")
+            if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
+                # Somebody who died left half a line: it must not swallow this one.
+                data = b"\n" + data
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+    finally:
+        os.close(inside)
