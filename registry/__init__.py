@@ -7,6 +7,8 @@ once. Everything here takes the same lock as they do and writes in place.
 
 from registry.audit import Audit
 from registry.changes import StatusChange
+from registry.cleaning import CleanUp, clean_up_task, clean_up_workspace
+from registry.creating import Created, create_global_registry, create_task_registry
 from registry.durability import durable_commits
 from registry.errors import (
     AgentNotFoundError,
@@ -16,6 +18,7 @@ from registry.errors import (
     DuplicateAgentError,
     HalfWrittenError,
     InaccessibleRegistryError,
+    LimitReachedError,
     LockTimeoutError,
     LostLockError,
     NotARegularFileError,
@@ -25,7 +28,7 @@ from registry.errors import (
     WorkspaceNotFoundError,
     WrongShapeError,
 )
-from registry.finishing import FinishReport, finish_agents
+from registry.finishing import FinishReport, SessionEnd, finish_agents, terminate_agents
 from registry.health import (
     CounterDrift,
     HealthReport,
@@ -50,6 +53,8 @@ from registry.operations import (
 from registry.recorded import OnRecord
 from registry.records import ACTIVE_STATUSES, TERMINAL_STATUSES
 from registry.recovery import recover_registry
+from registry.registering import Registration, register_agent, registering, withdraw_agent
+from registry.reporting import Reported, report_progress
 
 __all__ = [
     "ACTIVE_STATUSES",
@@ -58,21 +63,27 @@ __all__ = [
     "Audit",
     "AuditError",
     "BusyRegistryError",
+    "CleanUp",
     "CorruptRegistryError",
     "CounterDrift",
+    "Created",
     "DuplicateAgentError",
     "FinishReport",
     "HalfWrittenError",
     "HealthReport",
     "InaccessibleRegistryError",
+    "LimitReachedError",
     "LockTimeoutError",
     "LockedRegistryFile",
     "LostLockError",
     "NotARegularFileError",
     "OnRecord",
+    "Registration",
     "RegistryError",
     "RegistryNotFoundError",
     "Repair",
+    "Reported",
+    "SessionEnd",
     "StatusChange",
     "UntrustedJournalError",
     "WorkspaceNotFoundError",
@@ -82,13 +93,22 @@ __all__ = [
     "atomic_increment_counts",
     "atomic_mark_agents_completed",
     "atomic_update_agent_status",
+    "clean_up_task",
+    "clean_up_workspace",
+    "create_global_registry",
+    "create_task_registry",
     "durable_commits",
     "find_existing_agent",
     "finish_agents",
     "generate_unique_agent_id",
     "publish_metrics",
     "recover_registry",
+    "register_agent",
+    "registering",
     "registry_health_check",
+    "report_progress",
+    "terminate_agents",
     "validate_and_repair_registry",
     "verify_agent_id_unique",
+    "withdraw_agent",
 ]

@@ -206,7 +206,7 @@ def _ends(task: Json) -> dict[str, changes.End]:
     found: dict[str, changes.End] = {}
     for id_, entry in agent_entries(task):
         status = entry.get("status")
-        if id_ and is_terminal(status):
+        if id_ and isinstance(status, str) and is_terminal(status):
             found[id_] = status, {name: entry[name] for name in END_FIELDS if name in entry}
     return found
 

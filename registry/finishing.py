@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,6 +88,57 @@ def finish_agents(
     report = made.result
     _log.info("Finished %d agents as %s in %s", len(report.changed), status, task)
     return FinishReport(report.changed, report.untouched, made.written, made.problems)
+
+
+class SessionEnd(StrEnum):
+    """What became of an agent's session when it was to be ended."""
+
+    ENDED = "ended"
+    GONE = "gone"  # It was not there any more.
+    STILL_THERE = "still there"
+
+
+def terminate_agents(
+    task_registry: RegistryPath,
+    global_registry: RegistryPath | None,
+    sessions: Mapping[str, SessionEnd],
+    *,
+    reason: str,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> FinishReport:
+    """Writes down as terminated whose sessions were ended, in both registries as one change.
+
+    To be called after the sessions were ended, and with no lock held meanwhile.
+    Whose session is still there stays as it is: it may be at work.
+
+    Args:
+        task_registry: The task's registry.
+        global_registry: The workspace's, or None.
+        sessions: By agent, what became of its session.
+        reason: Why, as `termination_reason`.
+        timeout: Seconds to wait for the locks.
+
+    Returns:
+        Who was changed, and why the others were not.
+
+    Raises:
+        TypeError: `sessions` is no mapping of ids to ends.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+    """
+    if not isinstance(sessions, Mapping):
+        raise TypeError("sessions must say of each agent what became of its session")
+    ends = {agent_id: SessionEnd(end) for agent_id, end in sessions.items()}
+    ended = [agent_id for agent_id, end in ends.items() if end is not SessionEnd.STILL_THERE]
+    report = finish_agents(
+        task_registry,
+        global_registry,
+        ended,
+        status="terminated",
+        reason=reason,
+        timeout=timeout,
+    )
+    left = {id_: "its session is still there" for id_ in ends if id_ not in ended}
+    return replace(report, untouched={**report.untouched, **left})
 
 
 def _finish(

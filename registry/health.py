@@ -112,7 +112,11 @@ def _session(entry: Json) -> str | None:
 
 
 def session_names(sessions: Iterable[str]) -> frozenset[str]:
-    """Names of sessions; a lone string is no collection of them."""
+    """Names of sessions; a lone string is no collection of them.
+
+    Raises:
+        TypeError: It is one.
+    """
     if isinstance(sessions, str):
         raise TypeError(f"sessions must be a collection of names, not the string {sessions!r}")
     return frozenset(sessions)
@@ -190,7 +194,7 @@ def registry_health_check(
     leaked: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
     if live_sessions is not None:
-        live = session_names(live_sessions)
+        live, others = session_names(live_sessions), session_names(other_sessions)
         zombies = tuple(id_ or "" for id_, _ in zombies_in(registry, live, as_of, grace))
         entries = agent_entries(registry)
         leaked = tuple(
@@ -202,9 +206,7 @@ def registry_health_check(
         orphans = tuple(
             sorted(
                 name
-                for name in live
-                - listed
-                - session_names(map(kept_name, session_names(other_sessions)))
+                for name in live - listed - frozenset(map(kept_name, others))
                 if name.startswith(SESSION_PREFIX)
             )
         )
