@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from registry.errors import RegistryError
+from registry.records import ACTIVE_STATUSES, ORCHESTRATOR, TERMINAL_STATUSES
 from registry.workspace import ENVIRONMENT_VARIABLE
 from tui.console import (
     INTERRUPTED,
@@ -31,6 +32,8 @@ what tmux has.
   muster undo [ID]            take the last change, or another one, back
   muster log                  what was done, by whom and why
   muster metrics              counts and lock times, as OpenMetrics
+  muster register TYPE        write an agent down before it is deployed
+  muster report AGENT         say how far an agent is
   muster demo                 a workspace and a private tmux server to try it on
 
 `muster COMMAND --help` tells more of each.
@@ -54,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = _take_command(given)
     parser = _parser(command)
-    options = parser.parse_args(given)
+    # Options and arguments in any order: `report AGENT --progress 40 half done`.
+    options = parser.parse_intermixed_args(given)
     try:
         code = _COMMANDS[command](options)
         sys.stdout.flush()
@@ -115,7 +119,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
     socket = parser.add_mutually_exclusive_group()
     socket.add_argument("-L", dest="socket_name", metavar="NAME", help="tmux socket name")
     socket.add_argument("-S", dest="socket_path", metavar="PATH", help="tmux socket path")
-    if command in ("", "list", "log", "metrics"):
+    if command in ("register", "report"):
+        _add_reporting(parser, command)
+    elif command in ("", "list", "log", "metrics"):
         parser.add_argument("workspaces", nargs="*", metavar="WORKSPACE", help="see above")
     else:
         _add_action(parser, command)
@@ -139,13 +145,46 @@ def _parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_reporting(parser: argparse.ArgumentParser, command: str) -> None:
+    _add_workspace(parser)
+    parser.add_argument("--task", metavar="ID", help="which task")
+    if command == "register":
+        parser.add_argument("type", metavar="TYPE", help="what the agent does")
+        parser.add_argument(
+            "--parent", default=ORCHESTRATOR, metavar="AGENT", help="who starts it"
+        )
+        parser.add_argument("--id", metavar="ID", help="its id (default: a new one)")
+        parser.add_argument("--prompt", default="", metavar="TEXT", help="what it is told")
+        parser.add_argument(
+            "--reuse",
+            action="store_true",
+            help="take an active agent of the type, if there is one",
+        )
+        return
+    parser.add_argument("agent", metavar="AGENT", help="an agent's whole id")
+    parser.add_argument("message", nargs="*", metavar="MESSAGE", help="in words")
+    statuses = sorted(ACTIVE_STATUSES | TERMINAL_STATUSES)
+    parser.add_argument("--status", choices=statuses, help="its status (default: as it is)")
+    parser.add_argument("--progress", type=_percent, metavar="PERCENT", help="0 to 100")
+
+
+def _percent(text: str) -> float:
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 100, not {text!r}")
+    return int(number) if number.is_integer() else number
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
     return int(text)
 
 
-def _add_action(parser: argparse.ArgumentParser, command: str) -> None:
+def _add_workspace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w",
         "--workspace",
@@ -155,6 +194,10 @@ def _add_action(parser: argparse.ArgumentParser, command: str) -> None:
         metavar="WORKSPACE",
         help="where to look; may be given more than once",
     )
+
+
+def _add_action(parser: argparse.ArgumentParser, command: str) -> None:
+    _add_workspace(parser)
     if command == "undo":
         parser.add_argument("action_id", nargs="?", metavar="ID", help="which action")
     else:
@@ -220,6 +263,18 @@ def _metrics(options: argparse.Namespace) -> int:
     return show_metrics(options)
 
 
+def _register(options: argparse.Namespace) -> int:
+    from tui.agent_commands import register
+
+    return register(options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from tui.agent_commands import report
+
+    return report(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "": _monitor,
     "list": _list,
@@ -228,6 +283,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "log": _log,
     "undo": _undo,
     "metrics": _metrics,
+    "register": _register,
+    "report": _report,
     "demo": _demo,
 }
 
@@ -261,6 +318,17 @@ since is left alone, and so is whoever was killed. Shows the plan and asks first
     "metrics": """\
 Prints the roll's counts, and what happened to the registries' locks, in the
 OpenMetrics text format: waits, timeouts, recoveries, corrupt reads.
+""",
+    "register": """\
+Writes an agent down in its task's registry and in the global one, as one change, and
+prints its id. Checks the task's limits (max_agents, max_concurrent, max_depth); exit
+code 1 when there is no room. Start the session, called `agent_` and the id, right
+afterwards. Without --task the only task that there is.
+""",
+    "report": """\
+Says how far an agent is: its status, its progress and a message, in both registries
+and in progress/AGENT_progress.jsonl. A terminal status ends the agent there; no
+session is touched.
 """,
     "demo": """\
 Makes a temporary workspace and a private tmux server, deploys a dozen agents
