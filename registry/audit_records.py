@@ -173,6 +173,8 @@ def _change(change: FieldChange) -> dict[str, Any]:
     if change.nth:
         made["nth"] = change.nth
     made["field"] = change.field
+    if change.whole:
+        made["whole"] = True
     if change.before is not MISSING:
         made["before"] = change.before
     if change.after is not MISSING:
@@ -263,6 +265,7 @@ def _read_change(raw: Mapping[str, Any]) -> FieldChange:
         field=_text(raw["field"]),
         before=raw.get("before", MISSING),
         after=raw.get("after", MISSING),
+        whole=raw.get("whole") is True,
     )
 
 

@@ -166,14 +166,16 @@ def _whom(entry: Entry) -> str:
 
 def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
     words: dict[str, list[str]] = {}
-    for (_, agent), changes in by_holder(entry.changes).items():
+    with_agents = {each.file for each in entry.changes if each.agent is not None}
+    for (file, agent), changes in by_holder(entry.changes).items():
         label = agent if agent is not None else "counters"
         if agent is not None and agent in refused:
             continue
+        # Counters that only follow agents are not said: they move back with these.
         back = [
             replace(each, before=each.after, after=each.before)
             for each in changes
-            if agent is not None or not each.is_counter
+            if not (each.is_counter and file in with_agents)
         ]
         said = change_words(back)
         if said and said not in words.setdefault(label, []):
