@@ -137,9 +137,10 @@ def test_an_agent_that_was_changed_since_it_was_put_in_stays(whole: Any) -> None
     reverted = revert({"f": now}, differences("f", before, after))
     assert "changed since" in reverted.refused["b"]
     assert now["agents"] == agents
-    assert "is not there any more" in revert(
-        {"f": whole(agent("a"))}, differences("f", before, after)
-    ).refused["b"]
+    assert (
+        "is not there any more"
+        in revert({"f": whole(agent("a"))}, differences("f", before, after)).refused["b"]
+    )
 
 
 @pytest.mark.parametrize(
