@@ -177,7 +177,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             }
             for step in plan.steps
         ],
-        **_refused_and_files(plan.proposal()),
+        **refused_and_files(plan.proposal()),
     }
 
 
@@ -187,11 +187,12 @@ def undo_json(action_id: str, proposal: Proposal) -> dict[str, Any]:
         "action": "undo",
         "undoes": action_id,
         "steps": [{"agent": label, "does": says} for label, says in proposal.steps],
-        **_refused_and_files(proposal),
+        **refused_and_files(proposal),
     }
 
 
-def _refused_and_files(proposal: Proposal) -> dict[str, Any]:
+def refused_and_files(proposal: Proposal) -> dict[str, Any]:
+    """What every plan has in JSON: who or what stays as it is, and what changes."""
     return {
         "refused": [{"agent": label, "reason": reason} for label, reason in proposal.refused],
         "files": [str(path) for path in proposal.files],

@@ -29,6 +29,7 @@ class Verb(StrEnum):
     KILL = "kill"
     COMPLETE = "complete"
     UNDO = "undo"
+    FIX = "fix"
 
 
 @dataclass(frozen=True, slots=True)
