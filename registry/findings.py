@@ -6,6 +6,7 @@ tell is found as well, and says why it cannot be set right.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -106,7 +107,7 @@ def _counters(file: Path, registry: Json, as_it_will_be: Json) -> Iterator[Findi
 
 
 def _value(found: Any) -> str:
-    return "nothing" if found is MISSING else repr(found)[:80]
+    return "nothing" if found is MISSING else json.dumps(found)[:80]
 
 
 def pair_findings(task_file: Path, task: Json, global_file: Path, global_: Json) -> list[Finding]:
@@ -196,9 +197,9 @@ def _status(id_: str, entry: Json, there: Json, file: Path) -> Iterator[Finding]
     if not isinstance(own, str) or own == listed or (listed is None and not is_terminal(own)):
         return
     found = there.get("status", MISSING)
-    says = f"is {own!r} in its task's registry, and {_value(found)} here"
+    says = f"is {_value(own)} in its task's registry, and {_value(found)} here"
     if listed is None:
-        says = f"is {own!r} in its task's registry, and has no status here, as if at work"
+        says = f"is {_value(own)} in its task's registry, and has no status here, as if at work"
     yield Finding(Kind.STATUS, file, id_, "status", found, says, own)
 
 

@@ -24,12 +24,15 @@ from registry.errors import RegistryError
 from registry.metrics_file import read_metrics
 from registry.workspace import Workspace
 from tui.actions import Outcome, carry_out
+from tui.doctor import Examination, examine
+from tui.fixing import carry_out_fix
 from tui.host.sessions import Session
 from tui.outline import Line, actionable
 from tui.planning import Plan, plan_complete, plan_kill
 from tui.publishing import publish_quietly
 from tui.roll import AgentRow, Policy, RollCall, TaskState, Verdict
 from tui.screens.confirm import ConfirmScreen
+from tui.screens.doctor import DoctorScreen
 from tui.screens.metrics import Measures, MetricsScreen
 from tui.screens.report import help_report, log_report, outcome_report
 from tui.screens.toasts import ToastHandler
@@ -63,7 +66,7 @@ TALL = 34
 _AGES_EVERY = 15.0
 
 # Actions whose keys have no use while another screen lies over the roll.
-_OF_THE_ROLL = ("kill", "complete", "undo", "filter", "log", "metrics", "help")
+_OF_THE_ROLL = ("kill", "complete", "undo", "filter", "doctor", "log", "metrics", "help")
 
 
 class MusterApp(App[None]):
@@ -87,6 +90,14 @@ class MusterApp(App[None]):
         Binding("slash", "filter", "Filter", id="filter"),
         Binding("escape", "clear_filter", "Clear filter", show=False, id="filter.clear"),
         Binding("tab", "app.focus_next", "Roll or details", show=False, id="focus.next"),
+        Binding(
+            "d",
+            "doctor",
+            "Doctor",
+            show=False,
+            tooltip="What is wrong, and setting it right",
+            id="doctor",
+        ),
         Binding("l", "log", "Log", show=False, tooltip="What was done here", id="log"),
         Binding(
             "m",
@@ -324,6 +335,22 @@ class MusterApp(App[None]):
         if self._live is not None:
             self._live.refresh()
 
+    # What is wrong
+
+    def action_doctor(self) -> None:
+        """Shows what is wrong, to set it right from there."""
+        if self.roll is not None:
+            self.push_screen(DoctorScreen(self._examine, self._fix))
+
+    def _examine(self) -> Examination | None:
+        return examine(self._workspaces, self.roll) if self.roll is not None else None
+
+    @work(thread=True, group="actions")
+    def _fix(self, found: Examination, reason: str) -> None:
+        tmux = self._tmux
+        if tmux is not None:
+            self._act(lambda: carry_out_fix(found, tmux, reason))
+
     # The record
 
     def action_undo(self) -> None:
@@ -386,7 +413,7 @@ class MusterApp(App[None]):
         )
 
     def _carried_out(self, outcome: Outcome) -> None:
-        self.query_one(RollView).action_unmark()
+        self.screen_stack[0].query_one(RollView).action_unmark()
         self.push_screen(outcome_report(outcome))
 
     def action_help(self) -> None:

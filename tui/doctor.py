@@ -25,7 +25,6 @@ from registry.records import global_record, is_active
 from registry.workspace import Workspace
 from tui.host.sessions import TmuxState
 from tui.planning import Plan, plan_complete
-from tui.proposal import Proposal
 from tui.roll import AgentRow, RollCall, TaskState, Verdict
 from tui.text import some
 
@@ -321,62 +320,3 @@ _OF_SESSIONS = {
     Verdict.STALLED: _stalled,
     Verdict.LEAKED: _leaked,
 }
-
-
-# --- in words -----------------------------------------------------------------
-
-
-def label(finding: Finding) -> str:
-    """Whom or what a finding is about, in few words."""
-    if finding.agent is not None:
-        return finding.agent
-    if finding.kind is Kind.ORPHAN:
-        return str(finding.found)
-    file = finding.file.parent.name if finding.file is not None else ""
-    return f"{file}/{finding.field}" if finding.field else f"{file}/{_name(finding)}"
-
-
-def _name(finding: Finding) -> str:
-    return finding.file.name if finding.file is not None else ""
-
-
-def remedy(finding: Finding) -> str:
-    """What is done about a finding that can be set right."""
-    match finding.kind:
-        case Kind.JOURNAL:
-            return "finish or drop the commit that was cut off"
-        case Kind.NOT_IN_GLOBAL:
-            return "put it in the global registry, as its task's has it"
-        case Kind.NOT_LISTED:
-            return "list the task in the global registry"
-        case Kind.HIERARCHY if not finding.fix:
-            return "take it out of agent_hierarchy"
-        case Kind.HIERARCHY:
-            return f"list it under {finding.fix[0]} alone in agent_hierarchy"
-        case Kind.STATUS:
-            return f"write status {finding.fix!r} in the global registry"
-        case Kind.ZOMBIE:
-            return "its session is gone: mark it terminated, session_not_found"
-        case _:
-            return f"write {finding.field} {finding.fix!r}"
-
-
-def propose_fix(examination: Examination) -> Proposal:
-    """What would be set right, in words, to be shown and asked."""
-    fixable = examination.fixable
-    files: dict[Path, None] = {}
-    for each in fixable:
-        if each.file is not None:
-            files[each.file] = None
-    files |= dict.fromkeys(examination.zombies.files)
-    return Proposal(
-        f"Fix {some(len(fixable), 'finding')}"
-        if fixable
-        else "Nothing that --fix could set right",
-        tuple((label(each), remedy(each)) for each in fixable),
-        tuple((label(each), each.advice) for each in examination.findings if not each.fixable),
-        tuple(files),
-        f"tmux was asked at {examination.roll.answer.socket}."
-        if examination.zombies.steps
-        else "",
-    )

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from registry.differences import MISSING
-from registry.finding import Finding, Kind
+from registry.finding import Finding
 from tui.actions import Outcome
 from tui.commands import propose
 from tui.console import DONE, UsageError, find, say, tmux_of
-from tui.doctor import Examination, examine, propose_fix, remedy
+from tui.doctor import Examination, examine
 from tui.fixing import carry_out_fix
 from tui.listing import SCHEMA, as_json, refused_and_files
 from tui.live import take_roll
+from tui.remedies import by_file, propose_fix, remedy, said
 from tui.roll import Policy
 from tui.text import harmless, some
 
@@ -107,29 +108,13 @@ def examination_lines(examination: Examination) -> Iterator[str]:
         f"; {fixable} of them muster doctor --fix sets right" if fixable else ""
     )
     yield f"tmux: {answer.state} ({harmless(answer.detail)})"
-    by_file: dict[str, list[Finding]] = {}
-    for each in findings:
-        where = str(each.file) if each.file is not None else "tmux sessions"
-        by_file.setdefault(where, []).append(each)
-    for where, there in by_file.items():
+    for where, there in by_file(findings).items():
         yield ""
         yield harmless(where)
         for each in there:
             yield f"  {each.kind.value}: {harmless(said(each))}"
-            yield f"      {harmless(_what_to_do(each))}"
+            what = f"--fix: {remedy(each)}" if each.fixable else each.advice
+            yield f"      {harmless(what)}"
     if examination.unsure:
         yield ""
         yield from (harmless(f"! {why}") for why in examination.unsure)
-
-
-def said(finding: Finding) -> str:
-    """What is wrong, with whom or with what."""
-    names = [finding.agent, finding.field if finding.field != "agents" else None]
-    if finding.kind is Kind.ORPHAN:
-        names = [str(finding.found)]
-    subject = ", ".join(name for name in names if name)
-    return f"{subject}: {finding.says}" if subject else finding.says
-
-
-def _what_to_do(finding: Finding) -> str:
-    return f"--fix: {remedy(finding)}" if finding.fixable else finding.advice

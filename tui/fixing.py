@@ -17,9 +17,10 @@ from registry.fixing import Fixed, fix_global, fix_task
 from registry.health import GONE
 from registry.recorded import Made, OnRecord
 from tui.actions import Outcome, Result, StepOutcome
-from tui.doctor import Examination, label, remedy
+from tui.doctor import Examination
 from tui.host.sessions import TmuxState
 from tui.planning import Step, Verb
+from tui.remedies import label, remedy
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
