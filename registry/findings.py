@@ -197,9 +197,9 @@ def _status(id_: str, entry: Json, there: Json, file: Path) -> Iterator[Finding]
     if not isinstance(own, str) or own == listed or (listed is None and not is_terminal(own)):
         return
     found = there.get("status", MISSING)
-    says = f"is {_value(own)} in its task's registry, and {_value(found)} here"
+    says = f"is {_value(found)} here, and {_value(own)} in its task's registry"
     if listed is None:
-        says = f"is {_value(own)} in its task's registry, and has no status here, as if at work"
+        says = f"has no status here, as if at work, and is {_value(own)} in its task's registry"
     yield Finding(Kind.STATUS, file, id_, "status", found, says, own)
 
 
@@ -227,7 +227,7 @@ def global_findings(
         return [shape]
     will_be = snapshot(global_)
     for task_file, task in pairs:
-        mend(will_be, file, pair_findings(task_file, task, file, global_))
+        mend(will_be, file, pair_findings(task_file, task, file, will_be))
     return [
         *_agents_alone(file, global_),
         *(_missing_tasks(file, global_, known) if known is not None else ()),

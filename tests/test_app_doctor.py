@@ -105,7 +105,7 @@ def test_snapshot_of_the_doctor(
     )  # fmt: skip
     status = Finding(
         Kind.STATUS, global_, "designer-2", "status", "running",
-        'is "completed" in its task\'s registry, and "running" here', "completed",
+        'is "running" here, and "completed" in its task\'s registry', "completed",
     )  # fmt: skip
     monkeypatch.setattr(
         "tui.app.examine", lambda *_: still_examination(roll, counter, loop, status)

@@ -141,10 +141,8 @@ def _unsure(files: Iterable[Finding], roll: RollCall) -> Iterator[str]:
     if roll.answer.state is TmuxState.UNKNOWN:
         active = sum(is_active(row.record.status) for row in roll.agents())
         if active:
-            yield (
-                f"nobody can tell whether {some(active, 'active agent')} live: "
-                f"tmux: {roll.answer.detail}"
-            )
+            whom = f"{some(active, 'active agent')} {'lives' if active == 1 else 'live'}"
+            yield f"nobody can tell whether {whom}; tmux: {roll.answer.detail}"
     for each in files:
         if each.kind is Kind.UNREADABLE:
             yield f"nobody can tell what is wrong in {each.file}: it {each.says}"
@@ -269,7 +267,7 @@ def _sessions(roll: RollCall, refused: Mapping[str, str]) -> Iterator[Finding]:
             None,
             "session",
             session.name,
-            "is named like an agent's session, and no registry lists it",
+            "is named like an agent's, and in no registry",
             advice=f"if it is nobody's, end it: {_kill(session.name)}",
         )
 
@@ -285,7 +283,7 @@ def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Finding:
         row.key.id,
         "status",
         row.record.status,
-        f"is {row.record.status!r}, and its session is gone: {row.note}",
+        f"is {row.record.status}, and its session is gone",
         "terminated",
         refused.get(row.key.id, ""),
     )
@@ -298,7 +296,7 @@ def _stalled(row: AgentRow, _: Mapping[str, str]) -> Finding:
         row.key.id,
         "last_update",
         row.record.last_update,
-        f"is {row.record.status!r}, and its session lives: {row.note}",
+        f"is {row.record.status}, its session lives, and {row.note}",
         advice=f"if it waits for nobody, end it: {_kill(row.key.id)}",
     )
 
@@ -310,7 +308,7 @@ def _leaked(row: AgentRow, _: Mapping[str, str]) -> Finding:
         row.key.id,
         "status",
         row.record.status,
-        f"is {row.record.status!r}, and its session is there still",
+        f"is {row.record.status}, and its session is there still",
         advice=f"end its session: {_kill(row.key.id)}",
     )
 

@@ -34,7 +34,7 @@ def said(finding: Finding) -> str:
 def label(finding: Finding) -> str:
     """Whom or what a finding is about, in few words."""
     if finding.agent is not None:
-        return finding.agent
+        return finding.agent or "(no id)"
     if finding.kind is Kind.ORPHAN:
         return str(finding.found)
     file = finding.file.parent.name if finding.file is not None else ""

@@ -11,6 +11,7 @@ from registry import audit as auditing
 from registry import undo
 from registry.audit import Audit
 from registry.audit_records import Entry, Log, State
+from registry.codec import Json
 from registry.durability import durable_commits
 from registry.errors import RegistryError
 from registry.undo import Undoable
@@ -117,12 +118,13 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
     says: list[tuple[str, str]] = []
     refused: list[tuple[str, str]] = []
     files: dict[Path, None] = {}
+    registries: dict[Path, Json] = {}
     for step in steps:
         if step.refused is not None:
             refused.append((_whom(step.entry), step.refused))
             continue
         try:
-            reverted = undo.preview(step)
+            reverted = undo.preview(step, registries)
         except RegistryError as error:
             refused.append((_whom(step.entry), str(error)))
             continue

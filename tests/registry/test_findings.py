@@ -27,7 +27,7 @@ parents = st.one_of(st.just("orchestrator"), names, st.just("nobody"), st.none()
 counts = st.one_of(st.integers(-1, 7), st.none(), st.just("three"))
 
 _agents = st.lists(st.builds(lambda i, s, p: agent(i, s, parent=p), names, statuses, parents))
-_tasks = st.builds(
+tasks = st.builds(
     lambda agents, hierarchy, counters: task_registry(*agents) | hierarchy | counters,
     _agents,
     st.fixed_dictionaries(
@@ -49,7 +49,7 @@ _listed = st.builds(
     st.one_of(statuses, st.none()),
     st.sampled_from(["TASK-1", "TASK-1", "TASK-1", "TASK-2", ""]),
 )
-_globals = st.builds(
+globals_ = st.builds(
     lambda agents, tasks, keyed, counters: (
         {"tasks": tasks}
         | {"agents": {each.pop("id"): each for each in agents} if keyed else agents}
@@ -87,7 +87,7 @@ def of(kind: Kind, findings: list[Finding]) -> list[tuple[Any, ...]]:
 # --- whatever it is -----------------------------------------------------------
 
 
-@given(task=st.one_of(_tasks, registries), global_=st.one_of(_globals, registries))
+@given(task=st.one_of(tasks, registries), global_=st.one_of(globals_, registries))
 def test_once_set_right_nothing_is_left_to_set_right(task: Json, global_: Json) -> None:
     first = found(task, global_)
     mend(task, TASK, first)
@@ -101,7 +101,7 @@ def test_once_set_right_nothing_is_left_to_set_right(task: Json, global_: Json) 
     }, stays
 
 
-@given(task=st.one_of(_tasks, registries), global_=st.one_of(_globals, registries))
+@given(task=st.one_of(tasks, registries), global_=st.one_of(globals_, registries))
 def test_nothing_changes_but_what_a_finding_names(task: Json, global_: Json) -> None:
     findings = found(task, global_)
     for file, registry in ((TASK, task), (GLOBAL, global_)):
@@ -123,7 +123,7 @@ def test_nothing_changes_but_what_a_finding_names(task: Json, global_: Json) -> 
         assert exactly(old) == before
 
 
-@given(task=_tasks, global_=_globals, other=_tasks)
+@given(task=tasks, global_=globals_, other=tasks)
 def test_what_is_another_finding_by_now_is_left(task: Json, global_: Json, other: Json) -> None:
     planned = [each for each in task_findings(TASK, task) if each.fixable]
     now = task_findings(TASK, other)
@@ -190,8 +190,8 @@ def test_a_global_counter_that_is_off_is_counted_anew(counter: str) -> None:
 def test_active_tasks_are_those_that_are_not_over_if_that_can_be_told(
     statuses_: list[str | None], active: int | None
 ) -> None:
-    tasks = {f"TASK-{n}": {"status": status} for n, status in enumerate(statuses_)}
-    whole = global_registry(tasks=tasks, total_tasks=len(tasks), active_tasks=99)
+    listed = {f"TASK-{n}": {"status": status} for n, status in enumerate(statuses_)}
+    whole = global_registry(tasks=listed, total_tasks=len(listed), active_tasks=99)
     expected = [(None, "active_tasks", 99, active)] if active is not None else []
     assert of(Kind.COUNTER, global_findings(GLOBAL, whole)) == expected
 
