@@ -249,8 +249,13 @@ def _elsewhere(global_: Json, workspace: Path) -> set[str]:
     return {
         task_id
         for task_id, task in global_record(global_).tasks.items()
-        if task.elsewhere and not task.elsewhere.startswith(str(workspace))
+        if task.elsewhere and not _is_here(Path(task.elsewhere), workspace)
     }
+
+
+def _is_here(written: Path, workspace: Path) -> bool:
+    """Whether a task's `workspace` means this one, by itself or by the project it is in."""
+    return written == workspace.parent or written.is_relative_to(workspace)
 
 
 # --- sessions -----------------------------------------------------------------

@@ -61,7 +61,7 @@ def remedy(finding: Finding) -> str:
         case Kind.STATUS:
             return f"write status {_value(finding.fix)} in the global registry"
         case Kind.ZOMBIE:
-            return "its session is gone: mark it terminated, session_not_found"
+            return "mark it terminated, for the reason session_not_found"
         case _:
             return f"write {finding.field} {_value(finding.fix)}"
 

@@ -209,6 +209,16 @@ def test_a_registry_that_is_gone_by_then_fails_alone(files: Files) -> None:
     assert outcome["b"][0] is Result.DONE
 
 
+def test_what_cannot_be_put_on_record_is_not_set_right(files: Files) -> None:
+    drift(files)
+    before = files.bytes()
+    found = look(files)
+    (files.path / "registry" / "muster_audit.jsonl").mkdir()
+    outcome = carry_out_fix(found, ALL, "")
+    assert {each.result for each in outcome.steps} == {Result.FAILED}
+    assert files.bytes() == before
+
+
 def test_what_a_writer_is_in_the_middle_of_is_no_finding(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,10 +263,14 @@ def test_a_task_elsewhere_is_not_missed_and_one_that_is_gone_is(files: Files) ->
     def list_more(whole: Json) -> None:
         whole["tasks"]["TASK-8"] = {"workspace": "/on/another/machine"}
         whole["tasks"]["TASK-9"] = {"status": "INITIALIZED"}
-        whole.update(total_tasks=4, active_tasks=4)
+        whole["tasks"]["TASK-10"] = {"workspace": str(files.path.resolve())}
+        whole["tasks"]["TASK-11"] = {"workspace": str(files.path.resolve().parent)}
+        whole["tasks"]["TASK-12"] = {"workspace": "${workspaceFolder}"}
+        whole.update(total_tasks=7, active_tasks=7)
 
     change(files.global_registry, list_more)
-    assert kinds(look(files)) == [("task_missing", "tasks[TASK-9]")]
+    missing = [("task_missing", f"tasks[TASK-{number}]") for number in (9, 10, 11)]
+    assert kinds(look(files)) == missing
 
 
 # --- files --------------------------------------------------------------------
