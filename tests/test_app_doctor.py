@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -69,6 +71,33 @@ async def test_escape_leaves_what_would_be_set_right(files: Files) -> None:
         await press(app, pilot, "escape")
         assert len(app.screen_stack) == 1
     assert files.bytes() == before
+
+
+async def test_closing_while_it_looks_harms_nobody(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drift(files)
+    looking, go_on = threading.Event(), threading.Event()
+
+    def slow(*given: Any) -> Examination:
+        looking.set()
+        assert go_on.wait(20)
+        return examine(*given, settled=0.0)
+
+    monkeypatch.setattr("tui.app.examine", slow)
+    async with opened(files) as (app, pilot):
+        await pilot.press("d")
+        screen = app.screen
+        assert isinstance(screen, DoctorScreen)
+        await asyncio.to_thread(looking.wait, 20)
+        await pilot.press("f", "escape")
+        assert len(app.screen_stack) == 1
+        go_on.set()
+        while any(worker.is_running for worker in app.workers):
+            await pilot.pause()
+        assert app.roll is not None
+        screen._show(await asyncio.to_thread(examine, (), app.roll, settled=0.0))
+        assert screen._found is None
 
 
 async def test_what_nobody_can_set_right_is_not_asked_about(files: Files) -> None:

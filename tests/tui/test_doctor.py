@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from registry import atomic_update_agent_status
 from registry.finding import Kind
 from registry.journal import journal_path
+from registry.locked_file import editing
 from registry.workspace import Workspace
 from tests.cut_off import cut_off_update
 from tests.registry.test_findings import globals_, tasks
@@ -207,6 +209,33 @@ def test_a_registry_that_is_gone_by_then_fails_alone(files: Files) -> None:
     outcome = results(carry_out_fix(found, ALL, ""))
     assert outcome["TASK-1/active_count"][0] is Result.FAILED
     assert outcome["b"][0] is Result.DONE
+
+
+def test_writers_at_work_lose_no_update_to_a_fix(files: Files) -> None:
+    through = threading.Event()
+
+    def work() -> None:
+        for progress in range(60):
+            for path in (files.registry(), files.global_registry):
+                atomic_update_agent_status(path, "a", "working", progress=progress)
+        through.set()
+
+    writer = threading.Thread(target=work)
+    writer.start()
+    while not through.is_set():
+        change_under_lock(files.registry(), active_count=9)
+        carry_out_fix(look(files), ALL, "")
+    writer.join()
+    carry_out_fix(look(files), ALL, "")
+    assert files.agent("a")["progress"] == files.listed("a")["progress"] == 59
+    files.assert_counters_match()
+    assert kinds(look(files)) == []
+
+
+def change_under_lock(path: Path, **fields: int) -> None:
+    with editing(path) as edit:
+        edit.registry.update(fields)
+        edit.changed = True
 
 
 def test_what_cannot_be_put_on_record_is_not_set_right(files: Files) -> None:

@@ -74,6 +74,8 @@ class DoctorScreen(ModalScreen[None]):
             self.app.call_from_thread(self._show, found)
 
     def _show(self, found: Examination) -> None:
+        if not self.is_attached:
+            return  # Closed while it was looking.
         self._found = found
         self.query_one(Vertical).border_title = Content(title_of(found))
         self._body.update(Content.assemble(*finding_parts(found)))
