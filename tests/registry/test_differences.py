@@ -418,3 +418,15 @@ def test_what_an_undo_took_back_is_undone_until_the_undo_is_undone_itself() -> N
     expected: tuple[set[str], ...] = (set(), {"0"}, {"1"}, {"0", "2"}, {"0", "2"})
     for upto, keys in enumerate(expected):
         assert Log(steps[: upto + 1], ()).undone == {(key, 1) for key in keys}
+
+
+def test_a_counter_that_was_set_goes_back_by_as_much_whatever_agents_do_in_another_file() -> None:
+    done = [
+        FieldChange("g", "a", 0, "status", "running", "completed"),
+        FieldChange("t", None, 0, "active_count", 5, 2),
+    ]
+    task, whole = task_registry(active_count=3), global_registry(agent("a", "completed"))
+    reverted = revert({"t": task, "g": whole}, done)
+    assert (reverted.agents, reverted.fields) == (("a",), ("active_count",))
+    assert task["active_count"] == 6
+    assert entry_of(whole, "a")["status"] == "running"
