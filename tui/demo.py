@@ -150,7 +150,7 @@ def _deploy(stage: Stage) -> None:
     for member in members.values():
         started = now - member.role.ago
         enlist(stage, member, started)
-        tell_past(stage, member, started, now)
+        tell_past(stage, member, started, time.time())
     stage.curtain.touch()
 
 

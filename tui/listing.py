@@ -84,6 +84,11 @@ def _agent_json(row: AgentRow) -> dict[str, Any]:
         "verdict": row.verdict.value,
         "note": row.note or None,
         "tmux_session": record.tmux_session,
+        "taken_by": (
+            {"session": row.taken_by.name, "created": row.taken_by.created}
+            if row.taken_by is not None
+            else None
+        ),
         "progress": record.progress,
         "started_at": record.started_at,
         "last_update": record.last_update,

@@ -182,7 +182,7 @@ def plan_complete(
             refused.append((row.key.id, f"is {row.record.status!r} already"))
         elif (why := _unreadable(tasks, row)) is not None:
             refused.append((row.key.id, why))
-        elif row.verdict is Verdict.UNKNOWN:
+        elif row.verdict is Verdict.UNKNOWN and row.taken_by is None:
             refused.append((row.key.id, f"cannot be judged: {row.note}"))
         elif not is_active(row.record.status):
             refused.append((row.key.id, f"{row.record.status!r} is no known status"))
@@ -190,6 +190,9 @@ def plan_complete(
             refused.append((row.key.id, why))
         elif row.verdict is Verdict.ZOMBIE:
             steps.append(_step(row, tasks, True, f"its session is gone; mark it {status}"))
+        elif row.taken_by is not None:
+            says = f"mark it {status}; the session that has its name now is not touched"
+            steps.append(_step(row, tasks, True, says))
         else:
             says = f"mark it {status}; its session goes on, and will be called leaked"
             steps.append(_step(row, tasks, True, says))

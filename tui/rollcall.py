@@ -7,6 +7,7 @@ the time; what comes out is frozen too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from registry.records import (
     SESSION_PREFIX,
@@ -20,11 +21,27 @@ from registry.records import (
 from tui.absences import Absences, is_proven_missing, proof_needed
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.roll import AgentKey, AgentRow, Policy, TaskRoll, TaskState, Verdict
+from tui.text import age_in_words
+
+
+class Judgement(NamedTuple):
+    """What is true of one agent.
+
+    Attributes:
+        session: Its session, if it is there.
+        note: Why, where that needs saying.
+        taken_by: The session that has the name of the agent's, but is another's.
+    """
+
+    verdict: Verdict
+    session: Session | None = None
+    note: str = ""
+    taken_by: Session | None = None
 
 
 def judge(
     record: AgentRecord, answer: Answer, absences: Absences, policy: Policy, now: float
-) -> tuple[Verdict, Session | None, str]:
+) -> Judgement:
     """The verdict on one agent.
 
     Args:
@@ -33,39 +50,87 @@ def judge(
         absences: Since when sessions have been missing.
         policy: When a verdict is sure enough.
         now: Seconds since the epoch.
-
-    Returns:
-        The verdict, its session if it is there, and the reason if it needs one.
     """
     name = kept_name(record.tmux_session) if record.tmux_session else None
     certain = name is not None and is_kept_certain(name)
     session = answer.sessions.get(name) if name and certain else None
+    if session is not None and (why := why_anothers(record, session, policy, now)) is not None:
+        # Never a zombie: the agent's clock or its zone may be another than ours.
+        through = is_terminal(record.status)
+        verdict = Verdict.FINISHED if through else Verdict.UNKNOWN
+        return Judgement(verdict, None, why, session)
     if is_terminal(record.status):
         if session is not None:
-            return Verdict.LEAKED, session, "the agent is through, its session is still there"
-        return Verdict.FINISHED, None, ""
+            note = "the agent is through, its session is still there"
+            return Judgement(Verdict.LEAKED, session, note)
+        return Judgement(Verdict.FINISHED)
     if answer.state is TmuxState.UNKNOWN:
-        return Verdict.UNKNOWN, None, answer.detail
+        return Judgement(Verdict.UNKNOWN, note=answer.detail)
     if name is None:
-        return Verdict.UNKNOWN, None, "the registry names no session for it"
+        return Judgement(Verdict.UNKNOWN, note="the registry names no session for it")
     if not certain:
-        return Verdict.UNKNOWN, None, "tmux changes such a session's name; nobody can tell"
+        note = "tmux changes such a session's name; nobody can tell"
+        return Judgement(Verdict.UNKNOWN, note=note)
     if not is_active(record.status):
+        note = f"{record.status!r} is no known status"
         if session is not None:
-            return Verdict.LIVE, session, f"{record.status!r} is no known status"
-        return Verdict.UNKNOWN, None, f"{record.status!r} is no known status; no session"
+            return Judgement(Verdict.LIVE, session, note)
+        return Judgement(Verdict.UNKNOWN, note=f"{note}; no session")
     if session is not None:
         silent = now - max(
             record.updated or 0.0, record.started or 0.0, session.activity, session.created
         )
         if silent > policy.stall_after:
-            return Verdict.STALLED, session, "no report and no output for a while"
-        return Verdict.LIVE, session, _renamed(session, name)
+            return Judgement(Verdict.STALLED, session, "no report and no output for a while")
+        return Judgement(Verdict.LIVE, session, _renamed(session, name))
+    return _missing(record, name, answer, absences, policy, now)
+
+
+def _missing(
+    record: AgentRecord,
+    name: str,
+    answer: Answer,
+    absences: Absences,
+    policy: Policy,
+    now: float,
+) -> Judgement:
+    """The verdict on an active agent whose session is not in the answer."""
     if record.started is not None and 0 <= now - record.started < policy.start_grace:
-        return Verdict.UNKNOWN, None, "just started; its session is not seen yet"
+        return Judgement(Verdict.UNKNOWN, note="just started; its session is not seen yet")
     if not is_proven_missing(name, absences, answer, proof_needed(record, policy, now)):
-        return Verdict.UNKNOWN, None, "its session is missing; asking again to be sure"
-    return Verdict.ZOMBIE, None, f"no session {record.tmux_session}"
+        note = "its session is missing; asking again to be sure"
+        return Judgement(Verdict.UNKNOWN, note=note)
+    return Judgement(Verdict.ZOMBIE, note=f"no session {record.tmux_session}")
+
+
+def why_anothers(record: AgentRecord, session: Session, policy: Policy, now: float) -> str | None:
+    """Why a session of the name of an agent's cannot be the agent's own, or None.
+
+    It is the agent's if it was made within the agent's life; a report since it was
+    made shows that the agent was taken up again in it. Times that are missing, or
+    yet to come, tell nothing.
+
+    Args:
+        record: What the agent's registry says.
+        session: The session that has the name.
+        policy: What is plausible.
+        now: Seconds since the epoch.
+    """
+    made = session.created
+    reported = record.updated is not None and made <= record.updated <= now
+    ended = record.ended if is_terminal(record.status) else None
+    if ended is not None and ended < made and not reported:
+        return f"its session's name was taken again {age_in_words(made - ended)} after it ended"
+    started = record.started
+    if started is None or started > now:
+        return None
+    if made > started + policy.made_after and not reported:
+        later = age_in_words(made - started)
+        return f"its session's name was taken again {later} after it started"
+    if made < started - policy.made_before:
+        earlier = age_in_words(started - made)
+        return f"the session of its name was made {earlier} before it started: not its own"
+    return None
 
 
 def _renamed(session: Session, name: str) -> str:
@@ -144,7 +209,7 @@ def call_task(
             seen[agent.id] = ordinals[-1] + 1
         for index, level, children in _tree_order(record):
             agent = record.agents[index]
-            verdict, session, note = judge(agent, answer, absences, policy, now)
+            verdict, session, note, taken_by = judge(agent, answer, absences, policy, now)
             if state.error is not None and verdict is Verdict.ZOMBIE:
                 # The file may have changed since it could last be read.
                 verdict, note = Verdict.UNKNOWN, "its registry cannot be read now"
@@ -153,7 +218,9 @@ def call_task(
             else:
                 heard = agent.updated
             key = AgentKey(state.registry, agent.id, ordinals[index])
-            rows.append(AgentRow(key, agent, verdict, session, note, heard, level, children))
+            rows.append(
+                AgentRow(key, agent, verdict, session, note, heard, level, children, taken_by)
+            )
             counts[verdict] += 1
     return TaskRoll(state, tuple(rows), counts)
 

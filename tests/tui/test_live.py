@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.tui.real_tmux import RealTmux
-from tests.tui.rolls import answered, cannot_tell, no_server, session
-from tests.tui.scripted_tmux import ScriptedTmux
+from tests.tui.rolls import answered, cannot_tell, no_server
+from tests.tui.scripted_tmux import ScriptedTmux, made_now
 from tests.tui.waiting import PATIENCE, until
 from tests.tui.workspaces import QUICK, Files, entry, read, row_of, verdicts, write
 from tui import live
@@ -34,8 +34,8 @@ def files(tmp_path: Path) -> Files:
 
 # --- once ---------------------------------------------------------------------
 
-BOTH = answered(session("agent_a", number=1), session("agent_c", number=2))
-EVERYBODY = answered(*(session(f"agent_{each}", number=n) for n, each in enumerate("acd")))
+BOTH = answered(made_now("agent_a", number=1), made_now("agent_c", number=2))
+EVERYBODY = answered(*(made_now(f"agent_{each}", number=n) for n, each in enumerate("acd")))
 
 
 def test_tmux_is_asked_once_when_nobody_is_missing(files: Files) -> None:
@@ -81,7 +81,7 @@ def test_a_second_answer_that_is_none_proves_no_death(files: Files) -> None:
 
 
 def test_the_counts_are_those_of_all_rows_and_orphans(files: Files) -> None:
-    there = answered(session("agent_a"), session("agent_lost", number=2))
+    there = answered(made_now("agent_a"), made_now("agent_lost", number=2))
     roll = take_roll(files.workspaces(), ScriptedTmux(there), QUICK)
     rows = list(roll.agents())
     assert len(rows) == 4

@@ -11,8 +11,8 @@ import pytest
 from registry import atomic_update_agent_status
 from registry.audit import AUDIT_LOG, log_in, read_log
 from registry.audit_records import State
-from tests.tui.rolls import answered, no_server, session
-from tests.tui.scripted_tmux import ScriptedTmux
+from tests.tui.rolls import answered, no_server
+from tests.tui.scripted_tmux import ScriptedTmux, made_now
 from tests.tui.workspaces import Files, entry, row_of, take, verdicts
 from tui.actions import Outcome, Result, carry_out
 from tui.host.sessions import Answer, Session
@@ -143,7 +143,7 @@ class Ending(ScriptedTmux):
 
 
 def kill(files: Files, ids: Iterable[str]) -> tuple[RollCall, Outcome]:
-    tmux = Ending(answered(session("agent_a", number=1)))
+    tmux = Ending(answered(made_now("agent_a")))
     roll = take(files, tmux)
     plan = plan_kill(roll, [row_of(roll, each) for each in ids])
     return roll, carry_out(plan, tmux, "it ran wild")
