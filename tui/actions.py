@@ -6,7 +6,7 @@ after tmux was asked again, and no lock is held while it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,7 @@ from registry.finishing import FinishReport, finish_agents
 from registry.recorded import OnRecord
 from registry.undo import KILLED
 from tui.host import processes
+from tui.host.elsewhere import look_elsewhere, owners_of
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.planning import EndStatus, Plan, Step, Verb
 from tui.roll import Verdict
@@ -148,6 +149,8 @@ def _end_session(step: Step, server_pid: int | None, tmux: Tmux) -> StepOutcome:
     there = answer.sessions.get(step.expected_session) if step.expected_session else None
     session = step.session
     if session is None:
+        if there is None and (why := _elsewhere([step], answer).get(step)) is not None:
+            return StepOutcome(step.label, Result.FAILED, why)
         if there is None:
             return StepOutcome(step.label, Result.DONE, "had no session")
         return StepOutcome(step.label, Result.LEFT, "its session is back")
@@ -167,6 +170,18 @@ def _end_session(step: Step, server_pid: int | None, tmux: Tmux) -> StepOutcome:
             step.label, Result.LEFT, "another session has its name now; look at it anew"
         )
     return _end(step, there, answer, tmux)
+
+
+def _elsewhere(steps: Iterable[Step], answer: Answer) -> dict[Step, str]:
+    """Why agents whose session is gone may still live on another tmux server."""
+    names = {
+        step: step.expected_session
+        for step in steps
+        if step.expected_session and step.expected_session not in answer.sessions
+    }
+    owners = owners_of({step.row.key.registry for step in names if step.row is not None})
+    found = look_elsewhere(set(names.values()), answer, owners)
+    return {step: found[name] for step, name in names.items() if name in found}
 
 
 def _same(session: Session, answer: Answer) -> Session | None:
@@ -213,10 +228,14 @@ def _complete(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcom
     answer = tmux.ask()
     outcomes: dict[Step, StepOutcome] = {}
     ready: dict[Step, str] = {}
+    gone = [step for step in plan.steps if step.row and step.row.verdict is Verdict.ZOMBIE]
+    elsewhere = _elsewhere(gone, answer) if answer.state is not TmuxState.UNKNOWN else {}
     for step in plan.steps:
-        was_gone = step.row is not None and step.row.verdict is Verdict.ZOMBIE
+        was_gone = step in gone
         if answer.state is TmuxState.UNKNOWN:
-            outcome = StepOutcome(step.label, Result.FAILED, f"tmux: {answer.detail}")
+            outcome = StepOutcome(step.label, Result.FAILED, f"tmux: {answer.why}")
+        elif step in elsewhere:
+            outcome = StepOutcome(step.label, Result.LEFT, elsewhere[step])
         elif was_gone and step.expected_session in answer.sessions:
             outcome = StepOutcome(step.label, Result.LEFT, "its session is back")
         else:

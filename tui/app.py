@@ -48,7 +48,7 @@ from tui.undoing import (
 )
 from tui.widgets.details import Details
 from tui.widgets.roll_view import RollView
-from tui.widgets.summary import Heading, Summary
+from tui.widgets.summary import Heading, Notices, Summary
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
@@ -141,6 +141,7 @@ class MusterApp(App[None]):
     def compose(self) -> ComposeResult:
         """Counts above, the roll, the details beside or below it, keys."""
         yield Summary()
+        yield Notices()
         with Container(id="body"):
             with Vertical(id="left"):
                 yield Heading()
@@ -202,6 +203,8 @@ class MusterApp(App[None]):
         # A roll call may come when the widgets are gone already, on the way out.
         for summary in screen.query(Summary):
             summary.show(message.roll)
+        for notice in screen.query(Notices):
+            notice.show(message.roll)
         for roll_view in screen.query(RollView):
             roll_view.show(message.roll)
 

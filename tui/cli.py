@@ -216,6 +216,12 @@ def _add_asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help="kept on record")
     parser.add_argument("--dry-run", action="store_true", help="show the plan, do nothing")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    if command != "undo":
+        parser.add_argument(
+            "--mass-death",
+            action="store_true",
+            help="go ahead also where most agents died at once; --yes alone does not",
+        )
 
 
 def _monitor(options: argparse.Namespace) -> int:

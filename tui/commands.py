@@ -33,6 +33,7 @@ from tui.listing import (
     roll_table,
 )
 from tui.live import take_roll
+from tui.notices import notices
 from tui.planning import Plan, plan_complete, plan_kill, rows_of
 from tui.proposal import Proposal
 from tui.publishing import publish_quietly
@@ -78,10 +79,13 @@ def complete(options: argparse.Namespace) -> int:
     done = _carry_out(plan_complete(roll, rows, options.status), tmux, options)
     unread = _unread(roll)
     if not rows and roll.answer.state is TmuxState.UNKNOWN:
-        print(f"muster: no zombie can be told; tmux: {safe(roll.answer.detail)}", file=sys.stderr)
+        print(f"muster: no zombie can be told; tmux: {safe(roll.answer.why)}", file=sys.stderr)
         return NOT_ALL_DONE
     if options.zombies and unread:
         print(f"muster: {safe(unread)}", file=sys.stderr)
+        return NOT_ALL_DONE
+    if options.zombies and roll.answer.elsewhere:
+        print("\n".join(f"muster: {safe(said)}" for said in notices(roll)), file=sys.stderr)
         return NOT_ALL_DONE
     if not rows and not options.json:
         print("No zombies.")
@@ -142,6 +146,13 @@ def propose(
     if not options.yes:
         say(proposal_lines(proposal), to_stderr=options.json)
         if not confirmed():
+            print("Nothing was done.", file=sys.stderr)
+            return NOT_ALL_DONE
+    question = proposal.second_question
+    if question is not None and not options.mass_death:
+        if options.yes:
+            print(f"muster: {safe(question)}\nIf so, say --mass-death as well.", file=sys.stderr)
+        if options.yes or not confirmed(question):
             print("Nothing was done.", file=sys.stderr)
             return NOT_ALL_DONE
     outcome = do()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tui.actions import Outcome
+from tui.notices import notices
 from tui.planning import Plan
 from tui.proposal import Proposal, grouped
 from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
@@ -40,6 +41,7 @@ def roll_json(roll: RollCall) -> dict[str, Any]:
         "tmux": {
             "state": roll.answer.state.value,
             "detail": roll.answer.detail,
+            "advice": roll.answer.advice or None,
             "socket": str(roll.answer.socket),
         },
         "workspaces": [
@@ -55,6 +57,11 @@ def roll_json(roll: RollCall) -> dict[str, Any]:
             {"session": session.name, "created": session.created} for session in roll.orphans
         ],
         "orphans_known": roll.orphans_known,
+        "mass_death": (
+            {"gone": roll.mass_death.gone, "of": roll.mass_death.of}
+            if roll.mass_death is not None
+            else None
+        ),
         "counts": {word: roll.counts[Verdict(word)] for word in _COUNTED},
     }
 
@@ -112,6 +119,8 @@ def roll_table(roll: RollCall, now: float, columns: int | None) -> Iterator[str]
     if not roll.orphans_known:
         yield _cut("orphans: not known; a registry that may list them is not read", columns)
     yield _cut(f"tmux: {roll.answer.state} ({harmless(roll.answer.detail)})", columns)
+    # Never cut: what to do stands at its end.
+    yield from (f"! {harmless(said)}" for said in notices(roll))
     rows = [_cells(row, now) for row in roll.agents()]
     widths = [
         max((width(cell) for cell in column), default=0) for column in zip(*rows, strict=True)
@@ -182,6 +191,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             }
             for step in plan.steps
         ],
+        "second_question": plan.second_question,
         **refused_and_files(plan.proposal()),
     }
 
@@ -223,6 +233,8 @@ def proposal_lines(proposal: Proposal) -> Iterator[str]:
             yield f"  {harmless(str(path))}"
     if proposal.steps and proposal.note:
         yield harmless(proposal.note)
+    if proposal.steps and proposal.second_question:
+        yield harmless(proposal.second_question)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from registry.workspace import (
@@ -26,13 +26,14 @@ from tui.absences import (
     is_proven_missing,
     note_absences,
 )
+from tui.host.elsewhere import look_elsewhere, owners_of
 from tui.host.processes import DeathWatch, host_name
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
 from tui.registries import Registries
 from tui.roll import Policy, RollCall, TaskRoll, Verdict, WorkspaceRoll
-from tui.rollcall import call_task, find_orphans
+from tui.rollcall import call_task, find_mass_death, find_orphans
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,9 @@ BUSY_RESCAN = 0.25
 """Seconds until a registry is looked at again that a writer was found at."""
 
 _BUSY_AT_MOST = 2.5
+
+# Seconds until other servers are asked again for sessions that they may have.
+_LOOK_AGAIN = 0.5
 
 # tmux needs a moment to notice the end of a pane that the kernel told us of.
 _AFTER_DEATH = 0.03
@@ -88,7 +92,8 @@ class Caller:
         orphans: tuple[Session, ...] | None = None
         if registries.sees_all():
             listed = registries.listed_sessions()
-            orphans = find_orphans(registries.states(), listed, answer, self._policy, now)
+            as_of = min(now, registries.known_until())
+            orphans = find_orphans(registries.states(), listed, answer, self._policy, as_of)
         counts[Verdict.ORPHAN] = len(orphans or ())
         return RollCall(
             self._host,
@@ -97,6 +102,7 @@ class Caller:
             orphans or (),
             counts,
             orphans_known=orphans is not None,
+            mass_death=find_mass_death(rolls.values(), absences, self._policy),
         )
 
 
@@ -110,9 +116,33 @@ def _unproven(absences: Absences, answer: Answer, proofs: Mapping[str, float]) -
     return min(waiting, default=None)
 
 
+class _Elsewhere:
+    """Whether missing sessions are on another server; looks only at what is news."""
+
+    def __init__(self, workspaces: Iterable[Workspace]) -> None:
+        self._paths = [workspace.path for workspace in workspaces]
+        self._cleared: set[tuple[str, float]] = set()
+        self._found: Mapping[str, str] = {}
+        self._again_at = 0.0
+
+    def noted(self, answer: Answer, absences: Absences) -> Answer:
+        """The answer, with those of the absences that may be elsewhere. May block."""
+        missing = set(absences.items())
+        self._cleared &= missing
+        new = {name for name, since in missing - self._cleared if name not in self._found}
+        again = bool(self._found.keys() & absences.keys()) and time.monotonic() >= self._again_at
+        if answer.state is not TmuxState.UNKNOWN and (new or again):
+            names = {name for name, _ in missing - self._cleared}
+            self._found = look_elsewhere(names, answer, owners_of(self._paths))
+            self._cleared |= {each for each in missing if each[0] not in self._found}
+            self._again_at = time.monotonic() + _LOOK_AGAIN
+        return replace(answer, elsewhere=self._found) if self._found else answer
+
+
 def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
     """Calls the roll once; asks tmux a second time only if somebody is missing."""
     registries = Registries(workspaces)
+    elsewhere = _Elsewhere(workspaces)
     answer = tmux.ask()
     registries.rescan()
     give_up_at = time.monotonic() + _BUSY_AT_MOST
@@ -121,6 +151,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         registries.rescan()
     proofs = expected_sessions(registries.states(), policy, time.time())
     absences = note_absences({}, answer, proofs)
+    answer = elsewhere.noted(answer, absences)
     while (again_at := _unproven(absences, answer, proofs)) is not None:
         time.sleep(max(0.0, again_at - time.monotonic()))
         answer = tmux.ask()
@@ -131,6 +162,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         # No newcomers: who is missing only now would be waited for without end.
         proofs = {name: proof for name, proof in expected.items() if name in absences}
         absences = note_absences(absences, answer, proofs)
+        answer = elsewhere.noted(answer, absences)
     return Caller(policy).call(registries, answer, absences, time.time())
 
 
@@ -164,6 +196,7 @@ class LiveRoll:
         on_roll: Callable[[RollCall], None],
     ) -> None:
         self._registries = Registries(workspaces)
+        self._elsewhere = _Elsewhere(workspaces)
         self._tmux = tmux
         self._policy = policy
         self._on_roll = on_roll
@@ -223,9 +256,12 @@ class LiveRoll:
             answer = self._tmux.ask()
             with self._change:
                 answer = self._recognize(answer)
-                self._answer = answer
-                self._absences = note_absences(self._absences, answer, self._expected)
-                again_at = _unproven(self._absences, answer, self._expected)
+                absences = note_absences(self._absences, answer, self._expected)
+            # Before anybody is called dead on this answer, and with nothing held up.
+            answer = self._elsewhere.noted(answer, absences)
+            with self._change:
+                self._answer, self._absences = answer, absences
+                again_at = _unproven(absences, answer, self._expected)
             self._tell(answer=True)
             self._deaths.watch(
                 pid

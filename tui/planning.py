@@ -16,11 +16,16 @@ from typing import Literal
 from registry.records import is_active, kept_name
 from tui.host import processes
 from tui.host.sessions import Session
+from tui.notices import massacre
 from tui.proposal import Proposal
 from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import some
 
 EndStatus = Literal["completed", "terminated"]
+
+
+_SEVERAL = 2
+"""From so many agents on, an action is one in bulk."""
 
 
 class Verb(StrEnum):
@@ -64,6 +69,7 @@ class Plan:
         socket: The tmux socket that was asked.
         server_pid: The server that answered; only its sessions are ended.
         home: The workspace whose audit log takes what belongs to no task.
+        second_question: What is asked once more, or None; see `Proposal`.
     """
 
     verb: Verb
@@ -73,6 +79,7 @@ class Plan:
     socket: Path
     server_pid: int | None = None
     home: Path | None = None
+    second_question: str | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -110,7 +117,13 @@ class Plan:
             note = f"Sessions are ended on {self.socket}. This cannot be undone."
         steps = tuple((step.label, step.says) for step in self.steps)
         return Proposal(
-            self.title(), steps, self.refused, self.files, note, grave=bool(self.sessions)
+            self.title(),
+            steps,
+            self.refused,
+            self.files,
+            note,
+            grave=bool(self.sessions),
+            second_question=self.second_question,
         )
 
 
@@ -167,6 +180,7 @@ def plan_kill(roll: RollCall, rows: Iterable[AgentRow], orphans: Iterable[Sessio
         answer.socket,
         answer.server_pid,
         home,
+        _second_question(roll, steps),
     )
 
 
@@ -198,8 +212,25 @@ def plan_complete(
             steps.append(_step(row, tasks, True, says))
     answer = roll.answer
     return Plan(
-        Verb.COMPLETE, status, tuple(steps), tuple(refused), answer.socket, answer.server_pid
+        Verb.COMPLETE,
+        status,
+        tuple(steps),
+        tuple(refused),
+        answer.socket,
+        answer.server_pid,
+        second_question=_second_question(roll, steps),
     )
+
+
+def _second_question(roll: RollCall, steps: Iterable[Step]) -> str | None:
+    """What is asked once more when several of those that went at once are acted on."""
+    death = roll.mass_death
+    if death is None:
+        return None
+    among = sum(step.row is not None and step.row.key in death.agents for step in steps)
+    if among < _SEVERAL:
+        return None
+    return f"{massacre(death, roll.answer.socket)} Is it the right socket, and are they dead?"
 
 
 def _step(row: AgentRow, tasks: dict[Path, TaskRoll], writes: bool, says: str) -> Step:

@@ -20,8 +20,11 @@ from registry.records import (
 )
 from tui.absences import Absences, is_proven_missing, proof_needed
 from tui.host.sessions import Answer, Session, TmuxState
-from tui.roll import AgentKey, AgentRow, Policy, TaskRoll, TaskState, Verdict
+from tui.roll import AgentKey, AgentRow, MassDeath, Policy, TaskRoll, TaskState, Verdict
 from tui.text import age_in_words
+
+_MANY = 3
+"""So many deaths at once are looked at twice."""
 
 
 class Judgement(NamedTuple):
@@ -65,7 +68,7 @@ def judge(
             return Judgement(Verdict.LEAKED, session, note)
         return Judgement(Verdict.FINISHED)
     if answer.state is TmuxState.UNKNOWN:
-        return Judgement(Verdict.UNKNOWN, note=answer.detail)
+        return Judgement(Verdict.UNKNOWN, note=answer.why)
     if name is None:
         return Judgement(Verdict.UNKNOWN, note="the registry names no session for it")
     if not certain:
@@ -100,6 +103,8 @@ def _missing(
     if not is_proven_missing(name, absences, answer, proof_needed(record, policy, now)):
         note = "its session is missing; asking again to be sure"
         return Judgement(Verdict.UNKNOWN, note=note)
+    if (elsewhere := answer.elsewhere.get(name)) is not None:
+        return Judgement(Verdict.UNKNOWN, note=elsewhere)
     return Judgement(Verdict.ZOMBIE, note=f"no session {record.tmux_session}")
 
 
@@ -225,12 +230,53 @@ def call_task(
     return TaskRoll(state, tuple(rows), counts)
 
 
+def find_mass_death(
+    tasks: Iterable[TaskRoll], absences: Absences, policy: Policy
+) -> MassDeath | None:
+    """Whether so many agents went at once that a wrong socket is the likelier reason.
+
+    Args:
+        tasks: All tasks that muster sees.
+        absences: Since when sessions have been missing. What is missing from the
+            first answer of all went at once, as far as anybody knows.
+        policy: How close together "at once" is.
+
+    Returns:
+        The largest such group: three or more, and over half of the active agents
+        that were there until then; None if there is none.
+    """
+    there = 0
+    gone: list[tuple[float, AgentKey]] = []
+    waiting: list[float] = []
+    for row in (row for task in tasks for row in task.agents):
+        name = row.record.tmux_session
+        if not name or not is_active(row.record.status) or not is_kept_certain(name):
+            continue
+        since = absences.get(kept_name(name))
+        if since is None:
+            there += 1
+        elif row.verdict is Verdict.ZOMBIE:
+            gone.append((since, row.key))
+        else:
+            waiting.append(since)
+    largest: MassDeath | None = None
+    for first in sorted({since for since, _ in gone}):
+        group = [key for since, key in gone if first <= since <= first + policy.at_once]
+        until_then = there + sum(
+            since >= first for since in (*waiting, *(since for since, _ in gone))
+        )
+        many = len(group) >= _MANY and 2 * len(group) > until_then
+        if many and (largest is None or len(group) > largest.gone):
+            largest = MassDeath(len(group), until_then, frozenset(group))
+    return largest
+
+
 def find_orphans(
     states: Iterable[TaskState],
     listed: Iterable[str],
     answer: Answer,
     policy: Policy,
-    now: float,
+    as_of: float,
 ) -> tuple[Session, ...] | None:
     """Sessions named like an agent's that no registry accounts for, by name.
 
@@ -239,7 +285,8 @@ def find_orphans(
         listed: Session names that global registries have.
         answer: What tmux said.
         policy: When a verdict is sure enough.
-        now: Seconds since the epoch.
+        as_of: Until when the registries are known; seconds since the epoch. A session
+            made later, or shortly before, may be in one that was not read since.
 
     Returns:
         None if nobody can tell: a registry was never read, or names a session
@@ -261,5 +308,5 @@ def find_orphans(
         for name, session in sorted(answer.sessions.items())
         if name.startswith(SESSION_PREFIX)
         and session.id not in owned
-        and now - session.created >= policy.orphan_grace
+        and as_of - session.created >= policy.orphan_grace
     )

@@ -60,6 +60,7 @@ def test_the_json_of_the_roll_has_its_promised_shape() -> None:
     assert shape["schema"] == 1
     assert shape["tmux"] | {"detail": ""} == {
         "state": "answered",
+        "advice": None,
         "detail": "",
         "socket": str(THERE.socket),
     }
