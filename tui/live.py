@@ -48,6 +48,9 @@ BUSY_RESCAN = 0.25
 
 _BUSY_AT_MOST = 2.5
 
+# Seconds after which every agent is judged again although nothing is new.
+_RECALL = 10.0
+
 # Seconds until other servers are asked again for sessions that they may have.
 _LOOK_AGAIN = 0.5
 
@@ -64,13 +67,18 @@ class Caller:
         self._rolls: dict[Path, TaskRoll] = {}
         self._answer: Answer | None = None
         self._absences: Absences = {}
+        self._again_at = 0.0
+        self._undecided = False
 
     def call(
         self, registries: Registries, answer: Answer, absences: Absences, now: float
     ) -> RollCall:
         """One frozen roll call of what is known now."""
-        fresh = answer is not self._answer or absences != self._absences
+        fresh = self._is_news(answer, absences, now)
         self._answer, self._absences = answer, absences
+        if fresh:
+            # An agent may have stalled although nothing is new.
+            self._again_at = now + min(_RECALL, self._policy.stall_after / 20)
         rolls: dict[Path, TaskRoll] = {}
         workspaces = []
         counts = dict.fromkeys(Verdict, 0)
@@ -89,6 +97,7 @@ class Caller:
                 WorkspaceRoll(branch.path, tuple(tasks), branch.error, branch.cut_off)
             )
         self._rolls = rolls
+        self._undecided = counts[Verdict.UNKNOWN] > 0
         orphans: tuple[Session, ...] | None = None
         if registries.sees_all():
             listed = registries.listed_sessions()
@@ -103,6 +112,18 @@ class Caller:
             counts,
             orphans_known=orphans is not None,
             mass_death=find_mass_death(rolls.values(), absences, self._policy),
+        )
+
+    def _is_news(self, answer: Answer, absences: Absences, now: float) -> bool:
+        """Whether verdicts may change that no registry has a part in."""
+        before = self._answer
+        return (
+            before is None
+            or self._undecided
+            # Also when the clock was set back.
+            or not 0 < self._again_at - now <= _RECALL
+            or absences != self._absences
+            or replace(answer, asked_at=before.asked_at) != before
         )
 
 
@@ -327,7 +348,8 @@ class LiveRoll:
 
     def _expect(self, proofs: Mapping[str, float]) -> None:
         with self._change:
-            new = proofs.keys() - self._expected.keys() - self._answer.sessions.keys()
+            # Also who is there already: its processes are not watched yet.
+            new = proofs.keys() - self._expected.keys()
             self._expected = proofs
         if new:
             self._deaths.wake()

@@ -7,7 +7,9 @@ never touched. Linux only: pidfd_open(2), /proc.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import select
 import signal
 import time
@@ -19,6 +21,9 @@ import psutil
 
 TERM_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
+
+# Left to files, watches, children and the screen when sessions are many.
+_OTHER_DESCRIPTORS = 256
 
 _KILL_PATIENCE = 3.0
 _ROUNDS = 50
@@ -235,19 +240,33 @@ def _wait_for_one(processes: Sequence[Process], timeout: float) -> None:
     except OSError:
         return
     try:
-        select.select([pidfd], [], [], max(0.0, min(timeout, 0.2)))
+        # Not select(): with many processes watched, descriptors exceed its 1024.
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(max(0.0, min(timeout, 0.2)) * 1000)
     finally:
         os.close(pidfd)
+
+
+def _room_for(descriptors: int) -> int:
+    """Raises the limit on open files if need be; how many of so many there can be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = descriptors + _OTHER_DESCRIPTORS
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return descriptors
+    new = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (new, hard))
+        soft = new
+    return max(0, soft - _OTHER_DESCRIPTORS)
 
 
 class DeathWatch:
     """Tells at once when one of a set of processes ends, without polling.
 
-    Holds a pidfd for each (Linux 5.3, pidfd_open(2)); processes that cannot be
-    watched are left to the sweep.
+    Holds a pidfd for each (Linux 5.3, pidfd_open(2)), and raises this process's limit
+    on open files where it must; processes that cannot be watched are left to the sweep.
     """
-
-    LIMIT = 400
 
     def __init__(self) -> None:
         self._poll = select.poll()
@@ -260,8 +279,9 @@ class DeathWatch:
         wanted = set(pids)
         for pid in self._fds.keys() - wanted:
             self._drop(pid)
+        room = _room_for(len(wanted))
         for pid in wanted - self._fds.keys():
-            if len(self._fds) >= self.LIMIT:
+            if len(self._fds) >= room:
                 break
             try:
                 fd = os.pidfd_open(pid)
