@@ -56,6 +56,7 @@ _LOOK_AGAIN = 0.5
 
 # tmux needs a moment to notice the end of a pane that the kernel told us of.
 _AFTER_DEATH = 0.03
+_NOT_NOTICED = 0.1
 
 
 class Caller:
@@ -230,6 +231,7 @@ class LiveRoll:
         self._server: tuple[int | None, int] = (None, 0)
         self._rescan_at = 0.0
         self._stopped = False
+        self._ended: frozenset[int] = frozenset()
         self._deaths = DeathWatch()
         self._watcher = DirectoryWatcher(self._files_changed, (TASK_REGISTRY, GLOBAL_REGISTRY))
         self._threads = [
@@ -284,7 +286,7 @@ class LiveRoll:
                 self._answer, self._absences = answer, absences
                 again_at = _unproven(absences, answer, self._expected)
             self._tell(answer=True)
-            self._deaths.watch(
+            ended = self._deaths.watch(
                 pid
                 for session in answer.sessions.values()
                 if session.name in self._expected
@@ -293,6 +295,10 @@ class LiveRoll:
             pause = SWEEP
             if again_at is not None:
                 pause = min(SWEEP, max(0.0, again_at - time.monotonic()))
+            if ended - self._ended:
+                # The kernel told of it sooner than tmux noticed.
+                pause = min(pause, _NOT_NOTICED)
+            self._ended = ended
             if self._deaths.wait(pause) and not self._stopped:
                 time.sleep(_AFTER_DEATH)
 

@@ -271,24 +271,35 @@ class DeathWatch:
     def __init__(self) -> None:
         self._poll = select.poll()
         self._fds: dict[int, int] = {}
+        self._ended: set[int] = set()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll.register(self._wake_read, select.POLLIN)
 
-    def watch(self, pids: Iterable[int]) -> None:
-        """Watches exactly these processes from now on."""
+    def watch(self, pids: Iterable[int]) -> frozenset[int]:
+        """Watches exactly these processes from now on.
+
+        Returns:
+            Those that have ended already, and are not told of again.
+        """
         wanted = set(pids)
+        # One that its parent never reaps would be told of for ever.
+        self._ended &= wanted
         for pid in self._fds.keys() - wanted:
             self._drop(pid)
         room = _room_for(len(wanted))
-        for pid in wanted - self._fds.keys():
+        for pid in wanted - self._fds.keys() - self._ended:
             if len(self._fds) >= room:
                 break
             try:
                 fd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                self._ended.add(pid)
+                continue
             except OSError:
                 continue
             self._fds[pid] = fd
             self._poll.register(fd, select.POLLIN)
+        return frozenset(self._ended)
 
     def _drop(self, pid: int) -> None:
         fd = self._fds.pop(pid)
@@ -303,6 +314,7 @@ class DeathWatch:
             os.read(self._wake_read, 4096)
         for pid in [pid for pid, fd in self._fds.items() if fd in ready]:
             self._drop(pid)
+            self._ended.add(pid)
         return bool(events)
 
     def wake(self) -> None:

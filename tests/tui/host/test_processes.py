@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -16,6 +17,7 @@ import pytest
 from tests.tui.real_tmux import SLEEP, RealTmux, runs
 from tests.tui.waiting import until
 from tests.tui.zoo import KINDS, Zoo
+from tui.host import processes
 from tui.host.processes import (
     DeathWatch,
     Process,
@@ -261,10 +263,34 @@ def test_a_wait_is_ended_from_another_thread(deaths: DeathWatch) -> None:
     assert not deaths.wait(0.0)
 
 
-def test_the_number_of_descriptors_is_bounded(
-    monkeypatch: pytest.MonkeyPatch, deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+def test_who_was_told_of_is_not_told_of_again_while_nobody_reaps_it(
+    deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    monkeypatch.setattr(DeathWatch, "LIMIT", 2)
+    deaths.watch([sleeper.pid])
+    sleeper.kill()
+    assert deaths.wait(60.0)
+    assert deaths.watch([sleeper.pid]) == {sleeper.pid}
+    assert not deaths.wait(0.0)
+    assert deaths.watch([]) == set()
+
+
+def test_the_limit_on_open_files_is_raised_for_more_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = {"soft": 1024}
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limits["soft"], 524_288))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.update(soft=new[0]))
+    assert processes._room_for(500) == 500
+    assert limits == {"soft": 1024}
+    assert processes._room_for(5000) == 5000
+    assert limits["soft"] > 5000
+
+
+def test_where_it_cannot_be_raised_fewer_are_watched(
+    deaths: DeathWatch, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
+) -> None:
+    room = processes._OTHER_DESCRIPTORS + 2
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (room, room))
     before = len(os.listdir("/proc/self/fd"))
     deaths.watch([os.getpid(), os.getppid(), sleeper.pid, 1])
     assert len(os.listdir("/proc/self/fd")) == before + 2
