@@ -19,7 +19,16 @@ from tui.actions import Outcome, Result, StepOutcome
 from tui.app import MusterApp
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.planning import Verb
-from tui.roll import AgentKey, AgentRow, Policy, RollCall, TaskState, Verdict, WorkspaceRoll
+from tui.roll import (
+    AgentKey,
+    AgentRow,
+    MassDeath,
+    Policy,
+    RollCall,
+    TaskState,
+    Verdict,
+    WorkspaceRoll,
+)
 from tui.rollcall import call_task, find_orphans
 from tui.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, _ReasonInput
 from tui.screens.report import ReportScreen, outcome_report
@@ -303,6 +312,71 @@ async def test_enter_takes_all_that_was_typed_before_it_however_fast() -> None:
         while not answers:
             await pilot.pause()
         assert answers == ["typed_in_a_hurry"]
+
+
+ADVISED = replace(
+    call(SEARCH).answer,
+    state=TmuxState.UNKNOWN,
+    detail=f"error connecting to {SOCKET} (Permission denied)",
+    advice="it is lena's: ask with sudo -u lena, or choose another socket with -L NAME or -S PATH",
+    sessions={},
+)
+
+
+def shown(app: MusterApp) -> str:
+    """What is on the screen, its lines run together."""
+    strips = app.screen._compositor.render_strips()
+    return " ".join("".join(segment.text for segment in strip).strip() for strip in strips)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+async def test_why_tmux_cannot_tell_and_what_to_try_is_on_the_screen_in_full(
+    size: tuple[int, int],
+) -> None:
+    async with opened(replace(call(SEARCH), answer=ADVISED), size) as (app, _, pilot):
+        text = shown(app)
+        assert ADVISED.detail in text and ADVISED.advice in text and str(SOCKET) in text
+        app.post_message(app.Rolled(call(SEARCH)))
+        await pilot.pause()
+        assert "lena" not in shown(app)
+
+
+def massacre() -> RollCall:
+    roll = call(SEARCH, SPEED, alive=())
+    keys = frozenset(row.key for row in roll.agents() if row.verdict is Verdict.ZOMBIE)
+    return replace(roll, mass_death=MassDeath(len(keys), len(keys), keys))
+
+
+async def test_a_mass_death_has_a_banner_and_is_asked_about_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(massacre(), (80, 24)) as (app, _, pilot):
+        assert "wrong socket is likelier than a massacre" in shown(app)
+        given: list[Any] = []
+        monkeypatch.setattr(app, "_carry_out", lambda *each: given.append(each))
+        for key in ("enter", "escape"):
+            await pilot.press("z", "c", "w", "enter")
+            await pilot.pause()
+            assert isinstance(app.screen, ConfirmScreen) and not given
+            assert "Asked once more" in str(app.screen.query_one("Vertical").border_title)
+            text = shown(app)
+            assert "Is it the right socket" in text and str(SOCKET) in text
+            await pilot.press(key)
+            await pilot.pause()
+            assert not isinstance(app.screen, ConfirmScreen)
+            assert [reason for _, reason in given] == (["w"] if key == "enter" else [])
+            given.clear()
+
+
+async def test_one_death_of_many_is_asked_about_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(massacre()) as (app, _, pilot):
+        given: list[Any] = []
+        monkeypatch.setattr(app, "_carry_out", lambda *each: given.append(each))
+        await pilot.press("down", "c", "enter")
+        await pilot.pause()
+        assert len(given) == 1
 
 
 def _key(name: str, at: float) -> events.Key:
