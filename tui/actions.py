@@ -20,7 +20,6 @@ from registry.finishing import FinishReport, finish_agents
 from registry.recorded import OnRecord
 from registry.undo import KILLED
 from tui.host import processes
-from tui.host.elsewhere import look_elsewhere, owners_of
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.planning import EndStatus, Plan, Step, Verb
 from tui.roll import Verdict
@@ -174,6 +173,9 @@ def _end_session(step: Step, server_pid: int | None, tmux: Tmux) -> StepOutcome:
 
 def _elsewhere(steps: Iterable[Step], answer: Answer) -> dict[Step, str]:
     """Why agents whose session is gone may still live on another tmux server."""
+    # Not at the top: the monitor opens its screen before it needs this.
+    from tui.host.elsewhere import look_elsewhere, owners_of
+
     names = {
         step: step.expected_session
         for step in steps

@@ -229,10 +229,10 @@ def _monitor(options: argparse.Namespace) -> int:
     socket = socket_of(options)
     if not on_terminal():
         raise UsageError("the monitor needs a terminal; `muster list` does not")
+    from tui.config import policy_from
     from tui.monitor import run_monitor
-    from tui.roll import Policy
 
-    return run_monitor(workspaces, socket, Policy())
+    return run_monitor(workspaces, socket, policy_from(os.environ))
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import shutil
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tui.actions import Outcome, carry_out
+from tui.config import policy_from
 from tui.console import (
     DONE,
     NOT_ALL_DONE,
@@ -37,12 +39,12 @@ from tui.notices import notices
 from tui.planning import Plan, plan_complete, plan_kill, rows_of
 from tui.proposal import Proposal
 from tui.publishing import publish_quietly
-from tui.roll import Policy, RollCall, Verdict
+from tui.roll import RollCall, Verdict
 
 
 def show_list(options: argparse.Namespace) -> int:
     """`muster list`."""
-    roll = take_roll(find(options), tmux_of(options), Policy())
+    roll = take_roll(find(options), tmux_of(options), policy_from(os.environ))
     if options.json:
         print(as_json(roll_json(roll)))
         return DONE
@@ -54,7 +56,7 @@ def show_list(options: argparse.Namespace) -> int:
 def kill(options: argparse.Namespace) -> int:
     """`muster kill`."""
     tmux = tmux_of(options)
-    roll = take_roll(find(options), tmux, Policy())
+    roll = take_roll(find(options), tmux, policy_from(os.environ))
     orphans = {session.name: session for session in roll.orphans}
     ids = [each for each in options.agents if each not in orphans]
     rows, problems = rows_of(roll, ids)
@@ -69,7 +71,7 @@ def complete(options: argparse.Namespace) -> int:
     if bool(options.agents) == options.zombies:
         raise UsageError("complete takes either agents' ids or --zombies")
     tmux = tmux_of(options)
-    roll = take_roll(find(options), tmux, Policy())
+    roll = take_roll(find(options), tmux, policy_from(os.environ))
     if options.zombies:
         rows = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
     else:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tui.real_tmux import RealTmux, fake_binary
+from tests.tui.real_tmux import RealTmux, fake_binary, runs
+from tests.tui.waiting import until
 from tests.tui.workspaces import Files, entry, take, verdicts
 from tui import cli, commands
 from tui.host.sessions import Answer, TmuxState, socket_path
@@ -56,7 +57,7 @@ def complete(files: Files, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tmux], 
 
     def run(tmux: Tmux) -> int:
         monkeypatch.setattr(commands, "tmux_of", lambda _: tmux)
-        monkeypatch.setattr(commands, "Policy", lambda: EAGER)
+        monkeypatch.setattr(commands, "policy_from", lambda _: EAGER)
         return cli.main(["complete", "--zombies", "--yes", "-w", str(files.path)])
 
     return run
@@ -157,7 +158,9 @@ def test_a_server_that_was_killed_while_the_agents_live_on_another(
 ) -> None:
     with RealTmux() as other:
         other.start("agent_z")
-        os.kill(other.server_pid(), signal.SIGKILL)
+        pid = other.server_pid()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not runs(pid), "its end")
         probe(other.client(), look=socket_is_named)
 
 
