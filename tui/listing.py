@@ -144,6 +144,8 @@ def roll_table(roll: RollCall, now: float, columns: int | None) -> Iterator[str]
                 cells = _cells(row, now)
                 fitted = (fit(cell, wide) for cell, wide in zip(cells, widths, strict=True))
                 yield _cut("    " + "  ".join(fitted).rstrip(), columns)
+                if row.taken_by is not None:
+                    yield _cut(f"      ! {harmless(row.note)}", columns)
     if roll.orphans:
         yield ""
         yield _cut("orphaned sessions", columns)

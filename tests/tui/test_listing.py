@@ -55,6 +55,21 @@ ROLL = roll_call(
 )
 
 
+def test_a_session_that_took_an_agents_name_is_listed_as_anothers() -> None:
+    taken = task_state(agent("a-1", started=NOW - 9 * 3600, updated=None))
+    there = answered(session("agent_a-1", created=NOW - 3600))
+    roll = roll_call(*called(taken, answer=there), answer=there)
+    ((task,),) = (workspace["tasks"] for workspace in roll_json(roll)["workspaces"])
+    assert task["agents"][0]["verdict"] == "unknown"
+    assert task["agents"][0]["taken_by"] == {
+        "session": "agent_a-1",
+        "created": int(NOW - 3600),
+    }
+    lines = list(roll_table(roll, NOW, None))
+    (number,) = (n for n, line in enumerate(lines) if "a-1" in line)
+    assert "its session's name was taken again 8 h 0 min" in lines[number + 1]
+
+
 def test_the_json_of_the_roll_has_its_promised_shape() -> None:
     shape = roll_json(ROLL)
     assert shape["schema"] == 1

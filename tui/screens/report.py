@@ -112,7 +112,7 @@ _MEANINGS = {
     Verdict.ZOMBIE: "active in the registry, but its session is gone; proven twice",
     Verdict.LEAKED: "through in the registry, but its session is still there",
     Verdict.ORPHAN: "a session named like an agent's that no registry lists",
-    Verdict.UNKNOWN: "tmux cannot be asked, or it is too early to tell",
+    Verdict.UNKNOWN: "tmux cannot tell, it is too early, or its session is another's",
     Verdict.FINISHED: "through in the registry, and its session is gone",
 }
 
