@@ -51,8 +51,10 @@ _BUSY_AT_MOST = 2.5
 # Seconds after which every agent is judged again although nothing is new.
 _RECALL = 10.0
 
-# Seconds until other servers are asked again for sessions that they may have.
+# Seconds until other servers are asked again for sessions that they may have: twice as
+# long each time, up to the second.
 _LOOK_AGAIN = 0.5
+_LOOK_RARELY = 10.0
 
 # tmux needs a moment to notice the end of a pane that the kernel told us of.
 _AFTER_DEATH = 0.03
@@ -146,19 +148,28 @@ class _Elsewhere:
         self._cleared: set[tuple[str, float]] = set()
         self._found: Mapping[str, str] = {}
         self._again_at = 0.0
+        self._pause = 0.0
 
-    def noted(self, answer: Answer, absences: Absences) -> Answer:
-        """The answer, with those of the absences that may be elsewhere. May block."""
+    def noted(self, answer: Answer, absences: Absences) -> tuple[Answer, Absences]:
+        """The answer, with what may be elsewhere; the absences, for proof. May block.
+
+        A session that is not elsewhere any more is missing from now on only.
+        """
         missing = set(absences.items())
         self._cleared &= missing
-        new = {name for name, since in missing - self._cleared if name not in self._found}
-        again = bool(self._found.keys() & absences.keys()) and time.monotonic() >= self._again_at
+        self._found = {name: why for name, why in self._found.items() if name in absences}
+        unclear = {name for name, _ in missing - self._cleared}
+        new = unclear - self._found.keys()
+        again = bool(unclear) and time.monotonic() >= self._again_at
         if answer.state is not TmuxState.UNKNOWN and (new or again):
-            names = {name for name, _ in missing - self._cleared}
-            self._found = look_elsewhere(names, answer, owners_of(self._paths))
-            self._cleared |= {each for each in missing if each[0] not in self._found}
-            self._again_at = time.monotonic() + _LOOK_AGAIN
-        return replace(answer, elsewhere=self._found) if self._found else answer
+            before = self._found
+            self._found = look_elsewhere(unclear, answer, owners_of(self._paths))
+            gone = (before.keys() & unclear) - self._found.keys()
+            absences = {**absences, **dict.fromkeys(gone, answer.asked_at)}
+            self._cleared |= {(name, absences[name]) for name in new - self._found.keys()}
+            self._pause = min(2 * self._pause, _LOOK_RARELY) if not new else _LOOK_AGAIN
+            self._again_at = time.monotonic() + self._pause
+        return (replace(answer, elsewhere=self._found) if self._found else answer), absences
 
 
 def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
@@ -172,8 +183,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         time.sleep(BUSY_RESCAN / 5)
         registries.rescan()
     proofs = expected_sessions(registries.states(), policy, time.time())
-    absences = note_absences({}, answer, proofs)
-    answer = elsewhere.noted(answer, absences)
+    answer, absences = elsewhere.noted(answer, note_absences({}, answer, proofs))
     while (again_at := _unproven(absences, answer, proofs)) is not None:
         time.sleep(max(0.0, again_at - time.monotonic()))
         answer = tmux.ask()
@@ -184,7 +194,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         # No newcomers: who is missing only now would be waited for without end.
         proofs = {name: proof for name, proof in expected.items() if name in absences}
         absences = note_absences(absences, answer, proofs)
-        answer = elsewhere.noted(answer, absences)
+        answer, absences = elsewhere.noted(answer, absences)
     return Caller(policy).call(registries, answer, absences, time.time())
 
 
@@ -281,15 +291,15 @@ class LiveRoll:
                 answer = self._recognize(answer)
                 absences = note_absences(self._absences, answer, self._expected)
             # Before anybody is called dead on this answer, and with nothing held up.
-            answer = self._elsewhere.noted(answer, absences)
+            answer, absences = self._elsewhere.noted(answer, absences)
             with self._change:
                 self._answer, self._absences = answer, absences
                 again_at = _unproven(absences, answer, self._expected)
             self._tell(answer=True)
             ended = self._deaths.watch(
                 pid
-                for session in answer.sessions.values()
-                if session.name in self._expected
+                for name, session in answer.sessions.items()
+                if name in self._expected
                 for pid in session.pids
             )
             pause = SWEEP

@@ -275,6 +275,28 @@ def test_an_agent_on_another_server_is_no_zombie_until_it_is_gone_there_too(
         rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "a's death")
 
 
+def test_a_session_that_may_have_been_elsewhere_is_proven_gone_only_after_that(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"agent_a": "try -S /x"}
+    monkeypatch.setattr(live, "look_elsewhere", lambda *_: dict(found))
+    monkeypatch.setattr(live, "_LOOK_AGAIN", 0.0)
+    elsewhere = live._Elsewhere(files.workspaces())
+    gone = answered(asked_at=1.0)
+    answer, absences = elsewhere.noted(gone, {"agent_a": 1.0, "agent_c": 1.0})
+    assert dict(answer.elsewhere) == found
+    assert absences == {"agent_a": 1.0, "agent_c": 1.0}
+    found.clear()
+    answer, absences = elsewhere.noted(replace(gone, asked_at=5.0), absences)
+    assert answer.elsewhere == {}
+    assert absences == {"agent_a": 5.0, "agent_c": 1.0}
+    found["agent_a"] = "try -S /y"
+    answer, _ = elsewhere.noted(replace(gone, asked_at=6.0), absences)
+    assert answer.elsewhere == found
+    back, _ = elsewhere.noted(answered(asked_at=7.0), {"agent_c": 1.0})
+    assert back.elsewhere == {}
+
+
 def test_other_servers_are_asked_once_about_each_that_is_missing(
     files: Files, start: Start, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
