@@ -209,14 +209,14 @@ def _add_action(parser: argparse.ArgumentParser, command: str) -> None:
     else:
         several = "*" if command == "complete" else "+"
         parser.add_argument("agents", nargs=several, metavar="AGENT", help="an agent's whole id")
-    _add_asking(parser)
+    _add_asking(parser, of_deaths=command != "undo")
 
 
-def _add_asking(parser: argparse.ArgumentParser) -> None:
+def _add_asking(parser: argparse.ArgumentParser, *, of_deaths: bool = True) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help="kept on record")
     parser.add_argument("--dry-run", action="store_true", help="show the plan, do nothing")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
-    if command != "undo":
+    if of_deaths:
         parser.add_argument(
             "--mass-death",
             action="store_true",

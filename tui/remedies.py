@@ -88,4 +88,5 @@ def propose_fix(examination: Examination) -> Proposal:
         f"tmux was asked at {examination.roll.answer.socket}."
         if examination.zombies.steps
         else "",
+        second_question=examination.zombies.second_question,
     )
