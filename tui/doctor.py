@@ -143,6 +143,9 @@ def _unsure(files: Iterable[Finding], roll: RollCall) -> Iterator[str]:
         if active:
             whom = f"{some(active, 'active agent')} {'lives' if active == 1 else 'live'}"
             yield f"nobody can tell whether {whom}; tmux: {roll.answer.detail}"
+    for row in roll.agents():
+        if row.taken_by is not None and is_active(row.record.status):
+            yield f"nobody can tell whether {row.key.id} lives: {row.note}"
     for each in files:
         if each.kind is Kind.UNREADABLE:
             yield f"nobody can tell what is wrong in {each.file}: it {each.says}"

@@ -22,7 +22,7 @@ from tests.cut_off import cut_off_update
 from tests.registry.test_findings import globals_, tasks
 from tests.tui.rolls import answered, cannot_tell, no_server, session
 from tests.tui.scripted_tmux import ScriptedTmux
-from tests.tui.workspaces import Files, Json, entry, read, take, write
+from tests.tui.workspaces import Files, Json, entry, read, stamp, take, write
 from tui.actions import Outcome, Result
 from tui.doctor import Examination, examine
 from tui.fixing import carry_out_fix
@@ -33,14 +33,14 @@ from tui.roll import Policy
 from tui.undoing import carry_out_undo, plan_undo
 
 NOW = time.time()
-QUICK = Policy(proof=0.01, orphan_grace=0.0)
+QUICK = Policy(proof=0.01, orphan_grace=0.0, made_before=3600)
 
 
 def there(*names: str) -> Answer:
     """tmux has the sessions of these agents, all of them lively."""
     return answered(
         *(
-            session(f"agent_{name}", number=number, created=NOW - 3600, activity=NOW)
+            session(f"agent_{name}", number=number, created=NOW - 15, activity=NOW)
             for number, name in enumerate(names, 1)
         )
     )
@@ -91,11 +91,13 @@ def test_a_healthy_workspace_has_no_findings(files: Files) -> None:
 def test_what_tmux_has_and_registries_do_not_is_found_with_the_command_that_ends_it(
     files: Files,
 ) -> None:
-    change(files.registry("TASK-2"), lambda task: task["agents"][0].update(last_update="2025"))
     lively = there("a", "done", "nobody's")
     silent = session("agent_b", number=9, created=NOW - 7200, activity=NOW - 7200)
     sessions = {**lively.sessions, silent.name: silent}
-    change(files.registry("TASK-2"), lambda t: t["agents"][0].update(started_at="2025-01-01"))
+    change(
+        files.registry("TASK-2"),
+        lambda t: t["agents"][0].update(started_at=stamp(7200), last_update=stamp(7200)),
+    )
     found = look(files, ScriptedTmux(answered(*sessions.values())))
     assert kinds(found) == [("leaked", "done"), ("stalled", "b"), ("orphan", "session")]
     assert [each.fixable for each in found.findings] == [False] * 3

@@ -14,7 +14,7 @@ from tests.fixture_workspace import SOURCE, ZOMBIE, global_registry, task_regist
 from tests.fixture_workspace import workspace as workspace
 from tests.terminal import MUSTER
 from tests.tui.real_tmux import RealTmux
-from tests.tui.workspaces import read, write
+from tests.tui.workspaces import read, stamp, write
 
 FIXED = "TASK-20251018-213115-d9cfa244"
 LISTED = "code_fixer-215911-8c90c7"
@@ -39,10 +39,22 @@ def run(*arguments: object, cwd: Path) -> Done:
     )
 
 
+def at_this_hour(workspace: Path, agent_id: str, task_id: str | None = None) -> None:
+    """Moves an agent's life to now, so that a session that is made now may be its own."""
+    path = task_registry(workspace, task_id) if task_id else task_registry(workspace)
+    task = read(path)
+    for each in task["agents"]:
+        if each["id"] == agent_id:
+            ended = {"completed_at": stamp(0)} if "completed_at" in each else {}
+            each |= {"started_at": stamp(6), "last_update": stamp(0)} | ended
+    write(path, task)
+
+
 @pytest.fixture
-def alive(server: RealTmux) -> RealTmux:
+def alive(server: RealTmux, workspace: Path) -> RealTmux:
     """The one active agent of the workspace has its session."""
     server.start(f"agent_{ZOMBIE}")
+    at_this_hour(workspace, ZOMBIE)
     return server
 
 
@@ -86,6 +98,17 @@ def test_the_real_workspace_with_its_agent_at_work_is_healthy(
     for how in ([workspace], ["-w", workspace], ["--workspace", workspace]):
         assert doctor(Path("/"), "-S", alive.socket, *how).returncode == 0
     assert contents(workspace) == before
+
+
+def test_an_agent_whose_session_another_one_may_have_is_could_not_tell(
+    workspace: Path, server: RealTmux
+) -> None:
+    server.start(f"agent_{ZOMBIE}")
+    said = json.loads(doctor(workspace, "-S", server.socket, "--json").stdout)
+    assert said["findings"] == []
+    (why,) = said["could_not_tell"]
+    assert why.startswith(f"nobody can tell whether {ZOMBIE} lives: its session's name was taken")
+    assert doctor(workspace, "-S", server.socket, "--fix", "--yes").returncode == 2
 
 
 def test_a_zombie_is_found_terminated_and_brought_back_by_undo(
@@ -222,6 +245,7 @@ def test_a_commit_that_was_cut_off_is_finished_by_fix(workspace: Path, alive: Re
 
 def test_leaked_sessions_are_nobodys_to_end_here(workspace: Path, alive: RealTmux) -> None:
     alive.start(f"agent_{LISTED}")
+    at_this_hour(workspace, LISTED, FIXED)
     (finding,) = found(doctor(workspace, "-S", alive.socket, "--json"), 1)
     assert (finding["kind"], finding["agent"]) == ("leaked", LISTED)
     assert finding["advice"] == f"end its session: muster kill {LISTED}"
