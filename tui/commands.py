@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tui.actions import Outcome, carry_out
+from tui.choosing import rows_of
 from tui.console import (
     DONE,
     NOT_ALL_DONE,
@@ -33,7 +34,7 @@ from tui.listing import (
     roll_table,
 )
 from tui.live import take_roll
-from tui.planning import Plan, plan_complete, plan_kill, rows_of
+from tui.planning import Plan, plan_complete, plan_kill
 from tui.proposal import Proposal
 from tui.publishing import publish_quietly
 from tui.roll import Policy, RollCall, Verdict

@@ -169,12 +169,9 @@ def test_a_name_that_is_a_target_to_tmux_kills_nobody(
 def test_several_are_killed_in_one_plan(files: Files, server: RealTmux) -> None:
     for name in ("x-1", "x-10", "with blank"):
         server.start(f"agent_{name}")
-    told: list[tuple[int, int]] = []
     roll = take(files, server.client())
     plan = plan_for(roll, "x-1", "x-10", "with blank", "x-1b")
-    outcome = carry_out(plan, server.client(), "", lambda done, of: told.append((done, of)))
-    assert outcome.complete
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert carry_out(plan, server.client(), "").complete
     assert server.names() == set()
     assert {each for each, verdict in verdicts(take(files, server.client())).items()} >= {"x-1"}
     files.assert_counters_match()
