@@ -42,7 +42,12 @@ def end_sessions(
     record = _Record(plan, audit)
     answer = tmux.ask()
     outcomes, going = _sort(plan, answer)
-    known = processes.processes_of({step: each.origin for step, each in going.items()})
+    try:
+        known = processes.processes_of({step: each.origin for step, each in going.items()})
+    except OSError as error:
+        why = f"its processes cannot be listed: {error}"
+        outcomes |= {step: StepOutcome(step.label, Result.FAILED, why) for step in going}
+        known, going = {}, {}
     ended = _end_all(going, tmux, answer, record, outcomes)
     left = processes.end(
         [each for step in ended for each in known[step]], [going[step].origin for step in ended]

@@ -28,7 +28,7 @@ def weighed_kill(
     logs = {log_of(row.key.registry) for row in rows}
     try:
         unfinished = read_logs(sorted(logs)).unfinished_ends
-    except RegistryError as error:
+    except (RegistryError, OSError) as error:
         plan = plan_kill(roll, rows, orphans, whole=whole)
         unread = ("what earlier kills left", f"cannot be known: {error}")
         plan = replace(plan, refused=(*plan.refused, unread))
@@ -47,7 +47,10 @@ def weigh(plan: Plan, answer: Answer) -> Plan:
     origins = _origins(plan, answer)
     if not origins or cannot_see(answer):
         return plan
-    found = processes.processes_of(origins)
+    try:
+        found = processes.processes_of(origins)
+    except OSError:
+        return plan
     return replace(
         plan,
         steps=tuple(
