@@ -11,12 +11,14 @@ import pytest
 from registry.records import is_kept_certain, kept_name
 from tests.tui.real_tmux import SLEEP, RealTmux
 from tests.tui.test_cli import decoded, muster
+from tests.tui.waiting import until
 from tests.tui.workspaces import Files, entry, take
 from tui.actions import carry_out
 from tui.cli import main
 from tui.weighing import weighed_kill
 
-CANARY = "canary"
+CANARY = "CANARY"
+"""Stands for a path that a shell would write to."""
 
 NAMES = (
     "",
@@ -90,16 +92,21 @@ OTHERS = {"agent_x-1", "agent_x-10", "agent_x-1b", "keeper"}
 
 
 @pytest.fixture
-def crew(server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RealTmux]:
-    """A server with others on it, that a shell's `touch` would write beside."""
-    monkeypatch.chdir(tmp_path)
+def canary(tmp_path: Path) -> Path:
+    """What no shell may have written."""
+    return tmp_path / "sings"
+
+
+@pytest.fixture
+def crew(server: RealTmux, canary: Path) -> Iterator[RealTmux]:
+    """A server with others on it, who must all live, and whose shells must do nothing."""
     for name in sorted(OTHERS):
         server.start(name)
     yield server
     assert server.names() == OTHERS
-    # tmux's jobs run in the background; one that is asked for after them comes after them.
+    # tmux runs jobs in the background; those that it began before this one have begun.
     server.run("run-shell", "true")
-    assert not list(tmp_path.rglob(CANARY))
+    assert not canary.exists()
 
 
 def registered(directory: Path, **fields: Any) -> Files:
@@ -114,17 +121,30 @@ def kill_everybody(files: Files, server: RealTmux) -> None:
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_whatever_a_session_is_called_in_a_registry_no_other_one_ends(
-    crew: RealTmux, tmp_path: Path, name: str
+    crew: RealTmux, tmp_path: Path, canary: Path, name: str
 ) -> None:
+    name = name.replace(CANARY, str(canary))
     kill_everybody(registered(tmp_path, tmux_session=name), crew)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_whatever_an_agent_is_called_only_its_own_session_ends(
-    crew: RealTmux, tmp_path: Path, name: str
+    crew: RealTmux, tmp_path: Path, canary: Path, name: str
 ) -> None:
+    name = name.replace(CANARY, str(canary))
     crew.start("agent_its-own")
     kill_everybody(registered(tmp_path, id=name, tmux_session="agent_its-own"), crew)
+
+
+def test_a_shell_that_ran_would_have_been_seen(server: RealTmux, canary: Path) -> None:
+    server.start("keeper")
+
+    def seen() -> bool:
+        # tmux ends the job of a client that is gone, sometimes before it did anything.
+        server.run("list-sessions", "-F", f"#(touch {canary})")
+        return canary.exists()
+
+    assert until(seen, "the canary")
 
 
 STARTABLE = tuple(
@@ -151,13 +171,14 @@ def test_a_session_of_such_a_name_is_killed_alone_or_refused(
 
 @pytest.mark.parametrize("flag", ["", "--tree", "--task"])
 def test_whatever_is_asked_for_by_name_nobody_is_killed(
-    crew: RealTmux, tmp_path: Path, flag: str
+    crew: RealTmux, tmp_path: Path, canary: Path, flag: str
 ) -> None:
     files = Files(tmp_path / "work", {"TASK-1": [entry("y", "completed")]})
     before = files.bytes()
     where = ["-S", str(crew.socket), "-w", str(files.path), "--yes", *([flag] if flag else [])]
     for name in NAMES:
-        assert main(["kill", *where, "--", name]) == 2, name
+        word = name.replace(CANARY, str(canary))
+        assert main(["kill", *where, "--", word]) == 2, name
     assert files.bytes() == before
 
 
