@@ -118,11 +118,14 @@ class Log:
 
     @property
     def unfinished_ends(self) -> tuple[EndedSession, ...]:
-        """Sessions that were to be ended, and of which it is not on record that all of it was."""
+        """Sessions that were to be ended, and of which it is not on record that all of it was.
+
+        Only those whose panes are on record: nothing could be told of the others.
+        """
         found: dict[tuple[str, str, int, int | None], EndedSession] = {}
         for each in self.entries:
             session = each.session
-            if session is not None:
+            if session is not None and session.panes:
                 key = (session.socket, session.id, session.created, session.server_pid)
                 if each.state is State.DONE:
                     found.pop(key, None)

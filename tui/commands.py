@@ -59,8 +59,9 @@ def kill(options: argparse.Namespace) -> int:
     tmux = tmux_of(options)
     roll = take_roll(find(options), tmux, Policy())
     if options.orphans:
-        done = _carry_out(weighed_kill(roll, (), roll.orphans), tmux, options)
-        return max(done, _nobody_missed(roll, roll.orphans, "orphan", options))
+        plan = weighed_kill(roll, (), roll.orphans, all_orphans=True)
+        done = _carry_out(plan, tmux, options)
+        return max(done, _nobody_missed(roll, plan.steps, "orphan", options))
     if options.leaked:
         leaked = [row for row in roll.agents() if row.verdict is Verdict.LEAKED]
         done = _carry_out(weighed_kill(roll, leaked), tmux, options)

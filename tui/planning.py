@@ -178,6 +178,7 @@ def plan_kill(
     *,
     whole: bool = False,
     unfinished: Collection[EndedSession] = (),
+    ended_orphans: Iterable[EndedSession] = (),
 ) -> Plan:
     """Plans to end sessions with all their processes, and to record it.
 
@@ -192,6 +193,7 @@ def plan_kill(
         whole: The agents are all of a tree or a task, so that those who are through are
             passed over, not refused, as long as anybody is left.
         unfinished: Sessions that earlier kills may not have ended with all processes.
+        ended_orphans: Those of them that were orphans and are to be finished.
     """
     chosen = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.level)
     keys = frozenset(row.key for row in chosen)
@@ -217,6 +219,10 @@ def plan_kill(
             continue
         says = "end the session and its processes; no registry changes"
         made.append(Step(session.name, session, session.name, None, None, False, says))
+    made += [
+        Step(ended.name, None, ended.name, None, None, False, _LEFT_OVER, ended)
+        for ended in ended_orphans
+    ]
     answer = roll.answer
     home = roll.workspaces[0].path if roll.workspaces else None
     return Plan(
@@ -228,6 +234,9 @@ def plan_kill(
         answer.server_pid,
         home,
     )
+
+
+_LEFT_OVER = "its session was ended before, but maybe not all of its processes; end them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +258,8 @@ class _Killing:
         if why is not None:
             return why
         if earlier is not None:
-            says = "its session was ended before, but maybe not all of its processes; end them"
             writes = row.verdict is Verdict.ZOMBIE
-            says += "; mark it terminated" if writes else ""
+            says = f"{_LEFT_OVER}; mark it terminated" if writes else _LEFT_OVER
             return _step(row, tasks, writes, says, earlier)
         if row.verdict is Verdict.LEAKED:
             return _step(row, tasks, False, "end its session; it is through already")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from registry.audit import log_of, read_logs
+from registry.audit import log_in, log_of, read_logs
 from registry.audit_records import EndedSession
 from registry.errors import RegistryError
 from tui.host import processes
@@ -22,19 +22,35 @@ def weighed_kill(
     orphans: Iterable[Session] = (),
     *,
     whole: bool = False,
+    all_orphans: bool = False,
 ) -> Plan:
-    """Plans a kill as `plan_kill` does, with what earlier kills left, and weighs it."""
+    """Plans a kill as `plan_kill` does, with what earlier kills left, and weighs it.
+
+    Args:
+        roll: The roll call.
+        rows: Which agents.
+        orphans: Which orphaned sessions.
+        whole: As in `plan_kill`.
+        all_orphans: Finish all orphans that an earlier kill did not end with all processes.
+    """
     rows = tuple(rows)
-    logs = {log_of(row.key.registry) for row in rows}
+    homes = [workspace.path for workspace in roll.workspaces] if all_orphans else []
+    logs = {*(log_of(row.key.registry) for row in rows), *map(log_in, homes)}
+    unread: tuple[tuple[str, str], ...] = ()
+    unfinished: tuple[EndedSession, ...] = ()
     try:
         unfinished = read_logs(sorted(logs)).unfinished_ends
     except (RegistryError, OSError) as error:
-        plan = plan_kill(roll, rows, orphans, whole=whole)
-        unread = ("what earlier kills left", f"cannot be known: {error}")
-        plan = replace(plan, refused=(*plan.refused, unread))
-    else:
-        plan = plan_kill(roll, rows, orphans, whole=whole, unfinished=unfinished)
-    return weigh(plan, roll.answer)
+        unread = (("what earlier kills left", f"cannot be known: {error}"),)
+    ended = [each for each in unfinished if all_orphans and _is_left_over(each, roll.answer)]
+    plan = plan_kill(roll, rows, orphans, whole=whole, unfinished=unfinished, ended_orphans=ended)
+    return weigh(replace(plan, refused=(*plan.refused, *unread)), roll.answer)
+
+
+def _is_left_over(ended: EndedSession, answer: Answer) -> bool:
+    """Whether an ended session was an orphan of this server's that is not there again."""
+    here = ended.socket == str(answer.socket)
+    return here and ended.agent is None and ended.name not in answer.sessions
 
 
 def weigh(plan: Plan, answer: Answer) -> Plan:

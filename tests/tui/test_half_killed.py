@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import portalocker
@@ -21,7 +22,7 @@ from tests.tui.real_tmux import RealTmux, runs
 from tests.tui.rolls import answered, cannot_tell, session
 from tests.tui.scripted_tmux import ScriptedTmux
 from tests.tui.waiting import until
-from tests.tui.workspaces import Files, entry, row_of, take
+from tests.tui.workspaces import QUICK, Files, entry, row_of, take
 from tests.tui.zoo import Zoo
 from tui.actions import Outcome, Result, StepOutcome, carry_out
 from tui.host import processes
@@ -163,6 +164,31 @@ def test_a_leaked_session_that_was_half_killed_is_finished_too(
     assert row_of(take(files, server.client()), "old").verdict is Verdict.FINISHED
     assert_finished(files, server, zoo, "old")
     assert files.bytes() == before
+
+
+def test_an_orphan_that_was_half_killed_is_finished_with_all_orphans(
+    files: Files, server: RealTmux, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_lost", zoo.command)
+    server.start("keeper")
+    zoo.pids()
+    policy = replace(QUICK, orphan_grace=-1.0)
+
+    def planned() -> Plan:
+        roll = take(files, server.client(), policy)
+        return weighed_kill(roll, (), roll.orphans, all_orphans=True)
+
+    plan = planned()
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "end", lambda known, _: processes.survivors(known))
+        assert only(carry_out(plan, server.client(), "")).result is Result.FAILED
+    plan = planned()
+    assert [(step.label, step.session) for step in plan.steps] == [("agent_lost", None)]
+    assert plan.weight is not None and plan.weight.processes >= len(TRACKED)
+    assert carry_out(plan, server.client(), "").complete
+    assert not zoo.alive() & set(TRACKED)
+    assert planned().steps == ()
+    assert server.names() == {"keeper"}
 
 
 def test_the_registry_is_locked_by_somebody_who_does_not_let_go(
