@@ -434,6 +434,16 @@ async def test_finished_agents_are_refused_with_the_reason() -> None:
         assert any("is finished" in each.message for each in app._notifications)
 
 
+async def test_where_all_of_many_are_refused_only_some_are_named() -> None:
+    many = _registry("TASK-over", *(_agent(f"done-{n}", "completed") for n in range(40)))
+    async with opened(call(many, alive=())) as (app, _, pilot):
+        await pilot.press("k")
+        await pilot.pause()
+        (said,) = [each.message for each in app._notifications]
+        assert said.startswith("done-0 is finished")
+        assert said.endswith("; and 37 more")
+
+
 async def test_keys_without_use_are_not_offered_while_a_question_is_open() -> None:
     async with opened() as (app, _, pilot):
         await pilot.press("question_mark")

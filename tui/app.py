@@ -317,7 +317,11 @@ class MusterApp(App[None]):
             # Something else was opened while the plan was made.
             return
         if not plan.steps:
-            said = "; ".join(f"{harmless(who, 80)} {harmless(why)}" for who, why in plan.refused)
+            said = "; ".join(
+                f"{harmless(who, 80)} {harmless(why)}" for who, why in plan.refused[:3]
+            )
+            if len(plan.refused) > 3:
+                said += f"; and {len(plan.refused) - 3} more"
             self.notify(said, title="Nothing to do", severity="warning", markup=False)
             return
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.terminal import terminal
 from tests.tui.real_tmux import SLEEP, RealTmux
 from tests.tui.test_cli import decoded, muster
 from tests.tui.waiting import until
@@ -91,6 +92,24 @@ def test_a_plan_says_how_many_processes_and_how_much_memory(files: Files, crew: 
     assert "leaf (2 processes, " in said
     assert "Ends 2 sessions and 4 processes on " in said and "frees about " in said
     assert crew.names() == {*ALL, "mine"}
+
+
+def test_the_monitor_weighs_and_kills_a_tree(files: Files, crew: RealTmux, tmp_path: Path) -> None:
+    until(lambda: kill(files, crew, "root", "--dry-run")["processes"] == 2, "both processes")
+    with terminal(tmp_path, ["-S", str(crew.socket), str(files.path)], 110, 40) as screen:
+        screen.shows("5 live", "1 leaked")
+        screen.press("Down", "K")
+        screen.shows("Kill 4 agents?", "Ends 4 sessions and 8 processes", "leaf (2 processes, ")
+        screen.confirm()
+        screen.shows("Kill: 4 done", "ended its session and 2 processes")
+        screen.press("Escape")
+        screen.hides("4 done")
+        screen.shows("2 live", "0 leaked")
+        screen.press("q")
+        assert screen.exit_code() == 0
+    assert crew.names() == {"agent_other", "agent_far", "mine"}
+    assert files.agent("leaf")["status"] == "terminated"
+    files.assert_counters_match()
 
 
 def test_all_leaked_sessions_go_as_one_plan(files: Files, crew: RealTmux) -> None:

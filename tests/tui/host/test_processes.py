@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.tui.real_tmux import SLEEP, RealTmux, runs
@@ -22,6 +23,7 @@ from tui.host.processes import (
     end,
     holds_us,
     host_name,
+    processes_of,
     session_processes,
     survivors,
 )
@@ -171,6 +173,26 @@ def test_a_pane_that_is_no_child_of_the_server_is_none_of_its(
     (own,) = session_processes(origin)
     other = replace(origin, pids=(own.pid, sleeper.pid))
     assert [each.pid for each in session_processes(other)] == [own.pid]
+
+
+def test_several_sessions_are_told_apart_with_one_look(
+    server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        server.start(f"agent_{name}")
+    origins = {name: origin_of(server, f"agent_{name}") for name in "abc"}
+    looks: list[object] = []
+    really = psutil.process_iter
+
+    def look() -> Iterator[psutil.Process]:
+        looks.append(None)
+        return really()
+
+    monkeypatch.setattr(psutil, "process_iter", look)
+    found = processes_of(origins)
+    assert len(looks) == 1
+    for name, origin in origins.items():
+        assert {each.pid for each in found[name]} == set(origin.pids)
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_touched(
