@@ -50,6 +50,12 @@ def kill(files: Files, crew: RealTmux, *words: str, code: int = 0) -> Any:
     return decoded(muster(files, "kill", *words, "--json", "-S", crew.socket), code)
 
 
+def all_there(files: Files, crew: RealTmux) -> None:
+    """Waits until the shells of the tree have started what they run."""
+    plan = ("--tree", "root", "--dry-run")
+    until(lambda: kill(files, crew, *plan)["processes"] == 8, "two processes in each session")
+
+
 def labels(plan: Any) -> list[str]:
     return [each["agent"] for each in plan["steps"]]
 
@@ -80,7 +86,7 @@ def test_a_task_is_killed_with_all_that_leaked_in_it(files: Files, crew: RealTmu
 
 
 def test_a_plan_says_how_many_processes_and_how_much_memory(files: Files, crew: RealTmux) -> None:
-    until(lambda: kill(files, crew, "left", "--dry-run")["processes"] == 2, "both processes")
+    all_there(files, crew)
     plan = kill(files, crew, "--tree", "left", "--dry-run")
     assert labels(plan) == ["leaf", "left"]
     assert [each["processes"] for each in plan["steps"]] == [2, 2]
@@ -95,7 +101,7 @@ def test_a_plan_says_how_many_processes_and_how_much_memory(files: Files, crew: 
 
 
 def test_the_monitor_weighs_and_kills_a_tree(files: Files, crew: RealTmux, tmp_path: Path) -> None:
-    until(lambda: kill(files, crew, "root", "--dry-run")["processes"] == 2, "both processes")
+    all_there(files, crew)
     with terminal(tmp_path, ["-S", str(crew.socket), str(files.path)], 110, 40) as screen:
         screen.shows("5 live", "1 leaked")
         screen.press("Down", "K")
