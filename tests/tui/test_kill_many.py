@@ -105,7 +105,7 @@ def test_the_monitor_weighs_and_kills_a_tree(files: Files, crew: RealTmux, tmp_p
     with terminal(tmp_path, ["-S", str(crew.socket), str(files.path)], 110, 40) as screen:
         screen.shows("5 live", "1 leaked")
         screen.press("Down", "K")
-        screen.shows("Kill 4 agents?", "Ends 4 sessions and 8 processes", "leaf (2 processes, ")
+        screen.shows("Kill 4 agents?", "Ends 4 sessions and 8 processes", "leaf (2 ", "Go ahead")
         screen.confirm()
         screen.shows("Kill: 4 done", "ended its session and 2 processes")
         screen.press("Escape")
