@@ -188,24 +188,28 @@ def _end_all(
 ) -> list[Step]:
     """Ends sessions one after another; returns the steps whose session is gone."""
     refusals: dict[Step, str | None] = {}
+    silent = None
     for step, each in going.items():
+        if silent is not None:
+            # It would only keep each of the others waiting.
+            outcomes[step] = StepOutcome(step.label, Result.FAILED, f"not tried: {silent}")
+            continue
         record.begin(step, each.ending)
-        if each.session is not None:
-            refusals[step] = tmux.kill_session(each.session, answer)
-            if refusals[step] is not None and tmux.ask().state is TmuxState.UNKNOWN:
-                # It would only keep each of the others waiting.
-                break
-    after = tmux.ask() if refusals else answer
+        refusals[step] = tmux.kill_session(each.session, answer) if each.session else None
+        if refusals[step] is not None and tmux.ask().state is TmuxState.UNKNOWN:
+            silent = refusals[step]
+    after = tmux.ask()
     gone = []
-    for step, each in going.items():
+    for step, refusal in refusals.items():
+        session = going[step].session
         if after.state is TmuxState.UNKNOWN:
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"tmux: {after.detail}")
         elif (
-            each.session is not None
+            session is not None
             and after.server_pid == answer.server_pid
-            and _same(each.session, after) is not None
+            and _same(session, after) is not None
         ):
-            why = refusals.get(step) or f"session {each.session.name} did not end"
+            why = refusal or f"session {session.name} did not end"
             outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
         else:
             gone.append(step)

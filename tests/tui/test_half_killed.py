@@ -301,6 +301,10 @@ def test_a_server_that_hangs_is_not_asked_for_every_single_session(files: Files)
         outcome = carry_out(plan, tmux, "")
     assert [each.result for each in outcome.steps] == [Result.FAILED] * 3
     assert len(tmux.killed) == 1
+    assert [each.detail for each in outcome.steps[1:]] == [
+        "not tried: tmux did not answer within 5 s"
+    ] * 2
+    assert states(files) == [State.FAILED]
     assert files.bytes() == before
 
 
