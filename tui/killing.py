@@ -198,6 +198,8 @@ def _end_all(
         refusals[step] = tmux.kill_session(each.session, answer) if each.session else None
         if refusals[step] is not None and tmux.ask().state is TmuxState.UNKNOWN:
             silent = refusals[step]
+    if not refusals:
+        return []
     after = tmux.ask()
     gone = []
     for step, refusal in refusals.items():

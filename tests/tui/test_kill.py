@@ -101,6 +101,18 @@ def test_the_whole_process_tree_goes_and_bystanders_live() -> None:
     assert count.processes >= 15 * ROUNDS and count.bystanders >= 30 * ROUNDS
 
 
+def test_a_session_that_stays_after_its_program_has_ended_is_ended(
+    files: Files, server: RealTmux
+) -> None:
+    server.start("keeper")
+    server.run("set-option", "-g", "remain-on-exit", "on")
+    server.start("agent_x-1", "true")
+    until(lambda: "1" in server.run("list-panes", "-a", "-F", "#{pane_dead}"), "its end")
+    outcome = kill(files, server, "x-1")
+    assert only(outcome).detail == "ended its session and 0 processes; running -> terminated"
+    assert server.names() == {"keeper"}
+
+
 def test_neighbours_whose_names_begin_alike_are_not_touched(
     files: Files, server: RealTmux
 ) -> None:
