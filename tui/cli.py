@@ -27,7 +27,8 @@ what tmux has.
 
   muster [WORKSPACE...]       the monitor
   muster list                 the same roll once, as a table or as JSON
-  muster kill AGENT...        end agents' sessions and processes, and record it
+  muster kill AGENT...        end agents' sessions and processes, and record it;
+                              with --tree, --task, --leaked, --orphans many at once
   muster complete AGENT...    mark agents, or all zombies, as through
   muster doctor               what is wrong, and --fix, which sets it right
   muster undo [ID]            take the last change, or another one, back
@@ -204,11 +205,17 @@ def _add_workspace(parser: argparse.ArgumentParser, dest: str = "workspaces") ->
 
 def _add_action(parser: argparse.ArgumentParser, command: str) -> None:
     _add_workspace(parser)
-    if command == "undo":
+    if command == "kill":
+        parser.add_argument("names", nargs="*", metavar="NAME", help="whole ids; see above")
+        many = parser.add_mutually_exclusive_group()
+        many.add_argument("--tree", action="store_true", help="with all agents beneath them")
+        many.add_argument("--task", action="store_true", help="NAMEs are ids of tasks")
+        many.add_argument("--leaked", action="store_true", help="all leaked sessions")
+        many.add_argument("--orphans", action="store_true", help="all orphaned sessions")
+    elif command == "undo":
         parser.add_argument("action_id", nargs="?", metavar="ID", help="which action")
     else:
-        several = "*" if command == "complete" else "+"
-        parser.add_argument("agents", nargs=several, metavar="AGENT", help="an agent's whole id")
+        parser.add_argument("agents", nargs="*", metavar="AGENT", help="an agent's whole id")
     _add_asking(parser, of_deaths=command != "undo")
 
 
@@ -321,11 +328,16 @@ Calls the roll once. Without --json a table.
 A WORKSPACE is a .agent-workspace, a directory that holds one, or one registry file.
 """,
     "kill": """\
-Ends agents for good: the tmux session, then every process that came from it,
+Ends agents for good: the tmux sessions, then every process that came from them,
 then both registries say `terminated`. Shows the plan and asks first.
 
-AGENT is a whole id, or the name of an orphaned session. Ids are compared
-exactly, never by their beginning or a pattern.
+  muster kill AGENT...         these; or orphaned sessions, by their names
+  muster kill --tree AGENT...  these and all agents beneath them
+  muster kill --task TASK...   all agents of these tasks
+  muster kill --leaked         all leaked sessions
+  muster kill --orphans        all orphaned sessions
+
+Ids are compared exactly, never by their beginning or a pattern.
 """,
     "complete": """\
 Marks active agents as through in both registries; no session is touched.

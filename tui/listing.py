@@ -8,7 +8,7 @@ from typing import Any
 
 from tui.actions import Outcome
 from tui.notices import notices
-from tui.planning import Plan
+from tui.planning import Plan, Weight
 from tui.proposal import Proposal, grouped
 from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import age, fit, harmless, some, width
@@ -181,6 +181,7 @@ def _cells(row: AgentRow, now: float) -> tuple[str, ...]:
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """A plan as JSON."""
+    ending = frozenset(plan.ending)
     return {
         "action": plan.verb.value,
         "status": plan.status,
@@ -190,11 +191,22 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "agent": step.label,
                 "session": step.session.name if step.session else None,
                 "does": step.says,
+                **_weight_json(step.weight if step in ending else Weight(0, 0)),
             }
             for step in plan.steps
         ],
+        "sessions": plan.sessions,
+        **_weight_json(plan.weight),
         "second_question": plan.second_question,
         **refused_and_files(plan.proposal()),
+    }
+
+
+def _weight_json(weight: Weight | None) -> dict[str, int | None]:
+    """Processes, and bytes of memory that they hold; null where that cannot be told."""
+    return {
+        "processes": weight.processes if weight else None,
+        "memory": weight.memory if weight else None,
     }
 
 

@@ -23,8 +23,9 @@ from tests.tui.rolls import (
 from tests.tui.scripted_tmux import ScriptedTmux, made_now
 from tests.tui.workspaces import Files, entry, read, row_of, stamp, take, write
 from tui.actions import Outcome, Result, carry_out
+from tui.choosing import rows_of
 from tui.host.sessions import Answer
-from tui.planning import Plan, Verb, plan_complete, plan_kill, rows_of
+from tui.planning import Plan, Verb, plan_complete, plan_kill
 from tui.roll import AgentRow, RollCall, TaskState, Verdict
 
 AGENTS = (
@@ -321,14 +322,6 @@ def test_a_second_completion_finds_nothing_to_do(files: Files) -> None:
     (step,) = carry_out(plan, ScriptedTmux(no_server()), "").steps
     assert step.result is Result.LEFT
     assert files.bytes() == after
-
-
-def test_progress_is_told_up_to_the_last_step(files: Files) -> None:
-    roll = take(files, ScriptedTmux(no_server()))
-    plan = plan_complete(roll, [row_of(roll, each) for each in "abc"])
-    told: list[tuple[int, int]] = []
-    carry_out(plan, ScriptedTmux(no_server()), "", lambda done, of: told.append((done, of)))
-    assert told == [(2, 3), (3, 3)]
 
 
 def test_a_plan_says_what_it_is() -> None:

@@ -138,5 +138,6 @@ def _help_parts(bindings: Iterable[tuple[str, str]]) -> Iterator[_Part]:
     yield (
         "\nUndo takes back the last change of registries; nobody undoes a kill."
         "\nKill and complete are about the marked agents, or else the one under the "
-        "cursor. Both show what they will do and ask first.\n"
+        "cursor; on a task's line kill is about all its agents. Both show what they "
+        "will do and ask first.\n"
     )
