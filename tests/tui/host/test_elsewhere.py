@@ -24,7 +24,8 @@ def look(*names: str, at: Path, owners: frozenset[int] = OURS) -> dict[str, str]
 
 def test_a_server_is_found_with_its_socket(server: RealTmux) -> None:
     server.start("agent_a")
-    assert list(servers_of(OURS)) == [Server(server.server_pid(), os.getuid(), server.socket)]
+    # Whoever runs the tests may have servers of their own.
+    assert Server(server.server_pid(), os.getuid(), server.socket) in list(servers_of(OURS))
     assert list(servers_of({os.getuid() + 1})) == []
 
 
@@ -33,7 +34,7 @@ def test_a_socket_of_any_name_is_found(server: RealTmux, nobody_elses_tmux: Path
     run = ["tmux", "-f", "/dev/null", "-S", str(socket)]
     subprocess.run([*run, "new-session", "-d", "-s", "agent_a", "sleep 100"], check=True)
     try:
-        assert [each.socket for each in servers_of(OURS)] == [socket]
+        assert socket in [each.socket for each in servers_of(OURS)]
         assert str(socket) in look("agent_a", at=server.socket)["agent_a"]
     finally:
         subprocess.run([*run, "kill-server"], check=True)
@@ -84,6 +85,7 @@ def test_a_server_of_another_user_that_cannot_be_looked_into_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(elsewhere, "servers_of", lambda _: iter((Server(1, 0, None),)))
+    monkeypatch.setattr(elsewhere, "_still_runs", lambda _: True)
     assert "of root" in look("agent_a", at=tmp_path / "s")["agent_a"]
 
 
