@@ -228,11 +228,11 @@ class _Machine(RuleBasedStateMachine):
         self.status |= dict.fromkeys(dead, status)
         for agent_id in self.listed:
             self._follow(agent_id, gone=agent_id not in live, status=status)
-        # Who is through in the task's registry is through in the global one now.
+        # Who is through in the task's registry is at work in neither now.
         in_global = load(self.global_)["agents"]
         for agent_id, now in self.status.items():
             if now in TERMINAL and agent_id in in_global:
-                assert in_global[agent_id]["status"] in TERMINAL
+                assert in_global[agent_id].get("status", "running") not in ACTIVE
 
     def _follow(self, agent_id: str, *, gone: bool, status: str = "terminated") -> None:
         if not self._is_listed_as_active(agent_id):
