@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from registry.records import (
     ORCHESTRATOR,
     SESSION_PREFIX,
     agent_entries,
+    counts_as_active,
     is_active,
 )
 
@@ -265,17 +266,20 @@ def _find(task: Json, wish: _Wish) -> Registration | None:
     parent = str(entry.get("parent") or ORCHESTRATOR)
     depth = entry.get("depth")
     if not changes.is_count(depth) or depth < 1:
-        depth = _depth_below(task, parent)
+        depth = _depth_below(_by_id(agent_entries(task)), parent)
     session = str(entry.get("tmux_session") or SESSION_PREFIX + agent_id)
     return Registration(agent_id, session, parent, depth, existing=True)
 
 
-def _depth_below(task: Json, parent: object) -> int:
+def _by_id(entries: Sequence[tuple[str | None, Json]]) -> dict[str, Json]:
+    return {id_: entry for id_, entry in entries if id_}
+
+
+def _depth_below(by_id: Mapping[str, Json], parent: object) -> int:
     """The depth of an agent that this one starts; 1 below the orchestrator and below nobody.
 
     From the nearest agent upward that states its own.
     """
-    by_id = {id_: entry for id_, entry in agent_entries(task) if id_}
     depth, above, seen = 1, parent, set[str]()
     while isinstance(above, str) and above in by_id and above not in seen:
         stated = by_id[above].get("depth")
@@ -287,8 +291,9 @@ def _depth_below(task: Json, parent: object) -> int:
     return depth
 
 
-def _check_limits(task: Json, depth: int) -> None:
-    listed, active = changes.count_all(task), changes.count_active(task)
+def _check_limits(task: Json, entries: Sequence[tuple[str | None, Json]], depth: int) -> None:
+    listed = len(entries)
+    active = sum(counts_as_active(task, entry) for _, entry in entries)
     for limit, found, full, what in (
         ("max_agents", listed, listed + 1, f"{listed} agents are listed already"),
         ("max_concurrent", active, active + 1, f"{active} agents are active already"),
@@ -307,11 +312,12 @@ def _add(task: Json, global_: Json, wish: _Wish) -> Json:
         global_: The global one, whose ids are taken too.
         wish: Who is to be added.
     """
-    known = {id_ for id_, _ in agent_entries(task)}
-    if isinstance(wish.parent, str) and wish.parent not in {ORCHESTRATOR, *known}:
+    entries = agent_entries(task)
+    by_id = _by_id(entries)
+    if isinstance(wish.parent, str) and wish.parent not in {ORCHESTRATOR, *by_id}:
         raise AgentNotFoundError(wish.parent)
-    depth = _depth_below(task, wish.parent)
-    _check_limits(task, depth)
+    depth = _depth_below(by_id, wish.parent)
+    _check_limits(task, entries, depth)
     agent_id = wish.agent_id
     if agent_id is None:
         agent_id = generate_unique_agent_id(wish.type, task, global_)

@@ -1,8 +1,4 @@
-"""What is done to files: every call that opens, reads, writes or flushes one, in its order.
-
-Two ways in. `watching` listens to `os`, through which all of `registry` goes;
-`text_file` is a plain `open` whose system calls are heard, for the seed's ways.
-"""
+"""What is done to files: every call that opens, reads, writes or flushes one, in its order."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 from unittest import mock
 
 Kind = Literal["open", "read", "write", "flush"]
@@ -43,7 +39,7 @@ def _path(fd: int) -> Path:
 
 @contextlib.contextmanager
 def watching() -> Iterator[list[Call]]:
-    """Lists what goes through `os` in the block, in all threads."""
+    """Lists what goes through `os` and `open` in the block, in all threads."""
     heard: list[Call] = []
     # Taken before they are replaced.
     names = ("open", "pread", "read", "pwrite", "write", "ftruncate", "fsync", "fdatasync")
@@ -82,16 +78,19 @@ def watching() -> Iterator[list[Call]]:
 
         return flush
 
-    with mock.patch.multiple(
-        os,
-        open=opening,
-        pread=reading("pread"),
-        read=reading("read"),
-        pwrite=writing("pwrite"),
-        write=writing("write"),
-        ftruncate=truncating,
-        fsync=flushing("fsync"),
-        fdatasync=flushing("fdatasync"),
+    with (
+        mock.patch("builtins.open", _opener(heard)),
+        mock.patch.multiple(
+            os,
+            open=opening,
+            pread=reading("pread"),
+            read=reading("read"),
+            pwrite=writing("pwrite"),
+            write=writing("write"),
+            ftruncate=truncating,
+            fsync=flushing("fsync"),
+            fdatasync=flushing("fdatasync"),
+        ),
     ):
         yield heard
 
@@ -111,13 +110,11 @@ class _Heard(io.FileIO):
         return got or 0
 
     def readall(self) -> bytes:
-        # Until there is nothing more, as the system's own does.
-        chunks = []
-        while chunk := self.read(1 << 20):
-            chunks.append(chunk)
-            self._heard.append(Call("read", self._path, size=1 << 20, got=len(chunk)))
-        self._heard.append(Call("read", self._path, size=1 << 20))
-        return b"".join(chunks)
+        data = super().readall() or b""
+        # All of it at one go, and then that there is no more.
+        self._heard.append(Call("read", self._path, size=len(data), got=len(data)))
+        self._heard.append(Call("read", self._path, size=1))
+        return data
 
     def write(self, data: Any) -> int:
         self._heard.append(Call("write", self._path, size=len(data)))
@@ -128,14 +125,22 @@ class _Heard(io.FileIO):
         return super().truncate(size)
 
 
-def text_file(path: Path, mode: Literal["r", "w", "r+"], heard: list[Call]) -> TextIO:
-    """As ``open(path, mode)``, and what it does to the file is heard."""
-    raw = _Heard(path, mode, heard)
-    buffered: Any = {"r": io.BufferedReader, "w": io.BufferedWriter, "r+": io.BufferedRandom}
-    if mode == "w":
-        # An open for writing cuts the file to nothing by itself: no call of its own.
-        return io.TextIOWrapper(buffered[mode](raw), encoding="utf-8")
-    return io.TextIOWrapper(buffered[mode](raw), encoding="utf-8")
+def _opener(heard: list[Call]) -> Callable[..., Any]:
+    real = open
+    buffered: dict[str, Any] = {
+        "r": io.BufferedReader,
+        "w": io.BufferedWriter,
+        "a": io.BufferedWriter,
+        "r+": io.BufferedRandom,
+    }
+
+    def opening(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if mode not in buffered or isinstance(file, int):
+            return real(file, mode, *arguments, **options)
+        raw = _Heard(Path(file), mode, heard)
+        return io.TextIOWrapper(buffered[mode](raw), encoding=options.get("encoding"))
+
+    return opening
 
 
 def is_registry(path: Path) -> bool:
