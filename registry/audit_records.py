@@ -49,6 +49,9 @@ class EndedSession:
     Attributes:
         agent: Whose it was, or None for an orphan.
         created: Seconds since the epoch.
+        server_pid: The tmux server's process, or None if that is not on record.
+        server_started: When that server started; seconds since the epoch.
+        panes: Its panes' ids; processes that are left of it can be told by them.
     """
 
     name: str
@@ -56,6 +59,9 @@ class EndedSession:
     created: int
     socket: str
     agent: str | None
+    server_pid: int | None = None
+    server_started: int = 0
+    panes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,23 @@ class Log:
     entries: tuple[Entry, ...]
     records: tuple[Mapping[str, Any], ...]
     damaged: int = 0
+
+    @property
+    def unfinished_ends(self) -> tuple[EndedSession, ...]:
+        """Sessions that were to be ended, and of which it is not on record that all of it was.
+
+        Only those whose panes are on record: nothing could be told of the others.
+        """
+        found: dict[tuple[str, str, int, int | None], EndedSession] = {}
+        for each in self.entries:
+            session = each.session
+            if session is not None and session.panes:
+                key = (session.socket, session.id, session.created, session.server_pid)
+                if each.state is State.DONE:
+                    found.pop(key, None)
+                elif each.state is not State.VOID:
+                    found[key] = session
+        return tuple(found.values())
 
     @property
     def undone(self) -> frozenset[tuple[str, int]]:
@@ -173,6 +196,8 @@ def _change(change: FieldChange) -> dict[str, Any]:
     if change.nth:
         made["nth"] = change.nth
     made["field"] = change.field
+    if change.whole:
+        made["whole"] = True
     if change.before is not MISSING:
         made["before"] = change.before
     if change.after is not MISSING:
@@ -249,6 +274,9 @@ def _read_intent(
             _whole(session["created"]),
             _text(session["socket"]),
             _optional(session["agent"]),
+            None if session.get("server_pid") is None else _whole(session["server_pid"]),
+            _whole(session.get("server_started", 0)),
+            tuple(map(_text, session.get("panes", ()))),
         ),
         final=_optional(record["final"]),
         undoes=None if undoes is None else (_text(undoes[0]), _whole(undoes[1])),
@@ -263,6 +291,7 @@ def _read_change(raw: Mapping[str, Any]) -> FieldChange:
         field=_text(raw["field"]),
         before=raw.get("before", MISSING),
         after=raw.get("after", MISSING),
+        whole=raw.get("whole") is True,
     )
 
 

@@ -12,7 +12,14 @@ from typing import Any, TypeGuard
 
 from registry.codec import Json, kind_of
 from registry.errors import AgentNotFoundError, DuplicateAgentError, WrongShapeError
-from registry.records import agent_entries, counts_as_active, is_active, is_global
+from registry.records import (
+    ACTIVE_STATUSES,
+    TERMINAL_STATUSES,
+    agent_entries,
+    counts_as_active,
+    is_active,
+    is_global,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,34 @@ def _shift(registry: Json, counter: str, by: int, recount: Callable[[Json], int]
 def count_all(registry: Json) -> int:
     """How many agents the registry lists."""
     return len(agent_entries(registry))
+
+
+def _is_over(status: str) -> bool | None:
+    """Whether a task of this status is over; None if nobody can tell."""
+    word = status.casefold()
+    if word in TERMINAL_STATUSES:
+        return True
+    return False if word in ACTIVE_STATUSES or word in _TASK_AT_WORK else None
+
+
+_TASK_AT_WORK = frozenset({"initialized", "active"})
+
+
+def count_tasks(registry: Json) -> dict[str, int]:
+    """What a global registry's counters of tasks should say.
+
+    One that nobody can tell is left out: of active tasks, where one has a status that
+    is no known word. (A task that has no status is at work.)
+    """
+    tasks = registry.get("tasks")
+    if not isinstance(tasks, dict):
+        return {}
+    counted = {"total_tasks": len(tasks)}
+    statuses = [each.get("status") if isinstance(each, dict) else None for each in tasks.values()]
+    over = [_is_over(each) if isinstance(each, str) else False for each in statuses]
+    if None not in over:
+        counted["active_tasks"] = over.count(False)
+    return counted
 
 
 def check_agents(registry: Json) -> None:

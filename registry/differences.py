@@ -29,9 +29,10 @@ class FieldChange:
         file: The registry's path, as the log that it stands in has it.
         agent: The agent's id; None for a field of the registry itself.
         nth: Which of the entries with this id, from 0.
-        field: The field's name.
+        field: The field's name; empty for a whole entry.
         before: Its value, or `MISSING`.
         after: Its value, or `MISSING`.
+        whole: Whether the agent itself came or went: its entry is the value.
     """
 
     file: str
@@ -40,6 +41,7 @@ class FieldChange:
     field: str
     before: Any
     after: Any
+    whole: bool = False
 
     @property
     def is_counter(self) -> bool:
@@ -50,7 +52,8 @@ class FieldChange:
         """What two passes of the same change agree in: of counters, only the movement."""
         if self.is_counter:
             return self.file, self.agent, self.nth, self.field, self.after - self.before
-        return self.file, self.agent, self.nth, self.field, _exact(self.before), _exact(self.after)
+        values = _exact(self.before), _exact(self.after)
+        return self.file, self.agent, self.nth, self.field, self.whole, *values
 
 
 def _exact(value: Any) -> str:
@@ -79,19 +82,27 @@ def differences(file: str, before: Json, after: Json) -> tuple[FieldChange, ...]
     Args:
         file: What to call the registry.
         before: Its decoded state.
-        after: The same with fields changed; the same agents in the same order.
+        after: The same with fields changed, and agents put in or taken out.
 
     Raises:
-        ValueError: Agents came, went or changed places.
+        ValueError: Agents changed places, or one came or went whose id another has.
     """
-    old, new = agent_entries(before), agent_entries(after)
-    if [id_ for id_, _ in old] != [id_ for id_, _ in new]:
-        raise ValueError("agents came, went or changed places")
+    old = dict(_numbered(agent_entries(before)))
+    new = dict(_numbered(agent_entries(after)))
+    if [key for key in old if key in new] != [key for key in new if key in old]:
+        raise ValueError("agents changed places")
+    if any(nth for _, nth in old.keys() ^ new.keys()):
+        raise ValueError("agents of the same id came or went")
     found: list[FieldChange] = []
-    for ((agent, nth), old_entry), (_, new_entry) in zip(
-        _numbered(old), _numbered(new), strict=True
-    ):
-        found += _fields(file, agent, nth, old_entry, new_entry)
+    for (agent, nth), entry in old.items():
+        now = new.get((agent, nth))
+        if now is None:
+            found.append(FieldChange(file, agent, nth, "", entry, MISSING, whole=True))
+        else:
+            found += _fields(file, agent, nth, entry, now)
+    for (agent, nth), entry in new.items():
+        if (agent, nth) not in old:
+            found.append(FieldChange(file, agent, nth, "", MISSING, dict(entry), whole=True))
     rest = ({k: v for k, v in each.items() if k != "agents"} for each in (before, after))
     found += _fields(file, None, 0, *rest)
     return tuple(found)
@@ -112,7 +123,8 @@ class Reverted:
 
     Attributes:
         agents: Whose fields are as they were before, in order.
-        fields: Which fields of registries themselves are, counters left out.
+        fields: Which fields of registries themselves are; counters only where they were
+            set, and not moved with agents.
         refused: By agent, or by field: why it stays as it is.
     """
 
@@ -126,6 +138,7 @@ def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Re
 
     An agent goes back in all registries or in none. Counters are moved back by as
     much as they were moved for the agents that go back, whatever else moved them.
+    An agent that was put in is taken out only as it was put in.
 
     Args:
         registries: By the name that the changes have for them; changed in place.
@@ -156,20 +169,27 @@ def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Re
             refused[key[0]] = why
             continue
         agents.append(key[0])
+        for each in fields:
+            if each.whole:
+                _put_back(registries[each.file], each, places[each.file])
         for file, entry in places.items():
             if entry is None:
                 continue
             before = _counted(registries[file], entry)
             for each in fields:
-                if each.file == file:
+                if each.file == file and not each.whole:
                     _set(entry, each.field, each.before)
             for counter, count in _counted(registries[file], entry).items():
                 place = (file, counter)
                 moved[place] = moved.get(place, 0) + count - before.get(counter, 0)
     whole = not refused
-    for each in counters:
-        _move_back(registries.get(each.file), each, moved, whole, bool(by_agent))
     fields_done = []
+    with_agents = {change.file for fields in by_agent.values() for change in fields}
+    for each in counters:
+        for_agents = each.file in with_agents
+        moves = _move_back(registries.get(each.file), each, moved, whole, for_agents)
+        if moves and not for_agents:
+            fields_done.append(each.field)
     for each in alone:
         why = _objection(registries.get(each.file), each)
         if why is None:
@@ -193,7 +213,14 @@ def _numbered(
 
 
 def _objection(holder: Json | None, change: FieldChange) -> str | None:
-    """Why a field cannot go back, or None."""
+    """Why a field, or a whole entry, cannot go back, or None."""
+    if change.whole:
+        now = MISSING if holder is None else holder
+        if _exact(now) == _exact(change.after):
+            return None
+        if change.after is MISSING:
+            return f"is in {change.file} again"
+        return f"was changed since it was put in {change.file}, or is not there any more"
     if holder is None:
         return f"is not in {change.file} any more"
     now = holder.get(change.field, MISSING)
@@ -219,6 +246,21 @@ def _set(holder: Json, field: str, value: Any) -> None:
         holder[field] = value
 
 
+def _put_back(registry: Json, change: FieldChange, entry: Json | None) -> None:
+    """Takes out an entry that was put in, or puts one in that was taken out."""
+    agents = registry.get("agents")
+    if isinstance(agents, dict):
+        if entry is not None:
+            registry["agents"] = {key: each for key, each in agents.items() if each is not entry}
+        else:
+            agents[change.agent or ""] = change.before
+    elif isinstance(agents, list):
+        if entry is not None:
+            registry["agents"] = [each for each in agents if each is not entry]
+        else:
+            agents.append(change.before)
+
+
 def _counted(registry: Json, entry: Json) -> dict[str, int]:
     """What one agent adds to the counters."""
     names = counter_names(registry)
@@ -234,14 +276,15 @@ def _move_back(
     moved: Mapping[tuple[str, str], int],
     whole: bool,
     for_agents: bool,
-) -> None:
+) -> bool:
+    """Moves a counter back; whether there was one to move."""
     now = registry.get(change.field) if registry is not None else None
     if registry is None or not is_count(now):
-        return
+        return False
     if whole and now == change.after:
         # Also where it had been below 0, which no movement leads back to.
         registry[change.field] = change.before
-        return
+        return True
     back: int = change.before - change.after
     if for_agents:
         # No further than it had been moved: a counter stops at 0, and not every
@@ -249,3 +292,4 @@ def _move_back(
         nominal = moved.get((change.file, change.field), 0)
         back = sorted((0, back, nominal))[1]
     registry[change.field] = max(0, now + back)
+    return True

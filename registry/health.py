@@ -148,7 +148,13 @@ def zombies_in(
     return found
 
 
-def _drifts(registry: Json) -> tuple[CounterDrift, ...]:
+def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
+    """Counters of agents that differ from what they count. Pure.
+
+    Args:
+        registry: A decoded registry, of a task or the global one, whose agents can be
+            counted (`changes.check_agents`).
+    """
     names = changes.counter_names(registry)
     counted = {
         names.active: changes.count_active(registry),
@@ -190,7 +196,7 @@ def registry_health_check(
     drifts: tuple[CounterDrift, ...] = ()
     try:
         changes.check_agents(registry)
-        drifts = _drifts(registry)
+        drifts = counter_drifts(registry)
     except WrongShapeError as error:
         warnings = (str(error),)
     zombies: tuple[str, ...] = ()
@@ -305,7 +311,7 @@ def _repair(
             for field, value in fields.items():
                 repairs.append(Repair(agent_id or "", field, entry.get(field), value))
                 entry[field] = value
-    for drift in _drifts(registry):
+    for drift in counter_drifts(registry):
         repairs.append(Repair(None, drift.counter, drift.written, drift.counted))
         registry[drift.counter] = drift.counted
     return repairs

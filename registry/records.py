@@ -128,6 +128,7 @@ class AgentRecord:
         last_update: As written.
         started: `started_at` in seconds since the epoch, or None.
         updated: `last_update` likewise.
+        ended: The later of `completed_at` and `terminated_at` likewise.
     """
 
     id: str
@@ -141,6 +142,7 @@ class AgentRecord:
     last_update: str | None
     started: float | None
     updated: float | None
+    ended: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +242,12 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
         last_update=last_update,
         started=parse_time(started_at),
         updated=parse_time(last_update),
+        ended=_latest(entry.get("completed_at"), entry.get("terminated_at")),
     )
+
+
+def _latest(*times: object) -> float | None:
+    return max((each for each in map(parse_time, times) if each is not None), default=None)
 
 
 def _agents_warnings(registry: Json) -> Iterable[str]:

@@ -97,16 +97,23 @@ def _places(entry: Entry) -> Mapping[Path, str]:
     return {base / change.file: change.file for change in entry.changes}
 
 
-def preview(step: Undoable) -> Reverted:
-    """What taking a step back would do now; nothing is locked or changed.
+def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
+    """What taking a step back would do now; nothing is locked or written.
+
+    Args:
+        step: What would be taken back.
+        registries: Those that were read for the steps before, as they would be after
+            them; what this one needs is added, and changed.
 
     Raises:
         RegistryError: A registry cannot be read now.
     """
-    registries: dict[str, Json] = {}
+    named: dict[str, Json] = {}
     for path, name in _places(step.entry).items():
-        registries[name] = reading.read_json(path)
-    return differences.revert(registries, step.entry.changes)
+        if path not in registries:
+            registries[path] = reading.read_json(path)
+        named[name] = registries[path]
+    return differences.revert(named, step.entry.changes)
 
 
 def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT) -> Made[Reverted]:

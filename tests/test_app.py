@@ -18,8 +18,17 @@ from registry.workspace import Workspace
 from tui.actions import Outcome, Result, StepOutcome
 from tui.app import MusterApp
 from tui.host.sessions import Answer, Session, TmuxState
-from tui.planning import Verb
-from tui.roll import AgentKey, AgentRow, Policy, RollCall, TaskState, Verdict, WorkspaceRoll
+from tui.planning import Verb, Weight, plan_kill
+from tui.roll import (
+    AgentKey,
+    AgentRow,
+    MassDeath,
+    Policy,
+    RollCall,
+    TaskState,
+    Verdict,
+    WorkspaceRoll,
+)
 from tui.rollcall import call_task, find_orphans
 from tui.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, _ReasonInput
 from tui.screens.report import ReportScreen, outcome_report
@@ -105,6 +114,12 @@ class StillApp(MusterApp):
 
     def _read_details(self, line: Any, row: AgentRow) -> Any:
         self._details_read(line, {"prompt": "Do it well.", "tracked_files": {"a.py": 3}})
+
+    def _plan_kill(self, roll: RollCall, rows: Any, orphans: Any, whole: bool) -> Any:
+        plan = plan_kill(roll, rows, orphans, whole=whole)
+        held = Weight(3, 250 << 20)
+        steps = [replace(s, weight=held) if s in plan.ending else s for s in plan.steps]
+        self._ask(replace(plan, steps=tuple(steps)))
 
 
 @pytest.fixture(autouse=True)
@@ -305,6 +320,71 @@ async def test_enter_takes_all_that_was_typed_before_it_however_fast() -> None:
         assert answers == ["typed_in_a_hurry"]
 
 
+ADVISED = replace(
+    call(SEARCH).answer,
+    state=TmuxState.UNKNOWN,
+    detail=f"error connecting to {SOCKET} (Permission denied)",
+    advice="it is lena's: ask with sudo -u lena, or choose another socket with -L NAME or -S PATH",
+    sessions={},
+)
+
+
+def shown(app: MusterApp) -> str:
+    """What is on the screen, its lines run together."""
+    strips = app.screen._compositor.render_strips()
+    return " ".join("".join(segment.text for segment in strip).strip() for strip in strips)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+async def test_why_tmux_cannot_tell_and_what_to_try_is_on_the_screen_in_full(
+    size: tuple[int, int],
+) -> None:
+    async with opened(replace(call(SEARCH), answer=ADVISED), size) as (app, _, pilot):
+        text = shown(app)
+        assert ADVISED.detail in text and ADVISED.advice in text and str(SOCKET) in text
+        app.post_message(app.Rolled(call(SEARCH)))
+        await pilot.pause()
+        assert "lena" not in shown(app)
+
+
+def massacre() -> RollCall:
+    roll = call(SEARCH, SPEED, alive=())
+    keys = frozenset(row.key for row in roll.agents() if row.verdict is Verdict.ZOMBIE)
+    return replace(roll, mass_death=MassDeath(len(keys), len(keys), keys))
+
+
+async def test_a_mass_death_has_a_banner_and_is_asked_about_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(massacre(), (80, 24)) as (app, _, pilot):
+        assert "wrong socket is likelier than a massacre" in shown(app)
+        given: list[Any] = []
+        monkeypatch.setattr(app, "_carry_out", lambda *each: given.append(each))
+        for key in ("enter", "escape"):
+            await pilot.press("z", "c", "w", "enter")
+            await pilot.pause()
+            assert isinstance(app.screen, ConfirmScreen) and not given
+            assert "Asked once more" in str(app.screen.query_one("Vertical").border_title)
+            text = shown(app)
+            assert "Is it the right socket" in text and str(SOCKET) in text
+            await pilot.press(key)
+            await pilot.pause()
+            assert not isinstance(app.screen, ConfirmScreen)
+            assert [reason for _, reason in given] == (["w"] if key == "enter" else [])
+            given.clear()
+
+
+async def test_one_death_of_many_is_asked_about_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(massacre()) as (app, _, pilot):
+        given: list[Any] = []
+        monkeypatch.setattr(app, "_carry_out", lambda *each: given.append(each))
+        await pilot.press("down", "c", "enter")
+        await pilot.pause()
+        assert len(given) == 1
+
+
 def _key(name: str, at: float) -> events.Key:
     key = events.Key(name, None if len(name) > 1 else name)
     key.time = at
@@ -354,11 +434,71 @@ async def test_escape_with_another_key_right_behind_it_cancels(
 
 
 async def test_with_nobody_to_act_on_it_says_so_and_asks_nothing() -> None:
-    async with opened() as (app, _, pilot):
-        await pilot.press("k")
+    async with opened(call(alive=())) as (app, _, pilot):
+        await pilot.press("k", "K", "c")
         await pilot.pause()
         assert not isinstance(app.screen, ConfirmScreen)
-        assert any("Nobody to kill" in each.message for each in app._notifications)
+        said = [each.message.split(":")[0] for each in app._notifications]
+        assert set(said) == {"Nobody to kill", "Nobody to complete"}
+
+
+async def asked_by(pilot: Pilot[None], *keys: str) -> str:
+    """What the plan says that comes after some keys."""
+    await pilot.press(*keys)
+    await pilot.pause()
+    screen = pilot.app.screen
+    assert isinstance(screen, ConfirmScreen)
+    title = str(screen.query_one("Vertical").border_title)
+    return f"{title}\n{screen.query_one('VerticalScroll Static').render()}"
+
+
+async def test_kill_on_a_tasks_line_is_about_all_its_agents() -> None:
+    async with opened() as (_, view, pilot):
+        assert _current(view) == "TaskKey"
+        said = await asked_by(pilot, "k")
+        assert "Kill 4 agents?" in said
+        assert "Not touched" not in said
+        order = [said.index(each) for each in ("tester-4", "writer-3", "architect-1", "porter-5")]
+        assert order[1] < order[2]
+
+
+async def test_kill_on_the_line_of_the_orphans_is_about_all_of_them() -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.press("end", "up")
+        assert _current(view) == "OrphansKey"
+        said = await asked_by(pilot, "k")
+        assert "Kill 1 orphaned session?" in said
+        assert "agent_stranger-8 (3 processes, 250 MB)" in said
+
+
+async def test_a_capital_k_kills_all_beneath_as_well() -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.press("down")
+        assert _current(view) == "architect-1"
+        said = await asked_by(pilot, "K")
+        assert "Kill 3 agents?" in said
+        assert "designer-2" not in said, "who is through needs no killing"
+        assert "Ends 2 sessions and 6 processes" in said
+        assert "frees about 500 MB" in said
+
+
+async def test_a_capital_k_is_about_the_trees_of_the_marked_ones() -> None:
+    async with opened() as (_, view, pilot):
+        view.go_to(next(line.key for line in view.lines if "writer-3" in str(line.key)))
+        await pilot.press("space", "down", "space", "home")
+        said = await asked_by(pilot, "K")
+        assert "Kill 3 agents?" in said
+        assert "writer-3" in said and "tester-4" in said and "architect-1" not in said
+
+
+async def test_a_plan_that_comes_when_something_else_was_opened_is_dropped() -> None:
+    async with opened() as (app, _, pilot):
+        assert app.roll is not None
+        await pilot.press("question_mark")
+        await pilot.pause()
+        app._ask(plan_kill(app.roll, app.roll.agents()))
+        await pilot.pause()
+        assert isinstance(app.screen, ReportScreen)
 
 
 async def test_finished_agents_are_refused_with_the_reason() -> None:
@@ -366,6 +506,16 @@ async def test_finished_agents_are_refused_with_the_reason() -> None:
         await pilot.press("down", "down", "k")
         await pilot.pause()
         assert any("is finished" in each.message for each in app._notifications)
+
+
+async def test_where_all_of_many_are_refused_only_some_are_named() -> None:
+    many = _registry("TASK-over", *(_agent(f"done-{n}", "completed") for n in range(40)))
+    async with opened(call(many, alive=())) as (app, _, pilot):
+        await pilot.press("k")
+        await pilot.pause()
+        (said,) = [each.message for each in app._notifications]
+        assert said.startswith("done-0 is finished")
+        assert said.endswith("; and 37 more")
 
 
 async def test_keys_without_use_are_not_offered_while_a_question_is_open() -> None:

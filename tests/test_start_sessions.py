@@ -28,8 +28,9 @@ def tmux() -> Iterator[Tmux]:
         server = Tmux(Path(directory) / "s")
         yield server
         found = processes.processes_with_argument(f"-S{server.socket}")
-        known = processes.session_processes([p.pid for p in found], None, server.socket, None)
-        assert processes.end(known, None, server.socket, None) == ()
+        origin = processes.Origin(tuple(p.pid for p in found), None, server.socket, None)
+        known = processes.session_processes(origin)
+        assert processes.end(known, [origin]) == ()
 
 
 def test_all_are_there_when_it_returns(tmux: Tmux) -> None:

@@ -55,10 +55,12 @@ def follow_renamed(answer: Answer, seen: Mapping[str, Session]) -> Answer:
         seen: Sessions of earlier answers of the same server, by the names of agents'.
     """
     by_id = {(each.id, each.created): each for each in answer.sessions.values()}
+    # Also where another session has the old name by now: the id tells whose it is.
     renamed = {
-        name: by_id[before.id, before.created]
+        name: session
         for name, before in seen.items()
-        if name not in answer.sessions and (before.id, before.created) in by_id
+        if (session := by_id.get((before.id, before.created))) is not None
+        and answer.sessions.get(name) is not session
     }
     return replace(answer, sessions={**answer.sessions, **renamed}) if renamed else answer
 

@@ -24,12 +24,16 @@ from registry.errors import RegistryError
 from registry.metrics_file import read_metrics
 from registry.workspace import Workspace
 from tui.actions import Outcome, carry_out
+from tui.choosing import subtrees
+from tui.doctor import Examination, examine
+from tui.fixing import carry_out_fix
 from tui.host.sessions import Session
-from tui.outline import Line, actionable
-from tui.planning import Plan, plan_complete, plan_kill
+from tui.outline import Line, meant
+from tui.planning import Plan, plan_complete
 from tui.publishing import publish_quietly
 from tui.roll import AgentRow, Policy, RollCall, TaskState, Verdict
 from tui.screens.confirm import ConfirmScreen
+from tui.screens.doctor import DoctorScreen
 from tui.screens.metrics import Measures, MetricsScreen
 from tui.screens.report import help_report, log_report, outcome_report
 from tui.screens.toasts import ToastHandler
@@ -43,9 +47,10 @@ from tui.undoing import (
     plan_undo,
     undo_refusal,
 )
+from tui.weighing import weighed_kill
 from tui.widgets.details import Details
 from tui.widgets.roll_view import RollView
-from tui.widgets.summary import Heading, Summary
+from tui.widgets.summary import Heading, Notices, Summary
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
@@ -63,7 +68,7 @@ TALL = 34
 _AGES_EVERY = 15.0
 
 # Actions whose keys have no use while another screen lies over the roll.
-_OF_THE_ROLL = ("kill", "complete", "undo", "filter", "log", "metrics", "help")
+_OF_THE_ROLL = ("kill", "complete", "undo", "filter", "doctor", "log", "metrics", "help")
 
 
 class MusterApp(App[None]):
@@ -82,11 +87,27 @@ class MusterApp(App[None]):
     VERTICAL_BREAKPOINTS = [(0, "tiny"), (LOW, "low"), (TALL, "tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("k", "kill", "Kill", id="kill"),
+        Binding(
+            "K",
+            "kill(True)",
+            "Kill tree",
+            show=False,
+            tooltip="Kill with all agents beneath",
+            id="kill.tree",
+        ),
         Binding("c", "complete", "Complete", id="complete"),
         Binding("U", "undo", "Undo", tooltip="Take the last change back", id="undo"),
         Binding("slash", "filter", "Filter", id="filter"),
         Binding("escape", "clear_filter", "Clear filter", show=False, id="filter.clear"),
         Binding("tab", "app.focus_next", "Roll or details", show=False, id="focus.next"),
+        Binding(
+            "d",
+            "doctor",
+            "Doctor",
+            show=False,
+            tooltip="What is wrong, and setting it right",
+            id="doctor",
+        ),
         Binding("l", "log", "Log", show=False, tooltip="What was done here", id="log"),
         Binding(
             "m",
@@ -130,6 +151,7 @@ class MusterApp(App[None]):
     def compose(self) -> ComposeResult:
         """Counts above, the roll, the details beside or below it, keys."""
         yield Summary()
+        yield Notices()
         with Container(id="body"):
             with Vertical(id="left"):
                 yield Heading()
@@ -191,6 +213,8 @@ class MusterApp(App[None]):
         # A roll call may come when the widgets are gone already, on the way out.
         for summary in screen.query(Summary):
             summary.show(message.roll)
+        for notice in screen.query(Notices):
+            notice.show(message.roll)
         for roll_view in screen.query(RollView):
             roll_view.show(message.roll)
 
@@ -266,31 +290,35 @@ class MusterApp(App[None]):
 
     # Actions
 
-    def _targets(self) -> tuple[list[AgentRow], list[Session]]:
-        rows: list[AgentRow] = []
-        sessions: list[Session] = []
-        if self.roll is not None:
-            there = actionable(self.roll)
-            for key in self.query_one(RollView).targets():
-                item = there.get(key)
-                if isinstance(item, AgentRow):
-                    rows.append(item)
-                elif isinstance(item, Session):
-                    sessions.append(item)
-        return rows, sessions
+    def action_kill(self, tree: bool = False) -> None:
+        """Plans to kill the marked ones, or whom the line under the cursor stands for.
 
-    def action_kill(self) -> None:
-        """Plans to kill the marked ones, or the one under the cursor."""
-        rows, orphans = self._targets()
-        if self.roll is None or not (rows or orphans):
+        Args:
+            tree: With all agents beneath them.
+        """
+        if self.roll is None:
+            return
+        rows, orphans, whole = meant(self.roll, self.query_one(RollView).targets())
+        if not (rows or orphans):
             self._nobody("kill")
             return
-        self._ask(plan_kill(self.roll, rows, orphans))
+        if tree:
+            rows = subtrees(self.roll, rows)
+        self._plan_kill(self.roll, rows, orphans, whole or tree)
+
+    @work(thread=True, exclusive=True, group="plan kill")
+    def _plan_kill(
+        self, roll: RollCall, rows: Sequence[AgentRow], orphans: Sequence[Session], whole: bool
+    ) -> None:
+        plan = weighed_kill(roll, rows, orphans, whole=whole)
+        self.call_from_thread(self._ask, plan)
 
     def action_complete(self) -> None:
         """Plans to complete the marked ones, or the one under the cursor."""
-        rows, _ = self._targets()
-        if self.roll is None or not rows:
+        if self.roll is None:
+            return
+        rows, _, whole = meant(self.roll, self.query_one(RollView).targets())
+        if whole or not rows:
             self._nobody("complete")
             return
         self._ask(plan_complete(self.roll, rows))
@@ -299,8 +327,15 @@ class MusterApp(App[None]):
         self.notify(f"Nobody to {verb}: mark agents, or put the cursor on one.", markup=False)
 
     def _ask(self, plan: Plan) -> None:
+        if len(self.screen_stack) > 1:
+            # Something else was opened while the plan was made.
+            return
         if not plan.steps:
-            said = "; ".join(f"{harmless(who, 80)} {harmless(why)}" for who, why in plan.refused)
+            said = "; ".join(
+                f"{harmless(who, 80)} {harmless(why)}" for who, why in plan.refused[:3]
+            )
+            if len(plan.refused) > 3:
+                said += f"; and {len(plan.refused) - 3} more"
             self.notify(said, title="Nothing to do", severity="warning", markup=False)
             return
 
@@ -323,6 +358,22 @@ class MusterApp(App[None]):
         self.call_from_thread(self._carried_out, outcome)
         if self._live is not None:
             self._live.refresh()
+
+    # What is wrong
+
+    def action_doctor(self) -> None:
+        """Shows what is wrong, to set it right from there."""
+        if self.roll is not None:
+            self.push_screen(DoctorScreen(self._examine, self._fix))
+
+    def _examine(self) -> Examination | None:
+        return examine(self._workspaces, self.roll) if self.roll is not None else None
+
+    @work(thread=True, group="actions")
+    def _fix(self, found: Examination, reason: str) -> None:
+        tmux = self._tmux
+        if tmux is not None:
+            self._act(lambda: carry_out_fix(found, tmux, reason))
 
     # The record
 
@@ -386,7 +437,7 @@ class MusterApp(App[None]):
         )
 
     def _carried_out(self, outcome: Outcome) -> None:
-        self.query_one(RollView).action_unmark()
+        self.screen_stack[0].query_one(RollView).action_unmark()
         self.push_screen(outcome_report(outcome))
 
     def action_help(self) -> None:

@@ -27,8 +27,10 @@ what tmux has.
 
   muster [WORKSPACE...]       the monitor
   muster list                 the same roll once, as a table or as JSON
-  muster kill AGENT...        end agents' sessions and processes, and record it
+  muster kill AGENT...        end agents' sessions and processes, and record it;
+                              with --tree, --task, --leaked, --orphans many at once
   muster complete AGENT...    mark agents, or all zombies, as through
+  muster doctor               what is wrong, and --fix, which sets it right
   muster undo [ID]            take the last change, or another one, back
   muster log                  what was done, by whom and why
   muster metrics              counts and lock times, as OpenMetrics
@@ -51,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; `sys.argv` if None.
 
     Returns:
-        The exit code: 0 done, 1 not all done, 2 wrong usage or nothing found.
+        The exit code: 0 done, 1 not all done, 2 wrong usage or nothing found; of
+        `doctor` 0 healthy, 1 findings, 2 could not tell.
     """
     _hold_standard_descriptors()
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -121,7 +124,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
     socket.add_argument("-S", dest="socket_path", metavar="PATH", help="tmux socket path")
     if command in ("register", "report"):
         _add_reporting(parser, command)
-    elif command in ("", "list", "log", "metrics"):
+    elif command in ("", "list", "log", "metrics", "doctor"):
         parser.add_argument("workspaces", nargs="*", metavar="WORKSPACE", help="see above")
     else:
         _add_action(parser, command)
@@ -134,6 +137,10 @@ def _parser(command: str) -> argparse.ArgumentParser:
             default="completed",
             help="what they become (default: completed)",
         )
+    if command == "doctor":
+        _add_workspace(parser, "named")
+        parser.add_argument("--fix", action="store_true", help="set right what can be")
+        _add_asking(parser)
     if command == "log":
         parser.add_argument("--follow", "-f", action="store_true", help="go on as it grows")
         parser.add_argument("--all", action="store_true", help="all that is kept")
@@ -184,11 +191,11 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _add_workspace(parser: argparse.ArgumentParser) -> None:
+def _add_workspace(parser: argparse.ArgumentParser, dest: str = "workspaces") -> None:
     parser.add_argument(
         "-w",
         "--workspace",
-        dest="workspaces",
+        dest=dest,
         action="append",
         default=[],
         metavar="WORKSPACE",
@@ -198,14 +205,30 @@ def _add_workspace(parser: argparse.ArgumentParser) -> None:
 
 def _add_action(parser: argparse.ArgumentParser, command: str) -> None:
     _add_workspace(parser)
-    if command == "undo":
+    if command == "kill":
+        parser.add_argument("names", nargs="*", metavar="NAME", help="whole ids; see above")
+        many = parser.add_mutually_exclusive_group()
+        many.add_argument("--tree", action="store_true", help="with all agents beneath them")
+        many.add_argument("--task", action="store_true", help="NAMEs are ids of tasks")
+        many.add_argument("--leaked", action="store_true", help="all leaked sessions")
+        many.add_argument("--orphans", action="store_true", help="all orphaned sessions")
+    elif command == "undo":
         parser.add_argument("action_id", nargs="?", metavar="ID", help="which action")
     else:
-        several = "*" if command == "complete" else "+"
-        parser.add_argument("agents", nargs=several, metavar="AGENT", help="an agent's whole id")
+        parser.add_argument("agents", nargs="*", metavar="AGENT", help="an agent's whole id")
+    _add_asking(parser, of_deaths=command != "undo")
+
+
+def _add_asking(parser: argparse.ArgumentParser, *, of_deaths: bool = True) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help="kept on record")
     parser.add_argument("--dry-run", action="store_true", help="show the plan, do nothing")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    if of_deaths:
+        parser.add_argument(
+            "--mass-death",
+            action="store_true",
+            help="go ahead also where most agents died at once; --yes alone does not",
+        )
 
 
 def _monitor(options: argparse.Namespace) -> int:
@@ -213,10 +236,10 @@ def _monitor(options: argparse.Namespace) -> int:
     socket = socket_of(options)
     if not on_terminal():
         raise UsageError("the monitor needs a terminal; `muster list` does not")
+    from tui.config import policy_from
     from tui.monitor import run_monitor
-    from tui.roll import Policy
 
-    return run_monitor(workspaces, socket, Policy())
+    return run_monitor(workspaces, socket, policy_from(os.environ))
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -243,6 +266,14 @@ def _complete(options: argparse.Namespace) -> int:
     from tui.commands import complete
 
     return complete(options)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from tui.doctor_command import doctor
+
+    # Takes workspaces as `list` does, and as the commands do that it stands beside.
+    options.workspaces += options.named
+    return doctor(options)
 
 
 def _log(options: argparse.Namespace) -> int:
@@ -280,6 +311,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": _list,
     "kill": _kill,
     "complete": _complete,
+    "doctor": _doctor,
     "log": _log,
     "undo": _undo,
     "metrics": _metrics,
@@ -296,15 +328,32 @@ Calls the roll once. Without --json a table.
 A WORKSPACE is a .agent-workspace, a directory that holds one, or one registry file.
 """,
     "kill": """\
-Ends agents for good: the tmux session, then every process that came from it,
+Ends agents for good: the tmux sessions, then every process that came from them,
 then both registries say `terminated`. Shows the plan and asks first.
 
-AGENT is a whole id, or the name of an orphaned session. Ids are compared
-exactly, never by their beginning or a pattern.
+  muster kill AGENT...         these; or orphaned sessions, by their names
+  muster kill --tree AGENT...  these and all agents beneath them
+  muster kill --task TASK...   all agents of these tasks
+  muster kill --leaked         all leaked sessions
+  muster kill --orphans        all orphaned sessions
+
+Ids are compared exactly, never by their beginning or a pattern.
 """,
     "complete": """\
 Marks active agents as through in both registries; no session is touched.
 Shows the plan and asks first. Agents whose session is back are left alone.
+""",
+    "doctor": """\
+Looks for what is wrong: zombies, leaked, orphaned and stalled agents; counters,
+statuses and lists of the two registries that do not agree; parents, loops and ids
+that nobody can follow; files that cannot be read, and commits that were cut off.
+Every finding names the file and the field, and what --fix writes, or what to do.
+
+--fix shows the plan, asks, and sets right just that, if it still is so; on record,
+so that `muster undo` takes it back. It ends no session: `muster kill` does.
+
+Exit codes: 0 healthy, 1 findings, 2 could not tell (tmux gave no answer and agents
+are active, or a file cannot be read) or wrong usage. With --fix: of what is left.
 """,
     "log": """\
 What operators did in these workspaces, oldest first: when, who, why, every field

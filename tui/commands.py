@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tui.actions import Outcome, carry_out
+from tui.choosing import rows_of, subtrees, tasks_of
+from tui.config import policy_from
 from tui.console import (
     DONE,
     NOT_ALL_DONE,
@@ -21,7 +24,7 @@ from tui.console import (
     say,
     tmux_of,
 )
-from tui.host.sessions import TmuxState
+from tui.host.sessions import Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.listing import (
     as_json,
@@ -33,15 +36,16 @@ from tui.listing import (
     roll_table,
 )
 from tui.live import take_roll
-from tui.planning import Plan, plan_complete, plan_kill, rows_of
+from tui.planning import Plan, plan_complete
 from tui.proposal import Proposal
 from tui.publishing import publish_quietly
-from tui.roll import Policy, RollCall, Verdict
+from tui.roll import AgentRow, RollCall, Verdict
+from tui.weighing import weighed_kill
 
 
 def show_list(options: argparse.Namespace) -> int:
     """`muster list`."""
-    roll = take_roll(find(options), tmux_of(options), Policy())
+    roll = take_roll(find(options), tmux_of(options), policy_from(os.environ))
     if options.json:
         print(as_json(roll_json(roll)))
         return DONE
@@ -52,15 +56,46 @@ def show_list(options: argparse.Namespace) -> int:
 
 def kill(options: argparse.Namespace) -> int:
     """`muster kill`."""
+    if bool(options.names) == (options.leaked or options.orphans):
+        raise UsageError("kill takes either names, or --leaked or --orphans")
     tmux = tmux_of(options)
-    roll = take_roll(find(options), tmux, Policy())
-    orphans = {session.name: session for session in roll.orphans}
-    ids = [each for each in options.agents if each not in orphans]
+    roll = take_roll(find(options), tmux, policy_from(os.environ))
+    if options.orphans:
+        plan = weighed_kill(roll, (), roll.orphans, all_orphans=True)
+        done = _carry_out(plan, tmux, options)
+        return max(done, _nobody_missed(roll, plan.steps, "orphan", options))
+    if options.leaked:
+        leaked = [row for row in roll.agents() if row.verdict is Verdict.LEAKED]
+        done = _carry_out(weighed_kill(roll, leaked), tmux, options)
+        return max(done, _nobody_missed(roll, leaked, "leaked agent", options))
+    rows, orphans = _named(roll, options)
+    if not (rows or orphans or options.json):
+        print("No agents.")
+    plan = weighed_kill(roll, rows, orphans, whole=options.task or options.tree)
+    return _carry_out(plan, tmux, options)
+
+
+def _named(
+    roll: RollCall, options: argparse.Namespace
+) -> tuple[Sequence[AgentRow], Sequence[Session]]:
+    """Whom the words of `muster kill` name.
+
+    Raises:
+        UsageError: One of them names nobody, or more than one.
+    """
+    if options.task:
+        tasks, problems = tasks_of(roll, options.names)
+        if problems:
+            known = [task.task_id for task in roll.tasks()]
+            raise UsageError("\n".join(problems) + _meant(known, options.names, problems))
+        return [row for task in tasks for row in task.agents], ()
+    orphans = {} if options.tree else {session.name: session for session in roll.orphans}
+    ids = [each for each in options.names if each not in orphans]
     rows, problems = rows_of(roll, ids)
     if problems:
         raise UsageError("\n".join(problems) + _nearest(roll, ids, problems))
-    chosen = [orphans[each] for each in dict.fromkeys(options.agents) if each in orphans]
-    return _carry_out(plan_kill(roll, rows, chosen), tmux, options)
+    chosen = [orphans[each] for each in dict.fromkeys(options.names) if each in orphans]
+    return subtrees(roll, rows) if options.tree else rows, chosen
 
 
 def complete(options: argparse.Namespace) -> int:
@@ -68,7 +103,7 @@ def complete(options: argparse.Namespace) -> int:
     if bool(options.agents) == options.zombies:
         raise UsageError("complete takes either agents' ids or --zombies")
     tmux = tmux_of(options)
-    roll = take_roll(find(options), tmux, Policy())
+    roll = take_roll(find(options), tmux, policy_from(os.environ))
     if options.zombies:
         rows = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
     else:
@@ -76,16 +111,31 @@ def complete(options: argparse.Namespace) -> int:
         if problems:
             raise UsageError("\n".join(problems) + _nearest(roll, options.agents, problems))
     done = _carry_out(plan_complete(roll, rows, options.status), tmux, options)
-    unread = _unread(roll)
-    if not rows and roll.answer.state is TmuxState.UNKNOWN:
-        print(f"muster: no zombie can be told; tmux: {safe(roll.answer.detail)}", file=sys.stderr)
+    if options.zombies:
+        return max(done, _nobody_missed(roll, rows, "zombie", options))
+    return done
+
+
+def _nobody_missed(
+    roll: RollCall, found: Sequence[object], what: str, options: argparse.Namespace
+) -> int:
+    """Says whether these were all of their kind; an exit code."""
+    if not found and roll.answer.state is TmuxState.UNKNOWN:
+        print(f"muster: no {what} can be told; tmux: {safe(roll.answer.why)}", file=sys.stderr)
         return NOT_ALL_DONE
-    if options.zombies and unread:
+    unread = _unread(roll)
+    if unread:
         print(f"muster: {safe(unread)}", file=sys.stderr)
         return NOT_ALL_DONE
-    if not rows and not options.json:
-        print("No zombies.")
-    return done
+    if what == "orphan" and not roll.orphans_known:
+        print(
+            "muster: orphans cannot be told: not all registries that may list them are seen",
+            file=sys.stderr,
+        )
+        return NOT_ALL_DONE
+    if not found and not options.json:
+        print(f"No {what}s.")
+    return DONE
 
 
 def _unread(roll: RollCall) -> str:
@@ -99,13 +149,16 @@ def _unread(roll: RollCall) -> str:
 
 def _nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> str:
     """What may have been meant by ids that nobody has."""
-    if not any(problem.startswith("no agent") for problem in problems):
-        return ""
-    known = [row.key.id for row in roll.agents()]
-    known += [session.name for session in roll.orphans]
     unread = _unread(roll)
-    if unread:
+    if unread and any(problem.startswith("no ") for problem in problems):
         return f"\n{unread}\nThe agent may be in there."
+    known = [row.key.id for row in roll.agents()]
+    return _meant([*known, *(session.name for session in roll.orphans)], ids, problems)
+
+
+def _meant(known: Sequence[str], ids: Iterable[str], problems: Iterable[str]) -> str:
+    if not any(problem.startswith("no ") for problem in problems):
+        return ""
     near = {each for id_ in ids for each in difflib.get_close_matches(id_, known, 3)}
     return f"\nmeant: {', '.join(sorted(near - set(ids)))}?" if near - set(ids) else ""
 
@@ -142,6 +195,13 @@ def propose(
     if not options.yes:
         say(proposal_lines(proposal), to_stderr=options.json)
         if not confirmed():
+            print("Nothing was done.", file=sys.stderr)
+            return NOT_ALL_DONE
+    question = proposal.second_question
+    if question is not None and not options.mass_death:
+        if options.yes:
+            print(f"muster: {safe(question)}\nIf so, say --mass-death as well.", file=sys.stderr)
+        if options.yes or not confirmed(question):
             print("Nothing was done.", file=sys.stderr)
             return NOT_ALL_DONE
     outcome = do()

@@ -66,13 +66,16 @@ def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:
         print(line.encode(encoding, "replace").decode(encoding), file=stream)
 
 
-def confirmed() -> bool:
+def confirmed(question: str = "Go ahead?") -> bool:
     """Asks whether to go ahead.
+
+    Args:
+        question: What is asked.
 
     Raises:
         UsageError: There is nobody to ask.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("there is no terminal to ask on; say --yes to go ahead")
-    print("Go ahead? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{safe(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

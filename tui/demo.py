@@ -150,7 +150,7 @@ def _deploy(stage: Stage) -> None:
     for member in members.values():
         started = now - member.role.ago
         enlist(stage, member, started)
-        tell_past(stage, member, started, now)
+        tell_past(stage, member, started, time.time())
     stage.curtain.touch()
 
 
@@ -170,11 +170,12 @@ def _end_processes(socket: Path) -> tuple[processes.Process, ...]:
     left: tuple[processes.Process, ...] = ()
     for _ in range(_ROUNDS):
         servers = processes.processes_with_argument(f"-S{socket}")
-        pids = [server.pid for server in servers]
-        known = processes.session_processes(pids, None, socket, None)
+        pids = tuple(server.pid for server in servers)
+        origin = processes.Origin(pids, None, socket, None)
+        known = processes.session_processes(origin)
         if not known:
             break
-        left = processes.end(known, None, socket, None)
+        left = processes.end(known, [origin])
     return processes.survivors(left)
 
 

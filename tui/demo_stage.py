@@ -219,7 +219,9 @@ def enlist(stage: Stage, member: Member, started: float) -> None:
 def tell_past(stage: Stage, member: Member, started: float, now: float) -> None:
     """Reports what an agent did before the demo began, at the times of then."""
     past = member.role.steps[: member.role.past]
-    *earlier, last = _moments(started, now - member.role.silent, len(past)) or [started]
+    # Who is at work has been heard of since its session was made: it is its own then.
+    silent = member.role.silent if member.role.is_through else 0.0
+    *earlier, last = _moments(started, now - silent, len(past)) or [started]
     for step, moment in zip(past, earlier, strict=False):
         note(stage, member, step, step.status, moment)
     if past:

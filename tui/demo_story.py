@@ -46,7 +46,7 @@ class Role:
         pace: Between two steps.
         ago: How long before the demo it started.
         past: How many of its steps it had done by then.
-        silent: How long before the demo it did the last of them.
+        silent: How long before the demo one that was through did the last of them.
         later: Whether it is only started by a step of its parent.
         again: Where a cycle begins.
         helper: Whether it keeps a process that has left its session.

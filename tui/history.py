@@ -21,10 +21,13 @@ def value(raw: object) -> str:
 
 def change_words(changes: Sequence[FieldChange]) -> str:
     """Fields of one holder, each with what it was and what it becomes."""
-    return ", ".join(
-        f"{harmless(each.field, _SHOWN)} {value(each.before)} → {value(each.after)}"
-        for each in changes
-    )
+    return ", ".join(map(_words, changes))
+
+
+def _words(change: FieldChange) -> str:
+    if change.whole:
+        return "taken out of the registry" if change.after is MISSING else "put in the registry"
+    return f"{harmless(change.field, _SHOWN)} {value(change.before)} → {value(change.after)}"
 
 
 def by_holder(

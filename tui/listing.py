@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tui.actions import Outcome
-from tui.planning import Plan
+from tui.notices import notices
+from tui.planning import Plan, Weight
 from tui.proposal import Proposal, grouped
 from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import age, fit, harmless, some, width
@@ -40,6 +41,7 @@ def roll_json(roll: RollCall) -> dict[str, Any]:
         "tmux": {
             "state": roll.answer.state.value,
             "detail": roll.answer.detail,
+            "advice": roll.answer.advice or None,
             "socket": str(roll.answer.socket),
         },
         "workspaces": [
@@ -55,6 +57,11 @@ def roll_json(roll: RollCall) -> dict[str, Any]:
             {"session": session.name, "created": session.created} for session in roll.orphans
         ],
         "orphans_known": roll.orphans_known,
+        "mass_death": (
+            {"gone": roll.mass_death.gone, "of": roll.mass_death.of}
+            if roll.mass_death is not None
+            else None
+        ),
         "counts": {word: roll.counts[Verdict(word)] for word in _COUNTED},
     }
 
@@ -84,6 +91,11 @@ def _agent_json(row: AgentRow) -> dict[str, Any]:
         "verdict": row.verdict.value,
         "note": row.note or None,
         "tmux_session": record.tmux_session,
+        "taken_by": (
+            {"session": row.taken_by.name, "created": row.taken_by.created}
+            if row.taken_by is not None
+            else None
+        ),
         "progress": record.progress,
         "started_at": record.started_at,
         "last_update": record.last_update,
@@ -107,6 +119,8 @@ def roll_table(roll: RollCall, now: float, columns: int | None) -> Iterator[str]
     if not roll.orphans_known:
         yield _cut("orphans: not known; a registry that may list them is not read", columns)
     yield _cut(f"tmux: {roll.answer.state} ({harmless(roll.answer.detail)})", columns)
+    # Never cut: what to do stands at its end.
+    yield from (f"! {harmless(said)}" for said in notices(roll))
     rows = [_cells(row, now) for row in roll.agents()]
     widths = [
         max((width(cell) for cell in column), default=0) for column in zip(*rows, strict=True)
@@ -130,6 +144,8 @@ def roll_table(roll: RollCall, now: float, columns: int | None) -> Iterator[str]
                 cells = _cells(row, now)
                 fitted = (fit(cell, wide) for cell, wide in zip(cells, widths, strict=True))
                 yield _cut("    " + "  ".join(fitted).rstrip(), columns)
+                if row.taken_by is not None:
+                    yield _cut(f"      ! {harmless(row.note)}", columns)
     if roll.orphans:
         yield ""
         yield _cut("orphaned sessions", columns)
@@ -165,6 +181,7 @@ def _cells(row: AgentRow, now: float) -> tuple[str, ...]:
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """A plan as JSON."""
+    ending = frozenset(plan.ending)
     return {
         "action": plan.verb.value,
         "status": plan.status,
@@ -174,10 +191,22 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "agent": step.label,
                 "session": step.session.name if step.session else None,
                 "does": step.says,
+                **_weight_json(step.weight if step in ending else Weight(0, 0)),
             }
             for step in plan.steps
         ],
-        **_refused_and_files(plan.proposal()),
+        "sessions": plan.sessions,
+        **_weight_json(plan.weight),
+        "second_question": plan.second_question,
+        **refused_and_files(plan.proposal()),
+    }
+
+
+def _weight_json(weight: Weight | None) -> dict[str, int | None]:
+    """Processes, and bytes of memory that they hold; null where that cannot be told."""
+    return {
+        "processes": weight.processes if weight else None,
+        "memory": weight.memory if weight else None,
     }
 
 
@@ -187,11 +216,12 @@ def undo_json(action_id: str, proposal: Proposal) -> dict[str, Any]:
         "action": "undo",
         "undoes": action_id,
         "steps": [{"agent": label, "does": says} for label, says in proposal.steps],
-        **_refused_and_files(proposal),
+        **refused_and_files(proposal),
     }
 
 
-def _refused_and_files(proposal: Proposal) -> dict[str, Any]:
+def refused_and_files(proposal: Proposal) -> dict[str, Any]:
+    """What every plan has in JSON: who or what stays as it is, and what changes."""
     return {
         "refused": [{"agent": label, "reason": reason} for label, reason in proposal.refused],
         "files": [str(path) for path in proposal.files],
@@ -217,6 +247,8 @@ def proposal_lines(proposal: Proposal) -> Iterator[str]:
             yield f"  {harmless(str(path))}"
     if proposal.steps and proposal.note:
         yield harmless(proposal.note)
+    if proposal.steps and proposal.second_question:
+        yield harmless(proposal.second_question)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

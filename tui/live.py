@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from registry.workspace import (
@@ -26,13 +26,14 @@ from tui.absences import (
     is_proven_missing,
     note_absences,
 )
+from tui.host.elsewhere import look_elsewhere, owners_of
 from tui.host.processes import DeathWatch, host_name
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
 from tui.registries import Registries
 from tui.roll import Policy, RollCall, TaskRoll, Verdict, WorkspaceRoll
-from tui.rollcall import call_task, find_orphans
+from tui.rollcall import call_task, find_mass_death, find_orphans
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +48,17 @@ BUSY_RESCAN = 0.25
 
 _BUSY_AT_MOST = 2.5
 
+# Seconds after which every agent is judged again although nothing is new.
+_RECALL = 10.0
+
+# Seconds until other servers are asked again for sessions that they may have: twice as
+# long each time, up to the second.
+_LOOK_AGAIN = 0.5
+_LOOK_RARELY = 10.0
+
 # tmux needs a moment to notice the end of a pane that the kernel told us of.
 _AFTER_DEATH = 0.03
+_NOT_NOTICED = 0.1
 
 
 class Caller:
@@ -60,13 +70,18 @@ class Caller:
         self._rolls: dict[Path, TaskRoll] = {}
         self._answer: Answer | None = None
         self._absences: Absences = {}
+        self._again_at = 0.0
+        self._undecided = False
 
     def call(
         self, registries: Registries, answer: Answer, absences: Absences, now: float
     ) -> RollCall:
         """One frozen roll call of what is known now."""
-        fresh = answer is not self._answer or absences != self._absences
+        fresh = self._is_news(answer, absences, now)
         self._answer, self._absences = answer, absences
+        if fresh:
+            # An agent may have stalled although nothing is new.
+            self._again_at = now + min(_RECALL, self._policy.stall_after / 20)
         rolls: dict[Path, TaskRoll] = {}
         workspaces = []
         counts = dict.fromkeys(Verdict, 0)
@@ -85,10 +100,12 @@ class Caller:
                 WorkspaceRoll(branch.path, tuple(tasks), branch.error, branch.cut_off)
             )
         self._rolls = rolls
+        self._undecided = counts[Verdict.UNKNOWN] > 0
         orphans: tuple[Session, ...] | None = None
         if registries.sees_all():
             listed = registries.listed_sessions()
-            orphans = find_orphans(registries.states(), listed, answer, self._policy, now)
+            as_of = min(now, registries.known_until())
+            orphans = find_orphans(registries.states(), listed, answer, self._policy, as_of)
         counts[Verdict.ORPHAN] = len(orphans or ())
         return RollCall(
             self._host,
@@ -97,6 +114,19 @@ class Caller:
             orphans or (),
             counts,
             orphans_known=orphans is not None,
+            mass_death=find_mass_death(rolls.values(), absences, self._policy),
+        )
+
+    def _is_news(self, answer: Answer, absences: Absences, now: float) -> bool:
+        """Whether verdicts may change that no registry has a part in."""
+        before = self._answer
+        return (
+            before is None
+            or self._undecided
+            # Also when the clock was set back.
+            or not 0 < self._again_at - now <= _RECALL
+            or absences != self._absences
+            or replace(answer, asked_at=before.asked_at) != before
         )
 
 
@@ -110,9 +140,42 @@ def _unproven(absences: Absences, answer: Answer, proofs: Mapping[str, float]) -
     return min(waiting, default=None)
 
 
+class _Elsewhere:
+    """Whether missing sessions are on another server; looks only at what is news."""
+
+    def __init__(self, workspaces: Iterable[Workspace]) -> None:
+        self._paths = [workspace.path for workspace in workspaces]
+        self._cleared: set[tuple[str, float]] = set()
+        self._found: Mapping[str, str] = {}
+        self._again_at = 0.0
+        self._pause = 0.0
+
+    def noted(self, answer: Answer, absences: Absences) -> tuple[Answer, Absences]:
+        """The answer, with what may be elsewhere; the absences, for proof. May block.
+
+        A session that is not elsewhere any more is missing from now on only.
+        """
+        missing = set(absences.items())
+        self._cleared &= missing
+        self._found = {name: why for name, why in self._found.items() if name in absences}
+        unclear = {name for name, _ in missing - self._cleared}
+        new = unclear - self._found.keys()
+        again = bool(unclear) and time.monotonic() >= self._again_at
+        if answer.state is not TmuxState.UNKNOWN and (new or again):
+            before = self._found
+            self._found = look_elsewhere(unclear, answer, owners_of(self._paths))
+            gone = (before.keys() & unclear) - self._found.keys()
+            absences = {**absences, **dict.fromkeys(gone, answer.asked_at)}
+            self._cleared |= {(name, absences[name]) for name in new - self._found.keys()}
+            self._pause = min(2 * self._pause, _LOOK_RARELY) if not new else _LOOK_AGAIN
+            self._again_at = time.monotonic() + self._pause
+        return (replace(answer, elsewhere=self._found) if self._found else answer), absences
+
+
 def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
     """Calls the roll once; asks tmux a second time only if somebody is missing."""
     registries = Registries(workspaces)
+    elsewhere = _Elsewhere(workspaces)
     answer = tmux.ask()
     registries.rescan()
     give_up_at = time.monotonic() + _BUSY_AT_MOST
@@ -120,7 +183,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         time.sleep(BUSY_RESCAN / 5)
         registries.rescan()
     proofs = expected_sessions(registries.states(), policy, time.time())
-    absences = note_absences({}, answer, proofs)
+    answer, absences = elsewhere.noted(answer, note_absences({}, answer, proofs))
     while (again_at := _unproven(absences, answer, proofs)) is not None:
         time.sleep(max(0.0, again_at - time.monotonic()))
         answer = tmux.ask()
@@ -131,6 +194,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         # No newcomers: who is missing only now would be waited for without end.
         proofs = {name: proof for name, proof in expected.items() if name in absences}
         absences = note_absences(absences, answer, proofs)
+        answer, absences = elsewhere.noted(answer, absences)
     return Caller(policy).call(registries, answer, absences, time.time())
 
 
@@ -164,6 +228,7 @@ class LiveRoll:
         on_roll: Callable[[RollCall], None],
     ) -> None:
         self._registries = Registries(workspaces)
+        self._elsewhere = _Elsewhere(workspaces)
         self._tmux = tmux
         self._policy = policy
         self._on_roll = on_roll
@@ -176,6 +241,7 @@ class LiveRoll:
         self._server: tuple[int | None, int] = (None, 0)
         self._rescan_at = 0.0
         self._stopped = False
+        self._ended: frozenset[int] = frozenset()
         self._deaths = DeathWatch()
         self._watcher = DirectoryWatcher(self._files_changed, (TASK_REGISTRY, GLOBAL_REGISTRY))
         self._threads = [
@@ -223,19 +289,26 @@ class LiveRoll:
             answer = self._tmux.ask()
             with self._change:
                 answer = self._recognize(answer)
-                self._answer = answer
-                self._absences = note_absences(self._absences, answer, self._expected)
-                again_at = _unproven(self._absences, answer, self._expected)
+                absences = note_absences(self._absences, answer, self._expected)
+            # Before anybody is called dead on this answer, and with nothing held up.
+            answer, absences = self._elsewhere.noted(answer, absences)
+            with self._change:
+                self._answer, self._absences = answer, absences
+                again_at = _unproven(absences, answer, self._expected)
             self._tell(answer=True)
-            self._deaths.watch(
+            ended = self._deaths.watch(
                 pid
-                for session in answer.sessions.values()
-                if session.name in self._expected
+                for name, session in answer.sessions.items()
+                if name in self._expected
                 for pid in session.pids
             )
             pause = SWEEP
             if again_at is not None:
                 pause = min(SWEEP, max(0.0, again_at - time.monotonic()))
+            if ended - self._ended:
+                # The kernel told of it sooner than tmux noticed.
+                pause = min(pause, _NOT_NOTICED)
+            self._ended = ended
             if self._deaths.wait(pause) and not self._stopped:
                 time.sleep(_AFTER_DEATH)
 
@@ -291,7 +364,8 @@ class LiveRoll:
 
     def _expect(self, proofs: Mapping[str, float]) -> None:
         with self._change:
-            new = proofs.keys() - self._expected.keys() - self._answer.sessions.keys()
+            # Also who is there already: its processes are not watched yet.
+            new = proofs.keys() - self._expected.keys()
             self._expected = proofs
         if new:
             self._deaths.wake()

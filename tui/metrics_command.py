@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from registry.metrics_file import read_metrics
+from tui.config import policy_from
 from tui.console import DONE, find, tmux_of
 from tui.live import take_roll
 from tui.openmetrics import exposition
-from tui.roll import Policy
 
 
 def show_metrics(options: argparse.Namespace) -> int:
     """`muster metrics`."""
     workspaces = find(options)
-    roll = take_roll(workspaces, tmux_of(options), Policy())
+    roll = take_roll(workspaces, tmux_of(options), policy_from(os.environ))
     sys.stdout.write(exposition(roll, read_metrics(each.path for each in workspaces)))
     return DONE

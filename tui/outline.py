@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,3 +169,28 @@ def actionable(roll: RollCall) -> dict[Key, AgentRow | Session]:
     found: dict[Key, AgentRow | Session] = {row.key: row for row in roll.agents()}
     found.update({OrphanKey(s.id, s.created): s for s in roll.orphans})
     return found
+
+
+def meant(roll: RollCall, keys: Iterable[Key]) -> tuple[list[AgentRow], list[Session], bool]:
+    """Whom some lines stand for: an agent, all agents of a task, an orphan, all orphans.
+
+    Returns:
+        The agents, the orphaned sessions, and whether a whole task is among them.
+    """
+    there = actionable(roll)
+    tasks = {TaskKey(task.state.registry): task for task in roll.tasks()}
+    rows: list[AgentRow] = []
+    sessions: list[Session] = []
+    whole = False
+    for key in keys:
+        item = there.get(key)
+        if isinstance(item, AgentRow):
+            rows.append(item)
+        elif isinstance(item, Session):
+            sessions.append(item)
+        elif isinstance(key, TaskKey) and key in tasks:
+            rows += tasks[key].agents
+            whole = True
+        elif isinstance(key, OrphansKey):
+            sessions += roll.orphans
+    return rows, sessions, whole

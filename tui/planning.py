@@ -6,21 +6,27 @@ out by `tui.actions`.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from registry.audit_records import EndedSession
 from registry.records import is_active, kept_name
+from tui.choosing import beneath
 from tui.host import processes
-from tui.host.sessions import Session
+from tui.host.sessions import Answer, Session
+from tui.notices import massacre
 from tui.proposal import Proposal
-from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
-from tui.text import some
+from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
+from tui.text import size, some
 
 EndStatus = Literal["completed", "terminated"]
+
+
+_SEVERAL = 2
+"""From so many agents on, an action is one in bulk."""
 
 
 class Verb(StrEnum):
@@ -29,6 +35,27 @@ class Verb(StrEnum):
     KILL = "kill"
     COMPLETE = "complete"
     UNDO = "undo"
+    FIX = "fix"
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What a session holds.
+
+    Attributes:
+        processes: How many.
+        memory: The sum of their resident sizes in bytes; what they share counts for each.
+    """
+
+    processes: int
+    memory: int
+
+    def __add__(self, other: Weight) -> Weight:
+        return Weight(self.processes + other.processes, self.memory + other.memory)
+
+    def __str__(self) -> str:
+        said = some(self.processes, "process", "processes")
+        return f"{said}, {size(self.memory)}" if self.processes else "no process left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +69,8 @@ class Step:
         row: The agent; None for an orphan.
         writes: Whether registries will change.
         says: In words, for the plan.
+        earlier: Its session that an earlier kill ended, but maybe not all processes of it.
+        weight: What will be ended; None as long as that is not known.
     """
 
     label: str
@@ -51,6 +80,8 @@ class Step:
     global_registry: Path | None
     writes: bool
     says: str
+    earlier: EndedSession | None = None
+    weight: Weight | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +94,7 @@ class Plan:
         socket: The tmux socket that was asked.
         server_pid: The server that answered; only its sessions are ended.
         home: The workspace whose audit log takes what belongs to no task.
+        second_question: What is asked once more, or None; see `Proposal`.
     """
 
     verb: Verb
@@ -72,6 +104,7 @@ class Plan:
     socket: Path
     server_pid: int | None = None
     home: Path | None = None
+    second_question: str | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -85,11 +118,25 @@ class Plan:
         return tuple(found)
 
     @property
+    def ending(self) -> tuple[Step, ...]:
+        """The steps that end processes."""
+        if self.verb is not Verb.KILL:
+            return ()
+        return tuple(
+            step for step in self.steps if step.session is not None or step.earlier is not None
+        )
+
+    @property
     def sessions(self) -> int:
         """How many sessions will be ended."""
-        if self.verb is not Verb.KILL:
-            return 0
-        return sum(step.session is not None for step in self.steps)
+        return sum(step.session is not None for step in self.ending)
+
+    @property
+    def weight(self) -> Weight | None:
+        """What will be ended in all; None if that of one of them is not known."""
+        weights = [step.weight for step in self.ending]
+        known = [each for each in weights if each is not None]
+        return sum(known, Weight(0, 0)) if len(known) == len(weights) else None
 
     def title(self) -> str:
         """In one line."""
@@ -105,68 +152,184 @@ class Plan:
         """In words, to be shown and asked."""
         note = f"tmux was asked at {self.socket}"
         note += "." if self.server_pid is not None else ", where no server runs."
-        if self.sessions:
-            note = f"Sessions are ended on {self.socket}. This cannot be undone."
-        steps = tuple((step.label, step.says) for step in self.steps)
+        grave = bool(self.ending)
+        if grave:
+            note = self._says_what_ends()
+        steps = tuple((_labelled(step), step.says) for step in self.steps)
         return Proposal(
-            self.title(), steps, self.refused, self.files, note, grave=bool(self.sessions)
+            self.title(),
+            steps,
+            self.refused,
+            self.files,
+            note,
+            grave=grave,
+            second_question=self.second_question,
         )
+
+    def _says_what_ends(self) -> str:
+        weight = self.weight
+        what = [some(self.sessions, "session")] if self.sessions else []
+        if weight is not None:
+            what.append(some(weight.processes, "process", "processes"))
+        note = f"Ends {' and '.join(what) or 'processes'} on {self.socket}"
+        if weight is None:
+            note += ". How many processes that are cannot be told from here."
+        else:
+            note += f"; frees about {size(weight.memory)}, the sum of their resident memory."
+        return f"{note} This cannot be undone."
+
+
+def _labelled(step: Step) -> str:
+    return step.label if step.weight is None else f"{step.label} ({step.weight})"
 
 
 def _task_of(roll: RollCall) -> dict[Path, TaskRoll]:
     return {task.state.registry: task for task in roll.tasks()}
 
 
-def plan_kill(roll: RollCall, rows: Iterable[AgentRow], orphans: Iterable[Session] = ()) -> Plan:
+def plan_kill(
+    roll: RollCall,
+    rows: Iterable[AgentRow],
+    orphans: Iterable[Session] = (),
+    *,
+    whole: bool = False,
+    unfinished: Collection[EndedSession] = (),
+    ended_orphans: Iterable[EndedSession] = (),
+) -> Plan:
     """Plans to end sessions with all their processes, and to record it.
 
     Live and stalled agents lose their session and become terminated, zombies
-    only the latter, leaked agents and orphans only the former.
+    only the latter, leaked agents and orphans only the former. Children come before
+    their parents, who might start them anew.
+
+    Args:
+        roll: The roll call.
+        rows: Which agents.
+        orphans: Which orphaned sessions.
+        whole: The agents are all of a tree or a task, so that those who are through are
+            passed over, not refused, as long as anybody is left.
+        unfinished: Sessions that earlier kills may not have ended with all processes.
+        ended_orphans: Those of them that were orphans and are to be finished.
     """
-    steps: list[Step] = []
+    chosen = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.level)
+    keys = frozenset(row.key for row in chosen)
+    killing = _Killing(roll, _task_of(roll), keys, tuple(unfinished))
+    steps: dict[tuple[Path, str, str | None], Step] = {}
     refused: list[tuple[str, str]] = []
-    tasks = _task_of(roll)
-    for row in rows:
-        verdict = row.verdict
-        if verdict is Verdict.FINISHED:
-            refused.append((row.key.id, "is finished; there is nothing to kill"))
-        elif (why := _unreadable(tasks, row)) is not None:
-            refused.append((row.key.id, why))
-        elif verdict is Verdict.UNKNOWN:
-            refused.append((row.key.id, f"cannot be judged: {row.note}"))
-        elif (why := _shared(roll, row) or _twice(roll, row)) is not None:
-            refused.append((row.key.id, why))
-        elif row.session is not None and processes.holds_us(row.session.pids):
-            refused.append((row.key.id, "muster itself runs in its session"))
-        elif verdict is Verdict.LEAKED:
-            steps.append(_step(row, tasks, False, "end its session; it is through already"))
-        elif verdict is Verdict.ZOMBIE:
-            steps.append(_step(row, tasks, True, "its session is gone; mark it terminated"))
-        elif not is_active(row.record.status):
-            says = f"end its session and processes; its status {row.record.status!r} stays"
-            says += _children_go_on(tasks, row)
-            steps.append(_step(row, tasks, False, says))
+    through: list[tuple[str, str]] = []
+    for row in chosen:
+        planned = killing.of(row)
+        if isinstance(planned, Step):
+            # The same agent may be in its registry twice.
+            steps.setdefault((row.key.registry, row.key.id, planned.expected_session), planned)
+        elif row.verdict is Verdict.FINISHED and whole:
+            through.append((row.key.id, planned))
         else:
-            says = "end its session and processes; mark it terminated"
-            says += _children_go_on(tasks, row)
-            steps.append(_step(row, tasks, True, says))
+            refused.append((row.key.id, planned))
+    made = list(steps.values())
     for session in orphans:
-        if processes.holds_us(session.pids):
-            refused.append((session.name, "muster itself runs in it"))
+        why = "muster itself runs in it" if processes.holds_us(session.pids) else None
+        why = why or shared_panes(session, roll.answer)
+        if why is not None:
+            refused.append((session.name, why))
             continue
         says = "end the session and its processes; no registry changes"
-        steps.append(Step(session.name, session, session.name, None, None, False, says))
+        made.append(Step(session.name, session, session.name, None, None, False, says))
+    made += [
+        Step(ended.name, None, ended.name, None, None, False, _LEFT_OVER, ended)
+        for ended in ended_orphans
+    ]
     answer = roll.answer
     home = roll.workspaces[0].path if roll.workspaces else None
     return Plan(
         Verb.KILL,
         "terminated",
-        tuple(steps),
-        tuple(refused),
+        tuple(made),
+        tuple(refused if made or refused else through),
         answer.socket,
         answer.server_pid,
         home,
+        _second_question(roll, steps.values()),
     )
+
+
+_LEFT_OVER = "its session was ended before, but maybe not all of its processes; end them"
+
+
+@dataclass(frozen=True, slots=True)
+class _Killing:
+    """What killing some agents of a roll means for each."""
+
+    roll: RollCall
+    tasks: dict[Path, TaskRoll]
+    chosen: frozenset[AgentKey]
+    unfinished: tuple[EndedSession, ...]
+
+    def of(self, row: AgentRow) -> Step | str:
+        """What will be done to one, or why nothing."""
+        tasks = self.tasks
+        earlier = self._earlier(row)
+        if row.verdict is Verdict.FINISHED and earlier is None:
+            return "is finished; there is nothing to kill"
+        why = _unreadable(tasks, row) or self._unclear(row)
+        if why is not None:
+            return why
+        if earlier is not None:
+            writes = row.verdict is Verdict.ZOMBIE
+            says = f"{_LEFT_OVER}; mark it terminated" if writes else _LEFT_OVER
+            return _step(row, tasks, writes, says, earlier)
+        if row.verdict is Verdict.LEAKED:
+            return _step(row, tasks, False, "end its session; it is through already")
+        if row.verdict is Verdict.ZOMBIE:
+            return _step(row, tasks, True, "its session is gone; mark it terminated")
+        known = is_active(row.record.status)
+        says = "end its session and processes; "
+        says += "mark it terminated" if known else f"its status {row.record.status!r} stays"
+        return _step(row, tasks, known, says + self._going_on(row))
+
+    def _earlier(self, row: AgentRow) -> EndedSession | None:
+        if row.verdict not in (Verdict.ZOMBIE, Verdict.FINISHED) or not row.record.tmux_session:
+            return None
+        name, socket = kept_name(row.record.tmux_session), str(self.roll.answer.socket)
+        for each in reversed(self.unfinished):
+            if (each.agent, each.name, each.socket) == (row.key.id, name, socket):
+                return each
+        return None
+
+    def _unclear(self, row: AgentRow) -> str | None:
+        """Why it cannot be said exactly what would be ended, or None."""
+        if row.verdict is Verdict.UNKNOWN:
+            return f"cannot be judged: {row.note}"
+        if row.session is not None and processes.holds_us(row.session.pids):
+            return "muster itself runs in its session"
+        return (
+            _shared(self.roll, row)
+            or _twice(self.roll, row)
+            or (row.session and shared_panes(row.session, self.roll.answer))
+            or None
+        )
+
+    def _going_on(self, row: AgentRow) -> str:
+        """What to say of the agents beneath one that is killed, who have their own sessions."""
+        count = sum(
+            each.session is not None and each.key not in self.chosen
+            for each in beneath(self.tasks[row.key.registry], row)
+        )
+        if not count:
+            return ""
+        return f"; {some(count, 'agent')} beneath it {'goes' if count == 1 else 'go'} on"
+
+
+def shared_panes(session: Session, answer: Answer) -> str | None:
+    """Why a session's processes are not its alone, or None.
+
+    A session that was made to look into another one (``new-session -t``), or a window
+    that was linked, shows the same panes.
+    """
+    for other in answer.sessions.values():
+        if other.id != session.id and not set(other.panes).isdisjoint(session.panes):
+            return f"session {other.name} shows the same panes; end that one in tmux first"
+    return None
 
 
 def plan_complete(
@@ -181,7 +344,7 @@ def plan_complete(
             refused.append((row.key.id, f"is {row.record.status!r} already"))
         elif (why := _unreadable(tasks, row)) is not None:
             refused.append((row.key.id, why))
-        elif row.verdict is Verdict.UNKNOWN:
+        elif row.verdict is Verdict.UNKNOWN and row.taken_by is None:
             refused.append((row.key.id, f"cannot be judged: {row.note}"))
         elif not is_active(row.record.status):
             refused.append((row.key.id, f"{row.record.status!r} is no known status"))
@@ -189,16 +352,42 @@ def plan_complete(
             refused.append((row.key.id, why))
         elif row.verdict is Verdict.ZOMBIE:
             steps.append(_step(row, tasks, True, f"its session is gone; mark it {status}"))
+        elif row.taken_by is not None:
+            says = f"mark it {status}; the session that has its name now is not touched"
+            steps.append(_step(row, tasks, True, says))
         else:
             says = f"mark it {status}; its session goes on, and will be called leaked"
             steps.append(_step(row, tasks, True, says))
     answer = roll.answer
     return Plan(
-        Verb.COMPLETE, status, tuple(steps), tuple(refused), answer.socket, answer.server_pid
+        Verb.COMPLETE,
+        status,
+        tuple(steps),
+        tuple(refused),
+        answer.socket,
+        answer.server_pid,
+        second_question=_second_question(roll, steps),
     )
 
 
-def _step(row: AgentRow, tasks: dict[Path, TaskRoll], writes: bool, says: str) -> Step:
+def _second_question(roll: RollCall, steps: Iterable[Step]) -> str | None:
+    """What is asked once more when several of those that went at once are acted on."""
+    death = roll.mass_death
+    if death is None:
+        return None
+    among = sum(step.row is not None and step.row.key in death.agents for step in steps)
+    if among < _SEVERAL:
+        return None
+    return f"{massacre(death, roll.answer.socket)} Is it the right socket, and are they dead?"
+
+
+def _step(
+    row: AgentRow,
+    tasks: dict[Path, TaskRoll],
+    writes: bool,
+    says: str,
+    earlier: EndedSession | None = None,
+) -> Step:
     name = row.record.tmux_session
     return Step(
         label=row.key.id,
@@ -208,6 +397,7 @@ def _step(row: AgentRow, tasks: dict[Path, TaskRoll], writes: bool, says: str) -
         global_registry=tasks[row.key.registry].state.global_registry,
         writes=writes,
         says=says,
+        earlier=earlier,
     )
 
 
@@ -215,19 +405,6 @@ def _unreadable(tasks: dict[Path, TaskRoll], row: AgentRow) -> str | None:
     """Why nothing may be done about an agent whose registry cannot be read, or None."""
     error = tasks[row.key.registry].state.error
     return None if error is None else f"its registry cannot be read now: {error}"
-
-
-def _children_go_on(tasks: dict[Path, TaskRoll], row: AgentRow) -> str:
-    """What to say of the agents beneath one that is killed: they have sessions of their own."""
-    agents = tasks[row.key.registry].agents
-    start = agents.index(row) + 1
-    beneath = itertools.takewhile(lambda each: each.level > row.level, agents[start:])
-    going_on = sum(each.session is not None for each in beneath)
-    return f"; {some(going_on, 'agent')} beneath it {_go(going_on)} on" if going_on else ""
-
-
-def _go(count: int) -> str:
-    return "goes" if count == 1 else "go"
 
 
 def _shared(roll: RollCall, row: AgentRow) -> str | None:
@@ -255,28 +432,3 @@ def _twice(roll: RollCall, row: AgentRow) -> str | None:
             ):
                 return "its id is in the registry twice, with different sessions"
     return None
-
-
-def rows_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[AgentRow], list[str]]:
-    """The agents of exactly these ids, and what is wrong with the ids.
-
-    Returns:
-        The rows, and a sentence for each id that names nobody or more than one.
-    """
-    by_id: dict[str, list[AgentRow]] = {}
-    for row in roll.agents():
-        by_id.setdefault(row.key.id, []).append(row)
-    rows: list[AgentRow] = []
-    problems: list[str] = []
-    for each in dict.fromkeys(ids):
-        found = by_id.get(each, [])
-        places = {row.key.registry for row in found}
-        if not found:
-            problems.append(f"no agent {each!r} on the roll")
-        elif len(places) > 1:
-            listed = ", ".join(str(place) for place in sorted(places))
-            problems.append(f"{each!r} is in more than one task: choose with -w one of {listed}")
-        else:
-            at_work = [row for row in found if row.verdict is not Verdict.FINISHED]
-            rows.append((at_work or found)[0])
-    return rows, problems

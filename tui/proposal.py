@@ -18,6 +18,7 @@ class Proposal:
         files: The registries that will change.
         note: What else has to be known before one agrees; may be empty.
         grave: Whether the note is a warning.
+        second_question: What is asked once more after that, or None.
     """
 
     title: str
@@ -26,6 +27,7 @@ class Proposal:
     files: tuple[Path, ...]
     note: str
     grave: bool = False
+    second_question: str | None = None
 
 
 def grouped(steps: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:

@@ -22,18 +22,20 @@ class _File:
     Attributes:
         busy_since: When a writer was first found at it, in monotonic seconds, if that
             is why it could not be read the last time.
+        known_until: When it was last found to be as it was read.
         cut_off: What is to be said of a commit that nobody has finished yet.
     """
 
     snapshot: Snapshot[TaskRecord] | Snapshot[GlobalRecord] | None = None
     read_at: float = 0.0
+    known_until: float = 0.0
     error: str | None = None
     busy_since: float | None = None
     cut_off: str | None = None
 
     def read(self) -> None:
         """Notes that it could be read."""
-        self.read_at = time.time()
+        self.read_at = self.known_until = time.time()
         self.error = self.busy_since = None
 
     def failed(self, error: RegistryError, said: str) -> None:
@@ -100,9 +102,11 @@ class Registries:
         self._branches = [_Branch(workspace) for workspace in workspaces]
         self._files: dict[Path, _File] = {}
         self._states: dict[Path, TaskState] = {}
+        self._scanned_at = 0.0
 
     def rescan(self) -> None:
         """Looks for new and vanished registries, and reads what changed."""
+        scanned_at = time.time()
         seen: set[Path] = set()
         for branch in self._branches:
             workspace = branch.workspace
@@ -122,6 +126,19 @@ class Registries:
         for gone in self._files.keys() - seen - globals_:
             del self._files[gone]
             self._states.pop(gone, None)
+        self._scanned_at = scanned_at
+
+    def known_until(self) -> float:
+        """Until when everything that they say is known; seconds since the epoch.
+
+        One that cannot be read now may have been written to since it was.
+        """
+        stale = (
+            file.known_until
+            for file in self._files.values()
+            if file.error is not None or file.busy_since is not None
+        )
+        return min(stale, default=self._scanned_at)
 
     def reread(self, paths: Collection[Path]) -> None:
         """Reads those of the registries that changed."""
@@ -148,6 +165,7 @@ class Registries:
         branch.error = None
         self._look_for_journal(file, path)
         if not self._is_stale(file, path):
+            file.known_until = time.time()
             return
         try:
             file.snapshot = reading.read_global(path)
@@ -173,7 +191,9 @@ class Registries:
             file.error = place.problem
         else:
             self._look_for_journal(file, place.registry)
-        if place.problem is None and self._is_stale(file, place.registry):
+        if place.problem is None and not self._is_stale(file, place.registry):
+            file.known_until = time.time()
+        elif place.problem is None:
             try:
                 file.snapshot = reading.read_task(place.registry)
                 file.read()

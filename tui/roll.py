@@ -33,12 +33,20 @@ class Policy:
         orphan_grace: A session younger than this is not called an orphan: it
             is made about two seconds before its agent is written down.
         stall_after: So long without a sign of life makes an agent stalled.
+        at_once: Deaths so close together count as one event.
+        made_after: A session made longer than that after its agent started is another's,
+            unless the agent has reported since.
+        made_before: So is one made longer than that before: the orchestrator makes it
+            about two seconds before it writes the agent down.
     """
 
     proof: float = 0.75
     start_grace: float = 5.0
     orphan_grace: float = 10.0
     stall_after: float = 900.0
+    at_once: float = 1.0
+    made_after: float = 60.0
+    made_before: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,8 @@ class AgentRow:
 
     Attributes:
         record: What its registry says.
-        session: What tmux has under its session's name, or None.
+        session: Its session, or None.
+        taken_by: Another's session that has the name of the agent's now, or None.
         note: Why the verdict is what it is, where that needs saying.
         heard: Last sign of life, in seconds since the epoch, or None.
         level: 0 for an agent of the orchestrator, 1 for its children, ...
@@ -101,6 +110,7 @@ class AgentRow:
     heard: float | None
     level: int
     children: int
+    taken_by: Session | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +148,21 @@ class WorkspaceRoll:
 
 
 @dataclass(frozen=True, slots=True)
+class MassDeath:
+    """Many agents that went at once.
+
+    Attributes:
+        gone: How many.
+        of: How many active agents there were until then.
+        agents: Which.
+    """
+
+    gone: int
+    of: int
+    agents: frozenset[AgentKey]
+
+
+@dataclass(frozen=True, slots=True)
 class RollCall:
     """Everything that is shown, at one moment.
 
@@ -147,6 +172,7 @@ class RollCall:
         orphans_known: False while a registry that might account for them was never
             read, or only a part of a workspace is seen: then nobody can tell.
         counts: How many agents, and orphans, have each verdict.
+        mass_death: Whether most agents went at once: rather the wrong socket.
     """
 
     host: str
@@ -155,6 +181,7 @@ class RollCall:
     orphans: tuple[Session, ...]
     counts: Mapping[Verdict, int]
     orphans_known: bool = True
+    mass_death: MassDeath | None = None
 
     @property
     def unreadable(self) -> int:

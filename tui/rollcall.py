@@ -7,6 +7,7 @@ the time; what comes out is frozen too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from registry.records import (
     SESSION_PREFIX,
@@ -19,12 +20,31 @@ from registry.records import (
 )
 from tui.absences import Absences, is_proven_missing, proof_needed
 from tui.host.sessions import Answer, Session, TmuxState
-from tui.roll import AgentKey, AgentRow, Policy, TaskRoll, TaskState, Verdict
+from tui.roll import AgentKey, AgentRow, MassDeath, Policy, TaskRoll, TaskState, Verdict
+from tui.text import age_in_words
+
+_MANY = 3
+"""So many deaths at once are looked at twice."""
+
+
+class Judgement(NamedTuple):
+    """What is true of one agent.
+
+    Attributes:
+        session: Its session, if it is there.
+        note: Why, where that needs saying.
+        taken_by: The session that has the name of the agent's, but is another's.
+    """
+
+    verdict: Verdict
+    session: Session | None = None
+    note: str = ""
+    taken_by: Session | None = None
 
 
 def judge(
     record: AgentRecord, answer: Answer, absences: Absences, policy: Policy, now: float
-) -> tuple[Verdict, Session | None, str]:
+) -> Judgement:
     """The verdict on one agent.
 
     Args:
@@ -33,39 +53,89 @@ def judge(
         absences: Since when sessions have been missing.
         policy: When a verdict is sure enough.
         now: Seconds since the epoch.
-
-    Returns:
-        The verdict, its session if it is there, and the reason if it needs one.
     """
     name = kept_name(record.tmux_session) if record.tmux_session else None
     certain = name is not None and is_kept_certain(name)
     session = answer.sessions.get(name) if name and certain else None
+    if session is not None and (why := why_anothers(record, session, policy, now)) is not None:
+        # Never a zombie: the agent's clock or its zone may be another than ours.
+        through = is_terminal(record.status)
+        verdict = Verdict.FINISHED if through else Verdict.UNKNOWN
+        return Judgement(verdict, None, why, session)
     if is_terminal(record.status):
         if session is not None:
-            return Verdict.LEAKED, session, "the agent is through, its session is still there"
-        return Verdict.FINISHED, None, ""
+            note = "the agent is through, its session is still there"
+            return Judgement(Verdict.LEAKED, session, note)
+        return Judgement(Verdict.FINISHED)
     if answer.state is TmuxState.UNKNOWN:
-        return Verdict.UNKNOWN, None, answer.detail
+        return Judgement(Verdict.UNKNOWN, note=answer.why)
     if name is None:
-        return Verdict.UNKNOWN, None, "the registry names no session for it"
+        return Judgement(Verdict.UNKNOWN, note="the registry names no session for it")
     if not certain:
-        return Verdict.UNKNOWN, None, "tmux changes such a session's name; nobody can tell"
+        note = "tmux changes such a session's name; nobody can tell"
+        return Judgement(Verdict.UNKNOWN, note=note)
     if not is_active(record.status):
+        note = f"{record.status!r} is no known status"
         if session is not None:
-            return Verdict.LIVE, session, f"{record.status!r} is no known status"
-        return Verdict.UNKNOWN, None, f"{record.status!r} is no known status; no session"
+            return Judgement(Verdict.LIVE, session, note)
+        return Judgement(Verdict.UNKNOWN, note=f"{note}; no session")
     if session is not None:
         silent = now - max(
             record.updated or 0.0, record.started or 0.0, session.activity, session.created
         )
         if silent > policy.stall_after:
-            return Verdict.STALLED, session, "no report and no output for a while"
-        return Verdict.LIVE, session, _renamed(session, name)
+            return Judgement(Verdict.STALLED, session, "no report and no output for a while")
+        return Judgement(Verdict.LIVE, session, _renamed(session, name))
+    return _missing(record, name, answer, absences, policy, now)
+
+
+def _missing(
+    record: AgentRecord,
+    name: str,
+    answer: Answer,
+    absences: Absences,
+    policy: Policy,
+    now: float,
+) -> Judgement:
+    """The verdict on an active agent whose session is not in the answer."""
     if record.started is not None and 0 <= now - record.started < policy.start_grace:
-        return Verdict.UNKNOWN, None, "just started; its session is not seen yet"
+        return Judgement(Verdict.UNKNOWN, note="just started; its session is not seen yet")
     if not is_proven_missing(name, absences, answer, proof_needed(record, policy, now)):
-        return Verdict.UNKNOWN, None, "its session is missing; asking again to be sure"
-    return Verdict.ZOMBIE, None, f"no session {record.tmux_session}"
+        note = "its session is missing; asking again to be sure"
+        return Judgement(Verdict.UNKNOWN, note=note)
+    if (elsewhere := answer.elsewhere.get(name)) is not None:
+        return Judgement(Verdict.UNKNOWN, note=elsewhere)
+    return Judgement(Verdict.ZOMBIE, note=f"no session {record.tmux_session}")
+
+
+def why_anothers(record: AgentRecord, session: Session, policy: Policy, now: float) -> str | None:
+    """Why a session of the name of an agent's cannot be the agent's own, or None.
+
+    It is the agent's if it was made within the agent's life; a report since it was
+    made shows that the agent was taken up again in it. Times that are missing, or
+    yet to come, tell nothing.
+
+    Args:
+        record: What the agent's registry says.
+        session: The session that has the name.
+        policy: What is plausible.
+        now: Seconds since the epoch.
+    """
+    made = session.created
+    reported = record.updated is not None and made <= record.updated <= now
+    ended = record.ended if is_terminal(record.status) else None
+    if ended is not None and ended < made and not reported:
+        return f"its session's name was taken again {age_in_words(made - ended)} after it ended"
+    started = record.started
+    if started is None or started > now:
+        return None
+    if made > started + policy.made_after and not reported:
+        later = age_in_words(made - started)
+        return f"its session's name was taken again {later} after it started"
+    if made < started - policy.made_before:
+        earlier = age_in_words(started - made)
+        return f"the session of its name was made {earlier} before it started: not its own"
+    return None
 
 
 def _renamed(session: Session, name: str) -> str:
@@ -144,7 +214,7 @@ def call_task(
             seen[agent.id] = ordinals[-1] + 1
         for index, level, children in _tree_order(record):
             agent = record.agents[index]
-            verdict, session, note = judge(agent, answer, absences, policy, now)
+            verdict, session, note, taken_by = judge(agent, answer, absences, policy, now)
             if state.error is not None and verdict is Verdict.ZOMBIE:
                 # The file may have changed since it could last be read.
                 verdict, note = Verdict.UNKNOWN, "its registry cannot be read now"
@@ -153,9 +223,52 @@ def call_task(
             else:
                 heard = agent.updated
             key = AgentKey(state.registry, agent.id, ordinals[index])
-            rows.append(AgentRow(key, agent, verdict, session, note, heard, level, children))
+            rows.append(
+                AgentRow(key, agent, verdict, session, note, heard, level, children, taken_by)
+            )
             counts[verdict] += 1
     return TaskRoll(state, tuple(rows), counts)
+
+
+def find_mass_death(
+    tasks: Iterable[TaskRoll], absences: Absences, policy: Policy
+) -> MassDeath | None:
+    """Whether so many agents went at once that a wrong socket is the likelier reason.
+
+    Args:
+        tasks: All tasks that muster sees.
+        absences: Since when sessions have been missing. What is missing from the
+            first answer of all went at once, as far as anybody knows.
+        policy: How close together "at once" is.
+
+    Returns:
+        The largest such group: three or more, and over half of the active agents
+        that were there until then; None if there is none.
+    """
+    there = 0
+    gone: list[tuple[float, AgentKey]] = []
+    waiting: list[float] = []
+    for row in (row for task in tasks for row in task.agents):
+        name = row.record.tmux_session
+        if not name or not is_active(row.record.status) or not is_kept_certain(name):
+            continue
+        since = absences.get(kept_name(name))
+        if since is None:
+            there += 1
+        elif row.verdict is Verdict.ZOMBIE:
+            gone.append((since, row.key))
+        else:
+            waiting.append(since)
+    largest: MassDeath | None = None
+    for first in sorted({since for since, _ in gone}):
+        group = [key for since, key in gone if first <= since <= first + policy.at_once]
+        until_then = there + sum(
+            since >= first for since in (*waiting, *(since for since, _ in gone))
+        )
+        many = len(group) >= _MANY and 2 * len(group) > until_then
+        if many and (largest is None or len(group) > largest.gone):
+            largest = MassDeath(len(group), until_then, frozenset(group))
+    return largest
 
 
 def find_orphans(
@@ -163,7 +276,7 @@ def find_orphans(
     listed: Iterable[str],
     answer: Answer,
     policy: Policy,
-    now: float,
+    as_of: float,
 ) -> tuple[Session, ...] | None:
     """Sessions named like an agent's that no registry accounts for, by name.
 
@@ -172,7 +285,8 @@ def find_orphans(
         listed: Session names that global registries have.
         answer: What tmux said.
         policy: When a verdict is sure enough.
-        now: Seconds since the epoch.
+        as_of: Until when the registries are known; seconds since the epoch. A session
+            made later, or shortly before, may be in one that was not read since.
 
     Returns:
         None if nobody can tell: a registry was never read, or names a session
@@ -194,5 +308,5 @@ def find_orphans(
         for name, session in sorted(answer.sessions.items())
         if name.startswith(SESSION_PREFIX)
         and session.id not in owned
-        and now - session.created >= policy.orphan_grace
+        and as_of - session.created >= policy.orphan_grace
     )

@@ -11,6 +11,7 @@ from registry import audit as auditing
 from registry import undo
 from registry.audit import Audit
 from registry.audit_records import Entry, Log, State
+from registry.codec import Json
 from registry.durability import durable_commits
 from registry.errors import RegistryError
 from registry.undo import Undoable
@@ -117,12 +118,13 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
     says: list[tuple[str, str]] = []
     refused: list[tuple[str, str]] = []
     files: dict[Path, None] = {}
+    registries: dict[Path, Json] = {}
     for step in steps:
         if step.refused is not None:
             refused.append((_whom(step.entry), step.refused))
             continue
         try:
-            reverted = undo.preview(step)
+            reverted = undo.preview(step, registries)
         except RegistryError as error:
             refused.append((_whom(step.entry), str(error)))
             continue
@@ -166,14 +168,16 @@ def _whom(entry: Entry) -> str:
 
 def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
     words: dict[str, list[str]] = {}
-    for (_, agent), changes in by_holder(entry.changes).items():
+    with_agents = {each.file for each in entry.changes if each.agent is not None}
+    for (file, agent), changes in by_holder(entry.changes).items():
         label = agent if agent is not None else "counters"
         if agent is not None and agent in refused:
             continue
+        # Counters that only follow agents are not said: they move back with these.
         back = [
             replace(each, before=each.after, after=each.before)
             for each in changes
-            if agent is not None or not each.is_counter
+            if not (each.is_counter and file in with_agents)
         ]
         said = change_words(back)
         if said and said not in words.setdefault(label, []):

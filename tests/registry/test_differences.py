@@ -104,10 +104,43 @@ def test_differences_name_every_field_and_the_entry_among_those_of_one_id() -> N
     assert [each.is_counter for each in made] == [False, False, False, True, False]
 
 
-@pytest.mark.parametrize("others", [[], [agent("b"), agent("a")], [agent("a"), agent("b")] * 2])
-def test_agents_that_came_or_went_are_no_change_of_fields(others: list[Json]) -> None:
-    with pytest.raises(ValueError, match="changed places"):
+@pytest.mark.parametrize(
+    ("others", "what"),
+    [
+        ([agent("b"), agent("a")], "changed places"),
+        ([agent("a"), agent("b")] * 2, "same id came or went"),
+    ],
+)
+def test_agents_that_nobody_can_tell_apart_are_no_change(others: list[Json], what: str) -> None:
+    with pytest.raises(ValueError, match=what):
         differences("f", task_registry(agent("a"), agent("b")), task_registry(*others))
+
+
+@pytest.mark.parametrize("whole", [task_registry, global_registry], ids=["list", "object"])
+def test_an_agent_that_was_put_in_is_taken_out_and_put_in_again(whole: Any) -> None:
+    before, after = whole(agent("a")), whole(agent("a"), agent("b", "completed"))
+    put_in = differences("f", before, after)
+    assert [(each.agent, each.before) for each in put_in if each.whole] == [("b", MISSING)]
+    now = copy.deepcopy(after)
+    assert revert({"f": now}, put_in).refused == {}
+    assert exactly(now) == exactly(before)
+    taken_out = differences("f", after, now)
+    assert revert({"f": now}, taken_out).refused == {}
+    assert exactly(now) == exactly(after)
+
+
+@pytest.mark.parametrize("whole", [task_registry, global_registry], ids=["list", "object"])
+def test_an_agent_that_was_changed_since_it_was_put_in_stays(whole: Any) -> None:
+    before, after = whole(agent("a")), whole(agent("a"), agent("b"))
+    now = whole(agent("a"), agent("b", "completed"))
+    agents = now["agents"]
+    reverted = revert({"f": now}, differences("f", before, after))
+    assert "changed since" in reverted.refused["b"]
+    assert now["agents"] == agents
+    assert (
+        "is not there any more"
+        in revert({"f": whole(agent("a"))}, differences("f", before, after)).refused["b"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -385,3 +418,15 @@ def test_what_an_undo_took_back_is_undone_until_the_undo_is_undone_itself() -> N
     expected: tuple[set[str], ...] = (set(), {"0"}, {"1"}, {"0", "2"}, {"0", "2"})
     for upto, keys in enumerate(expected):
         assert Log(steps[: upto + 1], ()).undone == {(key, 1) for key in keys}
+
+
+def test_a_counter_that_was_set_goes_back_by_as_much_whatever_agents_do_in_another_file() -> None:
+    done = [
+        FieldChange("g", "a", 0, "status", "running", "completed"),
+        FieldChange("t", None, 0, "active_count", 5, 2),
+    ]
+    task, whole = task_registry(active_count=3), global_registry(agent("a", "completed"))
+    reverted = revert({"t": task, "g": whole}, done)
+    assert (reverted.agents, reverted.fields) == (("a",), ("active_count",))
+    assert task["active_count"] == 6
+    assert entry_of(whole, "a")["status"] == "running"

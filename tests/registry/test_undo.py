@@ -181,7 +181,7 @@ def test_a_preview_says_what_taking_back_does_and_changes_nothing(
     atomic_update_agent_status(task, "second", "failed")
     before = texts(task, global_, audit.log_of(task))
     (step,) = steps_of_the_last(task, global_)
-    told = preview(step)
+    told = preview(step, {})
 
     assert texts(task, global_, audit.log_of(task)) == before
     assert (told.agents, set(told.refused)) == (("busy",), {"second"})

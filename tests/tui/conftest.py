@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 
 from registry.workspace import ENVIRONMENT_VARIABLE
 from tests.tui.real_tmux import RealTmux
+from tui.host import elsewhere
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,20 @@ def nobody_elses_tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TMUX_TMPDIR", str(directory))
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_servers(monkeypatch: pytest.MonkeyPatch, nobody_elses_tmux: Path) -> None:
+    """Whatever else runs on this host has no say in what a test finds."""
+    all_servers = elsewhere.servers_of
+
+    def ours(owners: Collection[int]) -> Iterator[elsewhere.Server]:
+        for server in all_servers(owners):
+            socket = server.socket or Path()
+            if socket.parent in RealTmux.directories or nobody_elses_tmux in socket.parents:
+                yield server
+
+    monkeypatch.setattr(elsewhere, "servers_of", ours)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -35,12 +36,16 @@ class RealTmux:
     Attributes:
         directory: A directory with a short path: sockets may have 107 bytes.
         socket: The server's socket.
+        directories: Those of all servers of this process.
     """
+
+    directories: ClassVar[set[Path]] = set()
 
     def __init__(self) -> None:
         if shutil.which("tmux") is None:
             pytest.fail(install_advice())
         self.directory = Path(tempfile.mkdtemp(prefix="mst"))
+        self.directories.add(self.directory)
         self.socket = self.directory / "s"
         self._servers: set[int] = set()
 

@@ -6,9 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tests.tui.rolls import SOCKET
+from tests.tui.rolls import SOCKET, session
 from tui.host.sessions import Answer, Session
 from tui.host.tmux import Tmux
+
+
+def made_now(name: str, number: int = 1) -> Session:
+    """A session that may be that of an agent which `workspaces.entry` makes."""
+    now = time.time()
+    return session(name, number=number, created=now - 15, activity=now)
 
 
 class ScriptedTmux(Tmux):

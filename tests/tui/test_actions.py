@@ -20,11 +20,12 @@ from tests.tui.rolls import (
     session,
     task_state,
 )
-from tests.tui.scripted_tmux import ScriptedTmux
-from tests.tui.workspaces import Files, entry, read, row_of, take, write
+from tests.tui.scripted_tmux import ScriptedTmux, made_now
+from tests.tui.workspaces import Files, entry, read, row_of, stamp, take, write
 from tui.actions import Outcome, Result, carry_out
+from tui.choosing import rows_of
 from tui.host.sessions import Answer
-from tui.planning import Plan, Verb, plan_complete, plan_kill, rows_of
+from tui.planning import Plan, Verb, plan_complete, plan_kill
 from tui.roll import AgentRow, RollCall, TaskState, Verdict
 
 AGENTS = (
@@ -323,14 +324,6 @@ def test_a_second_completion_finds_nothing_to_do(files: Files) -> None:
     assert files.bytes() == after
 
 
-def test_progress_is_told_up_to_the_last_step(files: Files) -> None:
-    roll = take(files, ScriptedTmux(no_server()))
-    plan = plan_complete(roll, [row_of(roll, each) for each in "abc"])
-    told: list[tuple[int, int]] = []
-    carry_out(plan, ScriptedTmux(no_server()), "", lambda done, of: told.append((done, of)))
-    assert told == [(2, 3), (3, 3)]
-
-
 def test_a_plan_says_what_it_is() -> None:
     assert plan_kill(ROLL, ()).verb is Verb.KILL
     assert plan_complete(ROLL, ()).verb is Verb.COMPLETE
@@ -339,3 +332,25 @@ def test_a_plan_says_what_it_is() -> None:
 
 def test_a_plan_of_orphans_alone_speaks_of_no_agents() -> None:
     assert plan_kill(ROLL, (), ROLL.orphans).title() == "Kill 1 orphaned session"
+
+
+# --- a name that was taken again ----------------------------------------------
+
+
+def test_who_lost_its_name_is_completed_when_asked_for_and_never_killed(files: Files) -> None:
+    files.write_task("TASK-1", entry("a", started_at=stamp(7200), last_update=stamp(7000)))
+    tmux = ScriptedTmux(answered(made_now("agent_a")))
+    roll = take(files, tmux)
+    row = row_of(roll, "a")
+    assert (row.verdict, row.session) == (Verdict.UNKNOWN, None)
+    assert plan_kill(roll, [row]).steps == ()
+    plan = plan_complete(roll, [row])
+    assert [step.says for step in plan.steps] == [
+        "mark it completed; the session that has its name now is not touched"
+    ]
+    assert carry_out(plan, tmux, "").complete
+    assert files.agent("a")["status"] == "completed"
+    assert tmux.killed == []
+    after = row_of(take(files, tmux), "a")
+    assert (after.verdict, after.session) == (Verdict.FINISHED, None)
+    assert "taken again" in after.note

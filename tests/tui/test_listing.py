@@ -34,7 +34,7 @@ from tui.listing import (
     roll_json,
     roll_table,
 )
-from tui.planning import Verb, plan_complete, plan_kill
+from tui.planning import Verb, Weight, plan_complete, plan_kill
 from tui.roll import RollCall, Verdict
 from tui.text import width
 
@@ -55,11 +55,27 @@ ROLL = roll_call(
 )
 
 
+def test_a_session_that_took_an_agents_name_is_listed_as_anothers() -> None:
+    taken = task_state(agent("a-1", started=NOW - 9 * 3600, updated=None))
+    there = answered(session("agent_a-1", created=NOW - 3600))
+    roll = roll_call(*called(taken, answer=there), answer=there)
+    ((task,),) = (workspace["tasks"] for workspace in roll_json(roll)["workspaces"])
+    assert task["agents"][0]["verdict"] == "unknown"
+    assert task["agents"][0]["taken_by"] == {
+        "session": "agent_a-1",
+        "created": int(NOW - 3600),
+    }
+    lines = list(roll_table(roll, NOW, None))
+    (number,) = (n for n, line in enumerate(lines) if "a-1" in line)
+    assert "its session's name was taken again 8 h 0 min" in lines[number + 1]
+
+
 def test_the_json_of_the_roll_has_its_promised_shape() -> None:
     shape = roll_json(ROLL)
     assert shape["schema"] == 1
     assert shape["tmux"] | {"detail": ""} == {
         "state": "answered",
+        "advice": None,
         "detail": "",
         "socket": str(THERE.socket),
     }
@@ -81,6 +97,7 @@ def test_the_json_of_the_roll_has_its_promised_shape() -> None:
         "verdict": "live",
         "note": None,
         "tmux_session": "agent_a-1",
+        "taken_by": None,
         "progress": 40.0,
         "started_at": "2025-10-18T21:31:15",
         "last_update": "2025-10-18",
@@ -199,21 +216,35 @@ def test_a_line_of_a_thousand_generations_does_not_widen_the_table_without_end()
 
 
 PLAN = plan_kill(ROLL, ROLL.agents(), ROLL.orphans)
+WEIGHED = replace(
+    PLAN,
+    steps=tuple(
+        replace(step, weight=Weight(2, 3 << 20) if step in PLAN.ending else None)
+        for step in PLAN.steps
+    ),
+)
 
 
 def test_a_plan_as_text_names_everybody_and_every_file() -> None:
-    assert list(proposal_lines(PLAN.proposal())) == [
+    assert list(proposal_lines(WEIGHED.proposal())) == [
         "Kill 2 agents and 1 orphaned session:",
-        "  a-1: end its session and processes; mark it terminated",
+        "  a-1 (2 processes, 3 MB): end its session and processes; mark it terminated",
         "  c-3: its session is gone; mark it terminated",
-        "  agent_lost: end the session and its processes; no registry changes",
+        "  agent_lost (2 processes, 3 MB): end the session and its processes; no registry changes",
         "Not touched:",
         "  b-2: is finished; there is nothing to kill",
         "Files that change:",
         "  /ws/.agent-workspace/TASK-1/AGENT_REGISTRY.json",
         "  /ws/.agent-workspace/registry/GLOBAL_REGISTRY.json",
-        "Sessions are ended on /tmp/tmux-0/default. This cannot be undone.",
+        "Ends 2 sessions and 4 processes on /tmp/tmux-0/default; frees about 6 MB, the sum "
+        "of their resident memory. This cannot be undone.",
     ]
+
+
+def test_a_plan_whose_processes_cannot_be_seen_says_so() -> None:
+    lines = list(proposal_lines(PLAN.proposal()))
+    assert "  a-1: end its session and processes; mark it terminated" in lines
+    assert "How many processes that are cannot be told from here." in lines[-1]
 
 
 def test_a_plan_that_ends_no_session_does_not_warn_of_it() -> None:
@@ -224,8 +255,13 @@ def test_a_plan_that_ends_no_session_does_not_warn_of_it() -> None:
 
 
 def test_a_plan_as_json_says_the_same() -> None:
-    shape = plan_json(PLAN)
+    shape = plan_json(WEIGHED)
     assert shape["action"] == "kill"
+    weights = [(each["processes"], each["memory"]) for each in shape["steps"]]
+    assert weights == [(2, 3 << 20), (0, 0), (2, 3 << 20)]
+    assert (shape["sessions"], shape["processes"], shape["memory"]) == (2, 4, 6 << 20)
+    unknown = plan_json(PLAN)
+    assert unknown["steps"][0]["processes"] is unknown["processes"] is unknown["memory"] is None
     assert shape["status"] == "terminated"
     assert [(each["agent"], each["session"]) for each in shape["steps"]] == [
         ("a-1", "agent_a-1"),

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.tui.real_tmux import RealTmux
-from tests.tui.rolls import answered, cannot_tell, no_server, session
-from tests.tui.scripted_tmux import ScriptedTmux
+from tests.tui.rolls import answered, cannot_tell, no_server
+from tests.tui.scripted_tmux import ScriptedTmux, made_now
 from tests.tui.waiting import PATIENCE, until
-from tests.tui.workspaces import QUICK, Files, entry, read, row_of, verdicts, write
+from tests.tui.workspaces import QUICK, Files, entry, read, row_of, stamp, verdicts, write
 from tui import live
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
 from tui.live import LiveRoll, take_roll
+from tui.registries import Registries
 from tui.roll import RollCall, TaskRoll, Verdict
 
 
@@ -34,8 +37,8 @@ def files(tmp_path: Path) -> Files:
 
 # --- once ---------------------------------------------------------------------
 
-BOTH = answered(session("agent_a", number=1), session("agent_c", number=2))
-EVERYBODY = answered(*(session(f"agent_{each}", number=n) for n, each in enumerate("acd")))
+BOTH = answered(made_now("agent_a", number=1), made_now("agent_c", number=2))
+EVERYBODY = answered(*(made_now(f"agent_{each}", number=n) for n, each in enumerate("acd")))
 
 
 def test_tmux_is_asked_once_when_nobody_is_missing(files: Files) -> None:
@@ -81,7 +84,7 @@ def test_a_second_answer_that_is_none_proves_no_death(files: Files) -> None:
 
 
 def test_the_counts_are_those_of_all_rows_and_orphans(files: Files) -> None:
-    there = answered(session("agent_a"), session("agent_lost", number=2))
+    there = answered(made_now("agent_a"), made_now("agent_lost", number=2))
     roll = take_roll(files.workspaces(), ScriptedTmux(there), QUICK)
     rows = list(roll.agents())
     assert len(rows) == 4
@@ -243,6 +246,100 @@ def test_a_sessions_death_is_seen_without_the_sweep(
     rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.LIVE, "the agent alive")
     server.kill(session_id)
     rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "the zombie")
+
+
+def test_a_session_that_dies_first_thing_is_seen_without_the_sweep(
+    files: Files, start: Start, server: RealTmux
+) -> None:
+    ids = {each: server.start(f"agent_{each}") for each in "acd"}
+    rolls = start(files, server.client())
+    for each in "acd":
+        server.kill(ids[each])
+        rolls.wait_for(lambda roll, e=each: verdicts(roll)[e] is Verdict.ZOMBIE, each)  # type: ignore[misc]
+
+
+def test_an_agent_on_another_server_is_no_zombie_until_it_is_gone_there_too(
+    files: Files, start: Start, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "SWEEP", 0.2)
+    monkeypatch.setattr(live, "_LOOK_AGAIN", 0.1)
+    session_id = server.start("agent_a")
+    server.start("agent_somebody")
+    with RealTmux() as wrong:
+        wrong.start("agent_d")
+        rolls = start(files, wrong.client())
+        roll = rolls.wait_for(lambda roll: verdicts(roll)["c"] is Verdict.ZOMBIE, "c's death")
+        row = row_of(roll, "a")
+        assert (row.verdict, f"-S {server.socket}" in row.note) == (Verdict.UNKNOWN, True)
+        server.kill(session_id)
+        rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "a's death")
+
+
+def test_a_session_that_may_have_been_elsewhere_is_proven_gone_only_after_that(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"agent_a": "try -S /x"}
+    monkeypatch.setattr(live, "look_elsewhere", lambda *_: dict(found))
+    monkeypatch.setattr(live, "_LOOK_AGAIN", 0.0)
+    elsewhere = live._Elsewhere(files.workspaces())
+    gone = answered(asked_at=1.0)
+    answer, absences = elsewhere.noted(gone, {"agent_a": 1.0, "agent_c": 1.0})
+    assert dict(answer.elsewhere) == found
+    assert absences == {"agent_a": 1.0, "agent_c": 1.0}
+    found.clear()
+    answer, absences = elsewhere.noted(replace(gone, asked_at=5.0), absences)
+    assert answer.elsewhere == {}
+    assert absences == {"agent_a": 5.0, "agent_c": 1.0}
+    found["agent_a"] = "try -S /y"
+    answer, _ = elsewhere.noted(replace(gone, asked_at=6.0), absences)
+    assert answer.elsewhere == found
+    back, _ = elsewhere.noted(answered(asked_at=7.0), {"agent_c": 1.0})
+    assert back.elsewhere == {}
+
+
+def test_other_servers_are_asked_once_about_each_that_is_missing(
+    files: Files, start: Start, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[set[str]] = []
+
+    def look(names: Collection[str], *_: object) -> dict[str, str]:
+        looked.append(set(names))
+        return {}
+
+    monkeypatch.setattr(live, "look_elsewhere", look)
+    ids = {each: server.start(f"agent_{each}") for each in "ac"}
+    rolls = start(files, server.client())
+    rolls.wait_for(lambda roll: verdicts(roll)["d"] is Verdict.ZOMBIE, "d's death")
+    server.kill(ids["a"])
+    rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "a's death")
+    assert looked == [{"agent_d"}, {"agent_a"}]
+
+
+def test_a_name_that_is_taken_again_is_not_the_agents_session(
+    files: Files, start: Start, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "SWEEP", 0.2)
+    files.write_task("TASK-1", entry("a", started_at=stamp(7200), last_update=stamp(3600)))
+    server.start("keeper")
+    rolls = start(files, server.client())
+    rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "the zombie")
+    server.start("agent_a")
+    roll = rolls.wait_for(lambda roll: row_of(roll, "a").taken_by is not None, "the other")
+    assert (row_of(roll, "a").verdict, row_of(roll, "a").session) == (Verdict.UNKNOWN, None)
+
+
+def test_an_agent_stalls_though_nothing_is_new(files: Files) -> None:
+    policy = replace(QUICK, stall_after=1.0)
+    caller = live.Caller(policy)
+    registries = Registries(files.workspaces())
+    registries.rescan()
+    now = time.time()
+    everybody = answered(
+        *(replace(each, activity=int(now)) for each in EVERYBODY.sessions.values())
+    )
+    assert caller.call(registries, everybody, {}, now).counts[Verdict.LIVE] == 3
+    later = replace(everybody, asked_at=everybody.asked_at + 3)
+    assert caller.call(registries, later, {}, now + 3).counts[Verdict.STALLED] == 3
 
 
 def test_an_agent_whose_session_is_new_is_asked_for_at_once(

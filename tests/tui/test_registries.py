@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -250,3 +251,27 @@ def test_nothing_is_an_orphan_of_a_workspace_that_went(files: Files) -> None:
     workspaces = files.workspaces()
     shutil.rmtree(files.path)
     assert take_roll(workspaces, LOST, QUICK).orphans == ()
+
+
+# --- until when all of it is known --------------------------------------------
+
+
+def test_what_cannot_be_read_is_known_until_it_could_last_be(
+    files: Files, registries: Registries
+) -> None:
+    first = registries.known_until()
+    registries.rescan()
+    looked = registries.known_until()
+    assert looked > first
+    good = files.registry("TASK-1").read_bytes()
+    for _ in range(2):
+        files.registry("TASK-1").write_bytes(good[:20])
+        registries.rescan()
+    stale = registries.known_until()
+    # The last look that found it as it was read.
+    assert looked <= stale < time.time()
+    registries.rescan()
+    assert registries.known_until() == stale
+    files.registry("TASK-1").write_bytes(good)
+    registries.rescan()
+    assert registries.known_until() > stale

@@ -173,6 +173,13 @@ def test_a_session_is_no_orphan_before_its_agent_can_have_been_written_down() ->
     assert orphans(answer=answered(young)) == []
 
 
+def test_a_session_is_no_orphan_that_a_registry_may_have_since_it_could_last_be_read() -> None:
+    there = answered(session("agent_lost", created=NOW - 60))
+    grace = POLICY.orphan_grace
+    assert find_orphans([], (), there, POLICY, NOW - 60 + grace - 1) == ()
+    assert find_orphans([], (), there, POLICY, NOW - 60 + grace) != ()
+
+
 @pytest.mark.parametrize("status", ["running", "completed", "paused"])
 def test_a_session_of_any_agent_of_a_registry_is_no_orphan(status: str) -> None:
     assert orphans(task_state(agent("lost", status)), answer=answered(OLD_ENOUGH)) == []

@@ -11,10 +11,11 @@ import pytest
 from registry import atomic_update_agent_status
 from registry.audit import AUDIT_LOG, log_in, read_log
 from registry.audit_records import State
-from tests.tui.rolls import answered, no_server, session
-from tests.tui.scripted_tmux import ScriptedTmux
+from tests.tui.rolls import answered, no_server
+from tests.tui.scripted_tmux import ScriptedTmux, made_now
 from tests.tui.workspaces import Files, entry, row_of, take, verdicts
 from tui.actions import Outcome, Result, carry_out
+from tui.host import processes
 from tui.host.sessions import Answer, Session
 from tui.planning import plan_complete, plan_kill
 from tui.roll import RollCall, Verdict
@@ -27,6 +28,11 @@ from tui.undoing import (
 )
 
 NOBODY = ScriptedTmux(no_server())
+
+
+@pytest.fixture(autouse=True)
+def a_server_that_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "is_visible", lambda _: True)
 
 
 @pytest.fixture
@@ -143,7 +149,7 @@ class Ending(ScriptedTmux):
 
 
 def kill(files: Files, ids: Iterable[str]) -> tuple[RollCall, Outcome]:
-    tmux = Ending(answered(session("agent_a", number=1)))
+    tmux = Ending(answered(made_now("agent_a")))
     roll = take(files, tmux)
     plan = plan_kill(roll, [row_of(roll, each) for each in ids])
     return roll, carry_out(plan, tmux, "it ran wild")

@@ -31,7 +31,7 @@ from tui.absences import (
 )
 from tui.host.sessions import Answer
 from tui.roll import TaskState, Verdict
-from tui.rollcall import call_task, find_orphans, judge
+from tui.rollcall import Judgement, call_task, find_orphans, judge
 
 
 def verdict_of(record: AgentRecord, answer: Answer) -> Verdict:
@@ -218,7 +218,7 @@ def test_no_death_is_called_from_a_registry_that_cannot_be_read_now() -> None:
 
 def test_every_verdict_that_needs_it_says_why() -> None:
     absences, answer = asked_twice([], cannot_tell())
-    assert judge(agent(), answer, absences, POLICY, NOW)[2] == "Permission denied"
+    assert judge(agent(), answer, absences, POLICY, NOW).note == "Permission denied"
     (row,) = called(task_state(agent()), answer=answered())[0].agents
     assert NAME in row.note
 
@@ -240,5 +240,107 @@ def test_any_sign_of_life_keeps_an_agent_from_being_stalled(sign: str) -> None:
     record = agent(
         updated=NOW - 5 if sign == "report" else old, started=NOW - 5 if sign == "start" else old
     )
-    there = session(created=old, activity=NOW - 5 if sign == "output" else old)
+    made = NOW - 7 if sign == "start" else old
+    there = session(created=made, activity=NOW - 5 if sign == "output" else made)
     assert verdict_of(record, answered(there)) is Verdict.LIVE
+
+
+# --- whose session it is ------------------------------------------------------
+
+HOUR = 3600.0
+
+
+def judged(record: AgentRecord, made: float) -> Judgement:
+    answer = answered(session(created=made))
+    return judge(record, answer, {}, POLICY, NOW)
+
+
+@pytest.mark.parametrize("made", [-HOUR, -2.0, 0.0, 59.0])
+def test_a_session_made_about_when_the_agent_started_is_its_own(made: float) -> None:
+    started = NOW - 2 * HOUR
+    created = started - POLICY.made_before if made == -HOUR else started + made
+    found = judged(agent(started=started, updated=None), created)
+    assert found.session is not None
+    assert (found.verdict, found.taken_by) == (Verdict.LIVE, None)
+
+
+@pytest.mark.parametrize("updated", [None, NOW - 2 * HOUR, NOW - HOUR - 1])
+@pytest.mark.parametrize("status", [*ACTIVE, "paused"])
+def test_a_name_that_was_taken_again_is_shown_as_such_and_not_as_the_agent(
+    status: str, updated: float | None
+) -> None:
+    found = judged(agent(status=status, started=NOW - 3 * HOUR, updated=updated), NOW - HOUR)
+    assert (found.verdict, found.session) == (Verdict.UNKNOWN, None)
+    assert found.taken_by == session(created=NOW - HOUR)
+    assert found.note == "its session's name was taken again 2 h 0 min after it started"
+
+
+def test_a_report_since_the_session_was_made_shows_that_it_is_the_agents() -> None:
+    record = agent(started=NOW - 3 * HOUR, updated=NOW - HOUR)
+    assert judged(record, NOW - HOUR).verdict is Verdict.LIVE
+    to_come = agent(started=NOW - 3 * HOUR, updated=NOW + HOUR)
+    assert judged(to_come, NOW - HOUR).verdict is Verdict.UNKNOWN
+
+
+def test_a_session_made_long_before_the_agent_is_not_its_own() -> None:
+    found = judged(agent(started=NOW - HOUR), NOW - 2 * HOUR)
+    assert (found.verdict, found.session) == (Verdict.UNKNOWN, None)
+    assert "1 h 0 min before it started" in found.note
+
+
+@pytest.mark.parametrize("started", [None, NOW + 1, NOW + 7200])
+@pytest.mark.parametrize("made", [NOW - 9 * HOUR, NOW - 1])
+def test_a_start_that_nobody_knows_makes_no_session_anothers(
+    started: float | None, made: float
+) -> None:
+    assert judged(agent(started=started, updated=None), made).verdict is Verdict.LIVE
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+def test_a_name_taken_again_after_the_end_is_no_leak(status: str) -> None:
+    record = replace(agent(status=status, started=NOW - 3 * HOUR), ended=NOW - 2 * HOUR)
+    record = replace(record, updated=NOW - 2 * HOUR)
+    found = judged(record, NOW - HOUR)
+    assert (found.verdict, found.session) == (Verdict.FINISHED, None)
+    assert found.taken_by is not None
+    assert found.note == "its session's name was taken again 1 h 0 min after it ended"
+    within = judged(replace(record, started=NOW - 2.5 * HOUR), NOW - 2.5 * HOUR)
+    assert within.verdict is Verdict.LEAKED
+
+
+def test_who_reported_in_a_session_after_an_end_has_leaked_it() -> None:
+    record = replace(agent(status="completed", updated=NOW - 60), ended=NOW - 2 * HOUR)
+    assert judged(record, NOW - HOUR).verdict is Verdict.LEAKED
+
+
+def test_who_is_written_down_as_through_while_another_has_its_name_has_leaked_nothing() -> None:
+    record = agent(status="completed", started=NOW - 3 * HOUR, updated=NOW - 3 * HOUR)
+    found = judged(replace(record, ended=NOW - 1), NOW - HOUR)
+    assert (found.verdict, found.session) == (Verdict.FINISHED, None)
+
+
+@given(
+    st.sampled_from([*ACTIVE, *TERMINAL, "paused"]),
+    *[st.one_of(st.none(), st.floats(NOW - 9e5, NOW + 9e5)) for _ in range(3)],
+    st.floats(NOW - 9e5, NOW + 60),
+)
+def test_no_session_of_the_agents_name_ever_makes_it_a_zombie(
+    status: str,
+    started: float | None,
+    updated: float | None,
+    ended: float | None,
+    made: float,
+) -> None:
+    record = replace(agent(status=status, started=started, updated=updated), ended=ended)
+    found = judged(record, made)
+    assert found.verdict is not Verdict.ZOMBIE
+    assert (found.session is None) == (found.taken_by is not None)
+
+
+def test_the_session_that_was_seen_is_the_agents_also_when_another_takes_its_name() -> None:
+    own = replace(session(), name="agent_renamed")
+    thief = session(number=7)
+    answer = follow_renamed(answered(own, thief), {NAME: session()})
+    assert answer.sessions[NAME] == own
+    answer = follow_renamed(answered(thief), {NAME: session()})
+    assert answer.sessions[NAME] == thief

@@ -15,8 +15,11 @@ from tui.roll import AgentRow, Policy, RollCall, Verdict
 
 Json = dict[str, Any]
 
-QUICK = Policy(proof=0.1)
-"""A policy for tests that do not want to wait for the proof of a death."""
+QUICK = Policy(proof=0.1, made_before=3600)
+"""A policy for tests that do not want to wait for the proof of a death.
+
+Scripted sessions are made when a test's module is imported, which may be long before.
+"""
 
 
 def stamp(seconds_ago: float = 3600) -> str:
@@ -25,7 +28,7 @@ def stamp(seconds_ago: float = 3600) -> str:
 
 
 def entry(agent_id: str, status: str = "running", **fields: Any) -> Json:
-    """An agent as its task's registry has it, an hour old and heard of just now."""
+    """An agent as its task's registry has it: any session made in the test may be its own."""
     return {
         "id": agent_id,
         "type": "tester",
@@ -33,9 +36,9 @@ def entry(agent_id: str, status: str = "running", **fields: Any) -> Json:
         "parent": "orchestrator",
         "depth": 1,
         "status": status,
-        "started_at": stamp(),
+        "started_at": stamp(20),
         "progress": 40,
-        "last_update": stamp(30),
+        "last_update": stamp(10),
     } | fields
 
 

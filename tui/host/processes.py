@@ -7,21 +7,29 @@ never touched. Linux only: pidfd_open(2), /proc.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import select
 import signal
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 TERM_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 
+# Left to files, watches, children and the screen when sessions are many.
+_OTHER_DESCRIPTORS = 256
+
 _KILL_PATIENCE = 3.0
 _ROUNDS = 50
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,36 +66,55 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
     return tuple(each for each in found if each is not None)
 
 
-def session_processes(
-    pane_pids: Collection[int],
-    pane_ids: Collection[str] | None,
-    socket: Path,
-    server_pid: int | None,
-) -> tuple[Process, ...]:
-    """All processes that belong to a session, with those that left its tree.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What tells that a process came from a session.
 
-    The panes' first processes and their descendants, and every process whose
-    environment carries one of the panes' ``TMUX_PANE`` of this server: those that
-    did setsid, nohup or a double fork still have it. Never this process, its
-    ancestors, the tmux server or init.
-
-    Args:
-        pane_pids: The panes' first processes.
-        pane_ids: The panes' ids; None for all panes that there are or were.
+    Attributes:
+        pids: The panes' first processes.
+        panes: The panes' ids; None for all panes that there are or were.
         socket: The server's socket, as in ``$TMUX``.
         server_pid: The server's process; None for any server of this socket.
     """
-    listed = _listed()
-    wanted = _descendants(set(pane_pids) & listed.keys(), listed)
-    if pane_ids is None or pane_ids:
-        wanted |= {
-            pid
-            for pid in listed
-            if pid not in wanted and _runs_in_pane(pid, pane_ids, socket, server_pid)
-        }
-        wanted = _descendants(wanted, listed)
-    wanted -= _untouchable(server_pid)
-    return tuple(found for pid in sorted(wanted) if (found := _described(pid)) is not None)
+
+    pids: tuple[int, ...]
+    panes: tuple[str, ...] | None
+    socket: Path
+    server_pid: int | None
+
+
+def session_processes(origin: Origin) -> tuple[Process, ...]:
+    """All processes that belong to a session; see `processes_of`."""
+    return processes_of({None: origin})[None]
+
+
+def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, tuple[Process, ...]]:
+    """All processes that belong to each of some sessions, with one look at all processes.
+
+    The panes' first processes, their process sessions and descendants, and every
+    process whose environment carries one of the panes' ``TMUX_PANE`` of this server:
+    those that did setsid, nohup or a double fork still have it. Never this process,
+    its ancestors, the tmux server or init.
+
+    Args:
+        origins: The sessions, by whatever tells them apart.
+    """
+    look = _look()
+    return {
+        key: _described_all(look.came_from(look.roots(origin), [origin]))
+        for key, origin in origins.items()
+    }
+
+
+def _since(seen: Iterable[Process], origins: Collection[Origin]) -> tuple[Process, ...]:
+    """Those that came from some processes or from some sessions since they were looked for."""
+    roots = {process.pid for process in survivors(seen)}
+    return _described_all(_look().came_from(roots, origins))
+
+
+def is_visible(pid: int) -> bool:
+    """Whether a process can be seen from here: not from another PID namespace."""
+    return psutil.pid_exists(pid)
 
 
 def holds_us(pane_pids: Collection[int]) -> bool:
@@ -95,53 +122,111 @@ def holds_us(pane_pids: Collection[int]) -> bool:
     return not _own_line().isdisjoint(pane_pids)
 
 
-def _listed() -> dict[int, int]:
-    """Every process's parent."""
-    found = {}
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """All processes at one moment.
+
+    Attributes:
+        parents: Every process's parent.
+        panes: The pane that a process says it runs in, where it says so.
+    """
+
+    parents: Mapping[int, int]
+    panes: Mapping[int, _Pane]
+
+    def roots(self, origin: Origin) -> set[int]:
+        """The panes' first processes that still are."""
+        # A server's panes are its children. A pid that is not may have been given to
+        # another process since, or be that of another PID namespace.
+        return {
+            pid
+            for pid in origin.pids
+            if pid in self.parents and origin.server_pid in (None, self.parents[pid])
+        }
+
+    def came_from(self, roots: set[int], origins: Collection[Origin]) -> set[int]:
+        """Some processes, and all that came from them or from the panes of some sessions.
+
+        Never init, this process and its ancestors, and the servers, nor what came from
+        them alone.
+        """
+        servers = {each.server_pid for each in origins if each.server_pid is not None}
+        spared = _own_line() | {0, 1} | servers
+        # Who was handed to init and wiped its environment is still in its process session.
+        found = roots | {pid for pid in self.parents if _process_session(pid) in roots}
+        found |= {
+            pid for pid, pane in self.panes.items() if any(pane.is_of(each) for each in origins)
+        }
+        return self._with_descendants(found - spared, spared)
+
+    def _with_descendants(self, roots: set[int], spared: set[int]) -> set[int]:
+        children: dict[int, list[int]] = {}
+        for pid, parent in self.parents.items():
+            children.setdefault(parent, []).append(pid)
+        found = set(roots)
+        todo = list(roots)
+        while todo:
+            for child in children.get(todo.pop(), ()):
+                if child not in found and child not in spared:
+                    found.add(child)
+                    todo.append(child)
+        return found
+
+
+def _look() -> _Look:
+    parents: dict[int, int] = {}
+    panes: dict[int, _Pane] = {}
     for process in psutil.process_iter():
         try:
-            found[process.pid] = process.ppid()
-        except psutil.Error:
+            parents[process.pid] = process.ppid()
+            pane = _pane_of(process)
+        except (psutil.Error, OSError):
             continue
-    return found
+        if pane is not None:
+            panes[process.pid] = pane
+    return _Look(parents, panes)
 
 
-def _descendants(roots: set[int], parents: dict[int, int]) -> set[int]:
-    children: dict[int, list[int]] = {}
-    for pid, parent in parents.items():
-        children.setdefault(parent, []).append(pid)
-    found = set(roots)
-    todo = list(roots)
-    while todo:
-        for child in children.get(todo.pop(), ()):
-            if child not in found:
-                found.add(child)
-                todo.append(child)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Pane:
+    """The pane that a process says it runs in."""
+
+    id: str
+    socket: str
+    server_pid: str
+
+    def is_of(self, origin: Origin) -> bool:
+        # A pane id alone could be that of another server.
+        if origin.server_pid is not None and self.server_pid != str(origin.server_pid):
+            return False
+        if origin.panes is not None and self.id not in origin.panes:
+            return False
+        # The same socket may have been reached by another path.
+        return os.path.realpath(self.socket) == os.path.realpath(origin.socket)
 
 
-def _runs_in_pane(
-    pid: int, pane_ids: Collection[str] | None, socket: Path, server_pid: int | None
-) -> bool:
+def _pane_of(process: psutil.Process) -> _Pane | None:
+    environment = process.environ()
+    if "TMUX" not in environment:
+        return None
+    # TMUX is "socket,server pid,session number"; a path may have commas in it.
+    path, _, server_pid = environment["TMUX"].rpartition(",")[0].rpartition(",")
+    return _Pane(environment.get("TMUX_PANE", ""), path, server_pid)
+
+
+def _process_session(pid: int) -> int | None:
     try:
-        environment = psutil.Process(pid).environ()
-    except (psutil.Error, OSError):
-        return False
-    if pane_ids is not None and environment.get("TMUX_PANE") not in pane_ids:
-        return False
-    # TMUX is "socket,server pid,session number": a pane id alone could be that
-    # of another server. The same socket may have been reached by another path.
-    path, _, rest = environment.get("TMUX", "").partition(",")
-    same_socket = os.path.realpath(path) == os.path.realpath(socket)
-    return same_socket and (server_pid is None or rest.partition(",")[0] == str(server_pid))
+        return os.getsid(pid)
+    except OSError:
+        return None
 
 
 def _own_line() -> set[int]:
     return {os.getpid(), *(process.pid for process in psutil.Process().parents())}
 
 
-def _untouchable(server_pid: int | None) -> set[int]:
-    return _own_line() | {0, 1} | ({server_pid} if server_pid else set())
+def _described_all(pids: Iterable[int]) -> tuple[Process, ...]:
+    return tuple(found for pid in sorted(pids) if (found := _described(pid)) is not None)
 
 
 def _described(pid: int) -> Process | None:
@@ -183,19 +268,13 @@ def survivors(known: Iterable[Process]) -> tuple[Process, ...]:
 
 
 def end(
-    known: Sequence[Process],
-    pane_ids: Collection[str] | None,
-    socket: Path,
-    server_pid: int | None,
-    grace: float = TERM_GRACE,
+    known: Sequence[Process], origins: Collection[Origin], grace: float = TERM_GRACE
 ) -> tuple[Process, ...]:
     """Ends processes for good: SIGTERM, a grace, then stop, look again, SIGKILL.
 
     Args:
-        known: What `session_processes` found before the session was ended.
-        pane_ids: The panes' ids, to find what was forked since; None for all panes.
-        socket: The server's socket.
-        server_pid: The server's process; None for any server of this socket.
+        known: What `processes_of` found before their sessions were ended.
+        origins: These sessions, to find what was forked since.
         grace: Seconds that a process has to end by itself.
 
     Returns:
@@ -214,9 +293,7 @@ def end(
         # nobody new, all are stopped and can be killed at once.
         for process in seen.values():
             _send(process, signal.SIGSTOP)
-        pids = [process.pid for process in survivors(seen.values())]
-        found = session_processes(pids, pane_ids, socket, server_pid)
-        new = [each for each in found if each.handle not in seen]
+        new = [each for each in _since(seen.values(), origins) if each.handle not in seen]
         if not new:
             break
         seen |= {each.handle: each for each in new}
@@ -235,40 +312,66 @@ def _wait_for_one(processes: Sequence[Process], timeout: float) -> None:
     except OSError:
         return
     try:
-        select.select([pidfd], [], [], max(0.0, min(timeout, 0.2)))
+        # Not select(): with many processes watched, descriptors exceed its 1024.
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(max(0.0, min(timeout, 0.2)) * 1000)
     finally:
         os.close(pidfd)
+
+
+def _room_for(descriptors: int) -> int:
+    """Raises the limit on open files if need be; how many of so many there can be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = descriptors + _OTHER_DESCRIPTORS
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return descriptors
+    new = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (new, hard))
+        soft = new
+    return max(0, soft - _OTHER_DESCRIPTORS)
 
 
 class DeathWatch:
     """Tells at once when one of a set of processes ends, without polling.
 
-    Holds a pidfd for each (Linux 5.3, pidfd_open(2)); processes that cannot be
-    watched are left to the sweep.
+    Holds a pidfd for each (Linux 5.3, pidfd_open(2)), and raises this process's limit
+    on open files where it must; processes that cannot be watched are left to the sweep.
     """
-
-    LIMIT = 400
 
     def __init__(self) -> None:
         self._poll = select.poll()
         self._fds: dict[int, int] = {}
+        self._ended: set[int] = set()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll.register(self._wake_read, select.POLLIN)
 
-    def watch(self, pids: Iterable[int]) -> None:
-        """Watches exactly these processes from now on."""
+    def watch(self, pids: Iterable[int]) -> frozenset[int]:
+        """Watches exactly these processes from now on.
+
+        Returns:
+            Those that have ended already, and are not told of again.
+        """
         wanted = set(pids)
+        # One that its parent never reaps would be told of for ever.
+        self._ended &= wanted
         for pid in self._fds.keys() - wanted:
             self._drop(pid)
-        for pid in wanted - self._fds.keys():
-            if len(self._fds) >= self.LIMIT:
+        room = _room_for(len(wanted))
+        for pid in wanted - self._fds.keys() - self._ended:
+            if len(self._fds) >= room:
                 break
             try:
                 fd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                self._ended.add(pid)
+                continue
             except OSError:
                 continue
             self._fds[pid] = fd
             self._poll.register(fd, select.POLLIN)
+        return frozenset(self._ended)
 
     def _drop(self, pid: int) -> None:
         fd = self._fds.pop(pid)
@@ -283,6 +386,7 @@ class DeathWatch:
             os.read(self._wake_read, 4096)
         for pid in [pid for pid, fd in self._fds.items() if fd in ready]:
             self._drop(pid)
+            self._ended.add(pid)
         return bool(events)
 
     def wake(self) -> None:

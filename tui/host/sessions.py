@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -47,6 +47,9 @@ class Answer:
 
     Attributes:
         detail: For people: why it is unknown, or which server answered.
+        advice: What to try when it is unknown; empty where nothing is known to help.
+        elsewhere: Sessions that are missing here but may be on another server, by
+            name, with why and what to try.
         socket: The path that was asked.
         asked_at: When the question was put; seconds of the monotonic clock.
         server_pid: The server's process, or None if none answered.
@@ -60,6 +63,13 @@ class Answer:
     asked_at: float
     server_pid: int | None = None
     server_started: int = 0
+    advice: str = ""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def why(self) -> str:
+        """The detail, with what to try."""
+        return f"{self.detail}; {self.advice}" if self.advice else self.detail
 
 
 def socket_path(name: str | None, path: str | None, environment: Mapping[str, str]) -> Path:

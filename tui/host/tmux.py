@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -34,6 +35,20 @@ logging.getLogger("libtmux").setLevel(logging.CRITICAL)
 
 ASK_TIMEOUT = 5.0
 """Seconds after which a silent tmux server counts as "can't tell"."""
+
+_OTHER_SOCKET = "choose another socket with -L NAME or -S PATH"
+
+_TOO_OLD = (
+    "protocol version mismatch",
+    "server version is too old",
+    "unknown option",
+    "unknown flag",
+    "invalid option",
+    "illegal option",
+    "unknown command",
+    "usage:",
+)
+"""What tmux says when it, or its server, is of another version than was asked for."""
 
 _INSTALLERS = {
     "apt": "apt install tmux",
@@ -94,15 +109,18 @@ class Tmux:
             return self._unknown(
                 f"tmux did not answer within {self._timeout:g} s; its server may be stopped",
                 asked_at,
+                f"let it go on (kill -CONT its process), or {_OTHER_SOCKET}",
             )
         except (OSError, LibTmuxException) as error:
-            return self._unknown(f"tmux could not be started: {error}", asked_at)
+            return self._unknown(
+                f"tmux could not be started: {error}", asked_at, "see which `tmux` is on PATH"
+            )
         if code != 0:
             return self._refusal(" ".join(err) or f"exit code {code}", asked_at)
         return self._listing(out, asked_at)
 
-    def _unknown(self, why: str, asked_at: float) -> Answer:
-        return Answer(TmuxState.UNKNOWN, why, self.socket, {}, asked_at)
+    def _unknown(self, why: str, asked_at: float, advice: str = "") -> Answer:
+        return Answer(TmuxState.UNKNOWN, why, self.socket, {}, asked_at, advice=advice)
 
     def _refusal(self, message: str, asked_at: float) -> Answer:
         if message == "no current target":
@@ -117,9 +135,22 @@ class Tmux:
             return Answer(TmuxState.NO_SERVER, detail, self.socket, {}, asked_at)
         if nobody:
             message = f"{self.socket} is not a socket"
-        return self._unknown(
-            f"{message}; try -L NAME or -S PATH, or ask the socket's owner", asked_at
-        )
+        return self._unknown(message, asked_at, self._advice(message))
+
+    def _advice(self, message: str) -> str:
+        """What to try after tmux said this."""
+        said = message.casefold()
+        if any(each in said for each in _TOO_OLD):
+            return (
+                "tmux or its server is of an old version: compare `tmux -V` with the "
+                "server's, put the right tmux first on PATH, or end that server"
+            )
+        if "permission denied" in said or "not allowed" in said:
+            owner = _owner(self.socket)
+            if owner is not None and owner != user_name(os.geteuid()):
+                return f"it is {owner}'s: ask with sudo -u {owner}, or {_OTHER_SOCKET}"
+            return f"see who may use the socket, or {_OTHER_SOCKET}"
+        return _OTHER_SOCKET
 
     def _is_socket_or_absent(self) -> bool:
         try:
@@ -141,7 +172,11 @@ class Tmux:
                 sessions[each.name] = each if same is None else _merge(same, each)
             server_pid, server_started = int(pid), int(started)
         except (ValueError, IndexError):
-            return self._unknown("tmux answered with something that is no list", asked_at)
+            return self._unknown(
+                "tmux answered with something that is no list",
+                asked_at,
+                "see which `tmux` is on PATH; if `tmux -V` is below 3.2, get a newer one",
+            )
         return Answer(
             TmuxState.ANSWERED,
             f"server {server_pid}",
@@ -270,6 +305,22 @@ class _BoundedServer(libtmux.Server):
         answer.stdout = _lines(done.stdout)
         answer.stderr = _lines(done.stderr)
         return answer
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, or the number of one without."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _owner(path: Path) -> str | None:
+    """Who owns a socket, or else the directory that hides it."""
+    for each in (path, path.parent):
+        with contextlib.suppress(OSError):
+            return user_name(os.stat(each).st_uid)
+    return None
 
 
 def _lines(output: str) -> list[str]:

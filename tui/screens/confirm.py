@@ -93,6 +93,7 @@ class ConfirmScreen(ModalScreen[str | None]):
     def __init__(self, proposal: Proposal) -> None:
         super().__init__()
         self._proposal = proposal
+        self._question = proposal.second_question
 
     def compose(self) -> ComposeResult:
         """The plan, the field, the keys."""
@@ -107,8 +108,12 @@ class ConfirmScreen(ModalScreen[str | None]):
 
     def on_mount(self) -> None:
         """Puts the cursor in the field, and notes when all of this can be read."""
+        self.query_one(_ReasonInput).focus()
+        self._note_shown()
+
+    def _note_shown(self) -> None:
         field = self.query_one(_ReasonInput)
-        field.focus()
+        field.shown_at = math.inf
 
         def shown() -> None:
             field.shown_at = time.monotonic()
@@ -150,7 +155,18 @@ class ConfirmScreen(ModalScreen[str | None]):
 
     @on(Input.Submitted)
     def _go_ahead(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip())
+        if self._question is None:
+            self.dismiss(event.value.strip())
+            return
+        said = f"{harmless(self._question, 600)}\n\nEnter goes ahead, Escape leaves all as it is."
+        self._question = None
+        box = self.query_one(Vertical)
+        box.border_title = Content("Asked once more")
+        box.border_subtitle = Content("")
+        pane = self.query_one(VerticalScroll)
+        pane.query_one(Static).update(Content.styled(said, "$error bold"))
+        pane.scroll_home(animate=False)
+        self._note_shown()
 
     def action_dismiss_with(self, result: str | None) -> None:
         """Leaves everything as it was."""

@@ -112,7 +112,7 @@ _MEANINGS = {
     Verdict.ZOMBIE: "active in the registry, but its session is gone; proven twice",
     Verdict.LEAKED: "through in the registry, but its session is still there",
     Verdict.ORPHAN: "a session named like an agent's that no registry lists",
-    Verdict.UNKNOWN: "tmux cannot be asked, or it is too early to tell",
+    Verdict.UNKNOWN: "tmux cannot tell, it is too early, or its session is another's",
     Verdict.FINISHED: "through in the registry, and its session is gone",
 }
 
@@ -138,5 +138,6 @@ def _help_parts(bindings: Iterable[tuple[str, str]]) -> Iterator[_Part]:
     yield (
         "\nUndo takes back the last change of registries; nobody undoes a kill."
         "\nKill and complete are about the marked agents, or else the one under the "
-        "cursor. Both show what they will do and ask first.\n"
+        "cursor; on a task's line kill is about all its agents. Both show what they "
+        "will do and ask first.\n"
     )

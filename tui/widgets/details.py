@@ -126,6 +126,9 @@ def _agent(row: AgentRow, more: dict[str, Any], now: float) -> Iterator[_Field]:
     yield "session", harmless(record.tmux_session or "-", 256)
     if row.session is not None:
         yield from _session(row.session, now)
+    elif row.taken_by is not None:
+        yield "", "Another session has that name now:"
+        yield from _session(row.taken_by, now)
     for name, value in more.items():
         if name not in _SHOWN:
             yield harmless(name, 40), harmless(_compact(value), 600)

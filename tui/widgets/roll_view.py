@@ -127,7 +127,13 @@ class RollView(ScrollView, can_focus=True):
     def show(self, roll: RollCall) -> None:
         """Shows another roll call; the cursor stays on the same agent."""
         had_zombies = self.check_action("mark_zombies", ())
-        self._roll = roll
+        before, self._roll = self._roll, roll
+        if before is not None and (before.workspaces, before.orphans) == (
+            roll.workspaces,
+            roll.orphans,
+        ):
+            # Most roll calls say nothing new; ages have a beat of their own.
+            return
         if self.check_action("mark_zombies", ()) != had_zombies:
             self.refresh_bindings()
         gone = self.marks - actionable(roll).keys()

@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.host.sessions import TmuxState
+from tui.notices import notices
 from tui.roll import RollCall, Verdict
 from tui.text import harmless, some, width
 from tui.widgets.cells import GLYPHS, heading
@@ -73,6 +74,27 @@ class Summary(Static):
         if self._drawn is None or not drawn.is_same(self._drawn):
             self._drawn = drawn
             self.update(drawn, layout=False)
+
+
+class Notices(Static):
+    """What has to be known before anybody acts, in full; not there when there is nothing."""
+
+    DEFAULT_CSS = """
+    Notices { height: auto; max-height: 5; background: $error 20%; display: none; }
+    Notices.shown { display: block; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__("", markup=False)
+        self._said: tuple[str, ...] = ()
+
+    def show(self, roll: RollCall) -> None:
+        """Shows what there is to say of a roll call."""
+        said = tuple(harmless(each, 600) for each in notices(roll))
+        if said != self._said:
+            self._said = said
+            self.set_class(bool(said), "shown")
+            self.update(Content("\n".join(f"! {each}" for each in said)))
 
 
 class Heading(Static):

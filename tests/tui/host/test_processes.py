@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
+import resource
 import subprocess
 import threading
 import time
@@ -11,17 +11,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.tui.real_tmux import SLEEP, RealTmux, runs
 from tests.tui.waiting import until
 from tests.tui.zoo import KINDS, Zoo
+from tui.host import processes
 from tui.host.processes import (
     DeathWatch,
+    Origin,
     Process,
     end,
     holds_us,
     host_name,
+    processes_of,
     session_processes,
     survivors,
 )
@@ -43,12 +47,17 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def found_in(server: RealTmux, name: str, socket: Path | None = None) -> tuple[Process, ...]:
+NOWHERE = Origin((), (), Path("/x"), None)
+
+
+def origin_of(server: RealTmux, name: str) -> Origin:
     answer = server.client().ask()
     session = answer.sessions[name]
-    return session_processes(
-        session.pids, session.panes, socket or answer.socket, answer.server_pid
-    )
+    return Origin(session.pids, session.panes, answer.socket, answer.server_pid)
+
+
+def found_in(server: RealTmux, name: str) -> tuple[Process, ...]:
+    return session_processes(origin_of(server, name))
 
 
 def test_a_session_has_all_processes_that_came_from_it(server: RealTmux, zoo: Zoo) -> None:
@@ -89,7 +98,8 @@ def test_a_socket_reached_through_a_symlink_is_the_same(
     pids = zoo.pids()
     link = tmp_path / "link"
     link.symlink_to(server.directory)
-    found = found_in(server, "agent_zoo", link / server.socket.name)
+    there = replace(origin_of(server, "agent_zoo"), socket=link / server.socket.name)
+    found = session_processes(there)
     assert {process.pid for process in found} == set(pids.values())
 
 
@@ -99,7 +109,10 @@ def test_neither_we_nor_our_ancestors_nor_the_server_belong_to_a_session(
     server.start("agent_x")
     pid = server.server_pid()
     ours = {os.getpid(), os.getppid(), 1, pid}
-    found = session_processes(ours, (), server.socket, pid)
+    found = session_processes(Origin(tuple(ours), (), server.socket, pid))
+    assert ours.isdisjoint(process.pid for process in found)
+    ours.remove(pid)
+    found = session_processes(Origin(tuple(ours), (), server.socket, None))
     assert ours.isdisjoint(process.pid for process in found)
 
 
@@ -112,13 +125,12 @@ def test_a_session_holds_us_if_an_ancestor_of_ours_is_its_pane() -> None:
 
 def test_everybody_is_ended_whatever_they_do(server: RealTmux, zoo: Zoo) -> None:
     session_id = server.start("agent_zoo", zoo.command)
-    assert zoo.alive() == {"keeper", *KINDS} | {f"{k}'s child" for k in KINDS if k != "stubborn"}
-    answer = server.client().ask()
-    panes = answer.sessions["agent_zoo"].panes
-    known = found_in(server, "agent_zoo")
+    assert zoo.alive() == set(zoo.pids()) >= set(KINDS)
+    origin = origin_of(server, "agent_zoo")
+    known = session_processes(origin)
     server.kill(session_id)
     assert {"setsid", "stubborn", "double-fork"} <= zoo.alive(), "the zoo must outlive its session"
-    assert end(known, panes, server.socket, answer.server_pid, grace=0.3) == ()
+    assert end(known, [origin], grace=0.3) == ()
     assert zoo.alive() == set()
 
 
@@ -134,11 +146,10 @@ def test_who_is_forked_while_the_killing_goes_on_is_ended_too(
     )
     session_id = server.start("agent_fork", script)
     until((late / "ready").exists, "the trap to be set")
-    answer = server.client().ask()
-    known = found_in(server, "agent_fork")
-    panes = answer.sessions["agent_fork"].panes
+    origin = origin_of(server, "agent_fork")
+    known = session_processes(origin)
     server.kill(session_id)
-    assert end(known, panes, server.socket, answer.server_pid) == ()
+    assert end(known, [origin]) == ()
     assert not runs(int(until((late / "pid").read_text, "the late child")))
 
 
@@ -149,53 +160,62 @@ def test_those_who_end_by_themselves_are_given_the_time(
     script = f"trap 'sleep 0.3; echo bye > {note}; exit' TERM; echo > {note}.on; sleep 1000 & wait"
     with subprocess.Popen(["sh", "-c", script], start_new_session=True) as tidy:
         until(Path(f"{note}.on").exists, "the trap to be set")
-        known = session_processes([tidy.pid], (), tmp_path, None)
-        assert end(known, (), tmp_path, None, grace=10.0) == ()
+        known = session_processes(replace(NOWHERE, pids=(tidy.pid,)))
+        assert end(known, [NOWHERE], grace=10.0) == ()
         tidy.wait()
     assert note.read_text() == "bye\n"
     assert sleeper.poll() is None
 
 
-def test_a_bystander_with_the_same_command_line_lives(
-    server: RealTmux, zoo: Zoo, tmp_path: Path
+def test_a_pane_that_is_no_child_of_the_server_is_none_of_its(
+    server: RealTmux, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    environment = {name: value for name, value in os.environ.items() if "TMUX" not in name}
-    with subprocess.Popen(zoo.arguments, env=environment, start_new_session=True) as bystander:
-        try:
-            before = zoo.pids()
-            assert before["keeper"] == bystander.pid
-            server.start("agent_zoo", zoo.command)
-            until(lambda: zoo.pids()["keeper"] != bystander.pid, "the second zoo")
-            answer = server.client().ask()
-            known = found_in(server, "agent_zoo")
-            assert set(before.values()).isdisjoint(process.pid for process in known)
-            panes = answer.sessions["agent_zoo"].panes
-            assert end(known, panes, server.socket, answer.server_pid, grace=0.2) == ()
-            assert all(runs(pid) for pid in before.values())
-        finally:
-            for pid in before.values():
-                os.kill(pid, signal.SIGKILL)
+    server.start("agent_x")
+    origin = origin_of(server, "agent_x")
+    (own,) = session_processes(origin)
+    other = replace(origin, pids=(own.pid, sleeper.pid))
+    assert [each.pid for each in session_processes(other)] == [own.pid]
+
+
+def test_several_sessions_are_told_apart_with_one_look(
+    server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        server.start(f"agent_{name}")
+    origins = {name: origin_of(server, f"agent_{name}") for name in "abc"}
+    looks: list[object] = []
+    really = psutil.process_iter
+
+    def look() -> Iterator[psutil.Process]:
+        looks.append(None)
+        return really()
+
+    monkeypatch.setattr(psutil, "process_iter", look)
+    found = processes_of(origins)
+    assert len(looks) == 1
+    for name, origin in origins.items():
+        assert {each.pid for each in found[name]} == set(origin.pids)
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_touched(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
     with subprocess.Popen(["sleep", "1000"]) as former:
-        (before,) = session_processes([former.pid], (), Path("/x"), None)
+        (before,) = session_processes(replace(NOWHERE, pids=(former.pid,)))
         former.kill()
     known = replace(before, pid=sleeper.pid)
     assert survivors([known]) == ()
-    assert end([known], (), Path("/x"), None, grace=0.1) == ()
+    assert end([known], [NOWHERE], grace=0.1) == ()
     assert sleeper.poll() is None
 
 
 def test_processes_that_ended_before_are_no_survivors(sleeper: subprocess.Popen[bytes]) -> None:
-    known = session_processes([sleeper.pid], (), Path("/x"), None)
+    known = session_processes(replace(NOWHERE, pids=(sleeper.pid,)))
     assert survivors(known) == known
     sleeper.kill()
     sleeper.wait()
     assert survivors(known) == ()
-    assert end(known, (), Path("/x"), None) == ()
+    assert end(known, [NOWHERE]) == ()
 
 
 def test_the_hosts_name_has_no_domain() -> None:
@@ -261,10 +281,34 @@ def test_a_wait_is_ended_from_another_thread(deaths: DeathWatch) -> None:
     assert not deaths.wait(0.0)
 
 
-def test_the_number_of_descriptors_is_bounded(
-    monkeypatch: pytest.MonkeyPatch, deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+def test_who_was_told_of_is_not_told_of_again_while_nobody_reaps_it(
+    deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    monkeypatch.setattr(DeathWatch, "LIMIT", 2)
+    deaths.watch([sleeper.pid])
+    sleeper.kill()
+    assert deaths.wait(60.0)
+    assert deaths.watch([sleeper.pid]) == {sleeper.pid}
+    assert not deaths.wait(0.0)
+    assert deaths.watch([]) == set()
+
+
+def test_the_limit_on_open_files_is_raised_for_more_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = {"soft": 1024}
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limits["soft"], 524_288))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.update(soft=new[0]))
+    assert processes._room_for(500) == 500
+    assert limits == {"soft": 1024}
+    assert processes._room_for(5000) == 5000
+    assert limits["soft"] > 5000
+
+
+def test_where_it_cannot_be_raised_fewer_are_watched(
+    deaths: DeathWatch, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
+) -> None:
+    room = processes._OTHER_DESCRIPTORS + 2
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (room, room))
     before = len(os.listdir("/proc/self/fd"))
     deaths.watch([os.getpid(), os.getppid(), sleeper.pid, 1])
     assert len(os.listdir("/proc/self/fd")) == before + 2

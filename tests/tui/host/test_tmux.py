@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import socket as sockets
@@ -171,8 +172,41 @@ def test_the_fake_answer_would_be_believed_if_it_were_whole(
 def test_a_refusal_says_what_to_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     denied = 'echo "error connecting to /x/s (Permission denied)" >&2; exit 1'
     monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "bin", denied)))
-    detail = Tmux(tmp_path / "s").ask().detail
-    assert "-L" in detail and "-S" in detail and "owner" in detail
+    advice = Tmux(tmp_path / "s").ask().advice
+    assert "-L" in advice and "-S" in advice
+
+
+def test_who_owns_a_socket_is_said_by_name(
+    server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_a")
+    denied = 'echo "error connecting to /x/s (Permission denied)" >&2; exit 1'
+    path = fake_binary(server.directory / "bin", denied)
+    owner = pwd.getpwuid(os.getuid()).pw_name
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(path))
+        patch.setattr(os, "geteuid", lambda: 65534)
+        assert f"it is {owner}'s: ask with sudo -u {owner}" in server.client().ask().advice
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "protocol version mismatch (client 8, server 7)",
+        "server version is too old for client",
+        "list-panes: unknown option -- F",
+        "command list-panes: unknown flag -a",
+        "usage: list-panes [-as] [-F format] [-t target]",
+    ],
+)
+def test_trouble_with_versions_is_named_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    path = fake_binary(tmp_path / "bin", f'echo "{said}" >&2; exit 1')
+    monkeypatch.setenv("PATH", str(path))
+    answer = Tmux(tmp_path / "s").ask()
+    assert answer.state is TmuxState.UNKNOWN
+    assert said in answer.detail and "tmux -V" in answer.advice
 
 
 def test_without_tmux_it_is_said_how_to_get_it(

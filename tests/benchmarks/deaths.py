@@ -1,0 +1,255 @@
+"""From the death of a session to the word zombie on the screen, and what a sweep costs.
+
+The monitor runs on a pseudo-terminal, on agents with sessions on a private tmux
+server. Sessions are killed one at a time; what is drawn is read as a terminal
+would read it. Run with ``uv run python -m tests.benchmarks.deaths``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import pty
+import re
+import resource
+import select
+import shutil
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.tui.real_tmux import RealTmux
+from tests.tui.workspaces import Files, entry, stamp
+from tui.host.tmux import Tmux
+from tui.roll import Policy
+
+_LINES, _COLUMNS = 50, 160
+_VISIBLE = 35
+_PATIENCE = 20.0
+_AT_A_TIME = 50
+_EVERY = 1.0
+_NEVER = 1e6
+
+_TOKEN = re.compile(
+    rb"\x1b\[(?P<row>\d+);\d+H|(?P<new>\n)|\x1b\[[0-9;?]*[A-Za-z]|(?P<text>[^\x1b\n]+)|\x1b."
+)
+_AGENT = re.compile(rb"bench-(\d{4})")
+
+
+@dataclass
+class Screen:
+    """What the monitor draws, of which only the roll's verdicts are kept.
+
+    Attributes:
+        rows: On which line each agent is, by its number.
+        verdicts: What was last drawn on each line.
+    """
+
+    fd: int
+    rows: dict[int, int] = field(default_factory=dict)
+    verdicts: dict[int, str] = field(default_factory=dict)
+    _rest: bytes = b""
+    _row: int = 0
+
+    def read(self, timeout: float) -> None:
+        """Takes in what was drawn since, or waits for it."""
+        if select.select([self.fd], [], [], timeout)[0]:
+            data = self._rest + os.read(self.fd, 1 << 16)
+            # A sequence, or a character, may be cut off at the end.
+            keep = max(data.rfind(b"\x1b"), data.rfind(b"\n"))
+            data, self._rest = (data, b"") if len(data) - keep > 200 else _split(data, keep)
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        for token in _TOKEN.finditer(data):
+            if token["row"]:
+                self._row = int(token["row"])
+            elif token["new"]:
+                self._row += 1
+            elif token["text"]:
+                text = token["text"]
+                for glyph, word in ((b"\xe2\x97\x8f", "live"), (b"\xe2\x9c\x97", "zombie")):
+                    if glyph + b" " + word.encode() in text:
+                        self.verdicts[self._row] = word
+                if b"? unknown" in text:
+                    self.verdicts[self._row] = "unknown"
+                if (agent := _AGENT.search(text)) is not None:
+                    self.rows.setdefault(int(agent[1]), self._row)
+
+    def wait(self, agent: int, word: str) -> float:
+        """When a word was drawn beside an agent; seconds of the monotonic clock."""
+        deadline = time.monotonic() + _PATIENCE
+        while self.verdicts.get(self.rows.get(agent, -1)) != word:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{word} did not come for agent {agent}: {self.verdicts}")
+            self.read(0.5)
+        return time.monotonic()
+
+
+def _split(data: bytes, at: int) -> tuple[bytes, bytes]:
+    """Cuts before an escape sequence that may be unfinished."""
+    if at < 0 or re.match(rb"\x1b\[[0-9;?]*[A-Za-z].*", data[at:], re.DOTALL):
+        return data, b""
+    return data[:at], data[at:]
+
+
+@contextmanager
+def _monitor(
+    server: RealTmux, files: Files, sweep_every: float | None = None
+) -> Iterator[tuple[Screen, int]]:
+    """The monitor on a terminal of its own; its screen and its process."""
+    setting = f"live.SWEEP = {sweep_every}; " if sweep_every is not None else ""
+    program = f"from tui import cli, live; {setting}cli.main()"
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ.update(TERM="xterm-256color", COLUMNS=str(_COLUMNS), LINES=str(_LINES))
+        where = ("-S", str(server.socket), str(files.path))
+        os.execv(sys.executable, [sys.executable, "-P", "-c", program, *where])
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", _LINES, _COLUMNS, 0, 0))
+    os.kill(pid, signal.SIGWINCH)
+    try:
+        yield Screen(fd), pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(fd)
+
+
+@contextmanager
+def _crew(size: int) -> Iterator[tuple[RealTmux, Files]]:
+    """So many agents at work, each in a session."""
+    directory = Path(tempfile.mkdtemp(prefix="msb"))
+    names = [f"bench-{number:04}" for number in range(size)]
+    try:
+        with RealTmux() as server:
+            server.start("keeper")
+            client = Tmux(server.socket, 60.0)
+            for at in range(0, size, _AT_A_TIME):
+                some = names[at : at + _AT_A_TIME]
+                client.start_sessions({f"agent_{each}": ("sleep", "3600") for each in some})
+            seen = stamp(0)
+            agents = [entry(each, last_update=seen) for each in names]
+            yield server, Files(directory, {"TASK-1": agents})
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def deaths(size: int, kills: int) -> list[float]:
+    """Seconds from the kill of a session to the frame that calls its agent a zombie."""
+    found: list[float] = []
+    while len(found) < kills:
+        with _crew(size) as (server, files), _monitor(server, files) as (screen, _):
+            ids = {each.name: each.id for each in server.client().ask().sessions.values()}
+            for number in range(min(size, kills - len(found), _VISIBLE)):
+                screen.wait(number, "live")
+                _settle(screen)
+                killed_at = time.monotonic()
+                server.kill(ids[f"agent_bench-{number:04}"])
+                found.append(screen.wait(number, "zombie") - killed_at)
+    return found
+
+
+def _settle(screen: Screen) -> None:
+    until = time.monotonic() + 0.3
+    while (left := until - time.monotonic()) > 0:
+        screen.read(left)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Milliseconds of CPU of one sweep: of a monitor that sweeps less one that does not.
+
+    Attributes:
+        own: muster's own process, all of its threads.
+        children: The tmux that it starts.
+        idle: What the one that does not sweep uses in a second: it watches files.
+        alone: ``tmux list-panes -a`` by itself, in the same run.
+    """
+
+    own: float
+    children: float
+    idle: float
+    alone: float
+
+
+def sweep(size: int, sweeps: int) -> Sweep:
+    """What the monitor uses while nothing happens."""
+    with _crew(size) as (server, files):
+        (own, children), (idle, _) = (
+            _used_by(server, files, sweeps, every) for every in (_EVERY, _NEVER)
+        )
+        alone = _alone(server, sweeps)
+    return Sweep((own - idle) / sweeps, children / sweeps, idle / (sweeps * _EVERY), alone)
+
+
+def _used_by(server: RealTmux, files: Files, sweeps: int, every: float) -> tuple[float, float]:
+    """Milliseconds of CPU, its own and of its children, in so many times a second."""
+    with _monitor(server, files, every) as (screen, pid):
+        screen.wait(0, "live")
+        for _ in range(10):
+            _settle(screen)
+        own, children = _used(pid)
+        until = time.monotonic() + sweeps * _EVERY
+        while (left := until - time.monotonic()) > 0:
+            screen.read(left)
+        own_after, children_after = _used(pid)
+        return own_after - own, children_after - children
+
+
+def _used(pid: int) -> tuple[float, float]:
+    """Milliseconds of CPU of a process's threads, and of its children that have ended."""
+    own = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        own += int((task / "schedstat").read_text().split()[0])
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[13]) + int(fields[14])
+    return own / 1e6, ticks * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def _alone(server: RealTmux, rounds: int) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in range(rounds):
+        subprocess.run(
+            ["tmux", "-S", str(server.socket), "list-panes", "-a", "-F", "#{pane_pid}"],
+            check=True,
+            capture_output=True,
+        )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return used * 1000 / rounds
+
+
+def _percentile(values: Sequence[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measures, and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer of everything")
+    quick = parser.parse_args(arguments).quick
+    proof = Policy().proof * 1000
+    print(f"from the kill to the word zombie, in ms; {proof:.0f} of them are the proof")
+    for size in (1, 50, 500):
+        took = [each * 1000 for each in deaths(size, 5 if quick else 15 if size == 1 else 30)]
+        p50, p99 = _percentile(took, 50), _percentile(took, 99)
+        print(f"  {size:3} sessions: p50 {p50:.0f}, p99 {p99:.0f} ({len(took)} deaths)")
+    used = sweep(500, 10 if quick else 30)
+    print("a sweep of 500 sessions, in ms of CPU")
+    print(f"  muster {used.own:.1f}, the tmux it starts {used.children:.1f}")
+    print(f"  muster without any sweep, in a second: {used.idle:.1f}")
+    print(f"  tmux list-panes -a alone {used.alone:.1f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,94 @@
+"""Other tmux servers of the user: found, and asked for sessions that are missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.tui.real_tmux import RealTmux
+from tests.tui.waiting import until
+from tui.host import elsewhere
+from tui.host.elsewhere import Server, look_elsewhere, owners_of, servers_of
+from tui.host.tmux import Tmux
+
+OURS = frozenset({os.getuid()})
+
+
+def look(*names: str, at: Path, owners: frozenset[int] = OURS) -> dict[str, str]:
+    return dict(look_elsewhere(names, Tmux(at).ask(), owners))
+
+
+def test_a_server_is_found_with_its_socket(server: RealTmux) -> None:
+    server.start("agent_a")
+    assert list(servers_of(OURS)) == [Server(server.server_pid(), os.getuid(), server.socket)]
+    assert list(servers_of({os.getuid() + 1})) == []
+
+
+def test_a_socket_of_any_name_is_found(server: RealTmux, nobody_elses_tmux: Path) -> None:
+    socket = nobody_elses_tmux / "a b\u00e9"
+    run = ["tmux", "-f", "/dev/null", "-S", str(socket)]
+    subprocess.run([*run, "new-session", "-d", "-s", "agent_a", "sleep 100"], check=True)
+    try:
+        assert [each.socket for each in servers_of(OURS)] == [socket]
+        assert str(socket) in look("agent_a", at=server.socket)["agent_a"]
+    finally:
+        subprocess.run([*run, "kill-server"], check=True)
+
+
+def test_what_another_server_has_is_not_gone(server: RealTmux, tmp_path: Path) -> None:
+    server.start("agent_a")
+    found = look("agent_a", "agent_b", at=tmp_path / "s")
+    assert set(found) == {"agent_a"}
+    assert f"-S {server.socket}" in found["agent_a"]
+
+
+def test_the_server_that_answered_is_not_asked_again(server: RealTmux) -> None:
+    server.start("agent_a")
+    assert look("agent_b", at=server.socket) == {}
+
+
+def test_a_server_that_hangs_may_have_everybody(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_x")
+    os.kill(server.server_pid(), signal.SIGSTOP)
+    monkeypatch.setattr(elsewhere, "_ASK_TIMEOUT", 0.1)
+    found = look("agent_a", at=tmp_path / "s")
+    assert "cannot be asked" in found["agent_a"] and str(server.socket) in found["agent_a"]
+    monkeypatch.setattr(elsewhere, "_ALL_TIMEOUT", 0.0)
+    assert "no time" in look("agent_a", at=tmp_path / "s")["agent_a"]
+
+
+def test_a_server_without_a_process_has_nobody(server: RealTmux, tmp_path: Path) -> None:
+    server.kill(server.start("agent_a"))
+    until(lambda: not list(servers_of(OURS)), "the end of the pane's process")
+    os.kill(server.server_pid(), signal.SIGSTOP)
+    assert look("agent_a", at=tmp_path / "s") == {}
+
+
+def test_a_server_that_has_ended_has_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = subprocess.Popen(["sleep", "0"])
+    gone = Server(child.pid, os.getuid(), tmp_path / "gone")
+    child.wait()
+    monkeypatch.setattr(elsewhere, "servers_of", lambda _: iter((gone,)))
+    assert look("agent_a", at=tmp_path / "s") == {}
+
+
+def test_a_server_of_another_user_that_cannot_be_looked_into_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "servers_of", lambda _: iter((Server(1, 0, None),)))
+    assert "of root" in look("agent_a", at=tmp_path / "s")["agent_a"]
+
+
+def test_the_owner_of_a_workspace_counts_as_well(tmp_path: Path) -> None:
+    if os.getuid() == 0:
+        os.chown(tmp_path, 12345, -1)
+        assert owners_of([tmp_path]) == {0, 12345}
+    assert owners_of([tmp_path / "absent"]) == OURS

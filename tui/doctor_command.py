@@ -1,0 +1,121 @@
+"""`muster doctor`: what is wrong, and setting it right."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from registry.differences import MISSING
+from registry.finding import Finding
+from tui.actions import Outcome
+from tui.commands import propose
+from tui.config import policy_from
+from tui.console import DONE, UsageError, find, say, tmux_of
+from tui.doctor import Examination, examine
+from tui.fixing import carry_out_fix
+from tui.listing import SCHEMA, as_json, refused_and_files
+from tui.live import take_roll
+from tui.remedies import by_file, propose_fix, remedy, said
+from tui.text import harmless, some
+
+FINDINGS = 1
+"""Exit code: something is wrong."""
+
+COULD_NOT_TELL = 2
+"""Exit code: something could not be told; more may be wrong than was found."""
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """`muster doctor`."""
+    if not options.fix and (options.dry_run or options.yes or options.reason):
+        raise UsageError("--dry-run, --yes and --reason go with --fix")
+    tmux = tmux_of(options)
+    workspaces = find(options)
+    examination = examine(workspaces, take_roll(workspaces, tmux, policy_from(os.environ)))
+    if not options.fix:
+        if options.json:
+            print(as_json(examination_json(examination)))
+        else:
+            say(examination_lines(examination))
+        return exit_code(examination)
+    carried_out: list[Outcome] = []
+
+    def do() -> Outcome:
+        carried_out.append(carry_out_fix(examination, tmux, options.reason))
+        return carried_out[0]
+
+    propose(propose_fix(examination), fix_json(examination), do, options)
+    if carried_out:
+        examination = examine(workspaces, take_roll(workspaces, tmux, policy_from(os.environ)))
+    if not options.json and (carried_out or not examination.findings):
+        say(examination_lines(examination))
+    return exit_code(examination)
+
+
+def exit_code(examination: Examination) -> int:
+    """0 healthy, 1 findings, 2 something could not be told."""
+    if examination.unsure:
+        return COULD_NOT_TELL
+    return FINDINGS if examination.findings else DONE
+
+
+def examination_json(examination: Examination) -> dict[str, Any]:
+    """An examination in the shape that `muster doctor --json` promises."""
+    answer = examination.roll.answer
+    return {
+        "schema": SCHEMA,
+        "healthy": exit_code(examination) == DONE,
+        "tmux": {
+            "state": answer.state.value,
+            "detail": answer.detail,
+            "socket": str(answer.socket),
+        },
+        "could_not_tell": list(examination.unsure),
+        "findings": [_finding_json(each) for each in examination.findings],
+    }
+
+
+def fix_json(examination: Examination) -> dict[str, Any]:
+    """What would be set right, with what was found."""
+    whole = examination_json(examination)
+    return {"action": "fix", **whole, **refused_and_files(propose_fix(examination))}
+
+
+def _finding_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "kind": finding.kind.value,
+        "file": str(finding.file) if finding.file is not None else None,
+        "agent": finding.agent,
+        "field": finding.field,
+        "found": None if finding.found is MISSING else finding.found,
+        "says": finding.says,
+        "fixable": finding.fixable,
+        "expected": None if finding.fix is MISSING else finding.fix,
+        "fix": remedy(finding) if finding.fixable else None,
+        "advice": finding.advice or None,
+    }
+
+
+def examination_lines(examination: Examination) -> Iterator[str]:
+    """An examination as lines of text, file by file."""
+    findings, fixable = examination.findings, len(examination.fixable)
+    answer = examination.roll.answer
+    title = some(len(findings), "finding") if findings else "healthy"
+    if not findings and examination.unsure:
+        title = "nothing found, but not all could be told"
+    yield f"{harmless(examination.roll.host)}: {title}" + (
+        f"; {fixable} of them muster doctor --fix sets right" if fixable else ""
+    )
+    yield f"tmux: {answer.state} ({harmless(answer.detail)})"
+    for where, there in by_file(findings).items():
+        yield ""
+        yield harmless(where)
+        for each in there:
+            yield f"  {each.kind.value}: {harmless(said(each))}"
+            what = f"--fix: {remedy(each)}" if each.fixable else each.advice
+            yield f"      {harmless(what)}"
+    if examination.unsure:
+        yield ""
+        yield from (harmless(f"! {why}") for why in examination.unsure)

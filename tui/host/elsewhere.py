@@ -1,0 +1,149 @@
+"""Whether sessions that one tmux server does not have are on another one.
+
+A clean "no server runs at this socket" is true of every wrong socket. So before an
+agent is called dead, the other tmux servers of its user are looked for in /proc, and
+asked: one that has its session, or that cannot be asked, keeps it from being proven
+dead. Linux only, as `tui.host.processes` is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tui.host.sessions import Answer, TmuxState
+from tui.host.tmux import Tmux, user_name
+
+_ASK_TIMEOUT = 2.0
+_ALL_TIMEOUT = 4.0
+
+_LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix
+_NAME = "tmux: server"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A tmux server that runs on this host.
+
+    Attributes:
+        socket: Where it listens, or None when we may not know.
+    """
+
+    pid: int
+    uid: int
+    socket: Path | None
+
+
+def owners_of(paths: Iterable[Path]) -> frozenset[int]:
+    """Whose tmux servers may have the agents of these files: the owners', and ours."""
+    found = {os.getuid()}
+    for path in paths:
+        with suppress(OSError):
+            found.add(os.stat(path).st_uid)
+    return frozenset(found)
+
+
+def servers_of(owners: Collection[int]) -> Iterator[Server]:
+    """All tmux servers of some users that have a process running in a pane.
+
+    Args:
+        owners: The users, by their numbers.
+    """
+    parents: set[int] = set()
+    named: list[tuple[int, int]] = []
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        # Processes come and go while they are looked at.
+        with suppress(OSError, ValueError, IndexError):
+            command, state, parent = _stat(int(name))
+            parents.add(parent)
+            if command == _NAME and state not in "ZX":
+                named.append((int(name), os.stat(f"/proc/{name}").st_uid))
+    for pid, uid in named:
+        # Without a process in a pane it has no agent that could be alive.
+        if uid in owners and pid in parents:
+            yield Server(pid, uid, _socket(pid))
+
+
+def _stat(pid: int) -> tuple[str, str, int]:
+    """A process's name, state and parent; see proc_pid_stat(5)."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        before, _, after = file.read().rpartition(")")
+    state, parent, *_ = after.split()
+    return before.partition("(")[2], state, int(parent)
+
+
+def _socket(pid: int) -> Path | None:
+    """The path that a process listens at."""
+    try:
+        own = {
+            os.readlink(f"/proc/{pid}/fd/{each}").removeprefix("socket:[").removesuffix("]")
+            for each in os.listdir(f"/proc/{pid}/fd")
+        }
+        with open(f"/proc/{pid}/net/unix", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file.read().split("\n")[1:]:
+                _, _, _, flags, _, _, inode, *path = line.split(maxsplit=7) or [""] * 7
+                if path and inode in own and int(flags, 16) & _LISTENING:
+                    return Path(path[0])
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def look_elsewhere(
+    names: Collection[str], answer: Answer, owners: Collection[int]
+) -> Mapping[str, str]:
+    """Which of the sessions that are missing from an answer may be on another server.
+
+    Blocks, at most for a few seconds. A server that has ended meanwhile counts for none.
+
+    Args:
+        names: The sessions that are missing.
+        answer: What the server that was asked said.
+        owners: Whose servers count, by the users' numbers.
+
+    Returns:
+        Why each is not proven gone, and what to try; empty when all of them are.
+    """
+    found: dict[str, str] = {}
+    give_up_at = time.monotonic() + _ALL_TIMEOUT
+    for server in servers_of(owners):
+        if not names or server.pid == answer.server_pid:
+            continue
+        if server.socket is None:
+            why = f"a tmux server of {user_name(server.uid)} runs: ask as that user, with sudo -u"
+            found |= {name: why for name in names if name not in found}
+            continue
+        timeout = min(_ASK_TIMEOUT, give_up_at - time.monotonic())
+        # With no time left nobody can tell either.
+        there = Tmux(server.socket, timeout).ask() if timeout > 0 else None
+        if there is not None and there.server_pid == server.pid:
+            why = f"another tmux server has its session: try -S {server.socket}"
+            found |= {name: why for name in names if name in there.sessions}
+        elif _still_runs(server):
+            found |= {name: _unasked(server, there) for name in names if name not in found}
+    return found
+
+
+def _unasked(server: Server, answer: Answer | None) -> str:
+    """Why a server cannot be asked, and what to do about it."""
+    if answer is not None and answer.state is not TmuxState.UNKNOWN:
+        return (
+            f"tmux server {server.pid} runs but {server.socket} does not lead to it: "
+            f"kill -USR1 {server.pid} makes its socket again"
+        )
+    why = "there was no time to ask it" if answer is None else answer.detail
+    return f"another tmux server, {server.pid}, cannot be asked ({why}): try -S {server.socket}"
+
+
+def _still_runs(server: Server) -> bool:
+    try:
+        command, state, _ = _stat(server.pid)
+    except (OSError, ValueError):
+        return False
+    return command == _NAME and state not in "ZX"

@@ -1,0 +1,280 @@
+"""Ending the sessions of a plan with all their processes, all of them together.
+
+Each on record first, children before their parents. Only what tmux confirmed to be
+the session of the plan is ended, and nothing is called dead before that was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.audit import Audit, log_in, log_of
+from registry.audit_records import EndedSession, Entry, State
+from registry.errors import RegistryError
+from tui.host import processes
+from tui.host.processes import Origin, Process
+from tui.host.sessions import Answer, Session, TmuxState
+from tui.outcomes import Result, StepOutcome
+from tui.planning import Plan, Step, shared_panes
+from tui.text import some
+from tui.weighing import cannot_see, origin_of_ended
+
+if TYPE_CHECKING:
+    from tui.host.tmux import Tmux
+
+
+def end_sessions(
+    plan: Plan, tmux: Tmux, audit: Audit
+) -> tuple[dict[Step, StepOutcome], tuple[str, ...]]:
+    """Ends what a plan to kill says. Blocks; all sessions share one grace.
+
+    Args:
+        plan: A confirmed plan.
+        tmux: The server that the plan is about.
+        audit: What puts it on record.
+
+    Returns:
+        What became of every step, and what could not be put on record.
+    """
+    record = _Record(plan, audit)
+    answer = tmux.ask()
+    outcomes, going = _sort(plan, answer)
+    try:
+        known = processes.processes_of({step: each.origin for step, each in going.items()})
+    except OSError as error:
+        why = f"its processes cannot be listed: {error}"
+        outcomes |= {step: StepOutcome(step.label, Result.FAILED, why) for step in going}
+        known, going = {}, {}
+    ended = _end_all(going, tmux, answer, record, outcomes)
+    left = processes.end(
+        [each for step in ended for each in known[step]], [going[step].origin for step in ended]
+    )
+    for step in ended:
+        outcomes[step] = _checked(step, going[step], known, left)
+    for step, outcome in outcomes.items():
+        record.end(step, outcome)
+    if any(step.writes and outcomes[step].result is Result.DONE for step in plan.steps):
+        _leave_who_is_back(outcomes, tmux.ask())
+    return outcomes, tuple(record.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """What is about to be ended.
+
+    Attributes:
+        session: As tmux lists it now; None if it is gone, and only processes are left.
+        origin: What tells its processes.
+        ending: How it is put on record.
+    """
+
+    session: Session | None
+    origin: Origin
+    ending: EndedSession
+
+
+@dataclass(slots=True)
+class _Record:
+    """Puts on record which sessions end, and how that went.
+
+    A session is ended even where that fails, and this is said: a full disk must not
+    keep anybody from ending what fills it.
+    """
+
+    plan: Plan
+    audit: Audit
+    entries: dict[Step, tuple[Path, Entry]] = field(default_factory=dict)
+    problems: dict[str, None] = field(default_factory=dict)
+
+    def begin(self, step: Step, ending: EndedSession) -> None:
+        log = log_in(self.plan.home) if self.plan.home is not None else None
+        if step.row is not None:
+            log = log_of(step.row.key.registry)
+        if log is None:
+            return
+        try:
+            self.entries[step] = (log, self.audit.begin(log, session=ending))
+        except RegistryError as error:
+            self.problems[f"not on record: {error}"] = None
+
+    def end(self, step: Step, outcome: StepOutcome) -> None:
+        if step not in self.entries:
+            return
+        log, entry = self.entries[step]
+        try:
+            self.audit.end(log, entry, _STATES[outcome.result], outcome.detail)
+        except RegistryError as error:
+            self.problems[f"how it ended is not on record: {error}"] = None
+
+
+_STATES = {Result.DONE: State.DONE, Result.LEFT: State.VOID, Result.FAILED: State.FAILED}
+
+
+def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Step, _Going]]:
+    """Whom nothing is to be done about any more, and what is about to be ended."""
+    outcomes: dict[Step, StepOutcome] = {}
+    going: dict[Step, _Going] = {}
+    ending = frozenset(plan.ending)
+    gone = [step for step in plan.steps if step.session is None]
+    elsewhere = who_is_elsewhere(gone, answer)
+    for step in plan.steps:
+        if answer.state is TmuxState.UNKNOWN:
+            outcomes[step] = StepOutcome(step.label, Result.FAILED, f"tmux: {answer.why}")
+        elif step in elsewhere:
+            outcomes[step] = StepOutcome(step.label, Result.FAILED, elsewhere[step])
+        elif step in ending and cannot_see(answer):
+            why = "the processes of this tmux server cannot be seen from here"
+            outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
+        else:
+            found = _now(plan, step, answer)
+            if isinstance(found, StepOutcome):
+                outcomes[step] = found
+            else:
+                going[step] = found
+    return outcomes, going
+
+
+def who_is_elsewhere(steps: Iterable[Step], answer: Answer) -> dict[Step, str]:
+    """Why agents whose session is gone may still live on another tmux server.
+
+    Args:
+        steps: Those that take agents for dead.
+        answer: What tmux said last.
+
+    Returns:
+        In words, for each that may; none where tmux cannot tell.
+    """
+    # Not at the top: the monitor opens its screen before it needs this.
+    from tui.host.elsewhere import look_elsewhere, owners_of
+
+    if answer.state is TmuxState.UNKNOWN:
+        return {}
+    names = {
+        step: step.expected_session
+        for step in steps
+        if step.expected_session and step.expected_session not in answer.sessions
+    }
+    owners = owners_of({step.row.key.registry for step in names if step.row is not None})
+    found = look_elsewhere(set(names.values()), answer, owners)
+    return {step: found[name] for step, name in names.items() if name in found}
+
+
+def _now(plan: Plan, step: Step, answer: Answer) -> StepOutcome | _Going:
+    """What a step is about now, which may be no longer what it was planned for."""
+    there = answer.sessions.get(step.expected_session) if step.expected_session else None
+    session = step.session
+    if session is None:
+        if there is not None:
+            return StepOutcome(step.label, Result.LEFT, "its session is back")
+        if step.earlier is None:
+            return StepOutcome(step.label, Result.DONE, "had no session")
+        return _Going(None, origin_of_ended(step.earlier, answer), step.earlier)
+    same_server = answer.server_pid == plan.server_pid
+    same = _same(session, answer) if same_server else None
+    if there is None and same is not None:
+        why = f"its session has another name now: {same.name}"
+        return StepOutcome(step.label, Result.LEFT, why)
+    if there is not None and same is not there:
+        why = "another session has its name now; look at it anew"
+        return StepOutcome(step.label, Result.LEFT, why)
+    if there is not None and (shared := shared_panes(there, answer)) is not None:
+        return StepOutcome(step.label, Result.LEFT, shared)
+    last = there or session
+    ending = EndedSession(
+        last.name,
+        last.id,
+        last.created,
+        str(plan.socket),
+        step.label if step.row is not None else None,
+        plan.server_pid,
+        answer.server_started if same_server else 0,
+        last.panes,
+    )
+    if there is None:
+        # What left the session may have outlived it.
+        return _Going(None, origin_of_ended(ending, answer), ending)
+    origin = Origin(there.pids, there.panes, answer.socket, answer.server_pid)
+    return _Going(there, origin, ending)
+
+
+def _same(session: Session, answer: Answer) -> Session | None:
+    """The session as the same server lists it now, whatever it is called."""
+    for each in answer.sessions.values():
+        if (each.id, each.created) == (session.id, session.created):
+            return each
+    return None
+
+
+def _end_all(
+    going: Mapping[Step, _Going],
+    tmux: Tmux,
+    answer: Answer,
+    record: _Record,
+    outcomes: dict[Step, StepOutcome],
+) -> list[Step]:
+    """Ends sessions one after another; returns the steps whose session is gone."""
+    refusals: dict[Step, str | None] = {}
+    silent = None
+    for step, each in going.items():
+        if silent is not None:
+            # It would only keep each of the others waiting.
+            outcomes[step] = StepOutcome(step.label, Result.FAILED, f"not tried: {silent}")
+            continue
+        record.begin(step, each.ending)
+        refusals[step] = tmux.kill_session(each.session, answer) if each.session else None
+        if refusals[step] is not None and tmux.ask().state is TmuxState.UNKNOWN:
+            silent = refusals[step]
+    if not refusals:
+        return []
+    after = tmux.ask()
+    gone = []
+    for step, refusal in refusals.items():
+        session = going[step].session
+        if after.state is TmuxState.UNKNOWN:
+            outcomes[step] = StepOutcome(step.label, Result.FAILED, f"tmux: {after.why}")
+        elif (
+            session is not None
+            and after.server_pid == answer.server_pid
+            and _same(session, after) is not None
+        ):
+            why = refusal or f"session {session.name} did not end"
+            outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
+        else:
+            gone.append(step)
+    return gone
+
+
+def _checked(
+    step: Step,
+    going: _Going,
+    known: Mapping[Step, Sequence[Process]],
+    left: Iterable[Process],
+) -> StepOutcome:
+    own = {each.handle for each in known[step]}
+    others = {each.handle for held in known.values() for each in held} - own
+    # Who came only while they were being ended may be anybody's.
+    still = [each for each in left if each.handle not in others]
+    if still:
+        names = ", ".join(f"{each.name} ({each.pid})" for each in still)
+        return StepOutcome(step.label, Result.FAILED, f"still running: {names}")
+    count = some(len(own), "process", "processes")
+    if going.session is not None:
+        return StepOutcome(step.label, Result.DONE, f"ended its session and {count}")
+    said = "its session had gone already"
+    return StepOutcome(step.label, Result.DONE, f"{said}; ended {count}" if own else said)
+
+
+def _leave_who_is_back(outcomes: dict[Step, StepOutcome], answer: Answer) -> None:
+    """Keeps agents from being written down as dead that are not, or of whom nobody knows."""
+    for step, outcome in outcomes.items():
+        if outcome.result is not Result.DONE or not step.writes:
+            continue
+        if answer.state is TmuxState.UNKNOWN:
+            why = f"{outcome.detail}; not recorded: tmux: {answer.why}"
+            outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
+        elif step.expected_session in answer.sessions:
+            why = f"{outcome.detail}; not recorded: a session of its name is there"
+            outcomes[step] = StepOutcome(step.label, Result.LEFT, why)

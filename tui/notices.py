@@ -1,0 +1,37 @@
+"""What has to be said of a roll as a whole, before anybody acts on it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from tui.host.sessions import Answer, TmuxState
+from tui.roll import MassDeath, RollCall
+from tui.text import some
+
+
+def notices(roll: RollCall) -> tuple[str, ...]:
+    """Sentences for people; none when nothing is out of the ordinary."""
+    answer = roll.answer
+    said: list[str] = []
+    # Before the first answer nothing is wrong yet.
+    if answer.state is TmuxState.UNKNOWN and answer.asked_at:
+        said.append(f"tmux cannot be asked at {answer.socket}: {answer.why}")
+    if roll.mass_death is not None:
+        said.append(f"{massacre(roll.mass_death, answer.socket)} Try -L NAME or -S PATH.")
+    said += (
+        f"{some(count, 'agent')} may live: {why}" for why, count in _elsewhere(answer).items()
+    )
+    return tuple(said)
+
+
+def massacre(death: MassDeath, socket: Path) -> str:
+    """How many went at once, and what is the likelier reason."""
+    return (
+        f"{death.gone} of {death.of} active agents went at once, by what tmux says at "
+        f"{socket}: the wrong socket is likelier than a massacre."
+    )
+
+
+def _elsewhere(answer: Answer) -> Counter[str]:
+    return Counter(answer.elsewhere.values())

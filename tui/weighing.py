@@ -1,0 +1,111 @@
+"""What a plan to kill needs to know of the host before it is shown. Blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from registry.audit import log_in, log_of, read_logs
+from registry.audit_records import EndedSession
+from registry.errors import RegistryError
+from tui.host import processes
+from tui.host.processes import Origin
+from tui.host.sessions import Answer, Session
+from tui.planning import Plan, Step, Weight, plan_kill
+from tui.roll import AgentRow, RollCall
+
+
+def weighed_kill(
+    roll: RollCall,
+    rows: Iterable[AgentRow],
+    orphans: Iterable[Session] = (),
+    *,
+    whole: bool = False,
+    all_orphans: bool = False,
+) -> Plan:
+    """Plans a kill as `plan_kill` does, with what earlier kills left, and weighs it.
+
+    Args:
+        roll: The roll call.
+        rows: Which agents.
+        orphans: Which orphaned sessions.
+        whole: As in `plan_kill`.
+        all_orphans: Finish all orphans that an earlier kill did not end with all processes.
+    """
+    rows = tuple(rows)
+    homes = [workspace.path for workspace in roll.workspaces] if all_orphans else []
+    logs = {*(log_of(row.key.registry) for row in rows), *map(log_in, homes)}
+    unread: tuple[tuple[str, str], ...] = ()
+    unfinished: tuple[EndedSession, ...] = ()
+    try:
+        unfinished = read_logs(sorted(logs)).unfinished_ends
+    except (RegistryError, OSError) as error:
+        unread = (("what earlier kills left", f"cannot be known: {error}"),)
+    ended = [each for each in unfinished if all_orphans and _is_left_over(each, roll.answer)]
+    plan = plan_kill(roll, rows, orphans, whole=whole, unfinished=unfinished, ended_orphans=ended)
+    return weigh(replace(plan, refused=(*plan.refused, *unread)), roll.answer)
+
+
+def _is_left_over(ended: EndedSession, answer: Answer) -> bool:
+    """Whether an ended session was an orphan of this server's that is not there again."""
+    here = ended.socket == str(answer.socket)
+    return here and ended.agent is None and ended.name not in answer.sessions
+
+
+def weigh(plan: Plan, answer: Answer) -> Plan:
+    """A plan that knows how many processes will be ended, and what they hold.
+
+    Args:
+        plan: A plan to kill.
+        answer: What tmux said; where its server cannot be seen nothing can be told.
+    """
+    origins = _origins(plan, answer)
+    if not origins or cannot_see(answer):
+        return plan
+    try:
+        found = processes.processes_of(origins)
+    except OSError:
+        return plan
+    return replace(
+        plan,
+        steps=tuple(
+            replace(step, weight=_weight(found[step])) if step in found else step
+            for step in plan.steps
+        ),
+    )
+
+
+def _weight(held: Iterable[processes.Process]) -> Weight:
+    return sum((Weight(1, each.memory) for each in held), Weight(0, 0))
+
+
+def _origins(plan: Plan, answer: Answer) -> dict[Step, Origin]:
+    """What tells the processes of each step that ends any."""
+    found = {}
+    for step in plan.ending:
+        if step.session is not None:
+            pids, panes = step.session.pids, step.session.panes
+            found[step] = Origin(pids, panes, answer.socket, answer.server_pid)
+        elif step.earlier is not None:
+            found[step] = origin_of_ended(step.earlier, answer)
+    return found
+
+
+def origin_of_ended(ended: EndedSession, answer: Answer) -> Origin:
+    """What tells the processes that are left of a session that was ended before.
+
+    Pane ids count within the life of one server, which its process and start tell
+    apart; a pane that lives on in another session is not left over.
+    """
+    alive = {pane for session in answer.sessions.values() for pane in session.panes}
+    panes = tuple(pane for pane in ended.panes if pane not in alive)
+    same_pid = ended.server_pid == answer.server_pid
+    if ended.server_pid is None or (same_pid and ended.server_started != answer.server_started):
+        panes = ()
+    return Origin((), panes, Path(ended.socket), ended.server_pid)
+
+
+def cannot_see(answer: Answer) -> bool:
+    """Whether the server that answered is out of sight, and so are its processes."""
+    return answer.server_pid is not None and not processes.is_visible(answer.server_pid)
