@@ -60,7 +60,8 @@ def clean_up_task(
     """Ends all agents of a task whose session is gone, in both registries as one change.
 
     At most one read and one write of each file. The global registry follows the
-    task's also where it had been left behind before.
+    task's also where it had been left behind before; an agent that it lists for the
+    task and the task has not is ended there if its session is gone.
 
     Args:
         task_registry: The task's registry.
@@ -88,7 +89,7 @@ def clean_up_task(
         in_task.changed = bool(ended)
         if in_global is not None:
             # With both locks in hand nothing comes in between.
-            seen = _by_task_id(task, in_task.registry, math.inf)
+            seen = _by_task_id(in_task.registry, math.inf)
             try:
                 in_global.changed = sweep.follow(in_global.registry, seen)
             except WrongShapeError as error:
@@ -111,9 +112,11 @@ def clean_up_workspace(
     """Ends all agents of a workspace whose session is gone.
 
     One locked pass over each task's registry, and then one over the global one: at
-    most one read and one write of each file, and never two locks at once. What a
-    crash in between leaves the global registry behind by, the next clean-up mends.
-    A registry that cannot be had is left out, and said.
+    most one read and one write of each file, and never two locks at once. The global
+    registry follows as in `clean_up_task`, but for whoever reports in between, and for
+    tasks whose directory has another name than they. What a crash in between leaves
+    it behind by, the next clean-up mends. A registry that cannot be had is left out,
+    and said.
 
     Args:
         workspace: The `.agent-workspace`.
@@ -143,12 +146,12 @@ def clean_up_workspace(
             with naming(task), editing(task, timeout) as edit:
                 gone = sweep.end(edit.registry)
                 edit.changed = bool(gone)
-                found = _by_task_id(task, edit.registry, time.time())
+                found = _by_task_id(edit.registry, time.time())
         except RegistryError as error:
             problems[task] = str(error)
             continue
-        # A copy of a task's directory does not speak for it.
-        seen |= {id_: each for id_, each in found.items() if id_ not in seen or each.at_home}
+        # A copy of a task's directory does not speak for the task.
+        seen |= {id_: each for id_, each in found.items() if id_ == task.parent.name}
         if gone:
             ended[task] = gone
             written.append(task)
@@ -175,16 +178,14 @@ class _Seen:
         known: Ids of all of them.
         ends: Those that are through.
         at: When that was so, in seconds since the epoch.
-        at_home: Whether it lies where a task of this id belongs.
     """
 
     known: frozenset[str]
     ends: Mapping[str, changes.End]
     at: float
-    at_home: bool
 
 
-def _by_task_id(path: Path, task: Json, at: float) -> dict[str, _Seen]:
+def _by_task_id(task: Json, at: float) -> dict[str, _Seen]:
     task_id = task.get("task_id")
     if not isinstance(task_id, str):
         return {}
@@ -195,7 +196,7 @@ def _by_task_id(path: Path, task: Json, at: float) -> dict[str, _Seen]:
         if id_ and isinstance(status, str) and is_terminal(status):
             ends[id_] = status, {name: entry[name] for name in END_FIELDS if name in entry}
     known = frozenset(id_ for id_, _ in entries if id_)
-    return {task_id: _Seen(known, ends, at, at_home=path.parent.name == task_id)}
+    return {task_id: _Seen(known, ends, at)}
 
 
 @dataclass(frozen=True, slots=True)

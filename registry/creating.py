@@ -141,7 +141,8 @@ def _create(path: Path, registry: Json) -> Created:
     """Puts a whole file in its place, if nothing is there.
 
     A link, and not a rename: that would replace what somebody else has made and
-    perhaps locked by now.
+    perhaps locked by now. Who is killed in between leaves a hidden file that ends in
+    ``.new``, which nobody takes for a registry.
     """
     if os.path.lexists(path):
         return Created(path, new=False)

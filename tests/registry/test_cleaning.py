@@ -279,7 +279,7 @@ def test_the_dead_are_ended_nobody_else_and_the_global_registry_agrees(
     sweep = cleaning._Sweep.of(live, "terminated", "gone", 5.0)
 
     ended = sweep.end(task)
-    seen = cleaning._by_task_id(Path("TASK-1/x"), task, float("inf"))
+    seen = cleaning._by_task_id(task, float("inf"))
     sweep.follow(global_, seen)
 
     dead = [id_ for id_, (status, lives) in people.items() if status in ACTIVE and not lives]

@@ -110,12 +110,17 @@ def test_a_task_whose_id_is_no_word_stops_nobody(workspace: Path, task_id: objec
     assert clean_up_workspace(workspace, []).ended == {one: ("one", "two"), two: ("three",)}
 
 
-def test_a_copy_of_a_tasks_directory_does_not_speak_for_the_task(workspace: Path) -> None:
+@pytest.mark.parametrize("there", [True, False])
+def test_a_copy_of_a_tasks_directory_does_not_speak_for_the_task(
+    workspace: Path, there: bool
+) -> None:
     one, _, global_ = registries(workspace)
     for name in ("A-copy", "TASK-1.copy"):
         copied = workspace / name / one.name
         shutil.copytree(one.parent, copied.parent)
         report_progress(copied, None, "one", status="failed")
+    if not there:
+        one.write_text("{")
 
     clean_up_workspace(workspace, ["agent_one", "agent_two", "agent_three"])
 

@@ -10,6 +10,8 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry import (
     AgentNotFoundError,
@@ -23,6 +25,7 @@ from registry import (
     register_agent,
     withdraw_agent,
 )
+from registry.registering import _depth_below
 from tests.limits import no_file_longer_than
 from tests.registries import (
     ACTIVE,
@@ -38,6 +41,8 @@ from tests.registries import (
 )
 
 _BROKEN = ["", "{", "[]", '{"a": 1, "a": 2}', '{"task_id": "x", "agents": 5}']
+
+_NAMES = st.sampled_from(["a", "b", "c", "d"])
 
 
 def _bytes(*paths: Path) -> list[bytes]:
@@ -258,6 +263,26 @@ def test_the_depth_is_one_more_than_the_parents(
     found = register_agent(task, None, "fixer", parent="p")
 
     assert found.depth == entry_of(load(task), found.agent_id)["depth"] == depth
+
+
+@given(
+    stated=st.dictionaries(_NAMES, st.none() | st.integers(-2, 9)),
+    parents=st.dictionaries(_NAMES, _NAMES | st.just("orchestrator")),
+    parent=_NAMES,
+)
+def test_whatever_the_parents_are_there_is_a_depth_and_it_follows_one_that_is_stated(
+    stated: dict[str, int | None], parents: dict[str, str], parent: str
+) -> None:
+    by_id: dict[str, Json] = {
+        id_: {"depth": depth, "parent": parents.get(id_)} for id_, depth in stated.items()
+    }
+    depth = _depth_below(by_id, parent)
+
+    assert 1 <= depth <= 9 + len(by_id) + 1
+    if (stated.get(parent) or 0) > 0:
+        assert depth == (stated[parent] or 0) + 1
+    if parent not in stated:
+        assert depth == 1
 
 
 def test_a_parent_that_is_not_there_is_refused(task: Path, global_: Path) -> None:
