@@ -53,7 +53,13 @@ from registry.operations import (
 from registry.recorded import OnRecord
 from registry.records import ACTIVE_STATUSES, TERMINAL_STATUSES
 from registry.recovery import recover_registry
-from registry.registering import Registration, register_agent, registering, withdraw_agent
+from registry.registering import (
+    Registration,
+    Withdrawal,
+    register_agent,
+    registering,
+    withdraw_agent,
+)
 from registry.reporting import Reported, report_progress
 
 __all__ = [
@@ -86,6 +92,7 @@ __all__ = [
     "SessionEnd",
     "StatusChange",
     "UntrustedJournalError",
+    "Withdrawal",
     "WorkspaceNotFoundError",
     "WrongShapeError",
     "atomic_add_agent",

@@ -216,7 +216,9 @@ def list_task(global_: Json, task_id: str, fields: Mapping[str, Any]) -> bool:
     Raises:
         WrongShapeError: `tasks` is no object; nothing was changed.
     """
-    tasks = global_.setdefault("tasks", {})
+    tasks = global_.get("tasks")
+    if tasks is None:
+        tasks = {}
     if not isinstance(tasks, dict):
         raise WrongShapeError(
             "tasks", f"is {kind_of(tasks)}, not an object; mend it by hand first"
@@ -224,6 +226,7 @@ def list_task(global_: Json, task_id: str, fields: Mapping[str, Any]) -> bool:
     if task_id in tasks:
         return False
     tasks[task_id] = dict(fields)
+    global_["tasks"] = tasks
     for counter in ("total_tasks", "active_tasks"):
         _shift(global_, counter, 1, lambda registry: len(registry["tasks"]))
     return True

@@ -6,9 +6,10 @@ The live sessions are an argument: nothing here knows tmux.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,14 +20,11 @@ from registry.errors import RegistryError, RegistryNotFoundError, WrongShapeErro
 from registry.finishing import END_FIELDS
 from registry.locked_file import DEFAULT_TIMEOUT, editing
 from registry.operations import RegistryPath, timestamp
-from registry.recorded import editing_pair
-from registry.records import agent_entries, is_terminal
-from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
+from registry.recorded import editing_pair, left_out
+from registry.records import agent_entries, is_terminal, parse_time
+from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, Workspace, task_places
 
 _log = logging.getLogger(__name__)
-
-Ends = Mapping[str, changes.End]
-"""By agent: the terminal status its task's registry gives it, and what goes with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,8 @@ def clean_up_task(
     """Ends all agents of a task whose session is gone, in both registries as one change.
 
     At most one read and one write of each file. The global registry follows the
-    task's also where it had been left behind before.
+    task's also where it had been left behind before; an agent that it lists for the
+    task and the task has not is ended there if its session is gone.
 
     Args:
         task_registry: The task's registry.
@@ -89,8 +88,12 @@ def clean_up_task(
         ended = sweep.end(in_task.registry)
         in_task.changed = bool(ended)
         if in_global is not None:
-            ends = {_task_id(in_task.registry): _ends(in_task.registry)}
-            in_global.changed = _follow(in_global.registry, ends)
+            # With both locks in hand nothing comes in between.
+            seen = _by_task_id(in_task.registry, math.inf)
+            try:
+                in_global.changed = sweep.follow(in_global.registry, seen)
+            except WrongShapeError as error:
+                problems.append(left_out(error.named(in_global.path)))
         written = [each.path for each in (in_task, in_global) if each and each.changed]
     _log.info("Cleaned up %s: %d agents ended", task, len(ended))
     said = {global_: "; ".join(problems)} if problems and global_ is not None else {}
@@ -109,9 +112,11 @@ def clean_up_workspace(
     """Ends all agents of a workspace whose session is gone.
 
     One locked pass over each task's registry, and then one over the global one: at
-    most one read and one write of each file, and never two locks at once. What a
-    crash in between leaves the global registry behind by, the next clean-up mends.
-    A registry that cannot be had is left out, and said.
+    most one read and one write of each file, and never two locks at once. The global
+    registry follows as in `clean_up_task`, but for whoever reports in between, and for
+    tasks whose directory has another name than they. What a crash in between leaves
+    it behind by, the next clean-up mends. A registry that cannot be had is left out,
+    and said.
 
     Args:
         workspace: The `.agent-workspace`.
@@ -126,45 +131,72 @@ def clean_up_workspace(
         WrongShapeError: The status is neither of the two.
         OSError: The workspace cannot be listed.
     """
-    root = Path(workspace)
+    root = Path(os.path.realpath(workspace))
     sweep = _Sweep.of(live_sessions, status, reason, grace)
     ended: dict[Path, tuple[str, ...]] = {}
     written: list[Path] = []
     problems: dict[Path, str] = {}
-    ends: dict[object, Ends] = {}
-    for task in _tasks(root):
+    seen: dict[str, _Seen] = {}
+    for place in task_places(Workspace(root), {}):
+        task = place.registry
+        if place.problem is not None:
+            problems[task] = f"{task} {place.problem}"
+            continue
         try:
             with naming(task), editing(task, timeout) as edit:
                 gone = sweep.end(edit.registry)
                 edit.changed = bool(gone)
-                ends[_task_id(edit.registry)] = _ends(edit.registry)
+                found = _by_task_id(edit.registry, time.time())
         except RegistryError as error:
             problems[task] = str(error)
             continue
+        # A copy of a task's directory does not speak for the task.
+        seen |= {id_: each for id_, each in found.items() if id_ == task.parent.name}
         if gone:
             ended[task] = gone
             written.append(task)
     global_ = root / GLOBAL_FOLDER / GLOBAL_REGISTRY
     try:
         with naming(global_), editing(global_, timeout) as edit:
-            edit.changed = _follow(edit.registry, ends)
-            if edit.changed:
-                written.append(global_)
+            edit.changed = sweep.follow(edit.registry, seen)
+        if edit.changed:
+            written.append(global_)
     except RegistryNotFoundError:
         pass
     except RegistryError as error:
         problems[global_] = str(error)
-    found = CleanUp(ended, tuple(written), problems)
-    _log.info("Cleaned up %s: %d agents ended", root, found.count)
-    return found
+    cleaned = CleanUp(ended, tuple(written), problems)
+    _log.info("Cleaned up %s: %d agents ended", root, cleaned.count)
+    return cleaned
 
 
-def _tasks(root: Path) -> Iterable[Path]:
-    with os.scandir(root) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    for name in names:
-        if name != GLOBAL_FOLDER and (root / name / TASK_REGISTRY).is_file():
-            yield root / name / TASK_REGISTRY
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A task's agents, as its registry has them.
+
+    Attributes:
+        known: Ids of all of them.
+        ends: Those that are through.
+        at: When that was so, in seconds since the epoch.
+    """
+
+    known: frozenset[str]
+    ends: Mapping[str, changes.End]
+    at: float
+
+
+def _by_task_id(task: Json, at: float) -> dict[str, _Seen]:
+    task_id = task.get("task_id")
+    if not isinstance(task_id, str):
+        return {}
+    ends: dict[str, changes.End] = {}
+    entries = agent_entries(task)
+    for id_, entry in entries:
+        status = entry.get("status")
+        if id_ and isinstance(status, str) and is_terminal(status):
+            ends[id_] = status, {name: entry[name] for name in END_FIELDS if name in entry}
+    known = frozenset(id_ for id_, _ in entries if id_)
+    return {task_id: _Seen(known, ends, at)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,40 +218,48 @@ class _Sweep:
         return cls(health.session_names(live), status, fields, time.time(), grace)
 
     def end(self, task: Json) -> tuple[str, ...]:
+        """Ends in a task's registry who is gone; returns their ids."""
         changes.check_agents(task)
-        gone = health.zombies_in(task, self.live, self.as_of, self.grace)
-        dead = [entry for _, entry in gone]
+        dead = self._dead(task)
         done = changes.finish_each(
-            task,
-            lambda _, entry: (
-                (self.status, self.fields) if any(entry is each for each in dead) else None
-            ),
+            task, lambda _, entry: (self.status, self.fields) if id(entry) in dead else None
         )
         return tuple(each.agent_id for each in done)
 
+    def follow(self, global_: Json, seen: Mapping[str, _Seen]) -> bool:
+        """Ends in the global registry who is through in a task's.
 
-def _task_id(task: Json) -> object:
-    return task.get("task_id")
+        Also who is gone and is not in the task's at all: a withdrawal that could not
+        reach the global registry leaves such.
+
+        Returns:
+            Whether anybody was ended.
+
+        Raises:
+            WrongShapeError: The agents there cannot be counted; nothing was changed.
+        """
+        changes.check_agents(global_)
+        dead, now = self._dead(global_), time.time()
+
+        def end_of(agent_id: str | None, entry: Json) -> changes.End | None:
+            # An id of one task may be another agent's in another task.
+            task_id = entry.get("task_id")
+            task = seen.get(task_id) if isinstance(task_id, str) else None
+            if task is None or not agent_id or _touched(entry, task.at, now):
+                return None
+            if agent_id not in task.known:
+                return (self.status, self.fields) if id(entry) in dead else None
+            return task.ends.get(agent_id)
+
+        return bool(changes.finish_each(global_, end_of))
+
+    def _dead(self, registry: Json) -> frozenset[int]:
+        """The entries, by identity, of who is gone."""
+        gone = health.zombies_in(registry, self.live, self.as_of, self.grace)
+        return frozenset(id(entry) for _, entry in gone)
 
 
-def _ends(task: Json) -> dict[str, changes.End]:
-    found: dict[str, changes.End] = {}
-    for id_, entry in agent_entries(task):
-        status = entry.get("status")
-        if id_ and isinstance(status, str) and is_terminal(status):
-            found[id_] = status, {name: entry[name] for name in END_FIELDS if name in entry}
-    return found
-
-
-def _follow(global_: Json, ends: Mapping[object, Ends]) -> bool:
-    """Ends in the global registry who is through in a task's."""
-    changes.check_agents(global_)
-
-    def end_of(agent_id: str | None, entry: Json) -> changes.End | None:
-        # An id of one task may be another agent's in another task.
-        task_id = entry.get("task_id")
-        if not isinstance(task_id, str) or task_id not in ends:
-            return None
-        return ends[task_id].get(agent_id or "")
-
-    return bool(changes.finish_each(global_, end_of))
+def _touched(entry: Json, since: float, until: float) -> bool:
+    """Whether an agent was registered, or reported, after its task was looked at."""
+    times = (parse_time(entry.get(name)) for name in ("started_at", "last_update"))
+    return any(time_ is not None and since <= time_ <= until for time_ in times)

@@ -97,7 +97,8 @@ def create_task_registry(
 
     Raises:
         WrongShapeError: The id cannot name a directory.
-        TypeError, ValueError: JSON has no word for something in `fields`.
+        TypeError, ValueError: JSON has no word for something in `fields`, or they
+            hold what is set here.
         InaccessibleRegistryError: It cannot be made.
         TimeoutError, json.JSONDecodeError: As `LockedRegistryFile`, of the global registry.
     """
@@ -123,8 +124,11 @@ def create_task_registry(
         "total_spawned": 0,
         "active_count": 0,
         "completed_count": 0,
-        **plain(fields or {}),
     }
+    extra = plain(fields or {})
+    if not extra.keys().isdisjoint(text):
+        raise ValueError(f"fields may not hold {', '.join(sorted(extra.keys() & text.keys()))}")
+    text |= extra
     global_ = create_global_registry(root).path
     created = _create(directory / TASK_REGISTRY, text)
     with naming(global_), editing(global_, timeout) as edit:
@@ -137,7 +141,8 @@ def _create(path: Path, registry: Json) -> Created:
     """Puts a whole file in its place, if nothing is there.
 
     A link, and not a rename: that would replace what somebody else has made and
-    perhaps locked by now.
+    perhaps locked by now. Who is killed in between leaves a hidden file that ends in
+    ``.new``, which nobody takes for a registry.
     """
     if os.path.lexists(path):
         return Created(path, new=False)

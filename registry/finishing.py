@@ -19,7 +19,16 @@ from registry.records import agent_entries, is_terminal
 
 _log = logging.getLogger(__name__)
 
-END_FIELDS = ("completed_at", "terminated_at", "termination_reason", "completion_reason")
+END_FIELD = {
+    "completed": "completed_at",
+    "terminated": "terminated_at",
+    "error": "failed_at",
+    "failed": "failed_at",
+}
+"""The field that holds the time at which an agent got a terminal status."""
+
+END_FIELDS = (*dict.fromkeys(END_FIELD.values()), "termination_reason", "completion_reason")
+"""What the global registry repeats of an agent that is through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,7 @@ def terminate_agents(
         Who was changed, and why the others were not.
 
     Raises:
-        TypeError: `sessions` is no mapping of ids to ends.
+        TypeError, ValueError: `sessions` is no mapping of ids to ends.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
     if not isinstance(sessions, Mapping):

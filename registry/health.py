@@ -131,15 +131,18 @@ def zombies_in(
         registry: A task's registry or the global one.
         live: Names of the sessions that there are.
         as_of: When those were listed, in seconds since the epoch.
-        grace: Agents started within that many seconds of it are left out.
+        grace: Agents started since so many seconds before it are left out. (Not those
+            whose start is yet to come: their clock is wrong.)
     """
     found = []
+    now = time.time()
     for agent_id, entry in agent_entries(registry):
         session = _session(entry)
         if session is None or session in live:
             continue
         started = parse_time(entry.get("started_at"))
-        just_started = started is not None and abs(as_of - started) < grace
+        # Also who was registered while this waited for the lock.
+        just_started = started is not None and as_of - grace < started < now + grace
         if counts_as_active(registry, entry) and not just_started:
             found.append((agent_id, entry))
     return found

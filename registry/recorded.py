@@ -196,7 +196,12 @@ def editing_pair(
             if global_ is None or getattr(error, "path", None) != global_:
                 raise
             if not isinstance(error, FileNotFoundError):
-                problems.append(f"the global registry was not updated: {error}")
+                problems.append(left_out(error))
             left = max(1.0, deadline - time.monotonic())
             task_edit = stack.enter_context(editing(task, left))
         yield task_edit, global_edit, problems
+
+
+def left_out(error: RegistryError) -> str:
+    """Says of the global registry that it was not written, and why."""
+    return f"the global registry was not updated: {error}"

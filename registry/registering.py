@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,15 @@ from registry.files import is_safe_name
 from registry.identity import find_existing_agent, generate_unique_agent_id, verify_agent_id_unique
 from registry.locked_file import DEFAULT_TIMEOUT
 from registry.operations import RegistryPath, timestamp
-from registry.recorded import editing_pair
-from registry.records import ACTIVE_STATUSES, ORCHESTRATOR, SESSION_PREFIX, agent_entries
+from registry.recorded import editing_pair, left_out
+from registry.records import (
+    ACTIVE_STATUSES,
+    ORCHESTRATOR,
+    SESSION_PREFIX,
+    agent_entries,
+    counts_as_active,
+    is_active,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +59,19 @@ class Registration:
     depth: int
     existing: bool = False
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """What became of a withdrawal.
+
+    Attributes:
+        was_there: Whether the task's registry had the agent.
+        problems: Why the global registry was not written, if so.
+    """
+
+    was_there: bool
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +112,9 @@ def register_agent(
 
     Args:
         task_registry: The task's registry.
-        global_registry: The workspace's, or None. One that is not there, or is
-            broken, is left out, and `Registration.problems` says so.
+        global_registry: The workspace's, or None. One that is not there is left out;
+            so is one that is broken or locked too long, and
+            `Registration.problems` says so.
         agent_type: What it does; the first part of its id.
         parent: The agent that starts it.
         agent_id: Its id; None makes one.
@@ -117,7 +138,9 @@ def register_agent(
     extra = plain(fields or {})
     if not _OURS.isdisjoint(extra):
         raise ValueError(f"fields may not hold {', '.join(sorted(_OURS & extra.keys()))}")
-    if status not in ACTIVE_STATUSES:
+    if not isinstance(extra.get("tmux_session", ""), str):
+        raise WrongShapeError("tmux_session", "must be a string")
+    if not is_active(status):
         raise WrongShapeError("status", f"must be one of {', '.join(sorted(ACTIVE_STATUSES))}")
     for field, name in (("type", agent_type), ("id", agent_id)):
         if name is not None and not (isinstance(name, str) and is_safe_name(name)):
@@ -130,19 +153,21 @@ def register_agent(
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
         found = _find(in_task.registry, wish) if reuse else None
         if found is None:
-            found = _add(in_task.registry, in_global.registry if in_global else None, wish)
+            listed = in_global.registry if in_global else {}
+            entry = _add(in_task.registry, listed, wish)
             in_task.changed = True
             if in_global is not None:
-                in_global.changed = True
+                try:
+                    _list(in_global.registry, in_task.registry.get("task_id"), entry)
+                except WrongShapeError as error:
+                    problems.append(left_out(error.named(in_global.path)))
+                else:
+                    in_global.changed = True
+            found = Registration(
+                entry["id"], entry["tmux_session"], entry["parent"], entry["depth"]
+            )
     _log.info("Registered agent %s in %s", found.agent_id, task)
-    return Registration(
-        found.agent_id,
-        found.tmux_session,
-        found.parent,
-        found.depth,
-        found.existing,
-        tuple(problems),
-    )
+    return replace(found, problems=tuple(problems))
 
 
 @contextmanager
@@ -154,6 +179,8 @@ def registering(
 ) -> Iterator[Registration]:
     """Registers an agent while it is deployed, and withdraws it if that fails.
 
+    One that was there already (`reuse`) stays.
+
     Args:
         task_registry: As `register_agent`.
         global_registry: As `register_agent`.
@@ -161,8 +188,9 @@ def registering(
         **options: As `register_agent`.
 
     Raises:
-        RegistryError: As `register_agent`. What is raised in the block passes through;
-            where the agent could not be withdrawn either, a note on it says so.
+        RegistryError, TypeError, ValueError: As `register_agent`. What is raised in the
+            block passes through; where the agent could not be withdrawn either, from
+            both registries, a note on it says so.
 
     Example:
         >>> with registering(task, global_, "fixer", prompt=prompt) as agent:
@@ -173,10 +201,16 @@ def registering(
         yield agent
     except BaseException as error:
         if not agent.existing:
+            patience = {"timeout": options["timeout"]} if "timeout" in options else {}
             try:
-                withdraw_agent(task_registry, global_registry, agent.agent_id)
+                withdrawal = withdraw_agent(
+                    task_registry, global_registry, agent.agent_id, **patience
+                )
             except RegistryError as failure:
                 error.add_note(f"agent {agent.agent_id} could not be withdrawn: {failure}")
+            else:
+                for problem in withdrawal.problems:
+                    error.add_note(f"agent {agent.agent_id} could not be withdrawn: {problem}")
         raise
 
 
@@ -186,27 +220,31 @@ def withdraw_agent(
     agent_id: str,
     *,
     timeout: float = DEFAULT_TIMEOUT,
-) -> bool:
+) -> Withdrawal:
     """Takes an agent out of both registries as if it had never been registered.
 
-    For a deployment that failed. Whoever has worked is terminated instead.
+    For a deployment that failed. Whoever has worked is terminated instead. Where the
+    global registry cannot be had it still lists the agent, until a clean-up ends it there.
 
-    Returns:
-        Whether it was there.
+    Args:
+        task_registry: The task's registry.
+        global_registry: The workspace's, or None; left out where it is not there.
+        agent_id: Which agent.
+        timeout: Seconds to wait for the locks.
 
     Raises:
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
     task = Path(task_registry)
     global_ = Path(global_registry) if global_registry is not None else None
-    with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, _):
+    with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
         task_id = in_task.registry.get("task_id")
         in_task.changed = changes.remove_agent(in_task.registry, agent_id)
         if in_global is not None and lists(in_global.registry, agent_id, task_id):
             in_global.changed = changes.remove_agent(in_global.registry, agent_id)
         there = in_task.changed
     _log.info("Withdrew agent %s from %s", agent_id, task)
-    return there
+    return Withdrawal(there, tuple(problems))
 
 
 def lists(global_: Json, agent_id: str, task_id: object) -> bool:
@@ -218,34 +256,32 @@ def lists(global_: Json, agent_id: str, task_id: object) -> bool:
 
 
 def _find(task: Json, wish: _Wish) -> Registration | None:
-    task_id = task.get("task_id")
-    entry = find_existing_agent(task_id if isinstance(task_id, str) else "", wish.type, task)
+    entry = find_existing_agent(task.get("task_id", ""), wish.type, task)
     if entry is None:
         return None
-    agent_id = next(id_ for id_, each in agent_entries(task) if each is entry) or ""
+    agent_id = next(id_ for id_, each in agent_entries(task) if each is entry)
+    if not agent_id:
+        # Nobody could report for it, or end it.
+        return None
+    parent = str(entry.get("parent") or ORCHESTRATOR)
     depth = entry.get("depth")
-    return Registration(
-        agent_id,
-        str(entry.get("tmux_session") or SESSION_PREFIX + agent_id),
-        str(entry.get("parent") or ORCHESTRATOR),
-        depth if changes.is_count(depth) else depth_beneath(task, entry.get("parent")),
-        existing=True,
-    )
+    if not changes.is_count(depth) or depth < 1:
+        depth = _depth_below(_by_id(agent_entries(task)), parent)
+    session = str(entry.get("tmux_session") or SESSION_PREFIX + agent_id)
+    return Registration(agent_id, session, parent, depth, existing=True)
 
 
-def depth_beneath(task: Json, parent: object) -> int:
-    """The depth of an agent that this one starts.
+def _by_id(entries: Sequence[tuple[str | None, Json]]) -> dict[str, Json]:
+    return {id_: entry for id_, entry in entries if id_}
 
-    Raises:
-        AgentNotFoundError: There is no such agent.
+
+def _depth_below(by_id: Mapping[str, Json], parent: object) -> int:
+    """The depth of an agent that this one starts; 1 below the orchestrator and below nobody.
+
+    From the nearest agent upward that states its own.
     """
-    by_id = {id_: entry for id_, entry in agent_entries(task) if id_}
     depth, above, seen = 1, parent, set[str]()
-    while above != ORCHESTRATOR and above is not None and above not in seen:
-        if not isinstance(above, str) or above not in by_id:
-            if above is parent:
-                raise AgentNotFoundError(str(parent))
-            break
+    while isinstance(above, str) and above in by_id and above not in seen:
         stated = by_id[above].get("depth")
         if changes.is_count(stated) and stated > 0:
             return depth + stated
@@ -255,8 +291,9 @@ def depth_beneath(task: Json, parent: object) -> int:
     return depth
 
 
-def _check_limits(task: Json, depth: int) -> None:
-    listed, active = changes.count_all(task), changes.count_active(task)
+def _check_limits(task: Json, entries: Sequence[tuple[str | None, Json]], depth: int) -> None:
+    listed = len(entries)
+    active = sum(counts_as_active(task, entry) for _, entry in entries)
     for limit, found, full, what in (
         ("max_agents", listed, listed + 1, f"{listed} agents are listed already"),
         ("max_concurrent", active, active + 1, f"{active} agents are active already"),
@@ -267,16 +304,26 @@ def _check_limits(task: Json, depth: int) -> None:
             raise LimitReachedError(limit, allowed, found, what)
 
 
-def _add(task: Json, global_: Json | None, wish: _Wish) -> Registration:
-    depth = depth_beneath(task, wish.parent)
-    _check_limits(task, depth)
-    listed = global_ if global_ is not None else {}
+def _add(task: Json, global_: Json, wish: _Wish) -> Json:
+    """Adds the agent to the task's registry; returns its entry.
+
+    Args:
+        task: The task's registry; changed in place.
+        global_: The global one, whose ids are taken too.
+        wish: Who is to be added.
+    """
+    entries = agent_entries(task)
+    by_id = _by_id(entries)
+    if isinstance(wish.parent, str) and wish.parent not in {ORCHESTRATOR, *by_id}:
+        raise AgentNotFoundError(wish.parent)
+    depth = _depth_below(by_id, wish.parent)
+    _check_limits(task, entries, depth)
     agent_id = wish.agent_id
     if agent_id is None:
-        agent_id = generate_unique_agent_id(wish.type, task, listed)
+        agent_id = generate_unique_agent_id(wish.type, task, global_)
         if not is_safe_name(agent_id):
             raise WrongShapeError("type", "is too long to be part of an id")
-    elif not verify_agent_id_unique(agent_id, task, listed):
+    elif not verify_agent_id_unique(agent_id, task, global_):
         raise DuplicateAgentError(agent_id)
     now = timestamp()
     entry: Json = {
@@ -293,20 +340,19 @@ def _add(task: Json, global_: Json | None, wish: _Wish) -> Registration:
         **wish.fields,
     }
     changes.add_agent(task, entry, wish.parent)
-    if global_ is not None:
-        changes.add_agent(
-            global_,
-            {
-                "id": agent_id,
-                "task_id": task.get("task_id"),
-                "type": wish.type,
-                "parent": wish.parent,
-                "started_at": now,
-                "tmux_session": entry["tmux_session"],
-            },
-            wish.parent,
-        )
-        if isinstance(global_["agents"], dict):
-            # There the key is the id.
-            del global_["agents"][agent_id]["id"]
-    return Registration(agent_id, entry["tmux_session"], wish.parent, depth)
+    return entry
+
+
+def _list(global_: Json, task_id: object, entry: Json) -> None:
+    """Adds an agent of a task to the global registry.
+
+    Raises:
+        WrongShapeError: `agents` there cannot take one; nothing was changed.
+    """
+    agent_id = entry["id"]
+    kept = ("type", "parent", "started_at", "tmux_session")
+    listed = {"id": agent_id, "task_id": task_id} | {name: entry[name] for name in kept}
+    changes.add_agent(global_, listed, entry["parent"])
+    if isinstance(global_["agents"], dict):
+        # There the key is the id.
+        del global_["agents"][agent_id]["id"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
 import stat
 from dataclasses import dataclass
@@ -22,23 +21,22 @@ from registry.errors import (
     naming,
 )
 from registry.files import is_safe_name
+from registry.finishing import END_FIELD
 from registry.locked_file import DEFAULT_TIMEOUT
 from registry.operations import RegistryPath, timestamp
 from registry.recorded import editing_pair
-from registry.records import ACTIVE_STATUSES, TERMINAL_STATUSES, agent_entries
+from registry.records import (
+    ACTIVE_STATUSES,
+    TERMINAL_STATUSES,
+    agent_entries,
+    is_active,
+    is_terminal,
+)
 from registry.registering import lists
 
 _log = logging.getLogger(__name__)
 
 PROGRESS_FOLDER = "progress"
-
-END_FIELD = {
-    "completed": "completed_at",
-    "terminated": "terminated_at",
-    "error": "failed_at",
-    "failed": "failed_at",
-}
-"""The field that holds the time at which an agent got a terminal status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +67,11 @@ def report_progress(
 ) -> Reported:
     """Writes down how far an agent is, in both registries as one change, then in its file.
 
-    Sets `status`, `progress` and `last_update`, and moves the counters; a terminal
-    status also sets its time (`completed_at`, `terminated_at`, `failed_at`). Then,
-    with no lock held, one line is appended to
-    ``progress/<agent id>_progress.jsonl`` in the task's directory.
+    Sets `status`, `progress` and `last_update`, and moves the counters; who gets a
+    terminal status also gets its time (`completed_at`, `terminated_at`, `failed_at`).
+    Who reports an active one after that is at work again. Then, with no lock held,
+    one line is appended to ``progress/<agent id>_progress.jsonl`` in the task's
+    directory.
 
     Args:
         task_registry: The task's registry.
@@ -93,19 +92,20 @@ def report_progress(
     _check(agent_id, status, progress, message)
     task = Path(task_registry)
     global_ = Path(global_registry) if global_registry is not None else None
-    now = timestamp()
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
+        # Under the locks: a clean-up goes by it.
+        now = timestamp()
         change = _report(in_task.registry, agent_id, status, progress, now)
         in_task.changed = True
-        task_id = in_task.registry.get("task_id")
+        entry = _entry(in_task.registry, agent_id)
         if in_global is not None:
-            if lists(in_global.registry, agent_id, task_id):
-                fields = _fields(change.status, None, now)
+            if lists(in_global.registry, agent_id, in_task.registry.get("task_id")):
+                shown = ("last_update", END_FIELD.get(change.status))
+                fields = {name: entry[name] for name in shown if name in entry}
                 changes.set_status(in_global.registry, agent_id, change.status, fields)
                 in_global.changed = True
             else:
                 problems.append(f"{in_global.path} does not list agent {agent_id!r}")
-        entry = _entry(in_task.registry, agent_id)
     line = {
         "timestamp": now,
         "agent_id": agent_id,
@@ -126,16 +126,15 @@ def _check(agent_id: str, status: str | None, progress: float | None, message: s
         raise WrongShapeError("id", f"{str(agent_id)[:80]!r} cannot be part of a file's name")
     if not isinstance(message, str):
         raise WrongShapeError("message", "must be a string")
-    known = ACTIVE_STATUSES | TERMINAL_STATUSES
-    if status is not None and status not in known:
-        raise WrongShapeError(
-            "status", f"is {str(status)[:80]!r}, not one of {', '.join(sorted(known))}"
-        )
+    if status is not None and not (is_active(status) or is_terminal(status)):
+        known = ", ".join(sorted(ACTIVE_STATUSES | TERMINAL_STATUSES))
+        raise WrongShapeError("status", f"is {str(status)[:80]!r}, not one of {known}")
     if progress is None:
         return
     number = isinstance(progress, (int, float)) and not isinstance(progress, bool)
-    if not number or not math.isfinite(progress) or not 0 <= progress <= 100:
-        raise WrongShapeError("progress", f"is {str(progress)[:80]}, not a number from 0 to 100")
+    # NaN is in no order.
+    if not number or not 0 <= progress <= 100:
+        raise WrongShapeError("progress", "must be a number from 0 to 100")
 
 
 def _entry(task: Json, agent_id: str) -> Json:
@@ -147,18 +146,16 @@ def _report(
 ) -> changes.StatusChange:
     if all(id_ != agent_id for id_, _ in agent_entries(task)):
         raise AgentNotFoundError(agent_id)
-    kept = _entry(task, agent_id).get("status")
+    entry = _entry(task, agent_id)
+    kept = entry.get("status")
     wanted = status if status is not None else kept if isinstance(kept, str) else "working"
-    return changes.set_status(task, agent_id, wanted, _fields(wanted, progress, now))
-
-
-def _fields(status: str, progress: float | None, now: str) -> Json:
     fields: Json = {"last_update": now}
     if progress is not None:
         fields["progress"] = progress
-    if status in END_FIELD:
-        fields[END_FIELD[status]] = now
-    return fields
+    stamp = END_FIELD.get(wanted)
+    if stamp is not None and (wanted != kept or stamp not in entry):
+        fields[stamp] = now
+    return changes.set_status(task, agent_id, wanted, fields)
 
 
 def _append(directory: Path, agent_id: str, line: str) -> None:

@@ -103,3 +103,21 @@ def assert_counters_match(registry: Json) -> None:
             "completed_count": statuses.count("completed"),
         }
     assert {name: registry.get(name) for name in counted} == counted
+
+
+def assert_agree(global_: Json, *tasks: Json) -> None:
+    """The global registry lists the tasks' agents and no others, each as its task has it.
+
+    An entry that was never updated has no status, and is at work.
+    """
+    here = {
+        each["id"]: (task["task_id"], each["status"]) for task in tasks for each in task["agents"]
+    }
+    listed = {
+        id_: (each["task_id"], each.get("status")) for id_, each in global_["agents"].items()
+    }
+    assert listed.keys() == here.keys()
+    for id_, (task_id, status) in listed.items():
+        in_task = here[id_]
+        assert task_id == in_task[0], id_
+        assert status == in_task[1] or (status is None and in_task[1] in ACTIVE), id_

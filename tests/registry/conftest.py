@@ -10,6 +10,7 @@ import pytest
 
 from tests.crowd import Crowd
 from tests.registries import agent, global_registry, task_registry, write
+from tests.registry.two_tasks import two_tasks
 
 
 @pytest.fixture
@@ -30,6 +31,12 @@ def global_(tmp_path: Path) -> Path:
         directory / "GLOBAL_REGISTRY.json",
         global_registry(agent("busy", None), agent("done", "completed")),
     )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace of two tasks with three agents at work."""
+    return two_tasks(tmp_path)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import random
 import select
 import signal
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from registry.recovery import recover_registry
 from tests.peers import careful_update
 from tests.registries import agent, global_registry, rewrite, task_registry, write
 from tests.registry.kept_journals import without_kept
+from tests.registry.kills.members import Member, Telling, Voice
 from tests.registry.kills.verdicts import Counts
 
 # After that nobody waits any more: it tells of a deadlock, not of a slow machine.
@@ -37,62 +37,6 @@ _ROUND = 150
 
 # What a peer does between its updates, so that the others have their turn.
 _BREATH = 0.02
-
-
-class _Member:
-    """A forked process that says what it does, a line for each thing."""
-
-    def __init__(self, name: str, role: Callable[[_Voice], None]) -> None:
-        self.name = name
-        self.hear, say = os.pipe()
-        self._rest = b""
-        self.pid = os.fork()
-        if self.pid == 0:
-            status = 1
-            try:
-                role(_Voice(name, say))
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        os.close(say)
-
-    def lines(self) -> list[list[str]]:
-        """What it said since; waits for something, and is empty when it is gone."""
-        heard = os.read(self.hear, 1 << 16)
-        *whole, self._rest = (self._rest + heard).split(b"\n")
-        return [line.decode("ascii").split(" ", 1) for line in whole]
-
-    def end(self) -> list[list[str]]:
-        """Waits for its end; its last words."""
-        last = []
-        while said := self.lines():
-            last += said
-        os.close(self.hear)
-        os.waitpid(self.pid, 0)
-        return last
-
-
-class _Voice:
-    def __init__(self, name: str, pipe: int) -> None:
-        self.name = name
-        self._pipe = pipe
-
-    def say(self, word: str, what: str = "") -> None:
-        os.write(self._pipe, f"{word} {what}\n".encode("ascii"))
-
-
-class _Telling(logging.Handler):
-    """Says when a commit of somebody who died was recovered."""
-
-    def __init__(self, voice: _Voice) -> None:
-        super().__init__(logging.WARNING)
-        self._voice = voice
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if str(record.msg).startswith("Recovery"):
-            self._voice.say("recovered")
 
 
 def torture(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
@@ -138,8 +82,8 @@ class _Crowd:
         self.done: set[str] = set()
         self.heard: Counter[str] = Counter()
         self._dice = dice
-        self._members: dict[int, _Member] = {}
-        self._peers: list[_Member] = []
+        self._members: dict[int, Member] = {}
+        self._peers: list[Member] = []
         self._started = 0
         # How long a commit takes, in seconds; learnt by listening.
         self._usual = 0.001
@@ -165,7 +109,7 @@ class _Crowd:
         self._bury(victim)
         self._enlist(self._writer)
 
-    def _next_to_commit(self) -> _Member:
+    def _next_to_commit(self) -> Member:
         self._holding.clear()
         deadline = time.monotonic() + _PATIENCE
         while not self._holding:
@@ -182,13 +126,13 @@ class _Crowd:
             self._bury(member)
         os.close(self._stay)
 
-    def _enlist(self, role: Callable[[_Voice], None]) -> _Member:
+    def _enlist(self, role: Callable[[Voice], None]) -> Member:
         self._started += 1
-        member = _Member(f"{role.__name__.strip('_')}{self._started}", role)
+        member = Member(f"{role.__name__.strip('_')}{self._started}", role)
         self._members[member.hear] = member
         return member
 
-    def _bury(self, member: _Member) -> None:
+    def _bury(self, member: Member) -> None:
         del self._members[member.hear]
         self._holding.pop(member.hear, None)
         self._note(member, member.end())
@@ -200,7 +144,7 @@ class _Crowd:
             assert said, f"{self._members[hear].name} died by itself"
             self._note(self._members[hear], said)
 
-    def _note(self, member: _Member, said: list[list[str]]) -> None:
+    def _note(self, member: Member, said: list[list[str]]) -> None:
         now = time.monotonic()
         for word, what in said:
             self.heard[word] += 1
@@ -213,9 +157,9 @@ class _Crowd:
                 if (began := self._holding.pop(member.hear, None)) is not None:
                     self._usual += (now - began - self._usual) / 20
 
-    def _writer(self, voice: _Voice) -> None:
+    def _writer(self, voice: Voice) -> None:
         os.close(self._stop)
-        logging.getLogger("registry").addHandler(_Telling(voice))
+        logging.getLogger("registry").addHandler(Telling(voice))
         dice = random.Random(voice.name)
         number = 0
         while True:
@@ -238,7 +182,7 @@ class _Crowd:
                 atomic_add_agent(self.task, agent(mark), "orchestrator")
             voice.say("done", mark)
 
-    def _peer(self, voice: _Voice) -> None:
+    def _peer(self, voice: Voice) -> None:
         os.close(self._stop)
         number = 0
         while not select.select([self._stay], [], [], _BREATH)[0]:
