@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -345,6 +346,17 @@ async def test_why_tmux_cannot_tell_and_what_to_try_is_on_the_screen_in_full(
         app.post_message(app.Rolled(call(SEARCH)))
         await pilot.pause()
         assert "lena" not in shown(app)
+
+
+async def test_the_details_show_whose_session_has_an_agents_name_now() -> None:
+    started = datetime.fromtimestamp(NOW - 7200).isoformat()
+    taken = _registry("TASK-search", {**_agent("architect-1", "working"), "started_at": started})
+    async with opened(call(taken), (120, 40)) as (app, _, pilot):
+        await pilot.press("down")
+        await pilot.pause()
+        text = shown(app)
+        assert "? unknown" in text and "taken again" in text
+        assert "Another session has that name now" in text
 
 
 def massacre() -> RollCall:

@@ -36,6 +36,7 @@ from tui.listing import (
     roll_table,
 )
 from tui.live import take_roll
+from tui.notices import notices
 from tui.planning import Plan, plan_complete
 from tui.proposal import Proposal
 from tui.publishing import publish_quietly
@@ -126,6 +127,9 @@ def _nobody_missed(
     unread = _unread(roll)
     if unread:
         print(f"muster: {safe(unread)}", file=sys.stderr)
+        return NOT_ALL_DONE
+    if what == "zombie" and roll.answer.elsewhere:
+        print("\n".join(f"muster: {safe(said)}" for said in notices(roll)), file=sys.stderr)
         return NOT_ALL_DONE
     if what == "orphan" and not roll.orphans_known:
         print(

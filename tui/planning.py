@@ -249,7 +249,7 @@ def plan_kill(
         answer.socket,
         answer.server_pid,
         home,
-        _second_question(roll, steps.values()),
+        _second_question(roll, made),
     )
 
 

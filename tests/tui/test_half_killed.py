@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -285,7 +286,10 @@ def test_a_survivor_that_came_only_meanwhile_may_be_anybodys(
 
 
 def test_a_server_that_hangs_is_not_asked_for_every_single_session(files: Files) -> None:
-    there = answered(*(session(f"agent_{name}", number=n) for n, name in enumerate("abc")))
+    made = time.time() - 3600
+    there = answered(
+        *(session(f"agent_{name}", number=n, created=made) for n, name in enumerate("abc"))
+    )
     roll = take(files, ScriptedTmux(there))
     plan = plan_kill(roll, [row_of(roll, each) for each in "abc"])
 

@@ -135,7 +135,8 @@ def test_all_orphans_go_as_one_plan(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # Nobody wants to wait until they are old enough.
-    monkeypatch.setattr("tui.commands.policy_from", lambda _: replace(QUICK, orphan_grace=-1.0))
+    young = replace(QUICK, orphan_grace=-1.0)
+    monkeypatch.setattr("tui.commands.policy_from", lambda _: young)
     crew.start("agent_nobodys")
     crew.start("agent_nobodys-2")
     before = files.bytes()

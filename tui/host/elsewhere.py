@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tui.host.sessions import Answer, TmuxState
@@ -20,6 +20,9 @@ from tui.host.tmux import Tmux, user_name
 
 _ASK_TIMEOUT = 2.0
 _ALL_TIMEOUT = 4.0
+
+# Seconds in which a server that has just started listens.
+_STARTING = 0.05
 
 _LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix
 _NAME = "tmux: server"
@@ -115,6 +118,10 @@ def look_elsewhere(
     for server in servers_of(owners):
         if not names or server.pid == answer.server_pid:
             continue
+        if server.socket is None and server.uid == os.getuid():
+            server = _looked_at_again(server)
+        if server.socket is None and not _still_runs(server):
+            continue
         if server.socket is None:
             why = f"a tmux server of {user_name(server.uid)} runs: ask as that user, with sudo -u"
             found |= {name: why for name in names if name not in found}
@@ -128,6 +135,12 @@ def look_elsewhere(
         elif _still_runs(server):
             found |= {name: _unasked(server, there) for name in names if name not in found}
     return found
+
+
+def _looked_at_again(server: Server) -> Server:
+    """A server of ours without a socket: it was just starting, or ending."""
+    time.sleep(_STARTING)
+    return replace(server, socket=_socket(server.pid))
 
 
 def _unasked(server: Server, answer: Answer | None) -> str:

@@ -24,7 +24,8 @@ def look(*names: str, at: Path, owners: frozenset[int] = OURS) -> dict[str, str]
 
 def test_a_server_is_found_with_its_socket(server: RealTmux) -> None:
     server.start("agent_a")
-    assert list(servers_of(OURS)) == [Server(server.server_pid(), os.getuid(), server.socket)]
+    # A server of a test before this one may still be on its way out.
+    assert Server(server.server_pid(), os.getuid(), server.socket) in servers_of(OURS)
     assert list(servers_of({os.getuid() + 1})) == []
 
 
@@ -33,7 +34,7 @@ def test_a_socket_of_any_name_is_found(server: RealTmux, nobody_elses_tmux: Path
     run = ["tmux", "-f", "/dev/null", "-S", str(socket)]
     subprocess.run([*run, "new-session", "-d", "-s", "agent_a", "sleep 100"], check=True)
     try:
-        assert [each.socket for each in servers_of(OURS)] == [socket]
+        assert socket in [each.socket for each in servers_of(OURS)]
         assert str(socket) in look("agent_a", at=server.socket)["agent_a"]
     finally:
         subprocess.run([*run, "kill-server"], check=True)
@@ -65,7 +66,10 @@ def test_a_server_that_hangs_may_have_everybody(
 
 def test_a_server_without_a_process_has_nobody(server: RealTmux, tmp_path: Path) -> None:
     server.kill(server.start("agent_a"))
-    until(lambda: not list(servers_of(OURS)), "the end of the pane's process")
+    pid = server.server_pid()
+    until(
+        lambda: pid not in [each.pid for each in servers_of(OURS)], "the end of the pane's process"
+    )
     os.kill(server.server_pid(), signal.SIGSTOP)
     assert look("agent_a", at=tmp_path / "s") == {}
 
