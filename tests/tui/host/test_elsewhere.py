@@ -88,6 +88,7 @@ def test_a_server_of_another_user_that_cannot_be_looked_into_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(elsewhere, "servers_of", lambda _: iter((Server(1, 0, None),)))
+    monkeypatch.setattr(elsewhere, "_still_runs", lambda _: True)
     assert "of root" in look("agent_a", at=tmp_path / "s")["agent_a"]
 
 
