@@ -26,6 +26,7 @@ from registry.workspace import Workspace
 from tui.actions import Outcome, carry_out
 from tui.choosing import subtrees
 from tui.doctor import Examination, examine
+from tui.filtering import parse
 from tui.fixing import carry_out_fix
 from tui.host.sessions import Session
 from tui.outline import Line, meant
@@ -157,7 +158,7 @@ class MusterApp(App[None]):
                 yield Heading()
                 yield RollView(id="roll")
             yield Details(id="details")
-        field = Input(placeholder="filter: every word must match", id="filter", compact=True)
+        field = Input(placeholder="filter: words, or status:blocked", id="filter", compact=True)
         field.cursor_blink = False
         yield field
         yield Footer(show_command_palette=False, compact=True)
@@ -281,11 +282,14 @@ class MusterApp(App[None]):
     @on(Input.Changed, "#filter")
     def _filter(self, event: Input.Changed) -> None:
         self.query_one(RollView).filter(event.value)
+        event.input.set_class(bool(parse(event.value).problems), "mistaken")
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self, event: Input.Submitted) -> None:
         if not event.value.strip():
             self.action_clear_filter()
+        for problem in parse(event.value).problems:
+            self.notify(harmless(problem), severity="warning", markup=False)
         self.query_one(RollView).focus()
 
     # Actions
