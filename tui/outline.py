@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -235,6 +235,31 @@ def actionable(roll: RollCall) -> dict[Key, AgentRow | Session]:
 def is_asked_for(line: Line) -> bool:
     """Whether a line is an agent's or an orphan's and does not only lead to one."""
     return not line.leads and isinstance(line.item, AgentRow | Session)
+
+
+def nearest(lines: Sequence[Line], before: Line | None, old: int) -> int:
+    """Where the cursor goes when its line is gone: to what it was inside of.
+
+    Args:
+        lines: Those that there are now.
+        before: The line that is gone.
+        old: Where it was.
+    """
+    if before is not None and isinstance(before.item, AgentRow):
+        for number in range(min(old, len(lines)) - 1, -1, -1):
+            if lines[number].level < before.level:
+                return number
+    return max(0, min(old, len(lines) - 1))
+
+
+def sessions_of(lines: Iterable[Line]) -> dict[Key, Session]:
+    """The sessions of agents, and those without any agent."""
+    found: dict[Key, Session] = {}
+    for line in lines:
+        session = line.item.session if isinstance(line.item, AgentRow) else line.item
+        if isinstance(session, Session):
+            found[line.key] = session
+    return found
 
 
 def meant(roll: RollCall, keys: Iterable[Key]) -> tuple[list[AgentRow], list[Session], bool]:

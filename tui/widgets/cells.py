@@ -134,6 +134,15 @@ def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piec
     return _exactly(pieces, drawing.cells)
 
 
+def why_empty(view: View) -> str:
+    """Why there is not a single line."""
+    if view.narrows:
+        return "Nothing matches the filter; Escape clears it."
+    if view.hide_finished:
+        return "Everybody is finished; h shows them."
+    return "No task is here yet; one that comes shows up by itself."
+
+
 def _lit(text: str, style: str, wanted: Filter, *keys: str) -> list[Piece]:
     """A text with what was looked for in it highlighted."""
     if not wanted:

@@ -18,11 +18,22 @@ from textual.strip import Strip
 
 from tui.host.sessions import Session
 from tui.host.usage import Load
-from tui.outline import Key, Line, actionable, branches, is_asked_for, matching, outline
+from tui.marks import Marks
+from tui.outline import (
+    Key,
+    Line,
+    actionable,
+    branches,
+    is_asked_for,
+    matching,
+    nearest,
+    outline,
+    sessions_of,
+)
 from tui.roll import AgentRow, RollCall, Verdict
 from tui.text import fit
 from tui.triage import Sort, View
-from tui.widgets.cells import Drawing, Piece, fold_column, line_pieces, shows_loads
+from tui.widgets.cells import Drawing, Piece, fold_column, line_pieces, shows_loads, why_empty
 from tui.widgets.roll_keys import ROLL_KEYS
 
 
@@ -90,10 +101,9 @@ class RollView(ScrollView, can_focus=True):
         self._cursor = 0
         self._folded: set[Key] = set()
         self._shown: dict[int, tuple[Piece, ...]] = {}
-        self._range: tuple[Key, frozenset[Key]] | None = None
+        self._marks = Marks()
         self._loads: Mapping[Key, Load] = {}
         self.view = View()
-        self.marks: frozenset[Key] = frozenset()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offers only the keys that have a use now."""
@@ -101,7 +111,7 @@ class RollView(ScrollView, can_focus=True):
             return bool(self.marks)
         if action == "mark_zombies":
             return self._roll is not None and self._roll.counts[Verdict.ZOMBIE] > 0
-        return action != "leave_range" or self._range is not None
+        return action != "leave_range" or self._marks.start is not None
 
     # What it shows
 
@@ -121,10 +131,7 @@ class RollView(ScrollView, can_focus=True):
             self._folded &= set(branches(roll))
         self._lay_out()
         if self.marks:
-            there = actionable(roll).keys()
-            if self._range is not None:
-                self._range = self._range[0], self._range[1] & there
-            self._set_marks(self.marks & there)
+            self._mark(self._marks.alive(actionable(roll).keys()))
 
     def look(self, view: View) -> None:
         """Looks at the roll in another way.
@@ -160,12 +167,7 @@ class RollView(ScrollView, can_focus=True):
         lines = (
             self._lines if self.view.sort.by_load else self._lines[top : top + self.size.height]
         )
-        found: dict[Key, Session] = {}
-        for line in lines:
-            session = line.item.session if isinstance(line.item, AgentRow) else line.item
-            if isinstance(session, Session):
-                found[line.key] = session
-        return found, self._roll.answer.server_pid
+        return sessions_of(lines), self._roll.answer.server_pid
 
     @property
     def current(self) -> Line | None:
@@ -196,7 +198,7 @@ class RollView(ScrollView, can_focus=True):
         self._index = {line.key: number for number, line in enumerate(self._lines)}
         cursor = self._index.get(before.key) if before else 0
         if cursor is None:
-            cursor = self._nearest(before, self._cursor)
+            cursor = nearest(self._lines, before, self._cursor)
         moved = cursor != self._cursor
         self._cursor = cursor
         if len(self._lines) != height or not self.virtual_size.width:
@@ -216,14 +218,6 @@ class RollView(ScrollView, can_focus=True):
         if self.marks:
             self._tell_marks()
 
-    def _nearest(self, before: Line | None, old: int) -> int:
-        """Where the cursor goes when its line is gone: to what it was inside of."""
-        if before is not None and isinstance(before.item, AgentRow):
-            for number in range(min(old, len(self._lines)) - 1, -1, -1):
-                if self._lines[number].level < before.level:
-                    return number
-        return max(0, min(old, len(self._lines) - 1))
-
     def _refresh_changed(self) -> None:
         """Refreshes the visible lines whose text or style is not what is shown."""
         drawing = self._drawing()
@@ -242,7 +236,8 @@ class RollView(ScrollView, can_focus=True):
         return Drawing(self._cells, time.time(), self.view, self._loads)
 
     def _pieces(self, y: int, drawing: Drawing) -> tuple[Piece, ...]:
-        if y == 0 and not self._lines and (said := self._why_empty()):
+        if y == 0 and not self._lines and self._roll is not None:
+            said = why_empty(self.view)
             return ((fit(f"  {said}", self._cells), "finished"), ("", ""))
         if y >= len(self._lines):
             return ()
@@ -250,15 +245,6 @@ class RollView(ScrollView, can_focus=True):
         pieces = line_pieces(line, drawing, line.key in self.marks)
         style = ("cursor" if self.has_focus else "cursor-blurred") if y == self._cursor else ""
         return (*pieces, ("", style))
-
-    def _why_empty(self) -> str:
-        if self._roll is None:
-            return ""
-        if self.view.narrows:
-            return "Nothing matches the filter; Escape clears it."
-        if self.view.hide_finished:
-            return "Everybody is finished; h shows them."
-        return "No task is here yet; one that comes shows up by itself."
 
     def refresh_line(self, y: int) -> None:
         """Draws one line of the window anew."""
@@ -315,8 +301,7 @@ class RollView(ScrollView, can_focus=True):
             return
         self._cursor = number
         self._scroll_to_cursor()
-        if self._range is not None:
-            self._mark_range()
+        self._reach()
         self._refresh_changed()
         self.post_message(self.Moved(self.current))
 
@@ -400,15 +385,18 @@ class RollView(ScrollView, can_focus=True):
 
     # Marks
 
-    def _set_marks(self, marks: Set[Key]) -> None:
-        if marks == self.marks:
-            return
-        other_keys = bool(marks) != bool(self.marks)
-        self.marks = frozenset(marks)
-        if other_keys:
+    @property
+    def marks(self) -> frozenset[Key]:
+        """Which agents and orphans are marked."""
+        return self._marks.keys
+
+    def _mark(self, marks: Marks) -> None:
+        before, self._marks = self._marks, marks
+        if bool(marks.keys) != bool(before.keys) or marks.start != before.start:
             self.refresh_bindings()
-        self._refresh_changed()
-        self._tell_marks()
+        if marks.keys != before.keys:
+            self._refresh_changed()
+            self._tell_marks()
 
     def _tell_marks(self) -> None:
         unseen = len(self.marks - self._index.keys())
@@ -418,65 +406,59 @@ class RollView(ScrollView, can_focus=True):
         lines = self._lines[min(first, last) : max(first, last) + 1]
         return {line.key for line in lines if is_asked_for(line)}
 
+    def _found(self) -> Set[Key]:
+        return matching(self._roll, self.view).keys() if self._roll is not None else set()
+
     def action_mark(self) -> None:
         """Marks the line, or takes its mark away, and goes to the next."""
-        self.action_leave_range()
         if self.current is not None and isinstance(self.current.item, AgentRow | Session):
-            self._set_marks(self.marks ^ {self.current.key})
-        else:
-            return
-        self._put_cursor(self._cursor + 1)
+            self._mark(self._marks.inverting({self.current.key}))
+            self._put_cursor(self._cursor + 1)
 
     def action_range(self) -> None:
         """Starts a range that ends at the cursor, or leaves it as it is."""
-        if self._range is not None or self.current is None:
+        if self._marks.start is not None:
             self.action_leave_range()
-            return
-        self._range = self.current.key, self.marks
-        self._mark_range()
-        self.refresh_bindings()
+        elif self.current is not None:
+            self._mark(self._marks.starting(self.current.key))
+            self._reach()
 
-    def _mark_range(self) -> None:
-        assert self._range is not None
-        start, before = self._range
-        if start not in self._index:
+    def _reach(self) -> None:
+        """Lets a range reach to the cursor."""
+        if self._marks.start in self._index:
+            start = self._index[self._marks.start]
+            self._mark(self._marks.reaching(self._between(start, self._cursor)))
+        else:
             self.action_leave_range()
-            return
-        self._set_marks(before | self._between(self._index[start], self._cursor))
 
     def action_leave_range(self) -> None:
         """Ends a range; what is marked stays so."""
-        if self._range is not None:
-            self._range = None
-            self.refresh_bindings()
+        self._mark(self._marks.ended())
 
     def action_extend(self, by: int) -> None:
         """Marks the line and the one it goes to."""
-        self.action_leave_range()
         start = self._cursor
+        self.action_leave_range()
         self._put_cursor(start + by)
-        self._set_marks(self.marks | self._between(start, self._cursor))
+        self._mark(self._marks.adding(self._between(start, self._cursor)))
 
     def action_mark_found(self) -> None:
         """Marks everybody that is looked for, folded or not."""
-        if self._roll is not None:
-            self._set_marks(self.marks | matching(self._roll, self.view).keys())
+        self._mark(self._marks.adding(self._found()))
 
     def action_invert(self) -> None:
         """Of everybody that is looked for, marks who is not marked and unmarks who is."""
-        if self._roll is not None:
-            self._set_marks(self.marks ^ matching(self._roll, self.view).keys())
+        self._mark(self._marks.inverting(self._found()))
 
     def action_mark_zombies(self) -> None:
         """Marks all zombies, folded or not."""
         if self._roll is not None:
             zombies = matching(self._roll, View(only=Verdict.ZOMBIE))
-            self._set_marks(self.marks | zombies.keys())
+            self._mark(self._marks.adding(zombies.keys()))
 
     def action_unmark(self) -> None:
         """Takes all marks away."""
-        self.action_leave_range()
-        self._set_marks(frozenset())
+        self._mark(Marks())
 
     def targets(self) -> Iterable[Key]:
         """What an action is about: the marked ones, or the line under the cursor."""
