@@ -55,7 +55,7 @@ def show_list(options: argparse.Namespace) -> int:
         roll = arrange(roll, Order(options.sort))
     chosen = bool(wanted) or options.hide_finished
     if options.json:
-        by = {"where": options.where, "hide_finished": options.hide_finished}
+        by = chosen_by(options.where, hide_finished=options.hide_finished)
         print(as_json(roll_json(roll, by if chosen else None)))
         return DONE
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -77,6 +77,11 @@ def filter_of(where: Sequence[str]) -> Filter:
     if problems:
         raise UsageError("\n".join(problems))
     return Filter(tuple(term for each in read for term in each.terms))
+
+
+def chosen_by(where: Sequence[str], *, hide_finished: bool = False) -> dict[str, Any]:
+    """What a part of a roll call was chosen by, for its JSON."""
+    return {"where": list(where), "hide_finished": hide_finished}
 
 
 def kill(options: argparse.Namespace) -> int:
