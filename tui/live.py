@@ -27,8 +27,9 @@ from tui.absences import (
     is_proven_missing,
     note_absences,
 )
+from tui.host import host_name
+from tui.host.deaths import DeathWatch
 from tui.host.elsewhere import look_elsewhere, owners_of
-from tui.host.processes import DeathWatch, host_name
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher

@@ -51,7 +51,7 @@ def _keys(program: Program, count: int) -> list[float]:
         program.forget()
         pressed_at = time.monotonic()
         program.press(b" ")
-        took.append(1000 * (program.wait_for("1 marked".encode()) - pressed_at))
+        took.append(1000 * (program.wait_for(b"1 marked") - pressed_at))
         # Back to it, and the mark away.
         program.press(_UP + b" " + _UP)
     return took
