@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from registry.reporting import last_reports
 from registry.workspace import (
     GLOBAL_REGISTRY,
     TASK_REGISTRY,
     Workspace,
+    last_reports,
 )
 from tui.absences import (
     Absences,

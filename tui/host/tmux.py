@@ -11,7 +11,6 @@ import contextlib
 import os
 import pwd
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -56,6 +55,8 @@ _INSTALLERS = {
 
 def install_advice() -> str:
     """That tmux is not there, and how to get it with this system's package manager."""
+    import shutil
+
     here = [command for program, command in _INSTALLERS.items() if shutil.which(program)]
     if here:
         return f"tmux is not installed. Get it with: {here[0]}"
@@ -267,12 +268,9 @@ def _run(
         _NoTmuxError: There is no tmux.
         OSError: It could not be started.
     """
-    binary = shutil.which("tmux")
-    if binary is None:
-        raise _NoTmuxError
     try:
         done = subprocess.run(  # noqa: S603 - no shell; no target or format is foreign
-            [binary, f"-S{socket}", *arguments],
+            ["tmux", f"-S{socket}", *arguments],  # noqa: S607 - where PATH has it
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout,
@@ -280,6 +278,8 @@ def _run(
             encoding="utf-8",
             errors="backslashreplace",
         )
+    except FileNotFoundError:
+        raise _NoTmuxError from None
     except subprocess.TimeoutExpired:
         raise TimeoutError from None
     return done.returncode, _lines(done.stdout), _lines(done.stderr)
