@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from tui.commands import chosen_by, filter_of
 from tui.config import policy_from
 from tui.console import find, say, tmux_of, wait_for_reader
 from tui.difference import (
@@ -27,6 +26,7 @@ from tui.difference import (
     state_of,
 )
 from tui.filtering import Filter
+from tui.list_command import chosen_by, filter_of
 from tui.listing import roll_json, roll_table
 from tui.live import LiveRoll
 from tui.roll import Policy, RollCall, Verdict
