@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,43 +20,27 @@ from textual.message import Message
 from textual.widgets import Footer
 
 from registry import reading
-from registry.audit import read_logs
 from registry.errors import RegistryError
-from registry.metrics_file import read_metrics
 from registry.workspace import Workspace
-from tui.actions import Outcome, carry_out
-from tui.choosing import subtrees
-from tui.doctor import Examination, examine
-from tui.fixing import carry_out_fix
 from tui.host.sessions import Session
 from tui.outline import Line, meant
-from tui.planning import Plan, plan_complete
-from tui.publishing import publish_quietly
 from tui.roll import AgentRow, Policy, RollCall, TaskState, Verdict
-from tui.screens.confirm import ConfirmScreen
-from tui.screens.doctor import DoctorScreen
-from tui.screens.metrics import Measures, MetricsScreen
-from tui.screens.report import help_report, log_report, outcome_report
 from tui.screens.toasts import ToastHandler
 from tui.text import harmless
 from tui.theme import MUSTER
-from tui.undoing import (
-    NothingToUndoError,
-    UndoPlan,
-    carry_out_undo,
-    logs_of,
-    plan_undo,
-    undo_refusal,
-)
-from tui.weighing import weighed_kill
 from tui.widgets.details import Details
 from tui.widgets.roll_pane import RollPane
 from tui.widgets.roll_view import RollView
 from tui.widgets.summary import Notices, Summary
 
 if TYPE_CHECKING:
+    from tui.doctor import Examination
     from tui.host.tmux import Tmux
     from tui.live import LiveRoll
+    from tui.outcomes import Outcome
+    from tui.planning import Plan
+    from tui.screens.metrics import Measures
+    from tui.undoing import UndoPlan
 
 WIDE = 120
 """Columns from which the details stand beside the roll."""
@@ -67,6 +52,18 @@ TALL = 34
 """Lines from which the details below the roll get more room."""
 
 _AGES_EVERY = 15.0
+
+# Seconds after which the first agents are on the screen, and what is left is imported.
+_SHOWN_BY = 1.0
+_LATER = (
+    "tui.actions",
+    "tui.fixing",
+    "tui.publishing",
+    "tui.screens.doctor",
+    "tui.screens.metrics",
+    "tui.screens.report",
+    "tui.undoing",
+)
 
 # Actions whose keys have no use while another screen lies over the roll.
 _OF_THE_ROLL = ("kill", "complete", "undo", "filter", "doctor", "log", "metrics", "help")
@@ -169,6 +166,7 @@ class MusterApp(App[None]):
         self.query_one(RollView).focus()
         self.set_interval(_AGES_EVERY, self._tick)
         self._start_live()
+        self.set_timer(_SHOWN_BY, self._import_the_rest)
 
     def wait_for_actions(self, seconds: float) -> None:
         """Waits until what is being carried out is done. Blocks.
@@ -190,11 +188,20 @@ class MusterApp(App[None]):
         self._live = LiveRoll(self._workspaces, self._tmux, self._policy, self._rolled)
         self._live.start()
 
+    @work(thread=True)
+    def _import_the_rest(self) -> None:
+        # Everything that a key may need: an update of muster must not put newer modules
+        # beside those that run already, days later.
+        for name in _LATER:
+            import_module(name)
+
     def _rolled(self, roll: RollCall) -> None:
         self.post_message(self.Rolled(roll))
 
     async def on_unmount(self) -> None:
         """Stops following."""
+        from tui.publishing import publish_quietly
+
         if self._live is not None:
             await asyncio.to_thread(self._live.stop)
         await asyncio.to_thread(publish_quietly, self._homes)
@@ -222,6 +229,8 @@ class MusterApp(App[None]):
 
     @work(thread=True, exclusive=True, group="publish")
     def _publish(self) -> None:
+        from tui.publishing import publish_quietly
+
         publish_quietly(self._homes)
 
     # Details
@@ -285,6 +294,8 @@ class MusterApp(App[None]):
         Args:
             tree: With all agents beneath them.
         """
+        from tui.choosing import subtrees
+
         if self.roll is None:
             return
         rows, orphans, whole = meant(self.roll, self.query_one(RollView).targets())
@@ -299,11 +310,15 @@ class MusterApp(App[None]):
     def _plan_kill(
         self, roll: RollCall, rows: Sequence[AgentRow], orphans: Sequence[Session], whole: bool
     ) -> None:
+        from tui.weighing import weighed_kill
+
         plan = weighed_kill(roll, rows, orphans, whole=whole)
         self.call_from_thread(self._ask, plan)
 
     def action_complete(self) -> None:
         """Plans to complete the marked ones, or the one under the cursor."""
+        from tui.planning import plan_complete
+
         if self.roll is None:
             return
         rows, _, whole = meant(self.roll, self.query_one(RollView).targets())
@@ -316,6 +331,8 @@ class MusterApp(App[None]):
         self.notify(f"Nobody to {verb}: mark agents, or put the cursor on one.", markup=False)
 
     def _ask(self, plan: Plan) -> None:
+        from tui.screens.confirm import ConfirmScreen
+
         if len(self.screen_stack) > 1:
             # Something else was opened while the plan was made.
             return
@@ -336,6 +353,8 @@ class MusterApp(App[None]):
 
     @work(thread=True, group="actions")
     def _carry_out(self, plan: Plan, reason: str) -> None:
+        from tui.actions import carry_out
+
         tmux = self._tmux
         if tmux is not None:
             self._act(lambda: carry_out(plan, tmux, reason))
@@ -352,14 +371,20 @@ class MusterApp(App[None]):
 
     def action_doctor(self) -> None:
         """Shows what is wrong, to set it right from there."""
+        from tui.screens.doctor import DoctorScreen
+
         if self.roll is not None:
             self.push_screen(DoctorScreen(self._examine, self._fix))
 
     def _examine(self) -> Examination | None:
+        from tui.doctor import examine
+
         return examine(self._workspaces, self.roll) if self.roll is not None else None
 
     @work(thread=True, group="actions")
     def _fix(self, found: Examination, reason: str) -> None:
+        from tui.fixing import carry_out_fix
+
         tmux = self._tmux
         if tmux is not None:
             self._act(lambda: carry_out_fix(found, tmux, reason))
@@ -373,6 +398,8 @@ class MusterApp(App[None]):
 
     @work(thread=True, exclusive=True, group="plan undo")
     def _plan_undo(self, roll: RollCall) -> None:
+        from tui.undoing import NothingToUndoError, plan_undo
+
         try:
             plan = plan_undo(*_seen(roll), action_id=None, offer_earlier=True)
         except (NothingToUndoError, RegistryError, OSError) as error:
@@ -384,6 +411,9 @@ class MusterApp(App[None]):
         self.notify(harmless(why), title="Nothing to undo", severity="warning", markup=False)
 
     def _ask_undo(self, plan: UndoPlan) -> None:
+        from tui.screens.confirm import ConfirmScreen
+        from tui.undoing import undo_refusal
+
         if not plan.proposal.steps:
             self._nothing_to_undo(undo_refusal(plan))
             return
@@ -397,6 +427,8 @@ class MusterApp(App[None]):
 
     @work(thread=True, group="actions")
     def _take_back(self, plan: UndoPlan, reason: str) -> None:
+        from tui.undoing import carry_out_undo
+
         self._act(lambda: carry_out_undo(plan, reason))
 
     def action_log(self) -> None:
@@ -406,6 +438,10 @@ class MusterApp(App[None]):
 
     @work(thread=True, exclusive=True, group="log")
     def _read_log(self, roll: RollCall) -> None:
+        from registry.audit import read_logs
+        from tui.screens.report import log_report
+        from tui.undoing import logs_of
+
         try:
             log = read_logs(logs_of(*_seen(roll)))
         except (RegistryError, OSError) as error:
@@ -416,9 +452,14 @@ class MusterApp(App[None]):
 
     def action_metrics(self) -> None:
         """Shows how the locks do."""
+        from tui.screens.metrics import MetricsScreen
+
         self.push_screen(MetricsScreen(self._measure))
 
     def _measure(self) -> Measures:
+        from registry.metrics_file import read_metrics
+        from tui.screens.metrics import Measures
+
         zombies = self.roll.counts[Verdict.ZOMBIE] if self.roll is not None else 0
         first = self._zombies_at_first
         return Measures(
@@ -426,11 +467,15 @@ class MusterApp(App[None]):
         )
 
     def _carried_out(self, outcome: Outcome) -> None:
+        from tui.screens.report import outcome_report
+
         self.screen_stack[0].query_one(RollView).action_unmark()
         self.push_screen(outcome_report(outcome))
 
     def action_help(self) -> None:
         """Lists the keys, made from the bindings, and the verdicts."""
+        from tui.screens.report import help_report
+
         # Those that have no use at the moment are listed as well.
         rows: dict[str, list[str]] = {}
         for declared in (*RollView.BINDINGS, *MusterApp.BINDINGS):
