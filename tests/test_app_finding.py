@@ -384,7 +384,7 @@ async def test_marks_that_have_no_line_are_said_to_be_there_and_acted_on() -> No
         await pilot.press("c")
         await pilot.pause()
         assert isinstance(app.screen, ConfirmScreen)
-        assert "Mark 2 agents completed" in str(app.screen.query_one("Vertical").border_title)
+        assert "Mark 3 agents completed" in str(app.screen.query_one("Vertical").border_title)
 
 
 async def test_a_folded_agent_counts_as_not_shown() -> None:
