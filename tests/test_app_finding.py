@@ -153,6 +153,7 @@ async def test_sorted_by_cpu_all_sessions_are_measured_and_the_lines_follow(
         assert {name.removeprefix("agent_") for name in measured.asked[0]} == set(ALIVE)
         assert rows(view)[:4] == ["writer-3", "orphan", "architect-1", "reader-7"]
         assert "97%" in shown(app) and "1.2G" in shown(app)
+        assert _current(view) == "writer-3"
         await pilot.press("s")
         await pilot.pause()
         assert rows(view)[:3] == ["writer-3", "architect-1", "porter-5"]
@@ -500,7 +501,7 @@ def looking(*keys: str) -> Any:
     [
         ("t",),
         ("s", "s", "s", "s", "h"),
-        ("slash", *"e-", "enter", "plus", "down"),
+        ("slash", *"ter-", "enter", "plus", "down"),
         ("3", "down", "down", "space"),
     ],
     ids=["urgency", "cpu", "filter", "zombies"],
