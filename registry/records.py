@@ -83,7 +83,7 @@ def agent_entries(registry: Json) -> list[tuple[str | None, Json]]:
         for each in agents:
             if isinstance(each, dict):
                 own = each.get("id")
-                found.append((own if isinstance(own, str) else _text(own), each))
+                found.append((own if isinstance(own, str) else text_of(own), each))
     return found
 
 
@@ -200,7 +200,7 @@ class GlobalRecord:
     warnings: tuple[str, ...]
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
     """A field that should be a string; numbers are taken for the text they show."""
     if isinstance(value, str):
         return value
@@ -216,7 +216,8 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _number(value: object) -> float | None:
+def number_of(value: object) -> float | None:
+    """A field that should be a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -228,16 +229,16 @@ def _number(value: object) -> float | None:
 
 def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
     """Reads one agent's entry; never fails."""
-    started_at = _text(entry.get("started_at"))
-    last_update = _text(entry.get("last_update"))
+    started_at = text_of(entry.get("started_at"))
+    last_update = text_of(entry.get("last_update"))
     return AgentRecord(
         id=agent_id or "",
-        type=_text(entry.get("type")) or "",
-        tmux_session=_text(entry.get("tmux_session")) or None,
-        parent=_text(entry.get("parent")),
+        type=text_of(entry.get("type")) or "",
+        tmux_session=text_of(entry.get("tmux_session")) or None,
+        parent=text_of(entry.get("parent")),
         depth=_whole(entry.get("depth")),
-        status=_text(entry.get("status")) or "",
-        progress=_number(entry.get("progress")),
+        status=text_of(entry.get("status")) or "",
+        progress=number_of(entry.get("progress")),
         started_at=started_at,
         last_update=last_update,
         started=parse_time(started_at),
@@ -277,10 +278,10 @@ def _hierarchy(registry: Json) -> dict[str, tuple[str, ...]]:
 def task_record(registry: Json) -> TaskRecord:
     """Reads a decoded task's registry; never fails."""
     return TaskRecord(
-        task_id=_text(registry.get("task_id")),
-        description=_text(registry.get("task_description")) or "",
-        status=_text(registry.get("status")) or "",
-        created_at=_text(registry.get("created_at")),
+        task_id=text_of(registry.get("task_id")),
+        description=text_of(registry.get("task_description")) or "",
+        status=text_of(registry.get("status")) or "",
+        created_at=text_of(registry.get("created_at")),
         agents=tuple(agent_record(id_, entry) for id_, entry in agent_entries(registry)),
         hierarchy=_hierarchy(registry),
         active_count=_whole(registry.get("active_count")),
@@ -298,11 +299,11 @@ def global_record(registry: Json) -> GlobalRecord:
         fields = entry if isinstance(entry, dict) else {}
         tasks[task_id] = GlobalTask(
             task_id=task_id,
-            description=_text(fields.get("description")) or "",
-            status=_text(fields.get("status")) or "",
-            elsewhere=_text(fields.get("workspace")),
+            description=text_of(fields.get("description")) or "",
+            status=text_of(fields.get("status")) or "",
+            elsewhere=text_of(fields.get("workspace")),
         )
-    sessions = (_text(entry.get("tmux_session")) for _, entry in agent_entries(registry))
+    sessions = (text_of(entry.get("tmux_session")) for _, entry in agent_entries(registry))
     return GlobalRecord(
         tasks=tasks,
         sessions=frozenset(name for name in sessions if name),
