@@ -9,26 +9,25 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical
 from textual.message import Message
 from textual.widgets import Footer, Input
 
-from registry import reading
 from registry.audit import read_logs
 from registry.errors import RegistryError
 from registry.metrics_file import read_metrics
 from registry.workspace import Workspace
 from tui.actions import Outcome, carry_out
+from tui.body import Body
 from tui.choosing import subtrees
 from tui.doctor import Examination, examine
 from tui.fixing import carry_out_fix
 from tui.host.sessions import Session
-from tui.outline import Line, meant
+from tui.outline import meant
 from tui.planning import Plan, plan_complete
 from tui.publishing import publish_quietly
 from tui.roll import AgentRow, Policy, RollCall, TaskState, Verdict
@@ -48,22 +47,21 @@ from tui.undoing import (
     undo_refusal,
 )
 from tui.weighing import weighed_kill
-from tui.widgets.details import Details
 from tui.widgets.roll_view import RollView
-from tui.widgets.summary import Heading, Notices, Summary
+from tui.widgets.summary import Notices, Summary
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
     from tui.live import LiveRoll
 
 WIDE = 120
-"""Columns from which the details stand beside the roll."""
+"""Columns from which the panel stands beside the roll."""
 
 LOW = 18
 """Lines below which only the roll, the counts and the keys are shown."""
 
 TALL = 34
-"""Lines from which the details below the roll get more room."""
+"""Lines from which the panel below the roll gets more room."""
 
 _AGES_EVERY = 15.0
 
@@ -99,7 +97,7 @@ class MusterApp(App[None]):
         Binding("U", "undo", "Undo", tooltip="Take the last change back", id="undo"),
         Binding("slash", "filter", "Filter", id="filter"),
         Binding("escape", "clear_filter", "Clear filter", show=False, id="filter.clear"),
-        Binding("tab", "app.focus_next", "Roll or details", show=False, id="focus.next"),
+        Binding("tab", "app.focus_next", "Roll or panel", show=False, id="focus.next"),
         Binding(
             "d",
             "doctor",
@@ -149,14 +147,10 @@ class MusterApp(App[None]):
         self._acting = threading.Lock()
 
     def compose(self) -> ComposeResult:
-        """Counts above, the roll, the details beside or below it, keys."""
+        """Counts above, the roll, the panel beside or below it, keys."""
         yield Summary()
         yield Notices()
-        with Container(id="body"):
-            with Vertical(id="left"):
-                yield Heading()
-                yield RollView(id="roll")
-            yield Details(id="details")
+        yield Body(id="body")
         field = Input(placeholder="filter: every word must match", id="filter", compact=True)
         field.cursor_blink = False
         yield field
@@ -193,6 +187,7 @@ class MusterApp(App[None]):
         self._tmux = Tmux(self._socket)
         self._live = LiveRoll(self._workspaces, self._tmux, self._policy, self._rolled)
         self._live.start()
+        self.call_from_thread(self.query_one(Body).use, self._tmux)
 
     def _rolled(self, roll: RollCall) -> None:
         self.post_message(self.Rolled(roll))
@@ -215,48 +210,19 @@ class MusterApp(App[None]):
             summary.show(message.roll)
         for notice in screen.query(Notices):
             notice.show(message.roll)
+        for body in screen.query(Body):
+            body.roll = message.roll
         for roll_view in screen.query(RollView):
             roll_view.show(message.roll)
 
     def _tick(self) -> None:
-        for roll_view in self.screen_stack[0].query(RollView):
-            roll_view.refresh_ages()
-            self._detail(roll_view.current)
+        for body in self.screen_stack[0].query(Body):
+            body.tick()
         self._publish()
 
     @work(thread=True, exclusive=True, group="publish")
     def _publish(self) -> None:
         publish_quietly(self._homes)
-
-    # Details
-
-    @on(RollView.Moved)
-    def _show_details(self, message: RollView.Moved) -> None:
-        self._detail(message.line)
-
-    def _detail(self, line: Line | None) -> None:
-        if line is not None and isinstance(line.item, AgentRow):
-            self._read_details(line, line.item)
-        else:
-            for details in self.screen_stack[0].query(Details):
-                details.show(line, None)
-
-    @work(thread=True, exclusive=True, group="details")
-    def _read_details(self, line: Line, row: AgentRow) -> None:
-        fields: dict[str, Any] | None = None
-        try:
-            fields = reading.read_agent_fields(row.key.registry, row.key.id)
-        except (RegistryError, OSError):
-            # Its task's line says what is wrong with the file.
-            fields = None
-        self.call_from_thread(self._details_read, line, fields)
-
-    def _details_read(self, line: Line, fields: dict[str, Any] | None) -> None:
-        screen = self.screen_stack[0]
-        current = next((each.current for each in screen.query(RollView)), None)
-        if current is not None and current.key == line.key:
-            for details in screen.query(Details):
-                details.show(current, fields)
 
     # Marks and the filter
 
@@ -444,7 +410,7 @@ class MusterApp(App[None]):
         """Lists the keys, made from the bindings, and the verdicts."""
         # Those that have no use at the moment are listed as well.
         rows: dict[str, list[str]] = {}
-        for declared in (*RollView.BINDINGS, *MusterApp.BINDINGS):
+        for declared in (*RollView.BINDINGS, *Body.BINDINGS, *MusterApp.BINDINGS):
             for binding in Binding.make_bindings([declared]):
                 keys = rows.setdefault(binding.tooltip or binding.description, [])
                 keys.append(self.get_key_display(binding))
