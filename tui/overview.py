@@ -199,7 +199,8 @@ def _file(facts: FileFacts, now: float) -> Iterator[Row]:
         yield field(name, harmless(facts.error, 400), "error")
     elif facts.size is not None and facts.modified is not None:
         written = _exactly(facts.modified, now)
-        yield field(name, f"{harmless(str(facts.path))}, {size(facts.size)}, {written}")
+        shown = harmless(f"{facts.path.parent.name}/{facts.path.name}")
+        yield field(name, f"{shown}, {size(facts.size)}, {written}")
 
 
 def _session(session: Session, now: float) -> Iterator[Row]:

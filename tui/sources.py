@@ -139,7 +139,8 @@ class FileSource(Generic[Line]):
 
     def _read(self, before: Tail[Line] | None) -> Tail[Line]:
         batch = self._file.last(self._keep) if before is None else self._file.more()
-        old = Tail[Line]() if before is None or batch.restarted else before
+        nothing: Tail[Line] = Tail()
+        old = nothing if before is None or batch.restarted else before
         records = old.records + batch.records if batch.records else old.records
         return Tail(
             records[-self._keep :],

@@ -27,6 +27,10 @@ class Tab(StrEnum):
 TABS = tuple(Tab)
 
 
+_SAYS = 16
+"""Cells that are kept for the few words at the end."""
+
+
 class TabBar(Static):
     """All tabs with the keys that open them, as far as there is room."""
 
@@ -60,7 +64,7 @@ class TabBar(Static):
     def _draw(self) -> None:
         room = self.size.width
         names = [f" {number} {tab} " for number, tab in enumerate(TABS, 1)]
-        if sum(map(width, names)) > room:
+        if sum(map(width, names)) + _SAYS > room:
             names = [f" {tab} " for tab in TABS]
         if sum(map(width, names)) > room:
             names = [f" {tab} " if tab is self._tab else f" {tab[0]} " for tab in TABS]
