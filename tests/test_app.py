@@ -627,7 +627,24 @@ async def test_a_filter_that_matches_nothing_says_so() -> None:
         await pilot.pause()
         assert view.lines == ()
         shown = "".join(segment.text for segment in view.render_line(0))
-        assert "Nothing has every word of the filter" in shown
+        assert "Nothing matches the filter" in shown
         await pilot.press("escape")
         await pilot.pause()
         assert len(view.lines) > 3
+
+
+async def test_a_filter_by_a_key_narrows_and_a_key_that_there_is_not_is_said() -> None:
+    async with opened() as (app, view, pilot):
+        everybody = _ids(view)
+        field = app.query_one("#filter", Input)
+        await pilot.press("slash", *"verdict:")
+        assert _ids(view) == everybody
+        await pilot.press(*"zombie")
+        assert "writer-3" in _ids(view) and _ids(view) != everybody
+        field.value = "verdikt:zombie"
+        await pilot.pause()
+        assert _ids(view) == everybody and field.has_class("mistaken")
+        await pilot.press("enter")
+        await pilot.pause()
+        (said,) = app._notifications
+        assert "verdict: is meant?" in said.message

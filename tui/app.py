@@ -25,6 +25,7 @@ from tui.actions import Outcome, carry_out
 from tui.body import Body
 from tui.choosing import subtrees
 from tui.doctor import Examination, examine
+from tui.filtering import parse
 from tui.fixing import carry_out_fix
 from tui.host.sessions import Session
 from tui.outline import meant
@@ -151,7 +152,7 @@ class MusterApp(App[None]):
         yield Summary()
         yield Notices()
         yield Body(id="body")
-        field = Input(placeholder="filter: every word must match", id="filter", compact=True)
+        field = Input(placeholder="filter: words, or status:blocked", id="filter", compact=True)
         field.cursor_blink = False
         yield field
         yield Footer(show_command_palette=False, compact=True)
@@ -247,11 +248,14 @@ class MusterApp(App[None]):
     @on(Input.Changed, "#filter")
     def _filter(self, event: Input.Changed) -> None:
         self.query_one(RollView).filter(event.value)
+        event.input.set_class(bool(parse(event.value).problems), "mistaken")
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self, event: Input.Submitted) -> None:
         if not event.value.strip():
             self.action_clear_filter()
+        for problem in parse(event.value).problems:
+            self.notify(harmless(problem), severity="warning", markup=False)
         self.query_one(RollView).focus()
 
     # Actions

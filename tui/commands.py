@@ -24,10 +24,10 @@ from tui.console import (
     say,
     tmux_of,
 )
+from tui.filtering import Filter, parse
 from tui.host.sessions import Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.listing import (
-    as_json,
     outcome_json,
     outcome_lines,
     plan_json,
@@ -41,18 +41,42 @@ from tui.planning import Plan, plan_complete
 from tui.proposal import Proposal
 from tui.publishing import publish_quietly
 from tui.roll import AgentRow, RollCall, Verdict
+from tui.selection import Order, arrange, select
+from tui.text import as_json
 from tui.weighing import weighed_kill
 
 
 def show_list(options: argparse.Namespace) -> int:
     """`muster list`."""
+    wanted = filter_of(options.where)
     roll = take_roll(find(options), tmux_of(options), policy_from(os.environ))
+    roll = select(roll, wanted, hide_finished=options.hide_finished)
+    if options.sort is not None:
+        roll = arrange(roll, Order(options.sort))
+    chosen = bool(wanted) or options.hide_finished
     if options.json:
-        print(as_json(roll_json(roll)))
+        by = {"where": options.where, "hide_finished": options.hide_finished}
+        print(as_json(roll_json(roll, by if chosen else None)))
         return DONE
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    say(roll_table(roll, time.time(), columns))
+    words = [*options.where, *(["finished ones hidden"] if options.hide_finished else [])]
+    say(roll_table(roll, time.time(), columns, "; ".join(words) if chosen else ""))
     return DONE
+
+
+def filter_of(where: Sequence[str]) -> Filter:
+    """What ``--where`` leaves in; all of several must match.
+
+    Raises:
+        UsageError: There is no such key, or one has no value.
+    """
+    # A quote that is not closed ends with its option.
+    read = [parse(each) for each in where]
+    problems = [problem for each in read for problem in each.problems]
+    problems += [f"{part!r}: a value is missing" for each in read for part in each.unfinished]
+    if problems:
+        raise UsageError("\n".join(problems))
+    return Filter(tuple(term for each in read for term in each.terms))
 
 
 def kill(options: argparse.Namespace) -> int:
@@ -94,7 +118,7 @@ def _named(
     ids = [each for each in options.names if each not in orphans]
     rows, problems = rows_of(roll, ids)
     if problems:
-        raise UsageError("\n".join(problems) + _nearest(roll, ids, problems))
+        raise UsageError("\n".join(problems) + nearest(roll, ids, problems))
     chosen = [orphans[each] for each in dict.fromkeys(options.names) if each in orphans]
     return subtrees(roll, rows) if options.tree else rows, chosen
 
@@ -110,7 +134,7 @@ def complete(options: argparse.Namespace) -> int:
     else:
         rows, problems = rows_of(roll, options.agents)
         if problems:
-            raise UsageError("\n".join(problems) + _nearest(roll, options.agents, problems))
+            raise UsageError("\n".join(problems) + nearest(roll, options.agents, problems))
     done = _carry_out(plan_complete(roll, rows, options.status), tmux, options)
     if options.zombies:
         return max(done, _nobody_missed(roll, rows, "zombie", options))
@@ -151,7 +175,7 @@ def _unread(roll: RollCall) -> str:
     )
 
 
-def _nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> str:
+def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> str:
     """What may have been meant by ids that nobody has."""
     unread = _unread(roll)
     if unread and any(problem.startswith("no ") for problem in problems):

@@ -19,8 +19,9 @@ from pathlib import Path
 from registry.errors import AgentNotFoundError, RegistryError
 from registry.reading import read_task
 from registry.records import is_terminal
+from registry.registering import register_agent
 from tui.demo_cast import ORPHAN, ROLES
-from tui.demo_stage import ROOT_PREFIX, Member, Stage, enlist, member_of, report, status_after
+from tui.demo_stage import ROOT_PREFIX, Member, Stage, member_of, report_now, status_after
 from tui.demo_story import SPAWN_DELAY, Ending, Role, Step
 
 _CURTAIN_PAUSE = 0.05
@@ -127,7 +128,7 @@ def _perform(stage: Stage, member: Member, index: int, lifeline: Lifeline) -> bo
         if _is_over(stage, member):
             return False
         print(f"{time.strftime('%H:%M:%S')} {step.message}", flush=True)  # noqa: T201 - the pane
-        report(stage, member, step, status_after(member.role, index), time.time())
+        report_now(stage, member, step, status_after(member.role, index))
     except AgentNotFoundError:
         # Its entry is yet to come, or was taken out.
         return True
@@ -165,7 +166,14 @@ def _spawn(stage: Stage, parent: Member, step: Step, lifeline: Lifeline) -> None
         return
     lifeline.wait(SPAWN_DELAY / stage.speed)
     for child in children:
-        enlist(stage, child, time.time())
+        register_agent(
+            stage.task_registry(child.task_id),
+            stage.global_registry,
+            child.role.type,
+            agent_id=child.id,
+            parent=child.parent,
+            prompt=child.role.prompt,
+        )
 
 
 if __name__ == "__main__":

@@ -105,6 +105,7 @@ _SEARCH = (
         "Resume where you stopped.",
         tuple(_backfill()),
         Ending.COMPLETES,
+        script=True,
         pace=9,
         ago=240,
         past=5,

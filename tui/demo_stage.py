@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import json
 import secrets
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from registry import atomic_add_agent, atomic_update_agent_status
+from registry import (
+    RegistryError,
+    atomic_add_agent,
+    atomic_update_agent_status,
+    report_progress,
+)
 from registry.records import ORCHESTRATOR, SESSION_PREFIX
 from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY, WORKSPACE_NAME
 from tui.demo_cast import PROJECT, ROLES
@@ -259,13 +266,51 @@ def report(stage: Stage, member: Member, step: Step, status: str, moment: float)
     atomic_update_agent_status(stage.global_registry, member.id, status, **fields)
 
 
-def note(stage: Stage, member: Member, step: Step, status: str, moment: float) -> None:
-    """Appends a step to the agent's own files.
+def report_now(stage: Stage, member: Member, step: Step, status: str) -> None:
+    """Reports a step as it is done, by the library or by `muster report`.
+
+    Raises:
+        RegistryError: A registry cannot be had, or the agent is not in it.
+        OSError: The agent's files are not there any more.
+    """
+    note(stage, member, step, status, time.time(), without="progress")
+    task = stage.task_registry(member.task_id)
+    if not member.role.script:
+        report_progress(
+            task,
+            stage.global_registry,
+            member.id,
+            status=status,
+            progress=step.progress,
+            message=step.message,
+        )
+        return
+    program = (sys.executable, "-P", "-m", "tui", "report", "-w", str(stage.workspace))
+    words = ("--task", member.task_id, "--status", status, f"--progress={step.progress}")
+    done = subprocess.run(  # noqa: S603 - our own interpreter and module
+        [*program, *words, "--", member.id, step.message],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode and not task.exists():
+        raise FileNotFoundError(task)
+    if done.returncode:
+        raise RegistryError(done.stderr.strip())
+
+
+def note(
+    stage: Stage, member: Member, step: Step, status: str, moment: float, without: str = ""
+) -> None:
+    """Appends a step to the agent's own files, but for the one in this folder.
 
     Raises:
         OSError: They are not there any more.
     """
     for folder, name, line in _lines(member, step, status, stamp(moment)):
+        if folder == without:
+            continue
         path = stage.workspace / member.task_id / folder / f"{member.id}_{name}.jsonl"
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -50,6 +50,7 @@ class Role:
         later: Whether it is only started by a step of its parent.
         again: Where a cycle begins.
         helper: Whether it keeps a process that has left its session.
+        script: Whether it reports as a shell script does, by `muster report`.
     """
 
     type: str
@@ -65,6 +66,7 @@ class Role:
     later: bool = False
     again: int = 0
     helper: bool = False
+    script: bool = False
 
     @property
     def is_through(self) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tui.actions import Outcome
@@ -23,20 +22,16 @@ _COUNTED = ("live", "stalled", "zombie", "leaked", "finished", "unknown", "orpha
 _DEEPEST = 20
 
 
-def as_json(value: Any) -> str:
-    """JSON in ASCII in which every control character is escaped."""
-    return json.dumps(value, indent=2)
+def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The roll in the shape that `muster list --json` promises.
 
-
-def as_json_line(value: Any) -> str:
-    """As `as_json`, on one line."""
-    return json.dumps(value)
-
-
-def roll_json(roll: RollCall) -> dict[str, Any]:
-    """The roll in the shape that `muster list --json` promises."""
+    Args:
+        roll: The roll call, or a part of it; its counts are of the whole.
+        filtered: What that part was chosen by; None for the whole.
+    """
     return {
         "schema": SCHEMA,
+        "filter": filtered,
         "host": roll.host,
         "tmux": {
             "state": roll.answer.state.value,
@@ -102,13 +97,16 @@ def _agent_json(row: AgentRow) -> dict[str, Any]:
     }
 
 
-def roll_table(roll: RollCall, now: float, columns: int | None) -> Iterator[str]:
+def roll_table(
+    roll: RollCall, now: float, columns: int | None, filtered: str = ""
+) -> Iterator[str]:
     """The roll as lines of text.
 
     Args:
-        roll: What to show.
+        roll: What to show; its counts are of the whole.
         now: Seconds since the epoch.
         columns: Width to cut lines to, or None to cut nothing.
+        filtered: What a part was chosen by, in words; empty for the whole.
     """
     counts = ", ".join(
         f"{roll.counts[Verdict(word)]} {word}" for word in _COUNTED if roll.counts[Verdict(word)]
@@ -121,6 +119,10 @@ def roll_table(roll: RollCall, now: float, columns: int | None) -> Iterator[str]
     yield _cut(f"tmux: {roll.answer.state} ({harmless(roll.answer.detail)})", columns)
     # Never cut: what to do stands at its end.
     yield from (f"! {harmless(said)}" for said in notices(roll))
+    if filtered:
+        shown = some(len(tuple(roll.agents())), "agent")
+        orphans = f" and {some(len(roll.orphans), 'orphan')}" if roll.orphans else ""
+        yield _cut(f"shown: {shown}{orphans}; {harmless(filtered)}", columns)
     rows = [_cells(row, now) for row in roll.agents()]
     widths = [
         max((width(cell) for cell in column), default=0) for column in zip(*rows, strict=True)

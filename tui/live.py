@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from registry.reporting import last_reports
 from registry.workspace import (
     GLOBAL_REGISTRY,
     TASK_REGISTRY,
@@ -32,7 +33,7 @@ from tui.host.sessions import Answer, Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
 from tui.registries import Registries
-from tui.roll import Policy, RollCall, TaskRoll, Verdict, WorkspaceRoll
+from tui.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.rollcall import call_task, find_mass_death, find_orphans
 
 _log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class Caller:
             for state in branch.states:
                 roll = self._rolls.get(state.registry)
                 if fresh or roll is None or roll.state is not state:
-                    again = call_task(state, answer, absences, self._policy, now)
+                    again = self._call_task(state, answer, absences, now)
                     roll = roll if roll == again else again
                 rolls[state.registry] = roll
                 tasks.append(roll)
@@ -116,6 +117,16 @@ class Caller:
             orphans_known=orphans is not None,
             mass_death=find_mass_death(rolls.values(), absences, self._policy),
         )
+
+    def _call_task(
+        self, state: TaskState, answer: Answer, absences: Absences, now: float
+    ) -> TaskRoll:
+        roll = call_task(state, answer, absences, self._policy, now)
+        silent = [row.key.id for row in roll.agents if row.verdict is Verdict.STALLED]
+        # Only they are worth a look at their files.
+        if reported := last_reports(state.registry, silent):
+            return call_task(state, answer, absences, self._policy, now, reported)
+        return roll
 
     def _is_news(self, answer: Answer, absences: Absences, now: float) -> bool:
         """Whether verdicts may change that no registry has a part in."""

@@ -6,6 +6,14 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tui.filtering import (
+    Filter,
+    agent_fields,
+    orphan_fields,
+    parse,
+    task_matches,
+    workspace_fields,
+)
 from tui.host.sessions import Session
 from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
 
@@ -63,23 +71,24 @@ def outline(roll: RollCall, folded: Collection[Key], query: str = "") -> tuple[L
     Args:
         roll: The roll call.
         folded: Branches that are closed; ignored while a filter is on.
-        query: Only what contains every word of it, whatever the case, with the
-            branches that lead there; empty for everything.
+        query: Only what this filter (`tui.filtering`) means, with the branches that
+            lead there; empty for everything.
     """
-    words = query.casefold().split()
+    wanted = parse(query)
     lines: list[Line] = []
     several = len(roll.workspaces) > 1
     for workspace in roll.workspaces:
-        beneath = list(_tasks(workspace, folded, words, int(several)))
-        if several and (beneath or not words):
+        beneath = list(_tasks(workspace, folded, wanted, int(several)))
+        empty = not workspace.tasks and wanted.matches(workspace_fields(workspace))
+        if several and (beneath or empty or not wanted):
             key = WorkspaceKey(workspace.path)
-            closed = key in folded and not words
+            closed = key in folded and not wanted
             lines.append(Line(key, workspace, 0, closed if workspace.tasks else None))
             beneath = [] if closed else beneath
         lines += beneath
-    orphans = [s for s in roll.orphans if _matches(words, ("orphan", s.name))]
+    orphans = [each for each in roll.orphans if wanted.matches(orphan_fields(each))]
     if orphans:
-        closed = OrphansKey() in folded and not words
+        closed = OrphansKey() in folded and not wanted
         lines.append(Line(OrphansKey(), None, 0, closed))
         if not closed:
             lines += [Line(OrphanKey(s.id, s.created), s, 1, None) for s in orphans]
@@ -87,30 +96,22 @@ def outline(roll: RollCall, folded: Collection[Key], query: str = "") -> tuple[L
 
 
 def _tasks(
-    workspace: WorkspaceRoll, folded: Collection[Key], words: list[str], level: int
+    workspace: WorkspaceRoll, folded: Collection[Key], wanted: Filter, level: int
 ) -> Iterator[Line]:
     for task in workspace.tasks:
-        agents = list(_agents(task, folded, words, level + 1))
-        if words and not agents and not _matches(words, _task_texts(task)):
+        agents = list(_agents(task, folded, wanted, level + 1))
+        if wanted and not agents and not task_matches(task, wanted):
             continue
         key = TaskKey(task.state.registry)
-        closed = key in folded and not words
+        closed = key in folded and not wanted
         yield Line(key, task, level, closed if task.agents else None)
         if not closed:
             yield from agents
 
 
-def _task_texts(task: TaskRoll) -> tuple[str, ...]:
-    record = task.state.record
-    description = (record.description if record else "") or task.state.listed_description
-    return (task.task_id, description, record.status if record else "")
-
-
-def _agents(
-    task: TaskRoll, folded: Collection[Key], words: list[str], level: int
-) -> Iterator[Line]:
-    if words:
-        yield from _matching_agents(task, words, level)
+def _agents(task: TaskRoll, folded: Collection[Key], wanted: Filter, level: int) -> Iterator[Line]:
+    if wanted:
+        yield from _matching_agents(task, wanted, level)
         return
     hidden_below: int | None = None
     for row in task.agents:
@@ -123,35 +124,18 @@ def _agents(
         yield Line(row.key, row, level + row.level, closed)
 
 
-def _matching_agents(task: TaskRoll, words: list[str], level: int) -> Iterator[Line]:
-    task_texts = _task_texts(task)
+def _matching_agents(task: TaskRoll, wanted: Filter, level: int) -> Iterator[Line]:
     path: list[AgentRow] = []
     shown: set[AgentKey] = set()
     for row in task.agents:
         del path[row.level :]
         path.append(row)
-        record = row.record
-        texts = (
-            record.id,
-            record.type,
-            record.status,
-            row.verdict.value,
-            record.tmux_session or "",
-            *task_texts,
-        )
-        if not _matches(words, texts):
+        if not wanted.matches(agent_fields(row, task)):
             continue
         for each in path:
             if each.key not in shown:
                 shown.add(each.key)
                 yield Line(each.key, each, level + each.level, False if each.children else None)
-
-
-def _matches(words: list[str], texts: tuple[str, ...]) -> bool:
-    if not words:
-        return True
-    folded = "\n".join(text[:1024].casefold() for text in texts)
-    return all(word in folded for word in words)
 
 
 def branches(roll: RollCall) -> Iterator[Key]:

@@ -6,7 +6,8 @@ the time; what comes out is frozen too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from registry.records import (
@@ -43,7 +44,12 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    record: AgentRecord, answer: Answer, absences: Absences, policy: Policy, now: float
+    record: AgentRecord,
+    answer: Answer,
+    absences: Absences,
+    policy: Policy,
+    now: float,
+    reported: float = 0.0,
 ) -> Judgement:
     """The verdict on one agent.
 
@@ -53,6 +59,7 @@ def judge(
         absences: Since when sessions have been missing.
         policy: When a verdict is sure enough.
         now: Seconds since the epoch.
+        reported: When a line was last written to its progress file, if that is known.
     """
     name = kept_name(record.tmux_session) if record.tmux_session else None
     certain = name is not None and is_kept_certain(name)
@@ -81,7 +88,11 @@ def judge(
         return Judgement(Verdict.UNKNOWN, note=f"{note}; no session")
     if session is not None:
         silent = now - max(
-            record.updated or 0.0, record.started or 0.0, session.activity, session.created
+            record.updated or 0.0,
+            record.started or 0.0,
+            session.activity,
+            session.created,
+            reported,
         )
         if silent > policy.stall_after:
             return Judgement(Verdict.STALLED, session, "no report and no output for a while")
@@ -200,9 +211,24 @@ def _first_of_loop(start: int, parents: Sequence[int | None]) -> int:
 
 
 def call_task(
-    state: TaskState, answer: Answer, absences: Absences, policy: Policy, now: float
+    state: TaskState,
+    answer: Answer,
+    absences: Absences,
+    policy: Policy,
+    now: float,
+    reported: Mapping[str, float] = MappingProxyType({}),
 ) -> TaskRoll:
-    """Calls the roll of one task."""
+    """Calls the roll of one task.
+
+    Args:
+        state: What is known of its registry.
+        answer: What tmux said last.
+        absences: Since when sessions have been missing.
+        policy: When a verdict is sure enough.
+        now: Seconds since the epoch.
+        reported: By agent, when its progress file was last written. Needed only of
+            those that would be called stalled without.
+    """
     rows = []
     counts = dict.fromkeys(Verdict, 0)
     seen: dict[str, int] = {}
@@ -214,12 +240,15 @@ def call_task(
             seen[agent.id] = ordinals[-1] + 1
         for index, level, children in _tree_order(record):
             agent = record.agents[index]
-            verdict, session, note, taken_by = judge(agent, answer, absences, policy, now)
+            verdict, session, note, taken_by = judge(
+                agent, answer, absences, policy, now, reported.get(agent.id, 0.0)
+            )
             if state.error is not None and verdict is Verdict.ZOMBIE:
                 # The file may have changed since it could last be read.
                 verdict, note = Verdict.UNKNOWN, "its registry cannot be read now"
             if verdict in (Verdict.LIVE, Verdict.STALLED):
-                heard = agent.updated or agent.started
+                known = agent.updated or agent.started or 0.0
+                heard = max(known, reported.get(agent.id, 0.0)) or None
             else:
                 heard = agent.updated
             key = AgentKey(state.registry, agent.id, ordinals[index])

@@ -6,7 +6,9 @@ Everything that comes from a registry, from tmux or from a log goes through
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
@@ -146,3 +148,13 @@ def size(count: int) -> str:
 def some(count: int, one: str, many: str | None = None) -> str:
     """A count with its noun: ``1 agent``, ``3 agents``."""
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def as_json(value: Any) -> str:
+    """JSON in ASCII in which every control character is escaped."""
+    return json.dumps(value, indent=2)
+
+
+def as_json_line(value: Any) -> str:
+    """As `as_json`, on one line."""
+    return json.dumps(value)

@@ -208,10 +208,12 @@ def test_at_most_so_many_are_kept_and_they_are_the_youngest(log: Path, crowd: Cr
 
     kept = files_of(log)
     assert kept == [*(audit.aside(log, number) for number in range(audit.KEPT, 0, -1)), log]
-    for name, numbers in _numbers([each for file in kept for each in raw(file)]).items():
+    found = _numbers([each for file in kept for each in raw(file)])
+    for name, numbers in found.items():
         assert name in ("p0", "p1")
         assert numbers == list(range(numbers[0], 100))
-        assert numbers[0] > 0
+    # One of the two may have been done before the other one came.
+    assert sum(map(len, found.values())) < 200
     # A log is put aside before it is written to, never in the middle of a record.
     assert all(each.stat().st_size >= 20_000 for each in kept[:-1])
 

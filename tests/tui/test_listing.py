@@ -26,7 +26,6 @@ from tests.tui.rolls import (
 )
 from tui.actions import Outcome, Result, StepOutcome
 from tui.listing import (
-    as_json,
     outcome_json,
     outcome_lines,
     plan_json,
@@ -36,7 +35,7 @@ from tui.listing import (
 )
 from tui.planning import Verb, Weight, plan_complete, plan_kill
 from tui.roll import RollCall, Verdict
-from tui.text import width
+from tui.text import as_json, width
 
 STATE = task_state(
     record=task_record(

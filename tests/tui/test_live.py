@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -340,6 +341,28 @@ def test_an_agent_stalls_though_nothing_is_new(files: Files) -> None:
     assert caller.call(registries, everybody, {}, now).counts[Verdict.LIVE] == 3
     later = replace(everybody, asked_at=everybody.asked_at + 3)
     assert caller.call(registries, later, {}, now + 3).counts[Verdict.STALLED] == 3
+
+
+def test_a_line_in_its_progress_file_keeps_an_agent_from_being_stalled(files: Files) -> None:
+    caller = live.Caller(replace(QUICK, stall_after=1.0))
+    registries = Registries(files.workspaces())
+    registries.rescan()
+    now = time.time()
+    quiet = answered(*(replace(each, activity=int(now)) for each in EVERYBODY.sessions.values()))
+    rows = caller.call(registries, quiet, {}, now).agents()
+    written, linked, *_ = (row for row in rows if row.verdict is Verdict.LIVE)
+    folder = written.key.registry.parent / "progress"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{written.key.id}_progress.jsonl").write_text("{}\n")
+    os.utime(folder / f"{written.key.id}_progress.jsonl", (now + 2.5, now + 2.5))
+    other = linked.key.registry.parent / "progress"
+    other.mkdir(exist_ok=True)
+    (other / f"{linked.key.id}_progress.jsonl").symlink_to("/dev/null")
+    later = replace(quiet, asked_at=quiet.asked_at + 3)
+    found = verdicts(caller.call(registries, later, {}, now + 3))
+    assert found[written.key.id] is Verdict.LIVE
+    assert found[linked.key.id] is Verdict.STALLED
+    assert row_of(caller.call(registries, later, {}, now + 3), written.key.id).heard == now + 2.5
 
 
 def test_an_agent_whose_session_is_new_is_asked_for_at_once(

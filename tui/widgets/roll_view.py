@@ -226,7 +226,7 @@ class RollView(ScrollView, can_focus=True):
         if self._roll is None:
             return ""
         if self._query.strip():
-            return "Nothing has every word of the filter; Escape clears it."
+            return "Nothing matches the filter; Escape clears it."
         return "No task is here yet; one that comes shows up by itself."
 
     def refresh_line(self, y: int) -> None:
