@@ -265,7 +265,7 @@ async def test_an_action_shows_its_plan_and_escape_changes_nothing(
     key: str, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[Any] = []
-    monkeypatch.setattr("tui.app.carry_out", lambda *given: done.append(given))
+    monkeypatch.setattr("tui.actions.carry_out", lambda *given: done.append(given))
     async with opened() as (app, view, pilot):
         await pilot.press("z", key)
         await pilot.pause()
@@ -291,7 +291,7 @@ async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent
         )
         return Outcome(Verb.KILL, steps, (), ())
 
-    monkeypatch.setattr("tui.app.carry_out", carry_out)
+    monkeypatch.setattr("tui.actions.carry_out", carry_out)
     async with opened() as (app, view, pilot):
         app._tmux = object()  # type: ignore[assignment]
         await pilot.press("z", "k")

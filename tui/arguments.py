@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 from collections.abc import Sequence
 
@@ -42,6 +41,8 @@ def mistaken_command(given: Sequence[str]) -> str | None:
     index = _first_word(given)
     if index is None or "/" in given[index] or os.path.lexists(given[index]):
         return None
+    import difflib  # Only for who mistyped: it takes longer than all the rest here.
+
     near = difflib.get_close_matches(given[index], COMMANDS, 2)
     if not near:
         return None

@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical
+from textual.containers import Container
 
-from tui.attaching import NowhereToGoError, attach
-from tui.lending import NoTerminalError, lend_terminal
-from tui.opening import NoViewerError, Openable, files_of, viewer
 from tui.outline import Line
 from tui.roll import AgentRow, RollCall, TaskRoll, WorkspaceRoll
-from tui.screens.choice import ChoiceScreen
 from tui.text import harmless
 from tui.widgets.panel import Panel
 from tui.widgets.paper import Paper
+from tui.widgets.roll_pane import RollPane
 from tui.widgets.roll_view import RollView
-from tui.widgets.summary import Heading
-from tui.widgets.tab_bar import TABS
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
+    from tui.opening import Openable
 
 _COPIED_AT_MOST = 512
 
@@ -38,17 +34,6 @@ class Body(Container):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(
-            Binding(
-                str(number),
-                f"tab({number - 1})",
-                tab.value,
-                show=False,
-                tooltip=f"Panel: {tab.value}",
-                id=f"panel.{tab.value.lower()}",
-            )
-            for number, tab in enumerate(TABS, 1)
-        ),
         Binding(
             "left_square_bracket", "step(-1)", "Tab before", show=False, id="panel.tab-before"
         ),
@@ -76,9 +61,7 @@ class Body(Container):
 
     def compose(self) -> ComposeResult:
         """The roll and the panel."""
-        with Vertical(id="left"):
-            yield Heading()
-            yield RollView(id="roll")
+        yield RollPane(id="left")
         yield Panel(id="panel")
 
     @property
@@ -117,10 +100,6 @@ class Body(Container):
             who = harmless(message.target.id, 80)
             self._say(f"{who} is not shown: a fold or the filter hides it.")
 
-    def action_tab(self, number: int) -> None:
-        """Opens a tab of the panel."""
-        self._panel.open_tab(TABS[number])
-
     def action_step(self, by: int) -> None:
         """Opens the next tab, or the one before."""
         self._panel.step(by)
@@ -158,6 +137,8 @@ class Body(Container):
     async def _go_there(
         self, tmux: Tmux, line: Line | None, roll: RollCall, read_only: bool
     ) -> None:
+        from tui.attaching import NowhereToGoError, attach
+
         try:
             said = await attach(self.app, tmux, line, roll.answer, read_only=read_only)
         except NowhereToGoError as error:
@@ -175,6 +156,9 @@ class Body(Container):
 
     @work(exclusive=True, group="open")
     async def _open(self, line: Line | None) -> None:
+        from tui.opening import files_of
+        from tui.screens.choice import ChoiceScreen
+
         files = await asyncio.to_thread(files_of, line)
         if not files:
             self._say("There is no file to open.")
@@ -187,6 +171,9 @@ class Body(Container):
             await self._view(files[chosen])
 
     async def _view(self, file: Openable) -> None:
+        from tui.lending import NoTerminalError, lend_terminal
+        from tui.opening import NoViewerError, viewer
+
         try:
             words = [*viewer(os.environ), str(file.path)]
             code, said = await lend_terminal(self.app, words, os.environ)

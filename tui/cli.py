@@ -93,7 +93,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from tui.commands import show_list
+    from tui.list_command import show_list
 
     return show_list(options)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,59 +22,17 @@ from tui.console import (
     say,
     tmux_of,
 )
-from tui.filtering import Filter, parse
 from tui.host.sessions import Session, TmuxState
 from tui.host.tmux import Tmux
-from tui.listing import (
-    outcome_json,
-    outcome_lines,
-    plan_json,
-    proposal_lines,
-    roll_json,
-    roll_table,
-)
 from tui.live import take_roll
 from tui.notices import notices
+from tui.plan_listing import outcome_json, outcome_lines, plan_json, proposal_lines
 from tui.planning import Plan, plan_complete
 from tui.proposal import Proposal
 from tui.publishing import publish_quietly
 from tui.roll import AgentRow, RollCall, Verdict
-from tui.selection import Order, arrange, select
 from tui.text import as_json
 from tui.weighing import weighed_kill
-
-
-def show_list(options: argparse.Namespace) -> int:
-    """`muster list`."""
-    wanted = filter_of(options.where)
-    roll = take_roll(find(options), tmux_of(options), policy_from(os.environ))
-    roll = select(roll, wanted, hide_finished=options.hide_finished)
-    if options.sort is not None:
-        roll = arrange(roll, Order(options.sort))
-    chosen = bool(wanted) or options.hide_finished
-    if options.json:
-        by = {"where": options.where, "hide_finished": options.hide_finished}
-        print(as_json(roll_json(roll, by if chosen else None)))
-        return DONE
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    words = [*options.where, *(["finished ones hidden"] if options.hide_finished else [])]
-    say(roll_table(roll, time.time(), columns, "; ".join(words) if chosen else ""))
-    return DONE
-
-
-def filter_of(where: Sequence[str]) -> Filter:
-    """What ``--where`` leaves in; all of several must match.
-
-    Raises:
-        UsageError: There is no such key, or one has no value.
-    """
-    # A quote that is not closed ends with its option.
-    read = [parse(each) for each in where]
-    problems = [problem for each in read for problem in each.problems]
-    problems += [f"{part!r}: a value is missing" for each in read for part in each.unfinished]
-    if problems:
-        raise UsageError("\n".join(problems))
-    return Filter(tuple(term for each in read for term in each.terms))
 
 
 def kill(options: argparse.Namespace) -> int:

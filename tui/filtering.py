@@ -14,7 +14,6 @@ that there is not does so too, and is said.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -172,6 +171,8 @@ def _alternatives(value: str) -> tuple[str, ...]:
 
 
 def _no_such_key(key: str) -> str:
+    import difflib  # Only for who mistyped: it takes longer than all the rest here.
+
     near = difflib.get_close_matches(key, KEYS, 1)
     meant = f"; {near[0]}: is meant?" if near else ""
     return f"a filter has no key {key[:40]!r}{meant} The keys are {', '.join(KEYS)}"

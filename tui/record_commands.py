@@ -14,7 +14,7 @@ from registry.records import parse_time
 from tui.commands import propose
 from tui.console import DONE, NOT_ALL_DONE, find, safe, say, wait_for_reader
 from tui.history import log_lines
-from tui.listing import undo_json
+from tui.plan_listing import undo_json
 from tui.registries import Registries
 from tui.roll import TaskState
 from tui.text import as_json_line

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 from registry import reading
 from registry.agent_files import AgentFile, FileFacts, facts_of
 from registry.agent_lines import Line, Source
-from registry.audit import read_log
 from registry.audit_records import Log
 from registry.errors import RegistryError
 from tui.host.sessions import Answer, Captured, Session
@@ -248,6 +247,8 @@ class AuditSource:
         if seen == self._seen:
             return None
         self._seen = seen
+        from registry.audit import read_log
+
         try:
             return Record(read_log(self._path))
         except (RegistryError, OSError) as error:

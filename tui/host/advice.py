@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import shutil
 from pathlib import Path
 
 OTHER_SOCKET = "choose another socket with -L NAME or -S PATH"
@@ -35,6 +34,8 @@ _INSTALLERS = {
 
 def install_advice() -> str:
     """That tmux is not there, and how to get it with this system's package manager."""
+    import shutil
+
     here = [command for program, command in _INSTALLERS.items() if shutil.which(program)]
     if here:
         return f"tmux is not installed. Get it with: {here[0]}"

@@ -17,8 +17,6 @@ from textual.timer import Timer
 from textual.widgets import Input
 
 from registry.agent_lines import FINDINGS, LOG, PROGRESS
-from registry.audit import log_in, log_of, name_in
-from tui import pages
 from tui.following import STUCK, Follower
 from tui.host.sessions import Session
 from tui.outline import Line, OrphanKey, OrphansKey
@@ -64,6 +62,17 @@ class Panel(Vertical):
     Panel Input.shown { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(
+                str(number),
+                f"tab({number - 1})",
+                tab.value,
+                show=False,
+                tooltip=f"Panel: {tab.value}",
+                id=f"panel.{tab.value.lower()}",
+            )
+            for number, tab in enumerate(TABS, 1)
+        ),
         Binding("slash", "search", "Search", show=False, id="panel.search"),
         Binding("escape", "leave", "Back to the roll", show=False, id="panel.leave"),
     ]
@@ -121,6 +130,10 @@ class Panel(Vertical):
         if tab is not self.tab:
             self.tab = tab
             self._look()
+
+    def action_tab(self, number: int) -> None:
+        """Opens a tab by its number."""
+        self.open_tab(TABS[number])
 
     def step(self, by: int) -> None:
         """Shows the next tab, or the one before."""
@@ -184,6 +197,8 @@ class Panel(Vertical):
         return FileSource(registry.parent, agent_id, cast(Any, _FILES[self.tab]), KEPT_RECORDS)
 
     def _audit_source(self) -> AuditSource | None:
+        from registry.audit import log_in, log_of
+
         item = self._line.item if self._line is not None else None
         if isinstance(item, AgentRow):
             return AuditSource(log_of(item.key.registry))
@@ -228,6 +243,8 @@ class Panel(Vertical):
             return [row((_OF_AGENTS, "dim"))]
         if not isinstance(found, Tail):
             return []
+        from tui import pages
+
         make: dict[Tab, Callable[[], tuple[Row, ...]]] = {
             Tab.TIMELINE: lambda: pages.timeline(
                 found, self.query_one(Paper).cells, now, ascii_only=not _draws_blocks()
@@ -239,6 +256,8 @@ class Panel(Vertical):
 
     def _pane(self) -> Iterable[Row]:
         if isinstance(self._found, Screen):
+            from tui import pages
+
             return pages.pane(self._found)
         item = self._line.item if self._line is not None else None
         if self._session() is not None:
@@ -257,6 +276,9 @@ class Panel(Vertical):
             return [row((said, "dim"))]
         if not isinstance(self._found, Record):
             return []
+        from registry.audit import log_of, name_in
+        from tui import pages
+
         if isinstance(item, AgentRow):
             return pages.audit(self._found, item.key.id, None)
         if isinstance(item, TaskRoll):
@@ -274,7 +296,15 @@ class Panel(Vertical):
                 said.append("following")
             elif paper.below:
                 said.append(f"{paper.below} below")
-            bar.show(self.tab, ", ".join(said))
+            bar.show(self.tab, ", ".join(said), numbered=self.has_focus_within)
+
+    def on_descendant_focus(self) -> None:
+        """Names the keys that open tabs: they are those of the panel now."""
+        self._place()
+
+    def on_descendant_blur(self) -> None:
+        """Names no keys that have another use now."""
+        self._place()
 
     def on_resize(self) -> None:
         """Draws the chart for the new width."""

@@ -49,12 +49,19 @@ class TabBar(Static):
         super().__init__("", markup=False)
         self._tab = Tab.OVERVIEW
         self._said = ""
+        self._numbered = False
         self._drawn: Content | None = None
         self._ends: list[tuple[int, Tab]] = []
 
-    def show(self, tab: Tab, said: str) -> None:
-        """Shows which tab is open, and a few words at the end of the line."""
-        self._tab, self._said = tab, said
+    def show(self, tab: Tab, said: str, *, numbered: bool) -> None:
+        """Shows the tabs.
+
+        Args:
+            tab: Which is open.
+            said: A few words for the end of the line.
+            numbered: Whether their numbers are keys that open them now.
+        """
+        self._tab, self._said, self._numbered = tab, said, numbered
         self._draw()
 
     def on_resize(self) -> None:
@@ -64,7 +71,7 @@ class TabBar(Static):
     def _draw(self) -> None:
         room = self.size.width
         names = [f" {number} {tab} " for number, tab in enumerate(TABS, 1)]
-        if sum(map(width, names)) + _SAYS > room:
+        if not self._numbered or sum(map(width, names)) + _SAYS > room:
             names = [f" {tab} " for tab in TABS]
         if sum(map(width, names)) > room:
             names = [f" {tab} " if tab is self._tab else f" {tab[0]} " for tab in TABS]
