@@ -154,6 +154,7 @@ class TaskRecord:
         hierarchy: `agent_hierarchy`: parent id to child ids.
         active_count, completed_count, total_spawned: Counters as written, or None.
         warnings: What in the file could not be understood, for people.
+        max_agents, max_depth, max_concurrent: Limits as written, or None.
     """
 
     task_id: str | None
@@ -166,6 +167,9 @@ class TaskRecord:
     completed_count: int | None
     total_spawned: int | None
     warnings: tuple[str, ...]
+    max_agents: int | None = None
+    max_depth: int | None = None
+    max_concurrent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +292,9 @@ def task_record(registry: Json) -> TaskRecord:
         completed_count=_whole(registry.get("completed_count")),
         total_spawned=_whole(registry.get("total_spawned")),
         warnings=tuple(_agents_warnings(registry)),
+        max_agents=_whole(registry.get("max_agents")),
+        max_depth=_whole(registry.get("max_depth")),
+        max_concurrent=_whole(registry.get("max_concurrent")),
     )
 
 

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual import on, work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical
+from textual.containers import Container
 from textual.message import Message
-from textual.widgets import Footer, Input
+from textual.widgets import Footer
 
 from registry import reading
 from registry.errors import RegistryError
 from registry.workspace import Workspace
-from tui.filtering import parse
 from tui.host.sessions import Session
 from tui.outline import Line, meant
 from tui.roll import AgentRow, Policy, RollCall, TaskState, Verdict
@@ -30,8 +29,9 @@ from tui.screens.toasts import ToastHandler
 from tui.text import harmless
 from tui.theme import MUSTER
 from tui.widgets.details import Details
+from tui.widgets.roll_pane import RollPane
 from tui.widgets.roll_view import RollView
-from tui.widgets.summary import Heading, Notices, Summary
+from tui.widgets.summary import Notices, Summary
 
 if TYPE_CHECKING:
     from tui.doctor import Examination
@@ -151,13 +151,8 @@ class MusterApp(App[None]):
         yield Summary()
         yield Notices()
         with Container(id="body"):
-            with Vertical(id="left"):
-                yield Heading()
-                yield RollView(id="roll")
+            yield RollPane(id="left")
             yield Details(id="details")
-        field = Input(placeholder="filter: words, or status:blocked", id="filter", compact=True)
-        field.cursor_blink = False
-        yield field
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
@@ -272,34 +267,24 @@ class MusterApp(App[None]):
 
     @on(RollView.Marked)
     def _show_marks(self, message: RollView.Marked) -> None:
-        self.query_one(Summary).show_marks(message.count)
+        self.query_one(Summary).show_marks(message.count, message.out_of_sight)
+
+    @on(RollView.Viewed)
+    def _show_view(self, message: RollView.Viewed) -> None:
+        self.query_one(Summary).show_only(message.view.only)
+        self.refresh_bindings()
+
+    @on(Summary.Chosen)
+    def _choose(self, message: Summary.Chosen) -> None:
+        self.query_one(RollView).action_only(message.verdict.value)
 
     def action_filter(self) -> None:
         """Opens the filter's field."""
-        field = self.query_one("#filter", Input)
-        field.add_class("shown")
-        field.focus()
+        self.query_one(RollPane).open_filter()
 
     def action_clear_filter(self) -> None:
         """Shows everything again."""
-        field = self.query_one("#filter", Input)
-        field.value = ""
-        field.remove_class("shown")
-        self.query_one(RollView).filter("")
-        self.query_one(RollView).focus()
-
-    @on(Input.Changed, "#filter")
-    def _filter(self, event: Input.Changed) -> None:
-        self.query_one(RollView).filter(event.value)
-        event.input.set_class(bool(parse(event.value).problems), "mistaken")
-
-    @on(Input.Submitted, "#filter")
-    def _filter_done(self, event: Input.Submitted) -> None:
-        if not event.value.strip():
-            self.action_clear_filter()
-        for problem in parse(event.value).problems:
-            self.notify(harmless(problem), severity="warning", markup=False)
-        self.query_one(RollView).focus()
+        self.query_one(RollPane).clear()
 
     # Actions
 
@@ -504,7 +489,7 @@ class MusterApp(App[None]):
         if len(self.screen_stack) > 1 and action in _OF_THE_ROLL:
             return False
         if action == "clear_filter":
-            return self.query_one("#filter", Input).has_class("shown")
+            return any(pane.is_narrowed for pane in self.screen.query(RollPane))
         return True
 
 

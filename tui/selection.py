@@ -28,8 +28,13 @@ class Order(StrEnum):
 def urgency(row: AgentRow) -> int:
     """How urgent an agent is; less is more urgent."""
     if row.record.status == "blocked" and row.verdict is Verdict.LIVE:
-        return _URGENCY[Verdict.STALLED] + 1
-    return _URGENCY[row.verdict]
+        return urgency_of(Verdict.STALLED) + 1
+    return urgency_of(row.verdict)
+
+
+def urgency_of(verdict: Verdict) -> int:
+    """How urgent a verdict is by itself."""
+    return _URGENCY[verdict]
 
 
 _UNKNOWN = float("inf")
@@ -42,6 +47,11 @@ _KEYS: dict[Order, Callable[[AgentRow], tuple[Any, ...]]] = {
     ),
     Order.ID: lambda row: (row.record.id,),
 }
+
+
+def order_key(order: Order) -> Callable[[AgentRow], tuple[Any, ...]]:
+    """What agents are sorted by; less comes first."""
+    return _KEYS[order]
 
 
 def select(roll: RollCall, wanted: Filter, *, hide_finished: bool = False) -> RollCall:
@@ -104,7 +114,7 @@ def arrange(roll: RollCall, order: Order) -> RollCall:
 
     Agents lose their place beneath their parents; those that are equal stay as they were.
     """
-    key = _KEYS[order]
+    key = order_key(order)
     workspaces = []
     for workspace in roll.workspaces:
         tasks = []

@@ -157,6 +157,27 @@ def size(count: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def short_size(count: int) -> str:
+    """A number of bytes in at most five characters; coarse, so that it seldom changes."""
+    amount = _coarse(float(count))
+    for unit in ("B", "K", "M", "G", "T"):
+        if amount < 1000 or unit == "T":
+            break
+        amount = _coarse(amount / 1024)
+    shown = f"{amount:.1f}" if 0 < amount < 10 and unit != "B" else f"{amount:.0f}"
+    return f"{shown}{unit}" if amount < 9999 else "9999T"
+
+
+def short_percent(percent: float) -> str:
+    """A percentage in at most five characters; coarse, so that it seldom changes."""
+    return f"{min(_coarse(percent) if percent >= 10 else round(percent), 9999):.0f}%"
+
+
+def _coarse(amount: float) -> float:
+    """A number with two digits that count."""
+    return float(f"{amount:.2g}")
+
+
 def some(count: int, one: str, many: str | None = None) -> str:
     """A count with its noun: ``1 agent``, ``3 agents``."""
     return f"{count} {one if count == 1 else many or one + 's'}"
