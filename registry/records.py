@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from registry.codec import Json, kind_of
@@ -145,7 +146,13 @@ class AgentRecord:
     ended: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+def kept_names(names: Iterable[str]) -> frozenset[str] | None:
+    """The names that tmux gives some sessions; None if one of them is not certain."""
+    kept = frozenset(map(kept_name, names))
+    return kept if all(map(is_kept_certain, kept)) else None
+
+
+@dataclass(frozen=True)
 class TaskRecord:
     """One task's registry.
 
@@ -171,6 +178,24 @@ class TaskRecord:
     max_depth: int | None = None
     max_concurrent: int | None = None
 
+    # Worked out once a reading, and not again for every change elsewhere.
+
+    @cached_property
+    def expecting(self) -> tuple[AgentRecord, ...]:
+        """The active agents whose session has a name that tmux is sure to keep."""
+        return tuple(
+            agent
+            for agent in self.agents
+            if agent.tmux_session
+            and is_active(agent.status)
+            and is_kept_certain(agent.tmux_session)
+        )
+
+    @cached_property
+    def kept_sessions(self) -> frozenset[str] | None:
+        """What tmux calls all agents' sessions; None if that is not certain."""
+        return kept_names(each.tmux_session or SESSION_PREFIX + each.id for each in self.agents)
+
 
 @dataclass(frozen=True, slots=True)
 class GlobalTask:
@@ -186,7 +211,7 @@ class GlobalTask:
     elsewhere: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GlobalRecord:
     """A workspace's global registry.
 
@@ -202,6 +227,11 @@ class GlobalRecord:
     active_agents: int | None
     total_agents_spawned: int | None
     warnings: tuple[str, ...]
+
+    @cached_property
+    def kept_sessions(self) -> frozenset[str] | None:
+        """What tmux calls these sessions; None if that is not certain."""
+        return kept_names(self.sessions)
 
 
 def text_of(value: object) -> str | None:

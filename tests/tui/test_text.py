@@ -202,7 +202,14 @@ def test_a_short_size_has_five_characters_at_most_and_is_about_right(count: int)
 
 @pytest.mark.parametrize(
     ("count", "shown"),
-    [(0, "0B"), (999, "1.0K"), (3 << 20, "3.0M"), (251 << 20, "250M"), (1 << 50, "1000T"), (1 << 70, "9999T")],
+    [
+        (0, "0B"),
+        (999, "1.0K"),
+        (3 << 20, "3.0M"),
+        (251 << 20, "250M"),
+        (1 << 50, "1000T"),
+        (1 << 70, "9999T"),
+    ],
 )
 def test_a_short_size_is_coarse(count: int, shown: str) -> None:
     assert short_size(count) == shown
