@@ -6,12 +6,16 @@ import io
 import re
 import shlex
 from contextlib import redirect_stdout
+from dataclasses import fields
 
 import pytest
 
+from registry.audit import AUDIT_LOG
+from registry.workspace import ENVIRONMENT_VARIABLE, GLOBAL_REGISTRY
 from tui.arguments import joined, mistaken_command, parser_of, take_command
 from tui.cli import _COMMANDS
 from tui.manual import COMMANDS, Page
+from tui.roll import Policy
 
 EVERY = ["", *COMMANDS]
 
@@ -50,7 +54,8 @@ def test_the_first_page_names_every_command_and_the_environment(
             rf"^  muster {re.escape(page.usage)} +{re.escape(page.line)}$", text, re.M
         )
         assert page.usage.split()[0] == name
-    for word in ("MUSTER_WORKSPACES", "MUSTER_PROOF", "TMUX_TMPDIR", "GLOBAL_REGISTRY.json"):
+    settable = [f"MUSTER_{each.name.upper()}" for each in fields(Policy)]
+    for word in (*settable, ENVIRONMENT_VARIABLE, "TMUX_TMPDIR", GLOBAL_REGISTRY, AUDIT_LOG):
         assert word in text
 
 

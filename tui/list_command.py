@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from tui.config import policy_from
 from tui.console import DONE, UsageError, find, say, tmux_of
@@ -27,7 +28,7 @@ def show_list(options: argparse.Namespace) -> int:
         roll = arrange(roll, Order(options.sort))
     chosen = bool(wanted) or options.hide_finished
     if options.json:
-        by = {"where": options.where, "hide_finished": options.hide_finished}
+        by = chosen_by(options.where, hide_finished=options.hide_finished)
         print(as_json(roll_json(roll, by if chosen else None)))
         return DONE
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -49,3 +50,8 @@ def filter_of(where: Sequence[str]) -> Filter:
     if problems:
         raise UsageError("\n".join(problems))
     return Filter(tuple(term for each in read for term in each.terms))
+
+
+def chosen_by(where: Sequence[str], *, hide_finished: bool = False) -> dict[str, Any]:
+    """What a part of a roll call was chosen by, for its JSON."""
+    return {"where": list(where), "hide_finished": hide_finished}

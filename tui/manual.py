@@ -46,7 +46,7 @@ field changes its meaning or goes, and new fields may come.
 
 All of it must match, whatever the case; a part of a word is enough. Registries that
 cannot be read are listed all the same, and the counts are of the whole roll. JSON has
-what was chosen by in `filter`, which is null without.
+what was left out by in `filter` (`where`, `hide_finished`), or null there.
 
 --sort puts agents in that order within their task, and tasks by their first agent:
 urgency (zombies, stalled, blocked, leaked, unknown, live, finished), age (the oldest
@@ -257,7 +257,7 @@ _ENVIRONMENT = f"""\
 environment:
   {ENVIRONMENT_VARIABLE:<19}workspaces, where none is named; separated by colons
   MUSTER_PROOF, MUSTER_START_GRACE, MUSTER_ORPHAN_GRACE, MUSTER_STALL_AFTER,
-  MUSTER_MADE_AFTER, MUSTER_MADE_BEFORE
+  MUSTER_MADE_AFTER, MUSTER_MADE_BEFORE, MUSTER_AT_ONCE
                      when a verdict is sure enough, in seconds
   TMUX, TMUX_TMPDIR  which socket, as for tmux; -L and -S come first
   NO_COLOR           no colours in the monitor

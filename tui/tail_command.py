@@ -14,7 +14,7 @@ from registry.errors import RegistryError
 from tui.console import DONE, NOT_ALL_DONE, UsageError, find, safe, say, wait_for_reader
 from tui.places import task_with
 from tui.reading_out import merged, record_json, record_lines
-from tui.text import as_json_line
+from tui.text import as_json_line, some
 
 FOLLOW_EVERY = 0.25
 """Seconds between two looks at the files with ``--follow``."""
@@ -61,6 +61,11 @@ def tail(options: argparse.Namespace) -> int:
             raise UsageError(str(error)) from None
         _print(batches, options.json)
         if not options.follow:
+            _warn(
+                f"{name}: the last line has no end yet and was left out"
+                for name, batch in batches.items()
+                if batch.torn
+            )
             if not any(each.size for each in batches.values()) and not options.json:
                 where = ", ".join(str(file.path) for file in opened.values())
                 _warn([f"{options.agent} has written nothing: {where}"])
@@ -84,12 +89,10 @@ def _print(batches: Mapping[str, Batch[Any]], as_json: bool) -> None:
             print(as_json_line(record_json(source, record)))
         else:
             say(record_lines(record))
-    said = {LOG.name: "that are no JSON"}
-    _warn(
-        f"{name}: {batch.malformed} lines {said.get(name, 'that are no JSON were left out')}"
-        for name, batch in batches.items()
-        if batch.malformed
-    )
+    for name, batch in batches.items():
+        if batch.malformed:
+            kept = "printed as they are" if name == LOG.name else "left out"
+            _warn([f"{name}: no JSON, {kept}: {some(batch.malformed, 'line')}"])
 
 
 def _warn(lines: Iterable[str]) -> None:

@@ -26,7 +26,7 @@ from tui.difference import (
     state_of,
 )
 from tui.filtering import Filter
-from tui.list_command import filter_of
+from tui.list_command import chosen_by, filter_of
 from tui.listing import roll_json, roll_table
 from tui.live import LiveRoll
 from tui.roll import Policy, RollCall, Verdict
@@ -84,7 +84,7 @@ def watch(options: argparse.Namespace) -> int:
     live.start()
     try:
         roll = _settled(rolls, policy)
-        _print_roll(roll, wanted, options.json)
+        _print_roll(roll, wanted, options)
         while True:
             for newer in rolls.wait(_LOOK_AT_READER):
                 for change in differences(roll, newer, wanted):
@@ -116,12 +116,13 @@ def _settled(rolls: _Rolls, policy: Policy) -> RollCall:
             return last
 
 
-def _print_roll(roll: RollCall, wanted: Filter, as_json: bool) -> None:
+def _print_roll(roll: RollCall, wanted: Filter, options: argparse.Namespace) -> None:
     shown = select(roll, wanted)
-    if as_json:
-        print(as_json_line({"event": "roll", "at": time.time(), "roll": roll_json(shown)}))
+    if options.json:
+        by = chosen_by(options.where) if wanted else None
+        print(as_json_line({"event": "roll", "at": time.time(), "roll": roll_json(shown, by)}))
     else:
-        say(roll_table(shown, time.time(), None))
+        say(roll_table(shown, time.time(), None, "; ".join(options.where)))
         print()
     sys.stdout.flush()
 

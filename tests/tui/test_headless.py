@@ -239,9 +239,18 @@ def test_what_an_agent_wrote_is_merged_by_time(files: Files) -> None:
     assert found == [
         "▸ working 5 %: one", "not json \\e[2J", "two", "! low: three", "▸ working: four",
     ]  # fmt: skip
-    assert done.stderr == "muster: log: 1 lines that are no JSON\n"
+    assert done.stderr == "muster: log: no JSON, printed as they are: 1 line\n"
     last = muster(files, "tail", "top", "-n", "1", "--only", "progress", "--json")
     assert json.loads(last.stdout)["message"] == "four"
+
+
+def test_a_last_line_that_has_no_end_is_said(files: Files) -> None:
+    path = append(files, "progress", "top", "progress", {"message": "whole"})
+    with path.open("a") as file:
+        file.write('{"message": "hal')
+    done = muster(files, "tail", "top")
+    assert "whole" in done.stdout and "hal" not in done.stdout.replace("whole", "")
+    assert done.stderr == "muster: progress: the last line has no end yet and was left out\n"
 
 
 def test_an_agent_that_wrote_nothing_and_one_that_there_is_not(files: Files) -> None:
@@ -341,7 +350,7 @@ def test_every_change_is_a_line(files: Files, crew: RealTmux) -> None:
 
 def test_who_is_not_meant_is_not_told_of(files: Files, crew: RealTmux) -> None:
     with running(files, "watch", "--where", "id:sub", "-S", crew.socket) as watch:
-        lines_until(watch, "sub")
+        assert any("shown: 1 agent; id:sub" in line for line in lines_until(watch, "agent_sub"))
         atomic_update_agent_status(files.registry(), "top", "working", progress=99)
         atomic_update_agent_status(files.registry(), "sub", "working", progress=98)
         lines = lines_until(watch, "progress 10 → 98")
@@ -349,8 +358,10 @@ def test_who_is_not_meant_is_not_told_of(files: Files, crew: RealTmux) -> None:
 
 
 def test_tmux_that_goes_is_told(files: Files, crew: RealTmux) -> None:
-    with running(files, "watch", "--json", "-S", crew.socket) as watch:
-        lines_until(watch, '"roll"')
+    with running(files, "watch", "--json", "--where", "-id:top", "-S", crew.socket) as watch:
+        (first,) = events(lines_until(watch, '"roll"'))
+        assert first["roll"]["filter"] == {"where": ["-id:top"], "hide_finished": False}
+        assert "top" not in ids(first["roll"])
         crew.kill_server()
         change = events(lines_until(watch, "tmux-changed"))[-1]
         assert (change["before"], change["state"]) == ("answered", "no-server")

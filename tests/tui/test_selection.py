@@ -37,7 +37,9 @@ ONE = task_state(
 )
 TWO = task_state(record=task_record((agent("z", "failed"),), task_id="TASK-2"), name="TASK-2")
 EMPTY = task_state(name="TASK-3")
-THERE = answered(session("agent_mid"), session("agent_low"))
+THERE = answered(
+    session("agent_mid", created=NOW - 902), session("agent_low", number=2, created=NOW - 82)
+)
 ROLL = roll_call(
     *called(ONE, TWO, EMPTY, answer=THERE), orphans=(session("agent_lost"),), answer=THERE
 )
