@@ -54,7 +54,8 @@ def is_kept_certain(name: str) -> bool:
     tmux expands formats (``#``) in a new session's name and escapes backslashes,
     some dollar signs and what the C library cannot print, by version and system.
     """
-    return name.isprintable() and not any(each in name for each in "#\\$")
+    plain = "#" not in name and "\\" not in name and "$" not in name
+    return plain and name.isprintable()
 
 
 def is_global(registry: Json) -> bool:
@@ -281,8 +282,10 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
     )
 
 
-def _latest(*times: object) -> float | None:
-    return max((each for each in map(parse_time, times) if each is not None), default=None)
+def _latest(one: object, other: object) -> float | None:
+    if one is None and other is None:
+        return None
+    return max((each for each in map(parse_time, (one, other)) if each is not None), default=None)
 
 
 def _agents_warnings(registry: Json) -> Iterable[str]:

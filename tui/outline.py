@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tui.filtering import agent_fields, orphan_fields, task_matches, workspace_fields
 from tui.host.sessions import Session
@@ -46,8 +47,7 @@ EVERYTHING = View()
 NO_LOADS: Mapping[Key, Load] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of the roll.
 
     Attributes:
