@@ -27,7 +27,7 @@ MEASURE_EVERY = 3.0
 _AT_ONCE = 0.1
 
 # So much of the time at most, one part in so many, goes into looking.
-_SELDOM = 50
+_SELDOM = 400
 
 
 class Heading(Static):
