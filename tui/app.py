@@ -452,8 +452,9 @@ class MusterApp(App[None]):
         rows: dict[str, list[str]] = {}
         for declared in (*RollView.BINDINGS, *Body.BINDINGS, *MusterApp.BINDINGS):
             for binding in Binding.make_bindings([declared]):
-                keys = rows.setdefault(binding.tooltip or binding.description, [])
-                keys.append(self.get_key_display(binding))
+                if not binding.system:
+                    keys = rows.setdefault(binding.tooltip or binding.description, [])
+                    keys.append(self.get_key_display(binding))
         self.push_screen(help_report((", ".join(keys), what) for what, keys in rows.items()))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
