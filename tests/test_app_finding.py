@@ -175,6 +175,9 @@ async def test_only_those_on_the_screen_are_measured_unless_sorted_by_it(
 async def test_nobody_is_measured_while_nobody_looks(measured: Measured, why: str) -> None:
     async with opened(size=(160, 50)) as (app, view, pilot):
         pane: Any = view.parent
+        await measured_once(pilot)
+        view.show_loads({})
+        measured.asked.clear()
         if why == "no focus":
             app.app_focus = False
         else:
@@ -197,6 +200,9 @@ async def test_a_change_of_what_one_session_costs_draws_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with opened(size=(160, 50)) as (_, view, pilot):
+        await measured_once(pilot)
+        view.show_loads({})
+        await pilot.pause()
         drawn: list[int] = []
         key = next(line.key for line in view.lines if "writer-3" in str(line.key))
         monkeypatch.setattr(view, "refresh_line", drawn.append)
