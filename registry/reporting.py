@@ -32,7 +32,7 @@ from registry.records import (
     is_active,
     is_terminal,
 )
-from registry.registering import lists
+from registry.registration import lists
 from registry.workspace import PROGRESS_FOLDER
 
 _log = logging.getLogger(__name__)
