@@ -31,7 +31,7 @@ from tui.roll import (
     WorkspaceRoll,
 )
 from tui.rollcall import call_task, find_orphans
-from tui.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, _ReasonInput
+from tui.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, ReasonInput
 from tui.screens.report import ReportScreen, outcome_report
 from tui.widgets.details import Details
 from tui.widgets.roll_view import RollView
@@ -282,7 +282,7 @@ async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent
 ) -> None:
     given: list[Any] = []
 
-    def carry_out(plan: Any, tmux: Any, reason: str) -> Outcome:
+    def carry_out(plan: Any, tmux: Any, reason: str, progress: Any) -> Outcome:
         given.append((plan.verb, [step.label for step in plan.steps], reason))
         steps = (
             StepOutcome("tester-4", Result.DONE, "working -> terminated"),
@@ -413,7 +413,7 @@ async def test_enter_that_was_typed_ahead_or_pasted_confirms_nothing(
         await pilot.press("down", "k")
         await drawn_whole(pilot)
         shown = app.screen.query_one(Input)
-        assert isinstance(shown, _ReasonInput)
+        assert isinstance(shown, ReasonInput)
         shown_at = shown.shown_at
         for key in (
             _key("enter", shown_at + READ_FIRST / 2),

@@ -36,6 +36,7 @@ what tmux has.
   muster metrics              counts and lock times, as OpenMetrics
   muster register TYPE        write an agent down before it is deployed
   muster report AGENT         say how far an agent is
+  muster config               the settings file: print, check
   muster demo                 a workspace and a private tmux server to try it on
 
 `muster COMMAND --help` tells more of each.
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Options and arguments in any order: `report AGENT --progress 40 half done`.
     options = parser.parse_intermixed_args(given)
     try:
+        _refuse_changes(command, options)
         code = _COMMANDS[command](options)
         sys.stdout.flush()
     except (UsageError, RegistryError) as error:
@@ -80,6 +82,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _refuse_changes(command: str, options: argparse.Namespace) -> None:
+    """Refuses an operator's change where the settings say read-only.
+
+    What agents say of themselves, `register` and `report`, is none.
+    """
+    if command not in ("kill", "complete", "undo", "doctor") or options.dry_run:
+        return
+    if command != "doctor" or options.fix:
+        from tui.config import refuse_if_read_only
+
+        refuse_if_read_only(options)
+
+
 def _discard_output() -> None:
     """Drops what is left to print: Python would fail of it once more when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -95,7 +110,7 @@ def _hold_standard_descriptors() -> None:
 
 def _take_command(given: list[str]) -> str:
     """Takes the command's name out of the arguments; the monitor is the default."""
-    takes_value = {"-L", "-S", "-w", "--workspace"}
+    takes_value = {"-L", "-S", "-w", "--workspace", "--config"}
     skip = False
     for index, word in enumerate(given):
         if skip or word in takes_value:
@@ -116,6 +131,17 @@ def _parser(command: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"muster {__version__}")
+    parser.add_argument("--config", metavar="FILE", help="settings file (see muster config)")
+    if command == "config":
+        _add_config(parser)
+        return parser
+    if command in ("", "demo"):
+        parser.add_argument(
+            "--ascii", action="store_true", default=None, help="nothing beyond ASCII on the screen"
+        )
+        parser.add_argument(
+            "--read-only", action="store_true", default=None, help="nothing can be changed"
+        )
     if command == "demo":
         return parser
     # Also where tmux is not asked: an alias may have them in front of every command.
@@ -150,6 +176,19 @@ def _parser(command: str) -> argparse.ArgumentParser:
     if command not in ("", "metrics"):
         parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--print", action="store_true", help="print a file with all defaults")
+    what.add_argument("--path", action="store_true", help="print where the file lies")
+    what.add_argument(
+        "--check",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="say what is wrong with the file, or with another one",
+    )
 
 
 def _add_reporting(parser: argparse.ArgumentParser, command: str) -> None:
@@ -236,18 +275,28 @@ def _monitor(options: argparse.Namespace) -> int:
     socket = socket_of(options)
     if not on_terminal():
         raise UsageError("the monitor needs a terminal; `muster list` does not")
-    from tui.config import policy_from
+    from tui.config import policy_from, settings_of
+
+    settings = settings_of(options)
+    policy = policy_from(os.environ, settings.policy)
     from tui.monitor import run_monitor
 
-    return run_monitor(workspaces, socket, policy_from(os.environ))
+    return run_monitor(workspaces, socket, policy, settings)
 
 
 def _demo(options: argparse.Namespace) -> int:
     if not on_terminal():
         raise UsageError("the demo needs a terminal")
+    from tui.config import settings_of
     from tui.demo import run_demo
 
-    return run_demo()
+    return run_demo(settings_of(options))
+
+
+def _config(options: argparse.Namespace) -> int:
+    from tui.config_command import config
+
+    return config(options)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -317,6 +366,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "metrics": _metrics,
     "register": _register,
     "report": _report,
+    "config": _config,
     "demo": _demo,
 }
 
@@ -378,6 +428,15 @@ afterwards. Without --task the only task that there is.
 Says how far an agent is: its status, its progress and a message, in both registries
 and in progress/AGENT_progress.jsonl. A terminal status ends the agent there; no
 session is touched.
+""",
+    "config": """\
+The settings file: $XDG_CONFIG_HOME/muster/config.toml (~/.config/muster/config.toml),
+or the one that --config or MUSTER_CONFIG names. To begin with one:
+
+  muster config --print > "$(muster config --path)"
+
+--check ends with 0 if the file is fine and with 2 if it is not; with a file that is
+not fine nothing else runs either.
 """,
     "demo": """\
 Makes a temporary workspace and a private tmux server, deploys a dozen agents

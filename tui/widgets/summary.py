@@ -32,14 +32,19 @@ _STYLES = {
 
 
 class Summary(Static):
-    """Host, workspaces, tmux and counts by verdict."""
+    """Host, workspaces, tmux and counts by verdict.
+
+    Args:
+        note: What is to be said of the monitor itself; may be empty.
+    """
 
     DEFAULT_CSS = """
     Summary { height: 3; background: $background; }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, note: str = "") -> None:
         super().__init__("", markup=False)
+        self._note = note
         self._roll: RollCall | None = None
         self._marks = 0
         self._drawn: Content | None = None
@@ -63,7 +68,7 @@ class Summary(Static):
         if self._roll is None or not cells:
             return
         lines = [
-            _where(self._roll),
+            _where(self._roll, self._note),
             _tmux(self._roll),
             _counts(self._roll, self._marks, cells),
         ]
@@ -112,10 +117,13 @@ class Heading(Static):
         self.update(Content(heading(self.size.width - 1)), layout=False)
 
 
-def _where(roll: RollCall) -> Content:
+def _where(roll: RollCall, note: str) -> Content:
     paths = ", ".join(harmless(str(workspace.path), 400) for workspace in roll.workspaces)
     where = Content.assemble(
-        ("muster ", "$primary bold"), (f"{harmless(roll.host, 64)} ", "bold"), paths
+        ("muster ", "$primary bold"),
+        (f"{note} ", "$warning bold") if note else "",
+        (f"{harmless(roll.host, 64)} ", "bold"),
+        paths,
     )
     if len(roll.workspaces) == 1 and roll.workspaces[0].error:
         error = harmless(roll.workspaces[0].error, 400)
