@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -44,7 +45,10 @@ PLACES = (
 )
 
 _MODIFIERS = frozenset({"ctrl", "alt", "shift", "super", "meta", "hyper"})
-_NAMED = frozenset(key.value for key in Keys)
+_CHARACTERS = frozenset(
+    key for character in string.punctuation if character != "," for key in normal_keys(character)
+) | {"comma", "space"}
+_NAMED = frozenset(key.value for key in Keys) | _CHARACTERS
 
 # Terminals send the same for both.
 _SAME = {"ctrl+i": "tab", "ctrl+m": "enter", "ctrl+[": "escape", "return": "enter"}
@@ -102,9 +106,17 @@ def _wrong(key: str) -> str | None:
         return f"{key!r} is no key; before + come {', '.join(sorted(_MODIFIERS))}"
     if modifiers == ["shift"] and len(name) == 1:
         return f'terminals send shift with a letter as the capital: write "{name.upper()}"'
-    if key in _NAMED or name in _NAMED or key_to_character(name) is not None:
+    if key in _NAMED or name in _NAMED or _is_typed(name):
         return None
     return f"{key!r} is no key; {meant(name, tuple(sorted(_NAMED)))}"
+
+
+def _is_typed(key: str) -> bool:
+    """Whether a key types a character."""
+    if key in _CHARACTERS:
+        return True
+    character = key_to_character(key)
+    return character is not None and character.isprintable()
 
 
 def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
@@ -115,7 +127,7 @@ def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
         for binding in dict.fromkeys([*there, *everywhere]):
             id_ = binding.id or ""
             for key in _split(keys.get(id_, binding.key)):
-                if place.typing and id_ in keys and key_to_character(key) is not None:
+                if place.typing and id_ in keys and _is_typed(key):
                     yield f"keys.{id_}: {key!r} is typed into the field of {place.name}"
                 other = taken.setdefault(key, binding)
                 if other.id != id_ and (id_ in keys or other.id in keys):

@@ -152,7 +152,7 @@ def _take(key: str, value: Any, found: dict[str, Any], problems: list[str]) -> N
 
 def meant(word: str, known: tuple[str, ...]) -> str:
     """What may have been meant by a word that is not known."""
-    near = difflib.get_close_matches(word, known, 1, 0.5)
+    near = difflib.get_close_matches(word, known, 1)
     if not near:
         # Right, but in no section or in another one.
         near = [each for each in known if each.rpartition(".")[2] == word.rpartition(".")[2]]
