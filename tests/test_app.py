@@ -33,6 +33,7 @@ from tui.roll import (
 from tui.rollcall import call_task, find_orphans
 from tui.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, ReasonInput
 from tui.screens.report import ReportScreen, outcome_report
+from tui.settings import Settings
 from tui.widgets.details import Details
 from tui.widgets.roll_view import RollView
 
@@ -106,8 +107,8 @@ def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = AL
 class StillApp(MusterApp):
     """The app without anybody who gathers: shows the roll call that it is given."""
 
-    def __init__(self, roll: RollCall) -> None:
-        super().__init__((Workspace(WORKSPACE),), SOCKET, Policy())
+    def __init__(self, roll: RollCall, settings: Settings | None = None) -> None:
+        super().__init__((Workspace(WORKSPACE),), SOCKET, Policy(), settings)
         self._first = roll
 
     def _start_live(self) -> Any:
@@ -139,9 +140,11 @@ def quick_hands(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @asynccontextmanager
 async def opened(
-    roll: RollCall | None = None, size: tuple[int, int] = (100, 30)
+    roll: RollCall | None = None,
+    size: tuple[int, int] = (100, 30),
+    settings: Settings | None = None,
 ) -> AsyncIterator[tuple[StillApp, RollView, Pilot[None]]]:
-    app = StillApp(roll or call(SEARCH, SPEED))
+    app = StillApp(roll or call(SEARCH, SPEED), settings)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         await pilot.pause()
