@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Footer, Input
 from textual.widgets._footer import FooterKey
 
+from tests.terminal import until
 from tests.test_app import (
     ALIVE,
     SEARCH,
@@ -28,7 +29,6 @@ from tests.test_app import (
 )
 from tests.test_app import quick_hands as quick_hands
 from tests.test_app import still as still
-from tests.terminal import until
 from tui import notifying
 from tui.actions import Outcome
 from tui.app import MusterApp
@@ -267,7 +267,7 @@ async def test_nothing_beyond_ascii_is_drawn_anywhere_in_ascii_mode(
 async def test_columns_are_as_straight_in_ascii_as_without() -> None:
     columns = []
     for settings in (ASCII, Settings(ascii=False)):
-        async with opened(call(SEARCH, WIDE), (160, 50), settings) as (app, view, pilot):
+        async with opened(call(SEARCH, WIDE), (160, 50), settings) as (_, view, pilot):
             await drawn_whole(pilot)
             lines = [view.render_line(y) for y in range(len(view.lines))]
             assert {line.cell_length for line in lines} == {view.scrollable_content_region.width}
@@ -502,7 +502,7 @@ async def test_a_storm_of_resizes_leaves_every_screen_as_it_was(
 ) -> None:
     monkeypatch.setattr("tui.app.examine", lambda *_: None)
     order = random.Random(7)
-    async with opened(call(SEARCH, SPEED, WIDE), (100, 30)) as (app, view, pilot):
+    async with opened(call(SEARCH, SPEED, WIDE), (100, 30)) as (app, _, pilot):
         await pilot.press("down")
         await drawn_whole(pilot)
         before = shown(app)
