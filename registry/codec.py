@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import msgspec
-
 from registry.errors import CorruptRegistryError
 
 Json: TypeAlias = dict[str, Any]
@@ -87,6 +85,9 @@ def _indented(registry: Json) -> bytes:
     msgspec puts the white space in and leaves every token as it is. It refuses
     NaN and lone surrogates, which are no JSON but survive here all the same.
     """
+    # Imported on first use: readers have none for it, and it takes longer than they do.
+    import msgspec
+
     tight = json.dumps(registry).encode("ascii")
     try:
         return msgspec.json.format(tight, indent=2)

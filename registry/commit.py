@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -85,7 +84,7 @@ def commit(writes: Sequence[Write]) -> None:
 def _commit(changed: Sequence[Write], progress: _Progress, durable: bool) -> None:
     at = changed[0]
     try:
-        transaction = secrets.token_hex(8)
+        transaction = os.urandom(8).hex()
         if durable:
             # Peers do not flush: a power cut could otherwise mix the text before
             # theirs with what follows, and recovery knows only two texts.

@@ -83,7 +83,7 @@ def agent_entries(registry: Json) -> list[tuple[str | None, Json]]:
         for each in agents:
             if isinstance(each, dict):
                 own = each.get("id")
-                found.append((own if isinstance(own, str) else _text(own), each))
+                found.append((own if isinstance(own, str) else text_of(own), each))
     return found
 
 
@@ -154,6 +154,7 @@ class TaskRecord:
         hierarchy: `agent_hierarchy`: parent id to child ids.
         active_count, completed_count, total_spawned: Counters as written, or None.
         warnings: What in the file could not be understood, for people.
+        max_agents, max_depth, max_concurrent: Limits as written, or None.
     """
 
     task_id: str | None
@@ -166,6 +167,9 @@ class TaskRecord:
     completed_count: int | None
     total_spawned: int | None
     warnings: tuple[str, ...]
+    max_agents: int | None = None
+    max_depth: int | None = None
+    max_concurrent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +204,7 @@ class GlobalRecord:
     warnings: tuple[str, ...]
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
     """A field that should be a string; numbers are taken for the text they show."""
     if isinstance(value, str):
         return value
@@ -216,7 +220,8 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _number(value: object) -> float | None:
+def number_of(value: object) -> float | None:
+    """A field that should be a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -228,16 +233,16 @@ def _number(value: object) -> float | None:
 
 def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
     """Reads one agent's entry; never fails."""
-    started_at = _text(entry.get("started_at"))
-    last_update = _text(entry.get("last_update"))
+    started_at = text_of(entry.get("started_at"))
+    last_update = text_of(entry.get("last_update"))
     return AgentRecord(
         id=agent_id or "",
-        type=_text(entry.get("type")) or "",
-        tmux_session=_text(entry.get("tmux_session")) or None,
-        parent=_text(entry.get("parent")),
+        type=text_of(entry.get("type")) or "",
+        tmux_session=text_of(entry.get("tmux_session")) or None,
+        parent=text_of(entry.get("parent")),
         depth=_whole(entry.get("depth")),
-        status=_text(entry.get("status")) or "",
-        progress=_number(entry.get("progress")),
+        status=text_of(entry.get("status")) or "",
+        progress=number_of(entry.get("progress")),
         started_at=started_at,
         last_update=last_update,
         started=parse_time(started_at),
@@ -277,16 +282,19 @@ def _hierarchy(registry: Json) -> dict[str, tuple[str, ...]]:
 def task_record(registry: Json) -> TaskRecord:
     """Reads a decoded task's registry; never fails."""
     return TaskRecord(
-        task_id=_text(registry.get("task_id")),
-        description=_text(registry.get("task_description")) or "",
-        status=_text(registry.get("status")) or "",
-        created_at=_text(registry.get("created_at")),
+        task_id=text_of(registry.get("task_id")),
+        description=text_of(registry.get("task_description")) or "",
+        status=text_of(registry.get("status")) or "",
+        created_at=text_of(registry.get("created_at")),
         agents=tuple(agent_record(id_, entry) for id_, entry in agent_entries(registry)),
         hierarchy=_hierarchy(registry),
         active_count=_whole(registry.get("active_count")),
         completed_count=_whole(registry.get("completed_count")),
         total_spawned=_whole(registry.get("total_spawned")),
         warnings=tuple(_agents_warnings(registry)),
+        max_agents=_whole(registry.get("max_agents")),
+        max_depth=_whole(registry.get("max_depth")),
+        max_concurrent=_whole(registry.get("max_concurrent")),
     )
 
 
@@ -298,11 +306,11 @@ def global_record(registry: Json) -> GlobalRecord:
         fields = entry if isinstance(entry, dict) else {}
         tasks[task_id] = GlobalTask(
             task_id=task_id,
-            description=_text(fields.get("description")) or "",
-            status=_text(fields.get("status")) or "",
-            elsewhere=_text(fields.get("workspace")),
+            description=text_of(fields.get("description")) or "",
+            status=text_of(fields.get("status")) or "",
+            elsewhere=text_of(fields.get("workspace")),
         )
-    sessions = (_text(entry.get("tmux_session")) for _, entry in agent_entries(registry))
+    sessions = (text_of(entry.get("tmux_session")) for _, entry in agent_entries(registry))
     return GlobalRecord(
         tasks=tasks,
         sessions=frozenset(name for name in sessions if name),

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +33,9 @@ from registry.records import (
     is_terminal,
 )
 from registry.registering import lists
+from registry.workspace import PROGRESS_FOLDER
 
 _log = logging.getLogger(__name__)
-
-PROGRESS_FOLDER = "progress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,27 +155,6 @@ def _report(
     if stamp is not None and (wanted != kept or stamp not in entry):
         fields[stamp] = now
     return changes.set_status(task, agent_id, wanted, fields)
-
-
-def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, float]:
-    """When lines were last appended to agents' progress files.
-
-    Args:
-        task_registry: The task's registry.
-        agent_ids: Which agents; those whose id cannot name a file have none.
-
-    Returns:
-        Seconds since the epoch, of those that have such a file.
-    """
-    found: dict[str, float] = {}
-    for agent_id in agent_ids:
-        if is_safe_name(agent_id):
-            path = task_registry.parent / PROGRESS_FOLDER / f"{agent_id}_progress.jsonl"
-            with contextlib.suppress(OSError):
-                status = os.stat(path, follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode):
-                    found[agent_id] = status.st_mtime
-    return found
 
 
 def _append(directory: Path, agent_id: str, line: str) -> None:

@@ -6,7 +6,9 @@ Where a file lies is trusted; what a registry says about where it lies is not:
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ WORKSPACE_NAME = ".agent-workspace"
 TASK_REGISTRY = "AGENT_REGISTRY.json"
 GLOBAL_FOLDER = "registry"
 GLOBAL_REGISTRY = "GLOBAL_REGISTRY.json"
+PROGRESS_FOLDER = "progress"
 
 ENVIRONMENT_VARIABLE = "MUSTER_WORKSPACES"
 """Workspaces to open when none is named, separated by colons."""
@@ -214,3 +217,24 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
         except (OSError, ValueError):
             return None
     return None
+
+
+def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, float]:
+    """When lines were last appended to agents' progress files.
+
+    Args:
+        task_registry: The task's registry.
+        agent_ids: Which agents; those whose id cannot name a file have none.
+
+    Returns:
+        Seconds since the epoch, of those that have such a file.
+    """
+    found: dict[str, float] = {}
+    for agent_id in agent_ids:
+        if is_safe_name(agent_id):
+            path = task_registry.parent / PROGRESS_FOLDER / f"{agent_id}_progress.jsonl"
+            with contextlib.suppress(OSError):
+                status = os.stat(path, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    found[agent_id] = status.st_mtime
+    return found

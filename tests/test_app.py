@@ -267,7 +267,7 @@ async def test_an_action_shows_its_plan_and_escape_changes_nothing(
     key: str, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[Any] = []
-    monkeypatch.setattr("tui.app.carry_out", lambda *given: done.append(given))
+    monkeypatch.setattr("tui.actions.carry_out", lambda *given: done.append(given))
     async with opened() as (app, view, pilot):
         await pilot.press("z", key)
         await pilot.pause()
@@ -293,7 +293,7 @@ async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent
         )
         return Outcome(Verb.KILL, steps, (), ())
 
-    monkeypatch.setattr("tui.app.carry_out", carry_out)
+    monkeypatch.setattr("tui.actions.carry_out", carry_out)
     async with opened() as (app, view, pilot):
         app._tmux = object()  # type: ignore[assignment]
         await pilot.press("z", "k")
@@ -629,7 +629,24 @@ async def test_a_filter_that_matches_nothing_says_so() -> None:
         await pilot.pause()
         assert view.lines == ()
         shown = "".join(segment.text for segment in view.render_line(0))
-        assert "Nothing has every word of the filter" in shown
+        assert "Nothing matches the filter" in shown
         await pilot.press("escape")
         await pilot.pause()
         assert len(view.lines) > 3
+
+
+async def test_a_filter_by_a_key_narrows_and_a_key_that_there_is_not_is_said() -> None:
+    async with opened() as (app, view, pilot):
+        everybody = _ids(view)
+        field = app.query_one("#filter", Input)
+        await pilot.press("slash", *"verdict:")
+        assert _ids(view) == everybody
+        await pilot.press(*"zombie")
+        assert "writer-3" in _ids(view) and _ids(view) != everybody
+        field.value = "verdikt:zombie"
+        await pilot.pause()
+        assert _ids(view) == everybody and field.has_class("mistaken")
+        await pilot.press("enter")
+        await pilot.pause()
+        (said,) = app._notifications
+        assert "verdict: is meant?" in said.message

@@ -25,7 +25,7 @@ from tui.screens.report import ReportScreen
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody writes here: one look is as good as two."""
-    monkeypatch.setattr("tui.app.examine", lambda *given: examine(*given, settled=0.0))
+    monkeypatch.setattr("tui.doctor.examine", lambda *given: examine(*given, settled=0.0))
 
 
 def drift(files: Files) -> None:
@@ -84,7 +84,7 @@ async def test_closing_while_it_looks_harms_nobody(
         assert go_on.wait(20)
         return examine(*given, settled=0.0)
 
-    monkeypatch.setattr("tui.app.examine", slow)
+    monkeypatch.setattr("tui.doctor.examine", slow)
     async with opened(files) as (app, pilot):
         await pilot.press("d")
         screen = app.screen
@@ -137,7 +137,7 @@ def test_snapshot_of_the_doctor(
         'is "running" here, and "completed" in its task\'s registry', "completed",
     )  # fmt: skip
     monkeypatch.setattr(
-        "tui.app.examine", lambda *_: still_examination(roll, counter, loop, status)
+        "tui.doctor.examine", lambda *_: still_examination(roll, counter, loop, status)
     )
 
     async def show(pilot: Pilot[None]) -> None:

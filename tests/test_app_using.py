@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from textual.command import Command, CommandList
 from textual.notifications import Notification
 from textual.pilot import Pilot
 from textual.widgets import Footer, Input
@@ -114,7 +115,7 @@ async def test_the_help_of_the_details_has_no_keys_of_the_roll() -> None:
 async def test_the_help_of_a_screen_has_its_keys_and_none_that_lie_beneath(
     opens: str, screen: type, says: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.app.examine", lambda *_: None)
+    monkeypatch.setattr("tui.doctor.examine", lambda *_: None)
     async with opened(size=(100, 60)) as (app, _, pilot):
         await pilot.press("down", opens)
         await pilot.pause()
@@ -174,15 +175,23 @@ async def test_another_key_for_going_ahead_is_guarded_against_haste_as_well(
 # The palette
 
 
+async def drawn_still(pilot: Pilot[None]) -> None:
+    """Waits until half a dozen looks in a row show the same."""
+    same, before = 0, ""
+    while same < 6:
+        await pilot.pause(0.02)
+        now = pilot.app.export_screenshot()
+        same, before = (same + 1 if now == before else 0), now
+
+
 async def _palette(pilot: Pilot[None], words: str) -> str:
     await pilot.press("ctrl+p")
     await pilot.pause()
     assert isinstance(pilot.app.screen, Palette)
     await pilot.press(*words)
-    for _ in range(3):
-        await pilot.pause(0.05)
-    assert isinstance(pilot.app, MusterApp)
-    return shown(pilot.app)
+    await drawn_still(pilot)
+    commands = pilot.app.screen.query_one(CommandList)
+    return "\n".join(str(each.hit.text) for each in commands.options if isinstance(each, Command))
 
 
 async def test_the_palette_has_every_action_and_does_it() -> None:
@@ -191,8 +200,7 @@ async def test_the_palette_has_every_action_and_does_it() -> None:
         for said in ("Kill", "Kill with all", "Complete", "Take the last", "Mark all zombies"):
             assert said in text
         await pilot.press(*"mark all zom")
-        for _ in range(3):
-            await pilot.pause(0.05)
+        await drawn_still(pilot)
         await pilot.press("enter")
         await pilot.pause()
         await pilot.pause()
@@ -213,7 +221,7 @@ async def test_an_action_from_the_palette_asks_as_its_key_does() -> None:
 async def test_the_palette_over_a_screen_has_that_screens_actions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tui.app.examine", lambda *_: None)
+    monkeypatch.setattr("tui.doctor.examine", lambda *_: None)
     async with opened(size=(100, 60)) as (app, _, pilot):
         await pilot.press("d")
         await pilot.pause()
@@ -257,7 +265,7 @@ async def _every_screen(app: MusterApp, pilot: Pilot[None]) -> list[str]:
 async def test_nothing_beyond_ascii_is_drawn_anywhere_in_ascii_mode(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.app.examine", lambda *_: None)
+    monkeypatch.setattr("tui.doctor.examine", lambda *_: None)
     roll = call(SEARCH, SPEED, WIDE, error="… ✗")
     async with opened(roll, size, ASCII) as (app, _, pilot):
         for screen in await _every_screen(app, pilot):
@@ -286,7 +294,7 @@ def test_snapshot_in_ascii(snap_compare: SnapCompare) -> None:
 async def test_read_only_has_no_keys_that_change_anything(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tui.app.examine", lambda *_: None)
+    monkeypatch.setattr("tui.doctor.examine", lambda *_: None)
     async with opened(size=(120, 60), settings=READ_ONLY) as (app, _, pilot):
         await drawn_whole(pilot)
         assert "read-only" in shown(app)
@@ -312,7 +320,7 @@ async def test_read_only_has_no_keys_that_change_anything(
 
 
 async def test_read_only_publishes_and_recovers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.app.publish_quietly", lambda _: pytest.fail("it writes"))
+    monkeypatch.setattr("tui.publishing.publish_quietly", lambda _: pytest.fail("it writes"))
     made: list[dict[str, Any]] = []
 
     class Live:
@@ -333,7 +341,7 @@ async def test_read_only_publishes_and_recovers_nothing(monkeypatch: pytest.Monk
                 app._tick()
                 await pilot.pause()
             else:
-                monkeypatch.setattr("tui.app.publish_quietly", lambda _: None)
+                monkeypatch.setattr("tui.publishing.publish_quietly", lambda _: None)
         assert made[-1]["recover"] is recovers
 
 
@@ -486,7 +494,7 @@ async def test_an_action_that_is_done_takes_its_bar_along(
         seen.append(True)
         return Outcome(Verb.KILL, (), (), ())
 
-    monkeypatch.setattr("tui.app.carry_out", carry_out)
+    monkeypatch.setattr("tui.actions.carry_out", carry_out)
     async with opened() as (app, _, pilot):
         app._tmux = object()  # type: ignore[assignment]
         await pilot.press("down", "k", "enter")
@@ -500,7 +508,7 @@ async def test_an_action_that_is_done_takes_its_bar_along(
 async def test_a_storm_of_resizes_leaves_every_screen_as_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tui.app.examine", lambda *_: None)
+    monkeypatch.setattr("tui.doctor.examine", lambda *_: None)
     order = random.Random(7)
     async with opened(call(SEARCH, SPEED, WIDE), (100, 30)) as (app, _, pilot):
         await pilot.press("down")
@@ -513,6 +521,7 @@ async def test_a_storm_of_resizes_leaves_every_screen_as_it_was(
             for _ in range(25):
                 await pilot.resize_terminal(order.randint(20, 200), order.randint(5, 60))
             await pilot.resize_terminal(20, 5)
+            await drawn_still(pilot)
             strips = app.screen._compositor.render_strips()
             assert {strip.cell_length for strip in strips} == {20} and len(strips) == 5
             await pilot.resize_terminal(100, 30)

@@ -28,9 +28,27 @@ def test_the_headless_commands_import_no_textual() -> None:
         "import contextlib, io\nfrom tui.cli import main\n"
         "with contextlib.redirect_stderr(io.StringIO()):\n"
         "    main(['list', '-S', '/nowhere/socket', '/nowhere'])\n"
-        "import tui.live, tui.listing, tui.actions, tui.demo"
+        "import tui.live, tui.listing, tui.actions, tui.demo, tui.show_command, tui.watch_command"
     )
     assert "textual" not in _modules_after(code)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tail", "nobody", "-w", "/nowhere"],
+        ["completion", "bash"],
+        ["completion", "--words", "show", "-w", "/nowhere", ""],
+    ],
+    ids=" ".join,
+)
+def test_what_asks_no_tmux_imports_no_libtmux(arguments: list[str]) -> None:
+    code = (
+        "import contextlib, io\nfrom tui.cli import main\n"
+        "with contextlib.redirect_stderr(io.StringIO()):\n"
+        f"    main({arguments!r})"
+    )
+    assert not {"libtmux", "psutil", "watchfiles", "textual"} & _modules_after(code)
 
 
 def test_the_screen_is_up_before_tmux_and_the_watcher_are_imported() -> None:

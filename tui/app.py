@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,55 +16,39 @@ from textual import on, work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
-from textual.containers import Container, Vertical
+from textual.containers import Container
 from textual.message import Message
-from textual.widgets import Footer, Input
+from textual.widgets import Footer
 
 from registry import reading
-from registry.audit import read_logs
 from registry.errors import RegistryError
-from registry.metrics_file import read_metrics
 from registry.workspace import Workspace
-from tui.actions import Outcome, carry_out
-from tui.bindings import CHANGING
-from tui.choosing import subtrees
-from tui.doctor import Examination, examine
-from tui.fixing import carry_out_fix
+from tui.bindings import CHANGING, HELP
 from tui.host.sessions import Session
 from tui.notifying import Notifier
 from tui.outline import Line, meant
-from tui.planning import Plan, plan_complete
-from tui.publishing import publish_quietly
 from tui.roll import AgentRow, Policy, RollCall, TaskState, Verdict
-from tui.screens.confirm import ConfirmScreen
-from tui.screens.doctor import DoctorScreen
-from tui.screens.help import HelpScreen, help_of
-from tui.screens.metrics import Measures, MetricsScreen
-from tui.screens.report import log_report, outcome_report
 from tui.screens.toasts import ToastHandler
 from tui.settings import Settings
 from tui.text import harmless
 from tui.theme import OURS
-from tui.undoing import (
-    NothingToUndoError,
-    UndoPlan,
-    carry_out_undo,
-    logs_of,
-    plan_undo,
-    undo_refusal,
-)
-from tui.weighing import weighed_kill
 from tui.widgets.ascii_filter import ascii_filters
 from tui.widgets.details import Details
+from tui.widgets.roll_pane import RollPane
 from tui.widgets.roll_view import RollView
-from tui.widgets.summary import Heading, Notices, Summary
+from tui.widgets.summary import Notices, Summary
 from tui.widgets.working import Working
 
 if TYPE_CHECKING:
     from textual.filter import LineFilter
 
+    from tui.doctor import Examination
     from tui.host.tmux import Tmux
     from tui.live import LiveRoll
+    from tui.outcomes import Outcome
+    from tui.planning import Plan
+    from tui.screens.metrics import Measures
+    from tui.undoing import UndoPlan
 
 WIDE = 120
 """Columns from which the details stand beside the roll."""
@@ -75,6 +60,20 @@ TALL = 34
 """Lines from which the details below the roll get more room."""
 
 _AGES_EVERY = 15.0
+
+# Seconds after which the first agents are on the screen, and what is left is imported.
+_SHOWN_BY = 1.0
+_LATER = (
+    "tui.actions",
+    "tui.fixing",
+    "tui.palette",
+    "tui.publishing",
+    "tui.screens.doctor",
+    "tui.screens.help",
+    "tui.screens.metrics",
+    "tui.screens.report",
+    "tui.undoing",
+)
 
 # Actions whose keys have no use while another screen lies over the roll.
 _OF_THE_ROLL = ("kill", "complete", "undo", "filter", "doctor", "log", "metrics")
@@ -209,13 +208,8 @@ class MusterApp(App[None]):
         yield Summary("read-only" if self._settings.read_only else "")
         yield Notices()
         with Container(id="body"):
-            with Vertical(id="left"):
-                yield Heading()
-                yield RollView(id="roll")
+            yield RollPane(id="left")
             yield Details(id="details")
-        field = Input(placeholder="filter: every word must match", id="filter", compact=True)
-        field.cursor_blink = False
-        yield field
         yield Working()
         yield Footer(show_command_palette=False, compact=True)
 
@@ -230,6 +224,7 @@ class MusterApp(App[None]):
         self.query_one(RollView).focus()
         self.set_interval(_AGES_EVERY, self._tick)
         self._start_live()
+        self.set_timer(_SHOWN_BY, self._import_the_rest)
 
     def wait_for_actions(self, seconds: float) -> None:
         """Waits until what is being carried out is done. Blocks.
@@ -258,6 +253,13 @@ class MusterApp(App[None]):
         )
         self._live.start()
 
+    @work(thread=True)
+    def _import_the_rest(self) -> None:
+        # Everything that a key may need: an update of muster must not put newer modules
+        # beside those that run already, days later.
+        for name in _LATER:
+            import_module(name)
+
     def _rolled(self, roll: RollCall) -> None:
         self.post_message(self.Rolled(roll))
 
@@ -267,6 +269,8 @@ class MusterApp(App[None]):
 
     async def on_unmount(self) -> None:
         """Stops following."""
+        from tui.publishing import publish_quietly
+
         if self._live is not None:
             await asyncio.to_thread(self._live.stop)
         if not self._settings.read_only:
@@ -303,6 +307,8 @@ class MusterApp(App[None]):
 
     @work(thread=True, exclusive=True, group="publish")
     def _publish(self) -> None:
+        from tui.publishing import publish_quietly
+
         if not self._settings.read_only:
             publish_quietly(self._homes)
 
@@ -340,31 +346,24 @@ class MusterApp(App[None]):
 
     @on(RollView.Marked)
     def _show_marks(self, message: RollView.Marked) -> None:
-        self.query_one(Summary).show_marks(message.count)
+        self.query_one(Summary).show_marks(message.count, message.out_of_sight)
+
+    @on(RollView.Viewed)
+    def _show_view(self, message: RollView.Viewed) -> None:
+        self.query_one(Summary).show_only(message.view.only)
+        self.refresh_bindings()
+
+    @on(Summary.Chosen)
+    def _choose(self, message: Summary.Chosen) -> None:
+        self.query_one(RollView).action_only(message.verdict.value)
 
     def action_filter(self) -> None:
         """Opens the filter's field."""
-        field = self.query_one("#filter", Input)
-        field.add_class("shown")
-        field.focus()
+        self.query_one(RollPane).open_filter()
 
     def action_clear_filter(self) -> None:
         """Shows everything again."""
-        field = self.query_one("#filter", Input)
-        field.value = ""
-        field.remove_class("shown")
-        self.query_one(RollView).filter("")
-        self.query_one(RollView).focus()
-
-    @on(Input.Changed, "#filter")
-    def _filter(self, event: Input.Changed) -> None:
-        self.query_one(RollView).filter(event.value)
-
-    @on(Input.Submitted, "#filter")
-    def _filter_done(self, event: Input.Submitted) -> None:
-        if not event.value.strip():
-            self.action_clear_filter()
-        self.query_one(RollView).focus()
+        self.query_one(RollPane).clear()
 
     # Actions
 
@@ -374,6 +373,8 @@ class MusterApp(App[None]):
         Args:
             tree: With all agents beneath them.
         """
+        from tui.choosing import subtrees
+
         if self.roll is None:
             return
         rows, orphans, whole = meant(self.roll, self.query_one(RollView).targets())
@@ -388,11 +389,15 @@ class MusterApp(App[None]):
     def _plan_kill(
         self, roll: RollCall, rows: Sequence[AgentRow], orphans: Sequence[Session], whole: bool
     ) -> None:
+        from tui.weighing import weighed_kill
+
         plan = weighed_kill(roll, rows, orphans, whole=whole)
         self.call_from_thread(self._ask, plan)
 
     def action_complete(self) -> None:
         """Plans to complete the marked ones, or the one under the cursor."""
+        from tui.planning import plan_complete
+
         if self.roll is None:
             return
         rows, _, whole = meant(self.roll, self.query_one(RollView).targets())
@@ -405,6 +410,8 @@ class MusterApp(App[None]):
         self.notify(f"Nobody to {verb}: mark agents, or put the cursor on one.", markup=False)
 
     def _ask(self, plan: Plan) -> None:
+        from tui.screens.confirm import ConfirmScreen
+
         if len(self.screen_stack) > 1:
             # Something else was opened while the plan was made.
             return
@@ -425,6 +432,8 @@ class MusterApp(App[None]):
 
     @work(thread=True, group="actions")
     def _carry_out(self, plan: Plan, reason: str) -> None:
+        from tui.actions import carry_out
+
         tmux = self._tmux
         if tmux is not None:
             self._act(lambda: carry_out(plan, tmux, reason, self._progress))
@@ -442,15 +451,21 @@ class MusterApp(App[None]):
 
     def action_doctor(self) -> None:
         """Shows what is wrong, to set it right from there."""
+        from tui.screens.doctor import DoctorScreen
+
         if self.roll is not None:
             fix = None if self._settings.read_only else self._fix
             self.push_screen(DoctorScreen(self._examine, fix))
 
     def _examine(self) -> Examination | None:
+        from tui.doctor import examine
+
         return examine(self._workspaces, self.roll) if self.roll is not None else None
 
     @work(thread=True, group="actions")
     def _fix(self, found: Examination, reason: str) -> None:
+        from tui.fixing import carry_out_fix
+
         tmux = self._tmux
         if tmux is not None:
             self._act(lambda: carry_out_fix(found, tmux, reason))
@@ -464,6 +479,8 @@ class MusterApp(App[None]):
 
     @work(thread=True, exclusive=True, group="plan undo")
     def _plan_undo(self, roll: RollCall) -> None:
+        from tui.undoing import NothingToUndoError, plan_undo
+
         try:
             plan = plan_undo(*_seen(roll), action_id=None, offer_earlier=True)
         except (NothingToUndoError, RegistryError, OSError) as error:
@@ -475,6 +492,9 @@ class MusterApp(App[None]):
         self.notify(harmless(why), title="Nothing to undo", severity="warning", markup=False)
 
     def _ask_undo(self, plan: UndoPlan) -> None:
+        from tui.screens.confirm import ConfirmScreen
+        from tui.undoing import undo_refusal
+
         if not plan.proposal.steps:
             self._nothing_to_undo(undo_refusal(plan))
             return
@@ -488,6 +508,8 @@ class MusterApp(App[None]):
 
     @work(thread=True, group="actions")
     def _take_back(self, plan: UndoPlan, reason: str) -> None:
+        from tui.undoing import carry_out_undo
+
         self._act(lambda: carry_out_undo(plan, reason))
 
     def action_log(self) -> None:
@@ -497,6 +519,10 @@ class MusterApp(App[None]):
 
     @work(thread=True, exclusive=True, group="log")
     def _read_log(self, roll: RollCall) -> None:
+        from registry.audit import read_logs
+        from tui.screens.report import log_report
+        from tui.undoing import logs_of
+
         try:
             log = read_logs(logs_of(*_seen(roll)))
         except (RegistryError, OSError) as error:
@@ -507,9 +533,14 @@ class MusterApp(App[None]):
 
     def action_metrics(self) -> None:
         """Shows how the locks do."""
+        from tui.screens.metrics import MetricsScreen
+
         self.push_screen(MetricsScreen(self._measure))
 
     def _measure(self) -> Measures:
+        from registry.metrics_file import read_metrics
+        from tui.screens.metrics import Measures
+
         zombies = self.roll.counts[Verdict.ZOMBIE] if self.roll is not None else 0
         first = self._zombies_at_first
         return Measures(
@@ -517,11 +548,15 @@ class MusterApp(App[None]):
         )
 
     def _carried_out(self, outcome: Outcome) -> None:
+        from tui.screens.report import outcome_report
+
         self.screen_stack[0].query_one(RollView).action_unmark()
         self.push_screen(outcome_report(outcome))
 
     def action_help(self) -> None:
         """Lists the keys of where one is."""
+        from tui.screens.help import help_of
+
         help_ = help_of(self.screen, self._settings.keys, self._settings.read_only)
         self.push_screen(help_)
 
@@ -541,9 +576,9 @@ class MusterApp(App[None]):
             covering = self.screen_stack[1:]
             return not any(not isinstance(each, CommandPalette) for each in covering)
         if action == "help":
-            return not isinstance(self.screen, HelpScreen | CommandPalette)
+            return self.screen.id != HELP and not isinstance(self.screen, CommandPalette)
         if action == "clear_filter":
-            return self.query_one("#filter", Input).has_class("shown")
+            return any(pane.is_narrowed for pane in self.screen.query(RollPane))
         return True
 
 

@@ -12,6 +12,10 @@ CHANGING = frozenset({"kill", "kill.tree", "complete", "undo", "doctor.fix"})
 """Ids of those that change something: they are not there in read-only mode."""
 
 
+HELP = "help"
+"""The id of the screen that shows the help."""
+
+
 def declared(node: type[DOMNode]) -> list[Binding]:
     """The bindings that a class of ours has; those of Textual's classes are left out."""
     own = [base for base in node.__mro__ if not base.__module__.startswith("textual.")]

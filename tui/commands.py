@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -25,33 +23,15 @@ from tui.console import (
 )
 from tui.host.sessions import Session, TmuxState
 from tui.host.tmux import Tmux
-from tui.listing import (
-    as_json,
-    outcome_json,
-    outcome_lines,
-    plan_json,
-    proposal_lines,
-    roll_json,
-    roll_table,
-)
 from tui.live import take_roll
 from tui.notices import notices
+from tui.plan_listing import outcome_json, outcome_lines, plan_json, proposal_lines
 from tui.planning import Plan, plan_complete
 from tui.proposal import Proposal
 from tui.publishing import publish_quietly
 from tui.roll import AgentRow, RollCall, Verdict
+from tui.text import as_json
 from tui.weighing import weighed_kill
-
-
-def show_list(options: argparse.Namespace) -> int:
-    """`muster list`."""
-    roll = take_roll(find(options), tmux_of(options), policy_of(options))
-    if options.json:
-        print(as_json(roll_json(roll)))
-        return DONE
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    say(roll_table(roll, time.time(), columns))
-    return DONE
 
 
 def kill(options: argparse.Namespace) -> int:
@@ -93,7 +73,7 @@ def _named(
     ids = [each for each in options.names if each not in orphans]
     rows, problems = rows_of(roll, ids)
     if problems:
-        raise UsageError("\n".join(problems) + _nearest(roll, ids, problems))
+        raise UsageError("\n".join(problems) + nearest(roll, ids, problems))
     chosen = [orphans[each] for each in dict.fromkeys(options.names) if each in orphans]
     return subtrees(roll, rows) if options.tree else rows, chosen
 
@@ -109,7 +89,7 @@ def complete(options: argparse.Namespace) -> int:
     else:
         rows, problems = rows_of(roll, options.agents)
         if problems:
-            raise UsageError("\n".join(problems) + _nearest(roll, options.agents, problems))
+            raise UsageError("\n".join(problems) + nearest(roll, options.agents, problems))
     done = _carry_out(plan_complete(roll, rows, options.status), tmux, options)
     if options.zombies:
         return max(done, _nobody_missed(roll, rows, "zombie", options))
@@ -150,7 +130,7 @@ def _unread(roll: RollCall) -> str:
     )
 
 
-def _nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> str:
+def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> str:
     """What may have been meant by ids that nobody has."""
     unread = _unread(roll)
     if unread and any(problem.startswith("no ") for problem in problems):

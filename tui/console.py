@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -79,3 +80,23 @@ def confirmed(question: str = "Go ahead?") -> bool:
         raise UsageError("there is no terminal to ask on; say --yes to go ahead")
     print(f"{safe(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def wait_for_reader(seconds: float, *wakers: int) -> None:
+    """Waits, unless whoever reads our output is gone.
+
+    Args:
+        seconds: How long, at most.
+        wakers: Descriptors that end the wait once there is something to read from them.
+
+    Raises:
+        BrokenPipeError: They are.
+    """
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    for each in wakers:
+        poll.register(each, select.POLLIN)
+    gone = select.POLLERR | select.POLLHUP
+    if any(fd == output and events & gone for fd, events in poll.poll(seconds * 1000)):
+        raise BrokenPipeError

@@ -14,10 +14,11 @@ from tui.config import policy_of
 from tui.console import DONE, UsageError, find, say, tmux_of
 from tui.doctor import Examination, examine
 from tui.fixing import carry_out_fix
-from tui.listing import SCHEMA, as_json, refused_and_files
+from tui.listing import SCHEMA
 from tui.live import take_roll
+from tui.plan_listing import refused_and_files
 from tui.remedies import by_file, propose_fix, remedy, said
-from tui.text import harmless, some
+from tui.text import as_json, harmless, some
 
 FINDINGS = 1
 """Exit code: something is wrong."""

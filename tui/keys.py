@@ -111,6 +111,10 @@ def _wrong(key: str) -> str | None:
     return f"{key!r} is no key; {meant(name, tuple(sorted(_NAMED)))}"
 
 
+def _own(binding: Binding) -> list[str]:
+    return _split(binding.key)
+
+
 def _is_typed(key: str) -> bool:
     """Whether a key types a character."""
     if key in _CHARACTERS:
@@ -130,7 +134,10 @@ def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
                 if place.typing and id_ in keys and _is_typed(key):
                     yield f"keys.{id_}: {key!r} is typed into the field of {place.name}"
                 other = taken.setdefault(key, binding)
-                if other.id != id_ and (id_ in keys or other.id in keys):
+                if other.id == id_ or (key in _own(binding) and key in _own(other)):
+                    # Some share a key as they come: only one of them has a use at a time.
+                    continue
+                if id_ in keys or other.id in keys:
                     mine, its = (id_, other.id) if id_ in keys else (other.id, id_)
                     yield (
                         f"keys.{mine}: {key!r} is the key of {its} in {place.name} as well; "

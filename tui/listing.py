@@ -1,15 +1,11 @@
-"""The roll, plans and outcomes as text and as JSON. Pure; no screen, no Textual."""
+"""The roll as text and as JSON. Pure; no screen, no Textual."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tui.actions import Outcome
 from tui.notices import notices
-from tui.planning import Plan, Weight
-from tui.proposal import Proposal, grouped
 from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import age, fit, harmless, some, width
 
@@ -23,20 +19,16 @@ _COUNTED = ("live", "stalled", "zombie", "leaked", "finished", "unknown", "orpha
 _DEEPEST = 20
 
 
-def as_json(value: Any) -> str:
-    """JSON in ASCII in which every control character is escaped."""
-    return json.dumps(value, indent=2)
+def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The roll in the shape that `muster list --json` promises.
 
-
-def as_json_line(value: Any) -> str:
-    """As `as_json`, on one line."""
-    return json.dumps(value)
-
-
-def roll_json(roll: RollCall) -> dict[str, Any]:
-    """The roll in the shape that `muster list --json` promises."""
+    Args:
+        roll: The roll call, or a part of it; its counts are of the whole.
+        filtered: What that part was chosen by; None for the whole.
+    """
     return {
         "schema": SCHEMA,
+        "filter": filtered,
         "host": roll.host,
         "tmux": {
             "state": roll.answer.state.value,
@@ -102,13 +94,16 @@ def _agent_json(row: AgentRow) -> dict[str, Any]:
     }
 
 
-def roll_table(roll: RollCall, now: float, columns: int | None) -> Iterator[str]:
+def roll_table(
+    roll: RollCall, now: float, columns: int | None, filtered: str = ""
+) -> Iterator[str]:
     """The roll as lines of text.
 
     Args:
-        roll: What to show.
+        roll: What to show; its counts are of the whole.
         now: Seconds since the epoch.
         columns: Width to cut lines to, or None to cut nothing.
+        filtered: What a part was chosen by, in words; empty for the whole.
     """
     counts = ", ".join(
         f"{roll.counts[Verdict(word)]} {word}" for word in _COUNTED if roll.counts[Verdict(word)]
@@ -121,6 +116,10 @@ def roll_table(roll: RollCall, now: float, columns: int | None) -> Iterator[str]
     yield _cut(f"tmux: {roll.answer.state} ({harmless(roll.answer.detail)})", columns)
     # Never cut: what to do stands at its end.
     yield from (f"! {harmless(said)}" for said in notices(roll))
+    if filtered:
+        shown = some(len(tuple(roll.agents())), "agent")
+        orphans = f" and {some(len(roll.orphans), 'orphan')}" if roll.orphans else ""
+        yield _cut(f"shown: {shown}{orphans}; {harmless(filtered)}", columns)
     rows = [_cells(row, now) for row in roll.agents()]
     widths = [
         max((width(cell) for cell in column), default=0) for column in zip(*rows, strict=True)
@@ -177,98 +176,3 @@ def _cells(row: AgentRow, now: float) -> tuple[str, ...]:
         f"{age(heard):>4}",
         harmless(record.tmux_session or "-", 80),
     )
-
-
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON."""
-    ending = frozenset(plan.ending)
-    return {
-        "action": plan.verb.value,
-        "status": plan.status,
-        "socket": str(plan.socket),
-        "steps": [
-            {
-                "agent": step.label,
-                "session": step.session.name if step.session else None,
-                "does": step.says,
-                **_weight_json(step.weight if step in ending else Weight(0, 0)),
-            }
-            for step in plan.steps
-        ],
-        "sessions": plan.sessions,
-        **_weight_json(plan.weight),
-        "second_question": plan.second_question,
-        **refused_and_files(plan.proposal()),
-    }
-
-
-def _weight_json(weight: Weight | None) -> dict[str, int | None]:
-    """Processes, and bytes of memory that they hold; null where that cannot be told."""
-    return {
-        "processes": weight.processes if weight else None,
-        "memory": weight.memory if weight else None,
-    }
-
-
-def undo_json(action_id: str, proposal: Proposal) -> dict[str, Any]:
-    """What taking an action back will do, as JSON."""
-    return {
-        "action": "undo",
-        "undoes": action_id,
-        "steps": [{"agent": label, "does": says} for label, says in proposal.steps],
-        **refused_and_files(proposal),
-    }
-
-
-def refused_and_files(proposal: Proposal) -> dict[str, Any]:
-    """What every plan has in JSON: who or what stays as it is, and what changes."""
-    return {
-        "refused": [{"agent": label, "reason": reason} for label, reason in proposal.refused],
-        "files": [str(path) for path in proposal.files],
-    }
-
-
-def proposal_lines(proposal: Proposal) -> Iterator[str]:
-    """What will be done, as lines of text."""
-    yield harmless(proposal.title) + (":" if proposal.steps else "")
-    for says, labels in grouped(proposal.steps):
-        if len(labels) == 1:
-            yield f"  {harmless(labels[0])}: {harmless(says)}"
-            continue
-        yield f"  {harmless(says)}:"
-        yield from (f"    {harmless(label)}" for label in labels)
-    if proposal.refused:
-        yield "Not touched:"
-        for label, reason in proposal.refused:
-            yield f"  {harmless(label)}: {harmless(reason)}"
-    if proposal.files:
-        yield "Files that change:"
-        for path in proposal.files:
-            yield f"  {harmless(str(path))}"
-    if proposal.steps and proposal.note:
-        yield harmless(proposal.note)
-    if proposal.steps and proposal.second_question:
-        yield harmless(proposal.second_question)
-
-
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as JSON."""
-    return {
-        "action": outcome.verb.value,
-        "complete": outcome.complete,
-        "agents": [
-            {"agent": each.label, "result": each.result.value, "detail": each.detail}
-            for each in outcome.steps
-        ],
-        "written": [str(path) for path in outcome.written],
-        "problems": list(outcome.problems),
-    }
-
-
-def outcome_lines(outcome: Outcome) -> Iterator[str]:
-    """An outcome as lines of text, agent by agent."""
-    for each in outcome.steps:
-        detail = f" ({harmless(each.detail)})" if each.detail else ""
-        yield f"{each.result.value}: {harmless(each.label)}{detail}"
-    for problem in outcome.problems:
-        yield f"problem: {harmless(problem)}"

@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from registry.reporting import last_reports
 from registry.workspace import (
     GLOBAL_REGISTRY,
     TASK_REGISTRY,
     Workspace,
+    last_reports,
 )
 from tui.absences import (
     Absences,
@@ -27,8 +27,9 @@ from tui.absences import (
     is_proven_missing,
     note_absences,
 )
+from tui.host import host_name
+from tui.host.deaths import DeathWatch
 from tui.host.elsewhere import look_elsewhere, owners_of
-from tui.host.processes import DeathWatch, host_name
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher

@@ -12,7 +12,6 @@ from pathlib import Path
 from registry.workspace import Workspace
 from tui.app import MusterApp
 from tui.config import SettingsError
-from tui.keys import key_problems
 from tui.roll import Policy
 from tui.settings import Settings
 
@@ -44,8 +43,12 @@ def run_monitor(
     Raises:
         SettingsError: Keys in the settings are wrong.
     """
-    if settings.source is not None and (problems := key_problems(settings.keys)):
-        raise SettingsError(settings.source, problems)
+    if settings.source is not None and settings.keys:
+        # It imports every screen.
+        from tui.keys import key_problems
+
+        if problems := key_problems(settings.keys):
+            raise SettingsError(settings.source, problems)
     app = MusterApp(workspaces, socket, policy, settings)
 
     def leave() -> None:

@@ -1,13 +1,16 @@
-"""Which lines the roll has: folded, filtered, in order. Pure."""
+"""Which lines the roll has: folded, filtered, sorted. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tui.filtering import agent_fields, orphan_fields, task_matches, workspace_fields
 from tui.host.sessions import Session
-from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
+from tui.host.usage import Load
+from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict, WorkspaceRoll
+from tui.triage import Sort, View, sort_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,9 @@ class OrphanKey:
 
 Key = WorkspaceKey | TaskKey | AgentKey | OrphansKey | OrphanKey
 
+EVERYTHING = View()
+NO_LOADS: Mapping[Key, Load] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -49,109 +55,164 @@ class Line:
         item: The frozen record that it shows.
         level: How far it is indented.
         folded: None where nothing is beneath it.
+        leads: Whether it is there only because it leads to what was looked for.
+        task: The id of an agent's task, where its line is not above it.
     """
 
     key: Key
     item: WorkspaceRoll | TaskRoll | AgentRow | Session | None
     level: int
     folded: bool | None
+    leads: bool = False
+    task: str = ""
 
 
-def outline(roll: RollCall, folded: Collection[Key], query: str = "") -> tuple[Line, ...]:
-    """The lines to show, parents before children.
+def outline(
+    roll: RollCall,
+    folded: Collection[Key] = (),
+    view: View = EVERYTHING,
+    loads: Mapping[Key, Load] = NO_LOADS,
+) -> tuple[Line, ...]:
+    """The lines to show: parents before children, or sorted, without branches.
 
     Args:
         roll: The roll call.
-        folded: Branches that are closed; ignored while a filter is on.
-        query: Only what contains every word of it, whatever the case, with the
-            branches that lead there; empty for everything.
+        folded: Branches that are closed; ignored while some are looked for.
+        view: Whom to show, in which order. Branches that lead to them are shown too.
+        loads: What sessions cost, to sort by.
     """
-    words = query.casefold().split()
-    lines: list[Line] = []
+    if view.sort is Sort.HIERARCHY:
+        return tuple(_tree(roll, () if view.narrows else folded, view))
+    return tuple(_sorted(roll, view, loads))
+
+
+def _orphans(roll: RollCall, view: View) -> list[Session]:
+    if not view.has(Verdict.ORPHAN):
+        return []
+    return [each for each in roll.orphans if view.wanted.matches(orphan_fields(each))]
+
+
+# The tree
+
+
+def _tree(roll: RollCall, folded: Collection[Key], view: View) -> Iterator[Line]:
     several = len(roll.workspaces) > 1
     for workspace in roll.workspaces:
-        beneath = list(_tasks(workspace, folded, words, int(several)))
-        if several and (beneath or not words):
+        beneath = list(_tasks(workspace, folded, view, int(several)))
+        empty = not workspace.tasks and view.wanted.matches(workspace_fields(workspace))
+        if several and (beneath or (empty and view.only is None) or not view.narrows):
             key = WorkspaceKey(workspace.path)
-            closed = key in folded and not words
-            lines.append(Line(key, workspace, 0, closed if workspace.tasks else None))
+            closed = key in folded
+            yield Line(key, workspace, 0, closed if workspace.tasks else None)
             beneath = [] if closed else beneath
-        lines += beneath
-    orphans = [s for s in roll.orphans if _matches(words, ("orphan", s.name))]
+        yield from beneath
+    orphans = _orphans(roll, view)
     if orphans:
-        closed = OrphansKey() in folded and not words
-        lines.append(Line(OrphansKey(), None, 0, closed))
+        closed = OrphansKey() in folded
+        yield Line(OrphansKey(), None, 0, closed)
         if not closed:
-            lines += [Line(OrphanKey(s.id, s.created), s, 1, None) for s in orphans]
-    return tuple(lines)
+            yield from (Line(OrphanKey(s.id, s.created), s, 1, None) for s in orphans)
 
 
 def _tasks(
-    workspace: WorkspaceRoll, folded: Collection[Key], words: list[str], level: int
+    workspace: WorkspaceRoll, folded: Collection[Key], view: View, level: int
 ) -> Iterator[Line]:
     for task in workspace.tasks:
-        agents = list(_agents(task, folded, words, level + 1))
-        if words and not agents and not _matches(words, _task_texts(task)):
+        agents = list(_agents(task, view))
+        if not agents and view.hides and not _is_meant(task, view):
             continue
         key = TaskKey(task.state.registry)
-        closed = key in folded and not words
-        yield Line(key, task, level, closed if task.agents else None)
+        closed = key in folded
+        yield Line(key, task, level, closed if agents else None)
         if not closed:
-            yield from agents
+            yield from _lines(agents, folded, level + 1)
 
 
-def _task_texts(task: TaskRoll) -> tuple[str, ...]:
-    record = task.state.record
-    description = (record.description if record else "") or task.state.listed_description
-    return (task.task_id, description, record.status if record else "")
+def _is_meant(task: TaskRoll, view: View) -> bool:
+    """Whether a task is shown although none of its agents is."""
+    if not view.narrows:
+        return not task.agents or bool(task.state.error or task.state.cut_off)
+    return view.only is None and task_matches(task, view.wanted)
 
 
-def _agents(
-    task: TaskRoll, folded: Collection[Key], words: list[str], level: int
-) -> Iterator[Line]:
-    if words:
-        yield from _matching_agents(task, words, level)
+def _agents(task: TaskRoll, view: View) -> Iterable[tuple[AgentRow, bool]]:
+    """Agents to show, parents before children, and whether they only lead to one."""
+    if not view.hides:
+        return ((row, False) for row in task.agents)
+    asked_for = {row.key for row in _asked_for(task, view)}
+    if len(asked_for) == len(task.agents):
+        return ((row, False) for row in task.agents)
+    path: list[AgentRow] = []
+    shown: dict[AgentKey, tuple[AgentRow, bool]] = {}
+    for row in task.agents if asked_for else ():
+        del path[row.level :]
+        if row.key in asked_for:
+            for above in path:
+                shown.setdefault(above.key, (above, True))
+            shown[row.key] = row, False
+        path.append(row)
+    return shown.values()
+
+
+def _asked_for(task: TaskRoll, view: View) -> Iterator[AgentRow]:
+    """The agents of a task that a view is about."""
+    shown = {verdict for verdict in task.counts if task.counts[verdict] and view.has(verdict)}
+    if not shown:
         return
-    hidden_below: int | None = None
+    wanted = view.wanted
     for row in task.agents:
+        if row.verdict in shown and (not wanted or wanted.matches(agent_fields(row, task))):
+            yield row
+
+
+def _lines(
+    agents: list[tuple[AgentRow, bool]], folded: Collection[Key], level: int
+) -> Iterator[Line]:
+    hidden_below: int | None = None
+    for number, (row, leads) in enumerate(agents, 1):
         if hidden_below is not None and row.level > hidden_below:
             continue
         hidden_below = None
-        closed = row.key in folded if row.children else None
+        has_more = number < len(agents) and agents[number][0].level > row.level
+        closed = row.key in folded if has_more else None
         if closed:
             hidden_below = row.level
-        yield Line(row.key, row, level + row.level, closed)
+        yield Line(row.key, row, level + row.level, closed, leads)
 
 
-def _matching_agents(task: TaskRoll, words: list[str], level: int) -> Iterator[Line]:
-    task_texts = _task_texts(task)
-    path: list[AgentRow] = []
-    shown: set[AgentKey] = set()
-    for row in task.agents:
-        del path[row.level :]
-        path.append(row)
-        record = row.record
-        texts = (
-            record.id,
-            record.type,
-            record.status,
-            row.verdict.value,
-            record.tmux_session or "",
-            *task_texts,
-        )
-        if not _matches(words, texts):
-            continue
-        for each in path:
-            if each.key not in shown:
-                shown.add(each.key)
-                yield Line(each.key, each, level + each.level, False if each.children else None)
+# Sorted
 
 
-def _matches(words: list[str], texts: tuple[str, ...]) -> bool:
-    if not words:
-        return True
-    folded = "\n".join(text[:1024].casefold() for text in texts)
-    return all(word in folded for word in words)
+def _sorted(roll: RollCall, view: View, loads: Mapping[Key, Load]) -> Iterator[Line]:
+    if not view.narrows:
+        # Nobody can tell who is in what cannot be read: that comes first.
+        yield from _unreadable(roll)
+    found: list[tuple[Key, AgentRow | Session, str]] = [
+        (row.key, row, task_id)
+        for task, task_id in ((each, each.task_id) for each in roll.tasks())
+        for row in _asked_for(task, view)
+    ]
+    found += ((OrphanKey(s.id, s.created), s, "") for s in _orphans(roll, view))
+    of = sort_key(view.sort, loads)
+    found.sort(key=lambda each: of(each[0], each[1]))
+    yield from (Line(key, item, 1, None, task=task) for key, item, task in found)
+
+
+def _unreadable(roll: RollCall) -> Iterator[Line]:
+    for workspace in roll.workspaces:
+        if workspace.error or workspace.cut_off:
+            yield Line(WorkspaceKey(workspace.path), workspace, 0, None)
+    for task in roll.tasks():
+        if task.state.error or task.state.cut_off:
+            yield Line(TaskKey(task.state.registry), task, 0, None)
+
+
+def matching(roll: RollCall, view: View) -> dict[Key, AgentRow | Session]:
+    """Everybody that a view is about, in folds or not: agents and orphans by their keys."""
+    shown: dict[Key, AgentRow | Session] = {
+        row.key: row for task in roll.tasks() for row in _asked_for(task, view)
+    }
+    return shown | {OrphanKey(s.id, s.created): s for s in _orphans(roll, view)}
 
 
 def branches(roll: RollCall) -> Iterator[Key]:
@@ -168,6 +229,36 @@ def actionable(roll: RollCall) -> dict[Key, AgentRow | Session]:
     """Everything that can be marked and acted on, by its key."""
     found: dict[Key, AgentRow | Session] = {row.key: row for row in roll.agents()}
     found.update({OrphanKey(s.id, s.created): s for s in roll.orphans})
+    return found
+
+
+def is_asked_for(line: Line) -> bool:
+    """Whether a line is an agent's or an orphan's and does not only lead to one."""
+    return not line.leads and isinstance(line.item, AgentRow | Session)
+
+
+def nearest(lines: Sequence[Line], before: Line | None, old: int) -> int:
+    """Where the cursor goes when its line is gone: to what it was inside of.
+
+    Args:
+        lines: Those that there are now.
+        before: The line that is gone.
+        old: Where it was.
+    """
+    if before is not None and isinstance(before.item, AgentRow):
+        for number in range(min(old, len(lines)) - 1, -1, -1):
+            if lines[number].level < before.level:
+                return number
+    return max(0, min(old, len(lines) - 1))
+
+
+def sessions_of(lines: Iterable[Line]) -> dict[Key, Session]:
+    """The sessions of agents, and those without any agent."""
+    found: dict[Key, Session] = {}
+    for line in lines:
+        session = line.item.session if isinstance(line.item, AgentRow) else line.item
+        if isinstance(session, Session):
+            found[line.key] = session
     return found
 
 

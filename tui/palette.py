@@ -30,17 +30,24 @@ class Actions(Provider):
                 yield Hit(score, matcher.highlight(says), do, says, help_)
 
     def _actions(self) -> Iterator[tuple[str, str, _Do]]:
-        seen: dict[str, tuple[str, str, _Do]] = {}
-        for node, binding, enabled, _ in self.screen.active_bindings.values():
-            says = binding.tooltip or binding.description
-            # Textual's own have no ids, and move a cursor or edit a field.
-            if not (enabled and binding.id and says) or binding.id == "palette":
-                continue
-            key = self.app.get_key_display(binding)
-            do = partial(self.app.run_action, binding.action, node)
-            # One that says the same twice does the same.
-            seen.setdefault(says, (says, key, do))
-        yield from seen.values()
+        done: set[str] = set()
+        # Textual's own have no ids, and move a cursor or edit a field.
+        active = [
+            (node, binding)
+            for node, binding, enabled, _ in self.screen.active_bindings.values()
+            if enabled and binding.id and binding.id != "palette"
+        ]
+        actions: dict[str, set[str]] = {}
+        for _, binding in active:
+            actions.setdefault(binding.tooltip, set()).add(binding.action)
+        for node, binding in active:
+            # What several say together tells none of them from the others.
+            several = len(actions[binding.tooltip]) > 1
+            says = binding.description if several else binding.tooltip or binding.description
+            if says and says not in done:
+                done.add(says)
+                key = self.app.get_key_display(binding)
+                yield says, key, partial(self.app.run_action, binding.action, node)
 
     def _themes(self) -> Iterator[tuple[str, str, _Do]]:
         for name in THEMES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import select
 import sys
 import time
 from collections.abc import Iterator
@@ -13,11 +12,12 @@ from registry.audit import read_logs
 from registry.audit_records import Entry, Log, State
 from registry.records import parse_time
 from tui.commands import propose
-from tui.console import DONE, NOT_ALL_DONE, find, safe, say
+from tui.console import DONE, NOT_ALL_DONE, find, safe, say, wait_for_reader
 from tui.history import log_lines
-from tui.listing import as_json_line, undo_json
+from tui.plan_listing import undo_json
 from tui.registries import Registries
 from tui.roll import TaskState
+from tui.text import as_json_line
 from tui.undoing import NothingToUndoError, carry_out_undo, logs_of, plan_undo, undo_refusal
 
 FOLLOW_EVERY = 0.5
@@ -62,7 +62,7 @@ def _follow(logs: tuple[Path, ...], log: Log, raw: bool) -> None:
     printed = len(log.records)
     while True:
         sys.stdout.flush()
-        _wait(FOLLOW_EVERY)
+        wait_for_reader(FOLLOW_EVERY)
         log = read_logs(logs)
         if raw:
             # What was rotated away at the front was printed already.
@@ -74,18 +74,6 @@ def _follow(logs: tuple[Path, ...], log: Log, raw: bool) -> None:
         ready = [entry for entry in _ready(log) if entry.key not in shown]
         shown.update(entry.key for entry in ready)
         say(log_lines(log, ready))
-
-
-def _wait(seconds: float) -> None:
-    """Waits, unless whoever reads our output is gone.
-
-    Raises:
-        BrokenPipeError: They are.
-    """
-    reader = select.poll()
-    reader.register(sys.stdout.fileno(), 0)
-    if any(events & select.POLLERR for _, events in reader.poll(seconds * 1000)):
-        raise BrokenPipeError
 
 
 def _ready(log: Log) -> Iterator[Entry]:

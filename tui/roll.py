@@ -119,11 +119,15 @@ class TaskRoll:
 
     Attributes:
         counts: How many agents have each verdict.
+        completed: How many agents have completed.
+        progress: How far its agents are, in the mean, in percent; None without agents.
     """
 
     state: TaskState
     agents: tuple[AgentRow, ...]
     counts: Mapping[Verdict, int]
+    completed: int = 0
+    progress: float | None = None
 
     @property
     def task_id(self) -> str:

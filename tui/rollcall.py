@@ -256,7 +256,19 @@ def call_task(
                 AgentRow(key, agent, verdict, session, note, heard, level, children, taken_by)
             )
             counts[verdict] += 1
-    return TaskRoll(state, tuple(rows), counts)
+    completed = sum(row.record.status == "completed" for row in rows)
+    return TaskRoll(state, tuple(rows), counts, completed, _mean_progress(rows))
+
+
+def _mean_progress(rows: Sequence[AgentRow]) -> float | None:
+    """How far agents are in the mean; who says nothing has not begun, or is at the end."""
+    if not rows:
+        return None
+    total = 0.0
+    for row in rows:
+        done = row.record.status == "completed"
+        total += 100.0 if done else min(max(row.record.progress or 0.0, 0.0), 100.0)
+    return total / len(rows)
 
 
 def find_mass_death(

@@ -6,9 +6,9 @@ Everything that comes from a registry, from tmux or from a log goes through
 
 from __future__ import annotations
 
+import json
 import unicodedata
-
-from rich.cells import cell_len, set_cell_size
+from typing import Any
 
 SHOWN_AT_MOST = 4096
 """Characters of one text that are looked at; what is behind them is cut off."""
@@ -70,6 +70,11 @@ def harmless_lines(text: str, limit: int = SHOWN_AT_MOST) -> list[str]:
 
 def width(text: str) -> int:
     """How many terminal cells a harmless text takes."""
+    if text.isascii():
+        return len(text)
+    # Imported for the first text that needs it: most have none but ASCII letters.
+    from rich.cells import cell_len
+
     return cell_len(text)
 
 
@@ -77,24 +82,33 @@ def fit(text: str, cells: int) -> str:
     """Cuts or pads a harmless text to exactly so many cells; a cut ends in ``…``."""
     if cells <= 0:
         return ""
-    if cell_len(text) <= cells:
-        return set_cell_size(text, cells)
-    return set_cell_size(set_cell_size(text, cells - 1).rstrip() + "…", cells)
+    if width(text) <= cells:
+        return _sized(text, cells)
+    return _sized(_sized(text, cells - 1).rstrip() + "…", cells)
+
+
+def _sized(text: str, cells: int) -> str:
+    """Cuts or pads a harmless text to exactly so many cells."""
+    if text.isascii():
+        return text[:cells].ljust(cells)
+    from rich.cells import set_cell_size
+
+    return set_cell_size(text, cells)
 
 
 def fit_id(text: str, cells: int) -> str:
     """As `fit`, but cuts in the middle: an id's end tells it from its siblings."""
-    wide = cell_len(text)
+    wide = width(text)
     if wide <= cells or cells < 16:
         return fit(text, cells)
     tail = _last_cells(text, min(cells // 2, 14))
-    head = set_cell_size(text, cells - 1 - cell_len(tail)).rstrip()
-    return set_cell_size(f"{head}…{tail}", cells)
+    head = _sized(text, cells - 1 - width(tail)).rstrip()
+    return _sized(f"{head}…{tail}", cells)
 
 
 def _last_cells(text: str, cells: int) -> str:
     start = len(text)
-    while start > 0 and cell_len(text[start - 1 :]) <= cells:
+    while start > 0 and width(text[start - 1 :]) <= cells:
         start -= 1
     return text[start:]
 
@@ -143,6 +157,37 @@ def size(count: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def short_size(count: int) -> str:
+    """A number of bytes in at most five characters; coarse, so that it seldom changes."""
+    amount = _coarse(float(count))
+    for unit in ("B", "K", "M", "G", "T"):
+        if amount < 1000 or unit == "T":
+            break
+        amount = _coarse(amount / 1024)
+    shown = f"{amount:.1f}" if 0 < amount < 10 and unit != "B" else f"{amount:.0f}"
+    return f"{shown}{unit}" if amount < 9999 else "9999T"
+
+
+def short_percent(percent: float) -> str:
+    """A percentage in at most five characters; coarse, so that it seldom changes."""
+    return f"{min(_coarse(percent) if percent >= 10 else round(percent), 9999):.0f}%"
+
+
+def _coarse(amount: float) -> float:
+    """A number with two digits that count."""
+    return float(f"{amount:.2g}")
+
+
 def some(count: int, one: str, many: str | None = None) -> str:
     """A count with its noun: ``1 agent``, ``3 agents``."""
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def as_json(value: Any) -> str:
+    """JSON in ASCII in which every control character is escaped."""
+    return json.dumps(value, indent=2)
+
+
+def as_json_line(value: Any) -> str:
+    """As `as_json`, on one line."""
+    return json.dumps(value)

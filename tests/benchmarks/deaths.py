@@ -8,32 +8,27 @@ would read it. Run with ``uv run python -m tests.benchmarks.deaths``.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
-import pty
 import re
 import resource
 import select
 import shutil
-import signal
-import statistics
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.benchmarks.figures import percentile
+from tests.benchmarks.programs import PYTHON, on_terminal, used
 from tests.tui.real_tmux import RealTmux
 from tests.tui.workspaces import Files, entry, stamp
 from tui.host.tmux import Tmux
 from tui.roll import Policy
 
-_LINES, _COLUMNS = 50, 160
 _VISIBLE = 35
 _PATIENCE = 20.0
 _AT_A_TIME = 50
@@ -109,20 +104,10 @@ def _monitor(
 ) -> Iterator[tuple[Screen, int]]:
     """The monitor on a terminal of its own; its screen and its process."""
     setting = f"live.SWEEP = {sweep_every}; " if sweep_every is not None else ""
-    program = f"from tui import cli, live; {setting}cli.main()"
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.environ.update(TERM="xterm-256color", COLUMNS=str(_COLUMNS), LINES=str(_LINES))
-        where = ("-S", str(server.socket), str(files.path))
-        os.execv(sys.executable, [sys.executable, "-P", "-c", program, *where])
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", _LINES, _COLUMNS, 0, 0))
-    os.kill(pid, signal.SIGWINCH)
-    try:
-        yield Screen(fd), pid
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(fd)
+    code = f"from tui import cli, live; {setting}cli.main()"
+    where = ("-S", str(server.socket), str(files.path))
+    with on_terminal((*PYTHON, "-c", code, *where)) as program:
+        yield Screen(program.fd), program.pid
 
 
 @contextmanager
@@ -198,22 +183,12 @@ def _used_by(server: RealTmux, files: Files, sweeps: int, every: float) -> tuple
         screen.wait(0, "live")
         for _ in range(10):
             _settle(screen)
-        own, children = _used(pid)
+        own, children = used(pid)
         until = time.monotonic() + sweeps * _EVERY
         while (left := until - time.monotonic()) > 0:
             screen.read(left)
-        own_after, children_after = _used(pid)
+        own_after, children_after = used(pid)
         return own_after - own, children_after - children
-
-
-def _used(pid: int) -> tuple[float, float]:
-    """Milliseconds of CPU of a process's threads, and of its children that have ended."""
-    own = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        own += int((task / "schedstat").read_text().split()[0])
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = int(fields[13]) + int(fields[14])
-    return own / 1e6, ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def _alone(server: RealTmux, rounds: int) -> float:
@@ -229,10 +204,6 @@ def _alone(server: RealTmux, rounds: int) -> float:
     return used * 1000 / rounds
 
 
-def _percentile(values: Sequence[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
-
-
 def main(arguments: Sequence[str]) -> None:
     """Measures, and prints it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -242,7 +213,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"from the kill to the word zombie, in ms; {proof:.0f} of them are the proof")
     for size in (1, 50, 500):
         took = [each * 1000 for each in deaths(size, 5 if quick else 15 if size == 1 else 30)]
-        p50, p99 = _percentile(took, 50), _percentile(took, 99)
+        p50, p99 = percentile(took, 50), percentile(took, 99)
         print(f"  {size:3} sessions: p50 {p50:.0f}, p99 {p99:.0f} ({len(took)} deaths)")
     used = sweep(500, 10 if quick else 30)
     print("a sweep of 500 sessions, in ms of CPU")

@@ -9,14 +9,20 @@ import pytest
 
 from registry import (
     LockedRegistryFile,
+    SessionEnd,
     atomic_add_agent,
     atomic_decrement_active_count,
     atomic_increment_counts,
     atomic_mark_agents_completed,
     atomic_update_agent_status,
+    clean_up_task,
     finish_agents,
+    register_agent,
     registry_health_check,
+    report_progress,
+    terminate_agents,
     validate_and_repair_registry,
+    withdraw_agent,
 )
 from registry.reading import read_agent_fields, read_global, read_json, read_task
 from tests.registries import agent, rewrite
@@ -38,6 +44,13 @@ WRITERS: dict[str, Use] = {
     "complete": lambda path: atomic_mark_agents_completed(path, ["busy"]),
     "finish": lambda path: finish_agents(path, None, ["busy"], status="terminated"),
     "repair": lambda path: validate_and_repair_registry(path, []),
+    "register": lambda path: register_agent(path, None, "new", agent_id="new"),
+    "withdraw": lambda path: withdraw_agent(path, None, "busy"),
+    "report": lambda path: report_progress(path, None, "busy", status="completed"),
+    "terminate": lambda path: terminate_agents(
+        path, None, {"busy": SessionEnd.ENDED}, reason="stopped"
+    ),
+    "clean up": lambda path: clean_up_task(path, None, []),
 }
 
 READERS: dict[str, Use] = {

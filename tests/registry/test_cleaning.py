@@ -132,7 +132,7 @@ def test_who_just_started_is_left_alone(workspace: Path, how: str) -> None:
         listed = agent(id_, None, started_at=started, task_id="TASK-1")
         atomic_add_agent(global_, listed, "orchestrator")
 
-    clean_up(workspace, [], how)
+    clean_up(workspace, [], how, grace=30)
 
     for path in (one, global_):
         assert entry_of(load(path), "young").get("status", "running") == "running"
@@ -207,7 +207,7 @@ def test_an_agent_that_only_the_global_registry_lists_is_ended_once_its_session_
     young = agent("young", None, task_id="TASK-1", started_at=_ago(1))
     atomic_add_agent(global_, young, "orchestrator")
 
-    clean_up(workspace, ["agent_live"], how)
+    clean_up(workspace, ["agent_live"], how, grace=30)
 
     assert entry_of(load(global_), "left")["status"] == "terminated"
     # Of a task that nobody has seen nobody can tell.

@@ -21,6 +21,7 @@ from registry import (
     DuplicateAgentError,
     HalfWrittenError,
     InaccessibleRegistryError,
+    LimitReachedError,
     LockTimeoutError,
     LostLockError,
     NotARegularFileError,
@@ -48,6 +49,7 @@ ERRORS: dict[RegistryError, type[Exception]] = {
     WrongShapeError("agents", "is a string").named(PATH): ValueError,
     AgentNotFoundError("one").named(PATH): ValueError,
     DuplicateAgentError("one").named(PATH): ValueError,
+    LimitReachedError("max_agents", 5, 5, "5 agents are listed already").named(PATH): RuntimeError,
     WorkspaceNotFoundError((PATH.parent,), "Name one."): FileNotFoundError,
 }
 

@@ -265,6 +265,7 @@ def test_a_file_system_without_locks_is_an_error_that_names_the_file(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(portalocker.portalocker, "LOCKER", no_locks)
+    monkeypatch.setattr("fcntl.flock", no_locks)
     for use in (lambda: open_once(task, 5), lambda: read_task(task)):
         with pytest.raises(RegistryError) as caught:
             use()

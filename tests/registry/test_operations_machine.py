@@ -264,4 +264,4 @@ class _Machine(RuleBasedStateMachine):
 
 
 TestOperations = _Machine.TestCase
-TestOperations.settings = settings(max_examples=60, stateful_step_count=30)
+TestOperations.settings = settings(stateful_step_count=30)

@@ -56,6 +56,28 @@ def test_agents_registered_at_once_are_there_once_each_and_counted_in_both_regis
     _assert_all_there(task, global_, ids)
 
 
+def test_beside_peers_that_keep_the_lock_no_registration_and_no_update_of_theirs_is_lost(
+    new_task: tuple[Path, Path], crowd: Crowd
+) -> None:
+    task, global_ = new_task
+    counted = register_agent(task, global_, "counted").agent_id
+    for _ in range(4):
+        crowd.enlist("tests.orchestrators", "register", task, global_, "tester", 10)
+    for _ in range(3):
+        crowd.enlist("tests.peers", "count", task, counted, 10, 0.02)
+    crowd.go()
+
+    ids = [each for said in crowd.finish() if isinstance(said, list) for each in said]
+
+    in_task = load(task)
+    assert sorted(each["id"] for each in in_task["agents"]) == sorted([counted, *ids])
+    # A peer counts each of its updates as one more, and as progress.
+    assert in_task["agents"][0]["progress"] == 30
+    assert in_task["total_spawned"] == 1 + 40 + 30
+    assert in_task["active_count"] == 41
+    assert_counters_match(load(global_))
+
+
 def test_no_limit_is_overrun_by_those_who_come_at_once(tmp_path: Path) -> None:
     root = tmp_path / ".agent-workspace"
     task = create_task_registry(root, "TASK-test", "x", max_agents=7).path

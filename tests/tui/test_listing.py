@@ -25,18 +25,11 @@ from tests.tui.rolls import (
     task_state,
 )
 from tui.actions import Outcome, Result, StepOutcome
-from tui.listing import (
-    as_json,
-    outcome_json,
-    outcome_lines,
-    plan_json,
-    proposal_lines,
-    roll_json,
-    roll_table,
-)
+from tui.listing import roll_json, roll_table
+from tui.plan_listing import outcome_json, outcome_lines, plan_json, proposal_lines
 from tui.planning import Verb, Weight, plan_complete, plan_kill
 from tui.roll import RollCall, Verdict
-from tui.text import width
+from tui.text import as_json, width
 
 STATE = task_state(
     record=task_record(

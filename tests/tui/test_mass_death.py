@@ -24,8 +24,9 @@ from tests.tui.rolls import (
 from tests.tui.scripted_tmux import ScriptedTmux
 from tests.tui.workspaces import QUICK, Files, entry
 from tui import cli, commands
-from tui.listing import plan_json, roll_json, roll_table
+from tui.listing import roll_json, roll_table
 from tui.notices import notices
+from tui.plan_listing import plan_json
 from tui.planning import plan_complete, plan_kill
 from tui.roll import RollCall
 from tui.rollcall import call_task, find_mass_death

@@ -31,6 +31,7 @@ from tui.outline import (
     outline,
 )
 from tui.roll import AgentKey, AgentRow, RollCall, WorkspaceRoll
+from tui.triage import View
 
 ONE = task_state(
     name="TASK-1",
@@ -132,22 +133,22 @@ def test_folding_who_has_no_children_hides_nobody() -> None:
 
 
 def test_a_match_keeps_the_branches_that_lead_to_it() -> None:
-    assert shown(outline(ROLL, (), "prober")) == EVERYTHING[:4]
+    assert shown(outline(ROLL, (), View(query="prober"))) == EVERYTHING[:4]
 
 
 @pytest.mark.parametrize("query", ["WRITER", "wRiter-4", "  writer  "])
 def test_the_case_and_the_blanks_of_a_filter_do_not_matter(query: str) -> None:
-    assert shown(outline(ROLL, (), query)) == ["TASK-1", "  writer-4"]
+    assert shown(outline(ROLL, (), View(query=query))) == ["TASK-1", "  writer-4"]
 
 
 def test_the_case_does_not_matter_in_any_script() -> None:
-    assert shown(outline(ROLL, (), "STRASSE")) == EVERYTHING[:4]
+    assert shown(outline(ROLL, (), View(query="STRASSE"))) == EVERYTHING[:4]
 
 
 def test_every_word_must_match_in_any_order() -> None:
-    assert shown(outline(ROLL, (), "door builder")) == ["TASK-2", "  builder-9"]
-    assert shown(outline(ROLL, (), "completed writer")) == ["TASK-1", "  writer-4"]
-    assert shown(outline(ROLL, (), "writer running")) == []
+    assert shown(outline(ROLL, (), View(query="door builder"))) == ["TASK-2", "  builder-9"]
+    assert shown(outline(ROLL, (), View(query="completed writer"))) == ["TASK-1", "  writer-4"]
+    assert shown(outline(ROLL, (), View(query="writer running"))) == []
 
 
 @pytest.mark.parametrize(
@@ -161,26 +162,26 @@ def test_every_word_must_match_in_any_order() -> None:
     ],
 )
 def test_a_filter_finds_tasks_verdicts_sessions_and_orphans(query: str, lines: list[str]) -> None:
-    assert shown(outline(ROLL, (), query)) == lines
+    assert shown(outline(ROLL, (), View(query=query))) == lines
 
 
 def test_a_task_that_matches_is_shown_without_agents_too() -> None:
     empty = task_state(record=task_record(description="nobody yet"))
     roll = roll_call(*called(empty, answer=answered()))
-    assert shown(outline(roll, (), "nobody")) == ["TASK-1"]
-    assert outline(roll, (), "somebody") == ()
+    assert shown(outline(roll, (), View(query="nobody"))) == ["TASK-1"]
+    assert outline(roll, (), View(query="somebody")) == ()
 
 
 def test_a_task_that_cannot_be_read_is_found_by_what_is_listed_of_it() -> None:
     unread = task_state(readable=False, error="is empty", listed_description="Dig the well")
     roll = roll_call(*called(unread, answer=answered()))
-    assert shown(outline(roll, (), "well")) == ["TASK-1"]
+    assert shown(outline(roll, (), View(query="well"))) == ["TASK-1"]
 
 
 def test_folds_do_not_hide_what_a_filter_finds() -> None:
     folded: set[Key] = {task_key("TASK-1"), agent_key("builder-1"), OrphansKey()}
-    assert shown(outline(ROLL, folded, "prober")) == EVERYTHING[:4]
-    assert shown(outline(ROLL, folded, "agent_lost")) == ["orphans", "  $7"]
+    assert shown(outline(ROLL, folded, View(query="prober"))) == EVERYTHING[:4]
+    assert shown(outline(ROLL, folded, View(query="agent_lost"))) == ["orphans", "  $7"]
 
 
 def two_workspaces() -> RollCall:
@@ -210,7 +211,7 @@ def test_a_workspace_folds_like_any_branch_and_goes_when_nothing_in_it_matches()
     roll = two_workspaces()
     folded = {WorkspaceKey(WORKSPACE)}
     assert shown(outline(roll, folded))[:2] == ["/ws/.agent-workspace", "/ws/other"]
-    assert shown(outline(roll, folded, "door"))[0] == "/ws/other"
+    assert shown(outline(roll, folded, View(query="door")))[0] == "/ws/other"
 
 
 AGENTS = st.lists(
@@ -240,7 +241,7 @@ QUERIES = st.sampled_from(["", "a", "task", "zombie", "B", "x y", "orphan", "age
 @given(rolls(), st.data(), QUERIES)
 def test_no_two_lines_have_the_same_key(roll: RollCall, data: st.DataObject, query: str) -> None:
     folded = data.draw(st.sets(st.sampled_from(list(branches(roll)))))
-    keys = [line.key for line in outline(roll, folded, query)]
+    keys = [line.key for line in outline(roll, folded, View(query=query))]
     assert len(keys) == len(set(keys))
 
 
@@ -255,7 +256,7 @@ def test_every_agent_and_orphan_has_its_line(roll: RollCall) -> None:
 @given(rolls(), QUERIES)
 def test_a_filter_shows_lines_of_the_roll_in_their_order(roll: RollCall, query: str) -> None:
     everything = [line.key for line in outline(roll, ())]
-    found = [line.key for line in outline(roll, (), query)]
+    found = [line.key for line in outline(roll, (), View(query=query))]
     assert found == [key for key in everything if key in set(found)]
 
 

@@ -8,30 +8,22 @@ by name in Python and acted on by the ids that tmux gave them.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import pwd
 import re
-import shutil
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tui.host.sessions import Answer, Session, TmuxState
 
-# libtmux asks for sys.stdout.encoding when it is imported, and what a running
-# screen puts in stdout's place has none.
-with contextlib.redirect_stdout(sys.__stdout__ or sys.stderr):
+if TYPE_CHECKING:
     import libtmux
-    from libtmux.common import tmux_cmd
-    from libtmux.exc import LibTmuxException, TmuxCommandNotFound
-
-# libtmux logs every failing command as an error; here a failure is an answer.
-logging.getLogger("libtmux").setLevel(logging.CRITICAL)
 
 ASK_TIMEOUT = 5.0
 """Seconds after which a silent tmux server counts as "can't tell"."""
@@ -63,6 +55,8 @@ _INSTALLERS = {
 
 def install_advice() -> str:
     """That tmux is not there, and how to get it with this system's package manager."""
+    import shutil
+
     here = [command for program, command in _INSTALLERS.items() if shutil.which(program)]
     if here:
         return f"tmux is not installed. Get it with: {here[0]}"
@@ -93,8 +87,11 @@ class Tmux:
     def __init__(self, socket: Path, timeout: float = ASK_TIMEOUT) -> None:
         self.socket = socket
         self._timeout = timeout
-        self._server = _BoundedServer(socket_path=socket)
-        self._server.timeout = timeout
+
+    @cached_property
+    def _server(self) -> libtmux.Server:
+        """The server as libtmux has it, for what changes something there."""
+        return _bounded_server(self.socket, self._timeout)
 
     def ask(self) -> Answer:
         """Lists all sessions with one tmux process. Never raises."""
@@ -103,7 +100,7 @@ class Tmux:
             code, out, err = self._run(
                 "-u", "list-panes", "-a", "-F", _FORMAT, ";", "display-message", "-p", _END
             )
-        except TmuxCommandNotFound:
+        except _NoTmuxError:
             return self._unknown(install_advice(), asked_at)
         except TimeoutError:
             return self._unknown(
@@ -111,7 +108,7 @@ class Tmux:
                 asked_at,
                 f"let it go on (kill -CONT its process), or {_OTHER_SOCKET}",
             )
-        except (OSError, LibTmuxException) as error:
+        except OSError as error:
             return self._unknown(
                 f"tmux could not be started: {error}", asked_at, "see which `tmux` is on PATH"
             )
@@ -241,70 +238,77 @@ class Tmux:
     def _do(self, *arguments: str) -> str | None:
         """Runs one tmux command; None when tmux took it, or why it did not."""
         try:
-            code, _, err = self._run(*arguments)
-        except TmuxCommandNotFound:
+            done = self._server.cmd(*arguments)
+        except _NoTmuxError:
             return install_advice()
         except TimeoutError:
             return f"tmux did not answer within {self._timeout:g} s"
-        except (OSError, LibTmuxException) as error:
+        except OSError as error:
             return f"tmux could not be started: {error}"
-        if code != 0:
-            return " ".join(err) or f"tmux exited with code {code}"
+        if done.returncode != 0:
+            return " ".join(done.stderr) or f"tmux exited with code {done.returncode}"
         return None
 
     def _run(self, *arguments: str) -> tuple[int, list[str], list[str]]:
-        """Runs one tmux command.
-
-        Raises:
-            TimeoutError: It took too long; its process was ended.
-            TmuxCommandNotFound: There is no tmux.
-            OSError: It could not be started.
-        """
-        done = self._server.cmd(*arguments)
-        return done.returncode or 0, done.stdout, done.stderr
+        """Asks one question; see `_run`."""
+        return _run(self.socket, self._timeout, arguments)
 
 
-class _BoundedServer(libtmux.Server):
-    """libtmux's server, whose every command ends within a time-out.
+class _NoTmuxError(Exception):
+    """There is no tmux on this system's PATH."""
+
+
+def _run(
+    socket: Path, timeout: float, arguments: Sequence[str]
+) -> tuple[int, list[str], list[str]]:
+    """Runs one tmux command; its exit code, output and errors.
+
+    Raises:
+        TimeoutError: It took too long; its process was ended.
+        _NoTmuxError: There is no tmux.
+        OSError: It could not be started.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell; no target or format is foreign
+            ["tmux", f"-S{socket}", *arguments],  # noqa: S607 - where PATH has it
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+    except FileNotFoundError:
+        raise _NoTmuxError from None
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+    return done.returncode, _lines(done.stdout), _lines(done.stderr)
+
+
+def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
+    """Libtmux's server, whose every command ends within a time-out.
 
     libtmux itself waits for the end of tmux's output without one: a stopped
     server keeps that open for as long as it is stopped, even when the client is
     killed, because the client has handed its standard output over to it.
     """
+    # Imported for the first action: it takes several times as long as asking does.
+    # It asks for sys.stdout.encoding when it is imported, and what a running screen
+    # puts in stdout's place has none.
+    with contextlib.redirect_stdout(sys.__stdout__ or sys.stderr):
+        import libtmux
+        from libtmux.common import tmux_cmd
 
-    timeout = ASK_TIMEOUT
+    class BoundedServer(libtmux.Server):
+        def cmd(self, cmd: str, *args: Any, target: str | int | None = None) -> tmux_cmd:
+            targeted = () if target is None else ("-t", target)
+            words = [cmd, *map(str, (*targeted, *args))]
+            answer = tmux_cmd.__new__(tmux_cmd)
+            answer.cmd = ["tmux", f"-S{socket}", *words]
+            answer.returncode, answer.stdout, answer.stderr = _run(socket, timeout, words)
+            return answer
 
-    def cmd(self, cmd: str, *args: Any, target: str | int | None = None) -> tmux_cmd:
-        """Runs a command as libtmux does.
-
-        Raises:
-            TimeoutError: It took too long; its process was ended.
-            TmuxCommandNotFound: There is no tmux.
-            OSError: It could not be started.
-        """
-        binary = self.tmux_bin or shutil.which("tmux")
-        if binary is None:
-            raise TmuxCommandNotFound
-        targeted = () if target is None else ("-t", target)
-        words = [binary, f"-S{self.socket_path}", cmd, *map(str, (*targeted, *args))]
-        try:
-            done = subprocess.run(  # noqa: S603 - no shell; no target or format is foreign
-                words,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=self.timeout,
-                check=False,
-                encoding="utf-8",
-                errors="backslashreplace",
-            )
-        except subprocess.TimeoutExpired:
-            raise TimeoutError from None
-        answer = tmux_cmd.__new__(tmux_cmd)
-        answer.cmd = words
-        answer.returncode = done.returncode
-        answer.stdout = _lines(done.stdout)
-        answer.stderr = _lines(done.stderr)
-        return answer
+    return BoundedServer(socket_path=socket)
 
 
 def user_name(uid: int) -> str:

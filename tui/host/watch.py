@@ -11,8 +11,6 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-import watchfiles
-
 # Milliseconds: how long changes are gathered, and how often is looked. Changes
 # come through within about one step; a storm is handed on every `_DEBOUNCE`.
 _DEBOUNCE = 50
@@ -90,6 +88,9 @@ class DirectoryWatcher:
             self._watch_until_rearmed([path for path, _, _ in wanted])
 
     def _watch_until_rearmed(self, directories: list[Path]) -> None:
+        # Imported when the first frame is on its way, and not for a look without a screen.
+        import watchfiles
+
         armed = False
         try:
             for changes in watchfiles.watch(

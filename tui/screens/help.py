@@ -11,7 +11,7 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.scroll_view import ScrollView
 
-from tui.bindings import CHANGING, declared, shown_keys
+from tui.bindings import CHANGING, HELP, declared, shown_keys
 from tui.roll import Verdict
 from tui.screens.report import Part, ReportScreen
 from tui.text import fit
@@ -40,6 +40,10 @@ class HelpScreen(ReportScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark,f1", "close", "Close", show=False, id="help.close"),
     ]
+
+    def __init__(self, title: str, parts: Iterable[Part]) -> None:
+        super().__init__(title, parts)
+        self.id = HELP
 
 
 def help_of(screen: Screen[object], keymap: Mapping[str, str], read_only: bool) -> HelpScreen:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from registry.records import TaskRecord
+from tui.filtering import Filter
 from tui.host.sessions import Session
-from tui.outline import Line
+from tui.host.usage import Load
+from tui.outline import EVERYTHING, Key, Line
 from tui.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
-from tui.text import age, fit, fit_id, harmless, some, width
+from tui.text import age, fit, fit_id, harmless, short_percent, short_size, width
+from tui.triage import Sort, View
 
 Piece = tuple[str, str]
-"""Text that is safe to show, and the name of its style."""
+"""Text that is safe to show, and the names of its styles, blanks between them."""
+
+NOTHING = Filter()
 
 GLYPHS = {
     Verdict.LIVE: "●",
@@ -23,72 +31,131 @@ GLYPHS = {
 }
 
 _VERDICT = 10
-_STATUS = 10
+_STATUS = 11
 _BAR = 6
 _PROGRESS = _BAR + 5
 _HEARD = 5
+_CPU = 5
+_MEMORY = 5
+_LOAD = _CPU + 1 + _MEMORY
 _GAP = 1
+
+# Cells for the agent from which there is room for what it costs, and for its session.
+_ROOMY = 34
+_SPACIOUS = 68
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """How wide each column is, in cells; 0 leaves one out."""
+    """How wide each column is, in cells; 0 leaves one out.
+
+    Attributes:
+        place: The session, or the task where lines are sorted.
+    """
 
     agent: int
-    session: int
+    progress: int
+    load: int
+    place: int
 
 
-def columns(cells: int) -> Columns:
-    """Divides a line's width: what is left over goes to the agent and its session."""
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How lines are drawn, all of them alike.
+
+    Attributes:
+        cells: How wide they are; the pieces of each take exactly that.
+        now: Seconds since the epoch, for ages.
+        view: What is looked at: what was looked for is highlighted.
+        loads: What sessions cost.
+    """
+
+    cells: int
+    now: float
+    view: View = EVERYTHING
+    loads: Mapping[Key, Load] = field(default_factory=dict)
+
+
+def columns(cells: int, sort: Sort = Sort.HIERARCHY) -> Columns:
+    """Divides a line's width: what is left over goes to the agent and its place."""
     fixed = 2 + _VERDICT + _STATUS + _PROGRESS + _HEARD + 5 * _GAP
     rest = max(12, cells - fixed)
-    if rest < 68:
-        return Columns(rest, 0)
-    session = min(52, rest * 2 // 5)
-    return Columns(rest - session - _GAP, session)
+    load, progress = 0, _PROGRESS
+    if rest >= _ROOMY + _LOAD + _GAP:
+        load = _LOAD
+        rest -= _LOAD + _GAP
+    elif sort.by_load:
+        # What lines are sorted by must be seen.
+        load, progress = _LOAD, 0
+    if rest < _SPACIOUS and (sort is Sort.HIERARCHY or rest < _ROOMY + 12):
+        return Columns(rest, progress, load, 0)
+    place = min(52, rest * 2 // 5)
+    return Columns(rest - place - _GAP, progress, load, place)
 
 
-def heading(cells: int) -> str:
+def heading(cells: int, sort: Sort = Sort.HIERARCHY) -> str:
     """The line above the roll."""
-    wide = columns(cells)
-    parts = [
-        "  ",
-        fit("VERDICT", _VERDICT),
-        " ",
-        fit("AGENT", wide.agent),
-        " ",
-        fit("STATUS", _STATUS),
-        " ",
-        fit("PROGRESS", _PROGRESS),
-        " ",
-        f"{'HEARD':>{_HEARD}}",
-        " ",
-        fit("SESSION", wide.session),
-    ]
+    wide = columns(cells, sort)
+    parts = ["  ", fit("VERDICT", _VERDICT), " ", fit("AGENT", wide.agent), " "]
+    parts.append(fit("STATUS", _STATUS))
+    if wide.progress:
+        parts += [" ", fit("PROGRESS", wide.progress)]
+    if wide.load:
+        parts.append(f" {'CPU':>{_CPU}} {'MEM':>{_MEMORY}}")
+    parts.append(f" {'HEARD':>{_HEARD}} ")
+    parts.append(fit("SESSION" if sort is Sort.HIERARCHY else "TASK", wide.place))
     return fit("".join(parts), cells)
 
 
-def line_pieces(line: Line, cells: int, now: float, marked: bool) -> list[Piece]:
+def shows_loads(cells: int, sort: Sort) -> bool:
+    """Whether there is a place for what sessions cost."""
+    return columns(cells, sort).load > 0
+
+
+def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piece]:
     """One line of the roll.
 
     Args:
         line: What to show.
-        cells: How wide it is; the pieces take exactly that.
-        now: Seconds since the epoch, for ages.
+        drawing: How.
         marked: Whether it bears the operator's mark.
     """
     item = line.item
     if isinstance(item, AgentRow):
-        pieces = _agent(line, item, cells, now, marked)
+        pieces = _agent(line, item, drawing, marked)
     elif isinstance(item, TaskRoll):
-        pieces = _task(line, item, cells, now)
+        pieces = _task(line, item, drawing)
     elif isinstance(item, WorkspaceRoll):
         pieces = _workspace(line, item)
     elif isinstance(item, Session):
-        pieces = _orphan(item, marked, now)
+        pieces = _orphan(line, item, drawing, marked)
     else:
         pieces = [(f"  {_arrow(line)}orphaned sessions", "task")]
-    return _exactly(pieces, cells)
+    return _exactly(pieces, drawing.cells)
+
+
+def why_empty(view: View) -> str:
+    """Why there is not a single line."""
+    if view.narrows:
+        return "Nothing matches the filter; Escape clears it."
+    if view.hide_finished:
+        return "Everybody is finished; h shows them."
+    return "No task is here yet; one that comes shows up by itself."
+
+
+def _lit(text: str, style: str, wanted: Filter, *keys: str) -> list[Piece]:
+    """A text with what was looked for in it highlighted."""
+    if not wanted:
+        return [(text, style)]
+    lit: set[int] = set()
+    for key in keys:
+        for start, end in wanted.spans(key, text):
+            lit.update(range(start, end))
+    pieces: list[Piece] = []
+    for is_lit, run in itertools.groupby(range(len(text)), lambda at: at in lit):
+        part = "".join(text[at] for at in run)
+        pieces.append((part, f"{style} match".strip() if is_lit else style))
+    return pieces
 
 
 def _exactly(pieces: list[Piece], cells: int) -> list[Piece]:
@@ -121,34 +188,47 @@ def _mark(marked: bool) -> Piece:
     return ("▌ " if marked else "  ", "mark")
 
 
-def _verdict(verdict: Verdict) -> Piece:
-    return (fit(f"{GLYPHS[verdict]} {verdict.value}", _VERDICT), verdict.value)
+def _verdict(verdict: Verdict, wanted: Filter = NOTHING) -> list[Piece]:
+    text = fit(f"{GLYPHS[verdict]} {verdict.value}", _VERDICT)
+    return _lit(text, verdict.value, wanted, "verdict")
 
 
-def _agent(line: Line, row: AgentRow, cells: int, now: float, marked: bool) -> list[Piece]:
-    wide = columns(cells)
+def _agent(line: Line, row: AgentRow, drawing: Drawing, marked: bool) -> list[Piece]:
+    sort, wanted = drawing.view.sort, drawing.view.wanted if not line.leads else NOTHING
+    wide = columns(drawing.cells, sort)
     record = row.record
-    quiet = "finished" if row.verdict is Verdict.FINISHED else ""
+    quiet = "finished" if row.verdict is Verdict.FINISHED or line.leads else ""
     name = harmless(record.id or "(no id)", 200)
     if record.type and not record.id.startswith(record.type):
         name = f"{name} ({harmless(record.type, 60)})"
-    label = "  " * (line.level - 1) + _arrow(line) + name
-    heard = None if row.heard is None else now - row.heard
+    indent = "  " * (line.level - 1) + _arrow(line) if sort is Sort.HIERARCHY else ""
+    heard = None if row.heard is None else drawing.now - row.heard
     pieces = [
         _mark(marked),
-        _verdict(row.verdict),
+        *_verdict(row.verdict, wanted),
         (" ", ""),
-        (fit_id(label, wide.agent), quiet or "agent"),
+        *_lit(fit_id(indent + name, wide.agent), quiet or "agent", wanted, "id", "type"),
         (" ", ""),
-        (fit(harmless(record.status or "-", 40), _STATUS), quiet),
-        (" ", ""),
-        *_progress(record.progress, quiet),
-        (f" {age(heard):>{_HEARD}}", quiet),
+        *_lit(fit(harmless(record.status or "-", 40), _STATUS), quiet, wanted, "status"),
     ]
-    if wide.session:
-        session = harmless(record.tmux_session or "-", 200)
-        pieces.append((" " + fit_id(session, wide.session), "finished"))
+    if wide.progress:
+        pieces += [(" ", ""), *_progress(record.progress, quiet)]
+    if wide.load:
+        pieces.append((_load(drawing.loads.get(line.key)), quiet))
+    pieces.append((f" {age(heard):>{_HEARD}}", quiet))
+    if wide.place:
+        of_session = sort is Sort.HIERARCHY
+        place = harmless((record.tmux_session if of_session else line.task) or "-", 200)
+        shown = " " + fit_id(place, wide.place)
+        pieces += _lit(shown, "finished", wanted, "session" if of_session else "task")
     return pieces
+
+
+def _load(load: Load | None) -> str:
+    if load is None:
+        return f" {'-':>{_CPU}} {'-':>{_MEMORY}}"
+    cpu = "-" if load.cpu is None else short_percent(load.cpu)
+    return f" {cpu:>{_CPU}} {short_size(load.memory):>{_MEMORY}}"
 
 
 def _progress(progress: float | None, quiet: str) -> list[Piece]:
@@ -163,32 +243,58 @@ def _progress(progress: float | None, quiet: str) -> list[Piece]:
     ]
 
 
-def _task(line: Line, task: TaskRoll, cells: int, now: float) -> list[Piece]:
+def _task(line: Line, task: TaskRoll, drawing: Drawing) -> list[Piece]:
     state = task.state
     record = state.record
-    indent = "  " * line.level
-    pieces: list[Piece] = [
-        (f"  {indent}{_arrow(line)}", "task"),
-        (harmless(task.task_id, 100), "task"),
+    wanted = drawing.view.wanted
+    head: list[Piece] = [
+        (f"  {'  ' * line.level}{_arrow(line)}", "task"),
+        *_lit(harmless(task.task_id, 100), "task", wanted, "task"),
     ]
     if state.error is not None:
-        stale = f"as of {age(now - state.read_at)} ago: " if record else ""
-        pieces.append((f"  ! {stale}{harmless(state.error, 400)}", "error"))
-        return pieces
+        stale = f"as of {age(drawing.now - state.read_at)} ago: " if record else ""
+        return [*head, (f"  ! {stale}{harmless(state.error, 400)}", "error")]
     if state.cut_off is not None:
-        pieces.append((f"  ! {harmless(state.cut_off, 400)}", "error"))
-        return pieces
-    done = sum(row.record.status == "completed" for row in task.agents)
-    agents = (
-        f"{done} of {some(len(task.agents), 'agent')} completed" if task.agents else "no agents"
-    )
-    pieces.append((f"  {agents}", "finished"))
+        return [*head, (f"  ! {harmless(state.cut_off, 400)}", "error")]
+    if record is not None and record.warnings:
+        head.append((f"  ! {harmless(record.warnings[0], 200)}", "error"))
     description = (record.description if record else "") or state.listed_description
-    if record and record.warnings:
-        pieces.append((f"  ! {harmless(record.warnings[0], 200)}", "error"))
     if description:
-        pieces.append((f"  {harmless(description, 400)}", "description"))
+        shown = f"  {harmless(description, 400)}"
+        head += _lit(shown, "description", wanted, "task")
+    room = 2 + _VERDICT + _GAP + columns(drawing.cells).agent
+    return [*_exactly(head, room), *_standing(task, drawing)]
+
+
+def _standing(task: TaskRoll, drawing: Drawing) -> list[Piece]:
+    """How a task stands, beneath the headings of its agents."""
+    wide = columns(drawing.cells)
+    record = task.state.record
+    status = harmless((record.status if record else "") or "-", 40)
+    pieces = [(" ", ""), *_lit(fit(status, _STATUS), "finished", drawing.view.wanted, "status")]
+    pieces += [(" ", ""), *_progress(task.progress, "")]
+    if wide.load:
+        pieces.append((" " * (wide.load + _GAP), ""))
+    done = f"{task.completed}/{len(task.agents)}" if task.agents else "-"
+    pieces.append((fit(f" {done:>{_HEARD}}", _HEARD + _GAP), "finished"))
+    if wide.place:
+        pieces.append((" " + fit(_limits(record), wide.place), "finished"))
     return pieces
+
+
+def _limits(record: TaskRecord | None) -> str:
+    """What a task allows, in few words."""
+    if record is None:
+        return ""
+    limits = (
+        ("agents", record.max_agents),
+        ("at once", record.max_concurrent),
+        ("deep", record.max_depth),
+    )
+    said = ", ".join(
+        f"{most} {what}" for what, most in limits if most is not None and abs(most) < 1e6
+    )
+    return f"at most {said}" if said else ""
 
 
 def _workspace(line: Line, workspace: WorkspaceRoll) -> list[Piece]:
@@ -201,10 +307,23 @@ def _workspace(line: Line, workspace: WorkspaceRoll) -> list[Piece]:
     return pieces
 
 
-def _orphan(session: Session, marked: bool, now: float) -> list[Piece]:
-    return [
-        _mark(marked),
-        _verdict(Verdict.ORPHAN),
-        (f"   {harmless(session.name, 200)}", "agent"),
-        (f"  no registry lists it; made {age(now - session.created)} ago", "finished"),
+def _orphan(line: Line, session: Session, drawing: Drawing, marked: bool) -> list[Piece]:
+    wide = columns(drawing.cells, drawing.view.sort)
+    wanted = drawing.view.wanted
+    sorted_ = drawing.view.sort is not Sort.HIERARCHY
+    made = age(drawing.now - session.created)
+    indent = "" if sorted_ else "  "
+    room = wide.agent + _GAP + _STATUS + (_GAP + wide.progress if wide.progress else 0)
+    said = [
+        *_lit(f"{indent}{harmless(session.name, 200)}", "agent", wanted, "session"),
+        (f"  no registry lists it; made {made} ago", "finished"),
     ]
+    pieces = [
+        _mark(marked),
+        *_verdict(Verdict.ORPHAN, wanted),
+        (" ", ""),
+        *_exactly(said, room),
+    ]
+    if wide.load:
+        pieces.append((_load(drawing.loads.get(line.key)), ""))
+    return pieces

@@ -3,57 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.outline import Key, Line, actionable, branches, outline
+from tui.host.sessions import Session
+from tui.host.usage import Load
+from tui.marks import Marks
+from tui.outline import (
+    Key,
+    Line,
+    actionable,
+    branches,
+    is_asked_for,
+    matching,
+    nearest,
+    outline,
+    sessions_of,
+)
 from tui.roll import AgentRow, RollCall, Verdict
 from tui.text import fit
-from tui.widgets.cells import Piece, fold_column, line_pieces
+from tui.triage import Sort, View
+from tui.widgets.cells import Drawing, Piece, fold_column, line_pieces, shows_loads, why_empty
+from tui.widgets.roll_keys import ROLL_KEYS
 
 
 class RollView(ScrollView, can_focus=True):
     """Shows the lines of a roll call, with a cursor, marks, folds and a filter."""
 
-    DEFAULT_CSS = """
-    RollView {
-        height: 1fr;
-        scrollbar-size: 0 1;
-        scrollbar-gutter: stable;
-        overflow-x: hidden;
-        scrollbar-background: $background;
-        scrollbar-background-hover: $background;
-        scrollbar-background-active: $background;
-        scrollbar-color: $panel-lighten-2;
-        background: $background;
-    }
-    RollView > .roll--live { color: $success; }
-    RollView > .roll--stalled { color: $warning; text-style: bold; }
-    RollView > .roll--zombie { color: $error; text-style: bold; }
-    RollView > .roll--leaked { color: $accent; text-style: bold; }
-    RollView > .roll--orphan { color: $secondary; text-style: bold; }
-    RollView > .roll--unknown { color: $warning; text-style: italic; }
-    RollView > .roll--finished { text-style: dim; }
-    RollView > .roll--agent { color: $foreground; }
-    RollView > .roll--bar { color: $success; }
-    RollView > .roll--task { color: $primary; text-style: bold; }
-    RollView > .roll--workspace { color: $primary; text-style: bold underline; }
-    RollView > .roll--description { color: $foreground; }
-    RollView > .roll--error { color: $error; text-style: bold; }
-    RollView > .roll--mark { color: $warning; text-style: bold; }
-    RollView > .roll--cursor { background: $block-cursor-background; }
-    RollView > .roll--cursor-blurred { background: $panel; }
-    """
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"roll--{name}"
         for name in (
@@ -67,23 +53,10 @@ class RollView(ScrollView, can_focus=True):
             "mark",
             "cursor",
             "cursor-blurred",
+            "match",
         )
     }
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False, id="roll.up"),
-        Binding("down,j", "move(1)", "Down", show=False, id="roll.down"),
-        Binding("pageup", "page(-1)", "Page up", show=False, id="roll.page-up"),
-        Binding("pagedown", "page(1)", "Page down", show=False, id="roll.page-down"),
-        Binding("home", "edge(-1)", "First line", show=False, id="roll.first"),
-        Binding("end", "edge(1)", "Last line", show=False, id="roll.last"),
-        Binding("left", "fold", "Fold, or go to the parent", show=False, id="roll.fold"),
-        Binding("right", "unfold", "Unfold, or go inside", show=False, id="roll.unfold"),
-        Binding("space", "mark", "Mark", id="roll.mark"),
-        Binding(
-            "z", "mark_zombies", "Zombies", tooltip="Mark all zombies", id="roll.mark-zombies"
-        ),
-        Binding("u", "unmark", "Unmark", tooltip="Unmark all", id="roll.unmark"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = ROLL_KEYS
 
     @dataclass
     class Moved(Message, namespace="roll"):
@@ -102,6 +75,23 @@ class RollView(ScrollView, can_focus=True):
 
         count: int
         """How many there are."""
+        out_of_sight: int
+        """How many of them have no line now."""
+
+    @dataclass
+    class Viewed(Message, namespace="roll"):
+        """The roll is looked at in another way, or shows more or fewer."""
+
+        view: View
+        """How."""
+        shown: int
+        """How many agents and orphans were looked for and found."""
+        of: int
+        """How many there are."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest counts."""
+            return isinstance(message, RollView.Viewed)
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -110,9 +100,10 @@ class RollView(ScrollView, can_focus=True):
         self._index: dict[Key, int] = {}
         self._cursor = 0
         self._folded: set[Key] = set()
-        self._query = ""
         self._shown: dict[int, tuple[Piece, ...]] = {}
-        self.marks: set[Key] = set()
+        self._marks = Marks()
+        self._loads: Mapping[Key, Load] = {}
+        self.view = View()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offers only the keys that have a use now."""
@@ -120,7 +111,7 @@ class RollView(ScrollView, can_focus=True):
             return bool(self.marks)
         if action == "mark_zombies":
             return self._roll is not None and self._roll.counts[Verdict.ZOMBIE] > 0
-        return True
+        return action != "leave_range" or self._marks.start is not None
 
     # What it shows
 
@@ -136,17 +127,47 @@ class RollView(ScrollView, can_focus=True):
             return
         if self.check_action("mark_zombies", ()) != had_zombies:
             self.refresh_bindings()
-        gone = self.marks - actionable(roll).keys()
-        self._folded &= set(branches(roll))
-        if gone:
-            self._set_marks(self.marks - gone)
+        if self._folded:
+            self._folded &= set(branches(roll))
         self._lay_out()
+        if self.marks:
+            self._mark(self._marks.alive(actionable(roll).keys()))
 
-    def filter(self, query: str) -> None:
-        """Shows only what contains every word of the query."""
-        if query != self._query:
-            self._query = query
+    def look(self, view: View) -> None:
+        """Looks at the roll in another way.
+
+        The cursor stays on its agent; but what is sorted anew is looked at from its top.
+        """
+        if view == self.view:
+            return
+        to_top = view.sort not in (self.view.sort, Sort.HIERARCHY)
+        self.view = view
+        self._shown.clear()
+        self._lay_out()
+        self.refresh()
+        if to_top:
+            self.action_edge(-1)
+
+    def show_loads(self, loads: Mapping[Key, Load]) -> None:
+        """Shows what sessions cost."""
+        self._loads = loads
+        if self.view.sort.by_load:
             self._lay_out()
+        else:
+            self._refresh_changed()
+
+    def to_measure(self) -> tuple[dict[Key, Session], int | None]:
+        """The sessions whose cost is asked for now, and their server.
+
+        Those on the screen, if it has room for it; all, if they are sorted by it.
+        """
+        if self._roll is None or not shows_loads(self._cells, self.view.sort):
+            return {}, None
+        top = self.scroll_offset.y
+        lines = (
+            self._lines if self.view.sort.by_load else self._lines[top : top + self.size.height]
+        )
+        return sessions_of(lines), self._roll.answer.server_pid
 
     @property
     def current(self) -> Line | None:
@@ -173,11 +194,11 @@ class RollView(ScrollView, can_focus=True):
         before = self.current
         height = len(self._lines)
         on_screen = self._cursor - self.scroll_offset.y
-        self._lines = outline(self._roll, self._folded, self._query)
+        self._lines = outline(self._roll, self._folded, self.view, self._loads)
         self._index = {line.key: number for number, line in enumerate(self._lines)}
         cursor = self._index.get(before.key) if before else 0
         if cursor is None:
-            cursor = self._nearest(before, self._cursor)
+            cursor = nearest(self._lines, before, self._cursor)
         moved = cursor != self._cursor
         self._cursor = cursor
         if len(self._lines) != height or not self.virtual_size.width:
@@ -188,21 +209,21 @@ class RollView(ScrollView, can_focus=True):
         self._refresh_changed()
         if self.current != before:
             self.post_message(self.Moved(self.current))
-
-    def _nearest(self, before: Line | None, old: int) -> int:
-        """Where the cursor goes when its line is gone: to what it was inside of."""
-        if before is not None and isinstance(before.item, AgentRow):
-            for number in range(min(old, len(self._lines)) - 1, -1, -1):
-                if self._lines[number].level < before.level:
-                    return number
-        return max(0, min(old, len(self._lines) - 1))
+        of = sum(self._roll.counts.values())
+        if self.view.narrows:
+            shown = sum(is_asked_for(line) for line in self._lines)
+        else:
+            shown = of - self.view.hide_finished * self._roll.counts[Verdict.FINISHED]
+        self.post_message(self.Viewed(self.view, shown, of))
+        if self.marks:
+            self._tell_marks()
 
     def _refresh_changed(self) -> None:
         """Refreshes the visible lines whose text or style is not what is shown."""
-        now = time.time()
+        drawing = self._drawing()
         top = self.scroll_offset.y
         for y in range(top, top + self.size.height):
-            if self._shown.get(y) != self._pieces(y, now):
+            if self._shown.get(y) != self._pieces(y, drawing):
                 self.refresh_line(y - top)
 
     # How it is drawn
@@ -211,23 +232,19 @@ class RollView(ScrollView, can_focus=True):
     def _cells(self) -> int:
         return self.scrollable_content_region.width
 
-    def _pieces(self, y: int, now: float) -> tuple[Piece, ...]:
-        if y == 0 and not self._lines and (said := self._why_empty()):
+    def _drawing(self) -> Drawing:
+        return Drawing(self._cells, time.time(), self.view, self._loads)
+
+    def _pieces(self, y: int, drawing: Drawing) -> tuple[Piece, ...]:
+        if y == 0 and not self._lines and self._roll is not None:
+            said = why_empty(self.view)
             return ((fit(f"  {said}", self._cells), "finished"), ("", ""))
         if y >= len(self._lines):
             return ()
         line = self._lines[y]
-        marked = line.key in self.marks
-        pieces = line_pieces(line, self._cells, now, marked)
+        pieces = line_pieces(line, drawing, line.key in self.marks)
         style = ("cursor" if self.has_focus else "cursor-blurred") if y == self._cursor else ""
         return (*pieces, ("", style))
-
-    def _why_empty(self) -> str:
-        if self._roll is None:
-            return ""
-        if self._query.strip():
-            return "Nothing has every word of the filter; Escape clears it."
-        return "No task is here yet; one that comes shows up by itself."
 
     def refresh_line(self, y: int) -> None:
         """Draws one line of the window anew."""
@@ -236,7 +253,7 @@ class RollView(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Draws a line of the window (Textual's line API)."""
         row = y + self.scroll_offset.y
-        pieces = self._pieces(row, time.time())
+        pieces = self._pieces(row, self._drawing())
         self._shown[row] = pieces
         background = self.rich_style
         if not pieces:
@@ -252,9 +269,10 @@ class RollView(ScrollView, can_focus=True):
         return Strip(segments, self._cells)
 
     def _style(self, name: str) -> Style:
-        if not name:
-            return Style()
-        return self.get_component_rich_style(f"roll--{name}", partial=True)
+        styles = (
+            self.get_component_rich_style(f"roll--{each}", partial=True) for each in name.split()
+        )
+        return sum(styles, Style())
 
     def on_resize(self, _: events.Resize) -> None:
         """Lays the lines out for another width."""
@@ -283,6 +301,7 @@ class RollView(ScrollView, can_focus=True):
             return
         self._cursor = number
         self._scroll_to_cursor()
+        self._reach()
         self._refresh_changed()
         self.post_message(self.Moved(self.current))
 
@@ -311,7 +330,7 @@ class RollView(ScrollView, can_focus=True):
         line = self.current
         if line is None:
             return
-        if line.folded is False and not self._query:
+        if line.folded is False and not self.view.narrows:
             self._folded.add(line.key)
             self._lay_out()
             return
@@ -325,7 +344,7 @@ class RollView(ScrollView, can_focus=True):
         line = self.current
         if line is None:
             return
-        if line.folded and not self._query:
+        if line.folded and not self.view.narrows:
             self._folded.discard(line.key)
             self._lay_out()
         elif line.folded is False:
@@ -339,46 +358,110 @@ class RollView(ScrollView, can_focus=True):
         self._put_cursor(number)
         line = self._lines[number]
         start = fold_column(line)
-        if line.folded is not None and start <= event.x < start + 2 and not self._query:
+        on_arrow = line.folded is not None and start <= event.x < start + 2
+        if on_arrow and not self.view.narrows:
             self._folded ^= {line.key}
             self._lay_out()
 
+    # What is looked at
+
+    def action_triage(self) -> None:
+        """The most urgent first; or back to the tree."""
+        is_tree = self.view.sort is Sort.HIERARCHY
+        self.look(replace(self.view, sort=Sort.URGENCY if is_tree else Sort.HIERARCHY))
+
+    def action_sort(self, steps: int) -> None:
+        """Sorts by the next thing there is to sort by."""
+        self.look(replace(self.view, sort=self.view.sort.after(steps)))
+
+    def action_hide_finished(self) -> None:
+        """Leaves out who is finished, or no longer."""
+        self.look(replace(self.view, hide_finished=not self.view.hide_finished))
+
+    def action_only(self, verdict: str) -> None:
+        """Shows only those of a verdict; once more, all."""
+        only = Verdict(verdict)
+        self.look(replace(self.view, only=None if self.view.only is only else only))
+
     # Marks
 
-    def _set_marks(self, marks: set[Key]) -> None:
-        if marks == self.marks:
-            return
-        other_keys = bool(marks) != bool(self.marks)
-        self.marks = marks
-        if other_keys:
+    @property
+    def marks(self) -> frozenset[Key]:
+        """Which agents and orphans are marked."""
+        return self._marks.keys
+
+    def _mark(self, marks: Marks) -> None:
+        before, self._marks = self._marks, marks
+        if bool(marks.keys) != bool(before.keys) or marks.start != before.start:
             self.refresh_bindings()
-        self._refresh_changed()
-        self.post_message(self.Marked(len(marks)))
+        if marks.keys != before.keys:
+            self._refresh_changed()
+            self._tell_marks()
+
+    def _tell_marks(self) -> None:
+        unseen = len(self.marks - self._index.keys())
+        self.post_message(self.Marked(len(self.marks), unseen))
+
+    def _between(self, first: int, last: int) -> set[Key]:
+        lines = self._lines[min(first, last) : max(first, last) + 1]
+        return {line.key for line in lines if is_asked_for(line)}
+
+    def _found(self) -> Set[Key]:
+        return matching(self._roll, self.view).keys() if self._roll is not None else set()
 
     def action_mark(self) -> None:
         """Marks the line, or takes its mark away, and goes to the next."""
-        line = self.current
-        if line is None or self._roll is None or line.key not in actionable(self._roll):
-            return
-        self._set_marks(self.marks ^ {line.key})
-        self._put_cursor(self._cursor + 1)
+        if self.current is not None and isinstance(self.current.item, AgentRow | Session):
+            self._mark(self._marks.inverting({self.current.key}))
+            self._put_cursor(self._cursor + 1)
+
+    def action_range(self) -> None:
+        """Starts a range that ends at the cursor, or leaves it as it is."""
+        if self._marks.start is not None:
+            self.action_leave_range()
+        elif self.current is not None:
+            self._mark(self._marks.starting(self.current.key))
+            self._reach()
+
+    def _reach(self) -> None:
+        """Lets a range reach to the cursor."""
+        if self._marks.start in self._index:
+            start = self._index[self._marks.start]
+            self._mark(self._marks.reaching(self._between(start, self._cursor)))
+        else:
+            self.action_leave_range()
+
+    def action_leave_range(self) -> None:
+        """Ends a range; what is marked stays so."""
+        self._mark(self._marks.ended())
+
+    def action_extend(self, by: int) -> None:
+        """Marks the line and the one it goes to."""
+        start = self._cursor
+        self.action_leave_range()
+        self._put_cursor(start + by)
+        self._mark(self._marks.adding(self._between(start, self._cursor)))
+
+    def action_mark_found(self) -> None:
+        """Marks everybody that is looked for, folded or not."""
+        self._mark(self._marks.adding(self._found()))
+
+    def action_invert(self) -> None:
+        """Of everybody that is looked for, marks who is not marked and unmarks who is."""
+        self._mark(self._marks.inverting(self._found()))
 
     def action_mark_zombies(self) -> None:
         """Marks all zombies, folded or not."""
-        if self._roll is None:
-            return
-        zombies = {row.key for row in self._roll.agents() if row.verdict is Verdict.ZOMBIE}
-        self._set_marks(self.marks | zombies)
+        if self._roll is not None:
+            zombies = matching(self._roll, View(only=Verdict.ZOMBIE))
+            self._mark(self._marks.adding(zombies.keys()))
 
     def action_unmark(self) -> None:
         """Takes all marks away."""
-        self._set_marks(set())
+        self._mark(Marks())
 
     def targets(self) -> Iterable[Key]:
         """What an action is about: the marked ones, or the line under the cursor."""
-        if self.marks:
-            return [line for line in self._order() if line in self.marks]
+        if self.marks and self._roll is not None:
+            return [key for key in actionable(self._roll) if key in self.marks]
         return [self.current.key] if self.current else []
-
-    def _order(self) -> Iterable[Key]:
-        return actionable(self._roll) if self._roll else ()

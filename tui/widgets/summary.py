@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from textual import events
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Static
 
 from tui.host.sessions import TmuxState
 from tui.notices import notices
 from tui.roll import RollCall, Verdict
 from tui.text import harmless, some, width
-from tui.widgets.cells import GLYPHS, heading
+from tui.triage import COUNTED
+from tui.widgets.cells import GLYPHS
 
-_ORDER = (
-    Verdict.LIVE,
-    Verdict.STALLED,
-    Verdict.ZOMBIE,
-    Verdict.LEAKED,
-    Verdict.ORPHAN,
-    Verdict.UNKNOWN,
-    Verdict.FINISHED,
-)
 _STYLES = {
     Verdict.LIVE: "$success",
     Verdict.STALLED: "$warning bold",
@@ -29,6 +25,9 @@ _STYLES = {
     Verdict.UNKNOWN: "$warning",
     Verdict.FINISHED: "dim",
 }
+
+
+_BETWEEN = "  "
 
 
 class Summary(Static):
@@ -42,11 +41,20 @@ class Summary(Static):
     Summary { height: 3; background: $background; }
     """
 
+    @dataclass
+    class Chosen(Message):
+        """A counter was clicked."""
+
+        verdict: Verdict
+        """What it counts."""
+
     def __init__(self, note: str = "") -> None:
         super().__init__("", markup=False)
         self._note = note
         self._roll: RollCall | None = None
-        self._marks = 0
+        self._marks = (0, 0)
+        self._only: Verdict | None = None
+        self._counters: tuple[tuple[int, int, Verdict], ...] = ()
         self._drawn: Content | None = None
 
     def show(self, roll: RollCall) -> None:
@@ -54,10 +62,22 @@ class Summary(Static):
         self._roll = roll
         self._draw()
 
-    def show_marks(self, count: int) -> None:
-        """Shows how many agents are marked."""
-        self._marks = count
+    def show_marks(self, count: int, out_of_sight: int) -> None:
+        """Shows how many agents are marked, and how many of them have no line now."""
+        self._marks = count, out_of_sight
         self._draw()
+
+    def show_only(self, only: Verdict | None) -> None:
+        """Shows which counter is looked at alone."""
+        self._only = only
+        self._draw()
+
+    def on_click(self, event: events.Click) -> None:
+        """Asks for those of the counter that was clicked."""
+        if event.y == self.size.height - 1:
+            for start, end, verdict in self._counters:
+                if start <= event.x < end:
+                    self.post_message(self.Chosen(verdict))
 
     def on_resize(self) -> None:
         """Fits the lines to another width."""
@@ -67,11 +87,15 @@ class Summary(Static):
         cells = self.size.width
         if self._roll is None or not cells:
             return
-        lines = [
-            _where(self._roll, self._note),
-            _tmux(self._roll),
-            _counts(self._roll, self._marks, cells),
-        ]
+        note = _marked(*self._marks)
+        counts, self._counters = _counts(self._roll, self._only, cells)
+        if note and counts.cell_length + width(note) >= cells:
+            # How many are marked must be seen: whoever acts acts on them.
+            counts, self._counters = _counts(self._roll, self._only, 0)
+        if note:
+            gap = max(1, cells - counts.cell_length - width(note))
+            counts = Content.assemble(counts, " " * gap, (note, "$warning bold"))
+        lines = [_where(self._roll, self._note), _tmux(self._roll), counts]
         # With room for one line only, the counts are the one that matters.
         lines = lines[-max(1, self.size.height) :]
         drawn = Content("\n").join(line.truncate(cells, ellipsis=True) for line in lines)
@@ -102,21 +126,6 @@ class Notices(Static):
             self.update(Content("\n".join(f"! {each}" for each in said)))
 
 
-class Heading(Static):
-    """The names of the roll's columns."""
-
-    DEFAULT_CSS = """
-    Heading { height: 1; background: $background; text-style: bold dim; }
-    """
-
-    def __init__(self) -> None:
-        super().__init__("", markup=False)
-
-    def on_resize(self) -> None:
-        """Fits the names to another width; one cell is the scrollbar's."""
-        self.update(Content(heading(self.size.width - 1)), layout=False)
-
-
 def _where(roll: RollCall, note: str) -> Content:
     paths = ", ".join(harmless(str(workspace.path), 400) for workspace in roll.workspaces)
     where = Content.assemble(
@@ -144,24 +153,35 @@ def _tmux(roll: RollCall) -> Content:
     return Content.assemble(("tmux unknown: ", "$error bold"), (detail, "$error"), f" [{socket}]")
 
 
-def _counts(roll: RollCall, marks: int, cells: int) -> Content:
+def _counts(
+    roll: RollCall, only: Verdict | None, cells: int
+) -> tuple[Content, tuple[tuple[int, int, Verdict], ...]]:
+    """How many there are of each verdict; and from where to where each of them stands.
+
+    Without any cells to spare they have no words.
+    """
     parts: list[tuple[str, str]] = []
-    gap = "  "
-    # With little room the words of what there is none of are left out first.
-    for verdict in _ORDER:
-        count = roll.counts[verdict]
-        if verdict is Verdict.ORPHAN and not roll.orphans_known:
-            parts.append((f"{GLYPHS[verdict]} ? {verdict.value}{gap}", "dim"))
-        elif count or cells >= 100:
-            style = _STYLES[verdict] if count else "dim"
-            parts.append((f"{GLYPHS[verdict]} {count} {verdict.value}{gap}", style))
+    places: list[tuple[int, int, Verdict]] = []
+    at = 0
     if roll.unreadable:
-        parts.insert(0, (f"! {roll.unreadable} unreadable{gap}", "$error bold"))
-    if not parts:
-        parts.append(("no agents", "dim"))
-    line = Content.assemble(*parts)
-    if marks:
-        note = f"▌{marks} marked"
-        room = max(1, cells - line.cell_length - width(note))
-        line = Content.assemble(line, " " * room, (note, "$warning bold"))
-    return line
+        parts.append((f"! {roll.unreadable} unreadable{_BETWEEN}", "$error bold"))
+        at = width(parts[0][0])
+    # With little room the words of what there is none of are left out first.
+    for verdict in COUNTED:
+        count = roll.counts[verdict]
+        unknown = verdict is Verdict.ORPHAN and not roll.orphans_known
+        if not (count or unknown or verdict is only or cells >= 100):
+            continue
+        said = f"{GLYPHS[verdict]} {'?' if unknown else count}"
+        said += f" {verdict.value}" if cells else ""
+        style = _STYLES[verdict] if count and not unknown else "dim"
+        parts += [(said, f"{style} reverse" if verdict is only else style), (_BETWEEN, "")]
+        places.append((at, at + width(said), verdict))
+        at += width(said + _BETWEEN)
+    return Content.assemble(*(parts or [("no agents", "dim")])), tuple(places)
+
+
+def _marked(marks: int, out_of_sight: int) -> str:
+    if not marks:
+        return ""
+    return f"▌{marks} marked" + (f", {out_of_sight} not shown" if out_of_sight else "")

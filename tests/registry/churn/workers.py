@@ -45,7 +45,7 @@ PATIENCE = 120.0
 
 MAX_AGENTS = 60
 
-# How many agents the global registry lists can be ended as dead by one pass.
+# How many a clean-up is told are dead, at most.
 _DEAD_AT_ONCE = 4
 
 

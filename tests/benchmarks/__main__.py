@@ -1,0 +1,60 @@
+"""The suite: how fast muster is, and how quiet, beside real things in the same run.
+
+python -m tests.benchmarks [--quick] [--json FILE] [--only start,change,...]
+
+The whole of it takes about half an hour, `--quick` half a minute and is only to see
+that it still works. Fails where an update was lost, never because of a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.benchmarks import changing, idling, scaling, starting, sweeping, waiting
+from tests.benchmarks.figures import Figure, table
+
+_SECTIONS: dict[str, tuple[str, Callable[[bool], list[Figure]]]] = {
+    "start": ("Start", starting.measure),
+    "change": ("From a change to the screen", changing.measure),
+    "scale": ("Scale", scaling.measure),
+    "idle": ("Idle", idling.measure),
+    "tmux": ("tmux", sweeping.measure),
+    "locks": ("Locks", waiting.measure),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures and prints, section by section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer of everything")
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--only", default=",".join(_SECTIONS), help="sections, with commas")
+    options = parser.parse_args(arguments)
+    names = options.only.split(",")
+    if unknown := set(names) - _SECTIONS.keys():
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    logging.disable(logging.CRITICAL)
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
+    found: dict[str, object] = {"python": platform.python_version(), "cores": os.cpu_count()}
+    for name in names:
+        title, measure = _SECTIONS[name]
+        before = os.getloadavg()[0]
+        figures = measure(options.quick)
+        load = f"{before:.1f} before, {os.getloadavg()[0]:.1f} after"
+        print(f"\n## {title}\n\n{table(figures)}\n\nLoad of the machine: {load}.", flush=True)
+        found[name] = [asdict(each) for each in figures]
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""From a change by a peer to the new bytes on the terminal, quiet and in a storm."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Sequence
+
+from tests.benchmarks.crews import Crew, agent_id, crew
+from tests.benchmarks.figures import Aim, Figure, figure
+from tests.benchmarks.programs import PYTHON, Program, muster, on_terminal
+from tests.benchmarks.writers import Peer, Storm, peer, storm
+
+_STORM = 200.0
+_FOLLOWER = "bare watchfiles"
+_UP, _DOWN = b"\x1b[A", b"\x1b[B"
+_SAID = re.compile(rb"(bench-\d{3}-\d{4}) \(?((?:storm|step)-\d+)")
+
+QUIET_AIM = Aim(p50=20, p99=30)
+STORM_AIM = Aim(p99=90)
+KEY_AIM = Aim(p99=20)
+
+
+def _changes(program: Program, made: Crew, writer: Peer, count: int, serial: str) -> list[float]:
+    """Milliseconds until each change was on the terminal."""
+    dice = random.Random(2)
+    took = []
+    for step in range(count):
+        word = f"step-{serial}{step:04}"
+        program.forget()
+        # Not in step with whatever looks for changes at a beat.
+        program.watch(dice.uniform(0.1, 0.35))
+        written_at = writer.change(made.registry(0), range(1), word)
+        took.append(1000 * (program.wait_for(word.encode()) - written_at))
+    return took
+
+
+def _ready(program: Program, text: bytes) -> None:
+    program.wait_for(text)
+    program.watch(1.5)
+    program.forget()
+
+
+def _keys(program: Program, count: int) -> list[float]:
+    """Milliseconds until each key is answered: a mark, which is counted on the screen."""
+    took = []
+    program.press(_DOWN)
+    for _ in range(count):
+        program.watch(0.1)
+        program.forget()
+        pressed_at = time.monotonic()
+        program.press(b" ")
+        took.append(1000 * (program.wait_for(b"1 marked") - pressed_at))
+        # Back to it, and the mark away.
+        program.press(_UP + b" " + _UP)
+    return took
+
+
+def _check_last(program: Program, came_to: Storm, screenful: int) -> int:
+    """How many visible agents do not end as the file has them."""
+    program.settle(1.0)
+    shown = {agent.decode(): word.decode() for agent, word in _SAID.findall(bytes(program.heard))}
+    wrong = {id_ for id_, word in shown.items() if came_to.last.get(id_, word) != word}
+    # Those that were never drawn in the storm and yet changed are wrong as well.
+    visible = sorted(came_to.last)[:screenful]
+    return len(wrong | {id_ for id_ in visible if id_ not in shown})
+
+
+def measure(quick: bool) -> list[Figure]:
+    """At every size: alone, in a storm, and a bare follower of the same files."""
+    found: list[Figure] = []
+    count = 5 if quick else 100
+    for size in (100,) if quick else (100, 1_000, 10_000):
+        with crew(size, 100, live=50) as made, peer() as writer:
+            follower = (*PYTHON, "-m", "tests.benchmarks.follower", str(made.files.path))
+            with on_terminal(follower) as program:
+                _ready(program, b"ready")
+                bare = _changes(program, made, writer, count, "1")
+                with storm(made, _STORM):
+                    bare_in_storm = _changes(program, made, writer, count, "2")
+            with on_terminal(muster(made.server.socket, made.files.path)) as program:
+                _ready(program, agent_id(0, 0).encode())
+                quiet = _changes(program, made, writer, count, "3")
+                with storm(made, _STORM) as came_to:
+                    in_storm = _changes(program, made, writer, count, "4")
+                    keys = _keys(program, count)
+                wrong = _check_storm(program, made)
+            what = f"{size:,} agents"
+            found += [
+                figure(f"{what}, quiet", "ms", quiet, _FOLLOWER, bare, QUIET_AIM),
+                figure(f"{what}, {came_to.rate:.0f} changes/s", "ms", in_storm, _FOLLOWER,
+                       bare_in_storm, STORM_AIM),
+                figure(f"{what}, a key in the storm", "ms", keys, "", (), KEY_AIM),
+                figure(f"{what}, agents not as the file has them at the end", "", wrong, "", (),
+                       Aim(p99=0)),
+            ]  # fmt: skip
+    return found
+
+
+def _check_storm(program: Program, made: Crew) -> Sequence[float]:
+    """After a short storm of its own: who is not shown as it was left."""
+    program.settle(1.0)
+    program.forget()
+    with storm(made, _STORM) as came_to:
+        program.watch(2.0)
+    return [float(_check_last(program, came_to, screenful=10))]

@@ -1,0 +1,84 @@
+"""Workspaces with so many agents, and sessions for some of them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.tui.real_tmux import RealTmux
+from tests.tui.workspaces import Files, entry, stamp
+from tui.host.tmux import Tmux
+
+_AT_A_TIME = 50
+_SESSIONS_AT_MOST = 500
+
+
+@dataclass(frozen=True)
+class Crew:
+    """A workspace, and the server that its agents' sessions are on.
+
+    Attributes:
+        files: The workspace: ``TASK-000`` and so on, with agents ``bench-000-0000``.
+        per_file: How many agents each task has.
+    """
+
+    files: Files
+    server: RealTmux
+    tasks: int
+    per_file: int
+
+    def registry(self, task: int) -> Path:
+        """Where a task's registry lies."""
+        return self.files.registry(f"TASK-{task:03}")
+
+
+def agent_id(task: int, number: int) -> str:
+    """An agent's id."""
+    return f"bench-{task:03}-{number:04}"
+
+
+@contextmanager
+def crew(size: int, tasks: int, *, live: int | None = None) -> Iterator[Crew]:
+    """So many agents in so many tasks.
+
+    Args:
+        size: How many agents.
+        tasks: How many tasks they are divided among.
+        live: How many of them work, each in a session of a private tmux server, at most
+            500; the others have completed. None for half of them.
+    """
+    live = min(size // 2 if live is None else live, _SESSIONS_AT_MOST)
+    tasks = max(1, min(tasks, size))
+    per_file = size // tasks
+    directory = Path(tempfile.mkdtemp(prefix="msb"))
+    heard = stamp(7200)
+    working: list[str] = []
+    agents: dict[str, list[dict[str, object]]] = {}
+    for task in range(tasks):
+        listed = agents.setdefault(f"TASK-{task:03}", [])
+        for number in range(per_file):
+            id_ = agent_id(task, number)
+            works = len(working) < live
+            status = "working" if works else "completed"
+            if works:
+                working.append(id_)
+            prompt = f"Find out why {id_} is slow, and mend it. " * 4
+            listed.append(entry(id_, status, prompt=prompt, last_update=heard))
+    try:
+        with RealTmux() as server:
+            server.start("keeper")
+            client = Tmux(server.socket, 60.0)
+            for at in range(0, len(working), _AT_A_TIME):
+                some = working[at : at + _AT_A_TIME]
+                problem = client.start_sessions(
+                    {f"agent_{each}": ("sleep", "36000") for each in some}
+                )
+                if problem:
+                    raise SystemExit(problem)
+            yield Crew(Files(directory, agents), server, tasks, per_file)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

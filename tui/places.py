@@ -1,0 +1,78 @@
+"""Finding a task, and the task of an agent, without asking tmux."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from registry.errors import RegistryError
+from registry.reading import read_global, read_task
+from registry.records import GlobalTask
+from registry.workspace import TaskPlace, Workspace, task_places
+from tui.console import UsageError
+
+
+def places(workspaces: tuple[Workspace, ...]) -> Iterator[TaskPlace]:
+    """Where all tasks lie whose registries may be opened."""
+    for workspace in workspaces:
+        listed: Mapping[str, GlobalTask] = {}
+        # Tasks that lie in the workspace are found without it.
+        with contextlib.suppress(RegistryError):
+            listed = read_global(workspace.global_registry).record.tasks
+        for place in task_places(workspace, listed):
+            if place.problem is None:
+                yield place
+
+
+def task_place(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskPlace:
+    """The task of an id, or the only one that there is.
+
+    Raises:
+        UsageError: There is none, or more than one.
+    """
+    there = list(places(workspaces))
+    found = [each for each in there if task_id in (None, each.directory.name)]
+    if len(found) == 1:
+        return found[0]
+    where = ", ".join(str(each.path) for each in workspaces)
+    if not there:
+        raise UsageError(f"there is no task in {where}")
+    names = ", ".join(sorted({each.directory.name for each in there}))
+    if task_id is None:
+        raise UsageError(f"choose one with --task: {names}")
+    if found:
+        raise UsageError(f"task {task_id!r} is in more than one workspace: choose with -w")
+    raise UsageError(f"there is no task {task_id!r} in {where}, but: {names}")
+
+
+def task_with(
+    workspaces: tuple[Workspace, ...], agent_id: str, task_id: str | None = None
+) -> TaskPlace:
+    """The task that has an agent; the one of an id if that is given.
+
+    Raises:
+        UsageError: None has it, or more than one.
+    """
+    if task_id is not None:
+        return task_place(workspaces, task_id)
+    found: list[TaskPlace] = []
+    unread: list[Path] = []
+    for place in places(workspaces):
+        try:
+            record = read_task(place.registry).record
+        except RegistryError:
+            unread.append(place.registry)
+            continue
+        if any(agent.id == agent_id for agent in record.agents):
+            found.append(place)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(each.directory.name for each in found)
+        raise UsageError(f"{agent_id!r} is in more than one task: choose with --task: {names}")
+    where = ", ".join(str(each.path) for each in workspaces)
+    said = f"no agent {agent_id!r} in {where}"
+    if unread:
+        said += f"; not readable, and it may be in there: {', '.join(map(str, unread))}"
+    raise UsageError(said)

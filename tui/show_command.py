@@ -1,0 +1,48 @@
+"""`muster show`: everything about one agent."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+
+from tui.about import about_json, about_lines, gather
+from tui.choosing import rows_of
+from tui.commands import nearest
+from tui.config import policy_of
+from tui.console import DONE, UsageError, find, say, tmux_of
+from tui.live import take_roll
+from tui.roll import RollCall
+from tui.text import as_json
+
+
+def show(options: argparse.Namespace) -> int:
+    """`muster show`."""
+    roll = take_roll(find(options), tmux_of(options), policy_of(options))
+    rows, problems = rows_of(_of_task(roll, options.task), [options.agent])
+    if problems:
+        raise UsageError("\n".join(problems) + nearest(roll, [options.agent], problems))
+    about = gather(roll, rows[0])
+    if options.json:
+        print(as_json(about_json(about)))
+    else:
+        say(about_lines(about, time.time()))
+    return DONE
+
+
+def _of_task(roll: RollCall, task_id: str | None) -> RollCall:
+    """The part of a roll call that is one task's, if one is named."""
+    if task_id is None:
+        return roll
+    workspaces = tuple(
+        dataclasses.replace(
+            each,
+            tasks=tuple(
+                task
+                for task in each.tasks
+                if task_id in (task.task_id, task.state.registry.parent.name)
+            ),
+        )
+        for each in roll.workspaces
+    )
+    return dataclasses.replace(roll, workspaces=workspaces)

@@ -1,0 +1,101 @@
+"""`muster tail`: what one agent reports, finds and says. Asks no tmux."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from registry.agent_files import AgentFile, Batch
+from registry.agent_lines import FINDINGS, LOG, PROGRESS
+from registry.errors import RegistryError
+from tui.console import DONE, NOT_ALL_DONE, UsageError, find, safe, say, wait_for_reader
+from tui.places import task_with
+from tui.reading_out import merged, record_json, record_lines
+from tui.text import as_json_line, some
+
+FOLLOW_EVERY = 0.25
+"""Seconds between two looks at the files with ``--follow``."""
+
+_SOURCES = (PROGRESS, FINDINGS, LOG)
+
+
+class _Files:
+    """An agent's files, each read as far as it can be."""
+
+    def __init__(self, files: Mapping[str, AgentFile[Any]]) -> None:
+        self._files = files
+        self.problems: dict[str, str] = {}
+
+    def read(self, count: int | None = None) -> dict[str, Batch[Any]]:
+        """The last records of each, or what came since if no count is given."""
+        batches: dict[str, Batch[Any]] = {}
+        for name, file in self._files.items():
+            try:
+                batches[name] = file.more() if count is None else file.last(count)
+            except RegistryError as error:
+                # Said once, however often it is met.
+                if self.problems.get(name) != str(error):
+                    self.problems[name] = str(error)
+                    _warn([str(error)])
+            else:
+                self.problems.pop(name, None)
+        return batches
+
+
+def tail(options: argparse.Namespace) -> int:
+    """`muster tail`."""
+    place = task_with(find(options), options.agent, options.task)
+    chosen = [each for each in _SOURCES if not options.only or each.name in options.only]
+    with contextlib.ExitStack() as stack:
+        opened: dict[str, AgentFile[Any]] = {}
+        for source in chosen:
+            file: AgentFile[Any] = AgentFile(place.directory, options.agent, source)
+            opened[source.name] = stack.enter_context(file)
+        files = _Files(opened)
+        try:
+            batches = files.read(options.number)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        _print(batches, options.json)
+        if not options.follow:
+            _warn(
+                f"{name}: the last line has no end yet and was left out"
+                for name, batch in batches.items()
+                if batch.torn
+            )
+            if not any(each.size for each in batches.values()) and not options.json:
+                where = ", ".join(str(file.path) for file in opened.values())
+                _warn([f"{options.agent} has written nothing: {where}"])
+            return NOT_ALL_DONE if files.problems else DONE
+        while True:
+            sys.stdout.flush()
+            if not any(each.behind for each in batches.values()):
+                wait_for_reader(FOLLOW_EVERY)
+            batches = files.read()
+            _warn(
+                f"{opened[name].path} was replaced or cut; from its beginning:"
+                for name, batch in batches.items()
+                if batch.restarted
+            )
+            _print(batches, options.json)
+
+
+def _print(batches: Mapping[str, Batch[Any]], as_json: bool) -> None:
+    for source, record in merged(batches):
+        if as_json:
+            print(as_json_line(record_json(source, record)))
+        else:
+            say(record_lines(record))
+    for name, batch in batches.items():
+        if batch.malformed:
+            kept = "printed as they are" if name == LOG.name else "left out"
+            _warn([f"{name}: no JSON, {kept}: {some(batch.malformed, 'line')}"])
+
+
+def _warn(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stdout.flush()
+        print(f"muster: {safe(line)}", file=sys.stderr)
