@@ -14,7 +14,7 @@ from textual.scroll_view import ScrollView
 from tui.bindings import CHANGING, HELP, declared, shown_keys
 from tui.roll import Verdict
 from tui.screens.report import Part, ReportScreen
-from tui.text import fit
+from tui.text import fit, width
 from tui.widgets.cells import GLYPHS
 
 _MEANINGS = {
@@ -96,11 +96,13 @@ def _bindings(node: DOMNode) -> Iterable[Binding]:
 def _help_parts(
     sections: Mapping[str, list[tuple[str, str]]], *, with_verdicts: bool, read_only: bool
 ) -> Iterator[Part]:
+    longest = max((width(keys) for rows in sections.values() for keys, _ in rows), default=0)
+    wide = max(16, min(longest + 2, 28))
     for title, rows in sections.items():
         if rows:
             yield (f"{title}\n", "bold")
         for keys, description in rows:
-            yield (f"  {fit(keys, 16)}", "$primary bold")
+            yield (f"  {fit(keys, wide)}", "$primary bold")
             yield f"{description}\n"
         yield "\n"
     if not with_verdicts:
