@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tui.host.tmux import install_advice
+from tui.host.advice import install_advice
 
 MUSTER = [sys.executable, "-P", "-m", "tui"]
 

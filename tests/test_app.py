@@ -16,13 +16,13 @@ from textual.widgets import Input
 
 from registry.records import task_record
 from registry.workspace import Workspace
+from tests.tui.panels import PromptFollower
 from tui.actions import Outcome, Result, StepOutcome
 from tui.app import MusterApp
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.planning import Verb, Weight, plan_kill
 from tui.roll import (
     AgentKey,
-    AgentRow,
     MassDeath,
     Policy,
     RollCall,
@@ -34,7 +34,8 @@ from tui.rollcall import call_task, find_orphans
 from tui.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, ReasonInput
 from tui.screens.report import ReportScreen, outcome_report
 from tui.settings import Settings
-from tui.widgets.details import Details
+from tui.sources import Fields
+from tui.widgets.paper import Paper
 from tui.widgets.roll_view import RollView
 
 NOW = 1_760_000_000.0
@@ -114,9 +115,6 @@ class StillApp(MusterApp):
     def _start_live(self) -> Any:
         self.post_message(self.Rolled(self._first))
 
-    def _read_details(self, line: Any, row: AgentRow) -> Any:
-        self._details_read(line, {"prompt": "Do it well.", "tracked_files": {"a.py": 3}})
-
     def _plan_kill(self, roll: RollCall, rows: Any, orphans: Any, whole: bool) -> Any:
         plan = plan_kill(roll, rows, orphans, whole=whole)
         held = Weight(3, 250 << 20)
@@ -126,8 +124,11 @@ class StillApp(MusterApp):
 
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("roll_view", "details"):
+    for module in ("roll_view", "panel"):
         monkeypatch.setattr(f"tui.widgets.{module}.time.time", lambda: NOW)
+    monkeypatch.setattr("tui.widgets.panel.Follower", PromptFollower)
+    known = Fields({"prompt": "Do it well.", "tracked_files": {"a.py": 3}})
+    monkeypatch.setattr("tui.widgets.panel.FieldsSource.read", lambda _: known)
 
 
 @pytest.fixture(autouse=True)
@@ -257,7 +258,7 @@ async def test_details_follow_the_cursor() -> None:
     async with opened() as (app, _, pilot):
         await pilot.press("down")
         await pilot.pause()
-        shown = str(app.query_one(Details).query_one("Static").render())
+        shown = app.query_one(Paper).text
         assert "architect-1" in shown
         assert "tracked_files" in shown
 

@@ -18,7 +18,6 @@ from tests.tui.workspaces import QUICK, Files, entry, row_of, take
 from tui.actions import carry_out
 from tui.app import MusterApp
 from tui.planning import plan_complete
-from tui.roll import AgentRow
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.metrics import MetricsScreen
 from tui.screens.report import ReportScreen
@@ -38,9 +37,6 @@ class FilesApp(MusterApp):
 
     def call_the_roll(self) -> None:
         self.post_message(self.Rolled(take(self._files, NOBODY)))
-
-    def _read_details(self, line: Any, row: AgentRow) -> Any:
-        self._details_read(line, {})
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ from tui.screens.help import HelpScreen
 from tui.screens.metrics import MetricsScreen
 from tui.screens.report import ReportScreen
 from tui.settings import THEMES, Notify, Settings
-from tui.widgets.details import Details
+from tui.widgets.paper import Paper
 from tui.widgets.working import Working
 
 READ_ONLY = Settings(read_only=True)
@@ -95,12 +95,12 @@ async def test_the_help_lists_the_keys_of_the_roll_and_closes_by_its_key(key: st
         assert len(app.screen_stack) == 1
 
 
-async def test_the_help_of_the_details_has_no_keys_of_the_roll() -> None:
+async def test_the_help_of_the_panel_has_its_keys_and_none_of_the_roll() -> None:
     async with opened(size=(100, 60)) as (app, _, pilot):
-        app.query_one(Details).focus()
+        app.query_one(Paper).focus()
         await pilot.pause()
         text = await _help(pilot, "question_mark")
-        assert "Scroll" in text and "Kill" in text
+        assert "Next match" in text and "Kill" in text
         assert "Mark all zombies" not in text
 
 

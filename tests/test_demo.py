@@ -23,7 +23,8 @@ from tui import demo as demo_module
 from tui.demo import Demo, run_demo, running
 from tui.demo_cast import ORPHAN, ROLES, TASKS
 from tui.demo_stage import ROOT_PREFIX
-from tui.host.tmux import Tmux, install_advice
+from tui.host.advice import install_advice
+from tui.host.tmux import Tmux
 from tui.live import LiveRoll, take_roll
 from tui.roll import AgentRow, RollCall, Verdict
 from tui.settings import Settings

@@ -10,30 +10,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
-from textual.containers import Container
 from textual.message import Message
 from textual.widgets import Footer
 
-from registry import reading
 from registry.errors import RegistryError
 from registry.workspace import Workspace
 from tui.bindings import CHANGING, HELP
+from tui.body import Body
 from tui.host.sessions import Session
 from tui.notifying import Notifier
-from tui.outline import Line, meant
+from tui.outline import meant
 from tui.roll import AgentRow, Policy, RollCall, TaskState, Verdict
 from tui.screens.toasts import ToastHandler
 from tui.settings import Settings
 from tui.text import harmless
 from tui.theme import OURS
 from tui.widgets.ascii_filter import ascii_filters
-from tui.widgets.details import Details
 from tui.widgets.roll_pane import RollPane
 from tui.widgets.roll_view import RollView
 from tui.widgets.summary import Notices, Summary
@@ -51,13 +49,13 @@ if TYPE_CHECKING:
     from tui.undoing import UndoPlan
 
 WIDE = 120
-"""Columns from which the details stand beside the roll."""
+"""Columns from which the panel stands beside the roll."""
 
 LOW = 18
 """Lines below which only the roll, the counts and the keys are shown."""
 
 TALL = 34
-"""Lines from which the details below the roll get more room."""
+"""Lines from which the panel below the roll gets more room."""
 
 _AGES_EVERY = 15.0
 
@@ -65,9 +63,13 @@ _AGES_EVERY = 15.0
 _SHOWN_BY = 1.0
 _LATER = (
     "tui.actions",
+    "tui.attaching",
     "tui.fixing",
+    "tui.opening",
+    "tui.pages",
     "tui.palette",
     "tui.publishing",
+    "tui.screens.choice",
     "tui.screens.doctor",
     "tui.screens.help",
     "tui.screens.metrics",
@@ -112,7 +114,7 @@ class MusterApp(App[None]):
         Binding("U", "undo", "Undo", tooltip="Take the last change back", id="undo"),
         Binding("slash", "filter", "Filter", id="filter"),
         Binding("escape", "clear_filter", "Clear filter", show=False, id="filter.clear"),
-        Binding("tab", "app.focus_next", "Roll or details", show=False, id="focus.next"),
+        Binding("tab", "app.focus_next", "Roll or panel", show=False, id="focus.next"),
         Binding(
             "d",
             "doctor",
@@ -204,12 +206,10 @@ class MusterApp(App[None]):
         return binding.key if self._ascii and not shown.isascii() else shown
 
     def compose(self) -> ComposeResult:
-        """Counts above, the roll, the details beside or below it, keys."""
+        """Counts above, the roll, the panel beside or below it, keys."""
         yield Summary("read-only" if self._settings.read_only else "")
         yield Notices()
-        with Container(id="body"):
-            yield RollPane(id="left")
-            yield Details(id="details")
+        yield Body(id="body")
         yield Working()
         yield Footer(show_command_palette=False, compact=True)
 
@@ -252,6 +252,7 @@ class MusterApp(App[None]):
             progress=self._progress,
         )
         self._live.start()
+        self.call_from_thread(self.query_one(Body).use, self._tmux)
 
     @work(thread=True)
     def _import_the_rest(self) -> None:
@@ -288,6 +289,8 @@ class MusterApp(App[None]):
             summary.show(message.roll)
         for notice in screen.query(Notices):
             notice.show(message.roll)
+        for body in screen.query(Body):
+            body.roll = message.roll
         for roll_view in screen.query(RollView):
             roll_view.show(message.roll)
         if not self._acting.locked():
@@ -300,9 +303,8 @@ class MusterApp(App[None]):
             working.tell(message.what, message.done, message.of)
 
     def _tick(self) -> None:
-        for roll_view in self.screen_stack[0].query(RollView):
-            roll_view.refresh_ages()
-            self._detail(roll_view.current)
+        for body in self.screen_stack[0].query(Body):
+            body.tick()
         self._publish()
 
     @work(thread=True, exclusive=True, group="publish")
@@ -311,36 +313,6 @@ class MusterApp(App[None]):
 
         if not self._settings.read_only:
             publish_quietly(self._homes)
-
-    # Details
-
-    @on(RollView.Moved)
-    def _show_details(self, message: RollView.Moved) -> None:
-        self._detail(message.line)
-
-    def _detail(self, line: Line | None) -> None:
-        if line is not None and isinstance(line.item, AgentRow):
-            self._read_details(line, line.item)
-        else:
-            for details in self.screen_stack[0].query(Details):
-                details.show(line, None)
-
-    @work(thread=True, exclusive=True, group="details")
-    def _read_details(self, line: Line, row: AgentRow) -> None:
-        fields: dict[str, Any] | None = None
-        try:
-            fields = reading.read_agent_fields(row.key.registry, row.key.id)
-        except (RegistryError, OSError):
-            # Its task's line says what is wrong with the file.
-            fields = None
-        self.call_from_thread(self._details_read, line, fields)
-
-    def _details_read(self, line: Line, fields: dict[str, Any] | None) -> None:
-        screen = self.screen_stack[0]
-        current = next((each.current for each in screen.query(RollView)), None)
-        if current is not None and current.key == line.key:
-            for details in screen.query(Details):
-                details.show(current, fields)
 
     # Marks and the filter
 

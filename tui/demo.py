@@ -34,7 +34,8 @@ from tui.demo_stage import (
 )
 from tui.demo_story import ORPHAN_GRACE, STALL_AFTER
 from tui.host import processes
-from tui.host.tmux import Tmux, install_advice
+from tui.host.advice import install_advice
+from tui.host.tmux import Tmux
 from tui.roll import Policy
 from tui.settings import Settings
 

@@ -12,12 +12,15 @@ from textual.keys import Keys, key_to_character
 
 from tui.app import MusterApp
 from tui.bindings import declared, normal_keys
+from tui.body import Body
+from tui.screens.choice import ChoiceScreen
 from tui.screens.confirm import ConfirmScreen, ReasonInput
 from tui.screens.doctor import DoctorScreen
 from tui.screens.metrics import MetricsScreen
 from tui.screens.report import ReportScreen
 from tui.settings import meant
-from tui.widgets.details import Details
+from tui.widgets.panel import Panel
+from tui.widgets.paper import Paper
 from tui.widgets.roll_view import RollView
 
 
@@ -36,12 +39,13 @@ class Place:
 
 
 PLACES = (
-    Place("the roll", (RollView, MusterApp)),
-    Place("the details", (Details, MusterApp)),
+    Place("the roll", (RollView, Body, MusterApp)),
+    Place("the panel", (Paper, Panel, Body, MusterApp)),
     Place("the question", (ReasonInput, ConfirmScreen), typing=True),
     Place("the doctor", (DoctorScreen,)),
     Place("the metrics", (MetricsScreen,)),
     Place("a report", (ReportScreen,)),
+    Place("a choice", (ChoiceScreen,)),
 )
 
 _MODIFIERS = frozenset({"ctrl", "alt", "shift", "super", "meta", "hyper"})

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from tests.tui.waiting import until
-from tui.host.tmux import Tmux, install_advice
+from tui.host.advice import install_advice
+from tui.host.tmux import Tmux
 
 SLEEP = "exec sleep 1000"
 """What a session runs that should only be there."""

@@ -15,8 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tui.host.advice import user_name
 from tui.host.sessions import Answer, TmuxState
-from tui.host.tmux import Tmux, user_name
+from tui.host.tmux import Tmux
 
 _ASK_TIMEOUT = 2.0
 _ALL_TIMEOUT = 4.0

@@ -72,6 +72,23 @@ class Answer:
         return f"{self.detail}; {self.advice}" if self.advice else self.detail
 
 
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What a pane shows, at one moment.
+
+    Attributes:
+        lines: From the top, with colours as escape sequences; foreign text.
+        width: In cells.
+        height: In lines.
+        activity: When its window last had output; seconds since the epoch.
+    """
+
+    lines: tuple[str, ...]
+    width: int
+    height: int
+    activity: int
+
+
 def socket_path(name: str | None, path: str | None, environment: Mapping[str, str]) -> Path:
     """The socket that tmux itself would use.
 

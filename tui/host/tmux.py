@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import re
 import stat
 import subprocess
@@ -20,49 +19,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui.host.sessions import Answer, Session, TmuxState
+from tui.host.advice import OTHER_SOCKET, advice_on, install_advice
+from tui.host.sessions import Answer, Captured, Session, TmuxState
 
 if TYPE_CHECKING:
     import libtmux
 
 ASK_TIMEOUT = 5.0
 """Seconds after which a silent tmux server counts as "can't tell"."""
-
-_OTHER_SOCKET = "choose another socket with -L NAME or -S PATH"
-
-_TOO_OLD = (
-    "protocol version mismatch",
-    "server version is too old",
-    "unknown option",
-    "unknown flag",
-    "invalid option",
-    "illegal option",
-    "unknown command",
-    "usage:",
-)
-"""What tmux says when it, or its server, is of another version than was asked for."""
-
-_INSTALLERS = {
-    "apt": "apt install tmux",
-    "dnf": "dnf install tmux",
-    "pacman": "pacman -S tmux",
-    "apk": "apk add tmux",
-    "zypper": "zypper install tmux",
-    "yum": "yum install tmux",
-}
-"""How each package manager, by the name of its program, installs tmux."""
-
-
-def install_advice() -> str:
-    """That tmux is not there, and how to get it with this system's package manager."""
-    import shutil
-
-    here = [command for program, command in _INSTALLERS.items() if shutil.which(program)]
-    if here:
-        return f"tmux is not installed. Get it with: {here[0]}"
-    known = ", ".join(_INSTALLERS.values())
-    return f"tmux is not installed. Get it with your system's packages, as one of these: {known}"
-
 
 # Everything but the last field is a number or an id, so a name may hold spaces.
 _FORMAT = (
@@ -71,6 +35,12 @@ _FORMAT = (
 )
 # A last line of our own proves that the list before it is whole.
 _END = "end #{pid} #{start_time}"
+
+_SEEN = "#{pane_width} #{pane_height} #{window_activity}"
+
+# Where a session is gone the server is made to look for one that nobody has: so its
+# client ends with an error.
+_GONE = "muster finds that its session is gone"
 
 # tmux expands formats in the names of new sessions, and rewrites "." and ":".
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -106,7 +76,7 @@ class Tmux:
             return self._unknown(
                 f"tmux did not answer within {self._timeout:g} s; its server may be stopped",
                 asked_at,
-                f"let it go on (kill -CONT its process), or {_OTHER_SOCKET}",
+                f"let it go on (kill -CONT its process), or {OTHER_SOCKET}",
             )
         except OSError as error:
             return self._unknown(
@@ -132,22 +102,7 @@ class Tmux:
             return Answer(TmuxState.NO_SERVER, detail, self.socket, {}, asked_at)
         if nobody:
             message = f"{self.socket} is not a socket"
-        return self._unknown(message, asked_at, self._advice(message))
-
-    def _advice(self, message: str) -> str:
-        """What to try after tmux said this."""
-        said = message.casefold()
-        if any(each in said for each in _TOO_OLD):
-            return (
-                "tmux or its server is of an old version: compare `tmux -V` with the "
-                "server's, put the right tmux first on PATH, or end that server"
-            )
-        if "permission denied" in said or "not allowed" in said:
-            owner = _owner(self.socket)
-            if owner is not None and owner != user_name(os.geteuid()):
-                return f"it is {owner}'s: ask with sudo -u {owner}, or {_OTHER_SOCKET}"
-            return f"see who may use the socket, or {_OTHER_SOCKET}"
-        return _OTHER_SOCKET
+        return self._unknown(message, asked_at, advice_on(message, self.socket))
 
     def _is_socket_or_absent(self) -> bool:
         try:
@@ -159,6 +114,7 @@ class Tmux:
 
     def _listing(self, lines: list[str], asked_at: float) -> Answer:
         sessions: dict[str, Session] = {}
+        lines = [line for line in lines if line]
         try:
             word, pid, started = lines[-1].split(" ")
             if word != "end":
@@ -195,16 +151,57 @@ class Tmux:
             None when tmux took the command (ask again to see that it is gone), or
             why it did not.
         """
-        same_server = f"#{{==:#{{pid}},{answer.server_pid}}}"
-        same_session = f"#{{==:#{{session_created}},{session.created}}}"
-        return self._do(
-            "if-shell",
-            "-F",
-            "-t",
-            f"{session.id}:",
-            f"#{{&&:{same_server},{same_session}}}",
-            f"kill-session -t '{session.id}'",
-        )
+        check = _all_of(pid=answer.server_pid, session_created=session.created)
+        target = f"{session.id}:"
+        return self._do("if-shell", "-F", "-t", target, check, f"kill-session -t '{session.id}'")
+
+    def capture(self, session: Session, answer: Answer, pane: str) -> Captured:
+        """What a pane shows now, with its colours as escape sequences: foreign text.
+
+        In the same step the server checks that it still is the one of the answer, and
+        that the pane still is in the session.
+
+        Raises:
+            OSError: It is gone, or nobody can tell; the text says so.
+        """
+        check = _all_of(pid=answer.server_pid, session_id=session.id, pane_id=pane)
+        look = f"display-message -p -t '{pane}' '{_SEEN}' ; capture-pane -p -e -t '{pane}'"
+        try:
+            code, out, err = self._run(
+                "-u", "if-shell", "-F", "-t", pane, check, look, f"has-session -t '={_GONE}'"
+            )
+        except _NoTmuxError:
+            raise OSError(install_advice()) from None
+        except TimeoutError:
+            raise OSError(f"tmux did not answer within {self._timeout:g} s") from None
+        if code != 0:
+            raise OSError(_refused(err, code))
+        try:
+            width, height, active = map(int, out[0].split(" "))
+        except (ValueError, IndexError):
+            raise OSError("tmux answered with something that is no screen") from None
+        return Captured(tuple(out[1:]), width, height, active)
+
+    def attach_words(self, session: Session, answer: Answer, *, read_only: bool) -> list[str]:
+        """The program and arguments that attach the terminal they run on to a session.
+
+        They need an environment without ``TMUX``. Only that very session is attached
+        to, as with `kill_session`; otherwise they exit with an error.
+        """
+        flag = " -r" if read_only else ""
+        return [
+            "tmux",
+            f"-S{self.socket}",
+            *_guarded(session, answer, f"attach-session{flag} -t '{session.id}'"),
+        ]
+
+    def switch_client(self, session: Session, answer: Answer) -> str | None:
+        """Shows a session on the terminal that shows this process's own pane.
+
+        Returns:
+            None when it does, or why not.
+        """
+        return self._do(*_guarded(session, answer, f"switch-client -t '{session.id}'"))
 
     def start_sessions(
         self, commands: Mapping[str, Sequence[str]], *, new_server: bool = False
@@ -245,9 +242,7 @@ class Tmux:
             return f"tmux did not answer within {self._timeout:g} s"
         except OSError as error:
             return f"tmux could not be started: {error}"
-        if done.returncode != 0:
-            return " ".join(done.stderr) or f"tmux exited with code {done.returncode}"
-        return None
+        return _refused(done.stderr, done.returncode or 0) if done.returncode != 0 else None
 
     def _run(self, *arguments: str) -> tuple[int, list[str], list[str]]:
         """Asks one question; see `_run`."""
@@ -311,25 +306,30 @@ def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
     return BoundedServer(socket_path=socket)
 
 
-def user_name(uid: int) -> str:
-    """The name of a user, or the number of one without."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+def _all_of(**values: object) -> str:
+    """A format that is true where each of the variables has that value."""
+    checks = [f"#{{==:#{{{name}}},{value}}}" for name, value in values.items()]
+    together = checks[0]
+    for each in checks[1:]:
+        together = f"#{{&&:{together},{each}}}"
+    return together
 
 
-def _owner(path: Path) -> str | None:
-    """Who owns a socket, or else the directory that hides it."""
-    for each in (path, path.parent):
-        with contextlib.suppress(OSError):
-            return user_name(os.stat(each).st_uid)
-    return None
+def _guarded(session: Session, answer: Answer, command: str) -> tuple[str, ...]:
+    """A command that the server carries out only for the very session of an answer."""
+    check = _all_of(pid=answer.server_pid, session_id=session.id, session_created=session.created)
+    return ("if-shell", "-F", "-t", f"{session.id}:", check, command, f"has-session -t '={_GONE}'")
+
+
+def _refused(said: list[str], code: int) -> str:
+    """Why tmux did not take a command."""
+    why = " ".join(said)
+    return "its session is gone" if why.endswith(_GONE) else why or f"tmux exited with code {code}"
 
 
 def _lines(output: str) -> list[str]:
     # Not splitlines(): a session's name may hold what that takes for an end.
-    return [line for line in output.split("\n") if line]
+    return output.removesuffix("\n").split("\n") if output else []
 
 
 def _protected(argument: str) -> str:

@@ -19,8 +19,9 @@ import pytest
 from registry.records import is_kept_certain, kept_name
 from tests.tui.real_tmux import SLEEP, RealTmux, fake_binary, runs
 from tests.tui.waiting import until
+from tui.host.advice import install_advice
 from tui.host.sessions import Answer, TmuxState, socket_path
-from tui.host.tmux import Tmux, install_advice
+from tui.host.tmux import Tmux
 
 # --- answered -----------------------------------------------------------------
 

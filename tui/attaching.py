@@ -1,0 +1,134 @@
+"""Going into an agent's session, and coming back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.app import App
+
+from tui.host.sessions import Answer, Session, TmuxState
+from tui.lending import NoTerminalError, lend_terminal, outside_tmux
+from tui.outline import Line
+from tui.roll import AgentRow
+from tui.text import harmless
+
+if TYPE_CHECKING:
+    from tui.host.tmux import Tmux
+
+
+class NowhereToGoError(Exception):
+    """There is no session to go to; its text says why."""
+
+
+def session_of(line: Line | None, answer: Answer) -> Session:
+    """The session that a line stands for.
+
+    Args:
+        line: The line under the cursor.
+        answer: What tmux said when the roll was called.
+
+    Raises:
+        NowhereToGoError: It has none.
+    """
+    item = line.item if line is not None else None
+    if isinstance(item, Session):
+        return item
+    if not isinstance(item, AgentRow):
+        raise NowhereToGoError("Put the cursor on an agent or on an orphan.")
+    if item.session is not None:
+        return item.session
+    who = harmless(item.record.id or "It", 80)
+    name = item.record.tmux_session or ""
+    if answer.state is TmuxState.UNKNOWN:
+        raise NowhereToGoError(f"tmux cannot tell: {harmless(answer.why, 600)}")
+    if item.taken_by is not None:
+        raise NowhereToGoError(f"The session of {who}'s name is another's: it was taken again.")
+    if name in answer.elsewhere:
+        raise NowhereToGoError(f"Not here: {harmless(answer.elsewhere[name], 600)}")
+    if not name:
+        raise NowhereToGoError(f"The registry names no session of {who}.")
+    raise NowhereToGoError(f"{who} has no session on this host: it is {item.verdict}.")
+
+
+def still_there(session: Session, seen: Answer, answer: Answer) -> Session:
+    """The same session in a newer answer.
+
+    Args:
+        session: As the roll call has it.
+        seen: What tmux said then.
+        answer: What it says now.
+
+    Raises:
+        NowhereToGoError: It is gone, or tmux cannot tell.
+    """
+    if answer.state is TmuxState.UNKNOWN:
+        raise NowhereToGoError(f"tmux cannot tell: {harmless(answer.why, 600)}")
+    same_server = (answer.server_pid, answer.server_started) == (
+        seen.server_pid,
+        seen.server_started,
+    )
+    for each in answer.sessions.values():
+        if same_server and (each.id, each.created) == (session.id, session.created):
+            return each
+    raise NowhereToGoError(f"The session {harmless(session.name, 80)} is gone.")
+
+
+def runs_inside(environment: Mapping[str, str], socket: Path) -> bool:
+    """Whether this process's terminal is a pane of the server at a socket."""
+    inside = environment.get("TMUX", "").split(",")[0]
+    if not inside:
+        return False
+    try:
+        return os.path.samefile(inside, socket)
+    except OSError:
+        return False
+
+
+async def attach(
+    app: App[None], tmux: Tmux, line: Line | None, seen: Answer, *, read_only: bool
+) -> str:
+    """Shows a session on this terminal, until one detaches from it.
+
+    Inside the very server that has the session the client switches to it, and muster
+    goes on where it is. Elsewhere, and to only look, the terminal is lent to a client.
+
+    Args:
+        app: Whose terminal it is.
+        tmux: The server.
+        line: The line under the cursor.
+        seen: What tmux said when the roll was called.
+        read_only: Whether what is typed is to be kept from the session.
+
+    Returns:
+        What is to be said of it; mostly nothing.
+
+    Raises:
+        NowhereToGoError: It is not shown; the text says why.
+    """
+    wanted = session_of(line, seen)
+    answer = await asyncio.to_thread(tmux.ask)
+    session = still_there(wanted, seen, answer)
+    inside = runs_inside(os.environ, tmux.socket)
+    if inside and os.environ.get("TMUX_PANE") in session.panes:
+        raise NowhereToGoError("This is the session that muster itself runs in.")
+    if inside and not read_only:
+        why = await asyncio.to_thread(tmux.switch_client, session, answer)
+        if why is not None:
+            raise NowhereToGoError(f"tmux does not switch to it: {harmless(why, 400)}")
+        return "Back here with the tmux prefix and L."
+    words = tmux.attach_words(session, answer, read_only=read_only)
+    try:
+        code, said = await lend_terminal(app, words, outside_tmux())
+    except NoTerminalError:
+        raise NowhereToGoError("There is no terminal here that tmux could attach to.") from None
+    except OSError as error:
+        raise NowhereToGoError(f"tmux could not be started: {error}") from None
+    if code != 0:
+        raise NowhereToGoError(
+            f"tmux did not attach: {harmless(said, 400) or f'exit code {code}'}"
+        )
+    return ""

@@ -1,0 +1,97 @@
+"""The line that names the tabs of the panel, and says where one is in the open one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from tui.text import fit, width
+
+
+class Tab(StrEnum):
+    """What the panel can show, in the order of the tabs."""
+
+    OVERVIEW = "Overview"
+    TIMELINE = "Timeline"
+    FINDINGS = "Findings"
+    PANE = "Pane"
+    LOG = "Log"
+    AUDIT = "Audit"
+
+
+TABS = tuple(Tab)
+
+
+_SAYS = 16
+"""Cells that are kept for the few words at the end."""
+
+
+class TabBar(Static):
+    """All tabs with the keys that open them, as far as there is room."""
+
+    DEFAULT_CSS = """
+    TabBar { height: 1; background: $panel; }
+    """
+
+    @dataclass
+    class Chosen(Message, namespace="tabs"):
+        """A tab was clicked on."""
+
+        tab: Tab
+        """Which."""
+
+    def __init__(self) -> None:
+        super().__init__("", markup=False)
+        self._tab = Tab.OVERVIEW
+        self._said = ""
+        self._numbered = False
+        self._drawn: Content | None = None
+        self._ends: list[tuple[int, Tab]] = []
+
+    def show(self, tab: Tab, said: str, *, numbered: bool) -> None:
+        """Shows the tabs.
+
+        Args:
+            tab: Which is open.
+            said: A few words for the end of the line.
+            numbered: Whether their numbers are keys that open them now.
+        """
+        self._tab, self._said, self._numbered = tab, said, numbered
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Draws the names as the new width has room for them."""
+        self._draw()
+
+    def _draw(self) -> None:
+        room = self.size.width
+        names = [f" {number} {tab} " for number, tab in enumerate(TABS, 1)]
+        if not self._numbered or sum(map(width, names)) + _SAYS > room:
+            names = [f" {tab} " for tab in TABS]
+        if sum(map(width, names)) > room:
+            names = [f" {tab} " if tab is self._tab else f" {tab[0]} " for tab in TABS]
+        self._ends, end = [], 0
+        parts: list[tuple[str, str]] = []
+        for tab, name in zip(TABS, names, strict=True):
+            end += width(name)
+            self._ends.append((end, tab))
+            parts.append((name, "bold reverse" if tab is self._tab else ""))
+        left = room - end - 1
+        if left > 3 and self._said:
+            said = fit(self._said, min(left, width(self._said)))
+            parts.append((" " * (left - width(said)) + said, "dim"))
+        content = Content.assemble(*parts)
+        if self._drawn is None or not content.is_same(self._drawn):
+            self._drawn = content
+            self.update(content, layout=False)
+
+    def on_click(self, event: events.Click) -> None:
+        """Opens the tab that was clicked on."""
+        tab = next((tab for end, tab in self._ends if event.x < end), None)
+        if tab is not None:
+            self.post_message(self.Chosen(tab))
