@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not command and (problem := mistaken_command(given)) is not None:
             raise UsageError(problem)
+        _refuse_changes(command, options)
         code = _COMMANDS[command](options)
         sys.stdout.flush()
     except (UsageError, RegistryError) as error:
@@ -61,6 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"muster: {safe(str(error))}", file=sys.stderr)
         return NOT_ALL_DONE
     return code
+
+
+def _refuse_changes(command: str, options: argparse.Namespace) -> None:
+    """Refuses an operator's change where the settings say read-only.
+
+    What agents say of themselves, `register` and `report`, is none.
+    """
+    if command not in ("kill", "complete", "undo", "doctor") or options.dry_run:
+        return
+    if command != "doctor" or options.fix:
+        from tui.config import refuse_if_read_only
+
+        refuse_if_read_only(options)
 
 
 def _discard_output() -> None:
@@ -81,18 +95,28 @@ def _monitor(options: argparse.Namespace) -> int:
     socket = socket_of(options)
     if not on_terminal():
         raise UsageError("the monitor needs a terminal; `muster list` does not")
-    from tui.config import policy_from
+    from tui.config import policy_from, settings_of
+
+    settings = settings_of(options)
+    policy = policy_from(os.environ, settings.policy)
     from tui.monitor import run_monitor
 
-    return run_monitor(workspaces, socket, policy_from(os.environ))
+    return run_monitor(workspaces, socket, policy, settings)
 
 
 def _demo(options: argparse.Namespace) -> int:
     if not on_terminal():
         raise UsageError("the demo needs a terminal")
+    from tui.config import settings_of
     from tui.demo import run_demo
 
-    return run_demo()
+    return run_demo(settings_of(options))
+
+
+def _config(options: argparse.Namespace) -> int:
+    from tui.config_command import config
+
+    return config(options)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -190,5 +214,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "register": _register,
     "report": _report,
     "completion": _completion,
+    "config": _config,
     "demo": _demo,
 }

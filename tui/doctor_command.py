@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from registry.differences import MISSING
 from registry.finding import Finding
 from tui.actions import Outcome
 from tui.commands import propose
-from tui.config import policy_from
+from tui.config import policy_of
 from tui.console import DONE, UsageError, find, say, tmux_of
 from tui.doctor import Examination, examine
 from tui.fixing import carry_out_fix
@@ -35,7 +34,7 @@ def doctor(options: argparse.Namespace) -> int:
         raise UsageError("--dry-run, --yes and --reason go with --fix")
     tmux = tmux_of(options)
     workspaces = find(options)
-    examination = examine(workspaces, take_roll(workspaces, tmux, policy_from(os.environ)))
+    examination = examine(workspaces, take_roll(workspaces, tmux, policy_of(options)))
     if not options.fix:
         if options.json:
             print(as_json(examination_json(examination)))
@@ -50,7 +49,7 @@ def doctor(options: argparse.Namespace) -> int:
 
     propose(propose_fix(examination), fix_json(examination), do, options)
     if carried_out:
-        examination = examine(workspaces, take_roll(workspaces, tmux, policy_from(os.environ)))
+        examination = examine(workspaces, take_roll(workspaces, tmux, policy_of(options)))
     if not options.json and (carried_out or not examination.findings):
         say(examination_lines(examination))
     return exit_code(examination)
