@@ -42,6 +42,10 @@ class ChoiceScreen(ModalScreen[int | None]):
             )
             yield Footer(show_command_palette=False, compact=True)
 
+    def on_mount(self) -> None:
+        """Begins at the first line."""
+        self.query_one(OptionList).highlighted = 0
+
     def on_key(self, event: object) -> None:
         """A digit chooses its line."""
         character = getattr(event, "character", None) or ""
