@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from registry.codec import Json, kind_of
@@ -53,7 +54,8 @@ def is_kept_certain(name: str) -> bool:
     tmux expands formats (``#``) in a new session's name and escapes backslashes,
     some dollar signs and what the C library cannot print, by version and system.
     """
-    return name.isprintable() and not any(each in name for each in "#\\$")
+    plain = "#" not in name and "\\" not in name and "$" not in name
+    return plain and name.isprintable()
 
 
 def is_global(registry: Json) -> bool:
@@ -145,7 +147,13 @@ class AgentRecord:
     ended: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+def kept_names(names: Iterable[str]) -> frozenset[str] | None:
+    """The names that tmux gives some sessions; None if one of them is not certain."""
+    kept = frozenset(map(kept_name, names))
+    return kept if all(map(is_kept_certain, kept)) else None
+
+
+@dataclass(frozen=True)
 class TaskRecord:
     """One task's registry.
 
@@ -171,6 +179,24 @@ class TaskRecord:
     max_depth: int | None = None
     max_concurrent: int | None = None
 
+    # Worked out once a reading, and not again for every change elsewhere.
+
+    @cached_property
+    def expecting(self) -> tuple[AgentRecord, ...]:
+        """The active agents whose session has a name that tmux is sure to keep."""
+        return tuple(
+            agent
+            for agent in self.agents
+            if agent.tmux_session
+            and is_active(agent.status)
+            and is_kept_certain(agent.tmux_session)
+        )
+
+    @cached_property
+    def kept_sessions(self) -> frozenset[str] | None:
+        """What tmux calls all agents' sessions; None if that is not certain."""
+        return kept_names(each.tmux_session or SESSION_PREFIX + each.id for each in self.agents)
+
 
 @dataclass(frozen=True, slots=True)
 class GlobalTask:
@@ -186,7 +212,7 @@ class GlobalTask:
     elsewhere: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GlobalRecord:
     """A workspace's global registry.
 
@@ -202,6 +228,11 @@ class GlobalRecord:
     active_agents: int | None
     total_agents_spawned: int | None
     warnings: tuple[str, ...]
+
+    @cached_property
+    def kept_sessions(self) -> frozenset[str] | None:
+        """What tmux calls these sessions; None if that is not certain."""
+        return kept_names(self.sessions)
 
 
 def text_of(value: object) -> str | None:
@@ -251,8 +282,10 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
     )
 
 
-def _latest(*times: object) -> float | None:
-    return max((each for each in map(parse_time, times) if each is not None), default=None)
+def _latest(one: object, other: object) -> float | None:
+    if one is None and other is None:
+        return None
+    return max((each for each in map(parse_time, (one, other)) if each is not None), default=None)
 
 
 def _agents_warnings(registry: Json) -> Iterable[str]:

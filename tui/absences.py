@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from registry.records import AgentRecord, is_active, is_kept_certain, kept_name
+from registry.records import AgentRecord, kept_name
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.roll import Policy, TaskState
 
@@ -75,9 +75,7 @@ def expected_sessions(
     """
     found: dict[str, float] = {}
     for state in states:
-        for agent in state.record.agents if state.record else ():
-            name = agent.tmux_session
-            if name and is_active(agent.status) and is_kept_certain(name):
-                proof = proof_needed(agent, policy, now)
-                found[kept_name(name)] = max(found.get(kept_name(name), 0.0), proof)
+        for agent in state.record.expecting if state.record else ():
+            name = kept_name(agent.tmux_session or "")
+            found[name] = max(found.get(name, 0.0), proof_needed(agent, policy, now))
     return found

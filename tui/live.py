@@ -93,7 +93,9 @@ class Caller:
                 roll = self._rolls.get(state.registry)
                 if fresh or roll is None or roll.state is not state:
                     again = self._call_task(state, answer, absences, now)
-                    roll = roll if roll == again else again
+                    # An equal one keeps its identity: nothing is drawn anew for it.
+                    if roll is None or roll.state is not state or roll != again:
+                        roll = again
                 rolls[state.registry] = roll
                 tasks.append(roll)
                 for verdict, count in roll.counts.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tui.filtering import agent_fields, orphan_fields, task_matches, workspace_fields
 from tui.host.sessions import Session
@@ -46,8 +47,7 @@ EVERYTHING = View()
 NO_LOADS: Mapping[Key, Load] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of the roll.
 
     Attributes:
@@ -67,23 +67,73 @@ class Line:
     task: str = ""
 
 
+class Outliner:
+    """Outlines one roll call after another; works out anew only what changed in between."""
+
+    def __init__(self) -> None:
+        self._way: tuple[frozenset[Key], View, bool] | None = None
+        self._known: dict[Path, tuple[TaskRoll, tuple[Line, ...]]] = {}
+
+    def outline(
+        self,
+        roll: RollCall,
+        folded: Collection[Key] = (),
+        view: View = EVERYTHING,
+        loads: Mapping[Key, Load] = NO_LOADS,
+    ) -> tuple[Line, ...]:
+        """The lines to show: parents before children, or sorted, without branches.
+
+        Args:
+            roll: The roll call.
+            folded: Branches that are closed; ignored while some are looked for.
+            view: Whom to show, in which order. Branches that lead to them are shown too.
+            loads: What sessions cost, to sort by.
+        """
+        if view.sort is not Sort.HIERARCHY:
+            return tuple(_sorted(roll, view, loads))
+        closed = frozenset[Key]() if view.narrows else frozenset(folded)
+        way = (closed, view, len(roll.workspaces) > 1)
+        known = self._known if way == self._way else {}
+        self._way, self._known = way, {}
+        lines: list[Line] = []
+        for workspace in roll.workspaces:
+            lines += self._workspace(workspace, *way, known)
+        lines += _orphan_lines(roll, closed, view)
+        return tuple(lines)
+
+    def _workspace(
+        self,
+        workspace: WorkspaceRoll,
+        folded: Collection[Key],
+        view: View,
+        several: bool,
+        known: Mapping[Path, tuple[TaskRoll, tuple[Line, ...]]],
+    ) -> list[Line]:
+        beneath: list[Line] = []
+        for task in workspace.tasks:
+            at = task.state.registry
+            before = known.get(at)
+            if before is None or before[0] is not task:
+                before = task, tuple(_task(task, folded, view, int(several)))
+            self._known[at] = before
+            beneath += before[1]
+        empty = not workspace.tasks and view.wanted.matches(workspace_fields(workspace))
+        if several and (beneath or (empty and view.only is None) or not view.narrows):
+            key = WorkspaceKey(workspace.path)
+            closed = key in folded
+            line = Line(key, workspace, 0, closed if workspace.tasks else None)
+            return [line] if closed else [line, *beneath]
+        return beneath
+
+
 def outline(
     roll: RollCall,
     folded: Collection[Key] = (),
     view: View = EVERYTHING,
     loads: Mapping[Key, Load] = NO_LOADS,
 ) -> tuple[Line, ...]:
-    """The lines to show: parents before children, or sorted, without branches.
-
-    Args:
-        roll: The roll call.
-        folded: Branches that are closed; ignored while some are looked for.
-        view: Whom to show, in which order. Branches that lead to them are shown too.
-        loads: What sessions cost, to sort by.
-    """
-    if view.sort is Sort.HIERARCHY:
-        return tuple(_tree(roll, () if view.narrows else folded, view))
-    return tuple(_sorted(roll, view, loads))
+    """The lines of one roll call; see `Outliner.outline`."""
+    return Outliner().outline(roll, folded, view, loads)
 
 
 def _orphans(roll: RollCall, view: View) -> list[Session]:
@@ -95,17 +145,7 @@ def _orphans(roll: RollCall, view: View) -> list[Session]:
 # The tree
 
 
-def _tree(roll: RollCall, folded: Collection[Key], view: View) -> Iterator[Line]:
-    several = len(roll.workspaces) > 1
-    for workspace in roll.workspaces:
-        beneath = list(_tasks(workspace, folded, view, int(several)))
-        empty = not workspace.tasks and view.wanted.matches(workspace_fields(workspace))
-        if several and (beneath or (empty and view.only is None) or not view.narrows):
-            key = WorkspaceKey(workspace.path)
-            closed = key in folded
-            yield Line(key, workspace, 0, closed if workspace.tasks else None)
-            beneath = [] if closed else beneath
-        yield from beneath
+def _orphan_lines(roll: RollCall, folded: Collection[Key], view: View) -> Iterator[Line]:
     orphans = _orphans(roll, view)
     if orphans:
         closed = OrphansKey() in folded
@@ -114,18 +154,15 @@ def _tree(roll: RollCall, folded: Collection[Key], view: View) -> Iterator[Line]
             yield from (Line(OrphanKey(s.id, s.created), s, 1, None) for s in orphans)
 
 
-def _tasks(
-    workspace: WorkspaceRoll, folded: Collection[Key], view: View, level: int
-) -> Iterator[Line]:
-    for task in workspace.tasks:
-        agents = list(_agents(task, view))
-        if not agents and view.hides and not _is_meant(task, view):
-            continue
-        key = TaskKey(task.state.registry)
-        closed = key in folded
-        yield Line(key, task, level, closed if agents else None)
-        if not closed:
-            yield from _lines(agents, folded, level + 1)
+def _task(task: TaskRoll, folded: Collection[Key], view: View, level: int) -> Iterator[Line]:
+    agents = list(_agents(task, view))
+    if not agents and view.hides and not _is_meant(task, view):
+        return
+    key = TaskKey(task.state.registry)
+    closed = key in folded
+    yield Line(key, task, level, closed if agents else None)
+    if not closed:
+        yield from _lines(agents, folded, level + 1)
 
 
 def _is_meant(task: TaskRoll, view: View) -> bool:

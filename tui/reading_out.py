@@ -41,7 +41,7 @@ def _timed(name: str, batch: Batch[Any]) -> list[tuple[float, str, AgentLine]]:
     moment = next((each.at for each in records if each.at is not None), batch.modified or 0.0)
     timed = []
     for each in records:
-        moment = max(moment, each.at or moment)
+        moment = moment if each.at is None else each.at
         timed.append((moment, name, each))
     return timed
 

@@ -277,14 +277,15 @@ class Registries:
         file = self._file(path)
         return file.snapshot is None and file.error is not None
 
-    def listed_sessions(self) -> frozenset[str]:
-        """Session names of all agents in the global registries."""
-        found: set[str] = set()
-        for branch in self._branches:
-            snapshot = self._file(branch.workspace.global_registry).snapshot
-            if snapshot is not None and isinstance(snapshot.record, GlobalRecord):
-                found |= snapshot.record.sessions
-        return frozenset(found)
+    def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
+        """What tmux calls the sessions of all agents in each of the global registries."""
+        paths = (branch.workspace.global_registry for branch in self._branches)
+        snapshots = (self._file(path).snapshot for path in paths)
+        return tuple(
+            snapshot.record.kept_sessions
+            for snapshot in snapshots
+            if snapshot is not None and isinstance(snapshot.record, GlobalRecord)
+        )
 
     def directories(self) -> tuple[set[Path], set[Path]]:
         """What to watch, and those of it where any entry counts."""

@@ -61,6 +61,10 @@ class AgentKey:
     id: str
     ordinal: int = 0
 
+    def __hash__(self) -> int:
+        # Keys are looked up by the ten thousand; a path's hash is slow, a string's is kept.
+        return hash(self.id)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskState:

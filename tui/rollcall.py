@@ -286,6 +286,9 @@ def find_mass_death(
         The largest such group: three or more, and over half of the active agents
         that were there until then; None if there is none.
     """
+    tasks = tuple(tasks)
+    if sum(task.counts[Verdict.ZOMBIE] for task in tasks) < _MANY:
+        return None
     there = 0
     gone: list[tuple[float, AgentKey]] = []
     waiting: list[float] = []
@@ -314,7 +317,7 @@ def find_mass_death(
 
 def find_orphans(
     states: Iterable[TaskState],
-    listed: Iterable[str],
+    listed: Iterable[frozenset[str] | None],
     answer: Answer,
     policy: Policy,
     as_of: float,
@@ -323,7 +326,8 @@ def find_orphans(
 
     Args:
         states: All tasks that muster sees.
-        listed: Session names that global registries have.
+        listed: What tmux calls the sessions that each global registry has; None where that
+            is not certain.
         answer: What tmux said.
         policy: When a verdict is sure enough.
         as_of: Until when the registries are known; seconds since the epoch. A session
@@ -333,17 +337,13 @@ def find_orphans(
         None if nobody can tell: a registry was never read, or names a session
         that tmux calls otherwise.
     """
-    known = {kept_name(name) for name in listed}
-    for state in states:
-        if state.record is None:
-            return None
-        known.update(
-            kept_name(agent.tmux_session or SESSION_PREFIX + agent.id)
-            for agent in state.record.agents
-        )
-    if not all(map(is_kept_certain, known)):
+    known = list(listed)
+    known += (state.record.kept_sessions if state.record else None for state in states)
+    certain = [names for names in known if names is not None]
+    if len(certain) < len(known):
         return None
-    owned = {session.id for name, session in answer.sessions.items() if name in known}
+    accounted = frozenset[str]().union(*certain)
+    owned = {session.id for name, session in answer.sessions.items() if name in accounted}
     return tuple(
         session
         for name, session in sorted(answer.sessions.items())

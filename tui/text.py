@@ -159,13 +159,13 @@ def size(count: int) -> str:
 
 def short_size(count: int) -> str:
     """A number of bytes in at most five characters; coarse, so that it seldom changes."""
-    amount = _coarse(float(count))
+    amount = float(count)
     for unit in ("B", "K", "M", "G", "T"):
-        if amount < 1000 or unit == "T":
+        if _coarse(amount) < 1000 or unit == "T":
             break
-        amount = _coarse(amount / 1024)
-    shown = f"{amount:.1f}" if 0 < amount < 10 and unit != "B" else f"{amount:.0f}"
-    return f"{shown}{unit}" if amount < 9999 else "9999T"
+        amount /= 1024
+    amount = min(_coarse(amount), 9999.0)
+    return f"{amount:.1f}{unit}" if amount < 10 and unit != "B" else f"{amount:.0f}{unit}"
 
 
 def short_percent(percent: float) -> str:

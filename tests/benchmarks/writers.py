@@ -72,10 +72,16 @@ class Storm:
 
 
 @contextmanager
-def storm(made: Crew, a_second: float, *, spare: int = 1) -> Iterator[Storm]:
-    """Random agents change for the length of a block; those of the first tasks are spared."""
+def storm(
+    made: Crew, a_second: float, tasks: range, numbers: range | None = None
+) -> Iterator[Storm]:
+    """Random agents of some tasks change for the length of a block; of all numbers or some."""
     ours, theirs = FORKING.Pipe()
-    process = FORKING.Process(target=_rage, args=(made, a_second, spare, theirs), daemon=True)
+    process = FORKING.Process(
+        target=_rage,
+        args=(made, a_second, tasks, numbers or range(made.per_file), theirs),
+        daemon=True,
+    )
     process.start()
     came_to = Storm()
     try:
@@ -86,13 +92,13 @@ def storm(made: Crew, a_second: float, *, spare: int = 1) -> Iterator[Storm]:
         process.join()
 
 
-def _rage(made: Crew, a_second: float, spare: int, pipe: Connection) -> None:
+def _rage(made: Crew, a_second: float, tasks: range, numbers: range, pipe: Connection) -> None:
     dice = random.Random(1)
     last: dict[str, str] = {}
     began = time.monotonic()
     step = 0
     while not pipe.poll(max(0.0, began + step / a_second - time.monotonic())):
-        task, number = dice.randrange(spare, made.tasks), dice.randrange(made.per_file)
+        task, number = dice.choice(tasks), dice.choice(numbers)
         step += 1
         word = f"storm-{step:06}"
         _quick_update(made.registry(task), number, word)

@@ -151,12 +151,15 @@ def test_a_line_that_is_too_long_is_counted_and_passed_over(
     batches = [file.more() for _ in range(4)]
     assert sum(each.malformed for each in batches) == 1 and batches[-1].torn
     append(path, huge[3000:] + line(4))
-    assert [n for _ in range(5) for n in numbers(file.more())] == [4]
+    rest = [file.more() for _ in range(5)]
+    assert [number for each in rest for number in numbers(each)] == [4]
+    assert not any(each.malformed for each in rest)
     path.write_bytes(line(5) + huge[:-1])
     batch = file.last(5)
     assert (numbers(batch), batch.malformed, batch.torn) == ([5], 1, True)
     append(path, b"\n" + line(6))
-    assert numbers(file.more()) == [6]
+    batch = file.more()
+    assert (numbers(batch), batch.malformed) == ([6], 0)
 
 
 def test_the_search_for_the_last_lines_ends_somewhere(

@@ -22,10 +22,20 @@ from tests.tui.rolls import (
     task_record,
     task_state,
 )
+from tui.host.usage import Load
 from tui.outline import Line, outline
 from tui.roll import Verdict, WorkspaceRoll
 from tui.text import width
-from tui.widgets.cells import GLYPHS, Drawing, columns, fold_column, heading, line_pieces
+from tui.triage import Sort, View
+from tui.widgets.cells import (
+    GLYPHS,
+    Drawing,
+    columns,
+    fold_column,
+    heading,
+    line_pieces,
+    shows_loads,
+)
 
 WIDTHS = st.integers(0, 220)
 
@@ -34,9 +44,18 @@ def text_of(line: Line, cells: int, *, marked: bool = False) -> str:
     return "".join(text for text, _ in line_pieces(line, Drawing(cells, NOW), marked))
 
 
+VIEWS = [
+    View(query=query, sort=sort)
+    for query in ("", "e 1", "status:run verdict:z")
+    for sort in (Sort.HIERARCHY, Sort.URGENCY, Sort.CPU)
+]
+
+
 def assert_whole(line: Line, cells: int) -> None:
-    for marked in (False, True):
-        pieces = line_pieces(line, Drawing(cells, NOW), marked)
+    loads = {line.key: Load(123456.7, 3 << 40, 3)}
+    drawings = [Drawing(cells, NOW, view, loads) for view in VIEWS]
+    for marked, drawing in [(True, Drawing(cells, NOW)), *((False, each) for each in drawings)]:
+        pieces = line_pieces(line, drawing, marked)
         assert sum(width(text) for text, _ in pieces) == cells
         assert not any(harmful(text) for text, _ in pieces)
 
@@ -91,9 +110,9 @@ def test_a_workspaces_line_is_exactly_as_wide_as_asked(
         assert_whole(line, cells)
 
 
-@given(WIDTHS)
-def test_the_heading_is_exactly_as_wide_as_asked(cells: int) -> None:
-    assert width(heading(cells)) == cells
+@given(WIDTHS, st.sampled_from(Sort))
+def test_the_heading_is_exactly_as_wide_as_asked(cells: int, sort: Sort) -> None:
+    assert width(heading(cells, sort)) == cells
 
 
 @pytest.mark.parametrize(
@@ -185,3 +204,114 @@ def test_a_task_says_how_many_of_its_agents_completed() -> None:
     state = task_state(agent("a"), agent("b", "completed"), agent("c", "failed"))
     line = outline(roll_call(*called(state, answer=answered())), ())[0]
     assert text_of(line, 100).rstrip().endswith("1/3")
+
+
+def drawn(line: Line, cells: int, view: View, load: Load | None = None) -> str:
+    loads = {line.key: load} if load else {}
+    return "".join(text for text, _ in line_pieces(line, Drawing(cells, NOW, view, loads)))
+
+
+def lit(line: Line, query: str, cells: int = 120) -> list[str]:
+    """What is highlighted on a line."""
+    pieces = line_pieces(line, Drawing(cells, NOW, View(query=query)))
+    return [text for text, style in pieces if "match" in style.split()]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("iv", ["iv", "iv"]),
+        ("LIVE", ["live", "live"]),
+        ("status:run", ["run"]),
+        ("verdict:live", ["live"]),
+        ("-zombie", []),
+        ("id:e1 r", ["r", "r", "e1", "r"]),
+        ("task:live", []),
+    ],
+)
+def test_what_was_looked_for_is_highlighted_where_it_was_found(
+    query: str, found: list[str]
+) -> None:
+    state = task_state(agent("live1", type_="live1"))
+    there = answered(session("agent_live1"))
+    line = outline(roll_call(*called(state, answer=there)), ())[1]
+    if query == "id:e1 r":
+        found = ["e1", "r"]
+    assert lit(line, query, 80) == found
+
+
+def test_a_highlight_changes_no_text() -> None:
+    line = agent_line(agent("live"))
+    assert drawn(line, 100, View(query="i")) == drawn(line, 100, View())
+
+
+def test_who_only_leads_to_a_match_is_quiet_and_has_no_highlight() -> None:
+    state = task_state(agent("head"), agent("heading", "blocked", parent="head"))
+    there = answered(session("agent_head"), session("agent_heading", number=2))
+    view = View(query="head status:blocked")
+    lines = outline(roll_call(*called(state, answer=there)), (), view)
+    assert [line.leads for line in lines] == [False, True, False]
+    assert lit(lines[1], view.query) == []
+    assert "head" in lit(lines[2], view.query)
+
+
+def test_the_words_about_an_orphan_are_not_taken_for_its_name() -> None:
+    line = outline(roll_call(orphans=(session("agent_x"),)), ())[1]
+    assert lit(line, "registry") == []
+    assert lit(line, "agent") == ["agent"]
+
+
+LOAD = Load(37.4, 251 << 20, 4)
+
+
+@pytest.mark.parametrize(
+    ("cells", "sort", "shows"),
+    [
+        (79, Sort.HIERARCHY, False),
+        (79, Sort.URGENCY, False),
+        (79, Sort.CPU, True),
+        (113, Sort.HIERARCHY, True),
+        (159, Sort.AGE, True),
+    ],
+)
+def test_what_a_session_costs_is_shown_where_there_is_room_or_it_is_sorted_by(
+    cells: int, sort: Sort, shows: bool
+) -> None:
+    line = agent_line(agent("live"))
+    assert shows_loads(cells, sort) == shows
+    text = drawn(line, cells, View(sort=sort), LOAD)
+    head = heading(cells, sort)
+    assert ("37%  250M" in text) == shows == ("CPU   MEM" in head)
+    if shows:
+        assert text.index("37%") + 3 == head.index("CPU") + 3
+        assert text.index("250M") + 4 == head.index("MEM") + 3
+        assert "-     -" in drawn(line, cells, View(sort=sort))
+    else:
+        assert "━" in text
+
+
+def test_the_task_is_shown_where_no_line_above_tells_it() -> None:
+    view = View(sort=Sort.URGENCY)
+    roll = roll_call(*called(task_state(agent("live"), name="TASK-7"), answer=answered()))
+    (line,) = outline(roll, (), view)
+    assert drawn(line, 130, view).rstrip().endswith("TASK-7")
+    assert heading(130, Sort.URGENCY).rstrip().endswith("TASK")
+
+
+def test_a_task_stands_beneath_the_same_headings_as_its_agents() -> None:
+    record = replace(
+        task_record([agent("a", "completed"), agent("b", progress=50)], description="Mend it"),
+        max_agents=45,
+        max_concurrent=20,
+        max_depth=10**400,
+    )
+    line = outline(roll_call(*called(task_state(record=record), answer=answered())), ())[0]
+    text = text_of(line, 200)
+    head = heading(200)
+    assert text.startswith("  ▾ TASK-1  Mend it ")
+    assert text.index("INITIALIZED") == head.index("STATUS")
+    assert text.index("━") == head.index("PROGRESS")
+    assert " 75%" in text
+    assert text.index("1/2") + 3 == head.index("HEARD") + 5
+    assert text.index("at most 45 agents, 20 at once") == head.index("SESSION")
+    assert "Mend it" in text_of(line, 80) and "1/2" in text_of(line, 80)

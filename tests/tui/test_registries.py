@@ -155,7 +155,7 @@ def test_a_spoiled_global_registry_is_the_workspaces_error(
     (branch,) = registries.branches()
     assert branch.error is not None and "GLOBAL_REGISTRY.json" in branch.error
     assert len(branch.states) == 2
-    assert registries.listed_sessions() == {"agent_a", "agent_b", "agent_c"}
+    assert registries.listed_sessions() == (frozenset({"agent_a", "agent_b", "agent_c"}),)
 
 
 def test_a_task_that_lies_elsewhere_is_followed(files: Files, tmp_path: Path) -> None:

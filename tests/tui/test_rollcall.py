@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 
-from registry.records import AgentRecord, TaskRecord
+from registry.records import AgentRecord, TaskRecord, kept_names
 from tests.tui.rolls import (
     NOW,
     POLICY,
@@ -150,7 +150,7 @@ OLD_ENOUGH = session("agent_lost", number=2, created=NOW - POLICY.orphan_grace)
 
 
 def orphans(*states: TaskState, answer: Answer, listed: tuple[str, ...] = ()) -> list[str]:
-    found = find_orphans(states, listed, answer, POLICY, NOW)
+    found = find_orphans(states, [kept_names(listed)], answer, POLICY, NOW)
     return ["nobody can tell"] if found is None else [each.name for each in found]
 
 

@@ -17,6 +17,8 @@ from tui.text import (
     fit_id,
     harmless,
     harmless_lines,
+    short_percent,
+    short_size,
     size,
     some,
     width,
@@ -187,3 +189,35 @@ def test_the_test_for_harm_knows_harm() -> None:
     benign = {text for text in NASTY if not harmful(text)}
     assert benign == {"e" + "\u0301" * 30, "[/x][@click=app.quit]x[/]"}
     assert unicodedata.category("\x1b") == "Cc"
+
+
+@given(st.integers(0, 2**70))
+def test_a_short_size_has_five_characters_at_most_and_is_about_right(count: int) -> None:
+    shown = short_size(count)
+    assert len(shown) <= 5
+    factor = 1024.0 ** "BKMGT".index(shown[-1])
+    if count < 9 * 10**15:
+        assert float(shown[:-1]) * factor == pytest.approx(count, rel=0.06, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0B"),
+        (999, "1.0K"),
+        (3 << 20, "3.0M"),
+        (251 << 20, "250M"),
+        (1 << 50, "1000T"),
+        (1 << 70, "9999T"),
+    ],
+)
+def test_a_short_size_is_coarse(count: int, shown: str) -> None:
+    assert short_size(count) == shown
+
+
+@given(st.floats(0, 1e9))
+def test_a_short_percentage_has_five_characters_at_most_and_is_about_right(value: float) -> None:
+    shown = short_percent(value)
+    assert len(shown) <= 5
+    if value < 9999:
+        assert float(shown[:-1]) == pytest.approx(value, rel=0.06, abs=0.5)

@@ -150,7 +150,8 @@ def loads(keys: Iterable[Key], before: Look[Key] | None, now: Look[Key]) -> dict
         stat = now.stats[pid]
         ticks[key] += stat.ticks - spent.get(stat.name, 0)
         memory[key] += stat.memory
-        count[key] += 1
+        # Who has ended and was not waited for yet has no memory any more.
+        count[key] += stat.memory > 0
     for pid, key in before.owned.items() if before else ():
         stat = stats_before[pid]
         after = now.stats.get(pid)

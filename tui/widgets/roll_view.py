@@ -22,12 +22,12 @@ from tui.marks import Marks
 from tui.outline import (
     Key,
     Line,
+    Outliner,
     actionable,
     branches,
     is_asked_for,
     matching,
     nearest,
-    outline,
     sessions_of,
 )
 from tui.roll import AgentRow, RollCall, Verdict
@@ -97,7 +97,9 @@ class RollView(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._roll: RollCall | None = None
         self._lines: tuple[Line, ...] = ()
-        self._index: dict[Key, int] = {}
+        self._outliner = Outliner()
+        self._viewed: RollView.Viewed | None = None
+        self._numbers: dict[Key, int] | None = {}
         self._cursor = 0
         self._folded: set[Key] = set()
         self._shown: dict[int, tuple[Piece, ...]] = {}
@@ -150,11 +152,15 @@ class RollView(ScrollView, can_focus=True):
 
     def show_loads(self, loads: Mapping[Key, Load]) -> None:
         """Shows what sessions cost."""
+        # Who comes first is known only now: whoever looks at the top still does.
+        to_top = self.view.sort.by_load and not self._loads and self._cursor == 0
         self._loads = loads
         if self.view.sort.by_load:
             self._lay_out()
         else:
             self._refresh_changed()
+        if to_top:
+            self.action_edge(-1)
 
     def to_measure(self) -> tuple[dict[Key, Session], int | None]:
         """The sessions whose cost is asked for now, and their server.
@@ -181,8 +187,22 @@ class RollView(ScrollView, can_focus=True):
 
     def go_to(self, key: Key) -> None:
         """Puts the cursor on a line, if it is there."""
-        if key in self._index:
-            self._put_cursor(self._index[key])
+        if (number := self._index.get(key)) is not None:
+            self._put_cursor(number)
+
+    @property
+    def _index(self) -> dict[Key, int]:
+        """Each key's line; most changes need none of it."""
+        if self._numbers is None:
+            self._numbers = {line.key: number for number, line in enumerate(self._lines)}
+        return self._numbers
+
+    def _number_of(self, line: Line) -> int | None:
+        """Where a line is now that was under the cursor: most often there still."""
+        at = self._cursor
+        if at < len(self._lines) and self._lines[at].key == line.key:
+            return at
+        return self._index.get(line.key)
 
     def refresh_ages(self) -> None:
         """Draws those visible lines anew that say something else by now."""
@@ -194,9 +214,9 @@ class RollView(ScrollView, can_focus=True):
         before = self.current
         height = len(self._lines)
         on_screen = self._cursor - self.scroll_offset.y
-        self._lines = outline(self._roll, self._folded, self.view, self._loads)
-        self._index = {line.key: number for number, line in enumerate(self._lines)}
-        cursor = self._index.get(before.key) if before else 0
+        self._lines = self._outliner.outline(self._roll, self._folded, self.view, self._loads)
+        self._numbers = None
+        cursor = self._number_of(before) if before else 0
         if cursor is None:
             cursor = nearest(self._lines, before, self._cursor)
         moved = cursor != self._cursor
@@ -214,7 +234,10 @@ class RollView(ScrollView, can_focus=True):
             shown = sum(is_asked_for(line) for line in self._lines)
         else:
             shown = of - self.view.hide_finished * self._roll.counts[Verdict.FINISHED]
-        self.post_message(self.Viewed(self.view, shown, of))
+        viewed = self.Viewed(self.view, shown, of)
+        if viewed != self._viewed:
+            self._viewed = viewed
+            self.post_message(viewed)
         if self.marks:
             self._tell_marks()
 
@@ -399,7 +422,8 @@ class RollView(ScrollView, can_focus=True):
             self._tell_marks()
 
     def _tell_marks(self) -> None:
-        unseen = len(self.marks - self._index.keys())
+        hidden = self._folded or self.view.hides
+        unseen = len(self.marks - self._index.keys()) if hidden else 0
         self.post_message(self.Marked(len(self.marks), unseen))
 
     def _between(self, first: int, last: int) -> set[Key]:
