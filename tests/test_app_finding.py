@@ -297,13 +297,24 @@ async def test_a_kept_filter_is_labelled_and_can_be_typed_on() -> None:
         field = app.query_one("#filter", Input)
         assert not field.has_class("shown") and app.focused is view
         assert "filter status:working  3 of 8  Escape clears" in shown(app)
-        await pilot.press("down")
-        await pilot.pause()
         assert "agent  architect-1" in shown(app)
         await pilot.press("slash", *" 4")
         await pilot.pause()
         assert field.value == "status:working 4"
         assert rows(view) == ["architect-1", "writer-3", "tester-4"]
+
+
+@pytest.mark.parametrize("keys", [("3",), ("slash", *"verdict:zom", "enter")])
+async def test_the_cursor_goes_to_the_first_that_is_looked_for_not_to_what_leads_there(
+    keys: tuple[str, ...],
+) -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.press("down", *keys)
+        await pilot.pause()
+        assert _current(view) == "tester-4"
+        await pilot.press("escape")
+        await pilot.pause()
+        assert _current(view) == "tester-4"
 
 
 async def test_what_the_filter_found_is_highlighted() -> None:
@@ -508,7 +519,7 @@ def looking(*keys: str) -> Any:
         ("t",),
         ("s", "s", "s", "s", "h"),
         ("slash", *"ter-", "enter", "plus", "down"),
-        ("3", "down", "down", "space"),
+        ("3", "space"),
     ],
     ids=["urgency", "cpu", "filter", "zombies"],
 )
