@@ -92,7 +92,13 @@ class FilterField(Input):
     """Where a filter is typed."""
 
     def __init__(self) -> None:
-        super().__init__(placeholder="filter: words, or status:blocked", compact=True, id="filter")
+        super().__init__(
+            placeholder="filter: words, or status:blocked",
+            # A kept filter is typed on.
+            select_on_focus=False,
+            compact=True,
+            id="filter",
+        )
         self.cursor_blink = False
 
 
@@ -150,8 +156,12 @@ class RollPane(Vertical):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        self.roll.look(replace(self.roll.view, query=event.value))
+        # As the roll's own doing: what it says in a handler of this, its parent, ends here.
+        self.roll.call_later(self._look_for, event.value)
         event.input.set_class(bool(parse(event.value).problems), "mistaken")
+
+    def _look_for(self, query: str) -> None:
+        self.roll.look(replace(self.roll.view, query=query))
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:

@@ -152,11 +152,15 @@ class RollView(ScrollView, can_focus=True):
 
     def show_loads(self, loads: Mapping[Key, Load]) -> None:
         """Shows what sessions cost."""
+        # Who comes first is known only now: whoever looks at the top still does.
+        to_top = self.view.sort.by_load and not self._loads and self._cursor == 0
         self._loads = loads
         if self.view.sort.by_load:
             self._lay_out()
         else:
             self._refresh_changed()
+        if to_top:
+            self.action_edge(-1)
 
     def to_measure(self) -> tuple[dict[Key, Session], int | None]:
         """The sessions whose cost is asked for now, and their server.
