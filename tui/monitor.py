@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from registry.workspace import Workspace
-from tui.app import MusterApp
 from tui.roll import Policy
 
 _HUNG_UP = 128 + signal.SIGHUP
@@ -36,6 +35,11 @@ def run_monitor(
     Returns:
         The exit code.
     """
+    # Textual draws at the beats of a clock: with twice as many a change waits half as long
+    # for the next, and nothing is drawn at a beat without one. Read when it is imported.
+    os.environ.setdefault("TEXTUAL_FPS", "120")
+    from tui.app import MusterApp
+
     app = MusterApp(workspaces, socket, policy)
 
     def leave() -> None:
