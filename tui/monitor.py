@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from registry.workspace import Workspace
-from tui.app import MusterApp
 from tui.config import SettingsError
 from tui.roll import Policy
 from tui.settings import Settings
@@ -49,6 +48,11 @@ def run_monitor(
 
         if problems := key_problems(settings.keys):
             raise SettingsError(settings.source, problems)
+    # Textual draws at the beats of a clock: with twice as many a change waits half as long
+    # for the next, and nothing is drawn at a beat without one. Read when it is imported.
+    os.environ.setdefault("TEXTUAL_FPS", "120")
+    from tui.app import MusterApp
+
     app = MusterApp(workspaces, socket, policy, settings)
 
     def leave() -> None:

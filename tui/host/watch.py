@@ -14,7 +14,7 @@ from pathlib import Path
 # Milliseconds: how long changes are gathered, and how often is looked. Changes
 # come through within about one step; a storm is handed on every `_DEBOUNCE`.
 _DEBOUNCE = 50
-_STEP = 10
+_STEP = 8
 
 # Milliseconds after which the first look after arming is owed at the latest.
 _FIRST_LOOK = 250
