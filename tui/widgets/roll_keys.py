@@ -13,16 +13,12 @@ def _hidden(key: str, action: str, does: str, id_: str, tooltip: str = "") -> Bi
 
 
 def _counter(number: int, verdict: Verdict) -> Binding:
-    return Binding(
+    return _hidden(
         str(number),
         f"only('{verdict.value}')",
         f"Only {verdict.value}",
-        show=False,
-        # The help lists the first, for all of them.
-        key_display=f"1-{len(COUNTED)}" if number == 1 else None,
-        system=number > 1,
-        tooltip="Only those of a counter above, from the left; once more: all",
-        id=f"roll.only-{verdict.value}",
+        f"only-{verdict.value}",
+        "Only those of a counter above, from the left; once more: all",
     )
 
 
