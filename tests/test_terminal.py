@@ -54,6 +54,34 @@ def test_zombies_are_completed_in_both_registries_and_the_screen_follows(
     assert listed["active_agents"] == 0
 
 
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (160, 50)])
+def test_the_urgent_are_found_filtered_and_marked(
+    workspace: Path, tmp_path: Path, columns: int, rows: int
+) -> None:
+    arguments = ["-S", str(tmp_path / "none"), str(workspace)]
+    with terminal(tmp_path, arguments, columns, rows) as screen:
+        screen.shows("1 zombie", "26 finished", "q Quit")
+        screen.press("t")
+        screen.shows("by urgency")
+        screen.press("3")
+        screen.shows("only ✗ zombie", "1 of 27")
+        screen.press("+")
+        screen.shows("1 marked")
+        screen.press("Escape")
+        screen.hides("only ✗ zombie")
+        screen.press("/")
+        screen.shows("filter: words")
+        screen.type("status:completed planner")
+        screen.press("Enter")
+        screen.shows("filter status:completed planner", "1 marked, 1 not shown")
+        screen.press("*")
+        screen.hides("1 marked, 1 not shown")
+        screen.press("Escape")
+        screen.hides("filter status:completed")
+        screen.press("t", "h")
+        screen.shows("finished hidden", "1 of 27")
+
+
 def test_escape_leaves_everything_as_it_was(workspace: Path, tmp_path: Path) -> None:
     before = task_registry(workspace).read_bytes()
     with terminal(tmp_path, ["-S", str(tmp_path / "none"), str(workspace)], 80, 24) as screen:
