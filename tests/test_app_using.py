@@ -79,7 +79,7 @@ async def _help(pilot: Pilot[None], key: str) -> str:
 
 @pytest.mark.parametrize("key", ["question_mark", "f1"])
 async def test_the_help_lists_the_keys_of_the_roll_and_closes_by_its_key(key: str) -> None:
-    async with opened(size=(100, 60)) as (app, _, pilot):
+    async with opened(size=(100, 110)) as (app, _, pilot):
         text = await _help(pilot, key)
         for said in (
             "Here",
