@@ -35,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = take_command(given)
     parser = parser_of(command)
-    # Options and arguments in any order: `report AGENT --progress 40 half done`.
-    if command == "completion":
+    # Options and arguments in any order: `report AGENT --progress 40 half done`. What
+    # stands behind `--` that way of parsing does not leave alone.
+    if command == "completion" or "--" in given:
         options = parser.parse_args(given)
     else:
         options = parser.parse_intermixed_args(joined(given))
@@ -48,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except (UsageError, RegistryError) as error:
         print(f"muster: {safe(str(error))}", file=sys.stderr)
-        return USAGE
+        # A file that is locked, or a disk that is full: to be tried again as it is.
+        again = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        return NOT_ALL_DONE if again else USAGE
     except BrokenPipeError:
         _discard_output()
         return NOT_ALL_DONE

@@ -14,8 +14,9 @@ from tui.config import policy_of
 from tui.console import DONE, UsageError, find, say, tmux_of
 from tui.doctor import Examination, examine
 from tui.fixing import carry_out_fix
-from tui.listing import SCHEMA
+from tui.listing import SCHEMA, mass_death_json
 from tui.live import take_roll
+from tui.notices import notices
 from tui.plan_listing import refused_and_files
 from tui.remedies import by_file, propose_fix, remedy, said
 from tui.text import as_json, harmless, some
@@ -72,6 +73,7 @@ def examination_json(examination: Examination) -> dict[str, Any]:
             "detail": answer.detail,
             "socket": str(answer.socket),
         },
+        "mass_death": mass_death_json(examination.roll),
         "could_not_tell": list(examination.unsure),
         "findings": [_finding_json(each) for each in examination.findings],
     }
@@ -109,6 +111,7 @@ def examination_lines(examination: Examination) -> Iterator[str]:
         f"; {fixable} of them muster doctor --fix sets right" if fixable else ""
     )
     yield f"tmux: {answer.state} ({harmless(answer.detail)})"
+    yield from (harmless(f"! {each}") for each in notices(examination.roll))
     for where, there in by_file(findings).items():
         yield ""
         yield harmless(where)
