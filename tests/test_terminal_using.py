@@ -65,7 +65,7 @@ def test_read_only_changes_no_byte_and_recovers_nothing(
     files = {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()}
     arguments = ["--read-only", "-S", str(tmp_path / "none"), str(workspace)]
     with terminal(tmp_path, arguments, columns, rows) as screen:
-        screen.shows("read-only", "26 finished", "q Quit")
+        screen.shows("read-only", "1 unreadable", "14 finished", "Filter")
         assert "Kill" not in screen.screen()
         screen.press("z", "k", "c", "U", "K")
         screen.press("d")
