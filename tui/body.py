@@ -54,8 +54,14 @@ class Body(Container):
                 tooltip="Copy the name of its session", id="copy.session"),
     ]  # fmt: skip
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+    def __init__(
+        self,
+        *,
+        id: str | None = None,  # noqa: A002 - Textual's name
+        read_only: bool = False,
+    ) -> None:
         super().__init__(id=id)
+        self._read_only = read_only
         self.roll: RollCall | None = None
         self._tmux: Tmux | None = None
 
@@ -131,7 +137,7 @@ class Body(Container):
         if self.roll is None or self._tmux is None:
             self._say("tmux was not asked yet.")
             return
-        self._go_there(self._tmux, self._line, self.roll, read_only)
+        self._go_there(self._tmux, self._line, self.roll, read_only or self._read_only)
 
     @work(exclusive=True, group="attach")
     async def _go_there(
