@@ -36,6 +36,7 @@ from tui.host.watch import DirectoryWatcher
 from tui.registries import Registries
 from tui.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.rollcall import call_task, find_mass_death, find_orphans
+from tui.vicinity import Vicinity
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Caller:
         self._absences: Absences = {}
         self._again_at = 0.0
         self._undecided = False
+        self._vicinity = Vicinity()
 
     def call(
         self, registries: Registries, answer: Answer, absences: Absences, now: float
@@ -110,14 +112,17 @@ class Caller:
             listed = registries.listed_sessions()
             as_of = min(now, registries.known_until())
             orphans = find_orphans(registries.states(), listed, answer, self._policy, as_of)
-        counts[Verdict.ORPHAN] = len(orphans or ())
+        own = [each.path for each in workspaces]
+        judged = self._vicinity.judge(orphans or (), answer, own, self._policy, now)
+        counts[Verdict.ORPHAN] = len(judged.orphans)
         return RollCall(
             self._host,
             answer,
             tuple(workspaces),
-            orphans or (),
+            judged.orphans,
             counts,
-            orphans_known=orphans is not None,
+            orphans_known=orphans is not None and not judged.unsure,
+            beside=judged.read,
             mass_death=find_mass_death(rolls.values(), absences, self._policy),
         )
 
