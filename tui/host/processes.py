@@ -123,6 +123,14 @@ def directories_of(pid: int) -> frozenset[Path] | None:
     return frozenset(Path(each) for each in found if each.startswith("/"))
 
 
+def begun(pid: int) -> float | None:
+    """When a process began, in seconds since the epoch; None if it is not to be seen."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
 def holds_us(pane_pids: Collection[int]) -> bool:
     """Whether this process runs inside one of the panes."""
     return not _own_line().isdisjoint(pane_pids)
