@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import subprocess
 import sys
 
@@ -35,6 +36,12 @@ def test_the_signatures_are_the_promised_ones(name: str, expected: list[str]) ->
 def test_every_public_name_is_there_and_says_what_it_is() -> None:
     for name in registry.__all__:
         assert getattr(registry, name).__doc__, name
+
+
+def test_no_public_name_is_that_of_a_module() -> None:
+    # Importing the module would put it in the name's place.
+    modules = {each.name for each in pkgutil.iter_modules(registry.__path__)}
+    assert not modules & set(registry.__all__)
 
 
 def test_the_library_brings_no_screen_no_tmux_and_no_processes_along() -> None:
