@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -35,6 +36,8 @@ def run_monitor(
     Returns:
         The exit code.
     """
+    # The thread that draws waits no longer than that, in seconds, for one that reads.
+    sys.setswitchinterval(0.001)
     # Textual draws at the beats of a clock: with twice as many a change waits half as long
     # for the next, and nothing is drawn at a beat without one. Read when it is imported.
     os.environ.setdefault("TEXTUAL_FPS", "120")
