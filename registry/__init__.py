@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from registry.recorded import OnRecord
     from registry.records import ACTIVE_STATUSES, TERMINAL_STATUSES
     from registry.recovery import recover_registry
-    from registry.registering import (
+    from registry.registration import (
         Registration,
         Withdrawal,
         register_agent,
@@ -172,7 +172,7 @@ _HOME = {
         "recorded": ("OnRecord",),
         "records": ("ACTIVE_STATUSES", "TERMINAL_STATUSES"),
         "recovery": ("recover_registry",),
-        "registering": (
+        "registration": (
             "Registration",
             "Withdrawal",
             "register_agent",

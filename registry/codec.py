@@ -8,7 +8,9 @@ written back without loss (duplicate keys) is refused before anything is.
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +25,18 @@ MAX_BYTES = 64 * 1024 * 1024
 
 class _DuplicateKeyError(ValueError):
     pass
+
+
+class _TooLargeError(ValueError):
+    pass
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        # It would be written back as Infinity, which is no JSON.
+        raise _TooLargeError(text)
+    return number
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> Json:
@@ -58,7 +72,7 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     try:
         text = data.decode("utf-8")
         hook = None if lenient else _refuse_duplicates
-        decoded = json.loads(text, object_pairs_hook=hook)
+        decoded = json.loads(text, object_pairs_hook=hook, parse_float=None if lenient else _float)
     except UnicodeDecodeError as error:
         raise CorruptRegistryError(path, f"is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -71,8 +85,14 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
         ) from None
     except RecursionError:
         raise CorruptRegistryError(path, "is nested too deep") from None
-    except ValueError as error:
-        raise CorruptRegistryError(path, str(error)) from None
+    except _TooLargeError as error:
+        raise CorruptRegistryError(
+            path,
+            f"has the number {str(error)[:40]}, which is too large to be written back as it is",
+        ) from None
+    except ValueError:
+        limit = sys.get_int_max_str_digits()
+        raise CorruptRegistryError(path, f"has an integer of more than {limit} digits") from None
     if not isinstance(decoded, dict):
         raise CorruptRegistryError(path, f"holds {kind_of(decoded)}, not an object")
     return decoded

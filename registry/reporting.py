@@ -32,7 +32,7 @@ from registry.records import (
     is_active,
     is_terminal,
 )
-from registry.registering import lists
+from registry.registration import lists
 from registry.workspace import PROGRESS_FOLDER
 
 _log = logging.getLogger(__name__)
@@ -104,7 +104,10 @@ def report_progress(
                 changes.set_status(in_global.registry, agent_id, change.status, fields)
                 in_global.changed = True
             else:
-                problems.append(f"{in_global.path} does not list agent {agent_id!r}")
+                problems.append(
+                    f"{in_global.path} does not list agent {agent_id!r}; the task's registry is "
+                    "written (`muster doctor --fix` puts it in there)"
+                )
     line = {
         "timestamp": now,
         "agent_id": agent_id,
@@ -186,6 +189,10 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
                 data = b"\n" + data
             while data:
                 data = data[os.write(fd, data) :]
+        except OSError as error:
+            if isinstance(error, RegistryError):
+                raise
+            raise InaccessibleRegistryError(folder / name, error, "append to") from error
         finally:
             os.close(fd)
     finally:

@@ -35,6 +35,7 @@ class Picture:
 
 PICTURES = (
     Picture("monitor", (132, 36), ("down", "down", "down")),
+    Picture("triage", (160, 36), ("t",)),
     Picture("monitor-80x24", (80, 24), ("down", "down")),
     Picture("kill", (110, 32), ("down", *("space",) * 4, "k")),
     Picture("complete", (110, 32), ("z", "c")),

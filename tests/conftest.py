@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 
 # A deadline would fail examples for what else the machine is doing.
@@ -14,3 +16,8 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("muster"), max_examples=2000)
 settings.load_profile("muster")
+
+# No settings of whoever runs the tests, and their locale neither.
+os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
+os.environ["LC_ALL"] = "C.UTF-8"
+os.environ.pop("MUSTER_CONFIG", None)

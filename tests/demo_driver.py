@@ -18,6 +18,7 @@ from pathlib import Path
 from registry.workspace import Workspace
 from tui.cli import main
 from tui.roll import Policy
+from tui.settings import Settings
 
 
 def monitor(how: str, note: Path, workspaces: tuple[Workspace, ...], socket: Path) -> int:
@@ -60,11 +61,12 @@ if __name__ == "__main__":
         workspaces: tuple[Workspace, ...],
         socket: Path,
         policy: Policy,
+        settings: Settings,
         on_hangup: Callable[[], object],
     ) -> int:
         if how == "muster":
             _write(note, {"socket": str(socket)})
-            return real.run_monitor(workspaces, socket, policy, on_hangup)
+            return real.run_monitor(workspaces, socket, policy, settings, on_hangup)
         return monitor(how, note, workspaces, socket)
 
     stub.run_monitor = run_monitor  # type: ignore[attr-defined]

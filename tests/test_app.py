@@ -31,8 +31,9 @@ from tui.roll import (
     WorkspaceRoll,
 )
 from tui.rollcall import call_task, find_orphans
-from tui.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, _ReasonInput
+from tui.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, ReasonInput
 from tui.screens.report import ReportScreen, outcome_report
+from tui.settings import Settings
 from tui.sources import Fields
 from tui.widgets.paper import Paper
 from tui.widgets.roll_view import RollView
@@ -107,8 +108,8 @@ def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = AL
 class StillApp(MusterApp):
     """The app without anybody who gathers: shows the roll call that it is given."""
 
-    def __init__(self, roll: RollCall) -> None:
-        super().__init__((Workspace(WORKSPACE),), SOCKET, Policy())
+    def __init__(self, roll: RollCall, settings: Settings | None = None) -> None:
+        super().__init__((Workspace(WORKSPACE),), SOCKET, Policy(), settings)
         self._first = roll
 
     def _start_live(self) -> Any:
@@ -140,9 +141,11 @@ def quick_hands(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @asynccontextmanager
 async def opened(
-    roll: RollCall | None = None, size: tuple[int, int] = (100, 30)
+    roll: RollCall | None = None,
+    size: tuple[int, int] = (100, 30),
+    settings: Settings | None = None,
 ) -> AsyncIterator[tuple[StillApp, RollView, Pilot[None]]]:
-    app = StillApp(roll or call(SEARCH, SPEED))
+    app = StillApp(roll or call(SEARCH, SPEED), settings)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         await pilot.pause()
@@ -283,7 +286,7 @@ async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent
 ) -> None:
     given: list[Any] = []
 
-    def carry_out(plan: Any, tmux: Any, reason: str) -> Outcome:
+    def carry_out(plan: Any, tmux: Any, reason: str, progress: Any) -> Outcome:
         given.append((plan.verb, [step.label for step in plan.steps], reason))
         steps = (
             StepOutcome("tester-4", Result.DONE, "working -> terminated"),
@@ -414,7 +417,7 @@ async def test_enter_that_was_typed_ahead_or_pasted_confirms_nothing(
         await pilot.press("down", "k")
         await drawn_whole(pilot)
         shown = app.screen.query_one(Input)
-        assert isinstance(shown, _ReasonInput)
+        assert isinstance(shown, ReasonInput)
         shown_at = shown.shown_at
         for key in (
             _key("enter", shown_at + READ_FIRST / 2),

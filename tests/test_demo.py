@@ -27,6 +27,7 @@ from tui.host.advice import install_advice
 from tui.host.tmux import Tmux
 from tui.live import LiveRoll, take_roll
 from tui.roll import AgentRow, RollCall, Verdict
+from tui.settings import Settings
 
 SPEED = 6.0
 PATIENCE = 40.0
@@ -254,7 +255,7 @@ def test_without_tmux_it_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert run_demo() == 2
+    assert run_demo(Settings()) == 2
     assert install_advice() in capsys.readouterr().err
 
 
@@ -269,7 +270,7 @@ def test_a_tmux_that_fails_is_reported_and_leaves_nothing(
     broken.write_text("#!/bin/sh\necho out of order >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert run_demo() == 2
+    assert run_demo(Settings()) == 2
     assert "out of order" in capsys.readouterr().err
     assert list(temporary.iterdir()) == []
 

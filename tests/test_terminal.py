@@ -102,7 +102,7 @@ def test_a_broken_registry_shows_its_error_and_the_others_stay(
 
 def test_a_resize_never_breaks_it(workspace: Path, tmp_path: Path) -> None:
     with terminal(tmp_path, ["-S", str(tmp_path / "none"), str(workspace)], 200, 60) as screen:
-        screen.shows("SESSION", "26 finished")
+        screen.shows("CPU", "26 finished")
         for columns, rows in ((80, 24), (20, 5), (200, 60), (100, 30)):
             screen.resize(columns, rows)
         screen.shows("26 finished", "VERDICT", "q Quit")

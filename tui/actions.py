@@ -19,6 +19,7 @@ from tui.host.sessions import TmuxState
 from tui.killing import end_sessions, who_is_elsewhere
 from tui.outcomes import Outcome, Result, StepOutcome
 from tui.planning import EndStatus, Plan, Step, Verb
+from tui.progress import Progress, untold
 from tui.roll import Verdict
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ __all__ = ["KILL_REASON", "Outcome", "Result", "StepOutcome", "carry_out"]
 KILL_REASON = "killed by operator"
 
 
-def carry_out(plan: Plan, tmux: Tmux, reason: str) -> Outcome:
+def carry_out(plan: Plan, tmux: Tmux, reason: str, progress: Progress = untold) -> Outcome:
     """Does what a plan says, on record first, and checks that it is done. Blocks.
 
     A registry is not changed where that cannot be put on record.
@@ -38,27 +39,28 @@ def carry_out(plan: Plan, tmux: Tmux, reason: str) -> Outcome:
         plan: A confirmed plan.
         tmux: The server that the plan is about.
         reason: Why, in the operator's words; empty for a default.
+        progress: Told how far it is.
     """
     with durable_commits():
         if plan.verb is Verb.KILL:
-            return _kill(plan, tmux, reason)
-        return _complete(plan, tmux, reason)
+            return _kill(plan, tmux, reason, progress)
+        return _complete(plan, tmux, reason, progress)
 
 
-def _kill(plan: Plan, tmux: Tmux, reason: str) -> Outcome:
+def _kill(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcome:
     audit = Audit(plan.verb.value, reason)
-    outcomes, unrecorded = end_sessions(plan, tmux, audit)
+    outcomes, unrecorded = end_sessions(plan, tmux, audit, progress)
     ended = {
         step: outcome.detail
         for step, outcome in outcomes.items()
         if outcome.result is Result.DONE and step.writes
     }
-    written, problems = _record(ended, plan, reason or KILL_REASON, outcomes, audit)
+    written, problems = _record(ended, plan, reason or KILL_REASON, outcomes, audit, progress)
     said = (*unrecorded, *problems)
     return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, said)
 
 
-def _complete(plan: Plan, tmux: Tmux, reason: str) -> Outcome:
+def _complete(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcome:
     """Writes agents down as through, but none that is back from the dead."""
     answer = tmux.ask()
     outcomes: dict[Step, StepOutcome] = {}
@@ -78,7 +80,7 @@ def _complete(plan: Plan, tmux: Tmux, reason: str) -> Outcome:
             ready[step] = ""
         outcomes[step] = outcome
     audit = Audit(plan.verb.value, reason)
-    written, problems = _record(ready, plan, reason, outcomes, audit)
+    written, problems = _record(ready, plan, reason, outcomes, audit, progress)
     return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, problems)
 
 
@@ -88,6 +90,7 @@ def _record(
     reason: str,
     outcomes: dict[Step, StepOutcome],
     audit: Audit,
+    progress: Progress,
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Writes the registries, one locked pass a task, and corrects the outcomes.
 
@@ -101,7 +104,8 @@ def _record(
             by_task.setdefault(place, []).append(step)
     written: dict[Path, None] = {}
     problems: list[str] = []
-    for (task, global_, killed), group in by_task.items():
+    for number, ((task, global_, killed), group) in enumerate(by_task.items()):
+        progress("Writing registries", number, len(by_task))
         ids = [step.label for step in group]
         on_record = OnRecord(audit, final=KILLED if killed else None)
         try:

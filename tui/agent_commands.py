@@ -7,7 +7,7 @@ import dataclasses
 import sys
 
 from registry.errors import LimitReachedError
-from registry.registering import register_agent
+from registry.registration import register_agent
 from registry.reporting import report_progress
 from tui.console import DONE, NOT_ALL_DONE, find, safe
 from tui.places import task_place, task_with

@@ -15,23 +15,31 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on, work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
 from textual.message import Message
 from textual.widgets import Footer
 
 from registry.errors import RegistryError
 from registry.workspace import Workspace
+from tui.bindings import CHANGING, HELP
 from tui.body import Body
 from tui.host.sessions import Session
+from tui.notifying import Notifier
 from tui.outline import meant
 from tui.roll import AgentRow, Policy, RollCall, TaskState, Verdict
 from tui.screens.toasts import ToastHandler
+from tui.settings import Settings
 from tui.text import harmless
-from tui.theme import MUSTER
+from tui.theme import OURS
+from tui.widgets.ascii_filter import ascii_filters
 from tui.widgets.roll_pane import RollPane
 from tui.widgets.roll_view import RollView
 from tui.widgets.summary import Notices, Summary
+from tui.widgets.working import Working
 
 if TYPE_CHECKING:
+    from textual.filter import LineFilter
+
     from tui.doctor import Examination
     from tui.host.tmux import Tmux
     from tui.live import LiveRoll
@@ -59,16 +67,21 @@ _LATER = (
     "tui.fixing",
     "tui.opening",
     "tui.pages",
+    "tui.palette",
     "tui.publishing",
     "tui.screens.choice",
     "tui.screens.doctor",
+    "tui.screens.help",
     "tui.screens.metrics",
     "tui.screens.report",
     "tui.undoing",
 )
 
 # Actions whose keys have no use while another screen lies over the roll.
-_OF_THE_ROLL = ("kill", "complete", "undo", "filter", "doctor", "log", "metrics", "help")
+_OF_THE_ROLL = ("kill", "complete", "undo", "filter", "doctor", "log", "metrics")
+
+# Actions that change something.
+_OF_CHANGE = frozenset(id_.partition(".")[0] for id_ in CHANGING) - {"doctor"}
 
 
 class MusterApp(App[None]):
@@ -78,10 +91,12 @@ class MusterApp(App[None]):
         workspaces: What to show.
         socket: The tmux socket to ask.
         policy: When a verdict is sure enough.
+        settings: How it looks, which keys it has, what it tells of and may do.
     """
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "muster"
+    # Its key is among ours, so that it can be changed.
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (WIDE, "wide")]  # noqa: RUF012 - as Textual has it
     VERTICAL_BREAKPOINTS = [(0, "tiny"), (LOW, "low"), (TALL, "tall")]  # noqa: RUF012
@@ -118,6 +133,16 @@ class MusterApp(App[None]):
             id="metrics",
         ),
         Binding("question_mark", "help", "Help", id="help"),
+        Binding("f1", "help", "Help", show=False, priority=True, id="help.anywhere"),
+        Binding(
+            "ctrl+p",
+            "command_palette",
+            "Palette",
+            show=False,
+            priority=True,
+            tooltip="Every action, by its name",
+            id="palette",
+        ),
         Binding("q", "quit", "Quit", id="quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True, id="quit.interrupt"),
     ]
@@ -133,11 +158,33 @@ class MusterApp(App[None]):
             """Only the newest counts."""
             return isinstance(message, MusterApp.Rolled)
 
-    def __init__(self, workspaces: Sequence[Workspace], socket: Path, policy: Policy) -> None:
+    @dataclass
+    class Progressed(Message):
+        """Long work has come further."""
+
+        what: str
+        done: int
+        of: int
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest counts."""
+            return isinstance(message, MusterApp.Progressed)
+
+    def __init__(
+        self,
+        workspaces: Sequence[Workspace],
+        socket: Path,
+        policy: Policy,
+        settings: Settings | None = None,
+    ) -> None:
         super().__init__()
         self.animation_level = "none"
-        self.register_theme(MUSTER)
-        self.theme = MUSTER.name
+        self._settings = settings or Settings()
+        self._ascii = ascii_filters(self._settings.ascii)
+        for theme in OURS:
+            self.register_theme(theme)
+        self.theme = self._settings.theme
+        self.set_keymap(self._settings.keys)
         self._workspaces = tuple(workspaces)
         self._homes = tuple(workspace.path for workspace in workspaces)
         self._socket = socket
@@ -147,12 +194,23 @@ class MusterApp(App[None]):
         self.roll: RollCall | None = None
         self._zombies_at_first: int | None = None
         self._acting = threading.Lock()
+        self._notifier = Notifier(self, self._settings.notify)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's, and the one that keeps to ASCII, if that is wanted."""
+        return [*super().get_line_filters(), *self._ascii]
+
+    def get_key_display(self, binding: Binding) -> str:
+        """How a key is called; in ASCII arrows have names."""
+        shown = super().get_key_display(binding)
+        return binding.key if self._ascii and not shown.isascii() else shown
 
     def compose(self) -> ComposeResult:
         """Counts above, the roll, the panel beside or below it, keys."""
-        yield Summary()
+        yield Summary("read-only" if self._settings.read_only else "")
         yield Notices()
         yield Body(id="body")
+        yield Working()
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
@@ -185,7 +243,14 @@ class MusterApp(App[None]):
         from tui.live import LiveRoll
 
         self._tmux = Tmux(self._socket)
-        self._live = LiveRoll(self._workspaces, self._tmux, self._policy, self._rolled)
+        self._live = LiveRoll(
+            self._workspaces,
+            self._tmux,
+            self._policy,
+            self._rolled,
+            recover=not self._settings.read_only,
+            progress=self._progress,
+        )
         self._live.start()
         self.call_from_thread(self.query_one(Body).use, self._tmux)
 
@@ -199,13 +264,18 @@ class MusterApp(App[None]):
     def _rolled(self, roll: RollCall) -> None:
         self.post_message(self.Rolled(roll))
 
+    def _progress(self, what: str, done: int, of: int) -> None:
+        """Shows how far long work is; called in its thread."""
+        self.post_message(self.Progressed(what, done, of))
+
     async def on_unmount(self) -> None:
         """Stops following."""
         from tui.publishing import publish_quietly
 
         if self._live is not None:
             await asyncio.to_thread(self._live.stop)
-        await asyncio.to_thread(publish_quietly, self._homes)
+        if not self._settings.read_only:
+            await asyncio.to_thread(publish_quietly, self._homes)
 
     @on(Rolled)
     def _show(self, message: Rolled) -> None:
@@ -223,6 +293,14 @@ class MusterApp(App[None]):
             body.roll = message.roll
         for roll_view in screen.query(RollView):
             roll_view.show(message.roll)
+        if not self._acting.locked():
+            # Whoever is being ended looks like a zombie until that is written down.
+            self._notifier.see(message.roll)
+
+    @on(Progressed)
+    def _show_progress(self, message: Progressed) -> None:
+        for working in self.screen_stack[0].query(Working):
+            working.tell(message.what, message.done, message.of)
 
     def _tick(self) -> None:
         for body in self.screen_stack[0].query(Body):
@@ -233,7 +311,8 @@ class MusterApp(App[None]):
     def _publish(self) -> None:
         from tui.publishing import publish_quietly
 
-        publish_quietly(self._homes)
+        if not self._settings.read_only:
+            publish_quietly(self._homes)
 
     # Marks and the filter
 
@@ -329,12 +408,13 @@ class MusterApp(App[None]):
 
         tmux = self._tmux
         if tmux is not None:
-            self._act(lambda: carry_out(plan, tmux, reason))
+            self._act(lambda: carry_out(plan, tmux, reason, self._progress))
 
     def _act(self, do: Callable[[], Outcome]) -> None:
         """Carries something out and shows what became of it; in a worker's thread."""
         with self._acting:
             outcome = do()
+        self._progress("", 0, 0)
         self.call_from_thread(self._carried_out, outcome)
         if self._live is not None:
             self._live.refresh()
@@ -346,7 +426,8 @@ class MusterApp(App[None]):
         from tui.screens.doctor import DoctorScreen
 
         if self.roll is not None:
-            self.push_screen(DoctorScreen(self._examine, self._fix))
+            fix = None if self._settings.read_only else self._fix
+            self.push_screen(DoctorScreen(self._examine, fix))
 
     def _examine(self) -> Examination | None:
         from tui.doctor import examine
@@ -445,21 +526,29 @@ class MusterApp(App[None]):
         self.push_screen(outcome_report(outcome))
 
     def action_help(self) -> None:
-        """Lists the keys, made from the bindings, and the verdicts."""
-        from tui.screens.report import help_report
+        """Lists the keys of where one is."""
+        from tui.screens.help import help_of
 
-        # Those that have no use at the moment are listed as well.
-        rows: dict[str, list[str]] = {}
-        for declared in (*RollView.BINDINGS, *Body.BINDINGS, *MusterApp.BINDINGS):
-            for binding in Binding.make_bindings([declared]):
-                keys = rows.setdefault(binding.tooltip or binding.description, [])
-                keys.append(self.get_key_display(binding))
-        self.push_screen(help_report((", ".join(keys), what) for what, keys in rows.items()))
+        help_ = help_of(self.screen, self._settings.keys, self._settings.read_only)
+        self.push_screen(help_)
+
+    def action_command_palette(self) -> None:
+        """Offers every action that there is on this screen."""
+        from tui.palette import Palette
+
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hides the keys that have no use now."""
-        if len(self.screen_stack) > 1 and action in _OF_THE_ROLL:
+        if self._settings.read_only and action in _OF_CHANGE:
             return False
+        if action in _OF_THE_ROLL:
+            # The palette is about what lies beneath it.
+            covering = self.screen_stack[1:]
+            return not any(not isinstance(each, CommandPalette) for each in covering)
+        if action == "help":
+            return self.screen.id != HELP and not isinstance(self.screen, CommandPalette)
         if action == "clear_filter":
             return any(pane.is_narrowed for pane in self.screen.query(RollPane))
         return True

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from registry.records import ACTIVE_STATUSES, ORCHESTRATOR, TERMINAL_STATUSES
 from tui.manual import COMMANDS, epilog, text_of
 
-_TAKES_VALUE = {"-L", "-S", "-w", "--workspace"}
+_TAKES_VALUE = {"-L", "-S", "-w", "--workspace", "--config"}
 
 _WITH_WORKSPACES = ("", "list", "log", "metrics", "doctor", "watch")
 _WITH_ACTIONS = ("kill", "complete", "undo")
-_WITHOUT_JSON = ("", "metrics", "demo", "completion")
+_WITHOUT_JSON = ("", "metrics", "demo", "completion", "config")
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -74,7 +74,15 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"muster {__version__}")
+    if command != "completion":
+        parser.add_argument("--config", metavar="FILE", help="settings file; see `muster config`")
+    if command in ("", "demo"):
+        parser.add_argument("--ascii", action="store_true", help="nothing beyond ASCII is shown")
+        parser.add_argument("--read-only", action="store_true", help="nothing can be changed")
     if command == "demo":
+        return parser
+    if command == "config":
+        _add_config(parser)
         return parser
     if command == "completion":
         parser.add_argument("shell", nargs="?", choices=SHELLS, help="which shell")
@@ -119,6 +127,19 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     if command not in _WITHOUT_JSON:
         parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--print", action="store_true", help="print a file with all defaults")
+    what.add_argument("--path", action="store_true", help="print where the file lies")
+    what.add_argument(
+        "--check",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="say what is wrong with the file, or with that one",
+    )
 
 
 def _add_selecting(parser: argparse.ArgumentParser, command: str) -> None:

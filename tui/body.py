@@ -42,7 +42,7 @@ class Body(Container):
         ),
         Binding("p", "enlarge", "Larger panel", show=False, tooltip="Larger panel, or as it was",
                 id="panel.enlarge"),
-        Binding("a", "attach", "Attach", tooltip="Go into the session", id="attach"),
+        Binding("a", "attach", "Attach", show=False, tooltip="Go into the session", id="attach"),
         Binding("enter", "enter", "Attach", show=False,
                 tooltip="Go into the session; on a task's line fold or unfold", id="enter"),
         Binding("A", "attach(True)", "Watch", show=False,

@@ -35,19 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = take_command(given)
     parser = parser_of(command)
-    # Options and arguments in any order: `report AGENT --progress 40 half done`.
-    if command == "completion":
+    # Options and arguments in any order: `report AGENT --progress 40 half done`. What
+    # stands behind `--` that way of parsing does not leave alone.
+    if command == "completion" or "--" in given:
         options = parser.parse_args(given)
     else:
         options = parser.parse_intermixed_args(joined(given))
     try:
         if not command and (problem := mistaken_command(given)) is not None:
             raise UsageError(problem)
+        _refuse_changes(command, options)
         code = _COMMANDS[command](options)
         sys.stdout.flush()
     except (UsageError, RegistryError) as error:
         print(f"muster: {safe(str(error))}", file=sys.stderr)
-        return USAGE
+        # A file that is locked, or a disk that is full: to be tried again as it is.
+        again = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        return NOT_ALL_DONE if again else USAGE
     except BrokenPipeError:
         _discard_output()
         return NOT_ALL_DONE
@@ -58,6 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"muster: {safe(str(error))}", file=sys.stderr)
         return NOT_ALL_DONE
     return code
+
+
+def _refuse_changes(command: str, options: argparse.Namespace) -> None:
+    """Refuses an operator's change where the settings say read-only.
+
+    What agents say of themselves, `register` and `report`, is none.
+    """
+    if command not in ("kill", "complete", "undo", "doctor") or options.dry_run:
+        return
+    if command != "doctor" or options.fix:
+        from tui.config import refuse_if_read_only
+
+        refuse_if_read_only(options)
 
 
 def _discard_output() -> None:
@@ -78,18 +95,28 @@ def _monitor(options: argparse.Namespace) -> int:
     socket = socket_of(options)
     if not on_terminal():
         raise UsageError("the monitor needs a terminal; `muster list` does not")
-    from tui.config import policy_from
+    from tui.config import policy_from, settings_of
+
+    settings = settings_of(options)
+    policy = policy_from(os.environ, settings.policy)
     from tui.monitor import run_monitor
 
-    return run_monitor(workspaces, socket, policy_from(os.environ))
+    return run_monitor(workspaces, socket, policy, settings)
 
 
 def _demo(options: argparse.Namespace) -> int:
     if not on_terminal():
         raise UsageError("the demo needs a terminal")
+    from tui.config import settings_of
     from tui.demo import run_demo
 
-    return run_demo()
+    return run_demo(settings_of(options))
+
+
+def _config(options: argparse.Namespace) -> int:
+    from tui.config_command import config
+
+    return config(options)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -187,5 +214,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "register": _register,
     "report": _report,
     "completion": _completion,
+    "config": _config,
     "demo": _demo,
 }

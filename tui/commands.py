@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tui.actions import Outcome, carry_out
 from tui.choosing import rows_of, subtrees, tasks_of
-from tui.config import policy_from
+from tui.config import policy_of
 from tui.console import (
     DONE,
     NOT_ALL_DONE,
@@ -40,7 +39,7 @@ def kill(options: argparse.Namespace) -> int:
     if bool(options.names) == (options.leaked or options.orphans):
         raise UsageError("kill takes either names, or --leaked or --orphans")
     tmux = tmux_of(options)
-    roll = take_roll(find(options), tmux, policy_from(os.environ))
+    roll = take_roll(find(options), tmux, policy_of(options))
     if options.orphans:
         plan = weighed_kill(roll, (), roll.orphans, all_orphans=True)
         done = _carry_out(plan, tmux, options)
@@ -84,7 +83,7 @@ def complete(options: argparse.Namespace) -> int:
     if bool(options.agents) == options.zombies:
         raise UsageError("complete takes either agents' ids or --zombies")
     tmux = tmux_of(options)
-    roll = take_roll(find(options), tmux, policy_from(os.environ))
+    roll = take_roll(find(options), tmux, policy_of(options))
     if options.zombies:
         rows = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
     else:

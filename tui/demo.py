@@ -37,6 +37,7 @@ from tui.host import processes
 from tui.host.advice import install_advice
 from tui.host.tmux import Tmux
 from tui.roll import Policy
+from tui.settings import Settings
 
 NOT_STARTED = 2
 """Exit code when the demo could not be set up."""
@@ -72,8 +73,11 @@ class Demo:
     policy: Policy
 
 
-def run_demo() -> int:
+def run_demo(settings: Settings) -> int:
     """Runs the demo under the monitor until that is quit.
+
+    Args:
+        settings: Of the monitor; the demo has its own policy.
 
     Returns:
         The monitor's exit code, or 2 when the demo could not be set up.
@@ -86,7 +90,7 @@ def run_demo() -> int:
             from tui.monitor import run_monitor
 
             clear_up = partial(_clear_up, demo.stage)
-            return run_monitor((demo.workspace,), demo.socket, demo.policy, clear_up)
+            return run_monitor((demo.workspace,), demo.socket, demo.policy, settings, clear_up)
     except DemoError as error:
         sys.stderr.write(f"muster: {error}\n")
         return NOT_STARTED

@@ -19,7 +19,7 @@ from pathlib import Path
 from registry.errors import AgentNotFoundError, RegistryError
 from registry.reading import read_task
 from registry.records import is_terminal
-from registry.registering import register_agent
+from registry.registration import register_agent
 from tui.demo_cast import ORPHAN, ROLES
 from tui.demo_stage import ROOT_PREFIX, Member, Stage, member_of, report_now, status_after
 from tui.demo_story import SPAWN_DELAY, Ending, Role, Step

@@ -26,6 +26,7 @@ from registry.workspace import Workspace
 from tui.host.sessions import TmuxState
 from tui.planning import Plan, plan_complete
 from tui.roll import AgentRow, RollCall, TaskState, Verdict
+from tui.rollcall import JUST_STARTED
 from tui.text import some
 
 SETTLED = 0.75
@@ -142,9 +143,11 @@ def _unsure(files: Iterable[Finding], roll: RollCall) -> Iterator[str]:
         active = sum(is_active(row.record.status) for row in roll.agents())
         if active:
             whom = f"{some(active, 'active agent')} {'lives' if active == 1 else 'live'}"
-            yield f"nobody can tell whether {whom}; tmux: {roll.answer.detail}"
+            yield f"nobody can tell whether {whom}; tmux: {roll.answer.why}"
     for row in roll.agents():
-        if row.taken_by is not None and is_active(row.record.status):
+        if roll.answer.state is TmuxState.UNKNOWN or row.note == JUST_STARTED:
+            continue
+        if row.verdict is Verdict.UNKNOWN and is_active(row.record.status):
             yield f"nobody can tell whether {row.key.id} lives: {row.note}"
     for each in files:
         if each.kind is Kind.UNREADABLE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +10,13 @@ from registry.differences import MISSING
 from registry.finding import Finding
 from tui.actions import Outcome
 from tui.commands import propose
-from tui.config import policy_from
+from tui.config import policy_of
 from tui.console import DONE, UsageError, find, say, tmux_of
 from tui.doctor import Examination, examine
 from tui.fixing import carry_out_fix
-from tui.listing import SCHEMA
+from tui.listing import SCHEMA, mass_death_json
 from tui.live import take_roll
+from tui.notices import notices
 from tui.plan_listing import refused_and_files
 from tui.remedies import by_file, propose_fix, remedy, said
 from tui.text import as_json, harmless, some
@@ -34,7 +34,7 @@ def doctor(options: argparse.Namespace) -> int:
         raise UsageError("--dry-run, --yes and --reason go with --fix")
     tmux = tmux_of(options)
     workspaces = find(options)
-    examination = examine(workspaces, take_roll(workspaces, tmux, policy_from(os.environ)))
+    examination = examine(workspaces, take_roll(workspaces, tmux, policy_of(options)))
     if not options.fix:
         if options.json:
             print(as_json(examination_json(examination)))
@@ -49,7 +49,7 @@ def doctor(options: argparse.Namespace) -> int:
 
     propose(propose_fix(examination), fix_json(examination), do, options)
     if carried_out:
-        examination = examine(workspaces, take_roll(workspaces, tmux, policy_from(os.environ)))
+        examination = examine(workspaces, take_roll(workspaces, tmux, policy_of(options)))
     if not options.json and (carried_out or not examination.findings):
         say(examination_lines(examination))
     return exit_code(examination)
@@ -73,6 +73,7 @@ def examination_json(examination: Examination) -> dict[str, Any]:
             "detail": answer.detail,
             "socket": str(answer.socket),
         },
+        "mass_death": mass_death_json(examination.roll),
         "could_not_tell": list(examination.unsure),
         "findings": [_finding_json(each) for each in examination.findings],
     }
@@ -110,6 +111,7 @@ def examination_lines(examination: Examination) -> Iterator[str]:
         f"; {fixable} of them muster doctor --fix sets right" if fixable else ""
     )
     yield f"tmux: {answer.state} ({harmless(answer.detail)})"
+    yield from (harmless(f"! {each}") for each in notices(examination.roll))
     for where, there in by_file(findings).items():
         yield ""
         yield harmless(where)

@@ -19,6 +19,7 @@ from tui.host.processes import Origin, Process
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.outcomes import Result, StepOutcome
 from tui.planning import Plan, Step, shared_panes
+from tui.progress import Progress, untold
 from tui.text import some
 from tui.weighing import cannot_see, origin_of_ended
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def end_sessions(
-    plan: Plan, tmux: Tmux, audit: Audit
+    plan: Plan, tmux: Tmux, audit: Audit, progress: Progress = untold
 ) -> tuple[dict[Step, StepOutcome], tuple[str, ...]]:
     """Ends what a plan to kill says. Blocks; all sessions share one grace.
 
@@ -35,6 +36,7 @@ def end_sessions(
         plan: A confirmed plan.
         tmux: The server that the plan is about.
         audit: What puts it on record.
+        progress: Told how far it is.
 
     Returns:
         What became of every step, and what could not be put on record.
@@ -48,7 +50,7 @@ def end_sessions(
         why = f"its processes cannot be listed: {error}"
         outcomes |= {step: StepOutcome(step.label, Result.FAILED, why) for step in going}
         known, going = {}, {}
-    ended = _end_all(going, tmux, answer, record, outcomes)
+    ended = _end_all(going, tmux, answer, record, outcomes, progress)
     left = processes.end(
         [each for step in ended for each in known[step]], [going[step].origin for step in ended]
     )
@@ -214,11 +216,13 @@ def _end_all(
     answer: Answer,
     record: _Record,
     outcomes: dict[Step, StepOutcome],
+    progress: Progress,
 ) -> list[Step]:
     """Ends sessions one after another; returns the steps whose session is gone."""
     refusals: dict[Step, str | None] = {}
     silent = None
-    for step, each in going.items():
+    for number, (step, each) in enumerate(going.items()):
+        progress("Ending sessions", number, len(going))
         if silent is not None:
             # It would only keep each of the others waiting.
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"not tried: {silent}")

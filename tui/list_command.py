@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from tui.config import policy_from
+from tui.config import policy_of
 from tui.console import DONE, UsageError, find, say, tmux_of
 from tui.filtering import Filter, parse
 from tui.listing import roll_json, roll_table
@@ -22,7 +21,7 @@ from tui.text import as_json
 def show_list(options: argparse.Namespace) -> int:
     """`muster list`."""
     wanted = filter_of(options.where)
-    roll = take_roll(find(options), tmux_of(options), policy_from(os.environ))
+    roll = take_roll(find(options), tmux_of(options), policy_of(options))
     roll = select(roll, wanted, hide_finished=options.hide_finished)
     if options.sort is not None:
         roll = arrange(roll, Order(options.sort))

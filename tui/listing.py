@@ -49,13 +49,15 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
             {"session": session.name, "created": session.created} for session in roll.orphans
         ],
         "orphans_known": roll.orphans_known,
-        "mass_death": (
-            {"gone": roll.mass_death.gone, "of": roll.mass_death.of}
-            if roll.mass_death is not None
-            else None
-        ),
+        "mass_death": mass_death_json(roll),
         "counts": {word: roll.counts[Verdict(word)] for word in _COUNTED},
     }
+
+
+def mass_death_json(roll: RollCall) -> dict[str, int] | None:
+    """How many agents went at once, and of how many; None as a rule."""
+    death = roll.mass_death
+    return {"gone": death.gone, "of": death.of} if death is not None else None
 
 
 def _task_json(task: TaskRoll) -> dict[str, Any]:

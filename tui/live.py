@@ -33,6 +33,7 @@ from tui.host.elsewhere import look_elsewhere, owners_of
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
+from tui.progress import Progress, untold
 from tui.registries import Registries
 from tui.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.rollcall import call_task, find_mass_death, find_orphans
@@ -232,6 +233,8 @@ class LiveRoll:
         tmux: The server to ask.
         policy: When a verdict is sure enough.
         on_roll: Called with each roll call, in a thread of this object.
+        recover: Whether commits that were cut off are finished: that writes.
+        progress: Told how far the first reading is, in a thread of this object.
     """
 
     def __init__(
@@ -240,12 +243,17 @@ class LiveRoll:
         tmux: Tmux,
         policy: Policy,
         on_roll: Callable[[RollCall], None],
+        *,
+        recover: bool = True,
+        progress: Progress = untold,
     ) -> None:
         self._registries = Registries(workspaces)
         self._elsewhere = _Elsewhere(workspaces)
         self._tmux = tmux
         self._policy = policy
         self._on_roll = on_roll
+        self._recover = recover
+        self._progress = progress
         self._change = threading.Condition()
         self._news = _News()
         self._answer = Answer(TmuxState.UNKNOWN, "asking tmux …", tmux.socket, {}, 0.0)
@@ -344,7 +352,8 @@ class LiveRoll:
         while (news := self._wait_for_news()) is not None:
             try:
                 if news.rescan or not self._registries.knows(news.paths):
-                    self._registries.rescan()
+                    self._registries.rescan(self._progress)
+                    self._progress = untold
                     self._watcher.watch(*self._registries.directories())
                 else:
                     self._registries.reread(news.paths)
@@ -353,7 +362,7 @@ class LiveRoll:
                 with self._change:
                     answer, absences = self._answer, self._absences
                 self._on_roll(caller.call(self._registries, answer, absences, time.time()))
-                if self._registries.recover():
+                if self._recover and self._registries.recover():
                     self._tell(rescan=True)
                 if self._registries.busy:
                     self._rescan_at = min(self._rescan_at, time.monotonic() + BUSY_RESCAN)

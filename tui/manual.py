@@ -214,6 +214,23 @@ agents and tasks, and workspaces. Ids come from the registries; tmux is not aske
             ("muster completion fish > ~/.config/fish/completions/muster.fish", "once"),
         ),
     ),
+    "config": Page(
+        "config --print | --path | --check [FILE]",
+        "the settings file",
+        """\
+The settings: colours, keys, notes and the commands they run, when a verdict is sure
+enough, read-only. They lie in $XDG_CONFIG_HOME/muster/config.toml, or else in
+~/.config/muster/config.toml; --config FILE or MUSTER_CONFIG names another file.
+
+--print prints a file that says of each setting what it does and what it is by default.
+--check names everything that is wrong with a file. With a file that is wrong nothing
+runs but `register`, `report` and what needs no settings.""",
+        (
+            ("muster config --print > ~/.config/muster/config.toml", "to begin with"),
+            ("muster config --check", "after every change"),
+        ),
+        "0 it is fine, or there is none; 2 it cannot be used",
+    ),
     "demo": Page(
         "demo",
         "a workspace and a private tmux server to try it on",
@@ -258,7 +275,8 @@ environment:
   {ENVIRONMENT_VARIABLE:<19}workspaces, where none is named; separated by colons
   MUSTER_PROOF, MUSTER_START_GRACE, MUSTER_ORPHAN_GRACE, MUSTER_STALL_AFTER,
   MUSTER_MADE_AFTER, MUSTER_MADE_BEFORE, MUSTER_AT_ONCE
-                     when a verdict is sure enough, in seconds
+                     when a verdict is sure enough, in seconds; before the settings
+  MUSTER_CONFIG      the settings file
   TMUX, TMUX_TMPDIR  which socket, as for tmux; -L and -S come first
   NO_COLOR           no colours in the monitor
 

@@ -11,7 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from registry.workspace import Workspace
+from tui.config import SettingsError
 from tui.roll import Policy
+from tui.settings import Settings
 
 _HUNG_UP = 128 + signal.SIGHUP
 
@@ -23,6 +25,7 @@ def run_monitor(
     workspaces: Sequence[Workspace],
     socket: Path,
     policy: Policy,
+    settings: Settings,
     on_hangup: Callable[[], object] = lambda: None,
 ) -> int:
     """Opens the monitor on this terminal until the user quits.
@@ -31,10 +34,14 @@ def run_monitor(
         workspaces: What to show.
         socket: The tmux socket to ask.
         policy: When a verdict is sure enough.
+        settings: How it looks, which keys it has, what it tells of and may do.
         on_hangup: Called before the process ends because its terminal went away.
 
     Returns:
         The exit code.
+
+    Raises:
+        SettingsError: Keys in the settings are wrong.
     """
     # The thread that draws waits no longer than that, in seconds, for one that reads.
     sys.setswitchinterval(0.001)
@@ -43,7 +50,13 @@ def run_monitor(
     os.environ.setdefault("TEXTUAL_FPS", "120")
     from tui.app import MusterApp
 
-    app = MusterApp(workspaces, socket, policy)
+    if settings.source is not None and settings.keys:
+        # It imports every screen.
+        from tui.keys import key_problems
+
+        if problems := key_problems(settings.keys):
+            raise SettingsError(settings.source, problems)
+    app = MusterApp(workspaces, socket, policy, settings)
 
     def leave() -> None:
         if os.isatty(0):

@@ -231,8 +231,17 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
             f"{_count(record.total_spawned)} spawned, {_count(record.active_count)} active, "
             f"{_count(record.completed_count)} completed",
         )
+        yield field(
+            "limits",
+            f"{_count(record.max_agents)} agents, {_count(record.max_concurrent)} at once, "
+            f"{_count(record.max_depth)} deep",
+        )
         for warning in record.warnings:
             yield field("warning", harmless(warning))
+    if task.progress is not None:
+        many = some(len(task.agents), "agent")
+        said = f"{task.completed} of {many} completed, {task.progress:.0f} % in the mean"
+        yield field("progress", said)
     found = ", ".join(f"{count} {verdict}" for verdict, count in task.counts.items() if count)
     yield field("roll", found or "no agents")
     yield field("registry", harmless(str(state.registry)))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from registry.errors import RegistryError
+from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
+from registry.locked_file import DEFAULT_TIMEOUT
 from registry.reading import read_global, read_task
 from registry.records import GlobalTask
 from registry.workspace import TaskPlace, Workspace, task_places
 from tui.console import UsageError
+
+_LOOK_AGAIN = 0.03
+_BROKEN_FOR = 0.3
+_PASSING = (BusyRegistryError, CorruptRegistryError)
 
 
 def places(workspaces: tuple[Workspace, ...]) -> Iterator[TaskPlace]:
@@ -56,23 +62,44 @@ def task_with(
     """
     if task_id is not None:
         return task_place(workspaces, task_id)
-    found: list[TaskPlace] = []
-    unread: list[Path] = []
-    for place in places(workspaces):
-        try:
-            record = read_task(place.registry).record
-        except RegistryError:
-            unread.append(place.registry)
-            continue
-        if any(agent.id == agent_id for agent in record.agents):
-            found.append(place)
+    found, unread = _look(workspaces, agent_id)
+    give_up_at = time.monotonic() + DEFAULT_TIMEOUT
+    # A writer at work is waited for, as by whoever takes the lock; a file that does
+    # not parse may be in the middle of being written, too, but not for long.
+    while not found and any(isinstance(each, _PASSING) for each in unread.values()):
+        left = give_up_at - time.monotonic()
+        busy = [each for each in unread.values() if isinstance(each, BusyRegistryError)]
+        if left <= (0 if busy else DEFAULT_TIMEOUT - _BROKEN_FOR):
+            break
+        time.sleep(_LOOK_AGAIN)
+        found, unread = _look(workspaces, agent_id)
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(each.directory.name for each in found)
         raise UsageError(f"{agent_id!r} is in more than one task: choose with --task: {names}")
+    for error in unread.values():
+        if isinstance(error, BusyRegistryError):
+            raise error
     where = ", ".join(str(each.path) for each in workspaces)
     said = f"no agent {agent_id!r} in {where}"
     if unread:
         said += f"; not readable, and it may be in there: {', '.join(map(str, unread))}"
     raise UsageError(said)
+
+
+def _look(
+    workspaces: tuple[Workspace, ...], agent_id: str
+) -> tuple[list[TaskPlace], dict[Path, RegistryError]]:
+    """The tasks that have an agent, and the registries that could not be read."""
+    found: list[TaskPlace] = []
+    unread: dict[Path, RegistryError] = {}
+    for place in places(workspaces):
+        try:
+            record = read_task(place.registry).record
+        except RegistryError as error:
+            unread[place.registry] = error
+            continue
+        if any(agent.id == agent_id for agent in record.agents):
+            found.append(place)
+    return found, unread

@@ -12,6 +12,7 @@ from registry.errors import BusyRegistryError, RegistryError
 from registry.reading import Snapshot
 from registry.records import GlobalRecord, GlobalTask, TaskRecord
 from registry.workspace import TaskPlace, Workspace, task_places
+from tui.progress import Progress, untold
 from tui.roll import TaskState
 
 
@@ -104,8 +105,12 @@ class Registries:
         self._states: dict[Path, TaskState] = {}
         self._scanned_at = 0.0
 
-    def rescan(self) -> None:
-        """Looks for new and vanished registries, and reads what changed."""
+    def rescan(self, progress: Progress = untold) -> None:
+        """Looks for new and vanished registries, and reads what changed.
+
+        Args:
+            progress: Told how far it is.
+        """
         scanned_at = time.time()
         seen: set[Path] = set()
         for branch in self._branches:
@@ -120,8 +125,10 @@ class Registries:
                 places = branch.places if not isinstance(error, FileNotFoundError) else ()
             branch.places = tuple(p for p in places if p.registry not in seen)
             seen.update(place.registry for place in branch.places)
-            for place in branch.places:
+            for number, place in enumerate(branch.places):
+                progress("Reading registries", number, len(branch.places))
                 self._read_task(branch, place)
+        progress("Reading registries", 0, 0)
         globals_ = {branch.workspace.global_registry for branch in self._branches}
         for gone in self._files.keys() - seen - globals_:
             del self._files[gone]

@@ -28,6 +28,10 @@ _MANY = 3
 """So many deaths at once are looked at twice."""
 
 
+JUST_STARTED = "just started; its session is not seen yet"
+"""Why nobody can tell yet of an agent in the grace after its start."""
+
+
 class Judgement(NamedTuple):
     """What is true of one agent.
 
@@ -110,7 +114,7 @@ def _missing(
 ) -> Judgement:
     """The verdict on an active agent whose session is not in the answer."""
     if record.started is not None and 0 <= now - record.started < policy.start_grace:
-        return Judgement(Verdict.UNKNOWN, note="just started; its session is not seen yet")
+        return Judgement(Verdict.UNKNOWN, note=JUST_STARTED)
     if not is_proven_missing(name, absences, answer, proof_needed(record, policy, now)):
         note = "its session is missing; asking again to be sure"
         return Judgement(Verdict.UNKNOWN, note=note)

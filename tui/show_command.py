@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import time
 
 from tui.about import about_json, about_lines, gather
 from tui.choosing import rows_of
 from tui.commands import nearest
-from tui.config import policy_from
+from tui.config import policy_of
 from tui.console import DONE, UsageError, find, say, tmux_of
 from tui.live import take_roll
 from tui.roll import RollCall
@@ -19,7 +18,7 @@ from tui.text import as_json
 
 def show(options: argparse.Namespace) -> int:
     """`muster show`."""
-    roll = take_roll(find(options), tmux_of(options), policy_from(os.environ))
+    roll = take_roll(find(options), tmux_of(options), policy_of(options))
     rows, problems = rows_of(_of_task(roll, options.task), [options.agent])
     if problems:
         raise UsageError("\n".join(problems) + nearest(roll, [options.agent], problems))

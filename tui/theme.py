@@ -26,3 +26,26 @@ MUSTER = Theme(
         "block-cursor-background": "#264f78",
     },
 )
+
+MUSTER_LIGHT = Theme(
+    name="muster-light",
+    primary="#0040b0",
+    secondary="#00707a",
+    accent="#a000a0",
+    warning="#8a5a00",
+    error="#c00020",
+    success="#007030",
+    foreground="#202020",
+    background="#fafafa",
+    surface="#f0f0f0",
+    panel="#dcdcdc",
+    dark=False,
+    variables={
+        "footer-background": "#f0f0f0",
+        "footer-key-foreground": "#8a5a00",
+        "border": "#0040b0",
+        "block-cursor-background": "#bcd4f0",
+    },
+)
+
+OURS = (MUSTER, MUSTER_LIGHT)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from tui.config import policy_from
+from tui.config import policy_of
 from tui.console import find, say, tmux_of, wait_for_reader
 from tui.difference import (
     AgentChange,
@@ -74,7 +74,7 @@ def watch(options: argparse.Namespace) -> int:
         BrokenPipeError: Whoever reads our output is gone.
     """
     wanted = filter_of(options.where)
-    policy = policy_from(os.environ)
+    policy = policy_of(options)
     workspaces, tmux = find(options), tmux_of(options)
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGHUP):

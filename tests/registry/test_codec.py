@@ -105,6 +105,16 @@ def test_deep_nesting_is_kept(depth: int, lists: bool, inside: Any) -> None:
     assert exactly(json.loads(encode(registry, PATH))) == exactly(registry)
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1" * 400 + ".5"])
+def test_a_number_that_would_be_written_back_as_infinity_is_refused(
+    tmp_path: Path, number: str
+) -> None:
+    with pytest.raises(CorruptRegistryError, match="too large to be written back") as caught:
+        decode(f'{{"x": {number}}}'.encode(), tmp_path / "a.json")
+    assert str(tmp_path / "a.json") in str(caught.value)
+    assert decode(f'{{"x": {number}}}'.encode(), tmp_path, lenient=True)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_integers_are_kept_up_to_the_digits_that_python_converts_and_refused_beyond(
     sign: int,

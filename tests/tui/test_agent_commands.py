@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from registry import (
+    AgentNotFoundError,
+    InaccessibleRegistryError,
+    LockTimeoutError,
+    RegistryNotFoundError,
+)
 from tests.registries import assert_counters_match, entry_of, load
 from tests.terminal import MUSTER
 from tests.tui.workspaces import Files, entry
+from tui import cli
 
 Done = subprocess.CompletedProcess[str]
 
@@ -156,3 +166,35 @@ def test_one_that_may_be_in_a_registry_that_cannot_be_read_is_said_so(files: Fil
     files.registry("TASK-2").write_text("{")
     said = refusal(muster(files, "report", "other"))
     assert f"not readable, and it may be in there: {files.registry('TASK-2')}" in said
+
+
+def test_a_report_waits_for_a_peer_that_holds_the_lock_and_has_just_written(files: Files) -> None:
+    path = files.registry("TASK-1")
+    with path.open("r+") as peer:
+        fcntl.flock(peer, fcntl.LOCK_EX)
+        os.utime(path)
+        command = [*MUSTER, "report", "lead", "--progress", "70"]
+        reporting = subprocess.Popen(command, cwd=files.path.parent, stderr=subprocess.PIPE)
+        with pytest.raises(subprocess.TimeoutExpired):
+            reporting.wait(1.5)
+        os.utime(path)
+    _, said = reporting.communicate(timeout=30)
+    assert (reporting.returncode, said) == (0, b"")
+    assert entry_of(load(path), "lead")["progress"] == 70
+
+
+def test_what_is_to_be_tried_again_has_another_code_than_what_was_put_wrongly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = InaccessibleRegistryError(Path("/a"), OSError(errno.ENOSPC, "full"), "write")
+
+    def failing(error: Exception) -> int:
+        def fail(_: object) -> int:
+            raise error
+
+        monkeypatch.setitem(cli._COMMANDS, "metrics", fail)
+        return cli.main(["metrics"])
+
+    assert failing(full) == failing(LockTimeoutError(Path("/a"), 1)) == 1
+    assert failing(RegistryNotFoundError(Path("/a"))) == failing(AgentNotFoundError("a")) == 2
+    assert "free some space" in capsys.readouterr().err

@@ -207,3 +207,9 @@ def test_a_reader_that_goes_away_is_no_crash(files: Files, tmp_path: Path) -> No
     )
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
+
+
+def test_an_id_that_begins_with_a_dash_is_named_behind_two(files: Files) -> None:
+    done = muster(files, "kill", "--dry-run", "--", "-t")
+    assert done.returncode == 2
+    assert "no agent '-t' on the roll" in done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -42,11 +42,16 @@ class ChoiceScreen(ModalScreen[int | None]):
             )
             yield Footer(show_command_palette=False, compact=True)
 
-    def on_key(self, event: object) -> None:
+    def on_mount(self) -> None:
+        """Begins at the first line."""
+        self.query_one(OptionList).highlighted = 0
+
+    def on_key(self, event: events.Key) -> None:
         """A digit chooses its line."""
-        character = getattr(event, "character", None) or ""
-        if character in "123456789"[: len(self._lines)] and character:
-            self.dismiss(int(character) - 1)
+        if event.character and event.character in "123456789"[: len(self._lines)]:
+            # It must not go on to what is shown next.
+            event.stop()
+            self.dismiss(int(event.character) - 1)
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:

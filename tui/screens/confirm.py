@@ -31,7 +31,7 @@ HASTE = 0.03
 """Seconds after another key within which nobody presses Enter, but a paste sends it."""
 
 
-class _ReasonInput(Input):
+class ReasonInput(Input):
     """The field for the reason. Enter is its own key, so that it comes after the text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -52,19 +52,23 @@ class _ReasonInput(Input):
         self.cursor_blink = False
         self.shown_at = math.inf
         self._last_key = -math.inf
+        self._since_last = math.inf
 
     def on_key(self, event: events.Key) -> None:
-        """Keeps keys that were typed ahead, or pasted, from confirming anything."""
-        since = event.time - self._last_key
+        """Notes when keys come: ones typed ahead, or pasted, must not confirm anything."""
+        self._since_last = event.time - self._last_key
         self._last_key = event.time
         if event.key.startswith("alt+"):
             self.post_message(self.Cancelled())
-        elif event.key == "enter" and (since < HASTE or event.time - self.shown_at < READ_FIRST):
+            event.stop()
+            event.prevent_default()
+
+    async def action_submit(self) -> None:
+        """Goes ahead, unless its key came too soon to be meant."""
+        if self._since_last < HASTE or self._last_key - self.shown_at < READ_FIRST:
             self.post_message(self.Hasty())
-        else:
             return
-        event.stop()
-        event.prevent_default()
+        await super().action_submit()
 
 
 class ConfirmScreen(ModalScreen[str | None]):
@@ -103,16 +107,16 @@ class ConfirmScreen(ModalScreen[str | None]):
                 yield Static(Content.assemble(*self._lines()), markup=False)
             with Horizontal():
                 yield Label("Reason: ")
-                yield _ReasonInput()
+                yield ReasonInput()
             yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         """Puts the cursor in the field, and notes when all of this can be read."""
-        self.query_one(_ReasonInput).focus()
+        self.query_one(ReasonInput).focus()
         self._note_shown()
 
     def _note_shown(self) -> None:
-        field = self.query_one(_ReasonInput)
+        field = self.query_one(ReasonInput)
         field.shown_at = math.inf
 
         def shown() -> None:
@@ -120,13 +124,13 @@ class ConfirmScreen(ModalScreen[str | None]):
 
         self.call_after_refresh(shown)
 
-    @on(_ReasonInput.Hasty)
+    @on(ReasonInput.Hasty)
     def _say_hasty(self) -> None:
         # Not a toast: it would lie over the keys.
         box = self.query_one(Vertical)
-        box.border_subtitle = Content("Enter came too soon to be meant: press it again")
+        box.border_subtitle = Content("The key came too soon to be meant: press it again")
 
-    @on(_ReasonInput.Cancelled)
+    @on(ReasonInput.Cancelled)
     def _cancel(self) -> None:
         self.dismiss(None)
 

@@ -26,19 +26,21 @@ class DoctorScreen(ModalScreen[None]):
     Args:
         examine: Looks at everything; blocks, and is called in a worker. None while
             there is no roll to look at.
-        fix: Sets right what was found, with the reason; does not block.
+        fix: Sets right what was found, with the reason; does not block. None where
+            nothing may be changed.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "fix", "Fix", id="doctor.fix"),
         Binding("r", "look", "Look again", id="doctor.look"),
         Binding("escape,enter,q,d", "close", "Close", id="doctor.close"),
+        Binding("question_mark", "app.help", "Help", show=False, id="help"),
     ]
 
     def __init__(
         self,
         examine: Callable[[], Examination | None],
-        fix: Callable[[Examination, str], object],
+        fix: Callable[[Examination, str], object] | None,
     ) -> None:
         super().__init__()
         self._examine = examine
@@ -82,8 +84,8 @@ class DoctorScreen(ModalScreen[None]):
 
     def action_fix(self) -> None:
         """Shows the plan that sets right what can be, and asks."""
-        found = self._found
-        if found is None:
+        found, fix = self._found, self._fix
+        if found is None or fix is None:
             return
         if not found.fixable:
             self.notify("Nothing here can be set right by muster.", markup=False)
@@ -91,9 +93,13 @@ class DoctorScreen(ModalScreen[None]):
 
         def answered(reason: str | None) -> None:
             if reason is not None:
-                self._fix(found, reason)
+                fix(found, reason)
 
         self.app.push_screen(ConfirmScreen(propose_fix(found)), answered)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Hides what may not be done."""
+        return action != "fix" or self._fix is not None
 
     def action_close(self) -> None:
         """Goes back to the roll."""

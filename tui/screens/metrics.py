@@ -49,6 +49,7 @@ class MetricsScreen(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter,q,m", "close", "Close", id="metrics.close"),
+        Binding("question_mark", "app.help", "Help", show=False, id="help"),
     ]
 
     def __init__(self, measure: Callable[[], Measures]) -> None:

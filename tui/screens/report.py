@@ -15,12 +15,10 @@ from textual.widgets import Footer, Static
 from registry.audit_records import Log, State
 from tui.actions import Outcome, Result
 from tui.history import entry_details, entry_title
-from tui.roll import Verdict
 from tui.screens.confirm import LISTED_AT_MOST
 from tui.text import fit, harmless, some
-from tui.widgets.cells import GLYPHS
 
-_Part = str | tuple[str, str]
+Part = str | tuple[str, str]
 
 _RESULT_STYLES = {
     Result.DONE: "$success bold",
@@ -33,10 +31,11 @@ class ReportScreen(ModalScreen[None]):
     """A text in a box; any of the usual keys closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,enter,q,question_mark", "close", "Close", id="report.close"),
+        Binding("escape,enter,q", "close", "Close", id="report.close"),
+        Binding("question_mark", "app.help", "Help", show=False, id="help"),
     ]
 
-    def __init__(self, title: str, parts: Iterable[_Part]) -> None:
+    def __init__(self, title: str, parts: Iterable[Part]) -> None:
         super().__init__()
         self._title = title
         self._parts = tuple(parts)
@@ -64,7 +63,7 @@ def outcome_report(outcome: Outcome) -> ReportScreen:
     return ReportScreen(title, _outcome_parts(outcome))
 
 
-def _outcome_parts(outcome: Outcome) -> Iterator[_Part]:
+def _outcome_parts(outcome: Outcome) -> Iterator[Part]:
     for step in outcome.steps[:LISTED_AT_MOST]:
         yield (fit(step.result.value, 12), _RESULT_STYLES[step.result])
         yield (f"{harmless(step.label, 200)}\n", "bold")
@@ -85,7 +84,7 @@ def log_report(log: Log) -> ReportScreen:
     return ReportScreen(f"Log: {some(len(log.entries), 'entry', 'entries')}", _log_parts(log))
 
 
-def _log_parts(log: Log) -> Iterator[_Part]:
+def _log_parts(log: Log) -> Iterator[Part]:
     if not log.entries:
         yield "Nothing is on record: nobody changed anything from here.\n"
     undone = log.undone
@@ -105,39 +104,3 @@ _STATE_STYLES = {
     State.FAILED: "$error bold",
     State.VOID: "dim bold",
 }
-
-_MEANINGS = {
-    Verdict.LIVE: "active in the registry, and its session is there",
-    Verdict.STALLED: "as live, but no report and no output for a long time",
-    Verdict.ZOMBIE: "active in the registry, but its session is gone; proven twice",
-    Verdict.LEAKED: "through in the registry, but its session is still there",
-    Verdict.ORPHAN: "a session named like an agent's that no registry lists",
-    Verdict.UNKNOWN: "tmux cannot tell, it is too early, or its session is another's",
-    Verdict.FINISHED: "through in the registry, and its session is gone",
-}
-
-
-def help_report(bindings: Iterable[tuple[str, str]]) -> ReportScreen:
-    """The keys of where one is, and what the verdicts mean.
-
-    Args:
-        bindings: Keys and what they do.
-    """
-    return ReportScreen("Help", _help_parts(bindings))
-
-
-def _help_parts(bindings: Iterable[tuple[str, str]]) -> Iterator[_Part]:
-    yield ("Keys\n", "bold")
-    for keys, description in bindings:
-        yield (f"  {fit(keys, 16)}", "$primary bold")
-        yield f"{description}\n"
-    yield ("\nVerdicts\n", "bold")
-    for verdict, meaning in _MEANINGS.items():
-        yield (f"  {GLYPHS[verdict]} {fit(verdict.value, 14)}", "bold")
-        yield f"{meaning}\n"
-    yield (
-        "\nUndo takes back the last change of registries; nobody undoes a kill."
-        "\nKill and complete are about the marked agents, or else the one under the "
-        "cursor; on a task's line kill is about all its agents. Both show what they "
-        "will do and ask first.\n"
-    )

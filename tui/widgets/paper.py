@@ -127,10 +127,12 @@ class Paper(ScrollView, can_focus=True):
             self._chosen = None
         if new:
             self._follows, self._shift, self._chosen = follow, 0, None
+        if self._chosen is None and self._links and self.has_focus:
+            self._chosen = self._links[0]
         self._lay_out()
         if new or (self._follows and at_end):
             y = self.max_scroll_y if self._follows else 0
-            self.scroll_to(y=y, animate=False, immediate=True)
+            self.scroll_to(y=y, animate=False, immediate=True, force=True)
         self._refresh_changed()
         self.post_message(self.Placed())
 
@@ -219,7 +221,7 @@ class Paper(ScrollView, can_focus=True):
         self._wrapped, self._shown = {}, {}
         self._lay_out()
         if at_end:
-            self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
+            self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True, force=True)
         self.refresh()
         self.post_message(self.Placed())
 
@@ -250,7 +252,9 @@ class Paper(ScrollView, can_focus=True):
         return True
 
     def _go(self, y: int) -> None:
-        self.scroll_to(y=max(0, min(y, self.max_scroll_y)), animate=False, immediate=True)
+        self.scroll_to(
+            y=max(0, min(y, self.max_scroll_y)), animate=False, immediate=True, force=True
+        )
         self._refresh_changed()
 
     def action_move(self, by: int) -> None:

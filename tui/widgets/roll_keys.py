@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from textual.binding import Binding, BindingType
 
+from tui.roll import Verdict
 from tui.triage import COUNTED
 
 
 def _hidden(key: str, action: str, does: str, id_: str, tooltip: str = "") -> Binding:
     return Binding(key, action, does, show=False, tooltip=tooltip, id=f"roll.{id_}")
+
+
+def _counter(number: int, verdict: Verdict) -> Binding:
+    return Binding(
+        str(number),
+        f"only('{verdict.value}')",
+        f"Only {verdict.value}",
+        show=False,
+        # The help lists the first, for all of them.
+        key_display=f"1-{len(COUNTED)}" if number == 1 else None,
+        system=number > 1,
+        tooltip="Only those of a counter above, from the left; once more: all",
+        id=f"roll.only-{verdict.value}",
+    )
 
 
 _MOVING = (
@@ -35,16 +50,7 @@ _TRIAGE = (
     _hidden(
         "h", "hide_finished", "Hide finished", "hide-finished", "Hide who is finished, or not"
     ),
-    *(
-        _hidden(
-            str(number),
-            f"only('{verdict.value}')",
-            f"Only {verdict.value}",
-            f"only-{verdict.value}",
-            "Only those of a counter; once more: all",
-        )
-        for number, verdict in enumerate(COUNTED, 1)
-    ),
+    *(_counter(number, verdict) for number, verdict in enumerate(COUNTED, 1)),
 )
 
 _MARKING = (
@@ -55,7 +61,7 @@ _MARKING = (
     _hidden("shift+up", "extend(-1)", "Mark up", "extend-up", "Mark this line and the one above"),
     _hidden("plus", "mark_found", "Mark all", "mark-found", "Mark all that the filter finds"),
     _hidden("asterisk", "invert", "Invert", "invert", "Mark who is not, unmark who is"),
-    Binding("z", "mark_zombies", "Zombies", tooltip="Mark all zombies", id="roll.mark-zombies"),
+    _hidden("z", "mark_zombies", "Zombies", "mark-zombies", "Mark all zombies"),
     _hidden("u", "unmark", "Unmark", "unmark", "Unmark all"),
 )
 

@@ -31,7 +31,11 @@ _BETWEEN = "  "
 
 
 class Summary(Static):
-    """Host, workspaces, tmux and counts by verdict."""
+    """Host, workspaces, tmux and counts by verdict.
+
+    Args:
+        note: What is to be said of the monitor itself; may be empty.
+    """
 
     DEFAULT_CSS = """
     Summary { height: 3; background: $background; }
@@ -44,8 +48,9 @@ class Summary(Static):
         verdict: Verdict
         """What it counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: str = "") -> None:
         super().__init__("", markup=False)
+        self._note = note
         self._roll: RollCall | None = None
         self._marks = (0, 0)
         self._only: Verdict | None = None
@@ -90,7 +95,7 @@ class Summary(Static):
         if note:
             gap = max(1, cells - counts.cell_length - width(note))
             counts = Content.assemble(counts, " " * gap, (note, "$warning bold"))
-        lines = [_where(self._roll), _tmux(self._roll), counts]
+        lines = [_where(self._roll, self._note), _tmux(self._roll), counts]
         # With room for one line only, the counts are the one that matters.
         lines = lines[-max(1, self.size.height) :]
         drawn = Content("\n").join(line.truncate(cells, ellipsis=True) for line in lines)
@@ -121,10 +126,13 @@ class Notices(Static):
             self.update(Content("\n".join(f"! {each}" for each in said)))
 
 
-def _where(roll: RollCall) -> Content:
+def _where(roll: RollCall, note: str) -> Content:
     paths = ", ".join(harmless(str(workspace.path), 400) for workspace in roll.workspaces)
     where = Content.assemble(
-        ("muster ", "$primary bold"), (f"{harmless(roll.host, 64)} ", "bold"), paths
+        ("muster ", "$primary bold"),
+        (f"{note} ", "$warning bold") if note else "",
+        (f"{harmless(roll.host, 64)} ", "bold"),
+        paths,
     )
     if len(roll.workspaces) == 1 and roll.workspaces[0].error:
         error = harmless(roll.workspaces[0].error, 400)

@@ -27,10 +27,6 @@ class Tab(StrEnum):
 TABS = tuple(Tab)
 
 
-_SAYS = 16
-"""Cells that are kept for the few words at the end."""
-
-
 class TabBar(Static):
     """All tabs with the keys that open them, as far as there is room."""
 
@@ -70,11 +66,7 @@ class TabBar(Static):
 
     def _draw(self) -> None:
         room = self.size.width
-        names = [f" {number} {tab} " for number, tab in enumerate(TABS, 1)]
-        if not self._numbered or sum(map(width, names)) + _SAYS > room:
-            names = [f" {tab} " for tab in TABS]
-        if sum(map(width, names)) > room:
-            names = [f" {tab} " if tab is self._tab else f" {tab[0]} " for tab in TABS]
+        names = self._names(room - width(self._said) - 2)
         self._ends, end = [], 0
         parts: list[tuple[str, str]] = []
         for tab, name in zip(TABS, names, strict=True):
@@ -89,6 +81,18 @@ class TabBar(Static):
         if self._drawn is None or not content.is_same(self._drawn):
             self._drawn = content
             self.update(content, layout=False)
+
+    def _names(self, room: int) -> list[str]:
+        """How the tabs are called, as far as there is room."""
+        numbered = [f" {number} {tab} " for number, tab in enumerate(TABS, 1)]
+        plain = [f" {tab} " for tab in TABS]
+        for names in (numbered, plain) if self._numbered else (plain,):
+            if sum(map(width, names)) <= room:
+                return names
+        return [
+            f" {tab} " if tab is self._tab else f" {number if self._numbered else tab[0]} "
+            for number, tab in enumerate(TABS, 1)
+        ]
 
     def on_click(self, event: events.Click) -> None:
         """Opens the tab that was clicked on."""

@@ -25,7 +25,7 @@ from registry import (
     register_agent,
     withdraw_agent,
 )
-from registry.registering import _depth_below
+from registry.registration import _depth_below
 from tests.limits import no_file_longer_than
 from tests.registries import (
     ACTIVE,

@@ -1,0 +1,134 @@
+"""What became of agents between two roll calls that somebody should hear of. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tui.roll import AgentKey, AgentRow, RollCall, Verdict
+from tui.text import harmless
+
+_FAILED = frozenset({"error", "failed"})
+
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was last known of every agent.
+
+    Attributes:
+        kinds: By agent what it is of those somebody should hear of, "" for none of
+            them, and None while nobody could tell since it was first seen.
+        first: Who was there when nobody had looked yet: what they are is no news.
+    """
+
+    kinds: Mapping[AgentKey, str | None] = field(default_factory=dict)
+    first: frozenset[AgentKey] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One agent that became something."""
+
+    kind: str
+    key: AgentKey
+
+
+def kind_of(row: AgentRow) -> str | None:
+    """What an agent is of those somebody should hear of; None while nobody can tell."""
+    if row.record.status in _FAILED:
+        return "failed"
+    if row.verdict is Verdict.UNKNOWN:
+        return None
+    return {Verdict.ZOMBIE: "zombie", Verdict.STALLED: "stalled"}.get(row.verdict, "")
+
+
+def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
+    """Who became something since.
+
+    An agent of whom nobody can tell for a while counts as what it was before.
+
+    Args:
+        before: What was known; None at first.
+        roll: What is known now.
+
+    Returns:
+        What is known now, and the news.
+    """
+    kinds: dict[AgentKey, str | None] = {}
+    waiting: set[AgentKey] = set()
+    items: list[Item] = []
+    known = before.kinds if before is not None else {}
+    for row in roll.agents():
+        key = row.key
+        was = known.get(key)
+        now = kind_of(row)
+        kinds[key] = was if now is None else now
+        is_first = before is None or key in before.first
+        if is_first and now is None and was is None:
+            waiting.add(key)
+        elif now and now != was and not (is_first and was is None):
+            items.append(Item(now, key))
+    return Seen(kinds, frozenset(waiting)), tuple(items)
+
+
+def still(items: Sequence[Item], roll: RollCall) -> list[tuple[Item, AgentRow]]:
+    """Those items that are so by now, each once, with the agents' rows."""
+    rows = {row.key: row for row in roll.agents()}
+    return [
+        (item, rows[item.key])
+        for item in dict.fromkeys(items)
+        if item.key in rows and kind_of(rows[item.key]) == item.kind
+    ]
+
+
+def sentence(kind: str, rows: Sequence[AgentRow]) -> str:
+    """What is said of agents that became something."""
+    became = {
+        "zombie": ("became a zombie", "became zombies"),
+        "stalled": ("stalled", "stalled"),
+        "failed": ("failed", "failed"),
+    }[kind]
+    names = [harmless(row.record.id or "(no id)", 80) for row in rows[:_NAMED]]
+    if len(rows) == 1:
+        return f"{names[0]} {became[0]}"
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    return f"{len(rows)} agents {became[1]}: {', '.join(names)}{more}"
+
+
+class Pace:
+    """When to tell: a moment after the first news, and not again for a while.
+
+    Args:
+        gather: Seconds that news are gathered, for what happens at once is one note.
+        pause: Seconds between two notes.
+    """
+
+    def __init__(self, gather: float, pause: float) -> None:
+        self._gather = gather
+        self._pause = pause
+        self._last: float | None = None
+        self._items: list[Item] = []
+
+    def add(self, items: Sequence[Item], now: float) -> float | None:
+        """Takes news in.
+
+        Returns:
+            In how many seconds they are to be taken out; None when that was said already,
+            or when there are none.
+        """
+        was_waiting = bool(self._items)
+        self._items += items
+        if was_waiting or not self._items:
+            return None
+        wait = self._gather
+        if self._last is not None:
+            wait = max(wait, self._last + self._pause - now)
+        return wait
+
+    def take(self, now: float) -> tuple[Item, ...]:
+        """Hands all news out."""
+        taken, self._items = tuple(self._items), []
+        self._last = now
+        return taken
