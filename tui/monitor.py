@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -43,6 +44,8 @@ def run_monitor(
     Raises:
         SettingsError: Keys in the settings are wrong.
     """
+    # Until all is imported there is no garbage, but much to look through for it.
+    gc.disable()
     # The thread that draws waits no longer than that, in seconds, for one that reads.
     sys.setswitchinterval(0.001)
     # Textual draws at the beats of a clock: with twice as many a change waits half as long
