@@ -185,12 +185,14 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Imports a name's module when it is first asked for: few programs need all of them."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    return value
+if not TYPE_CHECKING:  # A type checker is to refuse names that are not there.
+
+    def __getattr__(name: str) -> object:
+        """Imports a name's module when it is first asked for: few programs need all of them."""
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        return value
 
 
 def __dir__() -> list[str]:

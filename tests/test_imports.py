@@ -7,6 +7,10 @@ import sys
 
 import pytest
 
+from tests.fixture_workspace import SOURCE
+
+A_TASK = SOURCE / "TASK-20251017-215604-df6a3cbd"
+
 
 def _modules_after(code: str) -> set[str]:
     done = subprocess.run(
@@ -49,6 +53,16 @@ def test_what_asks_no_tmux_imports_no_libtmux(arguments: list[str]) -> None:
         f"    main({arguments!r})"
     )
     assert not {"libtmux", "psutil", "watchfiles", "textual"} & _modules_after(code)
+
+
+def test_a_look_at_the_roll_imports_only_what_it_needs() -> None:
+    code = (
+        "import contextlib, io\nfrom tui.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        f"    main(['list', '-S', '/nowhere/socket', {str(A_TASK)!r}])"
+    )
+    heavy = {"libtmux", "psutil", "watchfiles", "portalocker", "msgspec", "rich", "textual"}
+    assert not heavy & _modules_after(code)
 
 
 def test_the_screen_is_up_before_tmux_and_the_watcher_are_imported() -> None:

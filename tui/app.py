@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import threading
@@ -260,6 +261,10 @@ class MusterApp(App[None]):
         # beside those that run already, days later.
         for name in _LATER:
             import_module(name)
+        if not gc.isenabled():
+            # Nor need what is there now be looked through ever again.
+            gc.freeze()
+            gc.enable()
 
     def _rolled(self, roll: RollCall) -> None:
         self.post_message(self.Rolled(roll))

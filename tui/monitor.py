@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from registry.workspace import Workspace
-from tui.app import MusterApp
 from tui.config import SettingsError
 from tui.roll import Policy
 from tui.settings import Settings
@@ -43,6 +44,15 @@ def run_monitor(
     Raises:
         SettingsError: Keys in the settings are wrong.
     """
+    # Until all is imported there is no garbage, but much to look through for it.
+    gc.disable()
+    # The thread that draws waits no longer than that, in seconds, for one that reads.
+    sys.setswitchinterval(0.001)
+    # Textual draws at the beats of a clock: with twice as many a change waits half as long
+    # for the next, and nothing is drawn at a beat without one. Read when it is imported.
+    os.environ.setdefault("TEXTUAL_FPS", "120")
+    from tui.app import MusterApp
+
     if settings.source is not None and settings.keys:
         # It imports every screen.
         from tui.keys import key_problems

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 from registry import reading
 from registry.agent_files import AgentFile, FileFacts, facts_of
 from registry.agent_lines import Line, Source
-from registry.audit_records import Log
 from registry.errors import RegistryError
 from tui.host.sessions import Answer, Captured, Session
 
 if TYPE_CHECKING:
+    from registry.audit_records import Log
     from tui.host.tmux import Tmux
 
 FILE_EVERY = 0.5
@@ -252,6 +252,8 @@ class AuditSource:
         try:
             return Record(read_log(self._path))
         except (RegistryError, OSError) as error:
+            from registry.audit_records import Log
+
             return Record(Log((), ()), str(error))
 
     def close(self) -> None:

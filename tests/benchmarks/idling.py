@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import select
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tests.benchmarks.crews import agent_id, crew
 from tests.benchmarks.figures import Aim, Figure, figure
-from tests.benchmarks.programs import memory, minimal_app, muster, on_terminal, used, wake_ups
+from tests.benchmarks.programs import (
+    Program,
+    memory,
+    minimal_app,
+    muster,
+    on_terminal,
+    used,
+    wake_ups,
+)
 
 _MINIMAL = "minimal app"
+
+Key = tuple[str, int]
+Command = tuple[Sequence[str], bytes]
 
 
 @dataclass(frozen=True)
@@ -30,43 +44,68 @@ class Idle:
     memory: float
 
 
-def _idle(command: Sequence[str], text: bytes, seconds: float) -> Idle:
-    with on_terminal(command) as program:
-        program.wait_for(text)
-        # The first looks, and the proof of who is missing, are no idling.
-        program.watch(min(5.0, seconds))
-        cpu, wakes, count = sum(used(program.pid)), wake_ups(program.pid), program.count
-        program.watch(seconds)
-        return Idle(
-            (sum(used(program.pid)) - cpu) / (10 * seconds),
-            (wake_ups(program.pid) - wakes) / seconds,
-            (program.count - count) * 60 / seconds,
-            memory(program.pid),
+def _look(program: Program) -> Idle:
+    """What it has used until now, in milliseconds and as counts; and its memory."""
+    cpu = sum(used(program.pid))
+    return Idle(cpu, wake_ups(program.pid), program.count, memory(program.pid))
+
+
+def _idle(commands: Mapping[Key, Command], seconds: float) -> dict[Key, Idle]:
+    """Runs all of them side by side: they are idle, and the same minute is fair to all."""
+    with ExitStack() as stack:
+        programs: dict[Key, Program] = {}
+        for key, (command, text) in commands.items():
+            programs[key] = stack.enter_context(on_terminal(command))
+            programs[key].wait_for(text)
+        # The first looks, the proof of who is missing and what sessions cost are no idling.
+        _watch(programs.values(), min(30.0, 2 * seconds))
+        before = {key: _look(program) for key, program in programs.items()}
+        _watch(programs.values(), seconds)
+        after = {key: _look(program) for key, program in programs.items()}
+    return {
+        key: Idle(
+            (after[key].cpu - was.cpu) / (10 * seconds),
+            (after[key].wakes - was.wakes) / seconds,
+            (after[key].count - was.count) * 60 / seconds,
+            after[key].memory,
         )
+        for key, was in before.items()
+    }
+
+
+def _watch(programs: Collection[Program], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    by_fd = {program.fd: program for program in programs}
+    while (left := until - time.monotonic()) > 0:
+        for fd in select.select(list(by_fd), [], [], left)[0]:
+            by_fd[fd].read(0)
 
 
 def measure(quick: bool) -> list[Figure]:
-    """The minimal app, htop and the monitor in turns."""
-    seconds, runs = (3.0, 1) if quick else (60.0, 3)
+    """The monitor, the minimal app and htop, with every number of agents, at the same time."""
+    seconds, runs = (2.0, 1) if quick else (60.0, 3)
+    sizes = (100,) if quick else (0, 100, 1_000, 10_000)
+    seen: dict[Key, list[Idle]] = {}
+    with ExitStack() as stack:
+        commands: dict[Key, Command] = {}
+        for size in sizes:
+            made = stack.enter_context(crew(size, max(1, min(100, size // 10))))
+            command = muster(made.server.socket, made.files.path)
+            commands["muster", size] = command, _text(size)
+            text = b"row-00000" if size else b"\x1b["
+            commands[_MINIMAL, size] = minimal_app(size), text
+        if shutil.which("htop"):
+            commands["htop", sizes[-1]] = ("htop",), b"Command"
+        for _ in range(runs):
+            for key, idle in _idle(commands, seconds).items():
+                seen.setdefault(key, []).append(idle)
     found: list[Figure] = []
-    small: list[Idle] = []
-    for size in (100,) if quick else (0, 100, 1_000, 10_000):
-        with crew(size, max(1, min(100, size // 10))) as made:
-            commands = {"": (muster(made.server.socket, made.files.path), _text(size))}
-            commands[_MINIMAL] = (minimal_app(size), b"row-00000" if size else b"\x1b[")
-            if shutil.which("htop") and size == 100:
-                commands["htop"] = (("htop",), b"Command")
-            seen: dict[str, list[Idle]] = {}
-            for _ in range(runs):
-                for name, (command, text) in commands.items():
-                    seen.setdefault(name, []).append(_idle(command, text, seconds))
-        if size == 100:
-            small = seen[""]
-        for name, idles in seen.items():
-            what = f"{name or 'muster'}, {size:,}" if name != "htop" else name
-            found += _figures(what, idles, seen[_MINIMAL], size if not name else -1)
+    for (name, size), idles in seen.items():
+        what = f"{name}, {size:,} agents" if name != "htop" else name
+        found += _figures(what, idles, seen[_MINIMAL, size], size if name == "muster" else -1)
     if not quick:
-        more = [each.memory - small[0].memory for each in seen[""]]
+        few, many = seen["muster", 100], seen["muster", 10_000]
+        more = [b.memory - a.memory for a, b in zip(few, many, strict=True)]
         found.append(figure("10,000 agents more than 100", "MB", more, aim=Aim(p50=30)))
     return found
 

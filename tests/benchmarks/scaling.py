@@ -82,19 +82,22 @@ def _operations(program: Program, made: Crew, writer: Peer) -> dict[str, Callabl
         "one change": change_one,
         "a tenth of all rows": change_a_tenth,
         "a page down and back": page,
-        "a letter in the filter": lambda run: program.press(b"b" if run % 2 else b"\x7f"),
+        "sorted by urgency, and back": lambda run: program.press(b"tt"),
+        "all marked, or none": lambda run: program.press(b"u" if run % 2 else b"+"),
+        # The last: what is typed stays in the filter.
+        "a letter in the filter": lambda run: program.press(b"\x7f" if run % 2 else b"b"),
     }
 
 
 def measure(quick: bool) -> list[Figure]:
     """Every operation at every size; the ratio is to the smallest."""
     sizes = (100, 1_000) if quick else (100, 1_000, 10_000, 50_000)
-    runs = 3 if quick else 11
+    runs = 1 if quick else 11
     found: list[Figure] = []
     base: dict[str, list[Cost]] = {}
     for size in sizes:
         with crew(size, _FILES, live=50) as made, peer() as writer:
-            ours, bare = _loads(made, 3 if quick else 5)
+            ours, bare = _loads(made, 1 if quick else 5)
             aim = Aim(p50=1000) if size == 10_000 else None
             found.append(figure(f"load {size:,}", "ms", ours, "json.loads of all", bare, aim))
             with on_terminal(muster(made.server.socket, made.files.path)) as program:

@@ -19,7 +19,7 @@ def _first(command: Sequence[str], text: bytes) -> float:
 
 def measure(quick: bool) -> list[Figure]:
     """Starts all in turns."""
-    rounds = 3 if quick else 15
+    rounds = 2 if quick else 15
     found: list[Figure] = []
     for size in (100,) if quick else (100, 10_000):
         with crew(size, 10 if size == 100 else 100, live=50) as made:

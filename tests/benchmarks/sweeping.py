@@ -11,7 +11,7 @@ def measure(quick: bool) -> list[Figure]:
     """As the benchmark of deaths does it, which takes longer over it."""
     found: list[Figure] = []
     for size in (1,) if quick else (1, 50, 500):
-        took = [1000 * each for each in deaths.deaths(size, 2 if quick else 15)]
+        took = [1000 * each for each in deaths.deaths(size, 2 if quick else 10)]
         proof = [1000 * Policy().proof] * len(took)
         found.append(figure(f"death among {size} to the screen", "ms", took, "the proof", proof))
         sweeps = [deaths.sweep(size, 2 if quick else 10) for _ in range(1 if quick else 3)]

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.records import TaskRecord
 from tests.tui.rolls import (
     WORKSPACE,
     agent,
     answered,
+    any_task,
     called,
     roll_call,
     roll_of,
@@ -24,13 +26,14 @@ from tui.outline import (
     Line,
     OrphanKey,
     OrphansKey,
+    Outliner,
     TaskKey,
     WorkspaceKey,
     actionable,
     branches,
     outline,
 )
-from tui.roll import AgentKey, AgentRow, RollCall, WorkspaceRoll
+from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
 from tui.triage import View
 
 ONE = task_state(
@@ -275,3 +278,41 @@ def test_agents_and_orphans_can_be_acted_on_and_branches_cannot(roll: RollCall) 
         assert (line.key in can) == isinstance(line.key, AgentKey | OrphanKey)
         if line.key in can:
             assert can[line.key] == line.item
+
+
+# --- one roll call after another ----------------------------------------------
+
+_tasks = st.dictionaries(st.sampled_from(["TASK-1", "TASK-2", "TASK-3"]), any_task, min_size=1)
+_views = st.sampled_from([View(), View(query="a"), View(hide_finished=True)])
+
+
+@given(st.lists(st.tuples(_tasks, _views, st.integers(0, 3)), min_size=1, max_size=5))
+def test_after_whatever_was_outlined_before_the_lines_are_those_of_the_roll(
+    steps: list[tuple[dict[str, TaskRecord], View, int]],
+) -> None:
+    outliner = Outliner()
+    known: dict[tuple[str, int], TaskRoll] = {}
+    for records, view, folds in steps:
+        # An equal task keeps its identity, as from one live roll call to the next.
+        tasks = [
+            known.setdefault(
+                (name, hash(repr(record))),
+                called(task_state(name=name, record=record), answer=answered())[0],
+            )
+            for name, record in records.items()
+        ]
+        roll = roll_call(*tasks)
+        folded = set(list(branches(roll))[:folds])
+        assert outliner.outline(roll, folded, view) == outline(roll, folded, view)
+
+
+def test_the_lines_of_tasks_that_did_not_change_are_not_made_again() -> None:
+    outliner = Outliner()
+    (one, two), (again,) = (
+        called(ONE, TWO, answer=answered()),
+        called(ONE, answer=answered(session())),
+    )
+    before = outliner.outline(roll_call(one, two))
+    after = outliner.outline(roll_call(again, two))
+    assert [old is new for old, new in zip(before[-2:], after[-2:], strict=True)] == [True, True]
+    assert before[0] is not after[0]
