@@ -175,6 +175,9 @@ async def test_only_those_on_the_screen_are_measured_unless_sorted_by_it(
 async def test_nobody_is_measured_while_nobody_looks(measured: Measured, why: str) -> None:
     async with opened(size=(160, 50)) as (app, view, pilot):
         pane: Any = view.parent
+        await measured_once(pilot)
+        view.show_loads({})
+        measured.asked.clear()
         if why == "no focus":
             app.app_focus = False
         else:
@@ -197,6 +200,9 @@ async def test_a_change_of_what_one_session_costs_draws_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with opened(size=(160, 50)) as (_, view, pilot):
+        await measured_once(pilot)
+        view.show_loads({})
+        await pilot.pause()
         drawn: list[int] = []
         key = next(line.key for line in view.lines if "writer-3" in str(line.key))
         monkeypatch.setattr(view, "refresh_line", drawn.append)
@@ -291,13 +297,24 @@ async def test_a_kept_filter_is_labelled_and_can_be_typed_on() -> None:
         field = app.query_one("#filter", Input)
         assert not field.has_class("shown") and app.focused is view
         assert "filter status:working  3 of 8  Escape clears" in shown(app)
-        await pilot.press("down")
-        await pilot.pause()
         assert "agent  architect-1" in shown(app)
         await pilot.press("slash", *" 4")
         await pilot.pause()
         assert field.value == "status:working 4"
         assert rows(view) == ["architect-1", "writer-3", "tester-4"]
+
+
+@pytest.mark.parametrize("keys", [("3",), ("slash", *"verdict:zom", "enter")])
+async def test_the_cursor_goes_to_the_first_that_is_looked_for_not_to_what_leads_there(
+    keys: tuple[str, ...],
+) -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.press("down", *keys)
+        await pilot.pause()
+        assert _current(view) == "tester-4"
+        await pilot.press("escape")
+        await pilot.pause()
+        assert _current(view) == "tester-4"
 
 
 async def test_what_the_filter_found_is_highlighted() -> None:
@@ -502,7 +519,7 @@ def looking(*keys: str) -> Any:
         ("t",),
         ("s", "s", "s", "s", "h"),
         ("slash", *"ter-", "enter", "plus", "down"),
-        ("3", "down", "down", "space"),
+        ("3", "space"),
     ],
     ids=["urgency", "cpu", "filter", "zombies"],
 )

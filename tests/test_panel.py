@@ -25,6 +25,7 @@ from tui.host.sessions import Answer, Captured, Session
 from tui.planning import plan_complete
 from tui.roll import AgentKey
 from tui.screens.choice import ChoiceScreen
+from tui.settings import Settings
 from tui.widgets.panel import Panel
 from tui.widgets.paper import Paper
 from tui.widgets.roll_view import RollView
@@ -51,8 +52,8 @@ class PaneTmux(ScriptedTmux):
 class PanelApp(MusterApp):
     """The app on files, with nobody who gathers: the roll is called when asked."""
 
-    def __init__(self, files: Files, tmux: PaneTmux) -> None:
-        super().__init__(files.workspaces(), SOCKET, QUICK)
+    def __init__(self, files: Files, tmux: PaneTmux, read_only: bool) -> None:
+        super().__init__(files.workspaces(), SOCKET, QUICK, Settings(read_only=read_only))
         self.files, self.tmux = files, tmux
 
     def _start_live(self) -> Any:
@@ -92,9 +93,12 @@ def write(files: Files, name: str, *lines: object) -> None:
 
 @asynccontextmanager
 async def opened(
-    files: Files, tmux: PaneTmux | None = None, size: tuple[int, int] = (130, 36)
+    files: Files,
+    tmux: PaneTmux | None = None,
+    size: tuple[int, int] = (130, 36),
+    read_only: bool = False,
 ) -> AsyncIterator[tuple[PanelApp, Paper, Pilot[None]]]:
-    app = PanelApp(files, tmux or PaneTmux(answered(LIVE)))
+    app = PanelApp(files, tmux or PaneTmux(answered(LIVE)), read_only)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         await pilot.press("down")
@@ -123,7 +127,7 @@ def current(app: MusterApp) -> str:
 async def test_brackets_step_through_the_tabs_and_digits_open_them_from_the_panel(
     files: Files,
 ) -> None:
-    async with opened(files, size=(180, 36)) as (app, paper, pilot):
+    async with opened(files, size=(240, 36)) as (app, paper, pilot):
         assert tab_of(app) is Tab.OVERVIEW
         for tab in (*TABS[1:], TABS[0]):
             await pilot.press("right_square_bracket")
@@ -397,6 +401,15 @@ async def test_a_key_goes_into_the_session_and_comes_back_to_the_same_place(
         assert f"{command} '{LIVE.id}'" in " ".join(words)
         assert "agent_a" not in " ".join(words), "no name is ever a target"
         assert current(app) == "a" and app.said == []
+
+
+async def test_in_read_only_mode_one_only_looks(files: Files, lent: list[list[str]]) -> None:
+    async with opened(files, read_only=True) as (app, _, pilot):
+        for key in ("a", "enter"):
+            await pilot.press(key)
+            await settled(app, pilot)
+        assert all("attach-session -r -t" in " ".join(words) for words in lent)
+        assert len(lent) == 2
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ class MusterApp(App[None]):
         """Counts above, the roll, the panel beside or below it, keys."""
         yield Summary("read-only" if self._settings.read_only else "")
         yield Notices()
-        yield Body(id="body")
+        yield Body(id="body", read_only=self._settings.read_only)
         yield Working()
         yield Footer(show_command_palette=False, compact=True)
 

@@ -38,16 +38,16 @@ def test_every_public_name_is_there_and_says_what_it_is() -> None:
         assert getattr(registry, name).__doc__, name
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error_and_all_others_are_listed() -> None:
-    with pytest.raises(AttributeError, match="no_such_name"):
-        getattr(registry, "no_such_name")  # noqa: B009 - not known to the type checker
-    assert set(registry.__all__) <= set(dir(registry))
-
-
 def test_no_public_name_is_that_of_a_module() -> None:
     # Importing the module would put it in the name's place.
     modules = {each.name for each in pkgutil.iter_modules(registry.__path__)}
     assert not modules & set(registry.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error_and_all_others_are_listed() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        getattr(registry, "no_such_name")  # noqa: B009 - not known to the type checker
+    assert set(registry.__all__) <= set(dir(registry))
 
 
 def test_the_library_brings_no_screen_no_tmux_and_no_processes_along() -> None:

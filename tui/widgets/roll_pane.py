@@ -25,6 +25,7 @@ MEASURE_EVERY = 3.0
 """Seconds between two looks at what sessions cost, at least."""
 
 _AT_ONCE = 0.1
+_FIRST_AGAIN = 1.0
 
 # So much of the time at most, one part in so many, goes into looking.
 _SELDOM = 400
@@ -108,7 +109,7 @@ class RollPane(Vertical):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._meter: Meter[Key] = Meter()
-        self._sort = Sort.HIERARCHY
+        self._sort: Sort | None = None
 
     def compose(self) -> ComposeResult:
         """What is shown, the columns, the lines, the filter's field."""
@@ -126,7 +127,9 @@ class RollPane(Vertical):
     def _viewed(self, message: RollView.Viewed) -> None:
         self.query_one(Shown).show(message.view, message.shown, message.of)
         self.query_one(Heading).show(message.view.sort)
-        if message.view.sort is not self._sort and message.view.sort.by_load:
+        if self._sort is None or (
+            message.view.sort is not self._sort and message.view.sort.by_load
+        ):
             self._measure_soon(_AT_ONCE)
         self._sort = message.view.sort
 
@@ -203,4 +206,7 @@ class RollPane(Vertical):
     def _measured(self, found: Mapping[Key, Load], took: float) -> None:
         if self.is_attached:
             self.roll.show_loads(found)
-            self._measure_soon(max(MEASURE_EVERY, _SELDOM * took))
+            # CPU is known from the second look on.
+            is_first = any(load.cpu is None for load in found.values())
+            pause = _FIRST_AGAIN if is_first else MEASURE_EVERY
+            self._measure_soon(max(pause, _SELDOM * took))

@@ -138,7 +138,8 @@ class RollView(ScrollView, can_focus=True):
     def look(self, view: View) -> None:
         """Looks at the roll in another way.
 
-        The cursor stays on its agent; but what is sorted anew is looked at from its top.
+        The cursor stays on its agent, unless that is not looked for: then it goes to the
+        first that is. What is sorted anew is looked at from its top.
         """
         if view == self.view:
             return
@@ -149,6 +150,10 @@ class RollView(ScrollView, can_focus=True):
         self.refresh()
         if to_top:
             self.action_edge(-1)
+        if view.narrows and (self.current is None or not is_asked_for(self.current)):
+            # Whoever acts now means one of those that were looked for.
+            found = (n for n, line in enumerate(self._lines) if is_asked_for(line))
+            self._put_cursor(next(found, self._cursor))
 
     def show_loads(self, loads: Mapping[Key, Load]) -> None:
         """Shows what sessions cost."""
