@@ -27,7 +27,7 @@ from tui.absences import (
     is_proven_missing,
     note_absences,
 )
-from tui.host import host_name, processes
+from tui.host import host_name
 from tui.host.deaths import DeathWatch
 from tui.host.elsewhere import look_elsewhere, owners_of
 from tui.host.sessions import Answer, Session, TmuxState
@@ -144,6 +144,8 @@ class Caller:
         begun: dict[tuple[str, int], float | None] = {}
         if not missing:
             return {}
+        # Not at the top: a look at the roll has no use for it as a rule.
+        from tui.host import processes
 
         def begun_in(session: Session) -> Iterable[float]:
             for pid in session.pids:
