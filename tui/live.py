@@ -144,10 +144,11 @@ class Caller:
         begun: dict[tuple[str, int], float | None] = {}
         if not missing:
             return {}
-        # Not at the top: a look at the roll has no use for it as a rule.
-        from tui.host import processes
 
         def begun_in(session: Session) -> Iterable[float]:
+            # Not at the top: a look at the roll has no use for it as a rule.
+            from tui.host import processes
+
             for pid in session.pids:
                 key = session.id, pid
                 # No look at a process is taken twice.

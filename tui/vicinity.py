@@ -151,10 +151,12 @@ def _around(
     sessions: Iterable[Session], answer: Answer
 ) -> Iterator[tuple[Session, frozenset[Path] | None]]:
     """The workspaces around sessions and their panes' processes; None if nobody can tell."""
+    sessions = tuple(sessions)
+    if not sessions:
+        return
     # Not at the top: a look at the roll has no use for it as a rule.
     from tui.host import processes
 
-    sessions = tuple(sessions)
     started_in = Tmux(answer.socket, _ASK_TIMEOUT).started_in(
         [each for each in sessions if each.pids], answer
     )
