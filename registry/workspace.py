@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,6 +149,31 @@ def _nearest(here: Path) -> Workspace:
         tuple(looked),
         f"Name one (muster WORKSPACE), set {ENVIRONMENT_VARIABLE}, or try `muster demo`.",
     )
+
+
+def workspaces_above(directory: Path) -> frozenset[Path]:
+    """Every workspace that is, or lies in, a directory or one above it; symlinks resolved.
+
+    Raises:
+        OSError: Nobody can tell, because one of them must not be looked into.
+    """
+    found = set()
+    for each in (directory, *directory.parents):
+        beneath = each / WORKSPACE_NAME
+        if _has_mode(beneath, stat.S_ISDIR):
+            found.add(beneath.resolve())
+        if each.name == WORKSPACE_NAME or _has_mode(
+            each / GLOBAL_FOLDER / GLOBAL_REGISTRY, stat.S_ISREG
+        ):
+            found.add(each.resolve())
+    return frozenset(found)
+
+
+def _has_mode(path: Path, kind: Callable[[int], bool]) -> bool:
+    try:
+        return kind(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple[TaskPlace, ...]:

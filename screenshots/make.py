@@ -36,6 +36,9 @@ class Picture:
 PICTURES = (
     Picture("monitor", (132, 36), ("down", "down", "down")),
     Picture("triage", (160, 36), ("t",)),
+    Picture("timeline", (150, 30), ("down", "right_square_bracket")),
+    Picture("log", (150, 30), ("down", "down", "down", "tab", "5")),
+    Picture("pane", (110, 40), ("down", "p", *("right_square_bracket",) * 3)),
     Picture("monitor-80x24", (80, 24), ("down", "down")),
     Picture("kill", (110, 32), ("down", *("space",) * 4, "k")),
     Picture("complete", (110, 32), ("z", "c")),

@@ -12,7 +12,11 @@ from pathlib import Path
 
 from tui.host.advice import install_advice
 
-MUSTER = [sys.executable, "-P", "-m", "tui"]
+PREFIX = f"mst{os.getpid()}-"
+"""How the names of the directories begin in which tests have their tmux servers."""
+
+MUSTER = [sys.executable, "-P", str(Path(__file__).parent / "alone.py"), PREFIX]
+"""muster, which sees no other tmux servers than these."""
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:

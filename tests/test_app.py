@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -123,12 +124,18 @@ class StillApp(MusterApp):
 
 
 @pytest.fixture(autouse=True)
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
+def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module in ("roll_view", "panel"):
         monkeypatch.setattr(f"tui.widgets.{module}.time.time", lambda: NOW)
     monkeypatch.setattr("tui.widgets.panel.Follower", PromptFollower)
     known = Fields({"prompt": "Do it well.", "tracked_files": {"a.py": 3}})
     monkeypatch.setattr("tui.widgets.panel.FieldsSource.read", lambda _: known)
+    with monkeypatch.context() as zone:
+        # Times are shown on this host's clock.
+        zone.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture(autouse=True)
@@ -355,7 +362,7 @@ async def test_why_tmux_cannot_tell_and_what_to_try_is_on_the_screen_in_full(
 async def test_the_details_show_whose_session_has_an_agents_name_now() -> None:
     started = datetime.fromtimestamp(NOW - 7200).isoformat()
     taken = _registry("TASK-search", {**_agent("architect-1", "working"), "started_at": started})
-    async with opened(call(taken), (120, 40)) as (app, _, pilot):
+    async with opened(call(taken), (200, 40)) as (app, _, pilot):
         await pilot.press("down")
         await pilot.pause()
         text = shown(app)

@@ -67,7 +67,10 @@ async def opened(files: Files) -> AsyncIterator[tuple[FilesApp, Pilot[None]]]:
 async def press(app: FilesApp, pilot: Pilot[None], *keys: str) -> None:
     """Presses keys and waits for what they set going."""
     await pilot.press(*keys)
-    await app.workers.wait_for_complete()
+    # What a key sets going may set going something else.
+    for _ in range(3):
+        await pilot.pause()
+        await app.workers.wait_for_complete()
     await pilot.pause()
 
 

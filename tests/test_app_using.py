@@ -33,6 +33,7 @@ from tests.test_app import still as still
 from tui import notifying
 from tui.actions import Outcome
 from tui.app import MusterApp
+from tui.body import Body
 from tui.palette import Palette
 from tui.planning import Verb
 from tui.roll import RollCall
@@ -79,7 +80,7 @@ async def _help(pilot: Pilot[None], key: str) -> str:
 
 @pytest.mark.parametrize("key", ["question_mark", "f1"])
 async def test_the_help_lists_the_keys_of_the_roll_and_closes_by_its_key(key: str) -> None:
-    async with opened(size=(100, 90)) as (app, _, pilot):
+    async with opened(size=(100, 110)) as (app, _, pilot):
         text = await _help(pilot, key)
         for said in (
             "Here",
@@ -343,6 +344,20 @@ async def test_read_only_publishes_and_recovers_nothing(monkeypatch: pytest.Monk
             else:
                 monkeypatch.setattr("tui.publishing.publish_quietly", lambda _: None)
         assert made[-1]["recover"] is recovers
+
+
+@pytest.mark.parametrize(("settings", "looks"), [(READ_ONLY, True), (Settings(), False)])
+@pytest.mark.parametrize("key", ["a", "enter"])
+async def test_read_only_goes_into_a_session_only_to_look(
+    key: str, settings: Settings, looks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    went: list[Any] = []
+    monkeypatch.setattr(Body, "_go_there", lambda _, *given: went.append(given[-1]))
+    async with opened(settings=settings) as (app, _, pilot):
+        app.query_one(Body).use(object())  # type: ignore[arg-type]
+        await pilot.press("down", key)
+        await pilot.pause()
+        assert went == [looks]
 
 
 def test_snapshot_of_read_only(snap_compare: SnapCompare) -> None:

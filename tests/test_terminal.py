@@ -243,8 +243,8 @@ def test_no_byte_of_a_registry_acts_on_the_terminal(
     registry.parent.mkdir(parents=True)
     registry.write_text(json.dumps(content))
     arguments = ["-S", str(tmp_path / "none"), str(tmp_path)]
-    # Down to the agent and its child, details, mark, plans of kill and complete, help.
-    keys = b"jj\t\t k\x1b" + b"c\x1b" + b"?\x1b" + b"q"
+    # Down to the agent and its child, each tab, mark, plans of kill and complete, help.
+    keys = b"jj]]]]]]\t\t k\x1b" + b"c\x1b" + b"?\x1b" + b"q"
     seen = _output_of(arguments, keys, 60.0)
     assert b"child" in seen
     text = seen.decode("utf-8", "replace")

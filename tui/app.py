@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import threading
@@ -209,7 +210,7 @@ class MusterApp(App[None]):
         """Counts above, the roll, the panel beside or below it, keys."""
         yield Summary("read-only" if self._settings.read_only else "")
         yield Notices()
-        yield Body(id="body")
+        yield Body(id="body", read_only=self._settings.read_only)
         yield Working()
         yield Footer(show_command_palette=False, compact=True)
 
@@ -260,6 +261,10 @@ class MusterApp(App[None]):
         # beside those that run already, days later.
         for name in _LATER:
             import_module(name)
+        if not gc.isenabled():
+            # Nor need what is there now be looked through ever again.
+            gc.freeze()
+            gc.enable()
 
     def _rolled(self, roll: RollCall) -> None:
         self.post_message(self.Rolled(roll))

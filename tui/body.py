@@ -29,6 +29,9 @@ _COPIED_AT_MOST = 512
 class Body(Container):
     """Wires the roll to the panel, and the line under the cursor to where it leads.
 
+    Args:
+        read_only: Whether nobody is to type into a session from here.
+
     Attributes:
         roll: What is shown; None until the roll was called.
     """
@@ -54,8 +57,9 @@ class Body(Container):
                 tooltip="Copy the name of its session", id="copy.session"),
     ]  # fmt: skip
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, *, id: str, read_only: bool) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
+        self._read_only = read_only
         self.roll: RollCall | None = None
         self._tmux: Tmux | None = None
 
@@ -131,7 +135,8 @@ class Body(Container):
         if self.roll is None or self._tmux is None:
             self._say("tmux was not asked yet.")
             return
-        self._go_there(self._tmux, self._line, self.roll, read_only)
+        # Who must change nothing here types nothing there.
+        self._go_there(self._tmux, self._line, self.roll, read_only or self._read_only)
 
     @work(exclusive=True, group="attach")
     async def _go_there(

@@ -128,6 +128,7 @@ def _is_typed(key: str) -> bool:
 
 
 def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
+    told: set[tuple[str, frozenset[str | None]]] = set()
     everywhere = [binding for binding in declared(MusterApp) if binding.priority]
     for place in PLACES:
         there = [binding for node in place.nodes for binding in declared(node)]
@@ -141,7 +142,9 @@ def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
                 if other.id == id_ or (key in _own(binding) and key in _own(other)):
                     # Some share a key as they come: only one of them has a use at a time.
                     continue
-                if id_ in keys or other.id in keys:
+                both = (key, frozenset((id_, other.id)))
+                if both not in told and (id_ in keys or other.id in keys):
+                    told.add(both)
                     mine, its = (id_, other.id) if id_ in keys else (other.id, id_)
                     yield (
                         f"keys.{mine}: {key!r} is the key of {its} in {place.name} as well; "

@@ -21,6 +21,7 @@ from tui.outcomes import Result, StepOutcome
 from tui.planning import Plan, Step, shared_panes
 from tui.progress import Progress, untold
 from tui.text import some
+from tui.vicinity import listed_since
 from tui.weighing import cannot_see, origin_of_ended
 
 if TYPE_CHECKING:
@@ -136,6 +137,12 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
                 outcomes[step] = found
             else:
                 going[step] = found
+    orphans = {s: each.session for s, each in going.items() if s.row is None and each.session}
+    listed = listed_since(set(orphans.values()), answer, plan.workspaces)
+    for step, session in orphans.items():
+        if session in listed:
+            del going[step]
+            outcomes[step] = StepOutcome(step.label, Result.LEFT, listed[session])
     return outcomes, going
 
 

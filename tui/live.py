@@ -35,8 +35,10 @@ from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
 from tui.progress import Progress, untold
 from tui.registries import Registries
+from tui.renamed import Suspect, find_renamed
 from tui.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.rollcall import call_task, find_mass_death, find_orphans
+from tui.vicinity import Vicinity
 
 _log = logging.getLogger(__name__)
 
@@ -75,13 +77,20 @@ class Caller:
         self._absences: Absences = {}
         self._again_at = 0.0
         self._undecided = False
+        self._vicinity = Vicinity()
+        self._renamed: Mapping[str, Suspect] = {}
+        self._begun: dict[tuple[str, int], float | None] = {}
 
     def call(
         self, registries: Registries, answer: Answer, absences: Absences, now: float
     ) -> RollCall:
         """One frozen roll call of what is known now."""
-        fresh = self._is_news(answer, absences, now)
-        self._answer, self._absences = answer, absences
+        renamed = self._find_renamed(registries, answer, absences)
+        fresh = self._is_news(answer, absences, now) or renamed != self._renamed
+        self._answer, self._absences, self._renamed = answer, absences, renamed
+        if renamed:
+            whys = {name: suspect.why for name, suspect in renamed.items()}
+            answer = replace(answer, elsewhere={**whys, **answer.elsewhere})
         if fresh:
             # An agent may have stalled although nothing is new.
             self._again_at = now + min(_RECALL, self._policy.stall_after / 20)
@@ -111,16 +120,45 @@ class Caller:
             listed = registries.listed_sessions()
             as_of = min(now, registries.known_until())
             orphans = find_orphans(registries.states(), listed, answer, self._policy, as_of)
-        counts[Verdict.ORPHAN] = len(orphans or ())
+        own = [each.path for each in workspaces]
+        suspected = {each.session.id for each in renamed.values()}
+        nobodys = tuple(each for each in orphans or () if each.id not in suspected)
+        judged = self._vicinity.judge(nobodys, answer, own, self._policy, now)
+        counts[Verdict.ORPHAN] = len(judged.orphans)
         return RollCall(
             self._host,
             answer,
             tuple(workspaces),
-            orphans or (),
+            judged.orphans,
             counts,
-            orphans_known=orphans is not None,
+            orphans_known=orphans is not None and not judged.unsure,
+            beside=judged.read,
             mass_death=find_mass_death(rolls.values(), absences, self._policy),
         )
+
+    def _find_renamed(
+        self, registries: Registries, answer: Answer, absences: Absences
+    ) -> Mapping[str, Suspect]:
+        """Which of the missing sessions may be there by another name."""
+        missing = absences.keys() - answer.sessions.keys()
+        begun: dict[tuple[str, int], float | None] = {}
+        if not missing:
+            return {}
+
+        def begun_in(session: Session) -> Iterable[float]:
+            # Not at the top: a look at the roll has no use for it as a rule.
+            from tui.host import processes
+
+            for pid in session.pids:
+                key = session.id, pid
+                # No look at a process is taken twice.
+                begun[key] = self._begun[key] if key in self._begun else processes.begun(pid)
+            return [time for pid in session.pids if (time := begun[session.id, pid]) is not None]
+
+        states, listed = registries.states(), registries.listed_sessions()
+        found = find_renamed(missing, states, listed, answer.sessions.values(), begun_in)
+        self._begun = begun
+        return found
 
     def _call_task(
         self, state: TaskState, answer: Answer, absences: Absences, now: float

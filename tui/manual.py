@@ -215,7 +215,7 @@ agents and tasks, and workspaces. Ids come from the registries; tmux is not aske
         ),
     ),
     "config": Page(
-        "config --print | --path | --check [FILE]",
+        "config",
         "the settings file",
         """\
 The settings: colours, keys, notes and the commands they run, when a verdict is sure

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -42,17 +44,21 @@ def run_monitor(
     Raises:
         SettingsError: Keys in the settings are wrong.
     """
+    # Until all is imported there is no garbage, but much to look through for it.
+    gc.disable()
+    # The thread that draws waits no longer than that, in seconds, for one that reads.
+    sys.setswitchinterval(0.001)
+    # Textual draws at the beats of a clock: with twice as many a change waits half as long
+    # for the next, and nothing is drawn at a beat without one. Read when it is imported.
+    os.environ.setdefault("TEXTUAL_FPS", "120")
+    from tui.app import MusterApp
+
     if settings.source is not None and settings.keys:
         # It imports every screen.
         from tui.keys import key_problems
 
         if problems := key_problems(settings.keys):
             raise SettingsError(settings.source, problems)
-    # Textual draws at the beats of a clock: with twice as many a change waits half as long
-    # for the next, and nothing is drawn at a beat without one. Read when it is imported.
-    os.environ.setdefault("TEXTUAL_FPS", "120")
-    from tui.app import MusterApp
-
     app = MusterApp(workspaces, socket, policy, settings)
 
     def leave() -> None:

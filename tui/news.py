@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from tui.roll import AgentKey, AgentRow, RollCall, Verdict
+from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import harmless
 
 _FAILED = frozenset({"error", "failed"})
@@ -13,17 +14,21 @@ _FAILED = frozenset({"error", "failed"})
 _NAMED = 3
 
 
+Kinds = Mapping[AgentKey, str | None]
+"""By agent what it is of those somebody should hear of, "" for none of them, and None
+while nobody could tell since it was first seen."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What was last known of every agent.
 
     Attributes:
-        kinds: By agent what it is of those somebody should hear of, "" for none of
-            them, and None while nobody could tell since it was first seen.
+        tasks: By registry the task that was seen, and its agents' kinds.
         first: Who was there when nobody had looked yet: what they are is no news.
     """
 
-    kinds: Mapping[AgentKey, str | None] = field(default_factory=dict)
+    tasks: Mapping[Path, tuple[TaskRoll, Kinds]] = field(default_factory=dict)
     first: frozenset[AgentKey] = frozenset()
 
 
@@ -56,21 +61,31 @@ def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
     Returns:
         What is known now, and the news.
     """
-    kinds: dict[AgentKey, str | None] = {}
-    waiting: set[AgentKey] = set()
+    tasks: dict[Path, tuple[TaskRoll, Kinds]] = {}
+    waiting = set(before.first) if before is not None else set()
     items: list[Item] = []
-    known = before.kinds if before is not None else {}
-    for row in roll.agents():
-        key = row.key
-        was = known.get(key)
-        now = kind_of(row)
-        kinds[key] = was if now is None else now
-        is_first = before is None or key in before.first
-        if is_first and now is None and was is None:
-            waiting.add(key)
-        elif now and now != was and not (is_first and was is None):
-            items.append(Item(now, key))
-    return Seen(kinds, frozenset(waiting)), tuple(items)
+    for task in roll.tasks():
+        at = task.state.registry
+        known = before.tasks.get(at) if before is not None else None
+        if known is not None and known[0] is task:
+            # Nothing is new in it.
+            tasks[at] = known
+            continue
+        kinds: dict[AgentKey, str | None] = {}
+        for row in task.agents:
+            key = row.key
+            was = known[1].get(key) if known is not None else None
+            now = kind_of(row)
+            kinds[key] = was if now is None else now
+            is_first = before is None or key in before.first
+            if is_first and now is None and was is None:
+                waiting.add(key)
+            else:
+                waiting.discard(key)
+                if now and now != was and not (is_first and was is None):
+                    items.append(Item(now, key))
+        tasks[at] = task, kinds
+    return Seen(tasks, frozenset(waiting)), tuple(items)
 
 
 def still(items: Sequence[Item], roll: RollCall) -> list[tuple[Item, AgentRow]]:

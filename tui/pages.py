@@ -12,7 +12,7 @@ from tui.history import entry_details, entry_title
 from tui.rows import Row, row
 from tui.sgr import screen_rows
 from tui.sources import Record, Screen, Tail
-from tui.text import age_in_words, fit, harmless, harmless_lines, size, some, width
+from tui.text import age, fit, harmless, harmless_lines, size, some, width
 
 _CHART_WIDEST = 100
 _CHART_LINES = 3
@@ -62,7 +62,7 @@ def _timeline(tail: Tail[Progress], wide: int, now: float, ascii_only: bool) -> 
     yield from _around(tail, "progress reports")
     for each in reversed(tail.records):
         percent = "" if each.progress is None else f"{each.progress:.4g} %"
-        ago = "" if each.at is None else f"  {age_in_words(max(0.0, now - each.at))} ago"
+        ago = "" if each.at is None else f"  {age(now - each.at)} ago"
         yield row(
             (f"{_clock(each.at, each.timestamp)}  ", "dim"),
             (f"{harmless(percent, 12):>6}  ", "success"),

@@ -94,6 +94,7 @@ class Plan:
         socket: The tmux socket that was asked.
         server_pid: The server that answered; only its sessions are ended.
         home: The workspace whose audit log takes what belongs to no task.
+        workspaces: Those that orphans are in none of, but for any around their processes.
         second_question: What is asked once more, or None; see `Proposal`.
     """
 
@@ -105,6 +106,7 @@ class Plan:
     server_pid: int | None = None
     home: Path | None = None
     second_question: str | None = None
+    workspaces: tuple[Path, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -227,20 +229,21 @@ def plan_kill(
         else:
             refused.append((row.key.id, planned))
     made = list(steps.values())
+    own = tuple(workspace.path for workspace in roll.workspaces)
+    read = ", ".join(str(path) for path in (*own, *roll.beside))
     for session in orphans:
         why = "muster itself runs in it" if processes.holds_us(session.pids) else None
         why = why or shared_panes(session, roll.answer)
         if why is not None:
             refused.append((session.name, why))
             continue
-        says = "end the session and its processes; no registry changes"
+        says = f"in none of the registries read: {read}; end the session and its processes"
         made.append(Step(session.name, session, session.name, None, None, False, says))
     made += [
         Step(ended.name, None, ended.name, None, None, False, _LEFT_OVER, ended)
         for ended in ended_orphans
     ]
     answer = roll.answer
-    home = roll.workspaces[0].path if roll.workspaces else None
     return Plan(
         Verb.KILL,
         "terminated",
@@ -248,8 +251,9 @@ def plan_kill(
         tuple(refused if made or refused else through),
         answer.socket,
         answer.server_pid,
-        home,
+        own[0] if own else None,
         _second_question(roll, made),
+        own,
     )
 
 

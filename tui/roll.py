@@ -178,9 +178,11 @@ class RollCall:
         answer: What tmux said.
         orphans: Sessions named like an agent's that no registry accounts for.
         orphans_known: False while a registry that might account for them was never
-            read, or only a part of a workspace is seen: then nobody can tell.
+            read, or only a part of a workspace is seen: then nobody can tell of others
+            than `orphans`.
         counts: How many agents, and orphans, have each verdict.
         mass_death: Whether most agents went at once: rather the wrong socket.
+        beside: Other workspaces, which were read to tell whose sessions are.
     """
 
     host: str
@@ -190,6 +192,7 @@ class RollCall:
     counts: Mapping[Verdict, int]
     orphans_known: bool = True
     mass_death: MassDeath | None = None
+    beside: tuple[Path, ...] = ()
 
     @property
     def unreadable(self) -> int:

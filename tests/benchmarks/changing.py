@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from tests.benchmarks.crews import Crew, agent_id, crew
 from tests.benchmarks.figures import Aim, Figure, figure
-from tests.benchmarks.programs import PYTHON, Program, muster, on_terminal
+from tests.benchmarks.programs import PYTHON, Program, memory, muster, on_terminal
 from tests.benchmarks.writers import Peer, peer, storm
 
 _STORM = 200.0
+_SOAK = 3600
 # Lines of the roll that are surely on the screen.
 _VISIBLE = 20
 _FOLLOWER = "bare watchfiles"
@@ -78,6 +79,7 @@ def measure(quick: bool) -> list[Figure]:
                     in_storm = _changes(program, made, writer, count, "4")
                     keys = _keys(program, count)
                 wrong = _check_storm(program, made)
+                grown = _soak(program, made, 100 if quick else _SOAK)
             what = f"{size:,} agents"
             found += [
                 figure(f"{what}, quiet", "ms", quiet, _FOLLOWER, bare, QUIET_AIM),
@@ -86,8 +88,19 @@ def measure(quick: bool) -> list[Figure]:
                 figure(f"{what}, a key in the storm", "ms", keys, "", (), KEY_AIM),
                 figure(f"{what}, agents not as the file has them at the end", "", wrong, "", (),
                        Aim(p99=0)),
+                figure(f"{what}, memory gained in {_SOAK:,} more changes", "MB", [grown], "", (),
+                       Aim(p50=1)),
             ]  # fmt: skip
     return found
+
+
+def _soak(program: Program, made: Crew, changes: int) -> float:
+    """Megabytes that it holds more after so many changes: an hour's worth, in less time."""
+    before = memory(program.pid)
+    with storm(made, _STORM, range(made.tasks)):
+        program.watch(changes / _STORM)
+    program.settle(1.0)
+    return memory(program.pid) - before
 
 
 def _check_storm(program: Program, made: Crew) -> Sequence[float]:

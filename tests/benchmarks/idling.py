@@ -57,8 +57,8 @@ def _idle(commands: Mapping[Key, Command], seconds: float) -> dict[Key, Idle]:
         for key, (command, text) in commands.items():
             programs[key] = stack.enter_context(on_terminal(command))
             programs[key].wait_for(text)
-        # The first looks, and the proof of who is missing, are no idling.
-        _watch(programs.values(), min(15.0, 2 * seconds))
+        # The first looks, the proof of who is missing and what sessions cost are no idling.
+        _watch(programs.values(), min(30.0, 2 * seconds))
         before = {key: _look(program) for key, program in programs.items()}
         _watch(programs.values(), seconds)
         after = {key: _look(program) for key, program in programs.items()}

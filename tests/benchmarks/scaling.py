@@ -11,7 +11,8 @@ from tests.benchmarks.figures import Aim, Figure, figure
 from tests.benchmarks.programs import PYTHON, Program, muster, on_terminal, used
 from tests.benchmarks.writers import Peer, peer
 
-_FILES = 100
+# Agents in a file, so that the number of agents alone is what differs.
+_PER_FILE = 100
 _BASE = 100
 _LOAD = """\
 import pathlib, sys, time
@@ -70,8 +71,10 @@ def _operations(program: Program, made: Crew, writer: Peer) -> dict[str, Callabl
         program.wait_for(f"one-{run:04}".encode())
 
     def change_a_tenth(run: int) -> None:
+        # In every tenth file all of them; in a single one every tenth.
+        numbers = range(made.per_file if made.tasks >= 10 else made.per_file // 10)
         for task in range(0, made.tasks, 10):
-            writer.change(made.registry(task), range(made.per_file), f"tenth-{run:04}")
+            writer.change(made.registry(task), numbers, f"tenth-{run:04}")
         program.wait_for(f"tenth-{run:04}".encode())
 
     def page(_: int) -> None:
@@ -96,7 +99,7 @@ def measure(quick: bool) -> list[Figure]:
     found: list[Figure] = []
     base: dict[str, list[Cost]] = {}
     for size in sizes:
-        with crew(size, _FILES, live=50) as made, peer() as writer:
+        with crew(size, size // _PER_FILE, live=50) as made, peer() as writer:
             ours, bare = _loads(made, 1 if quick else 5)
             aim = Aim(p50=1000) if size == 10_000 else None
             found.append(figure(f"load {size:,}", "ms", ours, "json.loads of all", bare, aim))

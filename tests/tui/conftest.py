@@ -30,13 +30,15 @@ def nobody_elses_servers(monkeypatch: pytest.MonkeyPatch, nobody_elses_tmux: Pat
     """Whatever else runs on this host has no say in what a test finds."""
     all_servers = elsewhere.servers_of
 
-    def ours(owners: Collection[int]) -> Iterator[elsewhere.Server]:
+    def ours(owners: Collection[int] | None) -> Iterator[elsewhere.Server]:
         for server in all_servers(owners):
             socket = server.socket or Path()
             if socket.parent in RealTmux.directories or nobody_elses_tmux in socket.parents:
                 yield server
 
     monkeypatch.setattr(elsewhere, "servers_of", ours)
+    # Nor whether the tests run in a container.
+    monkeypatch.setattr(elsewhere, "sees_the_host", lambda: True)
 
 
 @pytest.fixture

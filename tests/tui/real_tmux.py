@@ -15,6 +15,7 @@ from typing import ClassVar
 import psutil
 import pytest
 
+from tests.terminal import PREFIX
 from tests.tui.waiting import until
 from tui.host.advice import install_advice
 from tui.host.tmux import Tmux
@@ -45,7 +46,7 @@ class RealTmux:
     def __init__(self) -> None:
         if shutil.which("tmux") is None:
             pytest.fail(install_advice())
-        self.directory = Path(tempfile.mkdtemp(prefix="mst"))
+        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.directories.add(self.directory)
         self.socket = self.directory / "s"
         self._servers: set[int] = set()

@@ -40,7 +40,7 @@ def test_what_is_bound_as_it_is_has_no_conflict() -> None:
         {"kill": "x"},
         {"kill": "c", "complete": "k"},
         {"kill": "ctrl+k,f5"},
-        {"roll.down": "down,n", "filter": "?", "help": "/"},
+        {"roll.down": "down,n", "filter": "?", "help": "H"},
         {"confirm.accept": "ctrl+y"},
         {"palette": "ctrl+o"},
         {"kill": "ä"},

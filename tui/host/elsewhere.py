@@ -25,6 +25,14 @@ _ALL_TIMEOUT = 4.0
 # Seconds in which a server that has just started listens.
 _STARTING = 0.05
 
+# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: the host's own PID namespace.
+_INITIAL_NAMESPACE = 0xEFFFFFFC
+
+IN_CONTAINER = (
+    "muster runs in a container (a PID namespace of its own), and agents outside of it "
+    "cannot be seen: run it on the host, or try -S SOCKET"
+)
+
 _LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix
 _NAME = "tmux: server"
 
@@ -42,8 +50,14 @@ class Server:
     socket: Path | None
 
 
-def owners_of(paths: Iterable[Path]) -> frozenset[int]:
-    """Whose tmux servers may have the agents of these files: the owners', and ours."""
+def owners_of(paths: Iterable[Path]) -> frozenset[int] | None:
+    """Whose tmux servers may have the agents of these files: the owners', and ours.
+
+    Returns:
+        The users' numbers; None for everybody, whom root may ask.
+    """
+    if os.getuid() == 0:
+        return None
     found = {os.getuid()}
     for path in paths:
         with suppress(OSError):
@@ -51,11 +65,11 @@ def owners_of(paths: Iterable[Path]) -> frozenset[int]:
     return frozenset(found)
 
 
-def servers_of(owners: Collection[int]) -> Iterator[Server]:
+def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
     """All tmux servers of some users that have a process running in a pane.
 
     Args:
-        owners: The users, by their numbers.
+        owners: The users, by their numbers; None for all.
     """
     parents: set[int] = set()
     named: list[tuple[int, int]] = []
@@ -70,7 +84,7 @@ def servers_of(owners: Collection[int]) -> Iterator[Server]:
                 named.append((int(name), os.stat(f"/proc/{name}").st_uid))
     for pid, uid in named:
         # Without a process in a pane it has no agent that could be alive.
-        if uid in owners and pid in parents:
+        if (owners is None or uid in owners) and pid in parents:
             yield Server(pid, uid, _socket(pid))
 
 
@@ -100,7 +114,7 @@ def _socket(pid: int) -> Path | None:
 
 
 def look_elsewhere(
-    names: Collection[str], answer: Answer, owners: Collection[int]
+    names: Collection[str], answer: Answer, owners: Collection[int] | None
 ) -> Mapping[str, str]:
     """Which of the sessions that are missing from an answer may be on another server.
 
@@ -109,7 +123,7 @@ def look_elsewhere(
     Args:
         names: The sessions that are missing.
         answer: What the server that was asked said.
-        owners: Whose servers count, by the users' numbers.
+        owners: Whose servers count, by the users' numbers; None for everybody's.
 
     Returns:
         Why each is not proven gone, and what to try; empty when all of them are.
@@ -135,7 +149,18 @@ def look_elsewhere(
             found |= {name: why for name in names if name in there.sessions}
         elif _still_runs(server):
             found |= {name: _unasked(server, there) for name in names if name not in found}
+    if answer.state is TmuxState.NO_SERVER and not sees_the_host():
+        # That no server is seen is no news where most of them cannot be.
+        found |= {name: IN_CONTAINER for name in names if name not in found}
     return found
+
+
+def sees_the_host() -> bool:
+    """Whether all processes of this host can be seen: not from within a container."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino == _INITIAL_NAMESPACE
+    except OSError:
+        return False
 
 
 def _looked_at_again(server: Server) -> Server:

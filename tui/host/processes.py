@@ -107,6 +107,30 @@ def is_visible(pid: int) -> bool:
     return psutil.pid_exists(pid)
 
 
+def directories_of(pid: int) -> frozenset[Path] | None:
+    """Where a process works and where it was started, as far as it says so.
+
+    Returns:
+        Nothing for a process that has ended; None if we may not know.
+    """
+    try:
+        process = psutil.Process(pid)
+        found = {process.cwd(), process.environ().get("PWD", "")}
+    except psutil.NoSuchProcess:
+        return frozenset()
+    except (psutil.Error, OSError):
+        return None
+    return frozenset(Path(each) for each in found if each.startswith("/"))
+
+
+def begun(pid: int) -> float | None:
+    """When a process began, in seconds since the epoch; None if it is not to be seen."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
 def holds_us(pane_pids: Collection[int]) -> bool:
     """Whether this process runs inside one of the panes."""
     return not _own_line().isdisjoint(pane_pids)

@@ -48,8 +48,8 @@ class Answer:
     Attributes:
         detail: For people: why it is unknown, or which server answered.
         advice: What to try when it is unknown; empty where nothing is known to help.
-        elsewhere: Sessions that are missing here but may be on another server, by
-            name, with why and what to try.
+        elsewhere: Sessions that are missing here but may be on another server, or here
+            by another name, by their own names, with why and what to try.
         socket: The path that was asked.
         asked_at: When the question was put; seconds of the monotonic clock.
         server_pid: The server's process, or None if none answered.

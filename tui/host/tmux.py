@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,11 @@ _FORMAT = (
 )
 # A last line of our own proves that the list before it is whole.
 _END = "end #{pid} #{start_time}"
+
+_STARTED = "#{pid} #{session_created} #{session_path}"
+
+# Sessions that one tmux process is asked about: arguments must not be too long.
+_AT_ONCE = 100
 
 _SEEN = "#{pane_width} #{pane_height} #{window_activity}"
 
@@ -182,6 +188,33 @@ class Tmux:
             raise OSError("tmux answered with something that is no screen") from None
         return Captured(tuple(out[1:]), width, height, active)
 
+    def started_in(self, sessions: Iterable[Session], answer: Answer) -> dict[Session, Path]:
+        """The directories that sessions were started in: foreign text.
+
+        Those are missing of which nobody can tell: they are gone, or are no sessions of
+        the server of the answer, or tmux gives no answer.
+        """
+        found: dict[Session, Path] = {}
+        todo = tuple(sessions)
+        for start in range(0, len(todo), _AT_ONCE):
+            part = todo[start : start + _AT_ONCE]
+            # A directory's name may hold anything, but not what nobody could know.
+            end = f" {secrets.token_hex(16)}"
+            words: list[str] = []
+            for each in part:
+                words += [";"] if words else []
+                words += ["display-message", "-p", "-t", f"{each.id}:", f"{_STARTED}{end}"]
+            try:
+                code, out, _ = self._run("-u", *words, errors="surrogateescape")
+            except (_NoTmuxError, OSError):
+                continue
+            said = "\n".join(out).split(end) if code == 0 else []
+            for each, text in zip(part, said, strict=False):
+                pid, created, path = text.removeprefix("\n").split(" ", 2)
+                if (pid, created) == (str(answer.server_pid), str(each.created)):
+                    found[each] = Path(path)
+        return found
+
     def attach_words(self, session: Session, answer: Answer, *, read_only: bool) -> list[str]:
         """The program and arguments that attach the terminal they run on to a session.
 
@@ -244,9 +277,11 @@ class Tmux:
             return f"tmux could not be started: {error}"
         return _refused(done.stderr, done.returncode or 0) if done.returncode != 0 else None
 
-    def _run(self, *arguments: str) -> tuple[int, list[str], list[str]]:
+    def _run(
+        self, *arguments: str, errors: str = "backslashreplace"
+    ) -> tuple[int, list[str], list[str]]:
         """Asks one question; see `_run`."""
-        return _run(self.socket, self._timeout, arguments)
+        return _run(self.socket, self._timeout, arguments, errors)
 
 
 class _NoTmuxError(Exception):
@@ -254,7 +289,7 @@ class _NoTmuxError(Exception):
 
 
 def _run(
-    socket: Path, timeout: float, arguments: Sequence[str]
+    socket: Path, timeout: float, arguments: Sequence[str], errors: str = "backslashreplace"
 ) -> tuple[int, list[str], list[str]]:
     """Runs one tmux command; its exit code, output and errors.
 
@@ -271,7 +306,7 @@ def _run(
             timeout=timeout,
             check=False,
             encoding="utf-8",
-            errors="backslashreplace",
+            errors=errors,
         )
     except FileNotFoundError:
         raise _NoTmuxError from None

@@ -8,17 +8,31 @@ from __future__ import annotations
 
 import stat
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from watchfiles._rust_notify import RustNotify
 
 # Milliseconds: how long changes are gathered, and how often is looked. Changes
-# come through within about one step; a storm is handed on every `_DEBOUNCE`.
+# come through within about two steps; a storm is handed on every `_DEBOUNCE`.
 _DEBOUNCE = 50
 _STEP = 8
 
-# Milliseconds after which the first look after arming is owed at the latest.
+# Looking costs CPU: where nothing has changed for so many seconds it is done more seldom.
+_QUIET_AFTER = 30.0
+_QUIET_STEP = 25
+
+# Milliseconds after which the first look after arming is owed at the latest, and
+# after which the steps are thought over.
 _FIRST_LOOK = 250
+_NEXT_LOOK = 10_000
 _RETRY = 1.0
+
+# As watchfiles numbers what can happen to a path (watchfiles.Change).
+_DELETED = 3
 
 _Armed = frozenset[tuple[Path, int, int]]
 
@@ -89,35 +103,36 @@ class DirectoryWatcher:
 
     def _watch_until_rearmed(self, directories: list[Path]) -> None:
         # Imported when the first frame is on its way, and not for a look without a screen.
-        import watchfiles
+        from watchfiles._rust_notify import RustNotify
 
-        armed = False
         try:
-            for changes in watchfiles.watch(
-                *directories,
-                watch_filter=None,
-                debounce=_DEBOUNCE,
-                step=_STEP,
-                rust_timeout=_FIRST_LOOK,
-                yield_on_timeout=True,
-                stop_event=self._rearm,
-                raise_interrupt=False,
-                recursive=False,
-            ):
-                if not armed:
-                    # What changed before the watch was in place went unseen.
-                    armed = True
-                    self._on_change(())
-                gone = {path for change, path in changes if change is watchfiles.Change.deleted}
-                relevant = self._forget({path for path in directories if str(path) in gone})
-                relevant |= {Path(path) for _, path in changes if self._matters(Path(path))}
-                if relevant:
-                    self._on_change(relevant)
+            with RustNotify(list(map(str, directories)), False, False, 0, False, False) as notify:
+                self._hand_on(notify, directories)
         except (OSError, RuntimeError):
             # A directory vanished while it was being armed, or the system's
             # watches are used up: the slow rescan carries on meanwhile.
             self._rearm.wait(_RETRY)
             self._on_change(())
+
+    def _hand_on(self, notify: RustNotify, directories: list[Path]) -> None:
+        changed_at = time.monotonic()
+        timeout = _FIRST_LOOK
+        while not self._rearm.is_set():
+            quiet = time.monotonic() - changed_at > _QUIET_AFTER
+            step = _QUIET_STEP if quiet else _STEP
+            found = notify.watch(_DEBOUNCE, step, timeout, self._rearm)
+            if timeout == _FIRST_LOOK:
+                # What changed before the watch was in place went unseen.
+                timeout = _NEXT_LOOK
+                self._on_change(())
+            if isinstance(found, str):
+                continue
+            changed_at = time.monotonic()
+            gone = {path for change, path in found if change == _DELETED}
+            relevant = self._forget({path for path in directories if str(path) in gone})
+            relevant |= {Path(path) for _, path in found if self._matters(Path(path))}
+            if relevant:
+                self._on_change(relevant)
 
     def _forget(self, gone: set[Path]) -> set[Path]:
         """Takes watched directories for gone, so that the next `watch` arms them anew.

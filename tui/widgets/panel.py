@@ -296,7 +296,12 @@ class Panel(Vertical):
                 said.append("following")
             elif paper.below:
                 said.append(f"{paper.below} below")
-            bar.show(self.tab, ", ".join(said), numbered=self.has_focus_within)
+            bar.show(
+                self.tab,
+                ", ".join(said),
+                numbered=self.has_focus_within,
+                needed=bool(paper.search_words),
+            )
 
     def on_descendant_focus(self) -> None:
         """Names the keys that open tabs: they are those of the panel now."""

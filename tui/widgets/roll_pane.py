@@ -198,9 +198,9 @@ class RollPane(Vertical):
 
     @work(thread=True, exclusive=True, group="measure")
     def _measure_all(self, sessions: Mapping[Key, Session], server_pid: int | None) -> None:
-        started = time.monotonic()
+        started = time.thread_time()
         found = self._meter.measure(sessions, server_pid)
-        took = time.monotonic() - started
+        took = time.thread_time() - started
         self.app.call_from_thread(self._measured, found, took)
 
     def _measured(self, found: Mapping[Key, Load], took: float) -> None:

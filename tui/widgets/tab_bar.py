@@ -46,18 +46,20 @@ class TabBar(Static):
         self._tab = Tab.OVERVIEW
         self._said = ""
         self._numbered = False
+        self._needed = False
         self._drawn: Content | None = None
         self._ends: list[tuple[int, Tab]] = []
 
-    def show(self, tab: Tab, said: str, *, numbered: bool) -> None:
+    def show(self, tab: Tab, said: str, *, numbered: bool, needed: bool) -> None:
         """Shows the tabs.
 
         Args:
             tab: Which is open.
             said: A few words for the end of the line.
+            needed: Whether names give way to these words; else the words do.
             numbered: Whether their numbers are keys that open them now.
         """
-        self._tab, self._said, self._numbered = tab, said, numbered
+        self._tab, self._said, self._numbered, self._needed = tab, said, numbered, needed
         self._draw()
 
     def on_resize(self) -> None:
@@ -66,7 +68,7 @@ class TabBar(Static):
 
     def _draw(self) -> None:
         room = self.size.width
-        names = self._names(room - width(self._said) - 2)
+        names = self._names(room)
         self._ends, end = [], 0
         parts: list[tuple[str, str]] = []
         for tab, name in zip(TABS, names, strict=True):
@@ -74,8 +76,8 @@ class TabBar(Static):
             self._ends.append((end, tab))
             parts.append((name, "bold reverse" if tab is self._tab else ""))
         left = room - end - 1
-        if left > 3 and self._said:
-            said = fit(self._said, min(left, width(self._said)))
+        if self._said and (self._needed or left > width(self._said)):
+            said = fit(self._said, min(max(0, left), width(self._said)))
             parts.append((" " * (left - width(said)) + said, "dim"))
         content = Content.assemble(*parts)
         if self._drawn is None or not content.is_same(self._drawn):
@@ -86,9 +88,11 @@ class TabBar(Static):
         """How the tabs are called, as far as there is room."""
         numbered = [f" {number} {tab} " for number, tab in enumerate(TABS, 1)]
         plain = [f" {tab} " for tab in TABS]
-        for names in (numbered, plain) if self._numbered else (plain,):
-            if sum(map(width, names)) <= room:
-                return names
+        said = width(self._said) + 2 if self._said else 0
+        if self._numbered and sum(map(width, numbered)) + said <= room:
+            return numbered
+        if sum(map(width, plain)) + (said if self._needed else 0) <= room:
+            return plain
         return [
             f" {tab} " if tab is self._tab else f" {number if self._numbered else tab[0]} "
             for number, tab in enumerate(TABS, 1)

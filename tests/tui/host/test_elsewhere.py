@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,8 +93,41 @@ def test_a_server_of_another_user_that_cannot_be_looked_into_is_named(
     assert "of root" in look("agent_a", at=tmp_path / "s")["agent_a"]
 
 
-def test_the_owner_of_a_workspace_counts_as_well(tmp_path: Path) -> None:
-    if os.getuid() == 0:
-        os.chown(tmp_path, 12345, -1)
-        assert owners_of([tmp_path]) == {0, 12345}
-    assert owners_of([tmp_path / "absent"]) == OURS
+def test_the_owner_of_a_workspace_counts_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    assert owners_of([tmp_path]) == frozenset({4711, owner})
+    assert owners_of([tmp_path / "absent"]) == frozenset({4711})
+
+
+def test_root_asks_the_servers_of_everybody(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_a")
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert owners_of([tmp_path]) is None
+    assert server.socket in [each.socket for each in servers_of(None)]
+
+
+def test_from_a_container_that_no_server_runs_proves_no_death(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_a")
+    monkeypatch.setattr(elsewhere, "sees_the_host", lambda: False)
+    found = look("agent_a", "agent_b", at=tmp_path / "s")
+    assert "-S" in found["agent_a"] and found["agent_a"] != elsewhere.IN_CONTAINER
+    assert found["agent_b"] == elsewhere.IN_CONTAINER
+    # What a server says that answered counts there as well.
+    assert look("agent_b", at=server.socket) == {}
+
+
+def test_another_pid_namespace_is_told_from_the_hosts(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "from tui.host import elsewhere as e; print(e.sees_the_host())"]
+    unshare = ["unshare", "-rpf", "--mount-proc"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0:
+        words = [*unshare, *words]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    there = os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC and words[0] != "unshare"
+    assert done.stdout == f"{there}\n"

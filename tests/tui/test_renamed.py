@@ -1,0 +1,145 @@
+"""Sessions that were renamed, and panes that were moved, before anybody looked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from registry.records import kept_names
+from tests.tui.real_tmux import RealTmux
+from tests.tui.rolls import NOW, agent, session, task_state
+from tests.tui.waiting import until
+from tests.tui.workspaces import QUICK, Files, entry, stamp, take, verdicts
+from tui.actions import carry_out
+from tui.live import LiveRoll
+from tui.planning import plan_kill
+from tui.renamed import Suspect, find_renamed
+from tui.roll import RollCall, Verdict
+
+STARTED = NOW - 3600
+NAME = "agent_tester-120000-abcdef"
+
+
+def suspects(
+    made: float, *begun: float, name: str = "other", listed: tuple[str, ...] = ()
+) -> Mapping[str, Suspect]:
+    state = task_state(agent(started=STARTED), agent("sister", started=STARTED))
+    there = session(name, created=made)
+    return find_renamed({NAME}, [state], [kept_names(listed)], [there], lambda _: begun)
+
+
+@pytest.mark.parametrize("name", ["other", "agent_other"])
+@pytest.mark.parametrize("made", [STARTED - 15, STARTED - 2, STARTED + 2])
+def test_a_session_made_as_the_agent_started_may_be_its_own(made: float, name: str) -> None:
+    assert "renamed?" in suspects(made, name=name)[NAME].why
+    assert name in suspects(made, name=name)[NAME].why
+    assert "moved?" in suspects(STARTED - 9999, 0.0, made, name=name)[NAME].why
+
+
+@pytest.mark.parametrize("made", [STARTED - 16, STARTED + 3, STARTED - 60, NOW])
+def test_a_session_made_at_another_time_is_not(made: float) -> None:
+    assert suspects(made, made) == {}
+
+
+def test_a_session_that_another_agent_claims_is_not() -> None:
+    assert suspects(STARTED, STARTED, name="agent_sister") == {}
+    assert suspects(STARTED, STARTED, name="agent_far", listed=("agent_far",)) == {}
+
+
+def test_nobody_is_suspected_where_nothing_is_missing_or_nobody_knows_when_it_started() -> None:
+    state = task_state(agent(started=None))
+    there = [session("other", created=STARTED)]
+    assert find_renamed({NAME}, [state], (), there, lambda _: ()) == {}
+    state = task_state(agent(started=STARTED))
+    assert find_renamed((), [state], (), there, lambda _: ()) == {}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(
+        tmp_path,
+        {"TASK-1": [entry("a", started_at=stamp(6)), entry("z", started_at=stamp(3600))]},
+    )
+
+
+def start(server: RealTmux) -> None:
+    """One agent's session, made about as it started, and another of the user's own."""
+    server.start("keeper")
+    server.start("agent_a")
+
+
+def rewrite(files: Files, server: RealTmux) -> None:
+    """As if the agent of the session had started long ago, just after the session was made."""
+    made = server.client().ask().sessions["agent_a"].created
+    ago = time.time() - made - 1
+    files.write_task("TASK-1", entry("a", started_at=stamp(ago)), entry("z"))
+
+
+NO_GRACE = replace(QUICK, start_grace=0.0, orphan_grace=-1.0)
+
+
+@pytest.mark.parametrize("name", ["mine", "agent_mine"])
+def test_one_look_calls_no_agent_dead_whose_session_was_renamed(
+    files: Files, server: RealTmux, name: str
+) -> None:
+    start(server)
+    rewrite(files, server)
+    server.run("kill-session", "-t", "=keeper:")
+    server.run("rename-session", "-t", "=agent_a:", name)
+    roll = take(files, server.client(), NO_GRACE)
+    assert verdicts(roll) == {"a": Verdict.UNKNOWN, "z": Verdict.ZOMBIE}
+    assert roll.orphans == ()
+    plan = plan_kill(roll, roll.agents())
+    assert [step.label for step in plan.steps] == ["z"]
+    assert f"session {name} was made when this agent started" in dict(plan.refused)["a"]
+    carry_out(plan, server.client(), "")
+    assert name in server.names()
+    assert files.agent("a")["status"] == "running"
+
+
+def test_one_look_calls_no_agent_dead_whose_pane_was_moved(
+    files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(server)
+    rewrite(files, server)
+    # The other session is made at another time, as far as its own clock tells.
+    server.run("join-pane", "-d", "-s", "=agent_a:", "-t", "=keeper:")
+    assert server.names() == {"keeper"}
+    client = server.client()
+    asked = client.ask
+
+    def long_ago():  # type: ignore[no-untyped-def]
+        answer = asked()
+        old = {name: replace(each, created=1) for name, each in answer.sessions.items()}
+        return replace(answer, sessions=old)
+
+    monkeypatch.setattr(client, "ask", long_ago)
+    roll = take(files, client, NO_GRACE)
+    assert verdicts(roll) == {"a": Verdict.UNKNOWN, "z": Verdict.ZOMBIE}
+    assert any("has a pane that began" in row.note for row in roll.agents())
+
+
+def test_the_monitor_sees_a_death_once_the_session_in_question_is_gone(
+    files: Files, server: RealTmux
+) -> None:
+    start(server)
+    rewrite(files, server)
+    server.run("kill-session", "-t", "=keeper:")
+    server.run("rename-session", "-t", "=agent_a:", "mine")
+    rolls: list[RollCall] = []
+    live = LiveRoll(files.workspaces(), server.client(), NO_GRACE, rolls.append)
+    live.start()
+    try:
+        until(
+            lambda: bool(rolls) and verdicts(rolls[-1])["z"] is Verdict.ZOMBIE, "the first proof"
+        )
+        assert verdicts(rolls[-1])["a"] is Verdict.UNKNOWN
+        server.run("kill-session", "-t", "=mine:")
+        live.refresh()
+        until(lambda: verdicts(rolls[-1])["a"] is Verdict.ZOMBIE, "the proof of its death")
+    finally:
+        live.stop()

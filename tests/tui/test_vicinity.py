@@ -1,0 +1,202 @@
+"""Two projects on one tmux server: what the one does not list may be the other's."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from registry.workspace import workspaces_above
+from tests.tui.real_tmux import RealTmux
+from tests.tui.waiting import until
+from tests.tui.workspaces import QUICK, Files, entry, take
+from tui.actions import carry_out
+from tui.cli import main
+from tui.host import processes
+from tui.outcomes import Result
+from tui.planning import plan_kill
+from tui.roll import RollCall
+from tui.vicinity import Vicinity
+
+YOUNG = replace(QUICK, orphan_grace=-1.0)
+"""Nobody wants to wait until orphans are old enough."""
+
+Begin = Callable[..., None]
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Files:
+    return Files(tmp_path / "ours", {"TASK-1": [entry("a")]})
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Files:
+    return Files(tmp_path / "their project", {"TASK-9": [entry("b")]})
+
+
+@pytest.fixture
+def begin(server: RealTmux) -> Begin:
+    """Starts a session whose process works in a directory, where it has arrived."""
+
+    def started(name: str, directory: Path, command: str = "exec sleep 1000") -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        there = directory / f"{name} is there"
+        server.run("new-session", "-d", "-s", name, "-c", str(directory),
+                   f"touch {there.name.replace(' ', chr(92) + ' ')}; {command}")  # fmt: skip
+        until(there.exists, f"{name} to start")
+        there.unlink()
+
+    return started
+
+
+def take_young(files: Files, server: RealTmux) -> RollCall:
+    return take(files, server.client(), YOUNG)
+
+
+def orphans(roll: RollCall) -> list[str]:
+    return [each.name for each in roll.orphans]
+
+
+@pytest.mark.parametrize("beneath", [".", "src/deep", ".agent-workspace/TASK-9", "a b\nc"])
+def test_another_projects_agent_is_no_orphan(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, beneath: str
+) -> None:
+    server.start("agent_a")
+    begin("agent_b", theirs.path.parent / beneath)
+    begin("agent_nobodys", theirs.path.parent / beneath)
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_nobodys"]
+    assert roll.orphans_known
+    assert roll.beside == (theirs.path,)
+
+
+def test_one_that_went_elsewhere_is_known_by_where_it_was_started(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin
+) -> None:
+    begin("agent_b", theirs.path.parent, "cd / && exec sleep 1000")
+    assert orphans(take_young(ours, server)) == []
+
+
+def test_one_that_was_started_elsewhere_is_known_by_where_it_works(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, tmp_path: Path
+) -> None:
+    begin("agent_b", tmp_path / "else", f"cd '{theirs.path.parent}' && exec sleep 1000")
+    pid = server.pane_pids().pop()
+    until(
+        lambda: theirs.path.parent in (processes.directories_of(pid) or ()),
+        "the agent to go there",
+    )
+    assert orphans(take_young(ours, server)) == []
+
+
+def test_kill_all_orphans_leaves_the_agents_of_another_project(
+    ours: Files,
+    theirs: Files,
+    server: RealTmux,
+    begin: Begin,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tui.commands.policy_from", lambda _: YOUNG)
+    server.start("agent_a")
+    begin("agent_b", theirs.path.parent)
+    begin("agent_nobodys", theirs.path.parent)
+    words = ["-S", str(server.socket), "-w", str(ours.path)]
+    assert main(["kill", "--orphans", "--dry-run", *words]) == 0
+    said = capsys.readouterr().out
+    assert main(["kill", "--orphans", "--yes", *words]) == 0
+    assert server.names() == {"agent_a", "agent_b"}
+    assert f"in none of the registries read: {ours.path}, {theirs.path}" in said
+    assert main(["kill", "agent_b", "--yes", *words]) == 2
+    assert server.names() == {"agent_a", "agent_b"}
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_an_orphan_that_is_listed_before_it_is_killed_is_left(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, whose: str
+) -> None:
+    begin("agent_late", theirs.path.parent)
+    roll = take_young(ours, server)
+    plan = plan_kill(roll, (), roll.orphans)
+    {"ours": ours, "theirs": theirs}[whose].write_task("TASK-2", entry("late"))
+    (step,) = carry_out(plan, server.client(), "").steps
+    assert step.result is Result.LEFT and "registry now" in step.detail
+    assert "agent_late" in server.names()
+
+
+def test_an_orphan_of_which_nobody_can_tell_any_more_is_left(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin
+) -> None:
+    begin("agent_late", theirs.path.parent)
+    roll = take_young(ours, server)
+    plan = plan_kill(roll, (), roll.orphans)
+    theirs.registry("TASK-9").write_text("{")
+    (step,) = carry_out(plan, server.client(), "").steps
+    assert step.result is Result.LEFT and "nobody can tell" in step.detail
+    assert "agent_late" in server.names()
+
+
+@pytest.mark.parametrize("broken", ["task", "global"])
+def test_a_registry_around_it_that_cannot_be_read_may_list_it(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, broken: str
+) -> None:
+    begin("agent_x", theirs.path.parent)
+    path = theirs.registry("TASK-9") if broken == "task" else theirs.global_registry
+    path.write_text("{")
+    roll = take_young(ours, server)
+    assert orphans(roll) == []
+    assert not roll.orphans_known
+
+
+def test_processes_that_must_not_be_looked_into_may_be_anybodys(
+    ours: Files, server: RealTmux, begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin("agent_x", tmp_path / "else")
+    assert orphans(take_young(ours, server)) == ["agent_x"]
+    monkeypatch.setattr(processes, "directories_of", lambda _: None)
+    roll = take_young(ours, server)
+    assert (orphans(roll), roll.orphans_known) == ([], False)
+    # Neither there nor to be seen, as its server: of another PID namespace.
+    monkeypatch.setattr(processes, "directories_of", lambda _: frozenset())
+    monkeypatch.setattr(processes, "is_visible", lambda _: False)
+    roll = take_young(ours, server)
+    assert (orphans(roll), roll.orphans_known) == ([], False)
+
+
+def test_no_more_workspaces_are_read_than_a_few(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin("agent_x", theirs.path.parent)
+    monkeypatch.setattr("tui.vicinity._AT_MOST", 0)
+    roll = take_young(ours, server)
+    assert (orphans(roll), roll.orphans_known) == ([], False)
+
+
+def test_the_same_sessions_are_looked_into_once_for_a_while(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin("agent_x", theirs.path.parent)
+    answer = server.client().ask()
+    vicinity = Vicinity()
+    sessions = tuple(answer.sessions.values())
+    first = vicinity.judge(sessions, answer, [ours.path], YOUNG, 2e9)
+    assert [each.name for each in first.orphans] == ["agent_x"]
+    theirs.write_task("TASK-2", entry("x"))
+    assert vicinity.judge(sessions, answer, [ours.path], YOUNG, 2e9) == first
+    monkeypatch.setattr("tui.vicinity._AGAIN", 0.0)
+    assert vicinity.judge((), answer, [ours.path], YOUNG, 2e9).orphans == ()
+    assert vicinity.judge(sessions, answer, [ours.path], YOUNG, 2e9).orphans == ()
+
+
+def test_the_workspaces_above_a_directory_are_all_of_them(tmp_path: Path) -> None:
+    outer = Files(tmp_path, {})
+    inner = Files(tmp_path / "a" / "b", {})
+    plain = tmp_path / "a" / "other-name"
+    shutil.copytree(inner.path, plain)
+    assert workspaces_above(tmp_path / "a" / "b" / "c") == {outer.path, inner.path}
+    assert workspaces_above(inner.path / "TASK-1") == {outer.path, inner.path}
+    assert workspaces_above(plain / "TASK-1") == {outer.path, plain}
+    assert workspaces_above(tmp_path / "gone") == {outer.path}

@@ -1,0 +1,214 @@
+"""Whether sessions that no registry read so far lists are agents of another workspace.
+
+Several projects may share one tmux server. So before a session is called an orphan,
+every workspace at or above the directory that it was started in, and those that its
+panes' processes work in, is read as well.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from registry.workspace import Workspace, workspaces_above
+from tui.host.sessions import Answer, Session
+from tui.host.tmux import Tmux
+from tui.registries import Registries
+from tui.roll import Policy
+from tui.rollcall import find_orphans
+
+_AT_MOST = 16
+"""More workspaces than these are not read for the sake of orphans."""
+
+_AGAIN = 3.0
+"""Seconds until processes and registries are looked at again for the same sessions."""
+
+
+_ASK_TIMEOUT = 2.0
+
+_BUSY_AT_MOST = 2.5
+_BUSY_PAUSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known of sessions that may be orphans.
+
+    Attributes:
+        orphans: Those that no workspace around them lists.
+        unsure: Those of which nobody can tell.
+        read: The workspaces that were read to tell.
+    """
+
+    orphans: tuple[Session, ...] = ()
+    unsure: tuple[Session, ...] = ()
+    read: tuple[Path, ...] = ()
+
+
+class Vicinity:
+    """The workspaces around sessions; reads their registries only when they changed.
+
+    Not for several threads at once.
+
+    Args:
+        always: Workspaces that count as being around every session.
+    """
+
+    def __init__(self, always: Iterable[Path] = ()) -> None:
+        self._always = tuple(always)
+        self._registries: dict[Path, Registries] = {}
+        self._about: object = None
+        self._judged = Judged()
+        self._again_at = 0.0
+
+    def judge(
+        self,
+        sessions: Collection[Session],
+        answer: Answer,
+        own: Iterable[Path],
+        policy: Policy,
+        now: float,
+    ) -> Judged:
+        """Which of some sessions are orphans. Blocks.
+
+        Args:
+            sessions: Those that no registry of the own workspaces lists.
+            answer: What tmux said.
+            own: The workspaces that were read already.
+            policy: How old an orphan must be.
+            now: Seconds since the epoch.
+        """
+        own = frozenset(own)
+        about = (
+            answer.server_pid,
+            own,
+            tuple((each.id, each.name, each.created, each.pids) for each in sessions),
+        )
+        if about != self._about or time.monotonic() >= self._again_at:
+            self._judged = self.look(sessions, answer, own, policy, now)
+            self._about, self._again_at = about, time.monotonic() + _AGAIN
+        # Their other fields may be news.
+        orphans = {each.id for each in self._judged.orphans}
+        return replace(self._judged, orphans=tuple(s for s in sessions if s.id in orphans))
+
+    def look(
+        self,
+        sessions: Iterable[Session],
+        answer: Answer,
+        own: frozenset[Path],
+        policy: Policy,
+        now: float,
+    ) -> Judged:
+        """As `judge`, but looks in any case."""
+        around: dict[Session, frozenset[Path] | None] = {}
+        found: dict[Path, None] = {}
+        for session, near in _around(sessions, answer):
+            around[session] = None if near is None else near - own
+            found |= dict.fromkeys(sorted(around[session] or ()))
+        read = (*self._always, *[each for each in found if each not in self._always][:_AT_MOST])
+        self._registries = {
+            path: self._registries.get(path) or Registries((Workspace(path),)) for path in read
+        }
+        for registries in self._registries.values():
+            registries.rescan()
+        orphans: list[Session] = []
+        unsure: list[Session] = []
+        for session, near in around.items():
+            lone = replace(answer, sessions={session.name: session})
+            paths = {*self._always, *(near or ())}
+            told = [self._is_nobodys(path, lone, policy, now) for path in paths]
+            if False in told:
+                continue
+            (unsure if near is None or None in told else orphans).append(session)
+        return Judged(tuple(orphans), tuple(unsure), read)
+
+    def _is_nobodys(self, path: Path, lone: Answer, policy: Policy, now: float) -> bool | None:
+        """Whether a workspace does not list the only session of an answer; None: nobody knows."""
+        registries = self._registries.get(path)
+        if registries is None or not registries.sees_all():
+            return None
+        states, listed = registries.states(), registries.listed_sessions()
+        as_of = min(now, registries.known_until())
+        found = find_orphans(states, listed, lone, policy, as_of)
+        if found == ():
+            return False
+        # A session that is in none of these yet may be in what cannot be read now.
+        errors = [state.error or state.cut_off for state in states]
+        errors += [branch.error or branch.cut_off for branch in registries.branches()]
+        unclear = registries.busy or any(errors)
+        return None if found is None or unclear else True
+
+    @property
+    def busy(self) -> bool:
+        """Whether a writer kept any registry from being read the last time."""
+        return any(each.busy for each in self._registries.values())
+
+
+def _around(
+    sessions: Iterable[Session], answer: Answer
+) -> Iterator[tuple[Session, frozenset[Path] | None]]:
+    """The workspaces around sessions and their panes' processes; None if nobody can tell."""
+    sessions = tuple(sessions)
+    if not sessions:
+        return
+    # Not at the top: a look at the roll has no use for it as a rule.
+    from tui.host import processes
+
+    started_in = Tmux(answer.socket, _ASK_TIMEOUT).started_in(
+        [each for each in sessions if each.pids], answer
+    )
+    seen = answer.server_pid is not None and processes.is_visible(answer.server_pid)
+    for session in sessions:
+        directories = [processes.directories_of(pid) for pid in session.pids]
+        if session.pids:
+            started = started_in.get(session)
+            directories.append(None if started is None else frozenset({started}))
+        try:
+            if any(each is None or not (each or seen) for each in directories):
+                # It is hidden, or seems to have ended because it is in another PID namespace.
+                yield session, None
+                continue
+            paths = frozenset[Path]().union(*(each for each in directories if each))
+            yield session, frozenset[Path]().union(*map(workspaces_above, paths))
+        except OSError:
+            yield session, None
+
+
+def listed_since(
+    sessions: Collection[Session], answer: Answer, own: Iterable[Path]
+) -> dict[Session, str]:
+    """Why sessions that were orphans must not be ended now. Blocks.
+
+    Args:
+        sessions: Them, as tmux lists them now.
+        answer: What tmux said.
+        own: The workspaces that the plan was made of.
+
+    Returns:
+        In words, for those that a registry lists now or of which nobody can tell.
+    """
+    if not sessions:
+        return {}
+    # Whether they are old enough was said by the plan.
+    ageless = replace(Policy(), orphan_grace=float("-inf"))
+    homes = {Path(os.path.realpath(each)) for each in own}
+    vicinity = Vicinity(sorted(homes))
+    give_up_at = time.monotonic() + _BUSY_AT_MOST
+    judged = vicinity.look(sessions, answer, frozenset(), ageless, time.time())
+    while judged.unsure and vicinity.busy and time.monotonic() < give_up_at:
+        time.sleep(_BUSY_PAUSE)
+        judged = vicinity.look(sessions, answer, frozenset(), ageless, time.time())
+    unsure = {each.id for each in judged.unsure}
+    nobodys = {each.id for each in judged.orphans}
+    return {
+        each: (
+            "nobody can tell whether it is in a registry: one cannot be read, or its processes"
+            if each.id in unsure
+            else "it is in a registry now"
+        )
+        for each in sessions
+        if each.id not in nobodys
+    }
