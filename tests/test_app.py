@@ -362,7 +362,7 @@ async def test_why_tmux_cannot_tell_and_what_to_try_is_on_the_screen_in_full(
 async def test_the_details_show_whose_session_has_an_agents_name_now() -> None:
     started = datetime.fromtimestamp(NOW - 7200).isoformat()
     taken = _registry("TASK-search", {**_agent("architect-1", "working"), "started_at": started})
-    async with opened(call(taken), (120, 40)) as (app, _, pilot):
+    async with opened(call(taken), (200, 40)) as (app, _, pilot):
         await pilot.press("down")
         await pilot.pause()
         text = shown(app)

@@ -91,6 +91,14 @@ def write(files: Files, name: str, *lines: object) -> None:
         opened.writelines(json.dumps(line) + "\n" for line in lines)
 
 
+async def calm(pilot: Pilot[None]) -> None:
+    """Waits until what was set going shows: a pause changes nothing any more."""
+    before = None
+    while before != (before := pilot.app.export_screenshot()):
+        await pilot.pause()
+        await pilot.pause()
+
+
 @asynccontextmanager
 async def opened(
     files: Files,
@@ -100,9 +108,9 @@ async def opened(
 ) -> AsyncIterator[tuple[PanelApp, Paper, Pilot[None]]]:
     app = PanelApp(files, tmux or PaneTmux(answered(LIVE)), read_only)
     async with app.run_test(size=size) as pilot:
-        await pilot.pause()
+        await calm(pilot)
         await pilot.press("down")
-        await pilot.pause()
+        await calm(pilot)
         yield app, app.query_one(Paper), pilot
 
 
@@ -137,7 +145,7 @@ async def test_brackets_step_through_the_tabs_and_digits_open_them_from_the_pane
         bar = app.query_one(TabBar)
         assert "2 Timeline" not in str(bar.render())
         await pilot.press("tab")
-        await pilot.pause()
+        await calm(pilot)
         assert app.focused is paper
         assert "2 Timeline" in str(bar.render()), "the numbers are keys now"
         for number, tab in enumerate(TABS, 1):
@@ -156,7 +164,7 @@ async def test_a_click_on_its_name_opens_a_tab(files: Files) -> None:
 async def test_the_open_tab_is_named_whatever_the_width(files: Files, width: int) -> None:
     async with opened(files, size=(width, 24)) as (app, _, pilot):
         await pilot.press("right_square_bracket", "right_square_bracket")
-        await pilot.pause()
+        await calm(pilot)
         assert "Findings" in str(app.query_one(TabBar).render())
 
 
@@ -165,21 +173,21 @@ async def test_the_overview_leads_to_parent_and_children(files: Files) -> None:
         assert current(app) == "a"
         assert "prompt  Do it well." in paper.text and "child  b" in paper.text
         await pilot.press("tab", "enter")
-        await pilot.pause()
+        await calm(pilot)
         assert current(app) == "b"
         assert "parent  a" in paper.text
         await pilot.press("enter")
-        await pilot.pause()
+        await calm(pilot)
         assert current(app) == "a"
         await pilot.press("escape")
-        await pilot.pause()
+        await calm(pilot)
         assert isinstance(app.focused, RollView)
 
 
 async def test_an_agent_that_is_folded_away_is_not_jumped_to_silently(files: Files) -> None:
     async with opened(files) as (app, _, pilot):
         await pilot.press("left", "tab", "enter")
-        await pilot.pause()
+        await calm(pilot)
         assert current(app) == "a"
         assert any("b is not shown" in each for each in app.said)
 
@@ -188,18 +196,18 @@ async def test_progress_comes_live_and_a_torn_line_is_waited_for(files: Files) -
     write(files, "progress", {"timestamp": "2026-01-01T10:00:00", "progress": 10, "message": "x"})
     async with opened(files) as (app, paper, pilot):
         await pilot.press("right_square_bracket")
-        await pilot.pause()
+        await calm(pilot)
         assert "10 %" in paper.text and "100 %" in paper.text
         path = files.registry().parent / "progress" / "a_progress.jsonl"
         with path.open("a") as torn:
             torn.write('{"timestamp": "2026-01-01T11:00:00", "progress": 55, ')
             torn.flush()
             reread(app)
-            await pilot.pause()
+            await calm(pilot)
             assert "being written" in paper.text and "55 %" not in paper.text
             torn.write('"message": "half way"}\n')
         reread(app)
-        await pilot.pause()
+        await calm(pilot)
         assert "half way" in paper.text and "being written" not in paper.text
 
 
@@ -210,7 +218,7 @@ async def test_findings_are_sorted_by_severity(files: Files) -> None:
     )  # fmt: skip
     async with opened(files) as (_, paper, pilot):
         await pilot.press("right_square_bracket", "right_square_bracket")
-        await pilot.pause()
+        await calm(pilot)
         assert paper.text.index("big") < paper.text.index("small")
 
 
@@ -220,26 +228,26 @@ def speech(number: int) -> dict[str, Any]:
 
 async def test_the_log_follows_until_one_scrolls_up_and_again_from_the_end(files: Files) -> None:
     write(files, "stream", *map(speech, range(100)))
-    async with opened(files) as (app, paper, pilot):
+    async with opened(files, size=(240, 36)) as (app, paper, pilot):
         await pilot.press("tab", "5")
-        await pilot.pause()
+        await calm(pilot)
         assert paper.at_end and "following" in str(app.query_one(TabBar).render())
         write(files, "stream", *map(speech, range(100, 110)))
         reread(app)
-        await pilot.pause()
+        await calm(pilot)
         assert paper.at_end and "s109." in paper.text
         await pilot.press("pageup")
-        await pilot.pause()
+        await calm(pilot)
         place = paper.scroll_offset.y
         assert "below" in str(app.query_one(TabBar).render())
         write(files, "stream", speech(200))
         reread(app)
-        await pilot.pause()
+        await calm(pilot)
         assert paper.scroll_offset.y == place, "who reads is not carried away"
         await pilot.press("end")
         write(files, "stream", speech(201))
         reread(app)
-        await pilot.pause()
+        await calm(pilot)
         assert paper.at_end
 
 
@@ -247,22 +255,22 @@ async def test_the_log_is_searched_with_its_own_slash(files: Files) -> None:
     write(files, "stream", *map(speech, range(100)))
     async with opened(files) as (app, paper, pilot):
         await pilot.press("tab", "5", "slash", *"S4")
-        await pilot.pause()
+        await calm(pilot)
         bar = app.query_one(TabBar)
         assert "/11" in str(bar.render())
         await pilot.press("enter")
         assert app.focused is paper
         await pilot.press("n")
-        await pilot.pause()
+        await calm(pilot)
         first = str(bar.render())
         await pilot.press("N")
-        await pilot.pause()
+        await calm(pilot)
         assert str(bar.render()) != first
         await pilot.press("slash", "x")
-        await pilot.pause()
+        await calm(pilot)
         assert "not found" in str(bar.render())
         await pilot.press("escape")
-        await pilot.pause()
+        await calm(pilot)
         assert "not found" not in str(bar.render())
         assert app.focused is paper
         assert not app.query_one(Panel).query_one(Input).has_class("shown")
@@ -273,20 +281,20 @@ async def test_the_pane_is_captured_only_when_its_session_had_output(files: File
     async with opened(files, tmux) as (app, paper, pilot):
         assert tmux.captures == 0, "not before its tab is open"
         await pilot.press(*["right_square_bracket"] * 3)
-        await pilot.pause()
+        await calm(pilot)
         assert tmux.captures == 1 and "red alert" in paper.text
         tmux.shows = ["more"]
         app.call_the_roll()
-        await pilot.pause()
+        await calm(pilot)
         assert tmux.captures == 1, "nothing was written"
         tmux._answers = (answered(replace(LIVE, activity=LIVE.activity + 5)),)
         app.call_the_roll()
-        await pilot.pause()
+        await calm(pilot)
         assert tmux.captures == 2 and paper.text == "more"
         await pilot.press("right_square_bracket")
         tmux._answers = (answered(replace(LIVE, activity=LIVE.activity + 9)),)
         app.call_the_roll()
-        await pilot.pause()
+        await calm(pilot)
         assert tmux.captures == 2, "nor when it is closed"
 
 
@@ -295,13 +303,13 @@ async def test_a_pane_that_cannot_be_had_says_why(files: Files) -> None:
     tmux.shows = OSError("tmux did not answer within 5 s")
     async with opened(files, tmux) as (_, paper, pilot):
         await pilot.press(*["right_square_bracket"] * 3)
-        await pilot.pause()
+        await calm(pilot)
         assert "cannot be shown: tmux did not answer within 5 s" in paper.text
         await pilot.press("down")
-        await pilot.pause()
+        await calm(pilot)
         assert "no session to show" in paper.text
         await pilot.press("home")
-        await pilot.pause()
+        await calm(pilot)
         assert "Only agents have this" in paper.text
 
 
@@ -311,13 +319,13 @@ async def test_the_record_is_of_the_agent_under_the_cursor(files: Files) -> None
     carry_out(plan_complete(roll, [row_of(roll, "a")]), nobody, "it was gone")
     async with opened(files) as (_, paper, pilot):
         await pilot.press("left_square_bracket")
-        await pilot.pause()
+        await calm(pilot)
         assert "it was gone" in paper.text
         await pilot.press("down")
-        await pilot.pause()
+        await calm(pilot)
         assert "Nothing is on record" in paper.text
         await pilot.press("home")
-        await pilot.pause()
+        await calm(pilot)
         assert "it was gone" in paper.text, "a task's record is that of all its agents"
 
 
@@ -327,16 +335,16 @@ async def test_nothing_is_drawn_when_nothing_is_new(
     write(files, "stream", *map(speech, range(9)))
     async with opened(files) as (app, paper, pilot):
         await pilot.press("tab", "5")
-        await pilot.pause()
+        await calm(pilot)
         drawn: list[Any] = []
         monkeypatch.setattr(paper, "refresh", lambda *given, **_: drawn.append(given))
         reread(app)
         app.query_one(Body).tick()
-        await pilot.pause()
+        await calm(pilot)
         assert drawn == []
         write(files, "stream", speech(10))
         reread(app)
-        await pilot.pause()
+        await calm(pilot)
         assert drawn
 
 
@@ -346,7 +354,7 @@ async def test_what_does_not_come_is_said(files: Files, monkeypatch: pytest.Monk
         monkeypatch.setattr(panel._follower, "wake", lambda: None)
         await pilot.press("right_square_bracket")
         panel._say_late()
-        await pilot.pause()
+        await calm(pilot)
         assert "No answer for 5 s" in paper.text
 
 
@@ -356,11 +364,11 @@ async def test_p_gives_the_panel_more_room_and_back(files: Files) -> None:
             panel = app.query_one(Panel)
             before = panel.size
             await pilot.press("p")
-            await pilot.pause()
+            await calm(pilot)
             assert panel.size.width * panel.size.height > 1.5 * before.width * before.height
             assert app.query_one(RollView).size.height > 0
             await pilot.press("p")
-            await pilot.pause()
+            await calm(pilot)
             assert panel.size == before
 
 
@@ -384,7 +392,7 @@ def lent(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 async def settled(app: MusterApp, pilot: Pilot[None]) -> None:
     await app.workers.wait_for_complete()
-    await pilot.pause()
+    await calm(pilot)
 
 
 @pytest.mark.parametrize(
@@ -477,13 +485,13 @@ async def test_o_opens_the_only_file_or_asks_which(
         for key, path in (("2", "a_stream.jsonl"), ("enter", "AGENT_REGISTRY.json")):
             await pilot.press("o")
             while not isinstance(app.screen, ChoiceScreen):
-                await pilot.pause()
+                await calm(pilot)
             await pilot.press(key)
             await settled(app, pilot)
             assert lent[-1][-1].endswith(path)
         await pilot.press("o")
         while not isinstance(app.screen, ChoiceScreen):
-            await pilot.pause()
+            await calm(pilot)
         await pilot.press("escape")
         await settled(app, pilot)
         assert len(lent) == 3

@@ -126,7 +126,11 @@ def opening(tab: Tab, *keys: str) -> Any:
     async def press(pilot: Pilot[None]) -> None:
         await drawn_whole(pilot)
         pilot.app.query_one(Body).use(Tmux(SOCKET))
-        await pilot.press("down", "tab", str(TABS.index(tab) + 1), *keys)
+        for key in ("down", "tab", str(TABS.index(tab) + 1)):
+            await pilot.press(key)
+            await drawn_whole(pilot)
+        # While the field has the keys, the footer has none to wait for.
+        await pilot.press(*keys)
         await drawn_whole(pilot)
 
     return press

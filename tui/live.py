@@ -27,7 +27,7 @@ from tui.absences import (
     is_proven_missing,
     note_absences,
 )
-from tui.host import host_name, processes
+from tui.host import host_name
 from tui.host.deaths import DeathWatch
 from tui.host.elsewhere import look_elsewhere, owners_of
 from tui.host.sessions import Answer, Session, TmuxState
@@ -146,6 +146,9 @@ class Caller:
             return {}
 
         def begun_in(session: Session) -> Iterable[float]:
+            # Not at the top: a look at the roll has no use for it as a rule.
+            from tui.host import processes
+
             for pid in session.pids:
                 key = session.id, pid
                 # No look at a process is taken twice.

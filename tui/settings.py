@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -152,6 +150,8 @@ def _take(key: str, value: Any, found: dict[str, Any], problems: list[str]) -> N
 
 def meant(word: str, known: tuple[str, ...]) -> str:
     """What may have been meant by a word that is not known."""
+    import difflib  # Only for who mistyped: it takes longer than all the rest here.
+
     near = difflib.get_close_matches(word, known, 1)
     if not near:
         # Right, but in no section or in another one.
@@ -233,6 +233,8 @@ def _ways(value: Any) -> tuple[str, ...]:
 
 def _command(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
+        import shlex
+
         try:
             words = shlex.split(value)
         except ValueError as error:

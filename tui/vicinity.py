@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.workspace import Workspace, workspaces_above
-from tui.host import processes
 from tui.host.sessions import Answer, Session
 from tui.host.tmux import Tmux
 from tui.registries import Registries
@@ -153,6 +152,11 @@ def _around(
 ) -> Iterator[tuple[Session, frozenset[Path] | None]]:
     """The workspaces around sessions and their panes' processes; None if nobody can tell."""
     sessions = tuple(sessions)
+    if not sessions:
+        return
+    # Not at the top: a look at the roll has no use for it as a rule.
+    from tui.host import processes
+
     started_in = Tmux(answer.socket, _ASK_TIMEOUT).started_in(
         [each for each in sessions if each.pids], answer
     )

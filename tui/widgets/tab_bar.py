@@ -68,7 +68,7 @@ class TabBar(Static):
 
     def _draw(self) -> None:
         room = self.size.width
-        names = self._names(room - (width(self._said) + 2 if self._needed else 0))
+        names = self._names(room)
         self._ends, end = [], 0
         parts: list[tuple[str, str]] = []
         for tab, name in zip(TABS, names, strict=True):
@@ -88,9 +88,11 @@ class TabBar(Static):
         """How the tabs are called, as far as there is room."""
         numbered = [f" {number} {tab} " for number, tab in enumerate(TABS, 1)]
         plain = [f" {tab} " for tab in TABS]
-        for names in (numbered, plain) if self._numbered else (plain,):
-            if sum(map(width, names)) <= room:
-                return names
+        said = width(self._said) + 2 if self._said else 0
+        if self._numbered and sum(map(width, numbered)) + said <= room:
+            return numbered
+        if sum(map(width, plain)) + (said if self._needed else 0) <= room:
+            return plain
         return [
             f" {tab} " if tab is self._tab else f" {number if self._numbered else tab[0]} "
             for number, tab in enumerate(TABS, 1)
