@@ -98,6 +98,11 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     return decoded
 
 
+def prepare() -> None:
+    """Imports what writing takes, so that nothing is imported while a lock is held."""
+    import msgspec  # noqa: F401
+
+
 def _indented(registry: Json) -> bytes:
     """The same bytes as ``json.dumps(registry, indent=2)``, several times sooner.
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 from weakref import WeakSet
 
-from registry import lease, metrics
+from registry import codec, lease, metrics
 from registry.errors import InaccessibleRegistryError, LockTimeoutError, RegistryError
 from registry.files import open_regular
 
@@ -260,8 +260,13 @@ class _Patience:
     """Pauses that grow, with jitter, until a deadline."""
 
     def __init__(self, timeout: float, longest_pause: float) -> None:
-        # Imported before the clock runs: it takes longer than most waits.
+        # Imported before the clock runs, and before the lock is held and others wait:
+        # it takes longer than most waits.
+        import hashlib  # noqa: F401
+
         import portalocker  # noqa: F401
+
+        codec.prepare()
 
         self._timeout = timeout
         self._began = time.monotonic()

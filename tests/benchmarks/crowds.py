@@ -15,6 +15,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+from registry import codec
 from tests.benchmarks.schemes import Scheme
 from tests.peers import PATIENCE
 from tests.registries import agent, task_registry
@@ -140,6 +141,8 @@ def run(
 
 
 def _let_loose(scheme: Scheme, path: Path, load: Load) -> list[_Report]:
+    # What is imported on first use is no part of it.
+    codec.prepare()
     start = FORKING.Barrier(load.processes)
     crowd = []
     for number in range(load.processes):

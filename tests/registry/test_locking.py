@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -316,3 +318,20 @@ def test_nobody_stays_away_for_a_peer_that_is_gone(task: Path, naps: list[float]
         open_once(task, 10)
     open_once(task, 10)
     assert naps == []
+
+
+def test_nothing_is_imported_while_a_registry_is_locked(task: Path) -> None:
+    program = (
+        "import json, sys\nfrom registry import LockedRegistryFile\n"
+        f"with LockedRegistryFile({str(task)!r}) as (found, file):\n"
+        "    before = set(sys.modules)\n"
+        "    file.seek(0)\n"
+        "    file.write(json.dumps(found | {'a': 1}, indent=2))\n"
+        "    file.truncate()\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""
+    assert json.loads(task.read_text())["a"] == 1
