@@ -100,6 +100,8 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
 
 def prepare() -> None:
     """Imports what writing takes, so that nothing is imported while a lock is held."""
+    import encodings.ascii  # noqa: F401
+
     import msgspec  # noqa: F401
 
 

@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks [--quick] [--json FILE] [--only start,change,...]
 
-The whole of it takes about half an hour, `--quick` half a minute and is only to see
+The whole of it takes about half an hour, `--quick` a minute at most and is only to see
 that it still works. Fails where an update was lost, never because of a time.
 """
 

@@ -63,7 +63,7 @@ def _keys(program: Program, count: int) -> list[float]:
 def measure(quick: bool) -> list[Figure]:
     """At every size: alone, in a storm, and a bare follower of the same files."""
     found: list[Figure] = []
-    count = 3 if quick else 60
+    count = 2 if quick else 60
     for size in (100,) if quick else (100, 1_000, 10_000):
         with crew(size, 100, live=50) as made, peer() as writer:
             follower = (*PYTHON, "-m", "tests.benchmarks.follower", str(made.files.path))

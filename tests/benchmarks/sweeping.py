@@ -11,10 +11,10 @@ def measure(quick: bool) -> list[Figure]:
     """As the benchmark of deaths does it, which takes longer over it."""
     found: list[Figure] = []
     for size in (1,) if quick else (1, 50, 500):
-        took = [1000 * each for each in deaths.deaths(size, 2 if quick else 10)]
+        took = [1000 * each for each in deaths.deaths(size, 1 if quick else 10)]
         proof = [1000 * Policy().proof] * len(took)
         found.append(figure(f"death among {size} to the screen", "ms", took, "the proof", proof))
-        sweeps = [deaths.sweep(size, 2 if quick else 10) for _ in range(1 if quick else 3)]
+        sweeps = [deaths.sweep(size, 1 if quick else 10) for _ in range(1 if quick else 3)]
         alone = [each.alone for each in sweeps]
         own = [each.own for each in sweeps]
         aim = Aim(p50=15) if size == 500 else None
