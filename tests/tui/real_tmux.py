@@ -127,6 +127,9 @@ class RealTmux:
             check=False,
         )
         for pid in self._servers:
+            # One whose socket was removed cannot be told by tmux.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
             until(lambda pid=pid: not runs(pid), "the tmux server to end")  # type: ignore[misc]
         self._servers.clear()
 

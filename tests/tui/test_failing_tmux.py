@@ -57,7 +57,7 @@ def complete(files: Files, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tmux], 
 
     def run(tmux: Tmux) -> int:
         monkeypatch.setattr(commands, "tmux_of", lambda _: tmux)
-        monkeypatch.setattr(commands, "policy_from", lambda _: EAGER)
+        monkeypatch.setattr(commands, "policy_of", lambda _: EAGER)
         return cli.main(["complete", "--zombies", "--yes", "-w", str(files.path)])
 
     return run

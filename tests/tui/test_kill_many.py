@@ -136,7 +136,7 @@ def test_all_orphans_go_as_one_plan(
 ) -> None:
     # Nobody wants to wait until they are old enough.
     young = replace(QUICK, orphan_grace=-1.0)
-    monkeypatch.setattr("tui.commands.policy_from", lambda _: young)
+    monkeypatch.setattr("tui.commands.policy_of", lambda _: young)
     crew.start("agent_nobodys")
     crew.start("agent_nobodys-2")
     before = files.bytes()

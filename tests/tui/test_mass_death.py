@@ -163,7 +163,7 @@ def complete(files: Files, monkeypatch: pytest.MonkeyPatch) -> Complete:
             return next(given) == "y"
 
         monkeypatch.setattr(commands, "tmux_of", lambda _: ScriptedTmux(answered()))
-        monkeypatch.setattr(commands, "policy_from", lambda _: QUICK)
+        monkeypatch.setattr(commands, "policy_of", lambda _: QUICK)
         monkeypatch.setattr(commands, "confirmed", answer)
         code = cli.main(["complete", "--zombies", "-w", str(files.path), *options])
         assert not list(given)
