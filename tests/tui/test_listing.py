@@ -223,7 +223,8 @@ def test_a_plan_as_text_names_everybody_and_every_file() -> None:
         "Kill 2 agents and 1 orphaned session:",
         "  a-1 (2 processes, 3 MB): end its session and processes; mark it terminated",
         "  c-3: its session is gone; mark it terminated",
-        "  agent_lost (2 processes, 3 MB): end the session and its processes; no registry changes",
+        "  agent_lost (2 processes, 3 MB): in none of the registries read: "
+        "/ws/.agent-workspace; end the session and its processes",
         "Not touched:",
         "  b-2: is finished; there is nothing to kill",
         "Files that change:",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -237,5 +237,5 @@ def nothing_by_chance() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for module in (operations, finishing):
             stack.enter_context(mock.patch.object(module, "timestamp", lambda: NOW))
-        stack.enter_context(mock.patch.object(secrets, "token_hex", lambda size: "0" * 2 * size))
+        stack.enter_context(mock.patch.object(os, "urandom", bytes))
         yield
