@@ -25,7 +25,7 @@ from tui.roll import Verdict
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
 
-__all__ = ["KILL_REASON", "Outcome", "Result", "StepOutcome", "carry_out"]
+__all__ = ["KILL_REASON", "Outcome", "Result", "StepOutcome", "carry_out", "complete"]
 
 KILL_REASON = "killed by operator"
 
@@ -44,7 +44,7 @@ def carry_out(plan: Plan, tmux: Tmux, reason: str, progress: Progress = untold) 
     with durable_commits():
         if plan.verb is Verb.KILL:
             return _kill(plan, tmux, reason, progress)
-        return _complete(plan, tmux, reason, progress)
+        return complete(plan, tmux, reason, Audit(plan.verb.value, reason), progress)
 
 
 def _kill(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcome:
@@ -60,8 +60,18 @@ def _kill(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcome:
     return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, said)
 
 
-def _complete(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcome:
-    """Writes agents down as through, but none that is back from the dead."""
+def complete(
+    plan: Plan, tmux: Tmux, reason: str, audit: Audit, progress: Progress = untold
+) -> Outcome:
+    """Writes agents down as through, but none that is back from the dead. Blocks.
+
+    Args:
+        plan: A confirmed plan to complete, whichever end it is.
+        tmux: The server that the plan is about; asked again.
+        reason: What the registries are told; may be empty.
+        audit: What it is put on record as.
+        progress: Told how far it is.
+    """
     answer = tmux.ask()
     outcomes: dict[Step, StepOutcome] = {}
     ready: dict[Step, str] = {}
@@ -79,7 +89,6 @@ def _complete(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcom
             outcome = StepOutcome(step.label, Result.DONE, "")
             ready[step] = ""
         outcomes[step] = outcome
-    audit = Audit(plan.verb.value, reason)
     written, problems = _record(ready, plan, reason, outcomes, audit, progress)
     return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, problems)
 

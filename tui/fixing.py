@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from registry import recovery
 from registry.audit import Audit
@@ -12,20 +12,22 @@ from registry.differences import MISSING
 from registry.durability import durable_commits
 from registry.errors import RegistryError
 from registry.finding import Finding, Kind
-from registry.finishing import finish_agents
 from registry.fixing import Fixed, fix_global, fix_task
 from registry.health import GONE
 from registry.recorded import Made, OnRecord
-from tui.actions import Outcome, Result, StepOutcome
+from tui.actions import Outcome, Result, StepOutcome, complete
 from tui.doctor import Examination
-from tui.host.sessions import TmuxState
-from tui.planning import Step, Verb
+from tui.planning import Verb
 from tui.remedies import label, remedy
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
 
 _RECOVERY_TIMEOUT = 10.0
+
+
+class _Fix(Protocol):
+    def __call__(self, findings: tuple[Finding, ...], *, on_record: OnRecord) -> Made[Fixed]: ...
 
 
 class _Doing:
@@ -36,16 +38,28 @@ class _Doing:
         self.written: dict[Path, None] = {}
         self.problems: list[str] = []
 
-    def failed(self, findings: Iterable[Finding], error: Exception) -> None:
-        self.steps += [StepOutcome(label(each), Result.FAILED, str(error)) for each in findings]
-
-    def fixed(self, made: Made[Fixed]) -> None:
+    def fix(self, fix: _Fix, findings: tuple[Finding, ...], audit: Audit) -> None:
+        """Sets right what was found in one registry, or in a task's and the global one."""
+        if not findings:
+            return
+        try:
+            made = fix(findings, on_record=OnRecord(audit))
+        except (RegistryError, OSError) as error:
+            said = str(error)
+            self.steps += [StepOutcome(label(each), Result.FAILED, said) for each in findings]
+            return
         self.written |= dict.fromkeys(made.written)
         self.problems += made.problems
         for each in made.result.done:
             self.steps.append(StepOutcome(label(each), Result.DONE, _done(each)))
         for each, why in made.result.left:
             self.steps.append(StepOutcome(label(each), Result.LEFT, why))
+
+    def buried(self, outcome: Outcome) -> None:
+        """Takes up what became of the dead."""
+        self.steps += outcome.steps
+        self.written |= dict.fromkeys(outcome.written)
+        self.problems += outcome.problems
 
 
 def _done(finding: Finding) -> str:
@@ -74,25 +88,12 @@ def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
             if each.kind is Kind.JOURNAL and each.file is not None:
                 _recover(each, each.file, doing)
         for job in examination.tasks:
-            if job.fixable:
-                try:
-                    doing.fixed(
-                        fix_task(
-                            job.registry,
-                            job.global_registry,
-                            job.fixable,
-                            on_record=OnRecord(audit),
-                        )
-                    )
-                except (RegistryError, OSError) as error:
-                    doing.failed(job.fixable, error)
+            fix = partial(fix_task, job.registry, job.global_registry)
+            doing.fix(fix, job.fixable, audit)
         for job in examination.globals_:
-            if job.fixable:
-                try:
-                    doing.fixed(fix_global(job.registry, job.fixable, on_record=OnRecord(audit)))
-                except (RegistryError, OSError) as error:
-                    doing.failed(job.fixable, error)
-        _bury(examination, tmux, audit, doing)
+            doing.fix(partial(fix_global, job.registry), job.fixable, audit)
+        if examination.zombies.steps:
+            doing.buried(complete(examination.zombies, tmux, GONE, audit))
     return Outcome(Verb.FIX, tuple(doing.steps), tuple(doing.written), tuple(doing.problems))
 
 
@@ -108,47 +109,3 @@ def _recover(finding: Finding, path: Path, doing: _Doing) -> None:
     except (RegistryError, OSError) as error:
         outcome = StepOutcome(label(finding), Result.FAILED, str(error))
     doing.steps.append(outcome)
-
-
-def _bury(examination: Examination, tmux: Tmux, audit: Audit, doing: _Doing) -> None:
-    """Writes zombies down as terminated, but none whose session is back."""
-    steps = examination.zombies.steps
-    if not steps:
-        return
-    answer = tmux.ask()
-    if answer.state is TmuxState.UNKNOWN:
-        said = f"tmux: {answer.detail}"
-        doing.steps += [StepOutcome(step.label, Result.FAILED, said) for step in steps]
-        return
-    by_task: dict[tuple[Path, Path | None], list[Step]] = {}
-    for step in steps:
-        if step.expected_session in answer.sessions:
-            doing.steps.append(StepOutcome(step.label, Result.LEFT, "its session is back"))
-        elif step.row is not None:
-            place = (step.row.key.registry, step.global_registry)
-            by_task.setdefault(place, []).append(step)
-    for (task, global_), group in by_task.items():
-        ids = [step.label for step in group]
-        try:
-            report = finish_agents(
-                task,
-                global_,
-                ids,
-                status="terminated",
-                reason=GONE,
-                on_record=OnRecord(audit),
-            )
-        except (RegistryError, OSError) as error:
-            doing.steps += [StepOutcome(id_, Result.FAILED, str(error)) for id_ in ids]
-            continue
-        doing.written |= dict.fromkeys(report.written)
-        doing.problems += report.problems
-        changed = {each.agent_id: each for each in report.changed}
-        for id_ in dict.fromkeys(ids):
-            change = changed.get(id_)
-            if change is not None:
-                detail = f"{change.previous or 'no status'} -> {change.status}"
-                doing.steps.append(StepOutcome(id_, Result.DONE, detail))
-            else:
-                why = report.untouched.get(id_, "is as it was")
-                doing.steps.append(StepOutcome(id_, Result.LEFT, why))
