@@ -17,11 +17,11 @@ from typing import Any, Literal
 from registry import changes, health
 from registry.codec import Json
 from registry.errors import RegistryError, RegistryNotFoundError, WrongShapeError, naming
-from registry.finishing import END_FIELDS
+from registry.finishing import end_fields, end_of
 from registry.locked_file import DEFAULT_TIMEOUT, editing
-from registry.operations import RegistryPath, timestamp
+from registry.operations import RegistryPath
 from registry.recorded import editing_pair, left_out
-from registry.records import agent_entries, is_terminal, parse_time
+from registry.records import agent_entries, parse_time
 from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, Workspace, task_places
 
 _log = logging.getLogger(__name__)
@@ -192,9 +192,8 @@ def _by_task_id(task: Json, at: float) -> dict[str, _Seen]:
     ends: dict[str, changes.End] = {}
     entries = agent_entries(task)
     for id_, entry in entries:
-        status = entry.get("status")
-        if id_ and isinstance(status, str) and is_terminal(status):
-            ends[id_] = status, {name: entry[name] for name in END_FIELDS if name in entry}
+        if id_ and (end := end_of(entry)) is not None:
+            ends[id_] = end
     known = frozenset(id_ for id_, _ in entries if id_)
     return {task_id: _Seen(known, ends, at)}
 
@@ -211,10 +210,7 @@ class _Sweep:
 
     @classmethod
     def of(cls, live: Collection[str], status: str, reason: str, grace: float) -> _Sweep:
-        if status not in ("completed", "terminated"):
-            raise WrongShapeError("status", f"must be 'completed' or 'terminated', not {status!r}")
-        word = "completion_reason" if status == "completed" else "termination_reason"
-        fields = {f"{status}_at": timestamp(), word: reason}
+        fields = end_fields(status, reason)
         return cls(health.session_names(live), status, fields, time.time(), grace)
 
     def end(self, task: Json) -> tuple[str, ...]:
@@ -241,7 +237,7 @@ class _Sweep:
         changes.check_agents(global_)
         dead, now = self._dead(global_), time.time()
 
-        def end_of(agent_id: str | None, entry: Json) -> changes.End | None:
+        def end_in_task(agent_id: str | None, entry: Json) -> changes.End | None:
             # An id of one task may be another agent's in another task.
             task_id = entry.get("task_id")
             task = seen.get(task_id) if isinstance(task_id, str) else None
@@ -251,7 +247,7 @@ class _Sweep:
                 return (self.status, self.fields) if id(entry) in dead else None
             return task.ends.get(agent_id)
 
-        return bool(changes.finish_each(global_, end_of))
+        return bool(changes.finish_each(global_, end_in_task))
 
     def _dead(self, registry: Json) -> frozenset[int]:
         """The entries, by identity, of who is gone."""

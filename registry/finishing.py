@@ -48,6 +48,29 @@ class FinishReport:
     problems: tuple[str, ...]
 
 
+def end_fields(status: str, reason: str | None) -> dict[str, str]:
+    """What an agent's entry is given, beside the status, when it is ended now.
+
+    Args:
+        status: "completed" or "terminated".
+        reason: Why; None for no such field.
+
+    Raises:
+        WrongShapeError: The status is neither of the two.
+    """
+    if status not in ("completed", "terminated"):
+        raise WrongShapeError("status", f"must be 'completed' or 'terminated', not {status!r}")
+    word = "completion_reason" if status == "completed" else "termination_reason"
+    return {END_FIELD[status]: timestamp()} | ({word: reason} if reason is not None else {})
+
+
+def end_of(entry: Json) -> changes.End | None:
+    """The end that an agent's entry tells of, or None while it is not through."""
+    if not is_terminal(entry.get("status")):
+        return None
+    return entry["status"], {name: entry[name] for name in END_FIELDS if name in entry}
+
+
 def finish_agents(
     task_registry: RegistryPath,
     global_registry: RegistryPath | None,
@@ -79,13 +102,9 @@ def finish_agents(
         AuditError: It could not be put on record; nothing was written.
         RegistryError: The task's registry could not be had; nothing was written.
     """
-    if status not in ("completed", "terminated"):
-        raise WrongShapeError("status", f"must be 'completed' or 'terminated', not {status!r}")
-    now = timestamp()
-    if status == "completed":
-        fields = {"completed_at": now} | ({"completion_reason": reason} if reason else {})
-    else:
-        fields = {"terminated_at": now, "termination_reason": reason or "terminated"}
+    if status == "terminated":
+        reason = reason or "terminated"
+    fields = end_fields(status, reason or None)
     task = Path(task_registry)
     global_ = Path(global_registry) if global_registry is not None else None
     ids = distinct_ids(agent_ids)
@@ -182,15 +201,13 @@ def _follow(
     in_task = {id_: entry for id_, entry in agent_entries(task) if id_ in wanted}
     task_id = task.get("task_id")
 
-    def end_of(agent_id: str | None, listed: Json) -> changes.End | None:
+    def end_in_task(agent_id: str | None, listed: Json) -> changes.End | None:
         # An id of this task may be another agent's in another task.
         if agent_id not in wanted or listed.get("task_id", task_id) != task_id:
             return None
         entry = in_task.get(agent_id)
         if entry is None:
             return status, fields
-        if not is_terminal(entry.get("status")):
-            return None
-        return entry["status"], {name: entry[name] for name in END_FIELDS if name in entry}
+        return end_of(entry)
 
-    return changes.finish_each(global_, end_of)
+    return changes.finish_each(global_, end_in_task)
