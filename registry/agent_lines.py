@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from registry.records import number_of, parse_time, text_of
+from registry.workspace import agent_file
 
 TEXT_AT_MOST = 64 * 1024
 """Characters of one text that a record keeps; a text that was cut ends in ``…``."""
@@ -127,7 +128,7 @@ class Source(Generic[Line]):
 
     def parts(self, agent_id: str) -> tuple[str, str]:
         """The folder and the name of an agent's file, unchecked."""
-        return self.folder, f"{agent_id}_{self.suffix}.jsonl"
+        return self.folder, agent_file(agent_id, self.suffix)
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from registry.codec import Json
 from registry.errors import RegistryError, RegistryNotFoundError, WrongShapeError, naming
 from registry.finishing import end_fields, end_of
 from registry.locked_file import DEFAULT_TIMEOUT, editing
-from registry.operations import RegistryPath
+from registry.operations import RegistryPath, path_or_none
 from registry.recorded import editing_pair, left_out
 from registry.records import agent_entries, parse_time
 from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, Workspace, task_places
@@ -82,7 +82,7 @@ def clean_up_task(
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
     task = Path(task_registry)
-    global_ = Path(global_registry) if global_registry is not None else None
+    global_ = path_or_none(global_registry)
     sweep = _Sweep.of(live_sessions, status, reason, grace)
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
         ended = sweep.end(in_task.registry)

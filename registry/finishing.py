@@ -13,7 +13,7 @@ from registry import changes
 from registry.codec import Json
 from registry.errors import WrongShapeError
 from registry.locked_file import DEFAULT_TIMEOUT
-from registry.operations import RegistryPath, distinct_ids, timestamp
+from registry.operations import RegistryPath, distinct_ids, path_or_none, timestamp
 from registry.recorded import OnRecord, change_pair
 from registry.records import agent_entries, is_terminal
 
@@ -106,7 +106,7 @@ def finish_agents(
         reason = reason or "terminated"
     fields = end_fields(status, reason or None)
     task = Path(task_registry)
-    global_ = Path(global_registry) if global_registry is not None else None
+    global_ = path_or_none(global_registry)
     ids = distinct_ids(agent_ids)
 
     def finish(in_task: Json, in_global: Json | None) -> FinishReport:

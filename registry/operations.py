@@ -23,6 +23,11 @@ _log = logging.getLogger(__name__)
 RegistryPath = str | os.PathLike[str]
 
 
+def path_or_none(registry_path: RegistryPath | None) -> Path | None:
+    """The path of a registry that there may be none of."""
+    return Path(registry_path) if registry_path is not None else None
+
+
 def timestamp() -> str:
     """Now as registries write it: local time, ISO 8601, no zone."""
     return datetime.now().isoformat()

@@ -22,7 +22,7 @@ from registry.errors import (
 from registry.files import is_safe_name
 from registry.identity import find_existing_agent, generate_unique_agent_id, verify_agent_id_unique
 from registry.locked_file import DEFAULT_TIMEOUT
-from registry.operations import RegistryPath, timestamp
+from registry.operations import RegistryPath, path_or_none, timestamp
 from registry.recorded import editing_pair, left_out
 from registry.records import (
     ACTIVE_STATUSES,
@@ -149,7 +149,7 @@ def register_agent(
             )
     wish = _Wish(agent_type, parent, agent_id, reuse, status, prompt, extra)
     task = Path(task_registry)
-    global_ = Path(global_registry) if global_registry is not None else None
+    global_ = path_or_none(global_registry)
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
         found = _find(in_task.registry, wish) if reuse else None
         if found is None:
@@ -236,7 +236,7 @@ def withdraw_agent(
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
     task = Path(task_registry)
-    global_ = Path(global_registry) if global_registry is not None else None
+    global_ = path_or_none(global_registry)
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
         task_id = in_task.registry.get("task_id")
         in_task.changed = changes.remove_agent(in_task.registry, agent_id)

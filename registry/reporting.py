@@ -23,7 +23,7 @@ from registry.errors import (
 from registry.files import is_safe_name
 from registry.finishing import END_FIELD
 from registry.locked_file import DEFAULT_TIMEOUT
-from registry.operations import RegistryPath, timestamp
+from registry.operations import RegistryPath, path_or_none, timestamp
 from registry.recorded import editing_pair
 from registry.records import (
     ACTIVE_STATUSES,
@@ -33,7 +33,7 @@ from registry.records import (
     is_terminal,
 )
 from registry.registration import lists
-from registry.workspace import PROGRESS_FOLDER
+from registry.workspace import PROGRESS_FOLDER, agent_file
 
 _log = logging.getLogger(__name__)
 
@@ -90,13 +90,14 @@ def report_progress(
     """
     _check(agent_id, status, progress, message)
     task = Path(task_registry)
-    global_ = Path(global_registry) if global_registry is not None else None
+    global_ = path_or_none(global_registry)
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
         # Under the locks: a clean-up goes by it.
         now = timestamp()
-        change = _report(in_task.registry, agent_id, status, progress, now)
-        in_task.changed = True
         entry = _entry(in_task.registry, agent_id)
+        wanted, given = _reported(entry, status, progress, now)
+        change = changes.set_status(in_task.registry, agent_id, wanted, given)
+        in_task.changed = True
         if in_global is not None:
             if lists(in_global.registry, agent_id, in_task.registry.get("task_id")):
                 shown = ("last_update", END_FIELD.get(change.status))
@@ -140,15 +141,16 @@ def _check(agent_id: str, status: str | None, progress: float | None, message: s
 
 
 def _entry(task: Json, agent_id: str) -> Json:
-    return next(entry for id_, entry in agent_entries(task) if id_ == agent_id)
+    for id_, entry in agent_entries(task):
+        if id_ == agent_id:
+            return entry
+    raise AgentNotFoundError(agent_id)
 
 
-def _report(
-    task: Json, agent_id: str, status: str | None, progress: float | None, now: str
-) -> changes.StatusChange:
-    if all(id_ != agent_id for id_, _ in agent_entries(task)):
-        raise AgentNotFoundError(agent_id)
-    entry = _entry(task, agent_id)
+def _reported(
+    entry: Json, status: str | None, progress: float | None, now: str
+) -> tuple[str, Json]:
+    """The status that an entry is to have after a report, and the fields beside it."""
     kept = entry.get("status")
     wanted = status if status is not None else kept if isinstance(kept, str) else "working"
     fields: Json = {"last_update": now}
@@ -157,7 +159,7 @@ def _report(
     stamp = END_FIELD.get(wanted)
     if stamp is not None and (wanted != kept or stamp not in entry):
         fields[stamp] = now
-    return changes.set_status(task, agent_id, wanted, fields)
+    return wanted, fields
 
 
 def _append(directory: Path, agent_id: str, line: str) -> None:
@@ -172,7 +174,7 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
         os.mkdir(folder)
     inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        name = f"{agent_id}_progress.jsonl"
+        name = agent_file(agent_id, "progress")
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         flags |= os.O_NOCTTY | os.O_CLOEXEC
         try:

@@ -244,6 +244,11 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
     return None
 
 
+def agent_file(agent_id: str, suffix: str) -> str:
+    """The name of one of an agent's files, unchecked: ``<agent id>_<suffix>.jsonl``."""
+    return f"{agent_id}_{suffix}.jsonl"
+
+
 def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, float]:
     """When lines were last appended to agents' progress files.
 
@@ -257,7 +262,7 @@ def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, flo
     found: dict[str, float] = {}
     for agent_id in agent_ids:
         if is_safe_name(agent_id):
-            path = task_registry.parent / PROGRESS_FOLDER / f"{agent_id}_progress.jsonl"
+            path = task_registry.parent / PROGRESS_FOLDER / agent_file(agent_id, "progress")
             with contextlib.suppress(OSError):
                 status = os.stat(path, follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode):
