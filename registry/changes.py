@@ -185,12 +185,7 @@ def remove_agent(registry: Json, agent_id: str) -> bool:
         return False
     active = sum(counts_as_active(registry, entry) for entry in entries)
     completed = sum(entry.get("status") == "completed" for entry in entries)
-    agents = registry["agents"]
-    if isinstance(agents, dict):
-        kept = {key: each for key, each in agents.items() if not _is_any(each, entries)}
-        registry["agents"] = kept
-    else:
-        registry["agents"] = [each for each in agents if not _is_any(each, entries)]
+    take_out(registry, entries)
     hierarchy = registry.get("agent_hierarchy")
     if isinstance(hierarchy, dict):
         for parent, children in list(hierarchy.items()):
@@ -203,8 +198,17 @@ def remove_agent(registry: Json, agent_id: str) -> bool:
     return True
 
 
-def _is_any(value: object, entries: Collection[Json]) -> bool:
-    return any(value is each for each in entries)
+def take_out(registry: Json, entries: Collection[Json]) -> None:
+    """Takes these very entries out of `agents`, and nothing else with them."""
+
+    def stays(value: object) -> bool:
+        return all(value is not each for each in entries)
+
+    agents = registry["agents"]
+    if isinstance(agents, dict):
+        registry["agents"] = {key: each for key, each in agents.items() if stays(each)}
+    else:
+        registry["agents"] = [each for each in agents if stays(each)]
 
 
 def list_task(global_: Json, task_id: str, fields: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from registry.changes import counter_names, is_count
+from registry.changes import counter_names, is_count, take_out
 from registry.codec import Json
 from registry.records import agent_entries, counts_as_active
 
@@ -249,16 +249,12 @@ def _set(holder: Json, field: str, value: Any) -> None:
 def _put_back(registry: Json, change: FieldChange, entry: Json | None) -> None:
     """Takes out an entry that was put in, or puts one in that was taken out."""
     agents = registry.get("agents")
-    if isinstance(agents, dict):
-        if entry is not None:
-            registry["agents"] = {key: each for key, each in agents.items() if each is not entry}
-        else:
-            agents[change.agent or ""] = change.before
+    if entry is not None:
+        take_out(registry, (entry,))
+    elif isinstance(agents, dict):
+        agents[change.agent or ""] = change.before
     elif isinstance(agents, list):
-        if entry is not None:
-            registry["agents"] = [each for each in agents if each is not entry]
-        else:
-            agents.append(change.before)
+        agents.append(change.before)
 
 
 def _counted(registry: Json, entry: Json) -> dict[str, int]:

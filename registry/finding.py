@@ -9,6 +9,9 @@ from typing import Any
 
 from registry.differences import MISSING
 
+BY_HAND = "nobody can tell what was meant: mend it by hand"
+"""What to do about what muster cannot set right."""
+
 
 class Kind(StrEnum):
     """What sort of thing is wrong."""

@@ -16,7 +16,7 @@ from registry import changes
 from registry.codec import Json, kind_of
 from registry.differences import MISSING, snapshot
 from registry.errors import WrongShapeError
-from registry.finding import Finding, Kind
+from registry.finding import BY_HAND, Finding, Kind
 from registry.health import counter_drifts
 from registry.hierarchy import hierarchy_findings
 from registry.mending import mend
@@ -32,8 +32,6 @@ _LISTED_FIELDS = (
     "completed_at",
 )
 """What a global registry's entry repeats of the task's, in its order."""
-
-_BY_HAND = "nobody can tell what was meant: mend it by hand"
 
 
 def task_id_of(file: Path, task: Json) -> str:
@@ -63,12 +61,12 @@ def _shape(file: Path, registry: Json, is_other: bool, what: str) -> Finding | N
     """Why a registry cannot be looked into, or None."""
     if is_other:
         says = f"{what}, by its fields"
-        return Finding(Kind.SHAPE, file, None, None, MISSING, says, advice=_BY_HAND)
+        return Finding(Kind.SHAPE, file, None, None, MISSING, says, advice=BY_HAND)
     try:
         changes.check_agents(registry)
     except WrongShapeError as error:
         found = kind_of(registry.get("agents"))
-        return Finding(Kind.SHAPE, file, None, error.field, found, str(error), advice=_BY_HAND)
+        return Finding(Kind.SHAPE, file, None, error.field, found, str(error), advice=BY_HAND)
     return None
 
 
@@ -78,7 +76,7 @@ def _agents_alone(file: Path, registry: Json) -> Iterator[Finding]:
     for id_, count in ids.items():
         if not id_:
             says = f"{count} of its agents have no id" if count > 1 else "an agent has no id"
-            yield Finding(Kind.SHAPE, file, None, "id", MISSING, says, advice=_BY_HAND)
+            yield Finding(Kind.SHAPE, file, None, "id", MISSING, says, advice=BY_HAND)
         elif count > 1:
             yield Finding(
                 Kind.DUPLICATE,
@@ -160,7 +158,7 @@ def _task_listed(task_id: str, task: Json, file: Path, global_: Json) -> Iterato
         return
     fields = {"description": "task_description", "created_at": "created_at", "status": "status"}
     entry = {name: task[own] for name, own in fields.items() if own in task}
-    advice = "" if tasks is None or isinstance(tasks, dict) else "tasks is no object: " + _BY_HAND
+    advice = "" if tasks is None or isinstance(tasks, dict) else "tasks is no object: " + BY_HAND
     says = f"does not list task {task_id}"
     yield Finding(
         Kind.NOT_LISTED, file, None, f"tasks[{task_id}]", MISSING, says, {task_id: entry}, advice

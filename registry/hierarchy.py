@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.codec import Json, kind_of
-from registry.finding import Finding, Kind
+from registry.finding import BY_HAND, Finding, Kind
 from registry.records import ORCHESTRATOR, agent_entries
 
 FIELD = "agent_hierarchy"
@@ -69,7 +69,7 @@ def _misshapen(file: Path, field: str, what: str) -> Finding:
         field,
         what,
         what,
-        advice="nobody can tell what was meant: mend it by hand",
+        advice=BY_HAND,
     )
 
 

@@ -15,7 +15,7 @@ from registry.audit_records import Entry, Log
 from registry.errors import RegistryError
 from registry.reading import read_json
 from registry.records import agent_entries, parse_time
-from tui.choosing import beneath
+from tui.choosing import children_of, parent_of
 from tui.history import log_lines
 from tui.host.processes import Origin, Process, session_processes
 from tui.host.sessions import Session
@@ -100,8 +100,8 @@ def gather(roll: RollCall, row: AgentRow) -> About:
         task=task,
         entry=entry,
         listed=listed,
-        parent=_parent(task, row),
-        children=tuple(each for each in beneath(task, row) if each.level == row.level + 1),
+        parent=parent_of(task, row),
+        children=tuple(children_of(task, row)),
         processes=processes,
         files=facts_of(directory, record.id),
         reports=_last(AgentFile(directory, record.id, PROGRESS), problems),
@@ -110,11 +110,6 @@ def gather(roll: RollCall, row: AgentRow) -> About:
         actions=tuple(each for each in log.entries if _concerns(each, record.id)),
         problems=tuple(problems),
     )
-
-
-def _parent(task: TaskRoll, row: AgentRow) -> AgentRow | None:
-    before = task.agents[: task.agents.index(row)]
-    return next((each for each in reversed(before) if each.level < row.level), None)
 
 
 def _last(file: AgentFile[Line], problems: list[str]) -> tuple[Line, ...]:

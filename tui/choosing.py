@@ -14,6 +14,17 @@ def beneath(task: TaskRoll, row: AgentRow) -> Iterable[AgentRow]:
     return itertools.takewhile(lambda each: each.level > row.level, after)
 
 
+def children_of(task: TaskRoll, row: AgentRow) -> list[AgentRow]:
+    """Whom an agent started itself."""
+    return [each for each in beneath(task, row) if each.level == row.level + 1]
+
+
+def parent_of(task: TaskRoll, row: AgentRow) -> AgentRow | None:
+    """Who started an agent, or None if that is no agent."""
+    before = task.agents[: task.agents.index(row)]
+    return next((each for each in reversed(before) if each.level < row.level), None)
+
+
 def subtrees(roll: RollCall, rows: Iterable[AgentRow]) -> list[AgentRow]:
     """Agents with all their descendants, each once, parents before children."""
     found: dict[AgentKey, AgentRow] = {}

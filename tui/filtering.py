@@ -225,6 +225,4 @@ def orphan_fields(session: Session) -> Fields:
 
 def task_texts(task: TaskRoll) -> tuple[str, ...]:
     """A task's id and description."""
-    record = task.state.record
-    description = (record.description if record else "") or task.state.listed_description
-    return task.task_id, description
+    return task.task_id, task.state.description

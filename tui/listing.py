@@ -64,7 +64,7 @@ def _task_json(task: TaskRoll) -> dict[str, Any]:
     record = task.state.record
     return {
         "task_id": task.task_id,
-        "description": (record.description if record else "") or task.state.listed_description,
+        "description": task.state.description,
         "status": record.status if record else None,
         "registry": str(task.state.registry),
         "error": task.state.error,
@@ -159,9 +159,8 @@ def _cut(line: str, columns: int | None) -> str:
 
 
 def _task_title(task: TaskRoll) -> str:
-    record = task.state.record
-    description = (record.description if record else "") or task.state.listed_description
-    agents = some(len(task.agents), "agent") if record else "not readable"
+    description = task.state.description
+    agents = some(len(task.agents), "agent") if task.state.record else "not readable"
     title = f"{harmless(task.task_id)}  {agents}"
     return f"{title}  {harmless(description)}" if description else title
 

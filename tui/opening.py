@@ -12,6 +12,7 @@ from pathlib import Path
 from registry.agent_files import facts_of
 from registry.errors import RegistryError
 from registry.files import close_read, is_safe_name, open_regular
+from registry.workspace import Workspace
 from tui.outline import Line
 from tui.roll import AgentRow, TaskRoll, WorkspaceRoll
 
@@ -55,7 +56,7 @@ def _candidates(item: object) -> Iterator[Openable]:
         if item.state.global_registry is not None:
             yield Openable("global registry", item.state.global_registry)
     elif isinstance(item, WorkspaceRoll):
-        yield Openable("global registry", item.path / "registry" / "GLOBAL_REGISTRY.json")
+        yield Openable("global registry", Workspace(item.path).global_registry)
 
 
 def _is_regular(path: Path) -> bool:

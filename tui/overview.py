@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from registry.agent_files import FileFacts
+from tui.choosing import children_of, parent_of
 from tui.host.sessions import Session
 from tui.outline import Line
 from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
@@ -146,20 +147,13 @@ def _agent(item: AgentRow, roll: RollCall | None, more: Fields, now: float) -> I
 
 def relatives(item: AgentRow, roll: RollCall | None) -> tuple[AgentRow | None, list[AgentRow]]:
     """Who started an agent, if that is an agent, and whom it started."""
-    tasks = roll.tasks() if roll is not None else ()
-    agents = next((t.agents for t in tasks if t.state.registry == item.key.registry), ())
-    place = next((n for n, each in enumerate(agents) if each.key == item.key), None)
-    if place is None:
-        return None, []
-    before = reversed(agents[:place])
-    parent = next((each for each in before if each.level < item.level), None)
-    children = []
-    for each in agents[place + 1 :]:
-        if each.level <= item.level:
-            break
-        if each.level == item.level + 1:
-            children.append(each)
-    return parent, children
+    for task in roll.tasks() if roll is not None else ():
+        if task.state.registry != item.key.registry:
+            continue
+        for agent in task.agents:
+            if agent.key == item.key:
+                return parent_of(task, agent), children_of(task, agent)
+    return None, []
 
 
 def _value(name: str, value: Any, depth: int, left: list[int]) -> Iterator[Row]:
@@ -221,8 +215,7 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
             yield row(f"Shown as it was {age_in_words(now - state.read_at)} ago.")
     if state.cut_off is not None:
         yield field("warning", harmless(state.cut_off))
-    description = (record.description if record else "") or state.listed_description
-    yield field("description", harmless(description or "-"))
+    yield field("description", harmless(state.description or "-"))
     if record is not None:
         yield field("status", harmless(record.status or "-", 80))
         yield field("created", harmless(record.created_at or "-", 60))

@@ -91,6 +91,11 @@ class TaskState:
     listed_description: str = ""
     cut_off: str | None = None
 
+    @property
+    def description(self) -> str:
+        """What its registry says of it, or else the global one; empty if neither does."""
+        return (self.record.description if self.record else "") or self.listed_description
+
 
 @dataclass(frozen=True, slots=True)
 class AgentRow:
