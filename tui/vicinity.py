@@ -15,7 +15,6 @@ from pathlib import Path
 
 from registry.workspace import Workspace, workspaces_above
 from tui.host.sessions import Answer, Session
-from tui.host.tmux import Tmux
 from tui.registries import Registries
 from tui.roll import Policy
 from tui.rollcall import find_orphans
@@ -26,8 +25,6 @@ _AT_MOST = 16
 _AGAIN = 3.0
 """Seconds until processes and registries are looked at again for the same sessions."""
 
-
-_ASK_TIMEOUT = 2.0
 
 _BUSY_AT_MOST = 2.5
 _BUSY_PAUSE = 0.05
@@ -157,14 +154,11 @@ def _around(
     # Not at the top: a look at the roll has no use for it as a rule.
     from tui.host import processes
 
-    started_in = Tmux(answer.socket, _ASK_TIMEOUT).started_in(
-        [each for each in sessions if each.pids], answer
-    )
     seen = answer.server_pid is not None and processes.is_visible(answer.server_pid)
     for session in sessions:
         directories = [processes.directories_of(pid) for pid in session.pids]
         if session.pids:
-            started = started_in.get(session)
+            started = session.started_in
             directories.append(None if started is None else frozenset({started}))
         try:
             if any(each is None or not (each or seen) for each in directories):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry.workspace import ENVIRONMENT_VARIABLE
-from tests.tui.real_tmux import RealTmux
+from tests.tui.real_tmux import RealTmux, fake_binary
 from tui.host import elsewhere
 
 
@@ -46,3 +47,12 @@ def server() -> Iterator[RealTmux]:
     """A private tmux server, killed after the test."""
     with RealTmux() as made:
         yield made
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that gets a line for every tmux process that is started."""
+    counted = tmp_path / "calls"
+    script = f'echo x >> "{counted}"; exec {shutil.which("tmux")} "$@"'
+    monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
+    return counted

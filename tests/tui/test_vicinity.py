@@ -73,6 +73,17 @@ def test_another_projects_agent_is_no_orphan(
     assert roll.beside == (theirs.path,)
 
 
+def test_a_look_at_many_orphans_starts_one_process(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, calls: Path
+) -> None:
+    server.start("agent_a")
+    for number in range(5):
+        begin(f"agent_nobodys-{number}", theirs.path.parent)
+    calls.unlink()
+    assert len(orphans(take_young(ours, server))) == 5
+    assert calls.read_text() == "x\n"
+
+
 def test_one_that_went_elsewhere_is_known_by_where_it_was_started(
     ours: Files, theirs: Files, server: RealTmux, begin: Begin
 ) -> None:

@@ -30,6 +30,8 @@ class Session:
         attached: How many clients look at it.
         panes: Pane ids, for example ``%5``.
         pids: The panes' first processes.
+        started_in: The directory that it was started in, foreign text; None if tmux did
+            not say.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Session:
     attached: int
     panes: tuple[str, ...]
     pids: tuple[int, ...]
+    started_in: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

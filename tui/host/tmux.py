@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +37,9 @@ _FORMAT = (
 # A last line of our own proves that the list before it is whole.
 _END = "end #{pid} #{start_time}"
 
-_STARTED = "#{pid} #{session_created} #{session_path}"
-
-# Sessions that one tmux process is asked about: arguments must not be too long.
-_AT_ONCE = 100
+# Where sessions were started: any text, so each is told from the next by a word before it
+# that nobody could know.
+_STARTED = "#{session_id} #{session_path}"
 
 _SEEN = "#{pane_width} #{pane_height} #{window_activity}"
 
@@ -72,10 +71,11 @@ class Tmux:
     def ask(self) -> Answer:
         """Lists all sessions with one tmux process. Never raises."""
         asked_at = time.monotonic()
+        mark = f"{os.urandom(16).hex()} "
+        panes = ("list-panes", "-a", "-F", _FORMAT, ";", "display-message", "-p", _END)
+        places = ("list-sessions", "-F", f"{mark}{_STARTED}")
         try:
-            code, out, err = self._run(
-                "-u", "list-panes", "-a", "-F", _FORMAT, ";", "display-message", "-p", _END
-            )
+            code, out, err = self._run("-u", *panes, ";", *places, errors="surrogateescape")
         except _NoTmuxError:
             return self._unknown(install_advice(), asked_at)
         except TimeoutError:
@@ -89,8 +89,10 @@ class Tmux:
                 f"tmux could not be started: {error}", asked_at, "see which `tmux` is on PATH"
             )
         if code != 0:
-            return self._refusal(" ".join(err) or f"exit code {code}", asked_at)
-        return self._listing(out, asked_at)
+            return self._refusal(_readable(" ".join(err)) or f"exit code {code}", asked_at)
+        listed, *started = "\n".join([*out, ""]).split(mark)
+        places_of = dict(each.removesuffix("\n").partition(" ")[::2] for each in started)
+        return self._listing(listed.split("\n"), places_of, asked_at)
 
     def _unknown(self, why: str, asked_at: float, advice: str = "") -> Answer:
         return Answer(TmuxState.UNKNOWN, why, self.socket, {}, asked_at, advice=advice)
@@ -118,7 +120,7 @@ class Tmux:
         except OSError:
             return False
 
-    def _listing(self, lines: list[str], asked_at: float) -> Answer:
+    def _listing(self, lines: list[str], started_in: Mapping[str, str], asked_at: float) -> Answer:
         sessions: dict[str, Session] = {}
         lines = [line for line in lines if line]
         try:
@@ -126,7 +128,7 @@ class Tmux:
             if word != "end":
                 raise ValueError(lines[-1])
             for line in lines[:-1]:
-                each = _parse(line)
+                each = _parse(line, started_in)
                 same = sessions.get(each.name)
                 sessions[each.name] = each if same is None else _merge(same, each)
             server_pid, server_started = int(pid), int(started)
@@ -187,33 +189,6 @@ class Tmux:
         except (ValueError, IndexError):
             raise OSError("tmux answered with something that is no screen") from None
         return Captured(tuple(out[1:]), width, height, active)
-
-    def started_in(self, sessions: Iterable[Session], answer: Answer) -> dict[Session, Path]:
-        """The directories that sessions were started in: foreign text.
-
-        Those are missing of which nobody can tell: they are gone, or are no sessions of
-        the server of the answer, or tmux gives no answer.
-        """
-        found: dict[Session, Path] = {}
-        todo = tuple(sessions)
-        for start in range(0, len(todo), _AT_ONCE):
-            part = todo[start : start + _AT_ONCE]
-            # A directory's name may hold anything, but not what nobody could know.
-            end = f" {secrets.token_hex(16)}"
-            words: list[str] = []
-            for each in part:
-                words += [";"] if words else []
-                words += ["display-message", "-p", "-t", f"{each.id}:", f"{_STARTED}{end}"]
-            try:
-                code, out, _ = self._run("-u", *words, errors="surrogateescape")
-            except (_NoTmuxError, OSError):
-                continue
-            said = "\n".join(out).split(end) if code == 0 else []
-            for each, text in zip(part, said, strict=False):
-                pid, created, path = text.removeprefix("\n").split(" ", 2)
-                if (pid, created) == (str(answer.server_pid), str(each.created)):
-                    found[each] = Path(path)
-        return found
 
     def attach_words(self, session: Session, answer: Answer, *, read_only: bool) -> list[str]:
         """The program and arguments that attach the terminal they run on to a session.
@@ -367,27 +342,37 @@ def _lines(output: str) -> list[str]:
     return output.removesuffix("\n").split("\n") if output else []
 
 
+def _readable(text: str) -> str:
+    """Text whose bytes that are no UTF-8 were kept, with escapes in their place."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _protected(argument: str) -> str:
     """An argument that tmux does not take for the end of a command."""
     return f"{argument[:-1]}\\;" if argument.endswith(";") else argument
 
 
-def _parse(line: str) -> Session:
+def _parse(line: str, started_in: Mapping[str, str]) -> Session:
     session_id, created, activity, attached, pane, pid, name = line.split(" ", 6)
     if session_id[:1] != "$" or not session_id[1:].isdecimal() or pane[:1] != "%":
         raise ValueError(line)
+    place = started_in.get(session_id)
     return Session(
-        session_id, name, int(created), int(activity), int(attached), (pane,), (int(pid),)
+        session_id,
+        _readable(name),
+        int(created),
+        int(activity),
+        int(attached),
+        (pane,),
+        (int(pid),),
+        Path(place) if place else None,
     )
 
 
 def _merge(one: Session, other: Session) -> Session:
-    return Session(
-        one.id,
-        one.name,
-        one.created,
-        max(one.activity, other.activity),
-        one.attached,
-        one.panes + tuple(pane for pane in other.panes if pane not in one.panes),
-        one.pids + tuple(pid for pid in other.pids if pid not in one.pids),
+    return replace(
+        one,
+        activity=max(one.activity, other.activity),
+        panes=one.panes + tuple(pane for pane in other.panes if pane not in one.panes),
+        pids=one.pids + tuple(pid for pid in other.pids if pid not in one.pids),
     )

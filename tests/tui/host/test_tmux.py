@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import socket as sockets
 import subprocess
@@ -260,17 +259,24 @@ def test_a_hanging_server_proves_nothing_and_leaves_nothing_behind(server: RealT
     assert set(server.client().ask().sessions) == {"agent_a"}
 
 
-def test_one_question_starts_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tmux = shutil.which("tmux")
-    script = f'echo x >> "{tmp_path}/calls"; exec {tmux} "$@"'
-    path = fake_binary(tmp_path / "bin", script)
-    monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
-    with RealTmux() as server:
-        for name in "abcdef":
-            server.start(f"agent_{name}")
-        (tmp_path / "calls").unlink()
-        assert len(server.client().ask().sessions) == 6
-        assert (tmp_path / "calls").read_text() == "x\n"
+def test_one_question_starts_one_process(calls: Path, server: RealTmux) -> None:
+    for name in "abcdef":
+        server.start(f"agent_{name}")
+    calls.unlink()
+    assert len(server.client().ask().sessions) == 6
+    assert calls.read_text() == "x\n"
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", " c ", "new\nline", "\n", "#{pid}", "\u00fc%s"])
+def test_where_a_session_was_started_comes_with_the_answer(
+    server: RealTmux, tmp_path: Path, name: str
+) -> None:
+    place = tmp_path / name
+    place.mkdir()
+    server.start("agent_first")
+    server.run("new-session", "-d", "-s", "agent_x", "-c", str(place).replace("#", "##"), SLEEP)
+    server.start("agent_last")
+    assert server.client().ask().sessions["agent_x"].started_in == place
 
 
 # --- ending a session ---------------------------------------------------------
