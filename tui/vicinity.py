@@ -159,7 +159,7 @@ def _around(
         directories = [processes.directories_of(pid) for pid in session.pids]
         if session.pids:
             started = session.started_in
-            directories.append(None if started is None else frozenset({started}))
+            directories.append(None if started is None else frozenset({Path(started)}))
         try:
             if any(each is None or not (each or seen) for each in directories):
                 # It is hidden, or seems to have ended because it is in another PID namespace.

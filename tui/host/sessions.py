@@ -41,7 +41,7 @@ class Session:
     attached: int
     panes: tuple[str, ...]
     pids: tuple[int, ...]
-    started_in: Path | None = None
+    started_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

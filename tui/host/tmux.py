@@ -356,7 +356,6 @@ def _parse(line: str, started_in: Mapping[str, str]) -> Session:
     session_id, created, activity, attached, pane, pid, name = line.split(" ", 6)
     if session_id[:1] != "$" or not session_id[1:].isdecimal() or pane[:1] != "%":
         raise ValueError(line)
-    place = started_in.get(session_id)
     return Session(
         session_id,
         _readable(name),
@@ -365,7 +364,7 @@ def _parse(line: str, started_in: Mapping[str, str]) -> Session:
         int(attached),
         (pane,),
         (int(pid),),
-        Path(place) if place else None,
+        started_in.get(session_id) or None,
     )
 
 

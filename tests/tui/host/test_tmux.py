@@ -276,7 +276,7 @@ def test_where_a_session_was_started_comes_with_the_answer(
     server.start("agent_first")
     server.run("new-session", "-d", "-s", "agent_x", "-c", str(place).replace("#", "##"), SLEEP)
     server.start("agent_last")
-    assert server.client().ask().sessions["agent_x"].started_in == place
+    assert server.client().ask().sessions["agent_x"].started_in == str(place)
 
 
 # --- ending a session ---------------------------------------------------------
