@@ -18,6 +18,8 @@ from textual.pilot import Pilot
 
 from tui.app import MusterApp
 from tui.demo import Demo, running
+from tui.host.tmux import Tmux
+from tui.live import LiveRoll
 from tui.roll import RollCall, Verdict
 
 HERE = Path(__file__).parent
@@ -65,7 +67,9 @@ async def _until(condition: Callable[[], bool], pilot: Pilot[None]) -> None:
 
 async def take(demo: Demo, picture: Picture) -> None:
     """Takes one picture of a running demo."""
-    app = MusterApp((demo.workspace,), demo.socket, demo.policy)
+    live = LiveRoll((demo.workspace,), Tmux(demo.socket), demo.policy)
+    app = MusterApp((demo.workspace,), live)
+    live.start()
     async with app.run_test(size=picture.size) as pilot:
         await _until(lambda: app.roll is not None and _everybody_is_there(app.roll), pilot)
         for key in picture.keys:
@@ -73,6 +77,7 @@ async def take(demo: Demo, picture: Picture) -> None:
             await pilot.pause(0.2)
         await pilot.pause(1.0)
         svg = app.export_screenshot(title="muster")
+    live.stop()
     target = HERE / f"{picture.name}.svg"
     target.write_text(svg, encoding="utf-8")
     png = resvg_py.svg_to_bytes(svg_string=svg, monospace_family="DejaVu Sans Mono")

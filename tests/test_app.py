@@ -17,6 +17,7 @@ from textual.widgets import Input
 
 from registry.records import task_record
 from registry.workspace import Workspace
+from tests.still_live import StillLive
 from tests.tui.panels import PromptFollower
 from tui.actions import Outcome, Result, StepOutcome
 from tui.app import MusterApp
@@ -110,11 +111,7 @@ class StillApp(MusterApp):
     """The app without anybody who gathers: shows the roll call that it is given."""
 
     def __init__(self, roll: RollCall, settings: Settings | None = None) -> None:
-        super().__init__((Workspace(WORKSPACE),), SOCKET, Policy(), settings)
-        self._first = roll
-
-    def _start_live(self) -> Any:
-        self.post_message(self.Rolled(self._first))
+        super().__init__((Workspace(WORKSPACE),), StillLive(roll), settings)
 
     def _plan_kill(self, roll: RollCall, rows: Any, orphans: Any, whole: bool) -> Any:
         plan = plan_kill(roll, rows, orphans, whole=whole)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
 from registry import atomic_update_agent_status
 from registry.metrics_file import path_in
-from tests.tui.rolls import SOCKET, no_server
+from tests.still_live import StillLive
+from tests.tui.rolls import no_server
 from tests.tui.scripted_tmux import ScriptedTmux
-from tests.tui.workspaces import QUICK, Files, entry, row_of, take
+from tests.tui.workspaces import Files, entry, row_of, take
 from tui.actions import carry_out
 from tui.app import MusterApp
 from tui.planning import plan_complete
@@ -29,10 +29,10 @@ class FilesApp(MusterApp):
     """The app on files, without anybody who gathers: the roll is called when asked."""
 
     def __init__(self, files: Files) -> None:
-        super().__init__(files.workspaces(), SOCKET, QUICK)
+        super().__init__(files.workspaces(), StillLive(tmux=NOBODY))
         self._files = files
 
-    def _start_live(self) -> Any:
+    def _follow(self) -> None:
         self.call_the_roll()
 
     def call_the_roll(self) -> None:

@@ -13,11 +13,15 @@ from textual.pilot import Pilot
 from textual.widgets import Footer, Input
 from textual.widgets._footer import FooterKey
 
+from registry.workspace import Workspace
+from tests.still_live import StillLive
 from tests.terminal import until
 from tests.test_app import (
     ALIVE,
     SEARCH,
+    SOCKET,
     SPEED,
+    WORKSPACE,
     SnapCompare,
     StillApp,
     _agent,
@@ -34,9 +38,10 @@ from tui import notifying
 from tui.actions import Outcome
 from tui.app import MusterApp
 from tui.body import Body
+from tui.monitor import run_monitor
 from tui.palette import Palette
 from tui.planning import Verb
-from tui.roll import RollCall
+from tui.roll import Policy, RollCall
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.doctor import DoctorScreen
 from tui.screens.help import HelpScreen
@@ -320,30 +325,34 @@ async def test_read_only_has_no_keys_that_change_anything(
         assert isinstance(app.screen, DoctorScreen)
 
 
-async def test_read_only_publishes_and_recovers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_read_only_publishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tui.publishing.publish_quietly", lambda _: pytest.fail("it writes"))
-    made: list[dict[str, Any]] = []
+    app = StillApp(call(SEARCH), READ_ONLY)
+    async with app.run_test() as pilot:
+        await app.workers.wait_for_complete()
+        app._tick()
+        await pilot.pause()
 
-    class Live:
-        def __init__(self, *_: Any, **named: Any) -> None:
-            made.append(named)
+
+@pytest.mark.parametrize(("settings", "recovers"), [(READ_ONLY, False), (Settings(), True)])
+def test_read_only_finishes_no_commit(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, recovers: bool
+) -> None:
+    made: list[bool] = []
+
+    class Live(StillLive):
+        def __init__(self, *_: Any, recover: bool) -> None:
+            super().__init__()
+            made.append(recover)
 
         def start(self) -> None: ...
 
         def stop(self) -> None: ...
 
-    monkeypatch.setattr("tui.live.LiveRoll", Live)
-    for settings, recovers in ((READ_ONLY, False), (Settings(), True)):
-        app = StillApp(call(SEARCH), settings)
-        async with app.run_test() as pilot:
-            MusterApp._start_live(app)
-            await app.workers.wait_for_complete()
-            if settings.read_only:
-                app._tick()
-                await pilot.pause()
-            else:
-                monkeypatch.setattr("tui.publishing.publish_quietly", lambda _: None)
-        assert made[-1]["recover"] is recovers
+    monkeypatch.setattr("tui.monitor.LiveRoll", Live)
+    monkeypatch.setattr("tui.monitor._run", lambda app, _: 0)
+    assert run_monitor((Workspace(WORKSPACE),), SOCKET, Policy(), settings) == 0
+    assert made == [recovers]
 
 
 @pytest.mark.parametrize(("settings", "looks"), [(READ_ONLY, True), (Settings(), False)])

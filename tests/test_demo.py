@@ -87,9 +87,8 @@ def show() -> Iterator[Show]:
     before = time.time()
     with running(SPEED) as demo:
         seen = Show(demo, before)
-        live = LiveRoll(
-            (demo.workspace,), Tmux(demo.socket), demo.policy, lambda roll: seen.rolls.append(roll)
-        )
+        live = LiveRoll((demo.workspace,), Tmux(demo.socket), demo.policy)
+        live.listen(lambda roll: seen.rolls.append(roll))
         live.start()
         try:
             yield seen

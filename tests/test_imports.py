@@ -66,5 +66,5 @@ def test_a_look_at_the_roll_imports_only_what_it_needs() -> None:
 
 
 def test_the_screen_is_up_before_tmux_and_the_watcher_are_imported() -> None:
-    modules = _modules_after("import tui.app")
+    modules = _modules_after("import tui.monitor, tui.app")
     assert not {"libtmux", "watchfiles", "portalocker"} & modules

@@ -13,10 +13,11 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from tests.still_live import StillLive
 from tests.tui.panels import PromptFollower
-from tests.tui.rolls import SOCKET, answered, cannot_tell, no_server
+from tests.tui.rolls import answered, cannot_tell, no_server
 from tests.tui.scripted_tmux import ScriptedTmux, made_now
-from tests.tui.workspaces import QUICK, Files, entry, row_of, take
+from tests.tui.workspaces import Files, entry, row_of, take
 from tui import attaching, lending
 from tui.actions import carry_out
 from tui.app import MusterApp
@@ -53,11 +54,11 @@ class PanelApp(MusterApp):
     """The app on files, with nobody who gathers: the roll is called when asked."""
 
     def __init__(self, files: Files, tmux: PaneTmux, read_only: bool) -> None:
-        super().__init__(files.workspaces(), SOCKET, QUICK, Settings(read_only=read_only))
+        live = StillLive(tmux=tmux)
+        super().__init__(files.workspaces(), live, Settings(read_only=read_only))
         self.files, self.tmux = files, tmux
 
-    def _start_live(self) -> Any:
-        self.query_one(Body).use(self.tmux)
+    def _follow(self) -> None:
         self.call_the_roll()
 
     def call_the_roll(self) -> None:

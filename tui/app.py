@@ -27,7 +27,7 @@ from tui.body import Body
 from tui.host.sessions import Session
 from tui.notifying import Notifier
 from tui.outline import meant
-from tui.roll import AgentRow, Policy, RollCall, TaskState, Verdict
+from tui.roll import AgentRow, RollCall, TaskState, Verdict
 from tui.screens.toasts import ToastHandler
 from tui.settings import Settings
 from tui.text import harmless
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from textual.filter import LineFilter
 
     from tui.doctor import Examination
-    from tui.host.tmux import Tmux
     from tui.live import LiveRoll
     from tui.outcomes import Outcome
     from tui.planning import Plan
@@ -90,8 +89,7 @@ class MusterApp(App[None]):
 
     Args:
         workspaces: What to show.
-        socket: The tmux socket to ask.
-        policy: When a verdict is sure enough.
+        live: Who calls the roll of them; whoever made it starts and stops it.
         settings: How it looks, which keys it has, what it tells of and may do.
     """
 
@@ -174,8 +172,7 @@ class MusterApp(App[None]):
     def __init__(
         self,
         workspaces: Sequence[Workspace],
-        socket: Path,
-        policy: Policy,
+        live: LiveRoll,
         settings: Settings | None = None,
     ) -> None:
         super().__init__()
@@ -188,10 +185,8 @@ class MusterApp(App[None]):
         self.set_keymap(self._settings.keys)
         self._workspaces = tuple(workspaces)
         self._homes = tuple(workspace.path for workspace in workspaces)
-        self._socket = socket
-        self._policy = policy
-        self._tmux: Tmux | None = None
-        self._live: LiveRoll | None = None
+        self._live = live
+        self._tmux = live.tmux
         self.roll: RollCall | None = None
         self._zombies_at_first: int | None = None
         self._acting = threading.Lock()
@@ -223,8 +218,9 @@ class MusterApp(App[None]):
             # the middle of ending, with Textual's threads left running.
             loop.add_signal_handler(number, self.exit, None, 128 + number)
         self.query_one(RollView).focus()
+        self.query_one(Body).use(self._tmux)
         self.set_interval(_AGES_EVERY, self._tick)
-        self._start_live()
+        self._follow()
         self.set_timer(_SHOWN_BY, self._import_the_rest)
 
     def wait_for_actions(self, seconds: float) -> None:
@@ -236,24 +232,11 @@ class MusterApp(App[None]):
         if self._acting.acquire(timeout=seconds):
             self._acting.release()
 
-    @work(thread=True)
-    def _start_live(self) -> None:
-        # Imported once the first frame is on its way: together they take longer
-        # than drawing it.
-        from tui.host.tmux import Tmux
-        from tui.live import LiveRoll
-
-        self._tmux = Tmux(self._socket)
-        self._live = LiveRoll(
-            self._workspaces,
-            self._tmux,
-            self._policy,
-            self._rolled,
-            recover=not self._settings.read_only,
-            progress=self._progress,
-        )
-        self._live.start()
-        self.call_from_thread(self.query_one(Body).use, self._tmux)
+    def _follow(self) -> None:
+        """Shows what is known already, in the first frame, and all that comes."""
+        if self._live.latest is not None:
+            self._show_roll(self._live.latest)
+        self._live.listen(self._rolled, self._progress)
 
     @work(thread=True)
     def _import_the_rest(self) -> None:
@@ -274,33 +257,35 @@ class MusterApp(App[None]):
         self.post_message(self.Progressed(what, done, of))
 
     async def on_unmount(self) -> None:
-        """Stops following."""
+        """Publishes what was measured."""
         from tui.publishing import publish_quietly
 
-        if self._live is not None:
-            await asyncio.to_thread(self._live.stop)
         if not self._settings.read_only:
             await asyncio.to_thread(publish_quietly, self._homes)
 
     @on(Rolled)
     def _show(self, message: Rolled) -> None:
-        self.roll = message.roll
-        if self._zombies_at_first is None and not message.roll.counts[Verdict.UNKNOWN]:
+        if message.roll is not self.roll:
+            self._show_roll(message.roll)
+
+    def _show_roll(self, roll: RollCall) -> None:
+        self.roll = roll
+        if self._zombies_at_first is None and roll.whole and not roll.counts[Verdict.UNKNOWN]:
             # Not before each is judged: a death is proven only after a while.
-            self._zombies_at_first = message.roll.counts[Verdict.ZOMBIE]
+            self._zombies_at_first = roll.counts[Verdict.ZOMBIE]
         screen = self.screen_stack[0]
         # A roll call may come when the widgets are gone already, on the way out.
         for summary in screen.query(Summary):
-            summary.show(message.roll)
+            summary.show(roll)
         for notice in screen.query(Notices):
-            notice.show(message.roll)
+            notice.show(roll)
         for body in screen.query(Body):
-            body.roll = message.roll
+            body.roll = roll
         for roll_view in screen.query(RollView):
-            roll_view.show(message.roll)
-        if not self._acting.locked():
+            roll_view.show(roll)
+        if roll.whole and not self._acting.locked():
             # Whoever is being ended looks like a zombie until that is written down.
-            self._notifier.see(message.roll)
+            self._notifier.see(roll)
 
     @on(Progressed)
     def _show_progress(self, message: Progressed) -> None:
@@ -411,9 +396,7 @@ class MusterApp(App[None]):
     def _carry_out(self, plan: Plan, reason: str) -> None:
         from tui.actions import carry_out
 
-        tmux = self._tmux
-        if tmux is not None:
-            self._act(lambda: carry_out(plan, tmux, reason, self._progress))
+        self._act(lambda: carry_out(plan, self._tmux, reason, self._progress))
 
     def _act(self, do: Callable[[], Outcome]) -> None:
         """Carries something out and shows what became of it; in a worker's thread."""
@@ -421,8 +404,7 @@ class MusterApp(App[None]):
             outcome = do()
         self._progress("", 0, 0)
         self.call_from_thread(self._carried_out, outcome)
-        if self._live is not None:
-            self._live.refresh()
+        self._live.refresh()
 
     # What is wrong
 
@@ -443,9 +425,7 @@ class MusterApp(App[None]):
     def _fix(self, found: Examination, reason: str) -> None:
         from tui.fixing import carry_out_fix
 
-        tmux = self._tmux
-        if tmux is not None:
-            self._act(lambda: carry_out_fix(found, tmux, reason))
+        self._act(lambda: carry_out_fix(found, self._tmux, reason))
 
     # The record
 

@@ -10,16 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from registry.workspace import (
-    GLOBAL_REGISTRY,
-    TASK_REGISTRY,
-    Workspace,
-    last_reports,
-)
+from registry.workspace import GLOBAL_REGISTRY, TASK_REGISTRY, Workspace
 from tui.absences import (
     Absences,
     expected_sessions,
@@ -27,18 +22,15 @@ from tui.absences import (
     is_proven_missing,
     note_absences,
 )
-from tui.host import host_name
+from tui.calling import Caller
 from tui.host.deaths import DeathWatch
-from tui.host.elsewhere import look_elsewhere, owners_of
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
+from tui.other_servers import OtherServers
 from tui.progress import Progress, untold
 from tui.registries import Registries
-from tui.renamed import Suspect, find_renamed
-from tui.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
-from tui.rollcall import call_task, find_mass_death, find_orphans
-from tui.vicinity import Vicinity
+from tui.roll import Policy, RollCall
 
 _log = logging.getLogger(__name__)
 
@@ -53,134 +45,14 @@ BUSY_RESCAN = 0.25
 
 _BUSY_AT_MOST = 2.5
 
-# Seconds after which every agent is judged again although nothing is new.
-_RECALL = 10.0
-
-# Seconds until other servers are asked again for sessions that they may have: twice as
-# long each time, up to the second.
-_LOOK_AGAIN = 0.5
-_LOOK_RARELY = 10.0
+# Tasks that are read before the first roll call, so that a large workspace shows something at
+# once; and the seconds that the others are put off for until somebody listens.
+_AT_FIRST = 10
+_NOBODY_LISTENS = 1.0
 
 # tmux needs a moment to notice the end of a pane that the kernel told us of.
 _AFTER_DEATH = 0.03
 _NOT_NOTICED = 0.1
-
-
-class Caller:
-    """Calls the roll from registries and answers; keeps what did not change."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._host = host_name()
-        self._rolls: dict[Path, TaskRoll] = {}
-        self._answer: Answer | None = None
-        self._absences: Absences = {}
-        self._again_at = 0.0
-        self._undecided = False
-        self._vicinity = Vicinity()
-        self._renamed: Mapping[str, Suspect] = {}
-        self._begun: dict[tuple[str, int], float | None] = {}
-
-    def call(
-        self, registries: Registries, answer: Answer, absences: Absences, now: float
-    ) -> RollCall:
-        """One frozen roll call of what is known now."""
-        renamed = self._find_renamed(registries, answer, absences)
-        fresh = self._is_news(answer, absences, now) or renamed != self._renamed
-        self._answer, self._absences, self._renamed = answer, absences, renamed
-        if renamed:
-            whys = {name: suspect.why for name, suspect in renamed.items()}
-            answer = replace(answer, elsewhere={**whys, **answer.elsewhere})
-        if fresh:
-            # An agent may have stalled although nothing is new.
-            self._again_at = now + min(_RECALL, self._policy.stall_after / 20)
-        rolls: dict[Path, TaskRoll] = {}
-        workspaces = []
-        counts = dict.fromkeys(Verdict, 0)
-        for branch in registries.branches():
-            tasks = []
-            for state in branch.states:
-                roll = self._rolls.get(state.registry)
-                if fresh or roll is None or roll.state is not state:
-                    again = self._call_task(state, answer, absences, now)
-                    # An equal one keeps its identity: nothing is drawn anew for it.
-                    if roll is None or roll.state is not state or roll != again:
-                        roll = again
-                rolls[state.registry] = roll
-                tasks.append(roll)
-                for verdict, count in roll.counts.items():
-                    counts[verdict] += count
-            workspaces.append(
-                WorkspaceRoll(branch.path, tuple(tasks), branch.error, branch.cut_off)
-            )
-        self._rolls = rolls
-        self._undecided = counts[Verdict.UNKNOWN] > 0
-        orphans: tuple[Session, ...] | None = None
-        if registries.sees_all():
-            listed = registries.listed_sessions()
-            as_of = min(now, registries.known_until())
-            orphans = find_orphans(registries.states(), listed, answer, self._policy, as_of)
-        own = [each.path for each in workspaces]
-        suspected = {each.session.id for each in renamed.values()}
-        nobodys = tuple(each for each in orphans or () if each.id not in suspected)
-        judged = self._vicinity.judge(nobodys, answer, own, self._policy, now)
-        counts[Verdict.ORPHAN] = len(judged.orphans)
-        return RollCall(
-            self._host,
-            answer,
-            tuple(workspaces),
-            judged.orphans,
-            counts,
-            orphans_known=orphans is not None and not judged.unsure,
-            beside=judged.read,
-            mass_death=find_mass_death(rolls.values(), absences, self._policy),
-        )
-
-    def _find_renamed(
-        self, registries: Registries, answer: Answer, absences: Absences
-    ) -> Mapping[str, Suspect]:
-        """Which of the missing sessions may be there by another name."""
-        missing = absences.keys() - answer.sessions.keys()
-        begun: dict[tuple[str, int], float | None] = {}
-        if not missing:
-            return {}
-
-        def begun_in(session: Session) -> Iterable[float]:
-            # Not at the top: a look at the roll has no use for it as a rule.
-            from tui.host import processes
-
-            for pid in session.pids:
-                key = session.id, pid
-                # No look at a process is taken twice.
-                begun[key] = self._begun[key] if key in self._begun else processes.begun(pid)
-            return [time for pid in session.pids if (time := begun[session.id, pid]) is not None]
-
-        states, listed = registries.states(), registries.listed_sessions()
-        found = find_renamed(missing, states, listed, answer.sessions.values(), begun_in)
-        self._begun = begun
-        return found
-
-    def _call_task(
-        self, state: TaskState, answer: Answer, absences: Absences, now: float
-    ) -> TaskRoll:
-        roll = call_task(state, answer, absences, self._policy, now)
-        silent = [row.key.id for row in roll.agents if row.verdict is Verdict.STALLED]
-        # Only they are worth a look at their files.
-        if reported := last_reports(state.registry, silent):
-            return call_task(state, answer, absences, self._policy, now, reported)
-        return roll
-
-    def _is_news(self, answer: Answer, absences: Absences, now: float) -> bool:
-        """Whether verdicts may change that no registry has a part in."""
-        before = self._answer
-        return (
-            before is None
-            or self._undecided
-            # Also when the clock was set back.
-            or not 0 < self._again_at - now <= _RECALL
-            or absences != self._absences
-            or replace(answer, asked_at=before.asked_at) != before
-        )
 
 
 def _unproven(absences: Absences, answer: Answer, proofs: Mapping[str, float]) -> float | None:
@@ -193,42 +65,10 @@ def _unproven(absences: Absences, answer: Answer, proofs: Mapping[str, float]) -
     return min(waiting, default=None)
 
 
-class _Elsewhere:
-    """Whether missing sessions are on another server; looks only at what is news."""
-
-    def __init__(self, workspaces: Iterable[Workspace]) -> None:
-        self._paths = [workspace.path for workspace in workspaces]
-        self._cleared: set[tuple[str, float]] = set()
-        self._found: Mapping[str, str] = {}
-        self._again_at = 0.0
-        self._pause = 0.0
-
-    def noted(self, answer: Answer, absences: Absences) -> tuple[Answer, Absences]:
-        """The answer, with what may be elsewhere; the absences, for proof. May block.
-
-        A session that is not elsewhere any more is missing from now on only.
-        """
-        missing = set(absences.items())
-        self._cleared &= missing
-        self._found = {name: why for name, why in self._found.items() if name in absences}
-        unclear = {name for name, _ in missing - self._cleared}
-        new = unclear - self._found.keys()
-        again = bool(unclear) and time.monotonic() >= self._again_at
-        if answer.state is not TmuxState.UNKNOWN and (new or again):
-            before = self._found
-            self._found = look_elsewhere(unclear, answer, owners_of(self._paths))
-            gone = (before.keys() & unclear) - self._found.keys()
-            absences = {**absences, **dict.fromkeys(gone, answer.asked_at)}
-            self._cleared |= {(name, absences[name]) for name in new - self._found.keys()}
-            self._pause = min(2 * self._pause, _LOOK_RARELY) if not new else _LOOK_AGAIN
-            self._again_at = time.monotonic() + self._pause
-        return (replace(answer, elsewhere=self._found) if self._found else answer), absences
-
-
 def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
     """Calls the roll once; asks tmux a second time only if somebody is missing."""
     registries = Registries(workspaces)
-    elsewhere = _Elsewhere(workspaces)
+    elsewhere = OtherServers(workspaces)
     answer = tmux.ask()
     registries.rescan()
     give_up_at = time.monotonic() + _BUSY_AT_MOST
@@ -270,9 +110,11 @@ class LiveRoll:
         workspaces: What to follow.
         tmux: The server to ask.
         policy: When a verdict is sure enough.
-        on_roll: Called with each roll call, in a thread of this object.
         recover: Whether commits that were cut off are finished: that writes.
-        progress: Told how far the first reading is, in a thread of this object.
+
+    Attributes:
+        tmux: The server that is asked.
+        latest: The newest roll call; None before the first.
     """
 
     def __init__(
@@ -280,18 +122,18 @@ class LiveRoll:
         workspaces: Sequence[Workspace],
         tmux: Tmux,
         policy: Policy,
-        on_roll: Callable[[RollCall], None],
         *,
         recover: bool = True,
-        progress: Progress = untold,
     ) -> None:
         self._registries = Registries(workspaces)
-        self._elsewhere = _Elsewhere(workspaces)
-        self._tmux = tmux
+        self._elsewhere = OtherServers(workspaces)
+        self.tmux = tmux
+        self.latest: RollCall | None = None
         self._policy = policy
-        self._on_roll = on_roll
         self._recover = recover
-        self._progress = progress
+        self._on_roll: Callable[[RollCall], None] | None = None
+        self._progress: Progress = untold
+        self._handing = threading.Lock()
         self._change = threading.Condition()
         self._news = _News()
         self._answer = Answer(TmuxState.UNKNOWN, "asking tmux …", tmux.socket, {}, 0.0)
@@ -308,6 +150,21 @@ class LiveRoll:
             threading.Thread(target=self._ask_on, name="muster-ask", daemon=True),
             threading.Thread(target=self._gather_on, name="muster-gather", daemon=True),
         ]
+
+    def listen(self, on_roll: Callable[[RollCall], None], progress: Progress = untold) -> None:
+        """Hands out the newest roll call, if there is one, and each that comes from now on.
+
+        Args:
+            on_roll: Called with a roll call, mostly in a thread of this object; one call is
+                over before the next begins.
+            progress: Told how far the first reading is, in a thread of this object.
+        """
+        with self._handing:
+            self._on_roll, self._progress = on_roll, progress
+            if self.latest is not None:
+                on_roll(self.latest)
+        with self._change:
+            self._change.notify_all()
 
     def start(self) -> None:
         """Starts gathering."""
@@ -346,7 +203,7 @@ class LiveRoll:
 
     def _ask_on(self) -> None:
         while not self._stopped:
-            answer = self._tmux.ask()
+            answer = self.tmux.ask()
             with self._change:
                 answer = self._recognize(answer)
                 absences = note_absences(self._absences, answer, self._expected)
@@ -387,19 +244,19 @@ class LiveRoll:
 
     def _gather_on(self) -> None:
         caller = Caller(self._policy)
+        self._begin(caller)
+        first = True
         while (news := self._wait_for_news()) is not None:
             try:
                 if news.rescan or not self._registries.knows(news.paths):
-                    self._registries.rescan(self._progress)
-                    self._progress = untold
+                    self._registries.rescan(self._tell_progress if first else untold)
+                    first = False
                     self._watcher.watch(*self._registries.directories())
                 else:
                     self._registries.reread(news.paths)
                 states = self._registries.states()
                 self._expect(expected_sessions(states, self._policy, time.time()))
-                with self._change:
-                    answer, absences = self._answer, self._absences
-                self._on_roll(caller.call(self._registries, answer, absences, time.time()))
+                self._call(caller)
                 if self._recover and self._registries.recover():
                     self._tell(rescan=True)
                 if self._registries.busy:
@@ -409,6 +266,35 @@ class LiveRoll:
                 _log.exception("the roll could not be called")
                 with self._change:
                     self._change.wait_for(lambda: self._stopped, timeout=1.0)
+
+    def _begin(self, caller: Caller) -> None:
+        """Calls the roll of the first tasks; the others wait until that can be shown.
+
+        Not for somebody who listens already, and so is as quick to hear of all.
+        """
+        try:
+            if self._on_roll is not None or self._registries.rescan(at_most=_AT_FIRST):
+                return
+            self._call(caller, whole=False)
+        except Exception:
+            _log.exception("the roll of the first tasks could not be called")
+        with self._change:
+            self._change.wait_for(lambda: self._on_roll or self._stopped, _NOBODY_LISTENS)
+
+    def _call(self, caller: Caller, *, whole: bool = True) -> None:
+        with self._change:
+            answer, absences = self._answer, self._absences
+        roll = caller.call(self._registries, answer, absences, time.time())
+        if not whole:
+            roll = replace(roll, whole=False)
+        with self._handing:
+            self.latest = roll
+            if self._on_roll is not None:
+                self._on_roll(roll)
+
+    def _tell_progress(self, what: str, done: int, of: int) -> None:
+        # Whoever listens may have come meanwhile.
+        self._progress(what, done, of)
 
     def _wait_for_news(self) -> _News | None:
         with self._change:

@@ -10,11 +10,17 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.workspace import Workspace
 from tui.config import SettingsError
+from tui.host.tmux import Tmux
+from tui.live import LiveRoll
 from tui.roll import Policy
 from tui.settings import Settings
+
+if TYPE_CHECKING:
+    from tui.app import MusterApp
 
 _HUNG_UP = 128 + signal.SIGHUP
 
@@ -51,15 +57,25 @@ def run_monitor(
     # Textual draws at the beats of a clock: with twice as many a change waits half as long
     # for the next, and nothing is drawn at a beat without one. Read when it is imported.
     os.environ.setdefault("TEXTUAL_FPS", "120")
-    from tui.app import MusterApp
+    live = LiveRoll(workspaces, Tmux(socket), policy, recover=not settings.read_only)
+    live.start()
+    try:
+        # Textual takes longer to import than the roll to be called meanwhile.
+        from tui.app import MusterApp
 
-    if settings.source is not None and settings.keys:
-        # It imports every screen.
-        from tui.keys import key_problems
+        if settings.source is not None and settings.keys:
+            # It imports every screen.
+            from tui.keys import key_problems
 
-        if problems := key_problems(settings.keys):
-            raise SettingsError(settings.source, problems)
-    app = MusterApp(workspaces, socket, policy, settings)
+            if problems := key_problems(settings.keys):
+                raise SettingsError(settings.source, problems)
+        return _run(MusterApp(workspaces, live, settings), on_hangup)
+    finally:
+        live.stop()
+
+
+def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
+    """Runs the app until it ends, by the user or with its terminal."""
 
     def leave() -> None:
         if os.isatty(0):

@@ -105,14 +105,20 @@ class Registries:
         self._states: dict[Path, TaskState] = {}
         self._scanned_at = 0.0
 
-    def rescan(self, progress: Progress = untold) -> None:
+    def rescan(self, progress: Progress = untold, at_most: int | None = None) -> bool:
         """Looks for new and vanished registries, and reads what changed.
 
         Args:
             progress: Told how far it is.
+            at_most: So many tasks of a workspace are looked at, and the others taken for
+                not there; None for all.
+
+        Returns:
+            Whether that were all.
         """
         scanned_at = time.time()
         seen: set[Path] = set()
+        whole = True
         for branch in self._branches:
             workspace = branch.workspace
             self._read_global(branch)
@@ -123,6 +129,8 @@ class Registries:
                 branch.listed = False
                 branch.error = f"cannot list it: {error.strerror}"
                 places = branch.places if not isinstance(error, FileNotFoundError) else ()
+            if at_most is not None and len(places) > at_most:
+                places, branch.listed, whole = places[:at_most], False, False
             branch.places = tuple(p for p in places if p.registry not in seen)
             seen.update(place.registry for place in branch.places)
             for number, place in enumerate(branch.places):
@@ -134,6 +142,7 @@ class Registries:
             del self._files[gone]
             self._states.pop(gone, None)
         self._scanned_at = scanned_at
+        return whole
 
     def known_until(self) -> float:
         """Until when everything that they say is known; seconds since the epoch.

@@ -188,6 +188,7 @@ class RollCall:
         counts: How many agents, and orphans, have each verdict.
         mass_death: Whether most agents went at once: rather the wrong socket.
         beside: Other workspaces, which were read to tell whose sessions are.
+        whole: False while the first tasks were read alone, right after the start.
     """
 
     host: str
@@ -198,6 +199,7 @@ class RollCall:
     orphans_known: bool = True
     mass_death: MassDeath | None = None
     beside: tuple[Path, ...] = ()
+    whole: bool = True
 
     @property
     def unreadable(self) -> int:

@@ -80,7 +80,8 @@ def watch(options: argparse.Namespace) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
     rolls = _Rolls()
-    live = LiveRoll(workspaces, tmux, policy, rolls.put)
+    live = LiveRoll(workspaces, tmux, policy)
+    live.listen(rolls.put)
     live.start()
     try:
         roll = _settled(rolls, policy)

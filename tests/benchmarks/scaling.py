@@ -18,7 +18,7 @@ _LOAD = """\
 import pathlib, sys, time
 from registry.workspace import Workspace
 from tui.host.sessions import Answer, TmuxState
-from tui.live import Caller
+from tui.calling import Caller
 from tui.outline import outline
 from tui.registries import Registries
 from tui.roll import Policy

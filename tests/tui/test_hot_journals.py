@@ -70,7 +70,8 @@ def test_the_monitor_recovers_it_at_once(files: Files) -> None:
         rows = [row for row in roll.agents() if row.key.id == "a"]
         return rows[0].record.status if rows else None
 
-    live = LiveRoll(files.workspaces(), NOBODY, QUICK, on_roll)
+    live = LiveRoll(files.workspaces(), NOBODY, QUICK)
+    live.listen(on_roll)
     live.start()
     try:
         assert recovered.wait(20)

@@ -17,10 +17,12 @@ from tests.tui.rolls import answered, cannot_tell, no_server
 from tests.tui.scripted_tmux import ScriptedTmux, made_now
 from tests.tui.waiting import PATIENCE, until
 from tests.tui.workspaces import QUICK, Files, entry, read, row_of, stamp, verdicts, write
-from tui import live
+from tui import live, other_servers
+from tui.calling import Caller
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
 from tui.live import LiveRoll, take_roll
+from tui.other_servers import OtherServers
 from tui.registries import Registries
 from tui.roll import RollCall, TaskRoll, Verdict
 
@@ -149,7 +151,8 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
     def begin(files: Files, tmux: Tmux) -> Rolls:
         rolls = Rolls()
-        roll = LiveRoll(files.workspaces(), tmux, QUICK, rolls)
+        roll = LiveRoll(files.workspaces(), tmux, QUICK)
+        roll.listen(rolls)
         started.append(roll)
         roll.start()
         rolls.wait_for(lambda roll: roll.answer.state != "unknown", "the first answer")
@@ -263,7 +266,7 @@ def test_an_agent_on_another_server_is_no_zombie_until_it_is_gone_there_too(
     files: Files, start: Start, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "SWEEP", 0.2)
-    monkeypatch.setattr(live, "_LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(other_servers, "_LOOK_AGAIN", 0.1)
     session_id = server.start("agent_a")
     server.start("agent_somebody")
     with RealTmux() as wrong:
@@ -280,9 +283,9 @@ def test_a_session_that_may_have_been_elsewhere_is_proven_gone_only_after_that(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {"agent_a": "try -S /x"}
-    monkeypatch.setattr(live, "look_elsewhere", lambda *_: dict(found))
-    monkeypatch.setattr(live, "_LOOK_AGAIN", 0.0)
-    elsewhere = live._Elsewhere(files.workspaces())
+    monkeypatch.setattr(other_servers, "look_elsewhere", lambda *_: dict(found))
+    monkeypatch.setattr(other_servers, "_LOOK_AGAIN", 0.0)
+    elsewhere = OtherServers(files.workspaces())
     gone = answered(asked_at=1.0)
     answer, absences = elsewhere.noted(gone, {"agent_a": 1.0, "agent_c": 1.0})
     assert dict(answer.elsewhere) == found
@@ -307,7 +310,7 @@ def test_other_servers_are_asked_once_about_each_that_is_missing(
         looked.append(set(names))
         return {}
 
-    monkeypatch.setattr(live, "look_elsewhere", look)
+    monkeypatch.setattr(other_servers, "look_elsewhere", look)
     ids = {each: server.start(f"agent_{each}") for each in "ac"}
     rolls = start(files, server.client())
     rolls.wait_for(lambda roll: verdicts(roll)["d"] is Verdict.ZOMBIE, "d's death")
@@ -331,7 +334,7 @@ def test_a_name_that_is_taken_again_is_not_the_agents_session(
 
 def test_an_agent_stalls_though_nothing_is_new(files: Files) -> None:
     policy = replace(QUICK, stall_after=1.0)
-    caller = live.Caller(policy)
+    caller = Caller(policy)
     registries = Registries(files.workspaces())
     registries.rescan()
     now = time.time()
@@ -344,7 +347,7 @@ def test_an_agent_stalls_though_nothing_is_new(files: Files) -> None:
 
 
 def test_a_line_in_its_progress_file_keeps_an_agent_from_being_stalled(files: Files) -> None:
-    caller = live.Caller(replace(QUICK, stall_after=1.0))
+    caller = Caller(replace(QUICK, stall_after=1.0))
     registries = Registries(files.workspaces())
     registries.rescan()
     now = time.time()
@@ -394,7 +397,8 @@ def test_a_refresh_looks_at_everything_again(
     monkeypatch.setattr(live, "RESCAN", 600.0)
     monkeypatch.setattr(DirectoryWatcher, "watch", lambda *_: None)
     tmux, rolls = ScriptedTmux(EVERYBODY), Rolls()
-    roll = LiveRoll(files.workspaces(), tmux, QUICK, rolls)
+    roll = LiveRoll(files.workspaces(), tmux, QUICK)
+    roll.listen(rolls)
     roll.start()
     try:
         rolls.wait_for(lambda roll: verdicts(roll).get("a") is Verdict.LIVE, "a roll")
@@ -415,7 +419,8 @@ def test_changes_that_no_event_told_of_are_caught_by_the_net(
     monkeypatch.setattr(live, "RESCAN", 0.3)
     monkeypatch.setattr(DirectoryWatcher, "watch", lambda *_: None)
     rolls = Rolls()
-    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK, rolls)
+    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK)
+    roll.listen(rolls)
     roll.start()
     try:
         rolls.wait_for(lambda roll: verdicts(roll).get("a") is Verdict.LIVE, "a roll")
@@ -434,7 +439,8 @@ def test_one_roll_that_fails_is_not_the_last(files: Files) -> None:
                 raise RuntimeError("the screen is not there yet")
 
     rolls = FailingOnce()
-    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK, rolls)
+    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK)
+    roll.listen(rolls)
     roll.start()
     try:
         until(lambda: rolls.all, "the roll that fails")
@@ -451,7 +457,8 @@ def test_a_roll_that_fails_does_not_hold_up_the_end(files: Files) -> None:
         called.set()
         raise RuntimeError("the screen is not there any more")
 
-    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK, fail)
+    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK)
+    roll.listen(fail)
     roll.start()
     assert called.wait(PATIENCE)
     roll.stop()
@@ -471,7 +478,8 @@ def test_a_stopped_roll_leaves_no_thread_and_no_descriptor(files: Files, server:
     before = descriptors()
     for _ in range(3):
         rolls = Rolls()
-        roll = LiveRoll(files.workspaces(), server.client(), QUICK, rolls)
+        roll = LiveRoll(files.workspaces(), server.client(), QUICK)
+        roll.listen(rolls)
         roll.start()
         rolls.wait_for(lambda roll: verdicts(roll).get("a") is Verdict.LIVE, "a roll")
         assert our_threads() == {"muster-ask", "muster-gather", "muster-watch"}
@@ -483,7 +491,8 @@ def test_a_stopped_roll_leaves_no_thread_and_no_descriptor(files: Files, server:
 
 def test_a_stopped_roll_hands_nothing_out_any_more(files: Files) -> None:
     rolls = Rolls()
-    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK, rolls)
+    roll = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK)
+    roll.listen(rolls)
     roll.start()
     rolls.wait_for(lambda roll: verdicts(roll).get("a") is Verdict.LIVE, "a roll")
     roll.stop()
@@ -491,3 +500,60 @@ def test_a_stopped_roll_hands_nothing_out_any_more(files: Files) -> None:
     files.write_task("TASK-1", entry("a", "blocked"))
     roll.refresh()
     assert len(rolls.all) == count
+
+
+# --- before anybody listens -----------------------------------------------------
+
+
+def many(tmp_path: Path, count: int) -> Files:
+    tasks = {f"TASK-{number:03}": [entry(f"a{number}")] for number in range(count)}
+    return Files(tmp_path, tasks)
+
+
+@pytest.fixture
+def early(tmp_path: Path) -> Iterator[LiveRoll]:
+    """For more tasks than are read at first, with nobody to tell."""
+    files = many(tmp_path, live._AT_FIRST + 5)
+    roll = LiveRoll(files.workspaces(), ScriptedTmux(answered()), QUICK)
+    yield roll
+    roll.stop()
+
+
+def test_until_somebody_listens_the_first_tasks_alone_are_there(
+    early: LiveRoll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_NOBODY_LISTENS", 2 * PATIENCE)
+    early.start()
+    until(lambda: early.latest is not None, "the first roll call")
+    first = early.latest
+    assert first is not None and not first.whole and not first.orphans_known
+    assert [task.task_id for task in first.tasks()] == [
+        f"TASK-{number:03}" for number in range(live._AT_FIRST)
+    ]
+    rolls, told = Rolls(), []
+    early.listen(rolls, lambda what, done, of: told.append((what, done, of)))
+    assert rolls.all[0] is first
+    whole = rolls.wait_for(lambda roll: roll.whole, "all of them")
+    assert len(list(whole.tasks())) == live._AT_FIRST + 5
+    assert ("Reading registries", live._AT_FIRST, live._AT_FIRST + 5) in told
+    assert not [roll for roll in rolls.all[1:] if not roll.whole]
+
+
+def test_though_nobody_listens_all_are_read_after_a_while(
+    early: LiveRoll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_NOBODY_LISTENS", 0.0)
+    early.start()
+    until(lambda: early.latest is not None and early.latest.whole, "all of them")
+
+
+def test_who_listens_from_the_start_hears_of_whole_workspaces_only(tmp_path: Path) -> None:
+    files, rolls = many(tmp_path, live._AT_FIRST + 5), Rolls()
+    roll = LiveRoll(files.workspaces(), ScriptedTmux(answered()), QUICK)
+    roll.listen(rolls)
+    roll.start()
+    try:
+        rolls.wait_for(lambda roll: True, "a roll call")
+        assert all(each.whole for each in rolls.all)
+    finally:
+        roll.stop()

@@ -131,7 +131,8 @@ def test_the_monitor_sees_a_death_once_the_session_in_question_is_gone(
     server.run("kill-session", "-t", "=keeper:")
     server.run("rename-session", "-t", "=agent_a:", "mine")
     rolls: list[RollCall] = []
-    live = LiveRoll(files.workspaces(), server.client(), NO_GRACE, rolls.append)
+    live = LiveRoll(files.workspaces(), server.client(), NO_GRACE)
+    live.listen(rolls.append)
     live.start()
     try:
         until(

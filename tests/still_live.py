@@ -1,0 +1,19 @@
+"""Somebody who gathers nothing: the app shows what it is given."""
+
+from __future__ import annotations
+
+from tests.tui.rolls import SOCKET
+from tui.host.tmux import Tmux
+from tui.live import LiveRoll
+from tui.roll import Policy, RollCall
+
+
+class StillLive(LiveRoll):
+    """Has one roll call, or none, and never another."""
+
+    def __init__(self, roll: RollCall | None = None, tmux: Tmux | None = None) -> None:
+        super().__init__((), tmux or Tmux(SOCKET), Policy())
+        self.latest = roll
+
+    def refresh(self) -> None:
+        """There is nothing to look at."""
