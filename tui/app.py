@@ -203,6 +203,13 @@ class MusterApp(App[None]):
 
     def compose(self) -> ComposeResult:
         """Counts above, the roll, the panel beside or below it, keys."""
+        # Textual says how large the screen is only once the first frame is drawn.
+        width, height = self.size
+        for cells, breakpoints in (
+            (width, self.HORIZONTAL_BREAKPOINTS),
+            (height, self.VERTICAL_BREAKPOINTS),
+        ):
+            self.screen.add_class(max(each for each in breakpoints if each[0] <= cells)[1])
         yield Summary("read-only" if self._settings.read_only else "")
         yield Notices()
         yield Body(id="body", read_only=self._settings.read_only)
