@@ -35,10 +35,15 @@ from tui.roll import Policy, RollCall
 _log = logging.getLogger(__name__)
 
 SWEEP = 3.0
-"""Seconds between two questions to tmux while nothing happens."""
+"""Seconds between two questions to tmux while no death is told of."""
 
 RESCAN = 5.0
 """Seconds between two looks at everything, for changes that no event told of."""
+
+# Seconds without any change after which both are further apart, and how far.
+_QUIET_AFTER = 30.0
+_QUIET_SWEEP = 6.0
+_QUIET_RESCAN = 10.0
 
 BUSY_RESCAN = 0.25
 """Seconds until a registry is looked at again that a writer was found at."""
@@ -142,6 +147,7 @@ class LiveRoll:
         self._seen: Mapping[str, Session] = {}
         self._server: tuple[int | None, int] = (None, 0)
         self._rescan_at = 0.0
+        self._changed_at = time.monotonic()
         self._stopped = False
         self._ended: frozenset[int] = frozenset()
         self._deaths = DeathWatch()
@@ -196,6 +202,8 @@ class LiveRoll:
         self, paths: Collection[Path] = (), rescan: bool = False, answer: bool = False
     ) -> None:
         with self._change:
+            if paths:
+                self._changed_at = time.monotonic()
             self._news.paths.update(paths)
             self._news.rescan |= rescan
             self._news.answer |= answer
@@ -210,6 +218,8 @@ class LiveRoll:
             # Before anybody is called dead on this answer, and with nothing held up.
             answer, absences = self._elsewhere.noted(answer, absences)
             with self._change:
+                if replace(answer, asked_at=self._answer.asked_at) != self._answer:
+                    self._changed_at = time.monotonic()
                 self._answer, self._absences = answer, absences
                 again_at = _unproven(absences, answer, self._expected)
             self._tell(answer=True)
@@ -219,9 +229,9 @@ class LiveRoll:
                 if name in self._expected
                 for pid in session.pids
             )
-            pause = SWEEP
+            pause = _QUIET_SWEEP if self._is_quiet() else SWEEP
             if again_at is not None:
-                pause = min(SWEEP, max(0.0, again_at - time.monotonic()))
+                pause = min(pause, max(0.0, again_at - time.monotonic()))
             if ended - self._ended:
                 # The kernel told of it sooner than tmux noticed.
                 pause = min(pause, _NOT_NOTICED)
@@ -306,8 +316,12 @@ class LiveRoll:
             # Whatever else came in: an answer of tmux does not tell of files.
             news.rescan |= time.monotonic() >= self._rescan_at
             if news.rescan:
-                self._rescan_at = time.monotonic() + RESCAN
+                pause = _QUIET_RESCAN if self._is_quiet() else RESCAN
+                self._rescan_at = time.monotonic() + pause
             return news
+
+    def _is_quiet(self) -> bool:
+        return time.monotonic() - self._changed_at > _QUIET_AFTER
 
     def _expect(self, proofs: Mapping[str, float]) -> None:
         with self._change:

@@ -62,6 +62,7 @@ class Tmux:
     def __init__(self, socket: Path, timeout: float = ASK_TIMEOUT) -> None:
         self.socket = socket
         self._timeout = timeout
+        self._before: tuple[tuple[str, ...], Answer] | None = None
 
     @cached_property
     def _server(self) -> libtmux.Server:
@@ -90,9 +91,12 @@ class Tmux:
             )
         if code != 0:
             return self._refusal(_readable(" ".join(err)) or f"exit code {code}", asked_at)
-        listed, *started = "\n".join([*out, ""]).split(mark)
-        places_of = dict(each.removesuffix("\n").partition(" ")[::2] for each in started)
-        return self._listing(listed.split("\n"), places_of, asked_at)
+        said = tuple("\n".join([*out, ""]).split(mark))
+        # As a rule it says what it said before, and that is not read anew.
+        before = self._before
+        if before is None or before[0] != said:
+            self._before = before = said, self._listing(asked_at, *said)
+        return replace(before[1], asked_at=asked_at)
 
     def _unknown(self, why: str, asked_at: float, advice: str = "") -> Answer:
         return Answer(TmuxState.UNKNOWN, why, self.socket, {}, asked_at, advice=advice)
@@ -120,18 +124,19 @@ class Tmux:
         except OSError:
             return False
 
-    def _listing(self, lines: list[str], started_in: Mapping[str, str], asked_at: float) -> Answer:
+    def _listing(self, asked_at: float, listed: str, *started: str) -> Answer:
         sessions: dict[str, Session] = {}
-        lines = [line for line in lines if line]
+        started_in = dict(each.removesuffix("\n").partition(" ")[::2] for each in started)
+        lines = [line for line in listed.split("\n") if line]
         try:
-            word, pid, started = lines[-1].split(" ")
+            word, pid, began = lines[-1].split(" ")
             if word != "end":
                 raise ValueError(lines[-1])
             for line in lines[:-1]:
                 each = _parse(line, started_in)
                 same = sessions.get(each.name)
                 sessions[each.name] = each if same is None else _merge(same, each)
-            server_pid, server_started = int(pid), int(started)
+            server_pid, server_started = int(pid), int(began)
         except (ValueError, IndexError):
             return self._unknown(
                 "tmux answered with something that is no list",

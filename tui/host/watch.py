@@ -23,7 +23,7 @@ _STEP = 8
 
 # Looking costs CPU: where nothing has changed for so many seconds it is done more seldom.
 _QUIET_AFTER = 30.0
-_QUIET_STEP = 25
+_QUIET_STEP = 50
 
 # Milliseconds after which the first look after arming is owed at the latest, and
 # after which the steps are thought over.

@@ -24,6 +24,9 @@ from tui.widgets.roll_view import RollView
 MEASURE_EVERY = 3.0
 """Seconds between two looks at what sessions cost, at least."""
 
+# And at most, where two looks at the same sessions found the same.
+_MEASURE_RARELY = 12.0
+
 _AT_ONCE = 0.1
 _FIRST_AGAIN = 1.0
 
@@ -109,6 +112,9 @@ class RollPane(Vertical):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._meter: Meter[Key] = Meter()
+        self._found: Mapping[Key, Load] = {}
+        self._fresh_for = MEASURE_EVERY
+        self._stale_at = 0.0
         self._sort: Sort | None = None
 
     def compose(self) -> ComposeResult:
@@ -191,7 +197,8 @@ class RollPane(Vertical):
         sessions, server_pid = self.roll.to_measure()
         # Nobody sees it: where the terminal says whether it has the focus, it is asked.
         unseen = not self.app.app_focus or len(self.app.screen_stack) > 1
-        if unseen or not sessions:
+        known = sessions.keys() == self._found.keys() and time.monotonic() < self._stale_at
+        if unseen or not sessions or known:
             self._measure_soon(MEASURE_EVERY)
         else:
             self._measure_all(sessions, server_pid)
@@ -205,6 +212,10 @@ class RollPane(Vertical):
 
     def _measured(self, found: Mapping[Key, Load], took: float) -> None:
         if self.is_attached:
+            same = found == self._found
+            self._fresh_for = min(2 * self._fresh_for, _MEASURE_RARELY) if same else MEASURE_EVERY
+            self._stale_at = time.monotonic() + self._fresh_for
+            self._found = found
             self.roll.show_loads(found)
             # CPU is known from the second look on.
             is_first = any(load.cpu is None for load in found.values())
