@@ -193,6 +193,11 @@ class TaskRecord:
         )
 
     @cached_property
+    def session_names(self) -> tuple[str, ...]:
+        """What tmux calls the agents' sessions, of those that name one."""
+        return tuple(kept_name(each.tmux_session) for each in self.agents if each.tmux_session)
+
+    @cached_property
     def kept_sessions(self) -> frozenset[str] | None:
         """What tmux calls all agents' sessions; None if that is not certain."""
         return kept_names(each.tmux_session or SESSION_PREFIX + each.id for each in self.agents)

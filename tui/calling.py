@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.workspace import last_reports
@@ -20,17 +20,32 @@ from tui.vicinity import Vicinity
 _RECALL = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """One task as it was called last.
+
+    Attributes:
+        seen: The session of each agent that names one, and since when it is missing.
+    """
+
+    roll: TaskRoll
+    seen: tuple[object, ...]
+
+    def may_change_by_time(self) -> bool:
+        """Whether a verdict may become another though nothing else does."""
+        finished = self.roll.counts[Verdict.FINISHED] == len(self.roll.agents)
+        return not finished or any(each is not None for each in self.seen)
+
+
 class Caller:
     """Calls the roll from registries and answers; keeps what did not change."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._host = host_name()
-        self._rolls: dict[Path, TaskRoll] = {}
+        self._called: dict[Path, _Called] = {}
         self._answer: Answer | None = None
-        self._absences: Absences = {}
         self._again_at = 0.0
-        self._undecided = False
         self._vicinity = Vicinity()
         self._renamed: Mapping[str, Suspect] = {}
         self._begun: dict[tuple[str, int], float | None] = {}
@@ -40,35 +55,37 @@ class Caller:
     ) -> RollCall:
         """One frozen roll call of what is known now."""
         renamed = self._find_renamed(registries, answer, absences)
-        fresh = self._is_news(answer, absences, now) or renamed != self._renamed
-        self._answer, self._absences, self._renamed = answer, absences, renamed
-        if renamed:
-            whys = {name: suspect.why for name, suspect in renamed.items()}
-            answer = replace(answer, elsewhere={**whys, **answer.elsewhere})
-        if fresh:
+        whys = {name: suspect.why for name, suspect in renamed.items()}
+        self._renamed = renamed
+        before, answer = self._answer, _with_whys(answer, whys)
+        self._answer = answer
+        # Also when the clock was set back.
+        due = not 0 < self._again_at - now <= _RECALL
+        anew = before is None or _tells_else(before, answer)
+        if due or anew:
             # An agent may have stalled although nothing is new.
             self._again_at = now + min(_RECALL, self._policy.stall_after / 20)
-        rolls: dict[Path, TaskRoll] = {}
+        called: dict[Path, _Called] = {}
         workspaces = []
         counts = dict.fromkeys(Verdict, 0)
         for branch in registries.branches():
             tasks = []
             for state in branch.states:
-                roll = self._rolls.get(state.registry)
-                if fresh or roll is None or roll.state is not state:
-                    again = self._call_task(state, answer, absences, now)
+                last = self._called.get(state.registry)
+                seen = _seen(state, answer, absences)
+                if anew or last is None or not _holds(last, state, seen, due):
+                    roll = self._call_task(state, answer, absences, now)
                     # An equal one keeps its identity: nothing is drawn anew for it.
-                    if roll is None or roll.state is not state or roll != again:
-                        roll = again
-                rolls[state.registry] = roll
-                tasks.append(roll)
-                for verdict, count in roll.counts.items():
+                    same = last is not None and last.roll.state is state and last.roll == roll
+                    last = _Called(last.roll if last is not None and same else roll, seen)
+                called[state.registry] = last
+                tasks.append(last.roll)
+                for verdict, count in last.roll.counts.items():
                     counts[verdict] += count
             workspaces.append(
                 WorkspaceRoll(branch.path, tuple(tasks), branch.error, branch.cut_off)
             )
-        self._rolls = rolls
-        self._undecided = counts[Verdict.UNKNOWN] > 0
+        self._called = called
         orphans: tuple[Session, ...] | None = None
         if registries.sees_all():
             listed = registries.listed_sessions()
@@ -87,7 +104,9 @@ class Caller:
             counts,
             orphans_known=orphans is not None and not judged.unsure,
             beside=judged.read,
-            mass_death=find_mass_death(rolls.values(), absences, self._policy),
+            mass_death=find_mass_death(
+                (each.roll for each in called.values()), absences, self._policy
+            ),
         )
 
     def _find_renamed(
@@ -124,14 +143,32 @@ class Caller:
             return call_task(state, answer, absences, self._policy, now, reported)
         return roll
 
-    def _is_news(self, answer: Answer, absences: Absences, now: float) -> bool:
-        """Whether verdicts may change that no registry has a part in."""
-        before = self._answer
-        return (
-            before is None
-            or self._undecided
-            # Also when the clock was set back.
-            or not 0 < self._again_at - now <= _RECALL
-            or absences != self._absences
-            or replace(answer, asked_at=before.asked_at) != before
-        )
+
+def _with_whys(answer: Answer, whys: Mapping[str, str]) -> Answer:
+    return replace(answer, elsewhere={**whys, **answer.elsewhere}) if whys else answer
+
+
+def _tells_else(before: Answer, answer: Answer) -> bool:
+    """Whether tmux says something else of others than the sessions that are there."""
+    return (before.state, before.why, before.elsewhere) != (
+        answer.state,
+        answer.why,
+        answer.elsewhere,
+    )
+
+
+def _seen(state: TaskState, answer: Answer, absences: Absences) -> tuple[object, ...]:
+    names = state.record.session_names if state.record else ()
+    there = tuple(map(answer.sessions.get, names))
+    return (*there, *map(absences.get, names)) if absences else there
+
+
+def _holds(last: _Called, state: TaskState, seen: tuple[object, ...], due: bool) -> bool:
+    """Whether a task would be called as it was the last time."""
+    return (
+        last.roll.state is state
+        and last.seen == seen
+        # Who is missing becomes proven so by another answer.
+        and not last.roll.counts[Verdict.UNKNOWN]
+        and not (due and last.may_change_by_time())
+    )

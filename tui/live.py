@@ -43,7 +43,7 @@ RESCAN = 5.0
 # Seconds without any change after which both are further apart, and how far.
 _QUIET_AFTER = 30.0
 _QUIET_SWEEP = 6.0
-_QUIET_RESCAN = 10.0
+_QUIET_RESCAN = 15.0
 
 BUSY_RESCAN = 0.25
 """Seconds until a registry is looked at again that a writer was found at."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,14 +18,15 @@ from tests.tui.rolls import answered, cannot_tell, no_server
 from tests.tui.scripted_tmux import ScriptedTmux, made_now
 from tests.tui.waiting import PATIENCE, until
 from tests.tui.workspaces import QUICK, Files, entry, read, row_of, stamp, verdicts, write
-from tui import live, other_servers
+from tui import live, other_servers, rollcall
 from tui.calling import Caller
+from tui.host.sessions import Answer
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
 from tui.live import LiveRoll, take_roll
 from tui.other_servers import OtherServers
 from tui.registries import Registries
-from tui.roll import RollCall, TaskRoll, Verdict
+from tui.roll import RollCall, TaskRoll, TaskState, Verdict
 
 
 @pytest.fixture
@@ -344,6 +346,48 @@ def test_an_agent_stalls_though_nothing_is_new(files: Files) -> None:
     assert caller.call(registries, everybody, {}, now).counts[Verdict.LIVE] == 3
     later = replace(everybody, asked_at=everybody.asked_at + 3)
     assert caller.call(registries, later, {}, now + 3).counts[Verdict.STALLED] == 3
+
+
+def test_only_tasks_of_which_something_is_new_are_judged_again(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write_task("TASK-3", entry("e", "completed"))
+    judged: list[str] = []
+
+    def call_task(state: TaskState, *rest: Any) -> TaskRoll:
+        judged.append(state.registry.parent.name)
+        return rollcall.call_task(state, *rest)
+
+    monkeypatch.setattr("tui.calling.call_task", call_task)
+    caller, registries = Caller(QUICK), Registries(files.workspaces())
+    now, sessions = time.time(), EVERYBODY.sessions
+
+    def call(answer: Answer, at: float = now) -> list[str]:
+        judged.clear()
+        for path in files.path.rglob("*.json"):
+            # What is young is read twice.
+            if os.stat(path).st_mtime > now - 30:
+                os.utime(path, (now - 60, now - 60))
+        registries.rescan()
+        caller.call(registries, answer, {}, at)
+        return judged
+
+    assert call(EVERYBODY) == ["TASK-1", "TASK-2", "TASK-3"]
+    assert call(replace(EVERYBODY, asked_at=200.0)) == []
+    output = replace(sessions["agent_c"], activity=int(now) + 1)
+    assert call(replace(EVERYBODY, sessions={**sessions, "agent_c": output})) == ["TASK-2"]
+    leaked = replace(sessions["agent_a"], id="$9", name="agent_e")
+    assert call(replace(EVERYBODY, sessions={**sessions, "agent_e": leaked})) == [
+        "TASK-2",
+        "TASK-3",
+    ]
+    assert call(EVERYBODY) == ["TASK-3"]
+    assert call(EVERYBODY, now + 20) == ["TASK-1", "TASK-2"]
+    assert call(EVERYBODY, now - 20) == ["TASK-1", "TASK-2"]
+    files.write_task("TASK-2", entry("c", "blocked"))
+    assert call(EVERYBODY, now - 20) == ["TASK-2"]
+    assert call(cannot_tell(), now - 20) == ["TASK-1", "TASK-2", "TASK-3"]
+    assert call(cannot_tell(), now - 20) == ["TASK-1", "TASK-2"]
 
 
 def test_a_line_in_its_progress_file_keeps_an_agent_from_being_stalled(files: Files) -> None:
