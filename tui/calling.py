@@ -47,7 +47,6 @@ class Caller:
         self._answer: Answer | None = None
         self._again_at = 0.0
         self._vicinity = Vicinity()
-        self._renamed: Mapping[str, Suspect] = {}
         self._begun: dict[tuple[str, int], float | None] = {}
 
     def call(
@@ -55,10 +54,8 @@ class Caller:
     ) -> RollCall:
         """One frozen roll call of what is known now."""
         renamed = self._find_renamed(registries, answer, absences)
-        whys = {name: suspect.why for name, suspect in renamed.items()}
-        self._renamed = renamed
-        before, answer = self._answer, _with_whys(answer, whys)
-        self._answer = answer
+        answer = replace(answer, renamed={name: each.why for name, each in renamed.items()})
+        before, self._answer = self._answer, answer
         # Also when the clock was set back.
         due = not 0 < self._again_at - now <= _RECALL
         anew = before is None or _tells_else(before, answer)
@@ -92,8 +89,8 @@ class Caller:
             as_of = min(now, registries.known_until())
             orphans = find_orphans(registries.states(), listed, answer, self._policy, as_of)
         own = [each.path for each in workspaces]
-        suspected = {each.session.id for each in renamed.values()}
-        nobodys = tuple(each for each in orphans or () if each.id not in suspected)
+        suspected = {each.session for each in renamed.values()}
+        nobodys = tuple(each for each in orphans or () if each not in suspected)
         judged = self._vicinity.judge(nobodys, answer, own, self._policy, now)
         counts[Verdict.ORPHAN] = len(judged.orphans)
         return RollCall(
@@ -129,7 +126,12 @@ class Caller:
             return [time for pid in session.pids if (time := begun[session.id, pid]) is not None]
 
         states, listed = registries.states(), registries.listed_sessions()
-        found = find_renamed(missing, states, listed, answer.sessions.values(), begun_in)
+        found = dict(find_renamed(missing, states, listed, answer.sessions.values(), begun_in))
+        for socket in dict(answer.others):
+            theirs = [session for at, session in answer.others if at == socket]
+            for name, suspect in find_renamed(missing, states, listed, theirs, begun_in).items():
+                why = f"on another tmux server {suspect.why} Try -S {socket}"
+                found.setdefault(name, suspect._replace(why=why))
         self._begun = begun
         return found
 
@@ -144,17 +146,9 @@ class Caller:
         return roll
 
 
-def _with_whys(answer: Answer, whys: Mapping[str, str]) -> Answer:
-    return replace(answer, elsewhere={**whys, **answer.elsewhere}) if whys else answer
-
-
 def _tells_else(before: Answer, answer: Answer) -> bool:
     """Whether tmux says something else of others than the sessions that are there."""
-    return (before.state, before.why, before.elsewhere) != (
-        answer.state,
-        answer.why,
-        answer.elsewhere,
-    )
+    return (before.state, before.why, before.doubts) != (answer.state, answer.why, answer.doubts)
 
 
 def _seen(state: TaskState, answer: Answer, absences: Absences) -> tuple[object, ...]:

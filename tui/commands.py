@@ -107,7 +107,7 @@ def _nobody_missed(
     if unread:
         print(f"muster: {safe(unread)}", file=sys.stderr)
         return NOT_ALL_DONE
-    if what == "zombie" and roll.answer.elsewhere:
+    if what == "zombie" and roll.answer.doubts:
         print("\n".join(f"muster: {safe(said)}" for said in notices(roll)), file=sys.stderr)
         return NOT_ALL_DONE
     if what == "orphan" and not roll.orphans_known:

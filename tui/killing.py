@@ -167,7 +167,7 @@ def who_is_elsewhere(steps: Iterable[Step], answer: Answer) -> dict[Step, str]:
         if step.expected_session and step.expected_session not in answer.sessions
     }
     owners = owners_of({step.row.key.registry for step in names if step.row is not None})
-    found = look_elsewhere(set(names.values()), answer, owners)
+    found = look_elsewhere(set(names.values()), answer, owners).whys
     return {step: found[name] for step, name in names.items() if name in found}
 
 

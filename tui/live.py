@@ -295,6 +295,7 @@ class LiveRoll:
         with self._change:
             answer, absences = self._answer, self._absences
         roll = caller.call(self._registries, answer, absences, time.time())
+        self._elsewhere.doubt(roll.answer.renamed)
         if not whole:
             roll = replace(roll, whole=False)
         with self._handing:

@@ -19,19 +19,17 @@ def notices(roll: RollCall) -> tuple[str, ...]:
         said.append(f"tmux cannot be asked at {answer.socket}: {answer.why}")
     if roll.mass_death is not None:
         said.append(f"{massacre(roll.mass_death, answer.socket)} Try -L NAME or -S PATH.")
-    said += (
-        f"{some(count, 'agent')} may live: {why}" for why, count in _elsewhere(answer).items()
-    )
+    said += (f"{some(count, 'agent')} may live: {why}" for why, count in _doubts(answer).items())
     return tuple(said)
 
 
 def massacre(death: MassDeath, socket: Path) -> str:
     """How many went at once, and what is the likelier reason."""
     return (
-        f"{death.gone} of {death.of} active agents went at once, by what tmux says at "
-        f"{socket}: the wrong socket is likelier than a massacre."
+        f"{death.gone} of {death.of} active agents went at once, or before muster looked, "
+        f"by what tmux says at {socket}: the wrong socket is likelier than a massacre."
     )
 
 
-def _elsewhere(answer: Answer) -> Counter[str]:
-    return Counter(answer.elsewhere.values())
+def _doubts(answer: Answer) -> Counter[str]:
+    return Counter(answer.doubts.values())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from registry.workspace import Workspace
 from tui.absences import Absences
-from tui.host.elsewhere import look_elsewhere, owners_of
+from tui.host.elsewhere import Elsewhere, look_elsewhere, owners_of
 from tui.host.sessions import Answer, TmuxState
 
 # Seconds until other servers are asked again for sessions that they may have: twice as
@@ -23,9 +23,14 @@ class OtherServers:
     def __init__(self, workspaces: Iterable[Workspace]) -> None:
         self._paths = [workspace.path for workspace in workspaces]
         self._cleared: set[tuple[str, float]] = set()
-        self._found: Mapping[str, str] = {}
+        self._found = Elsewhere()
+        self._doubted: frozenset[str] = frozenset()
         self._again_at = 0.0
         self._pause = 0.0
+
+    def doubt(self, names: Collection[str]) -> None:
+        """Has these asked for again and again: they may be there by another name."""
+        self._doubted = frozenset(names)
 
     def noted(self, answer: Answer, absences: Absences) -> tuple[Answer, Absences]:
         """The answer, with what may be elsewhere; the absences, for proof. May block.
@@ -34,16 +39,21 @@ class OtherServers:
         """
         missing = set(absences.items())
         self._cleared &= missing
-        self._found = {name: why for name, why in self._found.items() if name in absences}
-        unclear = {name for name, _ in missing - self._cleared}
-        new = unclear - self._found.keys()
+        whys = {name: why for name, why in self._found.whys.items() if name in absences}
+        new = {name for name, _ in missing - self._cleared} - whys.keys()
+        unclear = new | whys.keys() | (self._doubted & absences.keys())
         again = bool(unclear) and time.monotonic() >= self._again_at
         if answer.state is not TmuxState.UNKNOWN and (new or again):
-            before = self._found
             self._found = look_elsewhere(unclear, answer, owners_of(self._paths))
-            gone = (before.keys() & unclear) - self._found.keys()
+            gone = whys.keys() - self._found.whys.keys()
             absences = {**absences, **dict.fromkeys(gone, answer.asked_at)}
-            self._cleared |= {(name, absences[name]) for name in new - self._found.keys()}
+            whys = dict(self._found.whys)
+            self._cleared |= {(name, absences[name]) for name in new - whys.keys()}
             self._pause = min(2 * self._pause, _LOOK_RARELY) if not new else _LOOK_AGAIN
             self._again_at = time.monotonic() + self._pause
-        return (replace(answer, elsewhere=self._found) if self._found else answer), absences
+        elif not unclear and not self._cleared:
+            self._found = Elsewhere()
+        others = self._found.sessions
+        if whys or others:
+            answer = replace(answer, elsewhere=whys, others=others)
+        return answer, absences

@@ -343,12 +343,17 @@ def plan_complete(
     steps: list[Step] = []
     refused: list[tuple[str, str]] = []
     tasks = _task_of(roll)
+    rows = tuple(rows)
     for row in rows:
+        doubt = roll.answer.renamed.get(kept_name(row.record.tmux_session or ""))
         if row.verdict in (Verdict.FINISHED, Verdict.LEAKED):
             refused.append((row.key.id, f"is {row.record.status!r} already"))
         elif (why := _unreadable(tasks, row)) is not None:
             refused.append((row.key.id, why))
-        elif row.verdict is Verdict.UNKNOWN and row.taken_by is None:
+        elif doubt is not None and len(rows) > 1:
+            why = f"{row.note} If you know that it is not its own, complete this agent alone"
+            refused.append((row.key.id, f"cannot be judged: {why}"))
+        elif row.verdict is Verdict.UNKNOWN and row.taken_by is None and doubt is None:
             refused.append((row.key.id, f"cannot be judged: {row.note}"))
         elif not is_active(row.record.status):
             refused.append((row.key.id, f"{row.record.status!r} is no known status"))
@@ -356,6 +361,9 @@ def plan_complete(
             refused.append((row.key.id, why))
         elif row.verdict is Verdict.ZOMBIE:
             steps.append(_step(row, tasks, True, f"its session is gone; mark it {status}"))
+        elif doubt is not None:
+            says = f"mark it {status}, though {doubt} No session is touched"
+            steps.append(_step(row, tasks, True, says))
         elif row.taken_by is not None:
             says = f"mark it {status}; the session that has its name now is not touched"
             steps.append(_step(row, tasks, True, says))

@@ -162,11 +162,11 @@ class WorkspaceRoll:
 
 @dataclass(frozen=True, slots=True)
 class MassDeath:
-    """Many agents that went at once.
+    """Many agents that went at once, or before anybody looked.
 
     Attributes:
         gone: How many.
-        of: How many active agents there were until then.
+        of: How many active agents there were until the first of them went.
         agents: Which.
     """
 

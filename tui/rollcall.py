@@ -118,8 +118,8 @@ def _missing(
     if not is_proven_missing(name, absences, answer, proof_needed(record, policy, now)):
         note = "its session is missing; asking again to be sure"
         return Judgement(Verdict.UNKNOWN, note=note)
-    if (elsewhere := answer.elsewhere.get(name)) is not None:
-        return Judgement(Verdict.UNKNOWN, note=elsewhere)
+    if (doubt := answer.doubts.get(name)) is not None:
+        return Judgement(Verdict.UNKNOWN, note=doubt)
     return Judgement(Verdict.ZOMBIE, note=f"no session {record.tmux_session}")
 
 
@@ -287,7 +287,7 @@ def find_mass_death(
         policy: How close together "at once" is.
 
     Returns:
-        The largest such group: three or more, and over half of the active agents
+        All such groups together, each of three or more and over half of the active agents
         that were there until then; None if there is none.
     """
     tasks = tuple(tasks)
@@ -307,16 +307,17 @@ def find_mass_death(
             gone.append((since, row.key))
         else:
             waiting.append(since)
-    largest: MassDeath | None = None
+    agents: set[AgentKey] = set()
+    of = 0
     for first in sorted({since for since, _ in gone}):
         group = [key for since, key in gone if first <= since <= first + policy.at_once]
         until_then = there + sum(
             since >= first for since in (*waiting, *(since for since, _ in gone))
         )
-        many = len(group) >= _MANY and 2 * len(group) > until_then
-        if many and (largest is None or len(group) > largest.gone):
-            largest = MassDeath(len(group), until_then, frozenset(group))
-    return largest
+        if len(group) >= _MANY and 2 * len(group) > until_then:
+            agents.update(group)
+            of = of or until_then
+    return MassDeath(len(agents), of, frozenset(agents)) if agents else None
 
 
 def find_orphans(

@@ -20,6 +20,7 @@ from tests.tui.waiting import PATIENCE, until
 from tests.tui.workspaces import QUICK, Files, entry, read, row_of, stamp, verdicts, write
 from tui import live, other_servers, rollcall
 from tui.calling import Caller
+from tui.host.elsewhere import Elsewhere
 from tui.host.sessions import Answer
 from tui.host.tmux import Tmux
 from tui.host.watch import DirectoryWatcher
@@ -285,7 +286,7 @@ def test_a_session_that_may_have_been_elsewhere_is_proven_gone_only_after_that(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {"agent_a": "try -S /x"}
-    monkeypatch.setattr(other_servers, "look_elsewhere", lambda *_: dict(found))
+    monkeypatch.setattr(other_servers, "look_elsewhere", lambda *_: Elsewhere(dict(found)))
     monkeypatch.setattr(other_servers, "_LOOK_AGAIN", 0.0)
     elsewhere = OtherServers(files.workspaces())
     gone = answered(asked_at=1.0)
@@ -308,9 +309,9 @@ def test_other_servers_are_asked_once_about_each_that_is_missing(
 ) -> None:
     looked: list[set[str]] = []
 
-    def look(names: Collection[str], *_: object) -> dict[str, str]:
+    def look(names: Collection[str], *_: object) -> Elsewhere:
         looked.append(set(names))
-        return {}
+        return Elsewhere()
 
     monkeypatch.setattr(other_servers, "look_elsewhere", look)
     ids = {each: server.start(f"agent_{each}") for each in "ac"}

@@ -76,6 +76,12 @@ def test_who_had_gone_before_does_not_hide_it() -> None:
     assert gone_and_of(earlier | several(3, 100.0), 2) == (3, 5)
 
 
+def test_when_the_rest_goes_later_it_is_said_of_all_of_them() -> None:
+    gone = several(7, 100.0, "first") | several(4, 150.0, "rest")
+    assert gone_and_of(gone) == (11, 11)
+    assert gone_and_of(several(7, 100.0, "first"), 4) == (7, 11)
+
+
 def test_what_is_not_proven_yet_is_no_death() -> None:
     assert gone_and_of(several(5, AT)) is None
 
@@ -93,7 +99,8 @@ def test_a_mass_death_is_what_it_says(since: dict[str, float], alive: int) -> No
         assert roll.mass_death.gone == len(roll.mass_death.agents) >= 3
         assert roll.mass_death.gone * 2 > roll.mass_death.of <= len(since) + alive
         began = [since[key.id] for key in roll.mass_death.agents]
-        assert max(began) - min(began) <= POLICY.at_once
+        for each in began:
+            assert sum(abs(each - other) <= POLICY.at_once for other in began) >= 3
 
 
 # --- how it is said -----------------------------------------------------------

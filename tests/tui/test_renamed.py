@@ -13,10 +13,11 @@ from registry.records import kept_names
 from tests.tui.real_tmux import RealTmux
 from tests.tui.rolls import NOW, agent, session, task_state
 from tests.tui.waiting import until
-from tests.tui.workspaces import QUICK, Files, entry, stamp, take, verdicts
+from tests.tui.workspaces import QUICK, Files, entry, row_of, stamp, take, verdicts
 from tui.actions import carry_out
+from tui.host.tmux import Tmux
 from tui.live import LiveRoll
-from tui.planning import plan_kill
+from tui.planning import plan_complete, plan_kill
 from tui.renamed import Suspect, find_renamed
 from tui.roll import RollCall, Verdict
 
@@ -99,6 +100,51 @@ def test_one_look_calls_no_agent_dead_whose_session_was_renamed(
     carry_out(plan, server.client(), "")
     assert name in server.names()
     assert files.agent("a")["status"] == "running"
+
+
+def test_an_agent_that_was_renamed_on_another_server_is_not_called_dead(
+    files: Files, server: RealTmux
+) -> None:
+    start(server)
+    rewrite(files, server)
+    server.run("kill-session", "-t", "=keeper:")
+    server.run("rename-session", "-t", "=agent_a:", "mine")
+    socket = server.socket.with_name("nobody")
+    roll = take(files, Tmux(socket), NO_GRACE)
+    assert verdicts(roll) == {"a": Verdict.UNKNOWN, "z": Verdict.ZOMBIE}
+    note = row_of(roll, "a").note
+    assert "session mine" in note and f"-S {server.socket}" in note
+    live = LiveRoll(files.workspaces(), Tmux(socket), NO_GRACE)
+    rolls: list[RollCall] = []
+    live.listen(rolls.append)
+    live.start()
+    try:
+        until(
+            lambda: bool(rolls) and verdicts(rolls[-1])["z"] is Verdict.ZOMBIE, "the first proof"
+        )
+        assert verdicts(rolls[-1])["a"] is Verdict.UNKNOWN
+        server.run("kill-session", "-t", "=mine:")
+        until(lambda: verdicts(rolls[-1])["a"] is Verdict.ZOMBIE, "the proof of its death")
+    finally:
+        live.stop()
+
+
+def test_who_knows_better_completes_an_agent_in_doubt_alone(
+    files: Files, server: RealTmux
+) -> None:
+    start(server)
+    rewrite(files, server)
+    server.run("kill-session", "-t", "=agent_a:")
+    roll = take(files, server.client(), NO_GRACE)
+    rows = list(roll.agents())
+    assert verdicts(roll) == {"a": Verdict.UNKNOWN, "z": Verdict.ZOMBIE}
+    ((label, why),) = plan_complete(roll, rows).refused
+    assert label == "a" and "complete this agent alone" in why
+    plan = plan_complete(roll, [row_of(roll, "a")])
+    assert "session keeper" in plan.steps[0].says
+    assert carry_out(plan, server.client(), "").complete
+    assert files.agent("a")["status"] == "completed"
+    assert server.names() == {"keeper"}
 
 
 def test_one_look_calls_no_agent_dead_whose_pane_was_moved(

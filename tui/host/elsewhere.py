@@ -12,11 +12,11 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tui.host.advice import user_name
-from tui.host.sessions import Answer, TmuxState
+from tui.host.sessions import Answer, Session, TmuxState
 from tui.host.tmux import Tmux
 
 _ASK_TIMEOUT = 2.0
@@ -48,6 +48,19 @@ class Server:
     pid: int
     uid: int
     socket: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What other tmux servers say of sessions that are missing from one.
+
+    Attributes:
+        whys: By the session's name why it is not proven gone, and what to try.
+        sessions: All sessions of those that could be asked, with their servers' sockets.
+    """
+
+    whys: Mapping[str, str] = field(default_factory=dict)
+    sessions: tuple[tuple[Path, Session], ...] = ()
 
 
 def owners_of(paths: Iterable[Path]) -> frozenset[int] | None:
@@ -115,7 +128,7 @@ def _socket(pid: int) -> Path | None:
 
 def look_elsewhere(
     names: Collection[str], answer: Answer, owners: Collection[int] | None
-) -> Mapping[str, str]:
+) -> Elsewhere:
     """Which of the sessions that are missing from an answer may be on another server.
 
     Blocks, at most for a few seconds. A server that has ended meanwhile counts for none.
@@ -124,11 +137,9 @@ def look_elsewhere(
         names: The sessions that are missing.
         answer: What the server that was asked said.
         owners: Whose servers count, by the users' numbers; None for everybody's.
-
-    Returns:
-        Why each is not proven gone, and what to try; empty when all of them are.
     """
     found: dict[str, str] = {}
+    sessions: list[tuple[Path, Session]] = []
     give_up_at = time.monotonic() + _ALL_TIMEOUT
     for server in servers_of(owners):
         if not names or server.pid == answer.server_pid:
@@ -147,12 +158,13 @@ def look_elsewhere(
         if there is not None and there.server_pid == server.pid:
             why = f"another tmux server has its session: try -S {server.socket}"
             found |= {name: why for name in names if name in there.sessions}
+            sessions += ((server.socket, each) for each in there.sessions.values())
         elif _still_runs(server):
             found |= {name: _unasked(server, there) for name in names if name not in found}
     if answer.state is TmuxState.NO_SERVER and not sees_the_host():
         # That no server is seen is no news where most of them cannot be.
         found |= {name: IN_CONTAINER for name in names if name not in found}
-    return found
+    return Elsewhere(found, tuple(sessions))
 
 
 def sees_the_host() -> bool:

@@ -51,8 +51,12 @@ class Answer:
     Attributes:
         detail: For people: why it is unknown, or which server answered.
         advice: What to try when it is unknown; empty where nothing is known to help.
-        elsewhere: Sessions that are missing here but may be on another server, or here
-            by another name, by their own names, with why and what to try.
+        elsewhere: Sessions that are missing here but may be on another server, by their
+            names, with why and what to try.
+        renamed: Sessions that are missing but may be there, or on another server, by
+            another name, likewise.
+        others: What sessions other servers had when they were asked for missing ones, with
+            their sockets.
         socket: The path that was asked.
         asked_at: When the question was put; seconds of the monotonic clock.
         server_pid: The server's process, or None if none answered.
@@ -68,6 +72,13 @@ class Answer:
     server_started: int = 0
     advice: str = ""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[tuple[Path, Session], ...] = ()
+
+    @property
+    def doubts(self) -> Mapping[str, str]:
+        """Why sessions that are missing are not proven gone, by their names."""
+        return {**self.renamed, **self.elsewhere}
 
     @property
     def why(self) -> str:

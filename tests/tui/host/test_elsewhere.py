@@ -20,7 +20,7 @@ OURS = frozenset({os.getuid()})
 
 
 def look(*names: str, at: Path, owners: frozenset[int] = OURS) -> dict[str, str]:
-    return dict(look_elsewhere(names, Tmux(at).ask(), owners))
+    return dict(look_elsewhere(names, Tmux(at).ask(), owners).whys)
 
 
 def test_a_server_is_found_with_its_socket(server: RealTmux) -> None:
