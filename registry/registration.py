@@ -145,7 +145,9 @@ def register_agent(
     for field, name in (("type", agent_type), ("id", agent_id)):
         if name is not None and not (isinstance(name, str) and is_safe_name(name)):
             raise WrongShapeError(
-                field, f"is {str(name)[:80]!r}: only letters, digits, '_', '-' and '.' are taken"
+                field,
+                f"is {str(name)[:80]!r}: 1 to 128 letters, digits, '_', '-' and '.' are taken, "
+                "no '.' at the beginning",
             )
     wish = _Wish(agent_type, parent, agent_id, reuse, status, prompt, extra)
     task = Path(task_registry)

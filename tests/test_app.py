@@ -344,6 +344,15 @@ def shown(app: MusterApp) -> str:
     return " ".join("".join(segment.text for segment in strip).strip() for strip in strips)
 
 
+async def test_in_a_low_terminal_it_is_said_all_the_same() -> None:
+    async with opened(replace(call(SEARCH), answer=ADVISED), (60, 12)) as (app, _, pilot):
+        assert ADVISED.detail in shown(app)
+        await pilot.press("right_square_bracket", "p")
+        await pilot.pause()
+        said = [each.message for each in app._notifications]
+        assert said == ["There is no room for the panel: make the terminal higher."] * 2
+
+
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
 async def test_why_tmux_cannot_tell_and_what_to_try_is_on_the_screen_in_full(
     size: tuple[int, int],

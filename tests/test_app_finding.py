@@ -278,6 +278,16 @@ async def test_a_click_on_a_counter_shows_only_those_and_another_click_all() -> 
         assert view.view.only is None
 
 
+async def test_escape_clears_a_filter_that_was_kept_unfinished() -> None:
+    async with opened() as (app, view, pilot):
+        await pilot.press("slash", *"status:", "enter")
+        await pilot.pause()
+        assert "filter status:" in shown(app) and "Escape clears" in shown(app)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert view.view.query == "" and "filter status:" not in shown(app)
+
+
 async def test_escape_clears_a_counter_too_and_leaves_the_order() -> None:
     async with opened() as (app, view, pilot):
         await pilot.press("t", "h", "3", "slash", *"tester", "enter")

@@ -66,7 +66,7 @@ def test_one_goes_into_a_session_types_there_and_comes_back(
         screen.shows("agent  here-1")
         for key in ("a", "Enter"):
             screen.press(key)
-            screen.shows("deep in the agent")
+            screen.shows("deep in the agent", "muster: C-b d comes back")
             screen.type(f"from {key}")
             screen.press("Enter")
             screen.shows(f"heard from {key}")

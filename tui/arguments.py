@@ -63,6 +63,19 @@ def joined(given: Sequence[str]) -> list[str]:
     return words
 
 
+def take_words(given: list[str]) -> list[str] | None:
+    """Takes ``--words`` and all behind it out of the arguments; None if it is not there.
+
+    For the completion scripts: that is the line so far, of which a ``--`` is a word too.
+    """
+    if "--words" not in given:
+        return None
+    index = given.index("--words")
+    words = given[index + 1 :]
+    del given[index:]
+    return words
+
+
 def parser_of(command: str) -> argparse.ArgumentParser:
     """The parser of a command; of the monitor for an empty name."""
     from tui import __version__
@@ -86,8 +99,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         return parser
     if command == "completion":
         parser.add_argument("shell", nargs="?", choices=SHELLS, help="which shell")
-        # For the scripts: everything behind it is the line so far.
-        parser.add_argument("--words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+        parser.set_defaults(words=None)
         return parser
     # Also where tmux is not asked: an alias may have them in front of every command.
     socket = parser.add_mutually_exclusive_group()
@@ -131,7 +143,8 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--print", action="store_true", help="print a file with all defaults")
+    what.add_argument("--init", action="store_true", help="make the file, with all defaults")
+    what.add_argument("--print", action="store_true", help="print such a file")
     what.add_argument("--path", action="store_true", help="print where the file lies")
     what.add_argument(
         "--check",

@@ -106,11 +106,18 @@ class Body(Container):
 
     def action_step(self, by: int) -> None:
         """Opens the next tab, or the one before."""
-        self._panel.step(by)
+        if self._has_room():
+            self._panel.step(by)
 
     def action_enlarge(self) -> None:
         """Gives the panel most of the room, or its own again."""
-        self.toggle_class("large")
+        if self._has_room():
+            self.toggle_class("large")
+
+    def _has_room(self) -> bool:
+        if not self._panel.display:
+            self._say("There is no room for the panel: make the terminal higher.")
+        return self._panel.display
 
     # Going there
 

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from registry.errors import RegistryError
-from tui.arguments import joined, mistaken_command, parser_of, take_command
+from tui.arguments import joined, mistaken_command, parser_of, take_command, take_words
 from tui.console import (
+    DONE,
     INTERRUPTED,
     NOT_ALL_DONE,
     USAGE,
@@ -37,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = parser_of(command)
     # Options and arguments in any order: `report AGENT --progress 40 half done`. What
     # stands behind `--` that way of parsing does not leave alone.
+    words = take_words(given) if command == "completion" else None
     if command == "completion" or "--" in given:
         options = parser.parse_args(given)
+        options.words = words
     else:
         options = parser.parse_intermixed_args(joined(given))
     try:
@@ -54,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return NOT_ALL_DONE if again else USAGE
     except BrokenPipeError:
         _discard_output()
-        return NOT_ALL_DONE
+        # Whoever only reads has read enough.
+        return DONE if command in _READING else NOT_ALL_DONE
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
@@ -198,6 +202,8 @@ def _report(options: argparse.Namespace) -> int:
 
     return report(options)
 
+
+_READING = frozenset({"list", "show", "tail", "watch", "log", "metrics", "config"})
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "": _monitor,

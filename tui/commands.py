@@ -25,7 +25,13 @@ from tui.host.sessions import Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.live import take_roll
 from tui.notices import notices
-from tui.plan_listing import outcome_json, outcome_lines, plan_json, proposal_lines
+from tui.plan_listing import (
+    outcome_json,
+    outcome_lines,
+    plan_json,
+    proposal_lines,
+    refused_lines,
+)
 from tui.planning import Plan, plan_complete
 from tui.proposal import Proposal
 from tui.publishing import publish_quietly
@@ -189,8 +195,11 @@ def propose(
             return NOT_ALL_DONE
     outcome = do()
     if options.json:
-        print(as_json(outcome_json(outcome)))
+        print(as_json(outcome_json(outcome, proposal)))
     else:
         say(outcome_lines(outcome))
+        if options.yes:
+            # Who was asked has seen it.
+            say(refused_lines(proposal))
     publish_quietly({path.parent.parent for path in outcome.written})
     return DONE if outcome.complete and not proposal.refused else NOT_ALL_DONE

@@ -24,16 +24,22 @@ class SettingsError(UsageError):
     """A settings file that cannot be used.
 
     Attributes:
+        path: Which.
         problems: What is wrong, each with what to do.
+        keys: Those that it sets, which were not looked at yet.
     """
 
-    def __init__(self, path: Path, problems: tuple[str, ...]) -> None:
+    def __init__(
+        self, path: Path, problems: tuple[str, ...], keys: Mapping[str, str] | None = None
+    ) -> None:
         said = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(
             f"{path} cannot be used:\n{said}\n"
             "Nothing was done. `muster config --print` shows what can be set."
         )
+        self.path = path
         self.problems = problems
+        self.keys = keys or {}
 
 
 def settings_path(environment: Mapping[str, str], named: str | None = None) -> tuple[Path, bool]:
@@ -72,6 +78,8 @@ def load_settings(environment: Mapping[str, str], named: str | None = None) -> S
         raise SettingsError(path, ("there is no such file",)) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if not must_be_there:
+            why += f"; name another file with --config or {CONFIG_VARIABLE} (/dev/null: none)"
         raise SettingsError(path, (why,)) from None
     # Most have no settings file, and this takes ten milliseconds to import.
     import tomllib
@@ -85,7 +93,7 @@ def load_settings(environment: Mapping[str, str], named: str | None = None) -> S
         raise SettingsError(path, (f"no TOML: {error or 'nested too deeply'}{advice}",)) from None
     settings, problems = settings_from(table)
     if problems:
-        raise SettingsError(path, problems)
+        raise SettingsError(path, problems, settings.keys)
     return replace(settings, source=path)
 
 

@@ -175,7 +175,7 @@ def _no_such_key(key: str) -> str:
     import difflib  # Only for who mistyped: it takes longer than all the rest here.
 
     near = difflib.get_close_matches(key, KEYS, 1)
-    meant = f"; {near[0]}: is meant?" if near else ""
+    meant = f"; {near[0]}: is meant?" if near else "."
     return f"a filter has no key {key[:40]!r}{meant} The keys are {', '.join(KEYS)}"
 
 

@@ -222,11 +222,12 @@ The settings: colours, keys, notes and the commands they run, when a verdict is 
 enough, read-only. They lie in $XDG_CONFIG_HOME/muster/config.toml, or else in
 ~/.config/muster/config.toml; --config FILE or MUSTER_CONFIG names another file.
 
---print prints a file that says of each setting what it does and what it is by default.
+--init makes the file, which says of each setting what it does and what it is by
+default, where there is none; --print prints it.
 --check names everything that is wrong with a file. With a file that is wrong nothing
 runs but `register`, `report` and what needs no settings.""",
         (
-            ("muster config --print > ~/.config/muster/config.toml", "to begin with"),
+            ("muster config --init", "to begin with"),
             ("muster config --check", "after every change"),
         ),
         "0 it is fine, or there is none; 2 it cannot be used",

@@ -69,10 +69,7 @@ def proposal_lines(proposal: Proposal) -> Iterator[str]:
             continue
         yield f"  {harmless(says)}:"
         yield from (f"    {harmless(label)}" for label in labels)
-    if proposal.refused:
-        yield "Not touched:"
-        for label, reason in proposal.refused:
-            yield f"  {harmless(label)}: {harmless(reason)}"
+    yield from refused_lines(proposal)
     if proposal.files:
         yield "Files that change:"
         for path in proposal.files:
@@ -83,8 +80,16 @@ def proposal_lines(proposal: Proposal) -> Iterator[str]:
         yield harmless(proposal.second_question)
 
 
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as JSON."""
+def refused_lines(proposal: Proposal) -> Iterator[str]:
+    """Who or what stays as it is, and why, as lines of text."""
+    if proposal.refused:
+        yield "Not touched:"
+        for label, reason in proposal.refused:
+            yield f"  {harmless(label)}: {harmless(reason)}"
+
+
+def outcome_json(outcome: Outcome, proposal: Proposal) -> dict[str, Any]:
+    """What became of a proposal, as JSON."""
     return {
         "action": outcome.verb.value,
         "complete": outcome.complete,
@@ -92,6 +97,7 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
             {"agent": each.label, "result": each.result.value, "detail": each.detail}
             for each in outcome.steps
         ],
+        "refused": refused_and_files(proposal)["refused"],
         "written": [str(path) for path in outcome.written],
         "problems": list(outcome.problems),
     }

@@ -237,7 +237,10 @@ def plan_kill(
         if why is not None:
             refused.append((session.name, why))
             continue
-        says = f"in none of the registries read: {read}; end the session and its processes"
+        says = (
+            f"in none of the registries read: {read}; end the session and its processes "
+            "(an agent of a workspace elsewhere looks the same)"
+        )
         made.append(Step(session.name, session, session.name, None, None, False, says))
     made += [
         Step(ended.name, None, ended.name, None, None, False, _LEFT_OVER, ended)

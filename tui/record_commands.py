@@ -12,13 +12,20 @@ from registry.audit import read_logs
 from registry.audit_records import Entry, Log, State
 from registry.records import parse_time
 from tui.commands import propose
-from tui.console import DONE, NOT_ALL_DONE, find, safe, say, wait_for_reader
+from tui.console import DONE, NOT_ALL_DONE, USAGE, find, safe, say, wait_for_reader
 from tui.history import log_lines
 from tui.plan_listing import undo_json
 from tui.registries import Registries
 from tui.roll import TaskState
 from tui.text import as_json_line
-from tui.undoing import NothingToUndoError, carry_out_undo, logs_of, plan_undo, undo_refusal
+from tui.undoing import (
+    NoSuchActionError,
+    NothingToUndoError,
+    carry_out_undo,
+    logs_of,
+    plan_undo,
+    undo_refusal,
+)
 
 FOLLOW_EVERY = 0.5
 """Seconds between two looks at the logs with ``--follow``."""
@@ -97,7 +104,7 @@ def undo(options: argparse.Namespace) -> int:
             print(as_json_line({"action": "undo", "error": str(error)}))
         else:
             print(f"muster: {safe(str(error))}", file=sys.stderr)
-        return NOT_ALL_DONE
+        return USAGE if isinstance(error, NoSuchActionError) else NOT_ALL_DONE
     if not plan.proposal.steps and not options.json:
         print(f"muster: cannot be undone: {undo_refusal(plan)}", file=sys.stderr)
         return NOT_ALL_DONE

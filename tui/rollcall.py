@@ -99,7 +99,8 @@ def judge(
             reported,
         )
         if silent > policy.stall_after:
-            return Judgement(Verdict.STALLED, session, "no report and no output for a while")
+            note = f"no report and no output for {age_in_words(silent)}"
+            return Judgement(Verdict.STALLED, session, note)
         return Judgement(Verdict.LIVE, session, _renamed(session, name))
     return _missing(record, name, answer, absences, policy, now)
 

@@ -28,6 +28,10 @@ class NothingToUndoError(Exception):
     """Nothing on record can be taken back; says why."""
 
 
+class NoSuchActionError(NothingToUndoError):
+    """Nothing is on record by the id that was given."""
+
+
 @dataclass(frozen=True, slots=True)
 class UndoPlan:
     """What taking an action back will do.
@@ -94,10 +98,9 @@ def plan_undo(
 def _plan_given(action_id: str, log: Log, known: Collection[Path]) -> UndoPlan:
     steps = undo.undoables(log, action_id, known)
     if not steps:
-        there = any(entry.action_id == action_id for entry in log.entries)
-        raise NothingToUndoError(
-            f"{action_id} changed nothing" if there else f"no action {action_id} is on record"
-        )
+        if not any(entry.action_id == action_id for entry in log.entries):
+            raise NoSuchActionError(f"no action {action_id!r} is on record")
+        raise NothingToUndoError(f"{action_id} changed nothing")
     return _plan(action_id, steps, log)
 
 
@@ -167,7 +170,7 @@ def _whom(entry: Entry) -> str:
 
 
 def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
-    words: dict[str, list[str]] = {}
+    words: dict[str, dict[str, str]] = {}
     with_agents = {each.file for each in entry.changes if each.agent is not None}
     for (file, agent), changes in by_holder(entry.changes).items():
         label = agent if agent is not None else "counters"
@@ -180,11 +183,12 @@ def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
             if not (each.is_counter and file in with_agents)
         ]
         said = change_words(back)
-        if said and said not in words.setdefault(label, []):
-            words[label].append(said)
-    for label, said_of in words.items():
-        if said_of:
-            yield label, "; ".join(said_of)
+        if said:
+            words.setdefault(label, {}).setdefault(said, Path(file).name)
+    for label, files in words.items():
+        # Where the two registries differ, it is said which becomes what.
+        parts = (f"{file}: {said}" if len(files) > 1 else said for said, file in files.items())
+        yield label, "; ".join(parts)
 
 
 def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:

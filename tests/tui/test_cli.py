@@ -142,6 +142,25 @@ def test_whom_it_may_not_touch_it_leaves_and_says_so(files: Files, crew: RealTmu
     assert "old: is finished" in refused.stdout
 
 
+def test_whom_it_did_not_touch_is_said_without_a_question_too(
+    files: Files, crew: RealTmux
+) -> None:
+    words = ["kill", "x-10", "old-1", "--yes", "-S", crew.socket]
+    files.write_task("TASK-3", entry("old-1", "completed"))
+    done = muster(files, *words)
+    assert done.returncode == 1
+    assert "Not touched:\n  old-1: is finished" in done.stdout
+    again = decoded(muster(files, *words, "--json"), 1)
+    assert "old-1" in [each["agent"] for each in again["refused"]]
+
+
+def test_what_is_on_record_by_no_such_id_is_wrong_usage(files: Files) -> None:
+    assert muster(files, "undo", "nosuch").returncode == 2
+    assert muster(files, "undo", "").returncode == 2
+    assert muster(files, "undo").returncode == 1
+    assert muster(files, "list", "-S", "").returncode == 2
+
+
 @pytest.mark.parametrize("name", ["x-", "x", "agent_x-1", "x-1*", "$1", ""])
 def test_what_is_only_like_an_id_kills_nobody(files: Files, crew: RealTmux, name: str) -> None:
     before = files.bytes()

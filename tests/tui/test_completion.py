@@ -15,6 +15,7 @@ from registry.files import is_safe_name
 from tests.terminal import MUSTER
 from tests.tui.workspaces import Files, entry
 from tui.arguments import SHELLS
+from tui.cli import main
 from tui.completion_command import _SCRIPTS, candidates
 from tui.manual import COMMANDS
 
@@ -72,6 +73,16 @@ def test_options_are_those_of_the_command(files: Files) -> None:
 )
 def test_what_can_stand_there_is_offered(files: Files, line: str, expected: list[str]) -> None:
     assert offered(files, *line.split(), "") == sorted(expected)
+
+
+@pytest.mark.parametrize("line", ["--", "kill --", "show --", "config --"])
+def test_two_dashes_are_the_beginning_of_an_option(
+    files: Files, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(files.path.parent)
+    assert main(["completion", "--words", *line.split()]) == 0
+    words = capsys.readouterr().out.split()
+    assert "--help" in words and all(word.startswith("--") for word in words)
 
 
 def test_only_what_begins_so_is_offered(files: Files) -> None:

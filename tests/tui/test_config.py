@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tui.config import policy_from
+from tui.cli import main
+from tui.config import SettingsError, load_settings, policy_from
 from tui.console import UsageError
 from tui.roll import Policy
 
@@ -34,3 +36,46 @@ def test_each_is_set_by_its_variable(variable: str, field: str, value: float) ->
 def test_no_death_is_proven_for_less(text: str) -> None:
     with pytest.raises(UsageError, match=r"MUSTER_PROOF must be 0.75 seconds or more"):
         policy_from({"MUSTER_PROOF": text})
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where settings lie; nothing is there."""
+    monkeypatch.delenv("MUSTER_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none yet"))
+    return tmp_path / "none yet" / "muster" / "config.toml"
+
+
+def test_a_file_with_the_defaults_is_made_once(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", "--init"]) == 0
+    assert main(["config", "--print"]) == 0
+    assert capsys.readouterr().out == f"{home} is made\n{home.read_text()}"
+    home.write_text("ascii = true\n")
+    assert main(["config", "--init"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert home.read_text() == "ascii = true\n"
+    assert main(["config", "--check"]) == 0
+
+
+def test_everything_that_is_wrong_is_named_at_once(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.parent.mkdir(parents=True)
+    home.write_text('theme = "no"\n[keys]\n"kill.tree" = "k"\n"no.such" = "x"\n"quit" = "!!!"\n')
+    assert main(["config", "--check"]) == 2
+    said = capsys.readouterr().err
+    for wrong in ("theme", "keys.kill.tree", "keys.no.such", "keys.quit"):
+        assert wrong in said
+
+
+def test_where_the_settings_may_not_be_looked_for_it_is_said_what_to_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tui.config._read", refused)
+    with pytest.raises(SettingsError, match=r"Permission denied; name another file with --config"):
+        load_settings({"XDG_CONFIG_HOME": str(home.parent.parent)})

@@ -310,7 +310,7 @@ def test_it_ends_with_its_reader(files: Files, tmp_path: Path, command: str) -> 
         timeout=60,
         check=False,
     )
-    assert done.stdout.splitlines()[-1] == "1"
+    assert done.stdout.splitlines()[-1] == "0"
     assert done.stderr == ""
 
 

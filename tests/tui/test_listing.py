@@ -28,6 +28,7 @@ from tui.actions import Outcome, Result, StepOutcome
 from tui.listing import roll_json, roll_table
 from tui.plan_listing import outcome_json, outcome_lines, plan_json, proposal_lines
 from tui.planning import Verb, Weight, plan_complete, plan_kill
+from tui.proposal import Proposal
 from tui.roll import RollCall, Verdict
 from tui.text import as_json, width
 
@@ -224,7 +225,8 @@ def test_a_plan_as_text_names_everybody_and_every_file() -> None:
         "  a-1 (2 processes, 3 MB): end its session and processes; mark it terminated",
         "  c-3: its session is gone; mark it terminated",
         "  agent_lost (2 processes, 3 MB): in none of the registries read: "
-        "/ws/.agent-workspace; end the session and its processes",
+        "/ws/.agent-workspace; end the session and its processes "
+        "(an agent of a workspace elsewhere looks the same)",
         "Not touched:",
         "  b-2: is finished; there is nothing to kill",
         "Files that change:",
@@ -290,7 +292,8 @@ def test_an_outcome_as_text_goes_agent_by_agent() -> None:
 
 
 def test_an_outcome_as_json_says_the_same() -> None:
-    shape = outcome_json(OUTCOME)
+    shape = outcome_json(OUTCOME, Proposal("", (), (("e-5", "cannot be judged"),), (), ""))
+    assert shape["refused"] == [{"agent": "e-5", "reason": "cannot be judged"}]
     assert (shape["action"], shape["complete"]) == ("kill", False)
     assert shape["agents"][1] == {
         "agent": "c-3",
@@ -321,5 +324,5 @@ def test_plans_and_outcomes_hold_nothing_that_acts_on_a_terminal(text: str) -> N
     outcome = Outcome(Verb.KILL, (StepOutcome(text, Result.FAILED, text),), (), (text,))
     for line in (*proposal_lines(plan.proposal()), *outcome_lines(outcome)):
         assert not harmful(line)
-    for shape in (plan_json(plan), outcome_json(outcome)):
+    for shape in (plan_json(plan), outcome_json(outcome, plan.proposal())):
         assert not harmful(as_json(shape).replace("\n", ""))

@@ -120,7 +120,7 @@ def test_an_unknown_id_and_a_change_of_another_workspace_are_refused(
     files: Files, tmp_path: Path
 ) -> None:
     complete(files, "a")
-    with pytest.raises(NothingToUndoError, match="no action 2025"):
+    with pytest.raises(NothingToUndoError, match="no action '2025'"):
         planned(files, "2025")
     log = files.path / "registry" / AUDIT_LOG
     outside = tmp_path / "outside" / "AGENT_REGISTRY.json"

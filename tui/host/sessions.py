@@ -115,8 +115,10 @@ def socket_path(name: str | None, path: str | None, environment: Mapping[str, st
         environment: The process's environment.
 
     Raises:
-        ValueError: `name` has a slash in it.
+        ValueError: `name` has a slash in it, or one of them is empty.
     """
+    if path == "":
+        raise ValueError("-S '': a socket path cannot be empty")
     if path:
         return Path(path).absolute()
     if name is None:

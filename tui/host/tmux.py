@@ -47,6 +47,12 @@ _SEEN = "#{pane_width} #{pane_height} #{window_activity}"
 # client ends with an error.
 _GONE = "muster finds that its session is gone"
 
+# Shown for some seconds to whoever has just come; the prefix is that server's own.
+_WAY_BACK = (
+    "display-message -d 6000 'muster: #{prefix} d comes back "
+    "(the prefix twice where an outer tmux takes it)'"
+)
+
 # tmux expands formats in the names of new sessions, and rewrites "." and ":".
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
@@ -202,11 +208,8 @@ class Tmux:
         to, as with `kill_session`; otherwise they exit with an error.
         """
         flag = " -r" if read_only else ""
-        return [
-            "tmux",
-            f"-S{self.socket}",
-            *_guarded(session, answer, f"attach-session{flag} -t '{session.id}'"),
-        ]
+        command = f"attach-session{flag} -t '{session.id}' ; {_WAY_BACK}"
+        return ["tmux", f"-S{self.socket}", *_guarded(session, answer, command)]
 
     def switch_client(self, session: Session, answer: Answer) -> str | None:
         """Shows a session on the terminal that shows this process's own pane.

@@ -81,7 +81,7 @@ def described(view: View, shown: int, of: int) -> Content:
         parts.append((f"only {GLYPHS[view.only]} {view.only.value}", "$warning bold"))
     if view.hides:
         parts.append((f"{shown} of {of}", ""))
-    if view.narrows:
+    if view != view.cleared():
         parts.append(("Escape clears", "dim"))
     if view.hide_finished:
         parts.append(("finished hidden", "bold"))
@@ -150,7 +150,8 @@ class RollPane(Vertical):
     @property
     def is_narrowed(self) -> bool:
         """Whether there is something to clear."""
-        return self.query_one(FilterField).has_class("shown") or self.roll.view.narrows
+        is_open = self.query_one(FilterField).has_class("shown")
+        return is_open or self.roll.view != self.roll.view.cleared()
 
     def clear(self) -> None:
         """Shows everybody again, but for who is hidden as finished; the order stays."""
