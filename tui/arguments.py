@@ -213,7 +213,7 @@ def _add_reporting(parser: argparse.ArgumentParser, command: str) -> None:
         parser.add_argument(
             "--reuse",
             action="store_true",
-            help="take an active agent of the type, if there is one",
+            help="take one of the type that the registry calls active, if there is one",
         )
         return
     parser.add_argument("agent", metavar="AGENT", help="an agent's whole id")

@@ -310,6 +310,19 @@ _SPEED = (
         past=2,
         helper=True,
     ),
+    Role(
+        "query_profiler",
+        "speed",
+        None,
+        "Find the ten slowest queries of the album pages and say what each waits for.",
+        (
+            Step(30, "Sampling: 6 of 10 queries wait for albums_photos"),
+            Step(55, "Explaining query 7 of 10", runs="psql -c 'EXPLAIN ANALYZE ...'"),
+        ),
+        Ending.DIES,
+        pace=5,
+        ago=220,
+    ),
 )
 
 _RELEASE = (
@@ -382,6 +395,16 @@ _RELEASE = (
         ago=400,
         past=2,
         silent=130,
+    ),
+    Role(
+        "link_checker",
+        "release",
+        None,
+        "Check every link of the documentation and of the changelog.",
+        (Step(35, "412 of 1,180 links are fine"), Step(60, "731 of 1,180 links are fine")),
+        Ending.DIES,
+        pace=8,
+        ago=150,
     ),
 )
 
