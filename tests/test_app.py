@@ -22,7 +22,8 @@ from tests.tui.panels import PromptFollower
 from tui.actions import Outcome, Result, StepOutcome
 from tui.app import MusterApp
 from tui.host.sessions import Answer, Session, TmuxState
-from tui.planning import Verb, Weight, plan_kill
+from tui.plan import Verb, Weight
+from tui.planning import plan_kill
 from tui.roll import (
     AgentKey,
     MassDeath,

@@ -40,7 +40,7 @@ from tui.app import MusterApp
 from tui.body import Body
 from tui.monitor import run_monitor
 from tui.palette import Palette
-from tui.planning import Verb
+from tui.plan import Verb
 from tui.roll import Policy, RollCall
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.doctor import DoctorScreen

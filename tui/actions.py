@@ -18,7 +18,7 @@ from registry.undo import KILLED
 from tui.host.sessions import TmuxState
 from tui.killing import end_sessions, who_is_elsewhere
 from tui.outcomes import Outcome, Result, StepOutcome
-from tui.planning import EndStatus, Plan, Step, Verb
+from tui.plan import EndStatus, Plan, Step, Verb
 from tui.progress import Progress, untold
 from tui.roll import Verdict
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tui.doctor import Examination
     from tui.live import LiveRoll
     from tui.outcomes import Outcome
-    from tui.planning import Plan
+    from tui.plan import Plan
     from tui.screens.metrics import Measures
     from tui.undoing import UndoPlan
 

@@ -25,6 +25,7 @@ from tui.host.sessions import Session, TmuxState
 from tui.host.tmux import Tmux
 from tui.live import take_roll
 from tui.notices import notices
+from tui.plan import Plan
 from tui.plan_listing import (
     outcome_json,
     outcome_lines,
@@ -32,7 +33,7 @@ from tui.plan_listing import (
     proposal_lines,
     refused_lines,
 )
-from tui.planning import Plan, plan_complete
+from tui.planning import plan_complete
 from tui.proposal import Proposal
 from tui.publishing import publish_quietly
 from tui.roll import AgentRow, RollCall, Verdict

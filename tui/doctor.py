@@ -24,7 +24,8 @@ from registry.reading import read_json
 from registry.records import global_record, is_active
 from registry.workspace import Workspace
 from tui.host.sessions import TmuxState
-from tui.planning import Plan, plan_complete
+from tui.plan import Plan
+from tui.planning import plan_complete
 from tui.roll import AgentRow, RollCall, TaskState, Verdict
 from tui.rollcall import JUST_STARTED
 from tui.text import some

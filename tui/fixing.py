@@ -17,7 +17,7 @@ from registry.health import GONE
 from registry.recorded import Made, OnRecord
 from tui.actions import Outcome, Result, StepOutcome, complete
 from tui.doctor import Examination
-from tui.planning import Verb
+from tui.plan import Verb
 from tui.remedies import label, remedy
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from tui.host import processes
 from tui.host.processes import Origin, Process
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.outcomes import Result, StepOutcome
-from tui.planning import Plan, Step, shared_panes
+from tui.plan import Plan, Step
+from tui.planning import shared_panes
 from tui.progress import Progress, untold
 from tui.text import some
 from tui.vicinity import listed_since

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from tui.planning import Verb
+from tui.plan import Verb
 
 
 class Result(StrEnum):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tui.outcomes import Outcome
-from tui.planning import Plan, Weight
+from tui.plan import Plan, Weight
 from tui.proposal import Proposal, grouped
 from tui.text import harmless
 

@@ -18,7 +18,7 @@ from registry.undo import Undoable
 from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY
 from tui.actions import Outcome, Result, StepOutcome
 from tui.history import by_holder, change_words, local_time
-from tui.planning import Verb
+from tui.plan import Verb
 from tui.proposal import Proposal
 from tui.roll import TaskState
 from tui.text import harmless

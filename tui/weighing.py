@@ -12,7 +12,8 @@ from registry.errors import RegistryError
 from tui.host import processes
 from tui.host.processes import Origin
 from tui.host.sessions import Answer, Session
-from tui.planning import Plan, Step, Weight, plan_kill
+from tui.plan import Plan, Step, Weight
+from tui.planning import plan_kill
 from tui.roll import AgentRow, RollCall
 
 

@@ -25,7 +25,8 @@ from tests.tui.workspaces import Files, entry, read, row_of, stamp, take, write
 from tui.actions import Outcome, Result, carry_out
 from tui.choosing import rows_of
 from tui.host.sessions import Answer
-from tui.planning import Plan, Verb, plan_complete, plan_kill
+from tui.plan import Plan, Verb
+from tui.planning import plan_complete, plan_kill
 from tui.roll import AgentRow, RollCall, TaskState, Verdict
 
 AGENTS = (

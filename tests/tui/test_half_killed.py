@@ -29,7 +29,8 @@ from tui.actions import Outcome, Result, StepOutcome, carry_out
 from tui.host import processes
 from tui.host.sessions import Answer, Session
 from tui.host.tmux import Tmux
-from tui.planning import Plan, plan_kill
+from tui.plan import Plan
+from tui.planning import plan_kill
 from tui.roll import Verdict
 from tui.weighing import weighed_kill
 

@@ -19,7 +19,8 @@ from tests.tui.zoo_rounds import Count, play
 from tui.actions import KILL_REASON, Outcome, Result, StepOutcome, carry_out
 from tui.host import processes
 from tui.host.processes import Process
-from tui.planning import Plan, plan_kill
+from tui.plan import Plan
+from tui.planning import plan_kill
 from tui.roll import RollCall, Verdict
 
 ROUNDS = 5

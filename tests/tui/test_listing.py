@@ -26,8 +26,9 @@ from tests.tui.rolls import (
 )
 from tui.actions import Outcome, Result, StepOutcome
 from tui.listing import roll_json, roll_table
+from tui.plan import Verb, Weight
 from tui.plan_listing import outcome_json, outcome_lines, plan_json, proposal_lines
-from tui.planning import Verb, Weight, plan_complete, plan_kill
+from tui.planning import plan_complete, plan_kill
 from tui.proposal import Proposal
 from tui.roll import RollCall, Verdict
 from tui.text import as_json, width

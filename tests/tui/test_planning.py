@@ -21,7 +21,8 @@ from tests.tui.rolls import (
 )
 from tui.choosing import subtrees
 from tui.host.sessions import Answer
-from tui.planning import Plan, Weight, plan_complete, plan_kill
+from tui.plan import Plan, Weight
+from tui.planning import plan_complete, plan_kill
 from tui.roll import RollCall, TaskState
 from tui.weighing import origin_of_ended
 
