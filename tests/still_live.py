@@ -14,6 +14,8 @@ class StillLive(LiveRoll):
     def __init__(self, roll: RollCall | None = None, tmux: Tmux | None = None) -> None:
         super().__init__((), tmux or Tmux(SOCKET), Policy())
         self.latest = roll
+        # Never started, it is never stopped either.
+        self._deaths.close()
 
     def refresh(self) -> None:
         """There is nothing to look at."""
