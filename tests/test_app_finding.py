@@ -439,7 +439,7 @@ async def test_the_help_lists_all_of_these_keys() -> None:
             "The most urgent first",
             "Sort by urgency",
             "Hide who is finished",
-            "Only those of a counter",
+            "Only live, stalled, zombie",
             "Mark a range",
             "Mark all that the filter finds",
             "Mark who is not",

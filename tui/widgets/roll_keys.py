@@ -18,7 +18,7 @@ def _counter(number: int, verdict: Verdict) -> Binding:
         f"only('{verdict.value}')",
         f"Only {verdict.value}",
         f"only-{verdict.value}",
-        "Only live, stalled, zombie, leaked, orphan, unknown, finished ones; once more: all",
+        "Only live, stalled, zombie, leaked, orphan, unknown, finished",
     )
 
 
