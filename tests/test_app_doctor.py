@@ -15,6 +15,8 @@ from tests.test_app import SEARCH, SPEED, WORKSPACE, SnapCompare, StillApp, call
 from tests.test_app_record import NOBODY, opened, press, text_of
 from tests.test_app_record import files as files
 from tests.test_app_record import quick_hands as quick_hands
+from tests.tui.conftest import nobody_elses_servers as nobody_elses_servers
+from tests.tui.conftest import nobody_elses_tmux as nobody_elses_tmux
 from tests.tui.workspaces import Files, read, write
 from tui.doctor import Examination, Job, examine
 from tui.screens.confirm import ConfirmScreen

@@ -12,6 +12,8 @@ from textual.pilot import Pilot
 from registry import atomic_update_agent_status
 from registry.metrics_file import path_in
 from tests.still_live import StillLive
+from tests.tui.conftest import nobody_elses_servers as nobody_elses_servers
+from tests.tui.conftest import nobody_elses_tmux as nobody_elses_tmux
 from tests.tui.rolls import no_server
 from tests.tui.scripted_tmux import ScriptedTmux
 from tests.tui.workspaces import Files, entry, row_of, take
@@ -53,7 +55,8 @@ def quick_hands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def complete(files: Files, agent_id: str, reason: str) -> None:
     roll = take(files, NOBODY)
-    assert carry_out(plan_complete(roll, [row_of(roll, agent_id)]), NOBODY, reason).complete
+    plan = plan_complete(roll, [row_of(roll, agent_id)])
+    assert plan.steps and carry_out(plan, NOBODY, reason).complete
 
 
 @asynccontextmanager

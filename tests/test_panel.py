@@ -14,6 +14,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.still_live import StillLive
+from tests.tui.conftest import nobody_elses_servers as nobody_elses_servers
+from tests.tui.conftest import nobody_elses_tmux as nobody_elses_tmux
 from tests.tui.panels import PromptFollower
 from tests.tui.rolls import answered, cannot_tell, no_server
 from tests.tui.scripted_tmux import ScriptedTmux, made_now
