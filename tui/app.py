@@ -254,6 +254,9 @@ class MusterApp(App[None]):
         if not gc.isenabled():
             # Nor need what is there now be looked through ever again.
             gc.freeze()
+            # Next to nothing that is made from now on is in cycles, and a look through all
+            # of it stops the screen for tens of milliseconds.
+            gc.set_threshold(20_000, 20, 50)
             gc.enable()
 
     def _rolled(self, roll: RollCall) -> None:
