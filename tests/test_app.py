@@ -345,6 +345,14 @@ def shown(app: MusterApp) -> str:
     return " ".join("".join(segment.text for segment in strip).strip() for strip in strips)
 
 
+@pytest.mark.parametrize("keys", [("q",), ("ctrl+c",), ("question_mark", "ctrl+c")])
+async def test_one_leaves_by_a_key_from_anywhere(keys: tuple[str, ...]) -> None:
+    async with opened() as (app, _, pilot):
+        await pilot.press(*keys)
+        await pilot.pause()
+        assert app._exit and app.return_code == 0
+
+
 async def test_in_a_low_terminal_it_is_said_all_the_same() -> None:
     async with opened(replace(call(SEARCH), answer=ADVISED), (60, 12)) as (app, _, pilot):
         assert ADVISED.detail in shown(app)
