@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Milliseconds: how long changes are gathered, and how often is looked. Changes
 # come through within about two steps; a storm is handed on every `_DEBOUNCE`.
-_DEBOUNCE = 50
+_DEBOUNCE = 30
 _STEP = 8
 
 # Looking costs CPU: where nothing has changed for so many seconds it is done more seldom.
