@@ -150,6 +150,7 @@ class LiveRoll:
         self._changed_at = time.monotonic()
         self._stopped = False
         self._ended: frozenset[int] = frozenset()
+        self._not_noticed = _NOT_NOTICED
         self._deaths = DeathWatch()
         self._watcher = DirectoryWatcher(self._files_changed, (TASK_REGISTRY, GLOBAL_REGISTRY))
         self._threads = [
@@ -232,9 +233,11 @@ class LiveRoll:
             pause = _QUIET_SWEEP if self._is_quiet() else SWEEP
             if again_at is not None:
                 pause = min(pause, max(0.0, again_at - time.monotonic()))
-            if ended - self._ended:
-                # The kernel told of it sooner than tmux noticed.
-                pause = min(pause, _NOT_NOTICED)
+            if ended:
+                # The kernel told of it sooner than tmux noticed, which may take it long.
+                again = _NOT_NOTICED if ended - self._ended else 2 * self._not_noticed
+                self._not_noticed = min(again, SWEEP)
+                pause = min(pause, self._not_noticed)
             self._ended = ended
             if self._deaths.wait(pause) and not self._stopped:
                 time.sleep(_AFTER_DEATH)

@@ -265,6 +265,29 @@ def test_a_session_that_dies_first_thing_is_seen_without_the_sweep(
         rolls.wait_for(lambda roll, e=each: verdicts(roll)[e] is Verdict.ZOMBIE, each)  # type: ignore[misc]
 
 
+def test_a_death_that_tmux_is_slow_to_notice_is_asked_for_again(
+    files: Files, start: Start, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = {each: server.start(f"agent_{each}") for each in "acd"}
+    client = server.client()
+    asked = client.ask
+    late: list[Answer] = []
+
+    def ask() -> Answer:
+        answer = asked()
+        if "agent_a" not in answer.sessions and len(late) < 3:
+            late.append(answer)
+            return replace(before, asked_at=answer.asked_at)
+        return answer
+
+    before = asked()
+    monkeypatch.setattr(client, "ask", ask)
+    rolls = start(files, client)
+    server.kill(ids["a"])
+    rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "the zombie")
+    assert len(late) == 3
+
+
 def test_an_agent_on_another_server_is_no_zombie_until_it_is_gone_there_too(
     files: Files, start: Start, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
