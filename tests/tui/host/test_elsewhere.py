@@ -35,7 +35,8 @@ def test_a_socket_of_any_name_is_found(server: RealTmux, nobody_elses_tmux: Path
     run = ["tmux", "-f", "/dev/null", "-S", str(socket)]
     subprocess.run([*run, "new-session", "-d", "-s", "agent_a", "sleep 100"], check=True)
     try:
-        assert socket in [each.socket for each in servers_of(OURS)]
+        # A server that has just started may not be seen whole.
+        until(lambda: socket in [each.socket for each in servers_of(OURS)], "the server")
         assert str(socket) in look("agent_a", at=server.socket)["agent_a"]
     finally:
         subprocess.run([*run, "kill-server"], check=True)
