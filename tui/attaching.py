@@ -47,8 +47,8 @@ def session_of(line: Line | None, answer: Answer) -> Session:
         raise NowhereToGoError(f"tmux cannot tell: {harmless(answer.why, 600)}")
     if item.taken_by is not None:
         raise NowhereToGoError(f"The session of {who}'s name is another's: it was taken again.")
-    if name in answer.doubts:
-        raise NowhereToGoError(f"Not here: {harmless(answer.doubts[name], 600)}")
+    if (doubt := answer.doubt(name)) is not None:
+        raise NowhereToGoError(f"Not here: {harmless(doubt, 600)}")
     if not name:
         raise NowhereToGoError(f"The registry names no session of {who}.")
     raise NowhereToGoError(f"{who} has no session on this host: it is {item.verdict}.")

@@ -119,7 +119,7 @@ def _missing(
     if not is_proven_missing(name, absences, answer, proof_needed(record, policy, now)):
         note = "its session is missing; asking again to be sure"
         return Judgement(Verdict.UNKNOWN, note=note)
-    if (doubt := answer.doubts.get(name)) is not None:
+    if (doubt := answer.doubt(name)) is not None:
         return Judgement(Verdict.UNKNOWN, note=doubt)
     return Judgement(Verdict.ZOMBIE, note=f"no session {record.tmux_session}")
 

@@ -80,6 +80,10 @@ class Answer:
         """Why sessions that are missing are not proven gone, by their names."""
         return {**self.renamed, **self.elsewhere}
 
+    def doubt(self, name: str) -> str | None:
+        """Why one session that is missing is not proven gone, or None: it is."""
+        return self.elsewhere.get(name, self.renamed.get(name))
+
     @property
     def why(self) -> str:
         """The detail, with what to try."""
