@@ -37,7 +37,7 @@ from tui.screens.confirm import ConfirmScreen
 from tui.screens.report import ReportScreen
 from tui.triage import COUNTED, Sort, View
 from tui.widgets.cells import GLYPHS
-from tui.widgets.roll_pane import Heading, Shown
+from tui.widgets.roll_pane import Heading, RollPane, Shown
 from tui.widgets.roll_view import RollView
 from tui.widgets.summary import Summary
 
@@ -169,6 +169,22 @@ async def test_only_those_on_the_screen_are_measured_unless_sorted_by_it(
         while not measured.asked:
             await pilot.pause(0.02)
         assert 5 < len(measured.asked[0]) <= view.size.height
+
+
+async def test_what_stays_the_same_is_measured_more_and_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(size=(160, 50)) as (app, view, _):
+        pane, key = app.query_one(RollPane), view.lines[1].key
+        pauses: list[float] = []
+        monkeypatch.setattr(pane, "_measure_soon", pauses.append)
+        fresh_for = []
+        for cpu in (None, 1.0, 1.0, 1.0, 1.0, 2.0):
+            pane._measured({key: Load(cpu, 1 << 20, 1)}, 0.0)
+            fresh_for.append(pane._fresh_for)
+        # CPU is known from the second look on, which comes sooner.
+        assert fresh_for == [1.0, 3.0, 6.0, 12.0, 12.0, 3.0]
+        assert pauses == [1.0, 3.0, 3.0, 3.0, 3.0, 3.0]
 
 
 @pytest.mark.parametrize("why", ["another screen", "no focus"])

@@ -213,12 +213,15 @@ class RollPane(Vertical):
 
     def _measured(self, found: Mapping[Key, Load], took: float) -> None:
         if self.is_attached:
-            same = found == self._found
-            self._fresh_for = min(2 * self._fresh_for, _MEASURE_RARELY) if same else MEASURE_EVERY
+            # CPU is known from the second look on.
+            if any(load.cpu is None for load in found.values()):
+                self._fresh_for = _FIRST_AGAIN
+            elif found == self._found:
+                self._fresh_for = min(2 * self._fresh_for, _MEASURE_RARELY)
+            else:
+                self._fresh_for = MEASURE_EVERY
             self._stale_at = time.monotonic() + self._fresh_for
             self._found = found
             self.roll.show_loads(found)
-            # CPU is known from the second look on.
-            is_first = any(load.cpu is None for load in found.values())
-            pause = _FIRST_AGAIN if is_first else MEASURE_EVERY
+            pause = min(self._fresh_for, MEASURE_EVERY)
             self._measure_soon(max(pause, _SELDOM * took))
