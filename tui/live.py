@@ -8,6 +8,7 @@ of the others, and what comes in meanwhile is taken together.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -57,7 +58,10 @@ _NOBODY_LISTENS = 1.0
 
 # tmux needs a moment to notice the end of a pane that the kernel told us of.
 _AFTER_DEATH = 0.03
-_NOT_NOTICED = 0.1
+
+# Seconds until tmux is asked again when it could not tell, or does not know of a death yet:
+# twice as long each time.
+_ASK_AGAIN = 0.1
 
 
 def _unproven(absences: Absences, answer: Answer, proofs: Mapping[str, float]) -> float | None:
@@ -149,8 +153,8 @@ class LiveRoll:
         self._rescan_at = 0.0
         self._changed_at = time.monotonic()
         self._stopped = False
-        self._ended: frozenset[int] = frozenset()
-        self._not_noticed = _NOT_NOTICED
+        self._open_questions: frozenset[int | None] = frozenset()
+        self._ask_again = _ASK_AGAIN
         self._deaths = DeathWatch()
         self._watcher = DirectoryWatcher(self._files_changed, (TASK_REGISTRY, GLOBAL_REGISTRY))
         self._threads = [
@@ -224,23 +228,31 @@ class LiveRoll:
                 self._answer, self._absences = answer, absences
                 again_at = _unproven(absences, answer, self._expected)
             self._tell(answer=True)
-            ended = self._deaths.watch(
+            pause = _QUIET_SWEEP if self._is_quiet() else SWEEP
+            if again_at is not None:
+                pause = min(pause, max(0.0, again_at - time.monotonic()))
+            pause = min(pause, self._unsettled(answer))
+            if self._deaths.wait(pause) and not self._stopped:
+                time.sleep(_AFTER_DEATH)
+
+    def _unsettled(self, answer: Answer) -> float:
+        """Watches the processes of an answer; seconds until what it leaves open is asked again."""
+        unknown = answer.state is TmuxState.UNKNOWN
+        open_questions: frozenset[int | None] = frozenset([None])
+        if not unknown:
+            # The kernel told of these sooner than tmux noticed, which may take it long.
+            open_questions = self._deaths.watch(
                 pid
                 for name, session in answer.sessions.items()
                 if name in self._expected
                 for pid in session.pids
             )
-            pause = _QUIET_SWEEP if self._is_quiet() else SWEEP
-            if again_at is not None:
-                pause = min(pause, max(0.0, again_at - time.monotonic()))
-            if ended:
-                # The kernel told of it sooner than tmux noticed, which may take it long.
-                again = _NOT_NOTICED if ended - self._ended else 2 * self._not_noticed
-                self._not_noticed = min(again, SWEEP)
-                pause = min(pause, self._not_noticed)
-            self._ended = ended
-            if self._deaths.wait(pause) and not self._stopped:
-                time.sleep(_AFTER_DEATH)
+        new = open_questions - self._open_questions
+        self._open_questions = open_questions
+        if not open_questions:
+            return math.inf
+        self._ask_again = _ASK_AGAIN if new else min(2 * self._ask_again, _QUIET_SWEEP)
+        return self._ask_again
 
     def _recognize(self, answer: Answer) -> Answer:
         """Finds again, by their ids, the sessions of agents that were renamed meanwhile."""

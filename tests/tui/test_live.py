@@ -116,7 +116,12 @@ class Rolls:
         self, look: Callable[[RollCall], bool], what: str, patience: float = PATIENCE
     ) -> RollCall:
         """Waits until the newest roll is as it should be."""
-        until(lambda: self.all and look(self.all[-1]), what, patience)
+        try:
+            until(lambda: self.all and look(self.all[-1]), what, patience)
+        except AssertionError as error:
+            last = self.all[-1] if self.all else None
+            rows = [(row.key.id, row.verdict, row.note) for row in last.agents()] if last else []
+            raise AssertionError(f"{error}; {rows}, {last and last.answer}") from None
         return self.all[-1]
 
 
@@ -286,6 +291,30 @@ def test_a_death_that_tmux_is_slow_to_notice_is_asked_for_again(
     server.kill(ids["a"])
     rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "the zombie")
     assert len(late) == 3
+
+
+def test_a_death_of_which_tmux_cannot_tell_at_once_is_asked_for_again(
+    files: Files, start: Start, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = {each: server.start(f"agent_{each}") for each in "acd"}
+    client = server.client()
+    asked = client.ask
+    refused: list[Answer] = []
+
+    def ask() -> Answer:
+        answer = asked()
+        if "agent_a" not in answer.sessions and len(refused) < 3:
+            refused.append(answer)
+            return replace(cannot_tell(), asked_at=answer.asked_at)
+        return answer
+
+    monkeypatch.setattr(client, "ask", ask)
+    rolls = start(files, client)
+    server.kill(ids["a"])
+    rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "the zombie")
+    assert len(refused) == 3
+    server.kill(ids["c"])
+    rolls.wait_for(lambda roll: verdicts(roll)["c"] is Verdict.ZOMBIE, "the other zombie")
 
 
 def test_an_agent_on_another_server_is_no_zombie_until_it_is_gone_there_too(
