@@ -33,6 +33,7 @@ from tui.roll import (
     Verdict,
     WorkspaceRoll,
 )
+from tui.roll_screen import RollScreen
 from tui.rollcall import call_task, find_orphans
 from tui.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, ReasonInput
 from tui.screens.report import ReportScreen, outcome_report
@@ -114,11 +115,13 @@ class StillApp(MusterApp):
     def __init__(self, roll: RollCall, settings: Settings | None = None) -> None:
         super().__init__((Workspace(WORKSPACE),), StillLive(roll), settings)
 
-    def _plan_kill(self, roll: RollCall, rows: Any, orphans: Any, whole: bool) -> Any:
-        plan = plan_kill(roll, rows, orphans, whole=whole)
-        held = Weight(3, 250 << 20)
-        steps = [replace(s, weight=held) if s in plan.ending else s for s in plan.steps]
-        self._ask(replace(plan, steps=tuple(steps)))
+
+def plan_kill_of(screen: RollScreen, roll: RollCall, rows: Any, orphans: Any, whole: bool) -> None:
+    """Plans without a look at processes."""
+    plan = plan_kill(roll, rows, orphans, whole=whole)
+    held = Weight(3, 250 << 20)
+    steps = [replace(s, weight=held) if s in plan.ending else s for s in plan.steps]
+    screen._ask(replace(plan, steps=tuple(steps)))
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +129,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module in ("roll_view", "panel"):
         monkeypatch.setattr(f"tui.widgets.{module}.time.time", lambda: NOW)
     monkeypatch.setattr("tui.widgets.panel.Follower", PromptFollower)
+    monkeypatch.setattr(RollScreen, "_plan_kill", plan_kill_of)
     known = Fields({"prompt": "Do it well.", "tracked_files": {"a.py": 3}})
     monkeypatch.setattr("tui.widgets.panel.FieldsSource.read", lambda _: known)
     with monkeypatch.context() as zone:
@@ -207,10 +211,10 @@ async def test_the_cursor_stays_on_its_agent_whatever_moves() -> None:
     async with opened() as (app, view, pilot):
         view.go_to(next(line.key for line in view.lines if "porter-5" in str(line.key)))
         more = _registry("TASK-a", *(_agent(f"new-{n}", "completed") for n in range(40)))
-        app.post_message(app.Rolled(call(more, SEARCH, SPEED)))
+        app.roll_screen.post_message(RollScreen.Rolled(call(more, SEARCH, SPEED)))
         await pilot.pause()
         assert _current(view) == "porter-5"
-        app.post_message(app.Rolled(call(SEARCH)))
+        app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH)))
         await pilot.pause()
         assert _current(view) == "porter-5"
 
@@ -219,7 +223,7 @@ async def test_when_its_agent_goes_the_cursor_stays_near() -> None:
     async with opened() as (app, view, pilot):
         view.go_to(next(line.key for line in view.lines if "tester-4" in str(line.key)))
         less = _registry("TASK-search", *(a for a in SEARCH["agents"] if a["id"] != "tester-4"))
-        app.post_message(app.Rolled(call(less, SPEED)))
+        app.roll_screen.post_message(RollScreen.Rolled(call(less, SPEED)))
         await pilot.pause()
         assert _current(view) == "writer-3"
 
@@ -232,7 +236,7 @@ async def test_marks_are_set_counted_taken_away_and_die_with_their_row() -> None
         assert len(view.marks) == 2
         await pilot.press("z")
         assert len(view.marks) == 4
-        app.post_message(app.Rolled(call(SPEED)))
+        app.roll_screen.post_message(RollScreen.Rolled(call(SPEED)))
         await pilot.pause()
         assert {key.id for key in view.marks if isinstance(key, AgentKey)} == {"cacher-6"}
         await pilot.press("u")
@@ -301,7 +305,7 @@ async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent
 
     monkeypatch.setattr("tui.actions.carry_out", carry_out)
     async with opened() as (app, view, pilot):
-        app._tmux = object()  # type: ignore[assignment]
+        app.roll_screen._tmux = object()  # type: ignore[assignment]
         await pilot.press("z", "k")
         await pilot.press(*"stuck", "enter")
         await app.workers.wait_for_complete()
@@ -369,7 +373,7 @@ async def test_why_tmux_cannot_tell_and_what_to_try_is_on_the_screen_in_full(
     async with opened(replace(call(SEARCH), answer=ADVISED), size) as (app, _, pilot):
         text = shown(app)
         assert ADVISED.detail in text and ADVISED.advice in text and str(SOCKET) in text
-        app.post_message(app.Rolled(call(SEARCH)))
+        app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH)))
         await pilot.pause()
         assert "lena" not in shown(app)
 
@@ -397,7 +401,7 @@ async def test_a_mass_death_has_a_banner_and_is_asked_about_once_more(
     async with opened(massacre(), (80, 24)) as (app, _, pilot):
         assert "wrong socket is likelier than a massacre" in shown(app)
         given: list[Any] = []
-        monkeypatch.setattr(app, "_carry_out", lambda *each: given.append(each))
+        monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *each: given.append(each))
         for key in ("enter", "escape"):
             await pilot.press("z", "c", "w", "enter")
             await pilot.pause()
@@ -417,7 +421,7 @@ async def test_one_death_of_many_is_asked_about_only_once(
 ) -> None:
     async with opened(massacre()) as (app, _, pilot):
         given: list[Any] = []
-        monkeypatch.setattr(app, "_carry_out", lambda *each: given.append(each))
+        monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *each: given.append(each))
         await pilot.press("down", "c", "enter")
         await pilot.pause()
         assert len(given) == 1
@@ -435,7 +439,7 @@ async def test_enter_that_was_typed_ahead_or_pasted_confirms_nothing(
 ) -> None:
     async with opened() as (app, _, pilot):
         answers: list[Any] = []
-        monkeypatch.setattr(app, "_carry_out", lambda *given: answers.append(given))
+        monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *given: answers.append(given))
         await pilot.press("down", "k")
         await drawn_whole(pilot)
         shown = app.screen.query_one(Input)
@@ -462,7 +466,8 @@ async def test_escape_with_another_key_right_behind_it_cancels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with opened() as (app, _, pilot):
-        monkeypatch.setattr(app, "_carry_out", lambda *_: pytest.fail("nobody confirmed"))
+        screen = app.roll_screen
+        monkeypatch.setattr(screen, "_carry_out", lambda *_: pytest.fail("nobody confirmed"))
         await pilot.press("down", "k")
         await drawn_whole(pilot)
         app.post_message(_key("alt+j", 1e9))
@@ -531,10 +536,10 @@ async def test_a_capital_k_is_about_the_trees_of_the_marked_ones() -> None:
 
 async def test_a_plan_that_comes_when_something_else_was_opened_is_dropped() -> None:
     async with opened() as (app, _, pilot):
-        assert app.roll is not None
+        assert app.roll_screen.roll is not None
         await pilot.press("question_mark")
         await pilot.pause()
-        app._ask(plan_kill(app.roll, app.roll.agents()))
+        app.roll_screen._ask(plan_kill(app.roll_screen.roll, app.roll_screen.roll.agents()))
         await pilot.pause()
         assert isinstance(app.screen, ReportScreen)
 
@@ -573,11 +578,11 @@ async def test_nothing_is_drawn_when_a_roll_call_says_the_same(
     async with opened() as (app, view, pilot):
         drawn: list[int] = []
         monkeypatch.setattr(view, "refresh_line", drawn.append)
-        app.post_message(app.Rolled(call(SEARCH, SPEED)))
+        app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH, SPEED)))
         await pilot.pause()
         assert drawn == []
         changed = _registry("TASK-speed", _agent("cacher-6", "working", progress=90))
-        app.post_message(app.Rolled(call(SEARCH, changed)))
+        app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH, changed)))
         await pilot.pause()
         assert 7 in drawn
         assert not {1, 2, 3} & set(drawn)

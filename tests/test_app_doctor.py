@@ -39,7 +39,7 @@ def drift(files: Files) -> None:
 async def test_d_shows_what_is_wrong_and_f_sets_it_right_after_asking(files: Files) -> None:
     drift(files)
     async with opened(files) as (app, pilot):
-        app._tmux = NOBODY
+        app.roll_screen._tmux = NOBODY
         await press(app, pilot, "d")
         assert isinstance(app.screen, DoctorScreen)
         shown = text_of(app)
@@ -67,7 +67,7 @@ async def test_escape_leaves_what_would_be_set_right(files: Files) -> None:
     drift(files)
     before = files.bytes()
     async with opened(files) as (app, pilot):
-        app._tmux = NOBODY
+        app.roll_screen._tmux = NOBODY
         await press(app, pilot, "d", "f", "escape")
         assert isinstance(app.screen, DoctorScreen)
         await press(app, pilot, "escape")
@@ -97,8 +97,8 @@ async def test_closing_while_it_looks_harms_nobody(
         go_on.set()
         while any(worker.is_running for worker in app.workers):
             await pilot.pause()
-        assert app.roll is not None
-        screen._show(await asyncio.to_thread(examine, (), app.roll, settled=0.0))
+        assert app.roll_screen.roll is not None
+        screen._show(await asyncio.to_thread(examine, (), app.roll_screen.roll, settled=0.0))
         assert screen._found is None
 
 

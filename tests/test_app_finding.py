@@ -33,6 +33,7 @@ from tui.host.sessions import Session
 from tui.host.usage import Load, Meter
 from tui.outline import Key
 from tui.roll import AgentKey, RollCall, Verdict
+from tui.roll_screen import RollScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.report import ReportScreen
 from tui.triage import COUNTED, Sort, View
@@ -262,16 +263,16 @@ async def test_with_everybody_finished_and_hidden_it_says_so() -> None:
 async def test_a_number_shows_those_of_one_counter_and_once_more_all(number: int) -> None:
     verdict = COUNTED[number - 1]
     async with opened() as (app, view, pilot):
-        assert app.roll is not None
+        assert app.roll_screen.roll is not None
         await pilot.press(str(number))
         await pilot.pause()
         glyph = GLYPHS[verdict]
         assert view.view.only is verdict
         assert f"only {glyph} {verdict.value}" in shown(app)
-        if app.roll.counts[verdict] == 0:
+        if app.roll_screen.roll.counts[verdict] == 0:
             assert view.lines == ()
             assert "Nothing matches the filter" in shown(app)
-        assert f"{app.roll.counts[verdict]} of 8" in shown(app)
+        assert f"{app.roll_screen.roll.counts[verdict]} of 8" in shown(app)
         await pilot.press(str(number))
         await pilot.pause()
         assert view.view == View()
@@ -389,7 +390,9 @@ async def test_a_range_whose_start_goes_ends_and_its_marks_stay() -> None:
     async with opened() as (app, view, pilot):
         await pilot.press("down", "down", "v", "down")
         less = [each for each in SEARCH["agents"] if each["id"] != "designer-2"]
-        app.post_message(app.Rolled(call(_registry("TASK-search", *less), SPEED)))
+        app.roll_screen.post_message(
+            RollScreen.Rolled(call(_registry("TASK-search", *less), SPEED))
+        )
         await pilot.pause()
         await pilot.press("down", "down")
         assert marked(view) == {"writer-3"}

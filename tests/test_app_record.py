@@ -20,6 +20,7 @@ from tests.tui.workspaces import Files, entry, row_of, take
 from tui.actions import carry_out
 from tui.app import MusterApp
 from tui.planning import plan_complete
+from tui.roll_screen import RollScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.metrics import MetricsScreen
 from tui.screens.report import ReportScreen
@@ -31,14 +32,11 @@ class FilesApp(MusterApp):
     """The app on files, without anybody who gathers: the roll is called when asked."""
 
     def __init__(self, files: Files) -> None:
-        super().__init__(files.workspaces(), StillLive(tmux=NOBODY))
+        super().__init__(files.workspaces(), StillLive(take(files, NOBODY), NOBODY))
         self._files = files
 
-    def _follow(self) -> None:
-        self.call_the_roll()
-
     def call_the_roll(self) -> None:
-        self.post_message(self.Rolled(take(self._files, NOBODY)))
+        self.roll_screen.post_message(RollScreen.Rolled(take(self._files, NOBODY)))
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ from tui.monitor import run_monitor
 from tui.palette import Palette
 from tui.plan import Verb
 from tui.roll import Policy, RollCall
+from tui.roll_screen import RollScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.doctor import DoctorScreen
 from tui.screens.help import HelpScreen
@@ -169,7 +170,8 @@ async def test_another_key_for_going_ahead_is_guarded_against_haste_as_well(
 ) -> None:
     monkeypatch.setattr("tui.screens.confirm.READ_FIRST", 1000.0)
     async with opened(settings=Settings(keys={"confirm.accept": "f5"})) as (app, _, pilot):
-        monkeypatch.setattr(app, "_carry_out", lambda *_: pytest.fail("nobody meant it"))
+        screen = app.roll_screen
+        monkeypatch.setattr(screen, "_carry_out", lambda *_: pytest.fail("nobody meant it"))
         await pilot.press("down", "k")
         await drawn_whole(pilot)
         await pilot.press("enter", "f5")
@@ -330,7 +332,7 @@ async def test_read_only_publishes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     app = StillApp(call(SEARCH), READ_ONLY)
     async with app.run_test() as pilot:
         await app.workers.wait_for_complete()
-        app._tick()
+        app.roll_screen._tick()
         await pilot.pause()
 
 
@@ -388,7 +390,7 @@ def _notes(app: MusterApp) -> list[Notification]:
 
 async def _told(app: StillApp, pilot: Pilot[None], *rolls: RollCall) -> None:
     for roll in rolls:
-        app.post_message(app.Rolled(roll))
+        app.roll_screen.post_message(RollScreen.Rolled(roll))
         await pilot.pause()
     await pilot.pause(0.1)
     await app.workers.wait_for_complete()
@@ -426,7 +428,7 @@ async def test_whoever_is_ended_by_ourselves_is_no_news() -> None:
     async with opened(call(_registry("TASK-search", _agent("porter-5", "working")))) as (
         app, _, pilot,
     ):  # fmt: skip
-        with app._acting:
+        with app.roll_screen._acting:
             await _told(app, pilot, call(_registry("TASK-search", _agent("porter-5", "working")),
                                          alive=()))  # fmt: skip
         await _told(app, pilot, gone)
@@ -491,7 +493,7 @@ async def test_long_work_has_a_bar_and_short_work_has_none(
 
         async def tell(done: int, after: float) -> str:
             clock[0] += after
-            app._progress("Reading registries", done, 500)
+            app.roll_screen._progress("Reading registries", done, 500)
             await pilot.pause()
             return shown(app) if working.display else ""
 
@@ -520,7 +522,7 @@ async def test_an_action_that_is_done_takes_its_bar_along(
 
     monkeypatch.setattr("tui.actions.carry_out", carry_out)
     async with opened() as (app, _, pilot):
-        app._tmux = object()  # type: ignore[assignment]
+        app.roll_screen._tmux = object()  # type: ignore[assignment]
         await pilot.press("down", "k", "enter")
         await app.workers.wait_for_complete()
         await pilot.pause()
@@ -557,7 +559,9 @@ async def test_a_storm_of_resizes_leaves_every_screen_as_it_was(
 
 async def test_one_that_cannot_be_read_never_takes_the_screen_away() -> None:
     async with opened() as (app, view, pilot):
-        app.post_message(app.Rolled(call(SEARCH, SPEED, error="Permission denied: chmod it")))
+        app.roll_screen.post_message(
+            RollScreen.Rolled(call(SEARCH, SPEED, error="Permission denied: chmod it"))
+        )
         await pilot.pause()
         assert "Permission denied: chmod it" in shown(app)
         assert len(app.screen_stack) == 1 and view.lines

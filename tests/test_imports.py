@@ -57,7 +57,9 @@ def test_what_asks_no_tmux_imports_no_libtmux(arguments: list[str]) -> None:
 
 def test_a_look_at_the_roll_imports_only_what_it_needs() -> None:
     code = (
-        "import contextlib, io\nfrom tui.cli import main\n"
+        "import contextlib, io\nfrom tui.cli import main\nfrom tui.host import elsewhere\n"
+        # Sessions of whatever else runs here may be worth a look at their processes.
+        "elsewhere.servers_of = lambda _: ()\n"
         "with contextlib.redirect_stdout(io.StringIO()):\n"
         f"    main(['list', '-S', '/nowhere/socket', {str(A_TASK)!r}])"
     )

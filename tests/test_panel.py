@@ -27,6 +27,7 @@ from tui.body import Body
 from tui.host.sessions import Answer, Captured, Session
 from tui.planning import plan_complete
 from tui.roll import AgentKey
+from tui.roll_screen import RollScreen
 from tui.screens.choice import ChoiceScreen
 from tui.settings import Settings
 from tui.widgets.panel import Panel
@@ -56,15 +57,12 @@ class PanelApp(MusterApp):
     """The app on files, with nobody who gathers: the roll is called when asked."""
 
     def __init__(self, files: Files, tmux: PaneTmux, read_only: bool) -> None:
-        live = StillLive(tmux=tmux)
+        live = StillLive(take(files, tmux), tmux)
         super().__init__(files.workspaces(), live, Settings(read_only=read_only))
         self.files, self.tmux = files, tmux
 
-    def _follow(self) -> None:
-        self.call_the_roll()
-
     def call_the_roll(self) -> None:
-        self.post_message(self.Rolled(take(self.files, self.tmux)))
+        self.roll_screen.post_message(RollScreen.Rolled(take(self.files, self.tmux)))
 
     @property
     def said(self) -> list[str]:

@@ -13,6 +13,7 @@ from textual.keys import Keys, key_to_character
 from tui.app import MusterApp
 from tui.bindings import declared, normal_keys
 from tui.body import Body
+from tui.roll_screen import RollScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.confirm import ConfirmScreen, ReasonInput
 from tui.screens.doctor import DoctorScreen
@@ -39,8 +40,8 @@ class Place:
 
 
 PLACES = (
-    Place("the roll", (RollView, Body, MusterApp)),
-    Place("the panel", (Paper, Panel, Body, MusterApp)),
+    Place("the roll", (RollView, Body, RollScreen, MusterApp)),
+    Place("the panel", (Paper, Panel, Body, RollScreen, MusterApp)),
     Place("the question", (ReasonInput, ConfirmScreen), typing=True),
     Place("the doctor", (DoctorScreen,)),
     Place("the metrics", (MetricsScreen,)),

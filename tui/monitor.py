@@ -83,7 +83,7 @@ def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
             with suppress(RuntimeError):
                 app.call_from_thread(app.exit, None, _HUNG_UP)
                 return
-        app.wait_for_actions(_PATIENCE)
+        app.roll_screen.wait_for_actions(_PATIENCE)
         on_hangup()
         os._exit(_HUNG_UP)
 

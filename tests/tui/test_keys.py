@@ -7,9 +7,9 @@ import re
 import pytest
 from textual.binding import Binding
 
-from tui.app import MusterApp
 from tui.bindings import CHANGING, declared, keys_of, normal_keys
 from tui.keys import PLACES, all_bindings, documented, key_problems
+from tui.roll_screen import RollScreen
 from tui.widgets.roll_view import RollView
 
 
@@ -76,7 +76,7 @@ def test_what_is_wrong_with_a_key_is_said(keys: dict[str, str], said: str) -> No
 
 def test_keys_are_called_as_textual_calls_them() -> None:
     assert normal_keys("?,/,k,K,f1") == ["question_mark", "slash", "k", "K", "f1"]
-    kill = next(each for each in declared(MusterApp) if each.id == "kill")
+    kill = next(each for each in declared(RollScreen) if each.id == "kill")
     assert keys_of(kill, {}) == ["k"]
     assert keys_of(kill, {"kill": "x,!"}) == ["x", "exclamation_mark"]
     assert declared(RollView)[0].id == "roll.up"

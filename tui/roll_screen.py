@@ -1,0 +1,424 @@
+"""The screen of the roll: the widgets, what its keys do, and whom they do it to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from registry.errors import RegistryError
+from registry.workspace import Workspace
+from tui.bindings import CHANGING
+from tui.body import Body
+from tui.host.sessions import Session
+from tui.outline import meant
+from tui.roll import AgentRow, RollCall, TaskState, Verdict
+from tui.settings import Settings
+from tui.text import harmless
+from tui.widgets.roll_pane import RollPane
+from tui.widgets.roll_view import RollView
+from tui.widgets.summary import Notices, Summary
+from tui.widgets.working import Working
+
+if TYPE_CHECKING:
+    from tui.doctor import Examination
+    from tui.live import LiveRoll
+    from tui.outcomes import Outcome
+    from tui.plan import Plan
+    from tui.screens.metrics import Measures
+    from tui.undoing import UndoPlan
+
+_AGES_EVERY = 15.0
+
+# Actions that change something.
+_OF_CHANGE = frozenset(id_.partition(".")[0] for id_ in CHANGING) - {"doctor"}
+
+
+class RollScreen(Screen[None]):
+    """Shows the live roll of some workspaces, and carries out what is done to it.
+
+    Args:
+        workspaces: What to show.
+        live: Who calls the roll of them; whoever made it starts and stops it.
+        settings: What may be done.
+        tell: Told of each roll call that has all tasks, while nothing is carried out.
+
+    Attributes:
+        roll: The newest roll call; None before the first.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("k", "kill", "Kill", id="kill"),
+        Binding(
+            "K",
+            "kill(True)",
+            "Kill tree",
+            show=False,
+            tooltip="Kill with all agents beneath",
+            id="kill.tree",
+        ),
+        Binding("c", "complete", "Complete", id="complete"),
+        Binding("U", "undo", "Undo", tooltip="Take the last change back", id="undo"),
+        Binding("slash", "filter", "Filter", id="filter"),
+        Binding("escape", "clear_filter", "Clear filter", show=False, id="filter.clear"),
+        Binding(
+            "d",
+            "doctor",
+            "Doctor",
+            show=False,
+            tooltip="What is wrong, and setting it right",
+            id="doctor",
+        ),
+        Binding("l", "log", "Log", show=False, tooltip="What was done here", id="log"),
+        Binding(
+            "m",
+            "metrics",
+            "Metrics",
+            show=False,
+            tooltip="Lock waits, and what they should be",
+            id="metrics",
+        ),
+    ]
+
+    @dataclass
+    class Rolled(Message):
+        """The roll was called again."""
+
+        roll: RollCall
+        """The newest; older ones that wait are dropped for it."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest counts."""
+            return isinstance(message, RollScreen.Rolled)
+
+    @dataclass
+    class Progressed(Message):
+        """Long work has come further."""
+
+        what: str
+        done: int
+        of: int
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest counts."""
+            return isinstance(message, RollScreen.Progressed)
+
+    def __init__(
+        self,
+        workspaces: Sequence[Workspace],
+        live: LiveRoll,
+        settings: Settings,
+        tell: Callable[[RollCall], None],
+    ) -> None:
+        super().__init__()
+        self._settings = settings
+        self._workspaces = tuple(workspaces)
+        self._live = live
+        self._tmux = live.tmux
+        self.roll: RollCall | None = None
+        self._zombies_at_first: int | None = None
+        self._acting = threading.Lock()
+        self._tell = tell
+
+    def compose(self) -> ComposeResult:
+        """Counts above, the roll, the panel beside or below it, keys."""
+        # Textual says how large the screen is only once the first frame is drawn.
+        width, height = self.app.size
+        for cells, breakpoints in (
+            (width, self.app.HORIZONTAL_BREAKPOINTS),
+            (height, self.app.VERTICAL_BREAKPOINTS),
+        ):
+            self.add_class(max(each for each in breakpoints or () if each[0] <= cells)[1])
+        yield Summary("read-only" if self._settings.read_only else "")
+        yield Notices()
+        yield Body(id="body", read_only=self._settings.read_only)
+        yield Working()
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        """Starts following the workspaces."""
+        self.query_one(RollView).focus()
+        self.query_one(Body).use(self._tmux)
+        self.set_interval(_AGES_EVERY, self._tick)
+        if self._live.latest is not None:
+            # In the first frame.
+            self._show_roll(self._live.latest)
+        self._live.listen(self._rolled, self._progress)
+
+    def wait_for_actions(self, seconds: float) -> None:
+        """Waits until what is being carried out is done. Blocks.
+
+        Args:
+            seconds: How long at most.
+        """
+        if self._acting.acquire(timeout=seconds):
+            self._acting.release()
+
+    def _rolled(self, roll: RollCall) -> None:
+        self.post_message(self.Rolled(roll))
+
+    def _progress(self, what: str, done: int, of: int) -> None:
+        """Shows how far long work is; called in its thread."""
+        self.post_message(self.Progressed(what, done, of))
+
+    @on(Rolled)
+    def _show(self, message: Rolled) -> None:
+        if message.roll is not self.roll:
+            self._show_roll(message.roll)
+
+    def _show_roll(self, roll: RollCall) -> None:
+        self.roll = roll
+        if self._zombies_at_first is None and roll.whole and not roll.counts[Verdict.UNKNOWN]:
+            # Not before each is judged: a death is proven only after a while.
+            self._zombies_at_first = roll.counts[Verdict.ZOMBIE]
+        # A roll call may come when the widgets are gone already, on the way out.
+        for summary in self.query(Summary):
+            summary.show(roll)
+        for notice in self.query(Notices):
+            notice.show(roll)
+        for body in self.query(Body):
+            body.roll = roll
+        for roll_view in self.query(RollView):
+            roll_view.show(roll)
+        if roll.whole and not self._acting.locked():
+            # Whoever is being ended looks like a zombie until that is written down.
+            self._tell(roll)
+
+    @on(Progressed)
+    def _show_progress(self, message: Progressed) -> None:
+        for working in self.query(Working):
+            working.tell(message.what, message.done, message.of)
+
+    def _tick(self) -> None:
+        for body in self.query(Body):
+            body.tick()
+
+    # Marks and the filter
+
+    @on(RollView.Marked)
+    def _show_marks(self, message: RollView.Marked) -> None:
+        self.query_one(Summary).show_marks(message.count, message.out_of_sight)
+
+    @on(RollView.Viewed)
+    def _show_view(self, message: RollView.Viewed) -> None:
+        self.query_one(Summary).show_only(message.view.only)
+        self.refresh_bindings()
+
+    @on(Summary.Chosen)
+    def _choose(self, message: Summary.Chosen) -> None:
+        self.query_one(RollView).action_only(message.verdict.value)
+
+    def action_filter(self) -> None:
+        """Opens the filter's field."""
+        self.query_one(RollPane).open_filter()
+
+    def action_clear_filter(self) -> None:
+        """Shows everything again."""
+        self.query_one(RollPane).clear()
+
+    # Actions
+
+    def action_kill(self, tree: bool = False) -> None:
+        """Plans to kill the marked ones, or whom the line under the cursor stands for.
+
+        Args:
+            tree: With all agents beneath them.
+        """
+        from tui.choosing import subtrees
+
+        if self.roll is None:
+            return
+        rows, orphans, whole = meant(self.roll, self.query_one(RollView).targets())
+        if not (rows or orphans):
+            self._nobody("kill")
+            return
+        if tree:
+            rows = subtrees(self.roll, rows)
+        self._plan_kill(self.roll, rows, orphans, whole or tree)
+
+    @work(thread=True, exclusive=True, group="plan kill")
+    def _plan_kill(
+        self, roll: RollCall, rows: Sequence[AgentRow], orphans: Sequence[Session], whole: bool
+    ) -> None:
+        from tui.weighing import weighed_kill
+
+        plan = weighed_kill(roll, rows, orphans, whole=whole)
+        self.app.call_from_thread(self._ask, plan)
+
+    def action_complete(self) -> None:
+        """Plans to complete the marked ones, or the one under the cursor."""
+        from tui.planning import plan_complete
+
+        if self.roll is None:
+            return
+        rows, _, whole = meant(self.roll, self.query_one(RollView).targets())
+        if whole or not rows:
+            self._nobody("complete")
+            return
+        self._ask(plan_complete(self.roll, rows))
+
+    def _nobody(self, verb: str) -> None:
+        self.notify(f"Nobody to {verb}: mark agents, or put the cursor on one.", markup=False)
+
+    def _ask(self, plan: Plan) -> None:
+        from tui.screens.confirm import ConfirmScreen
+
+        if not self.is_active:
+            # Something else was opened while the plan was made.
+            return
+        if not plan.steps:
+            said = "; ".join(
+                f"{harmless(who, 80)} {harmless(why)}" for who, why in plan.refused[:3]
+            )
+            if len(plan.refused) > 3:
+                said += f"; and {len(plan.refused) - 3} more"
+            self.notify(said, title="Nothing to do", severity="warning", markup=False)
+            return
+
+        def answered(reason: str | None) -> None:
+            if reason is not None:
+                self._carry_out(plan, reason)
+
+        self.app.push_screen(ConfirmScreen(plan.proposal()), answered)
+
+    @work(thread=True, group="actions")
+    def _carry_out(self, plan: Plan, reason: str) -> None:
+        from tui.actions import carry_out
+
+        self._act(lambda: carry_out(plan, self._tmux, reason, self._progress))
+
+    def _act(self, do: Callable[[], Outcome]) -> None:
+        """Carries something out and shows what became of it; in a worker's thread."""
+        with self._acting:
+            outcome = do()
+        self._progress("", 0, 0)
+        self.app.call_from_thread(self._carried_out, outcome)
+        self._live.refresh()
+
+    # What is wrong
+
+    def action_doctor(self) -> None:
+        """Shows what is wrong, to set it right from there."""
+        from tui.screens.doctor import DoctorScreen
+
+        if self.roll is not None:
+            fix = None if self._settings.read_only else self._fix
+            self.app.push_screen(DoctorScreen(self._examine, fix))
+
+    def _examine(self) -> Examination | None:
+        from tui.doctor import examine
+
+        return examine(self._workspaces, self.roll) if self.roll is not None else None
+
+    @work(thread=True, group="actions")
+    def _fix(self, found: Examination, reason: str) -> None:
+        from tui.fixing import carry_out_fix
+
+        self._act(lambda: carry_out_fix(found, self._tmux, reason))
+
+    # The record
+
+    def action_undo(self) -> None:
+        """Plans to take the last action back."""
+        if self.roll is not None:
+            self._plan_undo(self.roll)
+
+    @work(thread=True, exclusive=True, group="plan undo")
+    def _plan_undo(self, roll: RollCall) -> None:
+        from tui.undoing import NothingToUndoError, plan_undo
+
+        try:
+            plan = plan_undo(*_seen(roll), action_id=None, offer_earlier=True)
+        except (NothingToUndoError, RegistryError, OSError) as error:
+            self.app.call_from_thread(self._nothing_to_undo, str(error))
+            return
+        self.app.call_from_thread(self._ask_undo, plan)
+
+    def _nothing_to_undo(self, why: str) -> None:
+        self.notify(harmless(why), title="Nothing to undo", severity="warning", markup=False)
+
+    def _ask_undo(self, plan: UndoPlan) -> None:
+        from tui.screens.confirm import ConfirmScreen
+        from tui.undoing import undo_refusal
+
+        if not plan.proposal.steps:
+            self._nothing_to_undo(undo_refusal(plan))
+            return
+
+        def answered(reason: str | None) -> None:
+            if reason is not None:
+                self._take_back(plan, reason)
+
+        if self.is_active:
+            self.app.push_screen(ConfirmScreen(plan.proposal), answered)
+
+    @work(thread=True, group="actions")
+    def _take_back(self, plan: UndoPlan, reason: str) -> None:
+        from tui.undoing import carry_out_undo
+
+        self._act(lambda: carry_out_undo(plan, reason))
+
+    def action_log(self) -> None:
+        """Shows what was done."""
+        if self.roll is not None:
+            self._read_log(self.roll)
+
+    @work(thread=True, exclusive=True, group="log")
+    def _read_log(self, roll: RollCall) -> None:
+        from registry.audit import read_logs
+        from tui.screens.report import log_report
+        from tui.undoing import logs_of
+
+        try:
+            log = read_logs(logs_of(*_seen(roll)))
+        except (RegistryError, OSError) as error:
+            said = harmless(str(error))
+            self.app.call_from_thread(
+                self.notify, said, title="Log", severity="error", markup=False
+            )
+            return
+        self.app.call_from_thread(self.app.push_screen, log_report(log))
+
+    def action_metrics(self) -> None:
+        """Shows how the locks do."""
+        from tui.screens.metrics import MetricsScreen
+
+        self.app.push_screen(MetricsScreen(self._measure))
+
+    def _measure(self) -> Measures:
+        from registry.metrics_file import read_metrics
+        from tui.screens.metrics import Measures
+
+        zombies = self.roll.counts[Verdict.ZOMBIE] if self.roll is not None else 0
+        at_first = self._zombies_at_first
+        measured = read_metrics([each.path for each in self._workspaces])
+        return Measures(measured, zombies, zombies - at_first if at_first is not None else 0)
+
+    def _carried_out(self, outcome: Outcome) -> None:
+        from tui.screens.report import outcome_report
+
+        self.query_one(RollView).action_unmark()
+        self.app.push_screen(outcome_report(outcome))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Hides the keys that have no use now."""
+        if self._settings.read_only and action in _OF_CHANGE:
+            return False
+        if action == "clear_filter":
+            return any(pane.is_narrowed for pane in self.query(RollPane))
+        return True
+
+
+def _seen(roll: RollCall) -> tuple[tuple[TaskState, ...], tuple[Path, ...]]:
+    """All tasks of a roll, and their workspaces."""
+    states = tuple(task.state for task in roll.tasks())
+    return states, tuple(workspace.path for workspace in roll.workspaces)
