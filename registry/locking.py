@@ -13,7 +13,6 @@ import errno
 import fcntl
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -263,11 +262,13 @@ class _Patience:
         # Imported before the clock runs, and before the lock is held and others wait:
         # it takes longer than most waits.
         import hashlib  # noqa: F401
+        from random import uniform
 
         import portalocker  # noqa: F401
 
         codec.prepare()
 
+        self._jitter = uniform
         self._timeout = timeout
         self._began = time.monotonic()
         self._longest = longest_pause
@@ -278,11 +279,11 @@ class _Patience:
         until = _crowded.pop(path, None)
         if until is None:
             return
-        until = min(until + random.uniform(0, 0.01), self._began + self._timeout / 2)
+        until = min(until + self._jitter(0, 0.01), self._began + self._timeout / 2)
         # Whom `release` saw may have been a reader, or one of us at a try that failed
         # at once; and a poller that has had its turn need not be waited for.
         while (left := until - time.monotonic()) > 0 and _somebody_waits_to_write(path):
-            time.sleep(min(left, _LOOK_AGAIN * random.uniform(0.5, 1.5)))
+            time.sleep(min(left, _LOOK_AGAIN * self._jitter(0.5, 1.5)))
 
     def wait(self, busy: Path) -> None:
         left = self._began + self._timeout - time.monotonic()
@@ -290,7 +291,7 @@ class _Patience:
             metrics.count_timeout(busy)
             _log.warning("Could not acquire lock on %s after %gs", busy, self._timeout)
             raise LockTimeoutError(busy, self._timeout)
-        time.sleep(min(left, self._pause * random.uniform(0.5, 1.5)))
+        time.sleep(min(left, self._pause * self._jitter(0.5, 1.5)))
         self._pause = min(self._pause * 1.5, self._longest)
 
     def had(self, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -21,3 +22,6 @@ settings.load_profile("muster")
 os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 os.environ["LC_ALL"] = "C.UTF-8"
 os.environ.pop("MUSTER_CONFIG", None)
+
+# Nor what their shell has every program ignore, as nohup does.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
