@@ -45,6 +45,7 @@ class Caller:
         self._host = host_name()
         self._called: dict[Path, _Called] = {}
         self._answer: Answer | None = None
+        self._absences: Absences = {}
         self._again_at = 0.0
         self._vicinity = Vicinity()
         self._begun: dict[tuple[str, int], float | None] = {}
@@ -56,6 +57,10 @@ class Caller:
         renamed = self._find_renamed(registries, answer, absences)
         answer = replace(answer, renamed={name: each.why for name, each in renamed.items()})
         before, self._answer = self._answer, answer
+        # Files changed, and tmux was not asked since.
+        old_answer = before is not None and before.sessions is answer.sessions
+        old_answer = old_answer and absences is self._absences
+        self._absences = absences
         # Also when the clock was set back.
         due = not 0 < self._again_at - now <= _RECALL
         anew = before is None or _tells_else(before, answer)
@@ -69,9 +74,14 @@ class Caller:
             tasks = []
             for state in branch.states:
                 last = self._called.get(state.registry)
-                seen = _seen(state, answer, absences)
+                if old_answer and last is not None and last.roll.state is state:
+                    seen = last.seen
+                else:
+                    seen = _seen(state, answer, absences)
                 if anew or last is None or not _holds(last, state, seen, due):
-                    roll = self._call_task(state, answer, absences, now)
+                    of_now = last is not None and last.seen == seen and not (anew or due)
+                    kept = last.roll if last is not None and of_now else None
+                    roll = self._call_task(state, answer, absences, now, kept)
                     # An equal one keeps its identity: nothing is drawn anew for it.
                     same = last is not None and last.roll.state is state and last.roll == roll
                     last = _Called(last.roll if last is not None and same else roll, seen)
@@ -136,13 +146,18 @@ class Caller:
         return found
 
     def _call_task(
-        self, state: TaskState, answer: Answer, absences: Absences, now: float
+        self,
+        state: TaskState,
+        answer: Answer,
+        absences: Absences,
+        now: float,
+        before: TaskRoll | None,
     ) -> TaskRoll:
-        roll = call_task(state, answer, absences, self._policy, now)
+        roll = call_task(state, answer, absences, self._policy, now, before=before)
         silent = [row.key.id for row in roll.agents if row.verdict is Verdict.STALLED]
         # Only they are worth a look at their files.
         if reported := last_reports(state.registry, silent):
-            return call_task(state, answer, absences, self._policy, now, reported)
+            return call_task(state, answer, absences, self._policy, now, reported, before)
         return roll
 
 

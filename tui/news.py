@@ -72,7 +72,10 @@ def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
             tasks[at] = known
             continue
         kinds: dict[AgentKey, str | None] = {}
-        for row in task.agents:
+        rows: Sequence[AgentRow] = task.agents
+        if known is not None and (changed := _changed(known[0].agents, rows)) is not None:
+            kinds, rows = dict(known[1]), changed
+        for row in rows:
             key = row.key
             was = known[1].get(key) if known is not None else None
             now = kind_of(row)
@@ -86,6 +89,15 @@ def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
                     items.append(Item(now, key))
         tasks[at] = task, kinds
     return Seen(tasks, frozenset(waiting)), tuple(items)
+
+
+def _changed(before: Sequence[AgentRow], rows: Sequence[AgentRow]) -> list[AgentRow] | None:
+    """The rows that are not what they were; None if others are there now."""
+    if len(before) != len(rows):
+        return None
+    changed = [(was, row) for was, row in zip(before, rows, strict=True) if row is not was]
+    same = all(was.key == row.key for was, row in changed)
+    return [row for _, row in changed] if same else None
 
 
 def still(items: Sequence[Item], roll: RollCall) -> list[tuple[Item, AgentRow]]:

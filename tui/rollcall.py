@@ -27,6 +27,8 @@ from tui.text import age_in_words
 _MANY = 3
 """So many deaths at once are looked at twice."""
 
+# What may become another verdict by the next look at files, or the next answer.
+_JUDGED_ANEW = frozenset({Verdict.STALLED, Verdict.UNKNOWN})
 
 JUST_STARTED = "just started; its session is not seen yet"
 """Why nobody can tell yet of an agent in the grace after its start."""
@@ -215,6 +217,55 @@ def _first_of_loop(start: int, parents: Sequence[int | None]) -> int:
     return min(path[path.index(index) :]) if index is not None else start
 
 
+class _Place(NamedTuple):
+    """Where an agent stands among those of its task."""
+
+    key: AgentKey
+    record: AgentRecord
+    level: int
+    children: int
+
+
+def _places(state: TaskState, before: TaskRoll | None) -> list[tuple[_Place, AgentRow | None]]:
+    """All agents of a task, parents before children, with their rows of before."""
+    record = state.record
+    if record is None:
+        return []
+    if before is not None and before.state.error == state.error:
+        kept = _same_places(record, before)
+        if kept is not None:
+            return list(zip(kept, before.agents, strict=True))
+    seen: dict[str, int] = {}
+    keys = []
+    for agent in record.agents:
+        ordinal = seen.get(agent.id, 0)
+        seen[agent.id] = ordinal + 1
+        keys.append(AgentKey(state.registry, agent.id, ordinal))
+    return [
+        (_Place(keys[index], record.agents[index], level, children), None)
+        for index, level, children in _tree_order(record)
+    ]
+
+
+def _same_places(record: TaskRecord, before: TaskRoll) -> list[_Place] | None:
+    """The places of before; None if somebody came, went, or stands elsewhere by now."""
+    was = before.state.record
+    by_id = {agent.id: agent for agent in record.agents}
+    if (
+        was is None
+        or was.hierarchy != record.hierarchy
+        or len(by_id) < len(record.agents)
+        or [each.id for each in was.agents] != [each.id for each in record.agents]
+    ):
+        return None
+    places = [_Place(row.key, by_id[row.key.id], row.level, row.children) for row in before.agents]
+    moved = any(
+        place.record.parent != row.record.parent
+        for place, row in zip(places, before.agents, strict=True)
+    )
+    return None if moved else places
+
+
 def call_task(
     state: TaskState,
     answer: Answer,
@@ -222,6 +273,7 @@ def call_task(
     policy: Policy,
     now: float,
     reported: Mapping[str, float] = MappingProxyType({}),
+    before: TaskRoll | None = None,
 ) -> TaskRoll:
     """Calls the roll of one task.
 
@@ -233,36 +285,33 @@ def call_task(
         now: Seconds since the epoch.
         reported: By agent, when its progress file was last written. Needed only of
             those that would be called stalled without.
+        before: The same task as it was called a moment ago, when tmux said the same of its
+            sessions: who did not change keeps its row, unless it was silent or nobody
+            could tell.
     """
-    rows = []
+    rows: list[AgentRow] = []
     counts = dict.fromkeys(Verdict, 0)
-    seen: dict[str, int] = {}
-    record = state.record
-    if record is not None:
-        ordinals = []
-        for agent in record.agents:
-            ordinals.append(seen.get(agent.id, 0))
-            seen[agent.id] = ordinals[-1] + 1
-        for index, level, children in _tree_order(record):
-            agent = record.agents[index]
-            verdict, session, note, taken_by = judge(
-                agent, answer, absences, policy, now, reported.get(agent.id, 0.0)
-            )
-            if state.error is not None and verdict is Verdict.ZOMBIE:
-                # The file may have changed since it could last be read.
-                verdict, note = Verdict.UNKNOWN, "its registry cannot be read now"
-            if verdict in (Verdict.LIVE, Verdict.STALLED):
-                known = agent.updated or agent.started or 0.0
-                heard = max(known, reported.get(agent.id, 0.0)) or None
-            else:
-                heard = agent.updated
-            key = AgentKey(state.registry, agent.id, ordinals[index])
-            rows.append(
-                AgentRow(key, agent, verdict, session, note, heard, level, children, taken_by)
-            )
-            counts[verdict] += 1
+    for place, row in _places(state, before):
+        if row is None or row.verdict in _JUDGED_ANEW or row.record != place.record:
+            heard = reported.get(place.record.id, 0.0)
+            judgement = judge(place.record, answer, absences, policy, now, heard)
+            row = _row(place, judgement, heard, readable=state.error is None)
+        rows.append(row)
+        counts[row.verdict] += 1
     completed = sum(row.record.status == "completed" for row in rows)
     return TaskRoll(state, tuple(rows), counts, completed, _mean_progress(rows))
+
+
+def _row(place: _Place, judgement: Judgement, reported: float, *, readable: bool) -> AgentRow:
+    verdict, session, note, taken_by = judgement
+    if verdict is Verdict.ZOMBIE and not readable:
+        # The file may have changed since it could last be read.
+        verdict, note = Verdict.UNKNOWN, "its registry cannot be read now"
+    key, agent, level, children = place
+    heard = agent.updated
+    if verdict in (Verdict.LIVE, Verdict.STALLED):
+        heard = max(agent.updated or agent.started or 0.0, reported) or None
+    return AgentRow(key, agent, verdict, session, note, heard, level, children, taken_by)
 
 
 def _mean_progress(rows: Sequence[AgentRow]) -> float | None:
@@ -343,13 +392,13 @@ def find_orphans(
         None if nobody can tell: a registry was never read, or names a session
         that tmux calls otherwise.
     """
-    known = list(listed)
-    known += (state.record.kept_sessions if state.record else None for state in states)
-    certain = [names for names in known if names is not None]
-    if len(certain) < len(known):
-        return None
-    accounted = frozenset[str]().union(*certain)
-    owned = {session.id for name, session in answer.sessions.items() if name in accounted}
+    unaccounted = frozenset(answer.sessions)
+    in_tasks = (state.record.kept_sessions if state.record else None for state in states)
+    for names in (*listed, *in_tasks):
+        if names is None:
+            return None
+        unaccounted -= names
+    owned = {each.id for name, each in answer.sessions.items() if name not in unaccounted}
     return tuple(
         session
         for name, session in sorted(answer.sessions.items())

@@ -407,9 +407,9 @@ def test_only_tasks_of_which_something_is_new_are_judged_again(
     files.write_task("TASK-3", entry("e", "completed"))
     judged: list[str] = []
 
-    def call_task(state: TaskState, *rest: Any) -> TaskRoll:
+    def call_task(state: TaskState, *rest: Any, **named: Any) -> TaskRoll:
         judged.append(state.registry.parent.name)
-        return rollcall.call_task(state, *rest)
+        return rollcall.call_task(state, *rest, **named)
 
     monkeypatch.setattr("tui.calling.call_task", call_task)
     caller, registries = Caller(QUICK), Registries(files.workspaces())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.records import AgentRecord, TaskRecord, kept_names
 from tests.tui.rolls import (
@@ -15,6 +18,7 @@ from tests.tui.rolls import (
     agent,
     answered,
     any_task,
+    asked_twice,
     called,
     cannot_tell,
     no_server,
@@ -24,7 +28,7 @@ from tests.tui.rolls import (
 )
 from tui.host.sessions import Answer
 from tui.roll import AgentRow, TaskState
-from tui.rollcall import find_orphans
+from tui.rollcall import call_task, find_orphans
 
 
 def rows_of(record: TaskRecord) -> tuple[AgentRow, ...]:
@@ -142,6 +146,73 @@ def test_ten_thousand_agents_in_one_line_do_not_overflow() -> None:
     chain = [agent("0")] + [agent(str(n), parent=str(n - 1)) for n in range(1, 10_000)]
     rows = rows_of(task_record(chain))
     assert [row.level for row in rows] == list(range(10_000))
+
+
+# --- anew -----------------------------------------------------------------------
+
+_edits = st.lists(
+    st.tuples(
+        st.integers(0, 11),
+        st.one_of(
+            st.none(),
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "id": st.sampled_from("abf"),
+                    "status": st.sampled_from(["running", "completed", "paused"]),
+                    "parent": st.one_of(st.none(), st.sampled_from("abc")),
+                    "progress": st.just(77.0),
+                    "started": st.just(NOW - 1),
+                },
+            ),
+        ),
+    ),
+    max_size=4,
+)
+
+
+def edited(record: TaskRecord, edits: list[tuple[int, dict[str, Any] | None]]) -> TaskRecord:
+    """A registry after some changes: agents that changed, moved to the end or came."""
+    # Equal, but read anew.
+    agents = [replace(each) for each in record.agents]
+    for index, change in edits:
+        if index >= len(agents):
+            agents.append(agent("a" if change is None else "new"))
+        elif change is None:
+            agents.append(agents.pop(index))
+        else:
+            agents[index] = replace(agents[index], **change)
+    return replace(record, agents=tuple(agents))
+
+
+@given(any_task, _edits, st.booleans(), st.sets(st.sampled_from("abcde")))
+def test_what_is_called_anew_is_what_would_be_called_without_a_before(
+    record: TaskRecord,
+    edits: list[tuple[int, dict[str, Any] | None]],
+    readable: bool,
+    there: set[str],
+) -> None:
+    before = task_state(record=record)
+    state = task_state(
+        record=edited(record, edits), error=None if readable else "it cannot be read"
+    )
+    answer = answered(*(session(f"agent_{each}", number=ord(each)) for each in there))
+    absences, answer = asked_twice([before, state], answer)
+    known = call_task(before, answer, absences, POLICY, NOW)
+    anew = call_task(state, answer, absences, POLICY, NOW, before=known)
+    assert anew == call_task(state, answer, absences, POLICY, NOW)
+
+
+def test_who_did_not_change_keeps_its_row() -> None:
+    agents = [agent("a"), agent("b"), agent("c", parent="a"), agent("d", "completed")]
+    before = task_state(*agents)
+    answer = answered(session("agent_a"), session("agent_b", number=2))
+    absences, answer = asked_twice([before], answer)
+    known = call_task(before, answer, absences, POLICY, NOW)
+    changed = task_state(*(replace(each) for each in agents[:3]), agent("d", "failed"))
+    anew = call_task(changed, answer, absences, POLICY, NOW, before=known)
+    kept = [row.key.id for row in anew.agents if any(row is each for each in known.agents)]
+    assert kept == ["a", "c", "b"]
 
 
 # --- orphans ------------------------------------------------------------------

@@ -453,9 +453,10 @@ class RollView(ScrollView, can_focus=True):
             self._reach()
 
     def _reach(self) -> None:
-        """Lets a range reach to the cursor."""
-        if self._marks.start in self._index:
-            start = self._index[self._marks.start]
+        """Lets a range, if there is one, reach to the cursor."""
+        if self._marks.start is None:
+            return
+        if (start := self._index.get(self._marks.start)) is not None:
             self._mark(self._marks.reaching(self._between(start, self._cursor)))
         else:
             self.action_leave_range()
