@@ -114,7 +114,10 @@ class Outliner:
             at = task.state.registry
             before = known.get(at)
             if before is None or before[0] is not task:
-                before = task, tuple(_task(task, folded, view, int(several)))
+                lines = (
+                    _same_lines(before, task) if before is not None and not view.hides else None
+                )
+                before = task, lines or tuple(_task(task, folded, view, int(several)))
             self._known[at] = before
             beneath += before[1]
         empty = not workspace.tasks and view.wanted.matches(workspace_fields(workspace))
@@ -163,6 +166,30 @@ def _task(task: TaskRoll, folded: Collection[Key], view: View, level: int) -> It
     yield Line(key, task, level, closed if agents else None)
     if not closed:
         yield from _lines(agents, folded, level + 1)
+
+
+def _same_lines(
+    before: tuple[TaskRoll, tuple[Line, ...]], task: TaskRoll
+) -> tuple[Line, ...] | None:
+    """The lines of before with what changed in them; None if they are others now.
+
+    Only of a task all of whose agents are shown.
+    """
+    was, lines = before
+    if len(was.agents) != len(task.agents):
+        return None
+    changed: dict[int, AgentRow] = {}
+    for old, row in zip(was.agents, task.agents, strict=True):
+        if row is not old:
+            if (row.key, row.level) != (old.key, old.level):
+                return None
+            changed[id(old)] = row
+    first, *others = lines
+    anew = ((each, changed.get(id(each.item))) for each in others)
+    return (
+        first._replace(item=task),
+        *(each if row is None else each._replace(item=row) for each, row in anew),
+    )
 
 
 def _is_meant(task: TaskRoll, view: View) -> bool:

@@ -138,16 +138,19 @@ class RollScreen(Screen[None]):
             (height, self.app.VERTICAL_BREAKPOINTS),
         ):
             self.add_class(max(each for each in breakpoints or () if each[0] <= cells)[1])
-        yield Summary("read-only" if self._settings.read_only else "")
-        yield Notices()
-        yield Body(id="body", read_only=self._settings.read_only)
-        yield Working()
+        # Kept: to look for them at each roll call would take longer than to show it.
+        self._summary = Summary("read-only" if self._settings.read_only else "")
+        self._notices = Notices()
+        self._body = Body(id="body", read_only=self._settings.read_only)
+        self._working = Working()
+        yield from (self._summary, self._notices, self._body, self._working)
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         """Starts following the workspaces."""
-        self.query_one(RollView).focus()
-        self.query_one(Body).use(self._tmux)
+        self._roll_view = self.query_one(RollView)
+        self._roll_view.focus()
+        self._body.use(self._tmux)
         self.set_interval(_AGES_EVERY, self._tick)
         if self._live.latest is not None:
             # In the first frame.
@@ -172,7 +175,8 @@ class RollScreen(Screen[None]):
 
     @on(Rolled)
     def _show(self, message: Rolled) -> None:
-        if message.roll is not self.roll:
+        # On the way out the widgets are gone already.
+        if message.roll is not self.roll and self._roll_view.is_attached:
             self._show_roll(message.roll)
 
     def _show_roll(self, roll: RollCall) -> None:
@@ -180,42 +184,37 @@ class RollScreen(Screen[None]):
         if self._zombies_at_first is None and roll.whole and not roll.counts[Verdict.UNKNOWN]:
             # Not before each is judged: a death is proven only after a while.
             self._zombies_at_first = roll.counts[Verdict.ZOMBIE]
-        # A roll call may come when the widgets are gone already, on the way out.
-        for summary in self.query(Summary):
-            summary.show(roll)
-        for notice in self.query(Notices):
-            notice.show(roll)
-        for body in self.query(Body):
-            body.roll = roll
-        for roll_view in self.query(RollView):
-            roll_view.show(roll)
+        self._summary.show(roll)
+        self._notices.show(roll)
+        self._body.roll = roll
+        self._roll_view.show(roll)
         if roll.whole and not self._acting.locked():
             # Whoever is being ended looks like a zombie until that is written down.
             self._tell(roll)
 
     @on(Progressed)
     def _show_progress(self, message: Progressed) -> None:
-        for working in self.query(Working):
-            working.tell(message.what, message.done, message.of)
+        if self._working.is_attached:
+            self._working.tell(message.what, message.done, message.of)
 
     def _tick(self) -> None:
-        for body in self.query(Body):
-            body.tick()
+        if self._body.is_attached:
+            self._body.tick()
 
     # Marks and the filter
 
     @on(RollView.Marked)
     def _show_marks(self, message: RollView.Marked) -> None:
-        self.query_one(Summary).show_marks(message.count, message.out_of_sight)
+        self._summary.show_marks(message.count, message.out_of_sight)
 
     @on(RollView.Viewed)
     def _show_view(self, message: RollView.Viewed) -> None:
-        self.query_one(Summary).show_only(message.view.only)
+        self._summary.show_only(message.view.only)
         self.refresh_bindings()
 
     @on(Summary.Chosen)
     def _choose(self, message: Summary.Chosen) -> None:
-        self.query_one(RollView).action_only(message.verdict.value)
+        self._roll_view.action_only(message.verdict.value)
 
     def action_filter(self) -> None:
         """Opens the filter's field."""
@@ -237,7 +236,7 @@ class RollScreen(Screen[None]):
 
         if self.roll is None:
             return
-        rows, orphans, whole = meant(self.roll, self.query_one(RollView).targets())
+        rows, orphans, whole = meant(self.roll, self._roll_view.targets())
         if not (rows or orphans):
             self._nobody("kill")
             return
@@ -260,7 +259,7 @@ class RollScreen(Screen[None]):
 
         if self.roll is None:
             return
-        rows, _, whole = meant(self.roll, self.query_one(RollView).targets())
+        rows, _, whole = meant(self.roll, self._roll_view.targets())
         if whole or not rows:
             self._nobody("complete")
             return
@@ -406,7 +405,7 @@ class RollScreen(Screen[None]):
     def _carried_out(self, outcome: Outcome) -> None:
         from tui.screens.report import outcome_report
 
-        self.query_one(RollView).action_unmark()
+        self._roll_view.action_unmark()
         self.app.push_screen(outcome_report(outcome))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

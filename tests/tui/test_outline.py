@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,10 +11,13 @@ from hypothesis import strategies as st
 
 from registry.records import TaskRecord
 from tests.tui.rolls import (
+    NOW,
+    POLICY,
     WORKSPACE,
     agent,
     answered,
     any_task,
+    asked_twice,
     called,
     roll_call,
     roll_of,
@@ -34,6 +38,7 @@ from tui.outline import (
     outline,
 )
 from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
+from tui.rollcall import call_task
 from tui.triage import View
 
 ONE = task_state(
@@ -304,6 +309,27 @@ def test_after_whatever_was_outlined_before_the_lines_are_those_of_the_roll(
         roll = roll_call(*tasks)
         folded = set(list(branches(roll))[:folds])
         assert outliner.outline(roll, folded, view) == outline(roll, folded, view)
+
+
+@given(any_task, st.integers(0, 11), st.integers(0, 4), st.sampled_from(["running", "failed"]))
+def test_where_one_agent_changed_the_lines_are_those_of_the_roll(
+    record: TaskRecord, index: int, folds: int, status: str
+) -> None:
+    outliner = Outliner()
+    agents = [
+        replace(each, status=status, progress=99.0) if number == index else each
+        for number, each in enumerate(record.agents)
+    ]
+    before = task_state(record=record)
+    after = task_state(record=replace(record, agents=tuple(agents)))
+    absences, answer = asked_twice([before, after], answered())
+    was = call_task(before, answer, absences, POLICY, NOW)
+    now = call_task(after, answer, absences, POLICY, NOW, before=was)
+    folded = set(list(branches(roll_call(was)))[1 : folds + 1])
+    outliner.outline(roll_call(was), folded)
+    lines = outliner.outline(roll_call(now), folded)
+    assert lines == outline(roll_call(now), folded)
+    assert len(lines) <= len(agents) + 1
 
 
 def test_the_lines_of_tasks_that_did_not_change_are_not_made_again() -> None:

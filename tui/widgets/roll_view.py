@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -216,8 +216,7 @@ class RollView(ScrollView, can_focus=True):
     def _lay_out(self) -> None:
         if self._roll is None:
             return
-        before = self.current
-        height = len(self._lines)
+        before, lines_before = self.current, self._lines
         on_screen = self._cursor - self.scroll_offset.y
         self._lines = self._outliner.outline(self._roll, self._folded, self.view, self._loads)
         self._numbers = None
@@ -226,12 +225,12 @@ class RollView(ScrollView, can_focus=True):
             cursor = nearest(self._lines, before, self._cursor)
         moved = cursor != self._cursor
         self._cursor = cursor
-        if len(self._lines) != height or not self.virtual_size.width:
+        if len(self._lines) != len(lines_before) or not self.virtual_size.width:
             self.virtual_size = Size(self._cells, len(self._lines))
         if moved:
             # The line stays where the eye left it; the others move around it.
             self.scroll_to(y=max(0, cursor - on_screen), animate=False, immediate=True)
-        self._refresh_changed()
+        self._refresh_changed(() if moved else lines_before)
         if self.current != before:
             self.post_message(self.Moved(self.current))
         of = sum(self._roll.counts.values())
@@ -246,11 +245,17 @@ class RollView(ScrollView, can_focus=True):
         if self.marks:
             self._tell_marks()
 
-    def _refresh_changed(self) -> None:
-        """Refreshes the visible lines whose text or style is not what is shown."""
+    def _refresh_changed(self, same_as: Sequence[Line] = ()) -> None:
+        """Refreshes the visible lines whose text or style is not what is shown.
+
+        Args:
+            same_as: The lines that there were: what is the very same is not looked at.
+        """
         drawing = self._drawing()
         top = self.scroll_offset.y
         for y in range(top, top + self.size.height):
+            if y < min(len(same_as), len(self._lines)) and self._lines[y] is same_as[y]:
+                continue
             if self._shown.get(y) != self._pieces(y, drawing):
                 self.refresh_line(y - top)
 
