@@ -534,16 +534,6 @@ async def test_a_capital_k_is_about_the_trees_of_the_marked_ones() -> None:
         assert "writer-3" in said and "tester-4" in said and "architect-1" not in said
 
 
-async def test_a_plan_that_comes_when_something_else_was_opened_is_dropped() -> None:
-    async with opened() as (app, _, pilot):
-        assert app.roll_screen.roll is not None
-        await pilot.press("question_mark")
-        await pilot.pause()
-        app.roll_screen._ask(plan_kill(app.roll_screen.roll, app.roll_screen.roll.agents()))
-        await pilot.pause()
-        assert isinstance(app.screen, ReportScreen)
-
-
 async def test_finished_agents_are_refused_with_the_reason() -> None:
     async with opened() as (app, _, pilot):
         await pilot.press("down", "down", "k")

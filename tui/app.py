@@ -11,19 +11,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 
 from registry.workspace import Workspace
-from tui.bindings import HELP
+from tui.bindings import HELP, declared, keys_of
 from tui.notifying import Notifier
 from tui.roll_screen import RollScreen
 from tui.screens.toasts import ToastHandler
 from tui.settings import Settings
 from tui.theme import OURS
 from tui.widgets.ascii_filter import ascii_filters
+from tui.widgets.working import working_out
 
 if TYPE_CHECKING:
     from textual.filter import LineFilter
@@ -166,10 +167,33 @@ class MusterApp(App[None]):
         if not self._settings.read_only:
             publish_quietly(self._homes)
 
+    @property
+    def _takes_no_keys(self) -> bool:
+        return self.screen is self.roll_screen and any(working_out(self))
+
+    def on_key(self, event: events.Key) -> None:
+        """Takes no key while it is worked out what the one before opens; see `working_out`.
+
+        All keys come here before they do anything, one after the other.
+        """
+        if not self._takes_no_keys:
+            return
+        if event.key == "escape":
+            self.roll_screen.give_up()
+        elif any(
+            event.key in keys_of(binding, self._settings.keys)
+            for binding in declared(type(self))
+            if binding.action == "quit"
+        ):
+            return
+        event.prevent_default()
+
     def action_help(self) -> None:
         """Lists the keys of where one is."""
         from tui.screens.help import help_of
 
+        if self._takes_no_keys:
+            return
         help_ = help_of(self.screen, self._settings.keys, self._settings.read_only)
         self.push_screen(help_)
 
@@ -177,7 +201,7 @@ class MusterApp(App[None]):
         """Offers every action that there is on this screen."""
         from tui.palette import Palette
 
-        if not isinstance(self.screen, Palette):
+        if not (self._takes_no_keys or isinstance(self.screen, Palette)):
             self.push_screen(Palette())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -18,6 +18,7 @@ from tui.widgets.panel import Panel
 from tui.widgets.paper import Paper
 from tui.widgets.roll_pane import RollPane
 from tui.widgets.roll_view import RollView
+from tui.widgets.working import Working
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
@@ -142,6 +143,7 @@ class Body(Container):
         if self.roll is None or self._tmux is None:
             self._say("tmux was not asked yet.")
             return
+        self.screen.query_one(Working).wait_for("Asking tmux for the session")
         # Who must change nothing here types nothing there.
         self._go_there(self._tmux, self._line, self.roll, read_only or self._read_only)
 
@@ -164,6 +166,7 @@ class Body(Container):
 
     def action_open(self) -> None:
         """Opens a file of the line under the cursor."""
+        self.screen.query_one(Working).wait_for("Looking for its files")
         self._open(self._line)
 
     @work(exclusive=True, group="open")

@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer
+from textual.worker import Worker, get_current_worker
 
 from registry.errors import RegistryError
 from registry.workspace import Workspace
@@ -27,7 +28,7 @@ from tui.text import harmless
 from tui.widgets.roll_pane import RollPane
 from tui.widgets.roll_view import RollView
 from tui.widgets.summary import Notices, Summary
-from tui.widgets.working import Working
+from tui.widgets.working import Working, working_out
 
 if TYPE_CHECKING:
     from tui.doctor import Examination
@@ -242,6 +243,7 @@ class RollScreen(Screen[None]):
             return
         if tree:
             rows = subtrees(self.roll, rows)
+        self._working.wait_for("Looking at what would be killed")
         self._plan_kill(self.roll, rows, orphans, whole or tree)
 
     @work(thread=True, exclusive=True, group="plan kill")
@@ -251,7 +253,22 @@ class RollScreen(Screen[None]):
         from tui.weighing import weighed_kill
 
         plan = weighed_kill(roll, rows, orphans, whole=whole)
-        self.app.call_from_thread(self._ask, plan)
+        self._open(self._ask, plan)
+
+    def _open(self, show: Callable[..., object], *found: object) -> None:
+        """Shows what a worker's thread has worked out, unless that was given up."""
+
+        def unless_given_up(worker: Worker[None]) -> None:
+            # Nor is it shown over something else that was opened meanwhile.
+            if self.is_active and not worker.is_cancelled:
+                show(*found)
+
+        self.app.call_from_thread(unless_given_up, get_current_worker())
+
+    def give_up(self) -> None:
+        """Opens nothing of what is being worked out."""
+        for worker in working_out(self.app):
+            worker.cancel()
 
     def action_complete(self) -> None:
         """Plans to complete the marked ones, or the one under the cursor."""
@@ -271,9 +288,6 @@ class RollScreen(Screen[None]):
     def _ask(self, plan: Plan) -> None:
         from tui.screens.confirm import ConfirmScreen
 
-        if not self.is_active:
-            # Something else was opened while the plan was made.
-            return
         if not plan.steps:
             said = "; ".join(
                 f"{harmless(who, 80)} {harmless(why)}" for who, why in plan.refused[:3]
@@ -329,6 +343,7 @@ class RollScreen(Screen[None]):
     def action_undo(self) -> None:
         """Plans to take the last action back."""
         if self.roll is not None:
+            self._working.wait_for("Looking at what would be taken back")
             self._plan_undo(self.roll)
 
     @work(thread=True, exclusive=True, group="plan undo")
@@ -338,9 +353,9 @@ class RollScreen(Screen[None]):
         try:
             plan = plan_undo(*_seen(roll), action_id=None, offer_earlier=True)
         except (NothingToUndoError, RegistryError, OSError) as error:
-            self.app.call_from_thread(self._nothing_to_undo, str(error))
+            self._open(self._nothing_to_undo, str(error))
             return
-        self.app.call_from_thread(self._ask_undo, plan)
+        self._open(self._ask_undo, plan)
 
     def _nothing_to_undo(self, why: str) -> None:
         self.notify(harmless(why), title="Nothing to undo", severity="warning", markup=False)
@@ -357,8 +372,7 @@ class RollScreen(Screen[None]):
             if reason is not None:
                 self._take_back(plan, reason)
 
-        if self.is_active:
-            self.app.push_screen(ConfirmScreen(plan.proposal), answered)
+        self.app.push_screen(ConfirmScreen(plan.proposal), answered)
 
     @work(thread=True, group="actions")
     def _take_back(self, plan: UndoPlan, reason: str) -> None:
@@ -369,6 +383,7 @@ class RollScreen(Screen[None]):
     def action_log(self) -> None:
         """Shows what was done."""
         if self.roll is not None:
+            self._working.wait_for("Reading what was done here")
             self._read_log(self.roll)
 
     @work(thread=True, exclusive=True, group="log")
@@ -380,12 +395,12 @@ class RollScreen(Screen[None]):
         try:
             log = read_logs(logs_of(*_seen(roll)))
         except (RegistryError, OSError) as error:
-            said = harmless(str(error))
-            self.app.call_from_thread(
-                self.notify, said, title="Log", severity="error", markup=False
-            )
+            self._open(self._no_log, str(error))
             return
-        self.app.call_from_thread(self.app.push_screen, log_report(log))
+        self._open(self.app.push_screen, log_report(log))
+
+    def _no_log(self, why: str) -> None:
+        self.notify(harmless(why), title="Log", severity="error", markup=False)
 
     def action_metrics(self) -> None:
         """Shows how the locks do."""

@@ -35,6 +35,7 @@ from tui.text import fit
 from tui.triage import Sort, View
 from tui.widgets.cells import Drawing, Piece, fold_column, line_pieces, shows_loads, why_empty
 from tui.widgets.roll_keys import ROLL_KEYS
+from tui.widgets.working import working_out
 
 
 class RollView(ScrollView, can_focus=True):
@@ -386,7 +387,7 @@ class RollView(ScrollView, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         """Selects a line; on its arrow folds or unfolds it."""
         number = event.y + self.scroll_offset.y
-        if number >= len(self._lines):
+        if number >= len(self._lines) or any(working_out(self.app)):
             return
         self._put_cursor(number)
         line = self._lines[number]
