@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,7 +39,7 @@ from tui import notifying
 from tui.actions import Outcome
 from tui.app import MusterApp
 from tui.body import Body
-from tui.monitor import run_monitor
+from tui.monitor import _run, run_monitor
 from tui.palette import Palette
 from tui.plan import Verb
 from tui.roll import Policy, RollCall
@@ -355,6 +356,18 @@ def test_read_only_finishes_no_commit(
     monkeypatch.setattr("tui.monitor._run", lambda app, _: 0)
     assert run_monitor((Workspace(WORKSPACE),), SOCKET, Policy(), settings) == 0
     assert made == [recovers]
+
+
+def test_an_end_by_nobodys_will_has_a_code_that_is_not_zero(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Panicking(StillApp):
+        def on_ready(self) -> None:
+            self.panic("the keyboard is gone")
+
+    app = Panicking(call(SEARCH))
+    monkeypatch.setattr(app, "run", partial(app.run, headless=True))
+    assert _run(app, lambda: None) == 1
 
 
 @pytest.mark.parametrize(("settings", "looks"), [(READ_ONLY, True), (Settings(), False)])

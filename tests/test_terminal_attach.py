@@ -123,6 +123,25 @@ def test_a_signal_ends_muster_while_the_terminal_is_lent(server: RealTmux, tmp_p
     assert server.names() == {"agent_here-1"}, "the agent goes on"
 
 
+def test_a_continue_leaves_the_terminal_to_the_session_that_has_it(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    server.start("agent_here-1", SHELL)
+    arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
+    with terminal(tmp_path, arguments, 80, 24) as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        screen.press("Down", "a")
+        screen.shows("deep in the agent")
+        pid = int(screen.tmux("display-message", "-p", "-t", "%0", "#{pane_pid}"))
+        for round_ in range(3):
+            os.kill(pid, signal.SIGCONT)
+            screen.type(f"round {round_}")
+            screen.press("Enter")
+            screen.shows(f"heard round {round_}")
+        presses(screen, "C-b", "d")
+        comes_back(screen)
+
+
 @contextmanager
 def inside(server: RealTmux, tmp_path: Path, columns: int, rows: int) -> Iterator[Terminal]:
     """muster in a session of the very server that has the agents, seen by a client."""

@@ -18,6 +18,7 @@ from textual.command import CommandPalette
 
 from registry.workspace import Workspace
 from tui.bindings import HELP, declared, keys_of
+from tui.driving import stop, take_stops
 from tui.notifying import Notifier
 from tui.roll_screen import RollScreen
 from tui.screens.toasts import ToastHandler
@@ -93,6 +94,15 @@ class MusterApp(App[None]):
             tooltip="Every action, by its name",
             id="palette",
         ),
+        Binding(
+            "ctrl+z",
+            "suspend_process",
+            "Suspend",
+            show=False,
+            priority=True,
+            tooltip="To the shell; fg comes back",
+            id="suspend",
+        ),
         Binding("q", "quit", "Quit", id="quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True, id="quit.interrupt"),
     ]
@@ -136,6 +146,7 @@ class MusterApp(App[None]):
             # Left to Python, these would end us with the terminal in disorder, or in
             # the middle of ending, with Textual's threads left running.
             loop.add_signal_handler(number, self.exit, None, 128 + number)
+        take_stops(self)
         self.set_interval(_PUBLISH_EVERY, self._publish)
         self.set_timer(_SHOWN_BY, self._import_the_rest)
 
@@ -196,6 +207,11 @@ class MusterApp(App[None]):
             return
         help_ = help_of(self.screen, self._settings.keys, self._settings.read_only)
         self.push_screen(help_)
+
+    def action_suspend_process(self) -> None:
+        """Goes back to the shell until that continues muster."""
+        # All of the job: the shell waits for whoever started this, uv for one.
+        stop(self)
 
     def action_command_palette(self) -> None:
         """Offers every action that there is on this screen."""

@@ -11,6 +11,8 @@ from contextlib import suppress
 
 from textual.app import App, SuspendNotSupported
 
+from tui.driving import leave_stops, take_stops
+
 _SAID_AT_MOST = 2000
 
 
@@ -41,9 +43,11 @@ async def lend_terminal(
             with app.suspend():
                 # Ctrl-C is for the program, although it reaches every process of the terminal.
                 loop.add_signal_handler(signal.SIGINT, lambda: None)
+                leave_stops()
                 try:
                     code = await _run(words, environment, said.fileno())
                 finally:
+                    take_stops(app)
                     loop.add_signal_handler(signal.SIGINT, app.exit, None, 128 + signal.SIGINT)
         except SuspendNotSupported:
             raise NoTerminalError from None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tui.app import MusterApp
 
 _HUNG_UP = 128 + signal.SIGHUP
+_BROKEN = 1
 
 # Seconds that an action may go on after the terminal went away.
 _PATIENCE = 60.0
@@ -76,6 +77,8 @@ def run_monitor(
 
 def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     """Runs the app until it ends, by the user or with its terminal."""
+    # It imports Textual.
+    from tui.driving import take_any_byte
 
     def leave() -> None:
         if os.isatty(0):
@@ -92,8 +95,10 @@ def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     before = signal.signal(
         signal.SIGHUP, lambda *_: threading.Thread(target=leave, name="muster-hangup").start()
     )
+    take_any_byte()
     try:
         app.run()
     finally:
         signal.signal(signal.SIGHUP, before)
-    return app.return_code or 0
+    # Without a code it did not end by anybody's will, nor by an exception of its own.
+    return app.return_code if app.return_code is not None else _BROKEN
