@@ -20,6 +20,10 @@ _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 _COMBINING_AT_MOST = 2
 
+# Variation selectors and the mark that makes a key of a character: they change how wide the
+# character before them is, in some terminals (and versions of tmux) and not in others.
+_WIDENING = frozenset({*map(chr, range(0xFE00, 0xFE10)), "\u20e3"})
+
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\e"}
 
 
@@ -39,6 +43,8 @@ def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
     marks = 0
     for character in cut:
         category = unicodedata.category(character)
+        if character in _WIDENING:
+            continue
         if category in _HARMFUL:
             shown.append(_SHORT.get(character) or _escaped(character))
             marks = 0

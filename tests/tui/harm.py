@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 
 HARMFUL_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
+WIDENING = frozenset({*map(chr, range(0xFE00, 0xFE10)), "\u20e3"})
+"""What some terminals take for a change of width, and others do not."""
+
 NASTY = (
+    "\u26a0\ufe0f 1\ufe0f\u20e3 x\ufe0e",
     "\x1b[2J",
     "\x1b]52;c;Y3VybA==\x07",
     "\x9b31m",
@@ -31,7 +35,9 @@ NASTY = (
 
 def harmful(text: str) -> set[str]:
     """The characters of a text that must not reach a terminal."""
-    return {each for each in text if unicodedata.category(each) in HARMFUL_CATEGORIES}
+    return {each for each in text if unicodedata.category(each) in HARMFUL_CATEGORIES} | (
+        WIDENING & set(text)
+    )
 
 
 _WIDE = "日本語한글ｆｕ👍🏽👨‍👩‍👧🇩🇪é️é"

@@ -56,6 +56,12 @@ def test_what_would_act_becomes_a_visible_escape(text: str, shown: str) -> None:
     assert harmless(text) == shown
 
 
+def test_what_terminals_do_not_agree_on_the_width_of_is_left_out() -> None:
+    assert harmless("\u26a0\ufe0f 1\ufe0f\u20e3 e\u0301\ufe0f\u0302\u0303") == (
+        "\u26a0 1 e\u0301\u0302"
+    )
+
+
 @given(any_text)
 def test_what_is_harmless_already_stays_as_it_is(text: str) -> None:
     once = harmless(text)
