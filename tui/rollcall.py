@@ -101,10 +101,18 @@ def judge(
             reported,
         )
         if silent > policy.stall_after:
-            note = f"no report and no output for {age_in_words(silent)}"
+            note = f"no report and no output for {_silence(silent)}"
             return Judgement(Verdict.STALLED, session, note)
         return Judgement(Verdict.LIVE, session, _renamed(session, name))
     return _missing(record, name, answer, absences, policy, now)
+
+
+def _silence(seconds: float) -> str:
+    """How long nothing was heard: in steps, for each of them is drawn."""
+    if seconds >= 60:
+        return age_in_words(seconds)
+    tens = int(seconds) // 10 * 10
+    return f"{tens} s" if tens else "less than 10 s"
 
 
 def _missing(

@@ -234,6 +234,18 @@ def test_an_agent_without_any_sign_of_life_is_stalled() -> None:
     assert verdict_of(record, silent) is Verdict.STALLED
 
 
+@pytest.mark.parametrize(
+    ("silent", "said"),
+    [(7.0, "less than 10 s"), (47.0, "40 s"), (60.0, "1 min"), (200.0, "3 min")],
+)
+def test_how_long_nothing_was_heard_is_said(silent: float, said: str) -> None:
+    record = agent(started=NOW - silent, updated=NOW - silent)
+    there = answered(session(created=NOW - silent, activity=NOW - silent))
+    judgement = judge(record, there, {}, replace(POLICY, stall_after=5.0), NOW)
+    assert judgement.verdict is Verdict.STALLED
+    assert judgement.note == f"no report and no output for {said}"
+
+
 @pytest.mark.parametrize("sign", ["report", "output", "start"])
 def test_any_sign_of_life_keeps_an_agent_from_being_stalled(sign: str) -> None:
     old = NOW - LONG
