@@ -38,10 +38,12 @@ def _around(tail: Tail[Progress] | Tail[Finding] | Tail[LogLine], what: str) -> 
         yield row((harmless(tail.error, 400), "error"))
     elif tail.size is None:
         yield row((f"There is no file of {what} yet; one that comes shows up by itself.", "dim"))
-    elif not tail.records:
+    elif not (tail.records or tail.malformed or tail.torn):
         yield row((f"No {what} yet.", "dim"))
     if tail.malformed:
-        yield row((f"{some(tail.malformed, 'line')} cannot be understood", "warning"))
+        yield row(
+            (f"{some(tail.malformed, 'line')} cannot be understood, or is too long", "warning")
+        )
     if tail.torn:
         yield row(("A line is being written …", "dim"))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from registry.agent_files import AgentFile, Batch
-from registry.agent_lines import FINDINGS, LOG, PROGRESS
+from registry.agent_lines import FINDINGS, LOG, PROGRESS, LogKind, LogLine
 from registry.errors import RegistryError
 from tui.console import DONE, NOT_ALL_DONE, UsageError, find, safe, say, wait_for_reader
 from tui.places import task_with
@@ -90,9 +90,13 @@ def _print(batches: Mapping[str, Batch[Any]], as_json: bool) -> None:
         else:
             say(record_lines(record))
     for name, batch in batches.items():
-        if batch.malformed:
-            kept = "printed as they are" if name == LOG.name else "left out"
-            _warn([f"{name}: no JSON, {kept}: {some(batch.malformed, 'line')}"])
+        raw = sum(isinstance(each, LogLine) and each.kind is LogKind.RAW for each in batch.records)
+        if raw:
+            _warn([f"{name}: no JSON, printed as they are: {some(raw, 'line')}"])
+        if left_out := batch.malformed - raw:
+            # Whatever is no JSON in a log is printed, unless it is too long.
+            why = "too long" if name == LOG.name else "no JSON"
+            _warn([f"{name}: {why}, left out: {some(left_out, 'line')}"])
 
 
 def _warn(lines: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from registry import atomic_add_agent, atomic_update_agent_status, report_progress
+from registry.agent_files import LONGEST_LINE
 from tests.terminal import MUSTER
 from tests.tui.harm import harmful
 from tests.tui.real_tmux import RealTmux
@@ -242,6 +243,17 @@ def test_what_an_agent_wrote_is_merged_by_time(files: Files) -> None:
     assert done.stderr == "muster: log: no JSON, printed as they are: 1 line\n"
     last = muster(files, "tail", "top", "-n", "1", "--only", "progress", "--json")
     assert json.loads(last.stdout)["message"] == "four"
+
+
+def test_a_log_line_that_is_too_long_is_said_to_be_left_out(files: Files) -> None:
+    append(files, "logs", "top", "stream", "x" * (LONGEST_LINE + 1))
+    done = muster(files, "tail", "top", "--only", "log")
+    assert (done.stdout, done.stderr) == ("", "muster: log: too long, left out: 1 line\n")
+    append(files, "logs", "top", "stream", "short")
+    done = muster(files, "tail", "top", "--only", "log")
+    assert done.stdout.strip().endswith("short")
+    assert "log: no JSON, printed as they are: 1 line\n" in done.stderr
+    assert "log: too long, left out: 1 line\n" in done.stderr
 
 
 def test_a_last_line_that_has_no_end_is_said(files: Files) -> None:

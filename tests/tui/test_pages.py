@@ -95,6 +95,14 @@ def test_the_log_ends_with_the_newest_and_says_what_is_left_out() -> None:
     assert "1 line cannot be understood" in text and "being written" in text
 
 
+@pytest.mark.parametrize(("malformed", "torn"), [(1, True), (1, False), (0, True)])
+def test_a_log_that_is_one_endless_line_is_not_called_none(malformed: int, torn: bool) -> None:
+    text = text_of(pages.log(Tail(malformed=malformed, torn=torn, size=5_000_000)))
+    assert "No log yet" not in text
+    assert ("1 line cannot be understood, or is too long" in text) is bool(malformed)
+    assert ("being written" in text) is torn
+
+
 @pytest.mark.parametrize("make", [pages.findings, pages.log])
 def test_what_is_not_there_yet_and_what_cannot_be_read_is_said(make: object) -> None:
     assert callable(make)
