@@ -24,7 +24,7 @@ from tests.tui.rolls import (
 )
 from tui.host.usage import Load
 from tui.outline import Line, outline
-from tui.roll import Verdict, WorkspaceRoll
+from tui.roll import AgentRow, Verdict, WorkspaceRoll
 from tui.text import width
 from tui.triage import Sort, View
 from tui.widgets.cells import (
@@ -185,7 +185,36 @@ def test_the_arrow_is_where_a_click_looks_for_it() -> None:
     state = task_state(agent("a"), agent("b", parent="a"), agent("c", parent="b"))
     for line in outline(roll_call(*called(state, answer=answered())), ()):
         if line.folded is not None:
-            assert text_of(line, 120)[fold_column(line)] == "▾"
+            assert text_of(line, 120)[fold_column(line, 120)] == "▾"
+
+
+@pytest.mark.parametrize("cells", [80, 160])
+def test_however_deep_an_agent_is_its_arrow_and_its_id_are_seen(cells: int) -> None:
+    ids = ["a-0", *(f"code_auditor-{n:06}" for n in range(1, 40))]
+    above = [None, *ids]
+    chain = [
+        agent(each, parent=parent, type_="code_auditor")
+        for each, parent in zip(ids, above, strict=False)
+    ]
+    lines = outline(roll_call(*called(task_state(*chain), answer=answered())), ())
+    deep = [line for line in lines if line.level > 20]
+    assert deep
+    for line in deep:
+        shown = text_of(line, cells)
+        assert isinstance(line.item, AgentRow)
+        assert str(line.item.record.id) in shown
+        if line.folded is not None:
+            assert shown[fold_column(line, cells)] == "▾"
+
+
+def test_who_has_no_session_any_more_costs_nothing() -> None:
+    for there in (True, False):
+        answer = answered(session("agent_a")) if there else answered()
+        (task,) = called(task_state(agent("a")), answer=answer)
+        line = next(each for each in outline(roll_call(task), ()) if each.item is task.agents[0])
+        drawing = Drawing(160, NOW, loads={line.key: Load(50.0, 3 << 20, 3)})
+        shown = "".join(text for text, _ in line_pieces(line, drawing))
+        assert ("50%" in shown and "3.0M" in shown) is there
 
 
 def test_a_type_that_the_id_does_not_tell_is_shown_beside_it() -> None:

@@ -44,6 +44,9 @@ _GAP = 1
 _ROOMY = 34
 _SPACIOUS = 68
 
+# Cells that a fold's arrow and an id need to be told from others.
+_READABLE = 24
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -177,10 +180,15 @@ def _arrow(line: Line) -> str:
     return {None: "  ", True: "▸ ", False: "▾ "}[line.folded]
 
 
-def fold_column(line: Line) -> int:
-    """Where on the line its fold's arrow is, in cells."""
+def _indent(level: int, room: int) -> int:
+    """How far an agent is indented: however deep it is, its arrow and its id have room."""
+    return 2 * max(0, min(level - 1, (room - _READABLE) // 2))
+
+
+def fold_column(line: Line, cells: int) -> int:
+    """Where on a line of so many cells its fold's arrow is."""
     if isinstance(line.item, AgentRow):
-        return 2 + _VERDICT + _GAP + 2 * (line.level - 1)
+        return 2 + _VERDICT + _GAP + _indent(line.level, columns(cells).agent)
     return 2 + 2 * line.level
 
 
@@ -201,20 +209,25 @@ def _agent(line: Line, row: AgentRow, drawing: Drawing, marked: bool) -> list[Pi
     name = harmless(record.id or "(no id)", 200)
     if record.type and not record.id.startswith(record.type):
         name = f"{name} ({harmless(record.type, 60)})"
-    indent = "  " * (line.level - 1) + _arrow(line) if sort is Sort.HIERARCHY else ""
+    before = ""
+    if sort is Sort.HIERARCHY:
+        before = " " * _indent(line.level, wide.agent) + _arrow(line)
+    name = before + fit_id(name, wide.agent - len(before))
     heard = None if row.heard is None else drawing.now - row.heard
     pieces = [
         _mark(marked),
         *_verdict(row.verdict, wanted),
         (" ", ""),
-        *_lit(fit_id(indent + name, wide.agent), quiet or "agent", wanted, "id", "type"),
+        *_lit(name, quiet or "agent", wanted, "id", "type"),
         (" ", ""),
         *_lit(fit(harmless(record.status or "-", 40), _STATUS), quiet, wanted, "status"),
     ]
     if wide.progress:
         pieces += [(" ", ""), *_progress(record.progress, quiet)]
     if wide.load:
-        pieces.append((_load(drawing.loads.get(line.key)), quiet))
+        # What a session cost that is gone is known until the next look.
+        load = drawing.loads.get(line.key) if row.session is not None else None
+        pieces.append((_load(load), quiet))
     pieces.append((f" {age(heard):>{_HEARD}}", quiet))
     if wide.place:
         of_session = sort is Sort.HIERARCHY

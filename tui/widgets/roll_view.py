@@ -391,7 +391,7 @@ class RollView(ScrollView, can_focus=True):
             return
         self._put_cursor(number)
         line = self._lines[number]
-        start = fold_column(line)
+        start = fold_column(line, self._cells)
         on_arrow = line.folded is not None and start <= event.x < start + 2
         if on_arrow and not self.view.narrows:
             self._folded ^= {line.key}
