@@ -76,11 +76,11 @@ def _roll(roll: RollCall) -> Iterator[Metric]:
     yield agents
     yield unreadable
     yield cut_off
-    if roll.orphans_known:
+    answered = roll.answer.state is not TmuxState.UNKNOWN
+    if roll.orphans_known and answered:
         yield GaugeMetricFamily(
             "muster_orphans", "Sessions that no registry lists.", value=len(roll.orphans)
         )
-    answered = roll.answer.state is not TmuxState.UNKNOWN
     yield GaugeMetricFamily(
         "muster_tmux_answered", "Whether tmux could be asked.", value=int(answered)
     )

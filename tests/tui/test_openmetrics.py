@@ -39,6 +39,12 @@ def samples(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
     }
 
 
+def test_orphans_are_counted_only_where_somebody_can_tell() -> None:
+    for answer, told in ((LIVE, True), (cannot_tell(), False)):
+        roll = roll_call(*called(task_state(agent("live")), answer=answer), answer=answer)
+        assert (("muster_orphans", ()) in samples(exposition(roll, {}))) is told
+
+
 def test_what_it_prints_is_open_metrics_with_the_numbers_that_were_counted() -> None:
     state = task_state(agent("live"), agent("zombie"))
     roll = roll_call(*called(state, answer=LIVE), answer=LIVE)
