@@ -384,6 +384,22 @@ async def test_read_only_goes_into_a_session_only_to_look(
         assert went == [looks]
 
 
+async def test_keys_that_change_something_say_that_this_is_read_only() -> None:
+    keys = {"kill": "x"}
+    async with opened(settings=Settings(read_only=True, keys=keys)) as (app, _, pilot):
+        for key in ("x", "K", "c", "U"):
+            app.clear_notifications()
+            await pilot.press(key)
+            await pilot.pause()
+            (said,) = [each.message for each in app._notifications]
+            assert said.startswith("Read-only")
+        app.clear_notifications()
+        await pilot.press("k", "down", "slash", "c")
+        await pilot.pause()
+        assert not app._notifications
+        assert len(app.screen_stack) == 1
+
+
 def test_snapshot_of_read_only(snap_compare: SnapCompare) -> None:
     app = StillApp(call(SEARCH, SPEED), READ_ONLY)
     assert snap_compare(app, run_before=pressing("question_mark"), terminal_size=(100, 44))

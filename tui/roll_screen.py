@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -18,7 +18,7 @@ from textual.worker import Worker, get_current_worker
 
 from registry.errors import RegistryError
 from registry.workspace import Workspace
-from tui.bindings import CHANGING
+from tui.bindings import CHANGING, declared, keys_of
 from tui.body import Body
 from tui.host.sessions import Session
 from tui.outline import meant
@@ -201,6 +201,15 @@ class RollScreen(Screen[None]):
     def _tick(self) -> None:
         if self._body.is_attached:
             self._body.tick()
+
+    def on_key(self, event: events.Key) -> None:
+        """Says why the keys that change something do nothing where nothing may be changed."""
+        if self._settings.read_only and any(
+            event.key in keys_of(binding, self._settings.keys)
+            for binding in declared(type(self))
+            if binding.id in CHANGING
+        ):
+            self.notify("Read-only: nothing is changed from here.", markup=False)
 
     # Marks and the filter
 
