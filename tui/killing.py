@@ -139,7 +139,7 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
             else:
                 going[step] = found
     orphans = {s: each.session for s, each in going.items() if s.row is None and each.session}
-    listed = listed_since(set(orphans.values()), answer, plan.workspaces)
+    listed = listed_since(set(orphans.values()), answer, plan.workspaces, plan.beside)
     for step, session in orphans.items():
         if session in listed:
             del going[step]

@@ -86,6 +86,7 @@ class Plan:
         server_pid: The server that answered; only its sessions are ended.
         home: The workspace whose audit log takes what belongs to no task.
         workspaces: Those that orphans are in none of, but for any around their processes.
+        beside: Other workspaces that were read to tell.
         second_question: What is asked once more, or None; see `Proposal`.
     """
 
@@ -98,6 +99,7 @@ class Plan:
     home: Path | None = None
     second_question: str | None = None
     workspaces: tuple[Path, ...] = ()
+    beside: tuple[Path, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -95,6 +95,7 @@ def plan_kill(
         own[0] if own else None,
         _second_question(roll, made),
         own,
+        roll.beside,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.records import SESSION_PREFIX, AgentRecord, kept_name
 from registry.workspace import Workspace, workspaces_above
 from tui.host.sessions import Answer, Session
 from tui.registries import Registries
@@ -52,10 +53,12 @@ class Vicinity:
 
     Args:
         always: Workspaces that count as being around every session.
+        beside: Workspaces that are read as well: what one of them lists is no orphan.
     """
 
-    def __init__(self, always: Iterable[Path] = ()) -> None:
+    def __init__(self, always: Iterable[Path] = (), beside: Iterable[Path] = ()) -> None:
         self._always = tuple(always)
+        self._beside = tuple(beside)
         self._registries: dict[Path, Registries] = {}
         self._about: object = None
         self._judged = Judged()
@@ -100,27 +103,39 @@ class Vicinity:
         now: float,
     ) -> Judged:
         """As `judge`, but looks in any case."""
-        around: dict[Session, frozenset[Path] | None] = {}
-        found: dict[Path, None] = {}
-        for session, near in _around(sessions, answer):
-            around[session] = None if near is None else near - own
-            found |= dict.fromkeys(sorted(around[session] or ()))
-        read = (*self._always, *[each for each in found if each not in self._always][:_AT_MOST])
-        self._registries = {
-            path: self._registries.get(path) or Registries((Workspace(path),)) for path in read
-        }
-        for registries in self._registries.values():
-            registries.rescan()
+        around = self._read_around(sessions, answer, own)
+        listed = frozenset[str]().union(*map(_listed_in, self._registries.values()))
         orphans: list[Session] = []
         unsure: list[Session] = []
         for session, near in around.items():
+            # Whoever lists it, however far from it: it has an owner.
+            if session.name in listed:
+                continue
             lone = replace(answer, sessions={session.name: session})
             paths = {*self._always, *(near or ())}
             told = [self._is_nobodys(path, lone, policy, now) for path in paths]
             if False in told:
                 continue
             (unsure if near is None or None in told else orphans).append(session)
-        return Judged(tuple(orphans), tuple(unsure), read)
+        return Judged(tuple(orphans), tuple(unsure), tuple(self._registries))
+
+    def _read_around(
+        self, sessions: Iterable[Session], answer: Answer, own: frozenset[Path]
+    ) -> dict[Session, frozenset[Path] | None]:
+        """Reads the workspaces around sessions; those that are around each, but for own ones."""
+        around: dict[Session, frozenset[Path] | None] = {}
+        found = dict.fromkeys(self._beside)
+        for session, near in _around(sessions, answer):
+            around[session] = None if near is None else near - own
+            found |= dict.fromkeys(sorted(around[session] or ()))
+        others = [each for each in found if each not in self._always]
+        self._registries = {
+            path: self._registries.get(path) or Registries((Workspace(path),))
+            for path in (*self._always, *others[:_AT_MOST])
+        }
+        for registries in self._registries.values():
+            registries.rescan()
+        return around
 
     def _is_nobodys(self, path: Path, lone: Answer, policy: Policy, now: float) -> bool | None:
         """Whether a workspace does not list the only session of an answer; None: nobody knows."""
@@ -142,6 +157,19 @@ class Vicinity:
     def busy(self) -> bool:
         """Whether a writer kept any registry from being read the last time."""
         return any(each.busy for each in self._registries.values())
+
+
+def _called(agent: AgentRecord) -> str:
+    return kept_name(agent.tmux_session or SESSION_PREFIX + agent.id)
+
+
+def _listed_in(registries: Registries) -> frozenset[str]:
+    """What tmux may call the sessions that registries list, as far as they can be read."""
+    records = [state.record for state in registries.states() if state.record is not None]
+    return frozenset[str]().union(
+        *(names for names in registries.listed_sessions() if names),
+        *(map(_called, record.agents) for record in records),
+    )
 
 
 def _around(
@@ -172,7 +200,10 @@ def _around(
 
 
 def listed_since(
-    sessions: Collection[Session], answer: Answer, own: Iterable[Path]
+    sessions: Collection[Session],
+    answer: Answer,
+    own: Iterable[Path],
+    beside: Iterable[Path] = (),
 ) -> dict[Session, str]:
     """Why sessions that were orphans must not be ended now. Blocks.
 
@@ -180,6 +211,7 @@ def listed_since(
         sessions: Them, as tmux lists them now.
         answer: What tmux said.
         own: The workspaces that the plan was made of.
+        beside: The others that were read for it.
 
     Returns:
         In words, for those that a registry lists now or of which nobody can tell.
@@ -189,7 +221,7 @@ def listed_since(
     # Whether they are old enough was said by the plan.
     ageless = replace(Policy(), orphan_grace=float("-inf"))
     homes = {Path(os.path.realpath(each)) for each in own}
-    vicinity = Vicinity(sorted(homes))
+    vicinity = Vicinity(sorted(homes), beside)
     give_up_at = time.monotonic() + _BUSY_AT_MOST
     judged = vicinity.look(sessions, answer, frozenset(), ageless, time.time())
     while judged.unsure and vicinity.busy and time.monotonic() < give_up_at:

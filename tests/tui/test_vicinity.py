@@ -73,6 +73,38 @@ def test_another_projects_agent_is_no_orphan(
     assert roll.beside == (theirs.path,)
 
 
+@pytest.mark.parametrize("where", ["beside", "above", "uncertain"])
+def test_whoever_any_workspace_lists_that_was_read_is_no_orphan(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, tmp_path: Path, where: str
+) -> None:
+    begin("agent_b", tmp_path if where == "above" else tmp_path / "else")
+    begin("agent_nobodys", theirs.path.parent / "src")
+    begin("agent_nobodys-2", tmp_path / "else")
+    if where == "uncertain":
+        theirs.write_task("TASK-8", entry("c", tmux_session="agent_#{pid}"), entry("b"))
+        theirs.write_task("TASK-9", entry("d"))
+        theirs.write_global({})
+    roll = take_young(ours, server)
+    # Of the other nobody can tell where a name in the registry around it may mean it.
+    uncertain = [] if where == "uncertain" else ["agent_nobodys"]
+    assert orphans(roll) == [*uncertain, "agent_nobodys-2"]
+    assert roll.orphans_known is (where != "uncertain")
+
+
+def test_an_orphan_that_a_workspace_of_the_plan_lists_by_now_is_left(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, tmp_path: Path
+) -> None:
+    begin("agent_late", tmp_path / "else")
+    begin("agent_nobodys", theirs.path.parent)
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_late", "agent_nobodys"]
+    plan = plan_kill(roll, (), roll.orphans[:1])
+    theirs.write_task("TASK-2", entry("late"))
+    (step,) = carry_out(plan, server.client(), "").steps
+    assert step.result is Result.LEFT and "registry now" in step.detail
+    assert "agent_late" in server.names()
+
+
 def test_a_look_at_many_orphans_starts_one_process(
     ours: Files, theirs: Files, server: RealTmux, begin: Begin, calls: Path
 ) -> None:
