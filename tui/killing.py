@@ -21,9 +21,10 @@ from tui.outcomes import Result, StepOutcome
 from tui.plan import Plan, Step
 from tui.planning import shared_panes
 from tui.progress import Progress, untold
+from tui.roll import Verdict
 from tui.text import some
-from tui.vicinity import listed_since
-from tui.weighing import cannot_see, origin_of_ended
+from tui.vicinity import claimed_by, listed_since
+from tui.weighing import cannot_see, names_of, origin_of_ended
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
@@ -140,7 +141,14 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
                 going[step] = found
     orphans = {s: each.session for s, each in going.items() if s.row is None and each.session}
     listed = listed_since(set(orphans.values()), answer, plan.workspaces, plan.beside)
-    for step, session in orphans.items():
+    leaked = {
+        step: each.session
+        for step, each in going.items()
+        if step.row is not None and step.row.verdict is Verdict.LEAKED and each.session
+    }
+    names = {session: names_of(step.row) for step, session in leaked.items() if step.row}
+    listed |= claimed_by(names, answer, plan.workspaces, plan.beside)
+    for step, session in (orphans | leaked).items():
         if session in listed:
             del going[step]
             outcomes[step] = StepOutcome(step.label, Result.LEFT, listed[session])

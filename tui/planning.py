@@ -5,12 +5,13 @@ Plans are made of a roll call alone; carrying them out is `tui.actions`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from registry.audit_records import EndedSession
-from registry.records import is_active, kept_name
+from registry.records import is_active, is_terminal, kept_name
 from tui.choosing import beneath
 from tui.host import processes
 from tui.host.sessions import Answer, Session
@@ -35,6 +36,7 @@ def plan_kill(
     whole: bool = False,
     unfinished: Collection[EndedSession] = (),
     ended_orphans: Iterable[EndedSession] = (),
+    claimed: Mapping[AgentKey, str] = MappingProxyType({}),
 ) -> Plan:
     """Plans to end sessions with all their processes, and to record it.
 
@@ -50,10 +52,11 @@ def plan_kill(
             passed over, not refused, as long as anybody is left.
         unfinished: Sessions that earlier kills may not have ended with all processes.
         ended_orphans: Those of them that were orphans and are to be finished.
+        claimed: Why the sessions of some agents must not be ended.
     """
     chosen = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.level)
     keys = frozenset(row.key for row in chosen)
-    killing = _Killing(roll, _task_of(roll), keys, tuple(unfinished))
+    killing = _Killing(roll, _task_of(roll), keys, tuple(unfinished), claimed, _holders(roll))
     steps: dict[tuple[Path, str, str | None], Step] = {}
     refused: list[tuple[str, str]] = []
     through: list[tuple[str, str]] = []
@@ -110,6 +113,8 @@ class _Killing:
     tasks: dict[Path, TaskRoll]
     chosen: frozenset[AgentKey]
     unfinished: tuple[EndedSession, ...]
+    claimed: Mapping[AgentKey, str]
+    holders: Mapping[str, Sequence[AgentRow]]
 
     def of(self, row: AgentRow) -> Step | str:
         """What will be done to one, or why nothing."""
@@ -149,7 +154,8 @@ class _Killing:
         if row.session is not None and processes.holds_us(row.session.pids):
             return "muster itself runs in its session"
         return (
-            _shared(self.roll, row)
+            _shared(self.holders, row)
+            or self.claimed.get(row.key)
             or _twice(self.roll, row)
             or (row.session and shared_panes(row.session, self.roll.answer))
             or None
@@ -261,15 +267,31 @@ def _unreadable(tasks: dict[Path, TaskRoll], row: AgentRow) -> str | None:
     return None if error is None else f"its registry cannot be read now: {error}"
 
 
-def _shared(roll: RollCall, row: AgentRow) -> str | None:
+def _holders(roll: RollCall) -> Mapping[str, Sequence[AgentRow]]:
+    """Whose each session is or may be, by its id."""
+    found: dict[str, list[AgentRow]] = {}
+    for row in roll.agents():
+        session = row.session or row.taken_by
+        if session is not None:
+            found.setdefault(session.id, []).append(row)
+    return found
+
+
+def _shared(holders: Mapping[str, Sequence[AgentRow]], row: AgentRow) -> str | None:
     """Why a session cannot be said to be this agent's alone, or None."""
     if row.session is None:
         return None
-    for other in roll.agents():
-        if other.session is not None and other.session.id == row.session.id:
-            if other.key == row.key or other.key.id == row.key.id:
-                continue
+    through = is_terminal(row.record.status)
+    for other in holders[row.session.id]:
+        if other.key == row.key:
+            continue
+        if other.key.id != row.key.id and other.session is not None:
             return f"shares the session {row.session.name} with {other.key.id}"
+        # It may be at work in there: of one that is in its registry twice, too.
+        same = other.key.registry == row.key.registry or other.session is None
+        if not is_terminal(other.record.status) and (through or not same):
+            whose = f"{other.key.id} in {other.key.registry}"
+            return f"{whose} has its session as well, and is not through"
     return None
 
 

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from registry.records import SESSION_PREFIX, AgentRecord, kept_name
+from registry.records import (
+    SESSION_PREFIX,
+    AgentRecord,
+    is_terminal,
+    kept_name,
+    kept_names,
+)
 from registry.workspace import Workspace, workspaces_above
 from tui.host.sessions import Answer, Session
 from tui.registries import Registries
@@ -148,10 +154,31 @@ class Vicinity:
         if found == ():
             return False
         # A session that is in none of these yet may be in what cannot be read now.
-        errors = [state.error or state.cut_off for state in states]
-        errors += [branch.error or branch.cut_off for branch in registries.branches()]
-        unclear = registries.busy or any(errors)
-        return None if found is None or unclear else True
+        return None if found is None or _is_unclear(registries) else True
+
+    def claims(
+        self, sessions: Mapping[Session, Collection[str]], answer: Answer
+    ) -> dict[Session, str | None]:
+        """Which workspaces have an agent that may be at work in a session. Blocks.
+
+        Args:
+            sessions: What registries may call each.
+            answer: What tmux said.
+
+        Returns:
+            One in words, for each session that has one, or None where nobody can tell.
+        """
+        around = self._read_around(sessions, answer, frozenset())
+        at_work = {path: _at_work_in(each) for path, each in self._registries.items()}
+        found: dict[Session, str | None] = {}
+        for session, near in around.items():
+            paths = {*self._always, *(near or ())}
+            if near is None or any(path not in at_work or at_work[path][1] for path in paths):
+                found[session] = None
+            for path, (names, _) in at_work.items():
+                if not names.isdisjoint(sessions[session]):
+                    found[session] = str(path)
+        return found
 
     @property
     def busy(self) -> bool:
@@ -170,6 +197,26 @@ def _listed_in(registries: Registries) -> frozenset[str]:
         *(names for names in registries.listed_sessions() if names),
         *(map(_called, record.agents) for record in records),
     )
+
+
+def _at_work_in(registries: Registries) -> tuple[frozenset[str], bool]:
+    """What tmux may call the sessions of agents that are not through; whether of more."""
+    agents = [a for state in registries.states() if state.record for a in state.record.agents]
+    names = frozenset(_called(each) for each in agents if not is_terminal(each.status))
+    # Of whom only a global registry lists nobody knows whether he is through.
+    listed = registries.listed_sessions()
+    only_listed = frozenset[str]().union(*filter(None, listed)) - set(map(_called, agents))
+    unclear = None in listed or kept_names(names) is None or _is_unclear(registries)
+    return names | only_listed, unclear
+
+
+def _is_unclear(registries: Registries) -> bool:
+    """Whether there may be more in registries than can be read now."""
+    states = registries.states()
+    errors = [state.error or state.cut_off for state in states]
+    errors += [branch.error or branch.cut_off for branch in registries.branches()]
+    unread = any(state.record is None for state in states)
+    return unread or registries.busy or any(errors) or not registries.sees_all()
 
 
 def _around(
@@ -220,13 +267,12 @@ def listed_since(
         return {}
     # Whether they are old enough was said by the plan.
     ageless = replace(Policy(), orphan_grace=float("-inf"))
-    homes = {Path(os.path.realpath(each)) for each in own}
-    vicinity = Vicinity(sorted(homes), beside)
-    give_up_at = time.monotonic() + _BUSY_AT_MOST
-    judged = vicinity.look(sessions, answer, frozenset(), ageless, time.time())
-    while judged.unsure and vicinity.busy and time.monotonic() < give_up_at:
-        time.sleep(_BUSY_PAUSE)
+    vicinity = Vicinity(_homes(own), beside)
+    judged = Judged()
+    for _ in _tries(vicinity):
         judged = vicinity.look(sessions, answer, frozenset(), ageless, time.time())
+        if not judged.unsure:
+            break
     unsure = {each.id for each in judged.unsure}
     nobodys = {each.id for each in judged.orphans}
     return {
@@ -238,3 +284,52 @@ def listed_since(
         for each in sessions
         if each.id not in nobodys
     }
+
+
+def claimed_by(
+    sessions: Mapping[Session, Collection[str]],
+    answer: Answer,
+    own: Iterable[Path],
+    beside: Iterable[Path] = (),
+) -> dict[Session, str]:
+    """Why sessions of agents that are through must not be ended. Blocks.
+
+    Args:
+        sessions: What registries may call each.
+        answer: What tmux said.
+        own: The workspaces whose agents these are.
+        beside: Others that are read as well.
+
+    Returns:
+        In words, for those in which another agent may be at work.
+    """
+    if not sessions:
+        return {}
+    vicinity = Vicinity(_homes(own), beside)
+    found: dict[Session, str | None] = {}
+    for _ in _tries(vicinity):
+        found = vicinity.claims(sessions, answer)
+        if None not in found.values():
+            break
+    return {
+        session: (
+            f"an agent in {where} has its session as well, and is not through"
+            if where is not None
+            else "nobody can tell whether another agent has its session as well: "
+            "a registry around it cannot be read, or its processes"
+        )
+        for session, where in found.items()
+    }
+
+
+def _homes(own: Iterable[Path]) -> list[Path]:
+    return sorted({Path(os.path.realpath(each)) for each in own})
+
+
+def _tries(vicinity: Vicinity) -> Iterator[None]:
+    """Once, and again as long as writers keep registries from being read, but not for long."""
+    give_up_at = time.monotonic() + _BUSY_AT_MOST
+    yield
+    while vicinity.busy and time.monotonic() < give_up_at:
+        time.sleep(_BUSY_PAUSE)
+        yield

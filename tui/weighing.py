@@ -9,12 +9,14 @@ from pathlib import Path
 from registry.audit import log_in, log_of, read_logs
 from registry.audit_records import EndedSession
 from registry.errors import RegistryError
+from registry.records import kept_name
 from tui.host import processes
 from tui.host.processes import Origin
 from tui.host.sessions import Answer, Session
 from tui.plan import Plan, Step, Weight
 from tui.planning import plan_kill
-from tui.roll import AgentRow, RollCall
+from tui.roll import AgentKey, AgentRow, RollCall, Verdict
+from tui.vicinity import claimed_by
 
 
 def weighed_kill(
@@ -44,8 +46,34 @@ def weighed_kill(
     except (RegistryError, OSError) as error:
         unread = (("what earlier kills left", f"cannot be known: {error}"),)
     ended = [each for each in unfinished if all_orphans and _is_left_over(each, roll.answer)]
-    plan = plan_kill(roll, rows, orphans, whole=whole, unfinished=unfinished, ended_orphans=ended)
+    plan = plan_kill(
+        roll,
+        rows,
+        orphans,
+        whole=whole,
+        unfinished=unfinished,
+        ended_orphans=ended,
+        claimed=claimed_leaks(roll, rows),
+    )
     return weigh(replace(plan, refused=(*plan.refused, *unread)), roll.answer)
+
+
+def claimed_leaks(roll: RollCall, rows: Iterable[AgentRow]) -> dict[AgentKey, str]:
+    """Why the sessions of those of some agents who leaked must not be ended. Blocks."""
+    leaked = [row for row in rows if row.verdict is Verdict.LEAKED]
+    found = claimed_by(
+        {row.session: names_of(row) for row in leaked if row.session is not None},
+        roll.answer,
+        [workspace.path for workspace in roll.workspaces],
+        roll.beside,
+    )
+    return {row.key: found[row.session] for row in leaked if row.session in found}
+
+
+def names_of(row: AgentRow) -> frozenset[str]:
+    """What registries may call the session of an agent."""
+    name = row.session.name if row.session is not None else ""
+    return frozenset({name, kept_name(row.record.tmux_session or "")} - {""})
 
 
 def _is_left_over(ended: EndedSession, answer: Answer) -> bool:
