@@ -2,11 +2,13 @@
 
 Several projects may share one tmux server. So before a session is called an orphan,
 every workspace at or above the directory that it was started in, and those that its
-panes' processes work in, is read as well.
+panes' processes work in, have files open in or were told of, is read as well.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -20,7 +22,7 @@ from registry.records import (
     kept_name,
     kept_names,
 )
-from registry.workspace import Workspace, workspaces_above
+from registry.workspace import WORKSPACE_NAME, Workspace, workspaces_above
 from tui.host.sessions import Answer, Session
 from tui.registries import Registries
 from tui.roll import Policy
@@ -228,8 +230,11 @@ def _around(
         return
     # Not at the top: a look at the roll has no use for it as a rule.
     from tui.host import processes
+    from tui.host.traces import directories_touched
 
     seen = answer.server_pid is not None and processes.is_visible(answer.server_pid)
+    families = processes.families({session.id: session.pids for session in sessions})
+    above = functools.cache(workspaces_above)
     for session in sessions:
         directories = [processes.directories_of(pid) for pid in session.pids]
         if session.pids:
@@ -240,8 +245,12 @@ def _around(
                 # It is hidden, or seems to have ended because it is in another PID namespace.
                 yield session, None
                 continue
-            paths = frozenset[Path]().union(*(each for each in directories if each))
-            yield session, frozenset[Path]().union(*map(workspaces_above, paths))
+            near = [above(path) for each in directories if each for path in each]
+            for path in frozenset[Path]().union(*map(directories_touched, families[session.id])):
+                # That one of any file must not be looked into is as a rule no news.
+                with contextlib.suppress(*(() if WORKSPACE_NAME in path.parts else (OSError,))):
+                    near.append(above(path))
+            yield session, frozenset[Path]().union(*near)
         except OSError:
             yield session, None
 

@@ -16,6 +16,7 @@ from tests.tui.workspaces import QUICK, Files, entry, take
 from tui.actions import carry_out
 from tui.cli import main
 from tui.host import processes
+from tui.host.traces import directories_touched
 from tui.outcomes import Result
 from tui.planning import plan_kill
 from tui.roll import RollCall
@@ -135,6 +136,40 @@ def test_one_that_was_started_elsewhere_is_known_by_where_it_works(
     assert orphans(take_young(ours, server)) == []
 
 
+TRACES = {
+    "a child's open file": "sh {script}; exit",
+    "a path for the shell": "sleep 1000 | tee -a '{log}'; exit",
+    "a word": "sh -c 'sleep 1000; exit' --log={escaped}; exit",
+}
+
+
+@pytest.mark.parametrize("how", TRACES)
+def test_one_that_only_writes_into_a_workspace_is_known_by_that(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, tmp_path: Path, how: str
+) -> None:
+    log = theirs.path / "TASK-9" / "logs" / "b_stream.jsonl"
+    log.parent.mkdir()
+    script = tmp_path / "script"
+    script.write_text(f"sleep 1000 >> '{log}'; exit")
+    escaped = str(log).replace(" ", "\\ ")
+    command = TRACES[how].format(script=script, log=log, escaped=escaped)
+    begin("agent_b", tmp_path / "else", command)
+    begin("agent_nobodys", tmp_path / "else", command)
+    sessions = server.client().ask().sessions
+    for name in ("agent_b", "agent_nobodys"):
+        until(lambda name=name: theirs.path in traces(*sessions[name].pids), "it to write")  # type: ignore[misc]
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_nobodys"]
+    assert roll.beside == (theirs.path,)
+
+
+def traces(*pids: int) -> set[Path]:
+    """The workspaces that processes, with all beneath them, leave traces of."""
+    (found,) = processes.families({None: pids}).values()
+    touched = {each for pid in found for each in directories_touched(pid)}
+    return {each for path in touched for each in workspaces_above(path)}
+
+
 def test_kill_all_orphans_leaves_the_agents_of_another_project(
     ours: Files,
     theirs: Files,
@@ -243,3 +278,4 @@ def test_the_workspaces_above_a_directory_are_all_of_them(tmp_path: Path) -> Non
     assert workspaces_above(inner.path / "TASK-1") == {outer.path, inner.path}
     assert workspaces_above(plain / "TASK-1") == {outer.path, plain}
     assert workspaces_above(tmp_path / "gone") == {outer.path}
+    assert workspaces_above(tmp_path / "gone" / ".agent-workspace" / "TASK-1") == {outer.path}

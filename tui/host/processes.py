@@ -123,6 +123,21 @@ def directories_of(pid: int) -> frozenset[Path] | None:
     return frozenset(Path(each) for each in found if each.startswith("/"))
 
 
+def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]:
+    """The processes of each of some groups with all that descend from them, with one look."""
+    parents: dict[int, int] = {}
+    for process in psutil.process_iter():
+        try:
+            parents[process.pid] = process.ppid()
+        except psutil.Error:
+            continue
+    children = _children(parents)
+    return {
+        key: frozenset(_with_descendants({each for each in pids if each in parents}, children))
+        for key, pids in groups.items()
+    }
+
+
 def begun(pid: int) -> float | None:
     """When a process began, in seconds since the epoch; None if it is not to be seen."""
     try:
@@ -171,20 +186,27 @@ class _Look:
         found |= {
             pid for pid, pane in self.panes.items() if any(pane.is_of(each) for each in origins)
         }
-        return self._with_descendants(found - spared, spared)
+        return _with_descendants(found - spared, _children(self.parents), spared)
 
-    def _with_descendants(self, roots: set[int], spared: set[int]) -> set[int]:
-        children: dict[int, list[int]] = {}
-        for pid, parent in self.parents.items():
-            children.setdefault(parent, []).append(pid)
-        found = set(roots)
-        todo = list(roots)
-        while todo:
-            for child in children.get(todo.pop(), ()):
-                if child not in found and child not in spared:
-                    found.add(child)
-                    todo.append(child)
-        return found
+
+def _children(parents: Mapping[int, int]) -> Mapping[int, Sequence[int]]:
+    found: dict[int, list[int]] = {}
+    for pid, parent in parents.items():
+        found.setdefault(parent, []).append(pid)
+    return found
+
+
+def _with_descendants(
+    roots: set[int], children: Mapping[int, Sequence[int]], spared: Collection[int] = ()
+) -> set[int]:
+    found = set(roots)
+    todo = list(roots)
+    while todo:
+        for child in children.get(todo.pop(), ()):
+            if child not in found and child not in spared:
+                found.add(child)
+                todo.append(child)
+    return found
 
 
 def _look() -> _Look:
