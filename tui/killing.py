@@ -146,7 +146,11 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
         for step, each in going.items()
         if step.row is not None and step.row.verdict is Verdict.LEAKED and each.session
     }
-    names = {session: names_of(step.row) for step, session in leaked.items() if step.row}
+    names = {
+        session: names_of(step.row) | {session.name}
+        for step, session in leaked.items()
+        if step.row is not None
+    }
     listed |= claimed_by(names, answer, plan.workspaces, plan.beside)
     for step, session in (orphans | leaked).items():
         if session in listed:
@@ -192,17 +196,19 @@ def _now(plan: Plan, step: Step, answer: Answer) -> StepOutcome | _Going:
         return _Going(None, origin_of_ended(step.earlier, answer), step.earlier)
     same_server = answer.server_pid == plan.server_pid
     same = _same(session, answer) if same_server else None
-    if there is None and same is not None:
-        why = f"its session has another name now: {same.name}"
-        return StepOutcome(step.label, Result.LEFT, why)
-    if there is not None and same is not there:
+    if same is None and there is not None:
         why = "another session has its name now; look at it anew"
         return StepOutcome(step.label, Result.LEFT, why)
-    if there is not None and (shared := shared_panes(there, answer)) is not None:
+    if same is not None and same is not there and step.row is None:
+        # That it is an orphan was told by its name.
+        why = f"its session has another name now: {same.name}"
+        return StepOutcome(step.label, Result.LEFT, why)
+    if same is not None and (shared := shared_panes(same, answer)) is not None:
         return StepOutcome(step.label, Result.LEFT, shared)
-    last = there or session
+    last = same or session
     ending = EndedSession(
-        last.name,
+        # The next kill of the agent finds by it what this one may leave.
+        step.expected_session or last.name,
         last.id,
         last.created,
         str(plan.socket),
@@ -211,11 +217,11 @@ def _now(plan: Plan, step: Step, answer: Answer) -> StepOutcome | _Going:
         answer.server_started if same_server else 0,
         last.panes,
     )
-    if there is None:
+    if same is None:
         # What left the session may have outlived it.
         return _Going(None, origin_of_ended(ending, answer), ending)
-    origin = Origin(there.pids, there.panes, answer.socket, answer.server_pid)
-    return _Going(there, origin, ending)
+    origin = Origin(same.pids, same.panes, answer.socket, answer.server_pid)
+    return _Going(same, origin, ending)
 
 
 def _same(session: Session, answer: Answer) -> Session | None:

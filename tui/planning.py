@@ -130,11 +130,12 @@ class _Killing:
             says = f"{_LEFT_OVER}; mark it terminated" if writes else _LEFT_OVER
             return _step(row, tasks, writes, says, earlier)
         if row.verdict is Verdict.LEAKED:
-            return _step(row, tasks, False, "end its session; it is through already")
+            says = f"end its session{_called(row)}; it is through already"
+            return _step(row, tasks, False, says)
         if row.verdict is Verdict.ZOMBIE:
             return _step(row, tasks, True, "its session is gone; mark it terminated")
         known = is_active(row.record.status)
-        says = "end its session and processes; "
+        says = f"end its session{_called(row)} and processes; "
         says += "mark it terminated" if known else f"its status {row.record.status!r} stays"
         return _step(row, tasks, known, says + self._going_on(row))
 
@@ -170,6 +171,13 @@ class _Killing:
         if not count:
             return ""
         return f"; {some(count, 'agent')} beneath it {'goes' if count == 1 else 'go'} on"
+
+
+def _called(row: AgentRow) -> str:
+    """How to add what a session is called, where it was renamed."""
+    name = row.session.name if row.session is not None else None
+    renamed = name is not None and name != kept_name(row.record.tmux_session or "")
+    return f" (called {name} now)" if renamed else ""
 
 
 def shared_panes(session: Session, answer: Answer) -> str | None:

@@ -20,6 +20,7 @@ from tui.live import LiveRoll
 from tui.planning import plan_complete, plan_kill
 from tui.renamed import Suspect, find_renamed
 from tui.roll import RollCall, Verdict
+from tui.weighing import weighed_kill
 
 STARTED = NOW - 3600
 NAME = "agent_tester-120000-abcdef"
@@ -154,6 +155,35 @@ def test_one_look_calls_no_agent_dead_whose_pane_was_moved(
     roll = take(files, client, NO_GRACE)
     assert verdicts(roll) == {"a": Verdict.UNKNOWN, "z": Verdict.ZOMBIE}
     assert any("has a pane that began" in row.note for row in roll.agents())
+
+
+@pytest.mark.parametrize("name", ["agent_mine", "mine"])
+def test_the_monitor_kills_a_session_that_was_renamed_while_it_followed_it(
+    files: Files, server: RealTmux, name: str
+) -> None:
+    start(server)
+    files.write_task("TASK-1", entry("a"))
+    rolls: list[RollCall] = []
+    live = LiveRoll(files.workspaces(), server.client(), NO_GRACE)
+    live.listen(rolls.append)
+    live.start()
+
+    def name_of_its_session() -> str | None:
+        there = row_of(rolls[-1], "a").session if rolls else None
+        return there.name if there is not None else None
+
+    try:
+        until(name_of_its_session, "the first roll")
+        server.run("rename-session", "-t", "=agent_a:", name)
+        live.refresh()
+        until(lambda: name_of_its_session() == name, "the new name")
+    finally:
+        live.stop()
+    roll = rolls[-1]
+    plan = weighed_kill(roll, [row_of(roll, "a")])
+    assert f"(called {name} now)" in plan.steps[0].says
+    assert carry_out(plan, server.client(), "").complete
+    assert server.names() == {"keeper"}
 
 
 @pytest.mark.parametrize("socket", ["its own", "another"])
