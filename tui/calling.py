@@ -136,7 +136,10 @@ class Caller:
             return [time for pid in session.pids if (time := begun[session.id, pid]) is not None]
 
         states, listed = registries.states(), registries.listed_sessions()
-        found = dict(find_renamed(missing, states, listed, answer.sessions.values(), begun_in))
+        # Of one that was followed to its new name it is known whose it is.
+        followed = {each.id for name, each in answer.sessions.items() if name != each.name}
+        here = [each for each in answer.sessions.values() if each.id not in followed]
+        found = dict(find_renamed(missing, states, listed, here, begun_in))
         for socket in dict(answer.others):
             theirs = [session for at, session in answer.others if at == socket]
             for name, suspect in find_renamed(missing, states, listed, theirs, begun_in).items():

@@ -11,13 +11,15 @@ import pytest
 
 from registry.records import kept_names
 from tests.tui.real_tmux import RealTmux
-from tests.tui.rolls import NOW, agent, session, task_state
+from tests.tui.rolls import NOW, agent, answered, session, task_state
 from tests.tui.waiting import until
 from tests.tui.workspaces import QUICK, Files, entry, row_of, stamp, take, verdicts
 from tui.actions import carry_out
+from tui.calling import Caller
 from tui.host.tmux import Tmux
 from tui.live import LiveRoll
 from tui.planning import plan_complete, plan_kill
+from tui.registries import Registries
 from tui.renamed import Suspect, find_renamed
 from tui.roll import RollCall, Verdict
 from tui.weighing import weighed_kill
@@ -184,6 +186,20 @@ def test_the_monitor_kills_a_session_that_was_renamed_while_it_followed_it(
     assert f"(called {name} now)" in plan.steps[0].says
     assert carry_out(plan, server.client(), "").complete
     assert server.names() == {"keeper"}
+
+
+def test_a_session_that_was_followed_is_not_taken_for_that_of_another_agent(
+    files: Files,
+) -> None:
+    started = time.time() - 60
+    agents = (entry(each, started_at=stamp(60)) for each in ("a", "dead"))
+    files.write_task("TASK-1", *agents)
+    there = session("mine", created=started)
+    answer = replace(answered(there), sessions={"mine": there, "agent_a": there})
+    registries = Registries(files.workspaces())
+    registries.rescan()
+    roll = Caller(NO_GRACE).call(registries, answer, {"agent_dead": 0.0}, time.time())
+    assert verdicts(roll) == {"a": Verdict.LIVE, "dead": Verdict.ZOMBIE}
 
 
 @pytest.mark.parametrize("socket", ["its own", "another"])
