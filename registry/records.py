@@ -121,7 +121,7 @@ class AgentRecord:
     Attributes:
         id: Empty when the entry has none.
         type: Empty when the entry has none.
-        tmux_session: The name of its session, or None when not named.
+        tmux_session: The name of its session, or None when not named by a string.
         parent: The id of another agent, "orchestrator", or None.
         depth: Its own claim; 1 is the top.
         status: As written, known word or not; empty when missing.
@@ -270,11 +270,13 @@ def number_of(value: object) -> float | None:
 def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
     """Reads one agent's entry; never fails."""
     started_at = text_of(entry.get("started_at"))
+    session = entry.get("tmux_session")
     last_update = text_of(entry.get("last_update"))
     return AgentRecord(
         id=agent_id or "",
         type=text_of(entry.get("type")) or "",
-        tmux_session=text_of(entry.get("tmux_session")) or None,
+        # No number: the text that shows it may be another than was meant.
+        tmux_session=(session or None) if isinstance(session, str) else None,
         parent=text_of(entry.get("parent")),
         depth=_whole(entry.get("depth")),
         status=text_of(entry.get("status")) or "",
