@@ -48,6 +48,7 @@ class Caller:
         self._absences: Absences = {}
         self._again_at = 0.0
         self._vicinity = Vicinity()
+        self._around_suspects = Vicinity()
         self._begun: dict[tuple[str, int], float | None] = {}
 
     def call(
@@ -139,14 +140,42 @@ class Caller:
         # Of one that was followed to its new name it is known whose it is.
         followed = {each.id for name, each in answer.sessions.items() if name != each.name}
         here = [each for each in answer.sessions.values() if each.id not in followed]
-        found = dict(find_renamed(missing, states, listed, here, begun_in))
-        for socket in dict(answer.others):
-            theirs = [session for at, session in answer.others if at == socket]
-            for name, suspect in find_renamed(missing, states, listed, theirs, begun_in).items():
-                why = f"on another tmux server {suspect.why} Try -S {socket}"
-                found.setdefault(name, suspect._replace(why=why))
+        there: dict[Path | None, list[Session]] = {None: here}
+        for socket, session in answer.others:
+            there.setdefault(socket, []).append(session)
+        found = {
+            socket: find_renamed(missing, states, listed, sessions, begun_in)
+            for socket, sessions in there.items()
+        }
         self._begun = begun
-        return found
+        return self._most_likely(found, answer)
+
+    def _most_likely(
+        self, found: Mapping[Path | None, Mapping[str, list[Suspect]]], answer: Answer
+    ) -> Mapping[str, Suspect]:
+        """Of what may be missing sessions the first each, which no registry around it lists.
+
+        Args:
+            found: By the socket of the server that has it; None for the one that was asked.
+            answer: What that one said.
+        """
+        suspects = {
+            id(each.session): each.session
+            for by_name in found.values()
+            for those in by_name.values()
+            for each in those
+        }
+        anothers = set(map(id, self._around_suspects.anothers(suspects.values(), answer)))
+        likely: dict[str, Suspect] = {}
+        for socket, by_name in found.items():
+            for name, those in by_name.items():
+                first = next((each for each in those if id(each.session) not in anothers), None)
+                if first is not None and socket is not None:
+                    why = f"on another tmux server {first.why} Try -S {socket}"
+                    first = first._replace(why=why)
+                if first is not None:
+                    likely.setdefault(name, first)
+        return likely
 
     def _call_task(
         self,

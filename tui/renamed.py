@@ -37,7 +37,7 @@ def find_renamed(
     listed: Iterable[frozenset[str] | None],
     sessions: Iterable[Session],
     begun: Callable[[Session], Iterable[float]],
-) -> Mapping[str, Suspect]:
+) -> Mapping[str, list[Suspect]]:
     """What missing sessions may be called now.
 
     Args:
@@ -49,7 +49,7 @@ def find_renamed(
             epoch, as far as that is known.
 
     Returns:
-        By what it was called, for each that may be there, one that it may be: a session
+        By what it was called, for each that may be there, those that it may be: sessions
         that no agent claims, made or with a pane begun as the agent started.
     """
     claimed: set[str] = set()
@@ -64,20 +64,19 @@ def find_renamed(
             if name in missing and agent.started is not None:
                 starts.setdefault(name, []).append(agent.started)
     claimed = claimed.union(*(names for names in listed if names))
-    found: dict[str, Suspect] = {}
+    found: dict[str, list[Suspect]] = {}
     for session in sessions if starts else ():
         if session.name in claimed:
             continue
         called = f"session {harmless(session.name, 100)}"
+        renamed = Suspect(session, f"{called} was made when this agent started: renamed?")
+        moved = Suspect(session, f"{called} has a pane that began when this agent started: moved?")
         times = tuple(begun(session))
         for name, started in starts.items():
             if any(_fits(each, session.created) for each in started):
-                why = f"{called} was made when this agent started: renamed?"
+                found.setdefault(name, []).append(renamed)
             elif any(_fits(each, time) for each in started for time in times):
-                why = f"{called} has a pane that began when this agent started: moved?"
-            else:
-                continue
-            found.setdefault(name, Suspect(session, why))
+                found.setdefault(name, []).append(moved)
     return found
 
 

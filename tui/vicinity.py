@@ -70,6 +70,7 @@ class Vicinity:
         self._registries: dict[Path, Registries] = {}
         self._about: object = None
         self._judged = Judged()
+        self._anothers: frozenset[object] = frozenset()
         self._again_at = 0.0
 
     def judge(
@@ -93,7 +94,7 @@ class Vicinity:
         about = (
             answer.server_pid,
             own,
-            tuple((each.id, each.name, each.created, each.pids) for each in sessions),
+            tuple(map(_which, sessions)),
         )
         if about != self._about or time.monotonic() >= self._again_at:
             self._judged = self.look(sessions, answer, own, policy, now)
@@ -182,10 +183,29 @@ class Vicinity:
                     found[session] = str(path)
         return found
 
+    def anothers(self, sessions: Collection[Session], answer: Answer) -> list[Session]:
+        """Those of some sessions, of any server, that a registry around them lists. Blocks."""
+        about = frozenset(map(_which, sessions))
+        if about != self._about or time.monotonic() >= self._again_at:
+            # No server answers for all of them: whose processes are not seen is not told.
+            around = self._read_around(sessions, replace(answer, server_pid=None), frozenset())
+            listed = {path: _listed_in(each) for path, each in self._registries.items()}
+            self._anothers = frozenset(
+                _which(session)
+                for session, near in around.items()
+                if any(session.name in listed.get(path, ()) for path in near or ())
+            )
+            self._about, self._again_at = about, time.monotonic() + _AGAIN
+        return [each for each in sessions if _which(each) in self._anothers]
+
     @property
     def busy(self) -> bool:
         """Whether a writer kept any registry from being read the last time."""
         return any(each.busy for each in self._registries.values())
+
+
+def _which(session: Session) -> object:
+    return session.id, session.name, session.created, session.pids
 
 
 def _called(agent: AgentRecord) -> str:
@@ -233,7 +253,7 @@ def _around(
     from tui.host.traces import directories_touched
 
     seen = answer.server_pid is not None and processes.is_visible(answer.server_pid)
-    families = processes.families({session.id: session.pids for session in sessions})
+    families = processes.families({session: session.pids for session in sessions})
     above = functools.cache(workspaces_above)
     for session in sessions:
         directories = [processes.directories_of(pid) for pid in session.pids]
@@ -246,7 +266,7 @@ def _around(
                 yield session, None
                 continue
             near = [above(path) for each in directories if each for path in each]
-            for path in frozenset[Path]().union(*map(directories_touched, families[session.id])):
+            for path in frozenset[Path]().union(*map(directories_touched, families[session])):
                 # That one of any file must not be looked into is as a rule no news.
                 with contextlib.suppress(*(() if WORKSPACE_NAME in path.parts else (OSError,))):
                     near.append(above(path))

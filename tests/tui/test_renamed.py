@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry.records import kept_names
-from tests.tui.real_tmux import RealTmux
+from tests.tui.real_tmux import SLEEP, RealTmux
 from tests.tui.rolls import NOW, agent, answered, session, task_state
 from tests.tui.waiting import until
 from tests.tui.workspaces import QUICK, Files, entry, row_of, stamp, take, verdicts
@@ -33,7 +33,8 @@ def suspects(
 ) -> Mapping[str, Suspect]:
     state = task_state(agent(started=STARTED), agent("sister", started=STARTED))
     there = session(name, created=made)
-    return find_renamed({NAME}, [state], [kept_names(listed)], [there], lambda _: begun)
+    found = find_renamed({NAME}, [state], [kept_names(listed)], [there], lambda _: begun)
+    return {name: suspect for name, (suspect,) in found.items()}
 
 
 @pytest.mark.parametrize("name", ["other", "agent_other"])
@@ -119,6 +120,21 @@ def test_an_agent_that_was_renamed_on_another_server_is_not_called_dead(
     assert "session mine" in note and f"-S {server.socket}" in note
 
 
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("socket", ["its own", "another"])
+def test_a_session_that_a_registry_around_it_lists_is_no_suspect(
+    files: Files, server: RealTmux, tmp_path: Path, listed: bool, socket: str
+) -> None:
+    theirs = Files(tmp_path / "theirs", {"TASK-7": [entry("q" if listed else "r")]})
+    server.run("new-session", "-d", "-s", "agent_q", "-c", str(theirs.path.parent), SLEEP)
+    made = server.client().ask().sessions["agent_q"].created
+    files.write_task("TASK-1", entry("a", started_at=stamp(time.time() - made - 1)), entry("z"))
+    other = Tmux(server.socket.with_name("nobody"))
+    roll = take(files, server.client() if socket == "its own" else other, NO_GRACE)
+    verdict = Verdict.ZOMBIE if listed else Verdict.UNKNOWN
+    assert verdicts(roll) == {"a": verdict, "z": Verdict.ZOMBIE}
+
+
 def test_who_knows_better_completes_an_agent_in_doubt_alone(
     files: Files, server: RealTmux
 ) -> None:
@@ -176,6 +192,10 @@ def test_the_monitor_kills_a_session_that_was_renamed_while_it_followed_it(
 
     try:
         until(name_of_its_session, "the first roll")
+        # What is followed was there in an answer that came when it was expected.
+        first = rolls[-1].answer.asked_at
+        live.refresh()
+        until(lambda: rolls[-1].answer.asked_at > first, "the next answer")
         server.run("rename-session", "-t", "=agent_a:", name)
         live.refresh()
         until(lambda: name_of_its_session() == name, "the new name")
