@@ -56,7 +56,12 @@ if TYPE_CHECKING:
     )
     from registry.reading import read_registry
     from registry.recorded import OnRecord
-    from registry.records import ACTIVE_STATUSES, TERMINAL_STATUSES, agent_entries
+    from registry.records import (
+        ACTIVE_STATUSES,
+        TERMINAL_STATUSES,
+        Deployment,
+        agent_entries,
+    )
     from registry.recovery import recover_registry
     from registry.registration import (
         Registration,
@@ -78,6 +83,7 @@ __all__ = [
     "CorruptRegistryError",
     "CounterDrift",
     "Created",
+    "Deployment",
     "DuplicateAgentError",
     "FinishReport",
     "HalfWrittenError",
@@ -174,7 +180,7 @@ _HOME = {
         ),
         "reading": ("read_registry",),
         "recorded": ("OnRecord",),
-        "records": ("ACTIVE_STATUSES", "TERMINAL_STATUSES", "agent_entries"),
+        "records": ("ACTIVE_STATUSES", "TERMINAL_STATUSES", "Deployment", "agent_entries"),
         "recovery": ("recover_registry",),
         "registration": (
             "Registration",
