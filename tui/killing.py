@@ -6,6 +6,7 @@ the session of the plan is ended, and nothing is called dead before that was see
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from registry.audit import Audit, log_in, log_of
 from registry.audit_records import EndedSession, Entry, State
-from registry.errors import RegistryError
+from registry.errors import BusyRegistryError, RegistryError
+from registry.reading import read_task
+from registry.records import AgentRecord, is_active
 from tui.host import processes
 from tui.host.processes import Origin, Process
 from tui.host.sessions import Answer, Session, TmuxState
@@ -27,6 +30,11 @@ from tui.weighing import cannot_see, origin_of_ended
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
+
+_BUSY_AT_MOST = 2.5
+"""Seconds until a registry that somebody writes is given up."""
+
+_BUSY_PAUSE = 0.05
 
 
 def end_sessions(
@@ -124,9 +132,12 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
     ending = frozenset(plan.ending)
     gone = [step for step in plan.steps if step.session is None]
     elsewhere = who_is_elsewhere(gone, answer)
+    others = {} if answer.state is TmuxState.UNKNOWN else _who_is_another(plan.steps)
     for step in plan.steps:
         if answer.state is TmuxState.UNKNOWN:
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"tmux: {answer.why}")
+        elif step in others:
+            outcomes[step] = StepOutcome(step.label, Result.LEFT, others[step])
         elif step in elsewhere:
             outcomes[step] = StepOutcome(step.label, Result.FAILED, elsewhere[step])
         elif step in ending and cannot_see(answer):
@@ -170,6 +181,52 @@ def who_is_elsewhere(steps: Iterable[Step], answer: Answer) -> dict[Step, str]:
     owners = owners_of({step.row.key.registry for step in names if step.row is not None})
     found = look_elsewhere(set(names.values()), answer, owners).whys
     return {step: found[name] for step, name in names.items() if name in found}
+
+
+def _who_is_another(steps: Iterable[Step]) -> dict[Step, str]:
+    """Why agents are not as their registries had them when it was planned to end them.
+
+    Whom a registry has no more is not among them: a session that was confirmed is ended
+    also then. So it is where a registry cannot be read, unless that it is through was
+    the reason to end it.
+
+    Args:
+        steps: What was planned; orphans are passed over.
+
+    Returns:
+        In words, for each that is.
+    """
+    agents: dict[Path, tuple[AgentRecord, ...] | RegistryError] = {}
+    found: dict[Step, str] = {}
+    for step in steps:
+        if step.row is None:
+            continue
+        path = step.row.key.registry
+        if path not in agents:
+            agents[path] = _agents_in(path)
+        there = agents[path]
+        if isinstance(there, RegistryError):
+            if not is_active(step.row.record.status):
+                found[step] = f"its registry cannot be read now: {there}"
+            continue
+        own = [each for each in there if each.id == step.label]
+        same = [each for each in own if each.deployment in step.judged]
+        if own and not same:
+            found[step] = f"was deployed anew meanwhile; it is {own[-1].status!r} now"
+        elif not is_active(step.row.record.status) and any(is_active(s.status) for s in same):
+            found[step] = "is at work again"
+    return found
+
+
+def _agents_in(registry: Path) -> tuple[AgentRecord, ...] | RegistryError:
+    give_up_at = time.monotonic() + _BUSY_AT_MOST
+    while True:
+        try:
+            return read_task(registry).record.agents
+        except RegistryError as error:
+            if not isinstance(error, BusyRegistryError) or time.monotonic() >= give_up_at:
+                return error
+        time.sleep(_BUSY_PAUSE)
 
 
 def _now(plan: Plan, step: Step, answer: Answer) -> StepOutcome | _Going:

@@ -242,6 +242,11 @@ def _step(
     earlier: EndedSession | None = None,
 ) -> Step:
     name = row.record.tmux_session
+    same = (
+        each.record
+        for each in tasks[row.key.registry].agents
+        if each.key.id == row.key.id and each.record.tmux_session == name
+    )
     return Step(
         label=row.key.id,
         session=row.session,
@@ -251,6 +256,7 @@ def _step(
         writes=writes,
         says=says,
         earlier=earlier,
+        judged=frozenset(record.deployment for record in same),
     )
 
 
