@@ -7,8 +7,8 @@ the session of the plan is ended, and nothing is called dead before that was see
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from registry.errors import BusyRegistryError, RegistryError
 from registry.reading import read_task
 from registry.records import AgentRecord, is_active
 from tui.host import processes
-from tui.host.processes import Origin, Process
+from tui.host.processes import Held, Origin, Process
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.outcomes import Result, StepOutcome
 from tui.plan import Plan, Step
@@ -26,7 +26,7 @@ from tui.planning import shared_panes
 from tui.progress import Progress, untold
 from tui.text import some
 from tui.vicinity import listed_since
-from tui.weighing import cannot_see, origin_of_ended
+from tui.weighing import cannot_see, origin_of_ended, servers_going_on
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
@@ -62,10 +62,13 @@ def end_sessions(
         known, going = {}, {}
     ended = _end_all(going, tmux, answer, record, outcomes, progress)
     left = processes.end(
-        [each for step in ended for each in known[step]], [going[step].origin for step in ended]
+        [each for step in ended for each in known[step].processes],
+        [going[step].origin for step in ended],
     )
+    going_on = servers_going_on(known[step] for step in ended)
     for step in ended:
-        outcomes[step] = _checked(step, going[step], known, left)
+        checked = _checked(step, going[step], known, left)
+        outcomes[step] = replace(checked, detail=checked.detail + going_on(known[step]))
     for step, outcome in outcomes.items():
         record.end(step, outcome)
     if any(step.writes and outcomes[step].result is Result.DONE for step in plan.steps):
@@ -319,11 +322,11 @@ def _end_all(
 def _checked(
     step: Step,
     going: _Going,
-    known: Mapping[Step, Sequence[Process]],
+    known: Mapping[Step, Held],
     left: Iterable[Process],
 ) -> StepOutcome:
-    own = {each.handle for each in known[step]}
-    others = {each.handle for held in known.values() for each in held} - own
+    own = {each.handle for each in known[step].processes}
+    others = {each.handle for held in known.values() for each in held.processes} - own
     # Who came only while they were being ended may be anybody's.
     still = [each for each in left if each.handle not in others]
     if still:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,13 +68,39 @@ def weigh(plan: Plan, answer: Answer) -> Plan:
         found = processes.processes_of(origins)
     except OSError:
         return plan
+    going_on = servers_going_on(found.values())
     return replace(
         plan,
         steps=tuple(
-            replace(step, weight=_weight(found[step])) if step in found else step
+            replace(
+                step,
+                weight=_weight(found[step].processes),
+                says=step.says + going_on(found[step]),
+            )
+            if step in found
+            else step
             for step in plan.steps
         ),
     )
+
+
+def servers_going_on(held: Iterable[processes.Held]) -> Callable[[processes.Held], str]:
+    """What to say of the tmux servers that sessions started, which outlive them. Blocks.
+
+    Args:
+        held: What belongs to the sessions.
+
+    Returns:
+        Says it of one of them, to follow what is said of it; empty if there is none.
+    """
+    pids = {pid for each in held for pid in each.servers if processes.is_visible(pid)}
+    said: dict[int, str] = {}
+    if pids:
+        # Not at the top: most sessions have started none.
+        from tui.host.elsewhere import described_server
+
+        said = {pid: f"; it started {described_server(pid)}, which goes on" for pid in pids}
+    return lambda each: "".join(said.get(pid, "") for pid in each.servers)
 
 
 def _weight(held: Iterable[processes.Process]) -> Weight:

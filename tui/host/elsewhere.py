@@ -167,6 +167,17 @@ def look_elsewhere(
     return Elsewhere(found, tuple(sessions))
 
 
+def described_server(pid: int) -> str:
+    """A tmux server in words: where it listens, and how many sessions it has. Blocks."""
+    socket = _socket(pid)
+    if socket is None:
+        return f"the tmux server {pid}"
+    there = Tmux(socket, _ASK_TIMEOUT).ask()
+    count = len(there.sessions)
+    sessions = f" ({count} session{'' if count == 1 else 's'})"
+    return f"the tmux server {pid} on {socket}{sessions if there.server_pid == pid else ''}"
+
+
 def sees_the_host() -> bool:
     """Whether all processes of this host can be seen: not from within a container."""
     try:

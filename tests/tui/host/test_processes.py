@@ -189,7 +189,7 @@ def test_several_sessions_are_told_apart_with_one_look(
     found = processes_of(origins)
     assert len(looks) == 1
     for name, origin in origins.items():
-        assert {each.pid for each in found[name]} == set(origin.pids)
+        assert {each.pid for each in found[name].processes} == set(origin.pids)
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_touched(
