@@ -187,16 +187,18 @@ class _Look:
         them alone or runs on a server that has none of the sessions.
         """
         servers = {each.server_pid for each in origins if each.server_pid is not None}
+        said = {
+            pid for pid, pane in self.panes.items() if any(pane.is_of(each) for each in origins)
+        }
         own = servers | roots | {self.runs_on.get(pid) for pid in roots}
+        # Where a server is not named it is known by its socket alone.
+        own |= {self.panes[pid].server() for pid in said}
         others = {pid for pid, server in self.runs_on.items() if server not in own}
         # A server is ended only where it was asked for itself.
         spared = _own_line() | {0, 1} | servers | others | (self.servers - roots)
         # Who was handed to init and wiped its environment is still in its process session.
         found = roots | {pid for pid in self.parents if _process_session(pid) in roots}
-        found |= {
-            pid for pid, pane in self.panes.items() if any(pane.is_of(each) for each in origins)
-        }
-        return self._with_descendants(found - spared, spared)
+        return self._with_descendants((found | said) - spared, spared)
 
     def servers_from(self, found: Collection[int], origin: Origin) -> tuple[int, ...]:
         """The tmux servers that a session, whose processes were found, started."""
@@ -226,7 +228,8 @@ def _look() -> _Look:
         try:
             with process.oneshot():
                 parents[process.pid] = parent = process.ppid()
-                if process.name() == SERVER_NAME:
+                ended = process.status() == psutil.STATUS_ZOMBIE
+                if process.name() == SERVER_NAME and not ended:
                     servers.add(process.pid)
             pane = _pane_of(process)
         except (psutil.Error, OSError):
@@ -234,7 +237,7 @@ def _look() -> _Look:
         if pane is not None:
             panes[process.pid] = pane
             # Whatever its program is called, a server is the parent of its panes.
-            if pane.server_pid == str(parent):
+            if pane.server() == parent:
                 servers.add(parent)
     servers &= parents.keys()
     runs_on = {
@@ -257,8 +260,8 @@ def _server_of(
         passed.add(above)
         above = parents.get(above)
     # Who was handed to init still says where it came from.
-    said = panes[pid].server_pid if pid in panes else ""
-    return int(said) if said.isdecimal() and int(said) in servers else None
+    said = panes[pid].server() if pid in panes else None
+    return said if said in servers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +271,9 @@ class _Pane:
     id: str
     socket: str
     server_pid: str
+
+    def server(self) -> int | None:
+        return int(self.server_pid) if self.server_pid.isdecimal() else None
 
     def is_of(self, origin: Origin) -> bool:
         # A pane id alone could be that of another server.
