@@ -26,7 +26,7 @@ from tui.planning import shared_panes
 from tui.progress import Progress, untold
 from tui.text import some
 from tui.vicinity import listed_since
-from tui.weighing import cannot_see, origin_of_ended, servers_going_on
+from tui.weighing import cannot_see, mixed_sessions, origin_of_ended, servers_going_on
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
@@ -136,6 +136,7 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
     gone = [step for step in plan.steps if step.session is None]
     elsewhere = who_is_elsewhere(gone, answer)
     others = {} if answer.state is TmuxState.UNKNOWN else _who_is_another(plan.steps)
+    mixed = mixed_sessions(answer)
     for step in plan.steps:
         if answer.state is TmuxState.UNKNOWN:
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"tmux: {answer.why}")
@@ -147,7 +148,7 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
             why = "the processes of this tmux server cannot be seen from here"
             outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
         else:
-            found = _now(plan, step, answer)
+            found = _now(plan, step, answer, mixed)
             if isinstance(found, StepOutcome):
                 outcomes[step] = found
             else:
@@ -232,7 +233,7 @@ def _agents_in(registry: Path) -> tuple[AgentRecord, ...] | RegistryError:
         time.sleep(_BUSY_PAUSE)
 
 
-def _now(plan: Plan, step: Step, answer: Answer) -> StepOutcome | _Going:
+def _now(plan: Plan, step: Step, answer: Answer, mixed: Mapping[str, str]) -> StepOutcome | _Going:
     """What a step is about now, which may be no longer what it was planned for."""
     there = answer.sessions.get(step.expected_session) if step.expected_session else None
     session = step.session
@@ -247,11 +248,15 @@ def _now(plan: Plan, step: Step, answer: Answer) -> StepOutcome | _Going:
     if there is None and same is not None:
         why = f"its session has another name now: {same.name}"
         return StepOutcome(step.label, Result.LEFT, why)
+    if there is None and same_server and (elsewhere := _shown_by(session, answer)) is not None:
+        why = f"its session is gone, but a pane of it is in session {elsewhere.name}"
+        return StepOutcome(step.label, Result.LEFT, why)
     if there is not None and same is not there:
         why = "another session has its name now; look at it anew"
         return StepOutcome(step.label, Result.LEFT, why)
-    if there is not None and (shared := shared_panes(there, answer)) is not None:
-        return StepOutcome(step.label, Result.LEFT, shared)
+    why_not = shared_panes(there, answer) or mixed.get(there.id) if there is not None else None
+    if why_not is not None:
+        return StepOutcome(step.label, Result.LEFT, why_not)
     last = there or session
     ending = EndedSession(
         last.name,
@@ -268,6 +273,14 @@ def _now(plan: Plan, step: Step, answer: Answer) -> StepOutcome | _Going:
         return _Going(None, origin_of_ended(ending, answer), ending)
     origin = Origin(there.pids, there.panes, answer.socket, answer.server_pid)
     return _Going(there, origin, ending)
+
+
+def _shown_by(session: Session, answer: Answer) -> Session | None:
+    """A session that has a pane now which one that is gone had."""
+    for each in answer.sessions.values():
+        if not set(each.panes).isdisjoint(session.panes):
+            return each
+    return None
 
 
 def _same(session: Session, answer: Answer) -> Session | None:

@@ -5,7 +5,7 @@ Plans are made of a roll call alone; carrying them out is `tui.actions`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def plan_kill(
     whole: bool = False,
     unfinished: Collection[EndedSession] = (),
     ended_orphans: Iterable[EndedSession] = (),
+    mixed: Mapping[str, str] | None = None,
 ) -> Plan:
     """Plans to end sessions with all their processes, and to record it.
 
@@ -50,10 +51,12 @@ def plan_kill(
             passed over, not refused, as long as anybody is left.
         unfinished: Sessions that earlier kills may not have ended with all processes.
         ended_orphans: Those of them that were orphans and are to be finished.
+        mixed: Sessions that cannot be ended alone, by their ids, and why.
     """
+    mixed = mixed or {}
     chosen = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.level)
     keys = frozenset(row.key for row in chosen)
-    killing = _Killing(roll, _task_of(roll), keys, tuple(unfinished))
+    killing = _Killing(roll, _task_of(roll), keys, tuple(unfinished), mixed)
     steps: dict[tuple[Path, str, str | None], Step] = {}
     refused: list[tuple[str, str]] = []
     through: list[tuple[str, str]] = []
@@ -71,7 +74,7 @@ def plan_kill(
     read = ", ".join(str(path) for path in (*own, *roll.beside))
     for session in orphans:
         why = "muster itself runs in it" if processes.holds_us(session.pids) else None
-        why = why or shared_panes(session, roll.answer)
+        why = why or shared_panes(session, roll.answer) or mixed.get(session.id)
         if why is not None:
             refused.append((session.name, why))
             continue
@@ -109,6 +112,7 @@ class _Killing:
     tasks: dict[Path, TaskRoll]
     chosen: frozenset[AgentKey]
     unfinished: tuple[EndedSession, ...]
+    mixed: Mapping[str, str]
 
     def of(self, row: AgentRow) -> Step | str:
         """What will be done to one, or why nothing."""
@@ -151,6 +155,7 @@ class _Killing:
             _shared(self.roll, row)
             or _twice(self.roll, row)
             or (row.session and shared_panes(row.session, self.roll.answer))
+            or (row.session and self.mixed.get(row.session.id))
             or None
         )
 

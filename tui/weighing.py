@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,12 @@ from registry.audit import log_in, log_of, read_logs
 from registry.audit_records import EndedSession
 from registry.errors import RegistryError
 from tui.host import processes
+from tui.host.births import Births
 from tui.host.processes import Origin
 from tui.host.sessions import Answer, Session
 from tui.plan import Plan, Step, Weight
 from tui.planning import plan_kill
+from tui.renamed import find_mixed
 from tui.roll import AgentRow, RollCall
 
 
@@ -44,8 +46,22 @@ def weighed_kill(
     except (RegistryError, OSError) as error:
         unread = (("what earlier kills left", f"cannot be known: {error}"),)
     ended = [each for each in unfinished if all_orphans and _is_left_over(each, roll.answer)]
-    plan = plan_kill(roll, rows, orphans, whole=whole, unfinished=unfinished, ended_orphans=ended)
+    plan = plan_kill(
+        roll,
+        rows,
+        orphans,
+        whole=whole,
+        unfinished=unfinished,
+        ended_orphans=ended,
+        mixed=mixed_sessions(roll.answer),
+    )
     return weigh(replace(plan, refused=(*plan.refused, *unread)), roll.answer)
+
+
+def mixed_sessions(answer: Answer) -> Mapping[str, str]:
+    """Sessions that cannot be ended alone since panes were moved; see `find_mixed`. Blocks."""
+    sessions = answer.sessions.values()
+    return find_mixed(sessions, Births().moved(sessions))
 
 
 def _is_left_over(ended: EndedSession, answer: Answer) -> bool:
