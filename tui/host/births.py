@@ -51,7 +51,7 @@ class Births:
         for session in sessions:
             for pid in session.pids:
                 key = session.id, pid
-                birth = self._known[key] if key in self._known else _birth_of(pid)
+                birth = self._known[key] if key in self._known else birth_of(pid)
                 known[key] = birth
                 if birth is None or birth.session == session.id:
                     at_home.add(pid)
@@ -61,7 +61,8 @@ class Births:
         return {pid: birth for pid, birth in shown.items() if pid not in at_home}
 
 
-def _birth_of(pid: int) -> Birth | None:
+def birth_of(pid: int) -> Birth | None:
+    """Where a pane was made, by its first process; None if that is not to be read, or none."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             says = dict(each.partition(b"=")[::2] for each in file.read().split(b"\0"))

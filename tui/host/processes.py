@@ -18,11 +18,10 @@ from typing import TypeVar
 
 import psutil
 
+from tui.host.sessions import SERVER_NAME
+
 TERM_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
-
-SERVER_NAME = "tmux: server"
-"""What a tmux server calls its process, where its program is called tmux."""
 
 _KILL_PATIENCE = 3.0
 _ROUNDS = 50

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tui.host.sessions import Session
+from tui.host.sessions import SERVER_NAME, Session
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -25,6 +25,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _LEAST = 0.5
 
 _ENVIRONMENT_AT_MOST = 1 << 20
+
+_SERVER_NAME = SERVER_NAME.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def read_stat(text: bytes) -> Stat | None:
             sum(number[10:14]),
             number[18],
             number[20] * _PAGE,
-            name == b"(tmux: server",
+            name[1:] == _SERVER_NAME,
         )
     except (ValueError, IndexError):
         return None
