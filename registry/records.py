@@ -115,6 +115,24 @@ def parse_time(value: object) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Deployment:
+    """What tells one deployment of an agent from a later one of the same id.
+
+    Attributes:
+        tmux_session: As its task's registry has it, or None where that names none.
+        started_at: Likewise.
+    """
+
+    tmux_session: str | None
+    started_at: str | None
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Deployment:
+        """That which an agent's entry is about."""
+        return cls(text_of(entry.get("tmux_session")) or None, text_of(entry.get("started_at")))
+
+
+@dataclass(frozen=True, slots=True)
 class AgentRecord:
     """One agent as its task's registry has it.
 
@@ -145,6 +163,11 @@ class AgentRecord:
     started: float | None
     updated: float | None
     ended: float | None = None
+
+    @property
+    def deployment(self) -> Deployment:
+        """That which the entry was about when it was read."""
+        return Deployment(self.tmux_session, self.started_at)
 
 
 def kept_names(names: Iterable[str]) -> frozenset[str] | None:

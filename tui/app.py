@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
@@ -23,6 +23,7 @@ from tui.roll_screen import RollScreen
 from tui.screens.toasts import ToastHandler
 from tui.settings import Settings
 from tui.theme import OURS
+from tui.type_ahead import Followed, TypeAhead
 from tui.widgets.ascii_filter import ascii_filters
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ class MusterApp(App[None]):
             self.register_theme(theme)
         self.theme = self._settings.theme
         self.set_keymap(self._settings.keys)
+        self._type_ahead = TypeAhead(
+            super().on_event, lambda: self.focused or self.screen, self.set_timer
+        )
         self._homes = tuple(workspace.path for workspace in workspaces)
         notifier = Notifier(self, self._settings.notify)
         self.roll_screen = RollScreen(workspaces, live, self._settings, notifier.see)
@@ -117,6 +121,17 @@ class MusterApp(App[None]):
     def get_default_screen(self) -> Screen[None]:
         """The roll lies below all others."""
         return self.roll_screen
+
+    async def on_event(self, event: events.Event) -> None:
+        """Acts on keys one by one."""
+        if isinstance(event, events.Key) and not event.is_forwarded:
+            await self._type_ahead.take(event)
+        else:
+            await super().on_event(event)
+
+    async def on_followed(self, message: Followed) -> None:
+        """Acts on the next key."""
+        await self._type_ahead.followed(message)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's, and the one that keeps to ASCII, if that is wanted."""

@@ -21,7 +21,7 @@ from registry.differences import MISSING
 from registry.errors import RegistryError, RegistryNotFoundError
 from registry.finding import Finding, Kind
 from registry.findings import global_findings, pair_findings, task_findings, task_id_of
-from registry.reading import read_json
+from registry.reading import read_registry
 from registry.records import global_record, is_active
 from registry.workspace import Workspace
 from tui.choosing import rows_of
@@ -210,7 +210,7 @@ def _open(path: Path, decoded: dict[Path, Json], files: list[Finding]) -> None:
     except RegistryError:
         pass  # Reading it says why it cannot be had.
     try:
-        decoded[path] = read_json(path)
+        decoded[path] = read_registry(path)
     except RegistryNotFoundError:
         return
     except RegistryError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from registry.audit_records import EndedSession
+from registry.records import Deployment
 from tui.host.sessions import Session
 from tui.proposal import Proposal
 from tui.roll import AgentRow
@@ -62,6 +63,8 @@ class Step:
         says: In words, for the plan.
         earlier: Its session that an earlier kill ended, but maybe not all processes of it.
         weight: What will be ended; None as long as that is not known.
+        judged: The agent's deployments that this is about: more than one where its id is
+            in the registry twice, none for an orphan.
     """
 
     label: str
@@ -73,6 +76,7 @@ class Step:
     says: str
     earlier: EndedSession | None = None
     weight: Weight | None = None
+    judged: frozenset[Deployment] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

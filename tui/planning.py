@@ -37,6 +37,7 @@ def plan_kill(
     unfinished: Collection[EndedSession] = (),
     ended_orphans: Iterable[EndedSession] = (),
     claimed: Mapping[AgentKey, str] = MappingProxyType({}),
+    mixed: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Plans to end sessions with all their processes, and to record it.
 
@@ -53,10 +54,13 @@ def plan_kill(
         unfinished: Sessions that earlier kills may not have ended with all processes.
         ended_orphans: Those of them that were orphans and are to be finished.
         claimed: Why the sessions of some agents must not be ended.
+        mixed: Sessions that cannot be ended alone, by their ids, and why.
     """
     chosen = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.level)
     keys = frozenset(row.key for row in chosen)
-    killing = _Killing(roll, _task_of(roll), keys, tuple(unfinished), claimed, _holders(roll))
+    killing = _Killing(
+        roll, _task_of(roll), keys, tuple(unfinished), claimed, mixed, _holders(roll)
+    )
     steps: dict[tuple[Path, str, str | None], Step] = {}
     refused: list[tuple[str, str]] = []
     through: list[tuple[str, str]] = []
@@ -74,7 +78,7 @@ def plan_kill(
     read = ", ".join(str(path) for path in (*own, *roll.beside))
     for session in orphans:
         why = "muster itself runs in it" if processes.holds_us(session.pids) else None
-        why = why or shared_panes(session, roll.answer)
+        why = why or shared_panes(session, roll.answer) or mixed.get(session.id)
         if why is not None:
             refused.append((session.name, why))
             continue
@@ -114,6 +118,7 @@ class _Killing:
     chosen: frozenset[AgentKey]
     unfinished: tuple[EndedSession, ...]
     claimed: Mapping[AgentKey, str]
+    mixed: Mapping[str, str]
     holders: Mapping[str, Sequence[AgentRow]]
 
     def of(self, row: AgentRow) -> Step | str:
@@ -159,6 +164,7 @@ class _Killing:
             or self.claimed.get(row.key)
             or _twice(self.roll, row)
             or (row.session and shared_panes(row.session, self.roll.answer))
+            or (row.session and self.mixed.get(row.session.id))
             or None
         )
 
@@ -257,6 +263,11 @@ def _step(
     earlier: EndedSession | None = None,
 ) -> Step:
     name = row.record.tmux_session
+    same = (
+        each.record
+        for each in tasks[row.key.registry].agents
+        if each.key.id == row.key.id and each.record.tmux_session == name
+    )
     return Step(
         label=row.key.id,
         session=row.session,
@@ -266,6 +277,7 @@ def _step(
         writes=writes,
         says=says,
         earlier=earlier,
+        judged=frozenset(record.deployment for record in same),
     )
 
 

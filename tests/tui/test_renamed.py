@@ -32,8 +32,10 @@ def suspects(
     made: float, *begun: float, name: str = "other", listed: tuple[str, ...] = ()
 ) -> Mapping[str, Suspect]:
     state = task_state(agent(started=STARTED), agent("sister", started=STARTED))
-    there = session(name, created=made)
-    found = find_renamed({NAME}, [state], [kept_names(listed)], [there], lambda _: begun)
+    there = replace(session(name, created=made), pids=tuple(range(len(begun))))
+    found = find_renamed(
+        {NAME}, [state], [kept_names(listed)], [there], lambda pid: begun[pid], {}, {}
+    )
     return {name: suspect for name, (suspect,) in found.items()}
 
 
@@ -58,9 +60,9 @@ def test_a_session_that_another_agent_claims_is_not() -> None:
 def test_nobody_is_suspected_where_nothing_is_missing_or_nobody_knows_when_it_started() -> None:
     state = task_state(agent(started=None))
     there = [session("other", created=STARTED)]
-    assert find_renamed({NAME}, [state], (), there, lambda _: ()) == {}
+    assert find_renamed({NAME}, [state], (), there, lambda _: STARTED, {}, {}) == {}
     state = task_state(agent(started=STARTED))
-    assert find_renamed((), [state], (), there, lambda _: ()) == {}
+    assert find_renamed((), [state], (), there, lambda _: STARTED, {}, {}) == {}
 
 
 @pytest.fixture
@@ -172,7 +174,9 @@ def test_one_look_calls_no_agent_dead_whose_pane_was_moved(
     monkeypatch.setattr(client, "ask", long_ago)
     roll = take(files, client, NO_GRACE)
     assert verdicts(roll) == {"a": Verdict.UNKNOWN, "z": Verdict.ZOMBIE}
-    assert any("has a pane that began" in row.note for row in roll.agents())
+    assert "session keeper has pane %1, which began when this agent started" in (
+        row_of(roll, "a").note
+    )
 
 
 @pytest.mark.parametrize("name", ["agent_mine", "mine"])
