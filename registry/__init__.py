@@ -54,8 +54,14 @@ if TYPE_CHECKING:
         atomic_mark_agents_completed,
         atomic_update_agent_status,
     )
+    from registry.reading import read_registry
     from registry.recorded import OnRecord
-    from registry.records import ACTIVE_STATUSES, TERMINAL_STATUSES
+    from registry.records import (
+        ACTIVE_STATUSES,
+        TERMINAL_STATUSES,
+        Deployment,
+        agent_entries,
+    )
     from registry.recovery import recover_registry
     from registry.registration import (
         Registration,
@@ -77,6 +83,7 @@ __all__ = [
     "CorruptRegistryError",
     "CounterDrift",
     "Created",
+    "Deployment",
     "DuplicateAgentError",
     "FinishReport",
     "HalfWrittenError",
@@ -99,6 +106,7 @@ __all__ = [
     "Withdrawal",
     "WorkspaceNotFoundError",
     "WrongShapeError",
+    "agent_entries",
     "atomic_add_agent",
     "atomic_decrement_active_count",
     "atomic_increment_counts",
@@ -113,6 +121,7 @@ __all__ = [
     "finish_agents",
     "generate_unique_agent_id",
     "publish_metrics",
+    "read_registry",
     "recover_registry",
     "register_agent",
     "registering",
@@ -169,8 +178,9 @@ _HOME = {
             "atomic_mark_agents_completed",
             "atomic_update_agent_status",
         ),
+        "reading": ("read_registry",),
         "recorded": ("OnRecord",),
-        "records": ("ACTIVE_STATUSES", "TERMINAL_STATUSES"),
+        "records": ("ACTIVE_STATUSES", "TERMINAL_STATUSES", "Deployment", "agent_entries"),
         "recovery": ("recover_registry",),
         "registration": (
             "Registration",

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from registry.differences import MISSING, FieldChange
+from registry.records import Deployment
 
 VERSION = 1
 """Of the records; grows when a field changes its meaning or goes."""
@@ -202,6 +203,8 @@ def _change(change: FieldChange) -> dict[str, Any]:
         made["before"] = change.before
     if change.after is not MISSING:
         made["after"] = change.after
+    if change.deployed is not None:
+        made["deployed"] = asdict(change.deployed)
     return made
 
 
@@ -292,6 +295,11 @@ def _read_change(raw: Mapping[str, Any]) -> FieldChange:
         before=raw.get("before", MISSING),
         after=raw.get("after", MISSING),
         whole=raw.get("whole") is True,
+        deployed=None
+        if raw.get("deployed") is None
+        else Deployment(
+            _optional(raw["deployed"]["tmux_session"]), _optional(raw["deployed"]["started_at"])
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from registry.codec import Json, kind_of
 from registry.errors import AgentNotFoundError, DuplicateAgentError, WrongShapeError
 from registry.records import (
     ACTIVE_STATUSES,
+    ORCHESTRATOR,
     TERMINAL_STATUSES,
     agent_entries,
     counts_as_active,
@@ -104,6 +105,30 @@ def count_tasks(registry: Json) -> dict[str, int]:
     return counted
 
 
+def check_task(registry: Json) -> None:
+    """Makes sure that this is no global registry.
+
+    Raises:
+        WrongShapeError: It is one.
+    """
+    if is_global(registry):
+        raise WrongShapeError(
+            "task_id", "is missing, and this is a global registry; give the task's own"
+        )
+
+
+def check_global(registry: Json) -> None:
+    """Makes sure that this is a global registry.
+
+    Raises:
+        WrongShapeError: It is another, or none.
+    """
+    if "task_id" in registry:
+        raise WrongShapeError("task_id", "is there: this is a task's registry, no global one")
+    if not is_global(registry):
+        raise WrongShapeError("tasks", "is missing: this is no global registry")
+
+
 def check_agents(registry: Json) -> None:
     """Makes sure that every agent can be counted.
 
@@ -154,6 +179,8 @@ def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
         raise WrongShapeError("id", "of the agent's data must be a string that is not empty")
     if not isinstance(parent, str):
         raise WrongShapeError("parent", "must be a string")
+    if agent_id == ORCHESTRATOR:
+        raise WrongShapeError("id", f"{ORCHESTRATOR!r} stands for whoever has no agent above it")
     if any(agent_id == each for each, _ in agent_entries(registry)) or _is_key(registry, agent_id):
         raise DuplicateAgentError(agent_id)
     agents = _place_to_append(registry)
@@ -172,15 +199,28 @@ def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
         _shift(registry, names.completed, 1, count_completed)
 
 
-def remove_agent(registry: Json, agent_id: str) -> bool:
+def _entries(registry: Json, agent_id: str, is_meant: Callable[[Json], bool]) -> list[Json]:
+    return [
+        entry for each, entry in agent_entries(registry) if each == agent_id and is_meant(entry)
+    ]
+
+
+def remove_agent(
+    registry: Json, agent_id: str, is_meant: Callable[[Json], bool] = lambda _: True
+) -> bool:
     """Takes an agent out again, with what it added to counters and hierarchy.
 
     Children that it has by now keep it as their parent.
 
+    Args:
+        registry: The decoded registry; changed in place.
+        agent_id: Which agent.
+        is_meant: Which of the entries of that id.
+
     Returns:
         Whether it was there.
     """
-    entries = [entry for each, entry in agent_entries(registry) if each == agent_id]
+    entries = _entries(registry, agent_id, is_meant)
     if not entries:
         return False
     active = sum(counts_as_active(registry, entry) for entry in entries)
@@ -267,11 +307,22 @@ class StatusChange:
 
 
 def set_status(
-    registry: Json, agent_id: str, status: str, fields: Mapping[str, Any]
+    registry: Json,
+    agent_id: str,
+    status: str,
+    fields: Mapping[str, Any],
+    is_meant: Callable[[Json], bool] = lambda _: True,
 ) -> StatusChange:
     """Sets an agent's status and further fields, and moves the counters with it.
 
     An id that is there more than once is changed everywhere.
+
+    Args:
+        registry: The decoded registry; changed in place.
+        agent_id: Which agent.
+        status: Its status from now on.
+        fields: Further fields of its entry.
+        is_meant: Which of the entries of that id.
 
     Raises:
         AgentNotFoundError: The registry has no such agent.
@@ -282,7 +333,7 @@ def set_status(
         raise WrongShapeError("status", "must be a string")
     if "id" in fields:
         raise ValueError("an agent's id cannot be changed")
-    entries = [entry for each, entry in agent_entries(registry) if each == agent_id]
+    entries = _entries(registry, agent_id, is_meant)
     if not entries:
         raise AgentNotFoundError(agent_id)
     previous = entries[0].get("status")

@@ -211,6 +211,7 @@ class _Sweep:
     @classmethod
     def of(cls, live: Collection[str], status: str, reason: str, grace: float) -> _Sweep:
         fields = end_fields(status, reason)
+        health.check_grace(grace)
         return cls(health.session_names(live), status, fields, time.time(), grace)
 
     def end(self, task: Json) -> tuple[str, ...]:

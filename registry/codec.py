@@ -142,10 +142,12 @@ def plain(fields: Mapping[str, Any]) -> Json:
     """A caller's own fields as they will be read again, and apart from the caller's objects.
 
     Raises:
-        TypeError: JSON has no word for a value.
+        TypeError: They are no mapping, or JSON has no word for a value.
         ValueError: A value holds itself, is nested deeper than 500, or has keys that
             are the same once they are strings.
     """
+    if not isinstance(fields, Mapping):
+        raise TypeError(f"fields must be a mapping, not {fields!r:.80}")
     text = json.dumps(fields)
     if _depth(text) > _DEEPEST:
         raise ValueError(f"nested deeper than {_DEEPEST}")

@@ -15,7 +15,7 @@ from registry import changes
 from registry.codec import Json, encode, plain
 from registry.durability import is_durable
 from registry.errors import InaccessibleRegistryError, WrongShapeError, naming
-from registry.files import is_safe_name, sync_directory, write_all
+from registry.files import is_safe_name, open_file, sync_directory, write_all
 from registry.locked_file import DEFAULT_TIMEOUT, editing
 from registry.operations import RegistryPath, timestamp
 from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
@@ -47,8 +47,13 @@ def create_global_registry(workspace: RegistryPath, *, max_concurrent_agents: in
         max_concurrent_agents: Written down for the orchestrator; not checked here.
 
     Raises:
+        WrongShapeError: The path is empty, or the limit no whole number.
         InaccessibleRegistryError: It cannot be made.
+        NotARegularFileError: Something else is in its place.
     """
+    _check_limit("max_concurrent_agents", max_concurrent_agents)
+    if not os.fspath(workspace):
+        raise WrongShapeError("workspace", "is an empty path")
     path = Path(workspace) / GLOBAL_FOLDER / GLOBAL_REGISTRY
     return _create(
         path,
@@ -96,7 +101,9 @@ def create_task_registry(
         timeout: Seconds to wait for the global registry's lock.
 
     Raises:
-        WrongShapeError: The id cannot name a directory.
+        WrongShapeError: The id cannot name a directory, its directory is a symlink out of
+            the workspace, or a limit is no whole number.
+        NotARegularFileError: Something else is in the registry's place.
         TypeError, ValueError: JSON has no word for something in `fields`, or they
             hold what is set here.
         InaccessibleRegistryError: It cannot be made.
@@ -104,9 +111,16 @@ def create_task_registry(
     """
     if not isinstance(task_id, str) or not is_safe_name(task_id) or task_id == GLOBAL_FOLDER:
         raise WrongShapeError("task_id", f"{str(task_id)[:80]!r} cannot name a directory")
+    if not os.fspath(workspace):
+        raise WrongShapeError("workspace", "is an empty path")
+    limits = {"max_agents": max_agents, "max_depth": max_depth, "max_concurrent": max_concurrent}
+    for name, limit in limits.items():
+        _check_limit(name, limit)
     root = Path(os.path.abspath(workspace))
     now = timestamp()
     directory = root / task_id
+    if not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(root)):
+        raise WrongShapeError("task_id", f"{task_id!r}: {directory} leads out of the workspace")
     text: Json = {
         "task_id": task_id,
         "task_description": description,
@@ -118,9 +132,7 @@ def create_task_registry(
         "priority": priority,
         "agents": [],
         "agent_hierarchy": {},
-        "max_agents": max_agents,
-        "max_depth": max_depth,
-        "max_concurrent": max_concurrent,
+        **limits,
         "total_spawned": 0,
         "active_count": 0,
         "completed_count": 0,
@@ -137,6 +149,11 @@ def create_task_registry(
     return created
 
 
+def _check_limit(name: str, limit: object) -> None:
+    if not changes.is_count(limit) or limit < 0:
+        raise WrongShapeError(name, f"is {limit!r:.80}, no whole number from 0 upward")
+
+
 def _create(path: Path, registry: Json) -> Created:
     """Puts a whole file in its place, if nothing is there.
 
@@ -145,6 +162,8 @@ def _create(path: Path, registry: Json) -> Created:
     ``.new``, which nobody takes for a registry.
     """
     if os.path.lexists(path):
+        # Raises if that is no registry.
+        open_file(path, os.O_RDONLY).close()
         return Created(path, new=False)
     text = encode(registry, path)
     beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from registry.changes import counter_names, is_count, take_out
 from registry.codec import Json
-from registry.records import agent_entries, counts_as_active
+from registry.records import Deployment, agent_entries, counts_as_active
 
 
 class Missing(Enum):
@@ -33,6 +33,7 @@ class FieldChange:
         before: Its value, or `MISSING`.
         after: Its value, or `MISSING`.
         whole: Whether the agent itself came or went: its entry is the value.
+        deployed: Of an agent's status, which deployment it is that of; or None.
     """
 
     file: str
@@ -42,6 +43,7 @@ class FieldChange:
     before: Any
     after: Any
     whole: bool = False
+    deployed: Deployment | None = None
 
     @property
     def is_counter(self) -> bool:
@@ -53,7 +55,8 @@ class FieldChange:
         if self.is_counter:
             return self.file, self.agent, self.nth, self.field, self.after - self.before
         values = _exact(self.before), _exact(self.after)
-        return self.file, self.agent, self.nth, self.field, self.whole, *values
+        where = self.file, self.agent, self.nth, self.field
+        return *where, self.whole, self.deployed, *values
 
 
 def _exact(value: Any) -> str:
@@ -114,7 +117,9 @@ def _fields(
     for field in dict.fromkeys((*before, *after)):
         old, new = before.get(field, MISSING), after.get(field, MISSING)
         if _exact(old) != _exact(new):
-            yield FieldChange(file, agent, nth, field, old, new)
+            of_agent = agent is not None and field == "status"
+            deployed = Deployment.of(after) if of_agent else None
+            yield FieldChange(file, agent, nth, field, old, new, deployed=deployed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +230,8 @@ def _objection(holder: Json | None, change: FieldChange) -> str | None:
         return f"is not in {change.file} any more"
     now = holder.get(change.field, MISSING)
     if _exact(now) == _exact(change.after):
+        if change.deployed is not None and Deployment.of(holder) != change.deployed:
+            return f"was deployed anew since, in {change.file}"
         return None
     if _exact(now) == _exact(change.before):
         return f"{change.field} is as it was before already, in {change.file}"

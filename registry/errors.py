@@ -48,14 +48,20 @@ class LockTimeoutError(RegistryError, TimeoutError):
     """The flock on a registry could not be had in time.
 
     Attributes:
-        path: The registry that is locked by somebody else.
-        timeout: How long was waited, in seconds.
+        path: The registry that is locked.
+        timeout: How long was waited, in seconds; 0 where the caller's own thread holds it.
     """
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: Path, timeout: float, *, by_caller: bool = False) -> None:
+        why = (
+            "this very thread holds it: one operation within another's lock, a signal handler "
+            "in the middle of one, or one file given twice"
+            if by_caller
+            else f"somebody else, or another thread of this process, holds it; `fuser -v {path}` "
+            "names who"
+        )
         super().__init__(
-            f"Could not acquire lock on {path} after {timeout:g}s: somebody else, or this "
-            f"process itself, holds it; `fuser -v {path}` names who. Nothing was changed."
+            f"Could not acquire lock on {path} after {timeout:g}s: {why}. Nothing was changed."
         )
         self.path = path
         self.timeout = timeout

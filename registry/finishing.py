@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from registry import changes
 from registry.codec import Json
@@ -15,9 +15,12 @@ from registry.errors import WrongShapeError
 from registry.locked_file import DEFAULT_TIMEOUT
 from registry.operations import RegistryPath, distinct_ids, path_or_none, timestamp
 from registry.recorded import OnRecord, change_pair
-from registry.records import agent_entries, is_terminal
+from registry.records import Deployment, agent_entries, is_active, is_terminal
 
 _log = logging.getLogger(__name__)
+
+Judged = Mapping[str, Collection[Deployment]]
+"""By agent, the deployments that its end is about (several where its id is there twice)."""
 
 END_FIELD = {
     "completed": "completed_at",
@@ -80,6 +83,7 @@ def finish_agents(
     reason: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     on_record: OnRecord | None = None,
+    judged: Judged | None = None,
 ) -> FinishReport:
     """Completes or terminates agents in the task's registry and in the global one.
 
@@ -96,6 +100,9 @@ def finish_agents(
         reason: Why, in the operator's words.
         timeout: Seconds to wait for the locks.
         on_record: How to write it to the workspace's audit log first; None does not.
+        judged: By agent, the deployments that were found to be through. An entry that is
+            about another one under the lock was deployed anew meanwhile: it stays, and
+            `FinishReport.untouched` says so. Whom this does not name is not compared.
 
     Raises:
         WrongShapeError: The status is neither of the two; nothing was written.
@@ -110,7 +117,7 @@ def finish_agents(
     ids = distinct_ids(agent_ids)
 
     def finish(in_task: Json, in_global: Json | None) -> FinishReport:
-        return _finish(task, in_task, in_global, ids, status, fields)
+        return _finish(task, in_task, in_global, ids, (status, fields), judged or {})
 
     made = change_pair(task, global_, finish, timeout=timeout, on_record=on_record)
     report = made.result
@@ -133,6 +140,7 @@ def terminate_agents(
     *,
     reason: str,
     timeout: float = DEFAULT_TIMEOUT,
+    judged: Judged | None = None,
 ) -> FinishReport:
     """Writes down as terminated whose sessions were ended, in both registries as one change.
 
@@ -145,6 +153,8 @@ def terminate_agents(
         sessions: By agent, what became of its session.
         reason: Why, as `termination_reason`.
         timeout: Seconds to wait for the locks.
+        judged: By agent, the deployments whose sessions these were, as for
+            `finish_agents`: who was deployed anew since stays as it is.
 
     Returns:
         Who was changed, and why the others were not.
@@ -164,6 +174,7 @@ def terminate_agents(
         status="terminated",
         reason=reason,
         timeout=timeout,
+        judged=judged,
     )
     left = {id_: "its session is still there" for id_ in ends if id_ not in ended}
     return replace(report, untouched={**report.untouched, **left})
@@ -174,30 +185,42 @@ def _finish(
     task: Json,
     global_: Json | None,
     ids: tuple[str, ...],
-    status: str,
-    fields: Mapping[str, Any],
+    end: changes.End,
+    judged: Judged,
 ) -> FinishReport:
-    in_task = changes.finish(task, ids, status, fields)
-    in_global = _follow(task, global_, ids, status, fields) if global_ is not None else []
-    statuses = {id_: entry.get("status") for id_, entry in agent_entries(task) if id_}
+    wanted = frozenset(ids)
+    in_task = changes.finish_each(
+        task,
+        lambda id_, entry: end if id_ in wanted and _is_judged(id_, entry, judged) else None,
+    )
+    in_global = _follow(task, global_, wanted, end, judged) if global_ is not None else []
+    entries = {id_: entry for id_, entry in agent_entries(task) if id_}
     changed = {each.agent_id: each for each in (*in_global, *in_task)}
     untouched = {
-        id_: f"is {statuses[id_]!r} already" if id_ in statuses else f"is not in {path}"
+        id_: _why_untouched(entries[id_]) if id_ in entries else f"is not in {path}"
         for id_ in ids
         if id_ not in changed
     }
     return FinishReport(tuple(changed.values()), untouched, (), ())
 
 
+def _is_judged(agent_id: str | None, entry: Json, judged: Judged) -> bool:
+    """Whether an entry is about a deployment that was judged."""
+    deployments = judged.get(agent_id or "")
+    return deployments is None or Deployment.of(entry) in deployments
+
+
+def _why_untouched(entry: Json) -> str:
+    status = entry.get("status")
+    if is_active(status):
+        return f"was deployed anew meanwhile; it stays {status!r}"
+    return f"is {status!r} already"
+
+
 def _follow(
-    task: Json,
-    global_: Json,
-    agent_ids: Collection[str],
-    status: str,
-    fields: Mapping[str, Any],
+    task: Json, global_: Json, wanted: Collection[str], end: changes.End, judged: Judged
 ) -> list[changes.StatusChange]:
     """Brings the global registry's entries to where the task's are."""
-    wanted = frozenset(agent_ids)
     in_task = {id_: entry for id_, entry in agent_entries(task) if id_ in wanted}
     task_id = task.get("task_id")
 
@@ -207,7 +230,8 @@ def _follow(
             return None
         entry = in_task.get(agent_id)
         if entry is None:
-            return status, fields
+            # It may be on its way into the task's registry.
+            return end if _is_judged(agent_id, listed, judged) else None
         return end_of(entry)
 
     return changes.finish_each(global_, end_in_task)

@@ -7,6 +7,7 @@ The live sessions are an argument: nothing here knows tmux. None stands for
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Collection, Iterable
@@ -18,8 +19,8 @@ from registry import changes
 from registry.codec import Json
 from registry.errors import WrongShapeError, naming
 from registry.locked_file import editing
-from registry.operations import timestamp
-from registry.reading import read_json
+from registry.operations import strings, timestamp
+from registry.reading import read_registry
 from registry.records import (
     SESSION_PREFIX,
     agent_entries,
@@ -112,14 +113,24 @@ def _session(entry: Json) -> str | None:
 
 
 def session_names(sessions: Iterable[str]) -> frozenset[str]:
-    """Names of sessions; a lone string is no collection of them.
+    """Names of sessions; a lone string is no collection of them, and bytes are no names.
 
     Raises:
-        TypeError: It is one.
+        TypeError: It is one, or something in it is no string: whoever is compared with
+            that is missing.
     """
-    if isinstance(sessions, str):
-        raise TypeError(f"sessions must be a collection of names, not the string {sessions!r}")
-    return frozenset(sessions)
+    return frozenset(strings("sessions", sessions))
+
+
+def check_grace(grace: float) -> None:
+    """Makes sure that a grace is one.
+
+    Raises:
+        WrongShapeError: It is no finite number: whoever is compared with that is not new.
+    """
+    number = isinstance(grace, (int, float)) and not isinstance(grace, bool)
+    if not number or not math.isfinite(grace):
+        raise WrongShapeError("grace", f"is {grace!r:.80}, no number of seconds")
 
 
 def zombies_in(
@@ -191,7 +202,7 @@ def registry_health_check(
     """
     as_of = time.time()
     path = Path(registry_path)
-    registry = read_json(path)
+    registry = read_registry(path)
     warnings: tuple[str, ...] = ()
     drifts: tuple[CounterDrift, ...] = ()
     try:
@@ -285,7 +296,7 @@ def validate_and_repair_registry(
     as_of = time.time()
     path = Path(registry_path)
     if dry_run:
-        registry = read_json(path)
+        registry = read_registry(path)
         with naming(path):
             repairs = _repair(registry, live_sessions, as_of, grace)
     else:

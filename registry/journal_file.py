@@ -117,6 +117,30 @@ class JournalFile:
             os.fdatasync(self.fd)
 
 
+def check_place(registry: Path) -> None:
+    """Makes sure, as far as a look tells, that a journal can be written beside a registry.
+
+    Raises:
+        UntrustedJournalError: Something else is there, or it may not be written by this user.
+        InaccessibleRegistryError: It may not be made.
+    """
+    place = journal_path(Path(os.path.realpath(registry)))
+    try:
+        status = os.lstat(place)
+    except FileNotFoundError:
+        if os.path.isdir(place.parent) and not os.access(place.parent, os.W_OK | os.X_OK):
+            refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            raise InaccessibleRegistryError(place, refused, "make") from None
+        return
+    except OSError:
+        # The commit says why.
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise UntrustedJournalError(place, "is no regular file")
+    if not os.access(place, os.R_OK | os.W_OK):
+        raise UntrustedJournalError(place, "may not be written by this user")
+
+
 def open_journal(place: Path, registry: int) -> JournalFile:
     """Opens the file for a journal, or makes it.
 

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from registry import commit as committing
 from registry import lease, locking, recovery
+from registry.changes import check_global, check_task
 from registry.codec import MAX_BYTES, Json, decode, encode
 from registry.errors import CorruptRegistryError, InaccessibleRegistryError, LostLockError, naming
 from registry.files import read_all
@@ -120,6 +121,8 @@ def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
             continue
         if not lock.is_held():
             raise LostLockError(lock.path, "the lock stayed with the process that took it")
+        if not lock.is_of_what_is_there():
+            raise LostLockError(lock.path, "somebody put another file in its place, or removed it")
         lease.take(lock.fd)
         if _stamp(lock) != opened.stamp:
             raise LostLockError(lock.path, "somebody who holds no lock wrote it meanwhile")
@@ -157,8 +160,9 @@ class LockedRegistryFile:
         FileNotFoundError: On entry, when there is no such file.
         json.JSONDecodeError: On entry, when the file is corrupt, and on exit, when
             what was written is not a JSON object; the file keeps its content.
-        LostLockError: On exit, when the lock was let go inside the block, or in a
-            child that was forked there; nothing is written.
+        LostLockError: On exit, when the lock was let go inside the block, in a child that
+            was forked there, or when another file was put in the registry's place; nothing
+            is written.
         OSError: On exit, when the disk is full or failed; nothing is written.
     """
 
@@ -276,8 +280,13 @@ def editing_both(
     """One locked read-change-write of a task's registry and the global one.
 
     Raises:
+        WrongShapeError: One of them is no such registry; it names which.
         RegistryError: Either lock, file or content cannot be had; nothing was written.
     """
     with _editing(lambda left: recovery.acquire_both(task, global_, left), timeout) as edits:
         first, second = edits
+        with naming(task):
+            check_task(first.registry)
+        with naming(global_):
+            check_global(second.registry)
         yield first, second

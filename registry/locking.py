@@ -8,9 +8,9 @@ nothing of ours keeps the file open while it waits.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
+import io
 import logging
 import os
 import threading
@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 from registry import codec, lease, metrics
 from registry.errors import InaccessibleRegistryError, LockTimeoutError, RegistryError
-from registry.files import open_regular
+from registry.files import open_file
 
 _log = logging.getLogger(__name__)
 
@@ -67,9 +67,7 @@ def _forget_in_child() -> None:
     # A forked child shares our open file descriptions: left open there, the
     # lock would outlive our own death. Closing them does not unlock.
     for lock in _held:
-        with contextlib.suppress(OSError):
-            os.close(lock.fd)
-        lock.fd = -1
+        lock.close()
     _held.clear()
     _crowded.clear()
     _fork_guard.release()
@@ -90,16 +88,20 @@ class Lock:
 
     Attributes:
         path: The registry.
-        fd: Its descriptor; -1 once it was let go, and in a forked child.
     """
 
-    __slots__ = ("__weakref__", "fd", "identity", "path", "thread")
+    __slots__ = ("__weakref__", "_file", "identity", "path", "thread")
 
     def __init__(self, path: Path) -> None:
+        self._file: io.FileIO | None = None
         self.path = path
-        self.fd = -1
         self.identity = _NEVER_HAD
         self.thread = threading.get_ident()
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor; -1 once it was let go, and in a forked child."""
+        return -1 if self._file is None or self._file.closed else self._file.fileno()
 
     def open(self) -> bool:
         """Opens the file; False while a peer has a lease on it.
@@ -109,7 +111,7 @@ class Lock:
         """
         with _fork_guard:
             try:
-                self.fd = open_regular(self.path, os.O_RDWR, past_lease=False)
+                self._file = open_file(self.path, os.O_RDWR, past_lease=False)
             except InaccessibleRegistryError as error:
                 if error.errno == errno.EAGAIN:
                     return False
@@ -130,11 +132,19 @@ class Lock:
         except OSError as error:
             raise InaccessibleRegistryError(self.path, error, "lock") from error
         self.identity = (status.st_dev, status.st_ino)
-        return self.identity == _identity(self.path)
+        return self.is_of_what_is_there()
 
     def is_held(self) -> bool:
         """Whether the lock is still held, and by this process."""
         return self.fd >= 0 and _flock(self.fd, self.path)
+
+    def is_of_what_is_there(self) -> bool:
+        """Whether the path still names the file that is locked.
+
+        Raises:
+            InaccessibleRegistryError: Nobody can tell.
+        """
+        return self.identity == _identity(self.path)
 
     def release(self) -> None:
         """Unlocks and closes; the second time, and in a forked child, does nothing.
@@ -142,30 +152,37 @@ class Lock:
         Unlocked by name and not by closing alone: a child forked meanwhile may
         hold a copy of the descriptor, and with it the lock.
         """
-        fd, self.fd = self.fd, -1
+        fd = self.fd
         if fd < 0:
             return
-        _held.discard(self)
-        # After a try that failed the file is open elsewhere, of course: by the holder.
-        if self.identity != _NEVER_HAD:
-            if not lease.take(fd):
-                if len(_crowded) >= _CROWDED_AT_MOST:
-                    _crowded.clear()
-                _crowded[self.path] = time.monotonic() + STAY_AWAY
-            lease.drop(fd)
         try:
+            # After a try that failed the file is open elsewhere, of course: by the holder.
+            if self.identity != _NEVER_HAD:
+                if not lease.take(fd):
+                    if len(_crowded) >= _CROWDED_AT_MOST:
+                        _crowded.clear()
+                    _crowded[self.path] = time.monotonic() + STAY_AWAY
+                lease.drop(fd)
             _unlock(fd)
         except OSError as error:
             _log.error("Error unlocking registry %s: %s", self.path, error)
+        finally:
+            # Also when interrupted; interrupted even before this, it is closed with the object.
+            self.close()
+
+    def close(self) -> None:
+        """Closes the file; a lock goes with it, unless a child has the file open as well."""
         try:
-            os.close(fd)
+            if self._file is not None:
+                self._file.close()
         except OSError as error:
             # The descriptor is gone all the same, and what was written is written:
             # to raise would tell the caller that it was not.
             _log.error("Error closing registry %s: %s", self.path, error)
 
     def __del__(self) -> None:
-        if self.fd >= 0:
+        # Made but for an interruption, it has no file yet.
+        if getattr(self, "_file", None) is not None:
             self.release()
 
 
@@ -212,7 +229,9 @@ def holds(path: Path) -> bool:
     """Whether this thread holds the exclusive lock on what `path` names now."""
     there = _identity(path)
     me = threading.get_ident()
-    return any(lock.identity == there and lock.thread == me for lock in tuple(_held))
+    return any(
+        lock.identity == there and lock.thread == me and lock.fd >= 0 for lock in tuple(_held)
+    )
 
 
 def try_acquire(path: Path, ready: Ready | None = None, *, glances: int = _GLANCES) -> Lock | None:
@@ -245,14 +264,11 @@ def _somebody_waits_to_write(path: Path) -> bool:
     """Whether anybody has a registry open for writing, as peers have while they wait."""
     with _fork_guard:
         try:
-            fd = open_regular(path, os.O_RDONLY, past_lease=False)
+            with open_file(path, os.O_RDONLY, past_lease=False) as file:
+                return not lease.nobody_has_it_open_to_write(file.fileno())
         except RegistryError:
             # Also while one of us has a lease on it: that is had by being alone.
             return False
-        try:
-            return not lease.nobody_has_it_open_to_write(fd)
-        finally:
-            os.close(fd)
 
 
 class _Patience:
@@ -321,11 +337,19 @@ def acquire(
     patience = _Patience(timeout, longest_pause)
     patience.stay_away(path)
     lock = try_acquire(path, ready)
+    if lock is None:
+        _refuse_own(path)
     while lock is None:
         patience.wait(path)
         lock = try_acquire(path, ready, glances=1)
     patience.had(path)
     return lock
+
+
+def _refuse_own(path: Path) -> None:
+    """Raises where this very thread holds the lock: to wait for that would be in vain."""
+    if holds(path):
+        raise LockTimeoutError(path, 0, by_caller=True)
 
 
 def acquire_both(
@@ -346,6 +370,7 @@ def acquire_both(
     while True:
         lock = try_acquire(first, ready)
         if lock is None:
+            _refuse_own(first)
             patience.wait(first)
             continue
         try:
@@ -354,6 +379,8 @@ def acquire_both(
                 patience.had(first)
                 patience.had(second)
                 return lock, other
+            # The same file, by two names, for example.
+            _refuse_own(second)
         except BaseException:
             lock.release()
             raise

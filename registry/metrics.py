@@ -129,7 +129,7 @@ def _is_time(value: object) -> TypeGuard[float]:
     return _is_whole(value) or (isinstance(value, float) and 0.0 <= value < math.inf)
 
 
-_guard = threading.Lock()
+_guard = threading.RLock()
 _by_path: dict[Path, LockMetrics] = {}
 _last_corrupt: dict[Path, object] = {}
 

@@ -17,13 +17,13 @@ from registry import metrics
 from registry.files import is_safe_name
 from registry.locked_file import editing
 from registry.metrics import LockMetrics
-from registry.reading import read_json
+from registry.reading import read_registry
 from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
 
 METRICS_FILE = "muster_metrics.json"
 
 _published: dict[Path, LockMetrics] = {}
-_guard = threading.Lock()
+_guard = threading.RLock()
 
 
 # A forked child counts from 0, so nothing of its numbers is published yet.
@@ -118,7 +118,7 @@ def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
     found: dict[str, LockMetrics] = {}
     for workspace in workspaces:
         with suppress(FileNotFoundError):
-            held = read_json(path_in(workspace)).get("registries")
+            held = read_registry(path_in(workspace)).get("registries")
             for name, numbers in (held if isinstance(held, dict) else {}).items():
                 found[str(workspace / name)] = LockMetrics.from_json(numbers)
         with _guard:

@@ -151,7 +151,29 @@ def atomic_mark_agents_completed(registry_path: RegistryPath, agent_ids: Iterabl
 
 
 def distinct_ids(agent_ids: Iterable[str]) -> tuple[str, ...]:
-    """Ids to go through more than once; a lone string is no collection of ids."""
-    if isinstance(agent_ids, str):
-        raise TypeError(f"agent_ids must be a collection of ids, not the string {agent_ids!r}")
-    return tuple(dict.fromkeys(agent_ids))
+    """Ids to go through more than once; a lone string is no collection of ids.
+
+    Raises:
+        TypeError: It is one, or something in it is no string.
+    """
+    return tuple(dict.fromkeys(strings("agent_ids", agent_ids)))
+
+
+def strings(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    """What is given as a collection of strings, and is one.
+
+    Args:
+        name: What errors call it.
+        values: What is given.
+
+    Raises:
+        TypeError: It is a lone string, or something in it is no string.
+    """
+    if isinstance(values, (str, bytes)):
+        kind = "string" if isinstance(values, str) else "bytes"
+        raise TypeError(f"{name} must be a collection of strings, not the {kind} {values!r:.80}")
+    given = tuple(values)
+    for each in given:
+        if not isinstance(each, str):
+            raise TypeError(f"{name} must hold strings, not {each!r:.80}")
+    return given

@@ -23,7 +23,7 @@ from registry.errors import (
     InaccessibleRegistryError,
     RegistryError,
 )
-from registry.files import open_regular, read_all
+from registry.files import open_file, read_all
 from registry.records import (
     GlobalRecord,
     TaskRecord,
@@ -108,13 +108,14 @@ def changed_since(path: Path, signature: Signature) -> bool:
 def _read_once(path: Path) -> tuple[bytes, Signature] | None:
     """The file's bytes if nobody wrote meanwhile, else None."""
     try:
-        fd = open_regular(path, os.O_RDONLY)
+        file = open_file(path, os.O_RDONLY)
     except InaccessibleRegistryError as error:
         if error.errno == errno.EAGAIN:
             # A writer holds a lease on it.
             return None
         raise
-    try:
+    with file:
+        fd = file.fileno()
         before = _signature(fd)
         data = read_all(fd, path, MAX_BYTES)
         if (
@@ -130,8 +131,6 @@ def _read_once(path: Path) -> tuple[bytes, Signature] | None:
         if not after.settled and read_all(fd, path, MAX_BYTES) != data:
             return None
         return data, after
-    finally:
-        os.close(fd)
 
 
 def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signature]:
@@ -165,13 +164,24 @@ def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signat
     raise problem
 
 
-def read_json(path: Path) -> Json:
-    """A registry, decoded as it is.
+def read_registry(path: str | os.PathLike[str]) -> Json:
+    """A registry, decoded as it is. Takes no lock, and never returns half a write.
+
+    Args:
+        path: A task's registry or the global one.
 
     Raises:
-        RegistryError: It is not there, not regular, not accessible or corrupt.
+        RegistryError: It is not there, not regular, not accessible, corrupt, or was being
+            written for longer than half a second.
     """
-    return _read(path, lambda data: decode(data, path))[0]
+    registry = Path(path)
+    give_up_at = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return _read(registry, lambda data: decode(data, registry))[0]
+        except BusyRegistryError:
+            if time.monotonic() > give_up_at:
+                raise
 
 
 def read_task(path: Path) -> Snapshot[TaskRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,8 @@ from registry.audit_records import Entry, State
 from registry.codec import Json
 from registry.differences import FieldChange, differences, snapshot
 from registry.errors import AuditError, BusyRegistryError, HalfWrittenError, RegistryError
+from registry.journal import journal_path
+from registry.journal_file import check_place
 from registry.locked_file import Edit, editing, editing_both
 
 Result = TypeVar("Result")
@@ -191,15 +194,21 @@ def editing_pair(
             if global_ is None:
                 task_edit = stack.enter_context(editing(task, timeout))
             else:
+                check_place(global_)
                 task_edit, global_edit = stack.enter_context(editing_both(task, global_, timeout))
         except RegistryError as error:
-            if global_ is None or getattr(error, "path", None) != global_:
+            if global_ is None or getattr(error, "path", None) not in _paths_of(global_):
                 raise
             if not isinstance(error, FileNotFoundError):
                 problems.append(left_out(error))
             left = max(1.0, deadline - time.monotonic())
             task_edit = stack.enter_context(editing(task, left))
         yield task_edit, global_edit, problems
+
+
+def _paths_of(registry: Path) -> tuple[Path, Path]:
+    """What errors about a registry name: it, or its journal."""
+    return registry, journal_path(Path(os.path.realpath(registry)))
 
 
 def left_out(error: RegistryError) -> str:

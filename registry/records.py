@@ -115,13 +115,31 @@ def parse_time(value: object) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Deployment:
+    """What tells one deployment of an agent from a later one of the same id.
+
+    Attributes:
+        tmux_session: As its task's registry has it, or None where that names none.
+        started_at: Likewise.
+    """
+
+    tmux_session: str | None
+    started_at: str | None
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Deployment:
+        """That which an agent's entry is about."""
+        return cls(text_of(entry.get("tmux_session")) or None, text_of(entry.get("started_at")))
+
+
+@dataclass(frozen=True, slots=True)
 class AgentRecord:
     """One agent as its task's registry has it.
 
     Attributes:
         id: Empty when the entry has none.
         type: Empty when the entry has none.
-        tmux_session: The name of its session, or None when not named.
+        tmux_session: The name of its session, or None when not named by a string.
         parent: The id of another agent, "orchestrator", or None.
         depth: Its own claim; 1 is the top.
         status: As written, known word or not; empty when missing.
@@ -145,6 +163,11 @@ class AgentRecord:
     started: float | None
     updated: float | None
     ended: float | None = None
+
+    @property
+    def deployment(self) -> Deployment:
+        """That which the entry was about when it was read."""
+        return Deployment(self.tmux_session, self.started_at)
 
 
 def kept_names(names: Iterable[str]) -> frozenset[str] | None:
@@ -270,11 +293,13 @@ def number_of(value: object) -> float | None:
 def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
     """Reads one agent's entry; never fails."""
     started_at = text_of(entry.get("started_at"))
+    session = entry.get("tmux_session")
     last_update = text_of(entry.get("last_update"))
     return AgentRecord(
         id=agent_id or "",
         type=text_of(entry.get("type")) or "",
-        tmux_session=text_of(entry.get("tmux_session")) or None,
+        # No number: the text that shows it may be another than was meant.
+        tmux_session=(session or None) if isinstance(session, str) else None,
         parent=text_of(entry.get("parent")),
         depth=_whole(entry.get("depth")),
         status=text_of(entry.get("status")) or "",

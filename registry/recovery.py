@@ -19,7 +19,7 @@ from registry.errors import (
     RegistryNotFoundError,
     UntrustedJournalError,
 )
-from registry.files import open_regular, read_all, sync_directory, write_all
+from registry.files import open_file, read_all, sync_directory, write_all
 from registry.journal import Journal, Remedy, Role, journal_path
 from registry.journal_file import find_journal, is_open, read_journal, remove
 from registry.locking import Lock
@@ -41,14 +41,10 @@ def is_hot(registry: Path) -> bool:
     """
     if find_journal(registry) is None:
         return False
-    fd = open_regular(registry, os.O_RDONLY)
-    try:
+    with open_file(registry, os.O_RDONLY) as file:
         # With the shared lock in hand nobody is committing.
-        return (
-            locking.while_nobody_writes(fd, registry, lambda: find_journal(registry)) is not None
-        )
-    finally:
-        os.close(fd)
+        hot = locking.while_nobody_writes(file.fileno(), registry, lambda: find_journal(registry))
+    return hot is not None
 
 
 def recover_registry(registry: str | os.PathLike[str], timeout: float = 10.0) -> bool:

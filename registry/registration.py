@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,15 +136,20 @@ def register_agent(
             hold what is worked out here.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
-    extra = plain(fields or {})
+    extra = plain(fields if fields is not None else {})
     if not _OURS.isdisjoint(extra):
         raise ValueError(f"fields may not hold {', '.join(sorted(_OURS & extra.keys()))}")
     if not isinstance(extra.get("tmux_session", ""), str):
         raise WrongShapeError("tmux_session", "must be a string")
     if not is_active(status):
         raise WrongShapeError("status", f"must be one of {', '.join(sorted(ACTIVE_STATUSES))}")
-    for field, name in (("type", agent_type), ("id", agent_id)):
-        if name is not None and not (isinstance(name, str) and is_safe_name(name)):
+    if not isinstance(prompt, str):
+        raise WrongShapeError("prompt", "must be a string")
+    named = (
+        (("type", agent_type),) if agent_id is None else (("type", agent_type), ("id", agent_id))
+    )
+    for field, name in named:
+        if not (isinstance(name, str) and is_safe_name(name)):
             raise WrongShapeError(
                 field,
                 f"is {str(name)[:80]!r}: 1 to 128 letters, digits, '_', '-' and '.' are taken, "
@@ -177,7 +183,14 @@ def registering(
     task_registry: RegistryPath,
     global_registry: RegistryPath | None,
     agent_type: str,
-    **options: Any,
+    *,
+    parent: str = ORCHESTRATOR,
+    agent_id: str | None = None,
+    reuse: bool = False,
+    status: str = "running",
+    prompt: str = "",
+    fields: Mapping[str, Any] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
 ) -> Iterator[Registration]:
     """Registers an agent while it is deployed, and withdraws it if that fails.
 
@@ -187,7 +200,13 @@ def registering(
         task_registry: As `register_agent`.
         global_registry: As `register_agent`.
         agent_type: As `register_agent`.
-        **options: As `register_agent`.
+        parent: As `register_agent`.
+        agent_id: As `register_agent`.
+        reuse: As `register_agent`.
+        status: As `register_agent`.
+        prompt: As `register_agent`.
+        fields: As `register_agent`.
+        timeout: As `register_agent`; the withdrawal waits as long.
 
     Raises:
         RegistryError, TypeError, ValueError: As `register_agent`. What is raised in the
@@ -198,15 +217,27 @@ def registering(
         >>> with registering(task, global_, "fixer", prompt=prompt) as agent:
         ...     start_session(agent.tmux_session, agent.agent_id)
     """
-    agent = register_agent(task_registry, global_registry, agent_type, **options)
+    registered_by = os.getpid()
+    agent = register_agent(
+        task_registry,
+        global_registry,
+        agent_type,
+        parent=parent,
+        agent_id=agent_id,
+        reuse=reuse,
+        status=status,
+        prompt=prompt,
+        fields=fields,
+        timeout=timeout,
+    )
     try:
         yield agent
     except BaseException as error:
-        if not agent.existing:
-            patience = {"timeout": options["timeout"]} if "timeout" in options else {}
+        # A child that was forked in the block ends with an exception, too.
+        if not agent.existing and os.getpid() == registered_by:
             try:
                 withdrawal = withdraw_agent(
-                    task_registry, global_registry, agent.agent_id, **patience
+                    task_registry, global_registry, agent.agent_id, timeout=timeout
                 )
             except RegistryError as failure:
                 error.add_note(f"agent {agent.agent_id} could not be withdrawn: {failure}")
@@ -242,19 +273,18 @@ def withdraw_agent(
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
         task_id = in_task.registry.get("task_id")
         in_task.changed = changes.remove_agent(in_task.registry, agent_id)
-        if in_global is not None and lists(in_global.registry, agent_id, task_id):
-            in_global.changed = changes.remove_agent(in_global.registry, agent_id)
+        if in_global is not None:
+            in_global.changed = changes.remove_agent(
+                in_global.registry, agent_id, is_of_task(task_id)
+            )
         there = in_task.changed
     _log.info("Withdrew agent %s from %s", agent_id, task)
     return Withdrawal(there, tuple(problems))
 
 
-def lists(global_: Json, agent_id: str, task_id: object) -> bool:
-    """Whether a global registry lists this agent as one of this task."""
-    return any(
-        each == agent_id and entry.get("task_id", task_id) == task_id
-        for each, entry in agent_entries(global_)
-    )
+def is_of_task(task_id: object) -> Callable[[Json], bool]:
+    """Whether an entry of the global registry is of this task."""
+    return lambda entry: entry.get("task_id", task_id) == task_id
 
 
 def _find(task: Json, wish: _Wish) -> Registration | None:
@@ -302,7 +332,11 @@ def _check_limits(task: Json, entries: Sequence[tuple[str | None, Json]], depth:
         ("max_depth", depth, depth, f"the agent would be at depth {depth}"),
     ):
         allowed = task.get(limit)
-        if changes.is_count(allowed) and full > allowed:
+        if allowed is None:
+            continue
+        if not changes.is_count(allowed):
+            raise WrongShapeError(limit, f"is {allowed!r:.80}, not a whole number; mend it first")
+        if full > allowed:
             raise LimitReachedError(limit, allowed, found, what)
 
 

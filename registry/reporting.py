@@ -32,7 +32,7 @@ from registry.records import (
     is_active,
     is_terminal,
 )
-from registry.registration import lists
+from registry.registration import is_of_task
 from registry.workspace import PROGRESS_FOLDER, agent_file
 
 _log = logging.getLogger(__name__)
@@ -99,12 +99,13 @@ def report_progress(
         change = changes.set_status(in_task.registry, agent_id, wanted, given)
         in_task.changed = True
         if in_global is not None:
-            if lists(in_global.registry, agent_id, in_task.registry.get("task_id")):
-                shown = ("last_update", END_FIELD.get(change.status))
-                fields = {name: entry[name] for name in shown if name in entry}
-                changes.set_status(in_global.registry, agent_id, change.status, fields)
+            shown = ("last_update", END_FIELD.get(change.status))
+            fields = {name: entry[name] for name in shown if name in entry}
+            ours = is_of_task(in_task.registry.get("task_id"))
+            try:
+                changes.set_status(in_global.registry, agent_id, change.status, fields, ours)
                 in_global.changed = True
-            else:
+            except AgentNotFoundError:
                 problems.append(
                     f"{in_global.path} does not list agent {agent_id!r}; the task's registry is "
                     "written (`muster doctor --fix` puts it in there)"
@@ -117,7 +118,7 @@ def report_progress(
         "progress": progress if progress is not None else entry.get("progress"),
     }
     try:
-        _append(task.parent, agent_id, json.dumps(line) + "\n")
+        _append(Path(os.path.realpath(task)).parent, agent_id, json.dumps(line) + "\n")
     except (RegistryError, OSError) as error:
         problems.append(f"not in the agent's progress file: {error}")
     _log.info("Agent %s reported %s (%s %%)", agent_id, change.status, line["progress"])

@@ -111,7 +111,7 @@ def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
     named: dict[str, Json] = {}
     for path, name in _places(step.entry).items():
         if path not in registries:
-            registries[path] = reading.read_json(path)
+            registries[path] = reading.read_registry(path)
         named[name] = registries[path]
     return differences.revert(named, step.entry.changes)
 

@@ -162,9 +162,8 @@ def workspaces_above(directory: Path) -> frozenset[Path]:
         beneath = each / WORKSPACE_NAME
         if _has_mode(beneath, stat.S_ISDIR):
             found.add(beneath.resolve())
-        if each.name == WORKSPACE_NAME or _has_mode(
-            each / GLOBAL_FOLDER / GLOBAL_REGISTRY, stat.S_ISREG
-        ):
+        named = each.name == WORKSPACE_NAME and _has_mode(each, stat.S_ISDIR)
+        if named or _has_mode(each / GLOBAL_FOLDER / GLOBAL_REGISTRY, stat.S_ISREG):
             found.add(each.resolve())
     return frozenset(found)
 

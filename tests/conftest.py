@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 
+import textual._wait
+import textual.app
+import textual.pilot
 from hypothesis import HealthCheck, settings
 
 # A deadline would fail examples for what else the machine is doing.
@@ -23,5 +27,28 @@ os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 os.environ["LC_ALL"] = "C.UTF-8"
 os.environ.pop("MUSTER_CONFIG", None)
 
-# Nor what their shell has every program ignore, as nohup does.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# Nor what their shell has every program ignore, as nohup and `&` do.
+for number in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_is_idle = textual._wait.wait_for_idle
+
+
+async def _settled(min_sleep: float = 0.02, max_sleep: float = 1) -> None:
+    """Waits until the app is idle, also where the machine gives it no CPU.
+
+    Textual takes whoever used none for a moment for idle.
+    """
+    await _is_idle(min_sleep, max_sleep)
+    ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
+    quiet = 0
+    for _ in range(2000):
+        await asyncio.sleep(0)
+        quiet = 0 if ready else quiet + 1
+        if quiet == 5:
+            return
+
+
+for module in (textual.app, textual.pilot):
+    module.wait_for_idle = _settled  # type: ignore[attr-defined]

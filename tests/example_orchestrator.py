@@ -16,16 +16,17 @@ import time
 from pathlib import Path
 
 from registry import (
+    ACTIVE_STATUSES,
     LimitReachedError,
     Registration,
+    agent_entries,
     clean_up_workspace,
+    create_global_registry,
     create_task_registry,
     find_existing_agent,
+    read_registry,
     registering,
 )
-from registry.reading import read_json
-from registry.records import agent_entries, is_active
-from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY
 
 TASK = "TASK-20260101-120000-0a0b0c0d"
 
@@ -51,7 +52,7 @@ class Orchestrator:
         self.workspace = workspace
         self.socket = socket
         self.wanted = wanted
-        self.global_ = workspace / GLOBAL_FOLDER / GLOBAL_REGISTRY
+        self.global_ = create_global_registry(workspace).path
         created = create_task_registry(workspace, TASK, "An example", max_concurrent=4)
         self.task = created.path
 
@@ -69,15 +70,15 @@ class Orchestrator:
 
     def is_done(self) -> bool:
         """Whether as many agents as wanted are completed, and none is at work."""
-        statuses = [entry.get("status") for _, entry in agent_entries(read_json(self.task))]
-        return statuses.count("completed") >= self.wanted and not any(map(is_active, statuses))
+        statuses = [entry.get("status") for _, entry in agent_entries(read_registry(self.task))]
+        return statuses.count("completed") >= self.wanted and ACTIVE_STATUSES.isdisjoint(statuses)
 
     def deploy(self) -> None:
         """Deploys agents as long as there is room, and any are missing."""
         while True:
-            registry = read_json(self.task)
+            registry = read_registry(self.task)
             entries = [entry for _, entry in agent_entries(registry)]
-            useful = [e for e in entries if is_active(e["status"]) or e["status"] == "completed"]
+            useful = [e for e in entries if e["status"] in {*ACTIVE_STATUSES, "completed"}]
             if len(useful) >= self.wanted:
                 return
             lead = find_existing_agent(TASK, "lead", registry)

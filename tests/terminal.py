@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.tui.waiting import Patience
 from tui.host.advice import install_advice
 
 PREFIX = f"mst{os.getpid()}-"
@@ -21,11 +21,10 @@ MUSTER = [sys.executable, "-P", str(Path(__file__).parent / "alone.py"), PREFIX]
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
     """Waits until something is so; fails with its name when it is not."""
-    deadline = time.monotonic() + seconds
+    patience = Patience(seconds)
     while not condition():
-        if time.monotonic() > deadline:
+        if patience.is_over():
             raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.05)
 
 
 class Terminal:
@@ -59,23 +58,21 @@ class Terminal:
 
     def confirm(self) -> None:
         """Presses Enter until the question is gone: the first one may come too soon."""
-        deadline = time.monotonic() + 30
+        patience = Patience(30.0, pause=0.2)
         while "Go ahead" in self.screen():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"still asked:\n{self.screen()}")
             self.press("Enter")
-            time.sleep(0.2)
+            if patience.is_over():
+                raise AssertionError(f"still asked:\n{self.screen()}")
 
     def resize(self, columns: int, rows: int) -> None:
         self.tmux("resize-window", "-t", "@0", "-x", str(columns), "-y", str(rows))
 
     def shows(self, *texts: str) -> None:
         """Waits until the screen has all of the texts."""
-        deadline = time.monotonic() + 30
+        patience = Patience(30.0)
         while not all(text in (screen := self.screen()) for text in texts):
-            if time.monotonic() > deadline:
+            if patience.is_over():
                 raise AssertionError(f"{texts} not all on the screen:\n{screen}")
-            time.sleep(0.05)
 
     def exit_code(self) -> int:
         """Waits until muster has ended; 128 and the signal's number if one ended it."""

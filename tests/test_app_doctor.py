@@ -141,6 +141,8 @@ def test_snapshot_of_the_doctor(
     monkeypatch.setattr(
         "tui.doctor.examine", lambda *_: still_examination(roll, counter, loop, status)
     )
+    # Its workspace is nowhere.
+    monkeypatch.setattr("tui.doctor.claimed_leaks", lambda *_: {})
 
     async def show(pilot: Pilot[None]) -> None:
         await drawn_whole(pilot)

@@ -295,6 +295,16 @@ async def test_a_click_on_a_counter_shows_only_those_and_another_click_all() -> 
         assert view.view.only is None
 
 
+async def test_a_session_that_was_renamed_is_counted_once() -> None:
+    async with opened() as (app, _, pilot):
+        roll = call(SEARCH, SPEED)
+        renamed = replace(next(iter(roll.answer.sessions.values())), name="agent_new")
+        sessions = {"agent_old": renamed, renamed.name: renamed}
+        app.query_one(Summary).show(replace(roll, answer=replace(roll.answer, sessions=sessions)))
+        await pilot.pause()
+        assert ", 1 session on" in shown(app)
+
+
 async def test_escape_clears_a_filter_that_was_kept_unfinished() -> None:
     async with opened() as (app, view, pilot):
         await pilot.press("slash", *"status:", "enter")

@@ -13,7 +13,7 @@ from registry.agent_lines import FINDINGS, PROGRESS, Finding, Line, Progress
 from registry.audit import read_logs
 from registry.audit_records import Entry, Log
 from registry.errors import RegistryError
-from registry.reading import read_json
+from registry.reading import read_registry
 from registry.records import agent_entries, parse_time
 from tui.choosing import children_of, parent_of
 from tui.history import log_lines
@@ -74,13 +74,13 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     entry: Mapping[str, Any] = {}
     listed: Mapping[str, Any] | None = None
     try:
-        found = [e for id_, e in agent_entries(read_json(state.registry)) if id_ == record.id]
+        found = [e for id_, e in agent_entries(read_registry(state.registry)) if id_ == record.id]
         entry = found[row.key.ordinal] if len(found) > row.key.ordinal else {}
     except RegistryError as error:
         problems.append(str(error))
     if state.global_registry is not None:
         try:
-            everybody = agent_entries(read_json(state.global_registry))
+            everybody = agent_entries(read_registry(state.global_registry))
             listed = next((e for id_, e in everybody if id_ == record.id), None)
         except RegistryError as error:
             problems.append(str(error))

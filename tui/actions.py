@@ -6,6 +6,7 @@ after tmux was asked again, and no lock is held while it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from registry.durability import durable_commits
 from registry.errors import RegistryError
 from registry.finishing import FinishReport, finish_agents
 from registry.recorded import OnRecord
+from registry.records import Deployment
 from registry.undo import KILLED
 from tui.host.sessions import TmuxState
 from tui.killing import end_sessions, who_is_elsewhere
@@ -125,6 +127,7 @@ def _record(
                 status=plan.status,
                 reason=reason or None,
                 on_record=on_record,
+                judged=_judged(group),
             )
         except (RegistryError, OSError) as error:
             for step in group:
@@ -138,6 +141,13 @@ def _record(
         for step in group:
             outcomes[step] = _recorded(step, plan.status, steps[step], report)
     return tuple(written), tuple(problems)
+
+
+def _judged(steps: Iterable[Step]) -> dict[str, frozenset[Deployment]]:
+    found: dict[str, frozenset[Deployment]] = {}
+    for step in steps:
+        found[step.label] = found.get(step.label, frozenset()) | step.judged
+    return found
 
 
 def _recorded(step: Step, status: EndStatus, said: str, report: FinishReport) -> StepOutcome:

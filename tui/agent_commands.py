@@ -7,7 +7,7 @@ import dataclasses
 import sys
 
 from registry.errors import LimitReachedError
-from registry.registration import register_agent
+from registry.registration import register_agent, withdraw_agent
 from registry.reporting import report_progress
 from tui.console import DONE, NOT_ALL_DONE, find, safe
 from tui.places import task_place, task_with
@@ -30,7 +30,14 @@ def register(options: argparse.Namespace) -> int:
     except LimitReachedError as error:
         print(f"muster: {safe(str(error))}", file=sys.stderr)
         return NOT_ALL_DONE
-    print(as_json(dataclasses.asdict(agent)) if options.json else safe(agent.agent_id))
+    said = as_json(dataclasses.asdict(agent)) if options.json else safe(agent.agent_id)
+    try:
+        print(said, flush=True)
+    except OSError:
+        # Whoever asked never hears of it, and could not start it.
+        if not agent.existing:
+            withdraw_agent(place.registry, place.global_registry, agent.agent_id)
+        raise
     return _said(agent.problems)
 
 

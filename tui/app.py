@@ -24,6 +24,7 @@ from tui.roll_screen import RollScreen
 from tui.screens.toasts import ToastHandler
 from tui.settings import Settings
 from tui.theme import OURS
+from tui.type_ahead import Followed, TypeAhead
 from tui.widgets.ascii_filter import ascii_filters
 from tui.widgets.working import working_out
 
@@ -121,6 +122,9 @@ class MusterApp(App[None]):
             self.register_theme(theme)
         self.theme = self._settings.theme
         self.set_keymap(self._settings.keys)
+        self._type_ahead = TypeAhead(
+            super().on_event, lambda: self.focused or self.screen, self.set_timer
+        )
         self._homes = tuple(workspace.path for workspace in workspaces)
         notifier = Notifier(self, self._settings.notify)
         self.roll_screen = RollScreen(workspaces, live, self._settings, notifier.see)
@@ -128,6 +132,17 @@ class MusterApp(App[None]):
     def get_default_screen(self) -> Screen[None]:
         """The roll lies below all others."""
         return self.roll_screen
+
+    async def on_event(self, event: events.Event) -> None:
+        """Acts on keys one by one."""
+        if isinstance(event, events.Key) and not event.is_forwarded:
+            await self._type_ahead.take(event)
+        else:
+            await super().on_event(event)
+
+    async def on_followed(self, message: Followed) -> None:
+        """Acts on the next key."""
+        await self._type_ahead.followed(message)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's, and the one that keeps to ASCII, if that is wanted."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.workspace import last_reports
 from tui.absences import Absences
 from tui.host import host_name
-from tui.host.sessions import Answer, Session
+from tui.host.births import Birth, Births
+from tui.host.sessions import Answer, Session, TmuxState
 from tui.registries import Registries
 from tui.renamed import Suspect, find_renamed
 from tui.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
@@ -48,12 +49,20 @@ class Caller:
         self._absences: Absences = {}
         self._again_at = 0.0
         self._vicinity = Vicinity()
-        self._begun: dict[tuple[str, int], float | None] = {}
+        self._around_suspects = Vicinity()
+        self._begun: dict[int, float | None] = {}
+        self._births = Births()
+        self._moved: Mapping[int, Birth] = {}
+        self._moved_of: tuple[object, object] = (None, None)
+        self._ids: Mapping[str, str] = {}
+        self._ids_of: object = None
+        self._server: tuple[int | None, int] = (None, 0)
 
     def call(
         self, registries: Registries, answer: Answer, absences: Absences, now: float
     ) -> RollCall:
         """One frozen roll call of what is known now."""
+        self._note_ids(answer, absences)
         renamed = self._find_renamed(registries, answer, absences)
         answer = replace(answer, renamed={name: each.why for name, each in renamed.items()})
         before, self._answer = self._answer, answer
@@ -121,29 +130,90 @@ class Caller:
     ) -> Mapping[str, Suspect]:
         """Which of the missing sessions may be there by another name."""
         missing = absences.keys() - answer.sessions.keys()
-        begun: dict[tuple[str, int], float | None] = {}
+        begun: dict[int, float | None] = {}
         if not missing:
             return {}
 
-        def begun_in(session: Session) -> Iterable[float]:
+        def begun_at(pid: int) -> float | None:
             # Not at the top: a look at the roll has no use for it as a rule.
             from tui.host import processes
 
-            for pid in session.pids:
-                key = session.id, pid
+            if pid not in begun:
                 # No look at a process is taken twice.
-                begun[key] = self._begun[key] if key in self._begun else processes.begun(pid)
-            return [time for pid in session.pids if (time := begun[session.id, pid]) is not None]
+                begun[pid] = self._begun[pid] if pid in self._begun else processes.begun(pid)
+            return begun[pid]
 
+        moved = self._find_moved(answer)
         states, listed = registries.states(), registries.listed_sessions()
-        found = dict(find_renamed(missing, states, listed, answer.sessions.values(), begun_in))
-        for socket in dict(answer.others):
-            theirs = [session for at, session in answer.others if at == socket]
-            for name, suspect in find_renamed(missing, states, listed, theirs, begun_in).items():
-                why = f"on another tmux server {suspect.why} Try -S {socket}"
-                found.setdefault(name, suspect._replace(why=why))
+        # Of one that was followed to its new name it is known whose it is.
+        followed = frozenset(s.name for name, s in answer.sessions.items() if name != s.name)
+        there: dict[Path | None, list[Session]] = {None: list(answer.sessions.values())}
+        for socket, session in answer.others:
+            there.setdefault(socket, []).append(session)
+        found = {
+            socket: find_renamed(
+                missing,
+                states,
+                listed if socket is not None else (*listed, followed),
+                sessions,
+                begun_at,
+                moved,
+                self._ids if socket is None else {},
+            )
+            for socket, sessions in there.items()
+        }
         self._begun = begun
-        return found
+        return self._most_likely(found, answer)
+
+    def _most_likely(
+        self, found: Mapping[Path | None, Mapping[str, list[Suspect]]], answer: Answer
+    ) -> Mapping[str, Suspect]:
+        """Of what may be missing sessions the first each, which no registry around it lists.
+
+        Args:
+            found: By the socket of the server that has it; None for the one that was asked.
+            answer: What that one said.
+        """
+        suspects = {
+            id(each.session): each.session
+            for by_name in found.values()
+            for those in by_name.values()
+            for each in those
+        }
+        anothers = set(map(id, self._around_suspects.anothers(suspects.values(), answer)))
+        likely: dict[str, Suspect] = {}
+        for socket, by_name in found.items():
+            for name, those in by_name.items():
+                first = next(
+                    (each for each in those if each.moved or id(each.session) not in anothers),
+                    None,
+                )
+                if first is not None and socket is not None:
+                    why = f"on another tmux server {first.why} Try -S {socket}"
+                    first = first._replace(why=why)
+                if first is not None:
+                    likely.setdefault(name, first)
+        return likely
+
+    def _note_ids(self, answer: Answer, absences: Absences) -> None:
+        """Keeps the ids of sessions, so that those of missing ones are known."""
+        if answer.state is TmuxState.UNKNOWN or self._ids_of is answer.sessions:
+            return
+        server = answer.server_pid, answer.server_started
+        # Another server counts its ids anew.
+        before = self._ids if server == self._server else {}
+        kept = {name: before[name] for name in absences if name in before}
+        self._ids = kept | {name: session.id for name, session in answer.sessions.items()}
+        self._ids_of, self._server = answer.sessions, server
+
+    def _find_moved(self, answer: Answer) -> Mapping[int, Birth]:
+        """The panes that were moved, read anew only where tmux says something else."""
+        sessions, others = self._moved_of
+        if sessions is not answer.sessions or others is not answer.others:
+            theirs = (session for _, session in answer.others)
+            self._moved = self._births.moved((*answer.sessions.values(), *theirs))
+            self._moved_of = answer.sessions, answer.others
+        return self._moved
 
     def _call_task(
         self,

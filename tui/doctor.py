@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from registry import recovery
 from registry.codec import Json
@@ -20,15 +21,17 @@ from registry.differences import MISSING
 from registry.errors import RegistryError, RegistryNotFoundError
 from registry.finding import Finding, Kind
 from registry.findings import global_findings, pair_findings, task_findings, task_id_of
-from registry.reading import read_json
+from registry.reading import read_registry
 from registry.records import global_record, is_active
 from registry.workspace import Workspace
+from tui.choosing import rows_of
 from tui.host.sessions import TmuxState
 from tui.plan import Plan
-from tui.planning import plan_complete
-from tui.roll import AgentRow, RollCall, TaskState, Verdict
+from tui.planning import plan_complete, plan_kill
+from tui.roll import AgentKey, AgentRow, RollCall, TaskState, Verdict
 from tui.rollcall import JUST_STARTED
 from tui.text import some
+from tui.weighing import claimed_leaks
 
 SETTLED = 0.75
 """Seconds between two looks; what a writer is in the middle of is through by then."""
@@ -128,7 +131,7 @@ def examine(
         tuple(look.files),
         tuple(look.tasks),
         tuple(look.globals_),
-        tuple(_sessions(roll, dict(plan.refused))),
+        tuple(_sessions(roll, dict(plan.refused), _endings(roll))),
         plan,
         tuple(_unsure(look.files, roll)),
         roll,
@@ -207,7 +210,7 @@ def _open(path: Path, decoded: dict[Path, Json], files: list[Finding]) -> None:
     except RegistryError:
         pass  # Reading it says why it cannot be had.
     try:
-        decoded[path] = read_json(path)
+        decoded[path] = read_registry(path)
     except RegistryNotFoundError:
         return
     except RegistryError as error:
@@ -268,10 +271,14 @@ def _is_here(written: Path, workspace: Path) -> bool:
 # --- sessions -----------------------------------------------------------------
 
 
-def _sessions(roll: RollCall, refused: Mapping[str, str]) -> Iterator[Finding]:
+def _sessions(
+    roll: RollCall, refused: Mapping[str, str], endings: Mapping[AgentKey, _Ending]
+) -> Iterator[Finding]:
     for row in roll.agents():
-        if row.verdict in _OF_SESSIONS:
-            yield _OF_SESSIONS[row.verdict](row, refused)
+        if row.verdict is Verdict.ZOMBIE:
+            yield _zombie(row, refused)
+        elif row.verdict in _OF_SESSIONS:
+            yield _OF_SESSIONS[row.verdict](row, endings[row.key])
     for session in roll.orphans:
         yield Finding(
             Kind.ORPHAN,
@@ -284,8 +291,41 @@ def _sessions(roll: RollCall, refused: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-def _kill(name: str) -> str:
-    return f"muster kill {shlex.quote(name)}"
+def _kill(name: str, registry: Path | None = None) -> str:
+    where = "" if registry is None else f" -w {shlex.quote(str(registry))}"
+    return f"muster kill {shlex.quote(name)}{where}"
+
+
+class _Ending(NamedTuple):
+    """What ends an agent's session, or why muster would not."""
+
+    command: str = ""
+    why: str = ""
+
+    def advice(self, lead: str) -> str:
+        return f"{lead}: {self.command}" if self.command else self.why
+
+
+def _endings(roll: RollCall) -> dict[AgentKey, _Ending]:
+    """How to end the sessions of agents that are of no use any more."""
+    rows = [row for row in roll.agents() if row.verdict in _OF_SESSIONS]
+    plan = plan_kill(roll, rows, claimed=claimed_leaks(roll, rows))
+    planned = {step.row.key for step in plan.steps if step.row is not None}
+    refused = dict(plan.refused)
+    named = {row.key.id: row for row in rows_of(roll, [row.key.id for row in rows])[0]}
+    found: dict[AgentKey, _Ending] = {}
+    for row in rows:
+        one = named.get(row.key.id)
+        if row.key not in planned:
+            why = refused.get(row.key.id, "it is in its registry twice")
+            found[row.key] = _Ending(why=f"muster would not end its session: {why}")
+        elif one is not None and one.key != row.key:
+            why = f"muster kill takes its id for another entry of {row.key.registry}: mend that"
+            found[row.key] = _Ending(why=why)
+        else:
+            elsewhere = row.key.registry if one is None else None
+            found[row.key] = _Ending(_kill(row.key.id, elsewhere))
+    return found
 
 
 def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Finding:
@@ -301,7 +341,7 @@ def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Finding:
     )
 
 
-def _stalled(row: AgentRow, _: Mapping[str, str]) -> Finding:
+def _stalled(row: AgentRow, ending: _Ending) -> Finding:
     return Finding(
         Kind.STALLED,
         row.key.registry,
@@ -309,11 +349,11 @@ def _stalled(row: AgentRow, _: Mapping[str, str]) -> Finding:
         "last_update",
         row.record.last_update,
         f"is {row.record.status}, its session lives, and {row.note}",
-        advice=f"if it waits for nobody, end it: {_kill(row.key.id)}",
+        advice=ending.advice("if it waits for nobody, end it"),
     )
 
 
-def _leaked(row: AgentRow, _: Mapping[str, str]) -> Finding:
+def _leaked(row: AgentRow, ending: _Ending) -> Finding:
     return Finding(
         Kind.LEAKED,
         row.key.registry,
@@ -321,12 +361,11 @@ def _leaked(row: AgentRow, _: Mapping[str, str]) -> Finding:
         "status",
         row.record.status,
         f"is {row.record.status}, and its session is there still",
-        advice=f"end its session: {_kill(row.key.id)}",
+        advice=ending.advice("end its session"),
     )
 
 
 _OF_SESSIONS = {
-    Verdict.ZOMBIE: _zombie,
     Verdict.STALLED: _stalled,
     Verdict.LEAKED: _leaked,
 }

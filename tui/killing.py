@@ -6,27 +6,42 @@ the session of the plan is ended, and nothing is called dead before that was see
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.audit import Audit, log_in, log_of
 from registry.audit_records import EndedSession, Entry, State
-from registry.errors import RegistryError
+from registry.errors import BusyRegistryError, RegistryError
+from registry.reading import read_task
+from registry.records import AgentRecord, is_active
 from tui.host import processes
-from tui.host.processes import Origin, Process
+from tui.host.processes import Held, Origin, Process
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.outcomes import Result, StepOutcome
 from tui.plan import Plan, Step
 from tui.planning import shared_panes
 from tui.progress import Progress, untold
+from tui.roll import Verdict
 from tui.text import some
-from tui.vicinity import listed_since
-from tui.weighing import cannot_see, origin_of_ended
+from tui.vicinity import claimed_by, listed_since
+from tui.weighing import (
+    cannot_see,
+    mixed_sessions,
+    names_of,
+    origin_of_ended,
+    servers_going_on,
+)
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
+
+_BUSY_AT_MOST = 2.5
+"""Seconds until a registry that somebody writes is given up."""
+
+_BUSY_PAUSE = 0.05
 
 
 def end_sessions(
@@ -54,10 +69,13 @@ def end_sessions(
         known, going = {}, {}
     ended = _end_all(going, tmux, answer, record, outcomes, progress)
     left = processes.end(
-        [each for step in ended for each in known[step]], [going[step].origin for step in ended]
+        [each for step in ended for each in known[step].processes],
+        [going[step].origin for step in ended],
     )
+    going_on = servers_going_on(known[step] for step in ended)
     for step in ended:
-        outcomes[step] = _checked(step, going[step], known, left)
+        checked = _checked(step, going[step], known, left)
+        outcomes[step] = replace(checked, detail=checked.detail + going_on(known[step]))
     for step, outcome in outcomes.items():
         record.end(step, outcome)
     if any(step.writes and outcomes[step].result is Result.DONE for step in plan.steps):
@@ -124,23 +142,38 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
     ending = frozenset(plan.ending)
     gone = [step for step in plan.steps if step.session is None]
     elsewhere = who_is_elsewhere(gone, answer)
+    others = {} if answer.state is TmuxState.UNKNOWN else _who_is_another(plan.steps)
+    mixed = mixed_sessions(answer)
     for step in plan.steps:
         if answer.state is TmuxState.UNKNOWN:
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"tmux: {answer.why}")
+        elif step in others:
+            outcomes[step] = StepOutcome(step.label, Result.LEFT, others[step])
         elif step in elsewhere:
             outcomes[step] = StepOutcome(step.label, Result.FAILED, elsewhere[step])
         elif step in ending and cannot_see(answer):
             why = "the processes of this tmux server cannot be seen from here"
             outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
         else:
-            found = _now(plan, step, answer)
+            found = _now(plan, step, answer, mixed)
             if isinstance(found, StepOutcome):
                 outcomes[step] = found
             else:
                 going[step] = found
     orphans = {s: each.session for s, each in going.items() if s.row is None and each.session}
-    listed = listed_since(set(orphans.values()), answer, plan.workspaces)
-    for step, session in orphans.items():
+    listed = listed_since(set(orphans.values()), answer, plan.workspaces, plan.beside)
+    leaked = {
+        step: each.session
+        for step, each in going.items()
+        if step.row is not None and step.row.verdict is Verdict.LEAKED and each.session
+    }
+    names = {
+        session: names_of(step.row) | {session.name}
+        for step, session in leaked.items()
+        if step.row is not None
+    }
+    listed |= claimed_by(names, answer, plan.workspaces, plan.beside)
+    for step, session in (orphans | leaked).items():
         if session in listed:
             del going[step]
             outcomes[step] = StepOutcome(step.label, Result.LEFT, listed[session])
@@ -172,7 +205,53 @@ def who_is_elsewhere(steps: Iterable[Step], answer: Answer) -> dict[Step, str]:
     return {step: found[name] for step, name in names.items() if name in found}
 
 
-def _now(plan: Plan, step: Step, answer: Answer) -> StepOutcome | _Going:
+def _who_is_another(steps: Iterable[Step]) -> dict[Step, str]:
+    """Why agents are not as their registries had them when it was planned to end them.
+
+    Whom a registry has no more is not among them: a session that was confirmed is ended
+    also then. So it is where a registry cannot be read, unless that it is through was
+    the reason to end it.
+
+    Args:
+        steps: What was planned; orphans are passed over.
+
+    Returns:
+        In words, for each that is.
+    """
+    agents: dict[Path, tuple[AgentRecord, ...] | RegistryError] = {}
+    found: dict[Step, str] = {}
+    for step in steps:
+        if step.row is None:
+            continue
+        path = step.row.key.registry
+        if path not in agents:
+            agents[path] = _agents_in(path)
+        there = agents[path]
+        if isinstance(there, RegistryError):
+            if not is_active(step.row.record.status):
+                found[step] = f"its registry cannot be read now: {there}"
+            continue
+        own = [each for each in there if each.id == step.label]
+        same = [each for each in own if each.deployment in step.judged]
+        if own and not same:
+            found[step] = f"was deployed anew meanwhile; it is {own[-1].status!r} now"
+        elif not is_active(step.row.record.status) and any(is_active(s.status) for s in same):
+            found[step] = "is at work again"
+    return found
+
+
+def _agents_in(registry: Path) -> tuple[AgentRecord, ...] | RegistryError:
+    give_up_at = time.monotonic() + _BUSY_AT_MOST
+    while True:
+        try:
+            return read_task(registry).record.agents
+        except RegistryError as error:
+            if not isinstance(error, BusyRegistryError) or time.monotonic() >= give_up_at:
+                return error
+        time.sleep(_BUSY_PAUSE)
+
+
+def _now(plan: Plan, step: Step, answer: Answer, mixed: Mapping[str, str]) -> StepOutcome | _Going:
     """What a step is about now, which may be no longer what it was planned for."""
     there = answer.sessions.get(step.expected_session) if step.expected_session else None
     session = step.session
@@ -184,17 +263,23 @@ def _now(plan: Plan, step: Step, answer: Answer) -> StepOutcome | _Going:
         return _Going(None, origin_of_ended(step.earlier, answer), step.earlier)
     same_server = answer.server_pid == plan.server_pid
     same = _same(session, answer) if same_server else None
-    if there is None and same is not None:
-        why = f"its session has another name now: {same.name}"
-        return StepOutcome(step.label, Result.LEFT, why)
-    if there is not None and same is not there:
+    if same is None and there is not None:
         why = "another session has its name now; look at it anew"
         return StepOutcome(step.label, Result.LEFT, why)
-    if there is not None and (shared := shared_panes(there, answer)) is not None:
-        return StepOutcome(step.label, Result.LEFT, shared)
-    last = there or session
+    if same is None and same_server and (elsewhere := _shown_by(session, answer)) is not None:
+        why = f"its session is gone, but a pane of it is in session {elsewhere.name}"
+        return StepOutcome(step.label, Result.LEFT, why)
+    if same is not None and same is not there and step.row is None:
+        # That it is an orphan was told by its name.
+        why = f"its session has another name now: {same.name}"
+        return StepOutcome(step.label, Result.LEFT, why)
+    why_not = shared_panes(same, answer) or mixed.get(same.id) if same is not None else None
+    if why_not is not None:
+        return StepOutcome(step.label, Result.LEFT, why_not)
+    last = same or session
     ending = EndedSession(
-        last.name,
+        # The next kill of the agent finds by it what this one may leave.
+        step.expected_session or last.name,
         last.id,
         last.created,
         str(plan.socket),
@@ -203,11 +288,19 @@ def _now(plan: Plan, step: Step, answer: Answer) -> StepOutcome | _Going:
         answer.server_started if same_server else 0,
         last.panes,
     )
-    if there is None:
+    if same is None:
         # What left the session may have outlived it.
         return _Going(None, origin_of_ended(ending, answer), ending)
-    origin = Origin(there.pids, there.panes, answer.socket, answer.server_pid)
-    return _Going(there, origin, ending)
+    origin = Origin(same.pids, same.panes, answer.socket, answer.server_pid)
+    return _Going(same, origin, ending)
+
+
+def _shown_by(session: Session, answer: Answer) -> Session | None:
+    """A session that has a pane now which one that is gone had."""
+    for each in answer.sessions.values():
+        if not set(each.panes).isdisjoint(session.panes):
+            return each
+    return None
 
 
 def _same(session: Session, answer: Answer) -> Session | None:
@@ -262,11 +355,11 @@ def _end_all(
 def _checked(
     step: Step,
     going: _Going,
-    known: Mapping[Step, Sequence[Process]],
+    known: Mapping[Step, Held],
     left: Iterable[Process],
 ) -> StepOutcome:
-    own = {each.handle for each in known[step]}
-    others = {each.handle for held in known.values() for each in held} - own
+    own = {each.handle for each in known[step].processes}
+    others = {each.handle for held in known.values() for each in held.processes} - own
     # Who came only while they were being ended may be anybody's.
     still = [each for each in left if each.handle not in others]
     if still:

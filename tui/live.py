@@ -216,24 +216,32 @@ class LiveRoll:
 
     def _ask_on(self) -> None:
         while not self._stopped:
-            answer = self.tmux.ask()
-            with self._change:
-                answer = self._recognize(answer)
-                absences = note_absences(self._absences, answer, self._expected)
-            # Before anybody is called dead on this answer, and with nothing held up.
-            answer, absences = self._elsewhere.noted(answer, absences)
-            with self._change:
-                if replace(answer, asked_at=self._answer.asked_at) != self._answer:
-                    self._changed_at = time.monotonic()
-                self._answer, self._absences = answer, absences
-                again_at = _unproven(absences, answer, self._expected)
-            self._tell(answer=True)
-            pause = _QUIET_SWEEP if self._is_quiet() else SWEEP
-            if again_at is not None:
-                pause = min(pause, max(0.0, again_at - time.monotonic()))
-            pause = min(pause, self._unsettled(answer))
-            if self._deaths.wait(pause) and not self._stopped:
-                time.sleep(_AFTER_DEATH)
+            try:
+                self._ask_once()
+            except Exception:
+                # Whatever it is, the next death must still be seen.
+                _log.exception("tmux could not be asked")
+                self._deaths.wait(1.0)
+
+    def _ask_once(self) -> None:
+        answer = self.tmux.ask()
+        with self._change:
+            answer = self._recognize(answer)
+            absences = note_absences(self._absences, answer, self._expected)
+        # Before anybody is called dead on this answer, and with nothing held up.
+        answer, absences = self._elsewhere.noted(answer, absences)
+        with self._change:
+            if replace(answer, asked_at=self._answer.asked_at) != self._answer:
+                self._changed_at = time.monotonic()
+            self._answer, self._absences = answer, absences
+            again_at = _unproven(absences, answer, self._expected)
+        self._tell(answer=True)
+        pause = _QUIET_SWEEP if self._is_quiet() else SWEEP
+        if again_at is not None:
+            pause = min(pause, max(0.0, again_at - time.monotonic()))
+        pause = min(pause, self._unsettled(answer))
+        if self._deaths.wait(pause) and not self._stopped:
+            time.sleep(_AFTER_DEATH)
 
     def _unsettled(self, answer: Answer) -> float:
         """Watches the processes of an answer; seconds until what it leaves open is asked again."""
@@ -291,6 +299,8 @@ class LiveRoll:
                 _log.exception("the roll could not be called")
                 with self._change:
                     self._change.wait_for(lambda: self._stopped, timeout=1.0)
+                    # What was news then is so still.
+                    self._news.rescan = True
 
     def _begin(self, caller: Caller) -> None:
         """Calls the roll of the first tasks; the others wait until that can be shown.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from registry.audit_records import EndedSession
+from registry.records import Deployment
 from tui.host.sessions import Session
 from tui.proposal import Proposal
 from tui.roll import AgentRow
@@ -62,6 +63,8 @@ class Step:
         says: In words, for the plan.
         earlier: Its session that an earlier kill ended, but maybe not all processes of it.
         weight: What will be ended; None as long as that is not known.
+        judged: The agent's deployments that this is about: more than one where its id is
+            in the registry twice, none for an orphan.
     """
 
     label: str
@@ -73,6 +76,7 @@ class Step:
     says: str
     earlier: EndedSession | None = None
     weight: Weight | None = None
+    judged: frozenset[Deployment] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class Plan:
         server_pid: The server that answered; only its sessions are ended.
         home: The workspace whose audit log takes what belongs to no task.
         workspaces: Those that orphans are in none of, but for any around their processes.
+        beside: Other workspaces that were read to tell.
         second_question: What is asked once more, or None; see `Proposal`.
     """
 
@@ -98,6 +103,7 @@ class Plan:
     home: Path | None = None
     second_question: str | None = None
     workspaces: tuple[Path, ...] = ()
+    beside: tuple[Path, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:

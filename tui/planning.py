@@ -5,12 +5,13 @@ Plans are made of a roll call alone; carrying them out is `tui.actions`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from registry.audit_records import EndedSession
-from registry.records import is_active, kept_name
+from registry.records import is_active, is_terminal, kept_name
 from tui.choosing import beneath
 from tui.host import processes
 from tui.host.sessions import Answer, Session
@@ -35,6 +36,8 @@ def plan_kill(
     whole: bool = False,
     unfinished: Collection[EndedSession] = (),
     ended_orphans: Iterable[EndedSession] = (),
+    claimed: Mapping[AgentKey, str] = MappingProxyType({}),
+    mixed: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Plans to end sessions with all their processes, and to record it.
 
@@ -50,10 +53,14 @@ def plan_kill(
             passed over, not refused, as long as anybody is left.
         unfinished: Sessions that earlier kills may not have ended with all processes.
         ended_orphans: Those of them that were orphans and are to be finished.
+        claimed: Why the sessions of some agents must not be ended.
+        mixed: Sessions that cannot be ended alone, by their ids, and why.
     """
     chosen = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.level)
     keys = frozenset(row.key for row in chosen)
-    killing = _Killing(roll, _task_of(roll), keys, tuple(unfinished))
+    killing = _Killing(
+        roll, _task_of(roll), keys, tuple(unfinished), claimed, mixed, _holders(roll)
+    )
     steps: dict[tuple[Path, str, str | None], Step] = {}
     refused: list[tuple[str, str]] = []
     through: list[tuple[str, str]] = []
@@ -71,7 +78,7 @@ def plan_kill(
     read = ", ".join(str(path) for path in (*own, *roll.beside))
     for session in orphans:
         why = "muster itself runs in it" if processes.holds_us(session.pids) else None
-        why = why or shared_panes(session, roll.answer)
+        why = why or shared_panes(session, roll.answer) or mixed.get(session.id)
         if why is not None:
             refused.append((session.name, why))
             continue
@@ -95,6 +102,7 @@ def plan_kill(
         own[0] if own else None,
         _second_question(roll, made),
         own,
+        roll.beside,
     )
 
 
@@ -109,6 +117,9 @@ class _Killing:
     tasks: dict[Path, TaskRoll]
     chosen: frozenset[AgentKey]
     unfinished: tuple[EndedSession, ...]
+    claimed: Mapping[AgentKey, str]
+    mixed: Mapping[str, str]
+    holders: Mapping[str, Sequence[AgentRow]]
 
     def of(self, row: AgentRow) -> Step | str:
         """What will be done to one, or why nothing."""
@@ -124,11 +135,12 @@ class _Killing:
             says = f"{_LEFT_OVER}; mark it terminated" if writes else _LEFT_OVER
             return _step(row, tasks, writes, says, earlier)
         if row.verdict is Verdict.LEAKED:
-            return _step(row, tasks, False, "end its session; it is through already")
+            says = f"end its session{_called(row)}; it is through already"
+            return _step(row, tasks, False, says)
         if row.verdict is Verdict.ZOMBIE:
             return _step(row, tasks, True, "its session is gone; mark it terminated")
         known = is_active(row.record.status)
-        says = "end its session and processes; "
+        says = f"end its session{_called(row)} and processes; "
         says += "mark it terminated" if known else f"its status {row.record.status!r} stays"
         return _step(row, tasks, known, says + self._going_on(row))
 
@@ -148,9 +160,11 @@ class _Killing:
         if row.session is not None and processes.holds_us(row.session.pids):
             return "muster itself runs in its session"
         return (
-            _shared(self.roll, row)
+            _shared(self.holders, row)
+            or self.claimed.get(row.key)
             or _twice(self.roll, row)
             or (row.session and shared_panes(row.session, self.roll.answer))
+            or (row.session and self.mixed.get(row.session.id))
             or None
         )
 
@@ -163,6 +177,13 @@ class _Killing:
         if not count:
             return ""
         return f"; {some(count, 'agent')} beneath it {'goes' if count == 1 else 'go'} on"
+
+
+def _called(row: AgentRow) -> str:
+    """How to add what a session is called, where it was renamed."""
+    name = row.session.name if row.session is not None else None
+    renamed = name is not None and name != kept_name(row.record.tmux_session or "")
+    return f" (called {name} now)" if renamed else ""
 
 
 def shared_panes(session: Session, answer: Answer) -> str | None:
@@ -242,6 +263,11 @@ def _step(
     earlier: EndedSession | None = None,
 ) -> Step:
     name = row.record.tmux_session
+    same = (
+        each.record
+        for each in tasks[row.key.registry].agents
+        if each.key.id == row.key.id and each.record.tmux_session == name
+    )
     return Step(
         label=row.key.id,
         session=row.session,
@@ -251,6 +277,7 @@ def _step(
         writes=writes,
         says=says,
         earlier=earlier,
+        judged=frozenset(record.deployment for record in same),
     )
 
 
@@ -260,15 +287,31 @@ def _unreadable(tasks: dict[Path, TaskRoll], row: AgentRow) -> str | None:
     return None if error is None else f"its registry cannot be read now: {error}"
 
 
-def _shared(roll: RollCall, row: AgentRow) -> str | None:
+def _holders(roll: RollCall) -> Mapping[str, Sequence[AgentRow]]:
+    """Whose each session is or may be, by its id."""
+    found: dict[str, list[AgentRow]] = {}
+    for row in roll.agents():
+        session = row.session or row.taken_by
+        if session is not None:
+            found.setdefault(session.id, []).append(row)
+    return found
+
+
+def _shared(holders: Mapping[str, Sequence[AgentRow]], row: AgentRow) -> str | None:
     """Why a session cannot be said to be this agent's alone, or None."""
     if row.session is None:
         return None
-    for other in roll.agents():
-        if other.session is not None and other.session.id == row.session.id:
-            if other.key == row.key or other.key.id == row.key.id:
-                continue
+    through = is_terminal(row.record.status)
+    for other in holders[row.session.id]:
+        if other.key == row.key:
+            continue
+        if other.key.id != row.key.id and other.session is not None:
             return f"shares the session {row.session.name} with {other.key.id}"
+        # It may be at work in there: of one that is in its registry twice, too.
+        same = other.key.registry == row.key.registry or other.session is None
+        if not is_terminal(other.record.status) and (through or not same):
+            whose = f"{other.key.id} in {other.key.registry}"
+            return f"{whose} has its session as well, and is not through"
     return None
 
 

@@ -5,10 +5,11 @@ Who asks only once cannot have followed them; but when they were made is known s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from registry.records import kept_name
+from tui.host.births import Birth
 from tui.host.sessions import Session
 from tui.roll import TaskState
 from tui.text import harmless
@@ -25,19 +26,23 @@ class Suspect(NamedTuple):
     Attributes:
         session: It, or the one that has its pane now.
         why: In words.
+        moved: Whether it is known that the pane was moved there, whosever the session is.
     """
 
     session: Session
     why: str
+    moved: bool = False
 
 
 def find_renamed(
     missing: Collection[str],
     states: Iterable[TaskState],
     listed: Iterable[frozenset[str] | None],
-    sessions: Iterable[Session],
-    begun: Callable[[Session], Iterable[float]],
-) -> Mapping[str, Suspect]:
+    sessions: Collection[Session],
+    begun: Callable[[int], float | None],
+    moved: Mapping[int, Birth],
+    seen: Mapping[str, str],
+) -> Mapping[str, list[Suspect]]:
     """What missing sessions may be called now.
 
     Args:
@@ -45,12 +50,17 @@ def find_renamed(
         states: All tasks that muster sees.
         listed: As for `tui.rollcall.find_orphans`.
         sessions: All sessions that there are.
-        begun: When the processes of a session's panes began, in seconds since the
-            epoch, as far as that is known.
+        begun: When the first process of a pane began, in seconds since the epoch, as far
+            as that is known.
+        moved: What `Births.moved` says of these sessions.
+        seen: The ids of sessions of this server, by what they were called when they were
+            seen last.
 
     Returns:
-        By what it was called, for each that may be there, one that it may be: a session
-        that no agent claims, made or with a pane begun as the agent started.
+        By what it was called, for each that may be there, those that it may be: sessions
+        that no agent claims, made or with a pane begun as the agent started; and those, be
+        they other agents', that a pane was moved to which was made in the missing session,
+        or where nobody saw that, begun as the agent started.
     """
     claimed: set[str] = set()
     starts: dict[str, list[float]] = {}
@@ -64,22 +74,73 @@ def find_renamed(
             if name in missing and agent.started is not None:
                 starts.setdefault(name, []).append(agent.started)
     claimed = claimed.union(*(names for names in listed if names))
-    found: dict[str, Suspect] = {}
+    found: dict[str, list[Suspect]] = {}
+    for session, pid in _foreign_panes(sessions, moved):
+        pane, made_in = moved[pid]
+        for name in missing:
+            if name in seen and seen[name] == made_in:
+                why = f"has pane {pane}, which was made in its session: moved?"
+            elif name not in seen and _any_fits(starts.get(name, ()), begun(pid)):
+                why = f"has pane {pane}, which began when this agent started: moved?"
+            else:
+                continue
+            suspect = Suspect(session, f"{_called(session)} {why}", moved=True)
+            found.setdefault(name, []).append(suspect)
     for session in sessions if starts else ():
         if session.name in claimed:
             continue
-        called = f"session {harmless(session.name, 100)}"
-        times = tuple(begun(session))
+        called = _called(session)
+        times = [begun(pid) for pid in session.pids]
         for name, started in starts.items():
-            if any(_fits(each, session.created) for each in started):
+            if _any_fits(started, session.created):
                 why = f"{called} was made when this agent started: renamed?"
-            elif any(_fits(each, time) for each in started for time in times):
+            elif any(_any_fits(started, time) for time in times):
                 why = f"{called} has a pane that began when this agent started: moved?"
             else:
                 continue
-            found.setdefault(name, Suspect(session, why))
+            found.setdefault(name, []).append(Suspect(session, why))
     return found
 
 
-def _fits(started: float, made: float) -> bool:
-    return started - _BEFORE <= made <= started + _AFTER
+def _foreign_panes(
+    sessions: Collection[Session], moved: Mapping[int, Birth]
+) -> Iterator[tuple[Session, int]]:
+    """Panes of sessions that are gone, by their first processes, and where they are."""
+    here = {session.id for session in sessions}
+    for session in sessions if moved else ():
+        for pid in session.pids:
+            if pid in moved and moved[pid].session not in here:
+                yield session, pid
+
+
+def find_mixed(sessions: Collection[Session], moved: Mapping[int, Birth]) -> Mapping[str, str]:
+    """Sessions that cannot be ended with all their own panes, and no others.
+
+    Args:
+        sessions: All of one server.
+        moved: What `Births.moved` says of them.
+
+    Returns:
+        Why, by the sessions' ids.
+    """
+    by_id = {session.id: session for session in sessions}
+    found: dict[str, str] = {}
+    for session in sessions if moved else ():
+        for pid in moved.keys() & set(session.pids):
+            pane, made_in = moved[pid]
+            advice = "move it back, or end it, in tmux first"
+            whose = "a session that is gone"
+            if made_in in by_id:
+                whose = _called(by_id[made_in])
+                why = f"its pane {pane} is in {_called(session)} now; {advice}"
+                found.setdefault(made_in, why)
+            found[session.id] = f"it holds pane {pane}, which was made in {whose}; {advice}"
+    return found
+
+
+def _called(session: Session) -> str:
+    return f"session {harmless(session.name, 100)}"
+
+
+def _any_fits(starts: Iterable[float], made: float | None) -> bool:
+    return made is not None and any(s - _BEFORE <= made <= s + _AFTER for s in starts)

@@ -120,11 +120,13 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
     doable: list[Undoable] = []
     says: list[tuple[str, str]] = []
     refused: list[tuple[str, str]] = []
+    whole: dict[str, dict[str, None]] = {}
     files: dict[Path, None] = {}
     registries: dict[Path, Json] = {}
     for step in steps:
         if step.refused is not None:
-            refused.append((_whom(step.entry), step.refused))
+            # The end of a session and what was written of it are two, of the same agent.
+            whole.setdefault(step.refused, {}).update(dict.fromkeys(_agents(step.entry)))
             continue
         try:
             reverted = undo.preview(step, registries)
@@ -136,6 +138,7 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
             doable.append(step)
             says += _says(step.entry, frozenset(reverted.refused))
             files |= dict.fromkeys(each for each in (step.task, step.global_) if each is not None)
+    refused = [(", ".join(sorted(whom)) or "?", why) for why, whom in whole.items()] + refused
     first = steps[-1].entry
     title = f"Undo {first.action} ({local_time(first.at)})"
     note = f"{action_id}, by {first.who.user}"
@@ -164,9 +167,13 @@ def _elsewise(log: Log, action_id: str) -> str:
 
 
 def _whom(entry: Entry) -> str:
+    return ", ".join(_agents(entry)) or "?"
+
+
+def _agents(entry: Entry) -> list[str]:
     if entry.session is not None:
-        return entry.session.agent or entry.session.name
-    return ", ".join(dict.fromkeys(each.agent for each in entry.changes if each.agent)) or "?"
+        return [entry.session.agent or entry.session.name]
+    return list(dict.fromkeys(each.agent for each in entry.changes if each.agent))
 
 
 def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -222,8 +229,12 @@ def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:
 
 def undo_refusal_reason(plan: UndoPlan) -> str:
     """Why nothing of a plan can be done, each of whom named once."""
-    reasons = dict(plan.proposal.refused)
-    return "; ".join(f"{harmless(whom, 120)}: {harmless(why)}" for whom, why in reasons.items())
+    reasons: dict[str, dict[str, None]] = {}
+    for whom, why in plan.proposal.refused:
+        reasons.setdefault(why, {})[whom] = None
+    return "; ".join(
+        f"{harmless(', '.join(whom), 120)}: {harmless(why)}" for why, whom in reasons.items()
+    )
 
 
 def undo_refusal(plan: UndoPlan) -> str:

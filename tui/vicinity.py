@@ -2,18 +2,27 @@
 
 Several projects may share one tmux server. So before a session is called an orphan,
 every workspace at or above the directory that it was started in, and those that its
-panes' processes work in, is read as well.
+panes' processes work in, have files open in or were told of, is read as well.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from registry.workspace import Workspace, workspaces_above
+from registry.records import (
+    SESSION_PREFIX,
+    AgentRecord,
+    is_terminal,
+    kept_name,
+    kept_names,
+)
+from registry.workspace import WORKSPACE_NAME, Workspace, workspaces_above
 from tui.host.sessions import Answer, Session
 from tui.registries import Registries
 from tui.roll import Policy
@@ -52,13 +61,16 @@ class Vicinity:
 
     Args:
         always: Workspaces that count as being around every session.
+        beside: Workspaces that are read as well: what one of them lists is no orphan.
     """
 
-    def __init__(self, always: Iterable[Path] = ()) -> None:
+    def __init__(self, always: Iterable[Path] = (), beside: Iterable[Path] = ()) -> None:
         self._always = tuple(always)
+        self._beside = tuple(beside)
         self._registries: dict[Path, Registries] = {}
         self._about: object = None
         self._judged = Judged()
+        self._anothers: frozenset[object] = frozenset()
         self._again_at = 0.0
 
     def judge(
@@ -82,7 +94,7 @@ class Vicinity:
         about = (
             answer.server_pid,
             own,
-            tuple((each.id, each.name, each.created, each.pids) for each in sessions),
+            tuple(map(_which, sessions)),
         )
         if about != self._about or time.monotonic() >= self._again_at:
             self._judged = self.look(sessions, answer, own, policy, now)
@@ -100,27 +112,39 @@ class Vicinity:
         now: float,
     ) -> Judged:
         """As `judge`, but looks in any case."""
-        around: dict[Session, frozenset[Path] | None] = {}
-        found: dict[Path, None] = {}
-        for session, near in _around(sessions, answer):
-            around[session] = None if near is None else near - own
-            found |= dict.fromkeys(sorted(around[session] or ()))
-        read = (*self._always, *[each for each in found if each not in self._always][:_AT_MOST])
-        self._registries = {
-            path: self._registries.get(path) or Registries((Workspace(path),)) for path in read
-        }
-        for registries in self._registries.values():
-            registries.rescan()
+        around = self._read_around(sessions, answer, own)
+        listed = frozenset[str]().union(*map(_listed_in, self._registries.values()))
         orphans: list[Session] = []
         unsure: list[Session] = []
         for session, near in around.items():
+            # Whoever lists it, however far from it: it has an owner.
+            if session.name in listed:
+                continue
             lone = replace(answer, sessions={session.name: session})
             paths = {*self._always, *(near or ())}
             told = [self._is_nobodys(path, lone, policy, now) for path in paths]
             if False in told:
                 continue
             (unsure if near is None or None in told else orphans).append(session)
-        return Judged(tuple(orphans), tuple(unsure), read)
+        return Judged(tuple(orphans), tuple(unsure), tuple(self._registries))
+
+    def _read_around(
+        self, sessions: Iterable[Session], answer: Answer, own: frozenset[Path]
+    ) -> dict[Session, frozenset[Path] | None]:
+        """Reads the workspaces around sessions; those that are around each, but for own ones."""
+        around: dict[Session, frozenset[Path] | None] = {}
+        found = dict.fromkeys(self._beside)
+        for session, near in _around(sessions, answer):
+            around[session] = None if near is None else near - own
+            found |= dict.fromkeys(sorted(around[session] or ()))
+        others = [each for each in found if each not in self._always]
+        self._registries = {
+            path: self._registries.get(path) or Registries((Workspace(path),))
+            for path in (*self._always, *others[:_AT_MOST])
+        }
+        for registries in self._registries.values():
+            registries.rescan()
+        return around
 
     def _is_nobodys(self, path: Path, lone: Answer, policy: Policy, now: float) -> bool | None:
         """Whether a workspace does not list the only session of an answer; None: nobody knows."""
@@ -133,15 +157,88 @@ class Vicinity:
         if found == ():
             return False
         # A session that is in none of these yet may be in what cannot be read now.
-        errors = [state.error or state.cut_off for state in states]
-        errors += [branch.error or branch.cut_off for branch in registries.branches()]
-        unclear = registries.busy or any(errors)
-        return None if found is None or unclear else True
+        return None if found is None or _is_unclear(registries) else True
+
+    def claims(
+        self, sessions: Mapping[Session, Collection[str]], answer: Answer
+    ) -> dict[Session, str | None]:
+        """Which workspaces have an agent that may be at work in a session. Blocks.
+
+        Args:
+            sessions: What registries may call each.
+            answer: What tmux said.
+
+        Returns:
+            One in words, for each session that has one, or None where nobody can tell.
+        """
+        around = self._read_around(sessions, answer, frozenset())
+        at_work = {path: _at_work_in(each) for path, each in self._registries.items()}
+        found: dict[Session, str | None] = {}
+        for session, near in around.items():
+            paths = {*self._always, *(near or ())}
+            if near is None or any(path not in at_work or at_work[path][1] for path in paths):
+                found[session] = None
+            for path, (names, _) in at_work.items():
+                if not names.isdisjoint(sessions[session]):
+                    found[session] = str(path)
+        return found
+
+    def anothers(self, sessions: Collection[Session], answer: Answer) -> list[Session]:
+        """Those of some sessions, of any server, that a registry around them lists. Blocks."""
+        about = frozenset(map(_which, sessions))
+        if about != self._about or time.monotonic() >= self._again_at:
+            # No server answers for all of them: whose processes are not seen is not told.
+            around = self._read_around(sessions, replace(answer, server_pid=None), frozenset())
+            listed = {path: _listed_in(each) for path, each in self._registries.items()}
+            self._anothers = frozenset(
+                _which(session)
+                for session, near in around.items()
+                if any(session.name in listed.get(path, ()) for path in near or ())
+            )
+            self._about, self._again_at = about, time.monotonic() + _AGAIN
+        return [each for each in sessions if _which(each) in self._anothers]
 
     @property
     def busy(self) -> bool:
         """Whether a writer kept any registry from being read the last time."""
         return any(each.busy for each in self._registries.values())
+
+
+def _which(session: Session) -> object:
+    return session.id, session.name, session.created, session.pids
+
+
+def _called(agent: AgentRecord) -> str:
+    return kept_name(agent.tmux_session or SESSION_PREFIX + agent.id)
+
+
+def _listed_in(registries: Registries) -> frozenset[str]:
+    """What tmux may call the sessions that registries list, as far as they can be read."""
+    records = [state.record for state in registries.states() if state.record is not None]
+    return frozenset[str]().union(
+        *(names for names in registries.listed_sessions() if names),
+        *(map(_called, record.agents) for record in records),
+    )
+
+
+def _at_work_in(registries: Registries) -> tuple[frozenset[str], bool]:
+    """What tmux may call the sessions of agents that are not through; whether of more."""
+    agents = [a for state in registries.states() if state.record for a in state.record.agents]
+    names = frozenset(_called(each) for each in agents if not is_terminal(each.status))
+    # Of whom only a global registry lists nobody knows whether he is through.
+    listed = registries.listed_sessions()
+    only_listed = frozenset[str]().union(*filter(None, listed)) - set(map(_called, agents))
+    unclear = None in listed or kept_names(names) is None or _is_unclear(registries)
+    return names | only_listed, unclear
+
+
+def _is_unclear(registries: Registries) -> bool:
+    """Whether there may be more in registries than can be read now."""
+    states = registries.states()
+    errors = [state.error or state.cut_off for state in states]
+    errors += [branch.error or branch.cut_off for branch in registries.branches()]
+    unread = any(state.record is None for state in states)
+    return unread or registries.busy or any(errors) or not registries.sees_all()
 
 
 def _around(
@@ -153,8 +250,11 @@ def _around(
         return
     # Not at the top: a look at the roll has no use for it as a rule.
     from tui.host import processes
+    from tui.host.traces import directories_touched
 
     seen = answer.server_pid is not None and processes.is_visible(answer.server_pid)
+    families = processes.families({session: session.pids for session in sessions})
+    above = functools.cache(workspaces_above)
     for session in sessions:
         directories = [processes.directories_of(pid) for pid in session.pids]
         if session.pids:
@@ -165,14 +265,21 @@ def _around(
                 # It is hidden, or seems to have ended because it is in another PID namespace.
                 yield session, None
                 continue
-            paths = frozenset[Path]().union(*(each for each in directories if each))
-            yield session, frozenset[Path]().union(*map(workspaces_above, paths))
+            near = [above(path) for each in directories if each for path in each]
+            for path in frozenset[Path]().union(*map(directories_touched, families[session])):
+                # That one of any file must not be looked into is as a rule no news.
+                with contextlib.suppress(*(() if WORKSPACE_NAME in path.parts else (OSError,))):
+                    near.append(above(path))
+            yield session, frozenset[Path]().union(*near)
         except OSError:
             yield session, None
 
 
 def listed_since(
-    sessions: Collection[Session], answer: Answer, own: Iterable[Path]
+    sessions: Collection[Session],
+    answer: Answer,
+    own: Iterable[Path],
+    beside: Iterable[Path] = (),
 ) -> dict[Session, str]:
     """Why sessions that were orphans must not be ended now. Blocks.
 
@@ -180,6 +287,7 @@ def listed_since(
         sessions: Them, as tmux lists them now.
         answer: What tmux said.
         own: The workspaces that the plan was made of.
+        beside: The others that were read for it.
 
     Returns:
         In words, for those that a registry lists now or of which nobody can tell.
@@ -188,13 +296,12 @@ def listed_since(
         return {}
     # Whether they are old enough was said by the plan.
     ageless = replace(Policy(), orphan_grace=float("-inf"))
-    homes = {Path(os.path.realpath(each)) for each in own}
-    vicinity = Vicinity(sorted(homes))
-    give_up_at = time.monotonic() + _BUSY_AT_MOST
-    judged = vicinity.look(sessions, answer, frozenset(), ageless, time.time())
-    while judged.unsure and vicinity.busy and time.monotonic() < give_up_at:
-        time.sleep(_BUSY_PAUSE)
+    vicinity = Vicinity(_homes(own), beside)
+    judged = Judged()
+    for _ in _tries(vicinity):
         judged = vicinity.look(sessions, answer, frozenset(), ageless, time.time())
+        if not judged.unsure:
+            break
     unsure = {each.id for each in judged.unsure}
     nobodys = {each.id for each in judged.orphans}
     return {
@@ -206,3 +313,52 @@ def listed_since(
         for each in sessions
         if each.id not in nobodys
     }
+
+
+def claimed_by(
+    sessions: Mapping[Session, Collection[str]],
+    answer: Answer,
+    own: Iterable[Path],
+    beside: Iterable[Path] = (),
+) -> dict[Session, str]:
+    """Why sessions of agents that are through must not be ended. Blocks.
+
+    Args:
+        sessions: What registries may call each.
+        answer: What tmux said.
+        own: The workspaces whose agents these are.
+        beside: Others that are read as well.
+
+    Returns:
+        In words, for those in which another agent may be at work.
+    """
+    if not sessions:
+        return {}
+    vicinity = Vicinity(_homes(own), beside)
+    found: dict[Session, str | None] = {}
+    for _ in _tries(vicinity):
+        found = vicinity.claims(sessions, answer)
+        if None not in found.values():
+            break
+    return {
+        session: (
+            f"an agent in {where} has its session as well, and is not through"
+            if where is not None
+            else "nobody can tell whether another agent has its session as well: "
+            "a registry around it cannot be read, or its processes"
+        )
+        for session, where in found.items()
+    }
+
+
+def _homes(own: Iterable[Path]) -> list[Path]:
+    return sorted({Path(os.path.realpath(each)) for each in own})
+
+
+def _tries(vicinity: Vicinity) -> Iterator[None]:
+    """Once, and again as long as writers keep registries from being read, but not for long."""
+    give_up_at = time.monotonic() + _BUSY_AT_MOST
+    yield
+    while vicinity.busy and time.monotonic() < give_up_at:
+        time.sleep(_BUSY_PAUSE)
+        yield

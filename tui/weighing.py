@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from registry.audit import log_in, log_of, read_logs
 from registry.audit_records import EndedSession
 from registry.errors import RegistryError
+from registry.records import kept_name
 from tui.host import processes
+from tui.host.births import Births
 from tui.host.processes import Origin
 from tui.host.sessions import Answer, Session
 from tui.plan import Plan, Step, Weight
 from tui.planning import plan_kill
-from tui.roll import AgentRow, RollCall
+from tui.renamed import find_mixed
+from tui.roll import AgentKey, AgentRow, RollCall, Verdict
+from tui.vicinity import claimed_by
 
 
 def weighed_kill(
@@ -44,8 +48,41 @@ def weighed_kill(
     except (RegistryError, OSError) as error:
         unread = (("what earlier kills left", f"cannot be known: {error}"),)
     ended = [each for each in unfinished if all_orphans and _is_left_over(each, roll.answer)]
-    plan = plan_kill(roll, rows, orphans, whole=whole, unfinished=unfinished, ended_orphans=ended)
+    plan = plan_kill(
+        roll,
+        rows,
+        orphans,
+        whole=whole,
+        unfinished=unfinished,
+        ended_orphans=ended,
+        claimed=claimed_leaks(roll, rows),
+        mixed=mixed_sessions(roll.answer),
+    )
     return weigh(replace(plan, refused=(*plan.refused, *unread)), roll.answer)
+
+
+def claimed_leaks(roll: RollCall, rows: Iterable[AgentRow]) -> dict[AgentKey, str]:
+    """Why the sessions of those of some agents who leaked must not be ended. Blocks."""
+    leaked = [row for row in rows if row.verdict is Verdict.LEAKED]
+    found = claimed_by(
+        {row.session: names_of(row) for row in leaked if row.session is not None},
+        roll.answer,
+        [workspace.path for workspace in roll.workspaces],
+        roll.beside,
+    )
+    return {row.key: found[row.session] for row in leaked if row.session in found}
+
+
+def names_of(row: AgentRow) -> frozenset[str]:
+    """What registries may call the session of an agent."""
+    name = row.session.name if row.session is not None else ""
+    return frozenset({name, kept_name(row.record.tmux_session or "")} - {""})
+
+
+def mixed_sessions(answer: Answer) -> Mapping[str, str]:
+    """Sessions that cannot be ended alone since panes were moved; see `find_mixed`. Blocks."""
+    sessions = answer.sessions.values()
+    return find_mixed(sessions, Births().moved(sessions))
 
 
 def _is_left_over(ended: EndedSession, answer: Answer) -> bool:
@@ -68,13 +105,39 @@ def weigh(plan: Plan, answer: Answer) -> Plan:
         found = processes.processes_of(origins)
     except OSError:
         return plan
+    going_on = servers_going_on(found.values())
     return replace(
         plan,
         steps=tuple(
-            replace(step, weight=_weight(found[step])) if step in found else step
+            replace(
+                step,
+                weight=_weight(found[step].processes),
+                says=step.says + going_on(found[step]),
+            )
+            if step in found
+            else step
             for step in plan.steps
         ),
     )
+
+
+def servers_going_on(held: Iterable[processes.Held]) -> Callable[[processes.Held], str]:
+    """What to say of the tmux servers that sessions started, which outlive them. Blocks.
+
+    Args:
+        held: What belongs to the sessions.
+
+    Returns:
+        Says it of one of them, to follow what is said of it; empty if there is none.
+    """
+    pids = {pid for each in held for pid in each.servers if processes.is_visible(pid)}
+    said: dict[int, str] = {}
+    if pids:
+        # Not at the top: most sessions have started none.
+        from tui.host.elsewhere import described_server
+
+        said = {pid: f"; it started {described_server(pid)}, which goes on" for pid in pids}
+    return lambda each: "".join(said.get(pid, "") for pid in each.servers)
 
 
 def _weight(held: Iterable[processes.Process]) -> Weight:

@@ -24,7 +24,7 @@ from registry import (
     validate_and_repair_registry,
     withdraw_agent,
 )
-from registry.reading import read_agent_fields, read_global, read_json, read_task
+from registry.reading import read_agent_fields, read_global, read_registry, read_task
 from tests.registries import agent, rewrite
 
 Use = Callable[[Path], object]
@@ -57,7 +57,7 @@ READERS: dict[str, Use] = {
     "read_task": read_task,
     "read_global": read_global,
     "read_agent_fields": lambda path: read_agent_fields(path, "busy"),
-    "read_json": read_json,
+    "read_registry": read_registry,
     "health check": lambda path: registry_health_check(path, []),
     "dry run": lambda path: validate_and_repair_registry(path, [], dry_run=True),
 }

@@ -10,13 +10,14 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import portalocker
 
-from registry import durable_commits
+from registry import durable_commits, files
 from registry.journal import journal_path
 from tests.registries import agent, global_registry, task_registry, write
 from tests.registry.kept_journals import kept_journal, without_kept
@@ -38,7 +39,7 @@ ADVICE = {
 }
 
 # What `os` is asked to do with a file. Every such call of the library is one of these.
-BY_PATH = ("open", "stat", "unlink")
+BY_PATH = ("lstat", "open", "stat", "unlink")
 BY_DESCRIPTOR = ("close", "fchmod", "fdatasync", "fstat", "fsync", "ftruncate", "pread", "pwrite")
 
 
@@ -132,10 +133,19 @@ def failing(root: Path, fault: Fault, *, halved: bool = False) -> Iterator[Fault
     shims: dict[str, Any] = {
         name: faults.watch(name, getattr(os, name)) for name in (*BY_PATH, *BY_DESCRIPTOR)
     }
+
+    class WatchedFile(FileIO):
+        """What is closed by the interpreter, and not by `os.close`."""
+
+        def close(self) -> None:
+            if not self.closed:
+                faults.watch("close", lambda _: super(WatchedFile, self).close())(self.fileno())
+
     lease = faults.watch("fcntl", fcntl.fcntl)
     lock = faults.watch("flock", fcntl.flock)
     with (
         mock.patch.multiple(os, **shims),
+        mock.patch.object(files, "FileIO", WatchedFile),
         mock.patch.object(fcntl, "fcntl", lease),
         mock.patch.object(portalocker.portalocker, "LOCKER", lock),
     ):

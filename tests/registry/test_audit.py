@@ -59,12 +59,13 @@ def test_a_record_says_when_who_what_why_and_every_field_before_and_after(
         return {"file": file, "agent": agent, "field": field, **values}
 
     mine, theirs = "TASK-1/AGENT_REGISTRY.json", "registry/GLOBAL_REGISTRY.json"
+    deployed = {"tmux_session": "agent_busy", "started_at": None}
     assert begun["changes"] == [
-        change(mine, "busy", "status", before="running", after="completed"),
+        change(mine, "busy", "status", before="running", after="completed", deployed=deployed),
         change(mine, "busy", "completed_at", after=stamp),
         change(mine, None, "active_count", before=1, after=0),
         change(mine, None, "completed_count", before=1, after=2),
-        change(theirs, "busy", "status", after="completed"),
+        change(theirs, "busy", "status", after="completed", deployed=deployed),
         change(theirs, "busy", "completed_at", after=stamp),
         change(theirs, None, "active_agents", before=1, after=0),
     ]

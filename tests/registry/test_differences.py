@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from registry import audit_records, changes
 from registry.audit_records import EndedSession, Entry, Log, State, Who, line, merge
 from registry.differences import MISSING, FieldChange, differences, revert, snapshot
+from registry.records import Deployment
 from tests.json_values import as_read, exactly, ids, registries, statuses, texts, values
 from tests.registries import (
     Json,
@@ -94,8 +95,9 @@ def test_going_back_on_going_back_gives_the_changed_registry(
 def test_differences_name_every_field_and_the_entry_among_those_of_one_id() -> None:
     registry = task_registry(agent("a", "failed"), agent("a"), completed_count=None)
     made = finished(registry, ["a"])
+    deployed = Deployment("agent_a", None)
     assert made == [
-        FieldChange("f", "a", 1, "status", "running", "completed"),
+        FieldChange("f", "a", 1, "status", "running", "completed", deployed=deployed),
         FieldChange("f", "a", 1, "completed_at", MISSING, "2026-01-01T00:00:00"),
         FieldChange("f", "a", 1, "completion_reason", MISSING, "said so"),
         FieldChange("f", None, 0, "active_count", 1, 0),
@@ -304,6 +306,7 @@ _changes = st.lists(
         words,
         field_values,
         field_values,
+        deployed=st.none() | st.builds(Deployment, st.none() | words, st.none() | words),
     ),
     max_size=3,
 ).map(tuple)

@@ -6,14 +6,24 @@ import fcntl
 import json
 import threading
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
-from registry import RegistryError, atomic_add_agent, finish_agents
+from registry import (
+    Audit,
+    Deployment,
+    OnRecord,
+    RegistryError,
+    atomic_add_agent,
+    audit,
+    finish_agents,
+)
 from tests.limits import no_file_longer_than
+from tests.peers import careful_update
 from tests.registries import (
     TERMINAL,
+    Json,
     agent,
     assert_counters_match,
     entry_of,
@@ -243,3 +253,148 @@ def test_a_disk_without_room_leaves_both_registries_as_they_were(
     assert (task.read_bytes(), global_.read_bytes()) == before
     assert sorted(task.parent.iterdir()) == [task]
     assert finish_agents(task, global_, ["busy"], status="completed").written == (task, global_)
+
+
+# --- who was deployed anew ----------------------------------------------------
+
+FIRST = Deployment("agent_busy", "2025-10-17T21:00:00")
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> tuple[Path, Path]:
+    """Both registries of a task with one agent at work."""
+    busy = agent("busy", started_at=FIRST.started_at)
+    space = tmp_path / "started"
+    return (
+        write(space / "TASK-1" / "AGENT_REGISTRY.json", task_registry(busy)),
+        write(space / "registry" / "GLOBAL_REGISTRY.json", global_registry(busy)),
+    )
+
+
+def deploy_anew(task: Path, **fields: Any) -> None:
+    def change(registry: Json) -> None:
+        entry_of(registry, "busy").update(fields)
+
+    careful_update(str(task), change)
+
+
+ANEW: list[Json] = [
+    {"tmux_session": "agent_busy_again"},
+    {"started_at": "2025-10-17T21:00:01"},
+    {"tmux_session": "agent_busy_again", "started_at": "2025-10-17T22:00:00"},
+    {"tmux_session": None},
+    {"started_at": None},
+]
+
+
+@pytest.mark.parametrize("again", ANEW)
+@pytest.mark.parametrize("status", ["running", "working"])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_who_was_deployed_anew_stays_active_in_both_registries_and_is_named(
+    started: tuple[Path, Path], again: Json, status: str, recorded: bool
+) -> None:
+    task, global_ = started
+    deploy_anew(task, status=status, **again)
+    before = task.read_bytes(), global_.read_bytes()
+    on_record = OnRecord(Audit("complete", "")) if recorded else None
+    report = finish_agents(
+        task,
+        global_,
+        ["busy"],
+        status="terminated",
+        judged={"busy": [FIRST]},
+        on_record=on_record,
+    )
+
+    assert (task.read_bytes(), global_.read_bytes()) == before
+    assert not (report.changed or report.written or report.problems)
+    assert report.untouched == {"busy": f"was deployed anew meanwhile; it stays {status!r}"}
+    assert audit.read_log(audit.log_of(task)).entries == ()
+
+
+def test_another_active_status_is_no_other_deployment(started: tuple[Path, Path]) -> None:
+    task, global_ = started
+    deploy_anew(task, status="working", progress=70, last_update="2025-10-17T23:00:00")
+    report = finish_agents(task, global_, ["busy"], status="completed", judged={"busy": [FIRST]})
+
+    assert [(each.previous, each.status) for each in report.changed] == [("working", "completed")]
+    assert report.written == (task, global_)
+    assert_counters_match(load(task))
+    assert_counters_match(load(global_))
+
+
+def test_who_is_deployed_anew_between_the_look_and_the_commit_stays(
+    started: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, global_ = started
+    real = Audit.begin
+
+    def begin(self: Audit, *arguments: Any, **options: Any) -> Any:
+        deploy_anew(task, **ANEW[2])
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Audit, "begin", begin)
+    before = global_.read_bytes()
+    report = finish_agents(
+        task,
+        global_,
+        ["busy"],
+        status="completed",
+        judged={"busy": [FIRST]},
+        on_record=OnRecord(Audit("complete", "")),
+    )
+
+    assert "deployed anew" in report.untouched["busy"]
+    assert entry_of(load(task), "busy")["status"] == "running"
+    assert global_.read_bytes() == before
+    (entry,) = audit.read_log(audit.log_of(task)).entries
+    assert entry.state == "void"
+
+
+def test_only_who_was_judged_is_compared(task: Path, global_: Path) -> None:
+    atomic_add_agent(task, agent("other"), "orchestrator")
+    judged = {"other": [FIRST], "nobody": [FIRST]}
+    report = finish_agents(task, global_, ["busy", "other"], status="completed", judged=judged)
+
+    assert [each.agent_id for each in report.changed] == ["busy"]
+    assert set(report.untouched) == {"other"}
+    assert_counters_match(load(task))
+
+
+def test_of_an_id_that_is_there_twice_only_the_judged_deployments_are_ended(
+    tmp_path: Path,
+) -> None:
+    starts = ["2025-10-17T21:00:00", "2025-10-17T21:00:05", "2025-10-17T22:00:00"]
+    agents = [agent("busy", started_at=each) for each in starts]
+    task = write(tmp_path / "t.json", task_registry(*agents))
+    judged = {"busy": [Deployment("agent_busy", each) for each in starts[:2]]}
+    report = finish_agents(task, None, ["busy"], status="completed", judged=judged)
+
+    statuses = [each["status"] for each in load(task)["agents"]]
+    assert statuses == ["completed", "completed", "running"]
+    assert [each.agent_id for each in report.changed] == ["busy"]
+
+
+@pytest.mark.parametrize(("same", "status"), [(True, "completed"), (False, "running")])
+def test_whom_the_task_has_no_more_is_ended_in_the_global_registry_as_judged_only(
+    started: tuple[Path, Path], same: bool, status: str
+) -> None:
+    task, global_ = started
+    write(task, task_registry())
+    if not same:
+        deploy_anew(global_, **ANEW[2])
+    finish_agents(task, global_, ["busy"], status="completed", judged={"busy": [FIRST]})
+
+    assert entry_of(load(global_), "busy")["status"] == status
+
+
+def test_who_was_deployed_anew_and_is_through_since_is_not_ended_twice(
+    started: tuple[Path, Path],
+) -> None:
+    task, global_ = started
+    deploy_anew(task, status="failed", failed_at="2025-10-17T23:00:00", **ANEW[2])
+    report = finish_agents(task, global_, ["busy"], status="completed", judged={"busy": [FIRST]})
+
+    assert entry_of(load(task), "busy")["status"] == "failed"
+    assert [(each.agent_id, each.status) for each in report.changed] == [("busy", "failed")]
+    assert entry_of(load(global_), "busy")["failed_at"] == "2025-10-17T23:00:00"

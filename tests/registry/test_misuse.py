@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -15,19 +16,24 @@ import pytest
 from registry import (
     LockedRegistryFile,
     LostLockError,
+    WrongShapeError,
     atomic_add_agent,
     atomic_decrement_active_count,
     atomic_increment_counts,
     atomic_mark_agents_completed,
     atomic_update_agent_status,
+    clean_up_task,
+    clean_up_workspace,
     find_existing_agent,
     finish_agents,
     locking,
+    register_agent,
     registry_health_check,
+    report_progress,
     validate_and_repair_registry,
     verify_agent_id_unique,
 )
-from tests.registries import agent, global_registry, load, rewrite, task_registry, write
+from tests.registries import agent, entry_of, global_registry, load, rewrite, task_registry, write
 from tests.registry.kept_journals import without_kept
 
 
@@ -220,3 +226,107 @@ def test_a_session_is_known_by_the_name_that_tmux_gives_it(tmp_path: Path) -> No
 def test_an_id_that_is_a_key_already_is_not_unique() -> None:
     assert not verify_agent_id_unique("k", {"agents": {"k": None}}, {})
     assert verify_agent_id_unique("l", {"agents": {"k": None}}, {})
+
+
+# --- locks of one's own ---------------------------------------------------------
+
+
+def test_an_operation_within_ones_own_lock_is_refused_at_once(task: Path) -> None:
+    with LockedRegistryFile(task):
+        with pytest.raises(TimeoutError, match="this very thread holds it"):
+            atomic_increment_counts(task, total=1)
+        with pytest.raises(TimeoutError, match="this very thread holds it"):
+            report_progress(task, None, "busy", progress=5)
+    atomic_increment_counts(task, total=1)
+
+
+def test_one_file_given_twice_is_refused_at_once(task: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    os.link(task, other)
+    report = report_progress(task, other, "busy", progress=5)
+    assert "this very thread holds it" in " ".join(report.problems)
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["replaced", "removed"])
+def test_a_registry_that_was_replaced_under_its_lock_is_not_acknowledged(
+    task: Path, tmp_path: Path, gone: bool
+) -> None:
+    new = write(tmp_path / "new.json", load(task) | {"status": "REPLACED"})
+    with (
+        pytest.raises(LostLockError, match="another file in its place, or removed it"),
+        LockedRegistryFile(task) as (registry, file),
+    ):
+        rewrite(file, registry | {"status": "DONE"})
+        task.unlink() if gone else os.replace(new, task)
+    assert gone or load(task)["status"] == "REPLACED"
+
+
+# --- registries taken for others --------------------------------------------------
+
+
+def test_a_global_registry_is_not_taken_for_a_tasks(task: Path, global_: Path) -> None:
+    before = task.read_bytes(), global_.read_bytes()
+    with pytest.raises(WrongShapeError, match=r"GLOBAL_REGISTRY.*this is a global registry"):
+        register_agent(global_, task, "fixer")
+    with pytest.raises(WrongShapeError, match=r"GLOBAL_REGISTRY.*this is a global registry"):
+        report_progress(global_, task, "busy", progress=5)
+    assert (task.read_bytes(), global_.read_bytes()) == before
+    assert not (global_.parent / "progress").exists()
+
+
+@pytest.mark.parametrize("text", ["{}", '{"agents": {}}', '{"task_id": "TASK-2", "agents": []}'])
+def test_what_is_no_global_registry_is_left_out_and_named(
+    task: Path, global_: Path, text: str
+) -> None:
+    global_.write_text(text)
+    found = register_agent(task, global_, "fixer")
+    assert str(global_) in " ".join(found.problems)
+    assert global_.read_text() == text
+    assert found.agent_id in [each["id"] for each in load(task)["agents"]]
+
+
+# --- arguments that are something else --------------------------------------------
+
+
+@pytest.mark.parametrize("sessions", [[b"agent_busy"], [5], b"agent_busy"])
+def test_sessions_that_are_no_strings_end_nobody(task: Path, global_: Path, sessions: Any) -> None:
+    before = task.read_bytes(), global_.read_bytes()
+    for clean_up in (
+        lambda: clean_up_task(task, global_, sessions, grace=-1),
+        lambda: clean_up_workspace(task.parent.parent, sessions, grace=-1),
+        lambda: validate_and_repair_registry(task, sessions),
+        lambda: registry_health_check(task, sessions),
+        lambda: finish_agents(task, global_, sessions, status="completed"),
+    ):
+        with pytest.raises(TypeError, match="must"):
+            clean_up()
+    assert (task.read_bytes(), global_.read_bytes()) == before
+
+
+@pytest.mark.parametrize("grace", [math.nan, math.inf, "5", True])
+def test_a_grace_that_is_no_number_ends_nobody(task: Path, global_: Path, grace: Any) -> None:
+    with pytest.raises(WrongShapeError, match="grace"):
+        clean_up_task(task, global_, [], grace=grace)
+    assert entry_of(load(task), "busy")["status"] == "running"
+
+
+def test_nobody_can_be_called_orchestrator(task: Path, global_: Path) -> None:
+    before = task.read_bytes(), global_.read_bytes()
+    with pytest.raises(WrongShapeError, match="orchestrator"):
+        register_agent(task, global_, "fixer", agent_id="orchestrator")
+    with pytest.raises(WrongShapeError, match="orchestrator"):
+        atomic_add_agent(task, {"id": "orchestrator"}, "orchestrator")
+    assert (task.read_bytes(), global_.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "given", [{"agent_type": None}, {"prompt": None}, {"fields": [1]}, {"fields": "s"}]
+)
+def test_what_cannot_be_part_of_an_agent_is_refused_and_named(
+    task: Path, global_: Path, given: dict[str, Any]
+) -> None:
+    before = task.read_bytes(), global_.read_bytes()
+    (name,) = given
+    with pytest.raises((TypeError, WrongShapeError), match=name.removeprefix("agent_")):
+        register_agent(task, global_, **({"agent_type": "fixer"} | given))
+    assert (task.read_bytes(), global_.read_bytes()) == before

@@ -23,7 +23,7 @@ from registry.reading import (
     changed_since,
     read_agent_fields,
     read_global,
-    read_json,
+    read_registry,
     read_task,
 )
 from registry.records import TaskRecord
@@ -167,7 +167,7 @@ def test_reading_changes_nothing_and_leaves_nothing_open(task: Path, global_: Pa
     for _ in range(3):
         read_task(task)
         read_global(global_)
-        read_json(task)
+        read_registry(task)
         read_agent_fields(task, "busy")
     after = task.stat(), len(os.listdir("/proc/self/fd"))
     assert (after[0].st_mtime_ns, after[0].st_ctime_ns) == (
@@ -184,7 +184,7 @@ def test_a_snapshot_says_what_was_read_and_where(task: Path, global_: Path) -> N
     assert snapshot.record.task_id == "TASK-1"
     assert snapshot.signature.size == task.stat().st_size
     assert list(read_global(global_).record.tasks) == ["TASK-1"]
-    assert read_json(task) == json.loads(task.read_bytes())
+    assert read_registry(task) == json.loads(task.read_bytes())
 
 
 def test_every_field_of_one_agent_can_be_asked_for(task: Path) -> None:

@@ -75,6 +75,11 @@ def test_what_is_missing_or_null_is_none_or_empty() -> None:
         assert (record.progress, record.started_at, record.started) == (None, None, None)
 
 
+@pytest.mark.parametrize("session", [10**18, 1e18, True, ["agent_one"], {"name": "x"}, ""])
+def test_a_session_that_is_not_named_by_a_string_is_none(session: Any) -> None:
+    assert agent_record("one", {"tmux_session": session}).tmux_session is None
+
+
 @pytest.mark.parametrize("progress", ["40", True, [40], float("nan"), float("inf"), 10**400])
 def test_progress_that_is_no_finite_number_is_none(progress: Any) -> None:
     assert agent_record("one", {"progress": progress}).progress is None

@@ -142,11 +142,20 @@ def test_a_limit_is_named_and_nothing_is_written(
     assert register_agent(task, global_, "fixer", parent=parent).agent_id
 
 
-@pytest.mark.parametrize("odd", [None, "5", True, [], 0.5])
-def test_a_limit_that_is_no_number_is_none(task: Path, global_: Path, odd: object) -> None:
-    limits = dict.fromkeys(("max_agents", "max_concurrent", "max_depth"), odd)
-    write(task, load(task) | limits)
+@pytest.mark.parametrize("limit", ["max_agents", "max_concurrent", "max_depth"])
+@pytest.mark.parametrize("odd", ["5", True, [], 0.5])
+def test_a_limit_that_is_no_whole_number_is_refused_and_not_overlooked(
+    task: Path, global_: Path, limit: str, odd: object
+) -> None:
+    write(task, load(task) | {limit: odd})
+    before = task.read_bytes(), global_.read_bytes()
+    with pytest.raises(WrongShapeError, match=rf"AGENT_REGISTRY.*'{limit}' is .* mend it first"):
+        register_agent(task, global_, "fixer", parent="busy")
+    assert (task.read_bytes(), global_.read_bytes()) == before
 
+
+def test_a_limit_that_is_null_is_none(task: Path, global_: Path) -> None:
+    write(task, load(task) | dict.fromkeys(("max_agents", "max_concurrent", "max_depth")))
     assert register_agent(task, global_, "fixer", parent="busy").depth == 2
 
 

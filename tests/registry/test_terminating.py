@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from registry import SessionEnd, atomic_add_agent, register_agent, terminate_agents
+from registry import (
+    Deployment,
+    SessionEnd,
+    atomic_add_agent,
+    register_agent,
+    terminate_agents,
+)
 from tests.registries import agent, assert_counters_match, entry_of, load
 
 _ENDS = (SessionEnd.ENDED, SessionEnd.GONE)
@@ -121,3 +127,16 @@ def test_a_global_registry_that_is_locked_is_named_and_the_next_time_it_catches_
     terminate_agents(task, global_, {"busy": SessionEnd.GONE}, reason="y")
     assert entry_of(load(global_), "busy")["termination_reason"] == "x"
     assert_counters_match(load(global_))
+
+
+def test_who_was_deployed_anew_since_its_session_was_ended_stays(
+    task: Path, global_: Path
+) -> None:
+    before = task.read_bytes(), global_.read_bytes()
+    judged = {"busy": [Deployment("agent_busy", "2025-10-17T21:00:00")]}
+    report = terminate_agents(
+        task, global_, {"busy": SessionEnd.ENDED}, reason="stopped", judged=judged
+    )
+
+    assert (task.read_bytes(), global_.read_bytes()) == before
+    assert report.untouched == {"busy": "was deployed anew meanwhile; it stays 'running'"}

@@ -198,3 +198,19 @@ def test_what_is_to_be_tried_again_has_another_code_than_what_was_put_wrongly(
     assert failing(full) == failing(LockTimeoutError(Path("/a"), 1)) == 1
     assert failing(RegistryNotFoundError(Path("/a"))) == failing(AgentNotFoundError("a")) == 2
     assert "free some space" in capsys.readouterr().err
+
+
+def test_an_agent_whose_id_nobody_hears_is_not_registered(files: Files) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*MUSTER, "register", "fixer", "--task", "TASK-1"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=files.path.parent,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    registry = load(files.registry("TASK-1"))
+    assert [each["id"] for each in registry["agents"]] == ["lead", "old"]
+    assert_counters_match(registry)

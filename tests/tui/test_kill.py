@@ -240,11 +240,34 @@ def test_a_zombie_that_is_back_is_left_alone(files: Files, server: RealTmux) -> 
     assert "back" in left_alone(files, server, plan).detail
 
 
-def test_a_session_that_was_renamed_is_not_taken_for_dead(files: Files, server: RealTmux) -> None:
+def test_an_agent_whose_session_was_renamed_is_killed_by_its_id(
+    files: Files, server: RealTmux
+) -> None:
     session_id = server.start("agent_x-1")
     plan = plan_for(take(files, server.client()), "x-1")
     server.run("rename-session", "-t", f"{session_id}:", "something else")
-    assert "name" in left_alone(files, server, plan).detail
+    assert only(carry_out(plan, server.client(), "")).result is Result.DONE
+    assert server.names() == set()
+    assert files.agent("x-1")["status"] == "terminated"
+
+
+def test_who_has_its_name_by_then_is_left_alone(files: Files, server: RealTmux) -> None:
+    session_id = server.start("agent_x-1")
+    plan = plan_for(take(files, server.client()), "x-1")
+    server.run("rename-session", "-t", f"{session_id}:", "something else")
+    server.start("agent_x-1")
+    step = only(carry_out(plan, server.client(), ""))
+    assert step.result is Result.LEFT and "a session of its name is there" in step.detail
+    assert server.names() == {"agent_x-1"}
+    assert files.agent("x-1")["status"] == "running"
+
+
+def test_an_orphan_that_was_renamed_is_left_alone(files: Files, server: RealTmux) -> None:
+    session_id = server.start("agent_nobodys")
+    roll = take(files, server.client(), replace(QUICK, orphan_grace=-1.0))
+    plan = plan_kill(roll, (), roll.orphans)
+    server.run("rename-session", "-t", f"{session_id}:", "mine")
+    assert "another name" in left_alone(files, server, plan).detail
 
 
 def test_a_server_that_counts_its_sessions_anew_loses_none(files: Files, server: RealTmux) -> None:

@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 
 from registry.records import kept_names
-from tests.tui.real_tmux import RealTmux
-from tests.tui.rolls import NOW, agent, session, task_state
+from tests.tui.real_tmux import SLEEP, RealTmux
+from tests.tui.rolls import NOW, agent, answered, session, task_state
 from tests.tui.waiting import until
 from tests.tui.workspaces import QUICK, Files, entry, row_of, stamp, take, verdicts
 from tui.actions import carry_out
+from tui.calling import Caller
 from tui.host.tmux import Tmux
 from tui.live import LiveRoll
 from tui.planning import plan_complete, plan_kill
+from tui.registries import Registries
 from tui.renamed import Suspect, find_renamed
 from tui.roll import RollCall, Verdict
+from tui.weighing import weighed_kill
 
 STARTED = NOW - 3600
 NAME = "agent_tester-120000-abcdef"
@@ -29,8 +32,11 @@ def suspects(
     made: float, *begun: float, name: str = "other", listed: tuple[str, ...] = ()
 ) -> Mapping[str, Suspect]:
     state = task_state(agent(started=STARTED), agent("sister", started=STARTED))
-    there = session(name, created=made)
-    return find_renamed({NAME}, [state], [kept_names(listed)], [there], lambda _: begun)
+    there = replace(session(name, created=made), pids=tuple(range(len(begun))))
+    found = find_renamed(
+        {NAME}, [state], [kept_names(listed)], [there], lambda pid: begun[pid], {}, {}
+    )
+    return {name: suspect for name, (suspect,) in found.items()}
 
 
 @pytest.mark.parametrize("name", ["other", "agent_other"])
@@ -54,9 +60,9 @@ def test_a_session_that_another_agent_claims_is_not() -> None:
 def test_nobody_is_suspected_where_nothing_is_missing_or_nobody_knows_when_it_started() -> None:
     state = task_state(agent(started=None))
     there = [session("other", created=STARTED)]
-    assert find_renamed({NAME}, [state], (), there, lambda _: ()) == {}
+    assert find_renamed({NAME}, [state], (), there, lambda _: STARTED, {}, {}) == {}
     state = task_state(agent(started=STARTED))
-    assert find_renamed((), [state], (), there, lambda _: ()) == {}
+    assert find_renamed((), [state], (), there, lambda _: STARTED, {}, {}) == {}
 
 
 @pytest.fixture
@@ -116,6 +122,21 @@ def test_an_agent_that_was_renamed_on_another_server_is_not_called_dead(
     assert "session mine" in note and f"-S {server.socket}" in note
 
 
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("socket", ["its own", "another"])
+def test_a_session_that_a_registry_around_it_lists_is_no_suspect(
+    files: Files, server: RealTmux, tmp_path: Path, listed: bool, socket: str
+) -> None:
+    theirs = Files(tmp_path / "theirs", {"TASK-7": [entry("q" if listed else "r")]})
+    server.run("new-session", "-d", "-s", "agent_q", "-c", str(theirs.path.parent), SLEEP)
+    made = server.client().ask().sessions["agent_q"].created
+    files.write_task("TASK-1", entry("a", started_at=stamp(time.time() - made - 1)), entry("z"))
+    other = Tmux(server.socket.with_name("nobody"))
+    roll = take(files, server.client() if socket == "its own" else other, NO_GRACE)
+    verdict = Verdict.ZOMBIE if listed else Verdict.UNKNOWN
+    assert verdicts(roll) == {"a": verdict, "z": Verdict.ZOMBIE}
+
+
 def test_who_knows_better_completes_an_agent_in_doubt_alone(
     files: Files, server: RealTmux
 ) -> None:
@@ -153,7 +174,56 @@ def test_one_look_calls_no_agent_dead_whose_pane_was_moved(
     monkeypatch.setattr(client, "ask", long_ago)
     roll = take(files, client, NO_GRACE)
     assert verdicts(roll) == {"a": Verdict.UNKNOWN, "z": Verdict.ZOMBIE}
-    assert any("has a pane that began" in row.note for row in roll.agents())
+    assert "session keeper has pane %1, which began when this agent started" in (
+        row_of(roll, "a").note
+    )
+
+
+@pytest.mark.parametrize("name", ["agent_mine", "mine"])
+def test_the_monitor_kills_a_session_that_was_renamed_while_it_followed_it(
+    files: Files, server: RealTmux, name: str
+) -> None:
+    start(server)
+    files.write_task("TASK-1", entry("a"))
+    rolls: list[RollCall] = []
+    live = LiveRoll(files.workspaces(), server.client(), NO_GRACE)
+    live.listen(rolls.append)
+    live.start()
+
+    def name_of_its_session() -> str | None:
+        there = row_of(rolls[-1], "a").session if rolls else None
+        return there.name if there is not None else None
+
+    try:
+        until(name_of_its_session, "the first roll")
+        # What is followed was there in an answer that came when it was expected.
+        first = rolls[-1].answer.asked_at
+        live.refresh()
+        until(lambda: rolls[-1].answer.asked_at > first, "the next answer")
+        server.run("rename-session", "-t", "=agent_a:", name)
+        live.refresh()
+        until(lambda: name_of_its_session() == name, "the new name")
+    finally:
+        live.stop()
+    roll = rolls[-1]
+    plan = weighed_kill(roll, [row_of(roll, "a")])
+    assert f"(called {name} now)" in plan.steps[0].says
+    assert carry_out(plan, server.client(), "").complete
+    assert server.names() == {"keeper"}
+
+
+def test_a_session_that_was_followed_is_not_taken_for_that_of_another_agent(
+    files: Files,
+) -> None:
+    started = time.time() - 60
+    agents = (entry(each, started_at=stamp(60)) for each in ("a", "dead"))
+    files.write_task("TASK-1", *agents)
+    there = session("mine", created=started)
+    answer = replace(answered(there), sessions={"mine": there, "agent_a": there})
+    registries = Registries(files.workspaces())
+    registries.rescan()
+    roll = Caller(NO_GRACE).call(registries, answer, {"agent_dead": 0.0}, time.time())
+    assert verdicts(roll) == {"a": Verdict.LIVE, "dead": Verdict.ZOMBIE}
 
 
 @pytest.mark.parametrize("socket", ["its own", "another"])

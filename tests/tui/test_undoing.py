@@ -177,6 +177,17 @@ def test_a_kill_is_on_record_and_is_not_undone(files: Files) -> None:
     assert files.bytes() == before
 
 
+def test_of_a_kill_of_several_it_is_said_once_why_it_is_not_undone(files: Files) -> None:
+    tmux = Ending(answered(made_now("agent_a"), made_now("agent_b", number=2)))
+    roll = take(files, tmux)
+    plan = plan_kill(roll, [row_of(roll, each) for each in "ab"])
+    assert carry_out(plan, tmux, "").complete
+    said = undo_refusal(planned(files))
+    assert said.startswith("a, b: ")
+    assert said.count("a kill cannot be undone") == 1
+    assert len(planned(files).proposal.refused) == 1
+
+
 def test_of_a_kill_the_zombies_it_only_wrote_down_go_back(files: Files) -> None:
     _, outcome = kill(files, ["a", "b"])
     assert outcome.complete

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.records import ACTIVE_STATUSES, TERMINAL_STATUSES, AgentRecord, TaskRecord
+from registry.records import (
+    ACTIVE_STATUSES,
+    TERMINAL_STATUSES,
+    AgentRecord,
+    TaskRecord,
+    agent_record,
+)
 from tests.tui.rolls import (
     NOW,
     POLICY,
@@ -87,6 +93,8 @@ def test_an_unknown_status_without_a_session_proves_nothing(status: str, answer:
 
 def test_an_agent_whose_registry_names_no_session_cannot_be_judged() -> None:
     assert verdict_of(agent(session=None), answered()) is Verdict.UNKNOWN
+    odd = agent_record("odd", {"status": "running", "tmux_session": 1e18})
+    assert verdict_of(replace(odd, started=NOW - 3600), answered()) is Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize("name", ["agent_v1.2:3", "agent_v1_2_3"])

@@ -16,6 +16,7 @@ from tests.tui.workspaces import QUICK, Files, entry, take
 from tui.actions import carry_out
 from tui.cli import main
 from tui.host import processes
+from tui.host.traces import directories_touched
 from tui.outcomes import Result
 from tui.planning import plan_kill
 from tui.roll import RollCall
@@ -73,6 +74,38 @@ def test_another_projects_agent_is_no_orphan(
     assert roll.beside == (theirs.path,)
 
 
+@pytest.mark.parametrize("where", ["beside", "above", "uncertain"])
+def test_whoever_any_workspace_lists_that_was_read_is_no_orphan(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, tmp_path: Path, where: str
+) -> None:
+    begin("agent_b", tmp_path if where == "above" else tmp_path / "else")
+    begin("agent_nobodys", theirs.path.parent / "src")
+    begin("agent_nobodys-2", tmp_path / "else")
+    if where == "uncertain":
+        theirs.write_task("TASK-8", entry("c", tmux_session="agent_#{pid}"), entry("b"))
+        theirs.write_task("TASK-9", entry("d"))
+        theirs.write_global({})
+    roll = take_young(ours, server)
+    # Of the other nobody can tell where a name in the registry around it may mean it.
+    uncertain = [] if where == "uncertain" else ["agent_nobodys"]
+    assert orphans(roll) == [*uncertain, "agent_nobodys-2"]
+    assert roll.orphans_known is (where != "uncertain")
+
+
+def test_an_orphan_that_a_workspace_of_the_plan_lists_by_now_is_left(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, tmp_path: Path
+) -> None:
+    begin("agent_late", tmp_path / "else")
+    begin("agent_nobodys", theirs.path.parent)
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_late", "agent_nobodys"]
+    plan = plan_kill(roll, (), roll.orphans[:1])
+    theirs.write_task("TASK-2", entry("late"))
+    (step,) = carry_out(plan, server.client(), "").steps
+    assert step.result is Result.LEFT and "registry now" in step.detail
+    assert "agent_late" in server.names()
+
+
 def test_a_look_at_many_orphans_starts_one_process(
     ours: Files, theirs: Files, server: RealTmux, begin: Begin, calls: Path
 ) -> None:
@@ -101,6 +134,40 @@ def test_one_that_was_started_elsewhere_is_known_by_where_it_works(
         "the agent to go there",
     )
     assert orphans(take_young(ours, server)) == []
+
+
+TRACES = {
+    "a child's open file": "sh {script}; exit",
+    "a path for the shell": "sleep 1000 | tee -a '{log}'; exit",
+    "a word": "sh -c 'sleep 1000; exit' --log={escaped}; exit",
+}
+
+
+@pytest.mark.parametrize("how", TRACES)
+def test_one_that_only_writes_into_a_workspace_is_known_by_that(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, tmp_path: Path, how: str
+) -> None:
+    log = theirs.path / "TASK-9" / "logs" / "b_stream.jsonl"
+    log.parent.mkdir()
+    script = tmp_path / "script"
+    script.write_text(f"sleep 1000 >> '{log}'; exit")
+    escaped = str(log).replace(" ", "\\ ")
+    command = TRACES[how].format(script=script, log=log, escaped=escaped)
+    begin("agent_b", tmp_path / "else", command)
+    begin("agent_nobodys", tmp_path / "else", command)
+    sessions = server.client().ask().sessions
+    for name in ("agent_b", "agent_nobodys"):
+        until(lambda name=name: theirs.path in traces(*sessions[name].pids), "it to write")  # type: ignore[misc]
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_nobodys"]
+    assert roll.beside == (theirs.path,)
+
+
+def traces(*pids: int) -> set[Path]:
+    """The workspaces that processes, with all beneath them, leave traces of."""
+    (found,) = processes.families({None: pids}).values()
+    touched = {each for pid in found for each in directories_touched(pid)}
+    return {each for path in touched for each in workspaces_above(path)}
 
 
 def test_kill_all_orphans_leaves_the_agents_of_another_project(
@@ -211,3 +278,4 @@ def test_the_workspaces_above_a_directory_are_all_of_them(tmp_path: Path) -> Non
     assert workspaces_above(inner.path / "TASK-1") == {outer.path, inner.path}
     assert workspaces_above(plain / "TASK-1") == {outer.path, plain}
     assert workspaces_above(tmp_path / "gone") == {outer.path}
+    assert workspaces_above(tmp_path / "gone" / ".agent-workspace" / "TASK-1") == {outer.path}

@@ -6,9 +6,11 @@ Linux only: pidfd_open(2).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import select
+import threading
 from collections.abc import Iterable
 
 # Left to files, watches, children and the screen when sessions are many.
@@ -39,6 +41,7 @@ class DeathWatch:
         self._poll = select.poll()
         self._fds: dict[int, int] = {}
         self._ended: set[int] = set()
+        self._closing = threading.Lock()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll.register(self._wake_read, select.POLLIN)
 
@@ -62,7 +65,10 @@ class DeathWatch:
             except ProcessLookupError:
                 self._ended.add(pid)
                 continue
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    # So some kernels say of one that was reaped while its group lives on.
+                    self._ended.add(pid)
                 continue
             self._fds[pid] = fd
             self._poll.register(fd, select.POLLIN)
@@ -85,14 +91,18 @@ class DeathWatch:
         return bool(events)
 
     def wake(self) -> None:
-        """Ends a `wait` in another thread."""
-        try:
-            os.write(self._wake_write, b"\0")
-        except OSError:
-            return
+        """Ends a `wait` in another thread; after `close` does nothing."""
+        with self._closing:
+            if self._wake_write < 0:
+                # By now the number may be another file's.
+                return
+            with contextlib.suppress(OSError):
+                os.write(self._wake_write, b"\0")
 
     def close(self) -> None:
         """Lets go of all descriptors."""
         self.watch(())
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        with self._closing:
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_read = self._wake_write = -1

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tui.host.advice import user_name
-from tui.host.sessions import Answer, Session, TmuxState
+from tui.host.births import birth_of
+from tui.host.sessions import SERVER_NAME, Answer, Session, TmuxState
 from tui.host.tmux import Tmux
 
 _ASK_TIMEOUT = 2.0
@@ -34,7 +35,7 @@ IN_CONTAINER = (
 )
 
 _LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix
-_NAME = "tmux: server"
+_COMMAND_AT_MOST = 15  # bytes of a process's name; TASK_COMM_LEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,15 @@ class Server:
 
     Attributes:
         socket: Where it listens, or None when we may not know.
+        command: What its process is called.
+        sure: Whether it is one even if it does not answer.
     """
 
     pid: int
     uid: int
     socket: Path | None
+    command: str = SERVER_NAME
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +86,76 @@ def owners_of(paths: Iterable[Path]) -> frozenset[int] | None:
 def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
     """All tmux servers of some users that have a process running in a pane.
 
+    First those that surely are, then those that only may be.
+
     Args:
         owners: The users, by their numbers; None for all.
     """
-    parents: set[int] = set()
-    named: list[tuple[int, int]] = []
+    stats: dict[int, _Stat] = {}
     for name in os.listdir("/proc"):
-        if not name.isdecimal():
-            continue
         # Processes come and go while they are looked at.
         with suppress(OSError, ValueError, IndexError):
-            command, state, parent = _stat(int(name))
-            parents.add(parent)
-            if command == _NAME and state not in "ZX":
-                named.append((int(name), os.stat(f"/proc/{name}").st_uid))
-    for pid, uid in named:
-        # Without a process in a pane it has no agent that could be alive.
-        if (owners is None or uid in owners) and pid in parents:
-            yield Server(pid, uid, _socket(pid))
+            if name.isdecimal():
+                stats[int(name)] = _stat(int(name))
+    # Whatever its program is called: a process that was started in a pane says so.
+    proven = {each.parent for pid, each in stats.items() if each.leads_terminal and birth_of(pid)}
+    # Without a process in a pane it has no agent that could be alive.
+    parents = {each.parent for each in stats.values()}
+    parents = {pid for pid in parents if pid in stats and stats[pid].state not in "ZX"}
+    named = {pid for pid in parents if _is_named_so(stats[pid].command)}
+    guessed: list[Server] = []
+    for pid in sorted(parents & (proven | named)):
+        try:
+            uid = os.stat(f"/proc/{pid}").st_uid
+        except OSError:
+            continue
+        if owners is not None and uid not in owners:
+            continue
+        command = stats[pid].command
+        if pid in proven or command == SERVER_NAME:
+            yield Server(pid, uid, _socket(pid), command)
+        elif (socket := _socket(pid)) is not None or not _is_readable(pid):
+            guessed.append(Server(pid, uid, socket, command, command.startswith("tmux")))
+    yield from (each for each in guessed if each.socket is not None or each.sure)
 
 
-def _stat(pid: int) -> tuple[str, str, int]:
+def _is_named_so(command: str) -> bool:
+    """Whether a tmux server may have this name.
+
+    It calls itself "PROGRAM: server (SOCKET)", of which the kernel keeps so much as fits:
+    "tmux: server", "mux: server", "tmux-next:", "tmux-3.4-static".
+    """
+    cut = len(command.encode()) == _COMMAND_AT_MOST and command.startswith("tmux")
+    return cut or command.endswith((": server", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    """What /proc/PID/stat says.
+
+    Attributes:
+        leads_terminal: Whether it leads a process session that has a terminal, as the
+            first process of a pane does.
+    """
+
+    command: str
+    state: str
+    parent: int
+    leads_terminal: bool
+
+
+def _stat(pid: int) -> _Stat:
     """A process's name, state and parent; see proc_pid_stat(5)."""
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
         before, _, after = file.read().rpartition(")")
-    state, parent, *_ = after.split()
-    return before.partition("(")[2], state, int(parent)
+    state, parent, _, session, terminal, *_ = after.split()
+    leads = int(session) == pid and terminal != "0"
+    return _Stat(before.partition("(")[2], state, int(parent), leads)
+
+
+def _is_readable(pid: int) -> bool:
+    """Whether we may know what a process has open."""
+    return os.access(f"/proc/{pid}/fd", os.R_OK | os.X_OK)
 
 
 def _socket(pid: int) -> Path | None:
@@ -120,7 +169,8 @@ def _socket(pid: int) -> Path | None:
             for line in file.read().split("\n")[1:]:
                 _, _, _, flags, _, _, inode, *path = line.split(maxsplit=7) or [""] * 7
                 if path and inode in own and int(flags, 16) & _LISTENING:
-                    return Path(path[0])
+                    # It may have been told a relative one.
+                    return Path(os.readlink(f"/proc/{pid}/cwd"), path[0])
     except (OSError, ValueError):
         return None
     return None
@@ -159,12 +209,23 @@ def look_elsewhere(
             why = f"another tmux server has its session: try -S {server.socket}"
             found |= {name: why for name in names if name in there.sessions}
             sessions += ((server.socket, each) for each in there.sessions.values())
-        elif _still_runs(server):
+        elif server.sure and _still_runs(server):
             found |= {name: _unasked(server, there) for name in names if name not in found}
     if answer.state is TmuxState.NO_SERVER and not sees_the_host():
         # That no server is seen is no news where most of them cannot be.
         found |= {name: IN_CONTAINER for name in names if name not in found}
     return Elsewhere(found, tuple(sessions))
+
+
+def described_server(pid: int) -> str:
+    """A tmux server in words: where it listens, and how many sessions it has. Blocks."""
+    socket = _socket(pid)
+    if socket is None:
+        return f"the tmux server {pid}"
+    there = Tmux(socket, _ASK_TIMEOUT).ask()
+    count = len(there.sessions)
+    sessions = f" ({count} session{'' if count == 1 else 's'})"
+    return f"the tmux server {pid} on {socket}{sessions if there.server_pid == pid else ''}"
 
 
 def sees_the_host() -> bool:
@@ -194,7 +255,7 @@ def _unasked(server: Server, answer: Answer | None) -> str:
 
 def _still_runs(server: Server) -> bool:
     try:
-        command, state, _ = _stat(server.pid)
+        stat = _stat(server.pid)
     except (OSError, ValueError):
         return False
-    return command == _NAME and state not in "ZX"
+    return stat.command == server.command and stat.state not in "ZX"

@@ -18,6 +18,8 @@ from typing import TypeVar
 
 import psutil
 
+from tui.host.sessions import SERVER_NAME
+
 TERM_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 
@@ -73,27 +75,42 @@ class Origin:
     server_pid: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What belongs to a session.
+
+    Attributes:
+        processes: All processes that belong to it.
+        servers: The tmux servers that were started from it: they, and what runs on them,
+            do not.
+    """
+
+    processes: tuple[Process, ...]
+    servers: tuple[int, ...] = ()
+
+
 def session_processes(origin: Origin) -> tuple[Process, ...]:
     """All processes that belong to a session; see `processes_of`."""
-    return processes_of({None: origin})[None]
+    return processes_of({None: origin})[None].processes
 
 
-def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, tuple[Process, ...]]:
+def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
     """All processes that belong to each of some sessions, with one look at all processes.
 
     The panes' first processes, their process sessions and descendants, and every
     process whose environment carries one of the panes' ``TMUX_PANE`` of this server:
     those that did setsid, nohup or a double fork still have it. Never this process,
-    its ancestors, the tmux server or init.
+    its ancestors, init, any tmux server, or what runs on another tmux server.
 
     Args:
         origins: The sessions, by whatever tells them apart.
     """
     look = _look()
-    return {
-        key: _described_all(look.came_from(look.roots(origin), [origin]))
-        for key, origin in origins.items()
-    }
+    held = {}
+    for key, origin in origins.items():
+        found = look.came_from(look.roots(origin), [origin])
+        held[key] = Held(_described_all(found), look.servers_from(found, origin))
+    return held
 
 
 def _since(seen: Iterable[Process], origins: Collection[Origin]) -> tuple[Process, ...]:
@@ -123,6 +140,21 @@ def directories_of(pid: int) -> frozenset[Path] | None:
     return frozenset(Path(each) for each in found if each.startswith("/"))
 
 
+def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]:
+    """The processes of each of some groups with all that descend from them, with one look."""
+    parents: dict[int, int] = {}
+    for process in psutil.process_iter():
+        try:
+            parents[process.pid] = process.ppid()
+        except psutil.Error:
+            continue
+    children = _children(parents)
+    return {
+        key: frozenset(_with_descendants({each for each in pids if each in parents}, children))
+        for key, pids in groups.items()
+    }
+
+
 def begun(pid: int) -> float | None:
     """When a process began, in seconds since the epoch; None if it is not to be seen."""
     try:
@@ -143,10 +175,14 @@ class _Look:
     Attributes:
         parents: Every process's parent.
         panes: The pane that a process says it runs in, where it says so.
+        servers: The tmux servers.
+        runs_on: The tmux server that a process runs on, for those that run on one.
     """
 
     parents: Mapping[int, int]
     panes: Mapping[int, _Pane]
+    servers: frozenset[int]
+    runs_on: Mapping[int, int]
 
     def roots(self, origin: Origin) -> set[int]:
         """The panes' first processes that still are."""
@@ -161,44 +197,92 @@ class _Look:
     def came_from(self, roots: set[int], origins: Collection[Origin]) -> set[int]:
         """Some processes, and all that came from them or from the panes of some sessions.
 
-        Never init, this process and its ancestors, and the servers, nor what came from
-        them alone.
+        Never init, this process and its ancestors, and tmux servers, nor what came from
+        them alone or runs on a server that has none of the sessions.
         """
         servers = {each.server_pid for each in origins if each.server_pid is not None}
-        spared = _own_line() | {0, 1} | servers
-        # Who was handed to init and wiped its environment is still in its process session.
-        found = roots | {pid for pid in self.parents if _process_session(pid) in roots}
-        found |= {
+        said = {
             pid for pid, pane in self.panes.items() if any(pane.is_of(each) for each in origins)
         }
-        return self._with_descendants(found - spared, spared)
+        own = servers | roots | {self.runs_on.get(pid) for pid in roots}
+        # Where a server is not named it is known by its socket alone.
+        own |= {self.panes[pid].server() for pid in said}
+        others = {pid for pid, server in self.runs_on.items() if server not in own}
+        # A server is ended only where it was asked for itself.
+        spared = _own_line() | {0, 1} | servers | others | (self.servers - roots)
+        # Who was handed to init and wiped its environment is still in its process session.
+        found = roots | {pid for pid in self.parents if _process_session(pid) in roots}
+        return _with_descendants((found | said) - spared, _children(self.parents), spared)
 
-    def _with_descendants(self, roots: set[int], spared: set[int]) -> set[int]:
-        children: dict[int, list[int]] = {}
-        for pid, parent in self.parents.items():
-            children.setdefault(parent, []).append(pid)
-        found = set(roots)
-        todo = list(roots)
-        while todo:
-            for child in children.get(todo.pop(), ()):
-                if child not in found and child not in spared:
-                    found.add(child)
-                    todo.append(child)
-        return found
+    def servers_from(self, found: Collection[int], origin: Origin) -> tuple[int, ...]:
+        """The tmux servers that a session, whose processes were found, started."""
+        said = {pid for pid, pane in self.panes.items() if pane.is_of(origin)}
+        started = {pid for pid in self.servers if pid in said or self.parents[pid] in found}
+        return tuple(sorted(started - {origin.server_pid} - set(found)))
+
+
+def _children(parents: Mapping[int, int]) -> Mapping[int, Sequence[int]]:
+    found: dict[int, list[int]] = {}
+    for pid, parent in parents.items():
+        found.setdefault(parent, []).append(pid)
+    return found
+
+
+def _with_descendants(
+    roots: set[int], children: Mapping[int, Sequence[int]], spared: Collection[int] = ()
+) -> set[int]:
+    found = set(roots)
+    todo = list(roots)
+    while todo:
+        for child in children.get(todo.pop(), ()):
+            if child not in found and child not in spared:
+                found.add(child)
+                todo.append(child)
+    return found
 
 
 def _look() -> _Look:
     parents: dict[int, int] = {}
     panes: dict[int, _Pane] = {}
+    servers: set[int] = set()
     for process in psutil.process_iter():
         try:
-            parents[process.pid] = process.ppid()
+            with process.oneshot():
+                parents[process.pid] = parent = process.ppid()
+                ended = process.status() == psutil.STATUS_ZOMBIE
+                if process.name() == SERVER_NAME and not ended:
+                    servers.add(process.pid)
             pane = _pane_of(process)
         except (psutil.Error, OSError):
             continue
         if pane is not None:
             panes[process.pid] = pane
-    return _Look(parents, panes)
+            # Whatever its program is called, a server is the parent of its panes.
+            if pane.server() == parent:
+                servers.add(parent)
+    servers &= parents.keys()
+    runs_on = {
+        pid: server
+        for pid in parents
+        if (server := _server_of(pid, parents, panes, servers)) is not None
+    }
+    return _Look(parents, panes, frozenset(servers), runs_on)
+
+
+def _server_of(
+    pid: int, parents: Mapping[int, int], panes: Mapping[int, _Pane], servers: Collection[int]
+) -> int | None:
+    """The tmux server that a process runs on, as its parents tell, or else it itself."""
+    passed = {pid}
+    above = parents.get(pid)
+    while above is not None and above not in passed:
+        if above in servers:
+            return above
+        passed.add(above)
+        above = parents.get(above)
+    # Who was handed to init still says where it came from.
+    said = panes[pid].server() if pid in panes else None
+    return said if said in servers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +292,9 @@ class _Pane:
     id: str
     socket: str
     server_pid: str
+
+    def server(self) -> int | None:
+        return int(self.server_pid) if self.server_pid.isdecimal() else None
 
     def is_of(self, origin: Origin) -> bool:
         # A pane id alone could be that of another server.

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+SERVER_NAME = "tmux: server"
+"""What a tmux server's process is called, where its program is called tmux."""
+
 _FALLBACK = Path("/tmp")  # noqa: S108 - tmux's own default, only named here
 
 

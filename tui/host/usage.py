@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tui.host.sessions import Session
+from tui.host.sessions import SERVER_NAME, Session
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -25,6 +25,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _LEAST = 0.5
 
 _ENVIRONMENT_AT_MOST = 1 << 20
+
+_SERVER_NAME = SERVER_NAME.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Stat:
         ticks: CPU time of it and of its children that ended and were waited for.
         started: In ticks since the host was booted; with the pid it names the process.
         memory: Resident bytes.
+        serves: Whether it is a tmux server.
     """
 
     pid: int
@@ -59,6 +62,7 @@ class Stat:
     ticks: int
     started: int
     memory: int
+    serves: bool = False
 
     @property
     def name(self) -> tuple[int, int]:
@@ -70,11 +74,18 @@ def read_stat(text: bytes) -> Stat | None:
     """Reads the content of ``/proc/PID/stat`` (proc_pid_stat(5)), or None if it is cut off."""
     # A program's name may have blanks and brackets in it.
     pid, _, rest = text.partition(b" ")
-    fields = rest.rpartition(b")")[2].split()
+    name, _, after = rest.rpartition(b")")
+    fields = after.split()
     try:
         number = [int(field) for field in fields[1:22]]
         return Stat(
-            int(pid), number[0], number[2], sum(number[10:14]), number[18], number[20] * _PAGE
+            int(pid),
+            number[0],
+            number[2],
+            sum(number[10:14]),
+            number[18],
+            number[20] * _PAGE,
+            name[1:] == _SERVER_NAME,
         )
     except (ValueError, IndexError):
         return None
@@ -92,9 +103,11 @@ def owners(
         stats: All processes by pid.
         roots: The panes' first processes.
         says: What a process says of itself; asked where nothing else tells.
-        server_pid: The tmux server, which is nobody's, nor is what came from it alone.
+        server_pid: The tmux server, which is nobody's, nor is what came from it alone, or
+            from another one.
     """
     found: dict[int, Key | None] = {0: None, 1: None}
+    found |= {pid: None for pid, stat in stats.items() if stat.serves}
     if server_pid is not None:
         found[server_pid] = None
     found |= {pid: key for pid, key in roots.items() if pid in stats}

@@ -145,7 +145,8 @@ class RollPane(Vertical):
         """Opens the filter's field."""
         field = self.query_one(FilterField)
         field.add_class("shown")
-        field.focus()
+        # At once: the next key is meant for it.
+        self.screen.set_focus(field)
 
     @property
     def is_narrowed(self) -> bool:
@@ -161,7 +162,7 @@ class RollPane(Vertical):
 
     def _close_filter(self) -> None:
         self.query_one(FilterField).remove_class("shown")
-        self.roll.focus()
+        self.screen.set_focus(self.roll)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

@@ -145,7 +145,8 @@ def _tmux(roll: RollCall) -> Content:
     socket = harmless(str(answer.socket), 200)
     detail = harmless(answer.detail, 400)
     if answer.state is TmuxState.ANSWERED:
-        count = len(answer.sessions)
+        # One that was renamed is there by its old name as well.
+        count = len({each.id for each in answer.sessions.values()})
         sessions = some(count, "session")
         return Content.assemble(("tmux ", "bold"), f"{detail}, {sessions} on {socket}")
     if answer.state is TmuxState.NO_SERVER:

@@ -34,7 +34,7 @@ from registry import (
     terminate_agents,
     withdraw_agent,
 )
-from registry.reading import read_json
+from registry.reading import read_registry
 from tests.registries import ACTIVE, TERMINAL, agent
 from tests.registry.kills.members import Telling, Voice
 
@@ -122,7 +122,7 @@ class Worker:
     def _ids(self, task: Path) -> list[str]:
         while True:
             try:
-                return [each["id"] for each in read_json(task)["agents"]]
+                return [each["id"] for each in read_registry(task)["agents"]]
             except (BusyRegistryError, CorruptRegistryError):
                 # Somebody is at it, or has just died of it.
                 recover_registry(task, timeout=PATIENCE)

@@ -189,7 +189,16 @@ def test_several_sessions_are_told_apart_with_one_look(
     found = processes_of(origins)
     assert len(looks) == 1
     for name, origin in origins.items():
-        assert {each.pid for each in found[name]} == set(origin.pids)
+        assert {each.pid for each in found[name].processes} == set(origin.pids)
+
+
+def test_a_server_that_only_its_socket_tells_keeps_what_ran_on_it(
+    server: RealTmux, zoo: Zoo
+) -> None:
+    server.start("agent_zoo", zoo.command)
+    pids = zoo.pids()
+    found = session_processes(Origin((), None, server.socket, None))
+    assert {process.pid for process in found} == set(pids.values()) - {pids["wiped"]}
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_touched(

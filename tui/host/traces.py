@@ -1,0 +1,76 @@
+"""What processes leave of the workspaces they work for, besides where they work.
+
+Their open files, and the paths in their command lines, as far as these may be read.
+Linux only, as `tui.host.processes` is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from registry.workspace import WORKSPACE_NAME
+
+_NAMED = re.compile(rf"/{re.escape(WORKSPACE_NAME)}(?![^\s/'\"`;:,)\\])")
+
+# Where a path may begin in a line for a shell, and what it is at most.
+_BOUNDARY = re.compile(r"(?<![^\s'\"`=:;,()<>|&])[^\s'\"`=:;,()<>|&]")
+_LONGEST = 4096
+_LONGEST_NAME = 255
+
+# More workspaces are not looked for in one command line, nor beginnings of one's path.
+_AT_MOST = 32
+_BEGINNINGS = 8
+
+# What leads to no workspace.
+_NO_FILES = ("/dev/", "/proc/", "/sys/")
+
+
+def directories_touched(pid: int) -> frozenset[Path]:
+    """Where a process works, where its open files lie, and workspaces that it was told of.
+
+    They need not be there. Nothing of what must not be read.
+    """
+    found: set[Path] = set()
+    here = None
+    with suppress(OSError):
+        here = Path(os.readlink(f"/proc/{pid}/cwd"))
+        found.add(here)
+    with suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                target = os.readlink(f"/proc/{pid}/fd/{name}")
+                if target.startswith("/") and not target.startswith(_NO_FILES):
+                    found.add(Path(target).parent)
+    with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        for word in file.read().split(b"\0"):
+            found.update(workspaces_in(os.fsdecode(word), here))
+    return frozenset(found)
+
+
+def workspaces_in(word: str, here: Path | None) -> Iterator[Path]:
+    """What may be workspaces in a word of a command line, which may be one for a shell.
+
+    Args:
+        word: As the process was given it.
+        here: Where the process works, if that is known.
+    """
+    for text in dict.fromkeys((word, re.sub(r"\\(.)", r"\1", word))):
+        for number, match in enumerate(_NAMED.finditer(text)):
+            if number >= _AT_MOST:
+                break
+            before = text[max(0, match.start() - _LONGEST) : match.start()]
+            begins = [each.start() for each in _BOUNDARY.finditer(before)]
+            for begin in begins[-_BEGINNINGS:]:
+                nearest = begin == begins[-1]
+                written = Path(before[begin:] + match.group())
+                if nearest and here is not None:
+                    written = here / written
+                if any(len(part) > _LONGEST_NAME for part in written.parts):
+                    continue
+                # A blank may be part of a path; what is not there is none.
+                if written.is_absolute() and (nearest or os.path.isdir(written)):
+                    yield written
