@@ -40,7 +40,7 @@ def test_a_server_that_a_killed_agent_started_goes_on_and_is_named(
     server.start("agent_par", starts_server(other, "agent_kid", str(tmux)))
     until(lambda: other.names() == {"agent_kid"}, "the other server")
     # It says of itself that it is on that server, whoever was its parent; and its child too.
-    other.start("human", "(setsid sleep 1000 &); exec sleep 1000", keep=False)
+    other.start("human", "(setsid sleep 120 &); exec sleep 1000", keep=False)
     others = other.pane_pids()
     roll = take(files, server.client())
 
@@ -71,7 +71,7 @@ def test_what_left_a_pane_of_another_server_is_not_of_the_agent_that_started_tha
     server.start("agent_par", starts_server(other, "agent_kid"))
     until(lambda: other.names() == {"agent_kid"}, "the other server")
     # Its pane id is that of the agent's pane, and it is in no tree of any server.
-    left = f"setsid sh -c 'echo $$ > {note}; exec sleep 1000' & sleep 0"
+    left = f"setsid sh -c 'echo $$ > {note}; exec sleep 120' & sleep 0"
     other.start("human", f"{left}; {SLEEP}", keep=False)
     pid = int(until(lambda: note.exists() and note.read_text(), "who left"))
     roll = take(files, server.client())

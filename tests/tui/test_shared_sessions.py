@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +21,14 @@ from tui.planning import plan_kill
 from tui.roll import RollCall, Verdict
 from tui.weighing import weighed_kill
 
-THROUGH = entry("d1", "completed")
-AT_WORK = entry("d1")
+
+def through() -> Json:
+    # Not made when this is imported: its session must be made within its life.
+    return entry("d1", "completed")
+
+
+def at_work() -> Json:
+    return entry("d1")
 
 
 def kill(server: RealTmux, *words: object) -> int:
@@ -42,26 +48,26 @@ def leaked(roll: RollCall) -> list[str]:
 def test_the_session_of_one_at_work_is_not_ended_for_one_of_another_task_who_is_through(
     server: RealTmux, tmp_path: Path, words: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = Files(tmp_path, {"T1": [AT_WORK], "T2": [THROUGH]})
+    files = Files(tmp_path, {"T1": [at_work()], "T2": [through()]})
     start(server)
     assert kill(server, *words, "-w", files.path) == 1
     assert "has its session as well, and is not through" in capsys.readouterr().out
     assert server.names() == {"agent_d1"}
 
 
-@pytest.mark.parametrize("agents", [[AT_WORK, THROUGH], [THROUGH, AT_WORK]])
+@pytest.mark.parametrize("agents", [[at_work, through], [through, at_work]])
 def test_nor_for_one_of_the_same_registry(
-    server: RealTmux, tmp_path: Path, agents: Sequence[Json]
+    server: RealTmux, tmp_path: Path, agents: Sequence[Callable[[], Json]]
 ) -> None:
-    files = Files(tmp_path, {"T1": agents})
+    files = Files(tmp_path, {"T1": [each() for each in agents]})
     start(server)
     assert kill(server, "--leaked", "-w", files.path) == 1
     assert server.names() == {"agent_d1"}
 
 
 def test_nor_for_one_of_another_workspace(server: RealTmux, tmp_path: Path) -> None:
-    one = Files(tmp_path / "one", {"T1": [THROUGH]})
-    other = Files(tmp_path / "other", {"T1": [AT_WORK]})
+    one = Files(tmp_path / "one", {"T1": [through()]})
+    other = Files(tmp_path / "other", {"T1": [at_work()]})
     start(server)
     assert kill(server, "--leaked", "-w", one.path, "-w", other.path) == 1
     assert server.names() == {"agent_d1"}
@@ -71,18 +77,18 @@ def test_nor_for_one_of_another_workspace(server: RealTmux, tmp_path: Path) -> N
 def test_nor_where_the_workspace_that_it_was_started_in_was_not_named(
     server: RealTmux, tmp_path: Path, words: Sequence[str]
 ) -> None:
-    one = Files(tmp_path / "one", {"T1": [THROUGH]})
-    other = Files(tmp_path / "other", {"T1": [AT_WORK]})
+    one = Files(tmp_path / "one", {"T1": [through()]})
+    other = Files(tmp_path / "other", {"T1": [at_work()]})
     start(server, other.path.parent)
     assert kill(server, *words, "-w", one.path) == 1
     assert server.names() == {"agent_d1"}
-    other.write_task("T1", THROUGH)
+    other.write_task("T1", through())
     assert kill(server, *words, "-w", one.path) == 0
     assert server.names() == set()
 
 
 def test_nor_where_nobody_can_tell(server: RealTmux, tmp_path: Path) -> None:
-    one = Files(tmp_path / "one", {"T1": [THROUGH]})
+    one = Files(tmp_path / "one", {"T1": [through()]})
     other = Files(tmp_path / "other", {"T1": []})
     other.registry("T1").write_text("{")
     start(server, other.path.parent)
@@ -90,7 +96,7 @@ def test_nor_where_nobody_can_tell(server: RealTmux, tmp_path: Path) -> None:
     ((_, why),) = weighed_kill(roll, roll.agents()).refused
     assert "nobody can tell whether another agent has its session" in why
     other.registry("T1").unlink()
-    other.write_global({"T1": [AT_WORK]})
+    other.write_global({"T1": [at_work()]})
     ((_, why),) = weighed_kill(roll, roll.agents()).refused
     assert f"an agent in {other.path} has its session as well" in why
 
@@ -99,19 +105,19 @@ def test_nor_where_nobody_can_tell(server: RealTmux, tmp_path: Path) -> None:
 def test_one_that_is_taken_up_again_before_the_kill_is_left(
     server: RealTmux, tmp_path: Path, whose: str
 ) -> None:
-    ours = Files(tmp_path / "ours", {"T1": [THROUGH]})
+    ours = Files(tmp_path / "ours", {"T1": [through()]})
     theirs = Files(tmp_path / "theirs", {})
     start(server, theirs.path.parent)
     roll = take(ours, server.client())
     plan = weighed_kill(roll, roll.agents())
-    {"ours": ours, "theirs": theirs}[whose].write_task("T2", AT_WORK)
+    {"ours": ours, "theirs": theirs}[whose].write_task("T2", at_work())
     (step,) = carry_out(plan, server.client(), "").steps
     assert step.result is Result.LEFT and "is not through" in step.detail
     assert server.names() == {"agent_d1"}
 
 
 def test_the_agent_at_work_itself_can_be_killed(server: RealTmux, tmp_path: Path) -> None:
-    files = Files(tmp_path, {"T1": [AT_WORK], "T2": [THROUGH]})
+    files = Files(tmp_path, {"T1": [at_work()], "T2": [through()]})
     start(server)
     assert kill(server, "--task", "T1", "-w", files.path) == 0
     assert server.names() == set()
@@ -127,7 +133,7 @@ def test_of_two_at_work_in_one_session_neither_is_killed() -> None:
 
 def test_one_that_may_be_at_work_counts_as_well(server: RealTmux, tmp_path: Path) -> None:
     old = entry("d1", started_at=stamp(7200), last_update=stamp(7200))
-    files = Files(tmp_path, {"T1": [old], "T2": [THROUGH]})
+    files = Files(tmp_path, {"T1": [old], "T2": [through()]})
     start(server)
     roll = take(files, server.client())
     assert leaked(roll) == ["d1"]
@@ -137,8 +143,8 @@ def test_one_that_may_be_at_work_counts_as_well(server: RealTmux, tmp_path: Path
 def test_the_doctor_advises_no_kill_that_would_be_refused(
     server: RealTmux, tmp_path: Path
 ) -> None:
-    one = Files(tmp_path / "one", {"T1": [THROUGH]})
-    other = Files(tmp_path / "other", {"T1": [AT_WORK]})
+    one = Files(tmp_path / "one", {"T1": [through()]})
+    other = Files(tmp_path / "other", {"T1": [at_work()]})
     start(server, other.path.parent)
 
     def advice(*all_files: Files) -> str:

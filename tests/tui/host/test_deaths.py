@@ -108,8 +108,12 @@ def test_where_it_cannot_be_raised_fewer_are_watched(
 ) -> None:
     room = module._OTHER_DESCRIPTORS + 2
     monkeypatch.setattr(resource, "getrlimit", lambda _: (room, room))
+    # Else it would be lowered to that, for good, for all tests to come.
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     before = len(os.listdir("/proc/self/fd"))
     deaths.watch([os.getpid(), os.getppid(), sleeper.pid, 1])
     assert len(os.listdir("/proc/self/fd")) == before + 2
     deaths.watch(())
     assert len(os.listdir("/proc/self/fd")) == before
+    monkeypatch.undo()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > room
