@@ -71,7 +71,8 @@ async def take(demo: Demo, picture: Picture) -> None:
     app = MusterApp((demo.workspace,), live)
     live.start()
     async with app.run_test(size=picture.size) as pilot:
-        await _until(lambda: app.roll is not None and _everybody_is_there(app.roll), pilot)
+        shown = app.roll_screen
+        await _until(lambda: shown.roll is not None and _everybody_is_there(shown.roll), pilot)
         for key in picture.keys:
             await pilot.press(key)
             await pilot.pause(0.2)
