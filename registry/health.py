@@ -198,8 +198,10 @@ def registry_health_check(
         grace: Agents started within that many seconds are not called dead.
 
     Raises:
+        WrongShapeError: The grace is no number.
         FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
+    check_grace(grace)
     as_of = time.time()
     path = Path(registry_path)
     registry = read_registry(path)
@@ -290,9 +292,11 @@ def validate_and_repair_registry(
         Every field that was set (or would be); empty when all is well.
 
     Raises:
-        ValueError: `agents` holds something that cannot be counted; nothing was changed.
+        ValueError: `agents` holds something that cannot be counted, or the grace is no
+            number; nothing was changed.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
     """
+    check_grace(grace)
     as_of = time.time()
     path = Path(registry_path)
     if dry_run:

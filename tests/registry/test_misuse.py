@@ -307,6 +307,10 @@ def test_sessions_that_are_no_strings_end_nobody(task: Path, global_: Path, sess
 def test_a_grace_that_is_no_number_ends_nobody(task: Path, global_: Path, grace: Any) -> None:
     with pytest.raises(WrongShapeError, match="grace"):
         clean_up_task(task, global_, [], grace=grace)
+    with pytest.raises(WrongShapeError, match="grace"):
+        validate_and_repair_registry(task, [], grace=grace)
+    with pytest.raises(WrongShapeError, match="grace"):
+        registry_health_check(task, [], grace=grace)
     assert entry_of(load(task), "busy")["status"] == "running"
 
 
