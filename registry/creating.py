@@ -52,9 +52,7 @@ def create_global_registry(workspace: RegistryPath, *, max_concurrent_agents: in
         NotARegularFileError: Something else is in its place.
     """
     _check_limit("max_concurrent_agents", max_concurrent_agents)
-    if not os.fspath(workspace):
-        raise WrongShapeError("workspace", "is an empty path")
-    path = Path(workspace) / GLOBAL_FOLDER / GLOBAL_REGISTRY
+    path = _root(workspace) / GLOBAL_FOLDER / GLOBAL_REGISTRY
     return _create(
         path,
         {
@@ -111,12 +109,10 @@ def create_task_registry(
     """
     if not isinstance(task_id, str) or not is_safe_name(task_id) or task_id == GLOBAL_FOLDER:
         raise WrongShapeError("task_id", f"{str(task_id)[:80]!r} cannot name a directory")
-    if not os.fspath(workspace):
-        raise WrongShapeError("workspace", "is an empty path")
     limits = {"max_agents": max_agents, "max_depth": max_depth, "max_concurrent": max_concurrent}
     for name, limit in limits.items():
         _check_limit(name, limit)
-    root = Path(os.path.abspath(workspace))
+    root = Path(os.path.abspath(_root(workspace)))
     now = timestamp()
     directory = root / task_id
     if not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(root)):
@@ -147,6 +143,12 @@ def create_task_registry(
         listed = {"description": description, "created_at": now, "status": "INITIALIZED"}
         edit.changed = changes.list_task(edit.registry, task_id, listed)
     return created
+
+
+def _root(workspace: RegistryPath) -> Path:
+    if not os.fspath(workspace):
+        raise WrongShapeError("workspace", "is an empty path")
+    return Path(workspace)
 
 
 def _check_limit(name: str, limit: object) -> None:

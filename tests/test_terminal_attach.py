@@ -97,26 +97,28 @@ def test_who_only_looks_types_nothing(server: RealTmux, tmp_path: Path) -> None:
     assert "deep in the agent" in shown and "nobody" not in shown
 
 
-def test_when_the_session_ends_while_one_is_in_it_one_is_back(
-    server: RealTmux, tmp_path: Path
-) -> None:
+@contextmanager
+def lent(server: RealTmux, tmp_path: Path) -> Iterator[Terminal]:
+    """muster, whose terminal an agent's session has."""
     server.start("agent_here-1", SHELL)
     arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
     with terminal(tmp_path, arguments, 80, 24) as screen:
         screen.shows("1 live", "here-1", "q Quit")
         screen.press("Down", "a")
         screen.shows("deep in the agent")
+        yield screen
+
+
+def test_when_the_session_ends_while_one_is_in_it_one_is_back(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    with lent(server, tmp_path) as screen:
         server.run("kill-session", "-t", "=agent_here-1")
         comes_back(screen)
 
 
 def test_a_signal_ends_muster_while_the_terminal_is_lent(server: RealTmux, tmp_path: Path) -> None:
-    server.start("agent_here-1", SHELL)
-    arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
-    with terminal(tmp_path, arguments, 80, 24) as screen:
-        screen.shows("1 live", "here-1", "q Quit")
-        screen.press("Down", "a")
-        screen.shows("deep in the agent")
+    with lent(server, tmp_path) as screen:
         pid = int(screen.tmux("display-message", "-p", "-t", "%0", "#{pane_pid}"))
         os.kill(pid, signal.SIGTERM)
         assert screen.exit_code() in (128 + signal.SIGTERM, 0)
@@ -126,12 +128,7 @@ def test_a_signal_ends_muster_while_the_terminal_is_lent(server: RealTmux, tmp_p
 def test_a_continue_leaves_the_terminal_to_the_session_that_has_it(
     server: RealTmux, tmp_path: Path
 ) -> None:
-    server.start("agent_here-1", SHELL)
-    arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
-    with terminal(tmp_path, arguments, 80, 24) as screen:
-        screen.shows("1 live", "here-1", "q Quit")
-        screen.press("Down", "a")
-        screen.shows("deep in the agent")
+    with lent(server, tmp_path) as screen:
         pid = int(screen.tmux("display-message", "-p", "-t", "%0", "#{pane_pid}"))
         for round_ in range(3):
             os.kill(pid, signal.SIGCONT)

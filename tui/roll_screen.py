@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tui.live import LiveRoll
     from tui.outcomes import Outcome
     from tui.plan import Plan
+    from tui.proposal import Proposal
     from tui.screens.metrics import Measures
     from tui.undoing import UndoPlan
 
@@ -295,8 +296,6 @@ class RollScreen(Screen[None]):
         self.notify(f"Nobody to {verb}: mark agents, or put the cursor on one.", markup=False)
 
     def _ask(self, plan: Plan) -> None:
-        from tui.screens.confirm import ConfirmScreen
-
         if not plan.steps:
             said = "; ".join(
                 f"{harmless(who, 80)} {harmless(why)}" for who, why in plan.refused[:3]
@@ -306,11 +305,17 @@ class RollScreen(Screen[None]):
             self.notify(said, title="Nothing to do", severity="warning", markup=False)
             return
 
+        self._confirm(plan.proposal(), lambda reason: self._carry_out(plan, reason))
+
+    def _confirm(self, proposal: Proposal, go_ahead: Callable[[str], object]) -> None:
+        """Shows what would be done, and does it for a reason once that is confirmed."""
+        from tui.screens.confirm import ConfirmScreen
+
         def answered(reason: str | None) -> None:
             if reason is not None:
-                self._carry_out(plan, reason)
+                go_ahead(reason)
 
-        self.app.push_screen(ConfirmScreen(plan.proposal()), answered)
+        self.app.push_screen(ConfirmScreen(proposal), answered)
 
     @work(thread=True, group="actions")
     def _carry_out(self, plan: Plan, reason: str) -> None:
@@ -370,18 +375,13 @@ class RollScreen(Screen[None]):
         self.notify(harmless(why), title="Nothing to undo", severity="warning", markup=False)
 
     def _ask_undo(self, plan: UndoPlan) -> None:
-        from tui.screens.confirm import ConfirmScreen
         from tui.undoing import undo_refusal
 
         if not plan.proposal.steps:
             self._nothing_to_undo(undo_refusal(plan))
             return
 
-        def answered(reason: str | None) -> None:
-            if reason is not None:
-                self._take_back(plan, reason)
-
-        self.app.push_screen(ConfirmScreen(plan.proposal), answered)
+        self._confirm(plan.proposal, lambda reason: self._take_back(plan, reason))
 
     @work(thread=True, group="actions")
     def _take_back(self, plan: UndoPlan, reason: str) -> None:

@@ -270,23 +270,27 @@ def test_a_session_that_dies_first_thing_is_seen_without_the_sweep(
         rolls.wait_for(lambda roll, e=each: verdicts(roll)[e] is Verdict.ZOMBIE, each)  # type: ignore[misc]
 
 
-def test_a_death_that_tmux_is_slow_to_notice_is_asked_for_again(
-    files: Files, start: Start, server: RealTmux, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ids = {each: server.start(f"agent_{each}") for each in "acd"}
-    client = server.client()
-    asked = client.ask
-    late: list[Answer] = []
+def answering_late(client: Tmux, instead: Answer, monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+    """Has tmux say something else the first three times that `a` is missing; those times."""
+    asked, late = client.ask, list[Answer]()
 
     def ask() -> Answer:
         answer = asked()
         if "agent_a" not in answer.sessions and len(late) < 3:
             late.append(answer)
-            return replace(before, asked_at=answer.asked_at)
+            return replace(instead, asked_at=answer.asked_at)
         return answer
 
-    before = asked()
     monkeypatch.setattr(client, "ask", ask)
+    return late
+
+
+def test_a_death_that_tmux_is_slow_to_notice_is_asked_for_again(
+    files: Files, start: Start, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = {each: server.start(f"agent_{each}") for each in "acd"}
+    client = server.client()
+    late = answering_late(client, client.ask(), monkeypatch)
     rolls = start(files, client)
     server.kill(ids["a"])
     rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "the zombie")
@@ -298,17 +302,7 @@ def test_a_death_of_which_tmux_cannot_tell_at_once_is_asked_for_again(
 ) -> None:
     ids = {each: server.start(f"agent_{each}") for each in "acd"}
     client = server.client()
-    asked = client.ask
-    refused: list[Answer] = []
-
-    def ask() -> Answer:
-        answer = asked()
-        if "agent_a" not in answer.sessions and len(refused) < 3:
-            refused.append(answer)
-            return replace(cannot_tell(), asked_at=answer.asked_at)
-        return answer
-
-    monkeypatch.setattr(client, "ask", ask)
+    refused = answering_late(client, cannot_tell(), monkeypatch)
     rolls = start(files, client)
     server.kill(ids["a"])
     rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "the zombie")
