@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +29,20 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> No
     while not condition():
         if patience.is_over():
             raise AssertionError(f"not within {seconds:g} s: {what}")
+
+
+def on_pty(arguments: list[str]) -> tuple[int, subprocess.Popen[bytes]]:
+    """Runs muster on a pseudo-terminal of 80x24; our end of it, and the process."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
+    process = subprocess.Popen(
+        [*MUSTER, *arguments],
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env=environment | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
+    )  # fmt: skip
+    os.close(theirs)
+    return ours, process
 
 
 class Terminal:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import pty
 import select
 import shlex
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ import psutil
 import pytest
 
 from tests.fixture_workspace import workspace as workspace
-from tests.terminal import MUSTER, Terminal, until
+from tests.terminal import MUSTER, Terminal, on_pty, until
 
 PUSH, POP = b"\x1b[>25u", b"\x1b[<u"
 """Of kitty's keyboard modes: what is pushed once too often stays when muster is gone."""
@@ -31,14 +29,7 @@ class Line:
     """
 
     def __init__(self, arguments: list[str]) -> None:
-        self._ours, theirs = pty.openpty()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
-        self.process = subprocess.Popen(
-            [*MUSTER, *arguments],
-            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-            env=environment | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
-        )  # fmt: skip
-        os.close(theirs)
+        self._ours, self.process = on_pty(arguments)
         self.seen = bytearray()
 
     def read(self, condition: Callable[[], bool], what: str) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import select
 import signal
-import struct
-import subprocess
-import termios
 import time
 from pathlib import Path
 
@@ -19,7 +14,7 @@ import pytest
 from tests.cut_off import cut_off_update
 from tests.fixture_workspace import ZOMBIE, task_registry
 from tests.fixture_workspace import workspace as workspace
-from tests.terminal import MUSTER, terminal
+from tests.terminal import on_pty, terminal
 from tests.test_cli import muster
 
 SIZES = pytest.mark.parametrize(("columns", "rows"), [(80, 24), (160, 50)])
@@ -170,15 +165,7 @@ class _Line:
     """A pseudo-terminal with muster on it, which counts what it is sent."""
 
     def __init__(self, arguments: list[str]) -> None:
-        self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
-        self.process = subprocess.Popen(
-            [*MUSTER, *arguments],
-            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-            env=environment | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
-        )  # fmt: skip
-        os.close(theirs)
+        self._ours, self.process = on_pty(arguments)
 
     def read(self, seconds: float, until: bytes | None = None) -> bytes:
         """What comes within some seconds, or until something has come."""
