@@ -22,7 +22,14 @@ from registry.locked_file import DEFAULT_TIMEOUT, editing
 from registry.operations import RegistryPath, path_or_none
 from registry.recorded import editing_pair, left_out
 from registry.records import agent_entries, parse_time
-from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, Workspace, task_places
+from registry.workspace import (
+    GLOBAL_FOLDER,
+    GLOBAL_REGISTRY,
+    Workspace,
+    database_beside,
+    find_database,
+    task_places,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +68,8 @@ def clean_up_task(
 
     At most one read and one write of each file. The global registry follows the
     task's also where it had been left behind before; an agent that it lists for the
-    task and the task has not is ended there if its session is gone.
+    task and the task has not is ended there if its session is gone. In a workspace with
+    a database nobody is ended: who seems dead in JSON may have completed.
 
     Args:
         task_registry: The task's registry.
@@ -84,6 +92,8 @@ def clean_up_task(
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
     sweep = _Sweep.of(live_sessions, status, reason, grace)
+    if (database := database_beside(task)) is not None:
+        return CleanUp({}, (), {task: f"nobody is ended: {database}"})
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
         ended = sweep.end(in_task.registry)
         in_task.changed = bool(ended)
@@ -116,7 +126,7 @@ def clean_up_workspace(
     registry follows as in `clean_up_task`, but for whoever reports in between, and for
     tasks whose directory has another name than they. What a crash in between leaves
     it behind by, the next clean-up mends. A registry that cannot be had is left out,
-    and said.
+    and said. In a workspace with a database nobody is ended, as in `clean_up_task`.
 
     Args:
         workspace: The `.agent-workspace`.
@@ -133,6 +143,8 @@ def clean_up_workspace(
     """
     root = Path(os.path.realpath(workspace))
     sweep = _Sweep.of(live_sessions, status, reason, grace)
+    if (database := find_database(root)) is not None:
+        return CleanUp({}, (), {database.path: f"nobody is ended: {database}"})
     ended: dict[Path, tuple[str, ...]] = {}
     written: list[Path] = []
     problems: dict[Path, str] = {}

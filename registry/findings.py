@@ -2,6 +2,9 @@
 
 The task's registry is the truth where the global one repeats it. What nobody can
 tell is found as well, and says why it cannot be set right.
+
+In a workspace with a database the JSON files may be left from the creation of tasks:
+nobody keeps what they repeat. Only what makes such a file of no use is found there.
 """
 
 from __future__ import annotations
@@ -40,16 +43,19 @@ def task_id_of(file: Path, task: Json) -> str:
     return written if isinstance(written, str) and written else file.parent.name
 
 
-def task_findings(file: Path, task: Json) -> list[Finding]:
+def task_findings(file: Path, task: Json, *, kept: bool = True) -> list[Finding]:
     """What is wrong within one task's registry.
 
     Args:
         file: Its path, to be named.
         task: The decoded registry.
+        kept: Whether what it repeats is kept: its workspace has no database.
     """
     shape = _shape(file, task, is_global(task), "looks like a global registry")
     if shape is not None:
         return [shape]
+    if not kept:
+        return list(_agents_alone(file, task))
     return [
         *_agents_alone(file, task),
         *hierarchy_findings(file, task),
@@ -210,6 +216,8 @@ def global_findings(
     global_: Json,
     pairs: Sequence[tuple[Path, Json]] = (),
     known: Collection[str] | None = None,
+    *,
+    kept: bool = True,
 ) -> list[Finding]:
     """What is wrong within a global registry, once it says what the tasks' do.
 
@@ -219,10 +227,13 @@ def global_findings(
         pairs: The registries of its tasks: what they are the truth for is counted as
             it will be.
         known: Ids of all tasks that are there; None to look for no missing ones.
+        kept: As in `task_findings`.
     """
     shape = _global_shape(file, global_)
     if shape is not None:
         return [shape]
+    if not kept:
+        return list(_agents_alone(file, global_))
     will_be = snapshot(global_)
     for task_file, task in pairs:
         mend(will_be, file, pair_findings(task_file, task, file, will_be))

@@ -12,6 +12,7 @@ from registry.findings import global_findings, pair_findings, task_findings
 from registry.locked_file import DEFAULT_TIMEOUT
 from registry.mending import mend
 from registry.recorded import Made, OnRecord, change_pair
+from registry.workspace import database_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,12 @@ def fix_task(
 
     def change(in_task: Json, in_global: Json | None) -> Fixed:
         registries = {task: in_task}
-        now = task_findings(task, in_task)
+        kept = database_beside(task) is None
+        now = task_findings(task, in_task, kept=kept)
         if global_ is not None and in_global is not None:
             registries[global_] = in_global
-            now += pair_findings(task, in_task, global_, in_global)
+            if kept and database_beside(global_) is None:
+                now += pair_findings(task, in_task, global_, in_global)
         return fix(registries, planned, now)
 
     return change_pair(task, global_, change, timeout=timeout, on_record=on_record)
@@ -84,7 +87,9 @@ def fix_global(
     """
 
     def change(registry: Json, _: Json | None) -> Fixed:
-        return fix({global_: registry}, planned, global_findings(global_, registry))
+        kept = database_beside(global_) is None
+        now = global_findings(global_, registry, kept=kept)
+        return fix({global_: registry}, planned, now)
 
     return change_pair(global_, None, change, timeout=timeout, on_record=on_record)
 

@@ -2,6 +2,10 @@
 
 The live sessions are an argument: nothing here knows tmux. None stands for
 "tmux could not be asked", and then no agent is called dead.
+
+In a workspace with a database (`registry.workspace.find_database`) the JSON registries may
+be stale: nobody keeps their counters, the database may list what looks like an orphan, and
+an agent that seems dead may have completed. That is said, and nothing is repaired.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from registry.records import (
     kept_name,
     parse_time,
 )
+from registry.workspace import database_beside
 
 _log = logging.getLogger(__name__)
 
@@ -189,6 +194,9 @@ def registry_health_check(
 ) -> HealthReport:
     """Holds one registry against the live sessions. Reads only, waits for no lock.
 
+    In a workspace with a database no orphans and no counters are told, and
+    `HealthReport.warnings` says so.
+
     Args:
         registry_path: A task's registry or the global one.
         live_sessions: Names of all tmux sessions that are there, or None if
@@ -205,13 +213,14 @@ def registry_health_check(
     as_of = time.time()
     path = Path(registry_path)
     registry = read_registry(path)
-    warnings: tuple[str, ...] = ()
+    database = database_beside(path)
+    warnings: tuple[str, ...] = () if database is None else (str(database),)
     drifts: tuple[CounterDrift, ...] = ()
     try:
         changes.check_agents(registry)
-        drifts = counter_drifts(registry)
+        drifts = counter_drifts(registry) if database is None else ()
     except WrongShapeError as error:
-        warnings = (str(error),)
+        warnings += (str(error),)
     zombies: tuple[str, ...] = ()
     leaked: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
@@ -225,13 +234,9 @@ def registry_health_check(
             if is_terminal(entry.get("status")) and _session(entry) in live
         )
         listed = {kept_name(str(entry.get("tmux_session"))) for _, entry in entries}
-        orphans = tuple(
-            sorted(
-                name
-                for name in live - listed - frozenset(map(kept_name, others))
-                if name.startswith(SESSION_PREFIX)
-            )
-        )
+        unlisted = live - listed - frozenset(map(kept_name, others))
+        if database is None:
+            orphans = tuple(sorted(n for n in unlisted if n.startswith(SESSION_PREFIX)))
     return HealthReport(
         path=path,
         sessions_known=live_sessions is not None,
@@ -239,7 +244,11 @@ def registry_health_check(
         leaked=leaked,
         orphans=orphans,
         drifts=drifts,
-        recommendations=tuple(_recommend(live_sessions, zombies, leaked, orphans, drifts)),
+        recommendations=tuple(
+            _recommend(live_sessions, zombies, leaked, orphans, drifts)
+            if database is None
+            else _recommend_beside_database(live_sessions, zombies, leaked)
+        ),
         warnings=warnings,
     )
 
@@ -269,6 +278,18 @@ def _recommend(
     return advice
 
 
+def _recommend_beside_database(
+    live: Collection[str] | None, zombies: Collection[str], leaked: Collection[str]
+) -> list[str]:
+    advice = _recommend(live, (), (), (), ())
+    if zombies or leaked:
+        advice.append(
+            f"{len(zombies) + len(leaked)} agents have another status than their sessions "
+            "tell: the database may have a newer one, look there first."
+        )
+    return advice
+
+
 def validate_and_repair_registry(
     registry_path: str | os.PathLike[str],
     live_sessions: Collection[str] | None,
@@ -279,7 +300,8 @@ def validate_and_repair_registry(
     """Terminates zombies and sets counters right, in one locked pass.
 
     A zombie becomes `terminated` with `terminated_at` and the
-    `termination_reason` "session_not_found".
+    `termination_reason` "session_not_found". In a workspace with a database nothing is
+    repaired: what JSON says there may be stale.
 
     Args:
         registry_path: A task's registry or the global one.
@@ -302,19 +324,22 @@ def validate_and_repair_registry(
     if dry_run:
         registry = read_registry(path)
         with naming(path):
-            repairs = _repair(registry, live_sessions, as_of, grace)
+            repairs = _repair(path, registry, live_sessions, as_of, grace)
     else:
         with editing(path) as edit:
-            repairs = _repair(edit.registry, live_sessions, as_of, grace)
+            repairs = _repair(path, edit.registry, live_sessions, as_of, grace)
             edit.changed = bool(repairs)
         _log.info("Repaired %d fields in %s", len(repairs), path)
     return tuple(repairs)
 
 
 def _repair(
-    registry: Json, live: Collection[str] | None, as_of: float, grace: float
+    path: Path, registry: Json, live: Collection[str] | None, as_of: float, grace: float
 ) -> list[Repair]:
     changes.check_agents(registry)
+    if (database := database_beside(path)) is not None:
+        _log.warning("Nothing is repaired in %s: %s", path, database)
+        return []
     repairs = []
     if live is not None:
         fields = {

@@ -22,9 +22,63 @@ TASK_REGISTRY = "AGENT_REGISTRY.json"
 GLOBAL_FOLDER = "registry"
 GLOBAL_REGISTRY = "GLOBAL_REGISTRY.json"
 PROGRESS_FOLDER = "progress"
+DATABASE = "state.sqlite3"
+"""In the global folder: where an orchestrator keeps its agents in place of JSON files."""
 
 ENVIRONMENT_VARIABLE = "MUSTER_WORKSPACES"
 """Workspaces to open when none is named, separated by colons."""
+
+DEFAULT_VARIABLE = "CLAUDE_ORCHESTRATOR_WORKSPACE"
+"""Where an orchestrator keeps the tasks of every project, if it is set."""
+
+_DEFAULT_FOLDERS = (".claude-orchestrator", "workspaces")
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadDatabase:
+    """A database with agents of a workspace, which this version does not read.
+
+    Attributes:
+        path: The database.
+        problem: Why it cannot be seen whether the database is there; None if it is.
+    """
+
+    path: Path
+    problem: str | None = None
+
+    def __str__(self) -> str:
+        if self.problem is None:
+            said = "agents are in a database that this version of muster cannot read"
+            return f"{said}: {self.path}"
+        said = "agents may be in a database that muster cannot look for"
+        return f"{said}: {self.path}: {self.problem}"
+
+
+def find_database(workspace: Path) -> UnreadDatabase | None:
+    """The database of a workspace, or None if there certainly is none. Never opens it.
+
+    Whatever has its name counts, be it a link, a directory or a device.
+
+    Args:
+        workspace: The workspace.
+    """
+    path = workspace / GLOBAL_FOLDER / DATABASE
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return UnreadDatabase(path, error.strerror)
+    return UnreadDatabase(path)
+
+
+def database_beside(registry: Path) -> UnreadDatabase | None:
+    """As `find_database`, of the workspace that a registry lies in.
+
+    Args:
+        registry: A task's registry, or the global one.
+    """
+    return find_database(Path(os.path.realpath(registry)).parent.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +97,11 @@ class Workspace:
     def global_registry(self) -> Path:
         """Where its global registry lies, whether or not it is there."""
         return self.path / GLOBAL_FOLDER / GLOBAL_REGISTRY
+
+    @property
+    def has_database(self) -> bool:
+        """Whether agents of it are, or may be, in a database: JSON alone is not the truth."""
+        return find_database(self.path) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +172,17 @@ def find_workspaces(
 
 
 def _looks_like_workspace(path: Path) -> bool:
-    if path.name == WORKSPACE_NAME or (path / GLOBAL_FOLDER / GLOBAL_REGISTRY).is_file():
+    if path.name == WORKSPACE_NAME or Workspace(path).has_database:
         return path.is_dir()
-    return False
+    return (path / GLOBAL_FOLDER / GLOBAL_REGISTRY).is_file()
 
 
 def _named(path: Path, advice: str) -> Workspace:
     resolved = Path(os.path.realpath(path))
     if resolved.name == GLOBAL_REGISTRY and resolved.is_file():
         return Workspace(resolved.parent.parent)
+    if path.name == DATABASE and os.path.lexists(path):
+        return Workspace(Path(os.path.realpath(path.parent.parent)))
     if resolved.is_dir():
         if (resolved / WORKSPACE_NAME).is_dir():
             return Workspace((resolved / WORKSPACE_NAME).resolve())
@@ -163,9 +224,43 @@ def workspaces_above(directory: Path) -> frozenset[Path]:
         if _has_mode(beneath, stat.S_ISDIR):
             found.add(beneath.resolve())
         named = each.name == WORKSPACE_NAME and _has_mode(each, stat.S_ISDIR)
-        if named or _has_mode(each / GLOBAL_FOLDER / GLOBAL_REGISTRY, stat.S_ISREG):
+        if named or _keeps_tasks(each):
             found.add(each.resolve())
     return frozenset(found)
+
+
+def default_workspaces(environment: Mapping[str, str]) -> frozenset[Path]:
+    """Where an orchestrator may keep tasks of whatever project; symlinks resolved.
+
+    Args:
+        environment: That of the orchestrator, or of a process that it started.
+
+    Returns:
+        Those that are there, or may be.
+    """
+    named = [environment.get(DEFAULT_VARIABLE, "")]
+    if home := environment.get("HOME"):
+        named.append(os.path.join(home, *_DEFAULT_FOLDERS))
+    absolute = (Path(each) for each in named if os.path.isabs(each))
+    return frozenset(Path(os.path.realpath(each)) for each in absolute if _may_keep_tasks(each))
+
+
+def _keeps_tasks(directory: Path) -> bool:
+    """Whether a directory is a workspace by what lies in it.
+
+    Raises:
+        OSError: It must not be looked into.
+    """
+    return Workspace(directory).has_database or _has_mode(
+        directory / GLOBAL_FOLDER / GLOBAL_REGISTRY, stat.S_ISREG
+    )
+
+
+def _may_keep_tasks(directory: Path) -> bool:
+    try:
+        return _keeps_tasks(directory)
+    except OSError:
+        return True
 
 
 def _has_mode(path: Path, kind: Callable[[int], bool]) -> bool:

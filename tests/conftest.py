@@ -24,6 +24,9 @@ settings.load_profile("muster")
 
 # No settings of whoever runs the tests, and their locale neither.
 os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
+# Nor their default workspaces: an orchestrator may have any session listed there.
+os.environ["HOME"] = "/nonexistent"
+os.environ.pop("CLAUDE_ORCHESTRATOR_WORKSPACE", None)
 os.environ["LC_ALL"] = "C.UTF-8"
 os.environ.pop("MUSTER_CONFIG", None)
 

@@ -70,7 +70,7 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     """Reads everything about an agent; what cannot be read is named, never an error."""
     task = next(each for each in roll.tasks() if row in each.agents)
     state, record = task.state, row.record
-    problems: list[str] = []
+    problems = [] if state.database is None else [str(state.database)]
     entry: Mapping[str, Any] = {}
     listed: Mapping[str, Any] | None = None
     try:

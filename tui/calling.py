@@ -99,7 +99,9 @@ class Caller:
                 for verdict, count in last.roll.counts.items():
                     counts[verdict] += count
             workspaces.append(
-                WorkspaceRoll(branch.path, tuple(tasks), branch.error, branch.cut_off)
+                WorkspaceRoll(
+                    branch.path, tuple(tasks), branch.error, branch.cut_off, branch.database
+                )
             )
         self._called = called
         orphans: tuple[Session, ...] | None = None
@@ -120,6 +122,7 @@ class Caller:
             counts,
             orphans_known=orphans is not None and not judged.unsure,
             beside=judged.read,
+            databases_beside=judged.databases,
             mass_death=find_mass_death(
                 (each.roll for each in called.values()), absences, self._policy
             ),

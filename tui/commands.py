@@ -97,7 +97,8 @@ def complete(options: argparse.Namespace) -> int:
         rows, problems = rows_of(roll, options.agents)
         if problems:
             raise UsageError("\n".join(problems) + nearest(roll, options.agents, problems))
-    done = _carry_out(plan_complete(roll, rows, options.status), tmux, options)
+    plan = plan_complete(roll, rows, options.status, by_verdict=options.zombies)
+    done = _carry_out(plan, tmux, options)
     if options.zombies:
         return max(done, _nobody_missed(roll, rows, "zombie", options))
     return done
@@ -110,7 +111,7 @@ def _nobody_missed(
     if not found and roll.answer.state is TmuxState.UNKNOWN:
         print(f"muster: no {what} can be told; tmux: {safe(roll.answer.why)}", file=sys.stderr)
         return NOT_ALL_DONE
-    unread = _unread(roll)
+    unread = _unread(roll, beside=what == "orphan")
     if unread:
         print(f"muster: {safe(unread)}", file=sys.stderr)
         return NOT_ALL_DONE
@@ -128,18 +129,25 @@ def _nobody_missed(
     return DONE
 
 
-def _unread(roll: RollCall) -> str:
-    """Which registries could not be read, and so may hold whom nobody found."""
-    return "\n".join(
+def _unread(roll: RollCall, *, beside: bool) -> str:
+    """What could not be read, and so may hold whom nobody found.
+
+    Args:
+        roll: The roll call.
+        beside: Also what may hold orphans of other workspaces.
+    """
+    said = [
         f"{task.state.registry} cannot be read: {task.state.error}"
         for task in roll.tasks()
         if task.state.error is not None
-    )
+    ]
+    databases = (*roll.databases, *(roll.databases_beside if beside else ()))
+    return "\n".join([*said, *map(str, dict.fromkeys(databases))])
 
 
 def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> str:
     """What may have been meant by ids that nobody has."""
-    unread = _unread(roll)
+    unread = _unread(roll, beside=True)
     if unread and any(problem.startswith("no ") for problem in problems):
         return f"\n{unread}\nThe agent may be in there."
     known = [row.key.id for row in roll.agents()]

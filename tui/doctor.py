@@ -23,7 +23,7 @@ from registry.finding import Finding, Kind
 from registry.findings import global_findings, pair_findings, task_findings, task_id_of
 from registry.reading import read_registry
 from registry.records import global_record, is_active
-from registry.workspace import Workspace
+from registry.workspace import Workspace, database_beside
 from tui.choosing import rows_of
 from tui.host.sessions import TmuxState
 from tui.plan import Plan
@@ -126,7 +126,7 @@ def examine(
             replace(job, findings=_among(job.findings, first)) for job in look.globals_
         ]
     zombies = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
-    plan = plan_complete(roll, zombies, "terminated")
+    plan = plan_complete(roll, zombies, "terminated", by_verdict=True)
     return Examination(
         tuple(look.files),
         tuple(look.tasks),
@@ -153,6 +153,8 @@ def _unsure(files: Iterable[Finding], roll: RollCall) -> Iterator[str]:
             continue
         if row.verdict is Verdict.UNKNOWN and is_active(row.record.status):
             yield f"nobody can tell whether {row.key.id} lives: {row.note}"
+    for database in dict.fromkeys((*roll.databases, *roll.databases_beside)):
+        yield f"not examined: {database}"
     for each in files:
         if each.kind is Kind.UNREADABLE:
             yield f"nobody can tell what is wrong in {each.file}: it {each.says}"
@@ -177,14 +179,15 @@ def _look(workspaces: Sequence[Workspace], roll: RollCall) -> _Look:
         for path in states
         if path in decoded
     )
+    unkept: set[Path | None] = {path for path in decoded if database_beside(path) is not None}
     by_global: dict[Path, list[tuple[Path, Json]]] = {}
     for path, state in states.items():
         task = decoded.get(path)
         if task is None:
             continue
-        found = task_findings(path, task)
+        found = task_findings(path, task, kept=path not in unkept)
         global_path = state.global_registry
-        if global_path is not None and global_path in decoded:
+        if unkept.isdisjoint({path, global_path}) and global_path in decoded:
             task_id = task_id_of(path, task)
             if twice[global_path, task_id] == 1:
                 by_global.setdefault(global_path, []).append((path, task))
@@ -197,7 +200,8 @@ def _look(workspaces: Sequence[Workspace], roll: RollCall) -> _Look:
     for path, home in globals_.items():
         if path in decoded:
             known = there | _elsewhere(decoded[path], home.path)
-            found = global_findings(path, decoded[path], by_global.get(path, ()), known)
+            pairs, kept = by_global.get(path, ()), path not in unkept
+            found = global_findings(path, decoded[path], pairs, known, kept=kept)
             look.globals_.append(Job(path, None, tuple(found)))
     return look
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from registry.workspace import UnreadDatabase
 from tui.notices import notices
 from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
 from tui.text import age, fit, harmless, some, width
@@ -41,6 +42,7 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
                 "path": str(workspace.path),
                 "error": workspace.error,
                 "cut_off": workspace.cut_off,
+                "database": _database_json(workspace.database),
                 "tasks": [_task_json(task) for task in workspace.tasks],
             }
             for workspace in roll.workspaces
@@ -49,9 +51,17 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
             {"session": session.name, "created": session.created} for session in roll.orphans
         ],
         "orphans_known": roll.orphans_known,
+        "databases_beside": [_database_json(each) for each in roll.databases_beside],
         "mass_death": mass_death_json(roll),
         "counts": {word: roll.counts[Verdict(word)] for word in _COUNTED},
     }
+
+
+def _database_json(database: UnreadDatabase | None) -> dict[str, Any] | None:
+    """A database with agents that are not in the roll."""
+    if database is None:
+        return None
+    return {"path": str(database.path), "readable": False, "detail": str(database)}
 
 
 def mass_death_json(roll: RollCall) -> dict[str, int] | None:

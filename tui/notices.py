@@ -19,6 +19,12 @@ def notices(roll: RollCall) -> tuple[str, ...]:
         said.append(f"tmux cannot be asked at {answer.socket}: {answer.why}")
     if roll.mass_death is not None:
         said.append(f"{massacre(roll.mass_death, answer.socket)} Try -L NAME or -S PATH.")
+    said += map(str, roll.databases)
+    said += (
+        f"sessions are called no orphans, since {each}"
+        for each in roll.databases_beside
+        if each not in roll.databases
+    )
     said += (f"{some(count, 'agent')} may live: {why}" for why, count in _doubts(answer).items())
     return tuple(said)
 

@@ -62,6 +62,11 @@ def _roll(roll: RollCall) -> Iterator[Metric]:
         "Commits that were cut off and that nobody has finished yet.",
         labels=("workspace",),
     )
+    databases = GaugeMetricFamily(
+        "muster_unread_databases",
+        "Databases that may have agents of a workspace, and that muster does not read.",
+        labels=("workspace",),
+    )
     for workspace in roll.workspaces:
         where = harmless(str(workspace.path))
         for verdict in Verdict:
@@ -73,9 +78,11 @@ def _roll(roll: RollCall) -> Iterator[Metric]:
         unreadable.add_metric((where,), broken)
         hot = sum(state.cut_off is not None for state in states) + bool(workspace.cut_off)
         cut_off.add_metric((where,), hot)
+        databases.add_metric((where,), int(workspace.database is not None))
     yield agents
     yield unreadable
     yield cut_off
+    yield databases
     answered = roll.answer.state is not TmuxState.UNKNOWN
     if roll.orphans_known and answered:
         yield GaugeMetricFamily(

@@ -264,7 +264,7 @@ def _sorted(roll: RollCall, view: View, loads: Mapping[Key, Load]) -> Iterator[L
 
 def _unreadable(roll: RollCall) -> Iterator[Line]:
     for workspace in roll.workspaces:
-        if workspace.error or workspace.cut_off:
+        if workspace.is_partly_unread:
             yield Line(WorkspaceKey(workspace.path), workspace, 0, None)
     for task in roll.tasks():
         if task.state.error or task.state.cut_off:

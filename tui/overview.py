@@ -76,6 +76,8 @@ def _workspace(item: WorkspaceRoll) -> Iterator[Row]:
         yield field("error", harmless(item.error))
     if item.cut_off:
         yield field("warning", f"global registry: {harmless(item.cut_off)}")
+    if item.database:
+        yield field("warning", harmless(str(item.database)))
     yield field("tasks", str(len(item.tasks)))
 
 
@@ -215,6 +217,8 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
             yield row(f"Shown as it was {age_in_words(now - state.read_at)} ago.")
     if state.cut_off is not None:
         yield field("warning", harmless(state.cut_off))
+    if state.database is not None:
+        yield field("warning", harmless(str(state.database)))
     yield field("description", harmless(state.description or "-"))
     if record is not None:
         yield field("status", harmless(record.status or "-", 80))

@@ -18,6 +18,7 @@ from tui.host.sessions import Answer, Session
 from tui.notices import massacre
 from tui.plan import EndStatus, Plan, Step, Verb
 from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
+from tui.rollcall import MAY_BE_STALE
 from tui.text import some
 
 _SEVERAL = 2
@@ -58,8 +59,9 @@ def plan_kill(
     """
     chosen = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.level)
     keys = frozenset(row.key for row in chosen)
+    alone = len(chosen) == 1 and not whole
     killing = _Killing(
-        roll, _task_of(roll), keys, tuple(unfinished), claimed, mixed, _holders(roll)
+        roll, _task_of(roll), keys, alone, tuple(unfinished), claimed, mixed, _holders(roll)
     )
     steps: dict[tuple[Path, str, str | None], Step] = {}
     refused: list[tuple[str, str]] = []
@@ -116,6 +118,7 @@ class _Killing:
     roll: RollCall
     tasks: dict[Path, TaskRoll]
     chosen: frozenset[AgentKey]
+    alone: bool
     unfinished: tuple[EndedSession, ...]
     claimed: Mapping[AgentKey, str]
     mixed: Mapping[str, str]
@@ -127,7 +130,7 @@ class _Killing:
         earlier = self._earlier(row)
         if row.verdict is Verdict.FINISHED and earlier is None:
             return "is finished; there is nothing to kill"
-        why = _unreadable(tasks, row) or self._unclear(row)
+        why = _unreadable(tasks, row) or _stale(tasks, row, self.alone) or self._unclear(row)
         if why is not None:
             return why
         if earlier is not None:
@@ -199,18 +202,31 @@ def shared_panes(session: Session, answer: Answer) -> str | None:
 
 
 def plan_complete(
-    roll: RollCall, rows: Iterable[AgentRow], status: EndStatus = "completed"
+    roll: RollCall,
+    rows: Iterable[AgentRow],
+    status: EndStatus = "completed",
+    *,
+    by_verdict: bool = False,
 ) -> Plan:
-    """Plans to write active agents down as through, without touching any session."""
+    """Plans to write active agents down as through, without touching any session.
+
+    Args:
+        roll: The roll call.
+        rows: Which agents.
+        status: What they become.
+        by_verdict: They were chosen for their verdict, and not named by the operator.
+    """
     steps: list[Step] = []
     refused: list[tuple[str, str]] = []
     tasks = _task_of(roll)
     rows = tuple(rows)
+    alone = len(rows) == 1 and not by_verdict
     for row in rows:
         doubt = roll.answer.renamed.get(kept_name(row.record.tmux_session or ""))
+        why = _unreadable(tasks, row) or _stale(tasks, row, alone)
         if row.verdict in (Verdict.FINISHED, Verdict.LEAKED):
             refused.append((row.key.id, f"is {row.record.status!r} already"))
-        elif (why := _unreadable(tasks, row)) is not None:
+        elif why is not None:
             refused.append((row.key.id, why))
         elif doubt is not None and len(rows) > 1:
             why = f"{row.note} If you know that it is not its own, complete this agent alone"
@@ -268,6 +284,8 @@ def _step(
         for each in tasks[row.key.registry].agents
         if each.key.id == row.key.id and each.record.tmux_session == name
     )
+    if writes and tasks[row.key.registry].state.database is not None:
+        says += "; the database of its workspace stays as it is"
     return Step(
         label=row.key.id,
         session=row.session,
@@ -285,6 +303,23 @@ def _unreadable(tasks: dict[Path, TaskRoll], row: AgentRow) -> str | None:
     """Why nothing may be done about an agent whose registry cannot be read, or None."""
     error = tasks[row.key.registry].state.error
     return None if error is None else f"its registry cannot be read now: {error}"
+
+
+def _stale(tasks: dict[Path, TaskRoll], row: AgentRow, alone: bool) -> str | None:
+    """Why a verdict that a database may contradict is not acted on, or None.
+
+    Args:
+        tasks: All tasks.
+        row: The agent.
+        alone: It is the only one, and the operator named it.
+    """
+    if tasks[row.key.registry].state.database is None:
+        return None
+    if row.verdict is Verdict.LEAKED:
+        return f"it may be at work: {MAY_BE_STALE}"
+    if row.verdict is Verdict.ZOMBIE and not alone:
+        return f"it may be through: {MAY_BE_STALE}; if you know how it ended, name it alone"
+    return None
 
 
 def _holders(roll: RollCall) -> Mapping[str, Sequence[AgentRow]]:

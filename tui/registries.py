@@ -11,7 +11,14 @@ from registry import reading, recovery
 from registry.errors import BusyRegistryError, RegistryError
 from registry.reading import Snapshot
 from registry.records import GlobalRecord, GlobalTask, TaskRecord
-from registry.workspace import TaskPlace, Workspace, task_places
+from registry.workspace import (
+    TaskPlace,
+    UnreadDatabase,
+    Workspace,
+    database_beside,
+    find_database,
+    task_places,
+)
 from tui.progress import Progress, untold
 from tui.roll import TaskState
 
@@ -70,12 +77,21 @@ class _Branch:
 
     Attributes:
         listed: Whether its directory could be listed the last time.
+        database: What has agents of it that are in no registry, or None.
     """
 
     workspace: Workspace
     places: tuple[TaskPlace, ...] = ()
     error: str | None = None
     listed: bool = False
+    database: UnreadDatabase | None = None
+
+
+def _database_of(branch: _Branch, place: TaskPlace) -> UnreadDatabase | None:
+    """The database of the workspace that a task lies in."""
+    if place.listed_by is None:
+        return branch.database
+    return database_beside(place.registry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +101,14 @@ class Branch:
     Attributes:
         error: Why its directory or its global registry cannot be read, or None.
         cut_off: As `TaskState.cut_off`, of its global registry.
+        database: What has agents of it that are in no registry, or None.
     """
 
     path: Path
     states: tuple[TaskState, ...]
     error: str | None
     cut_off: str | None
+    database: UnreadDatabase | None
 
 
 class Registries:
@@ -121,6 +139,7 @@ class Registries:
         whole = True
         for branch in self._branches:
             workspace = branch.workspace
+            branch.database = find_database(workspace.path)
             self._read_global(branch)
             try:
                 places = task_places(workspace, self._listed(workspace))
@@ -226,6 +245,7 @@ class Registries:
             error=file.error,
             listed_description=listed.description if listed else "",
             cut_off=file.cut_off,
+            database=_database_of(branch, place),
         )
         # An equal state keeps its identity: nothing is worked out anew for it.
         if self._states.get(place.registry) != state:
@@ -242,7 +262,8 @@ class Registries:
         for branch in self._branches:
             states = tuple(self._states[place.registry] for place in branch.places)
             cut_off = self._file(branch.workspace.global_registry).cut_off
-            yield Branch(branch.workspace.path, states, branch.error, cut_off)
+            path, error = branch.workspace.path, branch.error
+            yield Branch(path, states, error, cut_off, branch.database)
 
     @property
     def busy(self) -> bool:
@@ -284,10 +305,16 @@ class Registries:
         return all(
             branch.workspace.only is None
             and branch.listed
+            and branch.database is None
             # One that was never read may list tasks that lie elsewhere.
             and not self._is_unread(branch.workspace.global_registry)
             for branch in self._branches
         )
+
+    def databases(self) -> tuple[UnreadDatabase, ...]:
+        """What whole workspaces have agents in that are in no registry."""
+        found = (branch.database for branch in self._branches)
+        return tuple(each for each in found if each is not None)
 
     def _is_unread(self, path: Path) -> bool:
         file = self._file(path)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from registry.records import AgentRecord, TaskRecord
+from registry.workspace import UnreadDatabase
 from tui.host.sessions import Answer, Session
 
 
@@ -80,6 +81,7 @@ class TaskState:
         listed_description: What the global registry says of it.
         cut_off: What is to be said of a commit that was cut off here and that nobody
             has finished yet, or None.
+        database: Where the truth about its agents may be, instead of here, or None.
     """
 
     workspace: Path
@@ -90,6 +92,7 @@ class TaskState:
     error: str | None
     listed_description: str = ""
     cut_off: str | None = None
+    database: UnreadDatabase | None = None
 
     @property
     def description(self) -> str:
@@ -152,12 +155,19 @@ class WorkspaceRoll:
     Attributes:
         error: Why its directory or its global registry cannot be read, or None.
         cut_off: As `TaskState.cut_off`, of its global registry.
+        database: What has agents of it that are not among these, or None.
     """
 
     path: Path
     tasks: tuple[TaskRoll, ...]
     error: str | None
     cut_off: str | None = None
+    database: UnreadDatabase | None = None
+
+    @property
+    def is_partly_unread(self) -> bool:
+        """Whether there may be more in it than is known of it."""
+        return bool(self.error or self.cut_off or self.database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +193,12 @@ class RollCall:
         answer: What tmux said.
         orphans: Sessions named like an agent's that no registry accounts for.
         orphans_known: False while a registry that might account for them was never
-            read, or only a part of a workspace is seen: then nobody can tell of others
-            than `orphans`.
+            read, a database might, or only a part of a workspace is seen: then nobody
+            can tell of others than `orphans`.
         counts: How many agents, and orphans, have each verdict.
         mass_death: Whether most agents went at once: rather the wrong socket.
         beside: Other workspaces, which were read to tell whose sessions are.
+        databases_beside: What keeps orphans from being told, of other workspaces.
         whole: False while the first tasks were read alone, right after the start.
     """
 
@@ -199,7 +210,15 @@ class RollCall:
     orphans_known: bool = True
     mass_death: MassDeath | None = None
     beside: tuple[Path, ...] = ()
+    databases_beside: tuple[UnreadDatabase, ...] = ()
     whole: bool = True
+
+    @property
+    def databases(self) -> tuple[UnreadDatabase, ...]:
+        """Those that the workspaces' own agents are in, or may be."""
+        own = (workspace.database for workspace in self.workspaces)
+        of_tasks = (task.state.database for task in self.tasks())
+        return tuple(dict.fromkeys(each for each in (*own, *of_tasks) if each is not None))
 
     @property
     def unreadable(self) -> int:

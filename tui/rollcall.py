@@ -30,6 +30,12 @@ _MANY = 3
 # What may become another verdict by the next look at files, or the next answer.
 _JUDGED_ANEW = frozenset({Verdict.STALLED, Verdict.UNKNOWN})
 
+MAY_BE_STALE = "its status may be stale: a database of its workspace may say otherwise"
+"""What is said of whom JSON has in a workspace with a database."""
+
+# What a status contradicts that may have changed in a database only.
+_DOUBTED = frozenset({Verdict.ZOMBIE, Verdict.LEAKED})
+
 JUST_STARTED = "just started; its session is not seen yet"
 """Why nobody can tell yet of an agent in the grace after its start."""
 
@@ -239,7 +245,10 @@ def _places(state: TaskState, before: TaskRoll | None) -> list[tuple[_Place, Age
     record = state.record
     if record is None:
         return []
-    if before is not None and before.state.error == state.error:
+    if before is not None and (before.state.error, before.state.database) == (
+        state.error,
+        state.database,
+    ):
         kept = _same_places(record, before)
         if kept is not None:
             return list(zip(kept, before.agents, strict=True))
@@ -303,18 +312,20 @@ def call_task(
         if row is None or row.verdict in _JUDGED_ANEW or row.record != place.record:
             heard = reported.get(place.record.id, 0.0)
             judgement = judge(place.record, answer, absences, policy, now, heard)
-            row = _row(place, judgement, heard, readable=state.error is None)
+            row = _row(place, judgement, heard, state)
         rows.append(row)
         counts[row.verdict] += 1
     completed = sum(row.record.status == "completed" for row in rows)
     return TaskRoll(state, tuple(rows), counts, completed, _mean_progress(rows))
 
 
-def _row(place: _Place, judgement: Judgement, reported: float, *, readable: bool) -> AgentRow:
+def _row(place: _Place, judgement: Judgement, reported: float, state: TaskState) -> AgentRow:
     verdict, session, note, taken_by = judgement
-    if verdict is Verdict.ZOMBIE and not readable:
+    if verdict is Verdict.ZOMBIE and state.error is not None:
         # The file may have changed since it could last be read.
         verdict, note = Verdict.UNKNOWN, "its registry cannot be read now"
+    if verdict in _DOUBTED and state.database is not None:
+        note = f"{note}; {MAY_BE_STALE}"
     key, agent, level, children = place
     heard = agent.updated
     if verdict in (Verdict.LIVE, Verdict.STALLED):

@@ -69,7 +69,7 @@ def select(roll: RollCall, wanted: Filter, *, hide_finished: bool = False) -> Ro
     workspaces = []
     for workspace in roll.workspaces:
         tasks = tuple(_tasks(workspace, wanted, hide_finished))
-        if tasks or workspace.error or workspace.cut_off:
+        if tasks or workspace.is_partly_unread:
             workspaces.append(replace(workspace, tasks=tasks))
     orphans = tuple(each for each in roll.orphans if wanted.matches(orphan_fields(each)))
     return replace(roll, workspaces=tuple(workspaces), orphans=orphans)

@@ -2,7 +2,10 @@
 
 Several projects may share one tmux server. So before a session is called an orphan,
 every workspace at or above the directory that it was started in, and those that its
-panes' processes work in, have files open in or were told of, is read as well.
+panes' processes work in, have files open in or were told of, is read as well. So are the
+default workspaces of the user, which have agents in whatever directory.
+
+What a workspace with a database does not list in JSON, its database may.
 """
 
 from __future__ import annotations
@@ -22,7 +25,13 @@ from registry.records import (
     kept_name,
     kept_names,
 )
-from registry.workspace import WORKSPACE_NAME, Workspace, workspaces_above
+from registry.workspace import (
+    WORKSPACE_NAME,
+    UnreadDatabase,
+    Workspace,
+    default_workspaces,
+    workspaces_above,
+)
 from tui.host.sessions import Answer, Session
 from tui.registries import Registries
 from tui.roll import Policy
@@ -47,11 +56,26 @@ class Judged:
         orphans: Those that no workspace around them lists.
         unsure: Those of which nobody can tell.
         read: The workspaces that were read to tell.
+        databases: Those that may list any of the unsure ones.
     """
 
     orphans: tuple[Session, ...] = ()
     unsure: tuple[Session, ...] = ()
     read: tuple[Path, ...] = ()
+    databases: tuple[UnreadDatabase, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What is around a session.
+
+    Attributes:
+        near: The workspaces around it and its panes' processes; None if nobody can tell.
+        default: Those that an orchestrator may have listed it in, wherever it is.
+    """
+
+    near: frozenset[Path] | None
+    default: frozenset[Path] = frozenset()
 
 
 class Vicinity:
@@ -116,27 +140,39 @@ class Vicinity:
         listed = frozenset[str]().union(*map(_listed_in, self._registries.values()))
         orphans: list[Session] = []
         unsure: list[Session] = []
-        for session, near in around.items():
+        databases: dict[UnreadDatabase, None] = {}
+        for session, each in around.items():
             # Whoever lists it, however far from it: it has an owner.
             if session.name in listed:
                 continue
             lone = replace(answer, sessions={session.name: session})
-            paths = {*self._always, *(near or ())}
+            paths = {*self._always, *each.default, *(each.near or ())}
             told = [self._is_nobodys(path, lone, policy, now) for path in paths]
             if False in told:
                 continue
-            (unsure if near is None or None in told else orphans).append(session)
-        return Judged(tuple(orphans), tuple(unsure), tuple(self._registries))
+            databases |= dict.fromkeys(self._databases(paths))
+            (unsure if each.near is None or None in told else orphans).append(session)
+        read = tuple(self._registries)
+        return Judged(tuple(orphans), tuple(unsure), read, tuple(databases))
+
+    def _databases(self, paths: Iterable[Path]) -> Iterator[UnreadDatabase]:
+        """What some workspaces have agents in that were not read."""
+        for path in sorted(paths):
+            if path in self._registries:
+                yield from self._registries[path].databases()
 
     def _read_around(
         self, sessions: Iterable[Session], answer: Answer, own: frozenset[Path]
-    ) -> dict[Session, frozenset[Path] | None]:
+    ) -> dict[Session, _Around]:
         """Reads the workspaces around sessions; those that are around each, but for own ones."""
-        around: dict[Session, frozenset[Path] | None] = {}
+        around: dict[Session, _Around] = {}
         found = dict.fromkeys(self._beside)
-        for session, near in _around(sessions, answer):
-            around[session] = None if near is None else near - own
-            found |= dict.fromkeys(sorted(around[session] or ()))
+        of_user = default_workspaces({"HOME": os.path.expanduser("~"), **os.environ})
+        for session, each in _around(sessions, answer):
+            near = None if each.near is None else each.near - own
+            default = (each.default | of_user) - own
+            around[session] = _Around(near, default)
+            found |= dict.fromkeys(sorted(default | (near or frozenset())))
         others = [each for each in found if each not in self._always]
         self._registries = {
             path: self._registries.get(path) or Registries((Workspace(path),))
@@ -162,25 +198,29 @@ class Vicinity:
     def claims(
         self, sessions: Mapping[Session, Collection[str]], answer: Answer
     ) -> dict[Session, str | None]:
-        """Which workspaces have an agent that may be at work in a session. Blocks.
+        """Why an agent may be at work in sessions. Blocks.
 
         Args:
             sessions: What registries may call each.
             answer: What tmux said.
 
         Returns:
-            One in words, for each session that has one, or None where nobody can tell.
+            In words, for each session in which one may be, or None where nobody can tell.
         """
         around = self._read_around(sessions, answer, frozenset())
         at_work = {path: _at_work_in(each) for path, each in self._registries.items()}
         found: dict[Session, str | None] = {}
-        for session, near in around.items():
-            paths = {*self._always, *(near or ())}
-            if near is None or any(path not in at_work or at_work[path][1] for path in paths):
-                found[session] = None
+        for session, each in around.items():
+            paths = {*self._always, *(each.near or ())}
+            unread = any(path not in at_work or at_work[path][1] for path in paths)
+            if each.near is None or unread:
+                databases = [str(database) for database in self._databases(paths)]
+                found[session] = f"it may be at work: {databases[0]}" if databases else None
             for path, (names, _) in at_work.items():
                 if not names.isdisjoint(sessions[session]):
-                    found[session] = str(path)
+                    found[session] = (
+                        f"an agent in {path} has its session as well, and is not through"
+                    )
         return found
 
     def anothers(self, sessions: Collection[Session], answer: Answer) -> list[Session]:
@@ -192,8 +232,8 @@ class Vicinity:
             listed = {path: _listed_in(each) for path, each in self._registries.items()}
             self._anothers = frozenset(
                 _which(session)
-                for session, near in around.items()
-                if any(session.name in listed.get(path, ()) for path in near or ())
+                for session, each in around.items()
+                if any(session.name in listed.get(path, ()) for path in each.near or ())
             )
             self._about, self._again_at = about, time.monotonic() + _AGAIN
         return [each for each in sessions if _which(each) in self._anothers]
@@ -241,16 +281,14 @@ def _is_unclear(registries: Registries) -> bool:
     return unread or registries.busy or any(errors) or not registries.sees_all()
 
 
-def _around(
-    sessions: Iterable[Session], answer: Answer
-) -> Iterator[tuple[Session, frozenset[Path] | None]]:
-    """The workspaces around sessions and their panes' processes; None if nobody can tell."""
+def _around(sessions: Iterable[Session], answer: Answer) -> Iterator[tuple[Session, _Around]]:
+    """The workspaces around sessions and their panes' processes."""
     sessions = tuple(sessions)
     if not sessions:
         return
     # Not at the top: a look at the roll has no use for it as a rule.
     from tui.host import processes
-    from tui.host.traces import directories_touched
+    from tui.host.traces import default_workspaces_of, directories_touched
 
     seen = answer.server_pid is not None and processes.is_visible(answer.server_pid)
     families = processes.families({session: session.pids for session in sessions})
@@ -260,19 +298,21 @@ def _around(
         if session.pids:
             started = session.started_in
             directories.append(None if started is None else frozenset({Path(started)}))
+        family = families[session]
+        default = frozenset[Path]().union(*map(default_workspaces_of, family))
         try:
             if any(each is None or not (each or seen) for each in directories):
                 # It is hidden, or seems to have ended because it is in another PID namespace.
-                yield session, None
+                yield session, _Around(None, default)
                 continue
             near = [above(path) for each in directories if each for path in each]
-            for path in frozenset[Path]().union(*map(directories_touched, families[session])):
+            for path in frozenset[Path]().union(*map(directories_touched, family)):
                 # That one of any file must not be looked into is as a rule no news.
                 with contextlib.suppress(*(() if WORKSPACE_NAME in path.parts else (OSError,))):
                     near.append(above(path))
-            yield session, frozenset[Path]().union(*near)
+            yield session, _Around(frozenset[Path]().union(*near), default)
         except OSError:
-            yield session, None
+            yield session, _Around(None, default)
 
 
 def listed_since(
@@ -304,12 +344,11 @@ def listed_since(
             break
     unsure = {each.id for each in judged.unsure}
     nobodys = {each.id for each in judged.orphans}
+    why = "nobody can tell whether it is in a registry: one cannot be read, or its processes"
+    if judged.databases:
+        why = f"nobody can tell whether it is an agent's: {judged.databases[0]}"
     return {
-        each: (
-            "nobody can tell whether it is in a registry: one cannot be read, or its processes"
-            if each.id in unsure
-            else "it is in a registry now"
-        )
+        each: why if each.id in unsure else "it is in a registry now"
         for each in sessions
         if each.id not in nobodys
     }
@@ -341,13 +380,10 @@ def claimed_by(
         if None not in found.values():
             break
     return {
-        session: (
-            f"an agent in {where} has its session as well, and is not through"
-            if where is not None
-            else "nobody can tell whether another agent has its session as well: "
-            "a registry around it cannot be read, or its processes"
-        )
-        for session, where in found.items()
+        session: why
+        or "nobody can tell whether another agent has its session as well: "
+        "a registry around it cannot be read, or its processes"
+        for session, why in found.items()
     }
 
 

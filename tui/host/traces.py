@@ -1,6 +1,7 @@
 """What processes leave of the workspaces they work for, besides where they work.
 
-Their open files, and the paths in their command lines, as far as these may be read.
+Their open files, and the paths in their command lines and environments, as far as these
+may be read.
 Linux only, as `tui.host.processes` is.
 """
 
@@ -12,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from registry.workspace import WORKSPACE_NAME
+from registry.workspace import WORKSPACE_NAME, default_workspaces
 
-_NAMED = re.compile(rf"/{re.escape(WORKSPACE_NAME)}(?![^\s/'\"`;:,)\\])")
+# A workspace by its own name, or whatever a task's directory lies in.
+_NAMED = re.compile(rf"/{re.escape(WORKSPACE_NAME)}(?![^\s/'\"`;:,)\\])|(?=/TASK-)")
 
 # Where a path may begin in a line for a shell, and what it is at most.
 _BOUNDARY = re.compile(r"(?<![^\s'\"`=:;,()<>|&])[^\s'\"`=:;,()<>|&]")
@@ -45,17 +47,29 @@ def directories_touched(pid: int) -> frozenset[Path]:
                 target = os.readlink(f"/proc/{pid}/fd/{name}")
                 if target.startswith("/") and not target.startswith(_NO_FILES):
                     found.add(Path(target).parent)
-    with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
-        for word in file.read().split(b"\0"):
-            found.update(workspaces_in(os.fsdecode(word), here))
+    for word in (*_words(pid, "cmdline"), *_words(pid, "environ")):
+        found.update(workspaces_in(word, here))
     return frozenset(found)
 
 
+def default_workspaces_of(pid: int) -> frozenset[Path]:
+    """Where an orchestrator that started a process may keep tasks of whatever project."""
+    entries = (word.partition("=") for word in _words(pid, "environ"))
+    return default_workspaces({name: value for name, _, value in entries})
+
+
+def _words(pid: int, of: str) -> list[str]:
+    """What a process was given, word by word; none where that must not be read."""
+    with suppress(OSError), open(f"/proc/{pid}/{of}", "rb") as file:
+        return [os.fsdecode(word) for word in file.read().split(b"\0")]
+    return []
+
+
 def workspaces_in(word: str, here: Path | None) -> Iterator[Path]:
-    """What may be workspaces in a word of a command line, which may be one for a shell.
+    """What may be workspaces in a word that a process was given.
 
     Args:
-        word: As the process was given it.
+        word: Of its command line, which may be one for a shell, or of its environment.
         here: Where the process works, if that is known.
     """
     for text in dict.fromkeys((word, re.sub(r"\\(.)", r"\1", word))):

@@ -315,8 +315,8 @@ def _workspace(line: Line, workspace: WorkspaceRoll) -> list[Piece]:
         (f"  {_arrow(line)}", "task"),
         (harmless(str(workspace.path), 400), "workspace"),
     ]
-    problems = filter(None, (workspace.error, workspace.cut_off))
-    pieces += ((f"  ! {harmless(problem, 400)}", "error") for problem in problems)
+    problems = filter(None, (workspace.error, workspace.cut_off, workspace.database))
+    pieces += ((f"  ! {harmless(str(problem), 400)}", "error") for problem in problems)
     return pieces
 
 
