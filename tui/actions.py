@@ -17,6 +17,7 @@ from registry.finishing import FinishReport, finish_agents
 from registry.recorded import OnRecord
 from registry.records import Deployment
 from registry.undo import KILLED
+from registry.workspace import database_beside
 from tui.host.sessions import TmuxState
 from tui.killing import end_sessions, who_is_elsewhere
 from tui.outcomes import Outcome, Result, StepOutcome
@@ -115,8 +116,16 @@ def _record(
             by_task.setdefault(place, []).append(step)
     written: dict[Path, None] = {}
     problems: list[str] = []
-    for number, ((task, global_, killed), group) in enumerate(by_task.items()):
+    for number, ((task, global_, killed), planned) in enumerate(by_task.items()):
         progress("Writing registries", number, len(by_task))
+        database = database_beside(task)
+        late = [step for step in planned if database is not None and _is_doubted(step)]
+        for step in late:
+            why = f"it may be through: {database}"
+            outcomes[step] = StepOutcome(step.label, Result.LEFT, why)
+        group = [step for step in planned if step not in late]
+        if not group:
+            continue
         ids = [step.label for step in group]
         on_record = OnRecord(audit, final=KILLED if killed else None)
         try:
@@ -141,6 +150,11 @@ def _record(
         for step in group:
             outcomes[step] = _recorded(step, plan.status, steps[step], report)
     return tuple(written), tuple(problems)
+
+
+def _is_doubted(step: Step) -> bool:
+    """Whether a database that came since the plan may contradict what it was made of."""
+    return step.row is not None and step.row.verdict is Verdict.ZOMBIE and not step.stale
 
 
 def _judged(steps: Iterable[Step]) -> dict[str, frozenset[Deployment]]:

@@ -65,6 +65,7 @@ class Step:
         weight: What will be ended; None as long as that is not known.
         judged: The agent's deployments that this is about: more than one where its id is
             in the registry twice, none for an orphan.
+        stale: Whether a database was known that may have a newer status of it.
     """
 
     label: str
@@ -77,6 +78,7 @@ class Step:
     earlier: EndedSession | None = None
     weight: Weight | None = None
     judged: frozenset[Deployment] = frozenset()
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,7 +284,8 @@ def _step(
         for each in tasks[row.key.registry].agents
         if each.key.id == row.key.id and each.record.tmux_session == name
     )
-    if writes and tasks[row.key.registry].state.database is not None:
+    stale = tasks[row.key.registry].state.database is not None
+    if writes and stale:
         says += "; the database of its workspace stays as it is"
     return Step(
         label=row.key.id,
@@ -296,6 +297,7 @@ def _step(
         says=says,
         earlier=earlier,
         judged=frozenset(record.deployment for record in same),
+        stale=stale,
     )
 
 

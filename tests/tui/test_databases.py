@@ -426,6 +426,18 @@ def test_a_leaked_one_is_left_whose_database_comes_before_it_is_killed(
     assert server.names() == {"agent_done"}
 
 
+def test_no_death_is_written_down_where_a_database_comes_before(tmp_path: Path) -> None:
+    files = Files(tmp_path / "project", {"TASK-1": [entry("gone"), entry("gone-2")]})
+    roll = take(files, ScriptedTmux(gone_all()))
+    plan = plan_complete(roll, roll.agents())
+    make_database(files.path, ("gone", "gone-2"))
+    before = files.bytes()
+    outcome = carry_out(plan, ScriptedTmux(gone_all()), "")
+    assert {each.result for each in outcome.steps} == {Result.LEFT}
+    assert all("state.sqlite3" in each.detail for each in outcome.steps)
+    assert files.bytes() == before
+
+
 def test_nothing_is_set_right_where_a_database_comes_before(tmp_path: Path) -> None:
     files = Files(tmp_path / "project", {"TASK-1": [entry("a", "completed")]})
     for path in (files.registry(), files.global_registry):
