@@ -381,7 +381,7 @@ def lent(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What was run on the terminal."""
     given: list[list[str]] = []
 
-    async def lend(app: object, words: list[str], environment: object) -> tuple[int, str]:
+    async def lend(app: object, words: list[str], *_: object) -> tuple[int, str]:
         given.append(words)
         return 0, ""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from textual.app import App
 
 from tui.host.sessions import Answer, Session, TmuxState
+from tui.host.tmux_socket import TmuxError
 from tui.lending import NoTerminalError, lend_terminal, outside_tmux
 from tui.outline import Line
 from tui.roll import AgentRow
@@ -120,9 +121,11 @@ async def attach(
         if why is not None:
             raise NowhereToGoError(f"tmux does not switch to it: {harmless(why, 400)}")
         return "Back here with the tmux prefix and L."
-    words = tmux.attach_words(session, answer, read_only=read_only)
     try:
-        code, said = await lend_terminal(app, words, outside_tmux())
+        with tmux.attach_command(session, answer, read_only=read_only) as (words, descriptors):
+            code, said = await lend_terminal(app, words, outside_tmux(), descriptors)
+    except TmuxError as error:
+        raise NowhereToGoError(f"tmux cannot tell: {harmless(str(error), 600)}") from None
     except NoTerminalError:
         raise NowhereToGoError("There is no terminal here that tmux could attach to.") from None
     except OSError as error:

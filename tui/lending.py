@@ -21,7 +21,10 @@ class NoTerminalError(Exception):
 
 
 async def lend_terminal(
-    app: App[None], words: Sequence[str], environment: Mapping[str, str]
+    app: App[None],
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    descriptors: Sequence[int] = (),
 ) -> tuple[int, str]:
     """Runs a program on the terminal until it ends. The event loop goes on meanwhile.
 
@@ -29,6 +32,7 @@ async def lend_terminal(
         app: Whose terminal it is; draws nothing while it is lent.
         words: The program and its arguments; no shell sees them.
         environment: What the program is to have of an environment.
+        descriptors: What it is to inherit besides the terminal, by the same numbers.
 
     Returns:
         Its exit code, and what it said on standard error.
@@ -45,7 +49,7 @@ async def lend_terminal(
                 loop.add_signal_handler(signal.SIGINT, lambda: None)
                 leave_stops()
                 try:
-                    code = await _run(words, environment, said.fileno())
+                    code = await _run(words, environment, said.fileno(), descriptors)
                 finally:
                     take_stops(app)
                     loop.add_signal_handler(signal.SIGINT, app.exit, None, 128 + signal.SIGINT)
@@ -55,9 +59,13 @@ async def lend_terminal(
         return code, said.read(_SAID_AT_MOST).decode("utf-8", "replace").strip()
 
 
-async def _run(words: Sequence[str], environment: Mapping[str, str], said: int) -> int:
+async def _run(
+    words: Sequence[str], environment: Mapping[str, str], said: int, descriptors: Sequence[int]
+) -> int:
     # Not a pipe: tmux hands its standard error to its server, which may keep it open.
-    process = await asyncio.create_subprocess_exec(*words, stderr=said, env=dict(environment))
+    process = await asyncio.create_subprocess_exec(
+        *words, stderr=said, env=dict(environment), pass_fds=tuple(descriptors)
+    )
     try:
         return await process.wait()
     finally:

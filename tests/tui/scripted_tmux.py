@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from tests.tui.rolls import SOCKET, session
 from tui.host.sessions import Answer, Session
 from tui.host.tmux import Tmux
+from tui.host.tmux_socket import CheckedSocket
 
 
 def made_now(name: str, number: int = 1) -> Session:
@@ -35,6 +37,10 @@ class ScriptedTmux(Tmux):
         answer = self._answers[min(self.asked, len(self._answers) - 1)]
         self.asked += 1
         return replace(answer, asked_at=time.monotonic())
+
+    def _checked(self) -> AbstractContextManager[CheckedSocket]:
+        # There is no server whose socket could be checked.
+        return nullcontext(CheckedSocket(str(self.socket)))
 
     def kill_session(self, session: Session, answer: Answer) -> str | None:
         self.killed.append(session)

@@ -149,7 +149,9 @@ async def test_only_to_look_the_terminal_is_lent_even_inside(
 ) -> None:
     lent: list[list[str]] = []
 
-    async def lend(app: object, words: list[str], environment: Mapping[str, str]) -> object:
+    async def lend(
+        app: object, words: list[str], environment: Mapping[str, str], descriptors: object
+    ) -> object:
         assert "TMUX" not in environment
         lent.append(words)
         return 0, ""

@@ -53,10 +53,24 @@ def advice_on(message: str, socket: Path) -> str:
         )
     if "permission denied" in said or "not allowed" in said:
         owner = _owner(socket)
-        if owner is not None and owner != user_name(os.geteuid()):
-            return f"it is {owner}'s: ask with sudo -u {owner}, or {OTHER_SOCKET}"
+        if owner is not None and owner != os.geteuid():
+            return ask_the_owner(owner)
         return f"see who may use the socket, or {OTHER_SOCKET}"
     return OTHER_SOCKET
+
+
+def ask_the_owner(uid: int) -> str:
+    """That a tmux server or its socket is this user's, and how to ask it."""
+    return f"it is {user_name(uid)}'s: ask with {as_user(uid)}, or {OTHER_SOCKET}"
+
+
+def as_user(uid: int) -> str:
+    """The command that runs muster as this user."""
+    try:
+        return f"sudo -u {pwd.getpwuid(uid).pw_name} muster …"
+    except KeyError:
+        # A number takes a "#" there, and that is a comment to a shell.
+        return f"sudo -u '#{uid}' muster …"
 
 
 def user_name(uid: int) -> str:
@@ -67,9 +81,9 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def _owner(path: Path) -> str | None:
+def _owner(path: Path) -> int | None:
     """Who owns a socket, or else the directory that hides it."""
     for each in (path, path.parent):
         with contextlib.suppress(OSError):
-            return user_name(os.stat(each).st_uid)
+            return os.stat(each).st_uid
     return None

@@ -10,18 +10,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
-import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui.host.advice import OTHER_SOCKET, advice_on, install_advice
+from tui.host.advice import advice_on
 from tui.host.sessions import Answer, Captured, Session, TmuxState
+from tui.host.tmux_client import Said, run_tmux
+from tui.host.tmux_socket import CheckedSocket, NoServerError, TmuxError, checked
 
 if TYPE_CHECKING:
     import libtmux
@@ -82,22 +83,15 @@ class Tmux:
         panes = ("list-panes", "-a", "-F", _FORMAT, ";", "display-message", "-p", _END)
         places = ("list-sessions", "-F", f"{mark}{_STARTED}")
         try:
-            code, out, err = self._run("-u", *panes, ";", *places, errors="surrogateescape")
-        except _NoTmuxError:
-            return self._unknown(install_advice(), asked_at)
-        except TimeoutError:
-            return self._unknown(
-                f"tmux did not answer within {self._timeout:g} s; its server may be stopped",
-                asked_at,
-                f"let it go on (kill -CONT its process), or {OTHER_SOCKET}",
-            )
-        except OSError as error:
-            return self._unknown(
-                f"tmux could not be started: {error}", asked_at, "see which `tmux` is on PATH"
-            )
-        if code != 0:
-            return self._refusal(_readable(" ".join(err)) or f"exit code {code}", asked_at)
-        said = tuple("\n".join([*out, ""]).split(mark))
+            answer = self._run("-u", *panes, ";", *places, errors="surrogateescape")
+        except NoServerError as error:
+            return Answer(TmuxState.NO_SERVER, str(error), self.socket, {}, asked_at)
+        except TmuxError as error:
+            return self._unknown(str(error), asked_at, error.advice)
+        if answer.code != 0:
+            why = _readable(" ".join(answer.errors)) or f"exit code {answer.code}"
+            return self._refusal(why, asked_at)
+        said = tuple("\n".join([*answer.output, ""]).split(mark))
         # As a rule it says what it said before, and that is not read anew.
         before = self._before
         if before is None or before[0] != said:
@@ -115,20 +109,10 @@ class Tmux:
             message.startswith("error connecting to ")
             and message.endswith("(No such file or directory)")
         )
-        if nobody and self._is_socket_or_absent():
+        if nobody:
             detail = f"no server on {self.socket}"
             return Answer(TmuxState.NO_SERVER, detail, self.socket, {}, asked_at)
-        if nobody:
-            message = f"{self.socket} is not a socket"
         return self._unknown(message, asked_at, advice_on(message, self.socket))
-
-    def _is_socket_or_absent(self) -> bool:
-        try:
-            return stat.S_ISSOCK(os.stat(self.socket).st_mode)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
 
     def _listing(self, asked_at: float, listed: str, *started: str) -> Answer:
         sessions: dict[str, Session] = {}
@@ -186,30 +170,44 @@ class Tmux:
         check = _all_of(pid=answer.server_pid, session_id=session.id, pane_id=pane)
         look = f"display-message -p -t '{pane}' '{_SEEN}' ; capture-pane -p -e -t '{pane}'"
         try:
-            code, out, err = self._run(
+            said = self._run(
                 "-u", "if-shell", "-F", "-t", pane, check, look, f"has-session -t '={_GONE}'"
             )
-        except _NoTmuxError:
-            raise OSError(install_advice()) from None
-        except TimeoutError:
-            raise OSError(f"tmux did not answer within {self._timeout:g} s") from None
-        if code != 0:
-            raise OSError(_refused(err, code))
+        except TmuxError as error:
+            raise OSError(str(error)) from None
+        out = said.output
+        if said.code != 0:
+            raise OSError(_refused(said.errors, said.code))
         try:
             width, height, active = map(int, out[0].split(" "))
         except (ValueError, IndexError):
             raise OSError("tmux answered with something that is no screen") from None
         return Captured(tuple(out[1:]), width, height, active)
 
-    def attach_words(self, session: Session, answer: Answer, *, read_only: bool) -> list[str]:
-        """The program and arguments that attach the terminal they run on to a session.
+    @contextmanager
+    def attach_command(
+        self, session: Session, answer: Answer, *, read_only: bool
+    ) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+        """What attaches the terminal that it runs on to a session, for as long as the block lasts.
 
-        They need an environment without ``TMUX``. Only that very session is attached
-        to, as with `kill_session`; otherwise they exit with an error.
+        Only that very session is attached to, as with `kill_session`; otherwise it ends
+        with an error.
+
+        Yields:
+            The program and its arguments, which need an environment without ``TMUX``, and
+            the descriptors that it must inherit.
+
+        Raises:
+            TmuxError: The server may be another user's, or there is none.
         """
         flag = " -r" if read_only else ""
         command = f"attach-session{flag} -t '{session.id}' ; {_WAY_BACK}"
-        return ["tmux", f"-S{self.socket}", *_guarded(session, answer, command)]
+        with self._checked() as door:
+            words = ["tmux", f"-S{door.path}", *_guarded(session, answer, command)]
+            yield words, door.descriptors
+
+    def _checked(self) -> AbstractContextManager[CheckedSocket]:
+        return checked(self.socket)
 
     def switch_client(self, session: Session, answer: Answer) -> str | None:
         """Shows a session on the terminal that shows this process's own pane.
@@ -252,50 +250,13 @@ class Tmux:
         """Runs one tmux command; None when tmux took it, or why it did not."""
         try:
             done = self._server.cmd(*arguments)
-        except _NoTmuxError:
-            return install_advice()
-        except TimeoutError:
-            return f"tmux did not answer within {self._timeout:g} s"
-        except OSError as error:
-            return f"tmux could not be started: {error}"
+        except TmuxError as error:
+            return str(error)
         return _refused(done.stderr, done.returncode or 0) if done.returncode != 0 else None
 
-    def _run(
-        self, *arguments: str, errors: str = "backslashreplace"
-    ) -> tuple[int, list[str], list[str]]:
-        """Asks one question; see `_run`."""
-        return _run(self.socket, self._timeout, arguments, errors)
-
-
-class _NoTmuxError(Exception):
-    """There is no tmux on this system's PATH."""
-
-
-def _run(
-    socket: Path, timeout: float, arguments: Sequence[str], errors: str = "backslashreplace"
-) -> tuple[int, list[str], list[str]]:
-    """Runs one tmux command; its exit code, output and errors.
-
-    Raises:
-        TimeoutError: It took too long; its process was ended.
-        _NoTmuxError: There is no tmux.
-        OSError: It could not be started.
-    """
-    try:
-        done = subprocess.run(  # noqa: S603 - no shell; no target or format is foreign
-            ["tmux", f"-S{socket}", *arguments],  # noqa: S607 - where PATH has it
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-            encoding="utf-8",
-            errors=errors,
-        )
-    except FileNotFoundError:
-        raise _NoTmuxError from None
-    except subprocess.TimeoutExpired:
-        raise TimeoutError from None
-    return done.returncode, _lines(done.stdout), _lines(done.stderr)
+    def _run(self, *arguments: str, errors: str = "backslashreplace") -> Said:
+        """Asks one question; see `run_tmux`."""
+        return run_tmux(self.socket, self._timeout, arguments, errors)
 
 
 def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
@@ -318,7 +279,8 @@ def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
             words = [cmd, *map(str, (*targeted, *args))]
             answer = tmux_cmd.__new__(tmux_cmd)
             answer.cmd = ["tmux", f"-S{socket}", *words]
-            answer.returncode, answer.stdout, answer.stderr = _run(socket, timeout, words)
+            said = run_tmux(socket, timeout, words)
+            answer.returncode, answer.stdout, answer.stderr = said.code, said.output, said.errors
             return answer
 
     return BoundedServer(socket_path=socket)
@@ -343,11 +305,6 @@ def _refused(said: list[str], code: int) -> str:
     """Why tmux did not take a command."""
     why = " ".join(said)
     return "its session is gone" if why.endswith(_GONE) else why or f"tmux exited with code {code}"
-
-
-def _lines(output: str) -> list[str]:
-    # Not splitlines(): a session's name may hold what that takes for an end.
-    return output.removesuffix("\n").split("\n") if output else []
 
 
 def _readable(text: str) -> str:

@@ -1,0 +1,231 @@
+"""No tmux client is started before it is known that its server is this user's or root's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket as sockets
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.tui.other_user import OTHER, fake_server, needs_another_user
+from tests.tui.real_tmux import RealTmux, fake_binary
+from tests.tui.rolls import answered, session
+from tui.host.sessions import TmuxState, socket_path
+from tui.host.tmux import Tmux
+from tui.host.tmux_socket import NoServerError, UntrustedSocketError, checked
+
+A = session("agent_a")
+
+
+@pytest.fixture
+def shared(nobody_elses_tmux: Path) -> Path:
+    """A directory like /tmp."""
+    made = nobody_elses_tmux / "shared"
+    made.mkdir()
+    made.chmod(0o1777)
+    nobody_elses_tmux.chmod(0o755)
+    return made
+
+
+def everything_that_starts_tmux(tmux: Tmux) -> Iterator[Callable[[], object]]:
+    answer = answered(A)
+    yield tmux.ask
+    yield lambda: tmux.kill_session(A, answer)
+    yield lambda: tmux.capture(A, answer, A.panes[0])
+    yield lambda: tmux.switch_client(A, answer)
+    yield lambda: tmux.start_sessions({"agent_x": ["sleep", "1000"]})
+    yield lambda: tmux.start_sessions({"agent_x": ["sleep", "1000"]}, new_server=True)
+    yield lambda: ExitStack().enter_context(tmux.attach_command(A, answer, read_only=False))
+
+
+@needs_another_user
+def test_a_directory_that_another_user_made_in_our_name_is_never_connected_to(
+    shared: Path, calls: Path
+) -> None:
+    socket = socket_path(None, None, {"TMUX_TMPDIR": str(shared)})
+    socket.parent.mkdir()
+    os.chown(socket.parent, OTHER, OTHER)
+    with fake_server(socket) as server:
+        tmux = Tmux(socket)
+        answer = tmux.ask()
+        assert answer.state is TmuxState.UNKNOWN
+        assert f"{socket.parent} belongs to {OTHER}" in answer.detail
+        assert f"sudo -u '#{OTHER}' muster" in answer.advice
+        for start in everything_that_starts_tmux(tmux):
+            try:
+                said = start()
+            except (OSError, UntrustedSocketError) as error:
+                said = error
+            assert said is not None and str(OTHER) in str(said)
+        assert server.asked() == (0, 0)
+    assert not calls.exists()
+
+
+@needs_another_user
+def test_another_user_at_a_socket_of_ours_is_sent_nothing(shared: Path, calls: Path) -> None:
+    socket = shared / "s"
+    with fake_server(socket, bound_by=0) as server:
+        answer = Tmux(socket).ask()
+        assert answer.state is TmuxState.UNKNOWN
+        assert f"{OTHER} listens at {socket}" in answer.detail
+        assert server.asked() == (1, 0)
+    assert not calls.exists()
+
+
+@needs_another_user
+@pytest.mark.parametrize("what", ["socket", "link", "directory"])
+def test_nothing_on_the_way_may_be_another_users(
+    server: RealTmux, shared: Path, what: str
+) -> None:
+    server.start("agent_a")
+    link = shared / "link"
+    link.symlink_to(server.directory)
+    assert set(Tmux(link / "s").ask().sessions) == {"agent_a"}
+    whose = {"socket": server.socket, "link": link, "directory": server.directory}[what]
+    os.chown(whose, OTHER, OTHER, follow_symlinks=False)
+    answer = Tmux(link / "s").ask()
+    assert answer.state is TmuxState.UNKNOWN
+    assert f"{whose} belongs to {OTHER}" in answer.detail
+
+
+@needs_another_user
+def test_a_server_of_root_may_be_asked_by_everybody(server: RealTmux) -> None:
+    server.start("agent_a")
+    server.directory.chmod(0o755)
+    server.socket.chmod(0o666)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setgid(OTHER)
+            os.setuid(OTHER)
+            with checked(server.socket) as door:
+                code = 0 if door.listener is not None and door.listener.uid == 0 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "counts"),
+    [(0o700, True), (0o755, True), (0o1777, True), (0o777, False), (0o770, False)],
+)
+def test_where_others_could_replace_the_socket_nobody_is_believed(
+    server: RealTmux, mode: int, counts: bool
+) -> None:
+    server.start("agent_a")
+    server.directory.chmod(mode)
+    answer = server.client().ask()
+    assert (answer.state is TmuxState.ANSWERED) is counts
+    assert counts or f"chmod go-w {server.directory}" in answer.advice
+    server.kill_server()
+    server.socket.unlink(missing_ok=True)
+    assert (server.client().ask().state is TmuxState.NO_SERVER) is counts
+
+
+@pytest.mark.parametrize("mode", [0o701, 0o704, 0o1777, 0o750])
+def test_the_directory_that_tmux_makes_is_as_tmux_wants_it(
+    nobody_elses_tmux: Path, mode: int
+) -> None:
+    socket = socket_path(None, None, os.environ)
+    assert socket.is_relative_to(nobody_elses_tmux)
+    socket.parent.mkdir()
+    socket.parent.chmod(mode)
+    answer = Tmux(socket).ask()
+    if mode & stat.S_IRWXO:
+        assert answer.state is TmuxState.UNKNOWN
+        assert "unsafe permissions" in answer.detail and "chmod 700" in answer.advice
+    else:
+        assert answer.state is TmuxState.NO_SERVER
+
+
+def test_what_is_not_there_is_no_server_and_no_client_is_started_for_it(
+    shared: Path, calls: Path
+) -> None:
+    """Another user could make it before the client connects."""
+    for socket in (shared / "s", shared / "tmux-0" / "default"):
+        assert Tmux(socket).ask().state is TmuxState.NO_SERVER
+        with pytest.raises(NoServerError), checked(socket):
+            pass
+    assert not calls.exists()
+
+
+def test_a_client_reaches_the_socket_that_was_checked_however_it_is_replaced(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_a")
+    with RealTmux() as other:
+        other.start("agent_b")
+        swap = f'mv "{other.socket}" "{server.socket}"; exec {shutil.which("tmux")} "$@"'
+        with monkeypatch.context() as patch:
+            path = fake_binary(tmp_path / "bin", swap)
+            patch.setenv("PATH", f"{path}:{os.environ['PATH']}")
+            assert set(server.client().ask().sessions) == {"agent_a"}
+        assert set(server.client().ask().sessions) == {"agent_b"}
+
+
+def test_a_server_that_takes_no_more_clients_is_not_waited_for(
+    server: RealTmux, calls: Path
+) -> None:
+    waiting = []
+    with sockets.socket(sockets.AF_UNIX) as listener:
+        listener.bind(str(server.socket))
+        listener.listen(0)
+        try:
+            while True:
+                client = sockets.socket(sockets.AF_UNIX)
+                waiting.append(client)
+                client.setblocking(False)
+                client.connect(str(server.socket))
+        except BlockingIOError:
+            answer = server.client(timeout=1000).ask()
+        for client in waiting:
+            client.close()
+    assert answer.state is TmuxState.UNKNOWN
+    assert "no more clients" in answer.detail and "kill -CONT" in answer.advice
+    assert not calls.exists()
+
+
+@pytest.mark.parametrize("also_here", [True, False])
+def test_what_a_link_of_proc_leads_to_is_not_asked(
+    nobody_elses_tmux: Path, calls: Path, also_here: bool
+) -> None:
+    """It lies in another mount namespace, whose directories were not looked at."""
+    unshare = ["unshare", "-rm"] if os.getuid() else ["unshare", "-m"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespace may be made here (unshare -m)")
+    hidden = nobody_elses_tmux / "hidden"
+    hidden.mkdir()
+    if also_here:
+        with sockets.socket(sockets.AF_UNIX) as stale:
+            stale.bind(str(hidden / "s"))
+    program = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]);"
+        "s.listen(); print(flush=True); sys.stdin.read()"
+    )
+    inside = f'mount -t tmpfs none "{hidden}" && exec "$@"'
+    words = [*unshare, "sh", "-c", inside, "sh", sys.executable, "-S", "-c", program]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*words, str(hidden / "s")], stdin=pipe, stdout=pipe) as there:
+        assert there.stdin is not None and there.stdout is not None
+        assert there.stdout.readline() == b"\n"
+        answer = Tmux(Path(f"/proc/{there.pid}/root{hidden}/s")).ask()
+        there.stdin.close()
+    assert answer.state is TmuxState.UNKNOWN
+    assert "leads elsewhere" in answer.detail
+    assert not calls.exists()
+
+
+def test_links_in_a_circle_prove_nothing(server: RealTmux) -> None:
+    loop = server.directory / "loop"
+    loop.symlink_to(loop)
+    answer = Tmux(loop / "s").ask()
+    assert answer.state is TmuxState.UNKNOWN and "symbolic links" in answer.detail

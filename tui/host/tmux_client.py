@@ -1,0 +1,138 @@
+"""Running tmux's client: the one door, for what is asked and for what is done.
+
+A client is only started for a socket that was checked, and runs no longer than a time-out.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tui.host.advice import OTHER_SOCKET, install_advice
+from tui.host.tmux_socket import Listener, NoServerError, TmuxError, checked
+
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How one tmux client ended.
+
+    Attributes:
+        output: Its lines.
+        errors: The lines of its errors.
+        listener: Who listened at the socket; None if nobody did.
+    """
+
+    code: int
+    output: list[str]
+    errors: list[str]
+    listener: Listener | None
+
+
+def run_tmux(
+    socket: Path, timeout: float, arguments: Sequence[str], errors: str = "backslashreplace"
+) -> Said:
+    """Runs one tmux command and waits for its end.
+
+    Args:
+        socket: The server's socket.
+        timeout: Seconds that it may take; then its process is ended.
+        arguments: The command; no target or format in it is foreign.
+        errors: What becomes of bytes that are no UTF-8.
+
+    Raises:
+        UntrustedSocketError: The server may be another user's; nothing was started.
+        NoServerError: There is none; nothing was started.
+        TmuxError: tmux is not there, cannot be started, or is silent.
+    """
+    try:
+        with checked(socket) as door:
+            words = ["tmux", f"-S{door.path}", *arguments]
+            code, out, err = _run(words, timeout, door.descriptors)
+    except FileNotFoundError:
+        raise TmuxError(install_advice()) from None
+    except NoServerError:
+        # Without a tmux nobody can tell either.
+        if shutil.which("tmux") is None:
+            raise TmuxError(install_advice()) from None
+        raise
+    except OSError as error:
+        why = f"tmux could not be started: {error}"
+        raise TmuxError(why, "see which `tmux` is on PATH") from None
+    err = err.replace(os.fsencode(door.path), os.fsencode(socket))
+    return Said(
+        code,
+        _lines(out.decode("utf-8", errors)),
+        _lines(err.decode("utf-8", errors)),
+        door.listener,
+    )
+
+
+def _run(
+    words: Sequence[str], timeout: float, descriptors: Sequence[int]
+) -> tuple[int, bytes, bytes]:
+    """Runs a program; its exit code, output and errors.
+
+    Raises:
+        TmuxError: It took too long; its process was ended.
+        OSError: It could not be started.
+    """
+    deadline = time.monotonic() + timeout
+    silent = TmuxError(
+        f"tmux did not answer within {timeout:g} s; its server may be stopped",
+        f"let it go on (kill -CONT its process), or {OTHER_SOCKET}",
+    )
+    with subprocess.Popen(  # noqa: S603 - no shell; see run_tmux
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=tuple(descriptors),
+        bufsize=0,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            said = _read((process.stdout, process.stderr), deadline)
+            if said is None:
+                raise silent
+            code = process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise silent from None
+        finally:
+            # Its end does not end its output where a server has that as well.
+            if process.returncode is None:
+                process.kill()
+    return code, said[process.stdout], said[process.stderr]
+
+
+def _read(pipes: Sequence[IO[bytes]], deadline: float) -> dict[IO[bytes], bytes] | None:
+    """What comes from pipes until they are closed; None if they are not by a deadline."""
+    chunks: dict[IO[bytes], list[bytes]] = {pipe: [] for pipe in pipes}
+    with selectors.DefaultSelector() as selector:
+        for pipe in pipes:
+            selector.register(pipe, selectors.EVENT_READ, pipe)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            ready = selector.select(left) if left > 0 else []
+            if not ready:
+                return None
+            for key, _ in ready:
+                chunk = os.read(key.fd, _CHUNK)
+                if not chunk:
+                    selector.unregister(key.fd)
+                    continue
+                chunks[key.data].append(chunk)
+    return {pipe: b"".join(those) for pipe, those in chunks.items()}
+
+
+def _lines(output: str) -> list[str]:
+    # Not splitlines(): a session's name may hold what that takes for an end.
+    return output.removesuffix("\n").split("\n") if output else []
