@@ -54,6 +54,8 @@ _WAY_BACK = (
     "(the prefix twice where an outer tmux takes it)'"
 )
 
+_ERROR_AT_MOST = 500  # characters of it that are shown
+
 # tmux expands formats in the names of new sessions, and rewrites "." and ":".
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
@@ -89,7 +91,7 @@ class Tmux:
         except TmuxError as error:
             return self._unknown(str(error), asked_at, error.advice)
         if answer.code != 0:
-            why = _readable(" ".join(answer.errors)) or f"exit code {answer.code}"
+            why = _readable(_in_words(answer.errors)) or f"exit code {answer.code}"
             return self._refusal(why, asked_at)
         said = tuple("\n".join([*answer.output, ""]).split(mark))
         # As a rule it says what it said before, and that is not read anew.
@@ -303,8 +305,14 @@ def _guarded(session: Session, answer: Answer, command: str) -> tuple[str, ...]:
 
 def _refused(said: list[str], code: int) -> str:
     """Why tmux did not take a command."""
-    why = " ".join(said)
+    why = _in_words(said)
     return "its session is gone" if why.endswith(_GONE) else why or f"tmux exited with code {code}"
+
+
+def _in_words(errors: list[str]) -> str:
+    """What tmux said on standard error, as far as that can be shown with every agent."""
+    said = " ".join(errors)
+    return said if len(said) <= _ERROR_AT_MOST else f"{said[:_ERROR_AT_MOST]} …"
 
 
 def _readable(text: str) -> str:

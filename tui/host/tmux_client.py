@@ -1,6 +1,7 @@
 """Running tmux's client: the one door, for what is asked and for what is done.
 
-A client is only started for a socket that was checked, and runs no longer than a time-out.
+A client is only started for a socket that was checked, runs no longer than a time-out,
+and not more than so much is taken of what it says.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ from typing import IO
 
 from tui.host.advice import OTHER_SOCKET, install_advice
 from tui.host.tmux_socket import Listener, NoServerError, TmuxError, checked
+
+OUTPUT_AT_MOST = 32 << 20
+"""Bytes that are read of what tmux lists: enough for some 100,000 sessions."""
+
+ERRORS_AT_MOST = 8 << 10
+"""Bytes that are read of tmux's errors."""
 
 _CHUNK = 1 << 16
 
@@ -51,7 +58,7 @@ def run_tmux(
     Raises:
         UntrustedSocketError: The server may be another user's; nothing was started.
         NoServerError: There is none; nothing was started.
-        TmuxError: tmux is not there, cannot be started, or is silent.
+        TmuxError: tmux is not there, cannot be started, is silent, or says too much.
     """
     try:
         with checked(socket) as door:
@@ -82,7 +89,7 @@ def _run(
     """Runs a program; its exit code, output and errors.
 
     Raises:
-        TmuxError: It took too long; its process was ended.
+        TmuxError: It took too long or said too much; its process was ended.
         OSError: It could not be started.
     """
     deadline = time.monotonic() + timeout
@@ -99,8 +106,9 @@ def _run(
         bufsize=0,
     ) as process:
         assert process.stdout is not None and process.stderr is not None
+        limits = {process.stdout: OUTPUT_AT_MOST, process.stderr: ERRORS_AT_MOST}
         try:
-            said = _read((process.stdout, process.stderr), deadline)
+            said = _read(limits, deadline)
             if said is None:
                 raise silent
             code = process.wait(max(0.0, deadline - time.monotonic()))
@@ -113,11 +121,15 @@ def _run(
     return code, said[process.stdout], said[process.stderr]
 
 
-def _read(pipes: Sequence[IO[bytes]], deadline: float) -> dict[IO[bytes], bytes] | None:
-    """What comes from pipes until they are closed; None if they are not by a deadline."""
-    chunks: dict[IO[bytes], list[bytes]] = {pipe: [] for pipe in pipes}
+def _read(limits: dict[IO[bytes], int], deadline: float) -> dict[IO[bytes], bytes] | None:
+    """What comes from pipes until they are closed; None if they are not by a deadline.
+
+    Raises:
+        TmuxError: It is more than the limit.
+    """
+    chunks: dict[IO[bytes], list[bytes]] = {pipe: [] for pipe in limits}
     with selectors.DefaultSelector() as selector:
-        for pipe in pipes:
+        for pipe in limits:
             selector.register(pipe, selectors.EVENT_READ, pipe)
         while selector.get_map():
             left = deadline - time.monotonic()
@@ -130,6 +142,12 @@ def _read(pipes: Sequence[IO[bytes]], deadline: float) -> dict[IO[bytes], bytes]
                     selector.unregister(key.fd)
                     continue
                 chunks[key.data].append(chunk)
+                limits[key.data] -= len(chunk)
+                if limits[key.data] < 0:
+                    raise TmuxError(
+                        "tmux said more than a list of sessions or an error can be long",
+                        f"see which `tmux` is on PATH, or {OTHER_SOCKET}",
+                    )
     return {pipe: b"".join(those) for pipe, those in chunks.items()}
 
 
