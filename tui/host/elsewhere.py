@@ -4,6 +4,9 @@ A clean "no server runs at this socket" is true of every wrong socket. So before
 agent is called dead, the other tmux servers of its user are looked for in /proc, and
 asked: one that has its session, or that cannot be asked, keeps it from being proven
 dead. Linux only, as `tui.host.processes` is.
+
+A server of another user is never asked: it could have its client write files. Whatever a
+process of another user is called, or says of itself, leads to *unknown* at most.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tui.host.advice import user_name
+from tui.host.advice import as_user, user_name
 from tui.host.births import birth_of
 from tui.host.sessions import SERVER_NAME, Answer, Session, TmuxState
 from tui.host.tmux import Tmux
+from tui.host.tmux_socket import socket_of
 
 _ASK_TIMEOUT = 2.0
 _ALL_TIMEOUT = 4.0
@@ -34,7 +38,6 @@ IN_CONTAINER = (
     "cannot be seen: run it on the host, or try -S SOCKET"
 )
 
-_LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix
 _COMMAND_AT_MOST = 15  # bytes of a process's name; TASK_COMM_LEN
 
 
@@ -43,7 +46,7 @@ class Server:
     """A tmux server that runs on this host.
 
     Attributes:
-        socket: Where it listens, or None when we may not know.
+        socket: Where it listens; None when we may not know, and for one of another user.
         command: What its process is called.
         sure: Whether it is one even if it does not answer.
     """
@@ -72,7 +75,7 @@ def owners_of(paths: Iterable[Path]) -> frozenset[int] | None:
     """Whose tmux servers may have the agents of these files: the owners', and ours.
 
     Returns:
-        The users' numbers; None for everybody, whom root may ask.
+        The users' numbers; None for everybody: root's orchestrators may run as anybody.
     """
     if os.getuid() == 0:
         return None
@@ -97,8 +100,13 @@ def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
         with suppress(OSError, ValueError, IndexError):
             if name.isdecimal():
                 stats[int(name)] = _stat(int(name))
-    # Whatever its program is called: a process that was started in a pane says so.
-    proven = {each.parent for pid, each in stats.items() if each.leads_terminal and birth_of(pid)}
+    # Whatever its program is called: a process that was started in a pane says so. Of init,
+    # which is the parent of whatever lost its own, any user's process could say it.
+    proven = {
+        each.parent
+        for pid, each in stats.items()
+        if each.leads_terminal and each.parent != 1 and birth_of(pid)
+    }
     # Without a process in a pane it has no agent that could be alive.
     parents = {each.parent for each in stats.values()}
     parents = {pid for pid in parents if pid in stats and stats[pid].state not in "ZX"}
@@ -106,15 +114,16 @@ def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
     guessed: list[Server] = []
     for pid in sorted(parents & (proven | named)):
         try:
-            uid = os.stat(f"/proc/{pid}").st_uid
-        except OSError:
+            uid = _user_of(pid)
+        except (OSError, StopIteration):
             continue
         if owners is not None and uid not in owners:
             continue
         command = stats[pid].command
+        socket = socket_of(pid) if uid == os.getuid() else None
         if pid in proven or command == SERVER_NAME:
-            yield Server(pid, uid, _socket(pid), command)
-        elif (socket := _socket(pid)) is not None or not _is_readable(pid):
+            yield Server(pid, uid, socket, command)
+        elif socket is not None or uid != os.getuid() or not _is_readable(pid):
             guessed.append(Server(pid, uid, socket, command, command.startswith("tmux")))
     yield from (each for each in guessed if each.socket is not None or each.sure)
 
@@ -153,27 +162,16 @@ def _stat(pid: int) -> _Stat:
     return _Stat(before.partition("(")[2], state, int(parent), leads)
 
 
+def _user_of(pid: int) -> int:
+    """The user who runs a process, whatever it may do with the rights of others."""
+    # Not who owns /proc/PID: for a process that must not be looked into that is root.
+    with open(f"/proc/{pid}/status", "rb") as file:
+        return int(next(line for line in file if line.startswith(b"Uid:")).split()[1])
+
+
 def _is_readable(pid: int) -> bool:
     """Whether we may know what a process has open."""
     return os.access(f"/proc/{pid}/fd", os.R_OK | os.X_OK)
-
-
-def _socket(pid: int) -> Path | None:
-    """The path that a process listens at."""
-    try:
-        own = {
-            os.readlink(f"/proc/{pid}/fd/{each}").removeprefix("socket:[").removesuffix("]")
-            for each in os.listdir(f"/proc/{pid}/fd")
-        }
-        with open(f"/proc/{pid}/net/unix", encoding="utf-8", errors="surrogateescape") as file:
-            for line in file.read().split("\n")[1:]:
-                _, _, _, flags, _, _, inode, *path = line.split(maxsplit=7) or [""] * 7
-                if path and inode in own and int(flags, 16) & _LISTENING:
-                    # It may have been told a relative one.
-                    return Path(os.readlink(f"/proc/{pid}/cwd"), path[0])
-    except (OSError, ValueError):
-        return None
-    return None
 
 
 def look_elsewhere(
@@ -199,7 +197,10 @@ def look_elsewhere(
         if server.socket is None and not _still_runs(server):
             continue
         if server.socket is None:
-            why = f"a tmux server of {user_name(server.uid)} runs: ask as that user, with sudo -u"
+            why = (
+                f"a tmux server of {user_name(server.uid)} runs, {server.pid}, and may have its "
+                f"session: ask as that user, with {as_user(server.uid)}"
+            )
             found |= {name: why for name in names if name not in found}
             continue
         timeout = min(_ASK_TIMEOUT, give_up_at - time.monotonic())
@@ -218,8 +219,15 @@ def look_elsewhere(
 
 
 def described_server(pid: int) -> str:
-    """A tmux server in words: where it listens, and how many sessions it has. Blocks."""
-    socket = _socket(pid)
+    """A tmux server in words: where it listens, and how many sessions it has. Blocks.
+
+    Of one of another user only that it is there.
+    """
+    try:
+        ours = _user_of(pid) == os.getuid()
+    except (OSError, StopIteration):
+        ours = False
+    socket = socket_of(pid) if ours else None
     if socket is None:
         return f"the tmux server {pid}"
     there = Tmux(socket, _ASK_TIMEOUT).ask()
@@ -239,7 +247,7 @@ def sees_the_host() -> bool:
 def _looked_at_again(server: Server) -> Server:
     """A server of ours without a socket: it was just starting, or ending."""
     time.sleep(_STARTING)
-    return replace(server, socket=_socket(server.pid))
+    return replace(server, socket=socket_of(server.pid))
 
 
 def _unasked(server: Server, answer: Answer | None) -> str:

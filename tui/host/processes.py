@@ -257,8 +257,9 @@ def _look() -> _Look:
             continue
         if pane is not None:
             panes[process.pid] = pane
-            # Whatever its program is called, a server is the parent of its panes.
-            if pane.server() == parent:
+            # Whatever its program is called, a server is the parent of its panes. But init
+            # is the parent of any user's process that lost its own.
+            if pane.server() == parent != 1:
                 servers.add(parent)
     servers &= parents.keys()
     runs_on = {

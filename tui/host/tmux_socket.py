@@ -15,13 +15,14 @@ import socket
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tui.host.advice import OTHER_SOCKET, advice_on, ask_the_owner, user_name
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid; struct ucred of unix(7)
+_LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _LINKS_AT_MOST = 40  # as the kernel's own limit, path_resolution(7)
 
@@ -250,3 +251,19 @@ def _refusal(path: Path, error: OSError) -> UntrustedSocketError:
     """In the words of tmux, which are known."""
     message = f"error connecting to {path} ({error.strerror})"
     return UntrustedSocketError(message, advice_on(message, path))
+
+
+def socket_of(pid: int) -> Path | None:
+    """The path that a process listens at; None if it does not, or that is not to be known."""
+    with suppress(OSError, ValueError):
+        own = {
+            os.readlink(f"/proc/{pid}/fd/{each}").removeprefix("socket:[").removesuffix("]")
+            for each in os.listdir(f"/proc/{pid}/fd")
+        }
+        with open(f"/proc/{pid}/net/unix", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file.read().split("\n")[1:]:
+                _, _, _, flags, _, _, inode, *path = line.split(maxsplit=7) or [""] * 7
+                if path and inode in own and int(flags, 16) & _LISTENING:
+                    # It may have been told a relative one.
+                    return Path(os.readlink(f"/proc/{pid}/cwd"), path[0])
+    return None

@@ -23,7 +23,7 @@ FLOODS = {
 }
 
 
-@pytest.fixture(params=FLOODS.values(), ids=FLOODS)
+@pytest.fixture(params=FLOODS.values(), ids=list(FLOODS))
 def flood(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tmux that never ends and never stops to say something; the note of its process."""
     note = tmp_path / "pid"
