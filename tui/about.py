@@ -18,7 +18,7 @@ from registry.records import agent_entries, parse_time
 from tui.choosing import children_of, parent_of
 from tui.history import log_lines
 from tui.host.processes import Origin, Process, session_processes
-from tui.host.sessions import Session
+from tui.host.sessions import HIDDEN_PROCESSES, Session
 from tui.listing import SCHEMA
 from tui.reading_out import record_lines
 from tui.roll import AgentRow, RollCall, TaskRoll
@@ -45,7 +45,7 @@ class About:
         listed: Its entry in the global registry, or None.
         parent: The agent that started it, or None.
         children: Those that it started itself.
-        processes: All of its session; None without one.
+        processes: All of its session; None without one, or where they cannot be seen.
         reports, findings: The last ones.
         log: All that is on record; `actions` are the ones about this agent.
         problems: What could not be read, in words.
@@ -91,7 +91,7 @@ def gather(roll: RollCall, row: AgentRow) -> About:
         problems.append(str(error))
     answer, session = roll.answer, row.session
     processes = None
-    if session is not None:
+    if session is not None and not answer.foreign_pids:
         origin = Origin(session.pids, session.panes, answer.socket, answer.server_pid)
         processes = session_processes(origin)
     directory = state.registry.parent
@@ -258,7 +258,8 @@ def _session(session: Session, now: float) -> Iterator[tuple[str, str]]:
     renamed = f"{harmless(session.name, 120)}, "
     panes = ", ".join(session.panes)
     yield "  tmux", f"{renamed}{session.id}, panes {harmless(panes, 200)}{attached}"
-    yield "  pids", harmless(", ".join(map(str, session.pids)), 200)
+    pids = ", ".join(map(str, session.pids))
+    yield "  pids", harmless(pids, 200) if pids else HIDDEN_PROCESSES
     yield "  made", _moment(session.created, now)
     yield "  output", _moment(session.activity, now)
 

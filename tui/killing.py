@@ -28,7 +28,6 @@ from tui.roll import Verdict
 from tui.text import some
 from tui.vicinity import claimed_by, listed_since
 from tui.weighing import (
-    cannot_see,
     mixed_sessions,
     names_of,
     origin_of_ended,
@@ -151,8 +150,11 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
             outcomes[step] = StepOutcome(step.label, Result.LEFT, others[step])
         elif step in elsewhere:
             outcomes[step] = StepOutcome(step.label, Result.FAILED, elsewhere[step])
-        elif step in ending and cannot_see(answer):
-            why = "the processes of this tmux server cannot be seen from here"
+        elif step in ending and answer.foreign_pids:
+            why = (
+                "the processes of this tmux server cannot be seen from here: it runs in another "
+                "container (PID namespace), so run muster in there"
+            )
             outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
         else:
             found = _now(plan, step, answer, mixed)

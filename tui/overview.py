@@ -9,7 +9,7 @@ from typing import Any
 
 from registry.agent_files import FileFacts
 from tui.choosing import children_of, parent_of
-from tui.host.sessions import Session
+from tui.host.sessions import HIDDEN_PROCESSES, Session
 from tui.outline import Line
 from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
 from tui.rows import Row, row
@@ -202,7 +202,8 @@ def _file(facts: FileFacts, now: float) -> Iterator[Row]:
 def _session(session: Session, now: float) -> Iterator[Row]:
     pids = ", ".join(str(pid) for pid in session.pids)
     attached = f", {some(session.attached, 'client')} attached" if session.attached else ""
-    yield field("tmux", f"{session.id}, pid {pids}{attached}")
+    processes = f"pid {pids}" if pids else HIDDEN_PROCESSES
+    yield field("tmux", f"{session.id}, {processes}{attached}")
     yield field("made", _exactly(session.created, now))
     yield field("output", _exactly(session.activity, now))
 

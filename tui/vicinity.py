@@ -290,7 +290,7 @@ def _around(sessions: Iterable[Session], answer: Answer) -> Iterator[tuple[Sessi
     from tui.host import processes
     from tui.host.traces import default_workspaces_of, directories_touched
 
-    seen = answer.server_pid is not None and processes.is_visible(answer.server_pid)
+    seen = answer.server_process is not None
     families = processes.families({session: session.pids for session in sessions})
     above = functools.cache(workspaces_above)
     for session in sessions:
@@ -301,8 +301,10 @@ def _around(sessions: Iterable[Session], answer: Answer) -> Iterator[tuple[Sessi
         family = families[session]
         default = frozenset[Path]().union(*map(default_workspaces_of, family))
         try:
-            if any(each is None or not (each or seen) for each in directories):
-                # It is hidden, or seems to have ended because it is in another PID namespace.
+            if answer.foreign_pids or any(
+                each is None or not (each or seen) for each in directories
+            ):
+                # It is hidden, has ended, or is in another PID namespace.
                 yield session, _Around(None, default)
                 continue
             near = [above(path) for each in directories if each for path in each]

@@ -99,7 +99,7 @@ def weigh(plan: Plan, answer: Answer) -> Plan:
         answer: What tmux said; where its server cannot be seen nothing can be told.
     """
     origins = _origins(plan, answer)
-    if not origins or cannot_see(answer):
+    if not origins or answer.foreign_pids:
         return plan
     try:
         found = processes.processes_of(origins)
@@ -130,7 +130,7 @@ def servers_going_on(held: Iterable[processes.Held]) -> Callable[[processes.Held
     Returns:
         Says it of one of them, to follow what is said of it; empty if there is none.
     """
-    pids = {pid for each in held for pid in each.servers if processes.is_visible(pid)}
+    pids = {pid for each in held for pid in each.servers if processes.begun(pid) is not None}
     said: dict[int, str] = {}
     if pids:
         # Not at the top: most sessions have started none.
@@ -168,8 +168,3 @@ def origin_of_ended(ended: EndedSession, answer: Answer) -> Origin:
     if ended.server_pid is None or (same_pid and ended.server_started != answer.server_started):
         panes = ()
     return Origin((), panes, Path(ended.socket), ended.server_pid)
-
-
-def cannot_see(answer: Answer) -> bool:
-    """Whether the server that answered is out of sight, and so are its processes."""
-    return answer.server_pid is not None and not processes.is_visible(answer.server_pid)

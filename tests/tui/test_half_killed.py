@@ -301,9 +301,7 @@ def test_a_server_that_hangs_is_not_asked_for_every_single_session(files: Files)
 
     before = files.bytes()
     tmux = Hanging(there, cannot_tell())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processes, "is_visible", lambda _: True)
-        outcome = carry_out(plan, tmux, "")
+    outcome = carry_out(plan, tmux, "")
     assert [each.result for each in outcome.steps] == [Result.FAILED] * 3
     assert len(tmux.killed) == 1
     assert [each.detail for each in outcome.steps[1:]] == [
@@ -370,7 +368,7 @@ def test_where_the_processes_of_the_server_cannot_be_seen_nothing_is_ended(
     files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start("agent_a")
-    monkeypatch.setattr(processes, "is_visible", lambda _: False)
+    monkeypatch.setattr("tui.host.tmux.is_process_here", lambda *_: False)
     plan = plan_for(files, server, "a")
     assert plan.weight is None
     step = only(carry_out(plan, server.client(), ""))

@@ -15,7 +15,6 @@ from tests.tui.rolls import answered, no_server
 from tests.tui.scripted_tmux import ScriptedTmux, made_now
 from tests.tui.workspaces import Files, entry, row_of, take, verdicts
 from tui.actions import Outcome, Result, carry_out
-from tui.host import processes
 from tui.host.sessions import Answer, Session
 from tui.planning import plan_complete, plan_kill
 from tui.roll import RollCall, Verdict
@@ -28,11 +27,6 @@ from tui.undoing import (
 )
 
 NOBODY = ScriptedTmux(no_server())
-
-
-@pytest.fixture(autouse=True)
-def a_server_that_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "is_visible", lambda _: True)
 
 
 @pytest.fixture

@@ -239,7 +239,7 @@ def test_processes_that_must_not_be_looked_into_may_be_anybodys(
     assert (orphans(roll), roll.orphans_known) == ([], False)
     # Neither there nor to be seen, as its server: of another PID namespace.
     monkeypatch.setattr(processes, "directories_of", lambda _: frozenset())
-    monkeypatch.setattr(processes, "is_visible", lambda _: False)
+    monkeypatch.setattr("tui.host.tmux.is_process_here", lambda *_: False)
     roll = take_young(ours, server)
     assert (orphans(roll), roll.orphans_known) == ([], False)
 

@@ -190,7 +190,7 @@ def look_elsewhere(
     sessions: list[tuple[Path, Session]] = []
     give_up_at = time.monotonic() + _ALL_TIMEOUT
     for server in servers_of(owners):
-        if not names or server.pid == answer.server_pid:
+        if not names or server.pid in (answer.server_process, answer.listener):
             continue
         if server.socket is None and server.uid == os.getuid():
             server = _looked_at_again(server)
@@ -206,7 +206,7 @@ def look_elsewhere(
         timeout = min(_ASK_TIMEOUT, give_up_at - time.monotonic())
         # With no time left nobody can tell either.
         there = Tmux(server.socket, timeout).ask() if timeout > 0 else None
-        if there is not None and there.server_pid == server.pid:
+        if there is not None and server.pid in (there.server_process, there.listener):
             why = f"another tmux server has its session: try -S {server.socket}"
             found |= {name: why for name in names if name in there.sessions}
             sessions += ((server.socket, each) for each in there.sessions.values())
@@ -233,7 +233,8 @@ def described_server(pid: int) -> str:
     there = Tmux(socket, _ASK_TIMEOUT).ask()
     count = len(there.sessions)
     sessions = f" ({count} session{'' if count == 1 else 's'})"
-    return f"the tmux server {pid} on {socket}{sessions if there.server_pid == pid else ''}"
+    known = pid in (there.server_process, there.listener)
+    return f"the tmux server {pid} on {socket}{sessions if known else ''}"
 
 
 def sees_the_host() -> bool:

@@ -119,11 +119,6 @@ def _since(seen: Iterable[Process], origins: Collection[Origin]) -> tuple[Proces
     return _described_all(_look().came_from(roots, origins))
 
 
-def is_visible(pid: int) -> bool:
-    """Whether a process can be seen from here: not from another PID namespace."""
-    return psutil.pid_exists(pid)
-
-
 def directories_of(pid: int) -> frozenset[Path] | None:
     """Where a process works and where it was started, as far as it says so.
 

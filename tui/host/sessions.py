@@ -11,6 +11,9 @@ from pathlib import Path
 SERVER_NAME = "tmux: server"
 """What a tmux server's process is called, where its program is called tmux."""
 
+HIDDEN_PROCESSES = "processes that cannot be seen from here"
+"""What stands for the pids of a session that has none here."""
+
 _FALLBACK = Path("/tmp")  # noqa: S108 - tmux's own default, only named here
 
 
@@ -32,7 +35,7 @@ class Session:
         activity: When one of its windows last had output; seconds since the epoch.
         attached: How many clients look at it.
         panes: Pane ids, for example ``%5``.
-        pids: The panes' first processes.
+        pids: The panes' first processes; empty if the server's pids are foreign.
         started_in: The directory that it was started in, foreign text; None if tmux did
             not say.
     """
@@ -62,8 +65,12 @@ class Answer:
             their sockets.
         socket: The path that was asked.
         asked_at: When the question was put; seconds of the monotonic clock.
-        server_pid: The server's process, or None if none answered.
+        server_pid: The server's process as it says itself, or None if none answered.
         server_started: When that server started; seconds since the epoch, 0 if none.
+        listener: The process that listens at the socket, as the kernel says; None if there
+            is none, or it cannot be seen from here.
+        foreign_pids: Whether the server lives in another PID namespace, or that cannot be
+            excluded: then whatever pid it says means another process here, or none.
     """
 
     state: TmuxState
@@ -77,6 +84,13 @@ class Answer:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     others: tuple[tuple[Path, Session], ...] = ()
+    listener: int | None = None
+    foreign_pids: bool = False
+
+    @property
+    def server_process(self) -> int | None:
+        """The process of the server that answered, if it is one of ours."""
+        return None if self.foreign_pids else self.server_pid
 
     @property
     def doubts(self) -> Mapping[str, str]:

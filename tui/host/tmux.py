@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Any
 from tui.host.advice import advice_on
 from tui.host.sessions import Answer, Captured, Session, TmuxState
 from tui.host.tmux_client import Said, run_tmux
-from tui.host.tmux_socket import CheckedSocket, NoServerError, TmuxError, checked
+from tui.host.tmux_socket import (
+    CheckedSocket,
+    Listener,
+    NoServerError,
+    TmuxError,
+    checked,
+    is_process_here,
+)
 
 if TYPE_CHECKING:
     import libtmux
@@ -71,7 +78,7 @@ class Tmux:
     def __init__(self, socket: Path, timeout: float = ASK_TIMEOUT) -> None:
         self.socket = socket
         self._timeout = timeout
-        self._before: tuple[tuple[str, ...], Answer] | None = None
+        self._before: tuple[object, Answer] | None = None
 
     @cached_property
     def _server(self) -> libtmux.Server:
@@ -93,11 +100,11 @@ class Tmux:
         if answer.code != 0:
             why = _readable(_in_words(answer.errors)) or f"exit code {answer.code}"
             return self._refusal(why, asked_at)
-        said = tuple("\n".join([*answer.output, ""]).split(mark))
+        said = tuple("\n".join([*answer.output, ""]).split(mark)), answer.listener
         # As a rule it says what it said before, and that is not read anew.
         before = self._before
         if before is None or before[0] != said:
-            self._before = before = said, self._listing(asked_at, *said)
+            self._before = before = said, self._listing(asked_at, answer.listener, *said[0])
         return replace(before[1], asked_at=asked_at)
 
     def _unknown(self, why: str, asked_at: float, advice: str = "") -> Answer:
@@ -116,7 +123,9 @@ class Tmux:
             return Answer(TmuxState.NO_SERVER, detail, self.socket, {}, asked_at)
         return self._unknown(message, asked_at, advice_on(message, self.socket))
 
-    def _listing(self, asked_at: float, listed: str, *started: str) -> Answer:
+    def _listing(
+        self, asked_at: float, listener: Listener | None, listed: str, *started: str
+    ) -> Answer:
         sessions: dict[str, Session] = {}
         started_in = dict(each.removesuffix("\n").partition(" ")[::2] for each in started)
         lines = [line for line in listed.split("\n") if line]
@@ -135,6 +144,10 @@ class Tmux:
                 asked_at,
                 "see which `tmux` is on PATH; if `tmux -V` is below 3.2, get a newer one",
             )
+        foreign = not is_process_here(server_pid, listener, self.socket)
+        if foreign:
+            # Without them nobody can take them for pids of ours.
+            sessions = {name: replace(each, pids=()) for name, each in sessions.items()}
         return Answer(
             TmuxState.ANSWERED,
             f"server {server_pid}",
@@ -143,6 +156,8 @@ class Tmux:
             asked_at,
             server_pid,
             server_started,
+            listener=(listener.pid if listener is not None else 0) or None,
+            foreign_pids=foreign,
         )
 
     def kill_session(self, session: Session, answer: Answer) -> str | None:

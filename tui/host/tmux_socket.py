@@ -253,6 +253,41 @@ def _refusal(path: Path, error: OSError) -> UntrustedSocketError:
     return UntrustedSocketError(message, advice_on(message, path))
 
 
+def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
+    """Whether the pid that a server gives for itself means the same process here.
+
+    Otherwise the server lives in another PID namespace, and every pid that it tells is
+    that of some other process, or of none.
+
+    Args:
+        pid: What the server says.
+        listener: Who listens at its socket.
+        path: The socket.
+    """
+    try:
+        # /proc may be that of another namespace, too.
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return False
+        with open(f"/proc/{pid}/status", "rb") as file:
+            numbers = next(line.split()[1:] for line in file if line.startswith(b"NSpid:"))
+    except (OSError, StopIteration):
+        return False
+    # More than one number: it has another one in a namespace of its own.
+    if len(numbers) != 1 or listener is None:
+        return False
+    # Something else may have begun to listen, and have handed that on.
+    return pid == listener.pid or listens_at(pid, path)
+
+
+def listens_at(pid: int, path: Path) -> bool:
+    """Whether a process listens at a path, as far as that may be known."""
+    there = socket_of(pid)
+    try:
+        return there is not None and os.path.samefile(there, path)
+    except OSError:
+        return False
+
+
 def socket_of(pid: int) -> Path | None:
     """The path that a process listens at; None if it does not, or that is not to be known."""
     with suppress(OSError, ValueError):

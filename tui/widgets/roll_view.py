@@ -179,7 +179,7 @@ class RollView(ScrollView, can_focus=True):
         lines = (
             self._lines if self.view.sort.by_load else self._lines[top : top + self.size.height]
         )
-        return sessions_of(lines), self._roll.answer.server_pid
+        return sessions_of(lines), self._roll.answer.server_process
 
     @property
     def current(self) -> Line | None:
