@@ -46,12 +46,17 @@ class Process:
 
 
 def processes_with_argument(argument: str) -> tuple[Process, ...]:
-    """All processes that were started with exactly this argument, but us and our ancestors."""
+    """This user's processes that were started with exactly this argument.
+
+    Not this process and its ancestors; nor those of other users, who may give theirs any
+    argument.
+    """
     own = _own_line()
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid not in own and argument in process.cmdline()[1:]:
+            ours = process.uids().real == os.getuid()
+            if ours and process.pid not in own and argument in process.cmdline()[1:]:
                 found.append(_described(process.pid))
         except psutil.Error:
             continue

@@ -18,7 +18,7 @@ from tests.tui.workspaces import Files, entry, take
 from tui import cli
 from tui.host import elsewhere
 from tui.host.elsewhere import described_server, look_elsewhere, servers_of
-from tui.host.processes import Origin, session_processes
+from tui.host.processes import Origin, processes_with_argument, session_processes
 from tui.host.sessions import TmuxState
 from tui.host.tmux import Tmux
 from tui.host.tmux_socket import socket_of
@@ -129,6 +129,23 @@ def test_no_claim_of_another_user_has_a_kill_spare_anything(
     session = answer.sessions["agent_a"]
     origin = Origin(session.pids, session.panes, answer.socket, answer.server_pid)
     assert pid in [each.pid for each in session_processes(origin)]
+
+
+def test_no_process_of_another_user_is_found_by_an_argument_that_it_was_given() -> None:
+    """What is found so is ended with the demo."""
+    argument = "-S/nowhere/muster-demo"
+    words = ["sh", "-c", "echo; read line", "sh", argument]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(words, stdin=pipe, stdout=pipe) as ours,
+        subprocess.Popen(words, stdin=pipe, stdout=pipe, user=OTHER, group=OTHER) as theirs,
+    ):
+        for each in (ours, theirs):
+            assert each.stdout is not None and each.stdin is not None
+            assert each.stdout.readline() == b"\n"
+        assert [each.pid for each in processes_with_argument(argument)] == [ours.pid]
+        ours.kill()
+        theirs.kill()
 
 
 def test_a_real_server_of_another_user_is_told_from_proc(
