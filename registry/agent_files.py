@@ -7,14 +7,15 @@ symlink, and only under names that an id can make (`registry.files`).
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self
 
 from registry.agent_lines import FINDINGS, LOG, PROGRESS, Line, Source, is_whole
+from registry.backward import lines_from_end, read_piece
 from registry.errors import InaccessibleRegistryError, RegistryError, RegistryNotFoundError
 from registry.files import close_read, open_beneath
 
@@ -23,8 +24,6 @@ LONGEST_LINE = 4 * 1024 * 1024
 
 LOOK_BACK = 32 * 1024 * 1024
 """Bytes from the end that are searched for the last lines, at most."""
-
-_BLOCK = 64 * 1024
 
 # So many bytes before the place that was read up to are remembered: they tell a file
 # that was cut and written anew, and is as long again, from one that grew.
@@ -163,15 +162,7 @@ class AgentFile(Generic[Line]):
             raise InaccessibleRegistryError(self.path, error, "read") from error
 
     def _read(self, fd: int, length: int, offset: int) -> bytes:
-        chunks = []
-        try:
-            while length and (chunk := os.pread(fd, length, offset)):
-                chunks.append(chunk)
-                length -= len(chunk)
-                offset += len(chunk)
-        except OSError as error:
-            raise InaccessibleRegistryError(self.path, error, "read") from error
-        return b"".join(chunks)
+        return read_piece(fd, self.path, length, offset)
 
     def _was_cut(self, fd: int) -> bool:
         before = self._offset - len(self._remembered)
@@ -194,14 +185,30 @@ class AgentFile(Generic[Line]):
         length = min(offset, _REMEMBERED)
         self._remembered = self._read(fd, length, offset - length)
 
+    def _pass_hole(self, fd: int, size: int) -> None:
+        """Goes on after a hole, in which no line ends; it may be larger than any disk."""
+        try:
+            data = os.lseek(fd, self._offset, os.SEEK_DATA)
+        except OSError as error:
+            # Nothing but a hole follows; or this file system knows of none.
+            data = size if error.errno == errno.ENXIO else self._offset
+        if self._offset < data <= size:
+            self._go_on_from(fd, data)
+
     # Its lines
 
     def _last(self, fd: int, status: os.stat_result, count: int) -> Batch[Line]:
         found: list[tuple[Line, ...]] = []
         number = malformed = 0
-        earlier = False
+        reached = status.st_size
         go_on_from: int | None = None
-        for start, line, ended in self._backward(fd, status.st_size):
+        lines = lines_from_end(
+            fd, self.path, status.st_size, longest=LONGEST_LINE, look_back=LOOK_BACK
+        )
+        for start, line, ended in lines:
+            if go_on_from is not None and number >= count:
+                break
+            reached = start
             if go_on_from is None:
                 whole = ended or (line is not None and is_whole(line))
                 if line is None and not ended:
@@ -212,9 +219,8 @@ class AgentFile(Generic[Line]):
                 go_on_from = status.st_size if whole else start
                 if not whole:
                     continue
-            if number >= count or status.st_size - start > LOOK_BACK:
-                earlier = True
-                break
+                if number >= count:
+                    break
             records = self._taken(line)
             malformed += records is None
             shown = records or (self._source.raw(line) if records is None and line else ())
@@ -226,7 +232,7 @@ class AgentFile(Generic[Line]):
         return Batch(
             records[max(0, len(records) - count) :],
             malformed,
-            earlier=earlier or number > count,
+            earlier=reached > 0 or number > count,
             torn=offset < status.st_size or self._skipping,
             size=status.st_size,
             modified=status.st_mtime,
@@ -238,31 +244,10 @@ class AgentFile(Generic[Line]):
             return None
         return self._source.read(line) if line.strip() else ()
 
-    def _backward(self, fd: int, size: int) -> Iterator[tuple[int, bytes | None, bool]]:
-        """Lines from the last to the first: where each starts, the line, whether it has its end.
-
-        A line that is too long comes as None.
-        """
-        end, ended, held = size, False, 0
-        # The line's pieces from its end; None for one that is too long.
-        parts: list[bytes] | None = []
-        while end > 0:
-            start = max(0, end - _BLOCK)
-            block = self._read(fd, end - start, start)
-            stop = len(block)
-            while (at := block.rfind(b"\n", 0, stop)) >= 0:
-                yield start + at + 1, _joined(parts, block[at + 1 : stop]), ended
-                ended, parts, held, stop = True, [], 0, at
-            held += stop
-            if parts is None or held > LONGEST_LINE:
-                parts = None
-            else:
-                parts.append(block[:stop])
-            end = start
-        yield 0, _joined(parts, b""), ended
-
     def _more(self, fd: int, restarted: bool) -> Batch[Line]:
         status = self._status(fd)
+        if self._skipping:
+            self._pass_hole(fd, status.st_size)
         data = self._read(
             fd, min(max(0, status.st_size - self._offset), LONGEST_LINE), self._offset
         )
@@ -296,10 +281,6 @@ class AgentFile(Generic[Line]):
             size=status.st_size,
             modified=status.st_mtime,
         )
-
-
-def _joined(parts: list[bytes] | None, first: bytes) -> bytes | None:
-    return None if parts is None else first + b"".join(reversed(parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry import agent_files
+from registry import agent_files, backward
 from registry.agent_files import AgentFile, Batch, facts_of
 from registry.agent_lines import FINDINGS, LOG, PROGRESS, LogKind, LogLine, Progress
 from registry.errors import NotARegularFileError, RegistryError
@@ -142,7 +142,7 @@ def test_a_line_that_is_too_long_is_counted_and_passed_over(
     path: Path, file: AgentFile[Progress], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agent_files, "LONGEST_LINE", 1000)
-    monkeypatch.setattr(agent_files, "_BLOCK", 64)
+    monkeypatch.setattr(backward, "_BLOCK", 64)
     huge = line(2, "x" * 5000)
     path.write_bytes(line(1) + huge + line(3))
     batch = file.last(5)
@@ -169,6 +169,54 @@ def test_the_search_for_the_last_lines_ends_somewhere(
     path.write_bytes(line(1) + b"no\n" * 1000)
     batch = file.last(5)
     assert numbers(batch) == [] and batch.earlier and 300 < batch.malformed < 400
+
+
+class _Reads:
+    """Counts the bytes that are read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bytes, self._real = 0, os.pread
+        monkeypatch.setattr(os, "pread", self._pread)
+
+    def _pread(self, fd: int, length: int, offset: int) -> bytes:
+        found = self._real(fd, length, offset)
+        self.bytes += len(found)
+        return found
+
+
+HUGE = 100 * 1024**3
+
+
+@pytest.mark.parametrize("end", [b"", b"\n" + line(1)], ids=["a hole", "a line after it"])
+def test_of_a_file_without_lines_no_more_is_searched_than_of_another(
+    path: Path, file: AgentFile[Progress], monkeypatch: pytest.MonkeyPatch, end: bytes
+) -> None:
+    with path.open("wb") as sparse:
+        sparse.truncate(HUGE)
+        sparse.seek(HUGE)
+        sparse.write(end)
+    reads = _Reads(monkeypatch)
+    batch = file.last(5)
+    assert numbers(batch) == ([1] if end else []) and batch.earlier
+    assert reads.bytes <= agent_files.LOOK_BACK + 1000
+    append(path, b"\n" + line(2) + line(3))
+    assert numbers(file.more()) == [2, 3]
+
+
+def test_a_hole_in_a_file_that_is_followed_is_passed_over(
+    path: Path, file: AgentFile[Progress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(line(1))
+    assert numbers(file.last(1)) == [1]
+    os.truncate(path, HUGE)
+    append(path, b"\n" + line(2))
+    reads = _Reads(monkeypatch)
+    batches = [file.more()]
+    while batches[-1].behind:
+        batches.append(file.more())
+    assert [numbers(each) for each in batches][-1] == [2]
+    assert sum(each.malformed for each in batches) == 1
+    assert reads.bytes < 3 * agent_files.LONGEST_LINE
 
 
 def test_much_at_once_comes_in_parts(
@@ -310,8 +358,8 @@ def test_however_it_is_cut_into_writes_every_line_comes_once_and_in_order(
     points = sorted({min(each, len(data)) for each in cuts} | {len(data)})
     start = points[0]
     path.write_bytes(data[:start])
-    before = agent_files._BLOCK
-    agent_files._BLOCK = block
+    before = backward._BLOCK
+    backward._BLOCK = block
     try:
         with AgentFile(tmp_path, AGENT, LOG) as file:
             first = file.last(count)
@@ -321,7 +369,7 @@ def test_however_it_is_cut_into_writes_every_line_comes_once_and_in_order(
                 start = point
                 got += file.more().records
     finally:
-        agent_files._BLOCK = before
+        backward._BLOCK = before
     everything = _expected(data)
     # A first batch of fewer than all leaves out only what is before it.
     left_out = len(everything) - len(got)

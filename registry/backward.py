@@ -1,0 +1,74 @@
+"""The lines of a file from its end to its start, in bounded memory and over a bounded length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from registry.errors import InaccessibleRegistryError
+
+_BLOCK = 64 * 1024
+
+
+def read_piece(fd: int, path: Path, length: int, offset: int) -> bytes:
+    """Reads so many bytes from a place; fewer only where the file ends.
+
+    Raises:
+        InaccessibleRegistryError: Reading failed.
+    """
+    chunks = []
+    try:
+        while length > 0 and (chunk := os.pread(fd, length, offset)):
+            chunks.append(chunk)
+            length -= len(chunk)
+            offset += len(chunk)
+    except OSError as error:
+        raise InaccessibleRegistryError(path, error, "read") from error
+    return b"".join(chunks)
+
+
+def lines_from_end(
+    fd: int, path: Path, size: int, *, longest: int, look_back: int
+) -> Iterator[tuple[int, bytes | None, bool]]:
+    """The lines of a file from the last to the first.
+
+    Args:
+        fd: The file, open for reading.
+        path: What errors call it.
+        size: Where to begin; what comes after it is not looked at.
+        longest: Bytes of a line; a longer one comes as None.
+        look_back: Bytes from the end that are read, at most. What has no line's end in
+            them comes as one line that is too long.
+
+    Yields:
+        Where a line starts, the line, and whether its end was written.
+
+    Raises:
+        InaccessibleRegistryError: Reading failed.
+    """
+    floor = max(0, size - look_back)
+    end, ended, held = size, False, 0
+    # The line's pieces from its end; None for one that is too long.
+    parts: list[bytes] | None = []
+    while end > floor:
+        start = max(floor, end - _BLOCK)
+        block = read_piece(fd, path, end - start, start)
+        stop = len(block)
+        while (at := block.rfind(b"\n", 0, stop)) >= 0:
+            yield start + at + 1, _joined(parts, block[at + 1 : stop]), ended
+            ended, parts, held, stop = True, [], 0, at
+        held += stop
+        if parts is None or held > longest:
+            parts = None
+        else:
+            parts.append(block[:stop])
+        end = start
+    if floor == 0:
+        yield 0, _joined(parts, b""), ended
+    elif not ended:
+        yield floor, None, False
+
+
+def _joined(parts: list[bytes] | None, first: bytes) -> bytes | None:
+    return None if parts is None else first + b"".join(reversed(parts))
