@@ -16,16 +16,18 @@ import socket
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from registry import audit_records as records
 from registry import locking
+from registry.audit_files import base_of as base_of
+from registry.audit_files import check_log, log_folder, read_lines
 from registry.audit_records import EndedSession, Entry, Log, State, Who
 from registry.differences import FieldChange
 from registry.errors import AuditError, RegistryError, RegistryNotFoundError
-from registry.files import open_regular, read_all, sync_directory, write_all
+from registry.files import write_all
 from registry.locking import Lock
 from registry.workspace import GLOBAL_FOLDER, WORKSPACE_NAME
 
@@ -39,8 +41,6 @@ KEPT = 5
 
 LOCK_TIMEOUT = 5.0
 """Seconds to wait for other writers of the log."""
-
-_LONGEST_LOG = 1024 * 1024 * 1024
 
 
 def log_of(registry: Path) -> Path:
@@ -60,11 +60,6 @@ def _folder_of(workspace: Path) -> Path | None:
     """The folder of a workspace's global registry; None where this is no workspace."""
     folder = workspace / GLOBAL_FOLDER
     return folder if workspace.name == WORKSPACE_NAME or folder.is_dir() else None
-
-
-def base_of(log: Path) -> Path:
-    """The directory that the paths in a log are relative to."""
-    return log.parent.parent if log.parent.name == GLOBAL_FOLDER else log.parent
 
 
 def name_in(log: Path, registry: Path) -> str:
@@ -199,47 +194,57 @@ def _append(fd: int, text: bytes) -> None:
 
 @contextmanager
 def _locked(log: Path) -> Iterator[Lock]:
-    while True:
-        _create(log)
-        try:
-            lock = locking.acquire(log, LOCK_TIMEOUT)
-        except RegistryNotFoundError:
-            # Put aside between the two steps.
-            continue
-        try:
-            _check(log, lock.fd)
-            if os.fstat(lock.fd).st_size < ROTATE_AT:
-                yield lock
-                return
-            _rotate(log)
-        finally:
-            lock.release()
+    _make_folder(log)
+    with log_folder(log) as folder:
+        while True:
+            _create(log, folder)
+            try:
+                lock = locking.acquire(log, LOCK_TIMEOUT)
+            except RegistryNotFoundError:
+                # Put aside between the two steps.
+                continue
+            try:
+                _check(log, lock.fd, folder)
+                if os.fstat(lock.fd).st_size < ROTATE_AT:
+                    yield lock
+                    return
+                _rotate(log, folder)
+            finally:
+                lock.release()
 
 
-def _create(log: Path) -> None:
+def _make_folder(log: Path) -> None:
     # A log is made for a workspace that is there, never a workspace for a log.
     if log.parent.name == GLOBAL_FOLDER:
-        log.parent.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            log.parent.mkdir()
+
+
+def _create(log: Path, folder: int) -> None:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.close(os.open(log, flags, 0o600))
+        os.close(os.open(log.name, flags, 0o600, dir_fd=folder))
     except FileExistsError:
         # Before it is opened: one that leads nowhere would look as if it was put aside.
-        if log.is_symlink():
-            raise AuditError(log, "is a symlink; remove it") from None
+        with suppress(FileNotFoundError):
+            _refuse_symlink(log, folder)
         return
-    sync_directory(log.parent)
+    os.fsync(folder)
 
 
-def _check(log: Path, fd: int) -> None:
-    """Refuses what somebody put in the log's place."""
-    there, named = os.fstat(fd), os.lstat(log)
+def _refuse_symlink(log: Path, folder: int) -> os.stat_result:
+    named = os.stat(log.name, dir_fd=folder, follow_symlinks=False)
     if stat.S_ISLNK(named.st_mode):
         raise AuditError(log, "is a symlink; remove it")
-    if there.st_nlink != 1:
-        raise AuditError(log, "has a second name (hard link); remove it")
-    if there.st_uid not in (os.geteuid(), 0, os.stat(log.parent).st_uid):
-        raise AuditError(log, f"belongs to somebody else (user id {there.st_uid}); remove it")
+    return named
+
+
+def _check(log: Path, fd: int, folder: int) -> None:
+    """Refuses what somebody put in the log's place."""
+    there, named = os.fstat(fd), _refuse_symlink(log, folder)
+    if (there.st_dev, there.st_ino) != (named.st_dev, named.st_ino):
+        raise AuditError(log, "was replaced, or a folder above it, while it was opened; try again")
+    check_log(log, there, folder)
 
 
 def aside(log: Path, number: int) -> Path:
@@ -247,41 +252,30 @@ def aside(log: Path, number: int) -> Path:
     return log.with_name(f"{log.stem}.{number}{log.suffix}")
 
 
-def _rotate(log: Path) -> None:
-    for number in range(KEPT - 1, 0, -1):
+def _rotate(log: Path, folder: int) -> None:
+    names = [log.name, *(aside(log, number).name for number in range(1, KEPT + 1))]
+    for older, younger in zip(names[:0:-1], names[-2::-1], strict=True):
         with suppress(FileNotFoundError):
-            aside(log, number).replace(aside(log, number + 1))
-    log.replace(aside(log, 1))
-    sync_directory(log.parent)
+            os.rename(younger, older, src_dir_fd=folder, dst_dir_fd=folder)
+    os.fsync(folder)
 
 
 def read_log(log: Path) -> Log:
-    """Everything that is on record, oldest first. Takes no lock.
+    """What is on record, oldest first. Takes no lock.
+
+    A log that is larger than muster lets one become is read from its youngest end; the
+    rest is counted in `Log.left_out`.
 
     Raises:
-        AuditError: A log is there and cannot be read.
+        AuditError: A log is there and cannot be read, or others than its owner, who must
+            be this user, root or the owner of its folder, could have written it.
     """
-    lines: list[bytes] = []
-    seen: set[tuple[int, int]] = set()
-    # Youngest first: what is put aside meanwhile is met again, not missed.
-    for path in (log, *(aside(log, number) for number in range(1, KEPT + 1))):
-        try:
-            fd = open_regular(path, os.O_RDONLY | os.O_NOFOLLOW)
-        except RegistryNotFoundError:
-            continue
-        except RegistryError as error:
-            raise AuditError(path, error.reason or str(error)) from error
-        try:
-            status = os.fstat(fd)
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            lines[:0] = read_all(fd, path, _LONGEST_LOG).splitlines()
-        except RegistryError as error:
-            raise AuditError(path, error.reason or str(error)) from error
-        finally:
-            os.close(fd)
-    return records.merge(lines, str(log))
+    found = read_lines(log, [log, *(aside(log, number) for number in range(1, KEPT + 1))])
+    read = records.merge(
+        [line for line, _ in found.lines], str(log), [writer for _, writer in found.lines]
+    )
+    damaged = read.damaged + found.too_long
+    return replace(read, damaged=damaged, left_out=found.left_out)
 
 
 def read_logs(logs: Iterable[Path]) -> Log:
@@ -294,4 +288,5 @@ def read_logs(logs: Iterable[Path]) -> Log:
     # Of the same millisecond those of one log stay in the order they were written in.
     entries = sorted((e for each in read for e in each.entries), key=lambda e: e.at)
     raw = sorted((r for each in read for r in each.records), key=lambda r: str(r.get("at")))
-    return Log(tuple(entries), tuple(raw), sum(each.damaged for each in read))
+    damaged, left_out = sum(each.damaged for each in read), sum(each.left_out for each in read)
+    return Log(tuple(entries), tuple(raw), damaged, left_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -9,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from registry.differences import MISSING, FieldChange
-from registry.records import Deployment
+from registry.records import Deployment, parse_time
 
 VERSION = 1
 """Of the records; grows when a field changes its meaning or goes."""
@@ -53,6 +54,9 @@ class EndedSession:
         server_pid: The tmux server's process, or None if that is not on record.
         server_started: When that server started; seconds since the epoch.
         panes: Its panes' ids; processes that are left of it can be told by them.
+        told_by: The users on whose word this is known, by their numbers: whoever owns a log
+            that it was read from. None where no log was read.
+        ended_at: When its end began, as the log has it; seconds since the epoch.
     """
 
     name: str
@@ -63,6 +67,8 @@ class EndedSession:
     server_pid: int | None = None
     server_started: int = 0
     panes: tuple[str, ...] = ()
+    told_by: frozenset[int] | None = field(default=None, compare=False, repr=False)
+    ended_at: float | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,8 @@ class Entry:
         undoes: What it takes back, as `key` of another entry; or None.
         detail: What was said of the outcome.
         log: The path of the log that it stands in; empty before it is read from one.
+        writers: The users whose files it was read from, by their numbers: what stands in
+            an entry is their word.
     """
 
     action_id: str
@@ -96,6 +104,7 @@ class Entry:
     state: State = State.INTENDED
     detail: str = ""
     log: str = ""
+    writers: frozenset[int] = field(default=frozenset(), compare=False, repr=False)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -111,11 +120,13 @@ class Log:
         entries: Oldest first.
         records: The same as raw objects, intents and outcomes, oldest first.
         damaged: Lines that are no records: cut off by a crash, or somebody else's.
+        left_out: Bytes of older records that were not read, because there are too many.
     """
 
     entries: tuple[Entry, ...]
     records: tuple[Mapping[str, Any], ...]
     damaged: int = 0
+    left_out: int = 0
 
     @property
     def unfinished_ends(self) -> tuple[EndedSession, ...]:
@@ -163,7 +174,7 @@ def intent(entry: Entry) -> dict[str, Any]:
         "reason": entry.reason,
         "who": asdict(entry.who),
         "changes": [_change(each) for each in entry.changes],
-        "session": asdict(entry.session) if entry.session is not None else None,
+        "session": _session(entry.session) if entry.session is not None else None,
         "final": entry.final,
         "undoes": list(entry.undoes) if entry.undoes else None,
     }
@@ -192,6 +203,15 @@ def outcome(
     }
 
 
+def _session(session: EndedSession) -> dict[str, Any]:
+    made = asdict(session)
+    told_by, ended_at = made.pop("told_by"), made.pop("ended_at")
+    if told_by is not None:
+        # Else the word of whoever owns the first log would become that of who writes this.
+        made |= {"told_by": sorted(told_by), "ended_at": ended_at}
+    return made
+
+
 def _change(change: FieldChange) -> dict[str, Any]:
     made: dict[str, Any] = {"file": change.file, "agent": change.agent}
     if change.nth:
@@ -216,49 +236,61 @@ class _Merging:
     damaged: int = 0
 
 
-def merge(lines: Iterable[bytes], log: str) -> Log:
+def merge(
+    lines: Iterable[bytes], log: str, writers: Iterable[int | None] = itertools.repeat(None)
+) -> Log:
     """Puts intents and outcomes together; what is no record is counted, never an error.
 
     Args:
         lines: The log's lines, oldest first.
         log: Its path.
+        writers: Of each line the user whose file it is from, by its number, if that counts.
     """
     merging = _Merging(log)
-    for each in lines:
+    for each, writer in zip(lines, writers, strict=False):
         if not each.strip():
             continue
         try:
             record = json.loads(each)
-            _take(merging, record)
-        except (ValueError, LookupError, TypeError, RecursionError):
+            _take(merging, record, frozenset() if writer is None else frozenset({writer}))
+        except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
             merging.damaged += 1
         else:
             merging.records.append(record)
     return Log(tuple(merging.entries.values()), tuple(merging.records), merging.damaged)
 
 
-def _take(merging: _Merging, record: Mapping[str, Any]) -> None:
+def _take(merging: _Merging, record: Mapping[str, Any], writers: frozenset[int]) -> None:
     key = (_text(record["id"]), _whole(record["part"]))
     changes = tuple(map(_read_change, record["changes"]))
     if record["phase"] == "intent":
-        merging.entries[key] = replace(_read_intent(key, record, changes), log=merging.log)
+        entry = _read_intent(key, record, changes, writers)
+        merging.entries[key] = replace(entry, log=merging.log)
         return
-    entry = merging.entries.get(key)
+    known = merging.entries.get(key)
     state = State(record["phase"])
-    if entry is not None:
+    if known is not None:
         merging.entries[key] = replace(
-            entry, state=state, detail=_text(record["detail"]), changes=changes or entry.changes
+            known,
+            state=state,
+            detail=_text(record["detail"]),
+            changes=changes or known.changes,
+            writers=known.writers | writers,
         )
 
 
 def _read_intent(
-    key: tuple[str, int], record: Mapping[str, Any], changes: tuple[FieldChange, ...]
+    key: tuple[str, int],
+    record: Mapping[str, Any],
+    changes: tuple[FieldChange, ...],
+    writers: frozenset[int],
 ) -> Entry:
     who, session, undoes = record["who"], record["session"], record["undoes"]
+    at = _text(record["at"])
     return Entry(
         action_id=key[0],
         part=key[1],
-        at=_text(record["at"]),
+        at=at,
         action=_text(record["action"]),
         reason=_text(record["reason"]),
         who=Who(
@@ -269,20 +301,27 @@ def _read_intent(
             _optional(who["tty"]),
         ),
         changes=changes,
-        session=None
-        if session is None
-        else EndedSession(
-            _text(session["name"]),
-            _text(session["id"]),
-            _whole(session["created"]),
-            _text(session["socket"]),
-            _optional(session["agent"]),
-            None if session.get("server_pid") is None else _whole(session["server_pid"]),
-            _whole(session.get("server_started", 0)),
-            tuple(map(_text, session.get("panes", ()))),
-        ),
+        session=None if session is None else _read_session(session, writers, parse_time(at)),
         final=_optional(record["final"]),
         undoes=None if undoes is None else (_text(undoes[0]), _whole(undoes[1])),
+        writers=writers,
+    )
+
+
+def _read_session(
+    raw: Mapping[str, Any], writers: frozenset[int], at: float | None
+) -> EndedSession:
+    return EndedSession(
+        _text(raw["name"]),
+        _text(raw["id"]),
+        _whole(raw["created"]),
+        _text(raw["socket"]),
+        _optional(raw["agent"]),
+        None if raw.get("server_pid") is None else _whole(raw["server_pid"]),
+        _whole(raw.get("server_started", 0)),
+        tuple(map(_text, raw.get("panes", ()))),
+        writers.union(map(_whole, raw.get("told_by", ()))),
+        _seconds(raw["ended_at"]) if raw.get("ended_at") is not None else at,
     )
 
 
@@ -317,3 +356,9 @@ def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError("must be a whole number")
     return value
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError("must be a number")
+    return float(value)

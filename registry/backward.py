@@ -56,7 +56,9 @@ def lines_from_end(
         block = read_piece(fd, path, end - start, start)
         stop = len(block)
         while (at := block.rfind(b"\n", 0, stop)) >= 0:
-            yield start + at + 1, _joined(parts, block[at + 1 : stop]), ended
+            too_long = held + stop - at - 1 > longest
+            line = None if too_long else _joined(parts, block[at + 1 : stop])
+            yield start + at + 1, line, ended
             ended, parts, held, stop = True, [], 0, at
         held += stop
         if parts is None or held > longest:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from registry.audit_records import Entry, Log, State
 from registry.differences import MISSING, FieldChange
-from tui.text import harmless
+from tui.text import harmless, size, some
 
 _SHOWN = 60
 
@@ -104,3 +104,11 @@ def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
         yield entry_title(entry, entry.key in undone)
         for detail in entry_details(entry):
             yield f"    {detail}"
+
+
+def unread(log: Log) -> Iterator[str]:
+    """What of a log could not be read, or was not, in words."""
+    if log.damaged:
+        yield f"{some(log.damaged, 'line')} of the log cannot be read"
+    if log.left_out:
+        yield f"the log is too large: {size(log.left_out)} of older records were not read"

@@ -28,9 +28,11 @@ from tui.roll import Verdict
 from tui.text import some
 from tui.vicinity import claimed_by, listed_since
 from tui.weighing import (
+    left_alone,
     mixed_sessions,
     names_of,
     origin_of_ended,
+    owner_of,
     servers_going_on,
 )
 
@@ -74,7 +76,8 @@ def end_sessions(
     going_on = servers_going_on(known[step] for step in ended)
     for step in ended:
         checked = _checked(step, going[step], known, left)
-        outcomes[step] = replace(checked, detail=checked.detail + going_on(known[step]))
+        said = going_on(known[step]) + left_alone(known[step])
+        outcomes[step] = replace(checked, detail=checked.detail + said)
     for step, outcome in outcomes.items():
         record.end(step, outcome)
     if any(step.writes and outcomes[step].result is Result.DONE for step in plan.steps):
@@ -262,7 +265,8 @@ def _now(plan: Plan, step: Step, answer: Answer, mixed: Mapping[str, str]) -> St
             return StepOutcome(step.label, Result.LEFT, "its session is back")
         if step.earlier is None:
             return StepOutcome(step.label, Result.DONE, "had no session")
-        return _Going(None, origin_of_ended(step.earlier, answer), step.earlier)
+        origin = origin_of_ended(step.earlier, answer, owner_of(plan, step))
+        return _Going(None, origin, step.earlier)
     same_server = answer.server_pid == plan.server_pid
     same = _same(session, answer) if same_server else None
     if same is None and there is not None:

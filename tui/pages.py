@@ -8,7 +8,7 @@ from datetime import datetime
 from registry.agent_lines import SEVERITIES, Finding, LogKind, LogLine, Progress
 from registry.audit_records import Entry
 from tui.chart import Point, chart
-from tui.history import entry_details, entry_title
+from tui.history import entry_details, entry_title, unread
 from tui.rows import Row, row
 from tui.sgr import screen_rows
 from tui.sources import Record, Screen, Tail
@@ -199,5 +199,5 @@ def _audit(record: Record, agent_id: str | None, file: str | None) -> Iterator[R
             yield row(f"  {detail}", hang=4)
     if len(found) > 200:
         yield row((f"and {len(found) - 200} older ones: muster log --all", "dim"))
-    if record.log.damaged:
-        yield row((f"{some(record.log.damaged, 'line')} of the log cannot be read", "warning"))
+    for said in unread(record.log):
+        yield row((said, "warning"))

@@ -13,7 +13,7 @@ from registry.audit_records import Entry, Log, State
 from registry.records import parse_time
 from tui.commands import propose
 from tui.console import DONE, NOT_ALL_DONE, USAGE, find, safe, say, wait_for_reader
-from tui.history import log_lines
+from tui.history import log_lines, unread
 from tui.plan_listing import undo_json
 from tui.registries import Registries
 from tui.roll import TaskState
@@ -55,8 +55,8 @@ def show_log(options: argparse.Namespace) -> int:
         if len(shown) < len(log.entries):
             print(f"The last {len(shown)} of {len(log.entries)}; --all shows all.")
         say(log_lines(log, shown))
-    if log.damaged:
-        print(f"muster: {log.damaged} damaged lines were left out", file=sys.stderr)
+    for said in unread(log):
+        print(f"muster: {said}", file=sys.stderr)
     if not log.entries and not options.follow and not options.json:
         print("Nothing is on record.")
     if options.follow:

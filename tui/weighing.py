@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +14,14 @@ from registry.errors import RegistryError
 from registry.records import kept_name
 from tui.host import processes
 from tui.host.births import Births
+from tui.host.claims import Claim, users_believed
 from tui.host.processes import Origin
 from tui.host.sessions import Answer, Session
 from tui.plan import Plan, Step, Weight
 from tui.planning import plan_kill
 from tui.renamed import find_mixed
 from tui.roll import AgentKey, AgentRow, RollCall, Verdict
+from tui.text import size
 from tui.vicinity import claimed_by
 
 
@@ -44,7 +48,11 @@ def weighed_kill(
     unread: tuple[tuple[str, str], ...] = ()
     unfinished: tuple[EndedSession, ...] = ()
     try:
-        unfinished = read_logs(sorted(logs)).unfinished_ends
+        log = read_logs(sorted(logs))
+        unfinished = log.unfinished_ends
+        if log.left_out:
+            why = f"{size(log.left_out)} of older records were not read: the log is too large"
+            unread = (("what earlier kills left", why),)
     except (RegistryError, OSError) as error:
         unread = (("what earlier kills left", f"cannot be known: {error}"),)
     ended = [each for each in unfinished if all_orphans and _is_left_over(each, roll.answer)]
@@ -112,7 +120,7 @@ def weigh(plan: Plan, answer: Answer) -> Plan:
             replace(
                 step,
                 weight=_weight(found[step].processes),
-                says=step.says + going_on(found[step]),
+                says=step.says + going_on(found[step]) + left_alone(found[step]),
             )
             if step in found
             else step
@@ -140,6 +148,11 @@ def servers_going_on(held: Iterable[processes.Held]) -> Callable[[processes.Held
     return lambda each: "".join(said.get(pid, "") for pid in each.servers)
 
 
+def left_alone(held: processes.Held) -> str:
+    """What to say of processes that only say that they belong to a session a log told of."""
+    return f"; left alone: {'; '.join(held.doubts)}" if held.doubts else ""
+
+
 def _weight(held: Iterable[processes.Process]) -> Weight:
     return sum((Weight(1, each.memory) for each in held), Weight(0, 0))
 
@@ -152,19 +165,45 @@ def _origins(plan: Plan, answer: Answer) -> dict[Step, Origin]:
             pids, panes = step.session.pids, step.session.panes
             found[step] = Origin(pids, panes, answer.socket, answer.server_pid)
         elif step.earlier is not None:
-            found[step] = origin_of_ended(step.earlier, answer)
+            found[step] = origin_of_ended(step.earlier, answer, owner_of(plan, step))
     return found
 
 
-def origin_of_ended(ended: EndedSession, answer: Answer) -> Origin:
+def owner_of(plan: Plan, step: Step) -> int | None:
+    """Who owns what a step is about: an agent's registry, or the workspace of an orphan.
+
+    Returns:
+        The user's number; None if that cannot be known.
+    """
+    path = step.row.key.registry if step.row is not None else plan.home
+    if path is None:
+        return None
+    try:
+        return os.stat(path, follow_symlinks=False).st_uid
+    except OSError:
+        return None
+
+
+def origin_of_ended(ended: EndedSession, answer: Answer, owner: int | None = None) -> Origin:
     """What tells the processes that are left of a session that was ended before.
 
     Pane ids count within the life of one server, which its process and start tell
     apart; a pane that lives on in another session is not left over.
+
+    Args:
+        ended: The session.
+        answer: What tmux said last.
+        owner: Who owns the registry that it belongs to, if that is known.
     """
     alive = {pane for session in answer.sessions.values() for pane in session.panes}
     panes = tuple(pane for pane in ended.panes if pane not in alive)
     same_pid = ended.server_pid == answer.server_pid
     if ended.server_pid is None or (same_pid and ended.server_started != answer.server_started):
         panes = ()
-    return Origin((), panes, Path(ended.socket), ended.server_pid)
+    claim = None
+    if ended.told_by is not None:
+        users = users_believed(ended.told_by, owner, os.geteuid())
+        since = max(ended.created, ended.server_started)
+        # Without a time nothing can prove that it began before it.
+        claim = Claim(users, since, -math.inf if ended.ended_at is None else ended.ended_at)
+    return Origin((), panes, Path(ended.socket), ended.server_pid, claim)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from registry import AuditError, audit
+from registry import AuditError, audit, audit_files
 from registry.audit_records import State
 from registry.files import open_regular
 from registry.undo import undoables
@@ -228,13 +228,13 @@ def test_a_reader_who_is_overtaken_by_a_rotation_reads_every_record_once(
         audit.append(log, numbered_record("one", number))
     opened = iter(range(100))
 
-    def overtaken(path: Path, flags: int) -> int:
-        fd = open_regular(path, flags)
+    def overtaken(path: Path, flags: int, **options: Any) -> int:
+        fd = open_regular(path, flags, **options)
         if next(opened) == moved:
             audit.append(log, numbered_record("one", 99))
         return fd
 
-    monkeypatch.setattr(audit, "open_regular", overtaken)
+    monkeypatch.setattr(audit_files, "open_regular", overtaken)
     found = audit.read_log(log)
     # As they stand there: put together, a record that was read twice would not show.
     parts = [each["part"] for each in found.records]
@@ -248,14 +248,14 @@ def test_a_rotation_that_was_cut_off_loses_nothing(
     monkeypatch.setattr(audit, "ROTATE_AT", 1)
     for number in range(3):
         audit.append(log, numbered_record("one", number))
-    real, calls = Path.replace, iter(range(100))
+    real, calls = os.rename, iter(range(100))
 
-    def replace(self: Path, target: Path) -> Path:
+    def rename(*names: Any, **folders: Any) -> None:
         if next(calls) == 4:
             raise OSError(errno.EIO, "the disk is gone")
-        return real(self, target)
+        real(*names, **folders)
 
-    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(os, "rename", rename)
     with pytest.raises(AuditError, match="the disk is gone"):
         audit.append(log, numbered_record("one", 3))
     assert [each.part for each in audit.read_log(log).entries] == [0, 1, 2]

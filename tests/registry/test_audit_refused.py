@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import tempfile
@@ -76,6 +77,27 @@ def _other_owner(log: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @contextmanager
+def _writable(log: Path, _: pytest.MonkeyPatch, mode: int) -> Iterator[None]:
+    log.write_text("")
+    log.chmod(mode)
+    yield
+    assert log.read_text() == ""
+
+
+@contextmanager
+def _linked_folder(log: Path, _: pytest.MonkeyPatch) -> Iterator[None]:
+    # Where the log would be written then: into another workspace.
+    folder = log.parent
+    other = folder.parent.with_name("other") / folder.name
+    other.parent.mkdir()
+    folder.rename(other)
+    folder.symlink_to(other)
+    before = sorted(each.name for each in other.iterdir())
+    yield
+    assert sorted(each.name for each in other.iterdir()) == before
+
+
+@contextmanager
 def _full_disk(log: Path, _: pytest.MonkeyPatch) -> Iterator[None]:
     log.write_text("{}\n" * 10_000)
     before = log.read_bytes()
@@ -104,6 +126,9 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "a directory": (_directory, "directory"),
     "a hard link": (_hard_link, "second name"),
     "somebody else's": (_other_owner, "user id 4321"),
+    "written by its group": (functools.partial(_writable, mode=0o660), "chmod go-w"),
+    "written by all": (functools.partial(_writable, mode=0o602), "chmod go-w"),
+    "in a linked folder": (_linked_folder, "a link"),
     "a full disk": (_full_disk, "File too large"),
     "locked all the time": (_held, "Could not acquire lock"),
 }
@@ -181,6 +206,54 @@ def test_a_log_that_cannot_be_read_is_named(tmp_path: Path, number: int) -> None
     with pytest.raises(AuditError, match="FIFO") as caught:
         audit.read_log(log)
     assert caught.value.path == spoiled
+
+
+UNBELIEVED = [name for name in SPOILED if name not in ("a full disk", "locked all the time")]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("name", UNBELIEVED)
+def test_what_is_not_written_to_is_not_read_either(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    log = audit.log_of(task)
+    assert log.parent == global_.parent
+    spoil, why = SPOILED[name]
+    why = "symlink" if "symlink" in why else why
+    with spoil(log, monkeypatch), pytest.raises(AuditError, match=why) as caught:
+        audit.read_log(log)
+    assert caught.value.path == log
+
+
+@pytest.mark.parametrize("number", [1, 5])
+@pytest.mark.parametrize("name", ["a symlink", "a hard link", "written by its group"])
+def test_nor_is_one_that_was_put_aside(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch, number: int, name: str
+) -> None:
+    log = audit.log_of(task)
+    assert log.parent == global_.parent
+    audit.append(log, numbered_record("one", 0))
+    spoil, _ = SPOILED[name]
+    with spoil(audit.aside(log, number), monkeypatch), pytest.raises(AuditError) as caught:
+        audit.read_log(log)
+    assert caught.value.path == audit.aside(log, number)
+
+
+def test_a_log_of_root_or_of_the_folders_owner_is_read(as_nobody: Path) -> None:
+    log = as_nobody / audit.AUDIT_LOG
+    audit.append(log, numbered_record("one", 0))
+    (entry,) = audit.read_log(log).entries
+    assert entry.writers == {os.geteuid()}
+    if os.getuid() == 0:
+        os.seteuid(0)
+        assert audit.read_log(log).entries[0].writers == {65534}
+        os.chown(log, 0, 0)
+        audit.aside(log, 1).write_bytes(numbered_record("one", 1))
+        os.chown(audit.aside(log, 1), 4321, 4321)
+        with pytest.raises(AuditError, match="user id 4321"):
+            audit.read_log(log)
+        audit.aside(log, 1).unlink()
+        assert audit.read_log(log).entries[0].writers == {0}
 
 
 def test_an_outcome_that_cannot_be_put_on_record_is_said_and_what_was_done_stays(

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import psutil
 
+from tui.host.claims import Claim, Facts, believed
 from tui.host.sessions import SERVER_NAME
 
 TERM_GRACE = 2.0
@@ -25,6 +26,9 @@ TERM_GRACE = 2.0
 
 _KILL_PATIENCE = 3.0
 _ROUNDS = 50
+
+_NAMED = 3
+"""Processes that are named where the same is said of more."""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -37,12 +41,15 @@ class Process:
         handle: Its identity; equal only to a handle of the same pid and start time.
         name: The name of its program.
         memory: Resident memory in bytes.
+        users: Whose it must still be when it is signalled, by the users' numbers; None for
+            anybody's.
     """
 
     pid: int
     handle: psutil.Process
     name: str
     memory: int
+    users: frozenset[int] | None = None
 
 
 def processes_with_argument(argument: str) -> tuple[Process, ...]:
@@ -72,12 +79,15 @@ class Origin:
         panes: The panes' ids; None for all panes that there are or were.
         socket: The server's socket, as in ``$TMUX``.
         server_pid: The server's process; None for any server of this socket.
+        claim: What each process must prove, if all this was read from a log; None if tmux
+            said it.
     """
 
     pids: tuple[int, ...]
     panes: tuple[str, ...] | None
     socket: Path
     server_pid: int | None
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +98,12 @@ class Held:
         processes: All processes that belong to it.
         servers: The tmux servers that were started from it: they, and what runs on them,
             do not.
+        doubts: Processes that say they belong to it and do not prove it, in words.
     """
 
     processes: tuple[Process, ...]
     servers: tuple[int, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def session_processes(origin: Origin) -> tuple[Process, ...]:
@@ -107,21 +119,52 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
     those that did setsid, nohup or a double fork still have it. Never this process,
     its ancestors, init, any tmux server, or what runs on another tmux server.
 
+    Of a session that is known from a log (`Origin.claim`) only the latter are, and only
+    those that prove it: see `tui.host.claims.believed`.
+
     Args:
         origins: The sessions, by whatever tells them apart.
     """
     look = _look()
     held = {}
     for key, origin in origins.items():
-        found = look.came_from(look.roots(origin), [origin])
-        held[key] = Held(_described_all(found), look.servers_from(found, origin))
+        if origin.claim is None:
+            found = look.came_from(look.roots(origin), [origin])
+            held[key] = Held(_described_all(found), look.servers_from(found, origin))
+        else:
+            found, doubts = look.proven(origin, origin.claim)
+            left = _described_all(found, origin.claim.users)
+            servers = look.servers_from(found, origin)
+            held[key] = Held(left, servers, tuple(_doubted(doubts)))
     return held
+
+
+def _doubted(doubts: Mapping[int, str]) -> Iterable[str]:
+    names: dict[str, list[str]] = {}
+    for pid, why in sorted(doubts.items()):
+        process = _described(pid)
+        if process is not None:
+            names.setdefault(why, []).append(f"{process.name} ({pid})")
+    for why, each in names.items():
+        more = len(each) - _NAMED
+        yield ", ".join(each[:_NAMED]) + (f" and {more} more" if more > 0 else "") + f", {why}"
 
 
 def _since(seen: Iterable[Process], origins: Collection[Origin]) -> tuple[Process, ...]:
     """Those that came from some processes or from some sessions since they were looked for."""
-    roots = {process.pid for process in survivors(seen)}
-    return _described_all(_look().came_from(roots, origins))
+    look = _look()
+    found: dict[int, Process] = {}
+    claimed: set[int] = set()
+    for origin in origins:
+        if origin.claim is not None:
+            claimed |= look.saying(origin)
+            proven = look.proven(origin, origin.claim)[0]
+            found |= {each.pid: each for each in _described_all(proven, origin.claim.users)}
+    # What descends from one that a log told of must prove it as well.
+    roots = {process.pid for process in survivors(seen)} - claimed
+    plain = [each for each in origins if each.claim is None]
+    found |= {each.pid: each for each in _described_all(look.came_from(roots, plain))}
+    return tuple(found.values())
 
 
 def directories_of(pid: int) -> frozenset[Path] | None:
@@ -213,6 +256,21 @@ class _Look:
         # Who was handed to init and wiped its environment is still in its process session.
         found = roots | {pid for pid in self.parents if _process_session(pid) in roots}
         return _with_descendants((found | said) - spared, _children(self.parents), spared)
+
+    def saying(self, origin: Origin) -> set[int]:
+        """The processes whose environment says that they came from a session."""
+        return {pid for pid, pane in self.panes.items() if pane.is_of(origin)}
+
+    def proven(self, origin: Origin, claim: Claim) -> tuple[set[int], dict[int, str]]:
+        """The processes that came from a session a log told of, and why others did not."""
+        others = {pid for pid, server in self.runs_on.items() if server != origin.server_pid}
+        spared = _own_line() | {0, 1} | self.servers | others
+        facts = {}
+        for pid in self.saying(origin) - spared:
+            users, started = _users_of(pid), begun(pid)
+            if users is not None and started is not None:
+                facts[pid] = Facts(self.parents[pid], users, started)
+        return believed(claim, facts)
 
     def servers_from(self, found: Collection[int], origin: Origin) -> tuple[int, ...]:
         """The tmux servers that a session, whose processes were found, started."""
@@ -327,16 +385,26 @@ def _own_line() -> set[int]:
     return {os.getpid(), *(process.pid for process in psutil.Process().parents())}
 
 
-def _described_all(pids: Iterable[int]) -> tuple[Process, ...]:
-    return tuple(found for pid in sorted(pids) if (found := _described(pid)) is not None)
+def _described_all(
+    pids: Iterable[int], users: frozenset[int] | None = None
+) -> tuple[Process, ...]:
+    return tuple(found for pid in sorted(pids) if (found := _described(pid, users)) is not None)
 
 
-def _described(pid: int) -> Process | None:
+def _users_of(pid: int) -> frozenset[int] | None:
+    """Its real, effective and saved user; None if it is not to be seen."""
+    try:
+        return frozenset(psutil.Process(pid).uids())
+    except psutil.Error:
+        return None
+
+
+def _described(pid: int, users: frozenset[int] | None = None) -> Process | None:
     try:
         handle = psutil.Process(pid)
         if handle.status() == psutil.STATUS_ZOMBIE:
             return None
-        return Process(pid, handle, handle.name(), handle.memory_info().rss)
+        return Process(pid, handle, handle.name(), handle.memory_info().rss, users)
     except psutil.Error:
         return None
 
@@ -348,6 +416,13 @@ def _is_same(process: Process) -> bool:
         return False
 
 
+def _is_still_of(process: Process) -> bool:
+    if process.users is None:
+        return True
+    users = _users_of(process.pid)
+    return users is not None and users <= process.users
+
+
 def _send(process: Process, number: signal.Signals) -> None:
     """Signals exactly this process, if it is still there."""
     try:
@@ -356,7 +431,7 @@ def _send(process: Process, number: signal.Signals) -> None:
         return
     try:
         # The pidfd pins whoever has the pid now; only then is it known to be ours.
-        if _is_same(process):
+        if _is_same(process) and _is_still_of(process):
             signal.pidfd_send_signal(pidfd, number)
     except OSError:
         return

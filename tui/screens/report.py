@@ -14,7 +14,7 @@ from textual.widgets import Footer, Static
 
 from registry.audit_records import Log, State
 from tui.actions import Outcome, Result
-from tui.history import entry_details, entry_title
+from tui.history import entry_details, entry_title, unread
 from tui.screens.confirm import LISTED_AT_MOST
 from tui.text import fit, harmless, some
 
@@ -94,8 +94,8 @@ def _log_parts(log: Log) -> Iterator[Part]:
             yield f"    {detail}\n"
     if len(log.entries) > LISTED_AT_MOST:
         yield f"and {len(log.entries) - LISTED_AT_MOST} older ones: muster log --all\n"
-    if log.damaged:
-        yield (f"{some(log.damaged, 'line')} of the log cannot be read\n", "$error bold")
+    for said in unread(log):
+        yield (f"{said}\n", "$error bold")
 
 
 _STATE_STYLES = {

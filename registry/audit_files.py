@@ -1,0 +1,192 @@
+"""The files of an audit log: opened beneath their workspace, and by whom they were written.
+
+Reading and writing follow the same rule. The directory of a workspace is trusted as it was
+named; its `registry` folder and the log's files must not be links, must belong to
+the user, to root or to the folder's owner, and must be writable for their owner alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from registry.backward import lines_from_end
+from registry.errors import AuditError, RegistryError, RegistryNotFoundError
+from registry.files import close_read, open_regular
+from registry.workspace import GLOBAL_FOLDER
+
+LONGEST_RECORD = 16 * 1024 * 1024
+"""Bytes of a record that is read; the largest bulk actions stay below it."""
+
+LONGEST_FILE = 24 * 1024 * 1024
+"""Bytes that are read of one file, from its end: more than muster puts into one."""
+
+MOST_LINES = 400_000
+"""Lines of a log that are read, in all of its files: more than they have room for."""
+
+DECODED_AT_MOST = 512 * 1024 * 1024
+"""What the records of a log may take once they are decoded, in bytes, by an estimate."""
+
+# A small value of its own takes about so many bytes in memory.
+_VALUE_COST = 64
+
+
+def base_of(log: Path) -> Path:
+    """The directory that the paths in a log are relative to."""
+    return log.parent.parent if log.parent.name == GLOBAL_FOLDER else log.parent
+
+
+@contextmanager
+def log_folder(log: Path) -> Iterator[int]:
+    """The folder that a log lies in, as a descriptor.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        AuditError: A symlink or something else is in its place.
+        OSError: It cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    if log.parent.name == GLOBAL_FOLDER:
+        base = os.open(base_of(log), flags)
+        try:
+            folder = _open_inside(base, log)
+        finally:
+            os.close(base)
+    else:
+        folder = os.open(log.parent, flags)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _open_inside(base: int, log: Path) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(GLOBAL_FOLDER, flags, dir_fd=base)
+    except NotADirectoryError:
+        why = f"is not read or written: {log.parent} is not a folder but a link or a file"
+        raise AuditError(log, f"{why}; remove it") from None
+
+
+def check_log(path: Path, status: os.stat_result, folder: int) -> None:
+    """Refuses what another user put in a log's place, or could have written to.
+
+    Args:
+        path: What errors call it.
+        status: Of the open file.
+        folder: The folder that it lies in.
+
+    Raises:
+        AuditError: It is not a log that only its owner wrote.
+    """
+    # None at all where it was put aside so often meanwhile that it is gone.
+    if status.st_nlink > 1:
+        raise AuditError(path, "has a second name (hard link); remove it")
+    if status.st_uid not in (os.geteuid(), 0, os.fstat(folder).st_uid):
+        raise AuditError(path, f"belongs to somebody else (user id {status.st_uid}); remove it")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise AuditError(
+            path,
+            "can be written by other users than its owner, so what it says proves nothing; "
+            "remove it, or if it is right: chmod go-w",
+        )
+
+
+@dataclass(slots=True)
+class LogLines:
+    """The lines of a log's files, as far as there is room for them.
+
+    Attributes:
+        lines: Each with the user whose file it is from; oldest first once all was read.
+        too_long: Lines that were passed over because they are too long.
+        left_out: Bytes of older lines that were not read.
+    """
+
+    lines: list[tuple[bytes, int]] = field(default_factory=list)
+    too_long: int = 0
+    left_out: int = 0
+    _seen: int = 0
+    _cost: int = 0
+
+    def take(self, fd: int, path: Path, status: os.stat_result) -> None:
+        """Reads one file from its end to its start, as long as there is room.
+
+        Raises:
+            RegistryError: Reading failed.
+        """
+        reached = status.st_size
+        found = lines_from_end(
+            fd, path, status.st_size, longest=LONGEST_RECORD, look_back=LONGEST_FILE
+        )
+        for start, line, _ in found:
+            self._seen += 1
+            self._cost += _cost(line) if line else 0
+            if self._seen > MOST_LINES or self._cost > DECODED_AT_MOST:
+                break
+            reached = start
+            if line is None:
+                self.too_long += 1
+            elif line.strip():
+                self.lines.append((line, status.st_uid))
+        self.left_out += reached
+
+
+def _cost(line: bytes) -> int:
+    values = line.count(b",") + line.count(b"[") + line.count(b"{")
+    return len(line) + _VALUE_COST * values
+
+
+def read_lines(log: Path, paths: Iterable[Path]) -> LogLines:
+    """The lines of a log.
+
+    Args:
+        log: The log.
+        paths: Its files, the youngest first: what is put aside meanwhile is then met
+            again, not missed.
+
+    Raises:
+        AuditError: One of its files is there and cannot be read, or must not be believed.
+    """
+    found = LogLines()
+    seen: set[tuple[int, int]] = set()
+    try:
+        with log_folder(log) as folder:
+            for path in paths:
+                _read_file(path, folder, found, seen)
+    except FileNotFoundError:
+        # Without its folder there is no log.
+        pass
+    except OSError as error:
+        if isinstance(error, RegistryError):
+            raise
+        raise AuditError(log, error.strerror or str(error)) from error
+    found.lines.reverse()
+    return found
+
+
+def _read_file(path: Path, folder: int, found: LogLines, seen: set[tuple[int, int]]) -> None:
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW
+        fd = open_regular(Path(path.name), flags, dir_fd=folder, named=path)
+    except RegistryNotFoundError:
+        return
+    except RegistryError as error:
+        raise AuditError(path, error.reason or str(error)) from error
+    try:
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        check_log(path, status, folder)
+        found.take(fd, path, status)
+    except AuditError:
+        raise
+    except RegistryError as error:
+        raise AuditError(path, error.reason or str(error)) from error
+    finally:
+        close_read(fd)
