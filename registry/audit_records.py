@@ -16,6 +16,10 @@ VERSION = 1
 """Of the records; grows when a field changes its meaning or goes."""
 
 
+Place = tuple[str, str, int]
+"""A log's path, and the key of an entry in it."""
+
+
 class State(StrEnum):
     """How what was intended ended."""
 
@@ -108,8 +112,13 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells it from every other."""
+        """What tells it from every other of its log."""
         return self.action_id, self.part
+
+    @property
+    def place(self) -> Place:
+        """What tells it from every other, also of other logs."""
+        return self.log, self.action_id, self.part
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +155,20 @@ class Log:
         return tuple(found.values())
 
     @property
-    def undone(self) -> frozenset[tuple[str, int]]:
-        """Keys of the entries that were taken back, at least in part, and still are."""
-        undone: set[tuple[str, int]] = set()
+    def taken_back(self) -> frozenset[Place]:
+        """Places of the entries that were taken back, at least in part, and still are."""
+        found: set[Place] = set()
         # The youngest first: what an undo took back is there again once it is undone itself.
         for each in reversed(self.entries):
-            if each.undoes is not None and each.state is State.DONE and each.key not in undone:
-                undone.add(each.undoes)
-        return frozenset(undone)
+            if each.undoes is not None and each.state is State.DONE and each.place not in found:
+                # One log says nothing of what stands in another.
+                found.add((each.log, *each.undoes))
+        return frozenset(found)
+
+    @property
+    def undone(self) -> frozenset[tuple[str, int]]:
+        """Keys of the entries that were taken back, at least in part, and still are."""
+        return frozenset((action_id, part) for _, action_id, part in self.taken_back)
 
 
 def line(record: Mapping[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +47,10 @@ class Undoable:
 
 def last_actions(log: Log) -> Iterator[str]:
     """The ids of the actions that changed something and were not taken back, the last first."""
-    undone = log.undone
+    undone = log.taken_back
     seen: set[str] = set()
     for entry in reversed(log.entries):
-        if entry.action == UNDO or not _took_place(entry) or entry.key in undone:
+        if entry.action == UNDO or not _took_place(entry) or entry.place in undone:
             continue
         if entry.action_id not in seen:
             seen.add(entry.action_id)
@@ -67,7 +68,8 @@ def undoables(log: Log, action_id: str, known: Collection[Path]) -> tuple[Undoab
     Args:
         log: What is on record.
         action_id: Which action.
-        known: Every registry that may be touched.
+        known: Every registry that may be touched. Of these an entry's are only those whose
+            changes its log is for, and that its writers could have changed themselves.
     """
     steps = [entry for entry in log.entries if entry.action_id == action_id]
     return tuple(_undoable(entry, known) for entry in reversed(steps) if _took_place(entry))
@@ -80,8 +82,9 @@ def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
         return Undoable(entry, None, None, entry.final)
     paths = tuple(_places(entry))
     for path in paths:
-        if path not in known:
-            return Undoable(entry, None, None, f"{path} is no registry of these workspaces")
+        why = _not_to_touch(entry, path, known)
+        if why is not None:
+            return Undoable(entry, None, None, why)
     tasks = [path for path in paths if path.name != GLOBAL_REGISTRY]
     globals_ = [path for path in paths if path.name == GLOBAL_REGISTRY]
     if len(tasks) > 1 or len(globals_) > 1:
@@ -89,6 +92,39 @@ def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
     if not tasks:
         return Undoable(entry, globals_[0], None)
     return Undoable(entry, tasks[0], globals_[0] if globals_ else None)
+
+
+def _not_to_touch(entry: Entry, path: Path, known: Collection[Path]) -> str | None:
+    """Why a registry is not changed on the word of an entry, or None."""
+    if path not in known:
+        return f"{path} is no registry of these workspaces; to change it name its workspace"
+    if path.name != GLOBAL_REGISTRY and auditing.log_of(path) != Path(entry.log):
+        return f"changes of {path} are in another audit log than {entry.log}"
+    return _doubt(entry, path)
+
+
+def _doubt(entry: Entry, path: Path) -> str | None:
+    """Why those who wrote an entry could not have written a registry themselves, or None.
+
+    What a log says is their word, and who takes it back does it in their stead.
+    """
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(os.path.realpath(path.parent.parent)):
+        return f"{path} is a symlink out of its workspace"
+    try:
+        owner = os.stat(real, follow_symlinks=False).st_uid
+    except FileNotFoundError:
+        # What is not there is not changed; that is said where it is read.
+        return None
+    except OSError as error:
+        return f"whose {path} is cannot be known: {error.strerror}"
+    others = entry.writers - {0, os.geteuid(), owner}
+    if not others:
+        return None
+    return (
+        f"{path} belongs to user id {owner}, but the entry is in a log of user id {min(others)}, "
+        "who may have made it up"
+    )
 
 
 def _places(entry: Entry) -> Mapping[Path, str]:
@@ -128,11 +164,16 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
 
     Raises:
         AuditError: It could not be put on record; nothing was changed.
-        RegistryError: A registry could not be had; nothing was changed.
+        RegistryError: A registry could not be had, or is not the log's writer's to change;
+            nothing was changed.
     """
     if step.task is None:
         raise ValueError(step.refused or "there is nothing to take back")
     first, second = step.task, step.global_
+    for path in filter(None, (first, second)):
+        why = _doubt(step.entry, path)
+        if why is not None:
+            raise RegistryError(f"{why}; nothing was taken back")
     names = _places(step.entry)
 
     def revert(task: Json, global_: Json | None) -> Reverted:

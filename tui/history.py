@@ -99,9 +99,9 @@ def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
         log: Where they stand; tells which were undone.
         entries: Those to show.
     """
-    undone = log.undone
+    undone = log.taken_back
     for entry in entries:
-        yield entry_title(entry, entry.key in undone)
+        yield entry_title(entry, entry.place in undone)
         for detail in entry_details(entry):
             yield f"    {detail}"
 

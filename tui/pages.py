@@ -189,12 +189,12 @@ def _concerns(entry: Entry, agent_id: str | None, file: str | None) -> bool:
 def _audit(record: Record, agent_id: str | None, file: str | None) -> Iterator[Row]:
     if record.error is not None:
         yield row((harmless(record.error, 400), "error"))
-    undone = record.log.undone
+    undone = record.log.taken_back
     found = [each for each in record.log.entries if _concerns(each, agent_id, file)]
     if not found and record.error is None:
         yield row(("Nothing is on record: nobody changed it from here.", "dim"))
     for entry in reversed(found[-200:]):
-        yield row((entry_title(entry, entry.key in undone), "bold"), hang=2)
+        yield row((entry_title(entry, entry.place in undone), "bold"), hang=2)
         for detail in entry_details(entry):
             yield row(f"  {detail}", hang=4)
     if len(found) > 200:

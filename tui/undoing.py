@@ -63,8 +63,8 @@ def plan_undo(
     """Plans to take an action back. Reads logs and registries; changes nothing.
 
     Args:
-        states: All tasks that muster sees; nothing else is ever touched.
-        workspaces: Their workspaces.
+        states: All tasks that muster sees.
+        workspaces: The workspaces that were named or found; nothing outside is touched.
         action_id: Which action; None for the last that was not taken back.
         offer_earlier: If nothing of the last can be taken back, plan for the last of
             which something can, and say so.
@@ -75,8 +75,8 @@ def plan_undo(
     """
     states, workspaces = tuple(states), tuple(workspaces)
     log = auditing.read_logs(logs_of(states, workspaces))
-    known = {state.registry for state in states}
-    known |= {state.global_registry for state in states if state.global_registry is not None}
+    # Not those that a global registry says lie elsewhere: these were not asked for.
+    known = {each.registry for each in states if each.registry.parent.parent in workspaces}
     known |= {path / GLOBAL_FOLDER / GLOBAL_REGISTRY for path in workspaces}
     if action_id is not None:
         return _plan_given(action_id, log, known)
@@ -150,7 +150,7 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
 
 def _elsewise(log: Log, action_id: str) -> str:
     """Which earlier action may be undone instead, by its id."""
-    undone = log.undone
+    undone = log.taken_back
     before = itertools.takewhile(lambda each: each.action_id != action_id, log.entries)
     earlier = [
         entry
@@ -158,7 +158,7 @@ def _elsewise(log: Log, action_id: str) -> str:
         if entry.changes
         and entry.final is None
         and entry.action != undo.UNDO
-        and entry.key not in undone
+        and entry.place not in undone
     ]
     if not earlier:
         return ""

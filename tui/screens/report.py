@@ -87,9 +87,9 @@ def log_report(log: Log) -> ReportScreen:
 def _log_parts(log: Log) -> Iterator[Part]:
     if not log.entries:
         yield "Nothing is on record: nobody changed anything from here.\n"
-    undone = log.undone
+    undone = log.taken_back
     for entry in reversed(log.entries[-LISTED_AT_MOST:]):
-        yield (f"{entry_title(entry, entry.key in undone)}\n", _STATE_STYLES[entry.state])
+        yield (f"{entry_title(entry, entry.place in undone)}\n", _STATE_STYLES[entry.state])
         for detail in entry_details(entry):
             yield f"    {detail}\n"
     if len(log.entries) > LISTED_AT_MOST:
