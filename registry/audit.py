@@ -13,7 +13,6 @@ import os
 import pwd
 import secrets
 import socket
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -22,13 +21,14 @@ from pathlib import Path
 
 from registry import audit_records as records
 from registry import locking
-from registry.audit_files import base_of as base_of
-from registry.audit_files import check_log, log_folder, read_lines
+from registry.audit_files import check_log, read_lines
 from registry.audit_records import EndedSession, Entry, Log, State, Who
 from registry.differences import FieldChange
 from registry.errors import AuditError, RegistryError, RegistryNotFoundError
 from registry.files import write_all
 from registry.locking import Lock
+from registry.own_files import base_of as base_of
+from registry.own_files import check_same, make_empty, own_folder
 from registry.workspace import GLOBAL_FOLDER, WORKSPACE_NAME
 
 AUDIT_LOG = "muster_audit.jsonl"
@@ -195,9 +195,10 @@ def _append(fd: int, text: bytes) -> None:
 @contextmanager
 def _locked(log: Path) -> Iterator[Lock]:
     _make_folder(log)
-    with log_folder(log) as folder:
+    with own_folder(log) as folder:
         while True:
-            _create(log, folder)
+            if make_empty(log, folder, 0o600):
+                os.fsync(folder)
             try:
                 lock = locking.acquire(log, LOCK_TIMEOUT)
             except RegistryNotFoundError:
@@ -220,31 +221,10 @@ def _make_folder(log: Path) -> None:
             log.parent.mkdir()
 
 
-def _create(log: Path, folder: int) -> None:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        os.close(os.open(log.name, flags, 0o600, dir_fd=folder))
-    except FileExistsError:
-        # Before it is opened: one that leads nowhere would look as if it was put aside.
-        with suppress(FileNotFoundError):
-            _refuse_symlink(log, folder)
-        return
-    os.fsync(folder)
-
-
-def _refuse_symlink(log: Path, folder: int) -> os.stat_result:
-    named = os.stat(log.name, dir_fd=folder, follow_symlinks=False)
-    if stat.S_ISLNK(named.st_mode):
-        raise AuditError(log, "is a symlink; remove it")
-    return named
-
-
 def _check(log: Path, fd: int, folder: int) -> None:
     """Refuses what somebody put in the log's place."""
-    there, named = os.fstat(fd), _refuse_symlink(log, folder)
-    if (there.st_dev, there.st_ino) != (named.st_dev, named.st_ino):
-        raise AuditError(log, "was replaced, or a folder above it, while it was opened; try again")
-    check_log(log, there, folder)
+    check_same(log, fd, folder)
+    check_log(log, os.fstat(fd), folder)
 
 
 def aside(log: Path, number: int) -> Path:

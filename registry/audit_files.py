@@ -1,23 +1,26 @@
-"""The files of an audit log: opened beneath their workspace, and by whom they were written.
+"""The files of an audit log: whose word they are, and their lines as far as there is room.
 
-Reading and writing follow the same rule. The directory of a workspace is trusted as it was
-named; its `registry` folder and the log's files must not be links, must belong to
-the user, to root or to the folder's owner, and must be writable for their owner alone.
+Reading and writing follow the same rule: they must be muster's own files (`own_files`), and
+writable for their owner alone.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.backward import lines_from_end
-from registry.errors import AuditError, RegistryError, RegistryNotFoundError
+from registry.errors import (
+    AuditError,
+    RegistryError,
+    RegistryNotFoundError,
+    UntrustedFileError,
+)
 from registry.files import close_read, open_regular
-from registry.workspace import GLOBAL_FOLDER
+from registry.own_files import check_owner, own_folder
 
 LONGEST_RECORD = 16 * 1024 * 1024
 """Bytes of a record that is read; the largest bulk actions stay below it."""
@@ -35,44 +38,6 @@ DECODED_AT_MOST = 512 * 1024 * 1024
 _VALUE_COST = 64
 
 
-def base_of(log: Path) -> Path:
-    """The directory that the paths in a log are relative to."""
-    return log.parent.parent if log.parent.name == GLOBAL_FOLDER else log.parent
-
-
-@contextmanager
-def log_folder(log: Path) -> Iterator[int]:
-    """The folder that a log lies in, as a descriptor.
-
-    Raises:
-        FileNotFoundError: It is not there.
-        AuditError: A symlink or something else is in its place.
-        OSError: It cannot be opened.
-    """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    if log.parent.name == GLOBAL_FOLDER:
-        base = os.open(base_of(log), flags)
-        try:
-            folder = _open_inside(base, log)
-        finally:
-            os.close(base)
-    else:
-        folder = os.open(log.parent, flags)
-    try:
-        yield folder
-    finally:
-        os.close(folder)
-
-
-def _open_inside(base: int, log: Path) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(GLOBAL_FOLDER, flags, dir_fd=base)
-    except NotADirectoryError:
-        why = f"is not read or written: {log.parent} is not a folder but a link or a file"
-        raise AuditError(log, f"{why}; remove it") from None
-
-
 def check_log(path: Path, status: os.stat_result, folder: int) -> None:
     """Refuses what another user put in a log's place, or could have written to.
 
@@ -82,15 +47,11 @@ def check_log(path: Path, status: os.stat_result, folder: int) -> None:
         folder: The folder that it lies in.
 
     Raises:
-        AuditError: It is not a log that only its owner wrote.
+        RegistryError: It is not a log that only its owner wrote.
     """
-    # None at all where it was put aside so often meanwhile that it is gone.
-    if status.st_nlink > 1:
-        raise AuditError(path, "has a second name (hard link); remove it")
-    if status.st_uid not in (os.geteuid(), 0, os.fstat(folder).st_uid):
-        raise AuditError(path, f"belongs to somebody else (user id {status.st_uid}); remove it")
+    check_owner(path, status, folder)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise AuditError(
+        raise UntrustedFileError(
             path,
             "can be written by other users than its owner, so what it says proves nothing; "
             "remove it, or if it is right: chmod go-w",
@@ -155,16 +116,17 @@ def read_lines(log: Path, paths: Iterable[Path]) -> LogLines:
     found = LogLines()
     seen: set[tuple[int, int]] = set()
     try:
-        with log_folder(log) as folder:
+        with own_folder(log) as folder:
             for path in paths:
                 _read_file(path, folder, found, seen)
     except FileNotFoundError:
         # Without its folder there is no log.
         pass
+    except AuditError:
+        raise
     except OSError as error:
-        if isinstance(error, RegistryError):
-            raise
-        raise AuditError(log, error.strerror or str(error)) from error
+        why = error.reason if isinstance(error, RegistryError) else error.strerror
+        raise AuditError(log, why or str(error)) from error
     found.lines.reverse()
     return found
 
@@ -184,8 +146,6 @@ def _read_file(path: Path, folder: int, found: LogLines, seen: set[tuple[int, in
         seen.add((status.st_dev, status.st_ino))
         check_log(path, status, folder)
         found.take(fd, path, status)
-    except AuditError:
-        raise
     except RegistryError as error:
         raise AuditError(path, error.reason or str(error)) from error
     finally:

@@ -182,6 +182,19 @@ class UntrustedJournalError(RegistryError, OSError):
         self.path = path
 
 
+class UntrustedFileError(RegistryError, OSError):
+    """Somebody may have put something in the place of one of muster's own files.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is not used: {why}")
+        self.path = path
+        self.reason = why
+
+
 class AuditError(RegistryError, OSError):
     """The audit log cannot be written or read.
 

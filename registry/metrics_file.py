@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from registry import metrics
-from registry.files import is_safe_name
-from registry.locked_file import editing
+from registry import metrics, recovery
+from registry.codec import Json, decode, encode
+from registry.commit import Write, commit
+from registry.errors import CorruptRegistryError, InaccessibleRegistryError, RegistryError
+from registry.files import is_safe_name, read_all
 from registry.metrics import LockMetrics
+from registry.own_files import check_owner, check_same, make_empty, named_status, own_folder
 from registry.reading import read_registry
 from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
 
 METRICS_FILE = "muster_metrics.json"
+
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a file that is read: the numbers of tens of thousands of registries."""
+
+_TIMEOUT = 1.0
 
 _published: dict[Path, LockMetrics] = {}
 _guard = threading.RLock()
@@ -74,17 +82,12 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
         news = {name: numbers for name, numbers in fresh.items() if numbers.anything()}
         if not news:
             return False
-        place = path_in(home)
-        _create(place)
-        with editing(place, timeout=1.0) as edit:
-            held = edit.registry.get("registries")
-            registries = held if isinstance(held, dict) else {}
+        with _editing(path_in(home)) as held:
+            registries = held.setdefault("registries", {})
             for name, numbers in news.items():
                 together = LockMetrics.from_json(registries.get(name))
                 together.add(numbers)
                 registries[name] = together.as_json()
-            edit.registry["registries"] = registries
-            edit.changed = True
         _published.update((home / name, numbers) for name, numbers in now.items())
     return True
 
@@ -99,30 +102,86 @@ def _unpublished(registry: Path, numbers: LockMetrics) -> LockMetrics:
     return numbers.since(_published.get(registry, LockMetrics()))
 
 
-def _create(place: Path) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with suppress(FileExistsError):
-        fd = os.open(place, flags, 0o644)
+@contextmanager
+def _editing(place: Path) -> Iterator[Json]:
+    """One locked read-change-write of the file, which is made if it is not there.
+
+    Raises:
+        RegistryError: It cannot be had, or is not ours to write.
+        OSError: It cannot be made.
+    """
+    with own_folder(place) as folder:
+        make_empty(place, folder, 0o644)
+        check_owner(place, named_status(place, folder), folder)
+        lock = recovery.acquire(place, _TIMEOUT)
         try:
-            os.write(fd, b'{"schema": 1}')
+            check_same(place, lock.fd, folder)
+            check_owner(place, os.fstat(lock.fd), folder)
+            old = read_all(lock.fd, place, LARGEST)
+            held = _decoded(old, place)
+            yield held
+            if len(old) > LARGEST:
+                # Whoever made it so large was not us; the journal would hold all of it.
+                os.ftruncate(lock.fd, 0)
+                old = b""
+            commit([Write(lock.fd, place, old, encode(held, place))])
         finally:
-            os.close(fd)
+            lock.release()
+
+
+def _decoded(text: bytes, place: Path) -> Json:
+    """What the file says; what is no JSON object, or too large, is begun anew.
+
+    A crash or a full disk, when it was made, left it empty; nobody would mend it.
+    """
+    anew: Json = {"schema": 1}
+    if len(text) > LARGEST:
+        return anew
+    try:
+        held = decode(text, place)
+    except CorruptRegistryError:
+        return anew
+    if not isinstance(held.get("registries"), dict):
+        held.pop("registries", None)
+    return held
 
 
 def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
     """What is on file, and what this process has not added yet, by registry.
+
+    A file that says nothing counts as empty: the next process that adds to it mends it.
 
     Raises:
         RegistryError: A file is there and cannot be read.
     """
     found: dict[str, LockMetrics] = {}
     for workspace in workspaces:
-        with suppress(FileNotFoundError):
-            held = read_registry(path_in(workspace)).get("registries")
-            for name, numbers in (held if isinstance(held, dict) else {}).items():
-                found[str(workspace / name)] = LockMetrics.from_json(numbers)
+        for name, numbers in _on_file(path_in(workspace)).items():
+            found[str(workspace / name)] = LockMetrics.from_json(numbers)
         with _guard:
             for name, numbers in _counted(workspace).items():
                 path = workspace / name
                 found.setdefault(str(path), LockMetrics()).add(_unpublished(path, numbers))
     return found
+
+
+def _on_file(place: Path) -> Json:
+    try:
+        with own_folder(place) as folder:
+            status = named_status(place, folder)
+            check_owner(place, status, folder)
+            if status.st_size > LARGEST:
+                return {}
+            found: Json = read_registry(place).get("registries", {})
+    except FileNotFoundError:
+        return {}
+    except CorruptRegistryError:
+        if recovery.is_hot(place):
+            # Cut off half-way: the next process that adds to it finishes that first.
+            raise
+        return {}
+    except OSError as error:
+        if isinstance(error, RegistryError):
+            raise
+        raise InaccessibleRegistryError(place, error, "read") from error
+    return found if isinstance(found, dict) else {}

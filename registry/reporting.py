@@ -17,6 +17,7 @@ from registry.errors import (
     InaccessibleRegistryError,
     NotARegularFileError,
     RegistryError,
+    UntrustedFileError,
     WrongShapeError,
     naming,
 )
@@ -168,6 +169,7 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
 
     Raises:
         NotARegularFileError: Something else is in its place.
+        UntrustedFileError: It has a second name, which may be anybody's file.
         OSError: It cannot be written.
     """
     folder = directory / PROGRESS_FOLDER
@@ -186,6 +188,8 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise NotARegularFileError(folder / name, "a FIFO, socket or device")
+            if status.st_nlink > 1:
+                raise UntrustedFileError(folder / name, "has a second name (hard link)")
             data = line.encode("ascii")
             if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
                 # Somebody who died left half a line: it must not swallow this one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 from pathlib import Path
 
 from tui.config import SettingsError, load_settings, settings_path
@@ -41,12 +42,19 @@ def config(options: argparse.Namespace) -> int:
 
 
 def _make(path: Path) -> int:
-    """Makes the file with all defaults, where there is none."""
+    """Makes the file with all defaults, where there is none: whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
     try:
-        with path.open("x", encoding="utf-8") as file:
+        with beside.open("x", encoding="utf-8") as file:
             file.write(default_text(documented()))
+        # A link, and not a rename: that would replace a file that is there.
+        os.link(beside, path)
     except FileExistsError:
         raise UsageError(f"{path} is there already; it was left as it is") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        beside.unlink(missing_ok=True)
     say([f"{path} is made"])
     return DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from registry import RegistryError, finish_agents, metrics, metrics_file, publish_metrics
 from registry.metrics import WAIT_BOUNDS, LockMetrics
-from registry.metrics_file import path_in, read_metrics
+from registry.metrics_file import METRICS_FILE, path_in, read_metrics
 from tests.crowd import Crowd
 from tests.json_values import values
+from tests.limits import no_file_longer_than
 from tests.registries import load
 
 TASK = "TASK-1/AGENT_REGISTRY.json"
@@ -135,24 +136,128 @@ def test_a_forked_child_adds_its_own_numbers_only(workspace: Path, task: Path) -
     assert (_on_file(workspace).acquisitions, _on_file(workspace).timeouts) == (6, 1)
 
 
-def test_what_could_not_be_published_is_kept_for_the_next_time(
-    workspace: Path, task: Path
+SPOILED = {
+    "empty": b"",
+    "cut off": b"{",
+    "no object": b"[]",
+    "zeros": bytes(4096),
+    "too much": b"{}{",
+}
+
+
+@pytest.mark.parametrize("spoiled", SPOILED.values(), ids=SPOILED)
+def test_a_file_that_says_nothing_is_begun_anew(
+    workspace: Path, task: Path, spoiled: bytes
+) -> None:
+    place = path_in(workspace)
+    place.write_bytes(spoiled)
+    metrics.count_wait(task, 0.5)
+    assert read_metrics([workspace])[str(task)].acquisitions == 1
+    assert place.read_bytes() == spoiled
+    assert publish_metrics(workspace)
+    assert _on_file(workspace).acquisitions == 1
+    metrics.count_wait(task, 0.5)
+    assert publish_metrics(workspace)
+    assert _on_file(workspace).acquisitions == 2
+
+
+def test_one_that_is_too_large_is_not_read_and_is_begun_anew(
+    workspace: Path, task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = path_in(workspace)
+    place.touch()
+    os.truncate(place, 100 * 1024**3)
+    metrics.count_wait(task, 0.5)
+    assert read_metrics([workspace])[str(task)].acquisitions == 1
+    assert publish_metrics(workspace)
+    assert place.stat().st_size < 10_000
+    assert _on_file(workspace).acquisitions == 1
+
+
+@pytest.mark.parametrize("room", [0, 5, 100])
+def test_a_full_disk_when_it_is_made_does_not_spoil_it(
+    workspace: Path, task: Path, room: int
+) -> None:
+    metrics.count_wait(task, 0.5)
+    with no_file_longer_than(room), pytest.raises(RegistryError):
+        publish_metrics(workspace)
+    assert publish_metrics(workspace)
+    assert _on_file(workspace).acquisitions == 1
+
+
+def _fifo(place: Path) -> None:
+    os.mkfifo(place)
+
+
+def _directory(place: Path) -> None:
+    place.mkdir()
+
+
+def _symlink(place: Path) -> None:
+    other = place.parent.parent.with_name("other.json")
+    other.write_text(OTHERS)
+    place.symlink_to(other)
+
+
+def _dangling(place: Path) -> None:
+    place.symlink_to(place.parent.parent.with_name("none.json"))
+
+
+def _hard_link(place: Path) -> None:
+    other = place.parent.parent.with_name("other.json")
+    other.write_text(OTHERS)
+    os.link(other, place)
+
+
+def _linked_folder(place: Path) -> None:
+    other = place.parent.parent.with_name("other")
+    place.parent.rename(other)
+    (other / place.name).write_text(OTHERS)
+    place.parent.symlink_to(other)
+
+
+def _somebody_elses(place: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    place.write_text(OTHERS)
+    os.chown(place, 64179, 64179)
+
+
+OTHERS = json.dumps({"schema": 1, "registries": {TASK: {"timeouts": 7}}})
+
+
+def _texts(directory: Path) -> dict[Path, str]:
+    found = directory.rglob("*")
+    return {path: path.read_text() if path.is_file() else "" for path in found}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "plant",
+    [_fifo, _directory, _symlink, _dangling, _hard_link, _linked_folder, _somebody_elses],
+)
+def test_what_was_put_in_its_place_is_neither_read_nor_written(
+    workspace: Path, task: Path, plant: Callable[[Path], None]
 ) -> None:
     place = path_in(workspace)
     metrics.count_wait(task, 0.5)
-    for spoiled in ("{", "[]", ""):
-        place.write_text(spoiled)
-        with pytest.raises(RegistryError, match=str(place)):
-            publish_metrics(workspace)
-        with pytest.raises(RegistryError, match=str(place)):
-            read_metrics([workspace])
-        assert place.read_text() == spoiled
-        place.unlink()
+    plant(place)
+    before = _texts(workspace.parent)
+    for use in (publish_metrics, lambda path: read_metrics([path])):
+        with pytest.raises(RegistryError, match=METRICS_FILE):
+            use(workspace)
+    assert _texts(workspace.parent) == before
+
+
+def test_what_could_not_be_published_is_kept_for_the_next_time(
+    workspace: Path, task: Path
+) -> None:
+    metrics.count_wait(task, 0.5)
+    place = path_in(workspace)
     os.mkfifo(place)
-    with pytest.raises(RegistryError, match="a FIFO"):
+    with pytest.raises(RegistryError):
         publish_metrics(workspace)
     place.unlink()
-
     assert publish_metrics(workspace)
     assert _on_file(workspace).acquisitions == 1
 

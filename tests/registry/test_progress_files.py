@@ -64,6 +64,14 @@ def _symlinked_file(task: Path, outside: Path) -> None:
     _file(task).symlink_to(outside / "target")
 
 
+def _hard_link(task: Path, outside: Path) -> None:
+    _file(task).parent.mkdir()
+    # Outside of the folder that must stay empty, but on the same file system.
+    target = outside.with_name("target")
+    target.write_text("")
+    os.link(target, _file(task))
+
+
 def _fifo(task: Path, outside: Path) -> None:
     _file(task).parent.mkdir()
     os.mkfifo(_file(task))
@@ -75,7 +83,15 @@ def _directory(task: Path, outside: Path) -> None:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
-    "plant", [_symlinked_folder, _file_for_a_folder, _symlinked_file, _fifo, _directory]
+    "plant",
+    [
+        _symlinked_folder,
+        _file_for_a_folder,
+        _symlinked_file,
+        _hard_link,
+        _fifo,
+        _directory,
+    ],
 )
 def test_what_stands_in_the_files_place_is_not_followed_and_the_registries_are_written(
     task: Path, global_: Path, tmp_path: Path, plant: Any
@@ -89,6 +105,7 @@ def test_what_stands_in_the_files_place_is_not_followed_and_the_registries_are_w
     assert "progress file" in found.problems[0]
     assert str(_file(task).parent) in found.problems[0]
     assert not list(outside.iterdir())
+    assert not any(each.stat().st_size for each in tmp_path.glob("target"))
     for path in (task, global_):
         assert entry_of(load(path), "busy")["status"] == "working"
 

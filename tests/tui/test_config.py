@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.terminal import MUSTER
 from tui.cli import main
 from tui.config import SettingsError, load_settings, policy_from
 from tui.console import UsageError
@@ -56,6 +58,17 @@ def test_a_file_with_the_defaults_is_made_once(
     assert main(["config", "--init"]) == 2
     assert "is there already" in capsys.readouterr().err
     assert home.read_text() == "ascii = true\n"
+    assert main(["config", "--check"]) == 0
+
+
+def test_a_full_disk_leaves_no_half_of_it(home: Path) -> None:
+    # In a process of its own: the limit is for its output as well, where that is a file.
+    limited = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *MUSTER, "config", "--init"]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0 and str(home.parent) in done.stderr
+    assert not list(home.parent.iterdir())
+    assert main(["config", "--init"]) == 0
+    assert list(home.parent.iterdir()) == [home]
     assert main(["config", "--check"]) == 0
 
 
