@@ -13,14 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.backward import lines_from_end
-from registry.errors import (
-    AuditError,
-    RegistryError,
-    RegistryNotFoundError,
-    UntrustedFileError,
-)
-from registry.files import close_read, open_regular
-from registry.own_files import check_owner, own_folder
+from registry.errors import AuditError, RegistryError, UntrustedFileError
+from registry.files import close_read
+from registry.own_files import check_owner, open_own, own_folder
 
 LONGEST_RECORD = 16 * 1024 * 1024
 """Bytes of a record that is read; the largest bulk actions stay below it."""
@@ -132,21 +127,20 @@ def read_lines(log: Path, paths: Iterable[Path]) -> LogLines:
 
 
 def _read_file(path: Path, folder: int, found: LogLines, seen: set[tuple[int, int]]) -> None:
+    fd = None
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW
-        fd = open_regular(Path(path.name), flags, dir_fd=folder, named=path)
-    except RegistryNotFoundError:
-        return
-    except RegistryError as error:
-        raise AuditError(path, error.reason or str(error)) from error
-    try:
+        fd = open_own(path, folder)
+        if fd is None:
+            return
         status = os.fstat(fd)
         if (status.st_dev, status.st_ino) in seen:
             return
         seen.add((status.st_dev, status.st_ino))
         check_log(path, status, folder)
         found.take(fd, path, status)
-    except RegistryError as error:
-        raise AuditError(path, error.reason or str(error)) from error
+    except OSError as error:
+        why = error.reason if isinstance(error, RegistryError) else error.strerror
+        raise AuditError(path, why or str(error)) from error
     finally:
-        close_read(fd)
+        if fd is not None:
+            close_read(fd)

@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry.errors import NotARegularFileError, UntrustedFileError
 from registry.workspace import GLOBAL_FOLDER
+
+_LEASE_PATIENCE = 0.25
+_LEASE_PAUSE = 0.002
+
+_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFDIR: "a directory", stat.S_IFSOCK: "a socket"}
 
 
 def base_of(path: Path) -> Path:
@@ -72,6 +78,37 @@ def make_empty(path: Path, folder: int, mode: int) -> bool:
     return True
 
 
+def open_own(path: Path, folder: int) -> int | None:
+    """Opens a file for reading, through no link; never blocks for what is no regular file.
+
+    Returns:
+        A descriptor that the caller closes; None if nothing is there.
+
+    Raises:
+        NotARegularFileError: Something else is there.
+        UntrustedFileError: A symlink is there.
+        OSError: It cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    # A writer that lets it go has a lease on it for a moment: then this open is refused.
+    until = time.monotonic() + _LEASE_PATIENCE
+    while True:
+        try:
+            _check_regular(path, named_status(path, folder).st_mode)
+            return os.open(path.name, flags, dir_fd=folder)
+        except FileNotFoundError:
+            return None
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LEASE_PAUSE)
+
+
+def _check_regular(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotARegularFileError(path, _KINDS.get(stat.S_IFMT(mode), "a special file"))
+
+
 def named_status(path: Path, folder: int) -> os.stat_result:
     """The status of what a path names.
 
@@ -108,8 +145,7 @@ def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
         NotARegularFileError: It is none.
         UntrustedFileError: It has a second name, or belongs to somebody else.
     """
-    if not stat.S_ISREG(status.st_mode):
-        raise NotARegularFileError(path, "a special file")
+    _check_regular(path, status.st_mode)
     # None at all where it was put aside so often meanwhile that it is gone.
     if status.st_nlink > 1:
         raise UntrustedFileError(path, "has a second name (hard link); remove it")

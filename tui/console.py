@@ -67,6 +67,10 @@ def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:
         print(line.encode(encoding, "replace").decode(encoding), file=stream)
 
 
+_ANSWER_AT_MOST = 1000
+"""Characters of an answer that are read; without an end it would fill the memory."""
+
+
 def confirmed(question: str = "Go ahead?") -> bool:
     """Asks whether to go ahead.
 
@@ -79,7 +83,7 @@ def confirmed(question: str = "Go ahead?") -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("there is no terminal to ask on; say --yes to go ahead")
     print(f"{safe(question)} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return sys.stdin.readline(_ANSWER_AT_MOST).strip().lower() in ("y", "yes")
 
 
 def wait_for_reader(seconds: float, *wakers: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from registry import AuditError, audit, audit_files
 from registry.audit_records import State
-from registry.files import open_regular
+from registry.own_files import open_own
 from registry.undo import undoables
 from tests.crowd import Crowd
 from tests.records import complete, last_action, numbered_record, raw, undo
@@ -228,13 +228,13 @@ def test_a_reader_who_is_overtaken_by_a_rotation_reads_every_record_once(
         audit.append(log, numbered_record("one", number))
     opened = iter(range(100))
 
-    def overtaken(path: Path, flags: int, **options: Any) -> int:
-        fd = open_regular(path, flags, **options)
+    def overtaken(path: Path, folder: int) -> int | None:
+        fd = open_own(path, folder)
         if next(opened) == moved:
             audit.append(log, numbered_record("one", 99))
         return fd
 
-    monkeypatch.setattr(audit_files, "open_regular", overtaken)
+    monkeypatch.setattr(audit_files, "open_own", overtaken)
     found = audit.read_log(log)
     # As they stand there: put together, a record that was read twice would not show.
     parts = [each["part"] for each in found.records]

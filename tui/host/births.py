@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from tui.host import procfs
 from tui.host.sessions import Session
 
 _PANE = re.compile(rb"%[0-9]+")
@@ -64,8 +65,8 @@ class Births:
 def birth_of(pid: int) -> Birth | None:
     """Where a pane was made, by its first process; None if that is not to be read, or none."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            says = dict(each.partition(b"=")[::2] for each in file.read().split(b"\0"))
+        text = procfs.read(pid, "environ")
+        says = dict(each.partition(b"=")[::2] for each in filter(None, text.split(b"\0")))
         with open(f"/proc/{pid}/stat", "rb") as file:
             parent = file.read().rpartition(b")")[2].split()[1]
     except (OSError, IndexError):

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import psutil
 
+from tui.host import procfs
 from tui.host.claims import Claim, Facts, believed
 from tui.host.sessions import SERVER_NAME
 
@@ -62,10 +63,12 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
     found = []
     for process in psutil.process_iter():
         try:
-            ours = process.uids().real == os.getuid()
-            if ours and process.pid not in own and argument in process.cmdline()[1:]:
+            # Of another user's process the argument proves nothing.
+            if process.pid in own or process.uids().real != os.getuid():
+                continue
+            if os.fsencode(argument) in procfs.read(process.pid, "cmdline").split(b"\0")[1:]:
                 found.append(_described(process.pid))
-        except psutil.Error:
+        except (psutil.Error, OSError):
             continue
     return tuple(each for each in found if each is not None)
 
@@ -174,9 +177,8 @@ def directories_of(pid: int) -> frozenset[Path] | None:
         Nothing for a process that has ended; None if we may not know.
     """
     try:
-        process = psutil.Process(pid)
-        found = {process.cwd(), process.environ().get("PWD", "")}
-    except psutil.NoSuchProcess:
+        found = {psutil.Process(pid).cwd(), procfs.environment(pid).get("PWD", "")}
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return frozenset()
     except (psutil.Error, OSError):
         return None
@@ -366,7 +368,7 @@ class _Pane:
 
 
 def _pane_of(process: psutil.Process) -> _Pane | None:
-    environment = process.environ()
+    environment = procfs.environment(process.pid)
     if "TMUX" not in environment:
         return None
     # TMUX is "socket,server pid,session number"; a path may have commas in it.

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from registry.workspace import WORKSPACE_NAME, default_workspaces
+from tui.host import procfs
 
 # A workspace by its own name, or whatever a task's directory lies in.
 _NAMED = re.compile(rf"/{re.escape(WORKSPACE_NAME)}(?![^\s/'\"`;:,)\\])|(?=/TASK-)")
@@ -60,8 +61,8 @@ def default_workspaces_of(pid: int) -> frozenset[Path]:
 
 def _words(pid: int, of: str) -> list[str]:
     """What a process was given, word by word; none where that must not be read."""
-    with suppress(OSError), open(f"/proc/{pid}/{of}", "rb") as file:
-        return [os.fsdecode(word) for word in file.read().split(b"\0")]
+    with suppress(OSError):
+        return [os.fsdecode(word) for word in procfs.read(pid, of).split(b"\0") if word]
     return []
 
 

@@ -31,6 +31,10 @@ HASTE = 0.03
 """Seconds after another key within which nobody presses Enter, but a paste sends it."""
 
 
+_REASON_AT_MOST = 2000
+"""Characters of a reason: what is pasted by mistake is not put on record."""
+
+
 class ReasonInput(Input):
     """The field for the reason. Enter is its own key, so that it comes after the text."""
 
@@ -47,7 +51,9 @@ class ReasonInput(Input):
         """Escape came so close before another key that the terminal took them for one."""
 
     def __init__(self) -> None:
-        super().__init__(placeholder="kept on record; may be empty", compact=True)
+        super().__init__(
+            placeholder="kept on record; may be empty", compact=True, max_length=_REASON_AT_MOST
+        )
         # A blinking cursor would send bytes all the time.
         self.cursor_blink = False
         self.shown_at = math.inf

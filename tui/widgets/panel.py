@@ -110,7 +110,7 @@ class Panel(Vertical):
         """The tabs, the rows, the field."""
         yield TabBar()
         yield Paper()
-        field = Input(placeholder="search", compact=True)
+        field = Input(placeholder="search", compact=True, max_length=1000)
         field.cursor_blink = False
         yield field
 
