@@ -22,6 +22,7 @@ from registry.locked_file import DEFAULT_TIMEOUT, editing
 from registry.operations import RegistryPath, path_or_none
 from registry.recorded import editing_pair, left_out
 from registry.records import agent_entries, parse_time
+from registry.text import shown_name
 from registry.workspace import (
     GLOBAL_FOLDER,
     GLOBAL_REGISTRY,
@@ -152,7 +153,7 @@ def clean_up_workspace(
     for place in task_places(Workspace(root), {}):
         task = place.registry
         if place.problem is not None:
-            problems[task] = f"{task} {place.problem}"
+            problems[task] = f"{shown_name(task)} {place.problem}"
             continue
         try:
             with naming(task), editing(task, timeout) as edit:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from registry.errors import CorruptRegistryError
+from registry.text import quoted_name
 
 Json: TypeAlias = dict[str, Any]
 
@@ -80,8 +81,8 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     except _DuplicateKeyError as error:
         raise CorruptRegistryError(
             path,
-            f"has the key {str(error)[:80]!r} twice in one object: writing it back would lose "
-            "one of them; remove one by hand",
+            f"has the key {quoted_name(error, 80)} twice in one object: writing it back would "
+            "lose one of them; remove one by hand",
         ) from None
     except RecursionError:
         raise CorruptRegistryError(path, "is nested too deep") from None

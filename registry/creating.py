@@ -18,6 +18,7 @@ from registry.errors import InaccessibleRegistryError, WrongShapeError, naming
 from registry.files import is_safe_name, open_file, sync_directory, write_all
 from registry.locked_file import DEFAULT_TIMEOUT, editing
 from registry.operations import RegistryPath, timestamp
+from registry.text import quoted_name
 from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
 
 _log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def create_task_registry(
         TimeoutError, json.JSONDecodeError: As `LockedRegistryFile`, of the global registry.
     """
     if not isinstance(task_id, str) or not is_safe_name(task_id) or task_id == GLOBAL_FOLDER:
-        raise WrongShapeError("task_id", f"{str(task_id)[:80]!r} cannot name a directory")
+        raise WrongShapeError("task_id", f"{quoted_name(task_id, 80)} cannot name a directory")
     limits = {"max_agents": max_agents, "max_depth": max_depth, "max_concurrent": max_concurrent}
     for name, limit in limits.items():
         _check_limit(name, limit)
@@ -116,7 +117,7 @@ def create_task_registry(
     now = timestamp()
     directory = root / task_id
     if not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(root)):
-        raise WrongShapeError("task_id", f"{task_id!r}: {directory} leads out of the workspace")
+        raise WrongShapeError("task_id", f"{quoted_name(task_id)} leads out of the workspace")
     text: Json = {
         "task_id": task_id,
         "task_description": description,

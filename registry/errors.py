@@ -15,6 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from registry.text import WHOLE_AT_MOST, command_line, quoted_name, shown_name
+
+
+def _shown(path: Path) -> str:
+    return shown_name(path, WHOLE_AT_MOST)
+
 
 class RegistryError(Exception):
     """Anything `registry` raises on purpose.
@@ -53,15 +59,17 @@ class LockTimeoutError(RegistryError, TimeoutError):
     """
 
     def __init__(self, path: Path, timeout: float, *, by_caller: bool = False) -> None:
+        asking = command_line("fuser", options=[("-v", str(path))])
         why = (
             "this very thread holds it: one operation within another's lock, a signal handler "
             "in the middle of one, or one file given twice"
             if by_caller
-            else f"somebody else, or another thread of this process, holds it; `fuser -v {path}` "
-            "names who"
+            else "somebody else, or another thread of this process, holds it"
+            + (f"; `{asking}` names who" if asking is not None else "")
         )
         super().__init__(
-            f"Could not acquire lock on {path} after {timeout:g}s: {why}. Nothing was changed."
+            f"Could not acquire lock on {_shown(path)} after {timeout:g}s: {why}. "
+            "Nothing was changed."
         )
         self.path = path
         self.timeout = timeout
@@ -75,7 +83,9 @@ class BusyRegistryError(RegistryError, TimeoutError):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is being written by somebody who holds its lock; try again")
+        super().__init__(
+            f"{_shown(path)} is being written by somebody who holds its lock; try again"
+        )
         self.path = path
         self.reason = "is being written by somebody who holds its lock"
 
@@ -88,7 +98,9 @@ class LostLockError(RegistryError, RuntimeError):
     """
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path}: not written: {why}; open the registry anew and do it again")
+        super().__init__(
+            f"{_shown(path)}: not written: {why}; open the registry anew and do it again"
+        )
         self.path = path
 
 
@@ -96,7 +108,7 @@ class RegistryNotFoundError(RegistryError, FileNotFoundError):
     """There is no file at the path of a registry."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"no registry at {path}")
+        super().__init__(f"no registry at {_shown(path)}")
         self.path = path
         self.reason = "is not there"
 
@@ -130,7 +142,7 @@ class InaccessibleRegistryError(RegistryError, OSError):
 
     def __init__(self, path: Path, cause: OSError, doing: str) -> None:
         what = os.strerror(cause.errno or 0)
-        said = f"cannot {doing} {path}: {what}"
+        said = f"cannot {doing} {_shown(path)}: {what}"
         advice = (_READING if doing == "read" else _ADVICE).get(cause.errno or 0)
         if advice is not None:
             kept = "The journal beside it is kept" if doing == "recover" else "Nothing was changed"
@@ -157,7 +169,7 @@ class HalfWrittenError(RegistryError, OSError):
     def __init__(self, path: Path, cause: OSError, journals: str) -> None:
         super().__init__(
             cause.errno,
-            f"cannot write {path}, nor undo it: {os.strerror(cause.errno or 0)}. "
+            f"cannot write {_shown(path)}, nor undo it: {os.strerror(cause.errno or 0)}. "
             f"What was to be written is kept in {journals}: whoever opens the registry for "
             "writing next finishes it, or takes it back; look which before you do it again",
         )
@@ -176,7 +188,7 @@ class UntrustedJournalError(RegistryError, OSError):
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(
-            f"{path} {what}: this is no journal to be trusted; nothing was changed. "
+            f"{_shown(path)} {what}: this is no journal to be trusted; nothing was changed. "
             "Look at it, and remove it if nobody needs it"
         )
         self.path = path
@@ -205,7 +217,7 @@ class AuditError(RegistryError, OSError):
     """
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"the audit log {path} cannot be used: {why}")
+        super().__init__(f"the audit log {_shown(path)} cannot be used: {why}")
         self.path = path
         self.reason = f"its audit log cannot be used: {why}"
 
@@ -218,7 +230,9 @@ class NotARegularFileError(RegistryError, OSError):
     """
 
     def __init__(self, path: Path, what: str) -> None:
-        super().__init__(f"{path} is {what}, not a regular file; it was not opened further")
+        super().__init__(
+            f"{_shown(path)} is {what}, not a regular file; it was not opened further"
+        )
         self.path = path
         self.what = what
         self.reason = f"is {what}, not a regular file"
@@ -239,7 +253,7 @@ class CorruptRegistryError(RegistryError, json.JSONDecodeError):
         where = f" at line {self.lineno} column {self.colno}" if text else ""
         self.path = path
         self.reason = f"{reason}{where}"
-        self.args = (f"{path}: {self.reason}",)
+        self.args = (f"{_shown(path)}: {self.reason}",)
 
 
 class UnnamedError(RegistryError):
@@ -255,7 +269,7 @@ class UnnamedError(RegistryError):
         """The same error, which now names the file."""
         if self.path is None:
             self.path = path
-            self.args = (f"{path}: {self}",)
+            self.args = (f"{_shown(path)}: {self}",)
         return self
 
 
@@ -284,7 +298,7 @@ class AgentNotFoundError(UnnamedError, ValueError):
     """No agent of that id is in the registry."""
 
     def __init__(self, agent_id: str) -> None:
-        super().__init__(f"agent {agent_id!r} not found")
+        super().__init__(f"agent {quoted_name(agent_id)} not found")
         self.agent_id = agent_id
 
 
@@ -292,7 +306,7 @@ class DuplicateAgentError(UnnamedError, ValueError):
     """An agent of that id is in the registry already."""
 
     def __init__(self, agent_id: str) -> None:
-        super().__init__(f"agent {agent_id!r} is there already; nothing was changed")
+        super().__init__(f"agent {quoted_name(agent_id)} is there already; nothing was changed")
         self.agent_id = agent_id
 
 
@@ -322,7 +336,7 @@ class WorkspaceNotFoundError(RegistryError, FileNotFoundError):
     """
 
     def __init__(self, looked: tuple[Path, ...], advice: str) -> None:
-        places = "\n".join(f"  {place}" for place in looked)
+        places = "\n".join(f"  {_shown(place)}" for place in looked)
         super().__init__(f"no .agent-workspace found. Looked at:\n{places}\n{advice}")
         self.looked = looked
 

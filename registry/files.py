@@ -19,6 +19,7 @@ from registry.errors import (
     NotARegularFileError,
     RegistryNotFoundError,
 )
+from registry.text import quoted_name
 
 # O_NONBLOCK: a FIFO would hang a plain open. O_NOCTTY: a terminal device must
 # not become ours. On a regular file neither has an effect on what follows.
@@ -151,7 +152,7 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> int:
     """
     for part in parts:
         if not is_safe_name(part):
-            raise ValueError(f"{part[:128]!r} cannot be part of a file's name")
+            raise ValueError(f"{quoted_name(part, 128)} cannot be part of a file's name")
     full = directory.joinpath(*parts)
     folder = _open_folder(directory, full)
     try:

@@ -24,6 +24,7 @@ from registry.health import counter_drifts
 from registry.hierarchy import hierarchy_findings
 from registry.mending import mend
 from registry.records import agent_entries, is_global, is_terminal
+from registry.text import shown_name
 
 _LISTED_FIELDS = (
     "type",
@@ -150,9 +151,9 @@ def pair_findings(task_file: Path, task: Json, global_file: Path, global_: Json)
                     id_,
                     "agents",
                     entry.get("status", MISSING),
-                    f"is listed as of task {task_id}, whose registry does not have it",
+                    f"is listed as of task {shown_name(task_id)}, whose registry does not have it",
                     advice="nobody can tell whether it ever was: remove it there by hand, "
-                    f"or add it to {task_file}",
+                    f"or add it to {shown_name(task_file)}",
                 )
             )
     return found
@@ -165,7 +166,7 @@ def _task_listed(task_id: str, task: Json, file: Path, global_: Json) -> Iterato
     fields = {"description": "task_description", "created_at": "created_at", "status": "status"}
     entry = {name: task[own] for name, own in fields.items() if own in task}
     advice = "" if tasks is None or isinstance(tasks, dict) else "tasks is no object: " + BY_HAND
-    says = f"does not list task {task_id}"
+    says = f"does not list task {shown_name(task_id)}"
     yield Finding(
         Kind.NOT_LISTED, file, None, f"tasks[{task_id}]", MISSING, says, {task_id: entry}, advice
     )
@@ -177,7 +178,7 @@ def _not_in_global(id_: str, entry: Json, task_id: str, file: Path, global_: Jso
     if isinstance(agents, dict) and id_ in agents:
         advice = "another agent's entry stands under its id: mend that by hand"
     fields = {name: entry[name] for name in _LISTED_FIELDS if name in entry}
-    says = f"is in task {task_id}, and not in the global registry"
+    says = f"is in task {shown_name(task_id)}, and not in the global registry"
     fix = {"task_id": task_id, **fields}
     return Finding(Kind.NOT_IN_GLOBAL, file, id_, "agents", MISSING, says, fix, advice)
 
@@ -190,7 +191,7 @@ def _of_another_task(id_: str, there: Json, task_id: str, file: Path) -> Finding
         id_,
         "task_id",
         other,
-        f"is in task {task_id}; the agent of this id here is of task {_value(other)}",
+        f"is in task {shown_name(task_id)}; the agent of this id here is of task {_value(other)}",
         advice="an id can be here once only, and nobody can tell whose it is: mend it by hand",
     )
 
@@ -259,8 +260,8 @@ def _missing_tasks(file: Path, global_: Json, known: Collection[str]) -> Iterabl
                 None,
                 f"tasks[{task_id}]",
                 of_agents[task_id],
-                f"task {task_id} with {of_agents[task_id]} agents is here, and its registry "
-                "is not there",
+                f"task {shown_name(task_id)} with {of_agents[task_id]} agents is here, and its "
+                "registry is not there",
                 advice="nobody can tell what became of it: put its registry back, or remove "
                 "what is listed of it by hand",
             )

@@ -16,6 +16,7 @@ from registry.locked_file import DEFAULT_TIMEOUT
 from registry.operations import RegistryPath, distinct_ids, path_or_none, timestamp
 from registry.recorded import OnRecord, change_pair
 from registry.records import Deployment, agent_entries, is_active, is_terminal
+from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
 
@@ -197,7 +198,7 @@ def _finish(
     entries = {id_: entry for id_, entry in agent_entries(task) if id_}
     changed = {each.agent_id: each for each in (*in_global, *in_task)}
     untouched = {
-        id_: _why_untouched(entries[id_]) if id_ in entries else f"is not in {path}"
+        id_: _why_untouched(entries[id_]) if id_ in entries else f"is not in {shown_name(path)}"
         for id_ in ids
         if id_ not in changed
     }

@@ -14,6 +14,7 @@ from typing import Any
 from registry.codec import Json, kind_of
 from registry.finding import BY_HAND, Finding, Kind
 from registry.records import ORCHESTRATOR, agent_entries
+from registry.text import shown_name
 
 FIELD = "agent_hierarchy"
 
@@ -38,7 +39,7 @@ def hierarchy_findings(file: Path, task: Json) -> Iterator[Finding]:
             loop[0],
             "parent",
             list(loop),
-            f"is its own ancestor: {' → '.join((*loop, loop[0]))}",
+            f"is its own ancestor: {' → '.join(map(shown_name, (*loop, loop[0])))}",
             advice="nobody can tell which of them came first: set the parent of one right by hand",
         )
     for id_, entry in first.items():
@@ -137,10 +138,11 @@ def _disagreements(
         if id_ in skipped or places == [own]:
             continue
         if own is not None and (own in agents or own == ORCHESTRATOR):
-            says = f"says that its parent is {own}; {FIELD} has it under {_several(places)}"
+            says = f"says that its parent is {shown_name(own)}; "
+            says += f"{FIELD} has it under {_several(places)}"
             advice = ""
             if not isinstance(hierarchy.get(own, []), list):
-                advice = f"{FIELD}[{own}] is no list: mend that by hand first"
+                advice = f"{FIELD}[{shown_name(own)}] is no list: mend that by hand first"
             fix = [own]
             yield Finding(Kind.HIERARCHY, file, id_, FIELD, places, says, fix, advice)
         elif len(places) > 1:
@@ -160,7 +162,7 @@ def _disagreements(
 
 
 def _several(names: list[str]) -> str:
-    return " and ".join(names) if names else "nobody"
+    return " and ".join(map(shown_name, names)) if names else "nobody"
 
 
 def set_places(hierarchy: Json, child: str, found: list[str], parents: list[str]) -> None:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from registry.codec import Json
 from registry.records import ACTIVE_STATUSES, agent_entries
+from registry.text import quoted_name
 
 
 def find_existing_agent(
@@ -72,4 +73,6 @@ def generate_unique_agent_id(
         agent_id = f"{agent_type}-{clock}-{secrets.token_hex(3)}"
         if verify_agent_id_unique(agent_id, registry, global_registry):
             return agent_id
-    raise RuntimeError(f"no unique id for type {agent_type!r} in {max_attempts} attempts")
+    raise RuntimeError(
+        f"no unique id for type {quoted_name(agent_type)} in {max_attempts} attempts"
+    )

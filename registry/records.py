@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from registry.codec import Json, kind_of
+from registry.text import shown_name
 
 ACTIVE_STATUSES = frozenset({"running", "working", "blocked"})
 """An agent of such a status should have a session."""
@@ -328,7 +329,7 @@ def _agents_warnings(registry: Json) -> Iterable[str]:
         entries = agents.items() if isinstance(agents, dict) else enumerate(agents)
         for key, entry in entries:
             if not isinstance(entry, dict):
-                yield f"agents[{str(key)[:80]}] is {kind_of(entry)}, not an object"
+                yield f"agents[{shown_name(key, 80)}] is {kind_of(entry)}, not an object"
 
 
 def _hierarchy(registry: Json) -> dict[str, tuple[str, ...]]:

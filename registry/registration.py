@@ -33,6 +33,7 @@ from registry.records import (
     counts_as_active,
     is_active,
 )
+from registry.text import quoted_name
 
 _log = logging.getLogger(__name__)
 
@@ -152,8 +153,8 @@ def register_agent(
         if not (isinstance(name, str) and is_safe_name(name)):
             raise WrongShapeError(
                 field,
-                f"is {str(name)[:80]!r}: 1 to 128 letters, digits, '_', '-' and '.' are taken, "
-                "no '.' at the beginning",
+                f"is {quoted_name(name, 80)}: 1 to 128 letters, digits, '_', '-' and '.' are "
+                "taken, no '.' at the beginning",
             )
     wish = _Wish(agent_type, parent, agent_id, reuse, status, prompt, extra)
     task = Path(task_registry)

@@ -34,6 +34,7 @@ from registry.records import (
     is_terminal,
 )
 from registry.registration import is_of_task
+from registry.text import quoted_name, shown_name
 from registry.workspace import PROGRESS_FOLDER, agent_file
 
 _log = logging.getLogger(__name__)
@@ -108,8 +109,8 @@ def report_progress(
                 in_global.changed = True
             except AgentNotFoundError:
                 problems.append(
-                    f"{in_global.path} does not list agent {agent_id!r}; the task's registry is "
-                    "written (`muster doctor --fix` puts it in there)"
+                    f"{shown_name(in_global.path)} does not list agent {quoted_name(agent_id)}; "
+                    "the task's registry is written (`muster doctor --fix` puts it in there)"
                 )
     line = {
         "timestamp": now,
@@ -128,12 +129,12 @@ def report_progress(
 
 def _check(agent_id: str, status: str | None, progress: float | None, message: str) -> None:
     if not isinstance(agent_id, str) or not is_safe_name(agent_id):
-        raise WrongShapeError("id", f"{str(agent_id)[:80]!r} cannot be part of a file's name")
+        raise WrongShapeError("id", f"{quoted_name(agent_id, 80)} cannot be part of a file's name")
     if not isinstance(message, str):
         raise WrongShapeError("message", "must be a string")
     if status is not None and not (is_active(status) or is_terminal(status)):
         known = ", ".join(sorted(ACTIVE_STATUSES | TERMINAL_STATUSES))
-        raise WrongShapeError("status", f"is {str(status)[:80]!r}, not one of {known}")
+        raise WrongShapeError("status", f"is {quoted_name(status, 80)}, not one of {known}")
     if progress is None:
         return
     number = isinstance(progress, (int, float)) and not isinstance(progress, bool)

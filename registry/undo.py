@@ -17,6 +17,7 @@ from registry.differences import Reverted
 from registry.errors import RegistryError
 from registry.locked_file import DEFAULT_TIMEOUT
 from registry.recorded import Made, OnRecord, change_pair
+from registry.text import shown_name
 from registry.workspace import GLOBAL_REGISTRY
 
 _log = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
         registries = {names[first]: task}
         if second is not None:
             if global_ is None:
-                raise RegistryError(f"{second} cannot be had; nothing was taken back")
+                raise RegistryError(f"{shown_name(second)} cannot be had; nothing was taken back")
             registries[names[second]] = global_
         return differences.revert(registries, step.entry.changes)
 

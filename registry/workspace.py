@@ -16,6 +16,7 @@ from pathlib import Path
 from registry.errors import WorkspaceNotFoundError
 from registry.files import is_safe_name
 from registry.records import GlobalTask
+from registry.text import command_line, quoted_name
 
 WORKSPACE_NAME = ".agent-workspace"
 TASK_REGISTRY = "AGENT_REGISTRY.json"
@@ -317,7 +318,10 @@ def _strays(registry: Path, workspace: Path) -> str | None:
     target = Path(os.path.realpath(registry))
     if target.is_relative_to(workspace):
         return None
-    return f"is a symlink out of the workspace; to follow it, name it: muster {target}"
+    following = command_line("muster", names=(str(target),))
+    if following is None:
+        following = f"its target {quoted_name(target)}, as a WORKSPACE"
+    return f"is a symlink out of the workspace; to follow it, name it: {following}"
 
 
 def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:

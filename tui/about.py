@@ -15,6 +15,7 @@ from registry.audit_records import Entry, Log
 from registry.errors import RegistryError
 from registry.reading import read_registry
 from registry.records import agent_entries, parse_time
+from registry.text import shown_name
 from tui.choosing import children_of, parent_of
 from tui.history import log_lines
 from tui.host.processes import Origin, Process, session_processes
@@ -22,7 +23,7 @@ from tui.host.sessions import HIDDEN_PROCESSES, Session
 from tui.listing import SCHEMA
 from tui.reading_out import record_lines
 from tui.roll import AgentRow, RollCall, TaskRoll
-from tui.text import age_in_words, harmless, harmless_lines, size, some
+from tui.text import age_in_words, harmless, harmless_lines, named, size, some
 from tui.undoing import logs_of
 
 _LAST = 5
@@ -226,20 +227,20 @@ def _columns(fields: Iterable[tuple[str, str]]) -> Iterator[str]:
 def _facts(about: About, now: float) -> Iterator[tuple[str, str]]:
     row, task = about.row, about.task
     record, session = row.record, row.session
-    yield "agent", harmless(record.id or "(no id)", 256)
+    yield "agent", named(record.id)
     yield "verdict", row.verdict.value + (f": {harmless(row.note, 400)}" if row.note else "")
     progress = "" if record.progress is None else f", {record.progress:g} %"
     yield "status", f"{harmless(record.status or '-', 80)}{progress}"
     if about.listed is not None and about.listed.get("status") not in (None, record.status):
         yield "  global", f"{_compact(about.listed['status'], 80)} in the global registry"
     yield "type", harmless(record.type or "-", 256)
-    yield "task", harmless(task.task_id, 256)
+    yield "task", shown_name(task.task_id)
     depth = "" if record.depth is None else f", depth {record.depth}"
     parent = f" ({_standing(about.parent)})" if about.parent is not None else ""
-    yield "parent", f"{harmless(record.parent or '-', 256)}{parent}{depth}"
+    yield "parent", f"{_name(record.parent)}{parent}{depth}"
     for each in about.children:
-        yield "child", f"{harmless(each.record.id or '(no id)', 256)} ({_standing(each)})"
-    yield "session", harmless(record.tmux_session or "-", 256)
+        yield "child", f"{named(each.record.id)} ({_standing(each)})"
+    yield "session", _name(record.tmux_session)
     if session is not None:
         yield from _session(session, now)
     if about.processes is not None:
@@ -249,13 +250,17 @@ def _facts(about: About, now: float) -> Iterator[tuple[str, str]]:
             yield harmless(name, 40), _field(name, value, now)
 
 
+def _name(name: str | None) -> str:
+    return shown_name(name) if name else "-"
+
+
 def _standing(row: AgentRow) -> str:
     return f"{row.verdict}, {harmless(row.record.status or '-', 40)}"
 
 
 def _session(session: Session, now: float) -> Iterator[tuple[str, str]]:
     attached = f", {some(session.attached, 'client')} attached" if session.attached else ""
-    renamed = f"{harmless(session.name, 120)}, "
+    renamed = f"{shown_name(session.name)}, "
     panes = ", ".join(session.panes)
     yield "  tmux", f"{renamed}{session.id}, panes {harmless(panes, 200)}{attached}"
     pids = ", ".join(map(str, session.pids))
@@ -303,9 +308,9 @@ def _compact(value: Any, limit: int) -> str:
 
 
 def _files(about: About, now: float) -> Iterator[tuple[str, str]]:
-    yield "registry", harmless(str(about.task.state.registry))
+    yield "registry", shown_name(about.task.state.registry)
     if about.task.state.global_registry is not None:
-        yield "global", harmless(str(about.task.state.global_registry))
+        yield "global", shown_name(about.task.state.global_registry)
     for each in about.files:
         if each.error is not None:
             said = f"cannot be read: {harmless(each.error)}"
@@ -313,4 +318,4 @@ def _files(about: About, now: float) -> Iterator[tuple[str, str]]:
             said = "not there"
         else:
             said = f"{size(each.size)}, written {_ago(now - (each.modified or now))}"
-        yield each.name, f"{harmless(str(each.path))} ({said})"
+        yield each.name, f"{shown_name(each.path)} ({said})"

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 from registry.records import ACTIVE_STATUSES, ORCHESTRATOR, TERMINAL_STATUSES
+from registry.text import quoted_name
 from tui.manual import COMMANDS, epilog, text_of
 
 _TAKES_VALUE = {"-L", "-S", "-w", "--workspace", "--config"}
@@ -14,6 +15,9 @@ _TAKES_VALUE = {"-L", "-S", "-w", "--workspace", "--config"}
 _WITH_WORKSPACES = ("", "list", "log", "metrics", "doctor", "watch")
 _WITH_ACTIONS = ("kill", "complete", "undo")
 _WITHOUT_JSON = ("", "metrics", "demo", "completion", "config")
+
+_LONGEST = 64
+"""Characters of the longest word that may be a command, mistyped."""
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -39,14 +43,15 @@ def _first_word(given: Sequence[str]) -> int | None:
 def mistaken_command(given: Sequence[str]) -> str | None:
     """What to say of a first word that is neither a command nor there; None if it is."""
     index = _first_word(given)
-    if index is None or "/" in given[index] or os.path.lexists(given[index]):
+    word = "" if index is None else given[index]
+    if not word or len(word) > _LONGEST or "/" in word or os.path.lexists(word):
         return None
     import difflib  # Only for who mistyped: it takes longer than all the rest here.
 
-    near = difflib.get_close_matches(given[index], COMMANDS, 2)
+    near = difflib.get_close_matches(word, COMMANDS, 2)
     if not near:
         return None
-    return f"there is no command {given[index]!r}; did you mean {' or '.join(near)}?"
+    return f"there is no command {quoted_name(word)}; did you mean {' or '.join(near)}?"
 
 
 def joined(given: Sequence[str]) -> list[str]:
@@ -196,7 +201,7 @@ def _add_reading(parser: argparse.ArgumentParser, command: str) -> None:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {quoted_name(text, 80)}")
     return int(text)
 
 
@@ -229,13 +234,17 @@ def _percent(text: str) -> float:
     except ValueError:
         number = -1.0
     if not 0 <= number <= 100:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 100, not {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be a number from 0 to 100, not {quoted_name(text, 80)}"
+        )
     return int(number) if number.is_integer() else number
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number above 0, not {quoted_name(text, 80)}"
+        )
     return int(text)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from textual.app import App
 
+from registry.text import shown_name
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.host.tmux_socket import TmuxError
 from tui.lending import NoTerminalError, lend_terminal, outside_tmux
@@ -42,7 +43,7 @@ def session_of(line: Line | None, answer: Answer) -> Session:
         raise NowhereToGoError("Put the cursor on an agent or on an orphan.")
     if item.session is not None:
         return item.session
-    who = harmless(item.record.id or "It", 80)
+    who = shown_name(item.record.id) if item.record.id else "It"
     name = item.record.tmux_session or ""
     if answer.state is TmuxState.UNKNOWN:
         raise NowhereToGoError(f"tmux cannot tell: {harmless(answer.why, 600)}")
@@ -75,7 +76,7 @@ def still_there(session: Session, seen: Answer, answer: Answer) -> Session:
     for each in answer.sessions.values():
         if same_server and (each.id, each.created) == (session.id, session.created):
             return each
-    raise NowhereToGoError(f"The session {harmless(session.name, 80)} is gone.")
+    raise NowhereToGoError(f"The session {shown_name(session.name)} is gone.")
 
 
 def runs_inside(environment: Mapping[str, str], socket: Path) -> bool:

@@ -11,9 +11,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 
+from registry.text import is_plain, quoted_name, shell_word, shown_name
 from tui.outline import Line
 from tui.roll import AgentRow, RollCall, TaskRoll, WorkspaceRoll
-from tui.text import harmless
+from tui.text import harmless, named
 from tui.widgets.panel import Panel
 from tui.widgets.paper import Paper
 from tui.widgets.roll_pane import RollPane
@@ -102,7 +103,7 @@ class Body(Container):
         view = self.query_one(RollView)
         view.go_to(message.target)
         if view.current is None or view.current.key != message.target:
-            who = harmless(message.target.id, 80)
+            who = named(message.target.id)
             self._say(f"{who} is not shown: a fold or the filter hides it.")
 
     def action_step(self, by: int) -> None:
@@ -180,7 +181,7 @@ class Body(Container):
             return
         chosen: int | None = 0
         if len(files) > 1:
-            lines = [f"{each.name:<16}{harmless(str(each.path), 300)}" for each in files]
+            lines = [f"{each.name:<16}{shown_name(each.path)}" for each in files]
             chosen = await self.app.push_screen_wait(ChoiceScreen("Open which file?", lines))
         if chosen is not None:
             await self._view(files[chosen])
@@ -211,12 +212,14 @@ class Body(Container):
         text = _name_of(self._line, session)
         if not text:
             self._say("There is no session to copy." if session else "There is no id to copy.")
-        elif len(text) > _COPIED_AT_MOST or harmless(text) != text:
-            # Pasted into a shell, a line end in it would act.
-            self._say(f"Not copied: {harmless(text, 80)} would not be safe to paste.")
+        elif text.startswith("-") or not is_plain(text, _COPIED_AT_MOST):
+            # Pasted into a shell, a line end in it would act, or a dash make an option of it.
+            self._say(f"Not copied: {quoted_name(text, 80)} would not be safe to paste.")
         else:
-            self.app.copy_to_clipboard(text)
-            self.notify(f"Copied: {text}", markup=False)
+            # It is pasted behind a command, where a shell must find one word in it.
+            copied = shell_word(text)
+            self.app.copy_to_clipboard(copied)
+            self.notify(f"Copied: {copied}", markup=False)
 
     def _say(self, why: str) -> None:
         self.notify(harmless(why), severity="warning", markup=False)

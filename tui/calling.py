@@ -9,6 +9,7 @@ from pathlib import Path
 from registry.workspace import last_reports
 from tui.absences import Absences
 from tui.host import host_name
+from tui.host.advice import socket_option
 from tui.host.births import Birth, Births
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.registries import Registries
@@ -192,7 +193,7 @@ class Caller:
                     None,
                 )
                 if first is not None and socket is not None:
-                    why = f"on another tmux server {first.why} Try -S {socket}"
+                    why = f"on another tmux server {first.why} Try {socket_option(socket)}"
                     first = first._replace(why=why)
                 if first is not None:
                     likely.setdefault(name, first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
+from registry.text import choices, quoted_name, shown_name
 from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
 
 
@@ -50,10 +51,11 @@ def rows_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[AgentRow], list[st
         found = by_id.get(each, [])
         places = {row.key.registry for row in found}
         if not found:
-            problems.append(f"no agent {each!r} on the roll")
+            problems.append(f"no agent {quoted_name(each)} on the roll")
         elif len(places) > 1:
-            listed = ", ".join(str(place) for place in sorted(places))
-            problems.append(f"{each!r} is in more than one task: choose with -w one of {listed}")
+            listed = choices(str(place) for place in sorted(places))
+            name = quoted_name(each)
+            problems.append(f"{name} is in more than one task: choose with -w one of {listed}")
         else:
             at_work = [row for row in found if row.verdict is not Verdict.FINISHED]
             rows.append((at_work or found)[0])
@@ -72,12 +74,14 @@ def tasks_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[TaskRoll], list[s
     for each in dict.fromkeys(ids):
         found = [task for task in roll.tasks() if task.task_id == each]
         if not found:
-            problems.append(f"no task {each!r} on the roll")
+            problems.append(f"no task {quoted_name(each)} on the roll")
         elif len(found) > 1:
-            listed = ", ".join(sorted(str(task.state.registry) for task in found))
-            problems.append(f"{each!r} is there more than once: choose with -w one of {listed}")
+            listed = choices(sorted(str(task.state.registry) for task in found))
+            name = quoted_name(each)
+            problems.append(f"{name} is there more than once: choose with -w one of {listed}")
         elif found[0].state.record is None:
-            problems.append(f"{found[0].state.registry} cannot be read: {found[0].state.error}")
+            path = shown_name(found[0].state.registry)
+            problems.append(f"{path} cannot be read: {found[0].state.error}")
         else:
             tasks.append(found[0])
     return tasks, problems

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from registry.text import quoted_name, shown_name, typed_word
 from tui.actions import Outcome, carry_out
 from tui.choosing import rows_of, subtrees, tasks_of
 from tui.config import policy_of
@@ -39,6 +40,9 @@ from tui.publishing import publish_quietly
 from tui.roll import AgentRow, RollCall, Verdict
 from tui.text import as_json
 from tui.weighing import weighed_kill
+
+_COMPARED_AT_MOST = 256
+"""Characters of the longest name that is looked for among similar ones: it takes their square."""
 
 
 def kill(options: argparse.Namespace) -> int:
@@ -79,6 +83,13 @@ def _named(
     orphans = {} if options.tree else {session.name: session for session in roll.orphans}
     ids = [each for each in options.names if each not in orphans]
     rows, problems = rows_of(roll, ids)
+    agents = {row.key.id for row in roll.agents()}
+    problems += [
+        f"{quoted_name(each)} is an agent's id and an orphaned session's name: "
+        "choose in the monitor, or give the agent's session another name"
+        for each in dict.fromkeys(options.names)
+        if each in orphans and each in agents
+    ]
     if problems:
         raise UsageError("\n".join(problems) + nearest(roll, ids, problems))
     chosen = [orphans[each] for each in dict.fromkeys(options.names) if each in orphans]
@@ -137,7 +148,7 @@ def _unread(roll: RollCall, *, beside: bool) -> str:
         beside: Also what may hold orphans of other workspaces.
     """
     said = [
-        f"{task.state.registry} cannot be read: {task.state.error}"
+        f"{shown_name(task.state.registry)} cannot be read: {task.state.error}"
         for task in roll.tasks()
         if task.state.error is not None
     ]
@@ -157,8 +168,17 @@ def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> str:
 def _meant(known: Sequence[str], ids: Iterable[str], problems: Iterable[str]) -> str:
     if not any(problem.startswith("no ") for problem in problems):
         return ""
-    near = {each for id_ in ids for each in difflib.get_close_matches(id_, known, 3)}
-    return f"\nmeant: {', '.join(sorted(near - set(ids)))}?" if near - set(ids) else ""
+    short = [each for each in known if len(each) <= _COMPARED_AT_MOST]
+    near = {
+        each
+        for id_ in ids
+        if len(id_) <= _COMPARED_AT_MOST
+        for each in difflib.get_close_matches(id_, short, 3)
+    }
+    # Each of them is to be typed, so as a shell takes it.
+    meant = [typed_word(each) for each in sorted(near - set(ids))]
+    said = ", ".join(each for each in meant if each is not None)
+    return f"\nmeant: {said}?" if said else ""
 
 
 def _carry_out(plan: Plan, tmux: Tmux, options: argparse.Namespace) -> int:

@@ -61,7 +61,7 @@ complete -c muster -a '(__muster_words)'
 """,
 }
 
-_SAFE_PATH = re.compile(r"~?[A-Za-z0-9_./+@-]+")
+_SAFE_PATH = re.compile(r"(?!-)~?[A-Za-z0-9_./+@-]{1,4096}")
 
 
 def completion(options: argparse.Namespace) -> int:

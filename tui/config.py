@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
+from registry.text import quoted_name, shown_name
 from tui.console import UsageError
 from tui.roll import Policy
 from tui.settings import AT_LEAST, Settings, settings_from
@@ -34,7 +35,7 @@ class SettingsError(UsageError):
     ) -> None:
         said = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(
-            f"{path} cannot be used:\n{said}\n"
+            f"{shown_name(path)} cannot be used:\n{said}\n"
             "Nothing was done. `muster config --print` shows what can be set."
         )
         self.path = path
@@ -135,7 +136,8 @@ def refuse_if_read_only(options: argparse.Namespace) -> None:
     settings = settings_of(options)
     if settings.read_only:
         raise UsageError(
-            f"nothing is changed: read_only is set in {settings.source}; --dry-run shows the plan"
+            f"nothing is changed: read_only is set in {shown_name(settings.source)}; "
+            "--dry-run shows the plan"
         )
 
 
@@ -164,5 +166,7 @@ def policy_from(environment: Mapping[str, str], base: Policy | None = None) -> P
         except ValueError:
             given[each.name] = math.nan
         if not least <= given[each.name] < math.inf:
-            raise UsageError(f"{variable} must be {least:g} seconds or more, not {text!r}")
+            raise UsageError(
+                f"{variable} must be {least:g} seconds or more, not {quoted_name(text, 80)}"
+            )
     return replace(base or Policy(), **given)

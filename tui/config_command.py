@@ -7,6 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
+from registry.text import shown_name
 from tui.config import SettingsError, load_settings, settings_path
 from tui.console import DONE, UsageError, say
 from tui.keys import documented, key_problems
@@ -29,7 +30,7 @@ def config(options: argparse.Namespace) -> int:
     if options.init:
         return _make(path)
     if not must_be_there and not path.exists():
-        say([f"{path} is not there: the defaults hold"])
+        say([f"{shown_name(path)} is not there: the defaults hold"])
         return DONE
     try:
         problems = key_problems(load_settings(os.environ, str(path)).keys)
@@ -37,7 +38,7 @@ def config(options: argparse.Namespace) -> int:
         problems = (*error.problems, *key_problems(error.keys))
     if problems:
         raise SettingsError(path, problems)
-    say([f"{path} is fine"])
+    say([f"{shown_name(path)} is fine"])
     return DONE
 
 
@@ -51,10 +52,10 @@ def _make(path: Path) -> int:
         # A link, and not a rename: that would replace a file that is there.
         os.link(beside, path)
     except FileExistsError:
-        raise UsageError(f"{path} is there already; it was left as it is") from None
+        raise UsageError(f"{shown_name(path)} is there already; it was left as it is") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
-    say([f"{path} is made"])
+    say([f"{shown_name(path)} is made"])
     return DONE

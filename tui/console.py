@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import select
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.errors import RegistryError
 from registry.workspace import Workspace, find_workspaces
 from tui.host.sessions import socket_path
 from tui.text import harmless_lines
+from tui.where import Where
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
@@ -51,6 +54,23 @@ def tmux_of(options: argparse.Namespace) -> Tmux:
     from tui.host.tmux import Tmux
 
     return Tmux(socket_of(options))
+
+
+def where_of(workspaces: Sequence[Workspace], socket: Path) -> Where:
+    """What a command line needs, from this directory and environment, to find the same.
+
+    Args:
+        workspaces: Those that were meant.
+        socket: The tmux socket that was asked.
+    """
+    usual: tuple[Workspace, ...] = ()
+    with contextlib.suppress(RegistryError, OSError):
+        usual = find_workspaces((), os.environ, Path.cwd())
+    named = () if set(workspaces) == set(usual) else workspaces
+    return Where(
+        None if socket == socket_path(None, None, os.environ) else socket,
+        tuple(each.only or each.path for each in named),
+    )
 
 
 def on_terminal() -> bool:

@@ -7,7 +7,6 @@ changes the task's registry and then the global one, and between the two they di
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from registry.finding import Finding, Kind
 from registry.findings import global_findings, pair_findings, task_findings, task_id_of
 from registry.reading import read_registry
 from registry.records import global_record, is_active
+from registry.text import command_line, shown_name, whole_name
 from registry.workspace import Workspace, database_beside
 from tui.choosing import rows_of
 from tui.host.sessions import TmuxState
@@ -32,6 +32,7 @@ from tui.roll import AgentKey, AgentRow, RollCall, TaskState, Verdict
 from tui.rollcall import JUST_STARTED
 from tui.text import some
 from tui.weighing import claimed_leaks
+from tui.where import ANYWHERE, Where
 
 SETTLED = 0.75
 """Seconds between two looks; what a writer is in the middle of is through by then."""
@@ -106,13 +107,18 @@ class _Look:
 
 
 def examine(
-    workspaces: Sequence[Workspace], roll: RollCall, *, settled: float = SETTLED
+    workspaces: Sequence[Workspace],
+    roll: RollCall,
+    where: Where = ANYWHERE,
+    *,
+    settled: float = SETTLED,
 ) -> Examination:
     """Looks at everything. Blocks; changes nothing, and waits for no lock.
 
     Args:
         workspaces: What the roll was called of.
         roll: The roll call.
+        where: What a command that is offered needs to find the same.
         settled: Seconds until the second look.
     """
     look = _look(workspaces, roll)
@@ -131,7 +137,7 @@ def examine(
         tuple(look.files),
         tuple(look.tasks),
         tuple(look.globals_),
-        tuple(_sessions(roll, dict(plan.refused), _endings(roll))),
+        tuple(_sessions(roll, dict(plan.refused), _endings(roll, where), where)),
         plan,
         tuple(_unsure(look.files, roll)),
         roll,
@@ -152,12 +158,12 @@ def _unsure(files: Iterable[Finding], roll: RollCall) -> Iterator[str]:
         if roll.answer.state is TmuxState.UNKNOWN or row.note == JUST_STARTED:
             continue
         if row.verdict is Verdict.UNKNOWN and is_active(row.record.status):
-            yield f"nobody can tell whether {row.key.id} lives: {row.note}"
+            yield f"nobody can tell whether {shown_name(row.key.id)} lives: {row.note}"
     for database in dict.fromkeys((*roll.databases, *roll.databases_beside)):
         yield f"not examined: {database}"
     for each in files:
         if each.kind is Kind.UNREADABLE:
-            yield f"nobody can tell what is wrong in {each.file}: it {each.says}"
+            yield f"nobody can tell what is wrong in {shown_name(each.file)}: it {each.says}"
 
 
 def _look(workspaces: Sequence[Workspace], roll: RollCall) -> _Look:
@@ -253,7 +259,7 @@ def _task_twice(path: Path, task_id: str) -> Finding:
         None,
         "task_id",
         task_id,
-        f"another task of this workspace is called {task_id} as well",
+        f"another task of this workspace is called {shown_name(task_id)} as well",
         advice="nobody can tell which of them the global registry means: rename one by hand",
     )
 
@@ -276,7 +282,10 @@ def _is_here(written: Path, workspace: Path) -> bool:
 
 
 def _sessions(
-    roll: RollCall, refused: Mapping[str, str], endings: Mapping[AgentKey, _Ending]
+    roll: RollCall,
+    refused: Mapping[str, str],
+    endings: Mapping[AgentKey, _Ending],
+    where: Where,
 ) -> Iterator[Finding]:
     for row in roll.agents():
         if row.verdict is Verdict.ZOMBIE:
@@ -291,13 +300,15 @@ def _sessions(
             "session",
             session.name,
             "is named like an agent's, and in no registry",
-            advice=f"if it is nobody's, end it: {_kill(session.name)}",
+            advice=f"if it is nobody's, end it: {_kill(session.name, where.options)}",
         )
 
 
-def _kill(name: str, registry: Path | None = None) -> str:
-    where = "" if registry is None else f" -w {shlex.quote(str(registry))}"
-    return f"muster kill {shlex.quote(name)}{where}"
+def _kill(name: str, options: Iterable[tuple[str, str]]) -> str:
+    command = command_line("muster", "kill", names=(name,), options=options)
+    if command is not None:
+        return command
+    return f"select {whole_name(name)} in the monitor and press k; its name cannot be typed"
 
 
 class _Ending(NamedTuple):
@@ -310,7 +321,7 @@ class _Ending(NamedTuple):
         return f"{lead}: {self.command}" if self.command else self.why
 
 
-def _endings(roll: RollCall) -> dict[AgentKey, _Ending]:
+def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
     """How to end the sessions of agents that are of no use any more."""
     rows = [row for row in roll.agents() if row.verdict in _OF_SESSIONS]
     plan = plan_kill(roll, rows, claimed=claimed_leaks(roll, rows))
@@ -324,11 +335,12 @@ def _endings(roll: RollCall) -> dict[AgentKey, _Ending]:
             why = refused.get(row.key.id, "it is in its registry twice")
             found[row.key] = _Ending(why=f"muster would not end its session: {why}")
         elif one is not None and one.key != row.key:
-            why = f"muster kill takes its id for another entry of {row.key.registry}: mend that"
+            path = shown_name(row.key.registry)
+            why = f"its id is taken for another entry of {path}: mend that"
             found[row.key] = _Ending(why=why)
         else:
-            elsewhere = row.key.registry if one is None else None
-            found[row.key] = _Ending(_kill(row.key.id, elsewhere))
+            options = where.options if one is not None else where.only(row.key.registry)
+            found[row.key] = _Ending(_kill(row.key.id, options))
     return found
 
 

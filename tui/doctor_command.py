@@ -8,10 +8,11 @@ from typing import Any
 
 from registry.differences import MISSING
 from registry.finding import Finding
+from registry.text import WHOLE_AT_MOST, shown_name
 from tui.actions import Outcome
 from tui.commands import propose
 from tui.config import policy_of
-from tui.console import DONE, UsageError, find, say, tmux_of
+from tui.console import DONE, UsageError, find, say, tmux_of, where_of
 from tui.doctor import Examination, examine
 from tui.fixing import carry_out_fix
 from tui.listing import SCHEMA, mass_death_json
@@ -34,7 +35,8 @@ def doctor(options: argparse.Namespace) -> int:
         raise UsageError("--dry-run, --yes and --reason go with --fix")
     tmux = tmux_of(options)
     workspaces = find(options)
-    examination = examine(workspaces, take_roll(workspaces, tmux, policy_of(options)))
+    where = where_of(workspaces, tmux.socket)
+    examination = examine(workspaces, take_roll(workspaces, tmux, policy_of(options)), where)
     if not options.fix:
         if options.json:
             print(as_json(examination_json(examination)))
@@ -49,7 +51,7 @@ def doctor(options: argparse.Namespace) -> int:
 
     propose(propose_fix(examination), fix_json(examination), do, options)
     if carried_out:
-        examination = examine(workspaces, take_roll(workspaces, tmux, policy_of(options)))
+        examination = examine(workspaces, take_roll(workspaces, tmux, policy_of(options)), where)
     if not options.json and (carried_out or not examination.findings):
         say(examination_lines(examination))
     return exit_code(examination)
@@ -114,7 +116,7 @@ def examination_lines(examination: Examination) -> Iterator[str]:
     yield from (harmless(f"! {each}") for each in notices(examination.roll))
     for where, there in by_file(findings).items():
         yield ""
-        yield harmless(where)
+        yield shown_name(where, WHOLE_AT_MOST)
         for each in there:
             yield f"  {each.kind.value}: {harmless(said(each))}"
             what = f"--fix: {remedy(each)}" if each.fixable else each.advice

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from registry.audit_records import Entry, Log, State
 from registry.differences import MISSING, FieldChange
+from registry.text import shown_name
 from tui.text import harmless, size, some
 
 _SHOWN = 60
@@ -60,7 +61,7 @@ def entry_title(entry: Entry, undone: bool) -> str:
     """When, what and how it ended, in one line."""
     state = "done, undone later" if undone else _STATES[entry.state]
     return (
-        f"{local_time(entry.at)}  {harmless(entry.action_id, 40)}  "
+        f"{local_time(entry.at)}  {shown_name(entry.action_id, 80)}  "
         f"{harmless(entry.action, 20)}: {state}"
     )
 
@@ -76,18 +77,18 @@ def entry_details(entry: Entry) -> Iterator[str]:
     if entry.session is not None:
         whose = entry.session.agent or "nobody"
         yield (
-            f"session {harmless(entry.session.name, 120)} of {harmless(whose, 120)} "
-            f"on {harmless(entry.session.socket, 200)}"
+            f"session {shown_name(entry.session.name)} of {shown_name(whose)} "
+            f"on {shown_name(entry.session.socket)}"
         )
     if entry.undoes is not None:
-        yield f"takes back {harmless(entry.undoes[0], 40)}"
+        yield f"takes back {shown_name(entry.undoes[0], 80)}"
     said: dict[tuple[str | None, str], list[str]] = {}
     for (file, agent), changes in by_holder(entry.changes).items():
         said.setdefault((agent, change_words(changes)), []).append(file)
     for (agent, words), files in said.items():
         # Both registries of a task mostly have the same said of an agent.
-        where = harmless(" and ".join(files), 300)
-        yield f"{harmless(agent, 120)}: {words} ({where})" if agent else f"{where}: {words}"
+        where = " and ".join(map(shown_name, files))
+        yield f"{shown_name(agent)}: {words} ({where})" if agent else f"{where}: {words}"
     if entry.detail:
         yield f"{entry.state.value}: {harmless(entry.detail, 400)}"
 

@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.keys import Keys, key_to_character
 
+from registry.text import quoted_name
 from tui.app import MusterApp
 from tui.bindings import declared, normal_keys
 from tui.body import Body
@@ -105,15 +106,15 @@ def _split(keys: str) -> list[str]:
 def _wrong(key: str) -> str | None:
     *modifiers, name = key.split("+")
     if not key or key.endswith("+"):
-        return f'{key!r} is no key; the plus sign is "plus"'
+        return f'{quoted_name(key, 40)} is no key; the plus sign is "plus"'
     unknown = [each for each in modifiers if each not in _MODIFIERS]
     if unknown:
-        return f"{key!r} is no key; before + come {', '.join(sorted(_MODIFIERS))}"
+        return f"{quoted_name(key, 40)} is no key; before + come {', '.join(sorted(_MODIFIERS))}"
     if modifiers == ["shift"] and len(name) == 1:
         return f'terminals send shift with a letter as the capital: write "{name.upper()}"'
     if key in _NAMED or name in _NAMED or _is_typed(name):
         return None
-    return f"{key!r} is no key; {meant(name, tuple(sorted(_NAMED)))}"
+    return f"{quoted_name(key, 40)} is no key; {meant(name, tuple(sorted(_NAMED)))}"
 
 
 def _own(binding: Binding) -> list[str]:
@@ -138,7 +139,8 @@ def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
             id_ = binding.id or ""
             for key in _split(keys.get(id_, binding.key)):
                 if place.typing and id_ in keys and _is_typed(key):
-                    yield f"keys.{id_}: {key!r} is typed into the field of {place.name}"
+                    said = f"keys.{id_}: {quoted_name(key, 40)} is typed into the field"
+                    yield f"{said} of {place.name}"
                 other = taken.setdefault(key, binding)
                 if other.id == id_ or (key in _own(binding) and key in _own(other)):
                     # Some share a key as they come: only one of them has a use at a time.
@@ -147,7 +149,5 @@ def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
                 if both not in told and (id_ in keys or other.id in keys):
                     told.add(both)
                     mine, its = (id_, other.id) if id_ in keys else (other.id, id_)
-                    yield (
-                        f"keys.{mine}: {key!r} is the key of {its} in {place.name} as well; "
-                        "give one of them another"
-                    )
+                    said = f"keys.{mine}: {quoted_name(key, 40)} is the key of {its}"
+                    yield f"{said} in {place.name} as well; give one of them another"

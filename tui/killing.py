@@ -17,6 +17,7 @@ from registry.audit_records import EndedSession, Entry, State
 from registry.errors import BusyRegistryError, RegistryError
 from registry.reading import read_task
 from registry.records import AgentRecord, is_active
+from registry.text import shown_name
 from tui.host import processes
 from tui.host.processes import Held, Origin, Process
 from tui.host.sessions import Answer, Session, TmuxState
@@ -273,11 +274,11 @@ def _now(plan: Plan, step: Step, answer: Answer, mixed: Mapping[str, str]) -> St
         why = "another session has its name now; look at it anew"
         return StepOutcome(step.label, Result.LEFT, why)
     if same is None and same_server and (elsewhere := _shown_by(session, answer)) is not None:
-        why = f"its session is gone, but a pane of it is in session {elsewhere.name}"
+        why = f"its session is gone, but a pane of it is in session {shown_name(elsewhere.name)}"
         return StepOutcome(step.label, Result.LEFT, why)
     if same is not None and same is not there and step.row is None:
         # That it is an orphan was told by its name.
-        why = f"its session has another name now: {same.name}"
+        why = f"its session has another name now: {shown_name(same.name)}"
         return StepOutcome(step.label, Result.LEFT, why)
     why_not = shared_panes(same, answer) or mixed.get(same.id) if same is not None else None
     if why_not is not None:
@@ -351,7 +352,7 @@ def _end_all(
             and after.server_pid == answer.server_pid
             and _same(session, after) is not None
         ):
-            why = refusal or f"session {session.name} did not end"
+            why = refusal or f"session {shown_name(session.name)} did not end"
             outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
         else:
             gone.append(step)
@@ -369,7 +370,7 @@ def _checked(
     # Who came only while they were being ended may be anybody's.
     still = [each for each in left if each.handle not in others]
     if still:
-        names = ", ".join(f"{each.name} ({each.pid})" for each in still)
+        names = ", ".join(f"{shown_name(each.name)} ({each.pid})" for each in still)
         return StepOutcome(step.label, Result.FAILED, f"still running: {names}")
     count = some(len(own), "process", "processes")
     if going.session is not None:

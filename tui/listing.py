@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from registry.text import shown_name
 from registry.workspace import UnreadDatabase
 from tui.notices import notices
 from tui.roll import AgentRow, RollCall, TaskRoll, Verdict
-from tui.text import age, fit, harmless, some, width
+from tui.text import age, fit, harmless, named, some, width
 
 SCHEMA = 1
 """Version of the JSON; grows when a field changes its meaning or goes."""
@@ -138,7 +139,7 @@ def roll_table(
     ]
     for workspace in roll.workspaces:
         yield ""
-        yield _cut(harmless(str(workspace.path)), columns)
+        yield _cut(shown_name(workspace.path), columns)
         if workspace.error:
             yield _cut(f"  error: {harmless(workspace.error)}", columns)
         if workspace.cut_off:
@@ -161,7 +162,7 @@ def roll_table(
         yield ""
         yield _cut("orphaned sessions", columns)
         for session in roll.orphans:
-            yield _cut(f"    orphan  {harmless(session.name)}", columns)
+            yield _cut(f"    orphan  {shown_name(session.name)}", columns)
 
 
 def _cut(line: str, columns: int | None) -> str:
@@ -171,7 +172,7 @@ def _cut(line: str, columns: int | None) -> str:
 def _task_title(task: TaskRoll) -> str:
     description = task.state.description
     agents = some(len(task.agents), "agent") if task.state.record else "not readable"
-    title = f"{harmless(task.task_id)}  {agents}"
+    title = f"{shown_name(task.task_id)}  {agents}"
     return f"{title}  {harmless(description)}" if description else title
 
 
@@ -181,9 +182,9 @@ def _cells(row: AgentRow, now: float) -> tuple[str, ...]:
     heard = None if row.heard is None else now - row.heard
     return (
         row.verdict.value,
-        "  " * min(row.level, _DEEPEST) + harmless(record.id or "(no id)", 80),
+        "  " * min(row.level, _DEEPEST) + named(record.id, 128),
         harmless(record.status or "-", 20),
         f"{progress:>4}",
         f"{age(heard):>4}",
-        harmless(record.tmux_session or "-", 80),
+        shown_name(record.tmux_session, 134) if record.tmux_session else "-",
     )

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from registry.text import shown_name
 from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
-from tui.text import harmless
 
 _FAILED = frozenset({"error", "failed"})
 
@@ -117,7 +117,9 @@ def sentence(kind: str, rows: Sequence[AgentRow]) -> str:
         "stalled": ("stalled", "stalled"),
         "failed": ("failed", "failed"),
     }[kind]
-    names = [harmless(row.record.id or "(no id)", 80) for row in rows[:_NAMED]]
+    names = [
+        shown_name(row.record.id, 80) if row.record.id else "(no id)" for row in rows[:_NAMED]
+    ]
     if len(rows) == 1:
         return f"{names[0]} {became[0]}"
     more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from registry.text import shown_name
 from tui.host.sessions import Answer, TmuxState
 from tui.roll import MassDeath, RollCall
 from tui.text import some
@@ -16,7 +17,7 @@ def notices(roll: RollCall) -> tuple[str, ...]:
     said: list[str] = []
     # Before the first answer nothing is wrong yet.
     if answer.state is TmuxState.UNKNOWN and answer.asked_at:
-        said.append(f"tmux cannot be asked at {answer.socket}: {answer.why}")
+        said.append(f"tmux cannot be asked at {shown_name(answer.socket)}: {answer.why}")
     if roll.mass_death is not None:
         said.append(f"{massacre(roll.mass_death, answer.socket)} Try -L NAME or -S PATH.")
     said += map(str, roll.databases)
@@ -33,7 +34,7 @@ def massacre(death: MassDeath, socket: Path) -> str:
     """How many went at once, and what is the likelier reason."""
     return (
         f"{death.gone} of {death.of} active agents went at once, or before muster looked, "
-        f"by what tmux says at {socket}: the wrong socket is likelier than a massacre."
+        f"by what tmux says at {shown_name(socket)}: the wrong socket is likelier than a massacre."
     )
 
 

@@ -9,6 +9,7 @@ from functools import partial
 
 from textual.app import App
 
+from registry.text import shown_name
 from tui.host.hooks import run_hook
 from tui.news import Item, Pace, Seen, news, sentence, still
 from tui.roll import AgentRow, RollCall
@@ -109,7 +110,9 @@ def _values(kind: str, said: str, rows: Sequence[AgentRow], roll: RollCall) -> d
     there = [tasks[row.key.registry] for row in listed if row.key.registry in tasks]
 
     def each(values: Sequence[str]) -> str:
-        return ",".join(dict.fromkeys(harmless(value, 200) for value in values))
+        # Whoever takes the list apart must not find a name in another one.
+        shown = (shown_name(value) if value else "" for value in values)
+        return ",".join(dict.fromkeys(value.replace(",", "\\x2c") for value in shown))
 
     return {
         "id": each([row.record.id or "" for row in listed]),

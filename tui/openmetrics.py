@@ -18,9 +18,9 @@ from prometheus_client.core import (
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from registry.metrics import WAIT_BOUNDS, LockMetrics
+from registry.text import WHOLE_AT_MOST, shown_name
 from tui.host.sessions import TmuxState
 from tui.roll import RollCall, Verdict
-from tui.text import harmless
 
 _QUANTILES = (0.5, 0.99)
 
@@ -68,7 +68,7 @@ def _roll(roll: RollCall) -> Iterator[Metric]:
         labels=("workspace",),
     )
     for workspace in roll.workspaces:
-        where = harmless(str(workspace.path))
+        where = shown_name(workspace.path, WHOLE_AT_MOST)
         for verdict in Verdict:
             if verdict is not Verdict.ORPHAN:
                 count = sum(task.counts.get(verdict, 0) for task in workspace.tasks)
@@ -121,7 +121,7 @@ def _locks(locks: Mapping[str, LockMetrics]) -> Iterator[Metric]:
         ),
     }
     for path, numbers in sorted(locks.items()):
-        name = harmless(path)
+        name = shown_name(path, WHOLE_AT_MOST)
         sums = accumulate(numbers.buckets)
         bounds = (*(f"{bound:g}" for bound in WAIT_BOUNDS), "+Inf")
         waits.add_metric(

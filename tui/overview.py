@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from registry.agent_files import FileFacts
+from registry.text import shown_name
 from tui.choosing import children_of, parent_of
 from tui.host.sessions import HIDDEN_PROCESSES, Session
 from tui.outline import Line
 from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
 from tui.rows import Row, row
 from tui.sources import Fields
-from tui.text import age_in_words, harmless, harmless_lines, size, some
+from tui.text import age_in_words, harmless, harmless_lines, named, size, some
 
 # Shown by name above; whatever else the registry holds follows under its own name.
 _SHOWN = frozenset(
@@ -71,7 +72,7 @@ def field(name: str, value: str, style: str = "", target: AgentKey | None = None
 
 
 def _workspace(item: WorkspaceRoll) -> Iterator[Row]:
-    yield field("workspace", harmless(str(item.path)))
+    yield field("workspace", shown_name(item.path))
     if item.error:
         yield field("error", harmless(item.error))
     if item.cut_off:
@@ -82,7 +83,7 @@ def _workspace(item: WorkspaceRoll) -> Iterator[Row]:
 
 
 def _orphan(item: Session, now: float) -> Iterator[Row]:
-    yield field("orphan", harmless(item.name))
+    yield field("orphan", shown_name(item.name))
     yield row("No registry that muster sees lists this session. `k` ends it.")
     yield from _session(item, now)
 
@@ -112,7 +113,7 @@ def _ago(seconds: float) -> str:
 
 def _agent(item: AgentRow, roll: RollCall | None, more: Fields, now: float) -> Iterator[Row]:
     record = item.record
-    yield field("agent", harmless(record.id or "(no id)", 256))
+    yield field("agent", named(record.id))
     note = f": {harmless(item.note, 400)}" if item.note else ""
     yield field("verdict", item.verdict.value + note)
     progress = "" if record.progress is None else f", {record.progress:g} %"
@@ -121,13 +122,13 @@ def _agent(item: AgentRow, roll: RollCall | None, more: Fields, now: float) -> I
     depth = "" if record.depth is None else f", depth {record.depth}"
     parent, children = relatives(item, roll)
     leads = ("link", parent.key) if parent is not None else ("", None)
-    yield field("parent", f"{harmless(record.parent or '-', 256)}{depth}", *leads)
+    yield field("parent", f"{_name(record.parent)}{depth}", *leads)
     for each in children:
-        said = f"{harmless(each.record.id, 256)}, {each.verdict.value}"
+        said = f"{named(each.record.id)}, {each.verdict.value}"
         yield field("child", said, "link", each.key)
     yield field("started", _when(record.started_at, record.started, now))
     yield field("updated", _when(record.last_update, record.updated, now))
-    yield field("session", harmless(record.tmux_session or "-", 256))
+    yield field("session", _name(record.tmux_session))
     if item.session is not None:
         yield from _session(item.session, now)
     elif item.taken_by is not None:
@@ -144,7 +145,7 @@ def _agent(item: AgentRow, roll: RollCall | None, more: Fields, now: float) -> I
         yield from (row(f"  {each}", hang=2) for each in rest)
     for facts in more.files:
         yield from _file(facts, now)
-    yield field("registry", harmless(str(item.key.registry)))
+    yield field("registry", shown_name(item.key.registry))
 
 
 def relatives(item: AgentRow, roll: RollCall | None) -> tuple[AgentRow | None, list[AgentRow]]:
@@ -195,7 +196,7 @@ def _file(facts: FileFacts, now: float) -> Iterator[Row]:
         yield field(name, harmless(facts.error, 400), "error")
     elif facts.size is not None and facts.modified is not None:
         written = _exactly(facts.modified, now)
-        shown = harmless(f"{facts.path.parent.name}/{facts.path.name}")
+        shown = shown_name(f"{facts.path.parent.name}/{facts.path.name}")
         yield field(name, f"{shown}, {size(facts.size)}, {written}")
 
 
@@ -211,7 +212,7 @@ def _session(session: Session, now: float) -> Iterator[Row]:
 def _task(task: TaskRoll, now: float) -> Iterator[Row]:
     state = task.state
     record = state.record
-    yield field("task", harmless(task.task_id))
+    yield field("task", shown_name(task.task_id))
     if state.error is not None:
         yield field("error", harmless(state.error))
         if record is not None:
@@ -242,9 +243,13 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
         yield field("progress", said)
     found = ", ".join(f"{count} {verdict}" for verdict, count in task.counts.items() if count)
     yield field("roll", found or "no agents")
-    yield field("registry", harmless(str(state.registry)))
+    yield field("registry", shown_name(state.registry))
     if state.global_registry is not None:
-        yield field("global", harmless(str(state.global_registry)))
+        yield field("global", shown_name(state.global_registry))
+
+
+def _name(name: str | None) -> str:
+    return shown_name(name) if name else "-"
 
 
 def _count(written: int | None) -> str:

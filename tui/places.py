@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
 from registry.locked_file import DEFAULT_TIMEOUT
 from registry.reading import read_global, read_task
 from registry.records import GlobalTask
+from registry.text import choices, quoted_name, shown_name
 from registry.workspace import TaskPlace, Workspace, task_places
 from tui.console import UsageError
 
@@ -41,15 +42,16 @@ def task_place(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskPl
     found = [each for each in there if task_id in (None, each.directory.name)]
     if len(found) == 1:
         return found[0]
-    where = ", ".join(str(each.path) for each in workspaces)
+    where = _paths(each.path for each in workspaces)
     if not there:
         raise UsageError(f"there is no task in {where}")
-    names = ", ".join(sorted({each.directory.name for each in there}))
+    names = choices(sorted({each.directory.name for each in there}))
     if task_id is None:
         raise UsageError(f"choose one with --task: {names}")
     if found:
-        raise UsageError(f"task {task_id!r} is in more than one workspace: choose with -w")
-    raise UsageError(f"there is no task {task_id!r} in {where}, but: {names}")
+        name = quoted_name(task_id)
+        raise UsageError(f"task {name} is in more than one workspace: choose with -w")
+    raise UsageError(f"there is no task {quoted_name(task_id)} in {where}, but: {names}")
 
 
 def task_with(
@@ -76,16 +78,20 @@ def task_with(
     if len(found) == 1:
         return found[0]
     if found:
-        names = ", ".join(each.directory.name for each in found)
-        raise UsageError(f"{agent_id!r} is in more than one task: choose with --task: {names}")
+        names = choices(each.directory.name for each in found)
+        name = quoted_name(agent_id)
+        raise UsageError(f"{name} is in more than one task: choose with --task: {names}")
     for error in unread.values():
         if isinstance(error, BusyRegistryError):
             raise error
-    where = ", ".join(str(each.path) for each in workspaces)
-    said = f"no agent {agent_id!r} in {where}"
+    said = f"no agent {quoted_name(agent_id)} in {_paths(each.path for each in workspaces)}"
     if unread:
-        said += f"; not readable, and it may be in there: {', '.join(map(str, unread))}"
+        said += f"; not readable, and it may be in there: {_paths(unread)}"
     raise UsageError(said)
+
+
+def _paths(paths: Iterable[Path]) -> str:
+    return ", ".join(shown_name(each) for each in paths)
 
 
 def _look(

@@ -13,6 +13,7 @@ from typing import Literal
 
 from registry.audit_records import EndedSession
 from registry.records import Deployment
+from registry.text import shown_name, whole_name
 from tui.host.sessions import Session
 from tui.proposal import Proposal
 from tui.roll import AgentRow
@@ -151,7 +152,7 @@ class Plan:
 
     def proposal(self) -> Proposal:
         """In words, to be shown and asked."""
-        note = f"tmux was asked at {self.socket}"
+        note = f"tmux was asked at {shown_name(self.socket)}"
         note += "." if self.server_pid is not None else ", where no server runs."
         grave = bool(self.ending)
         if grave:
@@ -172,7 +173,7 @@ class Plan:
         what = [some(self.sessions, "session")] if self.sessions else []
         if weight is not None:
             what.append(some(weight.processes, "process", "processes"))
-        note = f"Ends {' and '.join(what) or 'processes'} on {self.socket}"
+        note = f"Ends {' and '.join(what) or 'processes'} on {shown_name(self.socket)}"
         if weight is None:
             note += ". How many processes that are cannot be told from here."
         else:
@@ -181,4 +182,5 @@ class Plan:
 
 
 def _labelled(step: Step) -> str:
-    return step.label if step.weight is None else f"{step.label} ({step.weight})"
+    label = whole_name(step.label)
+    return label if step.weight is None else f"{label} ({step.weight})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from registry.text import shown_name, whole_name
 from tui.outcomes import Outcome
 from tui.plan import Plan, Weight
 from tui.proposal import Proposal, grouped
@@ -73,7 +74,7 @@ def proposal_lines(proposal: Proposal) -> Iterator[str]:
     if proposal.files:
         yield "Files that change:"
         for path in proposal.files:
-            yield f"  {harmless(str(path))}"
+            yield f"  {shown_name(path)}"
     if proposal.steps and proposal.note:
         yield harmless(proposal.note)
     if proposal.steps and proposal.second_question:
@@ -85,7 +86,7 @@ def refused_lines(proposal: Proposal) -> Iterator[str]:
     if proposal.refused:
         yield "Not touched:"
         for label, reason in proposal.refused:
-            yield f"  {harmless(label)}: {harmless(reason)}"
+            yield f"  {whole_name(label)}: {harmless(reason)}"
 
 
 def outcome_json(outcome: Outcome, proposal: Proposal) -> dict[str, Any]:
@@ -107,6 +108,6 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
     """An outcome as lines of text, agent by agent."""
     for each in outcome.steps:
         detail = f" ({harmless(each.detail)})" if each.detail else ""
-        yield f"{each.result.value}: {harmless(each.label)}{detail}"
+        yield f"{each.result.value}: {whole_name(each.label)}{detail}"
     for problem in outcome.problems:
         yield f"problem: {harmless(problem)}"

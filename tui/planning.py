@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from registry.audit_records import EndedSession
 from registry.records import is_active, is_terminal, kept_name
+from registry.text import shown_name
 from tui.choosing import beneath
 from tui.host import processes
 from tui.host.sessions import Answer, Session
@@ -77,7 +78,7 @@ def plan_kill(
             refused.append((row.key.id, planned))
     made = list(steps.values())
     own = tuple(workspace.path for workspace in roll.workspaces)
-    read = ", ".join(str(path) for path in (*own, *roll.beside))
+    read = ", ".join(shown_name(path) for path in (*own, *roll.beside))
     for session in orphans:
         why = "muster itself runs in it" if processes.holds_us(session.pids) else None
         why = why or shared_panes(session, roll.answer) or mixed.get(session.id)
@@ -186,7 +187,7 @@ def _called(row: AgentRow) -> str:
     """How to add what a session is called, where it was renamed."""
     name = row.session.name if row.session is not None else None
     renamed = name is not None and name != kept_name(row.record.tmux_session or "")
-    return f" (called {name} now)" if renamed else ""
+    return f" (called {shown_name(name or '')} now)" if renamed else ""
 
 
 def shared_panes(session: Session, answer: Answer) -> str | None:
@@ -197,7 +198,8 @@ def shared_panes(session: Session, answer: Answer) -> str | None:
     """
     for other in answer.sessions.values():
         if other.id != session.id and not set(other.panes).isdisjoint(session.panes):
-            return f"session {other.name} shows the same panes; end that one in tmux first"
+            name = shown_name(other.name)
+            return f"session {name} shows the same panes; end that one in tmux first"
     return None
 
 
@@ -343,11 +345,12 @@ def _shared(holders: Mapping[str, Sequence[AgentRow]], row: AgentRow) -> str | N
         if other.key == row.key:
             continue
         if other.key.id != row.key.id and other.session is not None:
-            return f"shares the session {row.session.name} with {other.key.id}"
+            name = shown_name(row.session.name)
+            return f"shares the session {name} with {shown_name(other.key.id)}"
         # It may be at work in there: of one that is in its registry twice, too.
         same = other.key.registry == row.key.registry or other.session is None
         if not is_terminal(other.record.status) and (through or not same):
-            whose = f"{other.key.id} in {other.key.registry}"
+            whose = f"{shown_name(other.key.id)} in {shown_name(other.key.registry)}"
             return f"{whose} has its session as well, and is not through"
     return None
 

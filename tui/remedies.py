@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.finding import Finding, Kind
+from registry.text import shown_name, whole_name
 from tui.doctor import Examination
 from tui.proposal import Proposal
 from tui.text import some
@@ -27,7 +28,7 @@ def said(finding: Finding) -> str:
     names = [finding.agent, finding.field if finding.field != "agents" else None]
     if finding.kind is Kind.ORPHAN:
         names = [str(finding.found)]
-    subject = ", ".join(name for name in names if name)
+    subject = ", ".join(shown_name(name) for name in names if name)
     return f"{subject}: {finding.says}" if subject else finding.says
 
 
@@ -57,7 +58,7 @@ def remedy(finding: Finding) -> str:
         case Kind.HIERARCHY if not finding.fix:
             return "take it out of agent_hierarchy"
         case Kind.HIERARCHY:
-            return f"list it under {finding.fix[0]} alone in agent_hierarchy"
+            return f"list it under {shown_name(finding.fix[0])} alone in agent_hierarchy"
         case Kind.STATUS:
             return f"write status {_value(finding.fix)} in the global registry"
         case Kind.ZOMBIE:
@@ -82,10 +83,10 @@ def propose_fix(examination: Examination) -> Proposal:
         f"Fix {some(len(fixable), 'finding')}"
         if fixable
         else "Nothing that --fix could set right",
-        tuple((label(each), remedy(each)) for each in fixable),
+        tuple((whole_name(label(each)), remedy(each)) for each in fixable),
         tuple((label(each), each.advice) for each in examination.findings if not each.fixable),
         tuple(files),
-        f"tmux was asked at {examination.roll.answer.socket}."
+        f"tmux was asked at {shown_name(examination.roll.answer.socket)}."
         if examination.zombies.steps
         else "",
         second_question=examination.zombies.second_question,

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from registry.records import kept_name
+from registry.text import shown_name
 from tui.host.births import Birth
 from tui.host.sessions import Session
 from tui.roll import TaskState
-from tui.text import harmless
 
 # An agent's session is made about two seconds before its start is written down. The
 # window is tight, so that not every session is taken for one that was renamed.
@@ -139,7 +139,7 @@ def find_mixed(sessions: Collection[Session], moved: Mapping[int, Birth]) -> Map
 
 
 def _called(session: Session) -> str:
-    return f"session {harmless(session.name, 100)}"
+    return f"session {shown_name(session.name)}"
 
 
 def _any_fits(starts: Iterable[float], made: float | None) -> bool:

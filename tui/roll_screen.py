@@ -17,9 +17,11 @@ from textual.widgets import Footer
 from textual.worker import Worker, get_current_worker
 
 from registry.errors import RegistryError
+from registry.text import shown_name
 from registry.workspace import Workspace
 from tui.bindings import CHANGING, declared, keys_of
 from tui.body import Body
+from tui.console import where_of
 from tui.host.sessions import Session
 from tui.outline import meant
 from tui.roll import AgentRow, RollCall, TaskState, Verdict
@@ -297,9 +299,7 @@ class RollScreen(Screen[None]):
 
     def _ask(self, plan: Plan) -> None:
         if not plan.steps:
-            said = "; ".join(
-                f"{harmless(who, 80)} {harmless(why)}" for who, why in plan.refused[:3]
-            )
+            said = "; ".join(f"{shown_name(who)} {harmless(why)}" for who, why in plan.refused[:3])
             if len(plan.refused) > 3:
                 said += f"; and {len(plan.refused) - 3} more"
             self.notify(said, title="Nothing to do", severity="warning", markup=False)
@@ -344,7 +344,10 @@ class RollScreen(Screen[None]):
     def _examine(self) -> Examination | None:
         from tui.doctor import examine
 
-        return examine(self._workspaces, self.roll) if self.roll is not None else None
+        if self.roll is None:
+            return None
+        where = where_of(self._workspaces, self.roll.answer.socket)
+        return examine(self._workspaces, self.roll, where)
 
     @work(thread=True, group="actions")
     def _fix(self, found: Examination, reason: str) -> None:

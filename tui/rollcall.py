@@ -19,6 +19,7 @@ from registry.records import (
     is_terminal,
     kept_name,
 )
+from registry.text import shown_name
 from tui.absences import Absences, is_proven_missing, proof_needed
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.roll import AgentKey, AgentRow, MassDeath, Policy, TaskRoll, TaskState, Verdict
@@ -137,7 +138,7 @@ def _missing(
         return Judgement(Verdict.UNKNOWN, note=note)
     if (doubt := answer.doubt(name)) is not None:
         return Judgement(Verdict.UNKNOWN, note=doubt)
-    return Judgement(Verdict.ZOMBIE, note=f"no session {record.tmux_session}")
+    return Judgement(Verdict.ZOMBIE, note=f"no session {shown_name(record.tmux_session or '')}")
 
 
 def why_anothers(record: AgentRecord, session: Session, policy: Policy, now: float) -> str | None:
@@ -171,7 +172,7 @@ def why_anothers(record: AgentRecord, session: Session, policy: Policy, now: flo
 
 
 def _renamed(session: Session, name: str) -> str:
-    return "" if session.name == name else f"its session is called {session.name} now"
+    return "" if session.name == name else f"its session is called {shown_name(session.name)} now"
 
 
 def _tree_order(record: TaskRecord) -> list[tuple[int, int, int]]:

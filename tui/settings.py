@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from registry.text import shown_name
 from tui.roll import Policy
 
 THEMES = (
@@ -46,6 +47,7 @@ AT_LEAST: Mapping[str, float] = {
     "made_before": 5.0,
 }
 
+_LONGEST_KEY = 64
 _LONGEST_PAUSE = 3600.0
 _LONGEST_HOOK = 600.0
 
@@ -152,7 +154,7 @@ def meant(word: str, known: tuple[str, ...]) -> str:
     """What may have been meant by a word that is not known."""
     import difflib  # Only for who mistyped: it takes longer than all the rest here.
 
-    near = difflib.get_close_matches(word, known, 1)
+    near = difflib.get_close_matches(word, known, 1) if len(word) <= _LONGEST_KEY else []
     if not near:
         # Right, but in no section or in another one.
         near = [each for each in known if each.rpartition(".")[2] == word.rpartition(".")[2]]
@@ -181,9 +183,9 @@ def _checked_keys(value: Any, problems: list[str]) -> Mapping[str, str]:
             if all(isinstance(word, str) and word.strip() for word in words) and words:
                 keys[id_] = ",".join("comma" if word == "," else word for word in words)
             else:
-                problems.append(
-                    f"keys.{id_}: must be a key, or a list of keys, not {_shown(each)}"
-                )
+                where = f"keys.{id_}"
+                why = f"must be a key, or a list of keys, not {_shown(each)}"
+                problems.append(f"{where}: {why}")
 
     take(value, "")
     return keys
@@ -251,7 +253,7 @@ def _command(value: Any) -> tuple[str, ...]:
         for name in _braced(word):
             if name not in PLACEHOLDERS:
                 known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
-                raise ValueError(f"{{{name}}} is no value; there are {known}")
+                raise ValueError(f"{{{shown_name(name, 40)}}} is no value; there are {known}")
     return tuple(words)
 
 

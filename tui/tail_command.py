@@ -11,6 +11,7 @@ from typing import Any
 from registry.agent_files import AgentFile, Batch
 from registry.agent_lines import FINDINGS, LOG, PROGRESS, LogKind, LogLine
 from registry.errors import RegistryError
+from registry.text import shown_name
 from tui.console import DONE, NOT_ALL_DONE, UsageError, find, safe, say, wait_for_reader
 from tui.places import task_with
 from tui.reading_out import merged, record_json, record_lines
@@ -67,8 +68,8 @@ def tail(options: argparse.Namespace) -> int:
                 if batch.torn
             )
             if not any(each.size for each in batches.values()) and not options.json:
-                where = ", ".join(str(file.path) for file in opened.values())
-                _warn([f"{options.agent} has written nothing: {where}"])
+                where = ", ".join(shown_name(file.path) for file in opened.values())
+                _warn([f"{shown_name(options.agent)} has written nothing: {where}"])
             return NOT_ALL_DONE if files.problems else DONE
         while True:
             sys.stdout.flush()
@@ -76,7 +77,7 @@ def tail(options: argparse.Namespace) -> int:
                 wait_for_reader(FOLLOW_EVERY)
             batches = files.read()
             _warn(
-                f"{opened[name].path} was replaced or cut; from its beginning:"
+                f"{shown_name(opened[name].path)} was replaced or cut; from its beginning:"
                 for name, batch in batches.items()
                 if batch.restarted
             )

@@ -1,7 +1,9 @@
 """Untrusted text made harmless; ages and sizes in few characters. Pure.
 
 Everything that comes from a registry, from tmux or from a log goes through
-`harmless` before it is shown, on a screen or on standard output.
+`harmless` before it is shown, on a screen or on standard output. What something is
+chosen by, an id, a session's name or a path, goes through `registry.text` instead:
+`harmless` leaves out some marks, and two names must never look the same.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import json
 import unicodedata
 from typing import Any
+
+from registry.text import NAME_AT_MOST, shown_name
 
 SHOWN_AT_MOST = 4096
 """Characters of one text that are looked at; what is behind them is cut off."""
@@ -66,6 +70,11 @@ def _escaped(character: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def named(agent_id: str | None, limit: int = NAME_AT_MOST) -> str:
+    """An agent's id where it is shown to be told from others'; also where it has none."""
+    return shown_name(agent_id, limit) if agent_id else "(no id)"
 
 
 def harmless_lines(text: str, limit: int = SHOWN_AT_MOST) -> list[str]:

@@ -14,6 +14,7 @@ from registry.audit_records import Entry, Log, State
 from registry.codec import Json
 from registry.durability import durable_commits
 from registry.errors import RegistryError
+from registry.text import command_line, quoted_name, shown_name, whole_name
 from registry.undo import Undoable
 from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY
 from tui.actions import Outcome, Result, StepOutcome
@@ -99,8 +100,8 @@ def _plan_given(action_id: str, log: Log, known: Collection[Path]) -> UndoPlan:
     steps = undo.undoables(log, action_id, known)
     if not steps:
         if not any(entry.action_id == action_id for entry in log.entries):
-            raise NoSuchActionError(f"no action {action_id!r} is on record")
-        raise NothingToUndoError(f"{action_id} changed nothing")
+            raise NoSuchActionError(f"no action {quoted_name(action_id)} is on record")
+        raise NothingToUndoError(f"{shown_name(action_id)} changed nothing")
     return _plan(action_id, steps, log)
 
 
@@ -141,7 +142,7 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
     refused = [(", ".join(sorted(whom)) or "?", why) for why, whom in whole.items()] + refused
     first = steps[-1].entry
     title = f"Undo {first.action} ({local_time(first.at)})"
-    note = f"{action_id}, by {first.who.user}"
+    note = f"{shown_name(action_id)}, by {first.who.user}"
     note += f": {first.reason}. " if first.reason else ". "
     note += _elsewise(log, action_id) if not doable else "Counters move back as far as they moved."
     proposal = Proposal(title, tuple(says), tuple(refused), tuple(files), note)
@@ -163,7 +164,9 @@ def _elsewise(log: Log, action_id: str) -> str:
     if not earlier:
         return ""
     last = earlier[-1]
-    return f"Before it: {last.action} of {local_time(last.at)}; muster undo {last.action_id}"
+    said = f"Before it: {last.action} of {local_time(last.at)}"
+    taking_back = command_line("muster", "undo", names=(last.action_id,))
+    return said if taking_back is None else f"{said}; {taking_back}"
 
 
 def _whom(entry: Entry) -> str:
@@ -195,7 +198,7 @@ def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
     for label, files in words.items():
         # Where the two registries differ, it is said which becomes what.
         parts = (f"{file}: {said}" if len(files) > 1 else said for said, file in files.items())
-        yield label, "; ".join(parts)
+        yield whole_name(label), "; ".join(parts)
 
 
 def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:
@@ -233,7 +236,7 @@ def undo_refusal_reason(plan: UndoPlan) -> str:
     for whom, why in plan.proposal.refused:
         reasons.setdefault(why, {})[whom] = None
     return "; ".join(
-        f"{harmless(', '.join(whom), 120)}: {harmless(why)}" for why, whom in reasons.items()
+        f"{', '.join(map(whole_name, whom))}: {harmless(why)}" for why, whom in reasons.items()
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from registry.text import shown_name
 from tui.config import policy_of
 from tui.console import find, say, tmux_of, wait_for_reader
 from tui.difference import (
@@ -31,7 +32,7 @@ from tui.listing import roll_json, roll_table
 from tui.live import LiveRoll
 from tui.roll import Policy, RollCall, Verdict
 from tui.selection import select
-from tui.text import as_json_line, harmless
+from tui.text import as_json_line, harmless, named
 
 # Added to the time that the proof of a death takes, for asking twice.
 _SETTLING = 0.5
@@ -160,7 +161,7 @@ def change_words(change: Change) -> str:
     """A change in one harmless line."""
     match change:
         case AgentChange(event, row, task, changed):
-            who = f"{harmless(row.record.id or '(no id)', 200)} ({harmless(task, 100)})"
+            who = f"{named(row.record.id)} ({shown_name(task)})"
             if event == "agent-changed":
                 said = ", ".join(
                     f"{name} {_value(was)} → {_value(now)}" for name, (was, now) in changed.items()
@@ -171,13 +172,13 @@ def change_words(change: Change) -> str:
             note = f"; {harmless(row.note, 400)}" if row.note and "verdict" in changed else ""
             return f"{who}: {said}{note}"
         case OrphanChange(event, session):
-            return f"orphan {harmless(session.name, 200)}: {event.removeprefix('orphan-')}"
+            return f"orphan {shown_name(session.name)}: {event.removeprefix('orphan-')}"
         case TmuxChange(before, state, detail):
             return f"tmux: {before} → {state} ({harmless(detail)})"
         case RegistryChange(event, path, error):
             said = "is gone" if event == "registry-gone" else "can be read again"
             said = said if error is None else f"cannot be read: {error}"
-            return f"{harmless(str(path))}: {harmless(said)}"
+            return f"{shown_name(path)}: {harmless(said)}"
 
 
 def _value(value: str | float | None) -> str:

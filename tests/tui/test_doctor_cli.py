@@ -248,7 +248,7 @@ def test_leaked_sessions_are_nobodys_to_end_here(workspace: Path, alive: RealTmu
     at_this_hour(workspace, LISTED, FIXED)
     (finding,) = found(doctor(workspace, "-S", alive.socket, "--json"), 1)
     assert (finding["kind"], finding["agent"]) == ("leaked", LISTED)
-    assert finding["advice"] == f"end its session: muster kill {LISTED}"
+    assert finding["advice"] == f"end its session: muster kill {LISTED} -S {alive.socket}"
     assert doctor(workspace, "-S", alive.socket, "--fix", "--yes").returncode == 1
     assert alive.names() == {f"agent_{ZOMBIE}", f"agent_{LISTED}"}
 

@@ -113,7 +113,7 @@ def test_a_sentence_names_three_and_counts_the_rest() -> None:
     many = [row(name, Verdict.FINISHED, "failed") for name in "abcde"]
     assert sentence("failed", many) == "5 agents failed: a, b, c and 2 more"
     hostile = replace(DEAD, record=replace(DEAD.record, id="\x1b]9;x\x07"))
-    assert sentence("zombie", [hostile]) == "\\e]9;x\\x07 became a zombie"
+    assert sentence("zombie", [hostile]) == "'\\x1b]9;x\\x07' became a zombie"
 
 
 ITEM = Item("zombie", DEAD.key)

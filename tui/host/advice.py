@@ -7,6 +7,8 @@ import os
 import pwd
 from pathlib import Path
 
+from registry.text import command_line, shown_name
+
 OTHER_SOCKET = "choose another socket with -L NAME or -S PATH"
 
 _TOO_OLD = (
@@ -61,16 +63,26 @@ def advice_on(message: str, socket: Path) -> str:
 
 def ask_the_owner(uid: int) -> str:
     """That a tmux server or its socket is this user's, and how to ask it."""
-    return f"it is {user_name(uid)}'s: ask with {as_user(uid)}, or {OTHER_SOCKET}"
+    return f"it is {shown_name(user_name(uid))}'s: ask with {as_user(uid)}, or {OTHER_SOCKET}"
 
 
 def as_user(uid: int) -> str:
     """The command that runs muster as this user."""
+    # A number takes a "#" there, and that is a comment to a shell.
+    by_number = f"#{uid}"
     try:
-        return f"sudo -u {pwd.getpwuid(uid).pw_name} muster …"
+        name = pwd.getpwuid(uid).pw_name
     except KeyError:
-        # A number takes a "#" there, and that is a comment to a shell.
-        return f"sudo -u '#{uid}' muster …"
+        name = by_number
+    sudo = command_line("sudo", options=[("-u", name)])
+    sudo = sudo or command_line("sudo", options=[("-u", by_number)])
+    return f"{sudo} muster …"
+
+
+def socket_option(socket: Path) -> str:
+    """The option that chooses a socket; one that nobody can type for sure is only named."""
+    option = command_line(options=[("-S", str(socket))])
+    return f"-S with the socket {shown_name(socket)}" if option is None else option
 
 
 def user_name(uid: int) -> str:

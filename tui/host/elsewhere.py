@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tui.host.advice import as_user, user_name
+from registry.text import command_line, shown_name
+from tui.host.advice import OTHER_SOCKET, as_user, socket_option, user_name
 from tui.host.births import birth_of
 from tui.host.sessions import SERVER_NAME, Answer, Session, TmuxState
 from tui.host.tmux import Tmux
@@ -207,7 +208,7 @@ def look_elsewhere(
         # With no time left nobody can tell either.
         there = Tmux(server.socket, timeout).ask() if timeout > 0 else None
         if there is not None and server.pid in (there.server_process, there.listener):
-            why = f"another tmux server has its session: try -S {server.socket}"
+            why = f"another tmux server has its session: try {socket_option(server.socket)}"
             found |= {name: why for name in names if name in there.sessions}
             sessions += ((server.socket, each) for each in there.sessions.values())
         elif server.sure and _still_runs(server):
@@ -232,9 +233,10 @@ def described_server(pid: int) -> str:
         return f"the tmux server {pid}"
     there = Tmux(socket, _ASK_TIMEOUT).ask()
     count = len(there.sessions)
-    sessions = f" ({count} session{'' if count == 1 else 's'})"
+    said = f"the tmux server {pid} on {shown_name(socket)}"
+    sessions = f"{count} session{'' if count == 1 else 's'}"
     known = pid in (there.server_process, there.listener)
-    return f"the tmux server {pid} on {socket}{sessions if known else ''}"
+    return f"{said} ({sessions})" if known else said
 
 
 def sees_the_host() -> bool:
@@ -255,11 +257,14 @@ def _unasked(server: Server, answer: Answer | None) -> str:
     """Why a server cannot be asked, and what to do about it."""
     if answer is not None and answer.state is not TmuxState.UNKNOWN:
         return (
-            f"tmux server {server.pid} runs but {server.socket} does not lead to it: "
-            f"kill -USR1 {server.pid} makes its socket again"
+            f"tmux server {server.pid} runs but {shown_name(server.socket)} does not lead "
+            f"to it: {command_line('kill', '-USR1', str(server.pid))} makes its socket again"
         )
     why = "there was no time to ask it" if answer is None else answer.detail
-    return f"another tmux server, {server.pid}, cannot be asked ({why}): try -S {server.socket}"
+    hint = OTHER_SOCKET
+    if server.socket is not None:
+        hint = f"try {socket_option(server.socket)}"
+    return f"another tmux server, {server.pid}, cannot be asked ({why}): {hint}"
 
 
 def _still_runs(server: Server) -> bool:

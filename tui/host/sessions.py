@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from registry.text import quoted_name
+
 SERVER_NAME = "tmux: server"
 """What a tmux server's process is called, where its program is called tmux."""
 
@@ -147,7 +149,9 @@ def socket_path(name: str | None, path: str | None, environment: Mapping[str, st
         if inside:
             return Path(inside)
     if name is not None and ("/" in name or not name):
-        raise ValueError(f"-L {name!r}: a socket name cannot be empty or have a slash; use -S")
+        raise ValueError(
+            f"a socket name, -L, is not empty and has no slash, unlike {quoted_name(name)}: use -S"
+        )
     base = Path(environment.get("TMUX_TMPDIR") or _FALLBACK)
     if not base.is_dir():
         base = _FALLBACK

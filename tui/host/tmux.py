@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.text import quoted_name, shown_name
 from tui.host.advice import advice_on
 from tui.host.sessions import Answer, Captured, Session, TmuxState
 from tui.host.tmux_client import Said, run_tmux
@@ -119,7 +120,7 @@ class Tmux:
             and message.endswith("(No such file or directory)")
         )
         if nobody:
-            detail = f"no server on {self.socket}"
+            detail = f"no server on {shown_name(self.socket)}"
             return Answer(TmuxState.NO_SERVER, detail, self.socket, {}, asked_at)
         return self._unknown(message, asked_at, advice_on(message, self.socket))
 
@@ -255,7 +256,7 @@ class Tmux:
         words: list[str] = []
         for name, command in commands.items():
             if not _PLAIN_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} cannot be the name of a session")
+                raise ValueError(f"{quoted_name(name)} cannot be the name of a session")
             if len(command) < 2:
                 raise ValueError(f"{command!r} has no argument")
             separator = [";"] if words else []

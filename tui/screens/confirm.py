@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, Static
 
+from registry.text import shown_name, whole_name
 from tui.proposal import Proposal, grouped
 from tui.text import harmless
 
@@ -147,21 +148,21 @@ class ConfirmScreen(ModalScreen[str | None]):
             yield (note, "$warning") if proposal.grave else note
         for says, labels in grouped(proposal.steps[:LISTED_AT_MOST]):
             if len(labels) == 1:
-                yield (f"\n{harmless(labels[0], 200)}\n", "bold")
+                yield (f"\n{harmless(labels[0])}\n", "bold")
                 yield f"  {harmless(says, 400)}\n"
                 continue
             yield (f"\n{harmless(says, 400)}:\n", "bold")
-            yield from (f"  {harmless(label, 200)}\n" for label in labels)
+            yield from (f"  {harmless(label)}\n" for label in labels)
         if len(proposal.steps) > LISTED_AT_MOST:
             yield f"  and {len(proposal.steps) - LISTED_AT_MOST} more\n"
         if proposal.refused:
             yield ("\nNot touched:\n", "$warning bold")
             for label, why in proposal.refused[:LISTED_AT_MOST]:
-                yield f"  {harmless(label, 200)}: {harmless(why, 400)}\n"
+                yield f"  {whole_name(label)}: {harmless(why, 400)}\n"
         if proposal.files:
             yield ("\nFiles that change:\n", "bold")
             for path in proposal.files[:LISTED_AT_MOST]:
-                yield f"  {harmless(str(path), 400)}\n"
+                yield f"  {shown_name(path)}\n"
 
     @on(Input.Submitted)
     def _go_ahead(self, event: Input.Submitted) -> None:

@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from registry.errors import RegistryError
+from registry.text import WHOLE_AT_MOST, shown_name
 from tui.doctor import Examination
 from tui.remedies import by_file, propose_fix, remedy, said
 from tui.screens.confirm import LISTED_AT_MOST, ConfirmScreen
@@ -121,14 +122,14 @@ def finding_parts(found: Examination) -> Iterator[str | tuple[str, str]]:
     if not (found.findings or found.unsure):
         yield "Nothing is wrong: registries, hierarchy and sessions all agree.\n"
     for where, there in by_file(found.findings[:LISTED_AT_MOST]).items():
-        yield (f"\n{harmless(where, 400)}\n", "bold")
+        yield (f"\n{shown_name(where, WHOLE_AT_MOST)}\n", "bold")
         for each in there:
             yield (f"  {'✗' if each.fixable else '!'} ", "$error bold")
             yield (f"{each.kind.value}  ", "dim")
-            yield f"{harmless(said(each), 400)}\n"
+            yield f"{harmless(said(each))}\n"
             if each.fixable:
                 yield (f"      f: {harmless(remedy(each), 400)}\n", "$success")
             else:
-                yield (f"      {harmless(each.advice, 400)}\n", "$warning")
+                yield (f"      {harmless(each.advice)}\n", "$warning")
     if len(found.findings) > LISTED_AT_MOST:
         yield f"and {len(found.findings) - LISTED_AT_MOST} more: muster doctor\n"

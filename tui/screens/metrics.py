@@ -17,6 +17,7 @@ from textual.widgets import Footer, Static
 
 from registry.errors import RegistryError
 from registry.metrics import LockMetrics, total
+from registry.text import shown_name
 from registry.workspace import GLOBAL_FOLDER
 from tui.text import fit, fit_id, harmless
 
@@ -143,4 +144,4 @@ def _short(seconds: float | None) -> str:
 
 def _name(path: str) -> str:
     folder = Path(path).parent.name
-    return "the workspace" if folder == GLOBAL_FOLDER else harmless(folder, 200)
+    return "the workspace" if folder == GLOBAL_FOLDER else shown_name(folder)

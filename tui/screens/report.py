@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from registry.audit_records import Log, State
+from registry.text import shown_name, whole_name
 from tui.actions import Outcome, Result
 from tui.history import entry_details, entry_title, unread
 from tui.screens.confirm import LISTED_AT_MOST
@@ -66,7 +67,7 @@ def outcome_report(outcome: Outcome) -> ReportScreen:
 def _outcome_parts(outcome: Outcome) -> Iterator[Part]:
     for step in outcome.steps[:LISTED_AT_MOST]:
         yield (fit(step.result.value, 12), _RESULT_STYLES[step.result])
-        yield (f"{harmless(step.label, 200)}\n", "bold")
+        yield (f"{whole_name(step.label)}\n", "bold")
         if step.detail:
             yield f"{'':12}{harmless(step.detail, 600)}\n"
     if len(outcome.steps) > LISTED_AT_MOST:
@@ -76,7 +77,7 @@ def _outcome_parts(outcome: Outcome) -> Iterator[Part]:
     if outcome.written:
         yield (f"\nChanged {some(len(outcome.written), 'file')}:\n", "bold")
         for path in outcome.written[:LISTED_AT_MOST]:
-            yield f"{harmless(str(path), 400)}\n"
+            yield f"{shown_name(path)}\n"
 
 
 def log_report(log: Log) -> ReportScreen:

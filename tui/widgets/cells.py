@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from registry.records import TaskRecord
+from registry.text import shown_name
 from tui.filtering import Filter
 from tui.host.sessions import Session
 from tui.host.usage import Load
 from tui.outline import EVERYTHING, Key, Line
 from tui.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
-from tui.text import age, fit, fit_id, harmless, short_percent, short_size, width
+from tui.text import age, fit, fit_id, harmless, named, short_percent, short_size, width
 from tui.triage import Sort, View
 
 Piece = tuple[str, str]
@@ -206,7 +207,7 @@ def _agent(line: Line, row: AgentRow, drawing: Drawing, marked: bool) -> list[Pi
     wide = columns(drawing.cells, sort)
     record = row.record
     quiet = "finished" if row.verdict is Verdict.FINISHED or line.leads else ""
-    name = harmless(record.id or "(no id)", 200)
+    name = named(record.id)
     if record.type and not record.id.startswith(record.type):
         name = f"{name} ({harmless(record.type, 60)})"
     before = ""
@@ -231,10 +232,14 @@ def _agent(line: Line, row: AgentRow, drawing: Drawing, marked: bool) -> list[Pi
     pieces.append((f" {age(heard):>{_HEARD}}", quiet))
     if wide.place:
         of_session = sort is Sort.HIERARCHY
-        place = harmless((record.tmux_session if of_session else line.task) or "-", 200)
+        place = _place(record.tmux_session if of_session else line.task)
         shown = " " + fit_id(place, wide.place)
         pieces += _lit(shown, "finished", wanted, "session" if of_session else "task")
     return pieces
+
+
+def _place(name: str | None) -> str:
+    return shown_name(name) if name else "-"
 
 
 def _load(load: Load | None) -> str:
@@ -262,7 +267,7 @@ def _task(line: Line, task: TaskRoll, drawing: Drawing) -> list[Piece]:
     wanted = drawing.view.wanted
     head: list[Piece] = [
         (f"  {'  ' * line.level}{_arrow(line)}", "task"),
-        *_lit(harmless(task.task_id, 100), "task", wanted, "task"),
+        *_lit(shown_name(task.task_id), "task", wanted, "task"),
     ]
     if state.error is not None:
         stale = f"as of {age(drawing.now - state.read_at)} ago: " if record else ""
@@ -313,7 +318,7 @@ def _limits(record: TaskRecord | None) -> str:
 def _workspace(line: Line, workspace: WorkspaceRoll) -> list[Piece]:
     pieces: list[Piece] = [
         (f"  {_arrow(line)}", "task"),
-        (harmless(str(workspace.path), 400), "workspace"),
+        (shown_name(workspace.path), "workspace"),
     ]
     problems = filter(None, (workspace.error, workspace.cut_off, workspace.database))
     pieces += ((f"  ! {harmless(str(problem), 400)}", "error") for problem in problems)
@@ -328,7 +333,7 @@ def _orphan(line: Line, session: Session, drawing: Drawing, marked: bool) -> lis
     indent = "" if sorted_ else "  "
     room = wide.agent + _GAP + _STATUS + (_GAP + wide.progress if wide.progress else 0)
     said = [
-        *_lit(f"{indent}{harmless(session.name, 200)}", "agent", wanted, "session"),
+        *_lit(f"{indent}{shown_name(session.name)}", "agent", wanted, "session"),
         (f"  no registry lists it; made {made} ago", "finished"),
     ]
     pieces = [

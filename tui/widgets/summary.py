@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from registry.text import shown_name
 from tui.host.sessions import TmuxState
 from tui.notices import notices
 from tui.roll import RollCall, Verdict
@@ -127,7 +128,7 @@ class Notices(Static):
 
 
 def _where(roll: RollCall, note: str) -> Content:
-    paths = ", ".join(harmless(str(workspace.path), 400) for workspace in roll.workspaces)
+    paths = ", ".join(shown_name(workspace.path) for workspace in roll.workspaces)
     where = Content.assemble(
         ("muster ", "$primary bold"),
         (f"{note} ", "$warning bold") if note else "",
@@ -142,7 +143,7 @@ def _where(roll: RollCall, note: str) -> Content:
 
 def _tmux(roll: RollCall) -> Content:
     answer = roll.answer
-    socket = harmless(str(answer.socket), 200)
+    socket = shown_name(answer.socket)
     detail = harmless(answer.detail, 400)
     if answer.state is TmuxState.ANSWERED:
         # One that was renamed is there by its old name as well.
