@@ -24,6 +24,7 @@ from registry.errors import HalfWrittenError, InaccessibleRegistryError, Untrust
 from registry.files import close_read, write_all
 from registry.journal import Journal, Role, journal_path
 from registry.journal_file import JournalFile, open_journal, remove
+from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
 
@@ -205,7 +206,9 @@ def _end(progress: _Progress, durable: bool) -> None:
         try:
             journal.end(length, durable)
         except OSError as error:
-            _log.error("Could not end the journal %s: %s", journal.place, error.strerror)
+            _log.error(
+                "Could not end the journal %s: %s", shown_name(journal.place), error.strerror
+            )
             return
 
 
@@ -215,7 +218,9 @@ def _remove(progress: _Progress, durable: bool) -> OSError | None:
         try:
             remove(journal.place, durable)
         except OSError as error:
-            _log.error("Could not remove the journal %s: %s", journal.place, error.strerror)
+            _log.error(
+                "Could not remove the journal %s: %s", shown_name(journal.place), error.strerror
+            )
             return error
     return None
 

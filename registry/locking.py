@@ -23,6 +23,7 @@ from weakref import WeakSet
 from registry import codec, lease, metrics
 from registry.errors import InaccessibleRegistryError, LockTimeoutError, RegistryError
 from registry.files import open_file
+from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ class Lock:
                 lease.drop(fd)
             _unlock(fd)
         except OSError as error:
-            _log.error("Error unlocking registry %s: %s", self.path, error)
+            _log.error("Error unlocking registry %s: %s", shown_name(self.path), error)
         finally:
             # Also when interrupted; interrupted even before this, it is closed with the object.
             self.close()
@@ -178,7 +179,7 @@ class Lock:
         except OSError as error:
             # The descriptor is gone all the same, and what was written is written:
             # to raise would tell the caller that it was not.
-            _log.error("Error closing registry %s: %s", self.path, error)
+            _log.error("Error closing registry %s: %s", shown_name(self.path), error)
 
     def __del__(self) -> None:
         # Made but for an interruption, it has no file yet.
@@ -305,7 +306,7 @@ class _Patience:
         left = self._began + self._timeout - time.monotonic()
         if left <= 0:
             metrics.count_timeout(busy)
-            _log.warning("Could not acquire lock on %s after %gs", busy, self._timeout)
+            _log.warning("Could not acquire lock on %s after %gs", shown_name(busy), self._timeout)
             raise LockTimeoutError(busy, self._timeout)
         time.sleep(min(left, self._pause * self._jitter(0.5, 1.5)))
         self._pause = min(self._pause * 1.5, self._longest)

@@ -23,6 +23,7 @@ from registry.files import open_file, read_all, sync_directory, write_all
 from registry.journal import Journal, Remedy, Role, journal_path
 from registry.journal_file import find_journal, is_open, read_journal, remove
 from registry.locking import Lock
+from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ def _apply(journal: Journal, fd: int, real: Path, place: Path) -> bool:
 def _finish(place: Path, real: Path, said: str) -> None:
     remove(place, durable=True)
     metrics.count_recovery(real)
-    _log.warning("Recovery %s %s", said, real)
+    _log.warning("Recovery %s %s", said, shown_name(real))
 
 
 def _first_is_settled(journal: Journal, real: Path) -> bool:
@@ -213,4 +214,4 @@ def _keep_copy(data: bytes, real: Path) -> None:
         os.close(fd)
     # Not only with the journal's removal: the text is overwritten before that.
     sync_directory(real.parent)
-    _log.warning("Kept what stood in %s as %s", real, copy)
+    _log.warning("Kept what stood in %s as %s", shown_name(real), shown_name(copy))

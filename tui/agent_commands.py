@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 
 from registry.errors import LimitReachedError
 from registry.registration import register_agent, withdraw_agent
 from registry.reporting import report_progress
-from tui.console import DONE, NOT_ALL_DONE, find, safe
+from tui.console import DONE, NOT_ALL_DONE, complain, find, lines_of
 from tui.places import task_place, task_with
 from tui.text import as_json
 
@@ -28,9 +27,9 @@ def register(options: argparse.Namespace) -> int:
             prompt=options.prompt,
         )
     except LimitReachedError as error:
-        print(f"muster: {safe(str(error))}", file=sys.stderr)
+        complain(*lines_of(error))
         return NOT_ALL_DONE
-    said = as_json(dataclasses.asdict(agent)) if options.json else safe(agent.agent_id)
+    said = as_json(dataclasses.asdict(agent)) if options.json else agent.agent_id
     try:
         print(said, flush=True)
     except OSError:
@@ -60,5 +59,5 @@ def report(options: argparse.Namespace) -> int:
 
 def _said(problems: tuple[str, ...]) -> int:
     for problem in problems:
-        print(f"muster: {safe(problem)}", file=sys.stderr)
+        complain(problem)
     return NOT_ALL_DONE if problems else DONE

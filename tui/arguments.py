@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from typing import NoReturn
 
 from registry.records import ACTIVE_STATUSES, ORCHESTRATOR, TERMINAL_STATUSES
 from registry.text import quoted_name
 from tui.manual import COMMANDS, epilog, text_of
+from tui.text import harmless
 
 _TAKES_VALUE = {"-L", "-S", "-w", "--workspace", "--config"}
 
 _WITH_WORKSPACES = ("", "list", "log", "metrics", "doctor", "watch")
 _WITH_ACTIONS = ("kill", "complete", "undo")
 _WITHOUT_JSON = ("", "metrics", "demo", "completion", "config")
+
+_COMPLAINT = 600
 
 _LONGEST = 64
 """Characters of the longest word that may be a command, mistyped."""
@@ -81,16 +85,25 @@ def take_words(given: list[str]) -> list[str] | None:
     return words
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints hold arguments that are cut, and on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(harmless(message, _COMPLAINT))
+
+
 def parser_of(command: str) -> argparse.ArgumentParser:
     """The parser of a command; of the monitor for an empty name."""
     from tui import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"muster {command}".strip(),
         description=text_of(command),
         epilog=epilog(command),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # Later versions of argparse colour what they print; colours do not get through.
+    vars(parser)["color"] = False
     parser.add_argument("--version", action="version", version=f"muster {__version__}")
     if command != "completion":
         parser.add_argument("--config", metavar="FILE", help="settings file; see `muster config`")

@@ -15,11 +15,13 @@ from tui.console import (
     NOT_ALL_DONE,
     USAGE,
     UsageError,
+    complain,
     find,
+    lines_of,
     on_terminal,
-    safe,
     socket_of,
 )
+from tui.output import harmless_output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _hold_standard_descriptors()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with harmless_output():
+        try:
+            return _run(given)
+        except Exception:
+            import traceback
+
+            # Not by the interpreter, which writes past the block.
+            traceback.print_exc()
+            return NOT_ALL_DONE
+
+
+def _run(given: list[str]) -> int:
+    """Runs a command line; the exit code."""
     command = take_command(given)
     parser = parser_of(command)
     # Options and arguments in any order: `report AGENT --progress 40 half done`. What
@@ -51,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _COMMANDS[command](options)
         sys.stdout.flush()
     except (UsageError, RegistryError) as error:
-        print(f"muster: {safe(str(error))}", file=sys.stderr)
+        complain(*lines_of(error))
         # A file that is locked, or a disk that is full: to be tried again as it is.
         again = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         return NOT_ALL_DONE if again else USAGE
@@ -63,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         _discard_output()
-        print(f"muster: {safe(str(error))}", file=sys.stderr)
+        complain(*lines_of(error))
         return NOT_ALL_DONE
     return code
 

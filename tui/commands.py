@@ -16,9 +16,9 @@ from tui.console import (
     DONE,
     NOT_ALL_DONE,
     UsageError,
+    complain,
     confirmed,
     find,
-    safe,
     say,
     tmux_of,
 )
@@ -78,7 +78,7 @@ def _named(
         tasks, problems = tasks_of(roll, options.names)
         if problems:
             known = [task.task_id for task in roll.tasks()]
-            raise UsageError("\n".join(problems) + _meant(known, options.names, problems))
+            raise UsageError(*problems, *_meant(known, options.names, problems))
         return [row for task in tasks for row in task.agents], ()
     orphans = {} if options.tree else {session.name: session for session in roll.orphans}
     ids = [each for each in options.names if each not in orphans]
@@ -91,7 +91,7 @@ def _named(
         if each in orphans and each in agents
     ]
     if problems:
-        raise UsageError("\n".join(problems) + nearest(roll, ids, problems))
+        raise UsageError(*problems, *nearest(roll, ids, problems))
     chosen = [orphans[each] for each in dict.fromkeys(options.names) if each in orphans]
     return subtrees(roll, rows) if options.tree else rows, chosen
 
@@ -107,7 +107,7 @@ def complete(options: argparse.Namespace) -> int:
     else:
         rows, problems = rows_of(roll, options.agents)
         if problems:
-            raise UsageError("\n".join(problems) + nearest(roll, options.agents, problems))
+            raise UsageError(*problems, *nearest(roll, options.agents, problems))
     plan = plan_complete(roll, rows, options.status, by_verdict=options.zombies)
     done = _carry_out(plan, tmux, options)
     if options.zombies:
@@ -120,27 +120,25 @@ def _nobody_missed(
 ) -> int:
     """Says whether these were all of their kind; an exit code."""
     if not found and roll.answer.state is TmuxState.UNKNOWN:
-        print(f"muster: no {what} can be told; tmux: {safe(roll.answer.why)}", file=sys.stderr)
+        complain(f"no {what} can be told; tmux: {roll.answer.why}")
         return NOT_ALL_DONE
     unread = _unread(roll, beside=what == "orphan")
     if unread:
-        print(f"muster: {safe(unread)}", file=sys.stderr)
+        complain(*unread)
         return NOT_ALL_DONE
     if what == "zombie" and roll.answer.doubts:
-        print("\n".join(f"muster: {safe(said)}" for said in notices(roll)), file=sys.stderr)
+        for said in notices(roll):
+            complain(said)
         return NOT_ALL_DONE
     if what == "orphan" and not roll.orphans_known:
-        print(
-            "muster: orphans cannot be told: not all registries that may list them are seen",
-            file=sys.stderr,
-        )
+        complain("orphans cannot be told: not all registries that may list them are seen")
         return NOT_ALL_DONE
     if not found and not options.json:
         print(f"No {what}s.")
     return DONE
 
 
-def _unread(roll: RollCall, *, beside: bool) -> str:
+def _unread(roll: RollCall, *, beside: bool) -> list[str]:
     """What could not be read, and so may hold whom nobody found.
 
     Args:
@@ -153,21 +151,21 @@ def _unread(roll: RollCall, *, beside: bool) -> str:
         if task.state.error is not None
     ]
     databases = (*roll.databases, *(roll.databases_beside if beside else ()))
-    return "\n".join([*said, *map(str, dict.fromkeys(databases))])
+    return [*said, *map(str, dict.fromkeys(databases))]
 
 
-def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> str:
+def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> list[str]:
     """What may have been meant by ids that nobody has."""
     unread = _unread(roll, beside=True)
     if unread and any(problem.startswith("no ") for problem in problems):
-        return f"\n{unread}\nThe agent may be in there."
+        return [*unread, "The agent may be in there."]
     known = [row.key.id for row in roll.agents()]
     return _meant([*known, *(session.name for session in roll.orphans)], ids, problems)
 
 
-def _meant(known: Sequence[str], ids: Iterable[str], problems: Iterable[str]) -> str:
+def _meant(known: Sequence[str], ids: Iterable[str], problems: Iterable[str]) -> list[str]:
     if not any(problem.startswith("no ") for problem in problems):
-        return ""
+        return []
     short = [each for each in known if len(each) <= _COMPARED_AT_MOST]
     near = {
         each
@@ -178,7 +176,7 @@ def _meant(known: Sequence[str], ids: Iterable[str], problems: Iterable[str]) ->
     # Each of them is to be typed, so as a shell takes it.
     meant = [typed_word(each) for each in sorted(near - set(ids))]
     said = ", ".join(each for each in meant if each is not None)
-    return f"\nmeant: {said}?" if said else ""
+    return [f"meant: {said}?"] if said else []
 
 
 def _carry_out(plan: Plan, tmux: Tmux, options: argparse.Namespace) -> int:
@@ -218,7 +216,7 @@ def propose(
     question = proposal.second_question
     if question is not None and not options.mass_death:
         if options.yes:
-            print(f"muster: {safe(question)}\nIf so, say --mass-death as well.", file=sys.stderr)
+            complain(question, "If so, say --mass-death as well.")
         if options.yes or not confirmed(question):
             print("Nothing was done.", file=sys.stderr)
             return NOT_ALL_DONE

@@ -33,10 +33,10 @@ class SettingsError(UsageError):
     def __init__(
         self, path: Path, problems: tuple[str, ...], keys: Mapping[str, str] | None = None
     ) -> None:
-        said = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(
-            f"{shown_name(path)} cannot be used:\n{said}\n"
-            "Nothing was done. `muster config --print` shows what can be set."
+            f"{shown_name(path)} cannot be used:",
+            *(f"  {problem}" for problem in problems),
+            "Nothing was done. `muster config --print` shows what can be set.",
         )
         self.path = path
         self.problems = problems

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.errors import RegistryError
+from registry.errors import RegistryError, WorkspaceNotFoundError
 from registry.workspace import Workspace, find_workspaces
 from tui.host.sessions import socket_path
-from tui.text import harmless_lines
+from tui.output import is_terminal
+from tui.text import harmless
 from tui.where import Where
 
 if TYPE_CHECKING:
@@ -27,12 +28,37 @@ INTERRUPTED = 130
 
 
 class UsageError(Exception):
-    """Something that the user has to put differently."""
+    """Something that the user has to put differently.
+
+    Args:
+        lines: What is wrong, and what to do.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
-def safe(message: str) -> str:
-    """A message that may hold anything, line by line."""
-    return "\n".join(harmless_lines(message))
+def complain(*lines: str) -> None:
+    """Says on standard error what went wrong; a line end within a line is none.
+
+    Args:
+        lines: The first one is said in muster's name.
+    """
+    for number, line in enumerate(lines):
+        print(harmless(line if number else f"muster: {line}"), file=sys.stderr)
+
+
+def lines_of(error: Exception) -> tuple[str, ...]:
+    """What an error says, line by line."""
+    if isinstance(error, UsageError):
+        return error.lines
+    if isinstance(error, WorkspaceNotFoundError):
+        return tuple(str(error).split("\n"))
+    return (str(error),)
 
 
 def find(options: argparse.Namespace) -> tuple[Workspace, ...]:
@@ -75,16 +101,14 @@ def where_of(workspaces: Sequence[Workspace], socket: Path) -> Where:
 
 def on_terminal() -> bool:
     """Whether a screen can be opened; Textual draws on standard error."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    return sys.stdin.isatty() and is_terminal(sys.stdout) and is_terminal(sys.stderr)
 
 
 def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:
     """Prints lines that are harmless."""
     stream = sys.stderr if to_stderr else sys.stdout
     for line in lines:
-        # A terminal of another encoding gets a question mark, never a crash.
-        encoding = stream.encoding or "utf-8"
-        print(line.encode(encoding, "replace").decode(encoding), file=stream)
+        print(line, file=stream)
 
 
 _ANSWER_AT_MOST = 1000
@@ -100,9 +124,9 @@ def confirmed(question: str = "Go ahead?") -> bool:
     Raises:
         UsageError: There is nobody to ask.
     """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (sys.stdin.isatty() and is_terminal(sys.stderr)):
         raise UsageError("there is no terminal to ask on; say --yes to go ahead")
-    print(f"{safe(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{harmless(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline(_ANSWER_AT_MOST).strip().lower() in ("y", "yes")
 
 

@@ -14,6 +14,7 @@ from tui.console import DONE, UsageError, find, say, tmux_of
 from tui.filtering import Filter, parse
 from tui.listing import roll_json, roll_table
 from tui.live import take_roll
+from tui.output import is_terminal
 from tui.selection import Order, arrange, select
 from tui.text import as_json
 
@@ -30,7 +31,7 @@ def show_list(options: argparse.Namespace) -> int:
         by = chosen_by(options.where, hide_finished=options.hide_finished)
         print(as_json(roll_json(roll, by if chosen else None)))
         return DONE
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
     words = [*options.where, *(["finished ones hidden"] if options.hide_finished else [])]
     say(roll_table(roll, time.time(), columns, "; ".join(words) if chosen else ""))
     return DONE
@@ -47,7 +48,7 @@ def filter_of(where: Sequence[str]) -> Filter:
     problems = [problem for each in read for problem in each.problems]
     problems += [f"{part!r}: a value is missing" for each in read for part in each.unfinished]
     if problems:
-        raise UsageError("\n".join(problems))
+        raise UsageError(*problems)
     return Filter(tuple(term for each in read for term in each.terms))
 
 

@@ -12,7 +12,7 @@ from registry.audit import read_logs
 from registry.audit_records import Entry, Log, State
 from registry.records import parse_time
 from tui.commands import propose
-from tui.console import DONE, NOT_ALL_DONE, USAGE, find, safe, say, wait_for_reader
+from tui.console import DONE, NOT_ALL_DONE, USAGE, complain, find, lines_of, say, wait_for_reader
 from tui.history import log_lines, unread
 from tui.plan_listing import undo_json
 from tui.registries import Registries
@@ -56,7 +56,7 @@ def show_log(options: argparse.Namespace) -> int:
             print(f"The last {len(shown)} of {len(log.entries)}; --all shows all.")
         say(log_lines(log, shown))
     for said in unread(log):
-        print(f"muster: {said}", file=sys.stderr)
+        complain(said)
     if not log.entries and not options.follow and not options.json:
         print("Nothing is on record.")
     if options.follow:
@@ -103,10 +103,10 @@ def undo(options: argparse.Namespace) -> int:
         if options.json:
             print(as_json_line({"action": "undo", "error": str(error)}))
         else:
-            print(f"muster: {safe(str(error))}", file=sys.stderr)
+            complain(*lines_of(error))
         return USAGE if isinstance(error, NoSuchActionError) else NOT_ALL_DONE
     if not plan.proposal.steps and not options.json:
-        print(f"muster: cannot be undone: {undo_refusal(plan)}", file=sys.stderr)
+        complain(f"cannot be undone: {undo_refusal(plan)}")
         return NOT_ALL_DONE
     return propose(
         plan.proposal,

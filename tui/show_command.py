@@ -21,7 +21,7 @@ def show(options: argparse.Namespace) -> int:
     roll = take_roll(find(options), tmux_of(options), policy_of(options))
     rows, problems = rows_of(_of_task(roll, options.task), [options.agent])
     if problems:
-        raise UsageError("\n".join(problems) + nearest(roll, [options.agent], problems))
+        raise UsageError(*problems, *nearest(roll, [options.agent], problems))
     about = gather(roll, rows[0])
     if options.json:
         print(as_json(about_json(about)))

@@ -12,7 +12,7 @@ from registry.agent_files import AgentFile, Batch
 from registry.agent_lines import FINDINGS, LOG, PROGRESS, LogKind, LogLine
 from registry.errors import RegistryError
 from registry.text import shown_name
-from tui.console import DONE, NOT_ALL_DONE, UsageError, find, safe, say, wait_for_reader
+from tui.console import DONE, NOT_ALL_DONE, UsageError, complain, find, say, wait_for_reader
 from tui.places import task_with
 from tui.reading_out import merged, record_json, record_lines
 from tui.text import as_json_line, some
@@ -103,4 +103,4 @@ def _print(batches: Mapping[str, Batch[Any]], as_json: bool) -> None:
 def _warn(lines: Iterable[str]) -> None:
     for line in lines:
         sys.stdout.flush()
-        print(f"muster: {safe(line)}", file=sys.stderr)
+        complain(line)

@@ -65,6 +65,30 @@ def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
     return "".join(shown)
 
 
+class _Escapes(dict[int, str]):
+    """What each character is shown as; worked out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        harmful = unicodedata.category(character) in _HARMFUL
+        shown = (_SHORT.get(character) or _escaped(character)) if harmful else character
+        self[code] = shown
+        return shown
+
+
+_ESCAPES = _Escapes({0x0A: "\n"})
+
+
+def inert(text: str) -> str:
+    """A text of several lines in which nothing acts on a terminal but the line feed.
+
+    Unlike `harmless` it cuts nothing off and leaves nothing out.
+    """
+    if text.isascii() and (text.isprintable() or text.replace("\n", "").isprintable()):
+        return text
+    return text.translate(_ESCAPES)
+
+
 def _escaped(character: str) -> str:
     code = ord(character)
     if code < 0x100:
@@ -200,9 +224,9 @@ def some(count: int, one: str, many: str | None = None) -> str:
 
 def as_json(value: Any) -> str:
     """JSON in ASCII in which every control character is escaped."""
-    return json.dumps(value, indent=2)
+    return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
 
 
 def as_json_line(value: Any) -> str:
     """As `as_json`, on one line."""
-    return json.dumps(value)
+    return json.dumps(value).replace("\x7f", "\\u007f")
