@@ -299,7 +299,7 @@ def test_what_is_watched_is_harmless_too(files: Files) -> None:
     command = [*MUSTER, "watch", "-S", str(files.path.parent / "nobody"), str(files.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = []
+        lines: list[str] = []
         while (line := process.stdout.readline()) != "\n" or not any("TASK-2" in x for x in lines):
             lines.append(line)
         atomic_update_agent_status(files.registry("TASK-2"), "writer-1", DATA.rstrip("\ud800"))
@@ -332,7 +332,8 @@ def test_an_encoding_that_lacks_a_character_gets_its_escape(encoding: str, tmp_p
     environment = os.environ | {
         "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": encoding,
     }  # fmt: skip
-    command = [*MUSTER, "list", "-S", str(tmp_path / "nobody"), os.fsencode(files.path)]
+    command: list[str | bytes] = [*MUSTER, "list", "-S", str(tmp_path / "nobody")]
+    command.append(os.fsencode(files.path))
     done = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     lines = [each for each in done.stdout.decode(encoding).splitlines() if "x-" in each]
