@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from registry import CorruptRegistryError, LockedRegistryFile
 from registry.codec import decode, encode
 from registry.locked_file import editing
+from registry.text import quoted_name
 from tests.json_values import as_read, exactly, objects, registries, texts, values
 
 PATH = Path("/somewhere/AGENT_REGISTRY.json")
@@ -148,7 +149,7 @@ def test_a_key_that_is_there_twice_is_refused_and_named_wherever_it_is(
     with pytest.raises(CorruptRegistryError) as caught, LockedRegistryFile(path, timeout=0):
         pass
     named = as_read(parts[0])
-    assert f"has the key {named[:80]!r} twice in one object" in str(caught.value)
+    assert f"has the key {quoted_name(named, 80)} twice in one object" in str(caught.value)
     assert path.read_bytes() == text
 
 
