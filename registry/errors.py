@@ -202,7 +202,7 @@ class UntrustedFileError(RegistryError, OSError):
     """
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} is not used: {why}")
+        super().__init__(f"{_shown(path)} is not used: {why}")
         self.path = path
         self.reason = why
 

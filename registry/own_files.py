@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry.errors import NotARegularFileError, UntrustedFileError
+from registry.text import shown_name
 from registry.workspace import GLOBAL_FOLDER
 
 _LEASE_PATIENCE = 0.25
@@ -54,7 +55,9 @@ def _open_inside(base: int, path: Path) -> int:
     try:
         return os.open(GLOBAL_FOLDER, flags, dir_fd=base)
     except NotADirectoryError:
-        raise UntrustedFileError(path, f"{path.parent} is a link or a file, no folder") from None
+        raise UntrustedFileError(
+            path, f"{shown_name(path.parent)} is a link or a file, no folder"
+        ) from None
 
 
 def make_empty(path: Path, folder: int, mode: int) -> bool:

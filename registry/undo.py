@@ -98,9 +98,12 @@ def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
 def _not_to_touch(entry: Entry, path: Path, known: Collection[Path]) -> str | None:
     """Why a registry is not changed on the word of an entry, or None."""
     if path not in known:
-        return f"{path} is no registry of these workspaces; to change it name its workspace"
+        said = f"{shown_name(path)} is no registry of these workspaces"
+        return f"{said}; to change it name its workspace"
     if path.name != GLOBAL_REGISTRY and auditing.log_of(path) != Path(entry.log):
-        return f"changes of {path} are in another audit log than {entry.log}"
+        return (
+            f"changes of {shown_name(path)} are in another audit log than {shown_name(entry.log)}"
+        )
     return _doubt(entry, path)
 
 
@@ -111,20 +114,20 @@ def _doubt(entry: Entry, path: Path) -> str | None:
     """
     real = Path(os.path.realpath(path))
     if not real.is_relative_to(os.path.realpath(path.parent.parent)):
-        return f"{path} is a symlink out of its workspace"
+        return f"{shown_name(path)} is a symlink out of its workspace"
     try:
         owner = os.stat(real, follow_symlinks=False).st_uid
     except FileNotFoundError:
         # What is not there is not changed; that is said where it is read.
         return None
     except OSError as error:
-        return f"whose {path} is cannot be known: {error.strerror}"
+        return f"whose {shown_name(path)} is cannot be known: {error.strerror}"
     others = entry.writers - {0, os.geteuid(), owner}
     if not others:
         return None
     return (
-        f"{path} belongs to user id {owner}, but the entry is in a log of user id {min(others)}, "
-        "who may have made it up"
+        f"{shown_name(path)} belongs to user id {owner}, but the entry is in a log of user id "
+        f"{min(others)}, who may have made it up"
     )
 
 

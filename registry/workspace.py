@@ -16,7 +16,7 @@ from pathlib import Path
 from registry.errors import WorkspaceNotFoundError
 from registry.files import is_safe_name
 from registry.records import GlobalTask
-from registry.text import command_line, quoted_name
+from registry.text import command_line, quoted_name, shown_name
 
 WORKSPACE_NAME = ".agent-workspace"
 TASK_REGISTRY = "AGENT_REGISTRY.json"
@@ -50,9 +50,9 @@ class UnreadDatabase:
     def __str__(self) -> str:
         if self.problem is None:
             said = "agents are in a database that this version of muster cannot read"
-            return f"{said}: {self.path}"
+            return f"{said}: {shown_name(self.path)}"
         said = "agents may be in a database that muster cannot look for"
-        return f"{said}: {self.path}: {self.problem}"
+        return f"{said}: {shown_name(self.path)}: {self.problem}"
 
 
 def find_database(workspace: Path) -> UnreadDatabase | None:

@@ -25,6 +25,7 @@ from registry.records import (
     kept_name,
     kept_names,
 )
+from registry.text import shown_name
 from registry.workspace import (
     WORKSPACE_NAME,
     UnreadDatabase,
@@ -219,7 +220,8 @@ class Vicinity:
             for path, (names, _) in at_work.items():
                 if not names.isdisjoint(sessions[session]):
                     found[session] = (
-                        f"an agent in {path} has its session as well, and is not through"
+                        f"an agent in {shown_name(path)} has its session as well, "
+                        "and is not through"
                     )
         return found
 

@@ -215,7 +215,7 @@ _COMMAND = re.compile(
     r"(?:^|[\s`'\"(;])(?:"
     rf"muster(?: (?:{'|'.join(COMMANDS)}))?(?: -[\w-]+)*"
     r"|tmux(?: -\w+)+|tmux (?:attach|kill|new|switch|send)[\w-]*(?: -\w+)*"
-    r"|sudo(?: -\w+)*|(?:fuser|chmod|chown|rm|mv|cp|kill)(?: -?\w+)*"
+    r"|sudo(?: -\w+)*|(?:fuser|chmod|chown|rm|mv|cp|kill)(?: -?[\w+=-]+)*"
     r"|-[SLwu]|--(?:task|workspace|config)"
     r")[ =]['\"`]?$"
 )
@@ -263,6 +263,7 @@ def test_no_command_line_is_composed_by_hand() -> None:
         'f"`fuser -v {path}` names who"',
         'f"try -S {socket}"',
         '"muster undo " + key',
+        'f"(chmod go-w {path})"',
         '"mv %s aside" % path',
         '"ask with sudo -u {}".format(owner)',
         "f\"muster kill '{name}'\"",

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import psutil
 
+from registry.text import shown_name
 from tui.host import procfs
 from tui.host.claims import Claim, Facts, believed
 from tui.host.sessions import SERVER_NAME
@@ -147,7 +148,7 @@ def _doubted(doubts: Mapping[int, str]) -> Iterable[str]:
     for pid, why in sorted(doubts.items()):
         process = _described(pid)
         if process is not None:
-            names.setdefault(why, []).append(f"{process.name} ({pid})")
+            names.setdefault(why, []).append(f"{shown_name(process.name)} ({pid})")
     for why, each in names.items():
         more = len(each) - _NAMED
         yield ", ".join(each[:_NAMED]) + (f" and {more} more" if more > 0 else "") + f", {why}"

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.text import command_line, shown_name
 from tui.host.advice import OTHER_SOCKET, advice_on, ask_the_owner, user_name
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid; struct ucred of unix(7)
@@ -99,12 +100,12 @@ def checked(path: Path) -> Iterator[CheckedSocket]:
             raise _leads_astray(path)
     except FileNotFoundError:
         # A server that ends removes its socket.
-        raise NoServerError(f"no server on {path}") from None
+        raise NoServerError(f"no server on {shown_name(path)}") from None
     except OSError as error:
         raise _refusal(path, error) from None
     if descriptor is None:
         if place.open_to_others:
-            raise NoServerError(f"no server on {path}")
+            raise NoServerError(f"no server on {shown_name(path)}")
         yield CheckedSocket(str(path))
         return
     try:
@@ -159,8 +160,8 @@ def _walk(path: Path) -> _Place:
             return _Place(step, False, _is_open(here))
         if state.st_uid not in trusted:
             raise UntrustedSocketError(
-                f"{step} belongs to {user_name(state.st_uid)}, so it cannot be known whose tmux "
-                "server that is",
+                f"{shown_name(step)} belongs to {user_name(state.st_uid)}, so it cannot be known "
+                "whose tmux server that is",
                 ask_the_owner(state.st_uid),
             )
         if stat.S_ISLNK(state.st_mode):
@@ -192,17 +193,24 @@ def _check_directory(path: str, state: os.stat_result) -> None:
     """
     if state.st_mode & _BY_OTHERS and not state.st_mode & stat.S_ISVTX:
         raise UntrustedSocketError(
-            f"other users may write to {path}, so it cannot be known whose tmux server that is",
-            f"take that from them (chmod go-w {path}), or {OTHER_SOCKET}",
+            f"other users may write to {shown_name(path)}, so it cannot be known whose tmux "
+            "server that is",
+            f"take that from them{_by('go-w', path)}, or {OTHER_SOCKET}",
         )
     if os.path.basename(path) != f"tmux-{os.getuid()}":
         return
     # As tmux does itself, which -S makes it leave out.
     if state.st_uid != os.getuid() or state.st_mode & stat.S_IRWXO:
         raise UntrustedSocketError(
-            f"directory {path} has unsafe permissions",
-            f"it must be yours alone (chmod 700 {path}); or {OTHER_SOCKET}",
+            f"directory {shown_name(path)} has unsafe permissions",
+            f"it must be yours alone{_by('700', path)}; or {OTHER_SOCKET}",
         )
+
+
+def _by(mode: str, path: str) -> str:
+    """The command that gives a directory a mode, in brackets, if it can be typed for sure."""
+    command = command_line("chmod", mode, names=[path])
+    return "" if command is None else f" ({command})"
 
 
 def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
@@ -215,11 +223,11 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
     try:
         same = os.path.samestat(state, os.lstat(place.path))
     except FileNotFoundError:
-        raise NoServerError(f"no server on {path}") from None
+        raise NoServerError(f"no server on {shown_name(path)}") from None
     if not same:
         raise _leads_astray(path)
     if not stat.S_ISSOCK(state.st_mode):
-        raise UntrustedSocketError(f"{path} is not a socket", OTHER_SOCKET)
+        raise UntrustedSocketError(f"{shown_name(path)} is not a socket", OTHER_SOCKET)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
         try:
             client.connect(f"/proc/self/fd/{descriptor}")
@@ -227,7 +235,7 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
             return None
         except BlockingIOError:
             raise UntrustedSocketError(
-                f"the tmux server on {path} takes no more clients; it may be stopped",
+                f"the tmux server on {shown_name(path)} takes no more clients; it may be stopped",
                 f"let it go on (kill -CONT its process), or {OTHER_SOCKET}",
             ) from None
         except OSError as error:
@@ -236,7 +244,8 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
     pid, uid, _ = _CREDENTIALS.unpack(said)
     if uid not in (0, os.getuid()):
         raise UntrustedSocketError(
-            f"{user_name(uid)} listens at {path}, and nothing is sent to another user's server",
+            f"{user_name(uid)} listens at {shown_name(path)}, and nothing is sent to another "
+            "user's server",
             ask_the_owner(uid),
         )
     return Listener(pid, uid)
@@ -244,7 +253,9 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
 
 def _leads_astray(path: Path) -> UntrustedSocketError:
     # What /proc calls a link may lead out of everything that was checked.
-    return UntrustedSocketError(f"{path} leads elsewhere than its directories say", OTHER_SOCKET)
+    return UntrustedSocketError(
+        f"{shown_name(path)} leads elsewhere than its directories say", OTHER_SOCKET
+    )
 
 
 def _refusal(path: Path, error: OSError) -> UntrustedSocketError:
