@@ -51,6 +51,16 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> Json:
     return decoded
 
 
+def check_size(size: int, path: Path) -> None:
+    """Refuses a file that is too large to be a registry, before it is read.
+
+    Raises:
+        CorruptRegistryError: It is.
+    """
+    if size > MAX_BYTES:
+        raise CorruptRegistryError(path, f"is larger than {MAX_BYTES >> 20} MB; not read")
+
+
 def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     """Decodes the text of a registry.
 
@@ -65,8 +75,7 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
             a key twice (unless `lenient`): nobody can tell which of them is meant,
             and writing it back would lose one.
     """
-    if len(data) > MAX_BYTES:
-        raise CorruptRegistryError(path, f"is larger than {MAX_BYTES >> 20} MB; not read")
+    check_size(len(data), path)
     if not data.strip():
         raise CorruptRegistryError(path, "is empty")
     text = ""

@@ -20,10 +20,11 @@ from pathlib import Path
 
 from registry import journal as journals
 from registry.durability import is_durable
-from registry.errors import HalfWrittenError, InaccessibleRegistryError, UntrustedJournalError
+from registry.errors import HalfWrittenError, InaccessibleRegistryError, RegistryError
 from registry.files import close_read, write_all
 from registry.journal import Journal, Role, journal_path
 from registry.journal_file import JournalFile, open_journal, remove
+from registry.partner import are_partners, name_for_partner
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def commit(writes: Sequence[Write]) -> None:
         HalfWrittenError: The disk failed, and then failed again when the old text
             was to be put back; the journal stays, and the next opener finishes.
         UntrustedJournalError: Somebody put a file where the journal belongs.
+        UnfinishableCommitError: Not every user who may write a registry could finish it.
     """
     changed = [write for write in writes if write.old != write.new]
     if not changed:
@@ -106,7 +108,7 @@ def _commit(changed: Sequence[Write], progress: _Progress, durable: bool) -> Non
                 os.fdatasync(at.fd)
     except OSError as error:
         _put_back(changed, progress, error)
-        if isinstance(error, UntrustedJournalError):
+        if isinstance(error, RegistryError):
             raise
         raise InaccessibleRegistryError(at.path, error, "write") from error
     except BaseException:
@@ -120,13 +122,13 @@ def _write_journal(
     writes: Sequence[Write], number: int, transaction: str, durable: bool, progress: _Progress
 ) -> None:
     write = writes[number]
-    real = Path(os.path.realpath(write.path))
     partner = None
     role = Role.ALONE
-    if len(writes) == 2:
+    # Two of different workspaces are finished or dropped one by one: a journal that could
+    # name a file anywhere would let whoever plants it choose what is opened for writing.
+    if len(writes) == 2 and are_partners(writes[0].path, writes[1].path):
         role = (Role.FIRST, Role.SECOND)[number]
-        other = os.path.realpath(writes[1 - number].path)
-        partner = os.path.relpath(other, real.parent)
+        partner = name_for_partner(writes[1 - number].path)
     text = journals.encode(
         Journal(
             transaction=transaction,
@@ -139,7 +141,7 @@ def _write_journal(
             new=write.new,
         )
     )
-    file = open_journal(journal_path(real), write.fd)
+    file = open_journal(journal_path(write.path), write.fd, write.path)
     progress.journals.append((file, len(text)))
     file.write(text, durable)
 

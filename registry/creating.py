@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import secrets
@@ -14,8 +15,14 @@ from typing import Any
 from registry import changes
 from registry.codec import Json, encode, plain
 from registry.durability import is_durable
-from registry.errors import InaccessibleRegistryError, WrongShapeError, naming
-from registry.files import is_safe_name, open_file, sync_directory, write_all
+from registry.errors import (
+    InaccessibleRegistryError,
+    RegistryError,
+    RegistryNotFoundError,
+    WrongShapeError,
+    naming,
+)
+from registry.files import folder_of, is_safe_name, look, open_file, sync_directory, write_all
 from registry.locked_file import DEFAULT_TIMEOUT, editing
 from registry.operations import RegistryPath, timestamp
 from registry.text import quoted_name
@@ -100,8 +107,8 @@ def create_task_registry(
         timeout: Seconds to wait for the global registry's lock.
 
     Raises:
-        WrongShapeError: The id cannot name a directory, its directory is a symlink out of
-            the workspace, or a limit is no whole number.
+        WrongShapeError: The id cannot name a directory, or a limit is no whole number.
+        LinkedRegistryError: Its directory is a symlink.
         NotARegularFileError: Something else is in the registry's place.
         TypeError, ValueError: JSON has no word for something in `fields`, or they
             hold what is set here.
@@ -116,8 +123,9 @@ def create_task_registry(
     root = Path(os.path.abspath(_root(workspace)))
     now = timestamp()
     directory = root / task_id
-    if not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(root)):
-        raise WrongShapeError("task_id", f"{quoted_name(task_id)} leads out of the workspace")
+    with contextlib.suppress(FileNotFoundError):
+        # Raises before anything is made, where the directory is a symlink.
+        look(directory / TASK_REGISTRY)
     text: Json = {
         "task_id": task_id,
         "task_description": description,
@@ -158,45 +166,80 @@ def _check_limit(name: str, limit: object) -> None:
 
 
 def _create(path: Path, registry: Json) -> Created:
-    """Puts a whole file in its place, if nothing is there.
+    """Puts a whole file in its place, if nothing is there; through no symlink.
 
     A link, and not a rename: that would replace what somebody else has made and
-    perhaps locked by now. Who is killed in between leaves a hidden file that ends in
-    ``.new``, which nobody takes for a registry.
+    perhaps locked by now.
     """
-    if os.path.lexists(path):
+    try:
         # Raises if that is no registry.
         open_file(path, os.O_RDONLY).close()
         return Created(path, new=False)
+    except RegistryNotFoundError:
+        pass
     text = encode(registry, path)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
-    new = True
     try:
         os.makedirs(path.parent, exist_ok=True)
-        try:
-            _write(beside, text)
+        with folder_of(path) as folder:
             try:
-                os.link(beside, path)
+                _link_whole(text, path.name, folder)
             except FileExistsError:
-                new = False
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside)
+                open_file(path, os.O_RDONLY).close()
+                return Created(path, new=False)
         if is_durable():
             sync_directory(path.parent)
             sync_directory(path.parent.parent)
+    except RegistryError:
+        raise
     except OSError as error:
         raise InaccessibleRegistryError(path, error, "make") from error
-    if new:
-        _log.info("Created registry %s", path)
-    return Created(path, new)
+    _log.info("Created registry %s", path)
+    return Created(path, new=True)
 
 
-def _write(path: Path, text: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+def _link_whole(text: bytes, name: str, folder: int) -> None:
+    """Makes a file appear with its text, if nothing of its name is there.
+
+    Raises:
+        FileExistsError: Something is there.
+        OSError: It cannot be made.
+    """
     try:
-        write_all(fd, text, 0)
-        if is_durable():
-            os.fsync(fd)
+        fd = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o644, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in _NO_NAMELESS_FILES:
+            raise
+        _link_named(text, name, folder)
+        return
+    try:
+        _write(fd, text)
+        os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(fd)
+
+
+# What the kernel says where a file system has no files without a name.
+_NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
+
+
+def _link_named(text: bytes, name: str, folder: int) -> None:
+    """As `_link_whole`, by a file that has a second name for a moment.
+
+    A process that is killed in between leaves that name, which ends in ``.new``.
+    """
+    beside = f".{name}.{secrets.token_hex(6)}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(beside, flags, 0o644, dir_fd=folder)
+    try:
+        _write(fd, text)
+        os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    finally:
+        os.close(fd)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside, dir_fd=folder)
+
+
+def _write(fd: int, text: bytes) -> None:
+    write_all(fd, text, 0)
+    if is_durable():
+        os.fsync(fd)

@@ -22,6 +22,14 @@ def _shown(path: Path) -> str:
     return shown_name(path, WHOLE_AT_MOST)
 
 
+def quoted(path: Path | str) -> str:
+    """A path as a shell takes it as one word, for advice."""
+    # Imported on first use: most programs never have an error to explain.
+    import shlex
+
+    return shlex.quote(os.fspath(path))
+
+
 class RegistryError(Exception):
     """Anything `registry` raises on purpose.
 
@@ -186,12 +194,34 @@ class UntrustedJournalError(RegistryError, OSError):
         path: The journal.
     """
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path, what: str, remedy: str | None = None) -> None:
+        aside = f"mv {quoted(path)} {quoted(f'{path}.aside')}"
+        remedy = remedy or f"Look at it; if it does not belong here, move it aside: {aside}"
         super().__init__(
-            f"{_shown(path)} {what}: this is no journal to be trusted; nothing was changed. "
-            "Look at it, and remove it if nobody needs it"
+            f"{_shown(path)} {what}: it is not followed as a journal; nothing was changed. {remedy}. "
+            "Do not delete it: it may hold the only copy of a change"
         )
         self.path = path
+
+
+class UnfinishableCommitError(RegistryError, OSError):
+    """A commit was refused because not every writer of the registry could finish it.
+
+    If the process was killed in the middle, the registry would stay unreadable for
+    a user who may write it but may not read the journal.
+
+    Attributes:
+        path: The registry; nothing was written to it.
+    """
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path}: not written: if this process was killed in the middle, {why}. Nothing was "
+            f"changed. Write as the file's owner or as root, or give the file to you and a group "
+            f"that all its writers are in (chown USER:GROUP {quoted(path)})"
+        )
+        self.path = path
+        self.reason = f"cannot be written: if this process was killed in the middle, {why}"
 
 
 class UntrustedFileError(RegistryError, OSError):
@@ -223,7 +253,7 @@ class AuditError(RegistryError, OSError):
 
 
 class NotARegularFileError(RegistryError, OSError):
-    """A FIFO, device, directory or stray symlink stands in a registry's place.
+    """A FIFO, device, directory or link stands in a registry's place.
 
     Attributes:
         what: What it is, with an article.
@@ -231,11 +261,48 @@ class NotARegularFileError(RegistryError, OSError):
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(
-            f"{_shown(path)} is {what}, not a regular file; it was not opened further"
+            f"{_shown(path)} is {what}, not a regular file; it was not opened further. "
+            "Move it aside, and put the file that belongs there in its place"
         )
         self.path = path
         self.what = what
         self.reason = f"is {what}, not a regular file"
+
+
+class LinkedRegistryError(NotARegularFileError):
+    """A symlink or a hard link stands in a registry's place, or a symlink in its directory's.
+
+    Below a workspace no link is followed: it could lead into another workspace.
+
+    Attributes:
+        link: The symlink; the registry itself where that has a second name.
+    """
+
+    def __init__(self, path: Path, link: Path, *, hard: bool = False) -> None:
+        if hard:
+            what = "a file with a second name (hard link)"
+            self.reason = "has a second name (hard link)"
+            said = (
+                f"{path} has a second name (hard link), which may lie in another workspace; "
+                "nothing was read or changed. Find the names with `find / -xdev -samefile "
+                f"{quoted(path)}`, and remove the one that does not belong there; the other keeps "
+                "the data"
+            )
+        else:
+            what = "a symlink"
+            target = os.path.realpath(path)
+            where = "" if link == path else "lies in a directory that "
+            self.reason = (
+                f"{where}is a symlink, which is not followed; name what it leads to: {target}"
+            )
+            said = (
+                f"{path}: {link} is a symlink, and below a workspace none is followed; nothing "
+                f"was read or changed. To use what it leads to, name that itself: {target}"
+            )
+        OSError.__init__(self, said)
+        self.path = path
+        self.link = link
+        self.what = what
 
 
 class CorruptRegistryError(RegistryError, json.JSONDecodeError):

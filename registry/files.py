@@ -1,6 +1,9 @@
-"""Opening files that somebody else may have planted: never a hang, never a device.
+"""Opening files that somebody else may have planted: no hang, no device, no link.
 
-Everything that `registry` opens, it opens through here.
+Everything that `registry` opens, it opens through here. Trust begins at the
+workspace: what leads to it may be symlinks. Below it no symlink is followed, neither
+in a task directory's place nor in a file's; a registry that has a second name
+is refused as well.
 """
 
 from __future__ import annotations
@@ -11,11 +14,14 @@ import os
 import re
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
 from registry.errors import (
     InaccessibleRegistryError,
+    LinkedRegistryError,
     NotARegularFileError,
     RegistryNotFoundError,
 )
@@ -30,6 +36,9 @@ _SAFE = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _LEASE_PATIENCE = 0.25
 _LEASE_PAUSE = 0.002
 
+# Seconds for which a file that has two names may be one that is just being made.
+_NEW_FOR = 0.1
+
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFDIR: "a directory",
@@ -42,21 +51,46 @@ _KINDS = {
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
 
-def open_regular(
-    path: Path,
-    flags: int,
-    *,
-    dir_fd: int | None = None,
-    named: Path | None = None,
-    past_lease: bool = True,
-) -> int:
-    """Opens a regular file, or raises without ever blocking.
+@contextmanager
+def folder_of(path: Path) -> Iterator[int]:
+    """The directory that a file lies in, as a descriptor; it must not be a symlink.
+
+    What lies above that directory is trusted, and may be reached by symlinks.
+
+    Raises:
+        RegistryNotFoundError: It is not there.
+        LinkedRegistryError: It is a symlink.
+        InaccessibleRegistryError: It must not be searched.
+    """
+    folder = _open_folder(path.parent, path)
+    try:
+        yield folder
+    finally:
+        close_read(folder)
+
+
+def name_of(path: Path) -> str:
+    """What a file is called in its directory."""
+    return path.name or "."
+
+
+def look(path: Path) -> os.stat_result:
+    """The status of what is at a path: of the same thing that `open_regular` would open.
+
+    Raises:
+        OSError: Nothing is there, or it cannot be looked at. A symlink in its
+            directory's place is a `LinkedRegistryError`; one in its own place is returned.
+    """
+    with folder_of(path) as folder:
+        return os.stat(name_of(path), dir_fd=folder, follow_symlinks=False)
+
+
+def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> int:
+    """Opens a regular file through no symlink, or raises without ever blocking.
 
     Args:
         path: What to open.
-        flags: `os.O_RDONLY` or `os.O_RDWR`, and `os.O_NOFOLLOW` to refuse a symlink.
-        dir_fd: A directory that a relative `path` is beneath.
-        named: What errors call it; `path` unless told otherwise.
+        flags: `os.O_RDONLY` or `os.O_RDWR`.
         past_lease: Whether to wait a moment for a peer's lease on the file, or to
             raise at once, with `errno.EAGAIN`.
 
@@ -65,19 +99,22 @@ def open_regular(
 
     Raises:
         RegistryNotFoundError: Nothing is there.
-        NotARegularFileError: A FIFO, device, directory, socket or refused symlink is there.
+        LinkedRegistryError: It, or the directory that it lies in, is a symlink.
+        NotARegularFileError: A FIFO, device, directory or socket is there.
         InaccessibleRegistryError: The system refused it for another reason.
     """
-    named = named or path
+    with folder_of(path) as folder:
+        return _open_regular(name_of(path), flags, folder, path, past_lease)
+
+
+def _open_regular(name: str, flags: int, folder: int, named: Path, past_lease: bool) -> int:
     try:
-        fd = _open(path, flags, dir_fd, _LEASE_PATIENCE if past_lease else 0.0)
-    except FileNotFoundError:
-        raise RegistryNotFoundError(named) from None
-    except NotADirectoryError:
+        fd = _open(name, flags | os.O_NOFOLLOW, folder, _LEASE_PATIENCE if past_lease else 0.0)
+    except (FileNotFoundError, NotADirectoryError):
         raise RegistryNotFoundError(named) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise NotARegularFileError(named, "a symlink") from None
+            raise LinkedRegistryError(named, named) from None
         if error.errno == errno.EISDIR:
             raise NotARegularFileError(named, "a directory") from None
         if error.errno == errno.ENXIO:
@@ -96,23 +133,54 @@ def open_regular(
 
 
 def open_file(path: Path, flags: int, *, past_lease: bool = True) -> FileIO:
-    """As `open_regular`, but closed at the latest when nobody refers to it any more.
+    """As `open_regular`, but of one name only, and closed once nobody refers to it any more.
 
     No interruption between two steps leaves it open, and with it a lock on it.
+
+    Raises:
+        RegistryError: As `open_regular`; also a `LinkedRegistryError` for a hard link.
     """
     mode = "rb+" if flags & os.O_RDWR else "rb"
 
     def opener(_: str, __: int) -> int:
-        return open_regular(path, flags, past_lease=past_lease)
+        fd = open_regular(path, flags, past_lease=past_lease)
+        try:
+            check_one_name(fd, path)
+        except BaseException:
+            close_read(fd)
+            raise
+        return fd
 
     return FileIO(path, mode, opener=opener)
 
 
-def _open(path: Path, flags: int, dir_fd: int | None, patience: float) -> int:
+def check_one_name(fd: int, path: Path) -> None:
+    """Refuses a file that has a second name: that may lie in another workspace.
+
+    Raises:
+        LinkedRegistryError: It has.
+        InaccessibleRegistryError: That cannot be known.
+    """
+    try:
+        status = os.fstat(fd)
+        # Where `registry.creating` cannot do without it, a new file has two for a moment.
+        until = time.monotonic() + _NEW_FOR
+        while status.st_nlink > 1:
+            if time.time() - status.st_ctime > _NEW_FOR or time.monotonic() > until:
+                raise LinkedRegistryError(path, path, hard=True)
+            time.sleep(_LEASE_PAUSE)
+            status = os.fstat(fd)
+    except LinkedRegistryError:
+        raise
+    except OSError as error:
+        raise InaccessibleRegistryError(path, error, "read") from error
+
+
+def _open(name: str, flags: int, folder: int, patience: float) -> int:
     deadline = time.monotonic() + patience
     while True:
         try:
-            return os.open(path, flags | _SAFE, dir_fd=dir_fd)
+            return os.open(name, flags | _SAFE, dir_fd=folder)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise
@@ -140,7 +208,7 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> int:
     """Opens a file for reading beneath a directory, following no symlink on the way.
 
     Args:
-        directory: Where to start; trusted.
+        directory: Where to start; no symlink itself, but trusted above.
         parts: Names of the folders and the file, each checked with `is_safe_name`.
 
     Returns:
@@ -154,26 +222,57 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> int:
         if not is_safe_name(part):
             raise ValueError(f"{quoted_name(part, 128)} cannot be part of a file's name")
     full = directory.joinpath(*parts)
-    folder = _open_folder(directory, full)
+    folder = open_folder(directory, parts[:-1], on_the_way_to=full)
     try:
-        for part in parts[:-1]:
-            deeper = _open_folder(part, full, os.O_NOFOLLOW, dir_fd=folder)
-            os.close(folder)
-            folder = deeper
-        last = Path(parts[-1])
-        return open_regular(last, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder, named=full)
+        return _open_regular(parts[-1], os.O_RDONLY, folder, full, past_lease=True)
     finally:
-        os.close(folder)
+        close_read(folder)
 
 
-def _open_folder(
-    folder: str | Path, on_the_way_to: Path, flags: int = 0, *, dir_fd: int | None = None
+def open_folder(
+    directory: Path, parts: tuple[str, ...] = (), *, on_the_way_to: Path | None = None
 ) -> int:
+    """Opens a directory beneath another to look for files in it, following no symlink.
+
+    Args:
+        directory: Where to start; no symlink itself, but trusted above.
+        parts: Names of the directories on the way.
+        on_the_way_to: What errors name; the directory itself unless told otherwise.
+
+    Returns:
+        A descriptor that the caller closes.
+
+    Raises:
+        RegistryError: As `folder_of`.
+    """
+    named = on_the_way_to or directory.joinpath(*parts)
+    folder = _open_folder(directory, named)
     try:
-        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags, dir_fd=dir_fd)
+        for part in parts:
+            directory = directory / part
+            deeper = _open_folder(directory, named, within=folder)
+            close_read(folder)
+            folder = deeper
+    except BaseException:
+        close_read(folder)
+        raise
+    return folder
+
+
+def _open_folder(folder: Path, on_the_way_to: Path, *, within: int | None = None) -> int:
+    name = folder if within is None else folder.name
+    # O_PATH: to search a directory is enough, as for a plain open of the whole path.
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=within)
     except FileNotFoundError:
         raise RegistryNotFoundError(on_the_way_to) from None
     except OSError as error:
+        # With O_DIRECTORY the kernel answers ENOTDIR for a symlink, too.
+        if error.errno in (errno.ENOTDIR, errno.ELOOP) and os.path.islink(folder):
+            raise LinkedRegistryError(on_the_way_to, folder) from None
+        if error.errno == errno.ENOTDIR:
+            raise RegistryNotFoundError(on_the_way_to) from None
         raise InaccessibleRegistryError(on_the_way_to, error, "read") from error
 
 

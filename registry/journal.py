@@ -76,7 +76,7 @@ def digest(text: bytes) -> str:
 
 
 def journal_path(registry: Path) -> Path:
-    """Where the journal of a registry lies; `registry` must have no symlink in it."""
+    """Where the journal of a registry lies: beside it."""
     return registry.with_name(f".{registry.name}.journal")
 
 
@@ -103,7 +103,11 @@ def is_over(start: bytes) -> bool:
 
 
 def decode(data: bytes) -> Journal | None:
-    """Reads a journal; None when it was not finished, or is over."""
+    """Reads a journal; None when it was not finished, or is over.
+
+    Raises:
+        ValueError: It is whole, but is not what this library writes.
+    """
     length = _LENGTH.match(data, len(_MAGIC))
     if length is None or not data.startswith(_MAGIC):
         return None
@@ -111,17 +115,31 @@ def decode(data: bytes) -> Journal | None:
     body = data[:end]
     if _digest(body) != data[end : end + _DIGEST_SIZE]:
         return None
-    start = body.index(b"\n", length.end()) + 1
-    header: dict[str, Any] = json.loads(body[length.end() : start])
-    middle = start + (header["old_length"] if header["old_kept"] else 0)
+    try:
+        return _decoded(body, length.end())
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ValueError("is not a journal that this library writes") from None
+
+
+def _decoded(body: bytes, start: int) -> Journal:
+    text = body.index(b"\n", start) + 1
+    header: dict[str, Any] = json.loads(body[start:text])
+    old_length, kept = header["old_length"], header["old_kept"]
+    middle = text + (old_length if kept else 0)
+    partner, boot, old_digest = header["partner"], header["boot"], header["old_digest"]
+    strings = (header["transaction"], boot, old_digest, *(() if partner is None else (partner,)))
+    if not (isinstance(old_length, int) and old_length >= 0 and middle <= len(body)):
+        raise ValueError(old_length)
+    if not all(isinstance(each, str) for each in strings):
+        raise TypeError(strings)
     return Journal(
         transaction=header["transaction"],
         role=Role(header["role"]),
-        partner=header["partner"],
-        boot=header["boot"],
-        old_length=header["old_length"],
-        old_digest=header["old_digest"],
-        old=body[start:middle] if header["old_kept"] else None,
+        partner=partner,
+        boot=boot,
+        old_length=old_length,
+        old_digest=old_digest,
+        old=body[text:middle] if kept else None,
         new=body[middle:],
     )
 

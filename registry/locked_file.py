@@ -16,7 +16,7 @@ from types import TracebackType
 from registry import commit as committing
 from registry import lease, locking, recovery
 from registry.changes import check_global, check_task
-from registry.codec import MAX_BYTES, Json, decode, encode
+from registry.codec import MAX_BYTES, Json, check_size, decode, encode
 from registry.errors import CorruptRegistryError, InaccessibleRegistryError, LostLockError, naming
 from registry.files import read_all
 from registry.locking import Lock
@@ -96,6 +96,7 @@ def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_O
 
 def _load(lock: Lock) -> _Opened:
     lease.take(lock.fd)
+    check_size(_stamp(lock)[0], lock.path)
     old = read_all(lock.fd, lock.path, MAX_BYTES)
     return _Opened(lock, old, decode(old, lock.path), _stamp(lock))
 

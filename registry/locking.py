@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 from registry import codec, lease, metrics
 from registry.errors import InaccessibleRegistryError, LockTimeoutError, RegistryError
-from registry.files import open_file
+from registry.files import look, open_file
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
@@ -218,9 +218,11 @@ def _cause(error: Exception) -> OSError:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        there = os.stat(path)
+        there = look(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except RegistryError:
+        raise
     except OSError as error:
         raise InaccessibleRegistryError(path, error, "look at") from error
     return there.st_dev, there.st_ino

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from registry import locking, metrics
-from registry.codec import MAX_BYTES, Json, decode
+from registry.codec import MAX_BYTES, Json, check_size, decode
 from registry.errors import (
     BusyRegistryError,
     CorruptRegistryError,
     InaccessibleRegistryError,
     RegistryError,
 )
-from registry.files import open_file, read_all
+from registry.files import look, open_file, read_all
 from registry.records import (
     GlobalRecord,
     TaskRecord,
@@ -99,10 +99,18 @@ def _signature_of(status: os.stat_result) -> Signature:
 def changed_since(path: Path, signature: Signature) -> bool:
     """Whether a registry may differ from the snapshot with this signature."""
     try:
-        now = _signature_of(os.stat(path))
+        now = _signature_of(look(path))
     except OSError:
         return True
     return not signature.settled or now != signature
+
+
+def _check_size(state: Signature, path: Path) -> None:
+    try:
+        check_size(state.size, path)
+    except CorruptRegistryError:
+        metrics.count_corrupt_read(path, replace(state, settled=True))
+        raise
 
 
 def _read_once(path: Path) -> tuple[bytes, Signature] | None:
@@ -117,6 +125,7 @@ def _read_once(path: Path) -> tuple[bytes, Signature] | None:
     with file:
         fd = file.fileno()
         before = _signature(fd)
+        _check_size(before, path)
         data = read_all(fd, path, MAX_BYTES)
         if (
             not locking.nobody_writes(fd, path)

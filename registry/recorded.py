@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -208,7 +207,7 @@ def editing_pair(
 
 def _paths_of(registry: Path) -> tuple[Path, Path]:
     """What errors about a registry name: it, or its journal."""
-    return registry, journal_path(Path(os.path.realpath(registry)))
+    return registry, journal_path(registry)
 
 
 def left_out(error: RegistryError) -> str:

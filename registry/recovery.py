@@ -10,19 +10,28 @@ from pathlib import Path
 
 from registry import journal as journals
 from registry import locking, metrics
-from registry.codec import MAX_BYTES, decode
+from registry.codec import MAX_BYTES, check_size, decode
 from registry.commit import boot_id, place_whole
 from registry.errors import (
     CorruptRegistryError,
     InaccessibleRegistryError,
     NotARegularFileError,
+    RegistryError,
     RegistryNotFoundError,
     UntrustedJournalError,
 )
-from registry.files import open_file, read_all, sync_directory, write_all
+from registry.files import close_read, open_file, read_all, sync_directory, write_all
 from registry.journal import Journal, Remedy, Role, journal_path
-from registry.journal_file import find_journal, is_open, read_journal, remove
+from registry.journal_file import (
+    find_journal,
+    is_open,
+    make_beside,
+    put_an_end_to,
+    read_journal,
+)
 from registry.locking import Lock
+from registry.partner import partner_of
+from registry.permissions import Access
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
@@ -101,44 +110,61 @@ def recover(fd: int, path: Path) -> bool:
 
     Raises:
         UntrustedJournalError: The journal is not ours to follow.
+        CorruptRegistryError: The registry is larger than any that is read.
         InaccessibleRegistryError: The disk is full or failed.
     """
-    real = Path(os.path.realpath(path))
-    place = journal_path(real)
+    place = journal_path(path)
     if not is_open(place):
         return True
     try:
         try:
-            text = read_journal(place, fd, _JOURNAL_BYTES)
+            text = read_journal(place, fd, path, _JOURNAL_BYTES)
         except RegistryNotFoundError:
             return True
-        journal = journals.decode(text)
-        if journal is None:
+        found = _decoded(text, place, path)
+        if found is None:
             # Nothing is touched before the journal is whole.
-            _finish(place, real, "dropped the unfinished journal of")
+            _finish(place, path, "dropped the unfinished journal of")
             return True
-        if journal.role is Role.SECOND and not _first_is_settled(journal, real):
+        journal, partner = found
+        if journal.role is Role.SECOND and partner and not _first_is_settled(partner):
             return False
-        return _apply(journal, fd, real, place)
+        return _apply(journal, partner, fd, path, place)
     except OSError as error:
-        if isinstance(error, (InaccessibleRegistryError, UntrustedJournalError)):
+        # What failed of the journal says nothing of what was done to the registry before.
+        of_journal = isinstance(error, InaccessibleRegistryError) and error.path == place
+        if isinstance(error, RegistryError) and not of_journal:
             raise
         raise InaccessibleRegistryError(path, error, "recover") from error
 
 
-def _apply(journal: Journal, fd: int, real: Path, place: Path) -> bool:
-    data = read_all(fd, real, MAX_BYTES)
+def _decoded(text: bytes, place: Path, registry: Path) -> tuple[Journal, Path | None] | None:
+    """A journal and the other file of its commit; None where it was not finished.
+
+    Raises:
+        UntrustedJournalError: It says what no journal of this library says.
+    """
+    try:
+        journal = journals.decode(text)
+        return None if journal is None else (journal, partner_of(journal, registry))
+    except ValueError as error:
+        raise UntrustedJournalError(place, str(error)) from None
+
+
+def _apply(journal: Journal, partner: Path | None, fd: int, path: Path, place: Path) -> bool:
+    check_size(os.fstat(fd).st_size, path)
+    data = read_all(fd, path, MAX_BYTES)
     found = journals.remedy(
         journal,
         data,
         boot=boot_id(),
-        committed=journal.role is Role.SECOND or _second_is_journalled(journal, real),
-        parses=_parses(data, real),
+        committed=journal.role is Role.SECOND or _second_is_journalled(journal, partner),
+        parses=_parses(data, path),
     )
     if found is Remedy.SET_ASIDE:
         if time.time() - os.fstat(fd).st_mtime < _GIVEN_UP_AFTER:
             return False
-        _keep_copy(data, real)
+        _keep_copy(data, fd, path)
     if found is Remedy.CUT_BACK:
         os.ftruncate(fd, journal.old_length)
     elif found in (Remedy.WRITE, Remedy.SET_ASIDE):
@@ -150,22 +176,23 @@ def _apply(journal: Journal, fd: int, real: Path, place: Path) -> bool:
         Remedy.WRITE: "finished a commit that was cut off in",
         Remedy.SET_ASIDE: "set a broken text aside and finished a commit in",
     }
-    _finish(place, real, said[found])
+    _finish(place, path, said[found])
     return True
 
 
-def _finish(place: Path, real: Path, said: str) -> None:
-    remove(place, durable=True)
-    metrics.count_recovery(real)
-    _log.warning("Recovery %s %s", said, shown_name(real))
+def _finish(place: Path, path: Path, said: str) -> None:
+    put_an_end_to(place)
+    metrics.count_recovery(path)
+    _log.warning("Recovery %s %s", said, shown_name(path))
 
 
-def _first_is_settled(journal: Journal, real: Path) -> bool:
-    """Recovers the other file of a commit of two, whose fate hangs on this journal."""
-    first = _partner(journal, real)
-    if first is None or locking.holds(first):
+def _first_is_settled(first: Path) -> bool:
+    """Recovers the task's registry of a commit of two, whose fate hangs on this journal."""
+    if locking.holds(first):
         return True
     try:
+        # Its own journal may name the global registry only, as the first of two: this
+        # goes no deeper.
         lock = locking.try_acquire(first, ready=recover)
     except (RegistryNotFoundError, NotARegularFileError):
         # Its task was removed: there is nothing to keep in step with.
@@ -176,23 +203,18 @@ def _first_is_settled(journal: Journal, real: Path) -> bool:
     return True
 
 
-def _second_is_journalled(journal: Journal, real: Path) -> bool:
+def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
     """Whether the other file's journal is complete: from then on the commit counts."""
-    second = _partner(journal, real)
     if journal.role is not Role.FIRST or second is None:
         return False
+    place = journal_path(second)
     try:
-        text = read_journal(journal_path(second), second, _JOURNAL_BYTES)
-    except (RegistryNotFoundError, FileNotFoundError):
+        with open_file(second, os.O_RDONLY) as file:
+            text = read_journal(place, file.fileno(), second, _JOURNAL_BYTES)
+    except FileNotFoundError:
         return False
-    other = journals.decode(text)
-    return other is not None and other.transaction == journal.transaction
-
-
-def _partner(journal: Journal, real: Path) -> Path | None:
-    if journal.partner is None:
-        return None
-    return Path(os.path.realpath(real.parent / journal.partner))
+    found = _decoded(text, place, second)
+    return found is not None and found[0].transaction == journal.transaction
 
 
 def _parses(data: bytes, path: Path) -> bool:
@@ -203,15 +225,15 @@ def _parses(data: bytes, path: Path) -> bool:
     return True
 
 
-def _keep_copy(data: bytes, real: Path) -> None:
+def _keep_copy(data: bytes, registry: int, path: Path) -> None:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    copy = real.with_name(f".{real.name}.{stamp}.broken")
-    fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    copy = path.with_name(f".{path.name}.{stamp}.broken")
+    fd = make_beside(copy, Access.of(registry))
     try:
         write_all(fd, data, 0)
         os.fsync(fd)
     finally:
-        os.close(fd)
+        close_read(fd)
     # Not only with the journal's removal: the text is overwritten before that.
-    sync_directory(real.parent)
-    _log.warning("Kept what stood in %s as %s", shown_name(real), shown_name(copy))
+    sync_directory(path.parent)
+    _log.warning("Kept what stood in %s as %s", shown_name(path), shown_name(copy))

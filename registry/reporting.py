@@ -21,7 +21,7 @@ from registry.errors import (
     WrongShapeError,
     naming,
 )
-from registry.files import is_safe_name
+from registry.files import close_read, is_safe_name, open_folder
 from registry.finishing import END_FIELD
 from registry.locked_file import DEFAULT_TIMEOUT
 from registry.operations import RegistryPath, path_or_none, timestamp
@@ -120,7 +120,7 @@ def report_progress(
         "progress": progress if progress is not None else entry.get("progress"),
     }
     try:
-        _append(Path(os.path.realpath(task)).parent, agent_id, json.dumps(line) + "\n")
+        _append(task.parent, agent_id, json.dumps(line) + "\n")
     except (RegistryError, OSError) as error:
         problems.append(f"not in the agent's progress file: {error}")
     _log.info("Agent %s reported %s (%s %%)", agent_id, change.status, line["progress"])
@@ -174,9 +174,13 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
         OSError: It cannot be written.
     """
     folder = directory / PROGRESS_FOLDER
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder)
-    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    task = open_folder(directory)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(PROGRESS_FOLDER, dir_fd=task)
+    finally:
+        close_read(task)
+    inside = open_folder(directory, (PROGRESS_FOLDER,))
     try:
         name = agent_file(agent_id, "progress")
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK

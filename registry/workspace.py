@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import WorkspaceNotFoundError
-from registry.files import is_safe_name
+from registry.errors import LinkedRegistryError, RegistryError, WorkspaceNotFoundError
+from registry.files import close_read, is_safe_name, open_folder
+from registry.partner import GLOBAL_FOLDER as GLOBAL_FOLDER
+from registry.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
+from registry.partner import TASK_REGISTRY as TASK_REGISTRY
 from registry.records import GlobalTask
-from registry.text import command_line, quoted_name, shown_name
+from registry.text import shown_name
 
 WORKSPACE_NAME = ".agent-workspace"
-TASK_REGISTRY = "AGENT_REGISTRY.json"
-GLOBAL_FOLDER = "registry"
-GLOBAL_REGISTRY = "GLOBAL_REGISTRY.json"
 PROGRESS_FOLDER = "progress"
 DATABASE = "state.sqlite3"
 """In the global folder: where an orchestrator keeps its agents in place of JSON files."""
@@ -136,8 +136,10 @@ class TaskPlace:
         The one beside it; for a task that lies elsewhere and has none there,
         the one that points to it.
         """
-        if self.home_global.exists():
-            return self.home_global
+        # A link is not followed: whoever opens it is told so.
+        home = self.home_global
+        if os.path.lexists(home) or home.parent.is_symlink():
+            return home
         return self.listed_by
 
 
@@ -298,7 +300,7 @@ def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple
         # stays on the screen without its file, as an error.
         if not (os.path.lexists(registry) or name in listed):
             continue
-        places[registry] = TaskPlace(registry, problem=_strays(registry, workspace.path))
+        places[registry] = TaskPlace(registry, problem=_linked(registry))
     for task in listed.values():
         elsewhere = _elsewhere(task, workspace)
         if elsewhere is not None and elsewhere not in places:
@@ -313,15 +315,12 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _strays(registry: Path, workspace: Path) -> str | None:
-    """Why a registry's path leads out of its workspace, or None if it does not."""
-    target = Path(os.path.realpath(registry))
-    if target.is_relative_to(workspace):
-        return None
-    following = command_line("muster", names=(str(target),))
-    if following is None:
-        following = f"its target {quoted_name(target)}, as a WORKSPACE"
-    return f"is a symlink out of the workspace; to follow it, name it: {following}"
+def _linked(registry: Path) -> str | None:
+    """Why a task's registry is not followed where a symlink leads to it, or None."""
+    for each in (registry.parent, registry):
+        if os.path.islink(each):
+            return LinkedRegistryError(registry, each).reason
+    return None
 
 
 def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
@@ -358,11 +357,18 @@ def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, flo
         Seconds since the epoch, of those that have such a file.
     """
     found: dict[str, float] = {}
-    for agent_id in agent_ids:
-        if is_safe_name(agent_id):
-            path = task_registry.parent / PROGRESS_FOLDER / agent_file(agent_id, "progress")
-            with contextlib.suppress(OSError):
-                status = os.stat(path, follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode):
-                    found[agent_id] = status.st_mtime
+    try:
+        folder = open_folder(task_registry.parent, (PROGRESS_FOLDER,))
+    except RegistryError:
+        return found
+    try:
+        for agent_id in agent_ids:
+            if is_safe_name(agent_id):
+                name = agent_file(agent_id, "progress")
+                with contextlib.suppress(OSError):
+                    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        found[agent_id] = status.st_mtime
+    finally:
+        close_read(folder)
     return found

@@ -67,3 +67,14 @@ every_reader = pytest.mark.parametrize("use", READERS.values(), ids=READERS)
 everyone = pytest.mark.parametrize(
     "use", [*WRITERS.values(), *READERS.values()], ids=[*WRITERS, *READERS]
 )
+
+# Those that work on a task's registry and on the global one, which may be left out.
+OF_BOTH: dict[str, Callable[[Path, Path], object]] = {
+    "register": lambda task, global_: register_agent(task, global_, "new", agent_id="new"),
+    "report": lambda task, global_: report_progress(task, global_, "busy", status="completed"),
+    "finish": lambda task, global_: finish_agents(task, global_, ["busy"], status="terminated"),
+    "withdraw": lambda task, global_: withdraw_agent(task, global_, "busy"),
+    "clean up": lambda task, global_: clean_up_task(task, global_, []),
+}
+
+everyone_of_task = pytest.mark.parametrize("use", OF_BOTH.values(), ids=OF_BOTH)

@@ -95,7 +95,7 @@ class Faults:
         """A call in whose place errors may come."""
 
         def called(first: Any, *rest: Any, **named: Any) -> Any:
-            of = self._below(first)
+            of = self._below(first, named.get("dir_fd"))
             if of is None:
                 return real(first, *rest, **named)
             number = len(self.calls)
@@ -115,9 +115,11 @@ class Faults:
 
         return called
 
-    def _below(self, of: Any) -> str | None:
+    def _below(self, of: Any, folder: int | None) -> str | None:
         if isinstance(of, int):
             of = _real_readlink(f"/proc/self/fd/{of}")
+        if folder is not None:
+            of = os.path.join(_real_readlink(f"/proc/self/fd/{folder}"), of)
         whole = os.fspath(of)
         beneath = f"{self.root}{os.sep}"
         return whole.removeprefix(beneath) if whole.startswith(beneath) else None

@@ -39,16 +39,19 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
 
     beneath = f"{root}{os.sep}"
 
+    def whole_of(path: str | Path, dir_fd: int | None) -> str:
+        folder = "" if dir_fd is None else os.readlink(f"/proc/self/fd/{dir_fd}")
+        return os.path.join(folder, os.fspath(path))
+
     def below(path: str | Path, dir_fd: int | None = None) -> str | None:
-        assert dir_fd is None, "the model knows no directory descriptors"
-        whole = os.fspath(path)
+        whole = whole_of(path, dir_fd)
         return whole.removeprefix(beneath) if whole.startswith(beneath) else None
 
     def open_(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         name = below(path, dir_fd)
-        new = not os.path.lexists(path)
+        new = not os.path.lexists(whole_of(path, dir_fd))
         live()
-        fd = real_open(path, flags, mode)
+        fd = real_open(path, flags, mode, dir_fd=dir_fd)
         if name is not None:
             names[fd] = name
             if new:
@@ -62,7 +65,7 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
 
     def unlink(path: str, *, dir_fd: int | None = None) -> None:
         live()
-        real_unlink(path)
+        real_unlink(path, dir_fd=dir_fd)
         if (name := below(path, dir_fd)) is not None:
             events.append(Removed(name))
 

@@ -210,11 +210,11 @@ def test_whoever_is_second_by_a_hair_finds_the_first_ones(root: Path) -> None:
     other: list[bool] = []
     link = os.link
 
-    def linking(*arguments: Any) -> None:
+    def linking(*arguments: Any, **options: Any) -> None:
         if not other:
             other.append(True)
             other.append(create_global_registry(root, max_concurrent_agents=7).new)
-        link(*arguments)
+        link(*arguments, **options)
 
     with mock.patch.object(os, "link", linking):
         assert not create_global_registry(root).new

@@ -53,13 +53,22 @@ def test_who_may_use_the_registry_may_use_its_journal(task: Path, mode: int) -> 
     assert stat.S_IMODE(journal_path(task).stat().st_mode) == mode & 0o666
 
 
-def test_one_that_others_may_not_use_does_not_stay(task: Path) -> None:
+def test_one_that_others_may_not_use_is_made_anew_before_anything_is_written(task: Path) -> None:
+    task.chmod(0o600)
     atomic_increment_counts(task, total=1)
+    before = journal_path(task).stat()
     task.chmod(0o666)
     atomic_increment_counts(task, total=1)
-    assert not journal_path(task).exists()
+    after = journal_path(task).stat()
+    assert (stat.S_IMODE(before.st_mode), stat.S_IMODE(after.st_mode)) == (0o600, 0o666)
+
+
+def test_one_that_more_may_write_than_the_registry_is_made_anew(task: Path) -> None:
+    task.chmod(0o666)
     atomic_increment_counts(task, total=1)
-    assert stat.S_IMODE(journal_path(task).stat().st_mode) == 0o666
+    task.chmod(0o644)
+    atomic_increment_counts(task, total=1)
+    assert stat.S_IMODE(journal_path(task).stat().st_mode) == 0o644
 
 
 def test_root_gives_a_new_one_to_whom_the_registry_belongs(
@@ -117,15 +126,29 @@ def test_a_file_that_looks_as_if_its_commit_were_over_is_not_written_through(
     assert {each: each.read_bytes() for each in task.parent.iterdir()} == before
 
 
-def test_an_empty_file_of_another_owner_is_not_written_to(
+def test_an_empty_file_of_another_owner_is_replaced(
     task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = journal_path(task)
     place.write_bytes(b"")
+    theirs = os.open(place, os.O_RDONLY)
+    belongs_to_somebody_else(place, monkeypatch)
+    atomic_increment_counts(task, total=1)
+    assert os.pread(theirs, 10, 0) == b""
+    assert os.stat(theirs).st_nlink == 0
+    os.close(theirs)
+    assert load(task)["total_spawned"] == 3
+
+
+def test_one_of_another_owner_that_says_its_commit_is_over_is_not_written_to(
+    task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = journal_path(task)
+    place.write_bytes(b"\0 something of somebody")
     belongs_to_somebody_else(place, monkeypatch)
     with pytest.raises(UntrustedJournalError, match=f"belongs to user {SOMEBODY_ELSE}"):
         atomic_increment_counts(task, total=1)
-    assert place.read_bytes() == b""
+    assert place.read_bytes() == b"\0 something of somebody"
 
 
 def test_the_directory_is_flushed_once_for_a_file_that_stays(

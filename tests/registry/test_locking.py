@@ -208,9 +208,9 @@ def test_a_file_that_is_replaced_between_opening_and_locking_is_opened_anew(
     new = write(task.with_name("new.json"), task_registry(task_id="new"))
     real = os.open
 
-    def replaced_meanwhile(path: Path, flags: int, *mode: int, dir_fd: int | None = None) -> int:
+    def replaced_meanwhile(path: str, flags: int, *mode: int, dir_fd: int | None = None) -> int:
         fd = real(path, flags, *mode, dir_fd=dir_fd)
-        if path == task and new.exists():
+        if path == task.name and new.exists():
             os.replace(new, task)
         return fd
 

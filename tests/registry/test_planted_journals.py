@@ -126,10 +126,12 @@ def everything(directory: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 def assert_says_what_to_do(error: UntrustedJournalError, place: Path, what: str) -> None:
-    assert str(error) == (
-        f"{place} {what}: this is no journal to be trusted; nothing was changed. "
-        "Look at it, and remove it if nobody needs it"
-    )
+    said = str(error)
+    assert said.startswith(f"{place} {what}")
+    assert "nothing was changed" in said
+    assert "aside" in said or "find / " in said
+    assert said.endswith("Do not delete it: it may hold the only copy of a change")
+    assert "remove it" not in said
     assert error.path == place
 
 
@@ -203,7 +205,7 @@ def test_it_is_not_written_through_when_it_comes_just_before_the_journal(
     real = os.open
 
     def open_(path: str | Path, flags: int, *rest: int, **named: int) -> int:
-        if Path(path) == place and flags & os.O_CREAT:
+        if Path(path).name == place.name and flags & os.O_CREAT:
             plant(place, b"planted")
         return real(path, flags, *rest, **named)
 

@@ -247,9 +247,12 @@ def test_a_symlink_out_of_the_workspace_is_a_problem_that_names_its_target(
     assert str(outside) in stray.problem
 
 
-def test_a_symlink_within_the_workspace_is_no_problem(workspace: Workspace) -> None:
+def test_a_symlink_within_the_workspace_is_not_followed_either(workspace: Workspace) -> None:
     (workspace.path / "TASK-3").symlink_to("TASK-1")
-    assert [place.problem for place in task_places(workspace, {})] == [None] * 3
+    *others, stray = task_places(workspace, {})
+    assert [place.problem for place in others] == [None] * 2
+    assert stray.problem is not None
+    assert str(workspace.path / "TASK-1") in stray.problem
 
 
 @pytest.mark.parametrize("pointer", ["project", ".agent-workspace", "task"])

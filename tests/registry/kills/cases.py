@@ -134,7 +134,7 @@ def naive_commits(directory: Path) -> Iterator[Case]:
 def _finish(draft: _Draft, directory: Path, size: int, durable: bool) -> Case:
     name = f"{draft.name}, {'1 MB' if size == LARGE else '2 KB'}{', fsync' if durable else ''}"
     home = directory / name.replace(" ", "-").replace(",", "")
-    both = (home / "task" / "AGENT_REGISTRY.json", home / "global" / "GLOBAL_REGISTRY.json")
+    both = (home / "task" / "AGENT_REGISTRY.json", home / "registry" / "GLOBAL_REGISTRY.json")
     paths = both[: len(draft.before)]
 
     def act() -> None:

@@ -58,7 +58,7 @@ def torture(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
 
 def _torture(directory: Path, wanted: int, peers: int, seed: str, counts: Counts) -> None:
     task = write(directory / "task" / "AGENT_REGISTRY.json", task_registry(marks=[]))
-    global_ = write(directory / "global" / "GLOBAL_REGISTRY.json", global_registry(marks=[]))
+    global_ = write(directory / "registry" / "GLOBAL_REGISTRY.json", global_registry(marks=[]))
     crowd = _Crowd(task, global_, random.Random(seed))
     try:
         crowd.start(peers)
