@@ -13,11 +13,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import LinkedRegistryError, RegistryError, WorkspaceNotFoundError
+from registry.errors import (
+    LinkedRegistryError,
+    RegistryError,
+    WorkspaceNotFoundError,
+    quoted,
+)
 from registry.files import close_read, is_safe_name, open_folder
 from registry.partner import GLOBAL_FOLDER as GLOBAL_FOLDER
 from registry.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
 from registry.partner import TASK_REGISTRY as TASK_REGISTRY
+from registry.permissions import user_called
 from registry.records import GlobalTask
 from registry.text import shown_name
 
@@ -144,7 +150,10 @@ class TaskPlace:
 
 
 def find_workspaces(
-    arguments: Iterable[str], environment: Mapping[str, str], here: Path
+    arguments: Iterable[str],
+    environment: Mapping[str, str],
+    here: Path,
+    passed_over: Callable[[str], object] = str,
 ) -> tuple[Workspace, ...]:
     """Finds the workspaces that a command line asks for.
 
@@ -153,6 +162,8 @@ def find_workspaces(
             directory, or a registry file, each.
         environment: For `MUSTER_WORKSPACES`.
         here: Where to search upward from when nothing is named.
+        passed_over: Told, in words, of each workspace on the way that was not taken
+            because another user could have put it there.
 
     Raises:
         WorkspaceNotFoundError: One that was named is not there, or none was found.
@@ -171,7 +182,7 @@ def find_workspaces(
     if named:
         found = (_named(here / os.path.expanduser(each), origin) for each in named)
         return tuple(dict.fromkeys(found))
-    return (_nearest(here),)
+    return (_nearest(here, passed_over),)
 
 
 def _looks_like_workspace(path: Path) -> bool:
@@ -200,19 +211,50 @@ def _named(path: Path, advice: str) -> Workspace:
     raise WorkspaceNotFoundError((path, path / WORKSPACE_NAME), advice)
 
 
-def _nearest(here: Path) -> Workspace:
-    looked = []
+def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
+    looked: list[Path] = []
+    refused: list[str] = []
     for directory in (here, *here.parents):
-        if _looks_like_workspace(directory):
-            return Workspace(directory.resolve())
-        candidate = directory / WORKSPACE_NAME
-        looked.append(candidate)
-        if candidate.is_dir():
+        candidate = directory
+        if not _looks_like_workspace(directory):
+            candidate = directory / WORKSPACE_NAME
+            looked.append(candidate)
+            if not candidate.is_dir():
+                continue
+        why = why_foreign(candidate)
+        if why is None:
+            for each in refused:
+                passed_over(each)
             return Workspace(candidate.resolve())
-    raise WorkspaceNotFoundError(
-        tuple(looked),
-        f"Name one (muster WORKSPACE), set {ENVIRONMENT_VARIABLE}, or try `muster demo`.",
-    )
+        refused.append(
+            f"passed over {candidate}: it {why}; to use it all the same, name it: "
+            f"{ENVIRONMENT_VARIABLE}={quoted(candidate)}"
+        )
+    advice = f"Name one (muster WORKSPACE), set {ENVIRONMENT_VARIABLE}, or try `muster demo`."
+    raise WorkspaceNotFoundError(tuple(looked), "\n".join((*refused, advice)))
+
+
+def why_foreign(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
+    """Why a workspace that nobody named is not to be relied on: another user may have made it.
+
+    Args:
+        workspace: Its directory, or a symlink to it.
+        trusted: Ids of users who may have made it, besides this one and root.
+
+    Returns:
+        None where it belongs to one of them, and not everybody may write it.
+    """
+    ours = {os.geteuid(), 0, *trusted}
+    try:
+        named, there = os.lstat(workspace), os.stat(workspace)
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+    for each in (named, there):
+        if each.st_uid not in ours:
+            return f"belongs to {user_called(each.st_uid)}"
+    if there.st_mode & stat.S_IWOTH:
+        return "may be written by every user"
+    return None
 
 
 def workspaces_above(directory: Path) -> frozenset[Path]:
@@ -304,7 +346,9 @@ def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple
     for task in listed.values():
         elsewhere = _elsewhere(task, workspace)
         if elsewhere is not None and elsewhere not in places:
-            places[elsewhere] = TaskPlace(elsewhere, listed_by=workspace.global_registry)
+            places[elsewhere] = TaskPlace(
+                elsewhere, workspace.global_registry, _foreign(elsewhere, workspace)
+            )
     return tuple(places.values())
 
 
@@ -338,6 +382,18 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
                 return None if resolved.is_relative_to(workspace.path) else resolved
         except (OSError, ValueError):
             return None
+    return None
+
+
+def _foreign(registry: Path, workspace: Workspace) -> str | None:
+    """Why a task in another workspace is not followed, or None if it is."""
+    trusted: list[int] = []
+    with contextlib.suppress(OSError):
+        trusted.append(os.stat(workspace.path).st_uid)
+    for each in (registry.parent.parent, registry.parent):
+        why = why_foreign(each, trusted=trusted)
+        if why is not None:
+            return f"lies in {each}, which {why}; to follow it, name it: muster {quoted(registry)}"
     return None
 
 

@@ -62,8 +62,12 @@ def lines_of(error: Exception) -> tuple[str, ...]:
 
 
 def find(options: argparse.Namespace) -> tuple[Workspace, ...]:
-    """The workspaces that a command line asks for."""
-    return find_workspaces(options.workspaces, os.environ, Path.cwd())
+    """The workspaces that a command line asks for; says which were passed over on the way."""
+
+    def passed_over(why: str) -> None:
+        say((f"muster: {safe(why)}",), to_stderr=True)
+
+    return find_workspaces(options.workspaces, os.environ, Path.cwd(), passed_over)
 
 
 def socket_of(options: argparse.Namespace) -> Path:

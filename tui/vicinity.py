@@ -3,7 +3,8 @@
 Several projects may share one tmux server. So before a session is called an orphan,
 every workspace at or above the directory that it was started in, and those that its
 panes' processes work in, have files open in or were told of, is read as well. So are the
-default workspaces of the user, which have agents in whatever directory.
+default workspaces of the user, which have agents in whatever directory. Whoever made any
+of those: what they list can only spare a session, or make it unknown.
 
 What a workspace with a database does not list in JSON, its database may.
 """
@@ -31,6 +32,7 @@ from registry.workspace import (
     UnreadDatabase,
     Workspace,
     default_workspaces,
+    why_foreign,
     workspaces_above,
 )
 from tui.host.sessions import Answer, Session
@@ -226,12 +228,20 @@ class Vicinity:
         return found
 
     def anothers(self, sessions: Collection[Session], answer: Answer) -> list[Session]:
-        """Those of some sessions, of any server, that a registry around them lists. Blocks."""
+        """Those of some sessions, of any server, that a registry around them lists. Blocks.
+
+        Who is listed is no suspect any more, which may let an agent be called dead. So
+        another user's workspace does not count: who made it could decide that.
+        """
         about = frozenset(map(_which, sessions))
         if about != self._about or time.monotonic() >= self._again_at:
             # No server answers for all of them: whose processes are not seen is not told.
             around = self._read_around(sessions, replace(answer, server_pid=None), frozenset())
-            listed = {path: _listed_in(each) for path, each in self._registries.items()}
+            listed = {
+                path: _listed_in(each)
+                for path, each in self._registries.items()
+                if why_foreign(path) is None
+            }
             self._anothers = frozenset(
                 _which(session)
                 for session, each in around.items()

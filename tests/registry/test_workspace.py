@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,14 @@ import pytest
 from registry import RegistryError, WorkspaceNotFoundError
 from registry.reading import read_global
 from registry.records import GlobalTask, global_record
-from registry.workspace import TaskPlace, Workspace, find_workspaces, task_places
+from registry.workspace import (
+    TaskPlace,
+    Workspace,
+    find_workspaces,
+    task_places,
+    why_foreign,
+)
+from tests.other_users import User
 from tests.registries import global_registry, task_registry, write
 
 # The name of a directory here, never the value of a variable.
@@ -192,6 +199,114 @@ def test_a_directory_named_like_a_variable_is_taken_as_it_is(
     assert found(here=project) == (workspace,)
     assert found(environment={"MUSTER_WORKSPACES": str(project)}) == (workspace,)
     assert names(task_places(workspace, {})) == ["TASK-1", "TASK-2"]
+
+
+# --- whose it is
+
+
+OTHER = 64104
+
+
+def make_anothers(path: Path, owner: int = OTHER) -> None:
+    os.chown(path, owner, owner, follow_symlinks=False)
+
+
+def _owned(workspace: Path) -> None:
+    make_anothers(workspace)
+
+
+def _writable(workspace: Path) -> None:
+    workspace.chmod(0o1777)
+
+
+def _linked(workspace: Path) -> None:
+    workspace.rename(workspace.with_name("real"))
+    workspace.symlink_to("real")
+    make_anothers(workspace)
+
+
+FOREIGN = {
+    "another user's": (_owned, f"belongs to user {OTHER}"),
+    "writable by all": (_writable, "may be written by every user"),
+    "another user's symlink to one of ours": (_linked, f"belongs to user {OTHER}"),
+}
+
+each_foreign = pytest.mark.parametrize(("make", "why"), FOREIGN.values(), ids=FOREIGN)
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+
+
+@only_root
+@each_foreign
+def test_one_that_another_user_could_have_made_is_passed_over_and_said(
+    project: Path, make: Callable[[Path], None], why: str
+) -> None:
+    planted = make_project(project / "src", "TASK-3") / ".agent-workspace"
+    make(planted)
+    said: list[str] = []
+    (taken,) = find_workspaces((), {}, project / "src", said.append)
+    assert taken == Workspace(project / ".agent-workspace")
+    (told,) = said
+    assert told == (
+        f"passed over {planted}: it {why}; to use it all the same, name it: "
+        f"MUSTER_WORKSPACES={planted}"
+    )
+    # Named it is taken, whosever it is.
+    by_name = Workspace(planted.resolve())
+    assert found(planted, here=project) == (by_name,)
+    assert found(here=project, environment={"MUSTER_WORKSPACES": str(planted)}) == (by_name,)
+
+
+@only_root
+@each_foreign
+def test_where_it_is_the_only_one_the_error_says_why_it_was_not_taken(
+    project: Path, make: Callable[[Path], None], why: str
+) -> None:
+    planted = project / ".agent-workspace"
+    make(planted)
+    with pytest.raises(WorkspaceNotFoundError) as caught:
+        found(here=project)
+    assert f"passed over {planted}: it {why}" in str(caught.value)
+    assert f"MUSTER_WORKSPACES={planted}" in str(caught.value)
+
+
+@only_root
+def test_a_directory_that_everybody_may_write_is_no_workspace_for_what_lies_in_it(
+    tmp_path: Path,
+) -> None:
+    public, here = tmp_path / "public", tmp_path / "public" / "mine"
+    here.mkdir(parents=True)
+    write(public / "registry" / "GLOBAL_REGISTRY.json", global_registry())
+    public.chmod(0o1777)
+    with pytest.raises(WorkspaceNotFoundError, match="may be written by every user"):
+        found(here=here)
+
+
+@only_root
+def test_root_and_the_user_are_relied_on_and_a_group_may_write(project: Path) -> None:
+    workspace = project / ".agent-workspace"
+    workspace.chmod(0o775)
+    assert found(here=project) == found(workspace)
+    made = User(OTHER).do(lambda: why_foreign(workspace))
+    # It belongs to root, whom everybody relies on, if that user may look there at all.
+    assert made.value in (None, "cannot be looked at: Permission denied")
+    make_anothers(workspace)
+    assert why_foreign(workspace) is not None
+    assert why_foreign(workspace, trusted=(OTHER,)) is None
+
+
+@only_root
+def test_a_task_in_a_workspace_of_another_user_is_not_followed_unless_both_are_its(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    other = make_project(tmp_path / "other", "TASK-9") / ".agent-workspace"
+    make_anothers(other)
+    *_, place = task_places(workspace, listed(workspace=str(other)))
+    assert place.problem is not None
+    assert f"belongs to user {OTHER}" in place.problem
+    assert f"name it: muster {other / 'TASK-9' / 'AGENT_REGISTRY.json'}" in place.problem
+    make_anothers(workspace.path)
+    *_, place = task_places(workspace, listed(workspace=str(other)))
+    assert place.problem is None
 
 
 # --- the tasks in one

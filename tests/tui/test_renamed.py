@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -135,6 +136,19 @@ def test_a_session_that_a_registry_around_it_lists_is_no_suspect(
     roll = take(files, server.client() if socket == "its own" else other, NO_GRACE)
     verdict = Verdict.ZOMBIE if listed else Verdict.UNKNOWN
     assert verdicts(roll) == {"a": verdict, "z": Verdict.ZOMBIE}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_another_users_registry_around_a_session_clears_it_of_no_suspicion(
+    files: Files, server: RealTmux, tmp_path: Path
+) -> None:
+    theirs = Files(tmp_path / "theirs", {"TASK-7": [entry("q")]})
+    os.chown(theirs.path, 64104, 64104)
+    server.run("new-session", "-d", "-s", "agent_q", "-c", str(theirs.path.parent), SLEEP)
+    made = server.client().ask().sessions["agent_q"].created
+    files.write_task("TASK-1", entry("a", started_at=stamp(time.time() - made - 1)), entry("z"))
+    roll = take(files, server.client(), NO_GRACE)
+    assert verdicts(roll) == {"a": Verdict.UNKNOWN, "z": Verdict.ZOMBIE}
 
 
 def test_who_knows_better_completes_an_agent_in_doubt_alone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -72,6 +73,42 @@ def test_another_projects_agent_is_no_orphan(
     assert orphans(roll) == ["agent_nobodys"]
     assert roll.orphans_known
     assert roll.beside == (theirs.path,)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_another_users_workspace_spares_what_it_lists_and_makes_nothing_an_orphan(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin
+) -> None:
+    os.chown(theirs.path, 64104, 64104)
+    begin("agent_b", theirs.path.parent)
+    begin("agent_nobodys", theirs.path.parent)
+    begin("agent_elsewhere", ours.path.parent)
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_elsewhere", "agent_nobodys"]
+    # What cannot be read there makes unknown what lies there, and nothing else.
+    (theirs.path / "TASK-9" / "AGENT_REGISTRY.json").write_text("{")
+    (theirs.path / "registry" / "GLOBAL_REGISTRY.json").write_text("{")
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_elsewhere"]
+    assert not roll.orphans_known
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_workspace_of_another_user_on_the_way_up_is_passed_over_and_said(
+    ours: Files,
+    server: RealTmux,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    planted = Files(ours.path.parent / "public", {"TASK-9": [entry("b")]})
+    os.chown(planted.path, 64104, 64104)
+    monkeypatch.chdir(planted.path.parent)
+    monkeypatch.delenv("MUSTER_WORKSPACES", raising=False)
+    assert main(["list", "-S", str(server.socket)]) == 0
+    printed = capsys.readouterr()
+    assert f"muster: passed over {planted.path}: it belongs to user 64104" in printed.err
+    assert f"MUSTER_WORKSPACES={planted.path}" in printed.err
+    assert "TASK-1" in printed.out and "TASK-9" not in printed.out
 
 
 @pytest.mark.parametrize("where", ["beside", "above", "uncertain"])
