@@ -332,17 +332,20 @@ def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple
         return (TaskPlace(workspace.only),)
     places: dict[Path, TaskPlace] = {}
     with os.scandir(workspace.path) as entries:
-        names = sorted(entry.name for entry in entries if _is_directory(entry))
-    for name in names:
-        directory = workspace.path / name
-        registry = directory / TASK_REGISTRY
+        folders = sorted((each.name, each.is_symlink()) for each in entries if _is_directory(each))
+    for name, linked in folders:
         if name == GLOBAL_FOLDER:
             continue
+        # One call, and no path is made, for each directory that is none of a task.
+        mode = _mode_of(f"{workspace.path}/{name}/{TASK_REGISTRY}")
         # A task that the global registry lists and whose directory is there
         # stays on the screen without its file, as an error.
-        if not (os.path.lexists(registry) or name in listed):
+        if mode is None and name not in listed:
             continue
-        places[registry] = TaskPlace(registry, problem=_linked(registry))
+        registry = workspace.path / name / TASK_REGISTRY
+        link = registry.parent if linked else registry if stat.S_ISLNK(mode or 0) else None
+        problem = None if link is None else LinkedRegistryError(registry, link).reason
+        places[registry] = TaskPlace(registry, problem=problem)
     for task in listed.values():
         elsewhere = _elsewhere(task, workspace)
         if elsewhere is not None and elsewhere not in places:
@@ -359,12 +362,12 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _linked(registry: Path) -> str | None:
-    """Why a task's registry is not followed where a symlink leads to it, or None."""
-    for each in (registry.parent, registry):
-        if os.path.islink(each):
-            return LinkedRegistryError(registry, each).reason
-    return None
+def _mode_of(path: str) -> int | None:
+    """What kind of file is at a path, a symlink too; None if nothing is."""
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return None
 
 
 def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
