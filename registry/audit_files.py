@@ -49,7 +49,7 @@ def check_log(path: Path, status: os.stat_result, folder: int) -> None:
         raise UntrustedFileError(
             path,
             "can be written by other users than its owner, so what it says proves nothing; "
-            "remove it, or if it is right: chmod go-w",
+            "move it aside, or if it is right: chmod go-w",
         )
 
 

@@ -139,13 +139,11 @@ def check_agents(registry: Json) -> None:
     if not isinstance(agents, (list, dict)):
         raise WrongShapeError(
             "agents",
-            f"is {kind_of(agents)}, not a list or an object; mend it by hand first",
+            f"is {kind_of(agents)}, not a list or an object",
         )
     for each in agents.values() if isinstance(agents, dict) else agents:
         if not isinstance(each, dict):
-            raise WrongShapeError(
-                "agents", f"holds {kind_of(each)}, not an object; mend it by hand first"
-            )
+            raise WrongShapeError("agents", f"holds {kind_of(each)}, not an object")
 
 
 def _place_to_append(registry: Json) -> list[Any] | Json:
@@ -155,7 +153,7 @@ def _place_to_append(registry: Json) -> list[Any] | Json:
     if not isinstance(agents, (list, dict)):
         raise WrongShapeError(
             "agents",
-            f"is {kind_of(agents)}, not a list or an object; mend it by hand first",
+            f"is {kind_of(agents)}, not a list or an object",
         )
     return agents
 
@@ -264,9 +262,7 @@ def list_task(global_: Json, task_id: str, fields: Mapping[str, Any]) -> bool:
     if tasks is None:
         tasks = {}
     if not isinstance(tasks, dict):
-        raise WrongShapeError(
-            "tasks", f"is {kind_of(tasks)}, not an object; mend it by hand first"
-        )
+        raise WrongShapeError("tasks", f"is {kind_of(tasks)}, not an object")
     if task_id in tasks:
         return False
     tasks[task_id] = dict(fields)
@@ -281,12 +277,12 @@ def _append_child(registry: Json, parent: str, agent_id: str) -> None:
     if hierarchy is None:
         hierarchy = {}
     if not isinstance(hierarchy, dict):
-        raise WrongShapeError("agent_hierarchy", "is not an object; mend it by hand first")
+        raise WrongShapeError("agent_hierarchy", "is not an object")
     children = hierarchy.get(parent)
     if children is None:
         children = []
     if not isinstance(children, list):
-        raise WrongShapeError(f"agent_hierarchy[{parent}]", "is not a list; mend it by hand first")
+        raise WrongShapeError(f"agent_hierarchy[{parent}]", "is not a list")
     if agent_id not in children:
         children.append(agent_id)
     hierarchy[parent] = children

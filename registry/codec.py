@@ -51,6 +51,17 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> Json:
     return decoded
 
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def _cut_off(path: Path) -> str:
+    return (
+        "It begins with a NUL: a commit was cut off, and what was to be written is in "
+        f".{path.name}.journal beside it. Do not delete that; whoever opens the registry for "
+        "writing next finishes the commit"
+    )
+
+
 def check_size(size: int, path: Path) -> None:
     """Refuses a file that is too large to be a registry, before it is read.
 
@@ -58,7 +69,11 @@ def check_size(size: int, path: Path) -> None:
         CorruptRegistryError: It is.
     """
     if size > MAX_BYTES:
-        raise CorruptRegistryError(path, f"is larger than {MAX_BYTES >> 20} MB; not read")
+        raise CorruptRegistryError(
+            path,
+            f"is larger than {MAX_BYTES >> 20} MB; not read",
+            remedy="Make it smaller by hand, or put back a copy of it",
+        )
 
 
 def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
@@ -77,24 +92,46 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     """
     check_size(len(data), path)
     if not data.strip():
-        raise CorruptRegistryError(path, "is empty")
+        raise CorruptRegistryError(
+            path,
+            "is empty",
+            remedy="Try again, as a writer may be in the middle of it; if it stays so, put back "
+            "a copy",
+        )
+    if data.startswith(_BYTE_ORDER_MARK):
+        raise CorruptRegistryError(
+            path,
+            "begins with a byte order mark (BOM)",
+            remedy="Save it as UTF-8 without a byte order mark",
+        )
     text = ""
     try:
         text = data.decode("utf-8")
         hook = None if lenient else _refuse_duplicates
         decoded = json.loads(text, object_pairs_hook=hook, parse_float=None if lenient else _float)
     except UnicodeDecodeError as error:
-        raise CorruptRegistryError(path, f"is not UTF-8 at byte {error.start}") from None
+        raise CorruptRegistryError(
+            path, f"is not UTF-8 at byte {error.start}", remedy="Save it as UTF-8"
+        ) from None
     except json.JSONDecodeError as error:
+        if data[:1] == b"\0":
+            raise CorruptRegistryError(
+                path, error.msg, text, error.pos, remedy=_cut_off(path)
+            ) from None
         raise CorruptRegistryError(path, error.msg, text, error.pos) from None
     except _DuplicateKeyError as error:
         raise CorruptRegistryError(
             path,
             f"has the key {quoted_name(error, 80)} twice in one object: writing it back would "
-            "lose one of them; remove one by hand",
+            "lose one of them",
+            remedy="Keep a copy, and rename or remove one of them by hand",
         ) from None
     except RecursionError:
-        raise CorruptRegistryError(path, "is nested too deep") from None
+        raise CorruptRegistryError(
+            path,
+            "is nested too deep",
+            remedy="Make what is nested flatter by hand, or put back a copy of the file",
+        ) from None
     except _TooLargeError as error:
         raise CorruptRegistryError(
             path,
@@ -189,10 +226,14 @@ def encode(registry: Json, path: Path) -> bytes:
         text = _indented(registry)
     except RecursionError:
         raise CorruptRegistryError(
-            path, "is nested too deep to be written; nothing was changed"
+            path,
+            "is nested too deep to be written",
+            remedy="Make what is nested flatter before it is written",
         ) from None
     if len(text) > MAX_BYTES:
         raise CorruptRegistryError(
-            path, f"would become larger than {MAX_BYTES >> 20} MB; nothing was changed"
+            path,
+            f"would become larger than {MAX_BYTES >> 20} MB",
+            remedy="Write less, or move what is old to another file",
         )
     return text

@@ -22,12 +22,18 @@ def _shown(path: Path) -> str:
     return shown_name(path, WHOLE_AT_MOST)
 
 
-def quoted(path: Path | str) -> str:
-    """A path as a shell takes it as one word, for advice."""
-    # Imported on first use: most programs never have an error to explain.
-    import shlex
+def moving_aside(path: Path) -> str:
+    """How to move a file aside, for advice: with a command where one can be typed."""
+    command = command_line("mv", names=(str(path), f"{path}.aside"))
+    return "move it aside" if command is None else f"move it aside: {command}"
 
-    return shlex.quote(os.fspath(path))
+
+def finding_names(path: Path) -> str:
+    """How to find the other names of a file, for advice."""
+    command = command_line("find / -xdev", options=(("-samefile", str(path)),))
+    if command is None:
+        return "Find its other names (find / -xdev -samefile)"
+    return f"Find its other names: {command}"
 
 
 class RegistryError(Exception):
@@ -116,7 +122,10 @@ class RegistryNotFoundError(RegistryError, FileNotFoundError):
     """There is no file at the path of a registry."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"no registry at {_shown(path)}")
+        super().__init__(
+            f"no registry at {_shown(path)}; nothing was changed. Check the path, and whether "
+            "somebody moved or removed it"
+        )
         self.path = path
         self.reason = "is not there"
 
@@ -132,7 +141,20 @@ _ADVICE = {
     errno.EROFS: "the file system is mounted read-only: mount it for writing",
     errno.EACCES: "the file and its directory must be writable for this user",
     errno.EPERM: "the file and its directory must be writable for this user",
+    errno.EMFILE: "this process has too many files open: close some, or raise its limit "
+    "(ulimit -n)",
+    errno.ENFILE: "the system has too many files open: end what opens them (lsof), or raise "
+    "fs.file-max",
+    errno.ENOMEM: "the system has no memory left: end something",
+    errno.ENAMETOOLONG: "shorten the path",
+    errno.ELOOP: "symlinks on the way lead in a circle: correct them",
+    errno.ENOLCK: "its file system has no locks, or none left: put the workspace on a local disk",
+    errno.EOPNOTSUPP: "its file system cannot do that: put the workspace on a local disk",
+    errno.EAGAIN: "somebody holds it back for a moment: try again",
+    errno.ESTALE: "its network file system lost it: open it anew, or mount that again",
 }
+
+_OTHERWISE = "try again; if that fails too, look at the file and at the system's log (dmesg)"
 
 _READING = _ADVICE | {
     errno.EACCES: "the file must be readable, and its directory open, for this user",
@@ -151,10 +173,9 @@ class InaccessibleRegistryError(RegistryError, OSError):
     def __init__(self, path: Path, cause: OSError, doing: str) -> None:
         what = os.strerror(cause.errno or 0)
         said = f"cannot {doing} {_shown(path)}: {what}"
-        advice = (_READING if doing == "read" else _ADVICE).get(cause.errno or 0)
-        if advice is not None:
-            kept = "The journal beside it is kept" if doing == "recover" else "Nothing was changed"
-            said = f"{said}. {kept}; {advice}."
+        advice = (_READING if doing == "read" else _ADVICE).get(cause.errno or 0, _OTHERWISE)
+        kept = "The journal beside it is kept" if doing == "recover" else "Nothing was changed"
+        said = f"{said}. {kept}; {advice}."
         super().__init__(cause.errno, said)
         self.path = path
         self.reason = f"cannot {doing} it: {what}"
@@ -195,11 +216,10 @@ class UntrustedJournalError(RegistryError, OSError):
     """
 
     def __init__(self, path: Path, what: str, remedy: str | None = None) -> None:
-        aside = f"mv {quoted(path)} {quoted(f'{path}.aside')}"
-        remedy = remedy or f"Look at it; if it does not belong here, move it aside: {aside}"
+        remedy = remedy or f"Look at it; if it does not belong here, {moving_aside(path)}"
         super().__init__(
-            f"{_shown(path)} {what}: it is not followed as a journal; nothing was changed. {remedy}. "
-            "Do not delete it: it may hold the only copy of a change"
+            f"{_shown(path)} {what}: it is not followed as a journal; nothing was changed. "
+            f"{remedy}. Do not delete it: it may hold the only copy of a change"
         )
         self.path = path
 
@@ -216,9 +236,9 @@ class UnfinishableCommitError(RegistryError, OSError):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"{path}: not written: if this process was killed in the middle, {why}. Nothing was "
-            f"changed. Write as the file's owner or as root, or give the file to you and a group "
-            f"that all its writers are in (chown USER:GROUP {quoted(path)})"
+            f"{_shown(path)}: not written: if this process was killed in the middle, {why}. "
+            "Nothing was changed. Write as the file's owner or as root, or give the file to you "
+            "and a group that all its writers are in (chown USER:GROUP)"
         )
         self.path = path
         self.reason = f"cannot be written: if this process was killed in the middle, {why}"
@@ -247,7 +267,10 @@ class AuditError(RegistryError, OSError):
     """
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"the audit log {_shown(path)} cannot be used: {why}")
+        super().__init__(
+            f"the audit log {_shown(path)} cannot be used: {why}. Nothing is changed that cannot "
+            "be put on record: let this user read and write that file and its directory"
+        )
         self.path = path
         self.reason = f"its audit log cannot be used: {why}"
 
@@ -283,21 +306,21 @@ class LinkedRegistryError(NotARegularFileError):
             what = "a file with a second name (hard link)"
             self.reason = "has a second name (hard link)"
             said = (
-                f"{path} has a second name (hard link), which may lie in another workspace; "
-                "nothing was read or changed. Find the names with `find / -xdev -samefile "
-                f"{quoted(path)}`, and remove the one that does not belong there; the other keeps "
-                "the data"
+                f"{_shown(path)} has a second name (hard link), which may lie in another "
+                f"workspace; nothing was read or changed. {finding_names(path)}; then remove the "
+                "one that does not belong there. The other keeps the data"
             )
         else:
             what = "a symlink"
-            target = os.path.realpath(path)
+            target = shown_name(os.path.realpath(path), WHOLE_AT_MOST)
             where = "" if link == path else "lies in a directory that "
             self.reason = (
                 f"{where}is a symlink, which is not followed; name what it leads to: {target}"
             )
             said = (
-                f"{path}: {link} is a symlink, and below a workspace none is followed; nothing "
-                f"was read or changed. To use what it leads to, name that itself: {target}"
+                f"{_shown(path)}: {_shown(link)} is a symlink, and below a workspace none is "
+                "followed; nothing was read or changed. To use what it leads to, name that "
+                f"itself: {target}"
             )
         OSError.__init__(self, said)
         self.path = path
@@ -310,17 +333,26 @@ class CorruptRegistryError(RegistryError, json.JSONDecodeError):
 
     Attributes:
         path: The registry.
+        remedy: What to do about it.
         pos, lineno, colno: Where decoding failed (of `json.JSONDecodeError`).
     """
 
-    def __init__(self, path: Path, reason: str, text: str = "", pos: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reason: str,
+        text: str = "",
+        pos: int = 0,
+        remedy: str = "Correct it there by hand, or put back a copy of the file",
+    ) -> None:
         json.JSONDecodeError.__init__(self, reason, text, pos)
         # The whole registry would otherwise live on in every stored traceback.
         self.doc = ""
         where = f" at line {self.lineno} column {self.colno}" if text else ""
         self.path = path
         self.reason = f"{reason}{where}"
-        self.args = (f"{_shown(path)}: {self.reason}",)
+        self.remedy = remedy
+        self.args = (f"{_shown(path)}: {self.reason}; nothing was written. {remedy}",)
 
 
 class UnnamedError(RegistryError):
@@ -357,7 +389,10 @@ class WrongShapeError(UnnamedError, ValueError):
     """
 
     def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"field {field!r} {problem}")
+        super().__init__(
+            f"field {field!r} {problem}; nothing was changed. Correct it in the call or, if it "
+            "stands there, in the file"
+        )
         self.field = field
 
 
@@ -365,7 +400,10 @@ class AgentNotFoundError(UnnamedError, ValueError):
     """No agent of that id is in the registry."""
 
     def __init__(self, agent_id: str) -> None:
-        super().__init__(f"agent {quoted_name(agent_id)} not found")
+        super().__init__(
+            f"agent {quoted_name(agent_id)} not found; nothing was changed. Check the id, and "
+            "which task it is of"
+        )
         self.agent_id = agent_id
 
 
@@ -373,7 +411,10 @@ class DuplicateAgentError(UnnamedError, ValueError):
     """An agent of that id is in the registry already."""
 
     def __init__(self, agent_id: str) -> None:
-        super().__init__(f"agent {quoted_name(agent_id)} is there already; nothing was changed")
+        super().__init__(
+            f"agent {quoted_name(agent_id)} is there already; nothing was changed. "
+            "Choose another id"
+        )
         self.agent_id = agent_id
 
 

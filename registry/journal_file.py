@@ -21,7 +21,8 @@ from registry.errors import (
     RegistryNotFoundError,
     UnfinishableCommitError,
     UntrustedJournalError,
-    quoted,
+    finding_names,
+    moving_aside,
 )
 from registry.files import (
     close_read,
@@ -42,6 +43,7 @@ from registry.permissions import (
     why_unbelievable,
     why_unfinishable,
 )
+from registry.text import command_line
 
 KEPT_BYTES = 1 << 20
 """A journal that is over and larger than this is emptied."""
@@ -324,8 +326,7 @@ def _open_single(place: Path, flags: int, registry: Path) -> int:
             raise UntrustedJournalError(
                 place,
                 "has a second name (hard link)",
-                f"Find the names with `find / -xdev -samefile {quoted(place)}`, and move the one "
-                "that does not belong there aside",
+                f"{finding_names(place)}; then move the one that does not belong there aside",
             )
     except BaseException:
         close_read(fd)
@@ -345,8 +346,8 @@ def _planted(place: Path, why: str, registry: Path) -> UntrustedJournalError:
     return UntrustedJournalError(
         place,
         why,
-        "If that user may write the registry, have it finish its commit: muster doctor --fix "
-        f"{quoted(registry)}. Otherwise move it aside: {_aside(place)}",
+        f"If that user may write the registry, have it finish its commit{_repairing(registry)}. "
+        f"Otherwise {moving_aside(place)}",
     )
 
 
@@ -358,13 +359,14 @@ def _not_ours(place: Path, registry: Path, owner: int | None, doing: str) -> Unt
     return UntrustedJournalError(
         place,
         f"may not be {doing} by this user, but by {whose}",
-        f"It may hold a commit that was cut off: have {whose} or root finish that (muster doctor "
-        f"--fix {quoted(registry)}). If there was none, move it aside: {_aside(place)}",
+        f"It may hold a commit that was cut off: have {whose} or root finish "
+        f"that{_repairing(registry)}. If there was none, {moving_aside(place)}",
     )
 
 
-def _aside(place: Path) -> str:
-    return f"mv {quoted(place)} {quoted(f'{place}.aside')}"
+def _repairing(registry: Path) -> str:
+    command = command_line("muster doctor --fix", names=(str(registry),))
+    return " (muster doctor --fix)" if command is None else f": {command}"
 
 
 def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:

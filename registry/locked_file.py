@@ -215,8 +215,8 @@ class LockedRegistryFile:
         except UnicodeEncodeError as error:
             raise CorruptRegistryError(
                 self.path,
-                f"not written: a lone surrogate at character {error.start}; use "
-                "json.dumps with ensure_ascii=True",
+                f"the new text has a lone surrogate at character {error.start}",
+                remedy="Use json.dumps with ensure_ascii=True",
             ) from None
         if new == opened.old:
             return
@@ -224,7 +224,9 @@ class LockedRegistryFile:
             decode(new, self.path)
         except CorruptRegistryError as error:
             raise CorruptRegistryError(
-                self.path, f"not written, the text {error.reason}; the file is unchanged"
+                self.path,
+                f"the text that was to be written: {error.reason}",
+                remedy="Write a JSON object, as json.dumps makes it, and cut what is behind it",
             ) from None
         _commit([(opened, new)])
 

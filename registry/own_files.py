@@ -121,7 +121,7 @@ def named_status(path: Path, folder: int) -> os.stat_result:
     """
     named = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
     if stat.S_ISLNK(named.st_mode):
-        raise UntrustedFileError(path, "is a symlink; remove it")
+        raise UntrustedFileError(path, "is a symlink; move it aside")
     return named
 
 
@@ -151,7 +151,7 @@ def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
     _check_regular(path, status.st_mode)
     # None at all where it was put aside so often meanwhile that it is gone.
     if status.st_nlink > 1:
-        raise UntrustedFileError(path, "has a second name (hard link); remove it")
+        raise UntrustedFileError(path, "has a second name (hard link); move it aside")
     if status.st_uid not in (os.geteuid(), 0, os.fstat(folder).st_uid):
-        why = f"belongs to somebody else (user id {status.st_uid}); remove it"
+        why = f"belongs to somebody else (user id {status.st_uid}); move it aside"
         raise UntrustedFileError(path, why)

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from registry.journal import Journal, Role
+from registry.text import quoted_name
 
 TASK_REGISTRY = "AGENT_REGISTRY.json"
 GLOBAL_FOLDER = "registry"
@@ -61,6 +62,6 @@ def partner_of(journal: Journal, registry: Path) -> Path | None:
     if (first or second) and "\0" not in named[0]:
         return workspace.joinpath(*named)
     raise ValueError(
-        f"names {str(journal.partner)[:200]!r} as the {journal.role.value} commit's other file, "
-        "which is not the other registry of its workspace"
+        f"names {quoted_name(journal.partner, 200)} as the {journal.role.value} commit's other "
+        "file, which is not the other registry of its workspace"
     )

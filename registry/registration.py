@@ -336,7 +336,7 @@ def _check_limits(task: Json, entries: Sequence[tuple[str | None, Json]], depth:
         if allowed is None:
             continue
         if not changes.is_count(allowed):
-            raise WrongShapeError(limit, f"is {allowed!r:.80}, not a whole number; mend it first")
+            raise WrongShapeError(limit, f"is {allowed!r:.80}, not a whole number")
         if full > allowed:
             raise LimitReachedError(limit, allowed, found, what)
 

@@ -194,7 +194,9 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
             if not stat.S_ISREG(status.st_mode):
                 raise NotARegularFileError(folder / name, "a FIFO, socket or device")
             if status.st_nlink > 1:
-                raise UntrustedFileError(folder / name, "has a second name (hard link)")
+                raise UntrustedFileError(
+                    folder / name, "has a second name (hard link); move it aside"
+                )
             data = line.encode("ascii")
             if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
                 # Somebody who died left half a line: it must not swallow this one.

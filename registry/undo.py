@@ -184,7 +184,10 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
         registries = {names[first]: task}
         if second is not None:
             if global_ is None:
-                raise RegistryError(f"{shown_name(second)} cannot be had; nothing was taken back")
+                raise RegistryError(
+                    f"{shown_name(second)} cannot be had; nothing was taken back. Set that "
+                    "registry right (muster doctor says what is wrong), then undo again"
+                )
             registries[names[second]] = global_
         return differences.revert(registries, step.entry.changes)
 

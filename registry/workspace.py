@@ -17,7 +17,6 @@ from registry.errors import (
     LinkedRegistryError,
     RegistryError,
     WorkspaceNotFoundError,
-    quoted,
 )
 from registry.files import close_read, is_safe_name, open_folder
 from registry.partner import GLOBAL_FOLDER as GLOBAL_FOLDER
@@ -25,7 +24,7 @@ from registry.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
 from registry.partner import TASK_REGISTRY as TASK_REGISTRY
 from registry.permissions import user_called
 from registry.records import GlobalTask
-from registry.text import shown_name
+from registry.text import command_line, shown_name, typed_word
 
 WORKSPACE_NAME = ".agent-workspace"
 PROGRESS_FOLDER = "progress"
@@ -226,9 +225,10 @@ def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
             for each in refused:
                 passed_over(each)
             return Workspace(candidate.resolve())
+        typed = typed_word(str(candidate))
         refused.append(
-            f"passed over {candidate}: it {why}; to use it all the same, name it: "
-            f"{ENVIRONMENT_VARIABLE}={quoted(candidate)}"
+            f"passed over {shown_name(candidate)}: it {why}; to use it all the same, name it"
+            + ("" if typed is None else f": {ENVIRONMENT_VARIABLE}={typed}")
         )
     advice = f"Name one (muster WORKSPACE), set {ENVIRONMENT_VARIABLE}, or try `muster demo`."
     raise WorkspaceNotFoundError(tuple(looked), "\n".join((*refused, advice)))
@@ -396,7 +396,9 @@ def _foreign(registry: Path, workspace: Workspace) -> str | None:
     for each in (registry.parent.parent, registry.parent):
         why = why_foreign(each, trusted=trusted)
         if why is not None:
-            return f"lies in {each}, which {why}; to follow it, name it: muster {quoted(registry)}"
+            following = command_line("muster", names=(str(registry),))
+            told = "" if following is None else f": {following}"
+            return f"lies in {shown_name(each)}, which {why}; to follow it, name it{told}"
     return None
 
 

@@ -65,7 +65,7 @@ def find(options: argparse.Namespace) -> tuple[Workspace, ...]:
     """The workspaces that a command line asks for; says which were passed over on the way."""
 
     def passed_over(why: str) -> None:
-        say((f"muster: {safe(why)}",), to_stderr=True)
+        complain(why)
 
     return find_workspaces(options.workspaces, os.environ, Path.cwd(), passed_over)
 

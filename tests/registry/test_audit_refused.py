@@ -120,8 +120,8 @@ def _held(log: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
 Spoil = Callable[[Path, pytest.MonkeyPatch], Any]
 
 SPOILED: dict[str, tuple[Spoil, str]] = {
-    "a symlink": (_symlink, "is a symlink; remove it"),
-    "a symlink to nowhere": (_dangling_symlink, "is a symlink; remove it"),
+    "a symlink": (_symlink, "is a symlink; move it aside"),
+    "a symlink to nowhere": (_dangling_symlink, "is a symlink; move it aside"),
     "a FIFO": (_fifo, "FIFO"),
     "a directory": (_directory, "directory"),
     "a hard link": (_hard_link, "second name"),

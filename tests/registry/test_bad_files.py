@@ -25,6 +25,7 @@ from registry import (
 )
 from registry.codec import MAX_BYTES
 from registry.reading import read_task
+from tests.other_users import prepare
 from tests.registries import agent, task_registry, write
 from tests.registry.everyone import WRITERS, Use, everyone
 
@@ -210,6 +211,7 @@ def test_a_refused_file_leaves_no_descriptor_open(tmp_path: Path) -> None:
 @pytest.fixture
 def unreadable(task: Path) -> Iterator[Path]:
     """A registry that the test may not open, whoever runs it."""
+    prepare()
     task.parent.chmod(0)
     root = os.geteuid() == 0
     if root:

@@ -241,8 +241,10 @@ def test_an_operation_within_ones_own_lock_is_refused_at_once(task: Path) -> Non
 
 
 def test_one_file_given_twice_is_refused_at_once(task: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.json"
-    os.link(task, other)
+    # A second name by way of a directory above the workspace.
+    linked = tmp_path / "linked"
+    linked.symlink_to(task.parent.parent)
+    other = linked / task.parent.name / task.name
     report = report_progress(task, other, "busy", progress=5)
     assert "this very thread holds it" in " ".join(report.problems)
 

@@ -195,7 +195,7 @@ def test_a_symlink_out_of_the_workspace_is_named_and_not_opened(
     registries.rescan()
     state = named(registries)["TASK-2"]
     assert state.record is None
-    assert "symlink out of the workspace" in (state.error or "")
+    assert "is a symlink, which is not followed" in (state.error or "")
 
 
 def test_the_directories_to_watch_are_those_of_the_registries(
