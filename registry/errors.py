@@ -30,7 +30,7 @@ def moving_aside(path: Path) -> str:
 
 def finding_names(path: Path) -> str:
     """How to find the other names of a file, for advice."""
-    command = command_line("find / -xdev", options=(("-samefile", str(path)),))
+    command = command_line("find", "/", "-xdev", options=(("-samefile", str(path)),))
     if command is None:
         return "Find its other names (find / -xdev -samefile)"
     return f"Find its other names: {command}"

@@ -365,7 +365,7 @@ def _not_ours(place: Path, registry: Path, owner: int | None, doing: str) -> Unt
 
 
 def _repairing(registry: Path) -> str:
-    command = command_line("muster doctor --fix", names=(str(registry),))
+    command = command_line("muster", "doctor", "--fix", names=(str(registry),))
     return " (muster doctor --fix)" if command is None else f": {command}"
 
 
