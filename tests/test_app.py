@@ -39,6 +39,7 @@ from tui.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, ReasonInput
 from tui.screens.report import ReportScreen, outcome_report
 from tui.settings import Settings
 from tui.sources import Fields
+from tui.widgets.footer import Footer
 from tui.widgets.paper import Paper
 from tui.widgets.roll_view import RollView
 
@@ -584,8 +585,8 @@ SnapCompare = Callable[..., bool]
 async def drawn_whole(pilot: Pilot[None]) -> None:
     """Waits until the screen in front has its keys, and a pause changes nothing any more."""
     before = None
-    while before != (before := pilot.app.export_screenshot()) or not pilot.app.screen.query(
-        "FooterKey"
+    while before != (before := pilot.app.export_screenshot()) or not any(
+        footer.hints for footer in pilot.app.screen.query(Footer)
     ):
         await pilot.pause()
 

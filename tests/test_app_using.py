@@ -11,8 +11,7 @@ import pytest
 from textual.command import Command, CommandList
 from textual.notifications import Notification
 from textual.pilot import Pilot
-from textual.widgets import Footer, Input
-from textual.widgets._footer import FooterKey
+from textual.widgets import Input
 
 from registry.workspace import Workspace
 from tests.still_live import StillLive
@@ -50,6 +49,7 @@ from tui.screens.help import HelpScreen
 from tui.screens.metrics import MetricsScreen
 from tui.screens.report import ReportScreen
 from tui.settings import THEMES, Notify, Settings
+from tui.widgets.footer import Footer
 from tui.widgets.paper import Paper
 from tui.widgets.working import Working
 
@@ -71,7 +71,7 @@ WIDE = _registry(
 def footer(app: MusterApp) -> set[str]:
     """What the footer in front offers."""
     (there,) = app.screen.query(Footer)
-    return {f"{key.key_display} {key.description}" for key in there.query(FooterKey)}
+    return {hint.text for hint in there.hints}
 
 
 # Help

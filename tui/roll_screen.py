@@ -13,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer
 from textual.worker import Worker, get_current_worker
 
 from registry.errors import RegistryError
@@ -27,6 +26,7 @@ from tui.outline import meant
 from tui.roll import AgentRow, RollCall, TaskState, Verdict
 from tui.settings import Settings
 from tui.text import harmless
+from tui.widgets.footer import Footer
 from tui.widgets.roll_pane import RollPane
 from tui.widgets.roll_view import RollView
 from tui.widgets.summary import Notices, Summary
@@ -148,7 +148,7 @@ class RollScreen(Screen[None]):
         self._body = Body(id="body", read_only=self._settings.read_only)
         self._working = Working()
         yield from (self._summary, self._notices, self._body, self._working)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Footer()
 
     def on_mount(self) -> None:
         """Starts following the workspaces."""

@@ -11,7 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, OptionList
+from textual.widgets import OptionList
+
+from tui.widgets.footer import Footer
 
 
 class ChoiceScreen(ModalScreen[int | None]):
@@ -40,7 +42,7 @@ class ChoiceScreen(ModalScreen[int | None]):
                 markup=False,
                 compact=True,
             )
-            yield Footer(show_command_palette=False, compact=True)
+            yield Footer()
 
     def on_mount(self) -> None:
         """Begins at the first line."""

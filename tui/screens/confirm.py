@@ -15,11 +15,12 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, Label, Static
+from textual.widgets import Input, Label, Static
 
 from registry.text import shown_name, whole_name
 from tui.proposal import Proposal, grouped
 from tui.text import harmless
+from tui.widgets.footer import Footer
 
 LISTED_AT_MOST = 200
 """Lines of a plan that are drawn; the rest is counted."""
@@ -115,7 +116,7 @@ class ConfirmScreen(ModalScreen[str | None]):
             with Horizontal():
                 yield Label("Reason: ")
                 yield ReasonInput()
-            yield Footer(show_command_palette=False, compact=True)
+            yield Footer()
 
     def on_mount(self) -> None:
         """Puts the cursor in the field, and notes when all of this can be read."""

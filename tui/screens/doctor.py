@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from registry.errors import RegistryError
 from registry.text import WHOLE_AT_MOST, shown_name
@@ -19,6 +19,7 @@ from tui.doctor import Examination
 from tui.remedies import by_file, propose_fix, remedy, said
 from tui.screens.confirm import LISTED_AT_MOST, ConfirmScreen
 from tui.text import harmless, some
+from tui.widgets.footer import Footer
 
 
 class DoctorScreen(ModalScreen[None]):
@@ -55,7 +56,7 @@ class DoctorScreen(ModalScreen[None]):
             box.border_title = "Doctor"
             with VerticalScroll():
                 yield self._body
-            yield Footer(show_command_palette=False, compact=True)
+            yield Footer()
 
     def on_screen_resume(self) -> None:
         """Looks, the first time and after every question and report."""

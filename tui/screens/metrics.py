@@ -13,13 +13,14 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from registry.errors import RegistryError
 from registry.metrics import LockMetrics, total
 from registry.text import shown_name
 from registry.workspace import GLOBAL_FOLDER
 from tui.text import fit, fit_id, harmless
+from tui.widgets.footer import Footer
 
 REFRESH_EVERY = 2.0
 """Seconds between two readings while the panel is open."""
@@ -65,7 +66,7 @@ class MetricsScreen(ModalScreen[None]):
             box.border_title = "Metrics"
             with VerticalScroll():
                 yield self._body
-            yield Footer(show_command_palette=False, compact=True)
+            yield Footer()
 
     def on_mount(self) -> None:
         """Reads now and then on."""

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from registry.audit_records import Log, State
 from registry.text import shown_name, whole_name
@@ -18,6 +18,7 @@ from tui.actions import Outcome, Result
 from tui.history import entry_details, entry_title, unread
 from tui.screens.confirm import LISTED_AT_MOST
 from tui.text import fit, harmless, some
+from tui.widgets.footer import Footer
 
 Part = str | tuple[str, str]
 
@@ -47,7 +48,7 @@ class ReportScreen(ModalScreen[None]):
             box.border_title = Content(self._title)
             with VerticalScroll():
                 yield Static(Content.assemble(*self._parts), markup=False)
-            yield Footer(show_command_palette=False, compact=True)
+            yield Footer()
 
     def action_close(self) -> None:
         """Goes back to the roll."""

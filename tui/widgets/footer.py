@@ -1,0 +1,192 @@
+"""The line at the bottom that names the keys which count now; a click presses one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.strip import Strip
+from textual.widget import Widget
+
+if TYPE_CHECKING:
+    from textual.screen import Screen
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """One key and what it does.
+
+    Attributes:
+        key: The key as Textual names it.
+        shown: The key as it is shown.
+        says: What the key does, in a word or two.
+        tooltip: What the key does, in a sentence; may be empty.
+        enabled: Whether the key does that at the moment.
+    """
+
+    key: str
+    shown: str
+    says: str
+    tooltip: str
+    enabled: bool
+
+    @property
+    def text(self) -> str:
+        """What is drawn."""
+        return f"{self.shown} {self.says}".rstrip()
+
+    @property
+    def width(self) -> int:
+        """Cells that it takes."""
+        return Segment(self.text).cell_length
+
+
+class Footer(Widget):
+    """The keys of the screen and of what has the focus.
+
+    Textual's footer makes a widget for each key, and new ones whenever the focus moves.
+    Each of them watches an attribute of the footer, and the footer never lets go of
+    those that watch it: all widgets that were ever made stay. This one is a single widget.
+
+    Attributes:
+        hints: The keys that are shown, from the left.
+    """
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "footer--key",
+        "footer--description",
+        "footer--hover",
+    }
+    DEFAULT_CSS = """
+    Footer {
+        dock: bottom;
+        height: 1;
+        color: $footer-foreground;
+        background: $footer-background;
+        .footer--key {
+            color: $footer-key-foreground;
+            background: $footer-key-background;
+            text-style: bold;
+        }
+        .footer--description {
+            color: $footer-description-foreground;
+            background: $footer-description-background;
+        }
+        .footer--hover { background: $block-hover-background; }
+        &.-on-a-key { pointer: pointer; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hints: tuple[Hint, ...] = ()
+        self._hovered: Hint | None = None
+        # Cells that are out of sight on the left.
+        self._scrolled = 0
+
+    def on_mount(self) -> None:
+        """Follows the keys of its screen."""
+        self.screen.bindings_updated_signal.subscribe(self, self._bindings_updated)
+
+    def _bindings_updated(self, screen: Screen[object]) -> None:
+        # What lies beneath another screen looks as it did, and so it does in a terminal
+        # that has lost the focus: both have no keys for a while.
+        if not (self.is_attached and screen.is_active and self.app.app_focus):
+            return
+        hints = tuple(self._active(screen))
+        if hints != self.hints:
+            self.hints = hints
+            self._hover(None)
+            self._scroll_by(0)
+            self.refresh()
+
+    def _active(self, screen: Screen[object]) -> Iterator[Hint]:
+        seen: set[str] = set()
+        for _, binding, enabled, tooltip in screen.active_bindings.values():
+            if binding.show and binding.action not in seen:
+                seen.add(binding.action)
+                shown = self.app.get_key_display(binding)
+                yield Hint(binding.key, shown, binding.description, tooltip, enabled)
+
+    def render_line(self, y: int) -> Strip:
+        """The keys, each with what it does."""
+        room = self.size.width
+        line = Strip([*self._segments(self.hints), Segment(" " * room, self._background)])
+        return line.crop(self._scrolled, self._scrolled + room)
+
+    @property
+    def _background(self) -> Style:
+        return Style(bgcolor=self.rich_style.bgcolor)
+
+    def _segments(self, hints: Sequence[Hint]) -> Iterator[Segment]:
+        for hint in hints:
+            style = Style(dim=True) if not hint.enabled else Style()
+            if hint is self._hovered:
+                hover = self.get_component_rich_style("footer--hover")
+                style += Style(bgcolor=hover.bgcolor)
+            yield Segment(hint.shown, self.get_component_rich_style("footer--key") + style)
+            if hint.says:
+                description = self.get_component_rich_style("footer--description") + style
+                yield Segment(f" {hint.says}", description)
+            yield Segment(" ", self._background)
+
+    def _at(self, x: int) -> Hint | None:
+        """The hint that stands in a column."""
+        end = -self._scrolled
+        for hint in self.hints:
+            start, end = end, end + hint.width
+            if start <= x < end:
+                return hint
+            end += 1
+        return None
+
+    def _hover(self, hint: Hint | None) -> None:
+        if hint is not self._hovered:
+            self._hovered = hint
+            self.tooltip = hint.tooltip or None if hint is not None else None
+            self.set_class(hint is not None, "-on-a-key")
+            self.refresh()
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Lights up what a click would press."""
+        self._hover(self._at(event.x))
+
+    def on_leave(self) -> None:
+        """The mouse is elsewhere."""
+        self._hover(None)
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """Presses the key."""
+        hint = self._at(event.x)
+        if hint is None:
+            return
+        if hint.enabled:
+            self.app.simulate_key(hint.key)
+        else:
+            self.app.bell()
+
+    def on_resize(self) -> None:
+        """Leaves no room empty that a key could have."""
+        self._scroll_by(0)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Shows what is out of sight on the right."""
+        event.stop()
+        self._scroll_by(4)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Shows what is out of sight on the left."""
+        event.stop()
+        self._scroll_by(-4)
+
+    def _scroll_by(self, cells: int) -> None:
+        total = sum(hint.width + 1 for hint in self.hints)
+        scrolled = max(0, min(self._scrolled + cells, total - self.size.width))
+        if scrolled != self._scrolled:
+            self._scrolled = scrolled
+            self.refresh()
