@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from textual.command import CommandPalette
 from registry.workspace import Workspace
 from tui.bindings import HELP, declared, keys_of
 from tui.driving import stop, take_stops
+from tui.garbage import Collector
 from tui.notifying import Notifier
 from tui.roll_screen import RollScreen
 from tui.screens.toasts import ToastHandler
@@ -62,6 +62,8 @@ _LATER = (
     "tui.screens.report",
     "tui.undoing",
 )
+
+_INPUT = (events.InputEvent, events.Paste, events.Resize)
 
 
 class MusterApp(App[None]):
@@ -125,6 +127,7 @@ class MusterApp(App[None]):
         self._type_ahead = TypeAhead(
             super().on_event, lambda: self.focused or self.screen, self.set_timer
         )
+        self._collector = Collector(self.set_timer)
         self._homes = tuple(workspace.path for workspace in workspaces)
         notifier = Notifier(self, self._settings.notify)
         self.roll_screen = RollScreen(workspaces, live, self._settings, notifier.see)
@@ -135,6 +138,8 @@ class MusterApp(App[None]):
 
     async def on_event(self, event: events.Event) -> None:
         """Acts on keys one by one."""
+        if isinstance(event, _INPUT):
+            self._collector.note_input()
         if isinstance(event, events.Key) and not event.is_forwarded:
             await self._type_ahead.take(event)
         else:
@@ -171,13 +176,7 @@ class MusterApp(App[None]):
         # beside those that run already, days later.
         for name in _LATER:
             import_module(name)
-        if not gc.isenabled():
-            # Nor need what is there now be looked through ever again.
-            gc.freeze()
-            # Next to nothing that is made from now on is in cycles, and a look through all
-            # of it stops the screen for tens of milliseconds.
-            gc.set_threshold(20_000, 20, 50)
-            gc.enable()
+        self._collector.begin()
 
     async def on_unmount(self) -> None:
         """Publishes what was measured."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.workspace import Workspace
+from tui import garbage
 from tui.config import SettingsError
 from tui.host.tmux import Tmux
 from tui.live import LiveRoll
@@ -51,8 +51,7 @@ def run_monitor(
     Raises:
         SettingsError: Keys in the settings are wrong.
     """
-    # Until all is imported there is no garbage, but much to look through for it.
-    gc.disable()
+    garbage.hold()
     # The thread that draws waits no longer than that, in seconds, for one that reads.
     sys.setswitchinterval(0.001)
     # Textual draws at the beats of a clock: with twice as many a change waits half as long

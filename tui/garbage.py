@@ -1,0 +1,72 @@
+"""When memory is looked through for garbage: at rest, and never while the user waits.
+
+Closed screens are cycles, which only the garbage collector frees. What Python does by
+itself comes in the middle of a change, and with limits that keep it from that too seldom.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+
+QUIET = 1.0
+"""Seconds without any input after which the collector runs."""
+
+# Objects more than at the last collection, from which on another one is worth it.
+_WORTH_IT = 2_000
+
+
+def hold() -> None:
+    """Stops the collector until all is imported."""
+    # Until then there is much to look through, but no garbage.
+    gc.disable()
+
+
+class Collector:
+    """Collects garbage in the pauses of whoever uses the monitor.
+
+    Args:
+        later: Calls something after so many seconds, in the thread of the screen.
+        now: A clock that never goes back, in seconds.
+    """
+
+    def __init__(
+        self,
+        later: Callable[[float, Callable[[], None]], object],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._later = later
+        self._now = now
+        self._last_input = 0.0
+        self._begun = False
+        self._waiting = False
+
+    def begin(self) -> None:
+        """Starts collecting, once all is imported; does nothing where `hold` was not called."""
+        if gc.isenabled():
+            return
+        # What is there now is needed until the end: it is never looked through again.
+        gc.freeze()
+        # Next to nothing that changes make is in cycles, and a look through all of it stops
+        # the screen for tens of milliseconds.
+        gc.set_threshold(20_000, 20, 50)
+        gc.enable()
+        self._begun = True
+
+    def note_input(self) -> None:
+        """Puts the collection off: the user is doing something."""
+        self._last_input = self._now()
+        if self._begun and not self._waiting:
+            self._waiting = True
+            self._later(QUIET, self._collect)
+
+    def _collect(self) -> None:
+        left = self._last_input + QUIET - self._now()
+        if left > 0.0:
+            self._later(left, self._collect)
+            return
+        self._waiting = False
+        young, *older = gc.get_count()
+        if young > _WORTH_IT or any(older):
+            gc.collect()
