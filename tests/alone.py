@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator
 
-from tui.cli import main
+from tui.entry import main
 from tui.host import elsewhere
 
 PREFIX = sys.argv.pop(1)

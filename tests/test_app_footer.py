@@ -105,7 +105,8 @@ async def test_a_key_that_does_nothing_now_rings_the_bell(
         await drawn_whole(pilot)
         monkeypatch.setattr(app, "bell", lambda: rings.append("bell"))
         footer(app).hints = (Hint("question_mark", "?", "Help", "", enabled=False),)
-        assert list(footer(app).render_line(0))[0].style.dim  # type: ignore[union-attr]
+        line = list(footer(app).render_line(0))
+        assert line[0].style is not None and line[0].style.dim
         await pilot.click(Footer, offset=(0, 0))
         await pilot.pause()
         assert rings == ["bell"] and isinstance(app.screen, RollScreen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +18,7 @@ from textual.command import CommandPalette
 
 from registry.workspace import Workspace
 from tui.bindings import HELP, declared, keys_of
-from tui.driving import stop, take_stops
+from tui.driving import keep_no_drawings, stop, take_stops
 from tui.garbage import Collector
 from tui.notifying import Notifier
 from tui.roll_screen import RollScreen
@@ -76,6 +77,7 @@ class MusterApp(App[None]):
 
     Attributes:
         roll_screen: Where the roll is shown.
+        has_begun: Set once it can be ended from any thread.
     """
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -117,6 +119,7 @@ class MusterApp(App[None]):
         settings: Settings | None = None,
     ) -> None:
         super().__init__()
+        keep_no_drawings()
         self.animation_level = "none"
         self._settings = settings or Settings()
         self._ascii = ascii_filters(self._settings.ascii)
@@ -127,6 +130,8 @@ class MusterApp(App[None]):
         self._type_ahead = TypeAhead(
             super().on_event, lambda: self.focused or self.screen, self.set_timer
         )
+        self.has_begun = threading.Event()
+        self._ended_by: int | None = None
         self._collector = Collector(self.set_timer)
         self._homes = tuple(workspace.path for workspace in workspaces)
         notifier = Notifier(self, self._settings.notify)
@@ -167,8 +172,16 @@ class MusterApp(App[None]):
             # the middle of ending, with Textual's threads left running.
             loop.add_signal_handler(number, self.exit, None, 128 + number)
         take_stops(self)
+        self.has_begun.set()
+        if self._ended_by is not None:
+            self.exit(None, 128 + self._ended_by)
+            return
         self.set_interval(_PUBLISH_EVERY, self._publish)
         self.set_timer(_SHOWN_BY, self._import_the_rest)
+
+    def end_by(self, number: int) -> None:
+        """Notes a signal that came before it could be acted on: it ends this at once then."""
+        self._ended_by = number
 
     @work(thread=True)
     def _import_the_rest(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 from registry.errors import RegistryError
@@ -19,6 +21,7 @@ from tui.console import (
     find,
     lines_of,
     on_terminal,
+    reader_is_gone,
     socket_of,
 )
 from tui.output import harmless_output
@@ -32,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 not all done, 2 wrong usage or nothing found; of
-        `doctor` 0 healthy, 1 findings, 2 could not tell.
+        `doctor` 0 healthy, 1 findings, 2 could not tell. 128 and the number of a signal,
+        if that ended it.
     """
     _hold_standard_descriptors()
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -63,6 +67,8 @@ def _run(given: list[str]) -> int:
         if not command and (problem := mistaken_command(given)) is not None:
             raise UsageError(problem)
         _refuse_changes(command, options)
+        if command not in ("", "demo"):
+            _raise_interrupts()
         code = _COMMANDS[command](options)
         sys.stdout.flush()
     except (UsageError, RegistryError) as error:
@@ -70,17 +76,33 @@ def _run(given: list[str]) -> int:
         # A file that is locked, or a disk that is full: to be tried again as it is.
         again = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         return NOT_ALL_DONE if again else USAGE
-    except BrokenPipeError:
-        _discard_output()
-        # Whoever only reads has read enough.
-        return DONE if command in _READING else NOT_ALL_DONE
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and reader_is_gone():
+            _discard_output()
+            return _code_without_reader(command, options)
         _discard_output()
         complain(*lines_of(error))
         return NOT_ALL_DONE
     return code
+
+
+def _raise_interrupts() -> None:
+    """Has an interrupt raise KeyboardInterrupt: what has begun is ended in order."""
+    if threading.current_thread() is threading.main_thread():  # noqa: SIM102
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _code_without_reader(command: str, options: argparse.Namespace) -> int:
+    if command in _READING:
+        # Whoever reads has read enough.
+        return DONE
+    if command == "doctor" and not options.fix:
+        # Its other codes say what was found.
+        return 128 + signal.SIGPIPE
+    return NOT_ALL_DONE
 
 
 def _refuse_changes(command: str, options: argparse.Namespace) -> None:
@@ -218,7 +240,7 @@ def _report(options: argparse.Namespace) -> int:
     return report(options)
 
 
-_READING = frozenset({"list", "show", "tail", "watch", "log", "metrics", "config"})
+_READING = frozenset({"list", "show", "tail", "watch", "log", "metrics", "config", "completion"})
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "": _monitor,

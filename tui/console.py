@@ -26,6 +26,8 @@ NOT_ALL_DONE = 1
 USAGE = 2
 INTERRUPTED = 130
 
+_GONE = select.POLLERR | select.POLLHUP
+
 
 class UsageError(Exception):
     """Something that the user has to put differently.
@@ -149,6 +151,14 @@ def wait_for_reader(seconds: float, *wakers: int) -> None:
     poll.register(output, 0)
     for each in wakers:
         poll.register(each, select.POLLIN)
-    gone = select.POLLERR | select.POLLHUP
-    if any(fd == output and events & gone for fd, events in poll.poll(seconds * 1000)):
+    if any(fd == output and events & _GONE for fd, events in poll.poll(seconds * 1000)):
         raise BrokenPipeError
+
+
+def reader_is_gone() -> bool:
+    """Whether whoever reads our output is gone; a pipe that broke may be another one."""
+    try:
+        wait_for_reader(0.0)
+    except BrokenPipeError:
+        return True
+    return False

@@ -1,4 +1,4 @@
-"""What Textual's driver of terminals leaves to us: any byte on the keyboard, and stops."""
+"""What Textual leaves to us: any byte on the keyboard, signals, and what it keeps for good."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import codecs
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
 
 from textual.app import App, SuspendNotSupported
 
@@ -25,8 +25,44 @@ def take_any_byte() -> None:
     linux_driver.getincrementaldecoder = _forgiving  # type: ignore[attr-defined, assignment]
 
 
+def keep_no_drawings() -> None:
+    """Has Textual keep nothing of widgets that are gone.
+
+    It caches two styles for each object that has drawn a widget, by that object: the last
+    thousand of these stay, with every line that they drew.
+    """
+    from textual._styles_cache import StylesCache
+
+    cached = StylesCache.get_inner_outer
+    by_object = getattr(cached, "__wrapped__", None)
+    if by_object is not None:
+        by_colors = lru_cache(1024)(partial(by_object, StylesCache))
+        StylesCache.get_inner_outer = staticmethod(by_colors)  # type: ignore[assignment]
+
+
 def _forgiving(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
     return partial(codecs.getincrementaldecoder(encoding), "replace")
+
+
+@contextmanager
+def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
+    """Only notes signals in a block: what they do otherwise would leave the terminal as it is.
+
+    An event loop that takes them in the block has them until it is closed.
+
+    Args:
+        note: Gets the number of each that comes.
+        numbers: Of the signals; those that are ignored stay so.
+    """
+    before = {}
+    for number in numbers:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, lambda number, _: note(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def take_stops(app: App[None]) -> None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _HUNG_UP = 128 + signal.SIGHUP
 _BROKEN = 1
 
+# Seconds that the app may take to set the terminal up.
+_BEGINS_WITHIN = 10.0
+
 # Seconds that an action may go on after the terminal went away.
 _PATIENCE = 60.0
 
@@ -77,11 +80,12 @@ def run_monitor(
 def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     """Runs the app until it ends, by the user or with its terminal."""
     # It imports Textual.
-    from tui.driving import take_any_byte
+    from tui.driving import noting, take_any_byte
 
     def leave() -> None:
         if os.isatty(0):
             # Sent by somebody: there still is a terminal to put in order.
+            app.has_begun.wait(_BEGINS_WITHIN)
             with suppress(RuntimeError):
                 app.call_from_thread(app.exit, None, _HUNG_UP)
                 return
@@ -96,7 +100,9 @@ def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     )
     take_any_byte()
     try:
-        app.run()
+        # From before the terminal is taken until it is given back, only the app ends.
+        with noting(app.end_by, signal.SIGTERM, signal.SIGINT):
+            app.run()
     finally:
         signal.signal(signal.SIGHUP, before)
     # Without a code it did not end by anybody's will, nor by an exception of its own.

@@ -71,7 +71,8 @@ def watch(options: argparse.Namespace) -> int:
     """`muster watch`; returns only by raising.
 
     Raises:
-        KeyboardInterrupt: It was interrupted, or told to end.
+        KeyboardInterrupt: It was interrupted.
+        SystemExit: It was told to end.
         BrokenPipeError: Whoever reads our output is gone.
     """
     wanted = filter_of(options.where)
@@ -79,7 +80,7 @@ def watch(options: argparse.Namespace) -> int:
     workspaces, tmux = find(options), tmux_of(options)
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _interrupt)
+            signal.signal(number, _end)
     rolls = _Rolls()
     live = LiveRoll(workspaces, tmux, policy)
     live.listen(rolls.put)
@@ -97,8 +98,8 @@ def watch(options: argparse.Namespace) -> int:
         live.stop()
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _settled(rolls: _Rolls, policy: Policy) -> RollCall:

@@ -306,7 +306,7 @@ def test_followed_it_goes_on_with_files_that_come_later(files: Files) -> None:
         append(files, "progress", "top", "progress", {"message": "fifth"})
         lines_until(tail, "fifth")
         tail.send_signal(signal.SIGINT)
-        assert tail.wait(30) == 130
+        assert tail.wait(30) == -signal.SIGINT
         assert tail.stderr is not None and "was replaced or cut" in tail.stderr.read()
 
 
@@ -356,7 +356,7 @@ def test_every_change_is_a_line(files: Files, crew: RealTmux) -> None:
         while events(lines_until(watch, '"zombie"]'))[-1]["agent"] != "sub":
             pass
         watch.send_signal(signal.SIGINT)
-        assert watch.wait(30) == 130
+        assert watch.wait(30) == -signal.SIGINT
         assert watch.stderr is not None and watch.stderr.read() == ""
 
 
@@ -384,5 +384,5 @@ def test_told_to_end_it_ends_cleanly(files: Files, tmp_path: Path, number: signa
     with running(files, "watch", "-S", tmp_path / "nobody") as watch:
         lines_until(watch, "dead")
         watch.send_signal(number)
-        assert watch.wait(30) == 130
+        assert watch.wait(30) == -number
         assert watch.stderr is not None and watch.stderr.read() == ""
