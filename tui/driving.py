@@ -33,10 +33,9 @@ def keep_no_drawings() -> None:
     """
     from textual._styles_cache import StylesCache
 
-    cached = StylesCache.get_inner_outer
-    by_object = getattr(cached, "__wrapped__", None)
-    if by_object is not None:
-        by_colors = lru_cache(1024)(partial(by_object, StylesCache))
+    cached = vars(StylesCache)["get_inner_outer"]
+    if hasattr(cached, "__wrapped__") and not isinstance(cached, staticmethod):
+        by_colors = lru_cache(1024)(partial(cached.__wrapped__, StylesCache))
         StylesCache.get_inner_outer = staticmethod(by_colors)  # type: ignore[assignment]
 
 
