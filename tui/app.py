@@ -30,6 +30,7 @@ from tui.widgets.ascii_filter import ascii_filters
 from tui.widgets.working import working_out
 
 if TYPE_CHECKING:
+    from textual.await_complete import AwaitComplete
     from textual.filter import LineFilter
     from textual.screen import Screen
 
@@ -149,6 +150,11 @@ class MusterApp(App[None]):
             await self._type_ahead.take(event)
         else:
             await super().on_event(event)
+
+    def pop_screen(self) -> AwaitComplete:
+        """Closes the screen in front; what it held is given back soon."""
+        self._collector.note_closed()
+        return super().pop_screen()
 
     async def on_followed(self, message: Followed) -> None:
         """Acts on the next key."""

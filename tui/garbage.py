@@ -1,4 +1,4 @@
-"""When memory is looked through for garbage: at rest, and never while the user waits.
+"""When memory is looked through for garbage: at rest, and where much has become garbage.
 
 Closed screens are cycles, which only the garbage collector frees. What Python does by
 itself comes in the middle of a change, and with limits that keep it from that too seldom.
@@ -12,6 +12,9 @@ from collections.abc import Callable
 
 QUIET = 1.0
 """Seconds without any input after which the collector runs."""
+
+SOON = 0.1
+"""Seconds after a screen was closed by which the one beneath it is drawn."""
 
 # Objects more than at the last collection, from which on another one is worth it.
 _WORTH_IT = 2_000
@@ -41,6 +44,7 @@ class Collector:
         self._last_input = 0.0
         self._begun = False
         self._waiting = False
+        self._last_collection = 0.0
 
     def begin(self) -> None:
         """Starts collecting, once all is imported; does nothing where `hold` was not called."""
@@ -59,14 +63,28 @@ class Collector:
         self._last_input = self._now()
         if self._begun and not self._waiting:
             self._waiting = True
-            self._later(QUIET, self._collect)
+            self._later(QUIET, self._collect_at_rest)
 
-    def _collect(self) -> None:
+    def note_closed(self) -> None:
+        """Collects soon, if not just now: the screen that was closed is garbage.
+
+        Whoever closes one after another makes no pauses meanwhile.
+        """
+        if self._begun and self._now() - self._last_collection >= QUIET:
+            # From now on: it comes once for all that are closed until then.
+            self._last_collection = self._now()
+            self._later(SOON, self._collect)
+
+    def _collect_at_rest(self) -> None:
         left = self._last_input + QUIET - self._now()
         if left > 0.0:
-            self._later(left, self._collect)
+            self._later(left, self._collect_at_rest)
             return
         self._waiting = False
+        self._collect()
+
+    def _collect(self) -> None:
         young, *older = gc.get_count()
         if young > _WORTH_IT or any(older):
             gc.collect()
+        self._last_collection = self._now()

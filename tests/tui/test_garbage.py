@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tui import garbage
-from tui.garbage import QUIET, Collector
+from tui.garbage import QUIET, SOON, Collector
 
 
 class Clock:
@@ -84,3 +84,24 @@ def test_it_does_not_run_before_all_is_imported(collections: list[float]) -> Non
     collector.note_input()
     clock.passes(QUIET)
     assert collections
+
+
+def test_it_runs_soon_after_a_screen_was_closed_and_once_for_several(
+    collections: list[float],
+) -> None:
+    clock = Clock()
+    collector = Collector(clock.later, lambda: clock.now)
+    collector.note_closed()
+    assert not clock.waiting
+    collector.begin()
+    for _ in range(3):
+        collector.note_input()
+        collector.note_closed()
+        clock.passes(SOON)
+    assert len(collections) == 1
+    clock.passes(QUIET)
+    clock.passes(QUIET)
+    at_rest = len(collections)
+    collector.note_closed()
+    clock.passes(SOON)
+    assert len(collections) == at_rest + 1
