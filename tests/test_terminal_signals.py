@@ -7,6 +7,7 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixture_workspace import workspace as workspace
-from tests.terminal import MUSTER
+from tests.terminal import MUSTER, PREFIX
 from tests.tui.waiting import Patience
 
 
@@ -62,6 +63,9 @@ class Trial:
         opened, closed = self.seen.count(b"\x1b[?1049h"), self.seen.count(b"\x1b[?1049l")
         return termios.tcgetattr(self._theirs) == self._before and opened <= closed
 
+    def press(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
+
     def begins(self) -> None:
         """Waits until the first line of muster was run.
 
@@ -94,7 +98,7 @@ def trials() -> Iterator[Callable[[list[str]], Trial]]:
     def trial(arguments: list[str]) -> Trial:
         while opened:
             opened.pop().close()
-        opened.append(Trial([*MUSTER, *arguments]))
+        opened.append(Trial(arguments))
         return opened[-1]
 
     yield trial
@@ -113,7 +117,7 @@ def test_whenever_a_signal_comes_it_ends_muster_and_leaves_the_terminal_in_order
 ) -> None:
     words = [*command.split(), "-S", str(tmp_path / "none"), str(workspace)]
     for moment in range(16):
-        trial = trials(words)
+        trial = trials([*MUSTER, *words])
         trial.begins()
         trial.read(moment * 0.025)
         trial.process.send_signal(number)
@@ -122,3 +126,55 @@ def test_whenever_a_signal_comes_it_ends_muster_and_leaves_the_terminal_in_order
         assert trial.is_in_order(), (moment, trial.seen)
         # It was through before the signal came, or else that has ended it.
         assert code == -number or (command == "list" and code == 0), (moment, trial.seen)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_right_after_the_terminal_was_taken_gives_it_back(
+    trials: Callable[[list[str]], Trial], workspace: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    program = Path(__file__).with_name("signalled_early.py")
+    words = [sys.executable, "-P", str(program), str(int(number)), PREFIX]
+    trial = trials([*words, "-S", str(tmp_path / "none"), str(workspace)])
+    assert trial.ended() == -number
+    assert b"\x1b[?1049h" in trial.seen and b"Traceback" not in trial.seen
+    assert trial.is_in_order()
+
+
+def test_a_key_that_was_typed_ahead_ends_it_in_order(
+    trials: Callable[[list[str]], Trial], workspace: Path, tmp_path: Path
+) -> None:
+    trial = trials([*MUSTER, "-S", str(tmp_path / "none"), str(workspace)])
+    trial.press(b"q")
+    assert trial.ended() == 0
+    assert b"Traceback" not in trial.seen
+    assert trial.is_in_order()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("list", 0),
+        ("list --json", 0),
+        ("completion bash", 0),
+        ("doctor", -signal.SIGPIPE),
+        ("--help", 0),
+    ],
+)
+def test_without_a_reader_a_command_ends_quietly(
+    workspace: Path, tmp_path: Path, words: str, code: int
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [*MUSTER, *words.split(), "-S", str(tmp_path / "none"), str(workspace)]
+            if words not in ("--help", "completion bash")
+            else [*MUSTER, *words.split()],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    finally:
+        os.close(writer)
+    assert done.stderr == b""
+    assert done.returncode == code

@@ -30,6 +30,7 @@ from tui.widgets.ascii_filter import ascii_filters
 from tui.widgets.working import working_out
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from textual.await_complete import AwaitComplete
     from textual.filter import LineFilter
     from textual.screen import Screen
@@ -78,7 +79,7 @@ class MusterApp(App[None]):
 
     Attributes:
         roll_screen: Where the roll is shown.
-        has_begun: Set once it can be ended from any thread.
+        has_begun: Set once all is on the screen.
     """
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -132,7 +133,7 @@ class MusterApp(App[None]):
             super().on_event, lambda: self.focused or self.screen, self.set_timer
         )
         self.has_begun = threading.Event()
-        self._ended_by: int | None = None
+        self._ending: tuple[None, int, RenderableType | None] | None = None
         self._collector = Collector(self.set_timer)
         self._homes = tuple(workspace.path for workspace in workspaces)
         notifier = Notifier(self, self._settings.notify)
@@ -178,16 +179,23 @@ class MusterApp(App[None]):
             # the middle of ending, with Textual's threads left running.
             loop.add_signal_handler(number, self.exit, None, 128 + number)
         take_stops(self)
-        self.has_begun.set()
-        if self._ended_by is not None:
-            self.exit(None, 128 + self._ended_by)
-            return
         self.set_interval(_PUBLISH_EVERY, self._publish)
         self.set_timer(_SHOWN_BY, self._import_the_rest)
 
-    def end_by(self, number: int) -> None:
-        """Notes a signal that came before it could be acted on: it ends this at once then."""
-        self._ended_by = number
+    def on_ready(self) -> None:
+        """Ends at once, if that was asked for meanwhile."""
+        self.has_begun.set()
+        if self._ending is not None:
+            super().exit(*self._ending)
+
+    def exit(
+        self, result: None = None, return_code: int = 0, message: RenderableType | None = None
+    ) -> None:
+        """Ends it; what is half set up yet, once it is set up: it cannot be taken down before."""
+        if self.has_begun.is_set():
+            super().exit(result, return_code, message)
+        else:
+            self._ending = result, return_code, message
 
     @work(thread=True)
     def _import_the_rest(self) -> None:

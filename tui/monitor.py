@@ -101,7 +101,7 @@ def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     take_any_byte()
     try:
         # From before the terminal is taken until it is given back, only the app ends.
-        with noting(app.end_by, signal.SIGTERM, signal.SIGINT):
+        with noting(lambda number: app.exit(None, 128 + number), signal.SIGTERM, signal.SIGINT):
             app.run()
     finally:
         signal.signal(signal.SIGHUP, before)
