@@ -114,7 +114,7 @@ match before or after it.""",
             ("muster watch --where verdict:zombie,stalled", "tell me when one dies"),
             ("ssh host muster watch --json", "from another host"),
         ),
-        "1 its reader is gone; 2 wrong usage; 130 interrupted",
+        "0 its reader is gone; 2 wrong usage; 130 interrupted",
     ),
     "kill": Page(
         "kill NAME...",
