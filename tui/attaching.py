@@ -69,12 +69,11 @@ def still_there(session: Session, seen: Answer, answer: Answer) -> Session:
     """
     if answer.state is TmuxState.UNKNOWN:
         raise NowhereToGoError(f"tmux cannot tell: {harmless(answer.why, 600)}")
-    same_server = (answer.server_pid, answer.server_started) == (
-        seen.server_pid,
-        seen.server_started,
-    )
     for each in answer.sessions.values():
-        if same_server and (each.id, each.created) == (session.id, session.created):
+        if answer.server == seen.server and (each.id, each.created) == (
+            session.id,
+            session.created,
+        ):
             return each
     raise NowhereToGoError(f"The session {shown_name(session.name)} is gone.")
 

@@ -203,12 +203,11 @@ class Caller:
         """Keeps the ids of sessions, so that those of missing ones are known."""
         if answer.state is TmuxState.UNKNOWN or self._ids_of is answer.sessions:
             return
-        server = answer.server_pid, answer.server_started
         # Another server counts its ids anew.
-        before = self._ids if server == self._server else {}
+        before = self._ids if answer.server == self._server else {}
         kept = {name: before[name] for name in absences if name in before}
         self._ids = kept | {name: session.id for name, session in answer.sessions.items()}
-        self._ids_of, self._server = answer.sessions, server
+        self._ids_of, self._server = answer.sessions, answer.server
 
     def _find_moved(self, answer: Answer) -> Mapping[int, Birth]:
         """The panes that were moved, read anew only where tmux says something else."""

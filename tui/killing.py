@@ -268,7 +268,7 @@ def _now(plan: Plan, step: Step, answer: Answer, mixed: Mapping[str, str]) -> St
             return StepOutcome(step.label, Result.DONE, "had no session")
         origin = origin_of_ended(step.earlier, answer, owner_of(plan, step))
         return _Going(None, origin, step.earlier)
-    same_server = answer.server_pid == plan.server_pid
+    same_server = answer.server == (plan.server_pid, plan.server_started)
     same = _same(session, answer) if same_server else None
     if same is None and there is not None:
         why = "another session has its name now; look at it anew"
@@ -292,7 +292,7 @@ def _now(plan: Plan, step: Step, answer: Answer, mixed: Mapping[str, str]) -> St
         str(plan.socket),
         step.label if step.row is not None else None,
         plan.server_pid,
-        answer.server_started if same_server else 0,
+        plan.server_started,
         last.panes,
     )
     if same is None:
@@ -349,7 +349,7 @@ def _end_all(
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"tmux: {after.why}")
         elif (
             session is not None
-            and after.server_pid == answer.server_pid
+            and after.server == answer.server
             and _same(session, after) is not None
         ):
             why = refusal or f"session {shown_name(session.name)} did not end"

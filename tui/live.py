@@ -266,9 +266,9 @@ class LiveRoll:
         """Finds again, by their ids, the sessions of agents that were renamed meanwhile."""
         if answer.state is TmuxState.UNKNOWN:
             return answer
-        if (answer.server_pid, answer.server_started) != self._server:
+        if answer.server != self._server:
             # Another server counts its ids anew.
-            self._server, self._seen = (answer.server_pid, answer.server_started), {}
+            self._server, self._seen = answer.server, {}
         answer = follow_renamed(answer, self._seen)
         self._seen = {
             name: answer.sessions[name] for name in self._expected if name in answer.sessions

@@ -91,6 +91,7 @@ class Plan:
         refused: Who was asked for and will not be touched, with the reason.
         socket: The tmux socket that was asked.
         server_pid: The server that answered; only its sessions are ended.
+        server_started: When it started; seconds since the epoch, 0 if none answered.
         home: The workspace whose audit log takes what belongs to no task.
         workspaces: Those that orphans are in none of, but for any around their processes.
         beside: Other workspaces that were read to tell.
@@ -107,6 +108,7 @@ class Plan:
     second_question: str | None = None
     workspaces: tuple[Path, ...] = ()
     beside: tuple[Path, ...] = ()
+    server_started: int = 0
 
     @property
     def files(self) -> tuple[Path, ...]:

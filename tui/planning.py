@@ -106,6 +106,7 @@ def plan_kill(
         _second_question(roll, made),
         own,
         roll.beside,
+        answer.server_started,
     )
 
 

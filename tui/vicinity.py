@@ -119,7 +119,7 @@ class Vicinity:
         """
         own = frozenset(own)
         about = (
-            answer.server_pid,
+            answer.server,
             own,
             tuple(map(_which, sessions)),
         )
@@ -307,9 +307,11 @@ def _around(sessions: Iterable[Session], answer: Answer) -> Iterator[tuple[Sessi
     above = functools.cache(workspaces_above)
     for session in sessions:
         directories = [processes.directories_of(pid) for pid in session.pids]
-        if session.pids:
-            started = session.started_in
-            directories.append(None if started is None else frozenset({Path(started)}))
+        started = session.started_in
+        directories.append(None if started is None else frozenset({Path(started)}))
+        if not session.pids:
+            # All its panes are dead: what they left may still be hidden from us.
+            directories.append(frozenset())
         family = families[session]
         default = frozenset[Path]().union(*map(default_workspaces_of, family))
         try:

@@ -122,7 +122,7 @@ def session(
     created: float = NOW - 3600,
     activity: float = NOW - 1,
 ) -> Session:
-    """A session with one pane."""
+    """A session with one pane, which is dead."""
     return Session(
         id=f"${number}",
         name=name,
@@ -131,6 +131,7 @@ def session(
         attached=0,
         panes=(f"%{number}",),
         pids=(),
+        started_in="/",
     )
 
 

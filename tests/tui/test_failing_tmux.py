@@ -192,7 +192,7 @@ GARBAGE = (
     "echo garbage",
     "head -c 4096 /dev/urandom",
     "printf '\\377\\376\\000\\n'",
-    'echo "\\$1 1760000000 1760000000 0 %1 1 agent_z"',
+    'echo "\\$1 1760000000 1760000000 0 %1 1 0 agent_z"',
     'echo "\\$1 1760000000"; echo "end 1 2"',
     'echo "end one two"',
     'echo "end 1 2 3"',
@@ -247,7 +247,7 @@ def test_a_tmux_that_knows_none_of_the_formats(
     crew: RealTmux, probe: Probe, tmp_path: Path
 ) -> None:
     # An old one leaves empty what it does not know.
-    fake = 'echo "\\$1  1760000000 0 %1 1 agent_a"; echo "end  "'
+    fake = 'echo "\\$1  1760000000 0 %1 1 0 agent_a"; echo "end  "'
     with fake_tmux(tmp_path, fake):
         probe(crew.client())
 

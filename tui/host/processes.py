@@ -20,6 +20,7 @@ import psutil
 
 from registry.text import shown_name
 from tui.host import procfs
+from tui.host.births import Said, is_of_another_pane, said_by
 from tui.host.claims import Claim, Facts, believed
 from tui.host.sessions import SERVER_NAME
 
@@ -226,19 +227,24 @@ class _Look:
     """
 
     parents: Mapping[int, int]
-    panes: Mapping[int, _Pane]
+    panes: Mapping[int, Said]
     servers: frozenset[int]
     runs_on: Mapping[int, int]
 
     def roots(self, origin: Origin) -> set[int]:
         """The panes' first processes that still are."""
+        return {pid for pid in origin.pids if self._is_root(pid, origin)}
+
+    def _is_root(self, pid: int, origin: Origin) -> bool:
+        server = origin.server_pid
+        if pid not in self.parents or server is None:
+            return pid in self.parents
         # A server's panes are its children. A pid that is not may have been given to
         # another process since, or be that of another PID namespace.
-        return {
-            pid
-            for pid in origin.pids
-            if pid in self.parents and origin.server_pid in (None, self.parents[pid])
-        }
+        if self.parents[pid] != server:
+            return False
+        panes = origin.panes
+        return panes is None or not is_of_another_pane(self.panes.get(pid), server, panes)
 
     def came_from(self, roots: set[int], origins: Collection[Origin]) -> set[int]:
         """Some processes, and all that came from them or from the panes of some sessions.
@@ -248,11 +254,11 @@ class _Look:
         """
         servers = {each.server_pid for each in origins if each.server_pid is not None}
         said = {
-            pid for pid, pane in self.panes.items() if any(pane.is_of(each) for each in origins)
+            pid for pid, pane in self.panes.items() if any(_is_of(pane, each) for each in origins)
         }
         own = servers | roots | {self.runs_on.get(pid) for pid in roots}
         # Where a server is not named it is known by its socket alone.
-        own |= {self.panes[pid].server() for pid in said}
+        own |= {self.panes[pid].server_pid for pid in said}
         others = {pid for pid, server in self.runs_on.items() if server not in own}
         # A server is ended only where it was asked for itself.
         spared = _own_line() | {0, 1} | servers | others | (self.servers - roots)
@@ -262,7 +268,7 @@ class _Look:
 
     def saying(self, origin: Origin) -> set[int]:
         """The processes whose environment says that they came from a session."""
-        return {pid for pid, pane in self.panes.items() if pane.is_of(origin)}
+        return {pid for pid, pane in self.panes.items() if _is_of(pane, origin)}
 
     def proven(self, origin: Origin, claim: Claim) -> tuple[set[int], dict[int, str]]:
         """The processes that came from a session a log told of, and why others did not."""
@@ -277,7 +283,7 @@ class _Look:
 
     def servers_from(self, found: Collection[int], origin: Origin) -> tuple[int, ...]:
         """The tmux servers that a session, whose processes were found, started."""
-        said = {pid for pid, pane in self.panes.items() if pane.is_of(origin)}
+        said = {pid for pid, pane in self.panes.items() if _is_of(pane, origin)}
         started = {pid for pid in self.servers if pid in said or self.parents[pid] in found}
         return tuple(sorted(started - {origin.server_pid} - set(found)))
 
@@ -304,7 +310,7 @@ def _with_descendants(
 
 def _look() -> _Look:
     parents: dict[int, int] = {}
-    panes: dict[int, _Pane] = {}
+    panes: dict[int, Said] = {}
     servers: set[int] = set()
     for process in psutil.process_iter():
         try:
@@ -313,14 +319,14 @@ def _look() -> _Look:
                 ended = process.status() == psutil.STATUS_ZOMBIE
                 if process.name() == SERVER_NAME and not ended:
                     servers.add(process.pid)
-            pane = _pane_of(process)
+            pane = said_by(process.pid)
         except (psutil.Error, OSError):
             continue
         if pane is not None:
             panes[process.pid] = pane
             # Whatever its program is called, a server is the parent of its panes. But init
             # is the parent of any user's process that lost its own.
-            if pane.server() == parent != 1:
+            if pane.server_pid == parent != 1:
                 servers.add(parent)
     servers &= parents.keys()
     runs_on = {
@@ -332,7 +338,7 @@ def _look() -> _Look:
 
 
 def _server_of(
-    pid: int, parents: Mapping[int, int], panes: Mapping[int, _Pane], servers: Collection[int]
+    pid: int, parents: Mapping[int, int], panes: Mapping[int, Said], servers: Collection[int]
 ) -> int | None:
     """The tmux server that a process runs on, as its parents tell, or else it itself."""
     passed = {pid}
@@ -343,38 +349,19 @@ def _server_of(
         passed.add(above)
         above = parents.get(above)
     # Who was handed to init still says where it came from.
-    said = panes[pid].server() if pid in panes else None
+    said = panes[pid].server_pid if pid in panes else None
     return said if said in servers else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Pane:
-    """The pane that a process says it runs in."""
-
-    id: str
-    socket: str
-    server_pid: str
-
-    def server(self) -> int | None:
-        return int(self.server_pid) if self.server_pid.isdecimal() else None
-
-    def is_of(self, origin: Origin) -> bool:
-        # A pane id alone could be that of another server.
-        if origin.server_pid is not None and self.server_pid != str(origin.server_pid):
-            return False
-        if origin.panes is not None and self.id not in origin.panes:
-            return False
-        # The same socket may have been reached by another path.
-        return os.path.realpath(self.socket) == os.path.realpath(origin.socket)
-
-
-def _pane_of(process: psutil.Process) -> _Pane | None:
-    environment = procfs.environment(process.pid)
-    if "TMUX" not in environment:
-        return None
-    # TMUX is "socket,server pid,session number"; a path may have commas in it.
-    path, _, server_pid = environment["TMUX"].rpartition(",")[0].rpartition(",")
-    return _Pane(environment.get("TMUX_PANE", ""), path, server_pid)
+def _is_of(said: Said, origin: Origin) -> bool:
+    """Whether a process says that it was started in a pane of a session."""
+    # A pane id alone could be that of another server.
+    if origin.server_pid not in (None, said.server_pid):
+        return False
+    if origin.panes is not None and said.pane not in origin.panes:
+        return False
+    # The same socket may have been reached by another path.
+    return os.path.realpath(said.socket) == os.path.realpath(origin.socket)
 
 
 def _process_session(pid: int) -> int | None:

@@ -37,7 +37,8 @@ class Session:
         activity: When one of its windows last had output; seconds since the epoch.
         attached: How many clients look at it.
         panes: Pane ids, for example ``%5``.
-        pids: The panes' first processes; empty if the server's pids are foreign.
+        pids: The panes' first processes; a dead pane (``remain-on-exit``) has none, nor has
+            any if the server's pids are foreign.
         started_in: The directory that it was started in, foreign text; None if tmux did
             not say.
     """
@@ -93,6 +94,11 @@ class Answer:
     def server_process(self) -> int | None:
         """The process of the server that answered, if it is one of ours."""
         return None if self.foreign_pids else self.server_pid
+
+    @property
+    def server(self) -> tuple[int | None, int]:
+        """Which server answered: a pid alone may have been given to another one since."""
+        return self.server_pid, self.server_started
 
     @property
     def doubts(self) -> Mapping[str, str]:

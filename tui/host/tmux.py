@@ -41,7 +41,7 @@ ASK_TIMEOUT = 5.0
 # Everything but the last field is a number or an id, so a name may hold spaces.
 _FORMAT = (
     "#{session_id} #{session_created} #{window_activity} #{session_attached} "
-    "#{pane_id} #{pane_pid} #{session_name}"
+    "#{pane_id} #{pane_pid} #{pane_dead} #{session_name}"
 )
 # A last line of our own proves that the list before it is whole.
 _END = "end #{pid} #{start_time}"
@@ -172,7 +172,7 @@ class Tmux:
             None when tmux took the command (ask again to see that it is gone), or
             why it did not.
         """
-        check = _all_of(pid=answer.server_pid, session_created=session.created)
+        check = _all_of(answer, session_created=session.created)
         target = f"{session.id}:"
         return self._do("if-shell", "-F", "-t", target, check, f"kill-session -t '{session.id}'")
 
@@ -185,7 +185,7 @@ class Tmux:
         Raises:
             OSError: It is gone, or nobody can tell; the text says so.
         """
-        check = _all_of(pid=answer.server_pid, session_id=session.id, pane_id=pane)
+        check = _all_of(answer, session_id=session.id, pane_id=pane)
         look = f"display-message -p -t '{pane}' '{_SEEN}' ; capture-pane -p -e -t '{pane}'"
         try:
             said = self._run(
@@ -304,8 +304,9 @@ def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
     return BoundedServer(socket_path=socket)
 
 
-def _all_of(**values: object) -> str:
-    """A format that is true where each of the variables has that value."""
+def _all_of(answer: Answer, **values: object) -> str:
+    """A format that is true on the server of an answer where each variable has that value."""
+    values = {"pid": answer.server_pid, "start_time": answer.server_started, **values}
     checks = [f"#{{==:#{{{name}}},{value}}}" for name, value in values.items()]
     together = checks[0]
     for each in checks[1:]:
@@ -315,7 +316,7 @@ def _all_of(**values: object) -> str:
 
 def _guarded(session: Session, answer: Answer, command: str) -> tuple[str, ...]:
     """A command that the server carries out only for the very session of an answer."""
-    check = _all_of(pid=answer.server_pid, session_id=session.id, session_created=session.created)
+    check = _all_of(answer, session_id=session.id, session_created=session.created)
     return ("if-shell", "-F", "-t", f"{session.id}:", check, command, f"has-session -t '={_GONE}'")
 
 
@@ -342,9 +343,14 @@ def _protected(argument: str) -> str:
 
 
 def _parse(line: str, started_in: Mapping[str, str]) -> Session:
-    session_id, created, activity, attached, pane, pid, name = line.split(" ", 6)
+    session_id, created, activity, attached, pane, pid, dead, name = line.split(" ", 7)
     if session_id[:1] != "$" or not session_id[1:].isdecimal() or pane[:1] != "%":
         raise ValueError(line)
+    if dead not in ("0", "1"):
+        raise ValueError(line)
+    # A dead pane (remain-on-exit) keeps its pid, which may be another process's by now.
+    first = int(pid)
+    pids = (first,) if dead == "0" else ()
     return Session(
         session_id,
         _readable(name),
@@ -352,7 +358,7 @@ def _parse(line: str, started_in: Mapping[str, str]) -> Session:
         int(activity),
         int(attached),
         (pane,),
-        (int(pid),),
+        pids,
         started_in.get(session_id) or None,
     )
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from tui.host.births import Said, is_of_another_pane, said_by
 from tui.host.sessions import SERVER_NAME, Session
 
 Key = TypeVar("Key", bound=Hashable)
@@ -23,8 +24,6 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 # Less time than that between two looks tells of nothing but the grain of the clock.
 _LEAST = 0.5
-
-_ENVIRONMENT_AT_MOST = 1 << 20
 
 _SERVER_NAME = SERVER_NAME.encode()
 
@@ -187,7 +186,7 @@ class Meter(Generic[Key]):
 
     def __init__(self) -> None:
         self._before: Look[Key] | None = None
-        self._said: dict[tuple[int, int], tuple[str, str] | None] = {}
+        self._said: dict[tuple[int, int], Said | None] = {}
 
     def measure(self, sessions: Mapping[Key, Session], server_pid: int | None) -> dict[Key, Load]:
         """What each of some sessions costs now; those without any process are left out.
@@ -206,23 +205,31 @@ class Meter(Generic[Key]):
             pid: key
             for key, session in sessions.items()
             for pid in session.pids
-            # A server's panes are its children; another's pid was given away since.
-            if pid in stats and server_pid in (None, stats[pid].parent)
+            if pid in stats and self._is_root(stats[pid], server_pid, session.panes)
         }
 
         def says(stat: Stat) -> Key | None:
-            if stat.name not in self._said:
-                self._said[stat.name] = _pane_of(stat.pid)
-            said = self._said[stat.name]
-            if said is None or said[0] != str(server_pid):
-                return None
-            return panes.get(said[1])
+            said = self._said_by(stat)
+            return panes.get(said.pane) if said and said.server_pid == server_pid else None
 
         now = Look(at, stats, owners(stats, roots, says, server_pid))
         before = self._before
         if before is None or now.at - before.at >= _LEAST:
             self._before = now
         return loads(sessions, before, now)
+
+    def _is_root(self, stat: Stat, server_pid: int | None, panes: Collection[str]) -> bool:
+        """Whether the process of a pane's pid still is that pane's; as a kill tells it."""
+        # A server's panes are its children; another's pid was given away since.
+        return server_pid is None or (
+            stat.parent == server_pid
+            and not is_of_another_pane(self._said_by(stat), server_pid, panes)
+        )
+
+    def _said_by(self, stat: Stat) -> Said | None:
+        if stat.name not in self._said:
+            self._said[stat.name] = said_by(stat.pid)
+        return self._said[stat.name]
 
 
 def _all_stats() -> Iterable[Stat]:
@@ -234,24 +241,6 @@ def _all_stats() -> Iterable[Stat]:
                 continue
             if (stat := read_stat(text)) is not None:
                 yield stat
-
-
-def _pane_of(pid: int) -> tuple[str, str] | None:
-    """The server and the pane that a process says it came from, where it says so."""
-    try:
-        environment = _read(f"/proc/{pid}/environ", _ENVIRONMENT_AT_MOST)
-    except OSError:
-        return None
-    server = pane = None
-    for setting in environment.split(b"\0"):
-        if setting.startswith(b"TMUX="):
-            # "socket,server pid,session number"; a path may have commas in it.
-            server = setting.rpartition(b",")[0].rpartition(b",")[2]
-        elif setting.startswith(b"TMUX_PANE="):
-            pane = setting.partition(b"=")[2]
-    if server is None or pane is None:
-        return None
-    return server.decode("ascii", "replace"), pane.decode("ascii", "replace")
 
 
 def _read(path: str, at_most: int) -> bytes:

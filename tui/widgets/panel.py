@@ -177,7 +177,7 @@ class Panel(Vertical):
             return None
         answer = self._roll.answer
         there = self.tmux is not None
-        return session.id, session.created, session.panes, answer.server_pid, there
+        return session.id, session.created, session.panes, answer.server, there
 
     def _source(self) -> PanelSource | None:
         """Where what is to be shown is read; None where nothing is."""

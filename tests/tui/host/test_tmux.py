@@ -120,7 +120,7 @@ def test_a_server_that_comes_back_answers_again(server: RealTmux) -> None:
 # --- nobody can tell ----------------------------------------------------------
 
 NEVER_MIND = "exit 0"
-LISTED = "\\$1 1760000000 1760000000 0 %1 1 agent_a"
+LISTED = "\\$1 1760000000 1760000000 0 %1 1 0 agent_a"
 
 
 def test_a_file_that_is_no_socket_proves_nothing(tmp_path: Path) -> None:

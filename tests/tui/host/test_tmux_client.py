@@ -59,7 +59,7 @@ def test_ten_thousand_sessions_are_not_too_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, place = "agent_" + "n" * 200, "/project/" + "p" * 1000
-    lines = (f"${n} 1760000000 1760000000 0 %{n} {n} {name}{n}" for n in range(10_000))
+    lines = (f"${n} 1760000000 1760000000 0 %{n} {n} 0 {name}{n}" for n in range(10_000))
     (tmp_path / "panes").write_text("".join(f"{line}\n" for line in lines))
     (tmp_path / "places").write_text("".join(f"${n} {place}\n" for n in range(10_000)))
     script = f"""
