@@ -282,6 +282,11 @@ def _add_action(parser: argparse.ArgumentParser, command: str) -> None:
         many.add_argument("--task", action="store_true", help="NAMEs are ids of tasks")
         many.add_argument("--leaked", action="store_true", help="all leaked sessions")
         many.add_argument("--orphans", action="store_true", help="all orphaned sessions")
+        parser.add_argument(
+            "--unusual-names",
+            action="store_true",
+            help="also end sessions that are not called as an agent's; --yes alone does not",
+        )
     elif command == "undo":
         parser.add_argument("action_id", nargs="?", metavar="ID", help="which action")
     else:

@@ -213,13 +213,13 @@ def propose(
         if not confirmed():
             print("Nothing was done.", file=sys.stderr)
             return NOT_ALL_DONE
-    question = proposal.second_question
-    if question is not None and not options.mass_death:
-        if options.yes:
-            complain(question, "If so, say --mass-death as well.")
-        if options.yes or not confirmed(question):
-            print("Nothing was done.", file=sys.stderr)
-            return NOT_ALL_DONE
+    open_ = [each for each in proposal.questions if not getattr(options, each.name)]
+    if options.yes:
+        for each in open_:
+            complain(each.asks, f"If so, say {each.option} as well.")
+    if open_ and (options.yes or not all(confirmed(each.asks) for each in open_)):
+        print("Nothing was done.", file=sys.stderr)
+        return NOT_ALL_DONE
     outcome = do()
     if options.json:
         print(as_json(outcome_json(outcome, proposal)))

@@ -15,7 +15,7 @@ from registry.audit_records import EndedSession
 from registry.records import Deployment
 from registry.text import shown_name, whole_name
 from tui.host.sessions import Session
-from tui.proposal import Proposal
+from tui.proposal import Proposal, Question
 from tui.roll import AgentRow
 from tui.text import size, some
 
@@ -95,7 +95,7 @@ class Plan:
         home: The workspace whose audit log takes what belongs to no task.
         workspaces: Those that orphans are in none of, but for any around their processes.
         beside: Other workspaces that were read to tell.
-        second_question: What is asked once more, or None; see `Proposal`.
+        questions: What is asked apart; see `Proposal`.
     """
 
     verb: Verb
@@ -105,7 +105,7 @@ class Plan:
     socket: Path
     server_pid: int | None = None
     home: Path | None = None
-    second_question: str | None = None
+    questions: tuple[Question, ...] = ()
     workspaces: tuple[Path, ...] = ()
     beside: tuple[Path, ...] = ()
     server_started: int = 0
@@ -167,7 +167,7 @@ class Plan:
             self.files,
             note,
             grave=grave,
-            second_question=self.second_question,
+            questions=self.questions,
         )
 
     def _says_what_ends(self) -> str:
@@ -184,5 +184,10 @@ class Plan:
 
 
 def _labelled(step: Step) -> str:
+    """Whom or what a step is about, the session that it ends, and what that holds."""
+    # An orphan is called as its session is.
+    is_agents = step.session is not None and step.row is not None
+    session = f"session {whole_name(step.session.name)}" if step.session and is_agents else ""
+    more = ", ".join(filter(None, (session, str(step.weight) if step.weight else "")))
     label = whole_name(step.label)
-    return label if step.weight is None else f"{label} ({step.weight})"
+    return f"{label} ({more})" if more else label

@@ -30,7 +30,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         ],
         "sessions": plan.sessions,
         **_weight_json(plan.weight),
-        "second_question": plan.second_question,
+        "second_question": "\n".join(each.asks for each in plan.questions) or None,
+        "questions": [{"asks": each.asks, "option": each.option} for each in plan.questions],
         **refused_and_files(plan.proposal()),
     }
 
@@ -77,8 +78,8 @@ def proposal_lines(proposal: Proposal) -> Iterator[str]:
             yield f"  {shown_name(path)}"
     if proposal.steps and proposal.note:
         yield harmless(proposal.note)
-    if proposal.steps and proposal.second_question:
-        yield harmless(proposal.second_question)
+    if proposal.steps:
+        yield from (harmless(each.asks) for each in proposal.questions)
 
 
 def refused_lines(proposal: Proposal) -> Iterator[str]:

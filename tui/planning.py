@@ -11,19 +11,23 @@ from pathlib import Path
 from types import MappingProxyType
 
 from registry.audit_records import EndedSession
-from registry.records import is_active, is_terminal, kept_name
-from registry.text import shown_name
+from registry.records import SESSION_PREFIX, is_active, is_terminal, kept_name
+from registry.text import shown_name, whole_name
 from tui.choosing import beneath
 from tui.host import processes
 from tui.host.sessions import Answer, Session
 from tui.notices import massacre
 from tui.plan import EndStatus, Plan, Step, Verb
+from tui.proposal import Question
 from tui.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
 from tui.rollcall import MAY_BE_STALE
 from tui.text import some
 
 _SEVERAL = 2
 """From so many agents on, an action is one in bulk."""
+
+_NAMED_AT_MOST = 10
+"""Sessions that are named in one question; the plan names all."""
 
 
 def _task_of(roll: RollCall) -> dict[Path, TaskRoll]:
@@ -103,7 +107,7 @@ def plan_kill(
         answer.socket,
         answer.server_pid,
         own[0] if own else None,
-        _second_question(roll, made),
+        (*_of_deaths(roll, made), *_of_names(made)),
         own,
         roll.beside,
         answer.server_started,
@@ -185,10 +189,11 @@ class _Killing:
 
 
 def _called(row: AgentRow) -> str:
-    """How to add what a session is called, where it was renamed."""
-    name = row.session.name if row.session is not None else None
-    renamed = name is not None and name != kept_name(row.record.tmux_session or "")
-    return f" (called {shown_name(name or '')} now)" if renamed else ""
+    """How to add what a session is called, where that is not as an agent's is."""
+    if row.session is None or kept_name(row.session.name) == _usual_name(row):
+        return ""
+    now = "" if row.session.name == kept_name(row.record.tmux_session or "") else " now"
+    return f" (called {shown_name(row.session.name)}{now}, not {shown_name(_usual_name(row))})"
 
 
 def shared_panes(session: Session, answer: Answer) -> str | None:
@@ -259,19 +264,56 @@ def plan_complete(
         tuple(refused),
         answer.socket,
         answer.server_pid,
-        second_question=_second_question(roll, steps),
+        questions=_of_deaths(roll, steps),
     )
 
 
-def _second_question(roll: RollCall, steps: Iterable[Step]) -> str | None:
-    """What is asked once more when several of those that went at once are acted on."""
+def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
+    """What is asked apart when several of those that went at once are acted on."""
     death = roll.mass_death
     if death is None:
-        return None
+        return ()
     among = sum(step.row is not None and step.row.key in death.agents for step in steps)
     if among < _SEVERAL:
+        return ()
+    asks = f"{massacre(death, roll.answer.socket)} Is it the right socket, and are they dead?"
+    return (Question(asks, "--mass-death"),)
+
+
+def _of_names(steps: Iterable[Step]) -> tuple[Question, ...]:
+    """What is asked apart when sessions are ended that are not called as an agent's is.
+
+    Whatever writes a registry could name anybody's session there.
+    """
+    unusual = [said for step in steps if (said := _unusual(step)) is not None]
+    if not unusual:
+        return ()
+    named = ", ".join(unusual[:_NAMED_AT_MOST])
+    if len(unusual) > _NAMED_AT_MOST:
+        named += f" and {len(unusual) - _NAMED_AT_MOST} more"
+    count = some(len(unusual), "session is", "sessions are")
+    asks = (
+        f"{count} not called as the orchestrator calls an agent's, {SESSION_PREFIX} and its "
+        f"id: {named}. End {'it' if len(unusual) == 1 else 'them'} all the same?"
+    )
+    return (Question(asks, "--unusual-names"),)
+
+
+def _unusual(step: Step) -> str | None:
+    """The session whose processes a step ends, and whose it is, where its name is unusual."""
+    name = step.session.name if step.session else step.earlier.name if step.earlier else None
+    if name is None:
         return None
-    return f"{massacre(death, roll.answer.socket)} Is it the right socket, and are they dead?"
+    if step.row is None:
+        return None if name.startswith(SESSION_PREFIX) else whole_name(name)
+    if kept_name(name) == _usual_name(step.row):
+        return None
+    return f"{whole_name(name)} (of {shown_name(step.label)})"
+
+
+def _usual_name(row: AgentRow) -> str:
+    """What tmux calls an agent's session where the orchestrator made it."""
+    return kept_name(SESSION_PREFIX + row.key.id)
 
 
 def _step(

@@ -8,6 +8,24 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked apart: whoever agrees to a plan has not answered it.
+
+    Attributes:
+        asks: In words.
+        option: What answers it on the command line, for example ``--mass-death``.
+    """
+
+    asks: str
+    option: str
+
+    @property
+    def name(self) -> str:
+        """The option as argparse names its value."""
+        return self.option.removeprefix("--").replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """What will be done, in words.
 
@@ -18,7 +36,7 @@ class Proposal:
         files: The registries that will change.
         note: What else has to be known before one agrees; may be empty.
         grave: Whether the note is a warning.
-        second_question: What is asked once more after that, or None.
+        questions: What is asked after that, one by one.
     """
 
     title: str
@@ -27,7 +45,7 @@ class Proposal:
     files: tuple[Path, ...]
     note: str
     grave: bool = False
-    second_question: str | None = None
+    questions: tuple[Question, ...] = ()
 
 
 def grouped(steps: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:

@@ -89,5 +89,5 @@ def propose_fix(examination: Examination) -> Proposal:
         f"tmux was asked at {shown_name(examination.roll.answer.socket)}."
         if examination.zombies.steps
         else "",
-        second_question=examination.zombies.second_question,
+        questions=examination.zombies.questions,
     )

@@ -95,7 +95,7 @@ def test_a_plan_says_how_many_processes_and_how_much_memory(files: Files, crew: 
     assert len(plan["files"]) == 2
     said = muster(files, "kill", "--tree", "left", "--dry-run", "-S", crew.socket).stdout
     assert "Kill 2 agents:" in said
-    assert "leaf (2 processes, " in said
+    assert "leaf (session agent_leaf, 2 processes, " in said
     assert "Ends 2 sessions and 4 processes on " in said and "frees about " in said
     assert crew.names() == {*ALL, "mine"}
 
@@ -105,7 +105,12 @@ def test_the_monitor_weighs_and_kills_a_tree(files: Files, crew: RealTmux, tmp_p
     with terminal(tmp_path, ["-S", str(crew.socket), str(files.path)], 110, 40) as screen:
         screen.shows("5 live", "1 leaked")
         screen.press("Down", "K")
-        screen.shows("Kill 4 agents?", "Ends 4 sessions and 8 processes", "leaf (2 ", "Go ahead")
+        screen.shows(
+            "Kill 4 agents?",
+            "Ends 4 sessions and 8 processes",
+            "(session agent_leaf, 2 ",
+            "Go ahead",
+        )
         screen.confirm()
         screen.shows("Kill: 4 done", "ended its session and 2 processes")
         screen.press("Escape")

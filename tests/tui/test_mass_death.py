@@ -143,12 +143,12 @@ def test_sessions_that_may_be_elsewhere_are_counted_and_are_no_deaths() -> None:
 def test_several_of_them_are_asked_about_once_more_and_one_is_not() -> None:
     rows = list(MANY.agents())
     for plan in (plan_complete(MANY, rows[:2]), plan_kill(MANY, rows)):
-        question = plan.proposal().second_question
-        assert question is not None and str(SOCKET) in question and "4 of 5" in question
-        assert plan_json(plan)["second_question"] == question
-    assert plan_complete(MANY, rows[:1]).second_question is None
+        (question,) = plan.proposal().questions
+        assert str(SOCKET) in question.asks and "4 of 5" in question.asks
+        assert plan_json(plan)["second_question"] == question.asks
+    assert plan_complete(MANY, rows[:1]).questions == ()
     calm = replace(MANY, mass_death=None)
-    assert plan_kill(calm, rows).second_question is None
+    assert plan_kill(calm, rows).questions == ()
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ def test_a_plan_weighs_what_its_steps_weigh() -> None:
     assert plan.weight is None
     plan = weighed(plan, Weight(2, 1 << 20), Weight(3, 2 << 20))
     assert plan.weight == Weight(5, 3 << 20)
-    assert plan.proposal().steps[0][0] == "leaf (2 processes, 1 MB)"
+    assert plan.proposal().steps[0][0] == "leaf (session agent_leaf, 2 processes, 1 MB)"
     assert "Ends 2 sessions and 5 processes" in plan.proposal().note
     assert "frees about 3 MB" in plan.proposal().note
 

@@ -221,7 +221,7 @@ def test_the_monitor_kills_a_session_that_was_renamed_while_it_followed_it(
         live.stop()
     roll = rolls[-1]
     plan = weighed_kill(roll, [row_of(roll, "a")])
-    assert f"(called {name} now)" in plan.steps[0].says
+    assert f"(called {name} now, not agent_a)" in plan.steps[0].says
     assert carry_out(plan, server.client(), "").complete
     assert server.names() == {"keeper"}
 

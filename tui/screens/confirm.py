@@ -105,7 +105,7 @@ class ConfirmScreen(ModalScreen[str | None]):
     def __init__(self, proposal: Proposal) -> None:
         super().__init__()
         self._proposal = proposal
-        self._question = proposal.second_question
+        self._questions = list(proposal.questions)
 
     def compose(self) -> ComposeResult:
         """The plan, the field, the keys."""
@@ -167,11 +167,11 @@ class ConfirmScreen(ModalScreen[str | None]):
 
     @on(Input.Submitted)
     def _go_ahead(self, event: Input.Submitted) -> None:
-        if self._question is None:
+        if not self._questions:
             self.dismiss(event.value.strip())
             return
-        said = f"{harmless(self._question, 600)}\n\nEnter goes ahead, Escape leaves all as it is."
-        self._question = None
+        asks = harmless(self._questions.pop(0).asks)
+        said = f"{asks}\n\nEnter goes ahead, Escape leaves all as it is."
         box = self.query_one(Vertical)
         box.border_title = Content("Asked once more")
         box.border_subtitle = Content("")
