@@ -6,10 +6,16 @@ import asyncio
 import os
 import signal
 
+import pytest
 import textual._wait
 import textual.app
 import textual.pilot
 from hypothesis import HealthCheck, settings
+
+from tests.tui.real_tmux import RealTmux
+from tui import leftovers
+from tui.host.sessions import Answer
+from tui.host.strays import Stray, find_strays
 
 # A deadline would fail examples for what else the machine is doing.
 settings.register_profile(
@@ -34,6 +40,18 @@ os.environ.pop("MUSTER_CONFIG", None)
 for number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_strays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What outlived the user's own tmux servers has no say in what a test finds."""
+
+    def ours(answer: Answer, users: frozenset[int]) -> tuple[Stray, ...]:
+        private = answer.socket.parent in RealTmux.directories
+        return find_strays(answer, users) if private else ()
+
+    monkeypatch.setattr(leftovers, "find_strays", ours)
+
 
 _is_idle = textual._wait.wait_for_idle
 

@@ -23,7 +23,7 @@ from tui.actions import Outcome, Result, StepOutcome
 from tui.app import MusterApp
 from tui.host.sessions import Answer, Session, TmuxState
 from tui.plan import Verb, Weight
-from tui.planning import plan_kill
+from tui.planning import plan_complete, plan_kill
 from tui.roll import (
     AgentKey,
     MassDeath,
@@ -125,12 +125,18 @@ def plan_kill_of(screen: RollScreen, roll: RollCall, rows: Any, orphans: Any, wh
     screen._ask(replace(plan, steps=tuple(steps)))
 
 
+def plan_complete_of(screen: RollScreen, roll: RollCall, rows: Any) -> None:
+    """Plans without a look at processes."""
+    screen._ask(plan_complete(roll, rows))
+
+
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module in ("roll_view", "panel"):
         monkeypatch.setattr(f"tui.widgets.{module}.time.time", lambda: NOW)
     monkeypatch.setattr("tui.widgets.panel.Follower", PromptFollower)
     monkeypatch.setattr(RollScreen, "_plan_kill", plan_kill_of)
+    monkeypatch.setattr(RollScreen, "_plan_complete", plan_complete_of)
     known = Fields({"prompt": "Do it well.", "tracked_files": {"a.py": 3}})
     monkeypatch.setattr("tui.widgets.panel.FieldsSource.read", lambda _: known)
     with monkeypatch.context() as zone:

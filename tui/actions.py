@@ -20,6 +20,7 @@ from registry.undo import KILLED
 from registry.workspace import database_beside
 from tui.host.sessions import TmuxState
 from tui.killing import end_sessions, who_is_elsewhere
+from tui.leftovers import find_leftovers
 from tui.outcomes import Outcome, Result, StepOutcome
 from tui.plan import EndStatus, Plan, Step, Verb
 from tui.progress import Progress, untold
@@ -80,12 +81,15 @@ def complete(
     ready: dict[Step, str] = {}
     gone = [step for step in plan.steps if step.row and step.row.verdict is Verdict.ZOMBIE]
     elsewhere = who_is_elsewhere(gone, answer)
+    left = find_leftovers([step for step in plan.steps if not step.may_run], answer)
     for step in plan.steps:
         was_gone = step in gone
         if answer.state is TmuxState.UNKNOWN:
             outcome = StepOutcome(step.label, Result.FAILED, f"tmux: {answer.why}")
         elif step in elsewhere:
             outcome = StepOutcome(step.label, Result.LEFT, elsewhere[step])
+        elif step in left:
+            outcome = StepOutcome(step.label, Result.LEFT, left[step].why)
         elif was_gone and step.expected_session in answer.sessions:
             outcome = StepOutcome(step.label, Result.LEFT, "its session is back")
         else:

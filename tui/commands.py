@@ -34,12 +34,11 @@ from tui.plan_listing import (
     proposal_lines,
     refused_lines,
 )
-from tui.planning import plan_complete
 from tui.proposal import Proposal
 from tui.publishing import publish_quietly
 from tui.roll import AgentRow, RollCall, Verdict
 from tui.text import as_json
-from tui.weighing import weighed_kill
+from tui.weighing import weighed_complete, weighed_kill
 
 _COMPARED_AT_MOST = 256
 """Characters of the longest name that is looked for among similar ones: it takes their square."""
@@ -108,7 +107,7 @@ def complete(options: argparse.Namespace) -> int:
         rows, problems = rows_of(roll, options.agents)
         if problems:
             raise UsageError(*problems, *nearest(roll, options.agents, problems))
-    plan = plan_complete(roll, rows, options.status, by_verdict=options.zombies)
+    plan = weighed_complete(roll, rows, options.status, by_verdict=options.zombies)
     done = _carry_out(plan, tmux, options)
     if options.zombies:
         return max(done, _nobody_missed(roll, rows, "zombie", options))

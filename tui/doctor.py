@@ -26,6 +26,7 @@ from registry.text import command_line, shown_name, whole_name
 from registry.workspace import Workspace, database_beside
 from tui.choosing import rows_of
 from tui.host.sessions import TmuxState
+from tui.leftovers import without_leftovers
 from tui.plan import Plan
 from tui.planning import plan_complete, plan_kill
 from tui.roll import AgentKey, AgentRow, RollCall, TaskState, Verdict
@@ -133,6 +134,7 @@ def examine(
         ]
     zombies = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
     plan = plan_complete(roll, zombies, "terminated", by_verdict=True)
+    plan = without_leftovers(plan, roll.answer)
     return Examination(
         tuple(look.files),
         tuple(look.tasks),

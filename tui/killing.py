@@ -21,6 +21,7 @@ from registry.text import shown_name
 from tui.host import processes
 from tui.host.processes import Held, Origin, Process
 from tui.host.sessions import Answer, Session, TmuxState
+from tui.leftovers import find_leftovers
 from tui.outcomes import Result, StepOutcome
 from tui.plan import Plan, Step
 from tui.planning import shared_panes
@@ -147,6 +148,7 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
     elsewhere = who_is_elsewhere(gone, answer)
     others = {} if answer.state is TmuxState.UNKNOWN else _who_is_another(plan.steps)
     mixed = mixed_sessions(answer)
+    left = find_leftovers(plan.steps, answer)
     for step in plan.steps:
         if answer.state is TmuxState.UNKNOWN:
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"tmux: {answer.why}")
@@ -154,6 +156,8 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
             outcomes[step] = StepOutcome(step.label, Result.LEFT, others[step])
         elif step in elsewhere:
             outcomes[step] = StepOutcome(step.label, Result.FAILED, elsewhere[step])
+        elif step in left:
+            outcomes[step] = StepOutcome(step.label, Result.FAILED, left[step].why)
         elif step in ending and answer.foreign_pids:
             why = (
                 "the processes of this tmux server cannot be seen from here: it runs in another "

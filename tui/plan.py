@@ -66,6 +66,7 @@ class Step:
         weight: What will be ended; None as long as that is not known.
         judged: The agent's deployments that this is about: more than one where its id is
             in the registry twice, none for an orphan.
+        may_run: Whether it is known that processes run which may be its.
         stale: Whether a database was known that may have a newer status of it.
     """
 
@@ -80,6 +81,7 @@ class Step:
     weight: Weight | None = None
     judged: frozenset[Deployment] = frozenset()
     stale: bool = False
+    may_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def find_renamed(
         for name in missing:
             if name in seen and seen[name] == made_in:
                 why = f"has pane {pane}, which was made in its session: moved?"
-            elif name not in seen and _any_fits(starts.get(name, ()), begun(pid)):
+            elif name not in seen and any_fits(starts.get(name, ()), begun(pid)):
                 why = f"has pane {pane}, which began when this agent started: moved?"
             else:
                 continue
@@ -92,9 +92,9 @@ def find_renamed(
         called = _called(session)
         times = [begun(pid) for pid in session.pids]
         for name, started in starts.items():
-            if _any_fits(started, session.created):
+            if any_fits(started, session.created):
                 why = f"{called} was made when this agent started: renamed?"
-            elif any(_any_fits(started, time) for time in times):
+            elif any(any_fits(started, time) for time in times):
                 why = f"{called} has a pane that began when this agent started: moved?"
             else:
                 continue
@@ -142,5 +142,6 @@ def _called(session: Session) -> str:
     return f"session {shown_name(session.name)}"
 
 
-def _any_fits(starts: Iterable[float], made: float | None) -> bool:
+def any_fits(starts: Iterable[float], made: float | None) -> bool:
+    """Whether a session or process was made as one of some agents started."""
     return made is not None and any(s - _BEFORE <= made <= s + _AFTER for s in starts)

@@ -284,15 +284,20 @@ class RollScreen(Screen[None]):
 
     def action_complete(self) -> None:
         """Plans to complete the marked ones, or the one under the cursor."""
-        from tui.planning import plan_complete
-
         if self.roll is None:
             return
         rows, _, whole = meant(self.roll, self._roll_view.targets())
         if whole or not rows:
             self._nobody("complete")
             return
-        self._ask(plan_complete(self.roll, rows))
+        self._working.wait_for("Looking at what would be completed")
+        self._plan_complete(self.roll, rows)
+
+    @work(thread=True, exclusive=True, group="plan complete")
+    def _plan_complete(self, roll: RollCall, rows: Sequence[AgentRow]) -> None:
+        from tui.weighing import weighed_complete
+
+        self._open(self._ask, weighed_complete(roll, rows))
 
     def _nobody(self, verb: str) -> None:
         self.notify(f"Nobody to {verb}: mark agents, or put the cursor on one.", markup=False)

@@ -17,8 +17,9 @@ from tui.host.births import Births
 from tui.host.claims import Claim, users_believed
 from tui.host.processes import Origin
 from tui.host.sessions import Answer, Session
-from tui.plan import Plan, Step, Weight
-from tui.planning import plan_kill
+from tui.leftovers import with_leftovers, without_leftovers
+from tui.plan import EndStatus, Plan, Step, Weight
+from tui.planning import plan_complete, plan_kill
 from tui.renamed import find_mixed
 from tui.roll import AgentKey, AgentRow, RollCall, Verdict
 from tui.text import size
@@ -66,7 +67,24 @@ def weighed_kill(
         claimed=claimed_leaks(roll, rows),
         mixed=mixed_sessions(roll.answer),
     )
+    plan = with_leftovers(plan, roll.answer)
     return weigh(replace(plan, refused=(*plan.refused, *unread)), roll.answer)
+
+
+def weighed_complete(
+    roll: RollCall,
+    rows: Iterable[AgentRow],
+    status: EndStatus = "completed",
+    *,
+    by_verdict: bool = False,
+) -> Plan:
+    """Plans as `plan_complete` does, but for agents whose processes may run on. Blocks.
+
+    One that the operator named alone stays in the plan, which says so.
+    """
+    rows = tuple(rows)
+    plan = plan_complete(roll, rows, status, by_verdict=by_verdict)
+    return without_leftovers(plan, roll.answer, alone=len(rows) == 1 and not by_verdict)
 
 
 def claimed_leaks(roll: RollCall, rows: Iterable[AgentRow]) -> dict[AgentKey, str]:
@@ -195,9 +213,11 @@ def origin_of_ended(ended: EndedSession, answer: Answer, owner: int | None = Non
         answer: What tmux said last.
         owner: Who owns the registry that it belongs to, if that is known.
     """
-    alive = {pane for session in answer.sessions.values() for pane in session.panes}
-    panes = tuple(pane for pane in ended.panes if pane not in alive)
     same_pid = ended.server_pid == answer.server_pid
+    # Another server counts its panes anew.
+    sessions = answer.sessions.values() if same_pid else ()
+    alive = {pane for session in sessions for pane in session.panes}
+    panes = tuple(pane for pane in ended.panes if pane not in alive)
     if ended.server_pid is None or (same_pid and ended.server_started != answer.server_started):
         panes = ()
     claim = None

@@ -6,6 +6,8 @@ To be run as the first process of a PID namespace of its own, whose next pid may
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -26,7 +28,13 @@ def stale_pid(server: RealTmux) -> int:
     listed = ("list-panes", "-t", "=agent_dead:", "-F", "#{pane_dead} #{pane_pid}")
     until(lambda: server.run(*listed).startswith("1"), "its end")
     pid = server.run(*listed).split()[1]
-    until(lambda: not Path(f"/proc/{pid}").exists(), "its process to be waited for")
+
+    def waited_for() -> bool:
+        # tmux may have missed the signal that tells it to.
+        os.kill(server.server_pid(), signal.SIGCHLD)
+        return not Path(f"/proc/{pid}").exists()
+
+    until(waited_for, "its process to be waited for")
     return int(pid)
 
 

@@ -216,6 +216,8 @@ def test_the_panes_of_an_ended_session_count_only_where_they_can_mean_nothing_el
     assert panes_of(LEFT, later) == ("%1", "%2"), "they are known by the process of their server"
     assert panes_of(LEFT, replace(same, server_started=900)) == (), "its pid was given again"
     assert panes_of(replace(LEFT, server_pid=None), same) == ()
+    there = session("another", number=1)
+    assert panes_of(LEFT, replace(later, sessions={there.name: there})) == ("%1", "%2")
     moved = session("elsewhere", number=2)
     assert moved.panes == ("%2",)
     lives = replace(same, sessions={moved.name: moved})

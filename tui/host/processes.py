@@ -21,7 +21,7 @@ import psutil
 from registry.text import shown_name
 from tui.host import procfs
 from tui.host.births import Said, is_of_another_pane, said_by
-from tui.host.claims import Claim, Facts, believed
+from tui.host.claims import ROOT, Claim, Facts, believed
 from tui.host.sessions import SERVER_NAME
 
 TERM_GRACE = 2.0
@@ -61,7 +61,7 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
     Not this process and its ancestors; nor those of other users, who may give theirs any
     argument.
     """
-    own = _own_line()
+    own = own_line()
     found = []
     for process in psutil.process_iter():
         try:
@@ -130,16 +130,16 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
     Args:
         origins: The sessions, by whatever tells them apart.
     """
-    look = _look()
+    now = look()
     held = {}
     for key, origin in origins.items():
         if origin.claim is None:
-            found = look.came_from(look.roots(origin), [origin])
-            held[key] = Held(_described_all(found), look.servers_from(found, origin))
+            found = now.came_from(now.roots(origin), [origin])
+            held[key] = Held(described_all(found), now.servers_from(found, origin))
         else:
-            found, doubts = look.proven(origin, origin.claim)
-            left = _described_all(found, origin.claim.users)
-            servers = look.servers_from(found, origin)
+            found, doubts = now.proven(origin, origin.claim)
+            left = described_all(found, origin.claim.users)
+            servers = now.servers_from(found, origin)
             held[key] = Held(left, servers, tuple(_doubted(doubts)))
     return held
 
@@ -157,18 +157,18 @@ def _doubted(doubts: Mapping[int, str]) -> Iterable[str]:
 
 def _since(seen: Iterable[Process], origins: Collection[Origin]) -> tuple[Process, ...]:
     """Those that came from some processes or from some sessions since they were looked for."""
-    look = _look()
+    now = look()
     found: dict[int, Process] = {}
     claimed: set[int] = set()
     for origin in origins:
         if origin.claim is not None:
-            claimed |= look.saying(origin)
-            proven = look.proven(origin, origin.claim)[0]
-            found |= {each.pid: each for each in _described_all(proven, origin.claim.users)}
+            claimed |= now.saying(origin)
+            proven = now.proven(origin, origin.claim)[0]
+            found |= {each.pid: each for each in described_all(proven, origin.claim.users)}
     # What descends from one that a log told of must prove it as well.
     roots = {process.pid for process in survivors(seen)} - claimed
     plain = [each for each in origins if each.claim is None]
-    found |= {each.pid: each for each in _described_all(look.came_from(roots, plain))}
+    found |= {each.pid: each for each in described_all(now.came_from(roots, plain))}
     return tuple(found.values())
 
 
@@ -210,24 +210,34 @@ def begun(pid: int) -> float | None:
         return None
 
 
+def owner_of(path: Path) -> int | None:
+    """Whose a file is, by the user's number; None if that cannot be told."""
+    try:
+        return os.stat(path).st_uid
+    except OSError:
+        return None
+
+
 def holds_us(pane_pids: Collection[int]) -> bool:
     """Whether this process runs inside one of the panes."""
-    return not _own_line().isdisjoint(pane_pids)
+    return not own_line().isdisjoint(pane_pids)
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class Look:
     """All processes at one moment.
 
     Attributes:
         parents: Every process's parent.
         panes: The pane that a process says it runs in, where it says so.
+        users: The real, effective and saved users of those that do.
         servers: The tmux servers.
         runs_on: The tmux server that a process runs on, for those that run on one.
     """
 
     parents: Mapping[int, int]
     panes: Mapping[int, Said]
+    users: Mapping[int, frozenset[int]]
     servers: frozenset[int]
     runs_on: Mapping[int, int]
 
@@ -246,6 +256,21 @@ class _Look:
         panes = origin.panes
         return panes is None or not is_of_another_pane(self.panes.get(pid), server, panes)
 
+    def server_above(self, pid: int) -> int | None:
+        """The tmux server that a process descends from."""
+        return _server_above(pid, self.parents, self.servers)
+
+    def _believed(self, origin: Origin) -> set[int]:
+        """Those of `saying` that are of the server's user, or root's.
+
+        Of another user's process that it says so proves nothing.
+        """
+        users = _users_of(origin.server_pid) if origin.server_pid in self.servers else None
+        if users is None:
+            owner = owner_of(origin.socket)
+            users = frozenset({os.getuid() if owner is None else owner, os.getuid()})
+        return {pid for pid in self.saying(origin) if self.users[pid] <= users | {ROOT}}
+
     def came_from(self, roots: set[int], origins: Collection[Origin]) -> set[int]:
         """Some processes, and all that came from them or from the panes of some sessions.
 
@@ -253,15 +278,13 @@ class _Look:
         them alone or runs on a server that has none of the sessions.
         """
         servers = {each.server_pid for each in origins if each.server_pid is not None}
-        said = {
-            pid for pid, pane in self.panes.items() if any(_is_of(pane, each) for each in origins)
-        }
+        said = set[int]().union(*map(self._believed, origins))
         own = servers | roots | {self.runs_on.get(pid) for pid in roots}
         # Where a server is not named it is known by its socket alone.
         own |= {self.panes[pid].server_pid for pid in said}
         others = {pid for pid, server in self.runs_on.items() if server not in own}
         # A server is ended only where it was asked for itself.
-        spared = _own_line() | {0, 1} | servers | others | (self.servers - roots)
+        spared = own_line() | {0, 1} | servers | others | (self.servers - roots)
         # Who was handed to init and wiped its environment is still in its process session.
         found = roots | {pid for pid in self.parents if _process_session(pid) in roots}
         return _with_descendants((found | said) - spared, _children(self.parents), spared)
@@ -273,17 +296,17 @@ class _Look:
     def proven(self, origin: Origin, claim: Claim) -> tuple[set[int], dict[int, str]]:
         """The processes that came from a session a log told of, and why others did not."""
         others = {pid for pid, server in self.runs_on.items() if server != origin.server_pid}
-        spared = _own_line() | {0, 1} | self.servers | others
+        spared = own_line() | {0, 1} | self.servers | others
         facts = {}
         for pid in self.saying(origin) - spared:
-            users, started = _users_of(pid), begun(pid)
-            if users is not None and started is not None:
-                facts[pid] = Facts(self.parents[pid], users, started)
+            started = begun(pid)
+            if started is not None:
+                facts[pid] = Facts(self.parents[pid], self.users[pid], started)
         return believed(claim, facts)
 
     def servers_from(self, found: Collection[int], origin: Origin) -> tuple[int, ...]:
         """The tmux servers that a session, whose processes were found, started."""
-        said = {pid for pid, pane in self.panes.items() if _is_of(pane, origin)}
+        said = self._believed(origin)
         started = {pid for pid in self.servers if pid in said or self.parents[pid] in found}
         return tuple(sorted(started - {origin.server_pid} - set(found)))
 
@@ -308,9 +331,11 @@ def _with_descendants(
     return found
 
 
-def _look() -> _Look:
+def look() -> Look:
+    """Looks at all processes."""
     parents: dict[int, int] = {}
     panes: dict[int, Said] = {}
+    users: dict[int, frozenset[int]] = {}
     servers: set[int] = set()
     for process in psutil.process_iter():
         try:
@@ -322,8 +347,8 @@ def _look() -> _Look:
             pane = said_by(process.pid)
         except (psutil.Error, OSError):
             continue
-        if pane is not None:
-            panes[process.pid] = pane
+        if pane is not None and (own := _users_of(process.pid)) is not None:
+            panes[process.pid], users[process.pid] = pane, own
             # Whatever its program is called, a server is the parent of its panes. But init
             # is the parent of any user's process that lost its own.
             if pane.server_pid == parent != 1:
@@ -334,13 +359,10 @@ def _look() -> _Look:
         for pid in parents
         if (server := _server_of(pid, parents, panes, servers)) is not None
     }
-    return _Look(parents, panes, frozenset(servers), runs_on)
+    return Look(parents, panes, users, frozenset(servers), runs_on)
 
 
-def _server_of(
-    pid: int, parents: Mapping[int, int], panes: Mapping[int, Said], servers: Collection[int]
-) -> int | None:
-    """The tmux server that a process runs on, as its parents tell, or else it itself."""
+def _server_above(pid: int, parents: Mapping[int, int], servers: Collection[int]) -> int | None:
     passed = {pid}
     above = parents.get(pid)
     while above is not None and above not in passed:
@@ -348,6 +370,16 @@ def _server_of(
             return above
         passed.add(above)
         above = parents.get(above)
+    return None
+
+
+def _server_of(
+    pid: int, parents: Mapping[int, int], panes: Mapping[int, Said], servers: Collection[int]
+) -> int | None:
+    """The tmux server that a process runs on, as its parents tell, or else it itself."""
+    above = _server_above(pid, parents, servers)
+    if above is not None:
+        return above
     # Who was handed to init still says where it came from.
     said = panes[pid].server_pid if pid in panes else None
     return said if said in servers else None
@@ -371,13 +403,18 @@ def _process_session(pid: int) -> int | None:
         return None
 
 
-def _own_line() -> set[int]:
+def own_line() -> set[int]:
+    """This process and its ancestors."""
     return {os.getpid(), *(process.pid for process in psutil.Process().parents())}
 
 
-def _described_all(
-    pids: Iterable[int], users: frozenset[int] | None = None
-) -> tuple[Process, ...]:
+def described_all(pids: Iterable[int], users: frozenset[int] | None = None) -> tuple[Process, ...]:
+    """Those of some processes that run, by their pids.
+
+    Args:
+        pids: Which.
+        users: See `Process`.
+    """
     return tuple(found for pid in sorted(pids) if (found := _described(pid, users)) is not None)
 
 

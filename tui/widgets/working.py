@@ -20,7 +20,7 @@ LONG = 0.7
 _REDRAW_EVERY = 0.5
 """Seconds between two drawings: each is sent over the line."""
 
-OPENING = frozenset({"plan kill", "plan undo", "log", "attach", "open"})
+OPENING = frozenset({"plan kill", "plan complete", "plan undo", "log", "attach", "open"})
 """The groups of workers that work out what a key of the roll opens."""
 
 MOMENT = 0.3

@@ -1,0 +1,133 @@
+"""Processes of panes that are gone, because their session or their tmux server has ended.
+
+What ignores SIGHUP outlives both. It still says in its environment which pane it was
+started in, and may still write what its agent puts out. Linux only, as
+`tui.host.processes` is.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.agent_lines import FINDINGS, LOG, PROGRESS
+from tui.host.births import Said
+from tui.host.processes import Look, Process, begun, described_all, look, own_line
+from tui.host.sessions import Answer
+
+_SOURCES = (PROGRESS, FINDINGS, LOG)
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A process whose pane is gone.
+
+    Attributes:
+        users: Its real, effective and saved user, by their numbers.
+        began: Seconds since the epoch.
+        said: Where it says that it was started: in a pane of the socket that was asked.
+        writes_for: Agents whose output files it has open for writing, each as the real
+            path of its task's directory and its id.
+        is_former: Whether another server has the pid of its own by now.
+    """
+
+    process: Process
+    users: frozenset[int]
+    began: float
+    said: Said
+    writes_for: frozenset[tuple[Path, str]]
+    is_former: bool
+
+    @property
+    def pane(self) -> tuple[int, str]:
+        """Its server and its pane: tells it from the processes of other panes."""
+        return self.said.server_pid, self.said.pane
+
+
+def find_strays(answer: Answer, users: frozenset[int]) -> tuple[Stray, ...]:
+    """The processes of panes that are gone, of any server of the socket that was asked.
+
+    Neither this process and its ancestors, nor tmux servers, nor what runs on another
+    server by now.
+
+    Args:
+        answer: What tmux said; not that it cannot tell.
+        users: Whose processes are believed what they say, by the users' numbers.
+
+    Raises:
+        OSError: The processes cannot be listed.
+    """
+    # A pane that was made since tmux answered is not gone, though it is in no answer.
+    asked_at = time.time() - (time.monotonic() - answer.asked_at)
+    now = look()
+    spared = own_line() | now.servers
+    alive = {pane for session in answer.sessions.values() for pane in session.panes}
+    server_began = begun(answer.server_pid) if answer.server_pid is not None else None
+    socket = os.path.realpath(answer.socket)
+    strays = []
+    for process in described_all(pid for pid in now.panes if now.users[pid] <= users):
+        said = now.panes[process.pid]
+        if process.pid in spared or os.path.realpath(said.socket) != socket:
+            continue
+        began = begun(process.pid)
+        if began is None or now.server_above(process.pid) not in (None, said.server_pid):
+            continue
+        is_ours = said.server_pid == answer.server_pid
+        is_former = is_ours and server_began is not None and began < server_began
+        if is_ours and began > asked_at:
+            continue
+        if is_former or _is_gone(said, answer, alive, now):
+            written = _written_by(process.pid)
+            own = now.users[process.pid]
+            strays.append(Stray(process, own, began, said, written, is_former))
+    return tuple(strays)
+
+
+def _is_gone(said: Said, answer: Answer, alive: Collection[str], now: Look) -> bool:
+    """Whether the pane that a process says it was started in is gone."""
+    if said.server_pid == answer.server_pid:
+        # One that does not say which may be in any.
+        return bool(said.pane) and said.pane not in alive
+    # A server whose socket was taken by another one cannot be asked, and may have it.
+    return said.server_pid not in now.servers
+
+
+def _written_by(pid: int) -> frozenset[tuple[Path, str]]:
+    """The agents whose output a process has open for writing; see `Stray.writes_for`."""
+    found = set()
+    with suppress(OSError):
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError, ValueError, IndexError):
+                path = Path(os.readlink(f"/proc/{pid}/fd/{number}"))
+                agent = _agent_of(path)
+                if agent is not None and _is_writing(pid, number) and _is(path, pid, number):
+                    found.add(agent)
+    return frozenset(found)
+
+
+def _agent_of(path: Path) -> tuple[Path, str] | None:
+    """Whose output a file is, by its path; None if it is nobody's."""
+    for source in _SOURCES:
+        _, ending = source.parts("")
+        agent_id = path.name.removesuffix(ending)
+        if path.parent.name == source.folder and agent_id and path.name != agent_id:
+            return path.parent.parent, agent_id
+    return None
+
+
+def _is_writing(pid: int, number: str) -> bool:
+    with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
+        flags = next((line for line in file if line.startswith("flags:")), "flags: 0")
+    return int(flags.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
+
+
+def _is(path: Path, pid: int, number: str) -> bool:
+    """Whether a path leads to the very file that a process has open, and nothing else does."""
+    there, open_ = os.lstat(path), os.stat(f"/proc/{pid}/fd/{number}")
+    same = (there.st_dev, there.st_ino) == (open_.st_dev, open_.st_ino)
+    return same and stat.S_ISREG(there.st_mode) and there.st_nlink == 1
