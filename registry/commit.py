@@ -13,14 +13,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 from registry import journal as journals
+from registry import lease
 from registry.durability import is_durable
-from registry.errors import HalfWrittenError, InaccessibleRegistryError, RegistryError
+from registry.errors import (
+    HalfWrittenError,
+    InaccessibleRegistryError,
+    LostLockError,
+    RegistryError,
+)
 from registry.files import close_read, write_all
 from registry.journal import Journal, Role, journal_path
 from registry.journal_file import JournalFile, open_journal, remove
@@ -28,6 +35,19 @@ from registry.partner import are_partners, name_for_partner
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
+
+Stamp: TypeAlias = tuple[int, int]
+"""A file's size in bytes and its mtime in nanoseconds: it changes with every write."""
+
+
+def stamp(fd: int) -> Stamp:
+    """The stamp of an open file.
+
+    Raises:
+        OSError: The disk failed.
+    """
+    status = os.fstat(fd)
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +59,14 @@ class Write:
         path: Its path.
         old: The bytes that are there.
         new: The bytes to put there; checked to be JSON by the caller.
+        found: The file's stamp when `old` was read.
     """
 
     fd: int
     path: Path
     old: bytes
     new: bytes
+    found: Stamp
 
 
 @dataclass(slots=True)
@@ -53,19 +75,28 @@ class _Progress:
 
     Attributes:
         journals: Those that were begun, with how many bytes each has.
+        left: The stamp that each file was left with; None while that cannot be known.
+        placed: Those whose old text was touched.
+        shared: Those that another process had open.
     """
 
     journals: list[tuple[JournalFile, int]] = field(default_factory=list)
-    touched: list[Write] = field(default_factory=list)
+    left: dict[Path, Stamp | None] = field(default_factory=dict)
+    placed: list[Write] = field(default_factory=list)
+    shared: set[Path] = field(default_factory=set)
 
 
-def commit(writes: Sequence[Write]) -> None:
+def commit(writes: Sequence[Write]) -> set[Path]:
     """Writes one text, or two as one: after a crash both are there or neither.
 
     Args:
         writes: At most two. Of two the first is the task's registry.
 
+    Returns:
+        Those that another process had open while they were written.
+
     Raises:
+        LostLockError: Another process wrote one of them without the lock; its text stands.
         InaccessibleRegistryError: The disk is full, failed, or may not be written;
             every file holds its old text.
         HalfWrittenError: The disk failed, and then failed again when the old text
@@ -74,14 +105,15 @@ def commit(writes: Sequence[Write]) -> None:
         UnfinishableCommitError: Not every user who may write a registry could finish it.
     """
     changed = [write for write in writes if write.old != write.new]
+    progress = _Progress(left={write.path: write.found for write in changed})
     if not changed:
-        return
-    progress = _Progress()
+        return set()
     try:
         _commit(changed, progress, is_durable())
     finally:
         for journal, _ in progress.journals:
             close_read(journal.fd)
+    return progress.shared
 
 
 def _commit(changed: Sequence[Write], progress: _Progress, durable: bool) -> None:
@@ -100,10 +132,9 @@ def _commit(changed: Sequence[Write], progress: _Progress, durable: bool) -> Non
         # here. Spaces after a JSON text do not change what it says. Not before the
         # journals: a power cut can leave zeros where the file had just grown.
         for at in changed:
-            _reserve(at)
+            _reserve(at, progress)
         for at in changed:
-            progress.touched.append(at)
-            _place(at.fd, at.new)
+            _replace(at, progress)
             if durable:
                 os.fdatasync(at.fd)
     except OSError as error:
@@ -146,10 +177,37 @@ def _write_journal(
     file.write(text, durable)
 
 
-def _reserve(write: Write) -> None:
+def _reserve(write: Write, progress: _Progress) -> None:
     missing = len(write.new) - len(write.old)
     if missing > 0:
-        write_all(write.fd, b" " * missing, len(write.old))
+        _alone(write, progress, lambda: write_all(write.fd, b" " * missing, len(write.old)))
+
+
+def _replace(write: Write, progress: _Progress) -> None:
+    def place() -> None:
+        progress.placed.append(write)
+        _place(write.fd, write.new)
+
+    _alone(write, progress, place)
+
+
+def _alone(write: Write, progress: _Progress, change: Callable[[], None]) -> None:
+    """Changes a file that is as it was left, and that nobody can open meanwhile.
+
+    Raises:
+        LostLockError: It is not as it was left.
+        OSError: The disk is full or failed.
+    """
+    if not lease.take(write.fd):
+        progress.shared.add(write.path)
+    try:
+        if stamp(write.fd) != progress.left[write.path]:
+            raise LostLockError(write.path, "another process wrote it without the lock")
+        progress.left[write.path] = None
+        change()
+        progress.left[write.path] = stamp(write.fd)
+    finally:
+        lease.drop(write.fd)
 
 
 def _place(fd: int, text: bytes) -> None:
@@ -179,9 +237,9 @@ def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseExceptio
     """Makes a commit that failed undone."""
     try:
         for write in changed:
-            if write in progress.touched:
+            if write in progress.placed:
                 _place(write.fd, write.old)
-            else:
+            elif progress.left[write.path] in (None, stamp(write.fd)):
                 os.ftruncate(write.fd, len(write.old))
             if is_durable() and progress.journals:
                 os.fdatasync(write.fd)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from registry import commit as committing
-from registry import lease, locking, recovery
+from registry import locking, recovery
 from registry.changes import check_global, check_task
 from registry.codec import MAX_BYTES, Json, check_size, decode, encode
 from registry.errors import CorruptRegistryError, InaccessibleRegistryError, LostLockError, naming
@@ -64,7 +64,7 @@ class _Opened:
     lock: Lock
     old: bytes
     registry: Json
-    stamp: tuple[int, int]
+    stamp: committing.Stamp
 
 
 def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_Opened]:
@@ -95,18 +95,16 @@ def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_O
 
 
 def _load(lock: Lock) -> _Opened:
-    lease.take(lock.fd)
     check_size(_stamp(lock)[0], lock.path)
     old = read_all(lock.fd, lock.path, MAX_BYTES)
     return _Opened(lock, old, decode(old, lock.path), _stamp(lock))
 
 
-def _stamp(lock: Lock) -> tuple[int, int]:
+def _stamp(lock: Lock) -> committing.Stamp:
     try:
-        status = os.fstat(lock.fd)
+        return committing.stamp(lock.fd)
     except OSError as error:
         raise InaccessibleRegistryError(lock.path, error, "look at") from error
-    return status.st_size, status.st_mtime_ns
 
 
 def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
@@ -124,12 +122,17 @@ def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
             raise LostLockError(lock.path, "the lock stayed with the process that took it")
         if not lock.is_of_what_is_there():
             raise LostLockError(lock.path, "somebody put another file in its place, or removed it")
-        lease.take(lock.fd)
         if _stamp(lock) != opened.stamp:
             raise LostLockError(lock.path, "somebody who holds no lock wrote it meanwhile")
-    committing.commit(
-        [committing.Write(each.lock.fd, each.lock.path, each.old, new) for each, new in changes]
+    shared = committing.commit(
+        [
+            committing.Write(each.lock.fd, each.lock.path, each.old, new, each.stamp)
+            for each, new in changes
+        ]
     )
+    for opened, new in changes:
+        if new != opened.old:
+            locking.note_commit(opened.lock.path, shared=opened.lock.path in shared)
 
 
 class LockedRegistryFile:
@@ -182,7 +185,6 @@ class LockedRegistryFile:
             return (recovery.acquire(self.path, timeout, longest_pause=pause),)
 
         (opened,) = _open(acquire, self.timeout)
-        lease.drop(opened.lock.fd)
         staged = StagedText(opened.old.decode("utf-8"), self.path, opened.lock.fd)
         self._entered.append((threading.get_ident(), opened, staged))
         return opened.registry, staged

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from registry import metrics, recovery
 from registry.codec import Json, decode, encode
-from registry.commit import Write, commit
+from registry.commit import Write, commit, stamp_of
 from registry.errors import CorruptRegistryError, InaccessibleRegistryError, RegistryError
 from registry.files import is_safe_name, read_all
 from registry.metrics import LockMetrics
@@ -124,7 +124,8 @@ def _editing(place: Path) -> Iterator[Json]:
                 # Whoever made it so large was not us; the journal would hold all of it.
                 os.ftruncate(lock.fd, 0)
                 old = b""
-            commit([Write(lock.fd, place, old, encode(held, place))])
+            found = stamp_of(os.fstat(lock.fd))
+            commit([Write(lock.fd, place, old, encode(held, place), found)])
         finally:
             lock.release()
 

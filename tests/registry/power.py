@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from registry.commit import Write, commit
+from registry.commit import Write, commit, stamp
 from registry.durability import durable_commits
 from registry.errors import RegistryError
 from registry.recovery import acquire, acquire_both, recover_registry
@@ -121,7 +121,7 @@ def durably(texts: Mapping[str, bytes]) -> Do:
             with durable_commits():
                 commit(
                     [
-                        Write(lock.fd, lock.path, lock.path.read_bytes(), new)
+                        Write(lock.fd, lock.path, lock.path.read_bytes(), new, stamp(lock.fd))
                         for lock, new in zip(locks, texts.values(), strict=True)
                     ]
                 )

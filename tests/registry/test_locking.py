@@ -16,7 +16,12 @@ from pathlib import Path
 import portalocker
 import pytest
 
-from registry import LockedRegistryFile, LockTimeoutError, RegistryError
+from registry import (
+    LockedRegistryFile,
+    LockTimeoutError,
+    RegistryError,
+    atomic_increment_counts,
+)
 from registry.reading import read_task
 from tests.crowd import Crowd
 from tests.registries import load, rewrite, task_registry, write
@@ -288,36 +293,72 @@ def test_it_says_each_lock_once_and_at_a_level_that_is_shown(
 # --- staying away for pollers
 
 
+class Clock:
+    """The monotonic clock, which goes only when it is told to, or when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.naps: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.now += seconds
+
+
 @pytest.fixture
-def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made; none of them takes any time."""
-    made: list[float] = []
-    monkeypatch.setattr(time, "sleep", made.append)
-    return made
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "sleep", clock.sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    return clock
+
+
+def commit_once(path: Path) -> None:
+    atomic_increment_counts(path, total=1)
 
 
 def test_who_comes_straight_back_stays_away_while_a_peer_has_it_open(
-    task: Path, monkeypatch: pytest.MonkeyPatch
+    task: Path, clock: Clock
 ) -> None:
-    with open(task, "r+") as peer:
-        open_once(task, 10)
-        monkeypatch.setattr(time, "sleep", lambda seconds: peer.close())
-        open_once(task, 10)
-        assert peer.closed
-
-
-def test_nobody_stays_away_for_a_reader(task: Path, naps: list[float]) -> None:
-    with open(task):
-        for _ in range(3):
-            open_once(task, 10)
-    assert naps == []
-
-
-def test_nobody_stays_away_for_a_peer_that_is_gone(task: Path, naps: list[float]) -> None:
     with open(task, "r+"):
-        open_once(task, 10)
-    open_once(task, 10)
-    assert naps == []
+        for _ in range(40):
+            commit_once(task)
+            clock.now += 0.01
+    assert clock.naps
+    # As long as the pause of a peer, together with others, and then not at once again.
+    assert all(0 < nap < 0.13 for nap in clock.naps)
+    assert len(clock.naps) <= 3
+
+
+def test_a_file_that_stays_open_for_ever_costs_writers_little(task: Path, clock: Clock) -> None:
+    with open(task, "r+"):
+        for _ in range(300):
+            commit_once(task)
+            clock.now += 0.01
+        clock.naps.clear()
+        began = clock.now
+        for _ in range(1000):
+            commit_once(task)
+            clock.now += 0.01
+    assert 0 < sum(clock.naps) < 0.13 * (clock.now - began)
+
+
+def test_nobody_stays_away_for_who_has_it_open_now_and_then(task: Path, clock: Clock) -> None:
+    for _ in range(20):
+        with open(task, "r+"):
+            for _ in range(3):
+                commit_once(task)
+                clock.now += 0.02
+        commit_once(task)
+    assert clock.naps == []
+
+
+def test_nobody_stays_away_who_does_not_come_straight_back(task: Path, clock: Clock) -> None:
+    with open(task, "r+"):
+        for _ in range(20):
+            commit_once(task)
+            clock.now += 0.2
+    assert clock.naps == []
 
 
 def test_nothing_is_imported_while_a_registry_is_locked(task: Path) -> None:

@@ -56,7 +56,22 @@ def run_to_call(action: Callable[[], object], last: int | None) -> Run:
     """
     pid, hear = _fork(_be_traced, action)
     try:
-        calls, status = _step(pid, last)
+        calls, status = _step(pid, lambda number: number == last)
+        return _ended(calls, status, hear)
+    finally:
+        os.close(hear)
+
+
+def stop_at_calls(action: Callable[[], object], look: Callable[[], object]) -> Run:
+    """Has a child do something, and looks at the world before each system call of its.
+
+    Args:
+        action: What it does.
+        look: Called while the child is stopped.
+    """
+    pid, hear = _fork(_be_traced, action)
+    try:
+        calls, status = _step(pid, lambda _: bool(look() and False))
         return _ended(calls, status, hear)
     finally:
         os.close(hear)
@@ -95,7 +110,7 @@ def _fork(begin: Callable[[], object], action: Callable[[], object]) -> tuple[in
     return pid, hear
 
 
-def _step(pid: int, last: int | None) -> tuple[int, int]:
+def _step(pid: int, dies: Callable[[int], bool]) -> tuple[int, int]:
     """Lets a child go from call to call; how many there were, and its exit status."""
     _, status = os.waitpid(pid, 0)
     assert os.WIFSTOPPED(status), f"not traced: {status}"
@@ -115,7 +130,7 @@ def _step(pid: int, last: int | None) -> tuple[int, int]:
         # It stops twice for every call: before it is carried out, and after that.
         within = not within
         calls += within
-        if within and calls == last:
+        if within and dies(calls):
             os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
             return calls, status
