@@ -46,7 +46,11 @@ def stamp(fd: int) -> Stamp:
     Raises:
         OSError: The disk failed.
     """
-    status = os.fstat(fd)
+    return stamp_of(os.fstat(fd))
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """The stamp of a file."""
     return status.st_size, status.st_mtime_ns
 
 

@@ -18,6 +18,7 @@ from registry import locking, recovery
 from registry.changes import check_global, check_task
 from registry.codec import MAX_BYTES, Json, check_size, decode, encode
 from registry.errors import CorruptRegistryError, InaccessibleRegistryError, LostLockError, naming
+from registry.file_age import seconds_since_write
 from registry.files import read_all
 from registry.locking import Lock
 
@@ -83,7 +84,7 @@ def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_O
         except BaseException as error:
             try:
                 in_the_making = isinstance(error, CorruptRegistryError) and any(
-                    time.time_ns() - _stamp(lock)[1] < _IN_THE_MAKING * 1e9 for lock in locks
+                    seconds_since_write(_status(lock)) < _IN_THE_MAKING for lock in locks
                 )
             finally:
                 for lock in locks:
@@ -95,14 +96,14 @@ def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_O
 
 
 def _load(lock: Lock) -> _Opened:
-    check_size(_stamp(lock)[0], lock.path)
+    check_size(_status(lock).st_size, lock.path)
     old = read_all(lock.fd, lock.path, MAX_BYTES)
-    return _Opened(lock, old, decode(old, lock.path), _stamp(lock))
+    return _Opened(lock, old, decode(old, lock.path), committing.stamp_of(_status(lock)))
 
 
-def _stamp(lock: Lock) -> committing.Stamp:
+def _status(lock: Lock) -> os.stat_result:
     try:
-        return committing.stamp(lock.fd)
+        return os.fstat(lock.fd)
     except OSError as error:
         raise InaccessibleRegistryError(lock.path, error, "look at") from error
 
@@ -122,7 +123,7 @@ def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
             raise LostLockError(lock.path, "the lock stayed with the process that took it")
         if not lock.is_of_what_is_there():
             raise LostLockError(lock.path, "somebody put another file in its place, or removed it")
-        if _stamp(lock) != opened.stamp:
+        if committing.stamp_of(_status(lock)) != opened.stamp:
             raise LostLockError(lock.path, "somebody who holds no lock wrote it meanwhile")
     shared = committing.commit(
         [

@@ -23,6 +23,7 @@ from registry.errors import (
     InaccessibleRegistryError,
     RegistryError,
 )
+from registry.file_age import is_ahead, seconds_since_write
 from registry.files import look, open_file, read_all
 from registry.records import (
     GlobalRecord,
@@ -81,10 +82,6 @@ class Snapshot(Generic[Record]):
     signature: Signature
 
 
-def _signature(fd: int) -> Signature:
-    return _signature_of(os.fstat(fd))
-
-
 def _signature_of(status: os.stat_result) -> Signature:
     return Signature(
         device=status.st_dev,
@@ -92,7 +89,7 @@ def _signature_of(status: os.stat_result) -> Signature:
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
         ctime_ns=status.st_ctime_ns,
-        settled=time.time() - status.st_mtime > _YOUNG,
+        settled=seconds_since_write(status) > _YOUNG,
     )
 
 
@@ -124,18 +121,17 @@ def _read_once(path: Path) -> tuple[bytes, Signature] | None:
         raise
     with file:
         fd = file.fileno()
-        before = _signature(fd)
-        _check_size(before, path)
+        before = os.fstat(fd)
+        _check_size(_signature_of(before), path)
         data = read_all(fd, path, MAX_BYTES)
-        if (
-            not locking.nobody_writes(fd, path)
-            and time.time() - before.mtime_ns / 1e9 < _UNTOUCHED
-        ):
+        # Whoever wrote it under that lock would have stamped it with the present time.
+        rests = is_ahead(before) or seconds_since_write(before) >= _UNTOUCHED
+        if not locking.nobody_writes(fd, path) and not rests:
             return None
-        after = _signature(fd)
+        after = _signature_of(os.fstat(fd))
         if len(data) != min(after.size, MAX_BYTES + 1):
             return None
-        if (before.size, before.mtime_ns) != (after.size, after.mtime_ns):
+        if (before.st_size, before.st_mtime_ns) != (after.size, after.mtime_ns):
             return None
         if not after.settled and read_all(fd, path, MAX_BYTES) != data:
             return None

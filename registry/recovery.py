@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from registry.errors import (
     RegistryNotFoundError,
     UntrustedJournalError,
 )
+from registry.file_age import seconds_since_write
 from registry.files import close_read, open_file, read_all, sync_directory, write_all
 from registry.journal import Journal, Remedy, Role, journal_path
 from registry.journal_file import (
@@ -162,7 +162,7 @@ def _apply(journal: Journal, partner: Path | None, fd: int, path: Path, place: P
         parses=_parses(data, path),
     )
     if found is Remedy.SET_ASIDE:
-        if time.time() - os.fstat(fd).st_mtime < _GIVEN_UP_AFTER:
+        if seconds_since_write(os.fstat(fd)) < _GIVEN_UP_AFTER:
             return False
         _keep_copy(data, fd, path)
     if found is Remedy.CUT_BACK:

@@ -18,6 +18,7 @@ from registry.errors import (
     RegistryError,
     WorkspaceNotFoundError,
 )
+from registry.file_age import written_at
 from registry.files import close_read, is_safe_name, open_folder
 from registry.partner import GLOBAL_FOLDER as GLOBAL_FOLDER
 from registry.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
@@ -415,7 +416,8 @@ def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, flo
         agent_ids: Which agents; those whose id cannot name a file have none.
 
     Returns:
-        Seconds since the epoch, of those that have such a file.
+        Seconds since the epoch, of those that have such a file. A time ahead of the
+        clock is replaced by that at which this process first saw it.
     """
     found: dict[str, float] = {}
     try:
@@ -429,7 +431,7 @@ def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, flo
                 with contextlib.suppress(OSError):
                     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
-                        found[agent_id] = status.st_mtime
+                        found[agent_id] = written_at(status)
     finally:
         close_read(folder)
     return found

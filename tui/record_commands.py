@@ -89,7 +89,8 @@ def _ready(log: Log) -> Iterator[Entry]:
         if (
             entry.state is not State.INTENDED
             or began is None
-            or time.time() - began > _OUTCOME_WITHIN
+            # An intent ahead of the clock, which was set back, waits for no outcome, either.
+            or not 0 <= time.time() - began <= _OUTCOME_WITHIN
         ):
             yield entry
 

@@ -199,7 +199,7 @@ class PaneSource:
         except OSError as error:
             found = Screen(None, str(error))
         else:
-            if captured.activity >= int(began):
+            if int(began) <= captured.activity <= self._clock():
                 self.every = PANE_EVERY
             found = Screen(captured, None, len(self._session.panes) - 1)
         before, self._before = self._before, found

@@ -172,6 +172,13 @@ def test_a_pane_is_looked_at_again_by_itself_only_while_it_is_written_to() -> No
     assert source.every is None, "nobody asks tmux about a quiet pane"
 
 
+def test_a_quiet_pane_is_left_alone_though_the_clock_was_set_back() -> None:
+    shows = Captured(("a",), 80, 24, 1000)
+    source = source_of(lambda: 500.0, shows)
+    source.read()
+    assert source.every is None
+
+
 def test_a_pane_that_cannot_be_had_says_why() -> None:
     source = source_of(lambda: 0.0, OSError("its session is gone"), OSError("its session is gone"))
     found = source.read()
