@@ -9,11 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from registry.audit import Audit
-    from registry.changes import StatusChange
-    from registry.cleaning import CleanUp, clean_up_task, clean_up_workspace
-    from registry.creating import Created, create_global_registry, create_task_registry
-    from registry.durability import durable_commits
+    from registry.audit.log import Audit
+    from registry.audit.transaction import OnRecord
     from registry.errors import (
         AgentNotFoundError,
         AuditError,
@@ -35,45 +32,53 @@ if TYPE_CHECKING:
         WorkspaceNotFoundError,
         WrongShapeError,
     )
-    from registry.finishing import FinishReport, SessionEnd, finish_agents, terminate_agents
-    from registry.health import (
-        CounterDrift,
-        HealthReport,
-        Repair,
-        registry_health_check,
-        validate_and_repair_registry,
-    )
-    from registry.identity import (
-        find_existing_agent,
-        generate_unique_agent_id,
-        verify_agent_id_unique,
-    )
-    from registry.locked_file import LockedRegistryFile
     from registry.metrics_file import publish_metrics
-    from registry.operations import (
+    from registry.operations.atomic import (
         atomic_add_agent,
         atomic_decrement_active_count,
         atomic_increment_counts,
         atomic_mark_agents_completed,
         atomic_update_agent_status,
     )
-    from registry.reading import read_registry
-    from registry.recorded import OnRecord
-    from registry.records import (
-        ACTIVE_STATUSES,
-        TERMINAL_STATUSES,
-        Deployment,
-        agent_entries,
+    from registry.operations.clean_up import CleanUp, clean_up_task, clean_up_workspace
+    from registry.operations.create import Created, create_global_registry, create_task_registry
+    from registry.operations.finish import (
+        FinishReport,
+        SessionEnd,
+        finish_agents,
+        terminate_agents,
     )
-    from registry.recovery import recover_registry
-    from registry.registration import (
+    from registry.operations.health import (
+        HealthReport,
+        Repair,
+        registry_health_check,
+        validate_and_repair_registry,
+    )
+    from registry.operations.register import (
         Registration,
         Withdrawal,
         register_agent,
         registering,
         withdraw_agent,
     )
-    from registry.reporting import Reported, report_progress
+    from registry.operations.report import Reported, report_progress
+    from registry.schema.counters import CounterDrift
+    from registry.schema.edits import StatusChange
+    from registry.schema.ids import (
+        find_existing_agent,
+        generate_unique_agent_id,
+        verify_agent_id_unique,
+    )
+    from registry.schema.records import (
+        ACTIVE_STATUSES,
+        TERMINAL_STATUSES,
+        Deployment,
+        agent_entries,
+    )
+    from registry.snapshots import read_registry
+    from registry.storage.durability import durable_commits
+    from registry.storage.locked_file import LockedRegistryFile
+    from registry.storage.recovery import recover_registry
 
 __all__ = [
     "ACTIVE_STATUSES",
@@ -143,11 +148,11 @@ __all__ = [
 _HOME = {
     name: module
     for module, names in {
-        "audit": ("Audit",),
-        "changes": ("StatusChange",),
-        "cleaning": ("CleanUp", "clean_up_task", "clean_up_workspace"),
-        "creating": ("Created", "create_global_registry", "create_task_registry"),
-        "durability": ("durable_commits",),
+        "audit.log": ("Audit",),
+        "schema.edits": ("StatusChange",),
+        "operations.clean_up": ("CleanUp", "clean_up_task", "clean_up_workspace"),
+        "operations.create": ("Created", "create_global_registry", "create_task_registry"),
+        "storage.durability": ("durable_commits",),
         "errors": (
             "AgentNotFoundError",
             "AuditError",
@@ -169,36 +174,40 @@ _HOME = {
             "WorkspaceNotFoundError",
             "WrongShapeError",
         ),
-        "finishing": ("FinishReport", "SessionEnd", "finish_agents", "terminate_agents"),
-        "health": (
-            "CounterDrift",
+        "operations.finish": ("FinishReport", "SessionEnd", "finish_agents", "terminate_agents"),
+        "schema.counters": ("CounterDrift",),
+        "operations.health": (
             "HealthReport",
             "Repair",
             "registry_health_check",
             "validate_and_repair_registry",
         ),
-        "identity": ("find_existing_agent", "generate_unique_agent_id", "verify_agent_id_unique"),
-        "locked_file": ("LockedRegistryFile",),
+        "schema.ids": (
+            "find_existing_agent",
+            "generate_unique_agent_id",
+            "verify_agent_id_unique",
+        ),
+        "storage.locked_file": ("LockedRegistryFile",),
         "metrics_file": ("publish_metrics",),
-        "operations": (
+        "operations.atomic": (
             "atomic_add_agent",
             "atomic_decrement_active_count",
             "atomic_increment_counts",
             "atomic_mark_agents_completed",
             "atomic_update_agent_status",
         ),
-        "reading": ("read_registry",),
-        "recorded": ("OnRecord",),
-        "records": ("ACTIVE_STATUSES", "TERMINAL_STATUSES", "Deployment", "agent_entries"),
-        "recovery": ("recover_registry",),
-        "registration": (
+        "snapshots": ("read_registry",),
+        "audit.transaction": ("OnRecord",),
+        "schema.records": ("ACTIVE_STATUSES", "TERMINAL_STATUSES", "Deployment", "agent_entries"),
+        "storage.recovery": ("recover_registry",),
+        "operations.register": (
             "Registration",
             "Withdrawal",
             "register_agent",
             "registering",
             "withdraw_agent",
         ),
-        "reporting": ("Reported", "report_progress"),
+        "operations.report": ("Reported", "report_progress"),
     }.items()
     for name in names
 }

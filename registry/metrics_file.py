@@ -1,6 +1,6 @@
 """The lock metrics of many processes, in one file a workspace.
 
-Each process counts for itself (`registry.metrics`); whoever wants its numbers
+Each process counts for itself (`registry.storage.metrics`); whoever wants its numbers
 seen by others adds them to `registry/muster_metrics.json`, now and then and at
 its end. The file is changed under its own lock, as any registry is.
 """
@@ -13,15 +13,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry import metrics, recovery
-from registry.codec import Json, decode, encode
-from registry.commit import Write, commit, stamp_of
 from registry.errors import CorruptRegistryError, InaccessibleRegistryError, RegistryError
-from registry.files import is_safe_name, read_all
-from registry.metrics import LockMetrics
-from registry.own_files import check_owner, check_same, make_empty, named_status, own_folder
-from registry.reading import read_registry
-from registry.workspace import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
+from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
+from registry.snapshots import read_registry
+from registry.storage import metrics, recovery
+from registry.storage.codec import Json, decode, encode
+from registry.storage.commit import Write, commit, stamp_of
+from registry.storage.metrics import LockMetrics
+from registry.storage.own_files import (
+    check_owner,
+    check_same,
+    make_empty,
+    named_status,
+    own_folder,
+)
+from registry.storage.safe_open import is_safe_name, read_all
 
 METRICS_FILE = "muster_metrics.json"
 

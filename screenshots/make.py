@@ -16,11 +16,11 @@ from pathlib import Path
 import resvg_py
 from textual.pilot import Pilot
 
-from tui.app import MusterApp
-from tui.demo import Demo, running
+from tui.app.app import MusterApp
+from tui.demo.run import Demo, running
 from tui.host.tmux import Tmux
-from tui.live import LiveRoll
-from tui.roll import RollCall, Verdict
+from tui.live.collector import LiveRoll
+from tui.model.roll import RollCall, Verdict
 
 HERE = Path(__file__).parent
 PATIENCE = 90.0

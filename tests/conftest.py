@@ -1,10 +1,15 @@
-"""What every test runs under."""
+"""What every test runs under, and the fixtures that tests share."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import shutil
 import signal
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import pytest
 import textual._wait
@@ -12,10 +17,15 @@ import textual.app
 import textual.pilot
 from hypothesis import HealthCheck, settings
 
-from tests.tui.real_tmux import RealTmux
-from tui import leftovers
-from tui.host.sessions import Answer
+from registry.schema.layout import ENVIRONMENT_VARIABLE
+from tests.support.crowd import Crowd
+from tests.support.real_tmux import RealTmux, fake_binary
+from tests.support.registries import agent, global_registry, task_registry, write
+from tests.support.two_tasks import two_tasks
+from tui.actions import leftovers
+from tui.host import tmux_servers
 from tui.host.strays import Stray, find_strays
+from tui.host.tmux_types import Answer
 
 # A deadline would fail examples for what else the machine is doing.
 settings.register_profile(
@@ -73,3 +83,95 @@ async def _settled(min_sleep: float = 0.02, max_sleep: float = 1) -> None:
 
 for module in (textual.app, textual.pilot):
     module.wait_for_idle = _settled  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The default socket lies in a private directory, where nobody listens."""
+    directory = Path(tempfile.mkdtemp(prefix="mst"))
+    for name in ("TMUX", "TMUX_PANE", ENVIRONMENT_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TMUX_TMPDIR", str(directory))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_servers(monkeypatch: pytest.MonkeyPatch, nobody_elses_tmux: Path) -> None:
+    """Whatever else runs on this host has no say in what a test finds."""
+    all_servers = tmux_servers.servers_of
+
+    def ours(owners: Collection[int] | None) -> Iterator[tmux_servers.Server]:
+        for server in all_servers(owners):
+            socket = server.socket or Path()
+            if socket.parent in RealTmux.directories or nobody_elses_tmux in socket.parents:
+                yield server
+
+    monkeypatch.setattr(tmux_servers, "servers_of", ours)
+    # Nor whether the tests run in a container.
+    monkeypatch.setattr(tmux_servers, "sees_the_host", lambda: True)
+
+
+@pytest.fixture
+def server() -> Iterator[RealTmux]:
+    """A private tmux server, killed after the test."""
+    with RealTmux() as made:
+        yield made
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that gets a line for every tmux process that is started."""
+    counted = tmp_path / "calls"
+    script = f'echo x >> "{counted}"; exec {shutil.which("tmux")} "$@"'
+    monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
+    return counted
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    """A task's registry: one agent at work, one completed."""
+    directory = tmp_path / ".agent-workspace" / "TASK-1"
+    return write(
+        directory / "AGENT_REGISTRY.json",
+        task_registry(agent("busy"), agent("done", "completed")),
+    )
+
+
+@pytest.fixture
+def global_(tmp_path: Path) -> Path:
+    """The global registry that lists the same agents as `task`."""
+    directory = tmp_path / ".agent-workspace" / "registry"
+    return write(
+        directory / "GLOBAL_REGISTRY.json",
+        global_registry(agent("busy", None), agent("done", "completed")),
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace of two tasks with three agents at work."""
+    return two_tasks(tmp_path)
+
+
+@pytest.fixture
+def empty_task(tmp_path: Path) -> Path:
+    """A task's registry before its first agent."""
+    return write(tmp_path / "AGENT_REGISTRY.json", task_registry())
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    """Processes to start; all are gone after the test."""
+    with Crowd() as started:
+        yield started
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Thousands of failures are not to be logged, nor kept as records."""
+    log = logging.getLogger("registry")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    yield
+    log.setLevel(before)

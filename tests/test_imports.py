@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.fixture_workspace import SOURCE
+from tests.support.fixture_workspace import SOURCE
 
 A_TASK = SOURCE / "TASK-20251017-215604-df6a3cbd"
 
@@ -29,10 +29,11 @@ def test_the_library_knows_no_screen_no_tmux_and_no_process(heavy: str) -> None:
 
 def test_the_headless_commands_import_no_textual() -> None:
     code = (
-        "import contextlib, io\nfrom tui.cli import main\n"
+        "import contextlib, io\nfrom tui.cli.main import main\n"
         "with contextlib.redirect_stderr(io.StringIO()):\n"
         "    main(['list', '-S', '/nowhere/socket', '/nowhere'])\n"
-        "import tui.live, tui.listing, tui.actions, tui.demo, tui.show_command, tui.watch_command"
+        "import tui.live.collector, tui.cli.format_roll, tui.actions.execute\n"
+        "import tui.demo.run, tui.cli.show, tui.cli.watch"
     )
     assert "textual" not in _modules_after(code)
 
@@ -48,7 +49,7 @@ def test_the_headless_commands_import_no_textual() -> None:
 )
 def test_what_asks_no_tmux_imports_no_libtmux(arguments: list[str]) -> None:
     code = (
-        "import contextlib, io\nfrom tui.cli import main\n"
+        "import contextlib, io\nfrom tui.cli.main import main\n"
         "with contextlib.redirect_stderr(io.StringIO()):\n"
         f"    main({arguments!r})"
     )
@@ -57,7 +58,8 @@ def test_what_asks_no_tmux_imports_no_libtmux(arguments: list[str]) -> None:
 
 def test_a_look_at_the_roll_imports_only_what_it_needs() -> None:
     code = (
-        "import contextlib, io\nfrom tui.cli import main\nfrom tui.host import elsewhere\n"
+        "import contextlib, io\nfrom tui.cli.main import main\n"
+        "from tui.host import tmux_servers as elsewhere\n"
         # Sessions of whatever else runs here may be worth a look at their processes.
         "elsewhere.servers_of = lambda _: ()\n"
         "with contextlib.redirect_stdout(io.StringIO()):\n"
@@ -68,5 +70,5 @@ def test_a_look_at_the_roll_imports_only_what_it_needs() -> None:
 
 
 def test_the_screen_is_up_before_tmux_and_the_watcher_are_imported() -> None:
-    modules = _modules_after("import tui.monitor, tui.app")
+    modules = _modules_after("import tui.app.run, tui.app.app")
     assert not {"libtmux", "watchfiles", "portalocker"} & modules

@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def _run() -> int:
-    from tui.cli import main
+    from tui.cli.main import main
 
     try:
         try:

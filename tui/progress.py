@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tui.text import fit
+from tui.text.sanitize import fit
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and of how many."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tui.real_tmux import RealTmux
-from tests.tui.workspaces import Files, entry, stamp
+from tests.support.real_tmux import RealTmux
+from tests.support.workspaces import Files, entry, stamp
 from tui.host.tmux import Tmux
 
 _AT_A_TIME = 50

@@ -15,10 +15,10 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from registry import codec
+from registry.storage import codec
 from tests.benchmarks.schemes import Scheme
-from tests.peers import PATIENCE
-from tests.registries import agent, task_registry
+from tests.support.peers import PATIENCE
+from tests.support.registries import agent, task_registry
 
 # Forked and not spawned: 64 interpreters that start would take longer than their work.
 FORKING = multiprocessing.get_context("fork")

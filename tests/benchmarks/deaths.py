@@ -24,10 +24,10 @@ from pathlib import Path
 
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.programs import PYTHON, on_terminal, used
-from tests.tui.real_tmux import RealTmux
-from tests.tui.workspaces import Files, entry, stamp
+from tests.support.real_tmux import RealTmux
+from tests.support.workspaces import Files, entry, stamp
 from tui.host.tmux import Tmux
-from tui.roll import Policy
+from tui.model.roll import Policy
 
 _VISIBLE = 35
 _PATIENCE = 20.0
@@ -104,7 +104,10 @@ def _monitor(
 ) -> Iterator[tuple[Screen, int]]:
     """The monitor on a terminal of its own; its screen and its process."""
     setting = f"live.SWEEP = {sweep_every}; " if sweep_every is not None else ""
-    code = f"from tui import cli, live; {setting}cli.main()"
+    code = (
+        "from tui.cli import main as cli; from tui.live import collector as live; "
+        f"{setting}cli.main()"
+    )
     where = ("-S", str(server.socket), str(files.path))
     with on_terminal((*PYTHON, "-c", code, *where)) as program:
         yield Screen(program.fd), program.pid

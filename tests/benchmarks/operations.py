@@ -34,8 +34,8 @@ from registry import (
 )
 from tests.benchmarks.crowds import FORKING
 from tests.benchmarks.spawning import AFTER, BEFORE, OURS, Operation, Place, Way
-from tests.io_counts import Call, is_journal, is_registry, watching
-from tests.registries import load as load_registry
+from tests.support.io_counts import Call, is_journal, is_registry, watching
+from tests.support.registries import load as load_registry
 
 _AGENTS = 40
 _PROCESSES = 10

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from registry import BusyRegistryError
-from registry.reading import read_task
+from registry.snapshots import read_task
 from tests.benchmarks.crowds import FORKING, Load, run
 from tests.benchmarks.schemes import OURS
 

@@ -16,12 +16,12 @@ _PER_FILE = 100
 _BASE = 100
 _LOAD = """\
 import pathlib, sys, time
-from registry.workspace import Workspace
-from tui.host.sessions import Answer, TmuxState
-from tui.calling import Caller
-from tui.outline import outline
-from tui.registries import Registries
-from tui.roll import Policy
+from registry.schema.layout import Workspace
+from tui.host.tmux_types import Answer, TmuxState
+from tui.live.builder import Caller
+from tui.view.outline import outline
+from tui.live.registry_cache import Registries
+from tui.model.roll import Policy
 began = time.perf_counter()
 registries = Registries([Workspace(pathlib.Path(sys.argv[1]).resolve())])
 registries.rescan()

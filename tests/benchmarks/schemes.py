@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 
 import filelock
 
-from registry import atomic_increment_counts, atomic_update_agent_status, codec, metrics
-from registry.durability import durable_commits
-from tests.peers import PATIENCE, POLL
+from registry import atomic_increment_counts, atomic_update_agent_status
+from registry.storage import codec, metrics
+from registry.storage.durability import durable_commits
+from tests.support.peers import PATIENCE, POLL
 
 Json = dict[str, Any]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from registry import register_agent, report_progress
-from tests.peers import PATIENCE, careful_update
-from tests.registries import Json, agent, entry_of, global_registry, task_registry, write
+from tests.support.peers import PATIENCE, careful_update
+from tests.support.registries import Json, agent, entry_of, global_registry, task_registry, write
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.benchmarks import deaths
 from tests.benchmarks.figures import Aim, Figure, figure
-from tui.roll import Policy
+from tui.model.roll import Policy
 
 
 def measure(quick: bool) -> list[Figure]:

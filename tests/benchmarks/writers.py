@@ -11,10 +11,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from registry.codec import decode, encode
+from registry.storage.codec import decode, encode
 from tests.benchmarks.crews import Crew, agent_id
 from tests.benchmarks.crowds import FORKING
-from tests.peers import careful_update
+from tests.support.peers import careful_update
 
 
 class Peer:

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import RegistryError, finish_agents, metrics, metrics_file, publish_metrics
-from registry.metrics import WAIT_BOUNDS, LockMetrics
+from registry import RegistryError, finish_agents, metrics_file, publish_metrics
 from registry.metrics_file import METRICS_FILE, path_in, read_metrics
-from tests.crowd import Crowd
-from tests.json_values import values
-from tests.limits import no_file_longer_than
-from tests.registries import load
+from registry.storage import metrics
+from registry.storage.metrics import WAIT_BOUNDS, LockMetrics
+from tests.support.crowd import Crowd
+from tests.support.json_values import values
+from tests.support.limits import no_file_longer_than
+from tests.support.registries import load
 
 TASK = "TASK-1/AGENT_REGISTRY.json"
 
@@ -108,7 +109,7 @@ def test_registries_of_elsewhere_are_not_published_here(
 
 def test_several_processes_add_up_exactly(workspace: Path, task: Path, crowd: Crowd) -> None:
     for _ in range(3):
-        crowd.enlist("tests.workers", "publish", workspace, task, 15)
+        crowd.enlist("tests.support.workers", "publish", workspace, task, 15)
     crowd.go()
     crowd.finish()
     held = _on_file(workspace)

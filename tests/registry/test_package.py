@@ -53,7 +53,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error_and_all_others_are_liste
 def test_the_library_brings_no_screen_no_tmux_and_no_processes_along() -> None:
     heavy = {"textual", "rich", "libtmux", "psutil", "watchfiles", "tui"}
     program = (
-        "import sys, registry, registry.reading, registry.workspace;"
+        "import sys, registry, registry.snapshots, registry.schema.layout;"
         f"print(sorted({heavy!r} & set(sys.modules)))"
     )
     run = subprocess.run(

@@ -22,7 +22,7 @@ from registry import (
     errors,
     read_registry,
 )
-from registry.codec import MAX_BYTES, decode, encode
+from registry.storage.codec import MAX_BYTES, decode, encode
 from tests.registry.test_errors import ERRORS
 
 HOME = Path(registry.__file__).parent

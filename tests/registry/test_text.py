@@ -32,8 +32,8 @@ from registry.text import (
     typed_word,
     whole_name,
 )
-from tests.tui.harm import any_text, harmful
-from tui.manual import COMMANDS
+from tests.support.harm import any_text, harmful
+from tui.cli.help import COMMANDS
 
 LOOKALIKES = (
     "good",
@@ -220,7 +220,7 @@ _COMMAND = re.compile(
     r")[ =]['\"`]?$"
 )
 
-_OF_HELP = ("tui/arguments.py", "tui/manual.py")
+_OF_HELP = ("tui/cli/parser.py", "tui/cli/help.py")
 """Where the program's name stands before constants."""
 
 

@@ -2,7 +2,7 @@
 
 What ignores SIGHUP outlives both. It still says in its environment which pane it was
 started in, and may still write what its agent puts out. Linux only, as
-`tui.host.processes` is.
+`tui.host.process_tree` is.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.agent_lines import FINDINGS, LOG, PROGRESS
-from tui.host.births import Said
-from tui.host.processes import Look, Process, begun, described_all, look, own_line
-from tui.host.sessions import Answer
+from registry.agent_output.lines import FINDINGS, LOG, PROGRESS
+from tui.host.pane_origin import Said
+from tui.host.process_tree import Look, Process, begun, described_all, look, own_line
+from tui.host.tmux_types import Answer
 
 _SOURCES = (PROGRESS, FINDINGS, LOG)
 

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.text import quoted_name, shown_name
-from tui.host.advice import advice_on
-from tui.host.sessions import Answer, Captured, Session, TmuxState
+from tui.host.tmux_advice import advice_on
 from tui.host.tmux_client import Said, run_tmux
 from tui.host.tmux_socket import (
     CheckedSocket,
@@ -31,6 +30,7 @@ from tui.host.tmux_socket import (
     checked,
     is_process_here,
 )
+from tui.host.tmux_types import Answer, Captured, Session, TmuxState
 
 if TYPE_CHECKING:
     import libtmux

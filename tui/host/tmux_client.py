@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tui.host.advice import OTHER_SOCKET, install_advice
+from tui.host.tmux_advice import OTHER_SOCKET, install_advice
 from tui.host.tmux_socket import Listener, NoServerError, TmuxError, checked
 
 OUTPUT_AT_MOST = 32 << 20

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.text import command_line, shown_name
-from tui.host.advice import OTHER_SOCKET, advice_on, ask_the_owner, user_name
+from tui.host.tmux_advice import OTHER_SOCKET, advice_on, ask_the_owner, user_name
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid; struct ucred of unix(7)
 _LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix

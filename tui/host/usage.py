@@ -2,7 +2,7 @@
 
 Cheap enough to be asked every few seconds: one read of ``/proc/PID/stat`` for each
 process, and of the environment only of those that no parent or process session explains,
-once in their life. Whose a process is, is told as a kill tells it (`tui.host.processes`).
+once in their life. Whose a process is, is told as a kill tells it (`tui.host.process_tree`).
 Linux only.
 """
 
@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tui.host.births import Said, is_of_another_pane, said_by
-from tui.host.sessions import SERVER_NAME, Session
+from tui.host.pane_origin import Said, is_of_another_pane, said_by
+from tui.host.tmux_types import SERVER_NAME, Session
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.terminal import until
+from tests.support.terminal import until
 from tui.host.hooks import run_hook
 
 _WRITE = (

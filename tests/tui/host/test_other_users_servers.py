@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.tui.other_user import OTHER, FakeServer, fake_server, needs_another_user
-from tests.tui.real_tmux import SLEEP, RealTmux
-from tests.tui.waiting import until
-from tests.tui.workspaces import Files, entry, take
-from tui import cli
-from tui.host import elsewhere
-from tui.host.elsewhere import described_server, look_elsewhere, servers_of
-from tui.host.processes import Origin, processes_with_argument, session_processes
-from tui.host.sessions import TmuxState
+from tests.support.other_user import OTHER, FakeServer, fake_server, needs_another_user
+from tests.support.real_tmux import SLEEP, RealTmux
+from tests.support.waiting import until
+from tests.support.workspaces import Files, entry, take
+from tui.cli import main
+from tui.host import tmux_servers
+from tui.host.process_tree import Origin, processes_with_argument, session_processes
 from tui.host.tmux import Tmux
+from tui.host.tmux_servers import described_server, look_elsewhere, servers_of
 from tui.host.tmux_socket import socket_of
-from tui.roll import Policy, Verdict
+from tui.host.tmux_types import TmuxState
+from tui.model.roll import Policy, Verdict
 
 pytestmark = needs_another_user
 
@@ -39,7 +39,7 @@ def theirs(nobody_elses_tmux: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     with fake_server(directory / "s") as server:
         until(lambda: server.pid in [each.pid for each in servers_of(None)], "the server")
         monkeypatch.setattr(
-            elsewhere,
+            tmux_servers,
             "servers_of",
             lambda owners: (each for each in servers_of(owners) if each.pid == server.pid),
         )
@@ -55,7 +55,7 @@ def test_root_calls_nobody_dead_who_may_be_on_another_users_server_and_connects_
     assert row.verdict is Verdict.UNKNOWN
     assert f"a tmux server of {OTHER} runs" in row.note
     assert f"sudo -u '#{OTHER}' muster" in row.note
-    assert cli.main(["list", "-S", str(tmp_path / "s"), str(files.path)]) == 0
+    assert main.main(["list", "-S", str(tmp_path / "s"), str(files.path)]) == 0
     assert "unknown" in capsys.readouterr().out
     assert theirs.asked() == (0, 0)
     assert set(calls.read_text().split()) == {"x"}
@@ -67,7 +67,7 @@ def test_one_that_a_session_started_is_named_without_asking_it(theirs: FakeServe
 
 
 def test_one_that_is_named_is_refused_with_what_to_do(theirs: FakeServer) -> None:
-    (server,) = elsewhere.servers_of(None)
+    (server,) = tmux_servers.servers_of(None)
     assert server.socket is None
     socket = socket_of(theirs.pid)
     assert socket is not None
@@ -164,11 +164,11 @@ def test_a_real_server_of_another_user_is_told_from_proc(
         done = subprocess.run(ask, check=True, stdout=subprocess.PIPE, **as_other)  # type: ignore[call-overload]
         pid = int(done.stdout)
         monkeypatch.setattr(
-            elsewhere,
+            tmux_servers,
             "servers_of",
             lambda owners: (each for each in servers_of(owners) if each.pid == pid),
         )
-        until(lambda: any(elsewhere.servers_of(None)), "the server")
+        until(lambda: any(tmux_servers.servers_of(None)), "the server")
         found = look_elsewhere(["agent_a"], Tmux(tmp_path / "s").ask(), None)
         assert "sudo -u" in found.whys["agent_a"]
         assert found.sessions == ()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.tui.real_tmux import RealTmux, fake_binary
-from tests.tui.waiting import until
-from tui.host.sessions import Answer, Session, TmuxState
+from tests.support.real_tmux import RealTmux, fake_binary
+from tests.support.waiting import until
 from tui.host.tmux import Tmux
+from tui.host.tmux_types import Answer, Session, TmuxState
 
 PRINTS = r"printf '\033[31mred\n\nlast'; exec sleep 1000"
 

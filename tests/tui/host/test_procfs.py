@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.tui.waiting import until
+from tests.support.waiting import until
 from tui.host import procfs
-from tui.host.births import birth_of
-from tui.host.processes import directories_of, processes_with_argument
-from tui.host.traces import directories_touched
+from tui.host.pane_origin import birth_of
+from tui.host.process_paths import directories_touched
+from tui.host.process_tree import directories_of, processes_with_argument
 
 # struct prctl_mm_map of <linux/prctl.h>; no privilege is needed for it.
 _HUGE = """

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.tui.waiting import until
-from tui.host import elsewhere
-from tui.host.elsewhere import look_elsewhere, servers_of
+from tests.support.waiting import until
+from tui.host import tmux_servers
 from tui.host.tmux import Tmux
+from tui.host.tmux_servers import look_elsewhere, servers_of
 
 OURS = frozenset({os.getuid()})
 SHOWN = "exec sleep 1000"
@@ -91,7 +91,7 @@ def test_one_that_hangs_may_have_everybody_where_it_surely_is_a_tmux(
     command: str,
     counts: bool,
 ) -> None:
-    monkeypatch.setattr(elsewhere, "_ASK_TIMEOUT", 0.2)
+    monkeypatch.setattr(tmux_servers, "_ASK_TIMEOUT", 0.2)
     pid = pid_of(start(program, command))
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -133,7 +133,7 @@ def test_a_script_with_a_name_like_that_is_no_server(tmp_path: Path) -> None:
     with subprocess.Popen([script], stdout=subprocess.PIPE, start_new_session=True) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"\n"
-        until(lambda: elsewhere._stat(running.pid).command.startswith("tmux-"), "its name")
+        until(lambda: tmux_servers._stat(running.pid).command.startswith("tmux-"), "its name")
         assert running.pid not in [each.pid for each in servers_of(OURS)]
         os.killpg(running.pid, signal.SIGKILL)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from registry.records import is_kept_certain, kept_name
-from tests.tui.real_tmux import SLEEP, RealTmux, fake_binary, runs
-from tests.tui.waiting import until
-from tui.host.advice import install_advice
-from tui.host.sessions import Answer, TmuxState, socket_path
+from registry.schema.records import is_kept_certain, kept_name
+from tests.support.real_tmux import SLEEP, RealTmux, fake_binary, runs
+from tests.support.waiting import until
 from tui.host.tmux import Tmux
+from tui.host.tmux_advice import install_advice
+from tui.host.tmux_types import Answer, TmuxState, socket_path
 
 # --- answered -----------------------------------------------------------------
 

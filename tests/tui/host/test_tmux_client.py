@@ -9,11 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.tui.real_tmux import fake_binary
-from tests.tui.rolls import answered, session
+from tests.support.real_tmux import fake_binary
+from tests.support.rolls import answered, session
 from tui.host import tmux_client
-from tui.host.sessions import TmuxState
 from tui.host.tmux import Tmux
+from tui.host.tmux_types import TmuxState
 
 FLOODS = {
     "lists": "exec yes",

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.tui.other_user import OTHER, fake_server, needs_another_user
-from tests.tui.real_tmux import RealTmux, fake_binary
-from tests.tui.rolls import answered, session
-from tui.host.sessions import TmuxState, socket_path
+from tests.support.other_user import OTHER, fake_server, needs_another_user
+from tests.support.real_tmux import RealTmux, fake_binary
+from tests.support.rolls import answered, session
 from tui.host.tmux import Tmux
 from tui.host.tmux_socket import NoServerError, UntrustedSocketError, checked
+from tui.host.tmux_types import TmuxState, socket_path
 
 A = session("agent_a")
 

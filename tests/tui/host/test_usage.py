@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tui.real_tmux import RealTmux
-from tests.tui.waiting import until
-from tests.tui.zoo import Zoo
+from tests.support.real_tmux import RealTmux
+from tests.support.waiting import until
+from tests.support.zoo import Zoo
 from tui.host.usage import Load, Look, Meter, Stat, loads, owners, read_stat
 
 TICKS = os.sysconf("SC_CLK_TCK")

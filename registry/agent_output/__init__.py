@@ -1,0 +1,1 @@
+"""What an agent writes of itself: progress reports, findings and its stream log."""

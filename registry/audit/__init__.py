@@ -1,0 +1,1 @@
+"""What operators did, on record before it is done, and how it is taken back."""

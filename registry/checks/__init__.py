@@ -1,0 +1,1 @@
+"""Consistency checks of a registry, and their repair."""

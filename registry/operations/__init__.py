@@ -1,0 +1,1 @@
+"""Changes of a registry that the orchestrator, its agents and muster make."""

@@ -1,0 +1,213 @@
+"""What an agent says of its own progress: in both registries, and line by line in its file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import (
+    AgentNotFoundError,
+    InaccessibleRegistryError,
+    NotARegularFileError,
+    RegistryError,
+    UntrustedFileError,
+    WrongShapeError,
+    naming,
+)
+from registry.operations.finish import END_FIELD
+from registry.operations.register import is_of_task
+from registry.pair import editing_pair
+from registry.schema import edits
+from registry.schema.arguments import RegistryPath, path_or_none, timestamp
+from registry.schema.layout import PROGRESS_FOLDER, agent_file
+from registry.schema.records import (
+    ACTIVE_STATUSES,
+    TERMINAL_STATUSES,
+    agent_entries,
+    is_active,
+    is_terminal,
+)
+from registry.storage.codec import Json
+from registry.storage.locked_file import DEFAULT_TIMEOUT
+from registry.storage.safe_open import close_read, is_safe_name, open_folder
+from registry.text import quoted_name, shown_name
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A report that was taken.
+
+    Attributes:
+        previous: The status before, or None where the entry had none.
+        status: The status now.
+        problems: What was left out: the global registry, or the agent's own file.
+    """
+
+    agent_id: str
+    previous: str | None
+    status: str
+    problems: tuple[str, ...]
+
+
+def report_progress(
+    task_registry: RegistryPath,
+    global_registry: RegistryPath | None,
+    agent_id: str,
+    *,
+    status: str | None = None,
+    progress: float | None = None,
+    message: str = "",
+    timeout: float = DEFAULT_TIMEOUT,
+) -> Reported:
+    """Writes down how far an agent is, in both registries as one change, then in its file.
+
+    Sets `status`, `progress` and `last_update`, and moves the counters; who gets a
+    terminal status also gets its time (`completed_at`, `terminated_at`, `failed_at`).
+    Who reports an active one after that is at work again. Then, with no lock held,
+    one line is appended to ``progress/<agent id>_progress.jsonl`` in the task's
+    directory.
+
+    Args:
+        task_registry: The task's registry.
+        global_registry: The workspace's, or None; left out where it is not there.
+        agent_id: Who reports.
+        status: An active or a terminal one; None leaves it as it is.
+        progress: Percent, 0 to 100; None leaves it as it is.
+        message: In words, for people.
+        timeout: Seconds to wait for the locks.
+
+    Raises:
+        AgentNotFoundError: The task has no such agent; nothing was written.
+        WrongShapeError: The progress is no number from 0 to 100, the status no
+            known one, or the id cannot name a file; nothing was written.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: As
+            `LockedRegistryFile`; a task that is not there is a `FileNotFoundError`.
+    """
+    _check(agent_id, status, progress, message)
+    task = Path(task_registry)
+    global_ = path_or_none(global_registry)
+    with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
+        # Under the locks: a clean-up goes by it.
+        now = timestamp()
+        entry = _entry(in_task.registry, agent_id)
+        wanted, given = _reported(entry, status, progress, now)
+        change = edits.set_status(in_task.registry, agent_id, wanted, given)
+        in_task.changed = True
+        if in_global is not None:
+            shown = ("last_update", END_FIELD.get(change.status))
+            fields = {name: entry[name] for name in shown if name in entry}
+            ours = is_of_task(in_task.registry.get("task_id"))
+            try:
+                edits.set_status(in_global.registry, agent_id, change.status, fields, ours)
+                in_global.changed = True
+            except AgentNotFoundError:
+                problems.append(
+                    f"{shown_name(in_global.path)} does not list agent {quoted_name(agent_id)}; "
+                    "the task's registry is written (`muster doctor --fix` puts it in there)"
+                )
+    line = {
+        "timestamp": now,
+        "agent_id": agent_id,
+        "status": change.status,
+        "message": message,
+        "progress": progress if progress is not None else entry.get("progress"),
+    }
+    try:
+        _append(task.parent, agent_id, json.dumps(line) + "\n")
+    except (RegistryError, OSError) as error:
+        problems.append(f"not in the agent's progress file: {error}")
+    _log.info("Agent %s reported %s (%s %%)", agent_id, change.status, line["progress"])
+    return Reported(agent_id, change.previous, change.status, tuple(problems))
+
+
+def _check(agent_id: str, status: str | None, progress: float | None, message: str) -> None:
+    if not isinstance(agent_id, str) or not is_safe_name(agent_id):
+        raise WrongShapeError("id", f"{quoted_name(agent_id, 80)} cannot be part of a file's name")
+    if not isinstance(message, str):
+        raise WrongShapeError("message", "must be a string")
+    if status is not None and not (is_active(status) or is_terminal(status)):
+        known = ", ".join(sorted(ACTIVE_STATUSES | TERMINAL_STATUSES))
+        raise WrongShapeError("status", f"is {quoted_name(status, 80)}, not one of {known}")
+    if progress is None:
+        return
+    number = isinstance(progress, (int, float)) and not isinstance(progress, bool)
+    # NaN is in no order.
+    if not number or not 0 <= progress <= 100:
+        raise WrongShapeError("progress", "must be a number from 0 to 100")
+
+
+def _entry(task: Json, agent_id: str) -> Json:
+    for id_, entry in agent_entries(task):
+        if id_ == agent_id:
+            return entry
+    raise AgentNotFoundError(agent_id)
+
+
+def _reported(
+    entry: Json, status: str | None, progress: float | None, now: str
+) -> tuple[str, Json]:
+    """The status that an entry is to have after a report, and the fields beside it."""
+    kept = entry.get("status")
+    wanted = status if status is not None else kept if isinstance(kept, str) else "working"
+    fields: Json = {"last_update": now}
+    if progress is not None:
+        fields["progress"] = progress
+    stamp = END_FIELD.get(wanted)
+    if stamp is not None and (wanted != kept or stamp not in entry):
+        fields[stamp] = now
+    return wanted, fields
+
+
+def _append(directory: Path, agent_id: str, line: str) -> None:
+    """Appends a line to an agent's progress file; never through a symlink.
+
+    Raises:
+        NotARegularFileError: Something else is in its place.
+        UntrustedFileError: It has a second name, which may be anybody's file.
+        OSError: It cannot be written.
+    """
+    folder = directory / PROGRESS_FOLDER
+    task = open_folder(directory)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(PROGRESS_FOLDER, dir_fd=task)
+    finally:
+        close_read(task)
+    inside = open_folder(directory, (PROGRESS_FOLDER,))
+    try:
+        name = agent_file(agent_id, "progress")
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        flags |= os.O_NOCTTY | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, 0o644, dir_fd=inside)
+        except OSError as error:
+            raise InaccessibleRegistryError(folder / name, error, "write") from error
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise NotARegularFileError(folder / name, "a FIFO, socket or device")
+            if status.st_nlink > 1:
+                raise UntrustedFileError(
+                    folder / name, "has a second name (hard link); move it aside"
+                )
+            data = line.encode("ascii")
+            if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
+                # Somebody who died left half a line: it must not swallow this one.
+                data = b"\n" + data
+            while data:
+                data = data[os.write(fd, data) :]
+        except OSError as error:
+            if isinstance(error, RegistryError):
+                raise
+            raise InaccessibleRegistryError(folder / name, error, "append to") from error
+        finally:
+            os.close(fd)
+    finally:
+        os.close(inside)

@@ -1,0 +1,72 @@
+"""A task's registry and the global one, changed together under both locks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from registry.errors import RegistryError, naming
+from registry.schema.edits import check_global, check_task
+from registry.storage.journal import journal_path
+from registry.storage.journal_file import check_place
+from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, editing, editing_two
+
+
+@contextmanager
+def editing_both(
+    task: Path, global_: Path, timeout: float = DEFAULT_TIMEOUT
+) -> Iterator[tuple[Edit, Edit]]:
+    """One locked read-change-write of a task's registry and the global one.
+
+    Raises:
+        WrongShapeError: One of them is no such registry; it names which.
+        RegistryError: A lock, file or content cannot be obtained; nothing was written.
+    """
+    with editing_two(task, global_, timeout) as (first, second):
+        with naming(task):
+            check_task(first.registry)
+        with naming(global_):
+            check_global(second.registry)
+        yield first, second
+
+
+@contextmanager
+def editing_pair(
+    task: Path, global_: Path | None, timeout: float
+) -> Iterator[tuple[Edit, Edit | None, list[str]]]:
+    """Both registries under their locks, or the task's alone where the global one fails.
+
+    A death must be on record in the task's registry even while the global one
+    is broken; what was left out is said in the list.
+    """
+    deadline = time.monotonic() + timeout
+    problems: list[str] = []
+    with ExitStack() as stack:
+        task_edit: Edit
+        global_edit: Edit | None = None
+        try:
+            if global_ is None:
+                task_edit = stack.enter_context(editing(task, timeout))
+            else:
+                check_place(global_)
+                task_edit, global_edit = stack.enter_context(editing_both(task, global_, timeout))
+        except RegistryError as error:
+            if global_ is None or getattr(error, "path", None) not in _paths_of(global_):
+                raise
+            if not isinstance(error, FileNotFoundError):
+                problems.append(left_out(error))
+            left = max(1.0, deadline - time.monotonic())
+            task_edit = stack.enter_context(editing(task, left))
+        yield task_edit, global_edit, problems
+
+
+def _paths_of(registry: Path) -> tuple[Path, Path]:
+    """What errors about a registry name: it, or its journal."""
+    return registry, journal_path(registry)
+
+
+def left_out(error: RegistryError) -> str:
+    """Says of the global registry that it was not written, and why."""
+    return f"the global registry was not updated: {error}"

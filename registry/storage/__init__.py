@@ -1,0 +1,1 @@
+"""One JSON file: opened safely, locked, read, and committed all or nothing."""

@@ -1,0 +1,433 @@
+"""The file that a journal lies in: found, trusted, written, and kept for the next commit.
+
+Kept, because to make and remove a file at each commit costs a durable one two more
+flushes, of the directory (SQLite's ``journal_mode=PERSIST``). A journal whose commit
+is over begins with a NUL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import (
+    InaccessibleRegistryError,
+    LinkedRegistryError,
+    NotARegularFileError,
+    RegistryNotFoundError,
+    UnfinishableCommitError,
+    UntrustedJournalError,
+    finding_names,
+    moving_aside,
+)
+from registry.storage.journal import OVER, is_over, journal_path
+from registry.storage.permissions import (
+    Access,
+    is_member,
+    journal_mode,
+    user_called,
+    why_unbelievable,
+    why_unfinishable,
+)
+from registry.storage.safe_open import (
+    close_read,
+    folder_of,
+    look,
+    name_of,
+    open_regular,
+    read_all,
+    sync_directory,
+    write_all,
+)
+from registry.text import command_line
+
+KEPT_BYTES = 1 << 20
+"""A journal that is over and larger than this is emptied."""
+
+# Journals whose directory entry this process has flushed, by device and inode.
+_entered: dict[Path, tuple[int, int]] = {}
+_ENTERED_AT_MOST = 256
+
+
+def find_journal(registry: Path) -> Path | None:
+    """The journal of a commit that is not over, as far as one look tells; or None."""
+    place = journal_path(registry)
+    return place if is_open(place) else None
+
+
+def is_open(place: Path) -> bool:
+    """Whether there is a journal whose commit is not over; also if that cannot be known."""
+    try:
+        with folder_of(place) as folder:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(name_of(place), flags, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return not _is_empty(place)
+    try:
+        return not is_over(os.pread(fd, 1, 0))
+    except OSError:
+        return True
+    finally:
+        close_read(fd)
+
+
+def _is_empty(place: Path) -> bool:
+    """Whether a journal is known to say nothing, though it may not be opened.
+
+    A process that was killed while it made its journal leaves one.
+    """
+    try:
+        status = look(place)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFile:
+    """A journal's file, open for a commit under the registry's lock.
+
+    Attributes:
+        place: Its path.
+        fd: Its descriptor.
+        size: Bytes in it.
+        stays: Whether it may be left for the next commit: it belongs to whom the
+            registry belongs to, and may be opened by whoever may open that.
+    """
+
+    place: Path
+    fd: int
+    size: int
+    stays: bool
+
+    def write(self, text: bytes, durable: bool) -> None:
+        """Writes a journal over what is over.
+
+        Raises:
+            OSError: The disk is full or failed.
+        """
+        # The first byte last: until then it is over, whatever is cut off. A few bytes
+        # of the new one's start could otherwise bring back the one beneath.
+        write_all(self.fd, text[1:], 1)
+        write_all(self.fd, text[:1], 0)
+        if durable:
+            os.fdatasync(self.fd)
+            self._enter()
+
+    def _enter(self) -> None:
+        status = os.fstat(self.fd)
+        identity = (status.st_dev, status.st_ino)
+        if _entered.get(self.place) == identity:
+            return
+        sync_directory(self.place.parent)
+        if len(_entered) >= _ENTERED_AT_MOST:
+            _entered.clear()
+        _entered[self.place] = identity
+
+    def end(self, length: int, durable: bool) -> None:
+        """Says that the commit is over.
+
+        Args:
+            length: Bytes of the journal that was written.
+            durable: Whether that must outlast a power cut: a journal that came back
+                could undo what a peer wrote since.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        if not self.stays:
+            remove(self.place, durable)
+            return
+        if max(length, self.size) > KEPT_BYTES:
+            os.ftruncate(self.fd, 0)
+        else:
+            write_all(self.fd, OVER, 0)
+        if durable:
+            os.fdatasync(self.fd)
+
+
+def check_place(registry: Path) -> None:
+    """Makes sure, as far as a look tells, that a journal can be written beside a registry.
+
+    Raises:
+        UntrustedJournalError: Something else is there, or it may not be written by this user.
+        UnfinishableCommitError: Not every user who may write the registry could finish a commit.
+        InaccessibleRegistryError: It may not be made.
+    """
+    place = journal_path(registry)
+    try:
+        there = look(place)
+    except FileNotFoundError:
+        _check_that_it_can_be_made(place, registry)
+        return
+    except OSError:
+        # The commit says why.
+        return
+    if not stat.S_ISREG(there.st_mode):
+        raise UntrustedJournalError(place, "is no regular file")
+    if there.st_size == 0:
+        return
+    if not os.access(place, os.R_OK | os.W_OK, effective_ids=True):
+        raise _not_ours(place, registry, there.st_uid, "written")
+
+
+def _check_that_it_can_be_made(place: Path, registry: Path) -> None:
+    try:
+        owner = Access.from_status(look(registry))
+        folder = os.stat(place.parent)
+    except OSError:
+        return
+    if not os.access(place.parent, os.W_OK | os.X_OK, effective_ids=True):
+        refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        raise InaccessibleRegistryError(place, refused, "make")
+    us = os.geteuid()
+    if us == 0:
+        return
+    group = folder.st_gid if folder.st_mode & stat.S_ISGID else os.getegid()
+    if is_member(us, owner.group):
+        group = owner.group
+    why = why_unfinishable(Access(us, group, journal_mode(group, owner)), owner)
+    if why is not None:
+        raise UnfinishableCommitError(registry, why)
+
+
+def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
+    """Opens the file for a journal, or makes it; in a state that others can finish it from.
+
+    Args:
+        place: Where it lies.
+        fd: The registry's descriptor; holds the exclusive lock, and the registry
+            is recovered.
+        registry: The registry's path, for errors.
+
+    Returns:
+        It, with a descriptor that the caller closes.
+
+    Raises:
+        UntrustedJournalError: Something else is there.
+        UnfinishableCommitError: Not every user who may write the registry could finish
+            a commit that is cut off.
+        OSError: The system refused it.
+    """
+    owner = Access.of(fd)
+    journal = _open_kept(place, fd, registry)
+    if journal is None:
+        journal = make_beside(place, owner)
+    try:
+        status = os.fstat(journal)
+        access = Access.from_status(status)
+        why = why_unfinishable(access, owner)
+        if why is not None:
+            remove(place, durable=False)
+            raise UnfinishableCommitError(registry, why)
+    except BaseException:
+        close_read(journal)
+        raise
+    stays = access == Access(owner.owner, owner.group, journal_mode(owner.group, owner))
+    return JournalFile(place, journal, status.st_size, stays)
+
+
+def _open_kept(place: Path, registry: int, named: Path) -> int | None:
+    """The journal that a commit before left, if exactly those may use it who should.
+
+    Otherwise one that says nothing any more is removed, to be made anew.
+    """
+    try:
+        fd = _open_single(place, os.O_RDWR, named)
+    except RegistryNotFoundError:
+        return None
+    except UntrustedJournalError:
+        if not _is_empty(place):
+            raise
+        remove(place, durable=False)
+        return None
+    try:
+        if not is_over(os.pread(fd, 1, 0)):
+            raise UntrustedJournalError(place, "is in the way of a new journal")
+        status, owner = os.fstat(fd), Access.of(registry)
+        journal = Access.from_status(status)
+        unbelievable = _why_unbelievable(place, journal, owner)
+        if unbelievable is None and why_unfinishable(journal, owner) is None:
+            return fd
+        ours = journal.owner in (os.geteuid(), owner.owner, 0)
+        if unbelievable is not None and status.st_size and not ours:
+            raise _planted(place, unbelievable, named)
+        remove(place, durable=False)
+    except BaseException:
+        close_read(fd)
+        raise
+    close_read(fd)
+    return None
+
+
+def make_beside(place: Path, registry: Access) -> int:
+    """Makes a file that whoever may use a registry may use, and opens it; it is empty.
+
+    Args:
+        place: Where; in the registry's directory.
+        registry: Whose owner, group and mode it follows, as far as this user may set them.
+
+    Raises:
+        UntrustedJournalError: Something is there.
+        OSError: The system refused it.
+    """
+    _entered.pop(place, None)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with folder_of(place) as folder:
+            fd = os.open(name_of(place), flags, 0o600, dir_fd=folder)
+    except FileExistsError:
+        raise UntrustedJournalError(place, "is in the way of a new journal") from None
+    try:
+        made = os.fstat(fd)
+        owner = registry.owner if os.geteuid() == 0 else made.st_uid
+        if (made.st_uid, made.st_gid) != (owner, registry.group):
+            # Whether that is good enough is decided by what the file is then.
+            with contextlib.suppress(PermissionError):
+                os.fchown(fd, owner, registry.group)
+        os.fchmod(fd, journal_mode(os.fstat(fd).st_gid, registry))
+    except BaseException:
+        close_read(fd)
+        remove(place, durable=False)
+        raise
+    return fd
+
+
+def _open_single(place: Path, flags: int, registry: Path) -> int:
+    """Opens a journal that is a regular file of one name.
+
+    Raises:
+        RegistryNotFoundError: There is none.
+        UntrustedJournalError: It is another kind of file, has a second name, or may not
+            be opened.
+    """
+    try:
+        fd = open_regular(place, flags)
+    except LinkedRegistryError as error:
+        if error.link != place:
+            raise
+        raise UntrustedJournalError(place, "is a symlink") from None
+    except NotARegularFileError as error:
+        raise UntrustedJournalError(place, f"is {error.what}") from None
+    except InaccessibleRegistryError as error:
+        if error.errno != errno.EACCES:
+            # A disk that fails makes nobody's journal one that may be removed.
+            raise
+        doing = "read" if flags == os.O_RDONLY else "written"
+        raise _not_ours(place, registry, None, doing) from None
+    try:
+        if os.fstat(fd).st_nlink > 1:
+            raise UntrustedJournalError(
+                place,
+                "has a second name (hard link)",
+                f"{finding_names(place)}; then move the one that does not belong there aside",
+            )
+    except BaseException:
+        close_read(fd)
+        raise
+    return fd
+
+
+def _why_unbelievable(place: Path, journal: Access, registry: Access) -> str | None:
+    same = (journal.owner, journal.group) == (registry.owner, registry.group)
+    if same and journal.mode & 0o022 & ~registry.mode == 0:
+        return None
+    with folder_of(place) as folder:
+        return why_unbelievable(journal, registry, Access.of(folder))
+
+
+def _planted(place: Path, why: str, registry: Path) -> UntrustedJournalError:
+    return UntrustedJournalError(
+        place,
+        why,
+        f"If that user may write the registry, have it finish its commit{_repairing(registry)}. "
+        f"Otherwise {moving_aside(place)}",
+    )
+
+
+def _not_ours(place: Path, registry: Path, owner: int | None, doing: str) -> UntrustedJournalError:
+    if owner is None:
+        with contextlib.suppress(OSError):
+            owner = look(place).st_uid
+    whose = "its owner" if owner is None else user_called(owner)
+    return UntrustedJournalError(
+        place,
+        f"may not be {doing} by this user, but by {whose}",
+        f"It may hold a commit that was cut off: have {whose} or root finish "
+        f"that{_repairing(registry)}. If there was none, {moving_aside(place)}",
+    )
+
+
+def _repairing(registry: Path) -> str:
+    command = command_line("muster", "doctor", "--fix", names=(str(registry),))
+    return " (muster doctor --fix)" if command is None else f": {command}"
+
+
+def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
+    """The bytes of a journal that is to be followed, flushed to the disk.
+
+    Args:
+        place: Where it lies.
+        registry: The registry's descriptor: whoever may write that may be believed.
+        named: The registry's path, for errors.
+        limit: How many bytes at most.
+
+    Raises:
+        RegistryNotFoundError: There is none.
+        UntrustedJournalError: It may not be followed.
+        OSError: The disk failed.
+    """
+    fd = _open_single(place, os.O_RDONLY, named)
+    try:
+        status = os.fstat(fd)
+        why = _why_unbelievable(place, Access.from_status(status), Access.of(registry))
+        if why is not None:
+            raise _planted(place, why, named)
+        if status.st_size > limit:
+            raise UntrustedJournalError(place, "is larger than any journal")
+        text = read_all(fd, place, limit)
+        # A process that was killed may not have come to flush it. It must not be
+        # lost to a power cut once anything is done because of it.
+        os.fsync(fd)
+    finally:
+        close_read(fd)
+    sync_directory(place.parent)
+    return text
+
+
+def remove(place: Path, durable: bool) -> None:
+    """Removes a journal's file, if it is there.
+
+    Raises:
+        OSError: It could not be removed.
+    """
+    with contextlib.suppress(FileNotFoundError), folder_of(place) as folder:
+        os.unlink(name_of(place), dir_fd=folder)
+    _entered.pop(place, None)
+    if durable:
+        sync_directory(place.parent)
+
+
+def put_an_end_to(place: Path) -> None:
+    """Removes a journal that was followed or dropped; or empties it, where it must stay.
+
+    That is so in a directory that only its owner, or the journal's, may remove it from.
+
+    Raises:
+        OSError: Neither could be done; it is as it was.
+    """
+    try:
+        remove(place, durable=True)
+    except PermissionError:
+        fd = open_regular(place, os.O_RDWR)
+        try:
+            os.ftruncate(fd, 0)
+            os.fsync(fd)
+        finally:
+            close_read(fd)

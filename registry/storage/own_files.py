@@ -1,0 +1,157 @@
+"""muster's own files in a workspace, beneath which nothing is a link: whose they are.
+
+A workspace's directory is trusted as it was named. What lies in it may have been put there
+by another user: so that nobody can have root write elsewhere, or believe what it did not
+write, the `registry` folder and the files in it must be no links, and must belong to this
+user, to root or to the folder's owner.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from registry.errors import NotARegularFileError, UntrustedFileError
+from registry.storage.partner import GLOBAL_FOLDER
+from registry.text import shown_name
+
+_LEASE_PATIENCE = 0.25
+_LEASE_PAUSE = 0.002
+
+_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFDIR: "a directory", stat.S_IFSOCK: "a socket"}
+
+
+def base_of(path: Path) -> Path:
+    """The directory beneath which one of muster's own files lies: a workspace, or its own."""
+    return path.parent.parent if path.parent.name == GLOBAL_FOLDER else path.parent
+
+
+@contextmanager
+def own_folder(path: Path) -> Iterator[int]:
+    """The folder that a file lies in, as a descriptor.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        UntrustedFileError: A symlink or something else is in its place.
+        OSError: It cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    folder = os.open(base_of(path), flags)
+    try:
+        if base_of(path) != path.parent:
+            base, folder = folder, _open_inside(folder, path)
+            os.close(base)
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _open_inside(base: int, path: Path) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(GLOBAL_FOLDER, flags, dir_fd=base)
+    except NotADirectoryError:
+        raise UntrustedFileError(
+            path, f"{shown_name(path.parent)} is a link or a file, no folder"
+        ) from None
+
+
+def make_empty(path: Path, folder: int, mode: int) -> bool:
+    """Makes an empty file where nothing is.
+
+    Returns:
+        Whether it was made.
+
+    Raises:
+        UntrustedFileError: A symlink is there.
+        OSError: It cannot be made.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.close(os.open(path.name, flags, mode, dir_fd=folder))
+    except FileExistsError:
+        # Now, before it is opened: one that leads nowhere would look as if nothing were there.
+        with suppress(FileNotFoundError):
+            named_status(path, folder)
+        return False
+    return True
+
+
+def open_own(path: Path, folder: int) -> int | None:
+    """Opens a file for reading, through no link; never blocks for what is no regular file.
+
+    Returns:
+        A descriptor that the caller closes; None if nothing is there.
+
+    Raises:
+        NotARegularFileError: Something else is there.
+        UntrustedFileError: A symlink is there.
+        OSError: It cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    # A writer that lets it go has a lease on it for a moment: then this open is refused.
+    until = time.monotonic() + _LEASE_PATIENCE
+    while True:
+        try:
+            _check_regular(path, named_status(path, folder).st_mode)
+            return os.open(path.name, flags, dir_fd=folder)
+        except FileNotFoundError:
+            return None
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LEASE_PAUSE)
+
+
+def _check_regular(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotARegularFileError(path, _KINDS.get(stat.S_IFMT(mode), "a special file"))
+
+
+def named_status(path: Path, folder: int) -> os.stat_result:
+    """The status of what a path names.
+
+    Raises:
+        UntrustedFileError: That is a symlink.
+        FileNotFoundError: Nothing is there.
+    """
+    named = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+    if stat.S_ISLNK(named.st_mode):
+        raise UntrustedFileError(path, "is a symlink; move it aside")
+    return named
+
+
+def check_same(path: Path, fd: int, folder: int) -> None:
+    """Refuses a file that was opened by its whole path and is not the one in the folder.
+
+    Raises:
+        UntrustedFileError: It is another, and so a folder above is or was a link.
+    """
+    there, named = os.fstat(fd), named_status(path, folder)
+    if (there.st_dev, there.st_ino) != (named.st_dev, named.st_ino):
+        raise UntrustedFileError(path, "was replaced while it was opened; try again")
+
+
+def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
+    """Refuses what another user put in the place of one of muster's files.
+
+    Args:
+        path: What errors call it.
+        status: Of the open file.
+        folder: The folder that it lies in.
+
+    Raises:
+        NotARegularFileError: It is none.
+        UntrustedFileError: It has a second name, or belongs to somebody else.
+    """
+    _check_regular(path, status.st_mode)
+    # None at all where it was put aside so often meanwhile that it is gone.
+    if status.st_nlink > 1:
+        raise UntrustedFileError(path, "has a second name (hard link); move it aside")
+    if status.st_uid not in (os.geteuid(), 0, os.fstat(folder).st_uid):
+        why = f"belongs to somebody else (user id {status.st_uid}); move it aside"
+        raise UntrustedFileError(path, why)

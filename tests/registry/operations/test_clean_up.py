@@ -1,0 +1,294 @@
+"""Ending the agents whose session is gone: of one task, and of a whole workspace."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry import (
+    atomic_add_agent,
+    clean_up_task,
+    clean_up_workspace,
+    finish_agents,
+    report_progress,
+)
+from registry.operations import clean_up as cleaning
+from registry.storage import flock
+from registry.storage.locked_file import editing
+from tests.support.io_counts import passes, watching
+from tests.support.registries import (
+    ACTIVE,
+    TERMINAL,
+    agent,
+    assert_counters_match,
+    entry_of,
+    global_registry,
+    load,
+    task_registry,
+    write,
+)
+from tests.support.two_tasks import clean_up, either, registries
+
+
+def _ago(seconds: float) -> str:
+    return (datetime.now() - timedelta(seconds=seconds)).isoformat()
+
+
+@either
+@pytest.mark.parametrize("status", ["completed", "terminated"])
+def test_all_whose_session_is_gone_are_ended_in_bothregistries(
+    workspace: Path, how: str, status: Any
+) -> None:
+    one, two, global_ = registries(workspace)
+
+    done = clean_up(workspace, ["agent_two"], how, status=status, reason="no session")
+
+    assert sum(each.count for each in done) == 2
+    assert {path: ids for each in done for path, ids in each.ended.items()} == {
+        one: ("one",),
+        two: ("three",),
+    }
+    assert not any(each.problems for each in done)
+    why = "completion_reason" if status == "completed" else "termination_reason"
+    for path, id_ in ((one, "one"), (two, "three"), (global_, "one"), (global_, "three")):
+        entry = entry_of(load(path), id_)
+        assert (entry["status"], entry[why]) == (status, "no session")
+        assert entry[f"{status}_at"]
+    assert entry_of(load(one), "two") == agent("two")
+    assert "status" not in entry_of(load(global_), "two")
+    for path in (one, two, global_):
+        assert_counters_match(load(path))
+
+
+@either
+def test_a_second_time_ends_and_writes_nothing(workspace: Path, how: str) -> None:
+    clean_up(workspace, [], how)
+    before = [path.read_bytes() for path in registries(workspace)]
+
+    done = clean_up(workspace, [], how)
+
+    assert not any(each.count or each.written for each in done)
+    assert [path.read_bytes() for path in registries(workspace)] == before
+
+
+def test_a_workspace_is_read_once_and_written_once_a_file(workspace: Path) -> None:
+    with watching() as heard:
+        clean_up_workspace(workspace, [])
+    assert [passes(heard, path) for path in registries(workspace)] == [(1, 1)] * 3
+
+    with watching() as heard:
+        clean_up_workspace(workspace, [])
+    assert [passes(heard, path) for path in registries(workspace)] == [(1, 0)] * 3
+
+
+def test_a_task_is_read_once_and_written_once_a_file(workspace: Path) -> None:
+    one, _, global_ = registries(workspace)
+    with watching() as heard:
+        clean_up_task(one, global_, [])
+    assert passes(heard, one) == passes(heard, global_) == (1, 1)
+
+
+def test_a_workspace_is_never_locked_twice_at_once(workspace: Path) -> None:
+    held = []
+    real = os.pread
+
+    def pread(fd: int, size: int, offset: int) -> bytes:
+        held.append(sum(map(flock.holds, registries(workspace))))
+        return real(fd, size, offset)
+
+    with mock.patch.object(os, "pread", pread):
+        clean_up_workspace(workspace, [])
+
+    assert set(held) == {1}
+
+
+@either
+def test_a_status_that_is_neither_active_nor_terminal_is_left_alone(
+    workspace: Path, how: str
+) -> None:
+    one, _, global_ = registries(workspace)
+    atomic_add_agent(one, agent("odd", "paused"), "orchestrator")
+    atomic_add_agent(global_, agent("odd", "paused", task_id="TASK-1"), "orchestrator")
+
+    clean_up(workspace, [], how)
+
+    for path in (one, global_):
+        assert entry_of(load(path), "odd")["status"] == "paused"
+        assert_counters_match(load(path))
+
+
+@either
+def test_who_just_started_is_left_alone(workspace: Path, how: str) -> None:
+    one, _, global_ = registries(workspace)
+    for id_, started in (("young", _ago(1)), ("old", _ago(60)), ("odd clock", _ago(-3600))):
+        atomic_add_agent(one, agent(id_, started_at=started), "orchestrator")
+        listed = agent(id_, None, started_at=started, task_id="TASK-1")
+        atomic_add_agent(global_, listed, "orchestrator")
+
+    clean_up(workspace, [], how, grace=30)
+
+    for path in (one, global_):
+        assert entry_of(load(path), "young").get("status", "running") == "running"
+        assert entry_of(load(path), "old")["status"] == "terminated"
+        assert entry_of(load(path), "odd clock")["status"] == "terminated"
+
+
+@either
+def test_who_was_registered_while_a_lock_was_waited_for_is_left_alone(
+    workspace: Path, how: str
+) -> None:
+    one, _, _ = registries(workspace)
+    # What a wait of a minute comes to: the sessions were listed that long ago.
+    atomic_add_agent(one, agent("late", started_at=_ago(10)), "orchestrator")
+    then = datetime.now().timestamp() - 60
+    with mock.patch.object(cleaning, "time", mock.Mock(time=lambda: then)):
+        clean_up(workspace, [], how)
+
+    assert entry_of(load(one), "late")["status"] == "running"
+    assert entry_of(load(one), "one")["status"] == "terminated"
+
+
+@either
+@pytest.mark.parametrize("session", [None, "", 5, "a#b"])
+def test_who_has_no_session_that_tmux_could_be_asked_for_is_left_alone(
+    workspace: Path, how: str, session: object
+) -> None:
+    one, _, _ = registries(workspace)
+    atomic_add_agent(one, agent("odd") | {"tmux_session": session}, "orchestrator")
+
+    clean_up(workspace, [], how)
+
+    assert entry_of(load(one), "odd")["status"] == "running"
+
+
+@either
+def test_a_session_is_compared_by_the_name_that_tmux_gives_it(workspace: Path, how: str) -> None:
+    one, _, _ = registries(workspace)
+    atomic_add_agent(one, agent("a.b:c"), "orchestrator")
+
+    clean_up(workspace, ["agent_a_b_c"], how)
+
+    assert entry_of(load(one), "a.b:c")["status"] == "running"
+
+
+@either
+@pytest.mark.parametrize("status", TERMINAL)
+def test_a_global_registry_that_was_left_behind_catches_up(
+    workspace: Path, how: str, status: str
+) -> None:
+    one, _, global_ = registries(workspace)
+    report_progress(one, None, "one", status=status)
+
+    done = clean_up(workspace, ["agent_one", "agent_two", "agent_three"], how)
+
+    mine, listed = entry_of(load(one), "one"), entry_of(load(global_), "one")
+    assert listed["status"] == status
+    stamp = "failed_at" if status in ("error", "failed") else f"{status}_at"
+    assert listed[stamp] == mine[stamp]
+    assert_counters_match(load(global_))
+    assert not any(each.count for each in done)
+    assert [path for each in done for path in each.written] == [global_]
+
+
+@either
+def test_an_agent_that_only_the_global_registry_lists_is_ended_once_its_session_is_gone(
+    workspace: Path, how: str
+) -> None:
+    _, _, global_ = registries(workspace)
+    for id_, task_id in (("left", "TASK-1"), ("live", "TASK-1"), ("stranger", "TASK-9")):
+        atomic_add_agent(global_, agent(id_, None, task_id=task_id), "orchestrator")
+    young = agent("young", None, task_id="TASK-1", started_at=_ago(1))
+    atomic_add_agent(global_, young, "orchestrator")
+
+    clean_up(workspace, ["agent_live"], how, grace=30)
+
+    assert entry_of(load(global_), "left")["status"] == "terminated"
+    # Of a task that nobody has seen nobody can tell.
+    for id_ in ("live", "young", "stranger"):
+        assert "status" not in entry_of(load(global_), id_)
+    assert_counters_match(load(global_))
+
+
+@either
+def test_an_agent_of_that_name_of_another_task_is_left_alone(workspace: Path, how: str) -> None:
+    one, two, global_ = registries(workspace)
+    atomic_add_agent(two, agent("one"), "orchestrator")
+    write(global_, global_registry(agent("one", None, task_id="TASK-2")))
+
+    clean_up(workspace, ["agent_one"], how)
+
+    report_progress(one, None, "one", status="failed")
+    clean_up(workspace, ["agent_one"], how)
+
+    assert "status" not in entry_of(load(global_), "one")
+
+
+def test_who_reports_between_the_tasks_turn_and_the_global_ones_is_at_work_in_both(
+    workspace: Path,
+) -> None:
+    one, two, global_ = registries(workspace)
+    finish_agents(one, global_, ["one"], status="terminated")
+
+    def editing_after_a_report(path: Path, timeout: float) -> Any:
+        if path == global_:
+            report_progress(one, global_, "one", status="working")
+        return editing(path, timeout)
+
+    with mock.patch.object(cleaning, "editing", editing_after_a_report):
+        clean_up_workspace(workspace, ["agent_one", "agent_two"])
+
+    assert entry_of(load(one), "one")["status"] == "working"
+    assert entry_of(load(global_), "one")["status"] == "working"
+    assert entry_of(load(two), "three")["status"] == "terminated"
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["list", "object"])
+def test_agents_may_be_a_list_or_an_object(tmp_path: Path, keyed: bool) -> None:
+    registry = task_registry(agent("a"), agent("b"), agent("b", "blocked"))
+    if keyed:
+        registry["agents"] = {str(number): each for number, each in enumerate(registry["agents"])}
+    task = write(tmp_path / "t.json", registry)
+
+    done = clean_up_task(task, None, ["agent_a"])
+
+    assert done.ended == {task: ("b", "b")}
+    assert_counters_match(load(task))
+
+
+_people = st.dictionaries(
+    st.sampled_from(["a", "b", "c", "d", "e"]),
+    st.tuples(st.sampled_from([*ACTIVE, *TERMINAL, "odd"]), st.booleans()),
+)
+
+
+@given(people=_people, behind=st.sets(st.sampled_from(["a", "b", "c"])))
+def test_the_dead_are_ended_nobody_else_and_the_global_registry_agrees(
+    people: dict[str, tuple[str, bool]], behind: set[str]
+) -> None:
+    task = task_registry(*(agent(id_, status) for id_, (status, _) in people.items()))
+    listed = [agent(id_, None if id_ in behind else status) for id_, (status, _) in people.items()]
+    global_ = global_registry(*listed)
+    live = {f"agent_{id_}" for id_, (_, lives) in people.items() if lives}
+    sweep = cleaning._Sweep.of(live, "terminated", "gone", 5.0)
+
+    ended = sweep.end(task)
+    seen = cleaning._by_task_id(task, float("inf"))
+    sweep.follow(global_, seen)
+
+    dead = [id_ for id_, (status, lives) in people.items() if status in ACTIVE and not lives]
+    assert list(ended) == dead
+    for id_, (status, _) in people.items():
+        now = entry_of(task, id_)["status"]
+        assert now == ("terminated" if id_ in dead else status)
+        shown = entry_of(global_, id_).get("status", "running")
+        assert (shown in ACTIVE) == (now in ACTIVE) or now == "odd"
+        assert now not in TERMINAL or shown == now
+    assert_counters_match(task)
+    assert_counters_match(global_)

@@ -1,0 +1,303 @@
+"""A workspace that several users write: who may finish whose commits, and whom one believes.
+
+Real processes of other users, who need no accounts; only root can start them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from registry import register_agent
+from registry.storage import commit
+from registry.storage.journal import journal_path
+from registry.storage.locked_file import editing
+from registry.storage.permissions import Access, why_unbelievable, why_unfinishable
+from tests.support.other_users import User, only_root
+from tests.support.registries import agent, global_registry, load, task_registry, write
+
+ALICE, BOB, CAROL, MALLORY = 64101, 64102, 64103, 64104
+AGENTS = 64200
+
+alice = User(ALICE)
+bob = User(BOB, (AGENTS,))
+carol = User(CAROL, (AGENTS,))
+root = User(0)
+
+
+def counting(task: Path) -> Callable[[], None]:
+    def count() -> None:
+        with editing(task, 5) as edit:
+            edit.registry["max_agents"] += 1
+            edit.changed = True
+
+    return count
+
+
+def killed_half_way(task: Path) -> Callable[[], None]:
+    """Killed when byte 0 is NUL and half of the text is there."""
+
+    def cut_off(fd: int, text: bytes) -> None:
+        os.pwrite(fd, b"\0" + text[1 : len(text) // 2], 0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def count() -> None:
+        # In a process of its own: nothing else is changed by it.
+        commit._place = cut_off
+        counting(task)()
+
+    return count
+
+
+def killed_while_the_journal_is_made(task: Path) -> Callable[[], None]:
+    def count() -> None:
+        os.fchmod = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        counting(task)()
+
+    return count
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory that every user may search; those that pytest makes are its user's own."""
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(os.path.realpath(made))
+        path.chmod(0o755)
+        yield path
+
+
+def shared(home: Path, *, mode: int = 0o664, folder: int = 0o775, group: int = AGENTS) -> Path:
+    """A task's registry of alice and of the group, in a workspace of theirs."""
+    workspace = home / ".agent-workspace"
+    task = write(workspace / "TASK-1" / "AGENT_REGISTRY.json", task_registry(agent("busy")))
+    global_ = write(workspace / "registry" / "GLOBAL_REGISTRY.json", global_registry())
+    for each in (workspace, task.parent, global_.parent):
+        os.chown(each, ALICE, group)
+        each.chmod(folder)
+    for each in (task, global_):
+        os.chown(each, ALICE, AGENTS)
+        each.chmod(mode)
+    return task
+
+
+def cut_off_by(user: User, task: Path, umask: int = 0o022) -> None:
+    assert user.do(killed_half_way(task), umask=umask).signal == signal.SIGKILL
+    assert task.read_bytes()[:1] == b"\0"
+
+
+def succeeds(user: User, task: Path) -> None:
+    assert user.do(counting(task)).error == ""
+
+
+@only_root
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o007, 0])
+@only_root
+@pytest.mark.parametrize("folder", [0o775, 0o2775, 0o3775, 0o1777], ids=oct)
+@only_root
+@pytest.mark.parametrize("next_one", [alice, carol, root], ids=["owner", "member", "root"])
+def test_whoever_may_write_it_finishes_the_commit_of_a_member_who_was_killed(
+    home: Path, umask: int, folder: int, next_one: User
+) -> None:
+    task = shared(home, folder=folder)
+    before = load(task)["max_agents"]
+    cut_off_by(bob, task, umask)
+    journal = journal_path(task).stat()
+    assert (journal.st_uid, journal.st_gid) == (BOB, AGENTS)
+    assert stat.S_IMODE(journal.st_mode) == 0o664
+    succeeds(next_one, task)
+    assert load(task)["max_agents"] == before + 2
+
+
+@only_root
+@pytest.mark.parametrize("killed", [alice, root], ids=["owner", "root"])
+def test_a_member_finishes_the_commit_of_the_owner_or_root(home: Path, killed: User) -> None:
+    task = shared(home)
+    before = load(task)["max_agents"]
+    cut_off_by(killed, task)
+    succeeds(bob, task)
+    assert load(task)["max_agents"] == before + 2
+
+
+@only_root
+def test_a_member_finishes_the_owners_commit_in_a_directory_that_only_the_owner_may_write(
+    home: Path,
+) -> None:
+    task = shared(home, folder=0o755)
+    succeeds(root, task)
+    before = load(task)["max_agents"]
+    os.chown(journal_path(task), ALICE, AGENTS)
+    cut_off_by(bob, task)
+    succeeds(carol, task)
+    succeeds(alice, task)
+    assert load(task)["max_agents"] == before + 3
+
+
+@only_root
+@pytest.mark.parametrize("killed", [bob, alice, root], ids=["member", "owner", "root"])
+@only_root
+@pytest.mark.parametrize("next_one", [alice, carol, root], ids=["owner", "member", "root"])
+def test_a_process_that_is_killed_while_it_makes_its_journal_keeps_nobody_out(
+    home: Path, killed: User, next_one: User
+) -> None:
+    task = shared(home)
+    before = load(task)["max_agents"]
+    assert killed.do(killed_while_the_journal_is_made(task)).signal == signal.SIGKILL
+    assert journal_path(task).stat().st_size == 0
+    succeeds(next_one, task)
+    assert load(task)["max_agents"] == before + 1
+
+
+@only_root
+def test_a_commit_is_refused_before_it_starts_where_the_owner_could_not_finish_it(
+    home: Path,
+) -> None:
+    task = shared(home, mode=0o660)
+    before = task.read_bytes()
+    done = bob.do(counting(task))
+    assert "UnfinishableCommitError" in done.error
+    assert f"user {ALICE}, its owner, could not read the journal" in done.error
+    assert "Nothing was changed" in done.error
+    assert task.read_bytes() == before
+    assert not journal_path(task).exists()
+    # What the owner left is used by all.
+    succeeds(root, task)
+    succeeds(bob, task)
+
+
+@only_root
+def test_a_commit_of_an_owner_outside_the_group_is_refused_where_members_could_not_finish_it(
+    home: Path,
+) -> None:
+    task = shared(home, mode=0o660)
+    done = alice.do(counting(task))
+    assert f"members of group {AGENTS} could not read the journal" in done.error
+    assert not journal_path(task).exists()
+
+
+@only_root
+def test_a_change_of_both_registries_leaves_the_global_one_out_where_it_is_refused(
+    home: Path,
+) -> None:
+    task = shared(home)
+    global_ = task.parent.parent / "registry" / "GLOBAL_REGISTRY.json"
+    global_.chmod(0o660)
+    before = global_.read_bytes()
+    done = bob.do(lambda: register_agent(task, global_, "tester", agent_id="new").problems)
+    assert done.error == ""
+    assert "the global registry was not updated" in done.value[0]
+    assert "its owner, could not read the journal" in done.value[0]
+    assert load(task)["agents"][-1]["id"] == "new"
+    assert global_.read_bytes() == before
+
+
+def plant(task: Path, user: int, group: int, mode: int) -> Path:
+    """Lets a member be killed, and then the journal be another user's."""
+    cut_off_by(bob, task)
+    place = journal_path(task)
+    os.chown(place, user, group)
+    place.chmod(mode)
+    return place
+
+
+@only_root
+@pytest.mark.parametrize(
+    ("folder", "user", "group", "mode"),
+    [
+        (0o1777, MALLORY, MALLORY, 0o644),
+        (0o3777, MALLORY, AGENTS, 0o664),
+        (0o775, BOB, AGENTS, 0o666),
+        (0o775, ALICE, AGENTS, 0o666),
+        (0o775, BOB, MALLORY, 0o664),
+    ],
+)
+def test_a_journal_that_another_user_may_have_written_is_not_followed(
+    home: Path, folder: int, user: int, group: int, mode: int
+) -> None:
+    task = shared(home, folder=folder)
+    place = plant(task, user, group, mode)
+    before = task.read_bytes(), place.read_bytes()
+    for each in (alice, carol, root):
+        done = each.do(counting(task))
+        assert "UntrustedJournalError" in done.error
+        assert (task.read_bytes(), place.read_bytes()) == before
+
+
+@only_root
+def test_a_journal_that_may_not_be_read_is_kept_and_its_user_is_named(home: Path) -> None:
+    task = shared(home)
+    place = plant(task, BOB, BOB, 0o600)
+    before = task.read_bytes(), place.read_bytes()
+    done = alice.do(counting(task))
+    assert f"may not be read by this user, but by user {BOB}" in done.error
+    assert f"have user {BOB} or root finish that: muster doctor --fix {task}" in done.error
+    assert "Do not delete it" in done.error
+    assert (task.read_bytes(), place.read_bytes()) == before
+    succeeds(bob, task)
+    succeeds(alice, task)
+
+
+@only_root
+def test_a_copy_that_is_kept_aside_may_be_read_by_whoever_may_read_the_registry(
+    home: Path,
+) -> None:
+    task = shared(home)
+    cut_off_by(bob, task)
+    task.write_bytes(b'{"cut": ')
+    os.utime(task, (1, 1))
+    succeeds(carol, task)
+    (copy,) = task.parent.glob(".*.broken")
+    assert (copy.read_bytes(), copy.stat().st_gid) == (b'{"cut": ', AGENTS)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o664
+
+
+# --- the rule itself
+
+REGISTRY = Access(ALICE, AGENTS, 0o664)
+PLAIN = Access(ALICE, AGENTS, 0o775)
+
+
+def _journals() -> Iterable[tuple[Access, Access, Access, bool]]:
+    by_member = Access(BOB, AGENTS, 0o664)
+    yield by_member, REGISTRY, PLAIN, True
+    yield by_member, Access(ALICE, AGENTS, 0o644), PLAIN, False
+    yield by_member, Access(ALICE, CAROL, 0o664), PLAIN, False
+    yield by_member, REGISTRY, Access(ALICE, AGENTS, 0o2775), True
+    yield by_member, REGISTRY, Access(ALICE, AGENTS, 0o2777), False
+    yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o2777), True
+    yield by_member, Access(ALICE, AGENTS, 0o664, has_acl=True), PLAIN, False
+    yield Access(MALLORY, MALLORY, 0o644), Access(ALICE, AGENTS, 0o666), PLAIN, True
+    yield Access(MALLORY, MALLORY, 0o644), REGISTRY, PLAIN, False
+    yield Access(ALICE, ALICE, 0o600), REGISTRY, PLAIN, True
+    yield Access(0, 0, 0o600), REGISTRY, PLAIN, True
+
+
+@pytest.mark.parametrize(("journal", "registry", "directory", "believed"), _journals())
+def test_only_who_may_write_the_registry_is_believed(
+    journal: Access, registry: Access, directory: Access, believed: bool
+) -> None:
+    assert (why_unbelievable(journal, registry, directory) is None) == believed
+
+
+@pytest.mark.parametrize(
+    ("journal", "registry", "finishable"),
+    [
+        (Access(BOB, AGENTS, 0o664), REGISTRY, True),
+        (Access(BOB, AGENTS, 0o660), Access(ALICE, AGENTS, 0o660), False),
+        (Access(ALICE, AGENTS, 0o660), Access(ALICE, AGENTS, 0o660), True),
+        (Access(ALICE, ALICE, 0o600), Access(ALICE, ALICE, 0o600), True),
+        (Access(ALICE, ALICE, 0o600), REGISTRY, False),
+        (Access(BOB, BOB, 0o600), Access(0, 0, 0o666), False),
+        (Access(0, 0, 0o600), Access(0, 0, 0o644), True),
+        (Access(0, 0, 0o600), Access(ALICE, ALICE, 0o600), False),
+    ],
+)
+def test_a_journal_can_be_finished_by_all_who_may_write_the_registry_or_is_refused(
+    journal: Access, registry: Access, finishable: bool
+) -> None:
+    assert (why_unfinishable(journal, registry) is None) == finishable

@@ -1,0 +1,29 @@
+"""muster as a test runs it: whatever else runs on this host has no say in what it finds.
+
+Its first argument is the beginning of the name of the directories whose tmux servers it
+may see.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator
+
+from tui.entry import main
+from tui.host import tmux_servers
+
+PREFIX = sys.argv.pop(1)
+_all_servers = tmux_servers.servers_of
+
+
+def ours(owners: Collection[int] | None) -> Iterator[tmux_servers.Server]:
+    """The servers of this test run."""
+    for server in _all_servers(owners):
+        socket = server.socket
+        if socket is not None and any(part.startswith(PREFIX) for part in socket.parts):
+            yield server
+
+
+tmux_servers.servers_of = ours
+tmux_servers.sees_the_host = lambda: True
+sys.exit(main())

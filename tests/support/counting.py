@@ -1,0 +1,84 @@
+"""Processes of ours that count on one registry, and some that watch; for crowds.
+
+Every update adds 1 to one agent's `progress` and to the registry's
+`total_spawned`: whoever sees the two differ has seen a mix of states. Each says
+"ready" and waits for a line before it begins.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from registry import BusyRegistryError, LockedRegistryFile
+from registry.snapshots import read_task
+from tests.support.registries import agent, rewrite, task_registry
+
+_GLANCE = 0.02
+
+
+def blank(agents: list[str], **fields: Any) -> dict[str, Any]:
+    """A registry to count on, before anybody has."""
+    return task_registry(
+        *(agent(each, progress=0) for each in agents), **({"total_spawned": 0} | fields)
+    )
+
+
+def _add_one(path: str, agent_id: str) -> None:
+    with LockedRegistryFile(path, timeout=60) as (registry, file):
+        registry["total_spawned"] += 1
+        (entry,) = (each for each in registry["agents"] if each["id"] == agent_id)
+        entry["progress"] += 1
+        rewrite(file, registry)
+
+
+def count(path: str, agent_id: str, updates: str) -> None:
+    """Makes so many updates; says when it began and ended."""
+    began = time.monotonic()
+    for _ in range(int(updates)):
+        _add_one(path, agent_id)
+    print(json.dumps([began, time.monotonic()]))
+
+
+def hammer(path: str, agent_id: str) -> None:
+    """Updates in a hot loop until it is told to stop; says how many it made."""
+    done = 0
+    while not _told():
+        _add_one(path, agent_id)
+        done += 1
+    print(json.dumps(done))
+
+
+def watch(path: str) -> None:
+    """Reads until it is told to stop; says how many reads there were, and how many torn."""
+    seen = torn = 0
+    while not _told():
+        try:
+            record = read_task(Path(path)).record
+        except BusyRegistryError:
+            pass  # Owning up that there was no quiet moment is no torn read.
+        else:
+            seen += 1
+            torn += record.total_spawned != sum(each.progress or 0 for each in record.agents)
+        time.sleep(_GLANCE)
+    print(json.dumps([seen, torn]))
+
+
+def _told() -> bool:
+    return bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+def main(arguments: list[str]) -> None:
+    """Plays the role that is named by the first argument."""
+    role, *rest = arguments
+    print("ready", flush=True)
+    sys.stdin.readline()
+    {each.__name__: each for each in (count, hammer, watch)}[role](*rest)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

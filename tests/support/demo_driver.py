@@ -1,0 +1,74 @@
+"""Runs `muster demo` with a monitor of its own, to see what it leaves behind.
+
+Usage: ``python -P demo_driver.py NOTE HOW``. NOTE is where the monitor writes down
+what it was given; HOW is what it does then: ``muster`` opens the real one,
+``screen`` a Textual app that knows nothing of signals, ``raise`` fails, ``quit``
+returns 3.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+from registry.schema.layout import Workspace
+from tui.cli.main import main
+from tui.config.settings import Settings
+from tui.model.roll import Policy
+
+
+def monitor(how: str, note: Path, workspaces: tuple[Workspace, ...], socket: Path) -> int:
+    said = {
+        "pid": os.getpid(),
+        "workspaces": [str(each.path) for each in workspaces],
+        "socket": str(socket),
+        "tmux": [os.environ.get("TMUX"), os.environ.get("TMUX_PANE")],
+    }
+    if how == "raise":
+        _write(note, said)
+        raise RuntimeError("the monitor failed")
+    if how == "screen":
+        from textual.app import App
+
+        class Screen(App[int]):
+            def on_ready(self) -> None:
+                _write(note, said)
+
+        Screen().run()
+    else:
+        _write(note, said)
+    return 3
+
+
+def _write(note: Path, said: dict[str, object]) -> None:
+    """Writes the note so that it is there whole or not at all."""
+    part = note.with_suffix(".part")
+    part.write_text(json.dumps(said), encoding="utf-8")
+    part.rename(note)
+
+
+if __name__ == "__main__":
+    note, how = Path(sys.argv[1]), sys.argv[2]
+    from tui.app import run as real
+
+    stub = types.ModuleType("tui.app.run")
+
+    def run_monitor(
+        workspaces: tuple[Workspace, ...],
+        socket: Path,
+        policy: Policy,
+        settings: Settings,
+        on_hangup: Callable[[], object],
+    ) -> int:
+        if how == "muster":
+            _write(note, {"socket": str(socket)})
+            return real.run_monitor(workspaces, socket, policy, settings, on_hangup)
+        return monitor(how, note, workspaces, socket)
+
+    stub.run_monitor = run_monitor  # type: ignore[attr-defined]
+    sys.modules["tui.app.run"] = stub
+    sys.exit(main(["demo"]))

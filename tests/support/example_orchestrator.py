@@ -1,0 +1,127 @@
+"""A small orchestrator on the library alone: deploys agents into tmux and looks after them.
+
+``python -m tests.support.example_orchestrator WORKSPACE SOCKET AGENTS`` deploys so many agents,
+some at a time, and ends when all of them are through. It may be killed at any moment
+and started again: what it had in hand is finished, taken out, or cleaned up.
+
+All that it knows lies in the registries. Where it keeps no record of its own, there is
+none that could differ from them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from registry import (
+    ACTIVE_STATUSES,
+    LimitReachedError,
+    Registration,
+    agent_entries,
+    clean_up_workspace,
+    create_global_registry,
+    create_task_registry,
+    find_existing_agent,
+    read_registry,
+    registering,
+)
+
+TASK = "TASK-20260101-120000-0a0b0c0d"
+
+# Seconds between two looks at tmux that prove together that a session is gone.
+PROOF = 0.75
+
+# An agent that was written down so long ago has its session, or never gets one.
+GRACE = 2.0
+
+_AGENT = "tests.support.example_agent"
+
+
+class Orchestrator:
+    """Deploys agents of one task, a few at a time.
+
+    Args:
+        workspace: Its `.agent-workspace`; made if need be.
+        socket: The tmux server's socket.
+        wanted: How many agents are to be through at the end.
+    """
+
+    def __init__(self, workspace: Path, socket: Path, wanted: int) -> None:
+        self.workspace = workspace
+        self.socket = socket
+        self.wanted = wanted
+        self.global_ = create_global_registry(workspace).path
+        created = create_task_registry(workspace, TASK, "An example", max_concurrent=4)
+        self.task = created.path
+
+    def run(self) -> None:
+        """Deploys and looks after agents until all are through."""
+        before = self.sessions()
+        while not self.is_done():
+            self.deploy()
+            time.sleep(PROOF)
+            now = self.sessions()
+            if before is not None and now is not None:
+                # In neither answer: gone. One that is not there yet is in its grace.
+                clean_up_workspace(self.workspace, before | now, grace=GRACE)
+            before = now
+
+    def is_done(self) -> bool:
+        """Whether as many agents as wanted are completed, and none is at work."""
+        statuses = [entry.get("status") for _, entry in agent_entries(read_registry(self.task))]
+        return statuses.count("completed") >= self.wanted and ACTIVE_STATUSES.isdisjoint(statuses)
+
+    def deploy(self) -> None:
+        """Deploys agents as long as there is room, and any are missing."""
+        while True:
+            registry = read_registry(self.task)
+            entries = [entry for _, entry in agent_entries(registry)]
+            useful = [e for e in entries if e["status"] in {*ACTIVE_STATUSES, "completed"}]
+            if len(useful) >= self.wanted:
+                return
+            lead = find_existing_agent(TASK, "lead", registry)
+            kind, parent = ("worker", lead["id"]) if lead else ("lead", "orchestrator")
+            try:
+                with registering(self.task, self.global_, kind, parent=parent) as agent:
+                    self.start(agent)
+            except (LimitReachedError, subprocess.CalledProcessError):
+                # No room, or no session: the agent is not written down, or no more.
+                return
+
+    def start(self, agent: Registration) -> None:
+        """Starts an agent's session.
+
+        Raises:
+            subprocess.CalledProcessError: tmux would not.
+        """
+        command = (sys.executable, "-m", _AGENT, str(self.task), str(self.global_), agent.agent_id)
+        self.tmux("new-session", "-d", "-s", agent.tmux_session, *command)
+
+    def sessions(self) -> set[str] | None:
+        """The names of all sessions, or None where nobody can tell."""
+        try:
+            return set(self.tmux("list-sessions", "-F", "#{session_name}").splitlines())
+        except subprocess.CalledProcessError as error:
+            nobody = ("no server running", "No such file")
+            return set() if any(each in error.stderr for each in nobody) else None
+
+    def tmux(self, *words: str) -> str:
+        """Runs a tmux command; its output."""
+        done = subprocess.run(
+            ["tmux", "-S", str(self.socket), "-f", "/dev/null", *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+        return done.stdout
+
+
+def main(workspace: str, socket: str, agents: str) -> None:
+    Orchestrator(Path(workspace), Path(socket), int(agents)).run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,239 @@
+"""Making any one system call fail that a commit makes for its files."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import portalocker
+
+from registry import durable_commits
+from registry.storage import safe_open
+from registry.storage.journal import journal_path
+from tests.support.kept_journals import kept_journal, without_kept
+from tests.support.registries import agent, global_registry, task_registry, write
+
+TASK = "TASK-1/AGENT_REGISTRY.json"
+GLOBAL = "registry/GLOBAL_REGISTRY.json"
+
+Texts = dict[str, bytes]
+Act = Callable[[Path], None]
+
+# What an error tells the user to do.
+ADVICE = {
+    errno.EIO: "dmesg",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "quota",
+    errno.EFBIG: "ulimit",
+    errno.EROFS: "mount it for writing",
+    errno.EACCES: "must be writable",
+}
+
+# What `os` is asked to do with a file. Every such call of the library is one of these.
+BY_PATH = ("lstat", "open", "stat", "unlink")
+BY_DESCRIPTOR = ("close", "fchmod", "fdatasync", "fstat", "fsync", "ftruncate", "pread", "pwrite")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One system call.
+
+    Attributes:
+        name: Which.
+        of: The file, beneath the directory that is watched.
+    """
+
+    name: str
+    of: str
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.of}"
+
+
+Fault = Callable[[int, Call], int | None]
+"""Given a call and how many came before it, its error number; None lets it be."""
+
+
+def at(*numbers: int, error: int = errno.EIO) -> Fault:
+    """Makes the calls of these numbers fail."""
+    return lambda number, _: error if number in numbers else None
+
+
+def from_on(first: int, error: int = errno.EIO) -> Fault:
+    """Makes a call and all that come after it fail."""
+    return lambda number, _: error if number >= first else None
+
+
+@dataclass(slots=True)
+class Faults:
+    """The calls that were made, and which of them are to fail.
+
+    Attributes:
+        root: Calls for files beneath it are meant; their names have no symlink.
+        fault: Decides which fail.
+        halved: Whether a write that is to fail first writes half, as the kernel does
+            where the room ends in the middle.
+        calls: What was called.
+    """
+
+    root: Path
+    fault: Fault
+    halved: bool = False
+    calls: list[Call] = field(default_factory=list)
+    _owed: int | None = None
+
+    def watch(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        """A call in whose place errors may come."""
+
+        def called(first: Any, *rest: Any, **named: Any) -> Any:
+            of = self._below(first, named.get("dir_fd"))
+            if of is None:
+                return real(first, *rest, **named)
+            number = len(self.calls)
+            call = Call(name, of)
+            self.calls.append(call)
+            error, self._owed = self._owed or self.fault(number, call), None
+            if error is None:
+                # Nobody here looks at what a flush does, and thousands take long.
+                return None if name in ("fsync", "fdatasync") else real(first, *rest, **named)
+            if name == "close":
+                # The kernel has let the descriptor go, whatever it says.
+                real(first)
+            if name == "pwrite" and self.halved and len(rest[0]) > 1:
+                self._owed = error
+                return real(first, rest[0][: len(rest[0]) // 2], *rest[1:])
+            raise OSError(error, os.strerror(error))
+
+        return called
+
+    def _below(self, of: Any, folder: int | None) -> str | None:
+        if isinstance(of, int):
+            of = _real_readlink(f"/proc/self/fd/{of}")
+        if folder is not None:
+            of = os.path.join(_real_readlink(f"/proc/self/fd/{folder}"), of)
+        whole = os.fspath(of)
+        beneath = f"{self.root}{os.sep}"
+        return whole.removeprefix(beneath) if whole.startswith(beneath) else None
+
+
+_real_readlink = os.readlink
+
+
+@contextmanager
+def failing(root: Path, fault: Fault, *, halved: bool = False) -> Iterator[Faults]:
+    """Lets system calls for files beneath a directory fail within the block."""
+    faults = Faults(root, fault, halved)
+    shims: dict[str, Any] = {
+        name: faults.watch(name, getattr(os, name)) for name in (*BY_PATH, *BY_DESCRIPTOR)
+    }
+
+    class WatchedFile(FileIO):
+        """What is closed by the interpreter, and not by `os.close`."""
+
+        def close(self) -> None:
+            if not self.closed:
+                faults.watch("close", lambda _: super(WatchedFile, self).close())(self.fileno())
+
+    lease = faults.watch("fcntl", fcntl.fcntl)
+    lock = faults.watch("flock", fcntl.flock)
+    with (
+        mock.patch.multiple(os, **shims),
+        mock.patch.object(safe_open, "FileIO", WatchedFile),
+        mock.patch.object(fcntl, "fcntl", lease),
+        mock.patch.object(portalocker.portalocker, "LOCKER", lock),
+    ):
+        yield faults
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Two registries that are laid out anew for each fault.
+
+    Attributes:
+        kept: Whether the journal of the task's is written over what a commit before
+            left; the other one is made in any case.
+    """
+
+    root: Path
+    kept: bool = True
+
+    def lay_out(self, texts: Texts | None = None) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        write(self.root / TASK, task_registry(agent("busy"), agent("done", "completed")))
+        write(self.root / GLOBAL, global_registry(agent("busy", None)))
+        (self.root / TASK).chmod(0o640)
+        if self.kept:
+            kept = journal_path(self.root / TASK)
+            kept.write_bytes(kept_journal())
+            kept.chmod(0o640)
+        for name, text in (texts or {}).items():
+            (self.root / name).write_bytes(text)
+
+    def texts(self) -> Texts:
+        """Every file that is there, journals of commits that are not over too."""
+        safe_open = (path for path in self.root.rglob("*") if path.is_file())
+        there = {str(path.relative_to(self.root)): path.read_bytes() for path in safe_open}
+        return without_kept(there)
+
+    def status(self) -> list[tuple[int, ...]]:
+        """Which files they are, whose, and who may use them."""
+        found = (os.stat(self.root / name) for name in (TASK, GLOBAL))
+        return [(s.st_ino, stat.S_IMODE(s.st_mode), s.st_uid, s.st_gid, s.st_nlink) for s in found]
+
+    def assert_let_go(self) -> None:
+        """Nobody, not even this process, holds a lock or has a file open."""
+        for name in (TASK, GLOBAL):
+            with (self.root / name).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
+        targets = [os.readlink(link) for link in links if os.path.lexists(link)]
+        assert not [each for each in targets if each.startswith(str(self.root))]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An act upon registries laid out anew, and what came of it.
+
+    Attributes:
+        faults: The calls that were made.
+        error: What was raised, if anything.
+        texts: What is there afterwards.
+    """
+
+    faults: Faults
+    error: Exception | None
+    texts: Texts
+
+
+def attempt(
+    place: Place,
+    act: Act,
+    fault: Fault,
+    *,
+    durable: bool = False,
+    halved: bool = False,
+    texts: Texts | None = None,
+) -> Attempt:
+    """Lets calls fail; whatever comes of it, the files stay the same ones and are let go."""
+    place.lay_out(texts)
+    status = place.status()
+    caught: Exception | None = None
+    with failing(place.root, fault, halved=halved) as faults:
+        try:
+            with durable_commits(durable):
+                act(place.root)
+        except Exception as error:
+            caught = error
+    assert place.status() == status
+    place.assert_let_go()
+    return Attempt(faults, caught, place.texts())

@@ -1,0 +1,31 @@
+"""A panel that reads at once, where what is on the screen must not depend on threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from tui.details.sources import PanelSource
+
+
+class PromptFollower:
+    """As the follower, but in the thread of its caller, and only when told."""
+
+    def __init__(self, deliver: Callable[[Hashable, object], object]) -> None:
+        self._deliver = deliver
+        self._wanted: tuple[Hashable, PanelSource] | None = None
+
+    def follow(self, key: Hashable, source: PanelSource) -> None:
+        self.stop()
+        self._wanted = (key, source)
+        self.wake()
+
+    def wake(self) -> None:
+        if self._wanted is not None:
+            found = self._wanted[1].read()
+            if found is not None:
+                self._deliver(self._wanted[0], found)
+
+    def stop(self) -> None:
+        if self._wanted is not None:
+            self._wanted[1].close()
+        self._wanted = None

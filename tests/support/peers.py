@@ -1,0 +1,162 @@
+"""The orchestrator's side of a registry, written from its lock protocol alone.
+
+It must keep knowing nothing of `registry`: it stands for programs that were
+written by others, and that ours must get along with. Run as a program it waits
+for a line on its input, so that many can begin at once:
+
+    python -m tests.support.peers careful PATH NAME UPDATES
+    python -m tests.support.peers count PATH AGENT UPDATES [PAUSE]
+    python -m tests.support.peers restamp PATH ROUNDS
+    python -m tests.support.peers careless PATH ROUNDS
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+POLL = 0.1
+PATIENCE = 10.0
+
+
+def careful_update(path: str, change: Callable[[dict[str, Any]], None]) -> float:
+    """Changes a registry as the orchestrator's careful writers do.
+
+    Returns:
+        How many seconds it waited for the lock.
+
+    Raises:
+        TimeoutError: Somebody else held the lock for 10 seconds.
+    """
+    with open(path, "r+", encoding="utf-8") as file:
+        waited = _wait_for_flock(file.fileno(), path)
+        try:
+            registry = json.load(file)
+            change(registry)
+            file.seek(0)
+            file.write(json.dumps(registry, indent=2))
+            file.truncate()
+        finally:
+            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+    return waited
+
+
+def _wait_for_flock(fd: int, path: str) -> float:
+    began = time.monotonic()
+    deadline = began + PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return time.monotonic() - began
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"{path} was locked for {PATIENCE} s") from None
+            time.sleep(POLL)
+
+
+def careless_write(path: str, registry: dict[str, Any]) -> None:
+    """Writes a registry as the orchestrator's careless writers do: truncated first."""
+    with open(path, "w", encoding="utf-8") as file:
+        text = json.dumps(registry, indent=2)
+        quarter = len(text) // 4 + 1
+        for start in range(0, len(text), quarter):
+            file.write(text[start : start + quarter])
+            file.flush()
+            # Others get to run while the file is torn.
+            time.sleep(0.0005)
+
+
+def stamped(generation: int, agents: int = 60) -> dict[str, Any]:
+    """A registry whose every part carries one number, and whose length never changes.
+
+    Two such states that were mixed would still parse, and would show.
+    """
+    return {
+        "task_id": f"{generation:08d}",
+        "agents": [
+            {"id": f"agent-{number:04d}", "status": "running", "type": f"{generation:08d}"}
+            for number in range(agents)
+        ],
+        "status": f"{generation:08d}",
+    }
+
+
+def _careful(path: str, name: str, updates: int) -> None:
+    for number in range(updates):
+
+        def change(registry: dict[str, Any], number: int = number) -> None:
+            registry["total_spawned"] += 1
+            registry.setdefault(f"updates of {name}", []).append(number)
+
+        careful_update(path, change)
+
+
+def _count(path: str, agent_id: str, updates: int, pause: float) -> None:
+    """Counts on an agent and on the registry as one; what timed out is tried again.
+
+    Says how long each wait was that got the lock, and how many did not.
+
+    Args:
+        path: The registry.
+        agent_id: Whose `progress` to count on.
+        updates: How many.
+        pause: Seconds between two of them, at most.
+    """
+    waits: list[float] = []
+    timeouts = 0
+
+    def change(registry: dict[str, Any]) -> None:
+        registry["total_spawned"] += 1
+        (entry,) = (each for each in registry["agents"] if each["id"] == agent_id)
+        entry["progress"] += 1
+
+    while len(waits) < updates:
+        try:
+            waits.append(careful_update(path, change))
+        except TimeoutError:
+            timeouts += 1
+            continue
+        time.sleep(random.uniform(0, pause))
+    print(json.dumps({"waits": waits, "timeouts": timeouts}))
+
+
+def _restamp(path: str, rounds: int) -> None:
+    for generation in range(rounds):
+
+        def change(registry: dict[str, Any], generation: int = generation) -> None:
+            registry.update(stamped(generation))
+
+        careful_update(path, change)
+        time.sleep(0.001)
+
+
+def _careless(path: str, rounds: int) -> None:
+    for generation in range(rounds):
+        careless_write(path, stamped(generation))
+        time.sleep(0.004)
+
+
+def main(arguments: list[str]) -> None:
+    """Plays the role that the arguments name."""
+    role, path, *rest = arguments
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if role == "careful":
+        _careful(path, rest[0], int(rest[1]))
+    elif role == "count":
+        _count(path, rest[0], int(rest[1]), float(rest[2]) if rest[2:] else 0.0)
+    elif role == "restamp":
+        _restamp(path, int(rest[0]))
+    elif role == "careless":
+        _careless(path, int(rest[0]))
+    else:
+        raise SystemExit(f"no such role: {role}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,147 @@
+"""A tmux server of one's own, on a private socket, that is gone after the test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar
+
+import psutil
+import pytest
+
+from tests.support.terminal import PREFIX
+from tests.support.waiting import until
+from tui.host.tmux import Tmux
+from tui.host.tmux_advice import install_advice
+
+SLEEP = "exec sleep 1000"
+"""What a session runs that should only be there."""
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and is no zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class RealTmux:
+    """A private tmux server; starts with its first session.
+
+    Attributes:
+        directory: A directory with a short path: sockets may have 107 bytes.
+        socket: The server's socket.
+        directories: Those of all servers of this process.
+    """
+
+    directories: ClassVar[set[Path]] = set()
+
+    def __init__(self) -> None:
+        if shutil.which("tmux") is None:
+            pytest.fail(install_advice())
+        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.directories.add(self.directory)
+        self.socket = self.directory / "s"
+        self._servers: set[int] = set()
+
+    def __enter__(self) -> RealTmux:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for pid in self._servers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self.kill_server()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def run(self, *arguments: str, **environment: str) -> str:
+        """Runs one tmux command; returns what it printed."""
+        done = subprocess.run(
+            ["tmux", "-u", "-f", "/dev/null", "-S", str(self.socket), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+            env={**os.environ, **environment},
+        )
+        assert done.returncode == 0, f"tmux {arguments}: {done.stderr}"
+        return done.stdout.strip()
+
+    def start(self, name: str, command: str = SLEEP, *, keep: bool = True) -> str:
+        """Makes a session; returns its id.
+
+        Args:
+            name: The session's name.
+            command: A shell command that it runs.
+            keep: Let the server run on when its last session has ended.
+        """
+        made = ["new-session", "-d", "-P", "-F", "#{session_id} #{pid}", "-s", name]
+        size = ["-x", "80", "-y", "24"]
+        after = [";", "set-option", "-s", "exit-empty", "off"] if keep else []
+        session_id, pid = self.run(*made, *size, command, *after).split(" ")
+        self._servers.add(int(pid))
+        return session_id
+
+    def names(self) -> set[str]:
+        """The names of all sessions, by asking tmux without muster."""
+        done = subprocess.run(
+            ["tmux", "-u", "-S", str(self.socket), "list-sessions", "-F", "#{session_name}"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        return set(done.stdout.splitlines())
+
+    def kill(self, session_id: str) -> None:
+        """Ends one session, by its id."""
+        self.run("kill-session", "-t", session_id)
+
+    def server_pid(self) -> int:
+        """The server's process."""
+        return int(self.run("display-message", "-p", "#{pid}"))
+
+    def pane_pids(self) -> set[int]:
+        """The first processes of all panes."""
+        listed = self.run("list-panes", "-a", "-F", "#{pane_pid}")
+        return {int(pid) for pid in listed.split()}
+
+    def kill_server(self) -> None:
+        """Ends the server and waits until it is gone; its socket stays behind."""
+        subprocess.run(
+            ["tmux", "-S", str(self.socket), "kill-server"],
+            capture_output=True,
+            timeout=20,
+            check=False,
+        )
+        for pid in self._servers:
+            # One whose socket was removed cannot be told by tmux.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            until(lambda pid=pid: not runs(pid), "the tmux server to end")  # type: ignore[misc]
+        self._servers.clear()
+
+    def client(self, timeout: float = 10.0) -> Tmux:
+        """muster's way to ask this server."""
+        return Tmux(self.socket, timeout)
+
+
+def fake_binary(directory: Path, script: str) -> Path:
+    """Writes a ``tmux`` that is a shell script; returns the directory for PATH."""
+    directory.mkdir(parents=True, exist_ok=True)
+    binary = directory / "tmux"
+    binary.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    binary.chmod(0o755)
+    return directory

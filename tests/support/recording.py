@@ -1,0 +1,102 @@
+"""Writing down what a program does to its files, in the words of the disk's model."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from tests.support.disk_model import (
+    Created,
+    Event,
+    Flushed,
+    FlushedDirectory,
+    Removed,
+    Resized,
+    Wrote,
+)
+
+
+class _Killed(BaseException):
+    """Stands for the end of a process: nothing that it does afterwards has an effect."""
+
+
+@contextmanager
+def recorded(root: Path, events: list[Event], killed_after: int | None = None) -> Iterator[None]:
+    """Writes down what is done to files beneath `root`; flushes are noted, not made."""
+    last = None if killed_after is None else len(events) + killed_after
+    real_open, real_close, real_unlink = os.open, os.close, os.unlink
+    real_pwrite, real_ftruncate = os.pwrite, os.ftruncate
+    names: dict[int, str] = {}
+
+    def live() -> None:
+        if last is not None and len(events) >= last:
+            raise _Killed
+
+    beneath = f"{root}{os.sep}"
+
+    def whole_of(path: str | Path, dir_fd: int | None) -> str:
+        folder = "" if dir_fd is None else os.readlink(f"/proc/self/fd/{dir_fd}")
+        return os.path.join(folder, os.fspath(path))
+
+    def below(path: str | Path, dir_fd: int | None = None) -> str | None:
+        whole = whole_of(path, dir_fd)
+        return whole.removeprefix(beneath) if whole.startswith(beneath) else None
+
+    def open_(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        name = below(path, dir_fd)
+        new = not os.path.lexists(whole_of(path, dir_fd))
+        live()
+        fd = real_open(path, flags, mode, dir_fd=dir_fd)
+        if name is not None:
+            names[fd] = name
+            if new:
+                events.append(Created(name))
+            assert not flags & os.O_TRUNC, "the model knows no O_TRUNC"
+        return fd
+
+    def close(fd: int) -> None:
+        names.pop(fd, None)
+        real_close(fd)
+
+    def unlink(path: str, *, dir_fd: int | None = None) -> None:
+        live()
+        real_unlink(path, dir_fd=dir_fd)
+        if (name := below(path, dir_fd)) is not None:
+            events.append(Removed(name))
+
+    def pwrite(fd: int, data: bytes, offset: int) -> int:
+        live()
+        written = real_pwrite(fd, data, offset)
+        if fd in names:
+            events.append(Wrote(names[fd], offset, bytes(data[:written])))
+        return written
+
+    def ftruncate(fd: int, size: int) -> None:
+        live()
+        real_ftruncate(fd, size)
+        if fd in names:
+            events.append(Resized(names[fd], size))
+
+    def fsync(fd: int) -> None:
+        live()
+        if (name := names.get(fd)) is not None:
+            is_folder = (root / name).is_dir()
+            events.append(FlushedDirectory(name) if is_folder else Flushed(name))
+
+    shims: dict[str, Any] = {
+        "open": open_,
+        "close": close,
+        "unlink": unlink,
+        "pwrite": pwrite,
+        "ftruncate": ftruncate,
+        "fsync": fsync,
+        # What it leaves out, times and the like, is nothing that the model knows.
+        "fdatasync": fsync,
+    }
+    with mock.patch.multiple(os, **shims), contextlib.suppress(_Killed):
+        yield

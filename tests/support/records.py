@@ -1,0 +1,51 @@
+"""Records of an audit log to test with, and short ways to what stands in one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from registry import Audit, FinishReport, OnRecord, finish_agents
+from registry.audit import log as audit
+from registry.audit.diff import Reverted
+from registry.audit.entries import Entry, Log, intent, line
+from registry.audit.undo import last_actions, take_back, undoables
+
+
+def last_action(log: Log) -> str | None:
+    """The id of the last action that was not taken back."""
+    return next(last_actions(log), None)
+
+
+def numbered_record(name: str, number: int) -> bytes:
+    """One writer's record; some are longer than a page, so that a torn one would show."""
+    reason = f"{number} " * (2000 if number % 10 == 3 else 5)
+    return line(intent(Entry(name, number, "", "complete", reason, audit.who())))
+
+
+def raw(log: Path) -> list[dict[str, Any]]:
+    """What stands in one file of a log, read without the library; every line must be whole."""
+    text = log.read_text("ascii")
+    assert text.endswith("\n")
+    return [json.loads(each) for each in text.splitlines()]
+
+
+def complete(task: Path, global_: Path | None, *ids: str, **options: Any) -> FinishReport:
+    """Completes agents on record."""
+    on_record = OnRecord(Audit("complete", "they are through"))
+    return finish_agents(task, global_, ids, status="completed", on_record=on_record, **options)
+
+
+def entries(task: Path) -> tuple[Entry, ...]:
+    """Everything that is on record for the workspace of a task."""
+    return audit.read_log(audit.log_of(task)).entries
+
+
+def undo(*known: Path, action: str | None = None) -> list[Reverted]:
+    """Takes back the last action, or the given one; step by step what was done."""
+    log = audit.read_log(audit.log_of(known[0]))
+    action = action or last_action(log)
+    assert action is not None
+    steps = undoables(log, action, known)
+    return [take_back(each, Audit("undo", "a mistake")).result for each in steps]

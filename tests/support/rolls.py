@@ -1,0 +1,199 @@
+"""Records to call the roll of, without a file or a tmux server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+from registry.schema.records import AgentRecord, TaskRecord
+from tui.host.tmux_types import Answer, Session, TmuxState
+from tui.model.missing_since import expected_sessions, note_absences
+from tui.model.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
+from tui.model.verdict import call_task
+
+NOW = 1_760_000_000.0
+"""The time at which these rolls are called; seconds since the epoch."""
+
+WORKSPACE = Path("/ws/.agent-workspace")
+SOCKET = Path("/tmp/tmux-0/default")
+POLICY = Policy()
+
+
+def agent(
+    agent_id: str = "tester-120000-abcdef",
+    status: str = "running",
+    *,
+    parent: str | None = "orchestrator",
+    session: str | None = "",
+    started: float | None = NOW - 3600,
+    updated: float | None = NOW - 60,
+    progress: float | None = 40.0,
+    type_: str = "tester",
+) -> AgentRecord:
+    """An agent; its session is named after it unless told otherwise."""
+    return AgentRecord(
+        id=agent_id,
+        type=type_,
+        tmux_session=f"agent_{agent_id}" if session == "" else session,
+        parent=parent,
+        depth=1,
+        status=status,
+        progress=progress,
+        started_at=None,
+        last_update=None,
+        started=started,
+        updated=updated,
+    )
+
+
+def task_record(
+    agents: Iterable[AgentRecord] = (),
+    hierarchy: Mapping[str, tuple[str, ...]] | None = None,
+    *,
+    task_id: str | None = "TASK-1",
+    description: str = "a task",
+    warnings: tuple[str, ...] = (),
+) -> TaskRecord:
+    """A task's registry."""
+    return TaskRecord(
+        task_id=task_id,
+        description=description,
+        status="INITIALIZED",
+        created_at=None,
+        agents=tuple(agents),
+        hierarchy=hierarchy or {},
+        active_count=None,
+        completed_count=None,
+        total_spawned=None,
+        warnings=warnings,
+    )
+
+
+_ids = st.sampled_from(["a", "b", "c", "d", "e", "", "orchestrator"])
+
+any_task = st.builds(
+    task_record,
+    st.lists(
+        st.builds(
+            agent,
+            _ids,
+            st.sampled_from(["running", "completed", "paused", ""]),
+            parent=st.one_of(st.none(), _ids, st.just("nobody")),
+        ),
+        max_size=12,
+    ),
+    st.dictionaries(
+        st.one_of(_ids, st.just("nobody")),
+        st.lists(st.one_of(_ids, st.just("ghost")), max_size=5).map(tuple),
+        max_size=5,
+    ),
+)
+"""Any task, with parents that are missing, that disagree or that go in a circle."""
+
+
+def task_state(
+    *agents: AgentRecord,
+    name: str = "TASK-1",
+    record: TaskRecord | None = None,
+    readable: bool = True,
+    error: str | None = None,
+    listed_description: str = "",
+) -> TaskState:
+    """What is known of a task; with `readable` false its registry was never read."""
+    found = record or task_record(agents, task_id=name)
+    return TaskState(
+        workspace=WORKSPACE,
+        registry=WORKSPACE / name / "AGENT_REGISTRY.json",
+        global_registry=WORKSPACE / "registry" / "GLOBAL_REGISTRY.json",
+        record=found if readable else None,
+        read_at=NOW,
+        error=error,
+        listed_description=listed_description,
+    )
+
+
+def session(
+    name: str = "agent_tester-120000-abcdef",
+    *,
+    number: int = 1,
+    created: float = NOW - 3600,
+    activity: float = NOW - 1,
+) -> Session:
+    """A session with one pane, which is dead."""
+    return Session(
+        id=f"${number}",
+        name=name,
+        created=int(created),
+        activity=int(activity),
+        attached=0,
+        panes=(f"%{number}",),
+        pids=(),
+        started_in="/",
+    )
+
+
+def answered(*sessions: Session, asked_at: float = 100.0) -> Answer:
+    """tmux listed exactly these sessions."""
+    return Answer(
+        TmuxState.ANSWERED,
+        "server 4711",
+        SOCKET,
+        {each.name: each for each in sessions},
+        asked_at,
+        4711,
+        int(NOW - 7200),
+    )
+
+
+def no_server(asked_at: float = 100.0) -> Answer:
+    """No server runs."""
+    return Answer(TmuxState.NO_SERVER, f"no server on {SOCKET}", SOCKET, {}, asked_at)
+
+
+def cannot_tell(asked_at: float = 100.0) -> Answer:
+    """tmux could not be asked."""
+    return Answer(TmuxState.UNKNOWN, "Permission denied", SOCKET, {}, asked_at)
+
+
+def asked_twice(states: Iterable[TaskState], answer: Answer) -> tuple[Mapping[str, float], Answer]:
+    """The same answer twice, far enough apart: what is missing from it is proven so."""
+    expected = expected_sessions(states, POLICY, NOW)
+    absences = note_absences({}, answer, expected)
+    second = replace(answer, asked_at=answer.asked_at + POLICY.start_grace)
+    return note_absences(absences, second, expected), second
+
+
+def called(*states: TaskState, answer: Answer, now: float = NOW) -> tuple[TaskRoll, ...]:
+    """The roll of tasks, after tmux gave the same answer twice."""
+    absences, second = asked_twice(states, answer)
+    return tuple(call_task(state, second, absences, POLICY, now) for state in states)
+
+
+def roll_call(
+    *tasks: TaskRoll,
+    orphans: tuple[Session, ...] = (),
+    answer: Answer | None = None,
+    error: str | None = None,
+) -> RollCall:
+    """A roll call of one workspace."""
+    return roll_of(
+        WorkspaceRoll(WORKSPACE, tasks, error), orphans=orphans, answer=answer or answered()
+    )
+
+
+def roll_of(
+    *workspaces: WorkspaceRoll,
+    orphans: tuple[Session, ...] = (),
+    answer: Answer | None = None,
+) -> RollCall:
+    """A roll call of several workspaces."""
+    counts = dict.fromkeys(Verdict, 0)
+    for workspace in workspaces:
+        for task in workspace.tasks:
+            for verdict, count in task.counts.items():
+                counts[verdict] += count
+    counts[Verdict.ORPHAN] = len(orphans)
+    return RollCall("host", answer or answered(), workspaces, orphans, counts)

@@ -1,0 +1,350 @@
+"""Disks on which there is no room, or that may not be written, and what a commit makes of them.
+
+Run as ``python -m tests.support.small_disk WHAT DIRECTORY`` where a small file
+system is mounted at the directory; `run` finds a way to mount one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from unittest import mock
+
+from registry import (
+    HalfWrittenError,
+    InaccessibleRegistryError,
+    durable_commits,
+    recover_registry,
+)
+from registry.pair import editing_both
+from registry.snapshots import read_task
+from registry.storage.locked_file import editing
+from tests.support.faults import ADVICE, GLOBAL, TASK, Act, Place, Texts, failing
+
+_ROOT = Path(__file__).parents[2]
+_PAGE = 4096
+_SMALL = 256 << 20
+
+
+def grow_one(root: Path) -> None:
+    with editing(root / TASK, timeout=0) as edit:
+        edit.registry["note"] = "n" * 9000
+        edit.changed = True
+
+
+def grow_both(root: Path) -> None:
+    with editing_both(root / TASK, root / GLOBAL, timeout=0) as edits:
+        for edit in edits:
+            edit.registry["note"] = "n" * 9000
+            edit.changed = True
+
+
+ACTS: dict[str, Act] = {"one": grow_one, "both": grow_both}
+
+
+class Room(Protocol):
+    """The room on a disk."""
+
+    def leave(self, pages: int) -> None:
+        """Leaves so many pages free; a negative number leaves all there are."""
+
+
+class Ballast:
+    """Fills a real disk with a file of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._fd = os.open(directory / "ballast", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def leave(self, pages: int) -> None:
+        if pages < 0:
+            os.ftruncate(self._fd, 0)
+            return
+        too_many = self._free() - pages
+        size = os.fstat(self._fd).st_size
+        if too_many < 0:
+            os.ftruncate(self._fd, size + too_many * _PAGE)
+        for page in range(max(0, too_many)):
+            os.pwrite(self._fd, b"\xff" * _PAGE, size + page * _PAGE)
+        assert self._free() == pages
+
+    def _free(self) -> int:
+        found = os.statvfs(self._directory)
+        return found.f_bavail * found.f_frsize // _PAGE
+
+    def remove(self) -> None:
+        os.close(self._fd)
+        (self._directory / "ballast").unlink()
+
+
+class Pretended:
+    """Room that is counted where files are written, in a process that has no small disk."""
+
+    def __init__(self) -> None:
+        self._pages = -1
+
+    def leave(self, pages: int) -> None:
+        self._pages = pages
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        real = os.pwrite
+
+        def pwrite(fd: int, data: bytes, offset: int) -> int:
+            have = -(-os.fstat(fd).st_size // _PAGE)
+            end = offset + len(data)
+            if self._pages >= 0:
+                end = min(end, (have + self._pages) * _PAGE)
+            if end <= offset:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written = real(fd, data[: end - offset], offset)
+            if self._pages >= 0:
+                self._pages -= max(0, -(-(offset + written) // _PAGE) - have)
+            return written
+
+        with mock.patch.object(os, "pwrite", pwrite):
+            yield
+
+
+def assert_refused(place: Place, error: OSError, number: int, before: Texts) -> None:
+    """Nothing was changed, nothing is held, and the error says which file and what to do."""
+    said = str(error)
+    assert isinstance(error, InaccessibleRegistryError), said
+    assert error.errno == number, said
+    assert str(place.root) in said, said
+    assert "REGISTRY.json" in said, said
+    assert os.strerror(number) in said, said
+    assert ADVICE[number] in said, said
+    assert place.texts() == before, said
+    place.assert_let_go()
+
+
+def every_shortage(place: Place, room: Room, act: Act, durable: bool) -> int:
+    """Refuses to commit with each number of pages that is too small; counts them."""
+    pages = 0
+    room.leave(-1)
+    place.lay_out()
+    before = place.texts()
+    act(place.root)
+    after = place.texts()
+    while True:
+        room.leave(-1)
+        place.lay_out()
+        status = place.status()
+        room.leave(pages)
+        try:
+            with durable_commits(durable):
+                act(place.root)
+        except OSError as error:
+            assert_refused(place, error, errno.ENOSPC, before)
+            assert place.status() == status
+        else:
+            assert place.texts() == after
+            assert place.status() == status
+            return pages
+        room.leave(-1)
+        act(place.root)
+        assert place.texts() == after
+        pages += 1
+
+
+def recovery_without_room(place: Place, room: Room) -> int:
+    """A commit that was cut off waits, with its journals, until there is room to finish it."""
+    room.leave(-1)
+    place.lay_out()
+    before = place.texts()
+    grow_both(place.root)
+    after = place.texts()
+    place.lay_out()
+    # The first write into a registry and all that follows fail: both journals stay.
+    begun = [0]
+
+    def cut(number: int, call: Any) -> int | None:
+        begun[0] += call.name == "pwrite" and call.of == TASK
+        return errno.EIO if begun[0] else None
+
+    with contextlib.suppress(HalfWrittenError), failing(place.root, cut):
+        grow_both(place.root)
+    journals = place.texts().keys() - before.keys()
+    assert len(journals) == 2, journals
+    pages = 0
+    while True:
+        room.leave(pages)
+        try:
+            recover_registry(place.root / TASK, timeout=0)
+            recover_registry(place.root / GLOBAL, timeout=0)
+        except InaccessibleRegistryError as error:
+            assert error.errno == errno.ENOSPC
+            assert "The journal beside it is kept; free some space" in str(error)
+            for name in (TASK, GLOBAL):
+                assert json.loads((place.root / name).read_bytes()) in (
+                    json.loads(before[name]),
+                    json.loads(after[name]),
+                )
+            place.assert_let_go()
+        else:
+            assert place.texts() == after
+            return pages
+        pages += 1
+
+
+def full(directory: Path, room: Room) -> dict[str, int]:
+    """Everything that is to be tried on a disk that gets full."""
+    place = Place(directory / "disk", kept=False)
+    counts = {
+        f"{name}, {'durable' if durable else 'plain'}": every_shortage(place, room, act, durable)
+        for name, act in ACTS.items()
+        for durable in (False, True)
+    }
+    counts["recovery"] = recovery_without_room(place, room)
+    return counts
+
+
+def _full(directory: Path) -> dict[str, int]:
+    room = Ballast(directory)
+    try:
+        return full(directory, room)
+    finally:
+        room.remove()
+
+
+def _no_inode(directory: Path) -> dict[str, int]:
+    """A disk with room, but not for one file more."""
+    place = Place(directory / "disk", kept=False)
+    refused = 0
+    for act in ACTS.values():
+        place.lay_out()
+        before = place.texts()
+        (directory / "fillers").mkdir()
+        with contextlib.suppress(OSError):
+            for number in range(1000):
+                (directory / "fillers" / str(number)).touch()
+        try:
+            act(place.root)
+        except OSError as error:
+            assert_refused(place, error, errno.ENOSPC, before)
+            refused += 1
+        for filler in (directory / "fillers").iterdir():
+            filler.unlink()
+        (directory / "fillers").rmdir()
+        act(place.root)
+    return {"refused": refused}
+
+
+def _remount(directory: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,bind,{how}", directory], check=True)
+
+
+def _read_only(directory: Path) -> dict[str, int]:
+    """A disk that may not be written; and one whose registries may, each mounted by itself."""
+    place = Place(directory / "disk", kept=False)
+    refused = 0
+    for separately in (False, True):
+        place.lay_out()
+        if separately:
+            for name in (TASK, GLOBAL):
+                file = place.root / name
+                beside = Path(tempfile.mkdtemp(dir=directory.parent)) / file.name
+                beside.write_bytes(file.read_bytes())
+                subprocess.run(["mount", "--bind", beside, file], check=True)
+        before = place.texts()
+        _remount(directory, "ro")
+        for act in ACTS.values():
+            try:
+                act(place.root)
+            except OSError as error:
+                assert_refused_reading(place, error, before)
+                refused += 1
+        assert read_task(place.root / TASK).record.task_id == "TASK-1"
+        _remount(directory, "rw")
+        grow_both(place.root)
+    return {"refused": refused}
+
+
+def assert_refused_reading(place: Place, error: OSError, before: Texts) -> None:
+    """As `assert_refused`, on a disk on which nothing can be opened for writing."""
+    said = str(error)
+    assert isinstance(error, InaccessibleRegistryError), said
+    assert error.errno == errno.EROFS, said
+    assert "REGISTRY.json" in said, said
+    assert ADVICE[errno.EROFS] in said, said
+    assert place.texts() == before
+
+
+SCENARIOS: dict[str, Callable[[Path], dict[str, int]]] = {
+    "full": _full,
+    "no inode": _no_inode,
+    "read-only": _read_only,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to have a small file system.
+
+    Attributes:
+        name: What it is called.
+        prefix: What to put before a command for it to be allowed to mount.
+    """
+
+    name: str
+    prefix: tuple[str, ...]
+
+
+WAYS = (
+    Way("a user namespace", ("unshare", "-rm")),
+    Way("root's own mounts", ("unshare", "-m")),
+    Way("sudo", ("sudo", "-n", "unshare", "-m")),
+)
+
+_MOUNT = 'mount -t tmpfs -o "$1" small "$2" && shift 2 && exec "$@"'
+
+
+def mounted(way: Way, directory: Path, options: str, *command: str) -> Any:
+    """Runs a command that finds a file system of its own at a directory."""
+    return subprocess.run(
+        [*way.prefix, "sh", "-c", _MOUNT, "sh", options, str(directory), *command],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def way_to_mount(directory: Path) -> Way | None:
+    """The first way that works here."""
+    for way in WAYS:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            if mounted(way, directory, "size=64k", sys.executable, "-c", "").returncode == 0:
+                return way
+    return None
+
+
+def small_disk_that_is_there() -> Path | None:
+    """A directory on a small file system that is mounted anyway, as in many containers."""
+    for place in ("/dev/shm", "/run/lock", "/run/shm"):
+        with contextlib.suppress(OSError):
+            found = os.statvfs(place)
+            if found.f_blocks * found.f_frsize <= _SMALL and os.access(place, os.W_OK):
+                return Path(tempfile.mkdtemp(prefix="small-disk-", dir=place))
+    return None
+
+
+def main(arguments: list[str]) -> None:
+    """Tries one thing in a directory, and prints the counts."""
+    what, directory = arguments
+    print(json.dumps(SCENARIOS[what](Path(directory))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,132 @@
+"""muster in a real terminal: inside a private tmux, or on a pseudo-terminal of ours."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.waiting import Patience
+from tui.host.tmux_advice import install_advice
+
+PREFIX = f"mst{os.getpid()}-"
+"""How the names of the directories begin in which tests have their tmux servers."""
+
+MUSTER = [sys.executable, "-P", str(Path(__file__).parent / "alone.py"), PREFIX]
+"""muster, which sees no other tmux servers than these."""
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    """Waits until something is so; fails with its name when it is not."""
+    patience = Patience(seconds)
+    while not condition():
+        if patience.is_over():
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+
+
+def on_pty(arguments: list[str]) -> tuple[int, subprocess.Popen[bytes]]:
+    """Runs muster on a pseudo-terminal of 80x24; our end of it, and the process."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
+    process = subprocess.Popen(
+        [*MUSTER, *arguments],
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env=environment | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
+    )  # fmt: skip
+    os.close(theirs)
+    return ours, process
+
+
+class Terminal:
+    """One program in a tmux session of its own server."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    def tmux(self, *arguments: str) -> str:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
+        try:
+            done = subprocess.run(
+                ["tmux", "-u", "-S", str(self._socket), "-f", os.devnull, *arguments],
+                capture_output=True,
+                text=True,
+                env=environment,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise AssertionError(install_advice()) from None
+        return done.stdout
+
+    def screen(self) -> str:
+        return self.tmux("capture-pane", "-p", "-t", "%0")
+
+    def press(self, *keys: str) -> None:
+        self.tmux("send-keys", "-t", "%0", *keys)
+
+    def type(self, text: str) -> None:
+        self.tmux("send-keys", "-t", "%0", "-l", text)
+
+    def confirm(self) -> None:
+        """Presses Enter until the question is gone: the first one may come too soon."""
+        patience = Patience(30.0, pause=0.2)
+        while "Go ahead" in self.screen():
+            self.press("Enter")
+            if patience.is_over():
+                raise AssertionError(f"still asked:\n{self.screen()}")
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.tmux("resize-window", "-t", "@0", "-x", str(columns), "-y", str(rows))
+
+    def shows(self, *texts: str) -> None:
+        """Waits until the screen has all of the texts."""
+        patience = Patience(30.0)
+        while not all(text in (screen := self.screen()) for text in texts):
+            if patience.is_over():
+                raise AssertionError(f"{texts} not all on the screen:\n{screen}")
+
+    def exit_code(self) -> int:
+        """Waits until muster has ended; 128 and the signal's number if one ended it."""
+        asked = "#{pane_dead},#{pane_dead_status},#{pane_dead_signal}"
+        ended: list[str] = []
+
+        def has_ended() -> bool:
+            dead, status, number = self.tmux("display-message", "-p", "-t", "%0", asked).split(",")
+            if dead == "1" and not (status or number.strip()):
+                # tmux 3.3a now and then misses the SIGCHLD of a pane's process and
+                # never reaps it; the end of any other child makes it look again.
+                self.tmux("run-shell", "-b", "true")
+            ended[:] = [status, number.strip()]
+            return any(ended)
+
+        until(has_ended, "muster has ended")
+        status, number = ended
+        return int(status) if status else 128 + int(number)
+
+    def hides(self, text: str) -> None:
+        until(lambda: text not in self.screen(), f"{text!r} is gone from the screen")
+
+
+@contextmanager
+def terminal(
+    directory: Path, arguments: list[str], columns: int, rows: int, **environment: str
+) -> Iterator[Terminal]:
+    """Runs muster in a terminal of that size for the length of a block."""
+    there = Terminal(directory / "outer")
+    settings = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
+    there.tmux(
+        "new-session", "-d", "-x", str(columns), "-y", str(rows), *settings, "--",
+        "env", "-u", "TMUX", "-u", "TMUX_PANE", *MUSTER, *arguments,
+    )  # fmt: skip
+    there.tmux("set-option", "-g", "remain-on-exit", "on")
+    try:
+        yield there
+    finally:
+        there.tmux("kill-server")

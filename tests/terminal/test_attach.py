@@ -1,0 +1,202 @@
+"""Going into sessions and coming back, in a real terminal, with a real tmux on both sides."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support.real_tmux import RealTmux
+from tests.support.terminal import MUSTER, Terminal, terminal
+
+SHELL = r"printf 'deep in the agent\n'; while read -r line; do echo \"heard $line\"; done"
+
+SIZES = [(80, 24), (160, 50)]
+
+
+@pytest.fixture
+def server() -> Iterator[RealTmux]:
+    with RealTmux() as made:
+        yield made
+
+
+def workspace_of(tmp_path: Path) -> Path:
+    """A workspace with an agent that the server has, and one that it has not."""
+    task = tmp_path / ".agent-workspace" / "TASK-1"
+    task.mkdir(parents=True)
+    agents = [
+        {"id": name, "type": "t", "tmux_session": f"agent_{name}", "parent": "orchestrator",
+         "status": "running", "started_at": datetime.now().isoformat()}
+        for name in ("here-1", "gone-2")
+    ]  # fmt: skip
+    (task / "AGENT_REGISTRY.json").write_text(json.dumps({"task_id": "TASK-1", "agents": agents}))
+    (task / "logs").mkdir()
+    (task / "logs" / "here-1_stream.jsonl").write_text('{"type": "user", "message": "log line"}\n')
+    return tmp_path
+
+
+def presses(screen: Terminal, *keys: str) -> None:
+    """One after another: what comes within a millisecond tmux takes for a paste."""
+    for key in keys:
+        screen.press(key)
+
+
+def comes_back(screen: Terminal) -> None:
+    """The whole screen is there again, as before."""
+    screen.shows("muster", "VERDICT", "TASK-1", "here-1", "gone-2", "Overview", "q Quit")
+    screen.hides("deep in the agent")
+
+
+@pytest.mark.parametrize(("columns", "rows"), SIZES)
+def test_one_goes_into_a_session_types_there_and_comes_back(
+    server: RealTmux, tmp_path: Path, columns: int, rows: int
+) -> None:
+    server.start("agent_here-1", SHELL)
+    arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
+    with terminal(tmp_path, arguments, columns, rows) as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        before = screen.screen()
+        screen.press("Down")
+        screen.shows("agent  here-1")
+        for key in ("a", "Enter"):
+            screen.press(key)
+            screen.shows("deep in the agent", "muster: C-b d comes back")
+            screen.type(f"from {key}")
+            screen.press("Enter")
+            screen.shows(f"heard from {key}")
+            presses(screen, "C-b", "d")
+            comes_back(screen)
+            screen.shows("agent  here-1")
+        assert before.split("\n")[0] == screen.screen().split("\n")[0]
+        screen.press("Down")
+        screen.shows("agent  gone-2")
+        screen.press("a")
+        screen.shows("gone-2 has no session on this host")
+        screen.press("q")
+        assert screen.exit_code() == 0
+
+
+def test_who_only_looks_types_nothing(server: RealTmux, tmp_path: Path) -> None:
+    server.start("agent_here-1", SHELL)
+    arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
+    with terminal(tmp_path, arguments, 80, 24) as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        screen.press("Down", "A")
+        screen.shows("deep in the agent")
+        screen.type("nobody hears this")
+        screen.press("Enter")
+        presses(screen, "C-b", "d")
+        comes_back(screen)
+    shown = server.run("capture-pane", "-p", "-t", "agent_here-1:")
+    assert "deep in the agent" in shown and "nobody" not in shown
+
+
+@contextmanager
+def lent(server: RealTmux, tmp_path: Path) -> Iterator[Terminal]:
+    """muster, whose terminal an agent's session has."""
+    server.start("agent_here-1", SHELL)
+    arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
+    with terminal(tmp_path, arguments, 80, 24) as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        screen.press("Down", "a")
+        screen.shows("deep in the agent")
+        yield screen
+
+
+def test_when_the_session_ends_while_one_is_in_it_one_is_back(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    with lent(server, tmp_path) as screen:
+        server.run("kill-session", "-t", "=agent_here-1")
+        comes_back(screen)
+
+
+def test_a_signal_ends_muster_while_the_terminal_is_lent(server: RealTmux, tmp_path: Path) -> None:
+    with lent(server, tmp_path) as screen:
+        pid = int(screen.tmux("display-message", "-p", "-t", "%0", "#{pane_pid}"))
+        os.kill(pid, signal.SIGTERM)
+        assert screen.exit_code() in (128 + signal.SIGTERM, 0)
+    assert server.names() == {"agent_here-1"}, "the agent goes on"
+
+
+def test_a_continue_leaves_the_terminal_to_the_session_that_has_it(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    with lent(server, tmp_path) as screen:
+        pid = int(screen.tmux("display-message", "-p", "-t", "%0", "#{pane_pid}"))
+        for round_ in range(3):
+            os.kill(pid, signal.SIGCONT)
+            screen.type(f"round {round_}")
+            screen.press("Enter")
+            screen.shows(f"heard round {round_}")
+        presses(screen, "C-b", "d")
+        comes_back(screen)
+
+
+@contextmanager
+def inside(server: RealTmux, tmp_path: Path, columns: int, rows: int) -> Iterator[Terminal]:
+    """muster in a session of the very server that has the agents, seen by a client."""
+    workspace = workspace_of(tmp_path)
+    server.start("agent_here-1", SHELL)
+    server.run("new-session", "-d", "-s", "desk", "--", *MUSTER, str(workspace))
+    outer = Terminal(tmp_path / "outer")
+    outer.tmux(
+        "new-session", "-d", "-x", str(columns), "-y", str(rows), "--",
+        "env", "-u", "TMUX", "-u", "TMUX_PANE",
+        "tmux", "-u", "-S", str(server.socket), "attach-session", "-t", "=desk",
+    )  # fmt: skip
+    try:
+        yield outer
+    finally:
+        outer.tmux("kill-server")
+
+
+@pytest.mark.parametrize(("columns", "rows"), SIZES)
+def test_inside_the_same_server_the_client_switches_and_muster_goes_on(
+    server: RealTmux, tmp_path: Path, columns: int, rows: int
+) -> None:
+    with inside(server, tmp_path, columns, rows) as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        screen.press("Down", "a")
+        screen.shows("deep in the agent")
+        listed = server.run("list-clients", "-F", "#{client_session}").split()
+        assert listed == ["agent_here-1"]
+        presses(screen, "C-b", "L")
+        comes_back(screen)
+        screen.shows("agent  here-1")
+
+
+def test_inside_the_same_server_one_can_only_look_as_well(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    with inside(server, tmp_path, 80, 24) as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        screen.press("Down", "A")
+        screen.shows("deep in the agent")
+        screen.type("nobody hears this")
+        # The first prefix is for the client outside; it sends the second one in.
+        presses(screen, "C-b", "C-b", "d")
+        comes_back(screen)
+        screen.press("j")
+        screen.shows("agent  gone-2")
+    assert "nobody" not in server.run("capture-pane", "-p", "-t", "agent_here-1:")
+
+
+def test_a_pager_is_lent_the_terminal(server: RealTmux, tmp_path: Path) -> None:
+    server.start("agent_here-1", SHELL)
+    arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
+    pager = "sh -c 'cat \"$1\"; echo the end; read -r _' pager"
+    with terminal(tmp_path, arguments, 80, 24, PAGER=pager) as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        screen.press("Down", "o")
+        screen.shows("Open which file?", "1  registry", "2  log")
+        screen.press("2")
+        screen.shows("log line", "the end")
+        screen.press("Enter")
+        comes_back(screen)

@@ -1,0 +1,180 @@
+"""Signals that come while muster starts or ends: no traceback, and the terminal as it was."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.fixture_workspace import workspace as workspace
+from tests.support.terminal import MUSTER, PREFIX
+from tests.support.waiting import Patience
+
+
+class Trial:
+    """One muster on a pseudo-terminal of its own.
+
+    Attributes:
+        seen: All that it wrote.
+    """
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._ours, self._theirs = pty.openpty()
+        self._before = termios.tcgetattr(self._theirs)
+        self.seen = b""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
+        self.process = subprocess.Popen(
+            arguments,
+            stdin=self._theirs, stdout=self._theirs, stderr=self._theirs,
+            start_new_session=True,
+            env=environment | {"TERM": "xterm-256color", "PYTHONFAULTHANDLER": ""},
+        )  # fmt: skip
+
+    def read(self, seconds: float = 0.0) -> None:
+        """Reads for so long what there is."""
+        until = time.monotonic() + seconds
+        while True:
+            left = max(0.0, until - time.monotonic())
+            if not select.select([self._ours], [], [], left)[0]:
+                return
+            self.seen += os.read(self._ours, 65536)
+
+    def ended(self) -> int:
+        """Waits for the end; the exit code."""
+        patience = Patience(60.0, pause=0.0)
+        while self.process.poll() is None:
+            self.read(0.02)
+            if patience.is_over():
+                raise AssertionError(f"it goes on: {self.seen[-2000:]!r}")
+        self.read(0.02)
+        return self.process.wait()
+
+    def is_in_order(self) -> bool:
+        """Whether the terminal is as it was."""
+        opened, closed = self.seen.count(b"\x1b[?1049h"), self.seen.count(b"\x1b[?1049l")
+        return termios.tcgetattr(self._theirs) == self._before and opened <= closed
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
+
+    def begins(self) -> None:
+        """Waits until the first line of muster was run.
+
+        What comes before is Python's own start, of which it prints tracebacks.
+        """
+        seen = False
+        patience = Patience(60.0, pause=0.0)
+        while (caught := catches_interrupts(self.process.pid)) or not seen:
+            seen = seen or caught
+            assert not patience.is_over() and self.process.poll() is None
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+        os.close(self._theirs)
+
+
+def catches_interrupts(pid: int) -> bool:
+    """Whether a process has a handler of its own for SIGINT, as Python has at its start."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+
+
+@pytest.fixture
+def trials() -> Iterator[Callable[[list[str]], Trial]]:
+    opened: list[Trial] = []
+
+    def trial(arguments: list[str]) -> Trial:
+        while opened:
+            opened.pop().close()
+        opened.append(Trial(arguments))
+        return opened[-1]
+
+    yield trial
+    while opened:
+        opened.pop().close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("command", ["", "list", "watch"])
+def test_whenever_a_signal_comes_it_ends_muster_and_leaves_the_terminal_in_order(
+    trials: Callable[[list[str]], Trial],
+    workspace: Path,
+    tmp_path: Path,
+    command: str,
+    number: signal.Signals,
+) -> None:
+    words = [*command.split(), "-S", str(tmp_path / "none"), str(workspace)]
+    for moment in range(16):
+        trial = trials([*MUSTER, *words])
+        trial.begins()
+        trial.read(moment * 0.025)
+        trial.process.send_signal(number)
+        code = trial.ended()
+        assert b"Traceback" not in trial.seen and b"Exception" not in trial.seen, trial.seen
+        assert trial.is_in_order(), (moment, trial.seen)
+        # It was through before the signal came, or else that has ended it.
+        assert code == -number or (command == "list" and code == 0), (moment, trial.seen)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_right_after_the_terminal_was_taken_gives_it_back(
+    trials: Callable[[list[str]], Trial], workspace: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    program = Path(__file__).with_name("signalled_early.py")
+    words = [sys.executable, "-P", str(program), str(int(number)), PREFIX]
+    trial = trials([*words, "-S", str(tmp_path / "none"), str(workspace)])
+    assert trial.ended() == -number
+    assert b"\x1b[?1049h" in trial.seen and b"Traceback" not in trial.seen
+    assert trial.is_in_order()
+
+
+def test_a_key_that_was_typed_ahead_ends_it_in_order(
+    trials: Callable[[list[str]], Trial], workspace: Path, tmp_path: Path
+) -> None:
+    trial = trials([*MUSTER, "-S", str(tmp_path / "none"), str(workspace)])
+    trial.press(b"q")
+    assert trial.ended() == 0
+    assert b"Traceback" not in trial.seen
+    assert trial.is_in_order()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("list", 0),
+        ("list --json", 0),
+        ("completion bash", 0),
+        ("doctor", -signal.SIGPIPE),
+        ("--help", 0),
+    ],
+)
+def test_without_a_reader_a_command_ends_quietly(
+    workspace: Path, tmp_path: Path, words: str, code: int
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [*MUSTER, *words.split(), "-S", str(tmp_path / "none"), str(workspace)]
+            if words not in ("--help", "completion bash")
+            else [*MUSTER, *words.split()],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    finally:
+        os.close(writer)
+    assert done.stderr == b""
+    assert done.returncode == code

@@ -1,0 +1,294 @@
+"""The whole program in a real terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.fixture_workspace import ZOMBIE, global_registry, task_registry
+from tests.support.fixture_workspace import workspace as workspace
+from tests.support.terminal import MUSTER, terminal, until
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (160, 50)])
+def test_zombies_are_completed_in_both_registries_and_the_screen_follows(
+    workspace: Path, tmp_path: Path, columns: int, rows: int
+) -> None:
+    arguments = ["-S", str(tmp_path / "none"), str(workspace)]
+    with terminal(tmp_path, arguments, columns, rows) as screen:
+        screen.shows("1 zombie", "26 finished", "q Quit")
+        screen.press("z")
+        screen.shows("1 marked")
+        screen.press("c")
+        screen.shows("Mark 1 agent completed?", ZOMBIE, "Go ahead")
+        screen.type("gone since autumn")
+        screen.confirm()
+        screen.shows("1 done", "working -> completed")
+        screen.press("Escape")
+        screen.hides("1 done")
+        screen.shows("27 finished")
+        screen.hides("marked")
+        screen.press("q")
+        assert screen.exit_code() == 0
+    task = json.loads(task_registry(workspace).read_text())
+    agent = next(each for each in task["agents"] if each["id"] == ZOMBIE)
+    assert agent["status"] == "completed"
+    assert agent["completion_reason"] == "gone since autumn"
+    assert (task["active_count"], task["completed_count"]) == (0, 13)
+    listed = json.loads(global_registry(workspace).read_text())
+    assert listed["agents"][ZOMBIE]["status"] == "completed"
+    assert listed["active_agents"] == 0
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (160, 50)])
+def test_the_urgent_are_found_filtered_and_marked(
+    workspace: Path, tmp_path: Path, columns: int, rows: int
+) -> None:
+    arguments = ["-S", str(tmp_path / "none"), str(workspace)]
+    with terminal(tmp_path, arguments, columns, rows) as screen:
+        screen.shows("1 zombie", "26 finished", "q Quit")
+        screen.press("t")
+        screen.shows("by urgency")
+        screen.press("3")
+        screen.shows("only ✗ zombie", "1 of 27")
+        screen.press("+")
+        screen.shows("1 marked")
+        screen.press("Escape")
+        screen.hides("only ✗ zombie")
+        screen.press("/")
+        screen.shows("filter: words")
+        screen.type("status:completed planner")
+        screen.press("Enter")
+        # Only with its own keys below has the roll the keys again.
+        screen.shows("filter status:completed planner", "1 marked, 1 not shown", "q Quit")
+        screen.press("*")
+        screen.hides("1 marked, 1 not shown")
+        screen.press("Escape")
+        screen.hides("filter status:completed")
+        screen.press("t", "h")
+        screen.shows("finished hidden", "1 of 27")
+
+
+def test_escape_leaves_everything_as_it_was(workspace: Path, tmp_path: Path) -> None:
+    before = task_registry(workspace).read_bytes()
+    with terminal(tmp_path, ["-S", str(tmp_path / "none"), str(workspace)], 80, 24) as screen:
+        screen.shows("1 zombie")
+        screen.press("z")
+        screen.shows("1 marked")
+        screen.press("k")
+        screen.shows("Kill 1 agent?")
+        screen.press("Escape")
+        screen.hides("Kill 1 agent?")
+        screen.shows("1 marked", "1 zombie")
+    assert task_registry(workspace).read_bytes() == before
+
+
+def test_a_change_a_new_task_and_a_deleted_one_are_seen_without_a_key(
+    workspace: Path, tmp_path: Path
+) -> None:
+    with terminal(tmp_path, ["-S", str(tmp_path / "none"), str(workspace)], 160, 50) as screen:
+        screen.shows("1 zombie", "26 finished")
+        registry = json.loads(task_registry(workspace).read_text())
+        registry["agents"][1]["status"] = "failed"
+        with task_registry(workspace).open("r+") as file:
+            file.write(json.dumps(registry, indent=2))
+            file.truncate()
+        screen.shows("0 zombie", "27 finished", "failed")
+        new = workspace / ".agent-workspace" / "TASK-new"
+        new.mkdir()
+        agent = {"id": "late_comer-1", "type": "late_comer", "status": "completed"}
+        (new / "AGENT_REGISTRY.json").write_text(
+            json.dumps({"task_id": "TASK-new", "agents": [agent]})
+        )
+        screen.shows("late_comer-1", "28 finished")
+        shutil.rmtree(new)
+        screen.hides("late_comer-1")
+
+
+def test_a_broken_registry_shows_its_error_and_the_others_stay(
+    workspace: Path, tmp_path: Path
+) -> None:
+    with terminal(tmp_path, ["-S", str(tmp_path / "none"), str(workspace)], 160, 50) as screen:
+        screen.shows("26 finished")
+        task_registry(workspace).write_text('{"agents": [')
+        screen.shows("! as of", "Expecting value", "code_auditor-213536")
+        assert task_registry(workspace).read_text() == '{"agents": ['
+
+
+def test_a_resize_never_breaks_it(workspace: Path, tmp_path: Path) -> None:
+    with terminal(tmp_path, ["-S", str(tmp_path / "none"), str(workspace)], 200, 60) as screen:
+        screen.shows("CPU", "26 finished")
+        for columns, rows in ((80, 24), (20, 5), (200, 60), (100, 30)):
+            screen.resize(columns, rows)
+        screen.shows("26 finished", "VERDICT", "q Quit")
+
+
+@pytest.mark.parametrize("setting", [{"NO_COLOR": "1"}, {"TERM": "screen"}])
+def test_it_works_without_colours_and_in_sixteen(
+    workspace: Path, tmp_path: Path, setting: dict[str, str]
+) -> None:
+    arguments = ["-S", str(tmp_path / "none"), str(workspace)]
+    with terminal(tmp_path, arguments, 80, 24, **setting) as screen:
+        screen.shows("✗ 1 zombie", "✓ 26 finished")
+
+
+HARMFUL = (
+    "\x1b[31mEVIL",
+    "\x1b]52;c;RVZJTA==\x07",
+    "\x9b31mEVIL\x9d52;c;RVZJTA==\x9c",
+    "\u202eEVIL\u2066\u200f",
+    "[/x][@click=app.quit]EVIL[/]",
+    "\x00\x07\x08\r\n\x7fEVIL",
+)
+
+
+def _hostile_registry(value: str) -> dict[str, object]:
+    agent: dict[str, object] = dict.fromkeys(
+        ("type", "tmux_session", "status", "started_at", "last_update", "prompt", "termination"),
+        value,
+    )
+    agent |= {"id": "a" + value, "parent": value, "progress": 5, value[:80]: value}
+    return {
+        "task_id": value,
+        "task_description": value,
+        "status": value,
+        "created_at": value,
+        "agents": [agent, {"id": "child" + value, "parent": "a" + value, "status": "running"}],
+        "agent_hierarchy": {value: [value]},
+    }
+
+
+def _output_of(arguments: list[str], keys: bytes, seconds: float) -> bytes:
+    """All bytes that muster sends to its terminal while the keys are pressed."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 150, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
+    process = subprocess.Popen(
+        [*MUSTER, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment | {"TERM": "xterm-256color", "COLUMNS": "150", "LINES": "40"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen = bytearray()
+    deadline = time.monotonic() + seconds
+    pressed_at: float | None = None
+    while process.poll() is None:
+        if select.select([ours], [], [], 0.1)[0]:
+            try:
+                seen += os.read(ours, 65536)
+            except OSError:
+                break
+        if b"child" in seen and keys and (pressed_at is None or time.monotonic() > pressed_at):
+            os.write(ours, keys[:1])
+            keys = keys[1:]
+            pressed_at = time.monotonic() + 0.4
+        if time.monotonic() > deadline:
+            process.send_signal(signal.SIGKILL)
+            raise AssertionError(f"did not quit; last output: {bytes(seen[-2000:])!r}")
+    code = process.wait()
+    os.close(ours)
+    assert code == 0, bytes(seen[-3000:])
+    return bytes(seen)
+
+
+HUGE = "\x1b[31mX" * 1_700_000
+"""Ten million characters; a registry of 64 MB has room for three of them."""
+
+HUGE_FIELDS = (
+    ("task_id", "status", "created_at"),
+    ("task_description", "agent.id", "agent.type"),
+    ("agent.status", "agent.tmux_session", "agent.parent"),
+    ("agent.started_at", "agent.last_update", "agent.prompt"),
+    ("agent.termination_reason",),
+)
+
+
+def _huge_registry(names: tuple[str, ...]) -> dict[str, object]:
+    agent: dict[str, object] = {"id": "a", "type": "t", "status": "running"}
+    content: dict[str, object] = {
+        "task_id": "T",
+        "agents": [agent, {"id": "child", "parent": "a"}],
+    }
+    for name in names:
+        of, _, field = name.rpartition(".")
+        (agent if of else content)[field] = HUGE
+    return content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [*map(_hostile_registry, HARMFUL), *map(_huge_registry, HUGE_FIELDS)],
+    ids=["csi", "osc52", "c1", "bidi", "markup", "c0", *map(" ".join, HUGE_FIELDS)],
+)
+def test_no_byte_of_a_registry_acts_on_the_terminal(
+    tmp_path: Path, content: dict[str, object]
+) -> None:
+    registry = tmp_path / ".agent-workspace" / "TASK-x" / "AGENT_REGISTRY.json"
+    registry.parent.mkdir(parents=True)
+    registry.write_text(json.dumps(content))
+    arguments = ["-S", str(tmp_path / "none"), str(tmp_path)]
+    # Down to the agent and its child, each tab, mark, plans of kill and complete, help.
+    keys = b"jj]]]]]]\t\t k\x1b" + b"c\x1b" + b"?\x1b" + b"q"
+    seen = _output_of(arguments, keys, 60.0)
+    assert b"child" in seen
+    text = seen.decode("utf-8", "replace")
+    for harm in ("\x1b[31mEVIL", "\x1b[31mX", "\x1b]52", "\x9b", "\x9d", "\x9c", "\u202e", "\x00"):
+        assert harm not in text
+    assert "\u2066" not in text
+    assert "\x7f" not in text
+
+
+def test_sigterm_gives_the_terminal_back(workspace: Path, tmp_path: Path) -> None:
+    with terminal(tmp_path, ["-S", str(tmp_path / "none"), str(workspace)], 80, 24) as screen:
+        screen.shows("26 finished")
+        pid = int(screen.tmux("display-message", "-p", "-t", "%0", "#{pane_pid}"))
+        os.kill(pid, signal.SIGTERM)
+        screen.exit_code()
+        alternate = screen.tmux("display-message", "-p", "-t", "%0", "#{alternate_on}")
+        assert alternate.strip() == "0"
+
+
+def _processes() -> Iterator[psutil.Process]:
+    return psutil.process_iter(["cmdline"])
+
+
+@pytest.mark.parametrize("round_", range(4))
+def test_a_terminal_that_goes_away_takes_muster_along(
+    workspace: Path, tmp_path: Path, round_: int
+) -> None:
+    def is_running() -> bool:
+        return any(str(workspace) in " ".join(p.info["cmdline"] or ()) for p in _processes())
+
+    with terminal(tmp_path, ["-S", str(tmp_path / "none"), str(workspace)], 80, 24) as screen:
+        screen.shows("1 zombie")
+        assert is_running()
+        screen.press(*["Down"] * round_ * 10)
+    until(lambda: not is_running(), "muster has ended")
+
+
+def test_the_demo_opens_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    with terminal(tmp_path, ["demo"], 160, 50, TMPDIR=str(temporary)) as screen:
+        screen.shows("live", "zombie", "orphan", "q Quit")
+        assert list(temporary.iterdir())
+        screen.press("q")
+        assert screen.exit_code() == 0
+    until(lambda: not list(temporary.iterdir()), "the demo's directory is gone")

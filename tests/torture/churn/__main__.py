@@ -1,0 +1,73 @@
+"""Lets orchestrators and agents loose on one workspace, kills some, and counts what is wrong.
+
+    uv run python -m tests.torture.churn --kills 5000
+
+They register, withdraw, report, terminate, clean up and create, against each other at
+random; some are killed, mostly in the middle of something. After every ten kills there
+is a quiet moment, and then:
+
+- each registry, recovered, is whole and its counters say what there is to count;
+- every registration and every report that was acknowledged is there, no agent twice;
+- the global registry says what the tasks' say, but for agents that a clean-up of the
+  workspace ended in a task's registry before it was killed: it says so after the next;
+- after one clean-up more the two say the same, of every agent.
+
+Prints what it counted; ends with 1 if anything was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.torture.churn.crowd import Churn, Counts
+
+# A killed process leaves the same in the system's memory, whatever disk is beneath.
+_MEMORY = "/dev/shm"
+
+# Registries only grow: so many kills see one workspace.
+_ROUND = 100
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.torture.churn", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--kills", type=int, default=300, help="how many workers are killed")
+    parser.add_argument("--workers", type=int, default=5, help="how many work at once")
+    parser.add_argument("--worker", choices=("ours", "naive"), default="ours")
+    parser.add_argument("--seed", default="muster", help="for what is left to chance")
+    parser.add_argument("--directory", help="beneath which; else in memory, if there is some")
+    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+    asked = parser.parse_args(arguments)
+    # Every recovery warns; here that is no news.
+    log = logging.getLogger("registry")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+    counts = Counts()
+    began = time.monotonic()
+    beneath = asked.directory or (_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+    with tempfile.TemporaryDirectory(prefix="churn-", dir=beneath) as directory:
+        for number in range(0, asked.kills, _ROUND):
+            churn = Churn(
+                Path(directory) / str(number),
+                counts,
+                seed=f"{asked.seed} {number}",
+                workers=asked.workers,
+                naive=asked.worker == "naive",
+            )
+            churn.run(min(_ROUND, asked.kills - number))
+    counts.seconds = time.monotonic() - began
+    print(json.dumps(counts.as_json()) if asked.json else counts.as_text())
+    return 1 if counts.faults.total() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,137 @@
+"""Kills writers, and counts what that did to their registries.
+
+    uv run python -m tests.torture.kills --kills 10000
+
+Three parts, all of them unless told otherwise. `small` and `large`: a commit is
+killed at every system call and in the middle of every write, while it is taken back
+because the disk is full, and in the recovery that follows. `crowd`: writers are killed
+at random moments among other writers, half of the time beside a peer.
+
+Prints what it counted, also when it is interrupted; ends with 1 then, and if
+anything was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.torture.kills.cases import LARGE, SMALL, Case, commits, naive_commits, nothing_by_chance
+from tests.torture.kills.sweep import Sweep
+from tests.torture.kills.torture import torture
+from tests.torture.kills.verdicts import Counts
+
+_PARTS = ("small", "large", "crowd")
+
+# How much of a write is carried out: one byte, half, all but one byte.
+_SHARES = (1e-9, 0.5, 1.0)
+
+# Commits of which each step is refused, as if the disk was full.
+_REFUSED = ("LockedRegistryFile grows", "two files grow,", "two files shrink and grow")
+
+_CASES = 22
+
+# A killed process leaves the same in the system's memory, whatever disk is beneath;
+# where there is none, nobody waits for it.
+_MEMORY = "/dev/shm"
+
+
+def kill_small(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
+    """Kills commits of small texts: all that can happen to them."""
+    for case in _lean(commits(directory, SMALL)):
+        sweep = Sweep(case, counts, seed)
+        sweep.kill_commit()
+        sweep.let_a_peer_in()
+        sweep.cut_writes_short(_SHARES)
+        if any(shape in case.name for shape in _REFUSED):
+            sweep.kill_refusals(max(wanted // _CASES, 1))
+        sweep.kill_recoveries(max(wanted // _CASES, 1))
+
+
+def kill_large(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
+    """Kills commits of texts that no system writes at one go."""
+    for case in _lean(commits(directory, LARGE)):
+        sweep = Sweep(case, counts, seed)
+        sweep.kill_commit()
+        sweep.cut_writes_short(_SHARES[1:2])
+        sweep.kill_recoveries(max(wanted // _CASES // 4, 1))
+
+
+def kill_naive(directory: Path, counts: Counts, seed: str) -> None:
+    """Kills a writer that keeps no journal: what would be seen if it were ours."""
+    for case in _lean(naive_commits(directory)):
+        sweep = Sweep(case, counts, seed)
+        sweep.kill_commit()
+        sweep.cut_writes_short(_SHARES)
+
+
+def _lean(cases: Iterable[Case]) -> Iterable[Case]:
+    for case in cases:
+        # Children are forked by the hundred: what is here now need not be looked
+        # through, and so copied, in each of them.
+        gc.freeze()
+        yield case
+        gc.unfreeze()
+        shutil.rmtree(case.paths[0].parents[1])
+
+
+def _kill(directory: Path, asked: argparse.Namespace, counts: Counts) -> None:
+    if asked.writer == "naive":
+        kill_naive(directory, counts, asked.seed)
+        return
+    for name in dict.fromkeys(asked.part or _PARTS):
+        if name == "crowd":
+            torture(directory / "crowd", asked.kills, asked.seed, counts)
+            continue
+        sweep = {"small": kill_small, "large": kill_large}[name]
+        with nothing_by_chance():
+            sweep(directory, asked.kills, asked.seed, counts)
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.torture.kills", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=300,
+        help="how many at random: in the crowd, and of recoveries and refusals; "
+        "those at every system call come on top",
+    )
+    parser.add_argument("--part", action="append", choices=_PARTS, help="again for another one")
+    parser.add_argument("--writer", choices=("ours", "naive"), default="ours")
+    parser.add_argument("--seed", default="muster", help="for what is left to chance")
+    parser.add_argument("--directory", help="beneath which; else in memory, if there is some")
+    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+    asked = parser.parse_args(arguments)
+    # Every recovery warns; here that is no news.
+    log = logging.getLogger("registry")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+    began = time.monotonic()
+    counts = Counts()
+    interrupted = False
+    beneath = asked.directory or (_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+    with tempfile.TemporaryDirectory(prefix="kills-", dir=beneath) as directory:
+        try:
+            _kill(Path(directory), asked, counts)
+        except KeyboardInterrupt:
+            interrupted = True
+    counts.seconds = time.monotonic() - began
+    print(json.dumps(counts.as_json()) if asked.json else counts.as_text())
+    return 1 if counts.faults() or interrupted else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

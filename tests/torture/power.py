@@ -1,0 +1,354 @@
+"""Power cuts at any moment of a commit, and what the next opener makes of what is left.
+
+``uv run python -m tests.torture.power --states 100000`` tries as many and counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+from registry.errors import RegistryError
+from registry.storage.commit import Write, commit, stamp
+from registry.storage.durability import durable_commits
+from registry.storage.recovery import acquire, acquire_both, recover_registry
+from tests.support.disk_model import Disk, Event, Resized, Returned, State, Wrote
+from tests.support.kept_journals import without_kept
+from tests.support.recording import recorded
+
+Texts = dict[str, bytes]
+Do = Callable[[Path], None]
+
+_LONG_AGO = 1_000_000_000
+_BOOTS = ("the boot of the commit", "the boot after the cut", "the boot after the second cut")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that is done to registries, and turns their texts into others.
+
+    Attributes:
+        do: Does it, beneath a directory.
+        atomic: Whether all or nothing of it must outlast a power cut.
+        flushed: Whether all of it is on the disk once it has returned.
+        killed_after: Its process ends after so many events, without a word.
+    """
+
+    do: Do
+    atomic: bool = True
+    flushed: bool = True
+    killed_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is done before the power goes.
+
+    Attributes:
+        name: What is special about it.
+        files: The registries' texts at the start, all on the disk.
+        steps: Done one after the other.
+        outcomes: What may be there at last, where a step is killed; otherwise what
+            was there before the step during which the power goes, or after it.
+        settled: Of which registries that is decided once all steps have returned.
+    """
+
+    name: str
+    files: Texts
+    steps: tuple[Step, ...]
+    outcomes: tuple[Texts, ...] = ()
+    settled: tuple[str, ...] = ()
+
+    def orders(self) -> tuple[tuple[str, ...], ...]:
+        """The orders in which the registries may be opened again."""
+        names = tuple(self.files)
+        return tuple({names: None, names[::-1]: None})
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a story did to its disk, and which texts it made one after the other."""
+
+    story: Story
+    events: tuple[Event, ...]
+    texts: tuple[Texts, ...]
+
+    def allowed(self, returned: int) -> tuple[Texts, ...]:
+        """What may be there after a cut, when so many steps have returned."""
+        outcomes = self.story.outcomes
+        if not outcomes:
+            return self.texts[returned : returned + 2]
+        if returned < len(self.story.steps):
+            return outcomes
+        last, settled = self.texts[-1], self.story.settled
+        return tuple(each for each in outcomes if all(each[n] == last[n] for n in settled))
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many disks were looked at, and what was wrong with them."""
+
+    cuts: set[int] = field(default_factory=set)
+    states: set[State] = field(default_factory=set)
+    second_cuts: set[State] = field(default_factory=set)
+    failures: list[str] = field(default_factory=list)
+    judged: set[tuple[State, tuple[str, ...], int, int]] = field(default_factory=set)
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.cuts):3} cuts, {len(self.states):6} states, {len(self.second_cuts):6} "
+            f"after a second cut, {len(self.failures):4} failures"
+        )
+
+
+def durably(texts: Mapping[str, bytes]) -> Do:
+    """A durable commit of one text, or of two as one."""
+
+    def do(root: Path) -> None:
+        paths = [root / name for name in texts]
+        locks = (acquire(paths[0], 1),) if len(paths) == 1 else acquire_both(paths[0], paths[1], 1)
+        try:
+            with durable_commits():
+                commit(
+                    [
+                        Write(lock.fd, lock.path, lock.path.read_bytes(), new, stamp(lock.fd))
+                        for lock, new in zip(locks, texts.values(), strict=True)
+                    ]
+                )
+        finally:
+            for lock in locks:
+                lock.release()
+
+    return do
+
+
+def plainly(texts: Mapping[str, bytes], *, flushed: bool) -> Do:
+    """How a peer writes: seek, write, truncate; with an fsync at best."""
+
+    def do(root: Path) -> None:
+        for name, new in texts.items():
+            fd = os.open(root / name, os.O_RDWR)
+            os.pwrite(fd, new, 0)
+            os.ftruncate(fd, len(new))
+            if flushed:
+                os.fsync(fd)
+            os.close(fd)
+
+    return do
+
+
+@contextmanager
+def boot(number: int) -> Iterator[None]:
+    """Pretends that this is a certain boot of the machine."""
+    with (
+        mock.patch("registry.storage.commit.boot_id", lambda: _BOOTS[number]),
+        mock.patch("registry.storage.recovery.boot_id", lambda: _BOOTS[number]),
+    ):
+        yield
+
+
+class Theatre:
+    """A directory in which stories are played and their disks laid out, over and over."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(os.path.realpath(root)) / "disk"
+
+    def lay_out(self, files: State | Mapping[str, bytes]) -> None:
+        files = dict(files)
+        for name in self._there():
+            if name not in files:
+                (self.root / name).unlink()
+        for name, content in files.items():
+            path = f"{self.root}/{name}"
+            if not os.path.exists(path):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+            # Not emptied first: some file systems flush a file that was.
+            fd = os.open(path, os.O_RDWR | os.O_CREAT)
+            os.pwrite(fd, content, 0)
+            os.ftruncate(fd, len(content))
+            os.close(fd)
+            os.utime(path, (_LONG_AGO, _LONG_AGO))
+
+    def _there(self) -> list[str]:
+        return [
+            os.path.relpath(os.path.join(folder, name), self.root)
+            for folder, _, names in os.walk(self.root)
+            for name in names
+        ]
+
+    def texts(self, names: Sequence[str]) -> Texts:
+        return {name: (self.root / name).read_bytes() for name in names}
+
+    def play(self, story: Story) -> Trace:
+        self.lay_out(story.files)
+        events: list[Event] = []
+        texts = [dict(story.files)]
+        for step in story.steps:
+            with boot(0), recorded(self.root, events, step.killed_after):
+                step.do(self.root)
+            events.append(Returned())
+            there = self._there()
+            texts.append(self.texts([name for name in story.files if name in there]))
+        return Trace(story, tuple(events), tuple(texts))
+
+    def reopen(self, order: Sequence[str], number: int) -> list[Event]:
+        """Opens the registries as the first writers after a reboot do."""
+        events: list[Event] = []
+        with boot(number), recorded(self.root, events):
+            for name in order:
+                # One try: nobody else is there to be waited for.
+                recover_registry(self.root / name, timeout=0)
+        return events
+
+    def verdict(self, allowed: Sequence[Texts]) -> str | None:
+        """What is wrong with what lies there now, if anything."""
+        there = without_kept(self.texts(self._there()))
+        if there in allowed:
+            return None
+        assert allowed, "the story itself ended neither before nor after"
+        extra = there.keys() - allowed[0].keys()
+        said = ", ".join(f"{name}: {_shown(text)}" for name, text in sorted(there.items()))
+        return f"{'left over' if extra else 'neither before nor after'}: {said}"
+
+
+def _shown(text: bytes) -> str:
+    return f"{text[:24]!r}...{text[-12:]!r} ({len(text)})"
+
+
+def cut_everywhere(
+    theatre: Theatre,
+    trace: Trace,
+    rng: random.Random,
+    *,
+    at_random: int,
+    second: int,
+    tally: Tally,
+) -> None:
+    """Cuts the power after each event of a trace, in many ways each.
+
+    Args:
+        theatre: Where to lay the disks out.
+        trace: What was written.
+        rng: Decides among the exponentially many.
+        at_random: How many states a cut, beside the extremes.
+        second: How many states of a second cut, during the recovery from the first.
+        tally: What was looked at so far; is not looked at again, and goes on to grow.
+    """
+    story = trace.story
+    disk = Disk(story.files)
+    returned = 0
+    touched = True
+    for number, event in enumerate(trace.events):
+        disk.happen(event)
+        if isinstance(event, Returned):
+            # What a power cut makes of a writer who does not flush is his affair,
+            # until a commit lays hands on the file.
+            touched = story.steps[returned].flushed
+            returned += 1
+        elif not story.steps[returned].atomic:
+            continue
+        elif isinstance(event, Wrote | Resized):
+            touched |= event.path in story.files
+        if not touched:
+            continue
+        tally.cuts.add(number)
+        where = f"{story.name}, cut {number} after {event}"
+        cut = _Cut(theatre, trace.allowed(returned), tally, where, rng, returned)
+        for state in dict.fromkeys(disk.states(rng, at_random)):
+            for order in story.orders():
+                if cut.judge(state, order) and second and len(state) > len(story.files):
+                    cut.judge_second(state, order, second)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    theatre: Theatre
+    allowed: Sequence[Texts]
+    tally: Tally
+    where: str
+    rng: random.Random
+    returned: int
+
+    def judge(self, state: State, order: tuple[str, ...]) -> bool:
+        """Looks at a state, and says whether it is one that was not looked at before."""
+        self.tally.states.add(state)
+        return self._judge(state, order, 1, f"{self.where}, opened {order}")
+
+    def judge_second(self, state: State, order: tuple[str, ...], at_most: int) -> None:
+        """Cuts the power again during the recovery from a state."""
+        self.theatre.lay_out(state)
+        events = self.theatre.reopen(order, 1)
+        disk = Disk(dict(state))
+        chosen = set(self.rng.sample(range(len(events)), min(at_most, len(events))))
+        for number, event in enumerate(events):
+            disk.happen(event)
+            if number in chosen:
+                for again in disk.states(self.rng, 4, at_most=1):
+                    self.tally.second_cuts.add(again)
+                    where = f"{self.where}, opened {order}, cut again after {event}"
+                    self._judge(again, order, 2, where)
+
+    def _judge(self, state: State, order: tuple[str, ...], number: int, where: str) -> bool:
+        question = (state, order, number, self.returned)
+        if question in self.tally.judged:
+            return False
+        self.tally.judged.add(question)
+        self.theatre.lay_out(state)
+        try:
+            self.theatre.reopen(order, number)
+            wrong = self.theatre.verdict(self.allowed)
+        except RegistryError as error:
+            wrong = f"cannot be opened: {error}"
+        if wrong:
+            self.tally.failures.append(f"{where}: {wrong}")
+        return True
+
+
+def distinct(tallies: Iterable[Tally]) -> int:
+    """How many different disks were looked at in all."""
+    return len(set().union(*(tally.states | tally.second_cuts for tally in tallies)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Tries as many states as asked for and prints the counts."""
+    from tests.support.power_stories import STORIES
+
+    parser = argparse.ArgumentParser(prog="python -m tests.torture.power", description=__doc__)
+    parser.add_argument("--states", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    logging.getLogger("registry").setLevel(logging.CRITICAL)
+    rng = random.Random(options.seed)
+    began = time.monotonic()
+    seen: dict[str, Tally] = {story.name: Tally() for story in STORIES}
+    rounds = 4
+    with tempfile.TemporaryDirectory() as directory:
+        theatre = Theatre(Path(directory))
+        traces = [theatre.play(story) for story in STORIES]
+        while distinct(seen.values()) < options.states:
+            for trace in traces:
+                tally = seen[trace.story.name]
+                cut_everywhere(theatre, trace, rng, at_random=rounds, second=4, tally=tally)
+            rounds *= 2
+    for name, tally in seen.items():
+        print(f"{name:44} {tally}")
+        for failure in tally.failures[:3]:
+            print(f"    {failure}")
+    total = distinct(seen.values())
+    failures = sum(len(tally.failures) for tally in seen.values())
+    print(f"{total} distinct states, {failures} failures, {time.monotonic() - began:.1f} s")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

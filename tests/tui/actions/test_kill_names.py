@@ -1,0 +1,206 @@
+"""Whatever a registry calls a session: no other one is touched, and no shell runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.schema.records import is_kept_certain, kept_name
+from tests.support.real_tmux import SLEEP, RealTmux
+from tests.support.waiting import until
+from tests.support.workspaces import Files, entry, take
+from tests.tui.cli.test_headless_actions import decoded, muster
+from tui.actions.execute import carry_out
+from tui.actions.footprint import weighed_kill
+from tui.cli.main import main
+
+CANARY = "CANARY"
+"""Stands for a path that a shell would write to."""
+
+NAMES = (
+    "",
+    "-t",
+    "-a",
+    "--",
+    "$0",
+    "$1",
+    "@0",
+    "@1",
+    "%0",
+    "%1",
+    "=agent_x-1",
+    "=",
+    "!",
+    "+",
+    "-",
+    "~",
+    "*",
+    "?",
+    "[a-z]*",
+    "agent_*",
+    "agent_x-",
+    "agent_x",
+    "AGENT_X-1",
+    "agent_x-1:",
+    "agent_x-1:0",
+    "agent_x-1:0.0",
+    "agent_x-1.0",
+    ":",
+    ".",
+    "{last}",
+    "{mouse}",
+    "#{session_name}",
+    "agent_#{pid}",
+    f"#(touch {CANARY})",
+    f"agent_#(touch {CANARY})",
+    f"$(touch {CANARY})",
+    f"`touch {CANARY}`",
+    f"x; touch {CANARY}",
+    f"'; run-shell 'touch {CANARY}'; '",
+    f'"; run-shell "touch {CANARY}',
+    f"agent_x-1' ; run-shell 'touch {CANARY}",
+    "a\nkill-server",
+    "a\r\nkill-server\r\n",
+    "\n",
+    "\x00",
+    "\x1b]0;x\x07",
+    "\t",
+    " ",
+    " agent_x-1",
+    "agent_x-1 ",
+    "\\",
+    "agent_x-1\\",
+    "'",
+    '"',
+    ";",
+    "\\;",
+    "agent_x-1;",
+    "\ud800",
+    "\u202eagent_x-1",
+    "agent_x-1\u200b",
+    "agent_х-1",  # noqa: RUF001 - a Cyrillic letter
+    "a" * 10_240,
+    "agent_x-1" * 1_138,
+    "#(" * 5_000,
+)
+"""Names that tmux changes, takes for something else, or that a shell would act on."""
+
+OTHERS = {"agent_x-1", "agent_x-10", "agent_x-1b", "keeper"}
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Path:
+    """What no shell may have written."""
+    return tmp_path / "sings"
+
+
+@pytest.fixture
+def crew(server: RealTmux, canary: Path) -> Iterator[RealTmux]:
+    """A server with others on it, who must all live, and whose shells must do nothing."""
+    for name in sorted(OTHERS):
+        server.start(name)
+    yield server
+    assert server.names() == OTHERS
+    # tmux runs jobs in the background; those that it began before this one have begun.
+    server.run("run-shell", "true")
+    assert not canary.exists()
+
+
+def registered(directory: Path, **fields: Any) -> Files:
+    return Files(directory / "work", {"TASK-1": [entry("odd") | fields]})
+
+
+def kill_everybody(files: Files, server: RealTmux) -> None:
+    tmux = server.client()
+    roll = take(files, tmux)
+    carry_out(weighed_kill(roll, roll.agents()), tmux, "")
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_whatever_a_session_is_called_in_a_registry_no_other_one_ends(
+    crew: RealTmux, tmp_path: Path, canary: Path, name: str
+) -> None:
+    name = name.replace(CANARY, str(canary))
+    kill_everybody(registered(tmp_path, tmux_session=name), crew)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_whatever_an_agent_is_called_only_its_own_session_ends(
+    crew: RealTmux, tmp_path: Path, canary: Path, name: str
+) -> None:
+    name = name.replace(CANARY, str(canary))
+    crew.start("agent_its-own")
+    kill_everybody(registered(tmp_path, id=name, tmux_session="agent_its-own"), crew)
+
+
+def test_a_shell_that_ran_would_have_been_seen(server: RealTmux, canary: Path) -> None:
+    server.start("keeper")
+
+    def seen() -> bool:
+        # tmux ends the job of a client that is gone, sometimes before it did anything.
+        server.run("list-sessions", "-F", f"#(touch {canary})")
+        return canary.exists()
+
+    assert until(seen, "the canary")
+
+
+STARTABLE = tuple(
+    name
+    for name in NAMES
+    if name and "\x00" not in name and "\ud800" not in name and CANARY not in name
+    and "#" not in name and len(name) < 5_000 and kept_name(name) not in OTHERS
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STARTABLE, ids=range(len(STARTABLE)))
+def test_a_session_of_such_a_name_is_killed_alone_or_refused(
+    server: RealTmux, tmp_path: Path, name: str
+) -> None:
+    for each in sorted(OTHERS):
+        server.start(each)
+    typed = f"{name[:-1]}\\;" if name.endswith(";") else name
+    server.run("new-session", "-d", "-s", typed, SLEEP)
+    (there,) = server.names() - OTHERS
+    kill_everybody(registered(tmp_path, tmux_session=name), server)
+    ended = is_kept_certain(name) and kept_name(name) == there
+    assert server.names() == (OTHERS if ended else OTHERS | {there})
+
+
+def exit_code(*words: str) -> object:
+    try:
+        return main(words)
+    except SystemExit as refused:
+        # Taken for an option that there is not.
+        return refused.code
+
+
+@pytest.mark.parametrize("flag", ["", "--tree", "--task"])
+def test_whatever_is_asked_for_by_name_nobody_is_killed(
+    crew: RealTmux, tmp_path: Path, canary: Path, flag: str
+) -> None:
+    files = Files(tmp_path / "work", {"TASK-1": [entry("y", "completed")]})
+    before = files.bytes()
+    where = ["-S", str(crew.socket), "-w", str(files.path), "--yes", *([flag] if flag else [])]
+    for name in NAMES:
+        word = name.replace(CANARY, str(canary))
+        assert exit_code("kill", *where, "--", word) == 2, name
+    assert files.bytes() == before
+
+
+def test_killing_one_that_is_gone_touches_neither_neighbour(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    agents = [entry("x-1"), entry("x-10"), entry("x-1b")]
+    files = Files(tmp_path, {"TASK-1": agents})
+    server.start("agent_x-10")
+    server.start("agent_x-1b")
+    before = server.pane_pids()
+    outcome = decoded(muster(files, "kill", "x-1", "-S", server.socket, "--yes", "--json"))
+    assert [each["result"] for each in outcome["agents"]] == ["done"]
+    assert server.names() == {"agent_x-10", "agent_x-1b"}
+    assert server.pane_pids() == before
+    assert files.agent("x-1")["status"] == "terminated"
+    assert files.agent("x-10")["status"] == files.agent("x-1b")["status"] == "running"

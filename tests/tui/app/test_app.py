@@ -1,0 +1,669 @@
+"""The screens, driven by Textual's pilot on a roll call that stands still."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from registry.schema.layout import Workspace
+from registry.schema.records import task_record
+from tests.support.panels import PromptFollower
+from tests.support.still_live import StillLive
+from tui.actions.execute import Outcome, Result, StepOutcome
+from tui.actions.plan import Verb, Weight
+from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.app.app import MusterApp
+from tui.app.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, ReasonInput
+from tui.app.screens.report import ReportScreen, outcome_report
+from tui.app.screens.roll import RollScreen
+from tui.app.widgets.footer import Footer
+from tui.app.widgets.roll_list import RollView
+from tui.app.widgets.text_view import Paper
+from tui.config.settings import Settings
+from tui.details.sources import Fields
+from tui.host.tmux_types import Answer, Session, TmuxState
+from tui.model.roll import AgentKey, MassDeath, Policy, RollCall, TaskState, Verdict, WorkspaceRoll
+from tui.model.verdict import call_task, find_orphans
+
+NOW = 1_760_000_000.0
+WORKSPACE = Path("/srv/lantern/.agent-workspace")
+SOCKET = Path("/tmp/tmux-1000/default")
+
+
+def _agent(name: str, status: str, parent: str = "orchestrator", progress: int = 40) -> Any:
+    return {
+        "id": name,
+        "type": name.split("-")[0],
+        "tmux_session": f"agent_{name}",
+        "parent": parent,
+        "status": status,
+        "progress": progress,
+        "prompt": "Do it well.",
+    }
+
+
+def _registry(task_id: str, *agents: Any) -> Any:
+    return {"task_id": task_id, "task_description": f"All of {task_id}", "agents": list(agents)}
+
+
+SEARCH = _registry(
+    "TASK-search",
+    _agent("architect-1", "working"),
+    _agent("designer-2", "completed", "architect-1", 100),
+    _agent("writer-3", "running", "architect-1"),
+    _agent("tester-4", "working", "writer-3"),
+    _agent("porter-5", "blocked"),
+)
+SPEED = _registry(
+    "TASK-speed", _agent("cacher-6", "working"), _agent("reader-7", "completed", progress=100)
+)
+ALIVE = ("architect-1", "writer-3", "porter-5", "reader-7", "stranger-8")
+
+
+def _state(registry: Any) -> TaskState:
+    path = WORKSPACE / registry["task_id"] / "AGENT_REGISTRY.json"
+    global_ = WORKSPACE / "registry" / "GLOBAL_REGISTRY.json"
+    return TaskState(WORKSPACE, path, global_, task_record(registry), NOW, None)
+
+
+def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = ALIVE) -> RollCall:
+    """A roll call in which whoever has no session has had none for long."""
+    sessions = {
+        f"agent_{name}": Session(
+            f"${n}", f"agent_{name}", int(NOW) - 60, int(NOW) - 5, 0, (f"%{n}",), (900_000 + n,)
+        )
+        for n, name in enumerate(alive)
+    }
+    answer = Answer(TmuxState.ANSWERED, "server 4711", SOCKET, sessions, 100.0, 4711, 1)
+    states = [_state(each) for each in registries]
+    if error is not None:
+        states[0] = replace(states[0], error=error)
+    absences = dict.fromkeys(
+        (f"agent_{a.id}" for s in states if s.record for a in s.record.agents), 0.0
+    )
+    tasks = tuple(call_task(state, answer, absences, Policy(), NOW) for state in states)
+    orphans = find_orphans(states, (), answer, Policy(), NOW) or ()
+    counts = dict.fromkeys(Verdict, 0)
+    for task in tasks:
+        for verdict, count in task.counts.items():
+            counts[verdict] += count
+    counts[Verdict.ORPHAN] = len(orphans)
+    workspaces = (WorkspaceRoll(WORKSPACE, tasks, None),)
+    return RollCall("lighthouse", answer, workspaces, orphans, counts)
+
+
+class StillApp(MusterApp):
+    """The app without anybody who gathers: shows the roll call that it is given."""
+
+    def __init__(self, roll: RollCall, settings: Settings | None = None) -> None:
+        super().__init__((Workspace(WORKSPACE),), StillLive(roll), settings)
+
+
+def plan_kill_of(screen: RollScreen, roll: RollCall, rows: Any, orphans: Any, whole: bool) -> None:
+    """Plans without a look at processes."""
+    plan = plan_kill(roll, rows, orphans, whole=whole)
+    held = Weight(3, 250 << 20)
+    steps = [replace(s, weight=held) if s in plan.ending else s for s in plan.steps]
+    screen._ask(replace(plan, steps=tuple(steps)))
+
+
+def plan_complete_of(screen: RollScreen, roll: RollCall, rows: Any) -> None:
+    """Plans without a look at processes."""
+    screen._ask(plan_complete(roll, rows))
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for module in ("roll_list", "details_panel"):
+        monkeypatch.setattr(f"tui.app.widgets.{module}.time.time", lambda: NOW)
+    monkeypatch.setattr("tui.app.widgets.details_panel.Follower", PromptFollower)
+    monkeypatch.setattr(RollScreen, "_plan_kill", plan_kill_of)
+    monkeypatch.setattr(RollScreen, "_plan_complete", plan_complete_of)
+    known = Fields({"prompt": "Do it well.", "tracked_files": {"a.py": 3}})
+    monkeypatch.setattr("tui.app.widgets.details_panel.FieldsSource.read", lambda _: known)
+    with monkeypatch.context() as zone:
+        # Times are shown on this host's clock.
+        zone.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def quick_hands(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pilot presses Enter sooner than anybody could."""
+    if "hasty" not in request.keywords:
+        monkeypatch.setattr("tui.app.screens.confirm.HASTE", 0.0)
+        monkeypatch.setattr("tui.app.screens.confirm.READ_FIRST", -1.0)
+
+
+@asynccontextmanager
+async def opened(
+    roll: RollCall | None = None,
+    size: tuple[int, int] = (100, 30),
+    settings: Settings | None = None,
+) -> AsyncIterator[tuple[StillApp, RollView, Pilot[None]]]:
+    app = StillApp(roll or call(SEARCH, SPEED), settings)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        await pilot.pause()
+        yield app, app.query_one(RollView), pilot
+
+
+def _ids(view: RollView) -> list[str]:
+    return [line.key.id for line in view.lines if isinstance(line.key, AgentKey)]
+
+
+def _current(view: RollView) -> str:
+    assert view.current is not None
+    key = view.current.key
+    return key.id if isinstance(key, AgentKey) else type(key).__name__
+
+
+async def test_the_tree_shows_tasks_agents_and_children_and_orphans() -> None:
+    async with opened() as (_, view, _pilot):
+        assert _ids(view)[:5] == ["architect-1", "designer-2", "writer-3", "tester-4", "porter-5"]
+        levels = {line.key.id: line.level for line in view.lines if isinstance(line.key, AgentKey)}
+        assert levels["tester-4"] == levels["writer-3"] + 1 == levels["architect-1"] + 2
+        assert _current(view) == "TaskKey"
+
+
+async def test_arrows_j_pages_home_and_end_move_the_cursor() -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.press("down", "j")
+        assert _current(view) == "designer-2"
+        await pilot.press("up")
+        assert _current(view) == "architect-1"
+        await pilot.press("end")
+        assert _current(view) == "OrphanKey"
+        await pilot.press("home")
+        assert _current(view) == "TaskKey"
+        await pilot.press("pagedown")
+        assert _current(view) == "OrphanKey"
+
+
+async def test_left_folds_and_goes_to_the_parent_right_unfolds_and_goes_inside() -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.press("down", "down", "down", "down")
+        assert _current(view) == "tester-4"
+        await pilot.press("left")
+        assert _current(view) == "writer-3"
+        await pilot.press("left")
+        assert "tester-4" not in _ids(view)
+        await pilot.press("right")
+        assert "tester-4" in _ids(view)
+        await pilot.press("right")
+        assert _current(view) == "tester-4"
+
+
+async def test_the_cursor_stays_on_its_agent_whatever_moves() -> None:
+    async with opened() as (app, view, pilot):
+        view.go_to(next(line.key for line in view.lines if "porter-5" in str(line.key)))
+        more = _registry("TASK-a", *(_agent(f"new-{n}", "completed") for n in range(40)))
+        app.roll_screen.post_message(RollScreen.Rolled(call(more, SEARCH, SPEED)))
+        await pilot.pause()
+        assert _current(view) == "porter-5"
+        app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH)))
+        await pilot.pause()
+        assert _current(view) == "porter-5"
+
+
+async def test_when_its_agent_goes_the_cursor_stays_near() -> None:
+    async with opened() as (app, view, pilot):
+        view.go_to(next(line.key for line in view.lines if "tester-4" in str(line.key)))
+        less = _registry("TASK-search", *(a for a in SEARCH["agents"] if a["id"] != "tester-4"))
+        app.roll_screen.post_message(RollScreen.Rolled(call(less, SPEED)))
+        await pilot.pause()
+        assert _current(view) == "writer-3"
+
+
+async def test_marks_are_set_counted_taken_away_and_die_with_their_row() -> None:
+    async with opened() as (app, view, pilot):
+        await pilot.press("space")
+        assert not view.marks
+        await pilot.press("down", "space", "space")
+        assert len(view.marks) == 2
+        await pilot.press("z")
+        assert len(view.marks) == 4
+        app.roll_screen.post_message(RollScreen.Rolled(call(SPEED)))
+        await pilot.pause()
+        assert {key.id for key in view.marks if isinstance(key, AgentKey)} == {"cacher-6"}
+        await pilot.press("u")
+        assert not view.marks
+
+
+async def test_the_filter_narrows_as_one_types_and_escape_clears_it() -> None:
+    async with opened() as (app, view, pilot):
+        everybody = _ids(view)
+        await pilot.press("slash", *"zombie")
+        assert _ids(view) == ["architect-1", "writer-3", "tester-4", "cacher-6"]
+        await pilot.press("enter")
+        assert app.focused is view
+        await pilot.press("escape")
+        assert _ids(view) == everybody
+        assert not app.query_one("#filter", Input).has_class("shown")
+
+
+async def test_a_click_selects_and_a_click_on_the_arrow_folds() -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.click(RollView, offset=(20, 3))
+        assert _current(view) == "writer-3"
+        await pilot.click(RollView, offset=(3, 0))
+        assert "writer-3" not in _ids(view)
+
+
+async def test_details_follow_the_cursor() -> None:
+    async with opened() as (app, _, pilot):
+        await pilot.press("down")
+        await pilot.pause()
+        shown = app.query_one(Paper).text
+        assert "architect-1" in shown
+        assert "tracked_files" in shown
+
+
+@pytest.mark.parametrize(("key", "question"), [("k", "Kill 2 agents"), ("c", "Mark 2 agents")])
+async def test_an_action_shows_its_plan_and_escape_changes_nothing(
+    key: str, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr("tui.actions.execute.carry_out", lambda *given: done.append(given))
+    async with opened() as (app, view, pilot):
+        await pilot.press("z", key)
+        await pilot.pause()
+        assert isinstance(app.screen, ConfirmScreen)
+        assert question in str(app.screen.query_one("Vertical").border_title)
+        await pilot.press("k", "q", "escape")
+        await pilot.pause()
+        assert not isinstance(app.screen, ConfirmScreen)
+        assert not done
+        assert len(view.marks) == 2
+
+
+async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[Any] = []
+
+    def carry_out(plan: Any, tmux: Any, reason: str, progress: Any) -> Outcome:
+        given.append((plan.verb, [step.label for step in plan.steps], reason))
+        steps = (
+            StepOutcome("tester-4", Result.DONE, "working -> terminated"),
+            StepOutcome("cacher-6", Result.LEFT, "its session is back"),
+        )
+        return Outcome(Verb.KILL, steps, (), ())
+
+    monkeypatch.setattr("tui.actions.execute.carry_out", carry_out)
+    async with opened() as (app, view, pilot):
+        app.roll_screen._tmux = object()  # type: ignore[assignment]
+        await pilot.press("z", "k")
+        await pilot.press(*"stuck", "enter")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert given == [(Verb.KILL, ["tester-4", "cacher-6"], "stuck")]
+        assert isinstance(app.screen, ReportScreen)
+        shown = str(app.screen.query_one("VerticalScroll Static").render())
+        assert "its session is back" in shown
+        assert not view.marks
+        await pilot.press("escape")
+        assert not isinstance(app.screen, ReportScreen)
+
+
+async def test_enter_takes_all_that_was_typed_before_it_however_fast() -> None:
+    async with opened() as (app, _, pilot):
+        await pilot.press("z", "c")
+        await pilot.pause()
+        answers: list[str | None] = []
+        assert isinstance(app.screen, ConfirmScreen)
+        app.screen.dismiss = answers.append  # type: ignore[assignment]
+        for key in (*"typed in a hurry".replace(" ", "_"), "enter"):
+            character = None if key == "enter" else key
+            app.post_message(events.Key("underscore" if key == "_" else key, character))
+        while not answers:
+            await pilot.pause()
+        assert answers == ["typed_in_a_hurry"]
+
+
+ADVISED = replace(
+    call(SEARCH).answer,
+    state=TmuxState.UNKNOWN,
+    detail=f"error connecting to {SOCKET} (Permission denied)",
+    advice="it is lena's: ask with sudo -u lena, or choose another socket with -L NAME or -S PATH",
+    sessions={},
+)
+
+
+def shown(app: MusterApp) -> str:
+    """What is on the screen, its lines run together."""
+    strips = app.screen._compositor.render_strips()
+    return " ".join("".join(segment.text for segment in strip).strip() for strip in strips)
+
+
+@pytest.mark.parametrize("keys", [("q",), ("ctrl+c",), ("question_mark", "ctrl+c")])
+async def test_one_leaves_by_a_key_from_anywhere(keys: tuple[str, ...]) -> None:
+    async with opened() as (app, _, pilot):
+        await pilot.press(*keys)
+        await pilot.pause()
+        assert app._exit and app.return_code == 0
+
+
+async def test_in_a_low_terminal_it_is_said_all_the_same() -> None:
+    async with opened(replace(call(SEARCH), answer=ADVISED), (60, 12)) as (app, _, pilot):
+        assert ADVISED.detail in shown(app)
+        await pilot.press("right_square_bracket", "p")
+        await pilot.pause()
+        said = [each.message for each in app._notifications]
+        assert said == ["There is no room for the panel: make the terminal higher."] * 2
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+async def test_why_tmux_cannot_tell_and_what_to_try_is_on_the_screen_in_full(
+    size: tuple[int, int],
+) -> None:
+    async with opened(replace(call(SEARCH), answer=ADVISED), size) as (app, _, pilot):
+        text = shown(app)
+        assert ADVISED.detail in text and ADVISED.advice in text and str(SOCKET) in text
+        app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH)))
+        await pilot.pause()
+        assert "lena" not in shown(app)
+
+
+async def test_the_details_show_whose_session_has_an_agents_name_now() -> None:
+    started = datetime.fromtimestamp(NOW - 7200).isoformat()
+    taken = _registry("TASK-search", {**_agent("architect-1", "working"), "started_at": started})
+    async with opened(call(taken), (200, 40)) as (app, _, pilot):
+        await pilot.press("down")
+        await pilot.pause()
+        text = shown(app)
+        assert "? unknown" in text and "taken again" in text
+        assert "Another session has that name now" in text
+
+
+def massacre() -> RollCall:
+    roll = call(SEARCH, SPEED, alive=())
+    keys = frozenset(row.key for row in roll.agents() if row.verdict is Verdict.ZOMBIE)
+    return replace(roll, mass_death=MassDeath(len(keys), len(keys), keys))
+
+
+async def test_a_mass_death_has_a_banner_and_is_asked_about_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(massacre(), (80, 24)) as (app, _, pilot):
+        assert "wrong socket is likelier than a massacre" in shown(app)
+        given: list[Any] = []
+        monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *each: given.append(each))
+        for key in ("enter", "escape"):
+            await pilot.press("z", "c", "w", "enter")
+            await pilot.pause()
+            assert isinstance(app.screen, ConfirmScreen) and not given
+            assert "Asked once more" in str(app.screen.query_one("Vertical").border_title)
+            text = shown(app)
+            assert "Is it the right socket" in text and str(SOCKET) in text
+            await pilot.press(key)
+            await pilot.pause()
+            assert not isinstance(app.screen, ConfirmScreen)
+            assert [reason for _, reason in given] == (["w"] if key == "enter" else [])
+            given.clear()
+
+
+async def test_one_death_of_many_is_asked_about_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(massacre()) as (app, _, pilot):
+        given: list[Any] = []
+        monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *each: given.append(each))
+        await pilot.press("down", "c", "enter")
+        await pilot.pause()
+        assert len(given) == 1
+
+
+def _key(name: str, at: float) -> events.Key:
+    key = events.Key(name, None if len(name) > 1 else name)
+    key.time = at
+    return key
+
+
+@pytest.mark.hasty
+async def test_enter_that_was_typed_ahead_or_pasted_confirms_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened() as (app, _, pilot):
+        answers: list[Any] = []
+        monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *given: answers.append(given))
+        await pilot.press("down", "k")
+        await drawn_whole(pilot)
+        shown = app.screen.query_one(Input)
+        assert isinstance(shown, ReasonInput)
+        shown_at = shown.shown_at
+        for key in (
+            _key("enter", shown_at + READ_FIRST / 2),
+            _key("x", shown_at + 10),
+            _key("enter", shown_at + 10 + HASTE / 2),
+        ):
+            app.post_message(key)
+        await pilot.pause()
+        assert isinstance(app.screen, ConfirmScreen)
+        assert "press it again" in str(app.screen.query_one("Vertical").border_subtitle)
+        assert answers == []
+        app.post_message(_key("enter", shown_at + 11))
+        while not answers:
+            await pilot.pause()
+        assert answers[0][1] == "x"
+
+
+@pytest.mark.hasty
+async def test_escape_with_another_key_right_behind_it_cancels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened() as (app, _, pilot):
+        screen = app.roll_screen
+        monkeypatch.setattr(screen, "_carry_out", lambda *_: pytest.fail("nobody confirmed"))
+        await pilot.press("down", "k")
+        await drawn_whole(pilot)
+        app.post_message(_key("alt+j", 1e9))
+        while isinstance(app.screen, ConfirmScreen):
+            await pilot.pause()
+        assert app.screen.query(RollView)
+
+
+async def test_with_nobody_to_act_on_it_says_so_and_asks_nothing() -> None:
+    async with opened(call(alive=())) as (app, _, pilot):
+        await pilot.press("k", "K", "c")
+        await pilot.pause()
+        assert not isinstance(app.screen, ConfirmScreen)
+        said = [each.message.split(":")[0] for each in app._notifications]
+        assert set(said) == {"Nobody to kill", "Nobody to complete"}
+
+
+async def asked_by(pilot: Pilot[None], *keys: str) -> str:
+    """What the plan says that comes after some keys."""
+    await pilot.press(*keys)
+    await pilot.pause()
+    screen = pilot.app.screen
+    assert isinstance(screen, ConfirmScreen)
+    title = str(screen.query_one("Vertical").border_title)
+    return f"{title}\n{screen.query_one('VerticalScroll Static').render()}"
+
+
+async def test_kill_on_a_tasks_line_is_about_all_its_agents() -> None:
+    async with opened() as (_, view, pilot):
+        assert _current(view) == "TaskKey"
+        said = await asked_by(pilot, "k")
+        assert "Kill 4 agents?" in said
+        assert "Not touched" not in said
+        order = [said.index(each) for each in ("tester-4", "writer-3", "architect-1", "porter-5")]
+        assert order[1] < order[2]
+
+
+async def test_kill_on_the_line_of_the_orphans_is_about_all_of_them() -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.press("end", "up")
+        assert _current(view) == "OrphansKey"
+        said = await asked_by(pilot, "k")
+        assert "Kill 1 orphaned session?" in said
+        assert "agent_stranger-8 (3 processes, 250 MB)" in said
+
+
+async def test_a_capital_k_kills_all_beneath_as_well() -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.press("down")
+        assert _current(view) == "architect-1"
+        said = await asked_by(pilot, "K")
+        assert "Kill 3 agents?" in said
+        assert "designer-2" not in said, "who is through needs no killing"
+        assert "Ends 2 sessions and 6 processes" in said
+        assert "frees about 500 MB" in said
+
+
+async def test_a_capital_k_is_about_the_trees_of_the_marked_ones() -> None:
+    async with opened() as (_, view, pilot):
+        view.go_to(next(line.key for line in view.lines if "writer-3" in str(line.key)))
+        await pilot.press("space", "down", "space", "home")
+        said = await asked_by(pilot, "K")
+        assert "Kill 3 agents?" in said
+        assert "writer-3" in said and "tester-4" in said and "architect-1" not in said
+
+
+async def test_finished_agents_are_refused_with_the_reason() -> None:
+    async with opened() as (app, _, pilot):
+        await pilot.press("down", "down", "k")
+        await pilot.pause()
+        assert any("is finished" in each.message for each in app._notifications)
+
+
+async def test_where_all_of_many_are_refused_only_some_are_named() -> None:
+    many = _registry("TASK-over", *(_agent(f"done-{n}", "completed") for n in range(40)))
+    async with opened(call(many, alive=())) as (app, _, pilot):
+        await pilot.press("k")
+        await pilot.pause()
+        (said,) = [each.message for each in app._notifications]
+        assert said.startswith("done-0 is finished")
+        assert said.endswith("; and 37 more")
+
+
+async def test_keys_without_use_are_not_offered_while_a_question_is_open() -> None:
+    async with opened() as (app, _, pilot):
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert isinstance(app.screen, ReportScreen)
+        shown = str(app.screen.query_one("VerticalScroll Static").render())
+        assert "Mark all zombies" in shown
+        assert "proven twice" in shown
+        assert not {"k", "c", "z"} & app.screen.active_bindings.keys()
+
+
+async def test_nothing_is_drawn_when_a_roll_call_says_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened() as (app, view, pilot):
+        drawn: list[int] = []
+        monkeypatch.setattr(view, "refresh_line", drawn.append)
+        app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH, SPEED)))
+        await pilot.pause()
+        assert drawn == []
+        changed = _registry("TASK-speed", _agent("cacher-6", "working", progress=90))
+        app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH, changed)))
+        await pilot.pause()
+        assert 7 in drawn
+        assert not {1, 2, 3} & set(drawn)
+
+
+SnapCompare = Callable[..., bool]
+
+
+async def drawn_whole(pilot: Pilot[None]) -> None:
+    """Waits until the screen in front has its keys, and a pause changes nothing any more."""
+    before = None
+    while before != (before := pilot.app.export_screenshot()) or not any(
+        footer.hints for footer in pilot.app.screen.query(Footer)
+    ):
+        await pilot.pause()
+
+
+def pressing(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
+    """Presses keys once the first screen is drawn whole, and waits until the last one is."""
+
+    async def press(pilot: Pilot[None]) -> None:
+        await drawn_whole(pilot)
+        for key in keys:
+            await pilot.press(key)
+            await pilot.pause()
+        await drawn_whole(pilot)
+
+    return press
+
+
+def test_snapshot_80x24(snap_compare: SnapCompare) -> None:
+    assert snap_compare(
+        StillApp(call(SEARCH, SPEED)), run_before=pressing("down"), terminal_size=(80, 24)
+    )
+
+
+def test_snapshot_160x50(snap_compare: SnapCompare) -> None:
+    app = StillApp(call(SEARCH, SPEED, error="Expecting value at line 3 column 9"))
+    assert snap_compare(app, run_before=pressing("z", "down", "down"), terminal_size=(160, 50))
+
+
+def test_snapshot_of_the_plan_of_a_kill(snap_compare: SnapCompare) -> None:
+    app = StillApp(call(SEARCH, SPEED))
+    keys = ["down", "space", "space", "z", "k"]
+    assert snap_compare(app, run_before=pressing(*keys), terminal_size=(100, 30))
+
+
+def test_snapshot_of_the_help(snap_compare: SnapCompare) -> None:
+    app = StillApp(call(SEARCH, SPEED))
+    assert snap_compare(app, run_before=pressing("question_mark"), terminal_size=(100, 40))
+
+
+def test_snapshot_of_an_outcome(snap_compare: SnapCompare) -> None:
+    steps = (
+        StepOutcome("tester-4", Result.DONE, "working -> terminated"),
+        StepOutcome("cacher-6", Result.FAILED, "still running: python (4711)"),
+    )
+    written = (WORKSPACE / "TASK-search" / "AGENT_REGISTRY.json",)
+
+    async def show(pilot: Pilot[None]) -> None:
+        await drawn_whole(pilot)
+        await pilot.app.push_screen(outcome_report(Outcome(Verb.KILL, steps, written, ())))
+        await drawn_whole(pilot)
+
+    app = StillApp(call(SEARCH, SPEED))
+    assert snap_compare(app, run_before=show, terminal_size=(100, 30))
+
+
+async def test_a_filter_that_matches_nothing_says_so() -> None:
+    async with opened() as (_, view, pilot):
+        await pilot.press("slash", *"xyzzy")
+        await pilot.pause()
+        assert view.lines == ()
+        shown = "".join(segment.text for segment in view.render_line(0))
+        assert "Nothing matches the filter" in shown
+        await pilot.press("escape")
+        await pilot.pause()
+        assert len(view.lines) > 3
+
+
+async def test_a_filter_by_a_key_narrows_and_a_key_that_there_is_not_is_said() -> None:
+    async with opened() as (app, view, pilot):
+        everybody = _ids(view)
+        field = app.query_one("#filter", Input)
+        await pilot.press("slash", *"verdict:")
+        assert _ids(view) == everybody
+        await pilot.press(*"zombie")
+        assert "writer-3" in _ids(view) and _ids(view) != everybody
+        field.value = "verdikt:zombie"
+        await pilot.pause()
+        assert _ids(view) == everybody and field.has_class("mistaken")
+        await pilot.press("enter")
+        await pilot.pause()
+        (said,) = app._notifications
+        assert "verdict: is meant?" in said.message

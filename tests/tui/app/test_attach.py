@@ -1,0 +1,199 @@
+"""Which session a line leads to, and what is said where it leads nowhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.app import App
+
+from tests.support.rolls import (
+    agent,
+    answered,
+    called,
+    cannot_tell,
+    no_server,
+    roll_call,
+    session,
+    task_state,
+)
+from tests.support.scripted_tmux import ScriptedTmux
+from tui.app.terminal import attach as attaching
+from tui.app.terminal.attach import NowhereToGoError, attach, runs_inside, session_of, still_there
+from tui.app.terminal.handover import NoTerminalError, lend_terminal, outside_tmux
+from tui.host.tmux_types import Answer, Session
+from tui.model.roll import AgentRow
+from tui.view.outline import Line, OrphanKey, OrphansKey, TaskKey
+
+A = session("agent_a")
+
+
+def row_of(answer: Answer, **fields: str | None) -> AgentRow:
+    roll = roll_call(*called(task_state(agent("a", **fields)), answer=answer))  # type: ignore[arg-type]
+    (row,) = roll.agents()
+    return row
+
+
+def line_of(row: AgentRow) -> Line:
+    return Line(row.key, row, 1, None)
+
+
+def test_an_agent_and_an_orphan_lead_to_their_sessions() -> None:
+    answer = answered(A)
+    assert session_of(line_of(row_of(answer)), answer) == A
+    assert session_of(Line(OrphanKey(A.id, A.created), A, 1, None), answer) == A
+
+
+def refused(row: AgentRow, answer: Answer) -> str:
+    with pytest.raises(NowhereToGoError) as error:
+        session_of(line_of(row), answer)
+    return str(error.value)
+
+
+def test_where_there_is_no_session_it_is_said_why() -> None:
+    dead, silent = no_server(), cannot_tell()
+    assert "no session on this host: it is zombie" in refused(row_of(dead), dead)
+    assert "it is finished" in refused(row_of(dead, status="completed"), dead)
+    assert "names no session" in refused(row_of(dead, session=None), dead)
+    assert "tmux cannot tell" in refused(row_of(silent), silent)
+    taken = replace(row_of(dead), taken_by=A)
+    assert "is another's" in refused(taken, dead)
+    other = replace(dead, elsewhere={"agent_a": "the server at /x/s has it; try -S /x/s"})
+    assert "try -S /x/s" in refused(row_of(dead), other)
+
+
+@pytest.mark.parametrize("line", [None, Line(OrphansKey(), None, 0, False)])
+def test_other_lines_lead_nowhere(line: Line | None) -> None:
+    with pytest.raises(NowhereToGoError, match="Put the cursor on an agent"):
+        session_of(line, answered())
+
+
+def test_only_the_very_session_is_gone_into() -> None:
+    seen = answered(A)
+    assert still_there(A, seen, seen) == A
+    renamed = replace(A, name="agent_b")
+    assert still_there(A, seen, answered(renamed)) == renamed
+    again = replace(A, created=A.created + 1)
+    restarted = replace(answered(A), server_started=5)
+    for answer in (answered(), answered(again), answered(replace(A, id="$99")), restarted):
+        with pytest.raises(NowhereToGoError, match="agent_a is gone"):
+            still_there(A, seen, answer)
+    with pytest.raises(NowhereToGoError, match="cannot tell"):
+        still_there(A, seen, cannot_tell())
+
+
+def test_whether_it_runs_inside_is_told_by_the_socket_itself(tmp_path: Path) -> None:
+    socket, link = tmp_path / "s", tmp_path / "l"
+    socket.touch()
+    link.symlink_to(socket)
+    assert runs_inside({"TMUX": f"{link},1,0"}, socket)
+    assert not runs_inside({"TMUX": f"{tmp_path}/other,1,0"}, socket)
+    assert not runs_inside({"TMUX": ""}, socket)
+    assert not runs_inside({}, socket)
+    assert outside_tmux({"TMUX": "x", "TMUX_PANE": "%1", "TERM": "y"}) == {"TERM": "y"}
+
+
+class SwitchingTmux(ScriptedTmux):
+    """Says of a switch what it was told to say."""
+
+    def __init__(self, answer: Answer, socket: Path, says: str | None) -> None:
+        super().__init__(answer)
+        self.socket = socket
+        self.switched: list[Session] = []
+        self._says = says
+
+    def switch_client(self, session: Session, answer: Answer) -> str | None:
+        self.switched.append(session)
+        return self._says
+
+
+@pytest.fixture
+def socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The socket of the server that muster runs inside of, in a pane of its own."""
+    path = tmp_path / "s"
+    path.touch()
+    monkeypatch.setenv("TMUX", f"{path},1,0")
+    monkeypatch.setenv("TMUX_PANE", "%77")
+    return path
+
+
+async def go(tmux: SwitchingTmux, read_only: bool = False) -> str:
+    answer = answered(A)
+    line = line_of(row_of(answer))
+    return await attach(App(), tmux, line, answer, read_only=read_only)
+
+
+async def test_inside_the_same_server_the_client_switches(socket: Path) -> None:
+    tmux = SwitchingTmux(answered(A), socket, None)
+    assert "prefix and L" in await go(tmux)
+    assert tmux.switched == [A]
+    with pytest.raises(NowhereToGoError, match="no current client"):
+        await go(SwitchingTmux(answered(A), socket, "no current client"))
+
+
+async def test_to_its_own_session_nobody_goes(
+    socket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMUX_PANE", A.panes[0])
+    tmux = SwitchingTmux(answered(A), socket, None)
+    with pytest.raises(NowhereToGoError, match="muster itself runs in"):
+        await go(tmux)
+    assert not tmux.switched
+
+
+async def test_only_to_look_the_terminal_is_lent_even_inside(
+    socket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lent: list[list[str]] = []
+
+    async def lend(
+        app: object, words: list[str], environment: Mapping[str, str], descriptors: object
+    ) -> object:
+        assert "TMUX" not in environment
+        lent.append(words)
+        return 0, ""
+
+    monkeypatch.setattr(attaching, "lend_terminal", lend)
+    tmux = SwitchingTmux(answered(A), socket, None)
+    assert await go(tmux, read_only=True) == ""
+    assert not tmux.switched
+    assert any(f"attach-session -r -t '{A.id}'" in word for word in lent[0])
+
+
+@pytest.mark.parametrize(
+    ("happens", "says"),
+    [
+        ((1, "open terminal failed"), "tmux did not attach: open terminal failed"),
+        ((3, ""), "exit code 3"),
+        (NoTerminalError(), "no terminal here"),
+        (OSError("no such file"), "could not be started: no such file"),
+    ],
+)
+async def test_what_went_wrong_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, happens: object, says: str
+) -> None:
+    async def lend(*_: object) -> object:
+        if isinstance(happens, Exception):
+            raise happens
+        return happens
+
+    monkeypatch.delenv("TMUX", raising=False)
+    monkeypatch.setattr(attaching, "lend_terminal", lend)
+    with pytest.raises(NowhereToGoError, match=says):
+        await go(SwitchingTmux(answered(A), tmp_path / "s", None))
+
+
+async def test_without_a_terminal_nothing_is_lent() -> None:
+    app: App[None] = App()
+    async with app.run_test():
+        with pytest.raises(NoTerminalError):
+            await lend_terminal(app, ["true"], os.environ)
+
+
+def test_a_task_leads_nowhere() -> None:
+    (task,) = called(task_state(agent("a")), answer=answered(A))
+    with pytest.raises(NowhereToGoError):
+        session_of(Line(TaskKey(task.state.registry), task, 0, False), answered(A))

@@ -1,0 +1,170 @@
+"""The record on the screen: undo, the log and the metrics, on a workspace on disk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from registry import atomic_update_agent_status
+from registry.metrics_file import path_in
+from tests.conftest import nobody_elses_servers as nobody_elses_servers
+from tests.conftest import nobody_elses_tmux as nobody_elses_tmux
+from tests.support.rolls import no_server
+from tests.support.scripted_tmux import ScriptedTmux
+from tests.support.still_live import StillLive
+from tests.support.workspaces import Files, entry, row_of, take
+from tui.actions.execute import carry_out
+from tui.actions.plan_kill import plan_complete
+from tui.app.app import MusterApp
+from tui.app.screens.confirm import ConfirmScreen
+from tui.app.screens.metrics import MetricsScreen
+from tui.app.screens.report import ReportScreen
+from tui.app.screens.roll import RollScreen
+
+NOBODY = ScriptedTmux(no_server())
+
+
+class FilesApp(MusterApp):
+    """The app on files, without anybody who gathers: the roll is called when asked."""
+
+    def __init__(self, files: Files) -> None:
+        super().__init__(files.workspaces(), StillLive(take(files, NOBODY), NOBODY))
+        self._files = files
+
+    def call_the_roll(self) -> None:
+        self.roll_screen.post_message(RollScreen.Rolled(take(self._files, NOBODY)))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path, {"TASK-1": [entry("a"), entry("b")]})
+
+
+@pytest.fixture(autouse=True)
+def quick_hands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pilot presses Enter sooner than anybody could."""
+    monkeypatch.setattr("tui.app.screens.confirm.HASTE", 0.0)
+    monkeypatch.setattr("tui.app.screens.confirm.READ_FIRST", 0.0)
+
+
+def complete(files: Files, agent_id: str, reason: str) -> None:
+    roll = take(files, NOBODY)
+    plan = plan_complete(roll, [row_of(roll, agent_id)])
+    assert plan.steps and carry_out(plan, NOBODY, reason).complete
+
+
+@asynccontextmanager
+async def opened(files: Files) -> AsyncIterator[tuple[FilesApp, Pilot[None]]]:
+    app = FilesApp(files)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.pause()
+        yield app, pilot
+
+
+async def press(app: FilesApp, pilot: Pilot[None], *keys: str) -> None:
+    """Presses keys and waits for what they set going."""
+    await pilot.press(*keys)
+    # What a key sets going may set going something else.
+    for _ in range(3):
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+    await pilot.pause()
+
+
+def text_of(app: FilesApp) -> str:
+    return str(app.screen.query_one("VerticalScroll Static").render())
+
+
+async def test_undo_shows_its_plan_and_takes_the_last_change_back(files: Files) -> None:
+    before = files.bytes()
+    complete(files, "a", "it was late")
+    async with opened(files) as (app, pilot):
+        await press(app, pilot, "U")
+        assert isinstance(app.screen, ConfirmScreen)
+        shown = text_of(app)
+        assert "status completed → running" in shown
+        assert "it was late" in shown
+        await press(app, pilot, "n", "o", "enter")
+        assert isinstance(app.screen, ReportScreen)
+        assert "taken back" in text_of(app)
+        assert files.bytes() == before
+        await press(app, pilot, "escape", "l")
+        log = text_of(app)
+        assert log.index("undo: done") < log.index("complete: done, undone later")
+        assert "why: no" in log
+
+
+async def test_escape_leaves_what_would_be_undone(files: Files) -> None:
+    complete(files, "a", "")
+    before = files.bytes()
+    async with opened(files) as (app, pilot):
+        await press(app, pilot, "U", "escape")
+        assert len(app.screen_stack) == 1
+    assert files.bytes() == before
+
+
+async def test_with_nothing_to_undo_it_says_so(files: Files) -> None:
+    async with opened(files) as (app, pilot):
+        await press(app, pilot, "U")
+        assert len(app.screen_stack) == 1
+        assert any("nothing is on record" in each.message for each in app._notifications)
+
+
+async def test_what_was_changed_since_is_refused_with_the_reason(files: Files) -> None:
+    complete(files, "a", "")
+    atomic_update_agent_status(files.registry(), "a", "failed")
+    async with opened(files) as (app, pilot):
+        await press(app, pilot, "U")
+        assert len(app.screen_stack) == 1
+        assert any("status was changed since" in each.message for each in app._notifications)
+
+
+async def test_an_empty_log_says_so_and_markup_in_a_reason_is_text(files: Files) -> None:
+    async with opened(files) as (app, pilot):
+        await press(app, pilot, "l")
+        assert "Nothing is on record" in text_of(app)
+        complete(files, "a", "[/x] [@click=app.quit]here[/] \x1b]52;c;QQ==\x07")
+        await press(app, pilot, "escape", "l")
+        shown = text_of(app)
+        assert "[@click=app.quit]here" in shown
+        assert not set("\x1b\x07") & set(shown)
+
+
+async def test_the_panel_shows_the_locks_and_goes_on_by_itself(files: Files) -> None:
+    complete(files, "a", "")
+    async with opened(files) as (app, pilot):
+        await press(app, pilot, "m")
+        assert isinstance(app.screen, MetricsScreen)
+        assert "✓ lock waits, p99" in text_of(app)
+        assert "TASK-1" in text_of(app)
+        before = text_of(app)
+        atomic_update_agent_status(files.registry(), "b", "blocked")
+        app.screen._read()
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert text_of(app) != before
+        await press(app, pilot, "m")
+        assert len(app.screen_stack) == 1
+
+
+async def test_what_this_monitor_counted_is_on_file_when_it_is_closed(files: Files) -> None:
+    complete(files, "a", "")
+    place = path_in(files.path.resolve())
+    async with opened(files) as (_, pilot):
+        await pilot.pause()
+    assert "TASK-1/AGENT_REGISTRY.json" in place.read_text()
+
+
+async def test_a_log_that_cannot_be_read_is_an_error_that_names_it(files: Files) -> None:
+    log = files.path / "registry" / "muster_audit.jsonl"
+    log.mkdir()
+    async with opened(files) as (app, pilot):
+        for key in ("l", "U"):
+            await press(app, pilot, key)
+            assert len(app.screen_stack) == 1
+        assert all(str(log) in each.message for each in app._notifications)
+        assert len(app._notifications) == 2

@@ -1,0 +1,167 @@
+"""The doctor on the screen: what is wrong, and setting it right, on a workspace on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from registry.checks.issue import Finding, Kind
+from tests.conftest import nobody_elses_servers as nobody_elses_servers
+from tests.conftest import nobody_elses_tmux as nobody_elses_tmux
+from tests.support.workspaces import Files, read, write
+from tests.tui.app.test_app import (
+    SEARCH,
+    SPEED,
+    WORKSPACE,
+    SnapCompare,
+    StillApp,
+    call,
+    drawn_whole,
+)
+from tests.tui.app.test_audit_screens import NOBODY, opened, press, text_of
+from tests.tui.app.test_audit_screens import files as files
+from tests.tui.app.test_audit_screens import quick_hands as quick_hands
+from tui.app.screens.confirm import ConfirmScreen
+from tui.app.screens.doctor import DoctorScreen
+from tui.app.screens.report import ReportScreen
+from tui.doctor.examine import Examination, Job, examine
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody writes here: one look is as good as two."""
+    monkeypatch.setattr("tui.doctor.examine.examine", lambda *given: examine(*given, settled=0.0))
+
+
+def drift(files: Files) -> None:
+    """A counter that is off; and two zombies are there anyway."""
+    whole = read(files.global_registry)
+    write(files.global_registry, whole | {"total_tasks": 9})
+
+
+async def test_d_shows_what_is_wrong_and_f_sets_it_right_after_asking(files: Files) -> None:
+    drift(files)
+    async with opened(files) as (app, pilot):
+        app.roll_screen._tmux = NOBODY
+        await press(app, pilot, "d")
+        assert isinstance(app.screen, DoctorScreen)
+        shown = text_of(app)
+        assert str(files.global_registry) in shown
+        assert "total_tasks: counts 1, and says 9" in shown
+        assert shown.count("zombie") == 2
+        await press(app, pilot, "f")
+        assert isinstance(app.screen, ConfirmScreen)
+        assert "write total_tasks 1" in text_of(app)
+        await press(app, pilot, "n", "o", "enter")
+        assert isinstance(app.screen, ReportScreen)
+        assert "total_tasks 9 -> 1" in text_of(app)
+        assert files.agent("a")["termination_reason"] == "session_not_found"
+        assert read(files.global_registry)["total_tasks"] == 1
+        files.assert_counters_match()
+        app.call_the_roll()
+        await press(app, pilot, "escape")
+        assert isinstance(app.screen, DoctorScreen)
+        assert "Nothing is wrong" in text_of(app)
+        await press(app, pilot, "d")
+        assert len(app.screen_stack) == 1
+
+
+async def test_escape_leaves_what_would_be_set_right(files: Files) -> None:
+    drift(files)
+    before = files.bytes()
+    async with opened(files) as (app, pilot):
+        app.roll_screen._tmux = NOBODY
+        await press(app, pilot, "d", "f", "escape")
+        assert isinstance(app.screen, DoctorScreen)
+        await press(app, pilot, "escape")
+        assert len(app.screen_stack) == 1
+    assert files.bytes() == before
+
+
+async def test_closing_while_it_looks_harms_nobody(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drift(files)
+    looking, go_on = threading.Event(), threading.Event()
+
+    def slow(*given: Any) -> Examination:
+        looking.set()
+        assert go_on.wait(20)
+        return examine(*given, settled=0.0)
+
+    monkeypatch.setattr("tui.doctor.examine.examine", slow)
+    async with opened(files) as (app, pilot):
+        await pilot.press("d")
+        screen = app.screen
+        assert isinstance(screen, DoctorScreen)
+        await asyncio.to_thread(looking.wait, 20)
+        await pilot.press("f", "escape")
+        assert len(app.screen_stack) == 1
+        go_on.set()
+        while any(worker.is_running for worker in app.workers):
+            await pilot.pause()
+        assert app.roll_screen.roll is not None
+        screen._show(await asyncio.to_thread(examine, (), app.roll_screen.roll, settled=0.0))
+        assert screen._found is None
+
+
+async def test_what_nobody_can_set_right_is_not_asked_about(files: Files) -> None:
+    files.registry().write_text("{")
+    async with opened(files) as (app, pilot):
+        await press(app, pilot, "d", "f")
+        assert isinstance(app.screen, DoctorScreen)
+        assert "cannot be read" in text_of(app)
+        assert any("Nothing here" in each.message for each in app._notifications)
+
+
+async def test_names_from_registries_are_text_and_harmless(files: Files) -> None:
+    task = read(files.registry())
+    task["agents"][0]["parent"] = "[/x] \x1b]52;c;QQ==\x07"
+    write(files.registry(), task)
+    async with opened(files) as (app, pilot):
+        await press(app, pilot, "d")
+        shown = text_of(app)
+        assert "parent_missing" in shown
+        assert not set("\x1b\x07") & set(shown)
+
+
+def test_snapshot_of_the_doctor(
+    snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roll = call(SEARCH, SPEED)
+    task = WORKSPACE / "TASK-search" / "AGENT_REGISTRY.json"
+    global_ = WORKSPACE / "registry" / "GLOBAL_REGISTRY.json"
+    counter = Finding(Kind.COUNTER, task, None, "active_count", 7, "counts 4, and says 7", 4)
+    loop = Finding(
+        Kind.LOOP, task, "writer-3", "parent", ["writer-3", "tester-4"],
+        "is its own ancestor: writer-3 → tester-4 → writer-3",
+        advice="nobody can tell which of them came first: set the parent of one right by hand",
+    )  # fmt: skip
+    status = Finding(
+        Kind.STATUS, global_, "designer-2", "status", "running",
+        'is "running" here, and "completed" in its task\'s registry', "completed",
+    )  # fmt: skip
+    monkeypatch.setattr(
+        "tui.doctor.examine.examine", lambda *_: still_examination(roll, counter, loop, status)
+    )
+    # Its workspace is nowhere.
+    monkeypatch.setattr("tui.doctor.examine.claimed_leaks", lambda *_: {})
+
+    async def show(pilot: Pilot[None]) -> None:
+        await drawn_whole(pilot)
+        await pilot.press("d")
+        await pilot.app.workers.wait_for_complete()
+        await drawn_whole(pilot)
+
+    assert snap_compare(StillApp(roll), run_before=show, terminal_size=(100, 40))
+
+
+def still_examination(roll: Any, *findings: Finding) -> Examination:
+    found = examine((), roll, settled=0.0)
+    job = Job(findings[0].file or WORKSPACE, None, findings)
+    return replace(found, files=(), tasks=(job,), globals_=(), unsure=())

@@ -1,0 +1,82 @@
+"""The keys: what a user may set, and what is a conflict."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from textual.binding import Binding
+
+from tui.app.bindings import CHANGING, declared, keys_of, normal_keys
+from tui.app.keymap import PLACES, all_bindings, documented, key_problems
+from tui.app.screens.roll import RollScreen
+from tui.app.widgets.roll_list import RollView
+
+
+def test_every_binding_has_an_id_of_its_own_and_says_what_it_does() -> None:
+    ids = [binding.id for binding in all_bindings()]
+    assert None not in ids and len(set(ids)) == len(ids)
+    for id_, keys, says in documented():
+        assert id_ and keys and says
+    for place in PLACES:
+        for node in place.nodes:
+            for each in declared(node):
+                assert isinstance(each, Binding) and each.id
+
+
+def test_those_that_change_something_are_there() -> None:
+    assert {binding.id for binding in all_bindings()} >= CHANGING
+
+
+def test_what_is_bound_as_it_is_has_no_conflict() -> None:
+    own = {id_: keys for id_, keys, _ in documented()}
+    assert key_problems(own) == ()
+    assert key_problems({}) == ()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"kill": "x"},
+        {"kill": "c", "complete": "k"},
+        {"kill": "ctrl+k,f5"},
+        {"roll.down": "down,n", "filter": "?", "help": "H"},
+        {"confirm.accept": "ctrl+y"},
+        {"palette": "ctrl+o"},
+        {"kill": "ä"},
+        {"doctor.fix": "k"},
+    ],
+)
+def test_other_keys_may_be_set(keys: dict[str, str]) -> None:
+    assert key_problems(keys) == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"kil": "x"}, "keys.kil: there is no such id; did you mean kill?"),
+        ({"kill": "c"}, "keys.kill: 'c' is the key of complete in the roll as well; give one"),
+        ({"kill": "space"}, "keys.kill: 'space' is the key of roll.mark in the roll as well"),
+        ({"roll.mark": "?"}, "keys.roll.mark: 'question_mark' is the key of help in the roll"),
+        ({"doctor.look": "f"}, "keys.doctor.look: 'f' is the key of doctor.fix in the doctor"),
+        ({"doctor.look": "ctrl+p"}, "keys.doctor.look: 'ctrl\\+p' is the key of palette in the"),
+        ({"kill": "ctrl+i"}, "keys.kill: 'tab' is the key of focus.next in the roll"),
+        ({"kill": "hyperspace"}, "keys.kill: 'hyperspace' is no key"),
+        ({"kill": "Escpe"}, "keys.kill: 'Escpe' is no key; did you mean escape?"),
+        ({"kill": "control+k"}, "keys.kill: 'control\\+k' is no key; before \\+ come alt, ctrl"),
+        ({"kill": "shift+k"}, 'keys.kill: terminals send .* write "K"'),
+        ({"palette": ":"}, "keys.palette: 'colon' is typed into the field of the question"),
+        ({"confirm.accept": "y"}, "keys.confirm.accept: 'y' is typed into the field of the quest"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_said(keys: dict[str, str], said: str) -> None:
+    problems = key_problems(keys)
+    assert problems and re.match(said, problems[0]), problems
+
+
+def test_keys_are_called_as_textual_calls_them() -> None:
+    assert normal_keys("?,/,k,K,f1") == ["question_mark", "slash", "k", "K", "f1"]
+    kill = next(each for each in declared(RollScreen) if each.id == "kill")
+    assert keys_of(kill, {}) == ["k"]
+    assert keys_of(kill, {"kill": "x,!"}) == ["x", "exclamation_mark"]
+    assert declared(RollView)[0].id == "roll.up"

@@ -1,0 +1,30 @@
+"""The screens on low terminals."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tui.app.test_app import drawn_whole, opened
+from tests.tui.app.test_app import quick_hands as quick_hands
+from tests.tui.app.test_app import still as still
+from tui.app.screens.confirm import ConfirmScreen, ReasonInput
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 15), (80, 8), (80, 17), (80, 18), (100, 30)])
+async def test_the_field_for_the_reason_is_on_the_screen(size: tuple[int, int]) -> None:
+    async with opened(size=size) as (app, _, pilot):
+        await pilot.press("k")
+        await drawn_whole(pilot)
+        assert isinstance(app.screen, ConfirmScreen)
+        field = app.screen.query_one(ReasonInput)
+        plan = app.screen.query_one("VerticalScroll")
+        keys = app.screen.query_one("Footer")
+        for each in (field, plan, keys):
+            assert each.region.height >= 1
+            assert app.screen.region.contains_region(each.region)
+        assert plan.region.bottom <= field.region.y < keys.region.y
+        assert app.screen.get_widget_at(*field.region.offset)[0] is field
+        before = plan.scroll_y
+        await pilot.press("pagedown")
+        await pilot.pause()
+        assert plan.scroll_y > before or plan.max_scroll_y == 0

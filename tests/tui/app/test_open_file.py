@@ -1,0 +1,89 @@
+"""Which files are opened, and with what."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.rolls import no_server
+from tests.support.scripted_tmux import ScriptedTmux
+from tests.support.workspaces import Files, entry, row_of, take
+from tui.app.terminal.open_file import NoViewerError, files_of, viewer
+from tui.view.outline import Line, OrphansKey, TaskKey, WorkspaceKey
+
+EVIL = "../../../etc/passwd"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path, {"TASK-1": [entry("a"), entry(EVIL)]})
+
+
+def names(files: Files, agent_id: str) -> list[str]:
+    row = row_of(take(files, ScriptedTmux(no_server())), agent_id)
+    return [each.name for each in files_of(Line(row.key, row, 1, None))]
+
+
+def test_an_agents_files_are_offered_as_far_as_they_are_there(files: Files) -> None:
+    assert names(files, "a") == ["registry"]
+    task = files.registry().parent
+    for folder, name in (("logs", "a_stream.jsonl"), ("progress", "a_progress.jsonl")):
+        (task / folder).mkdir()
+        (task / folder / name).touch()
+    (task / "agent_prompt_a.txt").touch()
+    assert names(files, "a") == ["registry", "log", "progress", "prompt"]
+
+
+def test_no_id_leads_out_of_the_task_and_nothing_but_files_is_opened(files: Files) -> None:
+    assert names(files, EVIL) == ["registry"]
+    task = files.registry().parent
+    (task / "logs").mkdir()
+    os.mkfifo(task / "logs" / "a_stream.jsonl")
+    (task / "agent_prompt_a.txt").symlink_to("/etc/passwd")
+    assert names(files, "a") == ["registry"]
+
+
+def test_tasks_and_workspaces_have_their_registries(files: Files) -> None:
+    roll = take(files, ScriptedTmux(no_server()))
+    (task,) = roll.tasks()
+    paths = [each.path for each in files_of(Line(TaskKey(task.state.registry), task, 0, False))]
+    assert paths == [files.registry(), files.global_registry]
+    (workspace,) = roll.workspaces
+    line = Line(WorkspaceKey(workspace.path), workspace, 0, False)
+    assert [each.path for each in files_of(line)] == [files.global_registry]
+    assert files_of(Line(OrphansKey(), None, 0, False)) == ()
+    assert files_of(None) == ()
+
+
+PATH = {"PATH": "/usr/bin:/bin"}
+
+
+def test_the_pager_comes_before_the_editor_and_is_split_as_a_shell_would() -> None:
+    assert viewer({**PATH, "PAGER": "cat -n 'a b'", "EDITOR": "vi"}) == ["cat", "-n", "a b"]
+    assert viewer({**PATH, "EDITOR": "cat -v"}) == ["cat", "-v"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"PAGER": "less 'x"}, "a quote in it does not end"),
+        ({"PAGER": "no-such-program -x"}, "PAGER is set to no-such-program, which is not there"),
+        ({"PAGER": "cat; touch /tmp/x"}, "set to cat;, which is not there"),
+    ],
+)
+def test_what_cannot_be_run_is_said(environment: dict[str, str], says: str) -> None:
+    with pytest.raises(NoViewerError, match=says):
+        viewer({**PATH, **environment})
+
+
+def test_without_any_pager_it_is_said_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NoViewerError, match=r"Set \$PAGER or \$EDITOR"):
+        viewer({"PATH": str(tmp_path)})
+    less = tmp_path / "less"
+    less.touch(mode=0o755)
+    assert viewer({"PATH": str(tmp_path)}) == ["less"]

@@ -1,0 +1,346 @@
+"""One line of the roll: exactly as wide as asked for, and harmless."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.schema.records import AgentRecord
+from tests.support.harm import NASTY, any_text, harmful
+from tests.support.rolls import (
+    NOW,
+    agent,
+    answered,
+    called,
+    roll_call,
+    roll_of,
+    session,
+    task_record,
+    task_state,
+)
+from tui.app.widgets.roll_cells import (
+    GLYPHS,
+    Drawing,
+    columns,
+    fold_column,
+    heading,
+    line_pieces,
+    shows_loads,
+)
+from tui.host.usage import Load
+from tui.model.roll import AgentRow, Verdict, WorkspaceRoll
+from tui.text.sanitize import width
+from tui.view.outline import Line, outline
+from tui.view.view import Sort, View
+
+WIDTHS = st.integers(0, 220)
+
+
+def text_of(line: Line, cells: int, *, marked: bool = False) -> str:
+    return "".join(text for text, _ in line_pieces(line, Drawing(cells, NOW), marked))
+
+
+VIEWS = [
+    View(query=query, sort=sort)
+    for query in ("", "e 1", "status:run verdict:z")
+    for sort in (Sort.HIERARCHY, Sort.URGENCY, Sort.CPU)
+]
+
+
+def assert_whole(line: Line, cells: int) -> None:
+    loads = {line.key: Load(123456.7, 3 << 40, 3)}
+    drawings = [Drawing(cells, NOW, view, loads) for view in VIEWS]
+    for marked, drawing in [(True, Drawing(cells, NOW)), *((False, each) for each in drawings)]:
+        pieces = line_pieces(line, drawing, marked)
+        assert sum(width(text) for text, _ in pieces) == cells
+        assert not any(harmful(text) for text, _ in pieces)
+
+
+records = st.builds(
+    AgentRecord,
+    id=any_text,
+    type=any_text,
+    tmux_session=st.one_of(st.none(), any_text),
+    parent=st.none(),
+    depth=st.none(),
+    status=st.one_of(any_text, st.sampled_from(["running", "completed"])),
+    progress=st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)),
+    started_at=any_text,
+    last_update=any_text,
+    started=st.one_of(st.none(), st.floats(-1e11, 1e11)),
+    updated=st.one_of(st.none(), st.floats(-1e11, 1e11)),
+)
+
+
+@given(records, WIDTHS)
+def test_an_agents_line_is_exactly_as_wide_as_asked(record: AgentRecord, cells: int) -> None:
+    lines = outline(roll_call(*called(task_state(record), answer=answered())), ())
+    assert_whole(lines[1], cells)
+
+
+@given(any_text, any_text, st.one_of(st.none(), any_text), st.booleans(), WIDTHS)
+def test_a_tasks_line_is_exactly_as_wide_as_asked(
+    task_id: str, text: str, error: str | None, readable: bool, cells: int
+) -> None:
+    state = task_state(
+        record=task_record(task_id=task_id, description=text, warnings=(text,)),
+        readable=readable,
+        error=error,
+        listed_description=text,
+    )
+    assert_whole(outline(roll_call(*called(state, answer=answered())), ())[0], cells)
+
+
+@given(any_text, WIDTHS)
+def test_an_orphans_lines_are_exactly_as_wide_as_asked(name: str, cells: int) -> None:
+    for line in outline(roll_call(orphans=(session(name),)), ()):
+        assert_whole(line, cells)
+
+
+@given(any_text, st.one_of(st.none(), any_text), WIDTHS)
+def test_a_workspaces_line_is_exactly_as_wide_as_asked(
+    name: str, error: str | None, cells: int
+) -> None:
+    roll = roll_of(*(WorkspaceRoll(Path(f"/{n}{name}"), (), error) for n in range(2)))
+    for line in outline(roll, ()):
+        assert_whole(line, cells)
+
+
+@given(WIDTHS, st.sampled_from(Sort))
+def test_the_heading_is_exactly_as_wide_as_asked(cells: int, sort: Sort) -> None:
+    assert width(heading(cells, sort)) == cells
+
+
+@pytest.mark.parametrize(
+    "text", [*NASTY, "日" * 10_000, "x" * 10_000_000], ids=lambda text: ascii(text[:20])
+)
+def test_no_text_however_long_or_hostile_breaks_a_line(text: str) -> None:
+    record = replace(agent(text, text, session=text), type=text)
+    state = task_state(record=task_record([record], task_id=text, description=text), error=text)
+    for line in outline(roll_call(*called(state, answer=answered())), ()):
+        assert_whole(line, 120)
+
+
+def agent_line(record: AgentRecord) -> Line:
+    there = answered(session("agent_live"))
+    return outline(roll_call(*called(task_state(record), answer=there)), ())[1]
+
+
+def test_the_verdict_is_a_glyph_and_a_word() -> None:
+    assert text_of(agent_line(agent("live")), 80).startswith("  ● live    ")
+    assert text_of(agent_line(agent("dead")), 80).startswith("  ✗ zombie  ")
+    assert text_of(agent_line(agent("done", "completed")), 80).startswith("  ✓ finished")
+
+
+def test_every_verdict_has_a_glyph_of_its_own() -> None:
+    assert set(GLYPHS) == set(Verdict)
+    assert len(set(GLYPHS.values())) == len(Verdict)
+    assert all(width(glyph) == 1 for glyph in GLYPHS.values())
+
+
+def test_a_mark_is_seen_and_moves_nothing() -> None:
+    line = agent_line(agent("live"))
+    assert text_of(line, 80, marked=True)[2:] == text_of(line, 80)[2:]
+    assert text_of(line, 80, marked=True)[0] == "▌"
+
+
+def test_the_columns_stand_under_their_headings() -> None:
+    for cells in (80, 200):
+        line = text_of(agent_line(agent("live", updated=NOW - 300)), cells)
+        head = heading(cells)
+        assert line.index("live") == head.index("VERDICT") + 2
+        assert line.index("running") == head.index("STATUS")
+        assert line.index("━") == head.index("PROGRESS")
+        assert line.index("5m") + 2 == head.index("HEARD") + len("HEARD")
+
+
+@pytest.mark.parametrize(
+    ("progress", "shown"),
+    [(0.0, "──────   0%"), (50.0, "━━━───  50%"), (100.0, "━━━━━━ 100%")],
+)
+def test_progress_is_a_bar_and_a_number(progress: float, shown: str) -> None:
+    assert shown in text_of(agent_line(agent("live", progress=progress)), 80)
+
+
+@pytest.mark.parametrize(("progress", "shown"), [(-7.0, "  0%"), (1e9, "100%")])
+def test_progress_beyond_its_bounds_stays_within_its_column(progress: float, shown: str) -> None:
+    assert shown in text_of(agent_line(agent("live", progress=progress)), 80)
+
+
+def test_no_progress_is_not_shown_as_none_done() -> None:
+    assert "%" not in text_of(agent_line(agent("live", progress=None)), 80)
+
+
+def test_the_session_is_shown_where_there_is_room() -> None:
+    assert columns(80).place == 0
+    assert "agent_live" not in text_of(agent_line(agent("live")), 80)
+    assert "agent_live" in text_of(agent_line(agent("live")), 200)
+
+
+def test_the_arrow_is_where_a_click_looks_for_it() -> None:
+    state = task_state(agent("a"), agent("b", parent="a"), agent("c", parent="b"))
+    for line in outline(roll_call(*called(state, answer=answered())), ()):
+        if line.folded is not None:
+            assert text_of(line, 120)[fold_column(line, 120)] == "▾"
+
+
+@pytest.mark.parametrize("cells", [80, 160])
+def test_however_deep_an_agent_is_its_arrow_and_its_id_are_seen(cells: int) -> None:
+    ids = ["a-0", *(f"code_auditor-{n:06}" for n in range(1, 40))]
+    above = [None, *ids]
+    chain = [
+        agent(each, parent=parent, type_="code_auditor")
+        for each, parent in zip(ids, above, strict=False)
+    ]
+    lines = outline(roll_call(*called(task_state(*chain), answer=answered())), ())
+    deep = [line for line in lines if line.level > 20]
+    assert deep
+    for line in deep:
+        shown = text_of(line, cells)
+        assert isinstance(line.item, AgentRow)
+        assert str(line.item.record.id) in shown
+        if line.folded is not None:
+            assert shown[fold_column(line, cells)] == "▾"
+
+
+def test_who_has_no_session_any_more_costs_nothing() -> None:
+    for there in (True, False):
+        answer = answered(session("agent_a")) if there else answered()
+        (task,) = called(task_state(agent("a")), answer=answer)
+        line = next(each for each in outline(roll_call(task), ()) if each.item is task.agents[0])
+        drawing = Drawing(160, NOW, loads={line.key: Load(50.0, 3 << 20, 3)})
+        shown = "".join(text for text, _ in line_pieces(line, drawing))
+        assert ("50%" in shown and "3.0M" in shown) is there
+
+
+def test_a_type_that_the_id_does_not_tell_is_shown_beside_it() -> None:
+    assert "x1 (tester)" in text_of(agent_line(agent("x1")), 100)
+    assert "(tester)" not in text_of(agent_line(agent("tester-1")), 100)
+
+
+def test_a_task_that_cannot_be_read_says_why_and_how_old_its_agents_are() -> None:
+    state = task_state(agent("a"), error="the file is empty")
+    line = outline(roll_call(*called(state, answer=answered())), ())[0]
+    shown = "".join(text for text, _ in line_pieces(line, Drawing(120, NOW + 600), False))
+    assert "as of 10m ago: the file is empty" in shown
+
+
+def test_a_task_says_how_many_of_its_agents_completed() -> None:
+    state = task_state(agent("a"), agent("b", "completed"), agent("c", "failed"))
+    line = outline(roll_call(*called(state, answer=answered())), ())[0]
+    assert text_of(line, 100).rstrip().endswith("1/3")
+
+
+def drawn(line: Line, cells: int, view: View, load: Load | None = None) -> str:
+    loads = {line.key: load} if load else {}
+    return "".join(text for text, _ in line_pieces(line, Drawing(cells, NOW, view, loads)))
+
+
+def lit(line: Line, query: str, cells: int = 120) -> list[str]:
+    """What is highlighted on a line."""
+    pieces = line_pieces(line, Drawing(cells, NOW, View(query=query)))
+    return [text for text, style in pieces if "match" in style.split()]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("iv", ["iv", "iv"]),
+        ("LIVE", ["live", "live"]),
+        ("status:run", ["run"]),
+        ("verdict:live", ["live"]),
+        ("-zombie", []),
+        ("id:e1 r", ["r", "r", "e1", "r"]),
+        ("task:live", []),
+    ],
+)
+def test_what_was_looked_for_is_highlighted_where_it_was_found(
+    query: str, found: list[str]
+) -> None:
+    state = task_state(agent("live1", type_="live1"))
+    there = answered(session("agent_live1"))
+    line = outline(roll_call(*called(state, answer=there)), ())[1]
+    if query == "id:e1 r":
+        found = ["e1", "r"]
+    assert lit(line, query, 80) == found
+
+
+def test_a_highlight_changes_no_text() -> None:
+    line = agent_line(agent("live"))
+    assert drawn(line, 100, View(query="i")) == drawn(line, 100, View())
+
+
+def test_who_only_leads_to_a_match_is_quiet_and_has_no_highlight() -> None:
+    state = task_state(agent("head"), agent("heading", "blocked", parent="head"))
+    there = answered(session("agent_head"), session("agent_heading", number=2))
+    view = View(query="head status:blocked")
+    lines = outline(roll_call(*called(state, answer=there)), (), view)
+    assert [line.leads for line in lines] == [False, True, False]
+    assert lit(lines[1], view.query) == []
+    assert "head" in lit(lines[2], view.query)
+
+
+def test_the_words_about_an_orphan_are_not_taken_for_its_name() -> None:
+    line = outline(roll_call(orphans=(session("agent_x"),)), ())[1]
+    assert lit(line, "registry") == []
+    assert lit(line, "agent") == ["agent"]
+
+
+LOAD = Load(37.4, 251 << 20, 4)
+
+
+@pytest.mark.parametrize(
+    ("cells", "sort", "shows"),
+    [
+        (79, Sort.HIERARCHY, False),
+        (79, Sort.URGENCY, False),
+        (79, Sort.CPU, True),
+        (113, Sort.HIERARCHY, True),
+        (159, Sort.AGE, True),
+    ],
+)
+def test_what_a_session_costs_is_shown_where_there_is_room_or_it_is_sorted_by(
+    cells: int, sort: Sort, shows: bool
+) -> None:
+    line = agent_line(agent("live"))
+    assert shows_loads(cells, sort) == shows
+    text = drawn(line, cells, View(sort=sort), LOAD)
+    head = heading(cells, sort)
+    assert ("37%  250M" in text) == shows == ("CPU   MEM" in head)
+    if shows:
+        assert text.index("37%") + 3 == head.index("CPU") + 3
+        assert text.index("250M") + 4 == head.index("MEM") + 3
+        assert "-     -" in drawn(line, cells, View(sort=sort))
+    else:
+        assert "━" in text
+
+
+def test_the_task_is_shown_where_no_line_above_tells_it() -> None:
+    view = View(sort=Sort.URGENCY)
+    roll = roll_call(*called(task_state(agent("live"), name="TASK-7"), answer=answered()))
+    (line,) = outline(roll, (), view)
+    assert drawn(line, 130, view).rstrip().endswith("TASK-7")
+    assert heading(130, Sort.URGENCY).rstrip().endswith("TASK")
+
+
+def test_a_task_stands_beneath_the_same_headings_as_its_agents() -> None:
+    record = replace(
+        task_record([agent("a", "completed"), agent("b", progress=50)], description="Mend it"),
+        max_agents=45,
+        max_concurrent=20,
+        max_depth=10**400,
+    )
+    line = outline(roll_call(*called(task_state(record=record), answer=answered())), ())[0]
+    text = text_of(line, 200)
+    head = heading(200)
+    assert text.startswith("  ▾ TASK-1  Mend it ")
+    assert text.index("INITIALIZED") == head.index("STATUS")
+    assert text.index("━") == head.index("PROGRESS")
+    assert " 75%" in text
+    assert text.index("1/2") + 3 == head.index("HEARD") + 5
+    assert text.index("at most 45 agents, 20 at once") == head.index("SESSION")
+    assert "Mend it" in text_of(line, 80) and "1/2" in text_of(line, 80)

@@ -1,0 +1,94 @@
+"""What a user may set."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.terminal import MUSTER
+from tui.cli.main import main
+from tui.config.load import SettingsError, load_settings, policy_from
+from tui.errors import UsageError
+from tui.model.roll import Policy
+
+
+def test_nothing_set_is_the_default() -> None:
+    assert policy_from({"MUSTER_WORKSPACES": "/x", "MUSTER_PROOF": ""}) == Policy()
+
+
+@pytest.mark.parametrize(
+    ("variable", "field", "value"),
+    [
+        ("MUSTER_PROOF", "proof", 2.5),
+        ("MUSTER_START_GRACE", "start_grace", 30.0),
+        ("MUSTER_STALL_AFTER", "stall_after", 60.0),
+        ("MUSTER_ORPHAN_GRACE", "orphan_grace", 20.0),
+        ("MUSTER_MADE_AFTER", "made_after", 600.0),
+        ("MUSTER_MADE_BEFORE", "made_before", 10.0),
+    ],
+)
+def test_each_is_set_by_its_variable(variable: str, field: str, value: float) -> None:
+    assert policy_from({variable: str(value)}) == replace(Policy(), **{field: value})
+
+
+@pytest.mark.parametrize("text", ["0", "0.7", "-1", "nan", "inf", "soon", "1e999"])
+def test_no_death_is_proven_for_less(text: str) -> None:
+    with pytest.raises(UsageError, match=r"MUSTER_PROOF must be 0.75 seconds or more"):
+        policy_from({"MUSTER_PROOF": text})
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where settings lie; nothing is there."""
+    monkeypatch.delenv("MUSTER_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none yet"))
+    return tmp_path / "none yet" / "muster" / "config.toml"
+
+
+def test_a_file_with_the_defaults_is_made_once(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", "--init"]) == 0
+    assert main(["config", "--print"]) == 0
+    assert capsys.readouterr().out == f"{home} is made\n{home.read_text()}"
+    home.write_text("ascii = true\n")
+    assert main(["config", "--init"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert home.read_text() == "ascii = true\n"
+    assert main(["config", "--check"]) == 0
+
+
+def test_a_full_disk_leaves_no_half_of_it(home: Path) -> None:
+    # In a process of its own: the limit is for its output as well, where that is a file.
+    limited = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *MUSTER, "config", "--init"]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0 and str(home.parent) in done.stderr
+    assert not list(home.parent.iterdir())
+    assert main(["config", "--init"]) == 0
+    assert list(home.parent.iterdir()) == [home]
+    assert main(["config", "--check"]) == 0
+
+
+def test_everything_that_is_wrong_is_named_at_once(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.parent.mkdir(parents=True)
+    home.write_text('theme = "no"\n[keys]\n"kill.tree" = "k"\n"no.such" = "x"\n"quit" = "!!!"\n')
+    assert main(["config", "--check"]) == 2
+    said = capsys.readouterr().err
+    for wrong in ("theme", "keys.kill.tree", "keys.no.such", "keys.quit"):
+        assert wrong in said
+
+
+def test_where_the_settings_may_not_be_looked_for_it_is_said_what_to_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tui.config.load._read", refused)
+    with pytest.raises(SettingsError, match=r"Permission denied; name another file with --config"):
+        load_settings({"XDG_CONFIG_HOME": str(home.parent.parent)})

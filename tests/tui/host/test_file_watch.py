@@ -1,0 +1,207 @@
+"""One stream of file changes, whatever goes and comes."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import until
+from tui.host.file_watch import DirectoryWatcher
+
+NAME = "AGENT_REGISTRY.json"
+
+
+class Told:
+    """What a watcher told, in order; an empty set for "look at everything"."""
+
+    def __init__(self) -> None:
+        self.changes: list[set[Path]] = []
+
+    def __call__(self, paths: Collection[Path]) -> None:
+        self.changes.append(set(paths))
+
+    def forget(self) -> None:
+        self.changes.clear()
+
+    def wait_for(self, path: Path | None) -> None:
+        """Waits until a path was told of, or that anything may have been missed."""
+        until(
+            lambda: any((path in each) if path else not each for each in self.changes),
+            f"a word about {path}",
+        )
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def watcher(told: Told) -> Iterator[DirectoryWatcher]:
+    made = DirectoryWatcher(told, (NAME,))
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "ws"
+
+
+@pytest.fixture
+def task(root: Path) -> Path:
+    path = root / "TASK-1"
+    path.mkdir(parents=True)
+    return path
+
+
+def arm(watcher: DirectoryWatcher, told: Told, root: Path, *tasks: Path) -> None:
+    """Watches, and waits until the watch is in place."""
+    told.forget()
+    watcher.watch({root, *tasks}, {root})
+    told.wait_for(None)
+    told.forget()
+
+
+def test_once_the_watch_is_in_place_everything_has_to_be_looked_at(
+    watcher: DirectoryWatcher, told: Told, root: Path, task: Path
+) -> None:
+    watcher.watch({root, task}, {root})
+    told.wait_for(None)
+    assert told.changes[0] == set()
+
+
+@pytest.mark.parametrize("how", ["written", "replaced", "deleted"])
+def test_a_change_of_a_registry_is_seen(
+    watcher: DirectoryWatcher, told: Told, root: Path, task: Path, how: str
+) -> None:
+    registry = task / NAME
+    registry.write_text("before")
+    arm(watcher, told, root, task)
+    if how == "written":
+        registry.write_text("after")
+    elif how == "replaced":
+        (task / "new").write_text("after")
+        (task / "new").rename(registry)
+    else:
+        registry.unlink()
+    told.wait_for(registry)
+
+
+def test_files_of_other_names_and_below_are_nobodys_business(
+    watcher: DirectoryWatcher, told: Told, root: Path, task: Path
+) -> None:
+    (task / "logs").mkdir()
+    arm(watcher, told, root, task)
+    for number in range(50):
+        (task / f"other-{number}.jsonl").write_text("x")
+        (task / "logs" / NAME).write_text(str(number))
+    (task / NAME).write_text("the end")
+    told.wait_for(task / NAME)
+    assert set().union(*told.changes) == {task / NAME}
+
+
+def test_any_entry_of_a_root_that_comes_or_goes_is_seen(
+    watcher: DirectoryWatcher, told: Told, root: Path, task: Path
+) -> None:
+    arm(watcher, told, root, task)
+    new = root / "TASK-2"
+    new.mkdir()
+    told.wait_for(new)
+    told.forget()
+    shutil.rmtree(new)
+    told.wait_for(new)
+
+
+def test_a_new_task_is_watched_from_the_next_arming_on(
+    watcher: DirectoryWatcher, told: Told, root: Path, task: Path
+) -> None:
+    arm(watcher, told, root, task)
+    new = root / "TASK-2"
+    new.mkdir()
+    arm(watcher, told, root, task, new)
+    (new / NAME).write_text("x")
+    told.wait_for(new / NAME)
+
+
+def test_what_is_no_longer_wanted_is_no_longer_told(
+    watcher: DirectoryWatcher, told: Told, root: Path, task: Path
+) -> None:
+    other = root / "TASK-2"
+    other.mkdir()
+    arm(watcher, told, root, task, other)
+    arm(watcher, told, root, other)
+    (task / NAME).write_text("x")
+    (other / NAME).write_text("x")
+    told.wait_for(other / NAME)
+    assert not any(task / NAME in each for each in told.changes)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_directory_that_went_and_came_back_is_watched_again(
+    watcher: DirectoryWatcher, told: Told, root: Path, task: Path, times: int
+) -> None:
+    arm(watcher, told, root, task)
+    for _ in range(times):
+        # The file system may well give the new directory the old one's number.
+        shutil.rmtree(task)
+        task.mkdir()
+        told.wait_for(task)
+        arm(watcher, told, root, task)
+    (task / NAME).write_text("x")
+    told.wait_for(task / NAME)
+
+
+def test_a_root_that_goes_is_told_and_watched_again_when_it_is_back(
+    watcher: DirectoryWatcher, told: Told, root: Path, task: Path
+) -> None:
+    arm(watcher, told, root, task)
+    shutil.rmtree(root)
+    told.wait_for(root)
+    watcher.watch({root, task}, {root})
+    task.mkdir(parents=True)
+    arm(watcher, told, root, task)
+    (task / NAME).write_text("x")
+    told.wait_for(task / NAME)
+
+
+def test_a_directory_that_is_not_there_does_not_disturb_the_others(
+    watcher: DirectoryWatcher, told: Told, root: Path, task: Path
+) -> None:
+    arm(watcher, told, root, task, root / "not there", Path("/dev/null"))
+    (task / NAME).write_text("x")
+    told.wait_for(task / NAME)
+
+
+def test_arming_the_same_again_disturbs_nothing(
+    watcher: DirectoryWatcher, told: Told, root: Path, task: Path
+) -> None:
+    arm(watcher, told, root, task)
+    for _ in range(100):
+        watcher.watch({root, task}, {root})
+    (task / NAME).write_text("x")
+    told.wait_for(task / NAME)
+    assert set() not in told.changes
+
+
+@pytest.mark.parametrize("armed", [False, True])
+def test_a_stopped_watcher_leaves_no_thread(
+    told: Told, root: Path, task: Path, armed: bool
+) -> None:
+    watcher = DirectoryWatcher(told, (NAME,))
+    watcher.start()
+    if armed:
+        arm(watcher, told, root, task)
+    assert "muster-watch" in {each.name for each in threading.enumerate()}
+    watcher.stop()
+    assert "muster-watch" not in {each.name for each in threading.enumerate()}
+
+
+def test_a_watcher_that_never_started_can_be_stopped(told: Told) -> None:
+    DirectoryWatcher(told, (NAME,)).stop()
+    assert told.changes == []

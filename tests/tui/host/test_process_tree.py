@@ -1,0 +1,231 @@
+"""Process trees: all that came from a session, ended for good, and nobody else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.real_tmux import SLEEP, RealTmux, runs
+from tests.support.waiting import until
+from tests.support.zoo import KINDS, Zoo
+from tui.host import host_name
+from tui.host.process_tree import (
+    Origin,
+    Process,
+    end,
+    holds_us,
+    processes_of,
+    session_processes,
+    survivors,
+)
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Iterator[Zoo]:
+    made = Zoo(tmp_path / "zoo")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has nothing to do with any session."""
+    process = subprocess.Popen(["sleep", "1000"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+NOWHERE = Origin((), (), Path("/x"), None)
+
+
+def origin_of(server: RealTmux, name: str) -> Origin:
+    answer = server.client().ask()
+    session = answer.sessions[name]
+    return Origin(session.pids, session.panes, answer.socket, answer.server_pid)
+
+
+def found_in(server: RealTmux, name: str) -> tuple[Process, ...]:
+    return session_processes(origin_of(server, name))
+
+
+def test_a_session_has_all_processes_that_came_from_it(server: RealTmux, zoo: Zoo) -> None:
+    server.start("agent_zoo", zoo.command)
+    pids = zoo.pids()
+    found = found_in(server, "agent_zoo")
+    assert {process.pid for process in found} == set(pids.values())
+    assert all(process.memory > 0 and process.name for process in found)
+
+
+def test_the_processes_of_other_sessions_are_not_among_them(server: RealTmux, zoo: Zoo) -> None:
+    server.start("agent_zoo", zoo.command)
+    server.start("agent_other")
+    zoo.pids()
+    (other,) = found_in(server, "agent_other")
+    assert other.name == "sleep"
+    assert other.pid not in {process.pid for process in found_in(server, "agent_zoo")}
+
+
+def test_a_pane_of_the_same_number_on_another_server_is_another(
+    server: RealTmux, zoo: Zoo, tmp_path: Path
+) -> None:
+    server.start("agent_zoo", zoo.command)
+    zoo.pids()
+    with RealTmux() as other:
+        other.start("agent_zoo")
+        answers = server.client().ask(), other.client().ask()
+        panes = [answer.sessions["agent_zoo"].panes for answer in answers]
+        assert panes[0] == panes[1]
+        (found,) = found_in(other, "agent_zoo")
+        assert found.name == "sleep"
+
+
+def test_a_socket_reached_through_a_symlink_is_the_same(
+    server: RealTmux, zoo: Zoo, tmp_path: Path
+) -> None:
+    server.start("agent_zoo", zoo.command)
+    pids = zoo.pids()
+    link = tmp_path / "link"
+    link.symlink_to(server.directory)
+    there = replace(origin_of(server, "agent_zoo"), socket=link / server.socket.name)
+    found = session_processes(there)
+    assert {process.pid for process in found} == set(pids.values())
+
+
+def test_neither_we_nor_our_ancestors_nor_the_server_belong_to_a_session(
+    server: RealTmux,
+) -> None:
+    server.start("agent_x")
+    pid = server.server_pid()
+    ours = {os.getpid(), os.getppid(), 1, pid}
+    found = session_processes(Origin(tuple(ours), (), server.socket, pid))
+    assert ours.isdisjoint(process.pid for process in found)
+    ours.remove(pid)
+    found = session_processes(Origin(tuple(ours), (), server.socket, None))
+    assert ours.isdisjoint(process.pid for process in found)
+
+
+def test_a_session_holds_us_if_an_ancestor_of_ours_is_its_pane() -> None:
+    assert holds_us({os.getppid(), 999_999_999})
+    assert holds_us({os.getpid()})
+    assert not holds_us({999_999_999})
+    assert not holds_us(())
+
+
+def test_everybody_is_ended_whatever_they_do(server: RealTmux, zoo: Zoo) -> None:
+    session_id = server.start("agent_zoo", zoo.command)
+    assert zoo.alive() == set(zoo.pids()) >= set(KINDS)
+    origin = origin_of(server, "agent_zoo")
+    known = session_processes(origin)
+    server.kill(session_id)
+    assert {"setsid", "stubborn", "double-fork"} <= zoo.alive(), "the zoo must outlive its session"
+    assert end(known, [origin], grace=0.3) == ()
+    assert zoo.alive() == set()
+
+
+def test_who_is_forked_while_the_killing_goes_on_is_ended_too(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    late = tmp_path / "late"
+    late.mkdir()
+    script = (
+        "trap '' HUP; "
+        f"trap 'setsid sh -c \"echo \\$\\$ > {late}/pid; exec sleep 1000\" & exit' TERM; "
+        f"echo x > {late}/ready; while :; do sleep 0.05; done"
+    )
+    session_id = server.start("agent_fork", script)
+    until((late / "ready").exists, "the trap to be set")
+    origin = origin_of(server, "agent_fork")
+    known = session_processes(origin)
+    server.kill(session_id)
+    assert end(known, [origin]) == ()
+    assert not runs(int(until((late / "pid").read_text, "the late child")))
+
+
+def test_those_who_end_by_themselves_are_given_the_time(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    note = tmp_path / "note"
+    script = f"trap 'sleep 0.3; echo bye > {note}; exit' TERM; echo > {note}.on; sleep 1000 & wait"
+    with subprocess.Popen(["sh", "-c", script], start_new_session=True) as tidy:
+        until(Path(f"{note}.on").exists, "the trap to be set")
+        known = session_processes(replace(NOWHERE, pids=(tidy.pid,)))
+        assert end(known, [NOWHERE], grace=10.0) == ()
+        tidy.wait()
+    assert note.read_text() == "bye\n"
+    assert sleeper.poll() is None
+
+
+def test_a_pane_that_is_no_child_of_the_server_is_none_of_its(
+    server: RealTmux, sleeper: subprocess.Popen[bytes]
+) -> None:
+    server.start("agent_x")
+    origin = origin_of(server, "agent_x")
+    (own,) = session_processes(origin)
+    other = replace(origin, pids=(own.pid, sleeper.pid))
+    assert [each.pid for each in session_processes(other)] == [own.pid]
+
+
+def test_several_sessions_are_told_apart_with_one_look(
+    server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        server.start(f"agent_{name}")
+    origins = {name: origin_of(server, f"agent_{name}") for name in "abc"}
+    looks: list[object] = []
+    really = psutil.process_iter
+
+    def look() -> Iterator[psutil.Process]:
+        looks.append(None)
+        return really()
+
+    monkeypatch.setattr(psutil, "process_iter", look)
+    found = processes_of(origins)
+    assert len(looks) == 1
+    for name, origin in origins.items():
+        assert {each.pid for each in found[name].processes} == set(origin.pids)
+
+
+def test_a_server_that_only_its_socket_tells_keeps_what_ran_on_it(
+    server: RealTmux, zoo: Zoo
+) -> None:
+    server.start("agent_zoo", zoo.command)
+    pids = zoo.pids()
+    found = session_processes(Origin((), None, server.socket, None))
+    assert {process.pid for process in found} == set(pids.values()) - {pids["wiped"]}
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_touched(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as former:
+        (before,) = session_processes(replace(NOWHERE, pids=(former.pid,)))
+        former.kill()
+    known = replace(before, pid=sleeper.pid)
+    assert survivors([known]) == ()
+    assert end([known], [NOWHERE], grace=0.1) == ()
+    assert sleeper.poll() is None
+
+
+def test_processes_that_ended_before_are_no_survivors(sleeper: subprocess.Popen[bytes]) -> None:
+    known = session_processes(replace(NOWHERE, pids=(sleeper.pid,)))
+    assert survivors(known) == known
+    sleeper.kill()
+    sleeper.wait()
+    assert survivors(known) == ()
+    assert end(known, [NOWHERE]) == ()
+
+
+def test_the_hosts_name_has_no_domain() -> None:
+    assert host_name() and "." not in host_name()
+
+
+def test_a_session_that_only_sleeps_has_one_process(server: RealTmux) -> None:
+    server.start("agent_x", SLEEP)
+    assert [process.name for process in found_in(server, "agent_x")] == ["sleep"]

@@ -1,0 +1,139 @@
+"""Other tmux servers of the user: found, and asked for sessions that are missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.real_tmux import RealTmux
+from tests.support.waiting import until
+from tui.host import tmux_servers
+from tui.host.tmux import Tmux
+from tui.host.tmux_servers import Server, look_elsewhere, owners_of, servers_of
+
+OURS = frozenset({os.getuid()})
+
+
+def look(*names: str, at: Path, owners: frozenset[int] = OURS) -> dict[str, str]:
+    return dict(look_elsewhere(names, Tmux(at).ask(), owners).whys)
+
+
+def test_a_server_is_found_with_its_socket(server: RealTmux) -> None:
+    server.start("agent_a")
+    # A server of a test before this one may still be on its way out.
+    assert Server(server.server_pid(), os.getuid(), server.socket) in servers_of(OURS)
+    assert list(servers_of({os.getuid() + 1})) == []
+
+
+def test_a_socket_of_any_name_is_found(server: RealTmux, nobody_elses_tmux: Path) -> None:
+    socket = nobody_elses_tmux / "a b\u00e9"
+    run = ["tmux", "-f", "/dev/null", "-S", str(socket)]
+    subprocess.run([*run, "new-session", "-d", "-s", "agent_a", "sleep 100"], check=True)
+    try:
+        # A server that has just started may not be seen whole.
+        until(lambda: socket in [each.socket for each in servers_of(OURS)], "the server")
+        assert str(socket) in look("agent_a", at=server.socket)["agent_a"]
+    finally:
+        subprocess.run([*run, "kill-server"], check=True)
+
+
+def test_what_another_server_has_is_not_gone(server: RealTmux, tmp_path: Path) -> None:
+    server.start("agent_a")
+    found = look("agent_a", "agent_b", at=tmp_path / "s")
+    assert set(found) == {"agent_a"}
+    assert f"-S {server.socket}" in found["agent_a"]
+
+
+def test_the_server_that_answered_is_not_asked_again(server: RealTmux) -> None:
+    server.start("agent_a")
+    assert look("agent_b", at=server.socket) == {}
+
+
+def test_a_server_that_hangs_may_have_everybody(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_x")
+    os.kill(server.server_pid(), signal.SIGSTOP)
+    monkeypatch.setattr(tmux_servers, "_ASK_TIMEOUT", 0.1)
+    found = look("agent_a", at=tmp_path / "s")
+    assert "cannot be asked" in found["agent_a"] and str(server.socket) in found["agent_a"]
+    monkeypatch.setattr(tmux_servers, "_ALL_TIMEOUT", 0.0)
+    assert "no time" in look("agent_a", at=tmp_path / "s")["agent_a"]
+
+
+def test_a_server_without_a_process_has_nobody(server: RealTmux, tmp_path: Path) -> None:
+    server.kill(server.start("agent_a"))
+    pid = server.server_pid()
+    until(
+        lambda: pid not in [each.pid for each in servers_of(OURS)], "the end of the pane's process"
+    )
+    os.kill(server.server_pid(), signal.SIGSTOP)
+    assert look("agent_a", at=tmp_path / "s") == {}
+
+
+def test_a_server_that_has_ended_has_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = subprocess.Popen(["sleep", "0"])
+    gone = Server(child.pid, os.getuid(), tmp_path / "gone")
+    child.wait()
+    monkeypatch.setattr(tmux_servers, "servers_of", lambda _: iter((gone,)))
+    assert look("agent_a", at=tmp_path / "s") == {}
+
+
+def test_a_server_of_another_user_that_cannot_be_looked_into_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tmux_servers, "servers_of", lambda _: iter((Server(1, 0, None),)))
+    monkeypatch.setattr(tmux_servers, "_still_runs", lambda _: True)
+    assert "of root" in look("agent_a", at=tmp_path / "s")["agent_a"]
+
+
+def test_the_owner_of_a_workspace_counts_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    assert owners_of([tmp_path]) == frozenset({4711, owner})
+    assert owners_of([tmp_path / "absent"]) == frozenset({4711})
+
+
+def test_to_root_the_servers_of_everybody_count(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_a")
+    pid = server.server_pid()
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert owners_of([tmp_path]) is None
+    assert pid in [each.pid for each in servers_of(None)]
+
+
+def test_from_a_container_that_no_server_runs_proves_no_death(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_a")
+    monkeypatch.setattr(tmux_servers, "sees_the_host", lambda: False)
+    found = look("agent_a", "agent_b", at=tmp_path / "s")
+    assert "-S" in found["agent_a"] and found["agent_a"] != tmux_servers.IN_CONTAINER
+    assert found["agent_b"] == tmux_servers.IN_CONTAINER
+    # What a server says that answered counts there as well.
+    assert look("agent_b", at=server.socket) == {}
+
+
+def test_another_pid_namespace_is_told_from_the_hosts(tmp_path: Path) -> None:
+    words = [
+        sys.executable,
+        "-c",
+        "from tui.host import tmux_servers as e; print(e.sees_the_host())",
+    ]
+    unshare = ["unshare", "-rpf", "--mount-proc"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0:
+        words = [*unshare, *words]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    there = os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC and words[0] != "unshare"
+    assert done.stdout == f"{there}\n"

@@ -1,0 +1,318 @@
+"""Two projects on one tmux server: what the one does not list may be the other's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from registry.schema.layout import workspaces_above
+from tests.support.real_tmux import RealTmux
+from tests.support.waiting import until
+from tests.support.workspaces import QUICK, Files, entry, take
+from tui.actions.execute import carry_out
+from tui.actions.outcome import Result
+from tui.actions.plan_kill import plan_kill
+from tui.cli.main import main
+from tui.host import process_tree
+from tui.host.process_paths import directories_touched
+from tui.live.nearby_workspaces import Vicinity
+from tui.model.roll import RollCall
+
+YOUNG = replace(QUICK, orphan_grace=-1.0)
+"""Nobody wants to wait until orphans are old enough."""
+
+Begin = Callable[..., None]
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Files:
+    return Files(tmp_path / "ours", {"TASK-1": [entry("a")]})
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Files:
+    return Files(tmp_path / "their project", {"TASK-9": [entry("b")]})
+
+
+@pytest.fixture
+def begin(server: RealTmux) -> Begin:
+    """Starts a session whose process works in a directory, where it has arrived."""
+
+    def started(name: str, directory: Path, command: str = "exec sleep 1000") -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        there = directory / f"{name} is there"
+        server.run("new-session", "-d", "-s", name, "-c", str(directory),
+                   f"touch {there.name.replace(' ', chr(92) + ' ')}; {command}")  # fmt: skip
+        until(there.exists, f"{name} to start")
+        there.unlink()
+
+    return started
+
+
+def take_young(files: Files, server: RealTmux) -> RollCall:
+    return take(files, server.client(), YOUNG)
+
+
+def orphans(roll: RollCall) -> list[str]:
+    return [each.name for each in roll.orphans]
+
+
+@pytest.mark.parametrize("beneath", [".", "src/deep", ".agent-workspace/TASK-9", "a b\nc"])
+def test_another_projects_agent_is_no_orphan(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, beneath: str
+) -> None:
+    server.start("agent_a")
+    begin("agent_b", theirs.path.parent / beneath)
+    begin("agent_nobodys", theirs.path.parent / beneath)
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_nobodys"]
+    assert roll.orphans_known
+    assert roll.beside == (theirs.path,)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_another_users_workspace_spares_what_it_lists_and_makes_nothing_an_orphan(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin
+) -> None:
+    os.chown(theirs.path, 64104, 64104)
+    begin("agent_b", theirs.path.parent)
+    begin("agent_nobodys", theirs.path.parent)
+    begin("agent_elsewhere", ours.path.parent)
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_elsewhere", "agent_nobodys"]
+    # What cannot be read there makes unknown what lies there, and nothing else.
+    (theirs.path / "TASK-9" / "AGENT_REGISTRY.json").write_text("{")
+    (theirs.path / "registry" / "GLOBAL_REGISTRY.json").write_text("{")
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_elsewhere"]
+    assert not roll.orphans_known
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_workspace_of_another_user_on_the_way_up_is_passed_over_and_said(
+    ours: Files,
+    server: RealTmux,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    planted = Files(ours.path.parent / "public", {"TASK-9": [entry("b")]})
+    os.chown(planted.path, 64104, 64104)
+    monkeypatch.chdir(planted.path.parent)
+    monkeypatch.delenv("MUSTER_WORKSPACES", raising=False)
+    assert main(["list", "-S", str(server.socket)]) == 0
+    printed = capsys.readouterr()
+    assert f"muster: passed over {planted.path}: it belongs to user 64104" in printed.err
+    assert f"MUSTER_WORKSPACES={planted.path}" in printed.err
+    assert "TASK-1" in printed.out and "TASK-9" not in printed.out
+
+
+@pytest.mark.parametrize("where", ["beside", "above", "uncertain"])
+def test_whoever_any_workspace_lists_that_was_read_is_no_orphan(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, tmp_path: Path, where: str
+) -> None:
+    begin("agent_b", tmp_path if where == "above" else tmp_path / "else")
+    begin("agent_nobodys", theirs.path.parent / "src")
+    begin("agent_nobodys-2", tmp_path / "else")
+    if where == "uncertain":
+        theirs.write_task("TASK-8", entry("c", tmux_session="agent_#{pid}"), entry("b"))
+        theirs.write_task("TASK-9", entry("d"))
+        theirs.write_global({})
+    roll = take_young(ours, server)
+    # Of the other nobody can tell where a name in the registry around it may mean it.
+    uncertain = [] if where == "uncertain" else ["agent_nobodys"]
+    assert orphans(roll) == [*uncertain, "agent_nobodys-2"]
+    assert roll.orphans_known is (where != "uncertain")
+
+
+def test_an_orphan_that_a_workspace_of_the_plan_lists_by_now_is_left(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, tmp_path: Path
+) -> None:
+    begin("agent_late", tmp_path / "else")
+    begin("agent_nobodys", theirs.path.parent)
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_late", "agent_nobodys"]
+    plan = plan_kill(roll, (), roll.orphans[:1])
+    theirs.write_task("TASK-2", entry("late"))
+    (step,) = carry_out(plan, server.client(), "").steps
+    assert step.result is Result.LEFT and "registry now" in step.detail
+    assert "agent_late" in server.names()
+
+
+def test_a_look_at_many_orphans_starts_one_process(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, calls: Path
+) -> None:
+    server.start("agent_a")
+    for number in range(5):
+        begin(f"agent_nobodys-{number}", theirs.path.parent)
+    calls.unlink()
+    assert len(orphans(take_young(ours, server))) == 5
+    assert calls.read_text() == "x\n"
+
+
+def test_one_that_went_elsewhere_is_known_by_where_it_was_started(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin
+) -> None:
+    begin("agent_b", theirs.path.parent, "cd / && exec sleep 1000")
+    assert orphans(take_young(ours, server)) == []
+
+
+def test_one_that_was_started_elsewhere_is_known_by_where_it_works(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, tmp_path: Path
+) -> None:
+    begin("agent_b", tmp_path / "else", f"cd '{theirs.path.parent}' && exec sleep 1000")
+    pid = server.pane_pids().pop()
+    until(
+        lambda: theirs.path.parent in (process_tree.directories_of(pid) or ()),
+        "the agent to go there",
+    )
+    assert orphans(take_young(ours, server)) == []
+
+
+TRACES = {
+    "a child's open file": "sh {script}; exit",
+    "a path for the shell": "sleep 1000 | tee -a '{log}'; exit",
+    "a word": "sh -c 'sleep 1000; exit' --log={escaped}; exit",
+}
+
+
+@pytest.mark.parametrize("how", TRACES)
+def test_one_that_only_writes_into_a_workspace_is_known_by_that(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, tmp_path: Path, how: str
+) -> None:
+    log = theirs.path / "TASK-9" / "logs" / "b_stream.jsonl"
+    log.parent.mkdir()
+    script = tmp_path / "script"
+    script.write_text(f"sleep 1000 >> '{log}'; exit")
+    escaped = str(log).replace(" ", "\\ ")
+    command = TRACES[how].format(script=script, log=log, escaped=escaped)
+    begin("agent_b", tmp_path / "else", command)
+    begin("agent_nobodys", tmp_path / "else", command)
+    sessions = server.client().ask().sessions
+    for name in ("agent_b", "agent_nobodys"):
+        until(lambda name=name: theirs.path in traces(*sessions[name].pids), "it to write")  # type: ignore[misc]
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_nobodys"]
+    assert roll.beside == (theirs.path,)
+
+
+def traces(*pids: int) -> set[Path]:
+    """The workspaces that processes, with all beneath them, leave traces of."""
+    (found,) = process_tree.families({None: pids}).values()
+    touched = {each for pid in found for each in directories_touched(pid)}
+    return {each for path in touched for each in workspaces_above(path)}
+
+
+def test_kill_all_orphans_leaves_the_agents_of_another_project(
+    ours: Files,
+    theirs: Files,
+    server: RealTmux,
+    begin: Begin,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tui.cli.kill.policy_of", lambda _: YOUNG)
+    server.start("agent_a")
+    begin("agent_b", theirs.path.parent)
+    begin("agent_nobodys", theirs.path.parent)
+    words = ["-S", str(server.socket), "-w", str(ours.path)]
+    assert main(["kill", "--orphans", "--dry-run", *words]) == 0
+    said = capsys.readouterr().out
+    assert main(["kill", "--orphans", "--yes", *words]) == 0
+    assert server.names() == {"agent_a", "agent_b"}
+    assert f"in none of the registries read: {ours.path}, {theirs.path}" in said
+    assert main(["kill", "agent_b", "--yes", *words]) == 2
+    assert server.names() == {"agent_a", "agent_b"}
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_an_orphan_that_is_listed_before_it_is_killed_is_left(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, whose: str
+) -> None:
+    begin("agent_late", theirs.path.parent)
+    roll = take_young(ours, server)
+    plan = plan_kill(roll, (), roll.orphans)
+    {"ours": ours, "theirs": theirs}[whose].write_task("TASK-2", entry("late"))
+    (step,) = carry_out(plan, server.client(), "").steps
+    assert step.result is Result.LEFT and "registry now" in step.detail
+    assert "agent_late" in server.names()
+
+
+def test_an_orphan_of_which_nobody_can_tell_any_more_is_left(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin
+) -> None:
+    begin("agent_late", theirs.path.parent)
+    roll = take_young(ours, server)
+    plan = plan_kill(roll, (), roll.orphans)
+    theirs.registry("TASK-9").write_text("{")
+    (step,) = carry_out(plan, server.client(), "").steps
+    assert step.result is Result.LEFT and "nobody can tell" in step.detail
+    assert "agent_late" in server.names()
+
+
+@pytest.mark.parametrize("broken", ["task", "global"])
+def test_a_registry_around_it_that_cannot_be_read_may_list_it(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, broken: str
+) -> None:
+    begin("agent_x", theirs.path.parent)
+    path = theirs.registry("TASK-9") if broken == "task" else theirs.global_registry
+    path.write_text("{")
+    roll = take_young(ours, server)
+    assert orphans(roll) == []
+    assert not roll.orphans_known
+
+
+def test_processes_that_must_not_be_looked_into_may_be_anybodys(
+    ours: Files, server: RealTmux, begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin("agent_x", tmp_path / "else")
+    assert orphans(take_young(ours, server)) == ["agent_x"]
+    monkeypatch.setattr(process_tree, "directories_of", lambda _: None)
+    roll = take_young(ours, server)
+    assert (orphans(roll), roll.orphans_known) == ([], False)
+    # Neither there nor to be seen, as its server: of another PID namespace.
+    monkeypatch.setattr(process_tree, "directories_of", lambda _: frozenset())
+    monkeypatch.setattr("tui.host.tmux.is_process_here", lambda *_: False)
+    roll = take_young(ours, server)
+    assert (orphans(roll), roll.orphans_known) == ([], False)
+
+
+def test_no_more_workspaces_are_read_than_a_few(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin("agent_x", theirs.path.parent)
+    monkeypatch.setattr("tui.live.nearby_workspaces._AT_MOST", 0)
+    roll = take_young(ours, server)
+    assert (orphans(roll), roll.orphans_known) == ([], False)
+
+
+def test_the_same_sessions_are_looked_into_once_for_a_while(
+    ours: Files, theirs: Files, server: RealTmux, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin("agent_x", theirs.path.parent)
+    answer = server.client().ask()
+    vicinity = Vicinity()
+    sessions = tuple(answer.sessions.values())
+    first = vicinity.judge(sessions, answer, [ours.path], YOUNG, 2e9)
+    assert [each.name for each in first.orphans] == ["agent_x"]
+    theirs.write_task("TASK-2", entry("x"))
+    assert vicinity.judge(sessions, answer, [ours.path], YOUNG, 2e9) == first
+    monkeypatch.setattr("tui.live.nearby_workspaces._AGAIN", 0.0)
+    assert vicinity.judge((), answer, [ours.path], YOUNG, 2e9).orphans == ()
+    assert vicinity.judge(sessions, answer, [ours.path], YOUNG, 2e9).orphans == ()
+
+
+def test_the_workspaces_above_a_directory_are_all_of_them(tmp_path: Path) -> None:
+    outer = Files(tmp_path, {})
+    inner = Files(tmp_path / "a" / "b", {})
+    plain = tmp_path / "a" / "other-name"
+    shutil.copytree(inner.path, plain)
+    assert workspaces_above(tmp_path / "a" / "b" / "c") == {outer.path, inner.path}
+    assert workspaces_above(inner.path / "TASK-1") == {outer.path, inner.path}
+    assert workspaces_above(plain / "TASK-1") == {outer.path, plain}
+    assert workspaces_above(tmp_path / "gone") == {outer.path}
+    assert workspaces_above(tmp_path / "gone" / ".agent-workspace" / "TASK-1") == {outer.path}

@@ -1,0 +1,93 @@
+"""Whom a tree or a task means."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+from hypothesis import given
+
+from registry.schema.records import TaskRecord
+from tests.support.rolls import (
+    agent,
+    any_task,
+    called,
+    no_server,
+    roll_call,
+    task_record,
+    task_state,
+)
+from tui.model.roll import RollCall, TaskState
+from tui.model.select import beneath, subtrees, tasks_of
+
+FAMILY = (
+    agent("root"),
+    agent("left", parent="root"),
+    agent("leaf", parent="left"),
+    agent("right", parent="root"),
+    agent("other"),
+)
+
+
+def roll_with(*states: TaskState) -> RollCall:
+    return roll_call(*called(*states, answer=no_server()))
+
+
+ROLL = roll_with(task_state(*FAMILY), task_state(agent("far"), name="TASK-2"))
+
+
+def tree_of(roll: RollCall, *ids: str) -> list[str]:
+    rows = [row for row in roll.agents() if row.key.id in ids]
+    return [row.key.id for row in subtrees(roll, rows)]
+
+
+def test_a_tree_is_an_agent_with_all_its_descendants() -> None:
+    assert tree_of(ROLL, "root") == ["root", "left", "leaf", "right"]
+    assert tree_of(ROLL, "left") == ["left", "leaf"]
+    assert tree_of(ROLL, "right") == ["right"]
+
+
+def test_trees_in_trees_and_in_other_tasks_are_there_once() -> None:
+    assert tree_of(ROLL, "root", "leaf", "left", "far") == ["root", "left", "leaf", "right", "far"]
+
+
+def test_a_loop_is_all_beneath_its_first() -> None:
+    loop = agent("a", parent="c"), agent("b", parent="a"), agent("c", parent="b")
+    roll = roll_with(task_state(*loop))
+    assert tree_of(roll, "a") == ["a", "b", "c"]
+    assert tree_of(roll, "b") == ["b", "c"]
+
+
+@given(any_task)
+def test_whoever_is_beneath_somebody_hangs_on_somebody_of_that_tree(record: TaskRecord) -> None:
+    (task,) = called(task_state(record=record), answer=no_server())
+    for row in task.agents:
+        found = list(beneath(task, row))
+        assert len({each.key for each in found}) == len(found)
+        assert row not in found
+        levels = [row.level, *(each.level for each in found)]
+        assert all(level > row.level for level in levels[1:])
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_a_task_is_named_by_its_whole_id() -> None:
+    tasks, problems = tasks_of(ROLL, ["TASK-2", "TASK-1", "TASK-2"])
+    assert [task.task_id for task in tasks] == ["TASK-2", "TASK-1"]
+    assert problems == []
+    for name in ("TASK-", "task-1", "TASK-*", "", "TASK-11"):
+        assert tasks_of(ROLL, [name]) == ([], [f"no task {name!r} on the roll"])
+
+
+def test_a_task_that_is_there_twice_names_neither() -> None:
+    other = replace(task_state(agent("x"), name="TASK-9"), record=task_record(task_id="TASK-1"))
+    roll = roll_with(task_state(), other)
+    tasks, (problem,) = tasks_of(roll, ["TASK-1"])
+    assert tasks == []
+    assert "TASK-9" in problem and "-w" in problem
+
+
+def test_a_task_that_was_never_read_cannot_be_meant() -> None:
+    unread = task_state(name="TASK-3", readable=False, error="is empty")
+    tasks, (problem,) = tasks_of(roll_with(unread), ["TASK-3"])
+    assert tasks == []
+    assert "is empty" in problem

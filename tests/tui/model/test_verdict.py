@@ -1,0 +1,366 @@
+"""The verdict on every agent: what its registry says against what tmux has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.schema.records import (
+    ACTIVE_STATUSES,
+    TERMINAL_STATUSES,
+    AgentRecord,
+    TaskRecord,
+    agent_record,
+)
+from tests.support.rolls import (
+    NOW,
+    POLICY,
+    agent,
+    answered,
+    any_task,
+    asked_twice,
+    called,
+    cannot_tell,
+    no_server,
+    session,
+    task_state,
+)
+from tui.host.tmux_types import Answer
+from tui.model.missing_since import (
+    expected_sessions,
+    follow_renamed,
+    is_proven_missing,
+    note_absences,
+)
+from tui.model.roll import TaskState, Verdict
+from tui.model.verdict import Judgement, call_task, find_orphans, judge
+
+
+def verdict_of(record: AgentRecord, answer: Answer) -> Verdict:
+    (roll,) = called(task_state(record), answer=answer)
+    return roll.agents[0].verdict
+
+
+ACTIVE = sorted(ACTIVE_STATUSES)
+TERMINAL = sorted(TERMINAL_STATUSES)
+NAME = "agent_tester-120000-abcdef"
+
+
+@pytest.mark.parametrize("status", ACTIVE)
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        (answered(session()), Verdict.LIVE),
+        (answered(), Verdict.ZOMBIE),
+        (answered(session(NAME + "0"), session(NAME[:-1], number=2)), Verdict.ZOMBIE),
+        (no_server(), Verdict.ZOMBIE),
+        (cannot_tell(), Verdict.UNKNOWN),
+    ],
+    ids=["there", "missing", "only alike", "no server", "cannot tell"],
+)
+def test_an_active_agent_lives_or_dies_with_its_session(
+    status: str, answer: Answer, verdict: Verdict
+) -> None:
+    assert verdict_of(agent(status=status), answer) is verdict
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        (answered(session()), Verdict.LEAKED),
+        (answered(), Verdict.FINISHED),
+        (no_server(), Verdict.FINISHED),
+        (cannot_tell(), Verdict.FINISHED),
+    ],
+    ids=["there", "missing", "no server", "cannot tell"],
+)
+def test_an_agent_that_is_through_is_finished_or_leaked(
+    status: str, answer: Answer, verdict: Verdict
+) -> None:
+    assert verdict_of(agent(status=status), answer) is verdict
+
+
+@pytest.mark.parametrize("status", ["", "paused", "RUNNING", "running "])
+@pytest.mark.parametrize("answer", [answered(), no_server(), cannot_tell()])
+def test_an_unknown_status_without_a_session_proves_nothing(status: str, answer: Answer) -> None:
+    assert verdict_of(agent(status=status), answer) is Verdict.UNKNOWN
+
+
+def test_an_agent_whose_registry_names_no_session_cannot_be_judged() -> None:
+    assert verdict_of(agent(session=None), answered()) is Verdict.UNKNOWN
+    odd = agent_record("odd", {"status": "running", "tmux_session": 1e18})
+    assert verdict_of(replace(odd, started=NOW - 3600), answered()) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("name", ["agent_v1.2:3", "agent_v1_2_3"])
+def test_a_session_is_known_by_the_name_that_tmux_gave_it(name: str) -> None:
+    answer = answered(session("agent_v1_2_3"))
+    assert verdict_of(agent(session=name), answer) is Verdict.LIVE
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["agent_#{pid}", "agent_#(x)", "agent_a\\b", "agent_$HOME", "agent_\x1b", "agent_\u0378"],
+    ids=ascii,
+)
+def test_a_name_that_tmux_would_rewrite_beyond_knowing_proves_nothing(name: str) -> None:
+    (row,) = called(task_state(agent(session=name)), answer=answered())[0].agents
+    assert row.verdict is Verdict.UNKNOWN
+    assert "name" in row.note
+
+
+@given(st.sampled_from([answered(session()), answered(), no_server(), cannot_tell()]), any_task)
+def test_nobody_is_a_zombie_without_every_sign_of_it(answer: Answer, record: TaskRecord) -> None:
+    (roll,) = called(task_state(record=record), answer=answer)
+    for row in roll.agents:
+        if row.verdict is Verdict.ZOMBIE:
+            assert row.record.status in ACTIVE_STATUSES
+            assert row.session is None
+            assert answer.state != "unknown"
+            assert row.record.tmux_session not in answer.sessions
+
+
+@given(any_task)
+def test_the_counts_are_those_of_the_rows(record: TaskRecord) -> None:
+    (roll,) = called(task_state(record=record), answer=answered(session("agent_a")))
+    assert dict(roll.counts) == {
+        verdict: sum(row.verdict is verdict for row in roll.agents) for verdict in Verdict
+    }
+
+
+# --- the proof of a death -----------------------------------------------------
+
+
+def after(state: TaskState, *answers: Answer) -> Verdict:
+    """The verdict on a task's only agent after these answers."""
+    absences: Mapping[str, float] = {}
+    for answer in answers:
+        absences = note_absences(absences, answer, expected_sessions([state], POLICY, NOW))
+    return call_task(state, answers[-1], absences, POLICY, NOW).agents[0].verdict
+
+
+def test_one_answer_proves_no_death() -> None:
+    assert after(task_state(agent()), answered()) is Verdict.UNKNOWN
+
+
+def test_two_answers_too_close_to_each_other_prove_no_death() -> None:
+    state = task_state(agent())
+    assert after(state, answered(asked_at=1.0), answered(asked_at=1.74)) is Verdict.UNKNOWN
+
+
+def test_two_answers_far_enough_apart_prove_a_death() -> None:
+    state = task_state(agent())
+    assert after(state, answered(asked_at=1.0), no_server(asked_at=1.75)) is Verdict.ZOMBIE
+
+
+def test_a_session_that_is_seen_in_between_starts_anew() -> None:
+    state = task_state(agent())
+    gone, there = answered(asked_at=1.0), answered(session(), asked_at=2.0)
+    assert after(state, gone, there, answered(asked_at=3.0)) is Verdict.UNKNOWN
+    later = answered(asked_at=3.75)
+    assert after(state, gone, there, answered(asked_at=3.0), later) is Verdict.ZOMBIE
+
+
+def test_an_answer_that_is_none_proves_nothing_either_way() -> None:
+    state = task_state(agent())
+    gone, silent = answered(asked_at=1.0), cannot_tell(asked_at=2.0)
+    assert after(state, gone, silent) is Verdict.UNKNOWN
+    assert after(state, silent, answered(asked_at=3.0)) is Verdict.UNKNOWN
+    assert after(state, gone, silent, answered(asked_at=3.0)) is Verdict.ZOMBIE
+
+
+def test_an_agent_that_was_not_expected_before_starts_anew() -> None:
+    expected = expected_sessions([task_state(agent())], POLICY, NOW)
+    first = note_absences({}, answered(asked_at=1.0), expected)
+    without = note_absences(first, answered(asked_at=2.0), ())
+    again = note_absences(without, answered(asked_at=3.0), expected)
+    assert not is_proven_missing(NAME, again, answered(asked_at=3.0), POLICY.proof)
+
+
+@pytest.mark.parametrize("started", [NOW + 7200, NOW + 1, None])
+def test_an_agent_whose_start_nobody_knows_must_be_missing_for_all_of_the_grace(
+    started: float | None,
+) -> None:
+    state = task_state(agent(started=started))
+    assert after(state, answered(asked_at=1.0), answered(asked_at=5.9)) is Verdict.UNKNOWN
+    assert after(state, answered(asked_at=1.0), answered(asked_at=6.0)) is Verdict.ZOMBIE
+
+
+def test_an_agent_whose_session_was_renamed_is_no_zombie_and_its_session_no_orphan() -> None:
+    seen = {NAME: session()}
+    renamed = replace(session(), name="agent_renamed")
+    answer = follow_renamed(answered(renamed, asked_at=9.0), seen)
+    state = task_state(agent())
+    row = call_task(state, answer, {NAME: 1.0}, POLICY, NOW).agents[0]
+    assert (row.verdict, row.session) == (Verdict.LIVE, renamed)
+    assert "agent_renamed" in row.note
+    assert find_orphans([state], (), answer, POLICY, NOW) == ()
+
+
+def test_a_session_that_has_a_freed_name_or_a_used_again_id_is_not_followed() -> None:
+    seen = {NAME: session()}
+    other = replace(session(created=session().created + 60), name="other")
+    assert follow_renamed(answered(other), seen) == answered(other)
+    assert follow_renamed(answered(), seen) == answered()
+
+
+@pytest.mark.parametrize("age", [0.0, 4.9])
+def test_an_agent_that_just_started_is_not_called_a_zombie(age: float) -> None:
+    assert verdict_of(agent(started=NOW - age), answered()) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("started", [NOW - 5.0, None])
+def test_the_grace_after_the_start_ends(started: float | None) -> None:
+    assert verdict_of(agent(started=started), answered()) is Verdict.ZOMBIE
+
+
+def test_no_death_is_called_from_a_registry_that_cannot_be_read_now() -> None:
+    state = task_state(agent(), error="is empty")
+    assert called(state, answer=answered())[0].agents[0].verdict is Verdict.UNKNOWN
+
+
+def test_every_verdict_that_needs_it_says_why() -> None:
+    absences, answer = asked_twice([], cannot_tell())
+    assert judge(agent(), answer, absences, POLICY, NOW).note == "Permission denied"
+    (row,) = called(task_state(agent()), answer=answered())[0].agents
+    assert NAME in row.note
+
+
+# --- signs of life ------------------------------------------------------------
+
+LONG = POLICY.stall_after + 1
+
+
+def test_an_agent_without_any_sign_of_life_is_stalled() -> None:
+    record = agent(started=NOW - LONG, updated=NOW - LONG)
+    silent = answered(session(created=NOW - LONG, activity=NOW - LONG))
+    assert verdict_of(record, silent) is Verdict.STALLED
+
+
+@pytest.mark.parametrize(
+    ("silent", "said"),
+    [(7.0, "less than 10 s"), (47.0, "40 s"), (60.0, "1 min"), (200.0, "3 min")],
+)
+def test_how_long_nothing_was_heard_is_said(silent: float, said: str) -> None:
+    record = agent(started=NOW - silent, updated=NOW - silent)
+    there = answered(session(created=NOW - silent, activity=NOW - silent))
+    judgement = judge(record, there, {}, replace(POLICY, stall_after=5.0), NOW)
+    assert judgement.verdict is Verdict.STALLED
+    assert judgement.note == f"no report and no output for {said}"
+
+
+@pytest.mark.parametrize("sign", ["report", "output", "start"])
+def test_any_sign_of_life_keeps_an_agent_from_being_stalled(sign: str) -> None:
+    old = NOW - LONG
+    record = agent(
+        updated=NOW - 5 if sign == "report" else old, started=NOW - 5 if sign == "start" else old
+    )
+    made = NOW - 7 if sign == "start" else old
+    there = session(created=made, activity=NOW - 5 if sign == "output" else made)
+    assert verdict_of(record, answered(there)) is Verdict.LIVE
+
+
+# --- whose session it is ------------------------------------------------------
+
+HOUR = 3600.0
+
+
+def judged(record: AgentRecord, made: float) -> Judgement:
+    answer = answered(session(created=made))
+    return judge(record, answer, {}, POLICY, NOW)
+
+
+@pytest.mark.parametrize("made", [-HOUR, -2.0, 0.0, 59.0])
+def test_a_session_made_about_when_the_agent_started_is_its_own(made: float) -> None:
+    started = NOW - 2 * HOUR
+    created = started - POLICY.made_before if made == -HOUR else started + made
+    found = judged(agent(started=started, updated=None), created)
+    assert found.session is not None
+    assert (found.verdict, found.taken_by) == (Verdict.LIVE, None)
+
+
+@pytest.mark.parametrize("updated", [None, NOW - 2 * HOUR, NOW - HOUR - 1])
+@pytest.mark.parametrize("status", [*ACTIVE, "paused"])
+def test_a_name_that_was_taken_again_is_shown_as_such_and_not_as_the_agent(
+    status: str, updated: float | None
+) -> None:
+    found = judged(agent(status=status, started=NOW - 3 * HOUR, updated=updated), NOW - HOUR)
+    assert (found.verdict, found.session) == (Verdict.UNKNOWN, None)
+    assert found.taken_by == session(created=NOW - HOUR)
+    assert found.note == "its session's name was taken again 2 h 0 min after it started"
+
+
+def test_a_report_since_the_session_was_made_shows_that_it_is_the_agents() -> None:
+    record = agent(started=NOW - 3 * HOUR, updated=NOW - HOUR)
+    assert judged(record, NOW - HOUR).verdict is Verdict.LIVE
+    to_come = agent(started=NOW - 3 * HOUR, updated=NOW + HOUR)
+    assert judged(to_come, NOW - HOUR).verdict is Verdict.UNKNOWN
+
+
+def test_a_session_made_long_before_the_agent_is_not_its_own() -> None:
+    found = judged(agent(started=NOW - HOUR), NOW - 2 * HOUR)
+    assert (found.verdict, found.session) == (Verdict.UNKNOWN, None)
+    assert "1 h 0 min before it started" in found.note
+
+
+@pytest.mark.parametrize("started", [None, NOW + 1, NOW + 7200])
+@pytest.mark.parametrize("made", [NOW - 9 * HOUR, NOW - 1])
+def test_a_start_that_nobody_knows_makes_no_session_anothers(
+    started: float | None, made: float
+) -> None:
+    assert judged(agent(started=started, updated=None), made).verdict is Verdict.LIVE
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+def test_a_name_taken_again_after_the_end_is_no_leak(status: str) -> None:
+    record = replace(agent(status=status, started=NOW - 3 * HOUR), ended=NOW - 2 * HOUR)
+    record = replace(record, updated=NOW - 2 * HOUR)
+    found = judged(record, NOW - HOUR)
+    assert (found.verdict, found.session) == (Verdict.FINISHED, None)
+    assert found.taken_by is not None
+    assert found.note == "its session's name was taken again 1 h 0 min after it ended"
+    within = judged(replace(record, started=NOW - 2.5 * HOUR), NOW - 2.5 * HOUR)
+    assert within.verdict is Verdict.LEAKED
+
+
+def test_who_reported_in_a_session_after_an_end_has_leaked_it() -> None:
+    record = replace(agent(status="completed", updated=NOW - 60), ended=NOW - 2 * HOUR)
+    assert judged(record, NOW - HOUR).verdict is Verdict.LEAKED
+
+
+def test_who_is_written_down_as_through_while_another_has_its_name_has_leaked_nothing() -> None:
+    record = agent(status="completed", started=NOW - 3 * HOUR, updated=NOW - 3 * HOUR)
+    found = judged(replace(record, ended=NOW - 1), NOW - HOUR)
+    assert (found.verdict, found.session) == (Verdict.FINISHED, None)
+
+
+@given(
+    st.sampled_from([*ACTIVE, *TERMINAL, "paused"]),
+    *[st.one_of(st.none(), st.floats(NOW - 9e5, NOW + 9e5)) for _ in range(3)],
+    st.floats(NOW - 9e5, NOW + 60),
+)
+def test_no_session_of_the_agents_name_ever_makes_it_a_zombie(
+    status: str,
+    started: float | None,
+    updated: float | None,
+    ended: float | None,
+    made: float,
+) -> None:
+    record = replace(agent(status=status, started=started, updated=updated), ended=ended)
+    found = judged(record, made)
+    assert found.verdict is not Verdict.ZOMBIE
+    assert (found.session is None) == (found.taken_by is not None)
+
+
+def test_the_session_that_was_seen_is_the_agents_also_when_another_takes_its_name() -> None:
+    own = replace(session(), name="agent_renamed")
+    thief = session(number=7)
+    answer = follow_renamed(answered(own, thief), {NAME: session()})
+    assert answer.sessions[NAME] == own
+    answer = follow_renamed(answered(thief), {NAME: session()})
+    assert answer.sessions[NAME] == thief

@@ -1,0 +1,1 @@
+"""What an operator does: planned, confirmed, checked again, carried out, on record."""

@@ -1,0 +1,182 @@
+"""Carrying out what an operator confirmed, and checking that it is done.
+
+The same for the screen and for the command line. Registries are changed only
+after tmux was asked again, and no lock is held while it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.audit.log import Audit
+from registry.audit.transaction import OnRecord
+from registry.audit.undo import KILLED
+from registry.errors import RegistryError
+from registry.operations.finish import FinishReport, finish_agents
+from registry.schema.layout import database_beside
+from registry.schema.records import Deployment
+from registry.storage.durability import durable_commits
+from tui.actions.kill import end_sessions, who_is_elsewhere
+from tui.actions.leftovers import find_leftovers
+from tui.actions.outcome import Outcome, Result, StepOutcome
+from tui.actions.plan import EndStatus, Plan, Step, Verb
+from tui.host.tmux_types import TmuxState
+from tui.model.roll import Verdict
+from tui.progress import Progress, untold
+
+if TYPE_CHECKING:
+    from tui.host.tmux import Tmux
+
+__all__ = ["KILL_REASON", "Outcome", "Result", "StepOutcome", "carry_out", "complete"]
+
+KILL_REASON = "killed by operator"
+
+
+def carry_out(plan: Plan, tmux: Tmux, reason: str, progress: Progress = untold) -> Outcome:
+    """Does what a plan says, on record first, and checks that it is done. Blocks.
+
+    A registry is not changed where that cannot be put on record.
+
+    Args:
+        plan: A confirmed plan.
+        tmux: The server that the plan is about.
+        reason: Why, in the operator's words; empty for a default.
+        progress: Told how far it is.
+    """
+    with durable_commits():
+        if plan.verb is Verb.KILL:
+            return _kill(plan, tmux, reason, progress)
+        return complete(plan, tmux, reason, Audit(plan.verb.value, reason), progress)
+
+
+def _kill(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcome:
+    audit = Audit(plan.verb.value, reason)
+    outcomes, unrecorded = end_sessions(plan, tmux, audit, progress)
+    ended = {
+        step: outcome.detail
+        for step, outcome in outcomes.items()
+        if outcome.result is Result.DONE and step.writes
+    }
+    written, problems = _record(ended, plan, reason or KILL_REASON, outcomes, audit, progress)
+    said = (*unrecorded, *problems)
+    return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, said)
+
+
+def complete(
+    plan: Plan, tmux: Tmux, reason: str, audit: Audit, progress: Progress = untold
+) -> Outcome:
+    """Writes agents down as through, but none that is back from the dead. Blocks.
+
+    Args:
+        plan: A confirmed plan to complete, whichever end it is.
+        tmux: The server that the plan is about; asked again.
+        reason: What the registries are told; may be empty.
+        audit: What it is put on record as.
+        progress: Told how far it is.
+    """
+    answer = tmux.ask()
+    outcomes: dict[Step, StepOutcome] = {}
+    ready: dict[Step, str] = {}
+    gone = [step for step in plan.steps if step.row and step.row.verdict is Verdict.ZOMBIE]
+    elsewhere = who_is_elsewhere(gone, answer)
+    left = find_leftovers([step for step in plan.steps if not step.may_run], answer)
+    for step in plan.steps:
+        was_gone = step in gone
+        if answer.state is TmuxState.UNKNOWN:
+            outcome = StepOutcome(step.label, Result.FAILED, f"tmux: {answer.why}")
+        elif step in elsewhere:
+            outcome = StepOutcome(step.label, Result.LEFT, elsewhere[step])
+        elif step in left:
+            outcome = StepOutcome(step.label, Result.LEFT, left[step].why)
+        elif was_gone and step.expected_session in answer.sessions:
+            outcome = StepOutcome(step.label, Result.LEFT, "its session is back")
+        else:
+            outcome = StepOutcome(step.label, Result.DONE, "")
+            ready[step] = ""
+        outcomes[step] = outcome
+    written, problems = _record(ready, plan, reason, outcomes, audit, progress)
+    return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, problems)
+
+
+def _record(
+    steps: dict[Step, str],
+    plan: Plan,
+    reason: str,
+    outcomes: dict[Step, StepOutcome],
+    audit: Audit,
+    progress: Progress,
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Writes the registries, one locked pass a task, and corrects the outcomes.
+
+    Those whose sessions were ended have a pass of their own: it cannot be undone.
+    """
+    ending = frozenset(plan.ending)
+    by_task: dict[tuple[Path, Path | None, bool], list[Step]] = {}
+    for step in steps:
+        if step.row is not None:
+            place = (step.row.key.registry, step.global_registry, step in ending)
+            by_task.setdefault(place, []).append(step)
+    written: dict[Path, None] = {}
+    problems: list[str] = []
+    for number, ((task, global_, killed), planned) in enumerate(by_task.items()):
+        progress("Writing registries", number, len(by_task))
+        database = database_beside(task)
+        late = [step for step in planned if database is not None and _is_doubted(step)]
+        for step in late:
+            why = f"it may be through: {database}"
+            outcomes[step] = StepOutcome(step.label, Result.LEFT, why)
+        group = [step for step in planned if step not in late]
+        if not group:
+            continue
+        ids = [step.label for step in group]
+        on_record = OnRecord(audit, final=KILLED if killed else None)
+        try:
+            report = finish_agents(
+                task,
+                global_,
+                ids,
+                status=plan.status,
+                reason=reason or None,
+                on_record=on_record,
+                judged=_judged(group),
+            )
+        except (RegistryError, OSError) as error:
+            for step in group:
+                said = f"{steps[step]}; " if steps[step] else ""
+                outcomes[step] = StepOutcome(
+                    step.label, Result.FAILED, f"{said}not recorded: {error}"
+                )
+            continue
+        written |= dict.fromkeys(report.written)
+        problems += report.problems
+        for step in group:
+            outcomes[step] = _recorded(step, plan.status, steps[step], report)
+    return tuple(written), tuple(problems)
+
+
+def _is_doubted(step: Step) -> bool:
+    """Whether a database that came since the plan may contradict what it was made of."""
+    return step.row is not None and step.row.verdict is Verdict.ZOMBIE and not step.stale
+
+
+def _judged(steps: Iterable[Step]) -> dict[str, frozenset[Deployment]]:
+    found: dict[str, frozenset[Deployment]] = {}
+    for step in steps:
+        found[step.label] = found.get(step.label, frozenset()) | step.judged
+    return found
+
+
+def _recorded(step: Step, status: EndStatus, said: str, report: FinishReport) -> StepOutcome:
+    prefix = f"{said}; " if said else ""
+    change = {each.agent_id: each for each in report.changed}.get(step.label)
+    if change is not None and change.status == status:
+        before = change.previous or "no status"
+        return StepOutcome(step.label, Result.DONE, f"{prefix}{before} -> {status}")
+    if change is not None:
+        why = f"is {change.status!r} already"
+    else:
+        why = report.untouched.get(step.label, "is as it was")
+    # Somebody else was quicker: what was wanted is so, or the agent is gone.
+    return StepOutcome(step.label, Result.LEFT, f"{prefix}{why}")

@@ -1,0 +1,229 @@
+"""What a plan to kill needs to know of the host before it is shown. Blocks."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from registry.audit.entries import EndedSession
+from registry.audit.log import log_in, log_of, read_logs
+from registry.errors import RegistryError
+from registry.schema.records import kept_name
+from tui.actions.leftovers import with_leftovers, without_leftovers
+from tui.actions.plan import EndStatus, Plan, Step, Weight
+from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.host import process_tree
+from tui.host.claims import Claim, users_believed
+from tui.host.pane_origin import Births
+from tui.host.process_tree import Origin
+from tui.host.tmux_types import Answer, Session
+from tui.live.nearby_workspaces import claimed_by
+from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
+from tui.model.suspects import find_mixed
+from tui.text.sanitize import size
+
+
+def weighed_kill(
+    roll: RollCall,
+    rows: Iterable[AgentRow],
+    orphans: Iterable[Session] = (),
+    *,
+    whole: bool = False,
+    all_orphans: bool = False,
+) -> Plan:
+    """Plans a kill as `plan_kill` does, with what earlier kills left, and weighs it.
+
+    Args:
+        roll: The roll call.
+        rows: Which agents.
+        orphans: Which orphaned sessions.
+        whole: As in `plan_kill`.
+        all_orphans: Finish all orphans that an earlier kill did not end with all processes.
+    """
+    rows = tuple(rows)
+    homes = [workspace.path for workspace in roll.workspaces] if all_orphans else []
+    logs = {*(log_of(row.key.registry) for row in rows), *map(log_in, homes)}
+    unread: tuple[tuple[str, str], ...] = ()
+    unfinished: tuple[EndedSession, ...] = ()
+    try:
+        log = read_logs(sorted(logs))
+        unfinished = log.unfinished_ends
+        if log.left_out:
+            why = f"{size(log.left_out)} of older records were not read: the log is too large"
+            unread = (("what earlier kills left", why),)
+    except (RegistryError, OSError) as error:
+        unread = (("what earlier kills left", f"cannot be known: {error}"),)
+    ended = [each for each in unfinished if all_orphans and _is_left_over(each, roll.answer)]
+    plan = plan_kill(
+        roll,
+        rows,
+        orphans,
+        whole=whole,
+        unfinished=unfinished,
+        ended_orphans=ended,
+        claimed=claimed_leaks(roll, rows),
+        mixed=mixed_sessions(roll.answer),
+    )
+    plan = with_leftovers(plan, roll.answer)
+    return weigh(replace(plan, refused=(*plan.refused, *unread)), roll.answer)
+
+
+def weighed_complete(
+    roll: RollCall,
+    rows: Iterable[AgentRow],
+    status: EndStatus = "completed",
+    *,
+    by_verdict: bool = False,
+) -> Plan:
+    """Plans as `plan_complete` does, but for agents whose processes may run on. Blocks.
+
+    One that the operator named alone stays in the plan, which says so.
+    """
+    rows = tuple(rows)
+    plan = plan_complete(roll, rows, status, by_verdict=by_verdict)
+    return without_leftovers(plan, roll.answer, alone=len(rows) == 1 and not by_verdict)
+
+
+def claimed_leaks(roll: RollCall, rows: Iterable[AgentRow]) -> dict[AgentKey, str]:
+    """Why the sessions of those of some agents who leaked must not be ended. Blocks."""
+    leaked = [row for row in rows if row.verdict is Verdict.LEAKED]
+    found = claimed_by(
+        {row.session: names_of(row) for row in leaked if row.session is not None},
+        roll.answer,
+        [workspace.path for workspace in roll.workspaces],
+        roll.beside,
+    )
+    return {row.key: found[row.session] for row in leaked if row.session in found}
+
+
+def names_of(row: AgentRow) -> frozenset[str]:
+    """What registries may call the session of an agent."""
+    name = row.session.name if row.session is not None else ""
+    return frozenset({name, kept_name(row.record.tmux_session or "")} - {""})
+
+
+def mixed_sessions(answer: Answer) -> Mapping[str, str]:
+    """Sessions that cannot be ended alone since panes were moved; see `find_mixed`. Blocks."""
+    sessions = answer.sessions.values()
+    return find_mixed(sessions, Births().moved(sessions))
+
+
+def _is_left_over(ended: EndedSession, answer: Answer) -> bool:
+    """Whether an ended session was an orphan of this server's that is not there again."""
+    here = ended.socket == str(answer.socket)
+    return here and ended.agent is None and ended.name not in answer.sessions
+
+
+def weigh(plan: Plan, answer: Answer) -> Plan:
+    """A plan that knows how many processes will be ended, and what they hold.
+
+    Args:
+        plan: A plan to kill.
+        answer: What tmux said; where its server cannot be seen nothing can be told.
+    """
+    origins = _origins(plan, answer)
+    if not origins or answer.foreign_pids:
+        return plan
+    try:
+        found = process_tree.processes_of(origins)
+    except OSError:
+        return plan
+    going_on = servers_going_on(found.values())
+    return replace(
+        plan,
+        steps=tuple(
+            replace(
+                step,
+                weight=_weight(found[step].processes),
+                says=step.says + going_on(found[step]) + left_alone(found[step]),
+            )
+            if step in found
+            else step
+            for step in plan.steps
+        ),
+    )
+
+
+def servers_going_on(held: Iterable[process_tree.Held]) -> Callable[[process_tree.Held], str]:
+    """What to say of the tmux servers that sessions started, which outlive them. Blocks.
+
+    Args:
+        held: What belongs to the sessions.
+
+    Returns:
+        Says it of one of them, to follow what is said of it; empty if there is none.
+    """
+    pids = {pid for each in held for pid in each.servers if process_tree.begun(pid) is not None}
+    said: dict[int, str] = {}
+    if pids:
+        # Not at the top: most sessions have started none.
+        from tui.host.tmux_servers import described_server
+
+        said = {pid: f"; it started {described_server(pid)}, which goes on" for pid in pids}
+    return lambda each: "".join(said.get(pid, "") for pid in each.servers)
+
+
+def left_alone(held: process_tree.Held) -> str:
+    """What to say of processes that only say that they belong to a session a log told of."""
+    return f"; left alone: {'; '.join(held.doubts)}" if held.doubts else ""
+
+
+def _weight(held: Iterable[process_tree.Process]) -> Weight:
+    return sum((Weight(1, each.memory) for each in held), Weight(0, 0))
+
+
+def _origins(plan: Plan, answer: Answer) -> dict[Step, Origin]:
+    """What tells the processes of each step that ends any."""
+    found = {}
+    for step in plan.ending:
+        if step.session is not None:
+            pids, panes = step.session.pids, step.session.panes
+            found[step] = Origin(pids, panes, answer.socket, answer.server_pid)
+        elif step.earlier is not None:
+            found[step] = origin_of_ended(step.earlier, answer, owner_of(plan, step))
+    return found
+
+
+def owner_of(plan: Plan, step: Step) -> int | None:
+    """Who owns what a step is about: an agent's registry, or the workspace of an orphan.
+
+    Returns:
+        The user's number; None if that cannot be known.
+    """
+    path = step.row.key.registry if step.row is not None else plan.home
+    if path is None:
+        return None
+    try:
+        return os.stat(path, follow_symlinks=False).st_uid
+    except OSError:
+        return None
+
+
+def origin_of_ended(ended: EndedSession, answer: Answer, owner: int | None = None) -> Origin:
+    """What tells the processes that are left of a session that was ended before.
+
+    Pane ids count within the life of one server, which its process and start tell
+    apart; a pane that lives on in another session is not left over.
+
+    Args:
+        ended: The session.
+        answer: What tmux said last.
+        owner: Who owns the registry that it belongs to, if that is known.
+    """
+    same_pid = ended.server_pid == answer.server_pid
+    # Another server counts its panes anew.
+    sessions = answer.sessions.values() if same_pid else ()
+    alive = {pane for session in sessions for pane in session.panes}
+    panes = tuple(pane for pane in ended.panes if pane not in alive)
+    if ended.server_pid is None or (same_pid and ended.server_started != answer.server_started):
+        panes = ()
+    claim = None
+    if ended.told_by is not None:
+        users = users_believed(ended.told_by, owner, os.geteuid())
+        since = max(ended.created, ended.server_started)
+        # Without a time nothing can prove that it began before it.
+        claim = Claim(users, since, -math.inf if ended.ended_at is None else ended.ended_at)
+    return Origin((), panes, Path(ended.socket), ended.server_pid, claim)

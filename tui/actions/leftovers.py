@@ -1,0 +1,226 @@
+"""What may still run of agents whose session is gone, before they are called dead. Blocks.
+
+The verdict on an agent is by its session alone. But before its death is written down, the
+processes that outlived their pane are looked at: of each it is its own, another's, or
+nobody can tell, and then nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from registry.audit.entries import EndedSession
+from registry.text import command_line, shown_name
+from tui.actions.plan import Plan, Step
+from tui.host.process_tree import owner_of
+from tui.host.strays import Stray, find_strays
+from tui.host.tmux_types import Answer, TmuxState
+from tui.model.roll import Policy, Verdict
+from tui.model.suspects import any_fits
+from tui.text.sanitize import some
+
+_NAMED_AT_MOST = 5
+"""Processes that are named; the others are counted."""
+
+_OWN = "its session is gone, but processes of it run; end them; mark it terminated"
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What may be left of an agent.
+
+    Attributes:
+        session: What its own processes are told by; None where it is not sure that all of
+            them are its own.
+        why: Why it cannot be called dead, and what to do about it.
+    """
+
+    session: EndedSession | None
+    why: str
+
+
+def find_leftovers(steps: Iterable[Step], answer: Answer) -> dict[Step, Leftover]:
+    """What may be left of those of some agents whose session is gone.
+
+    What the step itself ends already is not told again.
+
+    Args:
+        steps: Of a plan.
+        answer: What tmux said last; nothing is told where it cannot tell.
+    """
+    gone = {
+        step: owner_of(step.row.key.registry)
+        for step in steps
+        if step.session is None and step.row is not None and step.row.verdict is Verdict.ZOMBIE
+    }
+    if not gone or answer.state is TmuxState.UNKNOWN:
+        return {}
+    users = frozenset({os.getuid()} | {each for each in gone.values() if each is not None})
+    try:
+        strays = find_strays(answer, users)
+    except OSError as error:
+        why = f"whether processes of it still run cannot be told: {error}"
+        return {step: Leftover(None, why) for step in gone}
+    found = {}
+    for step, owner in gone.items():
+        theirs = [each for each in strays if each.users <= {os.getuid(), owner}]
+        left = _of(step, owner, theirs, answer) if theirs else None
+        if left is not None:
+            found[step] = left
+    return found
+
+
+def _of(step: Step, owner: int | None, strays: Iterable[Stray], answer: Answer) -> Leftover | None:
+    """What of some processes may be left of one agent; None if nothing."""
+    panes: dict[tuple[int, str], list[Stray]] = {}
+    for each in strays:
+        panes.setdefault(each.pane, []).append(each)
+    maybe = [group for group in panes.values() if _may_be_of(step, group)]
+    if not maybe:
+        return None
+    processes = [each for group in maybe for each in group]
+    servers = {each.said.server_pid for each in processes}
+    sure = all(_is_of(step, group) for group in maybe) and len(servers) == 1
+    # Whoever has the task's directory could have moved another user's open file into it.
+    sure = sure and all(each.users == {owner} for each in processes)
+    if not sure or owner is None or step.earlier is not None:
+        return Leftover(None, _why(step, processes))
+    runs = "runs" if len(processes) == 1 else "run"
+    first = processes[0].said
+    session = EndedSession(
+        name=step.expected_session or "",
+        id=first.session,
+        created=int(min(map(_began, maybe))),
+        socket=str(answer.socket),
+        agent=step.label,
+        server_pid=first.server_pid,
+        server_started=answer.server_started if first.server_pid == answer.server_pid else 0,
+        panes=tuple(group[0].said.pane for group in maybe),
+        told_by=frozenset({owner}),
+        ended_at=time.time(),
+    )
+    return Leftover(session, f"{_called(processes)} of it still {runs}: kill it")
+
+
+def _may_be_of(step: Step, pane: list[Stray]) -> bool:
+    """Whether the processes of a pane may be an agent's, as far as they tell."""
+    if _is_ended_by(step, pane):
+        return False
+    agents = _writes_for(pane)
+    if agents:
+        return _who(step) in agents
+    started = _started(step)
+    # A session made longer before than that is never taken for its own.
+    return started is None or _began(pane) >= started - Policy().made_before
+
+
+def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
+    """Whether a step ends the processes of a pane anyway."""
+    earlier, said = step.earlier, pane[0].said
+    if earlier is None or pane[0].is_former:
+        return False
+    return said.server_pid == earlier.server_pid and said.pane in earlier.panes
+
+
+def _is_of(step: Step, pane: list[Stray]) -> bool:
+    """Whether the processes of a pane are surely an agent's, and no other's.
+
+    One of them writes its output. That alone may be whoever started it, and many others;
+    but this pane began as it did.
+    """
+    started = _started(step)
+    return (
+        _writes_for(pane) == {_who(step)}
+        and bool(pane[0].said.pane)
+        and not any(each.is_former for each in pane)
+        and started is not None
+        and any_fits([started], _began(pane))
+    )
+
+
+def _writes_for(pane: Iterable[Stray]) -> frozenset[tuple[Path, str]]:
+    return frozenset[tuple[Path, str]]().union(*(each.writes_for for each in pane))
+
+
+def _began(pane: Iterable[Stray]) -> float:
+    return min(each.began for each in pane)
+
+
+def _who(step: Step) -> tuple[Path, str]:
+    registry = step.row.key.registry if step.row is not None else Path()
+    return Path(os.path.realpath(registry.parent)), step.label
+
+
+def _started(step: Step) -> float | None:
+    """When an agent started, as its registry says; None where that tells nothing."""
+    started = step.row.record.started if step.row is not None else None
+    return started if started is not None and started <= time.time() else None
+
+
+def _called(processes: list[Stray]) -> str:
+    first = [each.process for each in processes[:_NAMED_AT_MOST]]
+    named = [f"{shown_name(each.name)} ({each.pid})" for each in first]
+    more = len(processes) - len(named)
+    count = some(len(processes), "process", "processes")
+    return f"{count} {', '.join(named)}{f' and {more} more' if more else ''}"
+
+
+def _why(step: Step, processes: list[Stray]) -> str:
+    pids = ",".join(str(each.process.pid) for each in processes)
+    complete = command_line("muster", "complete", names=[step.label])
+    return (
+        f"{_called(processes)} outlived the tmux server or session that started them, and may "
+        f"be its: see `ps -fp {pids}`. If so, end them and kill it again; if not, "
+        + (f"`{complete}`" if complete else "complete this agent alone")
+    )
+
+
+def with_leftovers(plan: Plan, answer: Answer) -> Plan:
+    """A plan to kill that ends what is surely left of agents too.
+
+    Those of which something may be left, but is not surely theirs, are refused.
+    """
+    found = find_leftovers(plan.steps, answer)
+    ended = {step: each.session for step, each in found.items() if each.session is not None}
+    plan = without(plan, {step: each.why for step, each in found.items() if step not in ended})
+    steps = tuple(
+        replace(step, earlier=ended[step], says=_OWN) if step in ended else step
+        for step in plan.steps
+    )
+    return replace(plan, steps=steps)
+
+
+def without_leftovers(plan: Plan, answer: Answer, *, alone: bool = False) -> Plan:
+    """A plan to write agents down as through, without those of which something may be left.
+
+    Args:
+        plan: A plan to complete.
+        answer: What tmux said.
+        alone: The operator named one agent alone: it stays in the plan, which says so, for
+            it may be known that what runs is not its own.
+    """
+    found = find_leftovers(plan.steps, answer)
+    if not alone:
+        return without(plan, {step: each.why for step, each in found.items()})
+    steps = tuple(
+        replace(step, says=f"{step.says}, though {found[step].why}", may_run=True)
+        if step in found
+        else step
+        for step in plan.steps
+    )
+    return replace(plan, steps=steps)
+
+
+def without(plan: Plan, refused: dict[Step, str]) -> Plan:
+    """A plan some steps of which are refused, each with the reason."""
+    if not refused:
+        return plan
+    return replace(
+        plan,
+        steps=tuple(step for step in plan.steps if step not in refused),
+        refused=(*plan.refused, *((step.label, why) for step, why in refused.items())),
+    )

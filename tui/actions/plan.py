@@ -1,0 +1,195 @@
+"""What an action will do, worked out before anything is done. Pure.
+
+Nothing is touched by planning: a plan is shown and confirmed first, and carried
+out by `tui.actions.execute`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from registry.audit.entries import EndedSession
+from registry.schema.records import Deployment
+from registry.text import shown_name, whole_name
+from tui.actions.preview import Proposal, Question
+from tui.host.tmux_types import Session
+from tui.model.roll import AgentRow
+from tui.text.sanitize import size, some
+
+EndStatus = Literal["completed", "terminated"]
+
+
+class Verb(StrEnum):
+    """What can be done."""
+
+    KILL = "kill"
+    COMPLETE = "complete"
+    UNDO = "undo"
+    FIX = "fix"
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What a session holds.
+
+    Attributes:
+        processes: How many.
+        memory: The sum of their resident sizes in bytes; what they share counts for each.
+    """
+
+    processes: int
+    memory: int
+
+    def __add__(self, other: Weight) -> Weight:
+        return Weight(self.processes + other.processes, self.memory + other.memory)
+
+    def __str__(self) -> str:
+        said = some(self.processes, "process", "processes")
+        return f"{said}, {size(self.memory)}" if self.processes else "no process left"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What will be done to one agent, or to one orphaned session.
+
+    Attributes:
+        label: The agent's id, or the orphan's session.
+        session: The session to end, or None if there is none.
+        expected_session: The name its session has, or would have.
+        row: The agent; None for an orphan.
+        writes: Whether registries will change.
+        says: In words, for the plan.
+        earlier: Its session that an earlier kill ended, but maybe not all processes of it.
+        weight: What will be ended; None as long as that is not known.
+        judged: The agent's deployments that this is about: more than one where its id is
+            in the registry twice, none for an orphan.
+        may_run: Whether it is known that processes run which may be its.
+        stale: Whether a database was known that may have a newer status of it.
+    """
+
+    label: str
+    session: Session | None
+    expected_session: str | None
+    row: AgentRow | None
+    global_registry: Path | None
+    writes: bool
+    says: str
+    earlier: EndedSession | None = None
+    weight: Weight | None = None
+    judged: frozenset[Deployment] = frozenset()
+    stale: bool = False
+    may_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an action will do, before it does it.
+
+    Attributes:
+        status: What agents become in the registries.
+        refused: Who was asked for and will not be touched, with the reason.
+        socket: The tmux socket that was asked.
+        server_pid: The server that answered; only its sessions are ended.
+        server_started: When it started; seconds since the epoch, 0 if none answered.
+        home: The workspace whose audit log takes what belongs to no task.
+        workspaces: Those that orphans are in none of, but for any around their processes.
+        beside: Other workspaces that were read to tell.
+        questions: What is asked apart; see `Proposal`.
+    """
+
+    verb: Verb
+    status: EndStatus
+    steps: tuple[Step, ...]
+    refused: tuple[tuple[str, str], ...]
+    socket: Path
+    server_pid: int | None = None
+    home: Path | None = None
+    questions: tuple[Question, ...] = ()
+    workspaces: tuple[Path, ...] = ()
+    beside: tuple[Path, ...] = ()
+    server_started: int = 0
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The registries that will change, each once."""
+        found: dict[Path, None] = {}
+        for step in self.steps:
+            if step.writes and step.row is not None:
+                found[step.row.key.registry] = None
+                if step.global_registry is not None:
+                    found[step.global_registry] = None
+        return tuple(found)
+
+    @property
+    def ending(self) -> tuple[Step, ...]:
+        """The steps that end processes."""
+        if self.verb is not Verb.KILL:
+            return ()
+        return tuple(
+            step for step in self.steps if step.session is not None or step.earlier is not None
+        )
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions will be ended."""
+        return sum(step.session is not None for step in self.ending)
+
+    @property
+    def weight(self) -> Weight | None:
+        """What will be ended in all; None if that of one of them is not known."""
+        weights = [step.weight for step in self.ending]
+        known = [each for each in weights if each is not None]
+        return sum(known, Weight(0, 0)) if len(known) == len(weights) else None
+
+    def title(self) -> str:
+        """In one line."""
+        orphans = sum(step.row is None for step in self.steps)
+        agents = len(self.steps) - orphans
+        if self.verb is Verb.COMPLETE:
+            return f"Mark {some(agents, 'agent')} {self.status}"
+        whom = [some(agents, "agent")] if agents or not orphans else []
+        whom += [some(orphans, "orphaned session")] if orphans else []
+        return f"Kill {' and '.join(whom)}"
+
+    def proposal(self) -> Proposal:
+        """In words, to be shown and asked."""
+        note = f"tmux was asked at {shown_name(self.socket)}"
+        note += "." if self.server_pid is not None else ", where no server runs."
+        grave = bool(self.ending)
+        if grave:
+            note = self._says_what_ends()
+        steps = tuple((_labelled(step), step.says) for step in self.steps)
+        return Proposal(
+            self.title(),
+            steps,
+            self.refused,
+            self.files,
+            note,
+            grave=grave,
+            questions=self.questions,
+        )
+
+    def _says_what_ends(self) -> str:
+        weight = self.weight
+        what = [some(self.sessions, "session")] if self.sessions else []
+        if weight is not None:
+            what.append(some(weight.processes, "process", "processes"))
+        note = f"Ends {' and '.join(what) or 'processes'} on {shown_name(self.socket)}"
+        if weight is None:
+            note += ". How many processes that are cannot be told from here."
+        else:
+            note += f"; frees about {size(weight.memory)}, the sum of their resident memory."
+        return f"{note} This cannot be undone."
+
+
+def _labelled(step: Step) -> str:
+    """Whom or what a step is about, the session that it ends, and what that holds."""
+    # An orphan is called as its session is.
+    is_agents = step.session is not None and step.row is not None
+    session = f"session {whole_name(step.session.name)}" if step.session and is_agents else ""
+    more = ", ".join(filter(None, (session, str(step.weight) if step.weight else "")))
+    label = whole_name(step.label)
+    return f"{label} ({more})" if more else label

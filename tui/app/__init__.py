@@ -1,0 +1,1 @@
+"""The monitor's screen: the only package that imports Textual."""

@@ -1,0 +1,268 @@
+"""The monitor as a whole: looks, keys, signals, and what there is on every screen."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events, work
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
+
+from registry.schema.layout import Workspace
+from tui.app.bindings import HELP, declared, keys_of
+from tui.app.garbage import Collector
+from tui.app.notifier import Notifier
+from tui.app.screens.roll import RollScreen
+from tui.app.terminal.job_control import keep_no_drawings, stop, take_stops
+from tui.app.terminal.key_queue import Followed, TypeAhead
+from tui.app.theme import OURS
+from tui.app.widgets.ascii_filter import ascii_filters
+from tui.app.widgets.progress_line import working_out
+from tui.app.widgets.toasts import ToastHandler
+from tui.config.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from textual.await_complete import AwaitComplete
+    from textual.filter import LineFilter
+    from textual.screen import Screen
+
+    from tui.live.collector import LiveRoll
+
+WIDE = 120
+"""Columns from which the panel stands beside the roll."""
+
+LOW = 18
+"""Lines below which only the roll, the counts and the keys are shown."""
+
+TALL = 34
+"""Lines from which the panel below the roll gets more room."""
+
+_PUBLISH_EVERY = 15.0
+
+# Seconds after which the first agents are on the screen, and what is left is imported.
+_SHOWN_BY = 1.0
+_LATER = (
+    "tui.actions.execute",
+    "tui.app.terminal.attach",
+    "tui.doctor.fix",
+    "tui.app.terminal.open_file",
+    "tui.details.pages",
+    "tui.app.palette",
+    "tui.live.publish_metrics",
+    "tui.app.screens.choice",
+    "tui.app.screens.doctor",
+    "tui.app.screens.help",
+    "tui.app.screens.metrics",
+    "tui.app.screens.report",
+    "tui.actions.undo",
+)
+
+_INPUT = (events.InputEvent, events.Paste, events.Resize)
+
+
+class MusterApp(App[None]):
+    """Shows the live roll of some workspaces.
+
+    Args:
+        workspaces: What to show.
+        live: Who calls the roll of them; whoever made it starts and stops it.
+        settings: How it looks, which keys it has, what it tells of and may do.
+
+    Attributes:
+        roll_screen: Where the roll is shown.
+        has_begun: Set once all is on the screen.
+    """
+
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    TITLE = "muster"
+    # Its key is among ours, so that it can be changed.
+    ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (WIDE, "wide")]  # noqa: RUF012 - as Textual has it
+    VERTICAL_BREAKPOINTS = [(0, "tiny"), (LOW, "low"), (TALL, "tall")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "app.focus_next", "Roll or panel", show=False, id="focus.next"),
+        Binding("question_mark", "help", "Help", id="help"),
+        Binding("f1", "help", "Help", show=False, priority=True, id="help.anywhere"),
+        Binding(
+            "ctrl+p",
+            "command_palette",
+            "Palette",
+            show=False,
+            priority=True,
+            tooltip="Every action, by its name",
+            id="palette",
+        ),
+        Binding(
+            "ctrl+z",
+            "suspend_process",
+            "Suspend",
+            show=False,
+            priority=True,
+            tooltip="To the shell; fg comes back",
+            id="suspend",
+        ),
+        Binding("q", "quit", "Quit", id="quit"),
+        Binding("ctrl+c", "quit", "Quit", show=False, priority=True, id="quit.interrupt"),
+    ]
+
+    def __init__(
+        self,
+        workspaces: Sequence[Workspace],
+        live: LiveRoll,
+        settings: Settings | None = None,
+    ) -> None:
+        super().__init__()
+        keep_no_drawings()
+        self.animation_level = "none"
+        self._settings = settings or Settings()
+        self._ascii = ascii_filters(self._settings.ascii)
+        for theme in OURS:
+            self.register_theme(theme)
+        self.theme = self._settings.theme
+        self.set_keymap(self._settings.keys)
+        self._type_ahead = TypeAhead(
+            super().on_event, lambda: self.focused or self.screen, self.set_timer
+        )
+        self.has_begun = threading.Event()
+        self._ending: tuple[None, int, RenderableType | None] | None = None
+        self._collector = Collector(self.set_timer)
+        self._homes = tuple(workspace.path for workspace in workspaces)
+        notifier = Notifier(self, self._settings.notify)
+        self.roll_screen = RollScreen(workspaces, live, self._settings, notifier.see)
+
+    def get_default_screen(self) -> Screen[None]:
+        """The roll lies below all others."""
+        return self.roll_screen
+
+    async def on_event(self, event: events.Event) -> None:
+        """Acts on keys one by one."""
+        if isinstance(event, _INPUT):
+            self._collector.note_input()
+        if isinstance(event, events.Key) and not event.is_forwarded:
+            await self._type_ahead.take(event)
+        else:
+            await super().on_event(event)
+
+    def pop_screen(self) -> AwaitComplete:
+        """Closes the screen in front; what it held is given back soon."""
+        self._collector.note_closed()
+        return super().pop_screen()
+
+    async def on_followed(self, message: Followed) -> None:
+        """Acts on the next key."""
+        await self._type_ahead.followed(message)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's, and the one that keeps to ASCII, if that is wanted."""
+        return [*super().get_line_filters(), *self._ascii]
+
+    def get_key_display(self, binding: Binding) -> str:
+        """How a key is called; in ASCII arrows have names."""
+        shown = super().get_key_display(binding)
+        return binding.key if self._ascii and not shown.isascii() else shown
+
+    def on_mount(self) -> None:
+        """Takes signals, and puts off what the first frame has no use for."""
+        logging.getLogger().addHandler(ToastHandler(self))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Left to Python, these would end us with the terminal in disorder, or in
+            # the middle of ending, with Textual's threads left running.
+            loop.add_signal_handler(number, self.exit, None, 128 + number)
+        take_stops(self)
+        self.set_interval(_PUBLISH_EVERY, self._publish)
+        self.set_timer(_SHOWN_BY, self._import_the_rest)
+
+    def on_ready(self) -> None:
+        """Ends at once, if that was asked for meanwhile."""
+        self.has_begun.set()
+        if self._ending is not None:
+            super().exit(*self._ending)
+
+    def exit(
+        self, result: None = None, return_code: int = 0, message: RenderableType | None = None
+    ) -> None:
+        """Ends it; what is half set up yet, once it is set up: it cannot be taken down before."""
+        if self.has_begun.is_set():
+            super().exit(result, return_code, message)
+        else:
+            self._ending = result, return_code, message
+
+    @work(thread=True)
+    def _import_the_rest(self) -> None:
+        # Everything that a key may need: an update of muster must not put newer modules
+        # beside those that run already, days later.
+        for name in _LATER:
+            import_module(name)
+        self._collector.begin()
+
+    async def on_unmount(self) -> None:
+        """Publishes what was measured."""
+        from tui.live.publish_metrics import publish_quietly
+
+        if not self._settings.read_only:
+            await asyncio.to_thread(publish_quietly, self._homes)
+
+    @work(thread=True, exclusive=True, group="publish")
+    def _publish(self) -> None:
+        from tui.live.publish_metrics import publish_quietly
+
+        if not self._settings.read_only:
+            publish_quietly(self._homes)
+
+    @property
+    def _takes_no_keys(self) -> bool:
+        return self.screen is self.roll_screen and any(working_out(self))
+
+    def on_key(self, event: events.Key) -> None:
+        """Takes no key while it is worked out what the one before opens; see `working_out`.
+
+        All keys come here before they do anything, one after the other.
+        """
+        if not self._takes_no_keys:
+            return
+        if event.key == "escape":
+            self.roll_screen.give_up()
+        elif any(
+            event.key in keys_of(binding, self._settings.keys)
+            for binding in declared(type(self))
+            if binding.action == "quit"
+        ):
+            return
+        event.prevent_default()
+
+    def action_help(self) -> None:
+        """Lists the keys of where one is."""
+        from tui.app.screens.help import help_of
+
+        if self._takes_no_keys:
+            return
+        help_ = help_of(self.screen, self._settings.keys, self._settings.read_only)
+        self.push_screen(help_)
+
+    def action_suspend_process(self) -> None:
+        """Goes back to the shell until that continues muster."""
+        # All of the job: the shell waits for whoever started this, uv for one.
+        stop(self)
+
+    def action_command_palette(self) -> None:
+        """Offers every action that there is on this screen."""
+        from tui.app.palette import Palette
+
+        if not (self._takes_no_keys or isinstance(self.screen, Palette)):
+            self.push_screen(Palette())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Hides the keys that have no use now."""
+        if action == "help":
+            return self.screen.id != HELP and not isinstance(self.screen, CommandPalette)
+        return True

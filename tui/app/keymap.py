@@ -1,0 +1,153 @@
+"""The keys: which binding has which, where each counts, and what is wrong with others."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from textual.binding import Binding
+from textual.dom import DOMNode
+from textual.keys import Keys, key_to_character
+
+from registry.text import quoted_name
+from tui.app.app import MusterApp
+from tui.app.bindings import declared, normal_keys
+from tui.app.screens.body import Body
+from tui.app.screens.choice import ChoiceScreen
+from tui.app.screens.confirm import ConfirmScreen, ReasonInput
+from tui.app.screens.doctor import DoctorScreen
+from tui.app.screens.metrics import MetricsScreen
+from tui.app.screens.report import ReportScreen
+from tui.app.screens.roll import RollScreen
+from tui.app.widgets.details_panel import Panel
+from tui.app.widgets.roll_list import RollView
+from tui.app.widgets.text_view import Paper
+from tui.config.settings import meant
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where some keys count together.
+
+    Attributes:
+        nodes: Whose bindings these are, the innermost first.
+        typing: Whether characters are typed into a field there.
+    """
+
+    name: str
+    nodes: tuple[type[DOMNode], ...]
+    typing: bool = False
+
+
+PLACES = (
+    Place("the roll", (RollView, Body, RollScreen, MusterApp)),
+    Place("the panel", (Paper, Panel, Body, RollScreen, MusterApp)),
+    Place("the question", (ReasonInput, ConfirmScreen), typing=True),
+    Place("the doctor", (DoctorScreen,)),
+    Place("the metrics", (MetricsScreen,)),
+    Place("a report", (ReportScreen,)),
+    Place("a choice", (ChoiceScreen,)),
+)
+
+_MODIFIERS = frozenset({"ctrl", "alt", "shift", "super", "meta", "hyper"})
+_CHARACTERS = frozenset(
+    key for character in string.punctuation if character != "," for key in normal_keys(character)
+) | {"comma", "space"}
+_NAMED = frozenset(key.value for key in Keys) | _CHARACTERS
+
+# Terminals send the same for both.
+_SAME = {"ctrl+i": "tab", "ctrl+m": "enter", "ctrl+[": "escape", "return": "enter"}
+
+
+def all_bindings() -> Iterator[Binding]:
+    """Each binding of the monitor once, in the order of the places."""
+    seen: set[str | None] = set()
+    for place in PLACES:
+        for node in place.nodes:
+            for binding in declared(node):
+                if binding.id not in seen:
+                    seen.add(binding.id)
+                    yield binding
+
+
+def documented() -> list[tuple[str, str, str]]:
+    """Of each binding its id, its keys and what it does."""
+    return [
+        (binding.id or "", binding.key, binding.tooltip or binding.description)
+        for binding in all_bindings()
+    ]
+
+
+def key_problems(keys: Mapping[str, str]) -> tuple[str, ...]:
+    """What is wrong with keys that a user has set.
+
+    Args:
+        keys: Keys by the id of their binding, separated by commas.
+
+    Returns:
+        Of each problem the id, what is wrong and what to do.
+    """
+    known = {binding.id or "": binding for binding in all_bindings()}
+    problems: list[str] = []
+    for id_, given in keys.items():
+        if id_ not in known:
+            problems.append(f"keys.{id_}: there is no such id; {meant(id_, tuple(known))}")
+            continue
+        problems += (f"keys.{id_}: {why}" for key in _split(given) if (why := _wrong(key)))
+    problems += _conflicts(keys)
+    return tuple(dict.fromkeys(problems))
+
+
+def _split(keys: str) -> list[str]:
+    return [_SAME.get(name, name) for name in normal_keys(keys)]
+
+
+def _wrong(key: str) -> str | None:
+    *modifiers, name = key.split("+")
+    if not key or key.endswith("+"):
+        return f'{quoted_name(key, 40)} is no key; the plus sign is "plus"'
+    unknown = [each for each in modifiers if each not in _MODIFIERS]
+    if unknown:
+        return f"{quoted_name(key, 40)} is no key; before + come {', '.join(sorted(_MODIFIERS))}"
+    if modifiers == ["shift"] and len(name) == 1:
+        return f'terminals send shift with a letter as the capital: write "{name.upper()}"'
+    if key in _NAMED or name in _NAMED or _is_typed(name):
+        return None
+    return f"{quoted_name(key, 40)} is no key; {meant(name, tuple(sorted(_NAMED)))}"
+
+
+def _own(binding: Binding) -> list[str]:
+    return _split(binding.key)
+
+
+def _is_typed(key: str) -> bool:
+    """Whether a key types a character."""
+    if key in _CHARACTERS:
+        return True
+    character = key_to_character(key)
+    return character is not None and character.isprintable()
+
+
+def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
+    told: set[tuple[str, frozenset[str | None]]] = set()
+    everywhere = [binding for binding in declared(MusterApp) if binding.priority]
+    for place in PLACES:
+        there = [binding for node in place.nodes for binding in declared(node)]
+        taken: dict[str, Binding] = {}
+        for binding in dict.fromkeys([*there, *everywhere]):
+            id_ = binding.id or ""
+            for key in _split(keys.get(id_, binding.key)):
+                if place.typing and id_ in keys and _is_typed(key):
+                    said = f"keys.{id_}: {quoted_name(key, 40)} is typed into the field"
+                    yield f"{said} of {place.name}"
+                other = taken.setdefault(key, binding)
+                if other.id == id_ or (key in _own(binding) and key in _own(other)):
+                    # Some share a key as they come: only one of them has a use at a time.
+                    continue
+                both = (key, frozenset((id_, other.id)))
+                if both not in told and (id_ in keys or other.id in keys):
+                    told.add(both)
+                    mine, its = (id_, other.id) if id_ in keys else (other.id, id_)
+                    said = f"keys.{mine}: {quoted_name(key, 40)} is the key of {its}"
+                    yield f"{said} in {place.name} as well; give one of them another"

@@ -1,0 +1,126 @@
+"""Tells of agents that need somebody: toast, bell, the terminal's note, a command."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from textual.app import App
+
+from registry.text import shown_name
+from tui.config.settings import KINDS, Notify, filled
+from tui.host.hooks import run_hook
+from tui.model.alerts import Item, Pace, Seen, news, sentence, still
+from tui.model.roll import AgentRow, RollCall
+from tui.text.sanitize import harmless
+
+GATHER = 1.0
+"""Seconds that news are gathered before somebody is told."""
+
+_IDS_AT_MOST = 50
+
+
+class Notifier:
+    """Compares each roll call with what was known, and tells what became of whom.
+
+    Args:
+        app: Where toasts are shown; its timers and workers are used.
+        notify: What is told, and how.
+    """
+
+    def __init__(self, app: App[None], notify: Notify) -> None:
+        self._app = app
+        self._notify = notify
+        self._seen: Seen | None = None
+        self._roll: RollCall | None = None
+        self._paces = {kind: Pace(GATHER, notify.pause) for kind in KINDS}
+        self._broken: set[str] = set()
+
+    def see(self, roll: RollCall) -> None:
+        """Takes a roll call in; in the app's thread."""
+        if self._roll is not None and roll.workspaces == self._roll.workspaces:
+            self._roll = roll
+            return
+        self._roll = roll
+        self._seen, items = news(self._seen, roll)
+        for kind, pace in self._paces.items():
+            wanted = [item for item in items if item.kind == kind and self._is_told(kind)]
+            wait = pace.add(wanted, time.monotonic())
+            if wait is not None:
+                self._app.set_timer(wait, partial(self._tell, kind))
+
+    def _is_told(self, kind: str) -> bool:
+        return bool(self._notify.ways.get(kind) or self._notify.hooks.get(kind))
+
+    def _tell(self, kind: str) -> None:
+        items: Sequence[Item] = self._paces[kind].take(time.monotonic())
+        roll = self._roll
+        if roll is None:
+            return
+        # Whoever was ended on purpose, or is back, is no news any more.
+        rows = [row for _, row in still(items, roll)]
+        if not rows:
+            return
+        said = sentence(kind, rows)
+        ways = self._notify.ways.get(kind, ())
+        if "toast" in ways:
+            self._app.notify(said, title=kind.capitalize(), severity="warning", markup=False)
+        if "bell" in ways:
+            self._app.bell()
+        if "osc9" in ways:
+            self._send(osc9(f"muster: {said}", inside_tmux=bool(os.environ.get("TMUX"))))
+        command = self._notify.hooks.get(kind, ())
+        if command:
+            words = filled(command, _values(kind, said, rows, roll))
+            self._app.run_worker(partial(self._run, words), thread=True, group="hooks")
+
+    def _send(self, sequence: str) -> None:
+        driver = self._app._driver
+        if driver is not None and not self._app.is_headless:
+            driver.write(sequence)
+
+    def _run(self, words: Sequence[str]) -> None:
+        problem = run_hook(words, self._notify.hook_timeout)
+        if problem is None or words[0] in self._broken:
+            return
+        # Once: it fails the same way each time.
+        self._broken.add(words[0])
+        said = f"{harmless(problem, 300)}; it is set in the settings file, under [notify]"
+        self._app.call_from_thread(
+            self._app.notify, said, title="Hook", severity="error", markup=False
+        )
+
+
+def osc9(text: str, *, inside_tmux: bool) -> str:
+    """The sequence that makes a terminal show a note of its own.
+
+    Args:
+        text: Harmless text.
+        inside_tmux: Wraps it up, so that tmux hands it on if it is allowed to.
+    """
+    sequence = f"\x1b]9;{text}\x07"
+    return f"\x1bPtmux;\x1b{sequence}\x1b\\" if inside_tmux else sequence
+
+
+def _values(kind: str, said: str, rows: Sequence[AgentRow], roll: RollCall) -> dict[str, str]:
+    listed = rows[:_IDS_AT_MOST]
+    tasks = {task.state.registry: task for task in roll.tasks()}
+    there = [tasks[row.key.registry] for row in listed if row.key.registry in tasks]
+
+    def each(values: Sequence[str]) -> str:
+        # Whoever takes the list apart must not find a name in another one.
+        shown = (shown_name(value) if value else "" for value in values)
+        return ",".join(dict.fromkeys(value.replace(",", "\\x2c") for value in shown))
+
+    return {
+        "id": each([row.record.id or "" for row in listed]),
+        "type": each([row.record.type or "" for row in listed]),
+        "task": each([task.task_id for task in there]),
+        "workspace": each([str(task.state.workspace) for task in there]),
+        "kind": kind,
+        "count": str(len(rows)),
+        "said": said,
+        "host": harmless(roll.host, 200),
+    }

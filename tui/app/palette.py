@@ -1,0 +1,72 @@
+"""The command palette: every action that there is where one is, and the themes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.widgets import Input
+
+from tui.config.settings import THEMES
+
+_Do = Callable[[], Awaitable[object] | None]
+
+
+class Actions(Provider):
+    """The actions that have a key on the screen below."""
+
+    async def discover(self) -> Hits:
+        """All of them, while nothing is typed."""
+        for says, help_, do in self._actions():
+            yield DiscoveryHit(says, do, says, help_)
+
+    async def search(self, query: str) -> Hits:
+        """Those that match what is typed, and the themes."""
+        matcher = self.matcher(query)
+        for says, help_, do in (*self._actions(), *self._themes()):
+            score = matcher.match(says)
+            if score > 0:
+                yield Hit(score, matcher.highlight(says), do, says, help_)
+
+    def _actions(self) -> Iterator[tuple[str, str, _Do]]:
+        done: set[str] = set()
+        # Textual's own have no ids, and move a cursor or edit a field.
+        active = [
+            (node, binding)
+            for node, binding, enabled, _ in self.screen.active_bindings.values()
+            if enabled and binding.id and binding.id != "palette"
+        ]
+        actions: dict[str, set[str]] = {}
+        for _, binding in active:
+            actions.setdefault(binding.tooltip, set()).add(binding.action)
+        for node, binding in active:
+            # What several say together tells none of them from the others.
+            several = len(actions[binding.tooltip]) > 1
+            says = binding.description if several else binding.tooltip or binding.description
+            if says and says not in done:
+                done.add(says)
+                key = self.app.get_key_display(binding)
+                yield says, key, partial(self.app.run_action, binding.action, node)
+
+    def _themes(self) -> Iterator[tuple[str, str, _Do]]:
+        for name in THEMES:
+            yield f"Theme: {name}", "until muster is closed", partial(self._set_theme, name)
+
+    def _set_theme(self, name: str) -> None:
+        self.app.theme = name
+
+
+class Palette(CommandPalette):
+    """Textual's, without a blinking cursor."""
+
+    DEFAULT_CSS = """
+    Palette SearchIcon { display: none; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__([Actions], placeholder="What to do: type to search")
+
+    def on_mount(self) -> None:
+        """Stills the cursor: a blinking one would send bytes all the time."""
+        self.query_one(Input).cursor_blink = False

@@ -1,0 +1,190 @@
+"""Shows what will be done, and asks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, Static
+
+from registry.text import shown_name, whole_name
+from tui.actions.preview import Proposal, grouped
+from tui.app.widgets.footer import Footer
+from tui.text.sanitize import harmless
+
+LISTED_AT_MOST = 200
+"""Lines of a plan that are drawn; the rest is counted."""
+
+
+READ_FIRST = 0.3
+"""Seconds that a plan must have been on the screen before Enter counts."""
+
+HASTE = 0.03
+"""Seconds after another key within which nobody presses Enter, but a paste sends it."""
+
+
+_REASON_AT_MOST = 2000
+"""Characters of a reason: what is pasted by mistake is not put on record."""
+
+
+class ReasonInput(Input):
+    """The field for the reason. Enter is its own key, so that it comes after the text."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Go ahead", id="confirm.accept"),
+    ]
+
+    @dataclass
+    class Hasty(Message):
+        """Enter came so soon that nobody can have meant this plan by it."""
+
+    @dataclass
+    class Cancelled(Message):
+        """Escape came so close before another key that the terminal took them for one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            placeholder="kept on record; may be empty", compact=True, max_length=_REASON_AT_MOST
+        )
+        # A blinking cursor would send bytes all the time.
+        self.cursor_blink = False
+        self.shown_at = math.inf
+        self._last_key = -math.inf
+        self._since_last = math.inf
+
+    def on_key(self, event: events.Key) -> None:
+        """Notes when keys come: ones typed ahead, or pasted, must not confirm anything."""
+        self._since_last = event.time - self._last_key
+        self._last_key = event.time
+        if event.key.startswith("alt+"):
+            self.post_message(self.Cancelled())
+            event.stop()
+            event.prevent_default()
+
+    async def action_submit(self) -> None:
+        """Goes ahead, unless its key came too soon to be meant."""
+        if self._since_last < HASTE or self._last_key - self.shown_at < READ_FIRST:
+            self.post_message(self.Hasty())
+            return
+        await super().action_submit()
+
+
+class ConfirmScreen(ModalScreen[str | None]):
+    """A plan, a field for the reason; dismissed with the reason, or with None."""
+
+    DEFAULT_CSS = """
+    ConfirmScreen { align: center middle; }
+    ConfirmScreen > Vertical {
+        width: 90%; max-width: 110; height: auto; max-height: 90%;
+        background: $surface; border: round $warning; padding: 0 1;
+        border-title-color: $warning; border-title-style: bold;
+    }
+    ConfirmScreen VerticalScroll { height: auto; max-height: 60vh; }
+    ConfirmScreen VerticalScroll > Static { height: auto; }
+    ConfirmScreen Horizontal { height: 1; margin: 1 0; }
+    ConfirmScreen Label { width: auto; text-style: bold; }
+    ConfirmScreen Input { width: 1fr; background: $boost; }
+    ConfirmScreen Footer { background: $surface; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss_with(None)", "Leave all as it is", id="confirm.cancel"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="confirm.page-up"),
+        Binding("pagedown", "page(1)", "Page down", show=False, id="confirm.page-down"),
+    ]
+
+    def __init__(self, proposal: Proposal) -> None:
+        super().__init__()
+        self._proposal = proposal
+        self._questions = list(proposal.questions)
+
+    def compose(self) -> ComposeResult:
+        """The plan, the field, the keys."""
+        with Vertical() as box:
+            box.border_title = Content(harmless(self._proposal.title, 200) + "?")
+            with VerticalScroll(can_focus=False):
+                yield Static(Content.assemble(*self._lines()), markup=False)
+            with Horizontal():
+                yield Label("Reason: ")
+                yield ReasonInput()
+            yield Footer()
+
+    def on_mount(self) -> None:
+        """Puts the cursor in the field, and notes when all of this can be read."""
+        self.query_one(ReasonInput).focus()
+        self._note_shown()
+
+    def _note_shown(self) -> None:
+        field = self.query_one(ReasonInput)
+        field.shown_at = math.inf
+
+        def shown() -> None:
+            field.shown_at = time.monotonic()
+
+        self.call_after_refresh(shown)
+
+    @on(ReasonInput.Hasty)
+    def _say_hasty(self) -> None:
+        # Not a toast: it would lie over the keys.
+        box = self.query_one(Vertical)
+        box.border_subtitle = Content("The key came too soon to be meant: press it again")
+
+    @on(ReasonInput.Cancelled)
+    def _cancel(self) -> None:
+        self.dismiss(None)
+
+    def _lines(self) -> Iterator[str | tuple[str, str]]:
+        proposal = self._proposal
+        if proposal.note:
+            note = f"{harmless(proposal.note, 400)}\n"
+            yield (note, "$warning") if proposal.grave else note
+        for says, labels in grouped(proposal.steps[:LISTED_AT_MOST]):
+            if len(labels) == 1:
+                yield (f"\n{harmless(labels[0])}\n", "bold")
+                yield f"  {harmless(says, 400)}\n"
+                continue
+            yield (f"\n{harmless(says, 400)}:\n", "bold")
+            yield from (f"  {harmless(label)}\n" for label in labels)
+        if len(proposal.steps) > LISTED_AT_MOST:
+            yield f"  and {len(proposal.steps) - LISTED_AT_MOST} more\n"
+        if proposal.refused:
+            yield ("\nNot touched:\n", "$warning bold")
+            for label, why in proposal.refused[:LISTED_AT_MOST]:
+                yield f"  {whole_name(label)}: {harmless(why, 400)}\n"
+        if proposal.files:
+            yield ("\nFiles that change:\n", "bold")
+            for path in proposal.files[:LISTED_AT_MOST]:
+                yield f"  {shown_name(path)}\n"
+
+    @on(Input.Submitted)
+    def _go_ahead(self, event: Input.Submitted) -> None:
+        if not self._questions:
+            self.dismiss(event.value.strip())
+            return
+        asks = harmless(self._questions.pop(0).asks)
+        said = f"{asks}\n\nEnter goes ahead, Escape leaves all as it is."
+        box = self.query_one(Vertical)
+        box.border_title = Content("Asked once more")
+        box.border_subtitle = Content("")
+        pane = self.query_one(VerticalScroll)
+        pane.query_one(Static).update(Content.styled(said, "$error bold"))
+        pane.scroll_home(animate=False)
+        self._note_shown()
+
+    def action_dismiss_with(self, result: str | None) -> None:
+        """Leaves everything as it was."""
+        self.dismiss(result)
+
+    def action_page(self, by: int) -> None:
+        """Scrolls the plan."""
+        pane = self.query_one(VerticalScroll)
+        pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)

@@ -1,0 +1,108 @@
+"""Shows a text to be read and closed: what was done, or the help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from registry.audit.entries import Log, State
+from registry.text import shown_name, whole_name
+from tui.actions.audit_text import entry_details, entry_title, unread
+from tui.actions.execute import Outcome, Result
+from tui.app.screens.confirm import LISTED_AT_MOST
+from tui.app.widgets.footer import Footer
+from tui.text.sanitize import fit, harmless, some
+
+Part = str | tuple[str, str]
+
+_RESULT_STYLES = {
+    Result.DONE: "$success bold",
+    Result.LEFT: "$warning bold",
+    Result.FAILED: "$error bold",
+}
+
+
+class ReportScreen(ModalScreen[None]):
+    """A text in a box; any of the usual keys closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,q", "close", "Close", id="report.close"),
+        Binding("question_mark", "app.help", "Help", show=False, id="help"),
+    ]
+
+    def __init__(self, title: str, parts: Iterable[Part]) -> None:
+        super().__init__()
+        self._title = title
+        self._parts = tuple(parts)
+
+    def compose(self) -> ComposeResult:
+        """The text and the keys."""
+        with Vertical() as box:
+            box.border_title = Content(self._title)
+            with VerticalScroll():
+                yield Static(Content.assemble(*self._parts), markup=False)
+            yield Footer()
+
+    def action_close(self) -> None:
+        """Goes back to the roll."""
+        self.dismiss(None)
+
+
+def outcome_report(outcome: Outcome) -> ReportScreen:
+    """What was done and what was not, agent by agent."""
+    failed = sum(step.result is not Result.DONE for step in outcome.steps)
+    done = len(outcome.steps) - failed
+    title = f"{outcome.verb.value.capitalize()}: {done} done"
+    if failed or outcome.problems:
+        title += f", {failed} not"
+    return ReportScreen(title, _outcome_parts(outcome))
+
+
+def _outcome_parts(outcome: Outcome) -> Iterator[Part]:
+    for step in outcome.steps[:LISTED_AT_MOST]:
+        yield (fit(step.result.value, 12), _RESULT_STYLES[step.result])
+        yield (f"{whole_name(step.label)}\n", "bold")
+        if step.detail:
+            yield f"{'':12}{harmless(step.detail, 600)}\n"
+    if len(outcome.steps) > LISTED_AT_MOST:
+        yield f"and {len(outcome.steps) - LISTED_AT_MOST} more\n"
+    for problem in outcome.problems:
+        yield (f"\n{harmless(problem, 600)}\n", "$error bold")
+    if outcome.written:
+        yield (f"\nChanged {some(len(outcome.written), 'file')}:\n", "bold")
+        for path in outcome.written[:LISTED_AT_MOST]:
+            yield f"{shown_name(path)}\n"
+
+
+def log_report(log: Log) -> ReportScreen:
+    """What is on record, the newest first."""
+    return ReportScreen(f"Log: {some(len(log.entries), 'entry', 'entries')}", _log_parts(log))
+
+
+def _log_parts(log: Log) -> Iterator[Part]:
+    if not log.entries:
+        yield "Nothing is on record: nobody changed anything from here.\n"
+    undone = log.taken_back
+    for entry in reversed(log.entries[-LISTED_AT_MOST:]):
+        yield (f"{entry_title(entry, entry.place in undone)}\n", _STATE_STYLES[entry.state])
+        for detail in entry_details(entry):
+            yield f"    {detail}\n"
+    if len(log.entries) > LISTED_AT_MOST:
+        yield f"and {len(log.entries) - LISTED_AT_MOST} older ones: muster log --all\n"
+    for said in unread(log):
+        yield (f"{said}\n", "$error bold")
+
+
+_STATE_STYLES = {
+    State.INTENDED: "$warning bold",
+    State.DONE: "bold",
+    State.FAILED: "$error bold",
+    State.VOID: "dim bold",
+}

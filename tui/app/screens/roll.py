@@ -1,0 +1,455 @@
+"""The screen of the roll: the widgets, what its keys do, and whom they do it to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
+from textual.worker import Worker, get_current_worker
+
+from registry.errors import RegistryError
+from registry.schema.layout import Workspace
+from registry.text import shown_name
+from tui.app.bindings import CHANGING, declared, keys_of
+from tui.app.screens.body import Body
+from tui.app.widgets.footer import Footer
+from tui.app.widgets.header import Notices, Summary
+from tui.app.widgets.progress_line import Working, working_out
+from tui.app.widgets.roll_box import RollPane
+from tui.app.widgets.roll_list import RollView
+from tui.config.settings import Settings
+from tui.doctor.location import where_of
+from tui.host.tmux_types import Session
+from tui.model.roll import AgentRow, RollCall, TaskState, Verdict
+from tui.text.sanitize import harmless
+from tui.view.outline import meant
+
+if TYPE_CHECKING:
+    from tui.actions.outcome import Outcome
+    from tui.actions.plan import Plan
+    from tui.actions.preview import Proposal
+    from tui.actions.undo import UndoPlan
+    from tui.app.screens.metrics import Measures
+    from tui.doctor.examine import Examination
+    from tui.live.collector import LiveRoll
+
+_AGES_EVERY = 15.0
+
+# Actions that change something.
+_OF_CHANGE = frozenset(id_.partition(".")[0] for id_ in CHANGING) - {"doctor"}
+
+
+class RollScreen(Screen[None]):
+    """Shows the live roll of some workspaces, and carries out what is done to it.
+
+    Args:
+        workspaces: What to show.
+        live: Who calls the roll of them; whoever made it starts and stops it.
+        settings: What may be done.
+        tell: Told of each roll call that has all tasks, while nothing is carried out.
+
+    Attributes:
+        roll: The newest roll call; None before the first.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("k", "kill", "Kill", id="kill"),
+        Binding(
+            "K",
+            "kill(True)",
+            "Kill tree",
+            show=False,
+            tooltip="Kill with all agents beneath",
+            id="kill.tree",
+        ),
+        Binding("c", "complete", "Complete", id="complete"),
+        Binding("U", "undo", "Undo", tooltip="Take the last change back", id="undo"),
+        Binding("slash", "filter", "Filter", id="filter"),
+        Binding("escape", "clear_filter", "Clear filter", show=False, id="filter.clear"),
+        Binding(
+            "d",
+            "doctor",
+            "Doctor",
+            show=False,
+            tooltip="What is wrong, and setting it right",
+            id="doctor",
+        ),
+        Binding("l", "log", "Log", show=False, tooltip="What was done here", id="log"),
+        Binding(
+            "m",
+            "metrics",
+            "Metrics",
+            show=False,
+            tooltip="Lock waits, and what they should be",
+            id="metrics",
+        ),
+    ]
+
+    @dataclass
+    class Rolled(Message):
+        """The roll was called again."""
+
+        roll: RollCall
+        """The newest; older ones that wait are dropped for it."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest counts."""
+            return isinstance(message, RollScreen.Rolled)
+
+    @dataclass
+    class Progressed(Message):
+        """Long work has come further."""
+
+        what: str
+        done: int
+        of: int
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest counts."""
+            return isinstance(message, RollScreen.Progressed)
+
+    def __init__(
+        self,
+        workspaces: Sequence[Workspace],
+        live: LiveRoll,
+        settings: Settings,
+        tell: Callable[[RollCall], None],
+    ) -> None:
+        super().__init__()
+        self._settings = settings
+        self._workspaces = tuple(workspaces)
+        self._live = live
+        self._tmux = live.tmux
+        self.roll: RollCall | None = None
+        self._zombies_at_first: int | None = None
+        self._acting = threading.Lock()
+        self._tell = tell
+
+    def compose(self) -> ComposeResult:
+        """Counts above, the roll, the panel beside or below it, keys."""
+        # Textual says how large the screen is only once the first frame is drawn.
+        width, height = self.app.size
+        for cells, breakpoints in (
+            (width, self.app.HORIZONTAL_BREAKPOINTS),
+            (height, self.app.VERTICAL_BREAKPOINTS),
+        ):
+            self.add_class(max(each for each in breakpoints or () if each[0] <= cells)[1])
+        # Kept: to look for them at each roll call would take longer than to show it.
+        self._summary = Summary("read-only" if self._settings.read_only else "")
+        self._notices = Notices()
+        self._body = Body(id="body", read_only=self._settings.read_only)
+        self._working = Working()
+        yield from (self._summary, self._notices, self._body, self._working)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Starts following the workspaces."""
+        self._roll_view = self.query_one(RollView)
+        self._roll_view.focus()
+        self._body.use(self._tmux)
+        self.set_interval(_AGES_EVERY, self._tick)
+        if self._live.latest is not None:
+            # In the first frame.
+            self._show_roll(self._live.latest)
+        self._live.listen(self._rolled, self._progress)
+
+    def wait_for_actions(self, seconds: float) -> None:
+        """Waits until what is being carried out is done. Blocks.
+
+        Args:
+            seconds: How long at most.
+        """
+        if self._acting.acquire(timeout=seconds):
+            self._acting.release()
+
+    def _rolled(self, roll: RollCall) -> None:
+        self.post_message(self.Rolled(roll))
+
+    def _progress(self, what: str, done: int, of: int) -> None:
+        """Shows how far long work is; called in its thread."""
+        self.post_message(self.Progressed(what, done, of))
+
+    @on(Rolled)
+    def _show(self, message: Rolled) -> None:
+        # On the way out the widgets are gone already.
+        if message.roll is not self.roll and self._roll_view.is_attached:
+            self._show_roll(message.roll)
+
+    def _show_roll(self, roll: RollCall) -> None:
+        self.roll = roll
+        if self._zombies_at_first is None and roll.whole and not roll.counts[Verdict.UNKNOWN]:
+            # Not before each is judged: a death is proven only after a while.
+            self._zombies_at_first = roll.counts[Verdict.ZOMBIE]
+        self._summary.show(roll)
+        self._notices.show(roll)
+        self._body.roll = roll
+        self._roll_view.show(roll)
+        if roll.whole and not self._acting.locked():
+            # Whoever is being ended looks like a zombie until that is written down.
+            self._tell(roll)
+
+    @on(Progressed)
+    def _show_progress(self, message: Progressed) -> None:
+        if self._working.is_attached:
+            self._working.tell(message.what, message.done, message.of)
+
+    def _tick(self) -> None:
+        if self._body.is_attached:
+            self._body.tick()
+
+    def on_key(self, event: events.Key) -> None:
+        """Says why the keys that change something do nothing where nothing may be changed."""
+        if self._settings.read_only and any(
+            event.key in keys_of(binding, self._settings.keys)
+            for binding in declared(type(self))
+            if binding.id in CHANGING
+        ):
+            self.notify("Read-only: nothing is changed from here.", markup=False)
+
+    # Marks and the filter
+
+    @on(RollView.Marked)
+    def _show_marks(self, message: RollView.Marked) -> None:
+        self._summary.show_marks(message.count, message.out_of_sight)
+
+    @on(RollView.Viewed)
+    def _show_view(self, message: RollView.Viewed) -> None:
+        self._summary.show_only(message.view.only)
+        self.refresh_bindings()
+
+    @on(Summary.Chosen)
+    def _choose(self, message: Summary.Chosen) -> None:
+        self._roll_view.action_only(message.verdict.value)
+
+    def action_filter(self) -> None:
+        """Opens the filter's field."""
+        self.query_one(RollPane).open_filter()
+
+    def action_clear_filter(self) -> None:
+        """Shows everything again."""
+        self.query_one(RollPane).clear()
+
+    # Actions
+
+    def action_kill(self, tree: bool = False) -> None:
+        """Plans to kill the marked ones, or whom the line under the cursor stands for.
+
+        Args:
+            tree: With all agents beneath them.
+        """
+        from tui.model.select import subtrees
+
+        if self.roll is None:
+            return
+        rows, orphans, whole = meant(self.roll, self._roll_view.targets())
+        if not (rows or orphans):
+            self._nobody("kill")
+            return
+        if tree:
+            rows = subtrees(self.roll, rows)
+        self._working.wait_for("Looking at what would be killed")
+        self._plan_kill(self.roll, rows, orphans, whole or tree)
+
+    @work(thread=True, exclusive=True, group="plan kill")
+    def _plan_kill(
+        self, roll: RollCall, rows: Sequence[AgentRow], orphans: Sequence[Session], whole: bool
+    ) -> None:
+        from tui.actions.footprint import weighed_kill
+
+        plan = weighed_kill(roll, rows, orphans, whole=whole)
+        self._open(self._ask, plan)
+
+    def _open(self, show: Callable[..., object], *found: object) -> None:
+        """Shows what a worker's thread has worked out, unless that was given up."""
+
+        def unless_given_up(worker: Worker[None]) -> None:
+            # Nor is it shown over something else that was opened meanwhile.
+            if self.is_active and not worker.is_cancelled:
+                show(*found)
+
+        self.app.call_from_thread(unless_given_up, get_current_worker())
+
+    def give_up(self) -> None:
+        """Opens nothing of what is being worked out."""
+        for worker in working_out(self.app):
+            worker.cancel()
+
+    def action_complete(self) -> None:
+        """Plans to complete the marked ones, or the one under the cursor."""
+        if self.roll is None:
+            return
+        rows, _, whole = meant(self.roll, self._roll_view.targets())
+        if whole or not rows:
+            self._nobody("complete")
+            return
+        self._working.wait_for("Looking at what would be completed")
+        self._plan_complete(self.roll, rows)
+
+    @work(thread=True, exclusive=True, group="plan complete")
+    def _plan_complete(self, roll: RollCall, rows: Sequence[AgentRow]) -> None:
+        from tui.actions.footprint import weighed_complete
+
+        self._open(self._ask, weighed_complete(roll, rows))
+
+    def _nobody(self, verb: str) -> None:
+        self.notify(f"Nobody to {verb}: mark agents, or put the cursor on one.", markup=False)
+
+    def _ask(self, plan: Plan) -> None:
+        if not plan.steps:
+            said = "; ".join(f"{shown_name(who)} {harmless(why)}" for who, why in plan.refused[:3])
+            if len(plan.refused) > 3:
+                said += f"; and {len(plan.refused) - 3} more"
+            self.notify(said, title="Nothing to do", severity="warning", markup=False)
+            return
+
+        self._confirm(plan.proposal(), lambda reason: self._carry_out(plan, reason))
+
+    def _confirm(self, proposal: Proposal, go_ahead: Callable[[str], object]) -> None:
+        """Shows what would be done, and does it for a reason once that is confirmed."""
+        from tui.app.screens.confirm import ConfirmScreen
+
+        def answered(reason: str | None) -> None:
+            if reason is not None:
+                go_ahead(reason)
+
+        self.app.push_screen(ConfirmScreen(proposal), answered)
+
+    @work(thread=True, group="actions")
+    def _carry_out(self, plan: Plan, reason: str) -> None:
+        from tui.actions.execute import carry_out
+
+        self._act(lambda: carry_out(plan, self._tmux, reason, self._progress))
+
+    def _act(self, do: Callable[[], Outcome]) -> None:
+        """Carries something out and shows what became of it; in a worker's thread."""
+        with self._acting:
+            outcome = do()
+        self._progress("", 0, 0)
+        self.app.call_from_thread(self._carried_out, outcome)
+        self._live.refresh()
+
+    # What is wrong
+
+    def action_doctor(self) -> None:
+        """Shows what is wrong, to set it right from there."""
+        from tui.app.screens.doctor import DoctorScreen
+
+        if self.roll is not None:
+            fix = None if self._settings.read_only else self._fix
+            self.app.push_screen(DoctorScreen(self._examine, fix))
+
+    def _examine(self) -> Examination | None:
+        from tui.doctor.examine import examine
+
+        if self.roll is None:
+            return None
+        where = where_of(self._workspaces, self.roll.answer.socket)
+        return examine(self._workspaces, self.roll, where)
+
+    @work(thread=True, group="actions")
+    def _fix(self, found: Examination, reason: str) -> None:
+        from tui.doctor.fix import carry_out_fix
+
+        self._act(lambda: carry_out_fix(found, self._tmux, reason))
+
+    # The record
+
+    def action_undo(self) -> None:
+        """Plans to take the last action back."""
+        if self.roll is not None:
+            self._working.wait_for("Looking at what would be taken back")
+            self._plan_undo(self.roll)
+
+    @work(thread=True, exclusive=True, group="plan undo")
+    def _plan_undo(self, roll: RollCall) -> None:
+        from tui.actions.undo import NothingToUndoError, plan_undo
+
+        try:
+            plan = plan_undo(*_seen(roll), action_id=None, offer_earlier=True)
+        except (NothingToUndoError, RegistryError, OSError) as error:
+            self._open(self._nothing_to_undo, str(error))
+            return
+        self._open(self._ask_undo, plan)
+
+    def _nothing_to_undo(self, why: str) -> None:
+        self.notify(harmless(why), title="Nothing to undo", severity="warning", markup=False)
+
+    def _ask_undo(self, plan: UndoPlan) -> None:
+        from tui.actions.undo import undo_refusal
+
+        if not plan.proposal.steps:
+            self._nothing_to_undo(undo_refusal(plan))
+            return
+
+        self._confirm(plan.proposal, lambda reason: self._take_back(plan, reason))
+
+    @work(thread=True, group="actions")
+    def _take_back(self, plan: UndoPlan, reason: str) -> None:
+        from tui.actions.undo import carry_out_undo
+
+        self._act(lambda: carry_out_undo(plan, reason))
+
+    def action_log(self) -> None:
+        """Shows what was done."""
+        if self.roll is not None:
+            self._working.wait_for("Reading what was done here")
+            self._read_log(self.roll)
+
+    @work(thread=True, exclusive=True, group="log")
+    def _read_log(self, roll: RollCall) -> None:
+        from registry.audit.log import read_logs
+        from tui.actions.undo import logs_of
+        from tui.app.screens.report import log_report
+
+        try:
+            log = read_logs(logs_of(*_seen(roll)))
+        except (RegistryError, OSError) as error:
+            self._open(self._no_log, str(error))
+            return
+        self._open(self.app.push_screen, log_report(log))
+
+    def _no_log(self, why: str) -> None:
+        self.notify(harmless(why), title="Log", severity="error", markup=False)
+
+    def action_metrics(self) -> None:
+        """Shows how the locks do."""
+        from tui.app.screens.metrics import MetricsScreen
+
+        self.app.push_screen(MetricsScreen(self._measure))
+
+    def _measure(self) -> Measures:
+        from registry.metrics_file import read_metrics
+        from tui.app.screens.metrics import Measures
+
+        zombies = self.roll.counts[Verdict.ZOMBIE] if self.roll is not None else 0
+        at_first = self._zombies_at_first
+        measured = read_metrics([each.path for each in self._workspaces])
+        return Measures(measured, zombies, zombies - at_first if at_first is not None else 0)
+
+    def _carried_out(self, outcome: Outcome) -> None:
+        from tui.app.screens.report import outcome_report
+
+        self._roll_view.action_unmark()
+        self.app.push_screen(outcome_report(outcome))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Hides the keys that have no use now."""
+        if self._settings.read_only and action in _OF_CHANGE:
+            return False
+        if action == "clear_filter":
+            return any(pane.is_narrowed for pane in self.query(RollPane))
+        return True
+
+
+def _seen(roll: RollCall) -> tuple[tuple[TaskState, ...], tuple[Path, ...]]:
+    """All tasks of a roll, and their workspaces."""
+    states = tuple(task.state for task in roll.tasks())
+    return states, tuple(workspace.path for workspace in roll.workspaces)

@@ -1,0 +1,88 @@
+"""The files of what is under the cursor, and the program that shows them."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from os import O_NOFOLLOW, O_RDONLY
+from pathlib import Path
+
+from registry.agent_output.files import facts_of
+from registry.errors import RegistryError
+from registry.schema.layout import Workspace
+from registry.storage.safe_open import close_read, is_safe_name, open_regular
+from tui.model.roll import AgentRow, TaskRoll, WorkspaceRoll
+from tui.view.outline import Line
+
+_VIEWERS = ("less", "more")
+
+
+class NoViewerError(Exception):
+    """No program shows files; the text says what to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Openable:
+    """A regular file that is there.
+
+    Attributes:
+        name: What it is.
+        path: Where it lies.
+    """
+
+    name: str
+    path: Path
+
+
+def files_of(line: Line | None) -> tuple[Openable, ...]:
+    """The files that a line stands for, as far as they are there. Reads directories."""
+    item = line.item if line is not None else None
+    return tuple(each for each in _candidates(item) if _is_regular(each.path))
+
+
+def _candidates(item: object) -> Iterator[Openable]:
+    if isinstance(item, AgentRow):
+        directory, agent_id = item.key.registry.parent, item.key.id
+        yield Openable("registry", item.key.registry)
+        if is_safe_name(agent_id):
+            for facts in reversed(facts_of(directory, agent_id)):
+                if facts.error is None and facts.size is not None:
+                    yield Openable(facts.name, facts.path)
+            yield Openable("prompt", directory / f"agent_prompt_{agent_id}.txt")
+    elif isinstance(item, TaskRoll):
+        yield Openable("registry", item.state.registry)
+        if item.state.global_registry is not None:
+            yield Openable("global registry", item.state.global_registry)
+    elif isinstance(item, WorkspaceRoll):
+        yield Openable("global registry", Workspace(item.path).global_registry)
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        close_read(open_regular(path, O_RDONLY | O_NOFOLLOW))
+    except RegistryError:
+        return False
+    return True
+
+
+def viewer(environment: Mapping[str, str]) -> list[str]:
+    """The program that shows files, with its arguments: ``$PAGER``, or else ``$EDITOR``.
+
+    Raises:
+        NoViewerError: Neither is set to something that can be run, and no pager is there.
+    """
+    for name in ("PAGER", "EDITOR"):
+        try:
+            words = shlex.split(environment.get(name, ""))
+        except ValueError:
+            raise NoViewerError(f"${name} cannot be read: a quote in it does not end.") from None
+        if words and shutil.which(words[0], path=environment.get("PATH")) is None:
+            raise NoViewerError(f"${name} is set to {words[0]}, which is not there.")
+        if words:
+            return words
+    found = next((each for each in _VIEWERS if shutil.which(each)), None)
+    if found is None:
+        raise NoViewerError("Set $PAGER or $EDITOR to a program that shows files.")
+    return [found]

@@ -1,0 +1,189 @@
+"""The lines above the roll: where this is, what tmux said, the counts, the columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from registry.text import shown_name
+from tui.app.widgets.roll_cells import GLYPHS
+from tui.host.tmux_types import TmuxState
+from tui.model.roll import RollCall, Verdict
+from tui.model.warnings import notices
+from tui.text.sanitize import harmless, some, width
+from tui.view.view import COUNTED
+
+_STYLES = {
+    Verdict.LIVE: "$success",
+    Verdict.STALLED: "$warning bold",
+    Verdict.ZOMBIE: "$error bold",
+    Verdict.LEAKED: "$accent bold",
+    Verdict.ORPHAN: "$secondary bold",
+    Verdict.UNKNOWN: "$warning",
+    Verdict.FINISHED: "dim",
+}
+
+
+_BETWEEN = "  "
+
+
+class Summary(Static):
+    """Host, workspaces, tmux and counts by verdict.
+
+    Args:
+        note: What is to be said of the monitor itself; may be empty.
+    """
+
+    DEFAULT_CSS = """
+    Summary { height: 3; background: $background; }
+    """
+
+    @dataclass
+    class Chosen(Message):
+        """A counter was clicked."""
+
+        verdict: Verdict
+        """What it counts."""
+
+    def __init__(self, note: str = "") -> None:
+        super().__init__("", markup=False)
+        self._note = note
+        self._roll: RollCall | None = None
+        self._marks = (0, 0)
+        self._only: Verdict | None = None
+        self._counters: tuple[tuple[int, int, Verdict], ...] = ()
+        self._drawn: Content | None = None
+
+    def show(self, roll: RollCall) -> None:
+        """Shows another roll call."""
+        self._roll = roll
+        self._draw()
+
+    def show_marks(self, count: int, out_of_sight: int) -> None:
+        """Shows how many agents are marked, and how many of them have no line now."""
+        self._marks = count, out_of_sight
+        self._draw()
+
+    def show_only(self, only: Verdict | None) -> None:
+        """Shows which counter is looked at alone."""
+        self._only = only
+        self._draw()
+
+    def on_click(self, event: events.Click) -> None:
+        """Asks for those of the counter that was clicked."""
+        if event.y == self.size.height - 1:
+            for start, end, verdict in self._counters:
+                if start <= event.x < end:
+                    self.post_message(self.Chosen(verdict))
+
+    def on_resize(self) -> None:
+        """Fits the lines to another width."""
+        self._draw()
+
+    def _draw(self) -> None:
+        cells = self.size.width
+        if self._roll is None or not cells:
+            return
+        note = _marked(*self._marks)
+        counts, self._counters = _counts(self._roll, self._only, cells)
+        if note and counts.cell_length + width(note) >= cells:
+            # How many are marked must be seen: whoever acts acts on them.
+            counts, self._counters = _counts(self._roll, self._only, 0)
+        if note:
+            gap = max(1, cells - counts.cell_length - width(note))
+            counts = Content.assemble(counts, " " * gap, (note, "$warning bold"))
+        lines = [_where(self._roll, self._note), _tmux(self._roll), counts]
+        # With room for one line only, the counts are the one that matters.
+        lines = lines[-max(1, self.size.height) :]
+        drawn = Content("\n").join(line.truncate(cells, ellipsis=True) for line in lines)
+        # A roll call comes every few seconds; most say here what is said already.
+        if self._drawn is None or not drawn.is_same(self._drawn):
+            self._drawn = drawn
+            self.update(drawn, layout=False)
+
+
+class Notices(Static):
+    """What has to be known before anybody acts, in full; not there when there is nothing."""
+
+    DEFAULT_CSS = """
+    Notices { height: auto; max-height: 5; background: $error 20%; display: none; }
+    Notices.shown { display: block; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__("", markup=False)
+        self._said: tuple[str, ...] = ()
+
+    def show(self, roll: RollCall) -> None:
+        """Shows what there is to say of a roll call."""
+        said = tuple(harmless(each, 600) for each in notices(roll))
+        if said != self._said:
+            self._said = said
+            self.set_class(bool(said), "shown")
+            self.update(Content("\n".join(f"! {each}" for each in said)))
+
+
+def _where(roll: RollCall, note: str) -> Content:
+    paths = ", ".join(shown_name(workspace.path) for workspace in roll.workspaces)
+    where = Content.assemble(
+        ("muster ", "$primary bold"),
+        (f"{note} ", "$warning bold") if note else "",
+        (f"{harmless(roll.host, 64)} ", "bold"),
+        paths,
+    )
+    if len(roll.workspaces) == 1 and roll.workspaces[0].error:
+        error = harmless(roll.workspaces[0].error, 400)
+        where = Content.assemble(where, (f"  ! {error}", "$error bold"))
+    return where
+
+
+def _tmux(roll: RollCall) -> Content:
+    answer = roll.answer
+    socket = shown_name(answer.socket)
+    detail = harmless(answer.detail, 400)
+    if answer.state is TmuxState.ANSWERED:
+        # One that was renamed is there by its old name as well.
+        count = len({each.id for each in answer.sessions.values()})
+        sessions = some(count, "session")
+        return Content.assemble(("tmux ", "bold"), f"{detail}, {sessions} on {socket}")
+    if answer.state is TmuxState.NO_SERVER:
+        return Content.assemble(("tmux ", "bold"), (detail, "$warning"))
+    return Content.assemble(("tmux unknown: ", "$error bold"), (detail, "$error"), f" [{socket}]")
+
+
+def _counts(
+    roll: RollCall, only: Verdict | None, cells: int
+) -> tuple[Content, tuple[tuple[int, int, Verdict], ...]]:
+    """How many there are of each verdict; and from where to where each of them stands.
+
+    Without any cells to spare they have no words.
+    """
+    parts: list[tuple[str, str]] = []
+    places: list[tuple[int, int, Verdict]] = []
+    at = 0
+    if roll.unreadable:
+        parts.append((f"! {roll.unreadable} unreadable{_BETWEEN}", "$error bold"))
+        at = width(parts[0][0])
+    # With little room the words of what there is none of are left out first.
+    for verdict in COUNTED:
+        count = roll.counts[verdict]
+        unknown = verdict is Verdict.ORPHAN and not roll.orphans_known
+        if not (count or unknown or verdict is only or cells >= 100):
+            continue
+        said = f"{GLYPHS[verdict]} {'?' if unknown else count}"
+        said += f" {verdict.value}" if cells else ""
+        style = _STYLES[verdict] if count and not unknown else "dim"
+        parts += [(said, f"{style} reverse" if verdict is only else style), (_BETWEEN, "")]
+        places.append((at, at + width(said), verdict))
+        at += width(said + _BETWEEN)
+    return Content.assemble(*(parts or [("no agents", "dim")])), tuple(places)
+
+
+def _marked(marks: int, out_of_sight: int) -> str:
+    if not marks:
+        return ""
+    return f"▌{marks} marked" + (f", {out_of_sight} not shown" if out_of_sight else "")

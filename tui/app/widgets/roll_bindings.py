@@ -1,0 +1,64 @@
+"""The keys of the roll."""
+
+from __future__ import annotations
+
+from textual.binding import Binding, BindingType
+
+from tui.model.roll import Verdict
+from tui.view.view import COUNTED
+
+
+def _hidden(key: str, action: str, does: str, id_: str, tooltip: str = "") -> Binding:
+    return Binding(key, action, does, show=False, tooltip=tooltip, id=f"roll.{id_}")
+
+
+def _counter(number: int, verdict: Verdict) -> Binding:
+    return _hidden(
+        str(number),
+        f"only('{verdict.value}')",
+        f"Only {verdict.value}",
+        f"only-{verdict.value}",
+        "Only live, stalled, zombie, leaked, orphan, unknown, finished",
+    )
+
+
+_MOVING = (
+    _hidden("up", "move(-1)", "Up", "up"),
+    _hidden("down,j", "move(1)", "Down", "down"),
+    _hidden("pageup", "page(-1)", "Page up", "page-up"),
+    _hidden("pagedown", "page(1)", "Page down", "page-down"),
+    _hidden("home", "edge(-1)", "First line", "first"),
+    _hidden("end", "edge(1)", "Last line", "last"),
+    _hidden("left", "fold", "Fold, or go to the parent", "fold"),
+    _hidden("right", "unfold", "Unfold, or go inside", "unfold"),
+)
+
+_TRIAGE = (
+    Binding(
+        "t",
+        "triage",
+        "Triage",
+        tooltip="The most urgent first, and back to the tree",
+        id="roll.triage",
+    ),
+    _hidden("s", "sort(1)", "Sort", "sort", "Sort by urgency, age, progress, CPU, memory"),
+    _hidden("S", "sort(-1)", "Sort back", "sort-back", "The sorting before"),
+    _hidden(
+        "h", "hide_finished", "Hide finished", "hide-finished", "Hide who is finished, or not"
+    ),
+    *(_counter(number, verdict) for number, verdict in enumerate(COUNTED, 1)),
+)
+
+_MARKING = (
+    Binding("space", "mark", "Mark", id="roll.mark"),
+    _hidden("v", "range", "Range", "range", "Mark a range, from here to wherever the cursor goes"),
+    Binding("escape", "leave_range", "End range", id="roll.leave-range"),
+    _hidden("shift+down", "extend(1)", "Mark down", "extend-down", "Mark this line and the next"),
+    _hidden("shift+up", "extend(-1)", "Mark up", "extend-up", "Mark this line and the one above"),
+    _hidden("plus", "mark_found", "Mark all", "mark-found", "Mark all that the filter finds"),
+    _hidden("asterisk", "invert", "Invert", "invert", "Mark who is not, unmark who is"),
+    _hidden("z", "mark_zombies", "Zombies", "mark-zombies", "Mark all zombies"),
+    _hidden("u", "unmark", "Unmark", "unmark", "Unmark all"),
+)
+
+ROLL_KEYS: list[BindingType] = [*_MOVING, *_TRIAGE, *_MARKING]

@@ -1,0 +1,510 @@
+"""The roll: a list of lines drawn one by one, so that a change costs one line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.app.widgets.progress_line import working_out
+from tui.app.widgets.roll_bindings import ROLL_KEYS
+from tui.app.widgets.roll_cells import (
+    Drawing,
+    Piece,
+    fold_column,
+    line_pieces,
+    shows_loads,
+    why_empty,
+)
+from tui.host.tmux_types import Session
+from tui.host.usage import Load
+from tui.model.roll import AgentRow, RollCall, Verdict
+from tui.text.sanitize import fit
+from tui.view.marks import Marks
+from tui.view.outline import (
+    Key,
+    Line,
+    Outliner,
+    actionable,
+    branches,
+    is_asked_for,
+    matching,
+    nearest,
+    sessions_of,
+)
+from tui.view.view import Sort, View
+
+
+class RollView(ScrollView, can_focus=True):
+    """Shows the lines of a roll call, with a cursor, marks, folds and a filter."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        f"roll--{name}"
+        for name in (
+            *(verdict.value for verdict in Verdict),
+            "agent",
+            "bar",
+            "task",
+            "workspace",
+            "description",
+            "error",
+            "mark",
+            "cursor",
+            "cursor-blurred",
+            "match",
+        )
+    }
+    BINDINGS: ClassVar[list[BindingType]] = ROLL_KEYS
+
+    @dataclass
+    class Moved(Message, namespace="roll"):
+        """The cursor is on another line, or its line says something else."""
+
+        line: Line | None
+        """The line under the cursor; None when there are no lines."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest counts."""
+            return isinstance(message, RollView.Moved)
+
+    @dataclass
+    class Marked(Message, namespace="roll"):
+        """The marks changed."""
+
+        count: int
+        """How many there are."""
+        out_of_sight: int
+        """How many of them have no line now."""
+
+    @dataclass
+    class Viewed(Message, namespace="roll"):
+        """The roll is looked at in another way, or shows more or fewer."""
+
+        view: View
+        """How."""
+        shown: int
+        """How many agents and orphans were looked for and found."""
+        of: int
+        """How many there are."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest counts."""
+            return isinstance(message, RollView.Viewed)
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._roll: RollCall | None = None
+        self._lines: tuple[Line, ...] = ()
+        self._outliner = Outliner()
+        self._viewed: RollView.Viewed | None = None
+        self._numbers: dict[Key, int] | None = {}
+        self._cursor = 0
+        self._folded: set[Key] = set()
+        self._shown: dict[int, tuple[Piece, ...]] = {}
+        self._marks = Marks()
+        self._loads: Mapping[Key, Load] = {}
+        self.view = View()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offers only the keys that have a use now."""
+        if action == "unmark":
+            return bool(self.marks)
+        if action == "mark_zombies":
+            return self._roll is not None and self._roll.counts[Verdict.ZOMBIE] > 0
+        return action != "leave_range" or self._marks.start is not None
+
+    # What it shows
+
+    def show(self, roll: RollCall) -> None:
+        """Shows another roll call; the cursor stays on the same agent."""
+        had_zombies = self.check_action("mark_zombies", ())
+        before, self._roll = self._roll, roll
+        if before is not None and (before.workspaces, before.orphans) == (
+            roll.workspaces,
+            roll.orphans,
+        ):
+            # Most roll calls say nothing new; ages have a beat of their own.
+            return
+        if self.check_action("mark_zombies", ()) != had_zombies:
+            self.refresh_bindings()
+        if self._folded:
+            self._folded &= set(branches(roll))
+        self._lay_out()
+        if self.marks:
+            self._mark(self._marks.alive(actionable(roll).keys()))
+
+    def look(self, view: View) -> None:
+        """Looks at the roll in another way.
+
+        The cursor stays on its agent, unless that is not looked for: then it goes to the
+        first that is. What is sorted anew is looked at from its top.
+        """
+        if view == self.view:
+            return
+        to_top = view.sort not in (self.view.sort, Sort.HIERARCHY)
+        self.view = view
+        self._shown.clear()
+        self._lay_out()
+        self.refresh()
+        if to_top:
+            self.action_edge(-1)
+        if view.narrows and (self.current is None or not is_asked_for(self.current)):
+            # Whoever acts now means one of those that were looked for.
+            found = (n for n, line in enumerate(self._lines) if is_asked_for(line))
+            self._put_cursor(next(found, self._cursor))
+
+    def show_loads(self, loads: Mapping[Key, Load]) -> None:
+        """Shows what sessions cost."""
+        # Who comes first is known only now: whoever looks at the top still does.
+        to_top = self.view.sort.by_load and not self._loads and self._cursor == 0
+        self._loads = loads
+        if self.view.sort.by_load:
+            self._lay_out()
+        else:
+            self._refresh_changed()
+        if to_top:
+            self.action_edge(-1)
+
+    def to_measure(self) -> tuple[dict[Key, Session], int | None]:
+        """The sessions whose cost is asked for now, and their server.
+
+        Those on the screen, if it has room for it; all, if they are sorted by it.
+        """
+        if self._roll is None or not shows_loads(self._cells, self.view.sort):
+            return {}, None
+        top = self.scroll_offset.y
+        lines = (
+            self._lines if self.view.sort.by_load else self._lines[top : top + self.size.height]
+        )
+        return sessions_of(lines), self._roll.answer.server_process
+
+    @property
+    def current(self) -> Line | None:
+        """The line under the cursor."""
+        return self._lines[self._cursor] if self._lines else None
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """All lines, folded ones left out."""
+        return self._lines
+
+    def go_to(self, key: Key) -> None:
+        """Puts the cursor on a line, if it is there."""
+        if (number := self._index.get(key)) is not None:
+            self._put_cursor(number)
+
+    @property
+    def _index(self) -> dict[Key, int]:
+        """Each key's line; most changes need none of it."""
+        if self._numbers is None:
+            self._numbers = {line.key: number for number, line in enumerate(self._lines)}
+        return self._numbers
+
+    def _number_of(self, line: Line) -> int | None:
+        """Where a line is now that was under the cursor: most often there still."""
+        at = self._cursor
+        if at < len(self._lines) and self._lines[at].key == line.key:
+            return at
+        return self._index.get(line.key)
+
+    def refresh_ages(self) -> None:
+        """Draws those visible lines anew that say something else by now."""
+        self._refresh_changed()
+
+    def _lay_out(self) -> None:
+        if self._roll is None:
+            return
+        before, lines_before = self.current, self._lines
+        on_screen = self._cursor - self.scroll_offset.y
+        self._lines = self._outliner.outline(self._roll, self._folded, self.view, self._loads)
+        self._numbers = None
+        cursor = self._number_of(before) if before else 0
+        if cursor is None:
+            cursor = nearest(self._lines, before, self._cursor)
+        moved = cursor != self._cursor
+        self._cursor = cursor
+        if len(self._lines) != len(lines_before) or not self.virtual_size.width:
+            self.virtual_size = Size(self._cells, len(self._lines))
+        if moved:
+            # The line stays where the eye left it; the others move around it.
+            self.scroll_to(y=max(0, cursor - on_screen), animate=False, immediate=True)
+        self._refresh_changed(() if moved else lines_before)
+        if self.current != before:
+            self.post_message(self.Moved(self.current))
+        of = sum(self._roll.counts.values())
+        if self.view.narrows:
+            shown = sum(is_asked_for(line) for line in self._lines)
+        else:
+            shown = of - self.view.hide_finished * self._roll.counts[Verdict.FINISHED]
+        viewed = self.Viewed(self.view, shown, of)
+        if viewed != self._viewed:
+            self._viewed = viewed
+            self.post_message(viewed)
+        if self.marks:
+            self._tell_marks()
+
+    def _refresh_changed(self, same_as: Sequence[Line] = ()) -> None:
+        """Refreshes the visible lines whose text or style is not what is shown.
+
+        Args:
+            same_as: The lines that there were: what is the very same is not looked at.
+        """
+        drawing = self._drawing()
+        top = self.scroll_offset.y
+        for y in range(top, top + self.size.height):
+            if y < min(len(same_as), len(self._lines)) and self._lines[y] is same_as[y]:
+                continue
+            if self._shown.get(y) != self._pieces(y, drawing):
+                self.refresh_line(y - top)
+
+    # How it is drawn
+
+    @property
+    def _cells(self) -> int:
+        return self.scrollable_content_region.width
+
+    def _drawing(self) -> Drawing:
+        return Drawing(self._cells, time.time(), self.view, self._loads)
+
+    def _pieces(self, y: int, drawing: Drawing) -> tuple[Piece, ...]:
+        if y == 0 and not self._lines and self._roll is not None:
+            said = why_empty(self.view)
+            return ((fit(f"  {said}", self._cells), "finished"), ("", ""))
+        if y >= len(self._lines):
+            return ()
+        line = self._lines[y]
+        pieces = line_pieces(line, drawing, line.key in self.marks)
+        style = ("cursor" if self.has_focus else "cursor-blurred") if y == self._cursor else ""
+        return (*pieces, ("", style))
+
+    def refresh_line(self, y: int) -> None:
+        """Draws one line of the window anew."""
+        self.refresh(Region(0, y, self._cells, 1))
+
+    def render_line(self, y: int) -> Strip:
+        """Draws a line of the window (Textual's line API)."""
+        row = y + self.scroll_offset.y
+        pieces = self._pieces(row, self._drawing())
+        self._shown[row] = pieces
+        background = self.rich_style
+        if not pieces:
+            return Strip.blank(self._cells, background)
+        # Reversed as well where there are no colours to tell the cursor by.
+        over = self._style(pieces[-1][1])
+        if over and (self.app.no_color or self.app.ansi_color):
+            over += Style(reverse=True)
+        segments = []
+        for text, name in pieces[:-1]:
+            style = background + self._style(name)
+            segments.append(Segment(text, style + over))
+        return Strip(segments, self._cells)
+
+    def _style(self, name: str) -> Style:
+        styles = (
+            self.get_component_rich_style(f"roll--{each}", partial=True) for each in name.split()
+        )
+        return sum(styles, Style())
+
+    def on_resize(self, _: events.Resize) -> None:
+        """Lays the lines out for another width."""
+        self._shown.clear()
+        self.virtual_size = Size(self._cells, len(self._lines))
+        self._scroll_to_cursor()
+
+    def on_focus(self) -> None:
+        """Shows the cursor as active."""
+        self._refresh_changed()
+
+    def on_blur(self) -> None:
+        """Shows the cursor as idle."""
+        self._refresh_changed()
+
+    def watch_scroll_y(self, old: float, new: float) -> None:
+        """Forgets what was shown where."""
+        super().watch_scroll_y(old, new)
+        self._shown.clear()
+
+    # Moving
+
+    def _put_cursor(self, number: int) -> None:
+        number = max(0, min(number, len(self._lines) - 1))
+        if not self._lines or number == self._cursor:
+            return
+        self._cursor = number
+        self._scroll_to_cursor()
+        self._reach()
+        self._refresh_changed()
+        self.post_message(self.Moved(self.current))
+
+    def _scroll_to_cursor(self) -> None:
+        top = self.scroll_offset.y
+        height = max(1, self.size.height)
+        if self._cursor < top:
+            self.scroll_to(y=self._cursor, animate=False, immediate=True)
+        elif self._cursor >= top + height:
+            self.scroll_to(y=self._cursor - height + 1, animate=False, immediate=True)
+
+    def action_move(self, by: int) -> None:
+        """Moves the cursor by lines."""
+        self._put_cursor(self._cursor + by)
+
+    def action_page(self, by: int) -> None:
+        """Moves the cursor by windows."""
+        self._put_cursor(self._cursor + by * max(1, self.size.height - 1))
+
+    def action_edge(self, to: int) -> None:
+        """Moves the cursor to the first or the last line."""
+        self._put_cursor(0 if to < 0 else len(self._lines) - 1)
+
+    def action_fold(self) -> None:
+        """Closes a branch; on a line without one, or a closed one, goes to its parent."""
+        line = self.current
+        if line is None:
+            return
+        if line.folded is False and not self.view.narrows:
+            self._folded.add(line.key)
+            self._lay_out()
+            return
+        for number in range(self._cursor - 1, -1, -1):
+            if self._lines[number].level < line.level:
+                self._put_cursor(number)
+                return
+
+    def action_unfold(self) -> None:
+        """Opens a branch; on an open one goes to its first line."""
+        line = self.current
+        if line is None:
+            return
+        if line.folded and not self.view.narrows:
+            self._folded.discard(line.key)
+            self._lay_out()
+        elif line.folded is False:
+            self._put_cursor(self._cursor + 1)
+
+    def on_click(self, event: events.Click) -> None:
+        """Selects a line; on its arrow folds or unfolds it."""
+        number = event.y + self.scroll_offset.y
+        if number >= len(self._lines) or any(working_out(self.app)):
+            return
+        self._put_cursor(number)
+        line = self._lines[number]
+        start = fold_column(line, self._cells)
+        on_arrow = line.folded is not None and start <= event.x < start + 2
+        if on_arrow and not self.view.narrows:
+            self._folded ^= {line.key}
+            self._lay_out()
+
+    # What is looked at
+
+    def action_triage(self) -> None:
+        """The most urgent first; or back to the tree."""
+        is_tree = self.view.sort is Sort.HIERARCHY
+        self.look(replace(self.view, sort=Sort.URGENCY if is_tree else Sort.HIERARCHY))
+
+    def action_sort(self, steps: int) -> None:
+        """Sorts by the next thing there is to sort by."""
+        self.look(replace(self.view, sort=self.view.sort.after(steps)))
+
+    def action_hide_finished(self) -> None:
+        """Leaves out who is finished, or no longer."""
+        self.look(replace(self.view, hide_finished=not self.view.hide_finished))
+
+    def action_only(self, verdict: str) -> None:
+        """Shows only those of a verdict; once more, all."""
+        only = Verdict(verdict)
+        self.look(replace(self.view, only=None if self.view.only is only else only))
+
+    # Marks
+
+    @property
+    def marks(self) -> frozenset[Key]:
+        """Which agents and orphans are marked."""
+        return self._marks.keys
+
+    def _mark(self, marks: Marks) -> None:
+        before, self._marks = self._marks, marks
+        if bool(marks.keys) != bool(before.keys) or marks.start != before.start:
+            self.refresh_bindings()
+        if marks.keys != before.keys:
+            self._refresh_changed()
+            self._tell_marks()
+
+    def _tell_marks(self) -> None:
+        hidden = self._folded or self.view.hides
+        unseen = len(self.marks - self._index.keys()) if hidden else 0
+        self.post_message(self.Marked(len(self.marks), unseen))
+
+    def _between(self, first: int, last: int) -> set[Key]:
+        lines = self._lines[min(first, last) : max(first, last) + 1]
+        return {line.key for line in lines if is_asked_for(line)}
+
+    def _found(self) -> Set[Key]:
+        return matching(self._roll, self.view).keys() if self._roll is not None else set()
+
+    def action_mark(self) -> None:
+        """Marks the line, or takes its mark away, and goes to the next."""
+        if self.current is not None and isinstance(self.current.item, AgentRow | Session):
+            self._mark(self._marks.inverting({self.current.key}))
+            self._put_cursor(self._cursor + 1)
+
+    def action_range(self) -> None:
+        """Starts a range that ends at the cursor, or leaves it as it is."""
+        if self._marks.start is not None:
+            self.action_leave_range()
+        elif self.current is not None:
+            self._mark(self._marks.starting(self.current.key))
+            self._reach()
+
+    def _reach(self) -> None:
+        """Lets a range, if there is one, reach to the cursor."""
+        if self._marks.start is None:
+            return
+        if (start := self._index.get(self._marks.start)) is not None:
+            self._mark(self._marks.reaching(self._between(start, self._cursor)))
+        else:
+            self.action_leave_range()
+
+    def action_leave_range(self) -> None:
+        """Ends a range; what is marked stays so."""
+        self._mark(self._marks.ended())
+
+    def action_extend(self, by: int) -> None:
+        """Marks the line and the one it goes to."""
+        start = self._cursor
+        self.action_leave_range()
+        self._put_cursor(start + by)
+        self._mark(self._marks.adding(self._between(start, self._cursor)))
+
+    def action_mark_found(self) -> None:
+        """Marks everybody that is looked for, folded or not."""
+        self._mark(self._marks.adding(self._found()))
+
+    def action_invert(self) -> None:
+        """Of everybody that is looked for, marks who is not marked and unmarks who is."""
+        self._mark(self._marks.inverting(self._found()))
+
+    def action_mark_zombies(self) -> None:
+        """Marks all zombies, folded or not."""
+        if self._roll is not None:
+            zombies = matching(self._roll, View(only=Verdict.ZOMBIE))
+            self._mark(self._marks.adding(zombies.keys()))
+
+    def action_unmark(self) -> None:
+        """Takes all marks away."""
+        self._mark(Marks())
+
+    def targets(self) -> Iterable[Key]:
+        """What an action is about: the marked ones, or the line under the cursor."""
+        if self.marks and self._roll is not None:
+            return [key for key in actionable(self._roll) if key in self.marks]
+        return [self.current.key] if self.current else []

@@ -1,0 +1,357 @@
+"""Rows to be read: scrolled, followed to their end, searched; a change costs its lines alone."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.details.rows import Piece, Row, marked, wrapped
+from tui.model.roll import AgentKey
+
+_Line = tuple[Piece, ...]
+
+
+class Paper(ScrollView, can_focus=True):
+    """Shows rows, wrapped to its width."""
+
+    DEFAULT_CSS = """
+    Paper {
+        height: 1fr;
+        scrollbar-size: 0 1;
+        scrollbar-gutter: stable;
+        overflow-x: hidden;
+        background: $surface;
+        scrollbar-background: $surface;
+        scrollbar-background-hover: $surface;
+        scrollbar-background-active: $surface;
+        scrollbar-color: $panel-lighten-2;
+        padding: 0 1;
+    }
+    Paper > .paper--dim { text-style: dim; }
+    Paper > .paper--bold { text-style: bold; }
+    Paper > .paper--error { color: $error; text-style: bold; }
+    Paper > .paper--warning { color: $warning; }
+    Paper > .paper--success { color: $success; }
+    Paper > .paper--link { color: $secondary; }
+    Paper > .paper--match { color: $background; background: $warning; }
+    Paper > .paper--chosen { background: $block-cursor-background; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        f"paper--{name}"
+        for name in (
+            "dim",
+            "bold",
+            "error",
+            "warning",
+            "success",
+            "link",
+            "match",
+            "chosen",
+        )
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "move(-1)", "Up", show=False, id="panel.up"),
+        Binding("down,j", "move(1)", "Down", show=False, id="panel.down"),
+        Binding("left", "shift(-8)", "Left", show=False, id="panel.left"),
+        Binding("right", "shift(8)", "Right", show=False, id="panel.right"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="panel.page-up"),
+        Binding("pagedown", "page(1)", "Page down", show=False, id="panel.page-down"),
+        Binding("home", "edge(-1)", "First line", show=False, id="panel.first"),
+        Binding(
+            "end", "edge(1)", "Last line", show=False, tooltip="To the end, and follow",
+            id="panel.last",
+        ),
+        Binding("enter", "jump", "Go to the agent", show=False, id="panel.jump"),
+        Binding("n", "match(1)", "Next match", show=False, id="panel.match-next"),
+        Binding("N", "match(-1)", "Match before", show=False, id="panel.match-before"),
+    ]  # fmt: skip
+
+    @dataclass
+    class Jumped(Message, namespace="paper"):
+        """An agent that is named here was chosen."""
+
+        target: AgentKey
+        """Whom it leads to."""
+
+    @dataclass
+    class Placed(Message, namespace="paper"):
+        """What is to be said of where one is in the rows may be another by now."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest counts."""
+            return isinstance(message, Paper.Placed)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._key: Hashable = None
+        self._rows: tuple[Row, ...] = ()
+        self._wrapped: dict[Row, tuple[_Line, ...]] = {}
+        self._lines: list[_Line] = []
+        self._owners: list[Row] = []
+        self._links: tuple[AgentKey, ...] = ()
+        self._chosen: AgentKey | None = None
+        self._query = ""
+        self._match = -1
+        self._follows = False
+        self._shift = 0
+        self._shown: dict[int, _Line] = {}
+
+    # What it shows
+
+    def show(self, key: Hashable, rows: Sequence[Row], *, follow: bool = False) -> None:
+        """Shows rows.
+
+        Args:
+            key: What they are of; when it is another one begins at their start.
+            rows: What to show.
+            follow: Whether to begin at their end, and stay there as they grow.
+        """
+        new = key != self._key
+        if not new and tuple(rows) == self._rows:
+            return
+        at_end = self.at_end
+        self._key, self._rows = key, tuple(rows)
+        self._links = tuple(each.target for each in rows if each.target is not None)
+        if self._chosen not in self._links:
+            self._chosen = None
+        if new:
+            self._follows, self._shift, self._chosen = follow, 0, None
+        if self._chosen is None and self._links and self.has_focus:
+            self._chosen = self._links[0]
+        self._lay_out()
+        if new or (self._follows and at_end):
+            y = self.max_scroll_y if self._follows else 0
+            self.scroll_to(y=y, animate=False, immediate=True, force=True)
+        self._refresh_changed()
+        self.post_message(self.Placed())
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """What is shown, not wrapped."""
+        return self._rows
+
+    @property
+    def text(self) -> str:
+        """All that is shown, row by row."""
+        return "\n".join(each.text for each in self._rows)
+
+    @property
+    def cells(self) -> int:
+        """Cells of a line."""
+        return max(1, self.scrollable_content_region.width)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the last line is in sight."""
+        return self.scroll_offset.y >= self.max_scroll_y
+
+    @property
+    def follows(self) -> bool:
+        """Whether it stays at the end as rows come."""
+        return self._follows and self.at_end
+
+    @property
+    def below(self) -> int:
+        """How many lines are below those in sight."""
+        return max(0, self.max_scroll_y - self.scroll_offset.y)
+
+    def _lay_out(self) -> None:
+        before, self._wrapped = self._wrapped, {}
+        self._lines, self._owners = [], []
+        for each in self._rows:
+            lines = self._wrapped.get(each) or before.get(each) or wrapped(each, self.cells)
+            self._wrapped[each] = lines
+            self._lines += lines
+            self._owners += [each] * len(lines)
+        size = Size(self.cells, len(self._lines))
+        if size != self.virtual_size:
+            self.virtual_size = size
+
+    # How it is drawn
+
+    def _pieces(self, y: int) -> _Line:
+        if y >= len(self._lines):
+            return ()
+        target = self._owners[y].target
+        chosen = target is not None and target == self._chosen and self.has_focus
+        end: Piece = ("", "chosen" if chosen else "")
+        return (*marked(self._lines[y], self._query), end)
+
+    def _refresh_changed(self) -> None:
+        top = self.scroll_offset.y
+        for y in range(top, top + self.size.height):
+            if self._shown.get(y) != self._pieces(y):
+                self.refresh(Region(0, y - top, self.size.width, 1))
+
+    def render_line(self, y: int) -> Strip:
+        """Draws a line of the window (Textual's line API)."""
+        number = y + self.scroll_offset.y
+        pieces = self._pieces(number)
+        self._shown[number] = pieces
+        base = self.rich_style
+        if not pieces:
+            return Strip.blank(self.cells, base)
+        over = self._style(pieces[-1][1])
+        if pieces[-1][1] and (self.app.no_color or self.app.ansi_color):
+            over += Style(reverse=True)
+        strip = Strip(
+            [Segment(text, base + self._style(style) + over) for text, style in pieces[:-1]]
+        )
+        return strip.crop_extend(self._shift, self._shift + self.cells, base + over)
+
+    def _style(self, style: str | Style) -> Style:
+        if isinstance(style, Style):
+            return style
+        return self.get_component_rich_style(f"paper--{style}", partial=True) if style else Style()
+
+    def on_resize(self, _: events.Resize) -> None:
+        """Wraps the rows for another width."""
+        at_end = self._follows and self.at_end
+        self._wrapped, self._shown = {}, {}
+        self._lay_out()
+        if at_end:
+            self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True, force=True)
+        self.refresh()
+        self.post_message(self.Placed())
+
+    def watch_scroll_y(self, old: float, new: float) -> None:
+        """Forgets what was shown where."""
+        super().watch_scroll_y(old, new)
+        self._shown.clear()
+        self.post_message(self.Placed())
+
+    def on_focus(self) -> None:
+        """Chooses the first agent that is named, if any is."""
+        if self._chosen is None and self._links:
+            self._chosen = self._links[0]
+        self._refresh_changed()
+
+    def on_blur(self) -> None:
+        """Shows no choice."""
+        self._refresh_changed()
+
+    # Moving
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offers only the keys that have a use now."""
+        if action == "jump":
+            return self._chosen is not None
+        if action == "match":
+            return bool(self._query)
+        return True
+
+    def _go(self, y: int) -> None:
+        self.scroll_to(
+            y=max(0, min(y, self.max_scroll_y)), animate=False, immediate=True, force=True
+        )
+        self._refresh_changed()
+
+    def action_move(self, by: int) -> None:
+        """Goes to the next agent that is named, or scrolls where there is none."""
+        if self._chosen is not None and self._links:
+            number = self._links.index(self._chosen) + by
+            if 0 <= number < len(self._links):
+                self._chosen = self._links[number]
+                self._into_sight(self._owner_line(self._chosen))
+                return
+        self._go(self.scroll_offset.y + by)
+
+    def _owner_line(self, target: AgentKey) -> int:
+        return next(n for n, each in enumerate(self._owners) if each.target == target)
+
+    def _into_sight(self, line: int) -> None:
+        top, height = self.scroll_offset.y, max(1, self.size.height)
+        if not top <= line < top + height:
+            self._go(line - height // 2)
+        self._refresh_changed()
+
+    def action_page(self, by: int) -> None:
+        """Scrolls by windows."""
+        self._go(self.scroll_offset.y + by * max(1, self.size.height - 1))
+
+    def action_edge(self, to: int) -> None:
+        """Scrolls to the first or the last line."""
+        self._go(0 if to < 0 else len(self._lines))
+
+    def action_shift(self, by: int) -> None:
+        """Scrolls what is too wide and not wrapped."""
+        widest = max((_width(each) for each in self._lines), default=0)
+        shift = max(0, min(self._shift + by, widest - self.cells))
+        if shift != self._shift:
+            self._shift = shift
+            self.refresh()
+
+    def action_jump(self) -> None:
+        """Leads to the agent that is chosen."""
+        if self._chosen is not None:
+            self.post_message(self.Jumped(self._chosen))
+
+    def on_click(self, event: events.Click) -> None:
+        """Leads to the agent that is named there."""
+        number = event.y + self.scroll_offset.y
+        target = self._owners[number].target if number < len(self._owners) else None
+        if target is not None:
+            self.post_message(self.Jumped(target))
+
+    # Searching
+
+    def search(self, query: str) -> None:
+        """Shows where a text stands, and goes to the nearest place from here on."""
+        folded = query.casefold()
+        if folded == self._query:
+            return
+        self._query = folded
+        self._match, found = -1, self.matches
+        if found:
+            top = self.scroll_offset.y
+            self._match = next((n for n in found if n >= top), found[-1])
+            self._into_sight(self._match)
+        self._refresh_changed()
+        self.post_message(self.Placed())
+
+    @property
+    def search_words(self) -> str:
+        """Which match of how many this is; empty when nothing is searched for."""
+        if not self._query:
+            return ""
+        found = self.matches
+        if not found:
+            return "not found"
+        return f"{found.index(self._match) + 1 if self._match in found else '?'}/{len(found)}"
+
+    @property
+    def matches(self) -> list[int]:
+        """Lines in which the text stands."""
+        if not self._query:
+            return []
+        return [
+            number
+            for number, line in enumerate(self._lines)
+            if any(style == "match" for _, style in marked(line, self._query))
+        ]
+
+    def action_match(self, by: int) -> None:
+        """Goes to the next line, or the one before, in which the text stands."""
+        found = self.matches
+        if not found:
+            return
+        after = [n for n in found if n > self._match]
+        before = [n for n in found if n < self._match]
+        self._match = (after or found)[0] if by > 0 else (before or found)[-1]
+        self._into_sight(self._match)
+        self.post_message(self.Placed())
+
+
+def _width(line: _Line) -> int:
+    return sum(cell_len(text) for text, _ in line)

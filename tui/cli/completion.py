@@ -1,0 +1,196 @@
+"""`muster completion`: scripts for shells, and the words that they offer.
+
+The scripts only ask ``muster completion --words`` with the line so far. What it prints
+comes from the parsers and from the registries; tmux is not asked. Only names that mean
+nothing to a shell are offered: what is completed is put on the line as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from registry.errors import RegistryError
+from registry.schema.layout import ENVIRONMENT_VARIABLE, WORKSPACE_NAME, Workspace, find_workspaces
+from registry.schema.records import is_active
+from registry.snapshots import read_task
+from registry.storage.safe_open import is_safe_name
+from tui.cli.context import DONE
+from tui.cli.help import COMMANDS
+from tui.cli.lookup import places
+from tui.cli.parser import parser_of
+from tui.errors import UsageError
+
+_SCRIPTS = {
+    "bash": """\
+_muster() {
+    local word
+    COMPREPLY=()
+    while IFS= read -r word; do
+        COMPREPLY+=("$word")
+    done < <(muster completion --words "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+}
+complete -o default -F _muster muster
+""",
+    "zsh": """\
+#compdef muster
+_muster() {
+    local -a found
+    found=("${(@f)$(muster completion --words "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    if [[ -n "${found[1]}" ]]; then
+        compadd -- "${found[@]}"
+    else
+        _files
+    fi
+}
+if [[ "${funcstack[1]}" == _muster ]]; then
+    _muster "$@"
+else
+    compdef _muster muster
+fi
+""",
+    "fish": """\
+function __muster_words
+    set -l before (commandline -opc)
+    set -l current (commandline -ct)
+    muster completion --words $before[2..-1] "$current" 2>/dev/null
+end
+complete -c muster -a '(__muster_words)'
+""",
+}
+
+_SAFE_PATH = re.compile(r"(?!-)~?[A-Za-z0-9_./+@-]{1,4096}")
+
+
+def completion(options: argparse.Namespace) -> int:
+    """`muster completion`."""
+    if options.words is not None:
+        for word in candidates(options.words, os.environ, Path.cwd()):
+            print(word)
+    elif options.shell is not None:
+        print(_SCRIPTS[options.shell], end="")
+    else:
+        raise UsageError(f"name a shell: {', '.join(_SCRIPTS)}")
+    return DONE
+
+
+def candidates(words: Sequence[str], environment: Mapping[str, str], here: Path) -> list[str]:
+    """The words that could stand where the last one is; never fails.
+
+    Args:
+        words: The line without the program's name, up to the cursor.
+        environment: The process's environment.
+        here: Where relative paths begin.
+    """
+    # bash takes an equals sign for a word of its own.
+    *before, current = [word for word in words[:-1] if word != "="] + list(words[-1:] or [""])
+    current = "" if current == "=" else current
+    line = _Line(tuple(before), current, environment, here)
+    try:
+        found = {word for word in line.offered() if word.startswith(current)}
+    except (RegistryError, OSError):
+        return []
+    return sorted(found)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name means nothing to a shell, and is no option."""
+    return is_safe_name(name) and not name.startswith("-")
+
+
+class _Line:
+    """A command line that is being typed."""
+
+    def __init__(
+        self, before: tuple[str, ...], current: str, environment: Mapping[str, str], here: Path
+    ) -> None:
+        self._before, self._current = before, current
+        self._environment, self._here = environment, here
+        self._command = ""
+        self._options: dict[str, argparse.Action] = {}
+        self._take_options()
+        self._values = list(self._read())
+
+    def _take_options(self) -> None:
+        parser = parser_of(self._command)
+        self._positional = [each for each in parser._actions if not each.option_strings]
+        self._options = {name: each for each in parser._actions for name in each.option_strings}
+
+    def _read(self) -> Iterator[tuple[argparse.Action, str]]:
+        """Options and their values; notes the command, and which option waits for a value."""
+        self._waiting: argparse.Action | None = None
+        for word in self._before:
+            if self._waiting is not None:
+                yield self._waiting, word
+                self._waiting = None
+            elif word.startswith("-"):
+                action = self._options.get(word)
+                if action is not None and action.nargs is None:
+                    self._waiting = action
+                elif action is not None:
+                    yield action, ""
+            elif not self._command and word in COMMANDS:
+                self._command = word
+                self._take_options()
+
+    def offered(self) -> Iterable[str]:
+        """What could stand here, whatever its beginning."""
+        if self._waiting is not None:
+            yield from self._of(self._waiting)
+        elif self._current.startswith("-"):
+            for name, action in self._options.items():
+                if action.help is not argparse.SUPPRESS:
+                    yield name
+        else:
+            if not self._command:
+                yield from COMMANDS
+            for action in self._positional:
+                yield from self._of(action)
+
+    def _of(self, action: argparse.Action) -> Iterable[str]:
+        if action.choices is not None:
+            return map(str, action.choices)
+        flags = {each.dest for each, _ in self._values}
+        if action.dest == "task" or (action.dest == "names" and "task" in flags):
+            return self._tasks()
+        if action.dest in ("agent", "agents", "names", "parent"):
+            return self._agents(at_work=self._command in ("complete", "report"))
+        if action.dest in ("workspaces", "named"):
+            return self._workspaces()
+        return ()
+
+    def _where(self) -> tuple[Workspace, ...]:
+        named = [
+            value for each, value in self._values if each.dest in ("workspaces", "named") and value
+        ]
+        return find_workspaces(named, self._environment, self._here)
+
+    def _tasks(self) -> Iterator[str]:
+        for place in places(self._where()):
+            if _is_plain(place.directory.name):
+                yield place.directory.name
+
+    def _agents(self, *, at_work: bool) -> Iterator[str]:
+        for place in places(self._where()):
+            try:
+                record = read_task(place.registry).record
+            except RegistryError:
+                continue
+            for agent in record.agents:
+                if _is_plain(agent.id) and (not at_work or is_active(agent.status)):
+                    yield agent.id
+
+    def _workspaces(self) -> Iterator[str]:
+        """Those of the environment, and directories beside what is typed that hold one."""
+        known = self._environment.get(ENVIRONMENT_VARIABLE, "").split(":")
+        folder = os.path.dirname(self._current)
+        beside = os.path.join(self._here, os.path.expanduser(folder))
+        found = [
+            os.path.join(folder, name)
+            for name in os.listdir(beside)
+            if os.path.isdir(os.path.join(beside, name, WORKSPACE_NAME)) or name == WORKSPACE_NAME
+        ]
+        return (each for each in (*known, *found) if _SAFE_PATH.fullmatch(each))

@@ -1,0 +1,190 @@
+"""The roll as text and as JSON. Pure; no screen, no Textual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from registry.schema.layout import UnreadDatabase
+from registry.text import shown_name
+from tui.model.roll import AgentRow, RollCall, TaskRoll, Verdict
+from tui.model.warnings import notices
+from tui.text.sanitize import age, fit, harmless, named, some, width
+
+SCHEMA = 1
+"""Version of the JSON; grows when a field changes its meaning or goes."""
+
+_COUNTED = ("live", "stalled", "zombie", "leaked", "finished", "unknown", "orphan")
+
+# Deeper generations are indented no further: a registry that claims ten thousand
+# would make every line that wide.
+_DEEPEST = 20
+
+
+def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The roll in the shape that `muster list --json` promises.
+
+    Args:
+        roll: The roll call, or a part of it; its counts are of the whole.
+        filtered: What that part was chosen by; None for the whole.
+    """
+    return {
+        "schema": SCHEMA,
+        "filter": filtered,
+        "host": roll.host,
+        "tmux": {
+            "state": roll.answer.state.value,
+            "detail": roll.answer.detail,
+            "advice": roll.answer.advice or None,
+            "socket": str(roll.answer.socket),
+        },
+        "workspaces": [
+            {
+                "path": str(workspace.path),
+                "error": workspace.error,
+                "cut_off": workspace.cut_off,
+                "database": _database_json(workspace.database),
+                "tasks": [_task_json(task) for task in workspace.tasks],
+            }
+            for workspace in roll.workspaces
+        ],
+        "orphans": [
+            {"session": session.name, "created": session.created} for session in roll.orphans
+        ],
+        "orphans_known": roll.orphans_known,
+        "databases_beside": [_database_json(each) for each in roll.databases_beside],
+        "mass_death": mass_death_json(roll),
+        "counts": {word: roll.counts[Verdict(word)] for word in _COUNTED},
+    }
+
+
+def _database_json(database: UnreadDatabase | None) -> dict[str, Any] | None:
+    """A database with agents that are not in the roll."""
+    if database is None:
+        return None
+    return {"path": str(database.path), "readable": False, "detail": str(database)}
+
+
+def mass_death_json(roll: RollCall) -> dict[str, int] | None:
+    """How many agents went at once, and of how many; None as a rule."""
+    death = roll.mass_death
+    return {"gone": death.gone, "of": death.of} if death is not None else None
+
+
+def _task_json(task: TaskRoll) -> dict[str, Any]:
+    record = task.state.record
+    return {
+        "task_id": task.task_id,
+        "description": task.state.description,
+        "status": record.status if record else None,
+        "registry": str(task.state.registry),
+        "error": task.state.error,
+        "cut_off": task.state.cut_off,
+        "warnings": list(record.warnings) if record else [],
+        "agents": [_agent_json(row) for row in task.agents],
+    }
+
+
+def _agent_json(row: AgentRow) -> dict[str, Any]:
+    record = row.record
+    return {
+        "id": record.id,
+        "type": record.type,
+        "parent": record.parent,
+        "depth": record.depth,
+        "status": record.status,
+        "verdict": row.verdict.value,
+        "note": row.note or None,
+        "tmux_session": record.tmux_session,
+        "taken_by": (
+            {"session": row.taken_by.name, "created": row.taken_by.created}
+            if row.taken_by is not None
+            else None
+        ),
+        "progress": record.progress,
+        "started_at": record.started_at,
+        "last_update": record.last_update,
+    }
+
+
+def roll_table(
+    roll: RollCall, now: float, columns: int | None, filtered: str = ""
+) -> Iterator[str]:
+    """The roll as lines of text.
+
+    Args:
+        roll: What to show; its counts are of the whole.
+        now: Seconds since the epoch.
+        columns: Width to cut lines to, or None to cut nothing.
+        filtered: What a part was chosen by, in words; empty for the whole.
+    """
+    counts = ", ".join(
+        f"{roll.counts[Verdict(word)]} {word}" for word in _COUNTED if roll.counts[Verdict(word)]
+    )
+    yield _cut(f"{harmless(roll.host)}: {counts or 'no agents'}", columns)
+    if roll.unreadable:
+        yield _cut(f"! {some(roll.unreadable, 'registry', 'registries')} unreadable", columns)
+    if not roll.orphans_known:
+        yield _cut("orphans: not known; a registry that may list them is not read", columns)
+    yield _cut(f"tmux: {roll.answer.state} ({harmless(roll.answer.detail)})", columns)
+    # Never cut: what to do stands at its end.
+    yield from (f"! {harmless(said)}" for said in notices(roll))
+    if filtered:
+        shown = some(len(tuple(roll.agents())), "agent")
+        orphans = f" and {some(len(roll.orphans), 'orphan')}" if roll.orphans else ""
+        yield _cut(f"shown: {shown}{orphans}; {harmless(filtered)}", columns)
+    rows = [_cells(row, now) for row in roll.agents()]
+    widths = [
+        max((width(cell) for cell in column), default=0) for column in zip(*rows, strict=True)
+    ]
+    for workspace in roll.workspaces:
+        yield ""
+        yield _cut(shown_name(workspace.path), columns)
+        if workspace.error:
+            yield _cut(f"  error: {harmless(workspace.error)}", columns)
+        if workspace.cut_off:
+            yield _cut(f"  global registry: {harmless(workspace.cut_off)}", columns)
+        for task in workspace.tasks:
+            yield _cut(f"  {_task_title(task)}", columns)
+            if task.state.error:
+                yield _cut(f"    error: {harmless(task.state.error)}", columns)
+            if task.state.cut_off:
+                yield _cut(f"    {harmless(task.state.cut_off)}", columns)
+            for warning in task.state.record.warnings if task.state.record else ():
+                yield _cut(f"    warning: {harmless(warning)}", columns)
+            for row in task.agents:
+                cells = _cells(row, now)
+                fitted = (fit(cell, wide) for cell, wide in zip(cells, widths, strict=True))
+                yield _cut("    " + "  ".join(fitted).rstrip(), columns)
+                if row.taken_by is not None:
+                    yield _cut(f"      ! {harmless(row.note)}", columns)
+    if roll.orphans:
+        yield ""
+        yield _cut("orphaned sessions", columns)
+        for session in roll.orphans:
+            yield _cut(f"    orphan  {shown_name(session.name)}", columns)
+
+
+def _cut(line: str, columns: int | None) -> str:
+    return fit(line, columns).rstrip() if columns else line
+
+
+def _task_title(task: TaskRoll) -> str:
+    description = task.state.description
+    agents = some(len(task.agents), "agent") if task.state.record else "not readable"
+    title = f"{shown_name(task.task_id)}  {agents}"
+    return f"{title}  {harmless(description)}" if description else title
+
+
+def _cells(row: AgentRow, now: float) -> tuple[str, ...]:
+    record = row.record
+    progress = "-" if record.progress is None else f"{min(max(record.progress, 0), 100):.0f}%"
+    heard = None if row.heard is None else now - row.heard
+    return (
+        row.verdict.value,
+        "  " * min(row.level, _DEEPEST) + named(record.id, 128),
+        harmless(record.status or "-", 20),
+        f"{progress:>4}",
+        f"{age(heard):>4}",
+        shown_name(record.tmux_session, 134) if record.tmux_session else "-",
+    )

@@ -1,0 +1,111 @@
+"""Finding a task, and the task of an agent, without asking tmux."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
+from registry.schema.layout import TaskPlace, Workspace, task_places
+from registry.schema.records import GlobalTask
+from registry.snapshots import read_global, read_task
+from registry.storage.locked_file import DEFAULT_TIMEOUT
+from registry.text import choices, quoted_name, shown_name
+from tui.errors import UsageError
+
+_LOOK_AGAIN = 0.03
+_BROKEN_FOR = 0.3
+_PASSING = (BusyRegistryError, CorruptRegistryError)
+
+
+def places(workspaces: tuple[Workspace, ...]) -> Iterator[TaskPlace]:
+    """Where all tasks lie whose registries may be opened."""
+    for workspace in workspaces:
+        listed: Mapping[str, GlobalTask] = {}
+        # Tasks that lie in the workspace are found without it.
+        with contextlib.suppress(RegistryError):
+            listed = read_global(workspace.global_registry).record.tasks
+        for place in task_places(workspace, listed):
+            if place.problem is None:
+                yield place
+
+
+def task_place(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskPlace:
+    """The task of an id, or the only one that there is.
+
+    Raises:
+        UsageError: There is none, or more than one.
+    """
+    there = list(places(workspaces))
+    found = [each for each in there if task_id in (None, each.directory.name)]
+    if len(found) == 1:
+        return found[0]
+    where = _paths(each.path for each in workspaces)
+    if not there:
+        raise UsageError(f"there is no task in {where}")
+    names = choices(sorted({each.directory.name for each in there}))
+    if task_id is None:
+        raise UsageError(f"choose one with --task: {names}")
+    if found:
+        name = quoted_name(task_id)
+        raise UsageError(f"task {name} is in more than one workspace: choose with -w")
+    raise UsageError(f"there is no task {quoted_name(task_id)} in {where}, but: {names}")
+
+
+def task_with(
+    workspaces: tuple[Workspace, ...], agent_id: str, task_id: str | None = None
+) -> TaskPlace:
+    """The task that has an agent; the one of an id if that is given.
+
+    Raises:
+        UsageError: None has it, or more than one.
+    """
+    if task_id is not None:
+        return task_place(workspaces, task_id)
+    found, unread = _look(workspaces, agent_id)
+    give_up_at = time.monotonic() + DEFAULT_TIMEOUT
+    # A writer at work is waited for, as by whoever takes the lock; a file that does
+    # not parse may be in the middle of being written, too, but not for long.
+    while not found and any(isinstance(each, _PASSING) for each in unread.values()):
+        left = give_up_at - time.monotonic()
+        busy = [each for each in unread.values() if isinstance(each, BusyRegistryError)]
+        if left <= (0 if busy else DEFAULT_TIMEOUT - _BROKEN_FOR):
+            break
+        time.sleep(_LOOK_AGAIN)
+        found, unread = _look(workspaces, agent_id)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = choices(each.directory.name for each in found)
+        name = quoted_name(agent_id)
+        raise UsageError(f"{name} is in more than one task: choose with --task: {names}")
+    for error in unread.values():
+        if isinstance(error, BusyRegistryError):
+            raise error
+    said = f"no agent {quoted_name(agent_id)} in {_paths(each.path for each in workspaces)}"
+    if unread:
+        said += f"; not readable, and it may be in there: {_paths(unread)}"
+    raise UsageError(said)
+
+
+def _paths(paths: Iterable[Path]) -> str:
+    return ", ".join(shown_name(each) for each in paths)
+
+
+def _look(
+    workspaces: tuple[Workspace, ...], agent_id: str
+) -> tuple[list[TaskPlace], dict[Path, RegistryError]]:
+    """The tasks that have an agent, and the registries that could not be read."""
+    found: list[TaskPlace] = []
+    unread: dict[Path, RegistryError] = {}
+    for place in places(workspaces):
+        try:
+            record = read_task(place.registry).record
+        except RegistryError as error:
+            unread[place.registry] = error
+            continue
+        if any(agent.id == agent_id for agent in record.agents):
+            found.append(place)
+    return found, unread

@@ -1,0 +1,140 @@
+"""Counts and times in the OpenMetrics text format: the one door to prometheus_client.
+
+The format: https://prometheus.io/docs/specs/om/open_metrics_spec/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.openmetrics.exposition import generate_latest
+
+from registry.storage.metrics import WAIT_BOUNDS, LockMetrics
+from registry.text import WHOLE_AT_MOST, shown_name
+from tui.host.tmux_types import TmuxState
+from tui.model.roll import RollCall, Verdict
+
+_QUANTILES = (0.5, 0.99)
+
+
+def exposition(roll: RollCall, locks: Mapping[str, LockMetrics]) -> str:
+    """The roll, and what happened to locks, for a scraper or a text-file collector.
+
+    Args:
+        roll: Called just now.
+        locks: By registry.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Fixed((*_roll(roll), *_locks(locks))))
+    text: str = generate_latest(registry).decode("utf-8")  # type: ignore[no-untyped-call]
+    return text
+
+
+class _Fixed:
+    """Hands out what was worked out before, as prometheus_client wants it."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = tuple(families)
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._families
+
+
+def _roll(roll: RollCall) -> Iterator[Metric]:
+    agents = GaugeMetricFamily(
+        "muster_agents", "Agents on the roll by verdict.", labels=("workspace", "verdict")
+    )
+    unreadable = GaugeMetricFamily(
+        "muster_unreadable_registries",
+        "Registries that cannot be read now.",
+        labels=("workspace",),
+    )
+    cut_off = GaugeMetricFamily(
+        "muster_hot_journals",
+        "Commits that were cut off and that nobody has finished yet.",
+        labels=("workspace",),
+    )
+    databases = GaugeMetricFamily(
+        "muster_unread_databases",
+        "Databases that may have agents of a workspace, and that muster does not read.",
+        labels=("workspace",),
+    )
+    for workspace in roll.workspaces:
+        where = shown_name(workspace.path, WHOLE_AT_MOST)
+        for verdict in Verdict:
+            if verdict is not Verdict.ORPHAN:
+                count = sum(task.counts.get(verdict, 0) for task in workspace.tasks)
+                agents.add_metric((where, verdict.value), count)
+        states = [task.state for task in workspace.tasks]
+        broken = sum(state.error is not None for state in states) + bool(workspace.error)
+        unreadable.add_metric((where,), broken)
+        hot = sum(state.cut_off is not None for state in states) + bool(workspace.cut_off)
+        cut_off.add_metric((where,), hot)
+        databases.add_metric((where,), int(workspace.database is not None))
+    yield agents
+    yield unreadable
+    yield cut_off
+    yield databases
+    answered = roll.answer.state is not TmuxState.UNKNOWN
+    if roll.orphans_known and answered:
+        yield GaugeMetricFamily(
+            "muster_orphans", "Sessions that no registry lists.", value=len(roll.orphans)
+        )
+    yield GaugeMetricFamily(
+        "muster_tmux_answered", "Whether tmux could be asked.", value=int(answered)
+    )
+
+
+def _locks(locks: Mapping[str, LockMetrics]) -> Iterator[Metric]:
+    label = ("registry",)
+    waits = HistogramMetricFamily(
+        "muster_lock_wait_seconds", "Waits for locks that were had.", labels=label
+    )
+    longest = GaugeMetricFamily(
+        "muster_lock_wait_longest_seconds", "Longest wait for a lock.", labels=label
+    )
+    quantiles = GaugeMetricFamily(
+        "muster_lock_wait_quantile_seconds",
+        "Waits for locks; an upper bound, at most twice the true value.",
+        labels=("registry", "quantile"),
+    )
+    counters = {
+        "acquisitions": CounterMetricFamily(
+            "muster_lock_acquisitions", "Locks that were had.", labels=label
+        ),
+        "timeouts": CounterMetricFamily(
+            "muster_lock_timeouts", "Waits that ended without the lock.", labels=label
+        ),
+        "recoveries": CounterMetricFamily(
+            "muster_recoveries", "Commits that were cut off and finished or dropped.", labels=label
+        ),
+        "corrupt_reads": CounterMetricFamily(
+            "muster_corrupt_reads", "Readings that found no registry.", labels=label
+        ),
+    }
+    for path, numbers in sorted(locks.items()):
+        name = shown_name(path, WHOLE_AT_MOST)
+        sums = accumulate(numbers.buckets)
+        bounds = (*(f"{bound:g}" for bound in WAIT_BOUNDS), "+Inf")
+        waits.add_metric(
+            (name,), buckets=list(zip(bounds, sums, strict=True)), sum_value=numbers.waited
+        )
+        longest.add_metric((name,), numbers.longest_wait)
+        for share in _QUANTILES:
+            wait = numbers.quantile(share)
+            if wait is not None:
+                quantiles.add_metric((name, f"{share:g}"), wait)
+        for field, family in counters.items():
+            family.add_metric((name,), getattr(numbers, field))
+    yield waits
+    yield longest
+    yield quantiles
+    yield from counters.values()

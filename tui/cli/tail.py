@@ -1,0 +1,107 @@
+"""`muster tail`: what one agent reports, finds and says. Asks no tmux."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from registry.agent_output.files import AgentFile, Batch
+from registry.agent_output.lines import FINDINGS, LOG, PROGRESS, LogKind, LogLine
+from registry.errors import RegistryError
+from registry.text import shown_name
+from tui.cli.context import DONE, NOT_ALL_DONE, complain, find, say, wait_for_reader
+from tui.cli.lookup import task_with
+from tui.details.output_text import merged, record_json, record_lines
+from tui.errors import UsageError
+from tui.text.sanitize import as_json_line, some
+
+FOLLOW_EVERY = 0.25
+"""Seconds between two looks at the files with ``--follow``."""
+
+_SOURCES = (PROGRESS, FINDINGS, LOG)
+
+
+class _Files:
+    """An agent's files, each read as far as it can be."""
+
+    def __init__(self, files: Mapping[str, AgentFile[Any]]) -> None:
+        self._files = files
+        self.problems: dict[str, str] = {}
+
+    def read(self, count: int | None = None) -> dict[str, Batch[Any]]:
+        """The last records of each, or what came since if no count is given."""
+        batches: dict[str, Batch[Any]] = {}
+        for name, file in self._files.items():
+            try:
+                batches[name] = file.more() if count is None else file.last(count)
+            except RegistryError as error:
+                # Said once, however often it is met.
+                if self.problems.get(name) != str(error):
+                    self.problems[name] = str(error)
+                    _warn([str(error)])
+            else:
+                self.problems.pop(name, None)
+        return batches
+
+
+def tail(options: argparse.Namespace) -> int:
+    """`muster tail`."""
+    place = task_with(find(options), options.agent, options.task)
+    chosen = [each for each in _SOURCES if not options.only or each.name in options.only]
+    with contextlib.ExitStack() as stack:
+        opened: dict[str, AgentFile[Any]] = {}
+        for source in chosen:
+            file: AgentFile[Any] = AgentFile(place.directory, options.agent, source)
+            opened[source.name] = stack.enter_context(file)
+        files = _Files(opened)
+        try:
+            batches = files.read(options.number)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        _print(batches, options.json)
+        if not options.follow:
+            _warn(
+                f"{name}: the last line has no end yet and was left out"
+                for name, batch in batches.items()
+                if batch.torn
+            )
+            if not any(each.size for each in batches.values()) and not options.json:
+                where = ", ".join(shown_name(file.path) for file in opened.values())
+                _warn([f"{shown_name(options.agent)} has written nothing: {where}"])
+            return NOT_ALL_DONE if files.problems else DONE
+        while True:
+            sys.stdout.flush()
+            if not any(each.behind for each in batches.values()):
+                wait_for_reader(FOLLOW_EVERY)
+            batches = files.read()
+            _warn(
+                f"{shown_name(opened[name].path)} was replaced or cut; from its beginning:"
+                for name, batch in batches.items()
+                if batch.restarted
+            )
+            _print(batches, options.json)
+
+
+def _print(batches: Mapping[str, Batch[Any]], as_json: bool) -> None:
+    for source, record in merged(batches):
+        if as_json:
+            print(as_json_line(record_json(source, record)))
+        else:
+            say(record_lines(record))
+    for name, batch in batches.items():
+        raw = sum(isinstance(each, LogLine) and each.kind is LogKind.RAW for each in batch.records)
+        if raw:
+            _warn([f"{name}: no JSON, printed as they are: {some(raw, 'line')}"])
+        if left_out := batch.malformed - raw:
+            # Whatever is no JSON in a log is printed, unless it is too long.
+            why = "too long" if name == LOG.name else "no JSON"
+            _warn([f"{name}: {why}, left out: {some(left_out, 'line')}"])
+
+
+def _warn(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stdout.flush()
+        complain(line)

@@ -1,0 +1,1 @@
+"""The settings of the user: defaults, the settings file, its template."""

@@ -1,0 +1,172 @@
+"""Where the settings come from: a file, and the environment, which goes before it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+from registry.text import quoted_name, shown_name
+from tui.config.settings import AT_LEAST, Settings, settings_from
+from tui.errors import UsageError
+from tui.model.roll import Policy
+
+CONFIG_VARIABLE = "MUSTER_CONFIG"
+"""Names a settings file in place of the usual one."""
+
+_LARGEST = 1 << 20
+
+
+class SettingsError(UsageError):
+    """A settings file that cannot be used.
+
+    Attributes:
+        path: Which.
+        problems: What is wrong, each with what to do.
+        keys: Those that it sets, which were not looked at yet.
+    """
+
+    def __init__(
+        self, path: Path, problems: tuple[str, ...], keys: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(
+            f"{shown_name(path)} cannot be used:",
+            *(f"  {problem}" for problem in problems),
+            "Nothing was done. `muster config --print` shows what can be set.",
+        )
+        self.path = path
+        self.problems = problems
+        self.keys = keys or {}
+
+
+def settings_path(environment: Mapping[str, str], named: str | None = None) -> tuple[Path, bool]:
+    """The settings file.
+
+    Args:
+        environment: The process's environment.
+        named: What ``--config`` says.
+
+    Returns:
+        Its path, and whether somebody named it: then it must be there.
+    """
+    given = named or environment.get(CONFIG_VARIABLE)
+    if given:
+        return Path(given), True
+    base = Path(environment.get("XDG_CONFIG_HOME", ""))
+    if not base.is_absolute():
+        # As the XDG base directory specification has it.
+        base = Path("~/.config").expanduser()
+    return base / "muster" / "config.toml", False
+
+
+def load_settings(environment: Mapping[str, str], named: str | None = None) -> Settings:
+    """The settings of the file that is meant; the defaults if there is none.
+
+    Raises:
+        SettingsError: There is none although one was named, it cannot be read, or
+            something in it is wrong.
+    """
+    path, must_be_there = settings_path(environment, named)
+    try:
+        text = _read(path)
+    except FileNotFoundError:
+        if not must_be_there:
+            return Settings()
+        raise SettingsError(path, ("there is no such file",)) from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if not must_be_there:
+            why += f"; name another file with --config or {CONFIG_VARIABLE} (/dev/null: none)"
+        raise SettingsError(path, (why,)) from None
+    # Most have no settings file, and this takes ten milliseconds to import.
+    import tomllib
+
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        advice = ""
+        if "overwrite" in str(error).lower():
+            advice = '; in [keys] put ids with a dot in quotes: "kill.tree" = "K"'
+        raise SettingsError(path, (f"no TOML: {error or 'nested too deeply'}{advice}",)) from None
+    settings, problems = settings_from(table)
+    if problems:
+        raise SettingsError(path, problems, settings.keys)
+    return replace(settings, source=path)
+
+
+def _read(path: Path) -> str:
+    # A FIFO would wait for a writer.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode) or stat.S_ISFIFO(mode):
+            raise ValueError("it is no file")
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise ValueError("it is larger than a megabyte")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is no UTF-8: byte {error.start}") from None
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that a command line asks for."""
+    settings = load_settings(os.environ, options.config)
+    # Only the commands that open a screen have these.
+    given = {name: getattr(options, name, None) for name in ("ascii", "read_only")}
+    return replace(settings, **{name: value for name, value in given.items() if value})
+
+
+def policy_of(options: argparse.Namespace) -> Policy:
+    """The policy that a command line asks for, with what the environment sets of it."""
+    return policy_from(os.environ, settings_of(options).policy)
+
+
+def refuse_if_read_only(options: argparse.Namespace) -> None:
+    """Keeps a command from changing anything where the settings say so.
+
+    Raises:
+        UsageError: They do.
+    """
+    settings = settings_of(options)
+    if settings.read_only:
+        raise UsageError(
+            f"nothing is changed: read_only is set in {shown_name(settings.source)}; "
+            "--dry-run shows the plan"
+        )
+
+
+def policy_from(environment: Mapping[str, str], base: Policy | None = None) -> Policy:
+    """The policy, with what the environment sets of it.
+
+    Each field is set by a variable, in seconds: `start_grace` by
+    ``MUSTER_START_GRACE``, and so on.
+
+    Args:
+        environment: The process's environment.
+        base: What holds where the environment says nothing; the default if None.
+
+    Raises:
+        UsageError: A value is no number, or less than is safe.
+    """
+    given: dict[str, float] = {}
+    for each in fields(Policy):
+        variable = f"MUSTER_{each.name.upper()}"
+        text = environment.get(variable, "")
+        if not text:
+            continue
+        least = AT_LEAST.get(each.name, 0.0)
+        try:
+            given[each.name] = float(text)
+        except ValueError:
+            given[each.name] = math.nan
+        if not least <= given[each.name] < math.inf:
+            raise UsageError(
+                f"{variable} must be {least:g} seconds or more, not {quoted_name(text, 80)}"
+            )
+    return replace(base or Policy(), **given)

@@ -1,0 +1,180 @@
+"""What runs in each session of the demo: one agent that plays its role.
+
+Started as ``python -m tui.demo.agent``. It ends by itself as soon as the demo
+that started it is gone, however that came about.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from registry.errors import AgentNotFoundError, RegistryError
+from registry.operations.register import register_agent
+from registry.schema.records import is_terminal
+from registry.snapshots import read_task
+from tui.demo.cast import ORPHAN, ROLES
+from tui.demo.stage import ROOT_PREFIX, Member, Stage, member_of, report_now, status_after
+from tui.demo.story import SPAWN_DELAY, Ending, Role, Step
+
+_CURTAIN_PAUSE = 0.05
+
+
+class _DemoGoneError(Exception):
+    """The demo is gone, so this agent has to go as well."""
+
+
+class Lifeline:
+    """Tells whether the demo is still there: it holds the other end of a FIFO."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            raise _DemoGoneError from None
+        try:
+            # One that was let go of before we opened it reports no hang-up,
+            # but reads as empty.
+            os.read(self._fd, 1)
+        except BlockingIOError:
+            pass
+        else:
+            raise _DemoGoneError
+        self._poll = select.poll()
+        self._poll.register(self._fd, 0)
+
+    def wait(self, seconds: float | None) -> None:
+        """Sleeps; for good if None.
+
+        Raises:
+            _DemoGoneError: The demo went meanwhile.
+        """
+        if self._poll.poll(None if seconds is None else seconds * 1000):
+            raise _DemoGoneError
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Plays one agent until its role ends, or until the demo does."""
+    *options, root, speed, task_id, agent_id = arguments
+    stage = Stage(Path(root), float(speed))
+    if not stage.root.name.startswith(ROOT_PREFIX):
+        # What is removed at the end must be a demo's and nothing else.
+        raise SystemExit(f"{root} is no demo's directory")
+    member = Member(agent_id, _role(agent_id), task_id)
+    try:
+        if "--helper" in options:
+            # As a server does that somebody started with nohup.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        lifeline = Lifeline(stage.lifeline)
+        if "--helper" in options:
+            lifeline.wait(None)
+        os.chdir(stage.project)
+        while not stage.curtain.exists():
+            lifeline.wait(_CURTAIN_PAUSE)
+        _play(stage, member, lifeline)
+    except (_DemoGoneError, FileNotFoundError):
+        # Several agents may be at it at once; the last of them gets it done.
+        if not _is_held(stage):
+            shutil.rmtree(stage.root, ignore_errors=True)
+    return 0
+
+
+def _is_held(stage: Stage) -> bool:
+    try:
+        Lifeline(stage.lifeline)
+    except _DemoGoneError:
+        return False
+    return True
+
+
+def _role(agent_id: str) -> Role:
+    agent_type = agent_id.rsplit("-", 2)[0]
+    return ORPHAN if agent_type == ORPHAN.type else ROLES[agent_type]
+
+
+def _play(stage: Stage, member: Member, lifeline: Lifeline) -> None:
+    role = member.role
+    if role.helper:
+        subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            stage.command(member, helper=True), start_new_session=True
+        )
+    index = role.past
+    pause = role.pace / 2
+    while index < len(role.steps):
+        lifeline.wait(pause / stage.speed)
+        if not _perform(stage, member, index, lifeline):
+            break
+        pause = role.pace
+        index += 1
+        if index == len(role.steps) and role.ending is Ending.CYCLES:
+            index = role.again
+    if index < len(role.steps) or role.ending in (Ending.LEAKS, Ending.STALLS):
+        lifeline.wait(None)
+    elif role.ending is Ending.DIES:
+        lifeline.wait(role.pace / stage.speed)
+
+
+def _perform(stage: Stage, member: Member, index: int, lifeline: Lifeline) -> bool:
+    """Does one step; returns whether the agent is to go on."""
+    step = member.role.steps[index]
+    try:
+        if _is_over(stage, member):
+            return False
+        print(f"{time.strftime('%H:%M:%S')} {step.message}", flush=True)  # noqa: T201 - the pane
+        report_now(stage, member, step, status_after(member.role, index))
+    except AgentNotFoundError:
+        # Its entry is yet to come, or was taken out.
+        return True
+    except FileNotFoundError:
+        raise
+    except RegistryError as error:
+        print(f"not reported: {error}", flush=True)  # noqa: T201
+        return True
+    _spawn(stage, member, step, lifeline)
+    return True
+
+
+def _is_over(stage: Stage, member: Member) -> bool:
+    """Whether somebody wrote this agent down as through: it must not come back."""
+    snapshot = read_task(stage.task_registry(member.task_id))
+    return any(
+        agent.id == member.id and is_terminal(agent.status) for agent in snapshot.record.agents
+    )
+
+
+def _spawn(stage: Stage, parent: Member, step: Step, lifeline: Lifeline) -> None:
+    """Starts children as an orchestrator does: the session first, the entry later."""
+    if not step.spawns:
+        return
+    # Only an agent that spawns pays for this import.
+    from tui.host.tmux import Tmux
+
+    now = time.time()
+    children = [member_of(ROLES[each], parent.task_id, parent.id, now) for each in step.spawns]
+    problem = Tmux(stage.socket).start_sessions(
+        {child.session: stage.command(child) for child in children}
+    )
+    if problem:
+        print(f"no children: {problem}", flush=True)  # noqa: T201
+        return
+    lifeline.wait(SPAWN_DELAY / stage.speed)
+    for child in children:
+        register_agent(
+            stage.task_registry(child.task_id),
+            stage.global_registry,
+            child.role.type,
+            agent_id=child.id,
+            parent=child.parent,
+            prompt=child.role.prompt,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,236 @@
+"""The demo: agents that live, on a private tmux server, in a temporary workspace.
+
+Nothing of it outlasts it. What it started is ended and looked for again; should
+this process be killed, the agents notice and clear up after themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from registry.schema.layout import Workspace
+from registry.schema.records import ORCHESTRATOR
+from tui.config.settings import Settings
+from tui.demo.cast import ORPHAN, ROLES, TASKS
+from tui.demo.stage import (
+    ROOT_PREFIX,
+    Member,
+    Stage,
+    build,
+    enlist,
+    member_of,
+    task_id_of,
+    tell_past,
+)
+from tui.demo.story import ORPHAN_GRACE, STALL_AFTER
+from tui.host import process_tree
+from tui.host.tmux import Tmux
+from tui.host.tmux_advice import install_advice
+from tui.model.roll import Policy
+
+NOT_STARTED = 2
+"""Exit code when the demo could not be set up."""
+
+# sun_path of unix(7), without the NUL at its end.
+_LONGEST_SOCKET = 107
+_SHORT = "/tmp"  # noqa: S108 - mkdtemp makes a private directory in it
+
+_ROUNDS = 3
+_START_TIMEOUT = 20.0
+
+
+_Handler = Callable[[int, FrameType | None], object] | int | None
+
+
+class DemoError(Exception):
+    """The demo cannot be set up; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A demo that runs.
+
+    Attributes:
+        workspace: What the monitor is to show.
+        socket: The private tmux server's.
+        policy: Verdicts come sooner than usual, so that they can be watched.
+    """
+
+    stage: Stage
+    workspace: Workspace
+    socket: Path
+    policy: Policy
+
+
+def run_demo(settings: Settings) -> int:
+    """Runs the demo under the monitor until that is quit.
+
+    Args:
+        settings: Of the monitor; the demo has its own policy.
+
+    Returns:
+        The monitor's exit code, or 2 when the demo could not be set up.
+    """
+    # Whoever runs this inside tmux: the private server is not a part of that.
+    for name in ("TMUX", "TMUX_PANE"):
+        os.environ.pop(name, None)
+    try:
+        with _Interruptions() as interruptions, running() as demo, interruptions.let_through():
+            from tui.app.run import run_monitor
+
+            clear_up = partial(_clear_up, demo.stage)
+            return run_monitor((demo.workspace,), demo.socket, demo.policy, settings, clear_up)
+    except DemoError as error:
+        sys.stderr.write(f"muster: {error}\n")
+        return NOT_STARTED
+
+
+@contextmanager
+def running(speed: float = 1.0) -> Iterator[Demo]:
+    """A demo for as long as the block lasts; afterwards nothing of it is left.
+
+    Args:
+        speed: How many seconds of the story pass in one second.
+
+    Raises:
+        DemoError: It cannot be set up.
+    """
+    if shutil.which("tmux") is None:
+        raise DemoError(install_advice())
+    with ExitStack() as stack:
+        stage = Stage(_private_directory(), speed)
+        stack.callback(shutil.rmtree, stage.root, ignore_errors=True)
+        # Held until all is cleared up: agents that see it go would do it, too.
+        stack.callback(os.close, _hold(stage.lifeline))
+        stack.callback(_clear_up, stage)
+        _deploy(stage)
+        policy = Policy(stall_after=STALL_AFTER / speed, orphan_grace=ORPHAN_GRACE / speed)
+        yield Demo(stage, Workspace(stage.workspace), stage.socket, policy)
+
+
+def _private_directory() -> Path:
+    for parent in (None, _SHORT):
+        root = Path(tempfile.mkdtemp(prefix=ROOT_PREFIX, dir=parent)).resolve()
+        if len(os.fsencode(Stage(root).socket)) <= _LONGEST_SOCKET:
+            break
+        root.rmdir()
+    return root
+
+
+def _hold(lifeline: Path) -> int:
+    os.mkfifo(lifeline, 0o600)
+    return os.open(lifeline, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _deploy(stage: Stage) -> None:
+    """Starts all sessions at once, and enlists the agents while they come up."""
+    now = time.time()
+    task_ids = {key: task_id_of(now - task.ago) for key, task in TASKS.items()}
+    build(stage, {task_ids[key]: task for key, task in TASKS.items()}, now)
+    members: dict[str | None, Member] = {}
+    for role in ROLES.values():
+        if not role.later:
+            parent = members[role.parent].id if role.parent else ORCHESTRATOR
+            task_id = task_ids[role.task]
+            members[role.type] = member_of(role, task_id, parent, now - role.ago)
+    orphan = member_of(ORPHAN, task_ids[ORPHAN.task], ORCHESTRATOR, now - ORPHAN.ago)
+    at_work = [member for member in members.values() if not member.role.is_through]
+    problem = Tmux(stage.socket, _START_TIMEOUT).start_sessions(
+        {member.session: stage.command(member) for member in (*at_work, orphan)},
+        new_server=True,
+    )
+    if problem is not None:
+        raise DemoError(problem)
+    for member in members.values():
+        started = now - member.role.ago
+        enlist(stage, member, started)
+        tell_past(stage, member, started, time.time())
+    stage.curtain.touch()
+
+
+def _clear_up(stage: Stage) -> None:
+    """Ends every process of the demo and removes its files."""
+    left = _end_processes(stage.socket)
+    shutil.rmtree(stage.root, ignore_errors=True)
+    if left:
+        names = ", ".join(f"{each.name} ({each.pid})" for each in left)
+        sys.stderr.write(f"muster: still running: {names}\n")
+    if stage.root.exists():
+        sys.stderr.write(f"muster: could not remove {stage.root}\n")
+
+
+def _end_processes(socket: Path) -> tuple[process_tree.Process, ...]:
+    # tmux is not asked: its server may hang, and what left its panes it does not know.
+    left: tuple[process_tree.Process, ...] = ()
+    for _ in range(_ROUNDS):
+        servers = process_tree.processes_with_argument(f"-S{socket}")
+        pids = tuple(server.pid for server in servers)
+        origin = process_tree.Origin(pids, None, socket, None)
+        known = process_tree.session_processes(origin)
+        if not known:
+            break
+        left = process_tree.end(known, [origin])
+    return process_tree.survivors(left)
+
+
+class _Interruptions:
+    """Signals that end the program, held back while that would leave something behind."""
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self._open = False
+        self._pending: int | None = None
+        self._before: dict[int, _Handler] = {}
+
+    def __enter__(self) -> _Interruptions:
+        for number in self._SIGNALS:
+            before = signal.getsignal(number)
+            if before is not signal.SIG_IGN:
+                self._before[number] = before
+                signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        # What a signal broke, or what it came too late for, ends as it asked.
+        if self._pending is not None and kind not in (KeyboardInterrupt, SystemExit):
+            _end_by(self._pending)
+
+    @contextmanager
+    def let_through(self) -> Iterator[None]:
+        """In this block a signal ends the program; one that came before does it at once."""
+        try:
+            self._open = True
+            if self._pending is not None:
+                _end_by(self._pending)
+            yield
+        finally:
+            self._open = False
+            # An event loop that had the signals meanwhile gives them back to the
+            # system's default, which would end us half-way through clearing up.
+            for number in self._before:
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self._pending = number
+        if self._open:
+            _end_by(number)
+
+
+def _end_by(number: int) -> None:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)

@@ -1,0 +1,1 @@
+"""What the panel and `muster show` tell of one agent."""

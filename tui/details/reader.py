@@ -1,0 +1,98 @@
+"""Reading one thing at a time, the newest wanted, in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable
+
+from tui.details.sources import PanelSource
+
+STUCK = 5.0
+"""Seconds after which whoever reads is left to itself, and another thread takes over."""
+
+_log = logging.getLogger(__name__)
+
+
+class Follower:
+    """Reads what is wanted until something else is.
+
+    A file system or a tmux server that gives no answer holds up its own thread alone,
+    and what it says in the end is dropped.
+
+    Args:
+        deliver: Called with the key of what was wanted and what was read, in a thread.
+    """
+
+    def __init__(self, deliver: Callable[[Hashable, object], object]) -> None:
+        self._deliver = deliver
+        self._change = threading.Condition()
+        self._wanted: tuple[Hashable, PanelSource] | None = None
+        self._told = False
+        self._thread = 0
+        self._started = False
+        self._busy_since: float | None = None
+
+    def follow(self, key: Hashable, source: PanelSource) -> None:
+        """Reads something else from now on; never blocks."""
+        with self._change:
+            self._wanted, self._told = (key, source), True
+            busy = self._busy_since
+            if not self._started or (busy is not None and time.monotonic() - busy > STUCK):
+                self._thread += 1
+                self._started, self._busy_since = True, None
+                threading.Thread(
+                    target=self._run, args=(self._thread,), name="muster-panel", daemon=True
+                ).start()
+            self._change.notify_all()
+
+    def wake(self) -> None:
+        """Reads it again now: it may be another by now."""
+        with self._change:
+            self._told = True
+            self._change.notify_all()
+
+    def stop(self) -> None:
+        """Ends; waits for nobody."""
+        with self._change:
+            self._wanted = None
+            self._thread += 1
+            self._change.notify_all()
+
+    def _run(self, thread: int) -> None:
+        current: tuple[Hashable, PanelSource] | None = None
+        while True:
+            wanted = self._wait(thread, current)
+            if wanted is not current and current is not None:
+                current[1].close()
+            current = wanted
+            if current is None:
+                return
+            try:
+                found = current[1].read()
+            except Exception:
+                # Whatever it is, the next thing must still be read.
+                _log.exception("the panel could not be read")
+                found = None
+            with self._change:
+                wanted_still = thread == self._thread and self._wanted is current
+                if thread == self._thread:
+                    self._busy_since = None
+            if found is not None and wanted_still:
+                self._deliver(current[0], found)
+
+    def _wait(
+        self, thread: int, current: tuple[Hashable, PanelSource] | None
+    ) -> tuple[Hashable, PanelSource] | None:
+        """What to read next, once it is time; None if somebody else does from now on."""
+        with self._change:
+            if current is not None:
+                self._change.wait_for(
+                    lambda: self._told or thread != self._thread, current[1].every
+                )
+            if thread != self._thread:
+                return None
+            self._told = False
+            self._busy_since = time.monotonic()
+            return self._wanted

@@ -1,0 +1,1 @@
+"""Finds, describes and repairs what is inconsistent in a workspace."""

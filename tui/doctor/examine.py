@@ -1,0 +1,389 @@
+"""What is wrong with workspaces and their agents, and setting it right; the same everywhere.
+
+Registries are read twice where the first look finds something in them: a writer
+changes the task's registry and then the global one, and between the two they differ.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from registry.audit.diff import MISSING
+from registry.checks.consistency import global_findings, pair_findings, task_findings, task_id_of
+from registry.checks.issue import Finding, Kind
+from registry.errors import RegistryError, RegistryNotFoundError
+from registry.schema.layout import Workspace, database_beside
+from registry.schema.records import global_record, is_active
+from registry.snapshots import read_registry
+from registry.storage import recovery
+from registry.storage.codec import Json
+from registry.text import command_line, shown_name, whole_name
+from tui.actions.footprint import claimed_leaks
+from tui.actions.leftovers import without_leftovers
+from tui.actions.plan import Plan
+from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.doctor.location import ANYWHERE, Where
+from tui.host.tmux_types import TmuxState
+from tui.model.roll import AgentKey, AgentRow, RollCall, TaskState, Verdict
+from tui.model.select import rows_of
+from tui.model.verdict import JUST_STARTED
+from tui.text.sanitize import some
+
+SETTLED = 0.75
+"""Seconds between two looks; what a writer is in the middle of is through by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is set right in one locked pass.
+
+    Attributes:
+        registry: The task's registry, or the global one where there is no task.
+        global_registry: The global registry that follows the task's, or None.
+        findings: What was found there; not all of it can be set right.
+    """
+
+    registry: Path
+    global_registry: Path | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def fixable(self) -> tuple[Finding, ...]:
+        """Those that can be."""
+        return tuple(each for each in self.findings if each.fixable)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """Everything that was found.
+
+    Attributes:
+        files: What is wrong with whole files: unreadable, or with a hot journal.
+        tasks: By task.
+        globals_: By global registry; set right after all tasks.
+        sessions: What is wrong between registries and tmux.
+        zombies: How those that are dead are written down.
+        unsure: Why something could not be told.
+        roll: The roll that it was worked out from.
+    """
+
+    files: tuple[Finding, ...]
+    tasks: tuple[Job, ...]
+    globals_: tuple[Job, ...]
+    sessions: tuple[Finding, ...]
+    zombies: Plan
+    unsure: tuple[str, ...]
+    roll: RollCall
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All of them, in the order of the roll."""
+        jobs = (*self.tasks, *self.globals_)
+        return (*self.files, *(f for job in jobs for f in job.findings), *self.sessions)
+
+    @property
+    def fixable(self) -> tuple[Finding, ...]:
+        """Those that can be set right."""
+        return tuple(each for each in self.findings if each.fixable)
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look at all the registries."""
+
+    files: list[Finding]
+    tasks: list[Job]
+    globals_: list[Job]
+
+    def findings(self) -> Iterator[Finding]:
+        yield from self.files
+        for job in (*self.tasks, *self.globals_):
+            yield from job.findings
+
+
+def examine(
+    workspaces: Sequence[Workspace],
+    roll: RollCall,
+    where: Where = ANYWHERE,
+    *,
+    settled: float = SETTLED,
+) -> Examination:
+    """Looks at everything. Blocks; changes nothing, and waits for no lock.
+
+    Args:
+        workspaces: What the roll was called of.
+        roll: The roll call.
+        where: What a command that is offered needs to find the same.
+        settled: Seconds until the second look.
+    """
+    look = _look(workspaces, roll)
+    if any(look.findings()):
+        time.sleep(settled)
+        first = {each.identity for each in look.findings()}
+        look = _look(workspaces, roll)
+        look.files = list(_among(look.files, first))
+        look.tasks = [replace(job, findings=_among(job.findings, first)) for job in look.tasks]
+        look.globals_ = [
+            replace(job, findings=_among(job.findings, first)) for job in look.globals_
+        ]
+    zombies = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
+    plan = plan_complete(roll, zombies, "terminated", by_verdict=True)
+    plan = without_leftovers(plan, roll.answer)
+    return Examination(
+        tuple(look.files),
+        tuple(look.tasks),
+        tuple(look.globals_),
+        tuple(_sessions(roll, dict(plan.refused), _endings(roll, where), where)),
+        plan,
+        tuple(_unsure(look.files, roll)),
+        roll,
+    )
+
+
+def _among(findings: Iterable[Finding], first: set[tuple[object, ...]]) -> tuple[Finding, ...]:
+    return tuple(each for each in findings if each.identity in first)
+
+
+def _unsure(files: Iterable[Finding], roll: RollCall) -> Iterator[str]:
+    if roll.answer.state is TmuxState.UNKNOWN:
+        active = sum(is_active(row.record.status) for row in roll.agents())
+        if active:
+            whom = f"{some(active, 'active agent')} {'lives' if active == 1 else 'live'}"
+            yield f"nobody can tell whether {whom}; tmux: {roll.answer.why}"
+    for row in roll.agents():
+        if roll.answer.state is TmuxState.UNKNOWN or row.note == JUST_STARTED:
+            continue
+        if row.verdict is Verdict.UNKNOWN and is_active(row.record.status):
+            yield f"nobody can tell whether {shown_name(row.key.id)} lives: {row.note}"
+    for database in dict.fromkeys((*roll.databases, *roll.databases_beside)):
+        yield f"not examined: {database}"
+    for each in files:
+        if each.kind is Kind.UNREADABLE:
+            yield f"nobody can tell what is wrong in {shown_name(each.file)}: it {each.says}"
+
+
+def _look(workspaces: Sequence[Workspace], roll: RollCall) -> _Look:
+    look = _Look([], [], [])
+    globals_ = {each.global_registry: each for each in workspaces if each.only is None}
+    states = {task.state.registry: task.state for task in roll.tasks()}
+    followed = {each.global_registry for each in states.values()} - {None}
+    decoded: dict[Path, Json] = {}
+    for path in dict.fromkeys((*globals_, *(each for each in followed if each is not None))):
+        _open(path, decoded, look.files)
+    for workspace in roll.workspaces:
+        unlisted = workspace.error is not None and not os.access(workspace.path, os.R_OK | os.X_OK)
+        if workspace.error is not None and unlisted:
+            look.files.append(_unreadable(workspace.path, workspace.error))
+    for state in states.values():
+        _open_task(state, decoded, look.files)
+    twice = Counter(
+        (states[path].global_registry, task_id_of(path, decoded[path]))
+        for path in states
+        if path in decoded
+    )
+    unkept: set[Path | None] = {path for path in decoded if database_beside(path) is not None}
+    by_global: dict[Path, list[tuple[Path, Json]]] = {}
+    for path, state in states.items():
+        task = decoded.get(path)
+        if task is None:
+            continue
+        found = task_findings(path, task, kept=path not in unkept)
+        global_path = state.global_registry
+        if unkept.isdisjoint({path, global_path}) and global_path in decoded:
+            task_id = task_id_of(path, task)
+            if twice[global_path, task_id] == 1:
+                by_global.setdefault(global_path, []).append((path, task))
+                found += pair_findings(path, task, global_path, decoded[global_path])
+            else:
+                found.append(_task_twice(path, task_id))
+        look.tasks.append(Job(path, global_path, tuple(found)))
+    there = {path.parent.name for path in states if os.path.lexists(path)}
+    there |= {task_id_of(path, decoded[path]) for path in states if path in decoded}
+    for path, home in globals_.items():
+        if path in decoded:
+            known = there | _elsewhere(decoded[path], home.path)
+            pairs, kept = by_global.get(path, ()), path not in unkept
+            found = global_findings(path, decoded[path], pairs, known, kept=kept)
+            look.globals_.append(Job(path, None, tuple(found)))
+    return look
+
+
+def _open(path: Path, decoded: dict[Path, Json], files: list[Finding]) -> None:
+    """Reads a registry, and notes what is wrong with it as a file; none there is no fault."""
+    try:
+        if recovery.is_hot(path):
+            files.append(_hot(path))
+    except RegistryError:
+        pass  # Reading it says why it cannot be had.
+    try:
+        decoded[path] = read_registry(path)
+    except RegistryNotFoundError:
+        return
+    except RegistryError as error:
+        files.append(_unreadable(path, error.reason or str(error)))
+
+
+def _open_task(state: TaskState, decoded: dict[Path, Json], files: list[Finding]) -> None:
+    # What is no file of the workspace, as a link out of it, is not followed here either.
+    if state.error is None or state.cut_off is not None:
+        _open(state.registry, decoded, files)
+    elif os.path.lexists(state.registry):
+        files.append(_unreadable(state.registry, state.error))
+
+
+def _unreadable(path: Path, why: str) -> Finding:
+    return Finding(
+        Kind.UNREADABLE,
+        path,
+        None,
+        None,
+        MISSING,
+        f"cannot be read: {why}",
+        advice="mend it by hand, or put back a copy; muster writes nothing to it meanwhile",
+    )
+
+
+def _hot(path: Path) -> Finding:
+    says = "a commit was cut off here, and nobody has finished or dropped it yet"
+    return Finding(Kind.JOURNAL, path, None, None, MISSING, says)
+
+
+def _task_twice(path: Path, task_id: str) -> Finding:
+    return Finding(
+        Kind.DUPLICATE,
+        path,
+        None,
+        "task_id",
+        task_id,
+        f"another task of this workspace is called {shown_name(task_id)} as well",
+        advice="nobody can tell which of them the global registry means: rename one by hand",
+    )
+
+
+def _elsewhere(global_: Json, workspace: Path) -> set[str]:
+    """Tasks that are said to lie in another workspace: whether they do cannot be seen here."""
+    return {
+        task_id
+        for task_id, task in global_record(global_).tasks.items()
+        if task.elsewhere and not _is_here(Path(task.elsewhere), workspace)
+    }
+
+
+def _is_here(written: Path, workspace: Path) -> bool:
+    """Whether a task's `workspace` means this one, by itself or by the project it is in."""
+    return written == workspace.parent or written.is_relative_to(workspace)
+
+
+# --- sessions -----------------------------------------------------------------
+
+
+def _sessions(
+    roll: RollCall,
+    refused: Mapping[str, str],
+    endings: Mapping[AgentKey, _Ending],
+    where: Where,
+) -> Iterator[Finding]:
+    for row in roll.agents():
+        if row.verdict is Verdict.ZOMBIE:
+            yield _zombie(row, refused)
+        elif row.verdict in _OF_SESSIONS:
+            yield _OF_SESSIONS[row.verdict](row, endings[row.key])
+    for session in roll.orphans:
+        yield Finding(
+            Kind.ORPHAN,
+            None,
+            None,
+            "session",
+            session.name,
+            "is named like an agent's, and in no registry",
+            advice=f"if it is nobody's, end it: {_kill(session.name, where.options)}",
+        )
+
+
+def _kill(name: str, options: Iterable[tuple[str, str]]) -> str:
+    command = command_line("muster", "kill", names=(name,), options=options)
+    if command is not None:
+        return command
+    return f"select {whole_name(name)} in the monitor and press k; its name cannot be typed"
+
+
+class _Ending(NamedTuple):
+    """What ends an agent's session, or why muster would not."""
+
+    command: str = ""
+    why: str = ""
+
+    def advice(self, lead: str) -> str:
+        return f"{lead}: {self.command}" if self.command else self.why
+
+
+def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
+    """How to end the sessions of agents that are of no use any more."""
+    rows = [row for row in roll.agents() if row.verdict in _OF_SESSIONS]
+    plan = plan_kill(roll, rows, claimed=claimed_leaks(roll, rows))
+    planned = {step.row.key for step in plan.steps if step.row is not None}
+    refused = dict(plan.refused)
+    named = {row.key.id: row for row in rows_of(roll, [row.key.id for row in rows])[0]}
+    found: dict[AgentKey, _Ending] = {}
+    for row in rows:
+        one = named.get(row.key.id)
+        if row.key not in planned:
+            why = refused.get(row.key.id, "it is in its registry twice")
+            found[row.key] = _Ending(why=f"muster would not end its session: {why}")
+        elif one is not None and one.key != row.key:
+            path = shown_name(row.key.registry)
+            why = f"its id is taken for another entry of {path}: mend that"
+            found[row.key] = _Ending(why=why)
+        else:
+            options = where.options if one is not None else where.only(row.key.registry)
+            found[row.key] = _Ending(_kill(row.key.id, options))
+    return found
+
+
+def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Finding:
+    return Finding(
+        Kind.ZOMBIE,
+        row.key.registry,
+        row.key.id,
+        "status",
+        row.record.status,
+        f"is {row.record.status}, and its session is gone",
+        "terminated",
+        refused.get(row.key.id, ""),
+    )
+
+
+def _stalled(row: AgentRow, ending: _Ending) -> Finding:
+    return Finding(
+        Kind.STALLED,
+        row.key.registry,
+        row.key.id,
+        "last_update",
+        row.record.last_update,
+        f"is {row.record.status}, its session lives, and {row.note}",
+        advice=ending.advice("if it waits for nobody, end it"),
+    )
+
+
+def _leaked(row: AgentRow, ending: _Ending) -> Finding:
+    return Finding(
+        Kind.LEAKED,
+        row.key.registry,
+        row.key.id,
+        "status",
+        row.record.status,
+        f"is {row.record.status}, and its session is there still",
+        advice=ending.advice("end its session"),
+    )
+
+
+_OF_SESSIONS = {
+    Verdict.STALLED: _stalled,
+    Verdict.LEAKED: _leaked,
+}

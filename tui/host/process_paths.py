@@ -1,0 +1,91 @@
+"""What processes leave of the workspaces they work for, besides where they work.
+
+Their open files, and the paths in their command lines and environments, as far as these
+may be read.
+Linux only, as `tui.host.process_tree` is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from registry.schema.layout import WORKSPACE_NAME, default_workspaces
+from tui.host import procfs
+
+# A workspace by its own name, or whatever a task's directory lies in.
+_NAMED = re.compile(rf"/{re.escape(WORKSPACE_NAME)}(?![^\s/'\"`;:,)\\])|(?=/TASK-)")
+
+# Where a path may begin in a line for a shell, and what it is at most.
+_BOUNDARY = re.compile(r"(?<![^\s'\"`=:;,()<>|&])[^\s'\"`=:;,()<>|&]")
+_LONGEST = 4096
+_LONGEST_NAME = 255
+
+# More workspaces are not looked for in one command line, nor beginnings of one's path.
+_AT_MOST = 32
+_BEGINNINGS = 8
+
+# What leads to no workspace.
+_NO_FILES = ("/dev/", "/proc/", "/sys/")
+
+
+def directories_touched(pid: int) -> frozenset[Path]:
+    """Where a process works, where its open files lie, and workspaces that it was told of.
+
+    They need not be there. Nothing of what must not be read.
+    """
+    found: set[Path] = set()
+    here = None
+    with suppress(OSError):
+        here = Path(os.readlink(f"/proc/{pid}/cwd"))
+        found.add(here)
+    with suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                target = os.readlink(f"/proc/{pid}/fd/{name}")
+                if target.startswith("/") and not target.startswith(_NO_FILES):
+                    found.add(Path(target).parent)
+    for word in (*_words(pid, "cmdline"), *_words(pid, "environ")):
+        found.update(workspaces_in(word, here))
+    return frozenset(found)
+
+
+def default_workspaces_of(pid: int) -> frozenset[Path]:
+    """Where an orchestrator that started a process may keep tasks of whatever project."""
+    entries = (word.partition("=") for word in _words(pid, "environ"))
+    return default_workspaces({name: value for name, _, value in entries})
+
+
+def _words(pid: int, of: str) -> list[str]:
+    """What a process was given, word by word; none where that must not be read."""
+    with suppress(OSError):
+        return [os.fsdecode(word) for word in procfs.read(pid, of).split(b"\0") if word]
+    return []
+
+
+def workspaces_in(word: str, here: Path | None) -> Iterator[Path]:
+    """What may be workspaces in a word that a process was given.
+
+    Args:
+        word: Of its command line, which may be one for a shell, or of its environment.
+        here: Where the process works, if that is known.
+    """
+    for text in dict.fromkeys((word, re.sub(r"\\(.)", r"\1", word))):
+        for number, match in enumerate(_NAMED.finditer(text)):
+            if number >= _AT_MOST:
+                break
+            before = text[max(0, match.start() - _LONGEST) : match.start()]
+            begins = [each.start() for each in _BOUNDARY.finditer(before)]
+            for begin in begins[-_BEGINNINGS:]:
+                nearest = begin == begins[-1]
+                written = Path(before[begin:] + match.group())
+                if nearest and here is not None:
+                    written = here / written
+                if any(len(part) > _LONGEST_NAME for part in written.parts):
+                    continue
+                # A blank may be part of a path; what is not there is none.
+                if written.is_absolute() and (nearest or os.path.isdir(written)):
+                    yield written

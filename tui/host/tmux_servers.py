@@ -1,0 +1,275 @@
+"""Whether sessions that one tmux server does not have are on another one.
+
+A clean "no server runs at this socket" is true of every wrong socket. So before an
+agent is called dead, the other tmux servers of its user are looked for in /proc, and
+asked: one that has its session, or that cannot be asked, keeps it from being proven
+dead. Linux only, as `tui.host.process_tree` is.
+
+A server of another user is never asked: it could have its client write files. Whatever a
+process of another user is called, or says of itself, leads to *unknown* at most.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from registry.text import command_line, shown_name
+from tui.host.pane_origin import birth_of
+from tui.host.tmux import Tmux
+from tui.host.tmux_advice import OTHER_SOCKET, as_user, socket_option, user_name
+from tui.host.tmux_socket import socket_of
+from tui.host.tmux_types import SERVER_NAME, Answer, Session, TmuxState
+
+_ASK_TIMEOUT = 2.0
+_ALL_TIMEOUT = 4.0
+
+# Seconds in which a server that has just started listens.
+_STARTING = 0.05
+
+# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: the host's own PID namespace.
+_INITIAL_NAMESPACE = 0xEFFFFFFC
+
+IN_CONTAINER = (
+    "muster runs in a container (a PID namespace of its own), and agents outside of it "
+    "cannot be seen: run it on the host, or try -S SOCKET"
+)
+
+_COMMAND_AT_MOST = 15  # bytes of a process's name; TASK_COMM_LEN
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A tmux server that runs on this host.
+
+    Attributes:
+        socket: Where it listens; None when we may not know, and for one of another user.
+        command: What its process is called.
+        sure: Whether it is one even if it does not answer.
+    """
+
+    pid: int
+    uid: int
+    socket: Path | None
+    command: str = SERVER_NAME
+    sure: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What other tmux servers say of sessions that are missing from one.
+
+    Attributes:
+        whys: By the session's name why it is not proven gone, and what to try.
+        sessions: All sessions of those that could be asked, with their servers' sockets.
+    """
+
+    whys: Mapping[str, str] = field(default_factory=dict)
+    sessions: tuple[tuple[Path, Session], ...] = ()
+
+
+def owners_of(paths: Iterable[Path]) -> frozenset[int] | None:
+    """Whose tmux servers may have the agents of these files: the owners', and ours.
+
+    Returns:
+        The users' numbers; None for everybody: root's orchestrators may run as anybody.
+    """
+    if os.getuid() == 0:
+        return None
+    found = {os.getuid()}
+    for path in paths:
+        with suppress(OSError):
+            found.add(os.stat(path).st_uid)
+    return frozenset(found)
+
+
+def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
+    """All tmux servers of some users that have a process running in a pane.
+
+    First those that surely are, then those that only may be.
+
+    Args:
+        owners: The users, by their numbers; None for all.
+    """
+    stats: dict[int, _Stat] = {}
+    for name in os.listdir("/proc"):
+        # Processes come and go while they are looked at.
+        with suppress(OSError, ValueError, IndexError):
+            if name.isdecimal():
+                stats[int(name)] = _stat(int(name))
+    # Whatever its program is called: a process that was started in a pane says so. Of init,
+    # which is the parent of whatever lost its own, any user's process could say it.
+    proven = {
+        each.parent
+        for pid, each in stats.items()
+        if each.leads_terminal and each.parent != 1 and birth_of(pid)
+    }
+    # Without a process in a pane it has no agent that could be alive.
+    parents = {each.parent for each in stats.values()}
+    parents = {pid for pid in parents if pid in stats and stats[pid].state not in "ZX"}
+    named = {pid for pid in parents if _is_named_so(stats[pid].command)}
+    guessed: list[Server] = []
+    for pid in sorted(parents & (proven | named)):
+        try:
+            uid = _user_of(pid)
+        except (OSError, StopIteration):
+            continue
+        if owners is not None and uid not in owners:
+            continue
+        command = stats[pid].command
+        socket = socket_of(pid) if uid == os.getuid() else None
+        if pid in proven or command == SERVER_NAME:
+            yield Server(pid, uid, socket, command)
+        elif socket is not None or uid != os.getuid() or not _is_readable(pid):
+            guessed.append(Server(pid, uid, socket, command, command.startswith("tmux")))
+    yield from (each for each in guessed if each.socket is not None or each.sure)
+
+
+def _is_named_so(command: str) -> bool:
+    """Whether a tmux server may have this name.
+
+    It calls itself "PROGRAM: server (SOCKET)", of which the kernel keeps so much as fits:
+    "tmux: server", "mux: server", "tmux-next:", "tmux-3.4-static".
+    """
+    cut = len(command.encode()) == _COMMAND_AT_MOST and command.startswith("tmux")
+    return cut or command.endswith((": server", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    """What /proc/PID/stat says.
+
+    Attributes:
+        leads_terminal: Whether it leads a process session that has a terminal, as the
+            first process of a pane does.
+    """
+
+    command: str
+    state: str
+    parent: int
+    leads_terminal: bool
+
+
+def _stat(pid: int) -> _Stat:
+    """A process's name, state and parent; see proc_pid_stat(5)."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        before, _, after = file.read().rpartition(")")
+    state, parent, _, session, terminal, *_ = after.split()
+    leads = int(session) == pid and terminal != "0"
+    return _Stat(before.partition("(")[2], state, int(parent), leads)
+
+
+def _user_of(pid: int) -> int:
+    """The user who runs a process, whatever it may do with the rights of others."""
+    # Not who owns /proc/PID: for a process that must not be looked into that is root.
+    with open(f"/proc/{pid}/status", "rb") as file:
+        return int(next(line for line in file if line.startswith(b"Uid:")).split()[1])
+
+
+def _is_readable(pid: int) -> bool:
+    """Whether we may know what a process has open."""
+    return os.access(f"/proc/{pid}/fd", os.R_OK | os.X_OK)
+
+
+def look_elsewhere(
+    names: Collection[str], answer: Answer, owners: Collection[int] | None
+) -> Elsewhere:
+    """Which of the sessions that are missing from an answer may be on another server.
+
+    Blocks, at most for a few seconds. A server that has ended meanwhile counts for none.
+
+    Args:
+        names: The sessions that are missing.
+        answer: What the server that was asked said.
+        owners: Whose servers count, by the users' numbers; None for everybody's.
+    """
+    found: dict[str, str] = {}
+    sessions: list[tuple[Path, Session]] = []
+    give_up_at = time.monotonic() + _ALL_TIMEOUT
+    for server in servers_of(owners):
+        if not names or server.pid in (answer.server_process, answer.listener):
+            continue
+        if server.socket is None and server.uid == os.getuid():
+            server = _looked_at_again(server)
+        if server.socket is None and not _still_runs(server):
+            continue
+        if server.socket is None:
+            why = (
+                f"a tmux server of {user_name(server.uid)} runs, {server.pid}, and may have its "
+                f"session: ask as that user, with {as_user(server.uid)}"
+            )
+            found |= {name: why for name in names if name not in found}
+            continue
+        timeout = min(_ASK_TIMEOUT, give_up_at - time.monotonic())
+        # With no time left nobody can tell either.
+        there = Tmux(server.socket, timeout).ask() if timeout > 0 else None
+        if there is not None and server.pid in (there.server_process, there.listener):
+            why = f"another tmux server has its session: try {socket_option(server.socket)}"
+            found |= {name: why for name in names if name in there.sessions}
+            sessions += ((server.socket, each) for each in there.sessions.values())
+        elif server.sure and _still_runs(server):
+            found |= {name: _unasked(server, there) for name in names if name not in found}
+    if answer.state is TmuxState.NO_SERVER and not sees_the_host():
+        # That no server is seen is no news where most of them cannot be.
+        found |= {name: IN_CONTAINER for name in names if name not in found}
+    return Elsewhere(found, tuple(sessions))
+
+
+def described_server(pid: int) -> str:
+    """A tmux server in words: where it listens, and how many sessions it has. Blocks.
+
+    Of one of another user only that it is there.
+    """
+    try:
+        ours = _user_of(pid) == os.getuid()
+    except (OSError, StopIteration):
+        ours = False
+    socket = socket_of(pid) if ours else None
+    if socket is None:
+        return f"the tmux server {pid}"
+    there = Tmux(socket, _ASK_TIMEOUT).ask()
+    count = len(there.sessions)
+    said = f"the tmux server {pid} on {shown_name(socket)}"
+    sessions = f"{count} session{'' if count == 1 else 's'}"
+    known = pid in (there.server_process, there.listener)
+    return f"{said} ({sessions})" if known else said
+
+
+def sees_the_host() -> bool:
+    """Whether all processes of this host can be seen: not from within a container."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino == _INITIAL_NAMESPACE
+    except OSError:
+        return False
+
+
+def _looked_at_again(server: Server) -> Server:
+    """A server of ours without a socket: it was just starting, or ending."""
+    time.sleep(_STARTING)
+    return replace(server, socket=socket_of(server.pid))
+
+
+def _unasked(server: Server, answer: Answer | None) -> str:
+    """Why a server cannot be asked, and what to do about it."""
+    if answer is not None and answer.state is not TmuxState.UNKNOWN:
+        return (
+            f"tmux server {server.pid} runs but {shown_name(server.socket)} does not lead "
+            f"to it: {command_line('kill', '-USR1', str(server.pid))} makes its socket again"
+        )
+    why = "there was no time to ask it" if answer is None else answer.detail
+    hint = OTHER_SOCKET
+    if server.socket is not None:
+        hint = f"try {socket_option(server.socket)}"
+    return f"another tmux server, {server.pid}, cannot be asked ({why}): {hint}"
+
+
+def _still_runs(server: Server) -> bool:
+    try:
+        stat = _stat(server.pid)
+    except (OSError, ValueError):
+        return False
+    return stat.command == server.command and stat.state not in "ZX"

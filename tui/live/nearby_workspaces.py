@@ -1,0 +1,410 @@
+"""Whether sessions that no registry read so far lists are agents of another workspace.
+
+Several projects may share one tmux server. So before a session is called an orphan,
+every workspace at or above the directory that it was started in, and those that its
+panes' processes work in, have files open in or were told of, is read as well. So are the
+default workspaces of the user, which have agents in whatever directory. Whoever made any
+of those: what they list can only spare a session, or make it unknown.
+
+What a workspace with a database does not list in JSON, its database may.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from registry.schema.layout import (
+    WORKSPACE_NAME,
+    UnreadDatabase,
+    Workspace,
+    default_workspaces,
+    why_foreign,
+    workspaces_above,
+)
+from registry.schema.records import SESSION_PREFIX, AgentRecord, is_terminal, kept_name, kept_names
+from registry.text import shown_name
+from tui.host.tmux_types import Answer, Session
+from tui.live.registry_cache import Registries
+from tui.model.roll import Policy
+from tui.model.verdict import find_orphans
+
+_AT_MOST = 16
+"""More workspaces than these are not read for the sake of orphans."""
+
+_AGAIN = 3.0
+"""Seconds until processes and registries are looked at again for the same sessions."""
+
+
+_BUSY_AT_MOST = 2.5
+_BUSY_PAUSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known of sessions that may be orphans.
+
+    Attributes:
+        orphans: Those that no workspace around them lists.
+        unsure: Those of which nobody can tell.
+        read: The workspaces that were read to tell.
+        databases: Those that may list any of the unsure ones.
+    """
+
+    orphans: tuple[Session, ...] = ()
+    unsure: tuple[Session, ...] = ()
+    read: tuple[Path, ...] = ()
+    databases: tuple[UnreadDatabase, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What is around a session.
+
+    Attributes:
+        near: The workspaces around it and its panes' processes; None if nobody can tell.
+        default: Those that an orchestrator may have listed it in, wherever it is.
+    """
+
+    near: frozenset[Path] | None
+    default: frozenset[Path] = frozenset()
+
+
+class Vicinity:
+    """The workspaces around sessions; reads their registries only when they changed.
+
+    Not for several threads at once.
+
+    Args:
+        always: Workspaces that count as being around every session.
+        beside: Workspaces that are read as well: what one of them lists is no orphan.
+    """
+
+    def __init__(self, always: Iterable[Path] = (), beside: Iterable[Path] = ()) -> None:
+        self._always = tuple(always)
+        self._beside = tuple(beside)
+        self._registries: dict[Path, Registries] = {}
+        self._about: object = None
+        self._judged = Judged()
+        self._anothers: frozenset[object] = frozenset()
+        self._again_at = 0.0
+
+    def judge(
+        self,
+        sessions: Collection[Session],
+        answer: Answer,
+        own: Iterable[Path],
+        policy: Policy,
+        now: float,
+    ) -> Judged:
+        """Which of some sessions are orphans. Blocks.
+
+        Args:
+            sessions: Those that no registry of the own workspaces lists.
+            answer: What tmux said.
+            own: The workspaces that were read already.
+            policy: How old an orphan must be.
+            now: Seconds since the epoch.
+        """
+        own = frozenset(own)
+        about = (
+            answer.server,
+            own,
+            tuple(map(_which, sessions)),
+        )
+        if about != self._about or time.monotonic() >= self._again_at:
+            self._judged = self.look(sessions, answer, own, policy, now)
+            self._about, self._again_at = about, time.monotonic() + _AGAIN
+        # Their other fields may be news.
+        orphans = {each.id for each in self._judged.orphans}
+        return replace(self._judged, orphans=tuple(s for s in sessions if s.id in orphans))
+
+    def look(
+        self,
+        sessions: Iterable[Session],
+        answer: Answer,
+        own: frozenset[Path],
+        policy: Policy,
+        now: float,
+    ) -> Judged:
+        """As `judge`, but looks in any case."""
+        around = self._read_around(sessions, answer, own)
+        listed = frozenset[str]().union(*map(_listed_in, self._registries.values()))
+        orphans: list[Session] = []
+        unsure: list[Session] = []
+        databases: dict[UnreadDatabase, None] = {}
+        for session, each in around.items():
+            # Whoever lists it, however far from it: it has an owner.
+            if session.name in listed:
+                continue
+            lone = replace(answer, sessions={session.name: session})
+            paths = {*self._always, *each.default, *(each.near or ())}
+            told = [self._is_nobodys(path, lone, policy, now) for path in paths]
+            if False in told:
+                continue
+            databases |= dict.fromkeys(self._databases(paths))
+            (unsure if each.near is None or None in told else orphans).append(session)
+        read = tuple(self._registries)
+        return Judged(tuple(orphans), tuple(unsure), read, tuple(databases))
+
+    def _databases(self, paths: Iterable[Path]) -> Iterator[UnreadDatabase]:
+        """What some workspaces have agents in that were not read."""
+        for path in sorted(paths):
+            if path in self._registries:
+                yield from self._registries[path].databases()
+
+    def _read_around(
+        self, sessions: Iterable[Session], answer: Answer, own: frozenset[Path]
+    ) -> dict[Session, _Around]:
+        """Reads the workspaces around sessions; those that are around each, but for own ones."""
+        around: dict[Session, _Around] = {}
+        found = dict.fromkeys(self._beside)
+        of_user = default_workspaces({"HOME": os.path.expanduser("~"), **os.environ})
+        for session, each in _around(sessions, answer):
+            near = None if each.near is None else each.near - own
+            default = (each.default | of_user) - own
+            around[session] = _Around(near, default)
+            found |= dict.fromkeys(sorted(default | (near or frozenset())))
+        others = [each for each in found if each not in self._always]
+        self._registries = {
+            path: self._registries.get(path) or Registries((Workspace(path),))
+            for path in (*self._always, *others[:_AT_MOST])
+        }
+        for registries in self._registries.values():
+            registries.rescan()
+        return around
+
+    def _is_nobodys(self, path: Path, lone: Answer, policy: Policy, now: float) -> bool | None:
+        """Whether a workspace does not list the only session of an answer; None: nobody knows."""
+        registries = self._registries.get(path)
+        if registries is None or not registries.sees_all():
+            return None
+        states, listed = registries.states(), registries.listed_sessions()
+        as_of = min(now, registries.known_until())
+        found = find_orphans(states, listed, lone, policy, as_of)
+        if found == ():
+            return False
+        # A session that is in none of these yet may be in what cannot be read now.
+        return None if found is None or _is_unclear(registries) else True
+
+    def claims(
+        self, sessions: Mapping[Session, Collection[str]], answer: Answer
+    ) -> dict[Session, str | None]:
+        """Why an agent may be at work in sessions. Blocks.
+
+        Args:
+            sessions: What registries may call each.
+            answer: What tmux said.
+
+        Returns:
+            In words, for each session in which one may be, or None where nobody can tell.
+        """
+        around = self._read_around(sessions, answer, frozenset())
+        at_work = {path: _at_work_in(each) for path, each in self._registries.items()}
+        found: dict[Session, str | None] = {}
+        for session, each in around.items():
+            paths = {*self._always, *(each.near or ())}
+            unread = any(path not in at_work or at_work[path][1] for path in paths)
+            if each.near is None or unread:
+                databases = [str(database) for database in self._databases(paths)]
+                found[session] = f"it may be at work: {databases[0]}" if databases else None
+            for path, (names, _) in at_work.items():
+                if not names.isdisjoint(sessions[session]):
+                    found[session] = (
+                        f"an agent in {shown_name(path)} has its session as well, "
+                        "and is not through"
+                    )
+        return found
+
+    def anothers(self, sessions: Collection[Session], answer: Answer) -> list[Session]:
+        """Those of some sessions, of any server, that a registry around them lists. Blocks.
+
+        Who is listed is no suspect any more, which may let an agent be called dead. So
+        another user's workspace does not count: who made it could decide that.
+        """
+        about = frozenset(map(_which, sessions))
+        if about != self._about or time.monotonic() >= self._again_at:
+            # No server answers for all of them: whose processes are not seen is not told.
+            around = self._read_around(sessions, replace(answer, server_pid=None), frozenset())
+            listed = {
+                path: _listed_in(each)
+                for path, each in self._registries.items()
+                if why_foreign(path) is None
+            }
+            self._anothers = frozenset(
+                _which(session)
+                for session, each in around.items()
+                if any(session.name in listed.get(path, ()) for path in each.near or ())
+            )
+            self._about, self._again_at = about, time.monotonic() + _AGAIN
+        return [each for each in sessions if _which(each) in self._anothers]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a writer kept any registry from being read the last time."""
+        return any(each.busy for each in self._registries.values())
+
+
+def _which(session: Session) -> object:
+    return session.id, session.name, session.created, session.pids
+
+
+def _called(agent: AgentRecord) -> str:
+    return kept_name(agent.tmux_session or SESSION_PREFIX + agent.id)
+
+
+def _listed_in(registries: Registries) -> frozenset[str]:
+    """What tmux may call the sessions that registries list, as far as they can be read."""
+    records = [state.record for state in registries.states() if state.record is not None]
+    return frozenset[str]().union(
+        *(names for names in registries.listed_sessions() if names),
+        *(map(_called, record.agents) for record in records),
+    )
+
+
+def _at_work_in(registries: Registries) -> tuple[frozenset[str], bool]:
+    """What tmux may call the sessions of agents that are not through; whether of more."""
+    agents = [a for state in registries.states() if state.record for a in state.record.agents]
+    names = frozenset(_called(each) for each in agents if not is_terminal(each.status))
+    # Of whom only a global registry lists nobody knows whether he is through.
+    listed = registries.listed_sessions()
+    only_listed = frozenset[str]().union(*filter(None, listed)) - set(map(_called, agents))
+    unclear = None in listed or kept_names(names) is None or _is_unclear(registries)
+    return names | only_listed, unclear
+
+
+def _is_unclear(registries: Registries) -> bool:
+    """Whether there may be more in registries than can be read now."""
+    states = registries.states()
+    errors = [state.error or state.cut_off for state in states]
+    errors += [branch.error or branch.cut_off for branch in registries.branches()]
+    unread = any(state.record is None for state in states)
+    return unread or registries.busy or any(errors) or not registries.sees_all()
+
+
+def _around(sessions: Iterable[Session], answer: Answer) -> Iterator[tuple[Session, _Around]]:
+    """The workspaces around sessions and their panes' processes."""
+    sessions = tuple(sessions)
+    if not sessions:
+        return
+    # Not at the top: a look at the roll has no use for it as a rule.
+    from tui.host import process_tree
+    from tui.host.process_paths import default_workspaces_of, directories_touched
+
+    seen = answer.server_process is not None
+    families = process_tree.families({session: session.pids for session in sessions})
+    above = functools.cache(workspaces_above)
+    for session in sessions:
+        directories = [process_tree.directories_of(pid) for pid in session.pids]
+        started = session.started_in
+        directories.append(None if started is None else frozenset({Path(started)}))
+        if not session.pids:
+            # All its panes are dead: what they left may still be hidden from us.
+            directories.append(frozenset())
+        family = families[session]
+        default = frozenset[Path]().union(*map(default_workspaces_of, family))
+        try:
+            if answer.foreign_pids or any(
+                each is None or not (each or seen) for each in directories
+            ):
+                # It is hidden, has ended, or is in another PID namespace.
+                yield session, _Around(None, default)
+                continue
+            near = [above(path) for each in directories if each for path in each]
+            for path in frozenset[Path]().union(*map(directories_touched, family)):
+                # That one of any file must not be looked into is as a rule no news.
+                with contextlib.suppress(*(() if WORKSPACE_NAME in path.parts else (OSError,))):
+                    near.append(above(path))
+            yield session, _Around(frozenset[Path]().union(*near), default)
+        except OSError:
+            yield session, _Around(None, default)
+
+
+def listed_since(
+    sessions: Collection[Session],
+    answer: Answer,
+    own: Iterable[Path],
+    beside: Iterable[Path] = (),
+) -> dict[Session, str]:
+    """Why sessions that were orphans must not be ended now. Blocks.
+
+    Args:
+        sessions: Them, as tmux lists them now.
+        answer: What tmux said.
+        own: The workspaces that the plan was made of.
+        beside: The others that were read for it.
+
+    Returns:
+        In words, for those that a registry lists now or of which nobody can tell.
+    """
+    if not sessions:
+        return {}
+    # Whether they are old enough was said by the plan.
+    ageless = replace(Policy(), orphan_grace=float("-inf"))
+    vicinity = Vicinity(_homes(own), beside)
+    judged = Judged()
+    for _ in _tries(vicinity):
+        judged = vicinity.look(sessions, answer, frozenset(), ageless, time.time())
+        if not judged.unsure:
+            break
+    unsure = {each.id for each in judged.unsure}
+    nobodys = {each.id for each in judged.orphans}
+    why = "nobody can tell whether it is in a registry: one cannot be read, or its processes"
+    if judged.databases:
+        why = f"nobody can tell whether it is an agent's: {judged.databases[0]}"
+    return {
+        each: why if each.id in unsure else "it is in a registry now"
+        for each in sessions
+        if each.id not in nobodys
+    }
+
+
+def claimed_by(
+    sessions: Mapping[Session, Collection[str]],
+    answer: Answer,
+    own: Iterable[Path],
+    beside: Iterable[Path] = (),
+) -> dict[Session, str]:
+    """Why sessions of agents that are through must not be ended. Blocks.
+
+    Args:
+        sessions: What registries may call each.
+        answer: What tmux said.
+        own: The workspaces whose agents these are.
+        beside: Others that are read as well.
+
+    Returns:
+        In words, for those in which another agent may be at work.
+    """
+    if not sessions:
+        return {}
+    vicinity = Vicinity(_homes(own), beside)
+    found: dict[Session, str | None] = {}
+    for _ in _tries(vicinity):
+        found = vicinity.claims(sessions, answer)
+        if None not in found.values():
+            break
+    return {
+        session: why
+        or "nobody can tell whether another agent has its session as well: "
+        "a registry around it cannot be read, or its processes"
+        for session, why in found.items()
+    }
+
+
+def _homes(own: Iterable[Path]) -> list[Path]:
+    return sorted({Path(os.path.realpath(each)) for each in own})
+
+
+def _tries(vicinity: Vicinity) -> Iterator[None]:
+    """Once, and again as long as writers keep registries from being read, but not for long."""
+    give_up_at = time.monotonic() + _BUSY_AT_MOST
+    yield
+    while vicinity.busy and time.monotonic() < give_up_at:
+        time.sleep(_BUSY_PAUSE)
+        yield

@@ -1,0 +1,59 @@
+"""Whether sessions that are missing here are on another tmux server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from registry.schema.layout import Workspace
+from tui.host.tmux_servers import Elsewhere, look_elsewhere, owners_of
+from tui.host.tmux_types import Answer, TmuxState
+from tui.model.missing_since import Absences
+
+# Seconds until other servers are asked again for sessions that they may have: twice as
+# long each time, up to the second.
+_LOOK_AGAIN = 0.5
+_LOOK_RARELY = 10.0
+
+
+class OtherServers:
+    """Looks for missing sessions on other servers, and only for what is news."""
+
+    def __init__(self, workspaces: Iterable[Workspace]) -> None:
+        self._paths = [workspace.path for workspace in workspaces]
+        self._cleared: set[tuple[str, float]] = set()
+        self._found = Elsewhere()
+        self._doubted: frozenset[str] = frozenset()
+        self._again_at = 0.0
+        self._pause = 0.0
+
+    def doubt(self, names: Collection[str]) -> None:
+        """Has these asked for again and again: they may be there by another name."""
+        self._doubted = frozenset(names)
+
+    def noted(self, answer: Answer, absences: Absences) -> tuple[Answer, Absences]:
+        """The answer, with what may be elsewhere; the absences, for proof. May block.
+
+        A session that is not elsewhere any more is missing from now on only.
+        """
+        missing = set(absences.items())
+        self._cleared &= missing
+        whys = {name: why for name, why in self._found.whys.items() if name in absences}
+        new = {name for name, _ in missing - self._cleared} - whys.keys()
+        unclear = new | whys.keys() | (self._doubted & absences.keys())
+        again = bool(unclear) and time.monotonic() >= self._again_at
+        if answer.state is not TmuxState.UNKNOWN and (new or again):
+            self._found = look_elsewhere(unclear, answer, owners_of(self._paths))
+            gone = whys.keys() - self._found.whys.keys()
+            absences = {**absences, **dict.fromkeys(gone, answer.asked_at)}
+            whys = dict(self._found.whys)
+            self._cleared |= {(name, absences[name]) for name in new - whys.keys()}
+            self._pause = min(2 * self._pause, _LOOK_RARELY) if not new else _LOOK_AGAIN
+            self._again_at = time.monotonic() + self._pause
+        elif not unclear and not self._cleared:
+            self._found = Elsewhere()
+        others = self._found.sessions
+        if whys or others:
+            answer = replace(answer, elsewhere=whys, others=others)
+        return answer, absences

@@ -1,0 +1,1 @@
+"""The roll call as pure functions over frozen records."""

@@ -1,0 +1,81 @@
+"""Which sessions are missing, since when, and when that proves a death. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from registry.schema.records import AgentRecord, kept_name
+from tui.host.tmux_types import Answer, Session, TmuxState
+from tui.model.roll import Policy, TaskState
+
+Absences = Mapping[str, float]
+"""Since when each expected session has been missing: monotonic seconds."""
+
+
+def note_absences(before: Absences, answer: Answer, expected: Iterable[str]) -> Absences:
+    """Keeps the time at which each expected session was first found missing.
+
+    A session that is seen again starts anew; an answer that is none proves
+    nothing either way.
+
+    Args:
+        before: What this function returned last time.
+        answer: tmux's newest answer.
+        expected: The names of the sessions of all active agents.
+    """
+    if answer.state is TmuxState.UNKNOWN:
+        return before
+    return {
+        name: before.get(name, answer.asked_at) for name in expected if name not in answer.sessions
+    }
+
+
+def is_proven_missing(name: str, absences: Absences, answer: Answer, proof: float) -> bool:
+    """Whether a session was missing from two answers so many seconds apart."""
+    since = absences.get(name)
+    return since is not None and answer.asked_at - since >= proof
+
+
+def proof_needed(record: AgentRecord, policy: Policy, now: float) -> float:
+    """For how many seconds the session of an agent must have been missing.
+
+    An agent that says no start, or one that is yet to come (another clock, another
+    zone), may be just starting: its session has to be missing for all of the grace.
+    """
+    known = record.started is not None and record.started <= now
+    return policy.proof if known else max(policy.proof, policy.start_grace)
+
+
+def follow_renamed(answer: Answer, seen: Mapping[str, Session]) -> Answer:
+    """The same answer, in which a session that was renamed is also there by its old name.
+
+    Args:
+        answer: What tmux said.
+        seen: Sessions of earlier answers of the same server, by the names of agents'.
+    """
+    by_id = {(each.id, each.created): each for each in answer.sessions.values()}
+    # Also where another session has the old name by now: the id tells whose it is.
+    renamed = {
+        name: session
+        for name, before in seen.items()
+        if (session := by_id.get((before.id, before.created))) is not None
+        and answer.sessions.get(name) is not session
+    }
+    return replace(answer, sessions={**answer.sessions, **renamed}) if renamed else answer
+
+
+def expected_sessions(
+    states: Iterable[TaskState], policy: Policy, now: float
+) -> Mapping[str, float]:
+    """The sessions that active agents should have, by the names tmux gives them.
+
+    Returns:
+        For each, how many seconds it must be missing until it is proven gone.
+    """
+    found: dict[str, float] = {}
+    for state in states:
+        for agent in state.record.expecting if state.record else ():
+            name = kept_name(agent.tmux_session or "")
+            found[name] = max(found.get(name, 0.0), proof_needed(agent, policy, now))
+    return found

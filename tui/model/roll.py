@@ -1,0 +1,237 @@
+"""The roll as frozen records: what is known of each agent, and the verdict on it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from registry.schema.layout import UnreadDatabase
+from registry.schema.records import AgentRecord, TaskRecord
+from tui.host.tmux_types import Answer, Session
+
+
+class Verdict(StrEnum):
+    """What is true of an agent, in the order of its urgency."""
+
+    ZOMBIE = "zombie"
+    STALLED = "stalled"
+    LEAKED = "leaked"
+    ORPHAN = "orphan"
+    UNKNOWN = "unknown"
+    LIVE = "live"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When a verdict is sure enough to be given; all in seconds.
+
+    Attributes:
+        proof: A session must be missing from two answers that far apart.
+        start_grace: An agent younger than this is not called a zombie.
+        orphan_grace: A session younger than this is not called an orphan: it
+            is made about two seconds before its agent is written down.
+        stall_after: So long without a sign of life makes an agent stalled.
+        at_once: Deaths so close together count as one event.
+        made_after: A session made longer than that after its agent started is another's,
+            unless the agent has reported since.
+        made_before: So is one made longer than that before: the orchestrator makes it
+            about two seconds before it writes the agent down.
+    """
+
+    proof: float = 0.75
+    start_grace: float = 5.0
+    orphan_grace: float = 10.0
+    stall_after: float = 900.0
+    at_once: float = 1.0
+    made_after: float = 60.0
+    made_before: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentKey:
+    """Which agent: stays the same whatever moves.
+
+    Attributes:
+        ordinal: Tells apart entries of the same id in one registry; 0 for the first.
+    """
+
+    registry: Path
+    id: str
+    ordinal: int = 0
+
+    def __hash__(self) -> int:
+        # Keys are looked up by the ten thousand; a path's hash is slow, a string's is kept.
+        return hash(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """What is known of one task's registry.
+
+    Attributes:
+        workspace: The workspace it is shown under.
+        registry: Its file.
+        global_registry: The global registry that follows it, or None.
+        record: Its last good content, or None if there never was one.
+        read_at: When that was read; seconds since the epoch.
+        error: Why it cannot be read now, or None.
+        listed_description: What the global registry says of it.
+        cut_off: What is to be said of a commit that was cut off here and that nobody
+            has finished yet, or None.
+        database: Where the truth about its agents may be, instead of here, or None.
+    """
+
+    workspace: Path
+    registry: Path
+    global_registry: Path | None
+    record: TaskRecord | None
+    read_at: float
+    error: str | None
+    listed_description: str = ""
+    cut_off: str | None = None
+    database: UnreadDatabase | None = None
+
+    @property
+    def description(self) -> str:
+        """What its registry says of it, or else the global one; empty if neither does."""
+        return (self.record.description if self.record else "") or self.listed_description
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRow:
+    """One agent on the roll.
+
+    Attributes:
+        record: What its registry says.
+        session: Its session, or None.
+        taken_by: Another's session that has the name of the agent's now, or None.
+        note: Why the verdict is what it is, where that needs saying.
+        heard: Last sign of life, in seconds since the epoch, or None.
+        level: 0 for an agent of the orchestrator, 1 for its children, ...
+        children: How many agents it started.
+    """
+
+    key: AgentKey
+    record: AgentRecord
+    verdict: Verdict
+    session: Session | None
+    note: str
+    heard: float | None
+    level: int
+    children: int
+    taken_by: Session | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRoll:
+    """One task with its agents, parents before children.
+
+    Attributes:
+        counts: How many agents have each verdict.
+        completed: How many agents have completed.
+        progress: How far its agents are, in the mean, in percent; None without agents.
+    """
+
+    state: TaskState
+    agents: tuple[AgentRow, ...]
+    counts: Mapping[Verdict, int]
+    completed: int = 0
+    progress: float | None = None
+
+    @property
+    def task_id(self) -> str:
+        """As the registry has it, or else the name of its directory."""
+        record = self.state.record
+        return (record.task_id if record else None) or self.state.registry.parent.name
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceRoll:
+    """One workspace with its tasks.
+
+    Attributes:
+        error: Why its directory or its global registry cannot be read, or None.
+        cut_off: As `TaskState.cut_off`, of its global registry.
+        database: What has agents of it that are not among these, or None.
+    """
+
+    path: Path
+    tasks: tuple[TaskRoll, ...]
+    error: str | None
+    cut_off: str | None = None
+    database: UnreadDatabase | None = None
+
+    @property
+    def is_partly_unread(self) -> bool:
+        """Whether there may be more in it than is known of it."""
+        return bool(self.error or self.cut_off or self.database)
+
+
+@dataclass(frozen=True, slots=True)
+class MassDeath:
+    """Many agents that went at once, or before anybody looked.
+
+    Attributes:
+        gone: How many.
+        of: How many active agents there were until the first of them went.
+        agents: Which.
+    """
+
+    gone: int
+    of: int
+    agents: frozenset[AgentKey]
+
+
+@dataclass(frozen=True, slots=True)
+class RollCall:
+    """Everything that is shown, at one moment.
+
+    Attributes:
+        answer: What tmux said.
+        orphans: Sessions named like an agent's that no registry accounts for.
+        orphans_known: False while a registry that might account for them was never
+            read, a database might, or only a part of a workspace is seen: then nobody
+            can tell of others than `orphans`.
+        counts: How many agents, and orphans, have each verdict.
+        mass_death: Whether most agents went at once: rather the wrong socket.
+        beside: Other workspaces, which were read to tell whose sessions are.
+        databases_beside: What keeps orphans from being told, of other workspaces.
+        whole: False while the first tasks were read alone, right after the start.
+    """
+
+    host: str
+    answer: Answer
+    workspaces: tuple[WorkspaceRoll, ...]
+    orphans: tuple[Session, ...]
+    counts: Mapping[Verdict, int]
+    orphans_known: bool = True
+    mass_death: MassDeath | None = None
+    beside: tuple[Path, ...] = ()
+    databases_beside: tuple[UnreadDatabase, ...] = ()
+    whole: bool = True
+
+    @property
+    def databases(self) -> tuple[UnreadDatabase, ...]:
+        """Those that the workspaces' own agents are in, or may be."""
+        own = (workspace.database for workspace in self.workspaces)
+        of_tasks = (task.state.database for task in self.tasks())
+        return tuple(dict.fromkeys(each for each in (*own, *of_tasks) if each is not None))
+
+    @property
+    def unreadable(self) -> int:
+        """How many registries of tasks cannot be read now."""
+        return sum(task.state.error is not None for task in self.tasks())
+
+    def agents(self) -> Iterable[AgentRow]:
+        """All agents of all tasks, in the order of the roll."""
+        for workspace in self.workspaces:
+            for task in workspace.tasks:
+                yield from task.agents
+
+    def tasks(self) -> Iterable[TaskRoll]:
+        """All tasks of all workspaces."""
+        for workspace in self.workspaces:
+            yield from workspace.tasks

@@ -1,0 +1,1 @@
+"""How a roll is looked at: filtered, sorted, folded, marked. Pure."""

@@ -1,0 +1,115 @@
+"""What of the roll is looked at, and in which order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar
+
+from tui.host.tmux_types import Session
+from tui.host.usage import Load
+from tui.model.roll import AgentRow, Verdict
+from tui.view.filter import Filter, parse
+from tui.view.sort import Order, order_key, urgency_of
+
+Key = TypeVar("Key")
+
+COUNTED = (
+    Verdict.LIVE,
+    Verdict.STALLED,
+    Verdict.ZOMBIE,
+    Verdict.LEAKED,
+    Verdict.ORPHAN,
+    Verdict.UNKNOWN,
+    Verdict.FINISHED,
+)
+"""The verdicts as they are counted above the roll; the keys 1 to 7 choose one."""
+
+
+class Sort(StrEnum):
+    """What the lines are sorted by."""
+
+    HIERARCHY = "hierarchy"
+    URGENCY = "urgency"
+    AGE = "age"
+    PROGRESS = "progress"
+    CPU = "CPU"
+    MEMORY = "memory"
+
+    @property
+    def by_load(self) -> bool:
+        """Whether it takes what every session costs."""
+        return self in (Sort.CPU, Sort.MEMORY)
+
+    def after(self, steps: int) -> Sort:
+        """The one so many steps on, round and round."""
+        all_ = list(Sort)
+        return all_[(all_.index(self) + steps) % len(all_)]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How the roll is looked at.
+
+    Attributes:
+        query: A filter as it was typed (`tui.view.filter`).
+        only: The one verdict to show, or None for all.
+        hide_finished: Whether to leave out who is through and whose session is gone.
+    """
+
+    query: str = ""
+    sort: Sort = Sort.HIERARCHY
+    only: Verdict | None = None
+    hide_finished: bool = False
+
+    @property
+    def wanted(self) -> Filter:
+        """The filter."""
+        return parse(self.query)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it looks for some, so that folds do not matter."""
+        return bool(self.wanted) or self.only is not None
+
+    @property
+    def hides(self) -> bool:
+        """Whether it leaves anybody out."""
+        return self.narrows or self.hide_finished
+
+    def has(self, verdict: Verdict) -> bool:
+        """Whether those of a verdict are shown."""
+        if self.only is not None:
+            return verdict is self.only
+        return not (self.hide_finished and verdict is Verdict.FINISHED)
+
+    def cleared(self) -> View:
+        """Everybody again, in the same order."""
+        return replace(self, query="", only=None)
+
+
+def sort_key(
+    sort: Sort, loads: Mapping[Key, Load]
+) -> Callable[[Key, AgentRow | Session], tuple[float, ...]]:
+    """What lines are sorted by, from their keys and records; less comes first."""
+    if sort.by_load:
+
+        def cost(key: Key, _: AgentRow | Session) -> tuple[float, ...]:
+            load = loads.get(key)
+            spent = None if load is None else load.cpu if sort is Sort.CPU else load.memory
+            # Unknown is behind everything known.
+            return (1.0,) if spent is None else (0.0, -spent)
+
+        return cost
+    order = Order(sort.value)
+    of_row = order_key(order)
+
+    def place(_: Key, item: AgentRow | Session) -> tuple[float, ...]:
+        if isinstance(item, AgentRow):
+            return of_row(item)
+        if order is Order.URGENCY:
+            return urgency_of(Verdict.ORPHAN), item.created
+        return (item.created if order is Order.AGE else float("inf"),)
+
+    return place
