@@ -25,7 +25,7 @@ from tests.support.two_tasks import two_tasks
 from tui.actions import leftovers
 from tui.host import tmux_servers
 from tui.host.strays import Stray, find_strays
-from tui.host.tmux_types import Answer
+from tui.host.tmux_types import TmuxSnapshot
 
 # A deadline would fail examples for what else the machine is doing.
 settings.register_profile(
@@ -56,7 +56,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def nobody_elses_strays(monkeypatch: pytest.MonkeyPatch) -> None:
     """What outlived the user's own tmux servers has no say in what a test finds."""
 
-    def ours(answer: Answer, users: frozenset[int]) -> tuple[Stray, ...]:
+    def ours(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...]:
         private = answer.socket.parent in RealTmux.directories
         return find_strays(answer, users) if private else ()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tui.text.sanitize import fit
 
-Progress = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and of how many."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self
 
-from registry.agent_output.lines import FINDINGS, LOG, PROGRESS, Line, Source, is_whole
+from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG, Line, Source, is_whole
 from registry.errors import InaccessibleRegistryError, RegistryError, RegistryNotFoundError
 from registry.storage.backward import lines_from_end, read_piece
 from registry.storage.safe_open import close_read, open_beneath
@@ -64,7 +64,7 @@ class AgentFile(Generic[Line]):
     Args:
         directory: The task's directory; trusted.
         agent_id: As the registry has it; untrusted.
-        source: Which of the files: `PROGRESS`, `FINDINGS` or `LOG`.
+        source: Which of the files: `PROGRESS`, `FINDINGS` or `STREAM_LOG`.
     """
 
     def __init__(self, directory: Path, agent_id: str, source: Source[Line]) -> None:
@@ -308,7 +308,7 @@ def facts_of(directory: Path, agent_id: str) -> tuple[FileFacts, ...]:
         directory: The task's directory; trusted.
         agent_id: As the registry has it; untrusted.
     """
-    sources = (PROGRESS, FINDINGS, LOG)
+    sources = (PROGRESS, FINDINGS, STREAM_LOG)
     return tuple(_facts(directory, each.name, each.parts(agent_id)) for each in sources)
 
 

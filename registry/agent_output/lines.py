@@ -25,7 +25,7 @@ SEVERITIES = ("critical", "high", "medium", "low")
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ProgressReport:
     """One progress report.
 
     Attributes:
@@ -44,7 +44,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AgentFinding:
     """One finding.
 
     Attributes:
@@ -103,9 +103,9 @@ class LogLine:
     is_error: bool = False
 
 
-AgentLine: TypeAlias = Progress | Finding | LogLine
+AgentLine: TypeAlias = ProgressReport | AgentFinding | LogLine
 
-Line = TypeVar("Line", bound=Progress | Finding | LogLine)
+Line = TypeVar("Line", bound=ProgressReport | AgentFinding | LogLine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,23 +168,23 @@ def _when(entry: Mapping[str, Any]) -> tuple[str | None, float | None]:
     return (written and written[:80]), parse_time(written)
 
 
-def read_progress(line: bytes) -> tuple[Progress, ...] | None:
+def read_progress(line: bytes) -> tuple[ProgressReport, ...] | None:
     """A line of a progress file; None if it is no JSON object."""
     entry = _object(line)
     if entry is None:
         return None
     status, progress = _words(entry.get("status")), number_of(entry.get("progress"))
-    return (Progress(*_when(entry), status, progress, _words(entry.get("message"))),)
+    return (ProgressReport(*_when(entry), status, progress, _words(entry.get("message"))),)
 
 
-def read_finding(line: bytes) -> tuple[Finding, ...] | None:
+def read_finding(line: bytes) -> tuple[AgentFinding, ...] | None:
     """A line of a findings file; None if it is no JSON object."""
     entry = _object(line)
     if entry is None:
         return None
     data = entry.get("data")
     return (
-        Finding(
+        AgentFinding(
             *_when(entry),
             _words(entry.get("finding_type")),
             _words(entry.get("severity")),
@@ -285,6 +285,8 @@ def _nothing(_: bytes) -> tuple[()]:
     return ()
 
 
-PROGRESS: Source[Progress] = Source("progress", "progress", "progress", read_progress, _nothing)
-FINDINGS: Source[Finding] = Source("findings", "findings", "findings", read_finding, _nothing)
-LOG: Source[LogLine] = Source("log", "logs", "stream", read_log, raw_log)
+PROGRESS: Source[ProgressReport] = Source(
+    "progress", "progress", "progress", read_progress, _nothing
+)
+FINDINGS: Source[AgentFinding] = Source("findings", "findings", "findings", read_finding, _nothing)
+STREAM_LOG: Source[LogLine] = Source("log", "logs", "stream", read_log, raw_log)

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from registry.checks.hierarchy import FIELD, set_places
-from registry.checks.issue import Finding, Kind
+from registry.checks.issue import Issue, IssueKind
 from registry.schema.records import agent_entries
 from registry.storage.codec import Json
 
 
-def mend(registry: Json, file: Path, findings: Iterable[Finding]) -> None:
+def mend(registry: Json, file: Path, findings: Iterable[Issue]) -> None:
     """Writes the fixes that concern one registry, and nothing else.
 
     Fields are replaced, never changed inside, but for the collection of agents.
@@ -23,7 +23,7 @@ def mend(registry: Json, file: Path, findings: Iterable[Finding]) -> None:
     """
     mine = [each for each in findings if each.file == file and each.fixable]
     by_id = {id_: entry for id_, entry in agent_entries(registry) if id_}
-    moved = [each for each in mine if each.kind is Kind.HIERARCHY]
+    moved = [each for each in mine if each.kind is IssueKind.HIERARCHY]
     if moved:
         hierarchy = {
             parent: list(children) if isinstance(children, list) else children
@@ -33,13 +33,13 @@ def mend(registry: Json, file: Path, findings: Iterable[Finding]) -> None:
             set_places(hierarchy, each.agent or "", each.found, each.fix)
         registry[FIELD] = hierarchy
     for each in mine:
-        if each.kind is Kind.COUNTER and each.field is not None:
+        if each.kind is IssueKind.COUNTER and each.field is not None:
             registry[each.field] = each.fix
-        elif each.kind is Kind.STATUS and each.agent is not None:
+        elif each.kind is IssueKind.STATUS and each.agent is not None:
             by_id[each.agent]["status"] = each.fix
-        elif each.kind is Kind.NOT_LISTED:
+        elif each.kind is IssueKind.NOT_LISTED:
             registry["tasks"] = {**(registry.get("tasks") or {}), **each.fix}
-        elif each.kind is Kind.NOT_IN_GLOBAL and each.agent is not None:
+        elif each.kind is IssueKind.NOT_IN_GLOBAL and each.agent is not None:
             _put_in(registry, each.agent, each.fix)
 
 

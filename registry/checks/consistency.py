@@ -18,7 +18,7 @@ from typing import Any
 from registry.audit.diff import MISSING, snapshot
 from registry.checks.apply import mend
 from registry.checks.hierarchy import hierarchy_findings
-from registry.checks.issue import BY_HAND, Finding, Kind
+from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.errors import WrongShapeError
 from registry.schema import edits
 from registry.schema.counters import counter_drifts
@@ -44,7 +44,7 @@ def task_id_of(file: Path, task: Json) -> str:
     return written if isinstance(written, str) and written else file.parent.name
 
 
-def task_findings(file: Path, task: Json, *, kept: bool = True) -> list[Finding]:
+def task_findings(file: Path, task: Json, *, kept: bool = True) -> list[Issue]:
     """What is wrong within one task's registry.
 
     Args:
@@ -64,29 +64,29 @@ def task_findings(file: Path, task: Json, *, kept: bool = True) -> list[Finding]
     ]
 
 
-def _shape(file: Path, registry: Json, is_other: bool, what: str) -> Finding | None:
+def _shape(file: Path, registry: Json, is_other: bool, what: str) -> Issue | None:
     """Why a registry cannot be looked into, or None."""
     if is_other:
         says = f"{what}, by its fields"
-        return Finding(Kind.SHAPE, file, None, None, MISSING, says, advice=BY_HAND)
+        return Issue(IssueKind.SHAPE, file, None, None, MISSING, says, advice=BY_HAND)
     try:
         edits.check_agents(registry)
     except WrongShapeError as error:
         found = kind_of(registry.get("agents"))
-        return Finding(Kind.SHAPE, file, None, error.field, found, str(error), advice=BY_HAND)
+        return Issue(IssueKind.SHAPE, file, None, error.field, found, str(error), advice=BY_HAND)
     return None
 
 
-def _agents_alone(file: Path, registry: Json) -> Iterator[Finding]:
+def _agents_alone(file: Path, registry: Json) -> Iterator[Issue]:
     """Agents that cannot be told apart."""
     ids = Counter(id_ for id_, _ in agent_entries(registry))
     for id_, count in ids.items():
         if not id_:
             says = f"{count} of its agents have no id" if count > 1 else "an agent has no id"
-            yield Finding(Kind.SHAPE, file, None, "id", MISSING, says, advice=BY_HAND)
+            yield Issue(IssueKind.SHAPE, file, None, "id", MISSING, says, advice=BY_HAND)
         elif count > 1:
-            yield Finding(
-                Kind.DUPLICATE,
+            yield Issue(
+                IssueKind.DUPLICATE,
                 file,
                 id_,
                 "id",
@@ -96,7 +96,7 @@ def _agents_alone(file: Path, registry: Json) -> Iterator[Finding]:
             )
 
 
-def _counters(file: Path, registry: Json, as_it_will_be: Json) -> Iterator[Finding]:
+def _counters(file: Path, registry: Json, as_it_will_be: Json) -> Iterator[Issue]:
     """Counters that differ from what they will count."""
     right = {drift.counter: drift.counted for drift in counter_drifts(as_it_will_be)}
     for counter, count in edits.count_tasks(as_it_will_be).items() if is_global(registry) else ():
@@ -106,14 +106,14 @@ def _counters(file: Path, registry: Json, as_it_will_be: Json) -> Iterator[Findi
     for counter, count in right.items():
         found = registry.get(counter, MISSING)
         says = f"counts {count}, and says {_value(found)}"
-        yield Finding(Kind.COUNTER, file, None, counter, found, says, count)
+        yield Issue(IssueKind.COUNTER, file, None, counter, found, says, count)
 
 
 def _value(found: Any) -> str:
     return "nothing" if found is MISSING else json.dumps(found)[:80]
 
 
-def pair_findings(task_file: Path, task: Json, global_file: Path, global_: Json) -> list[Finding]:
+def pair_findings(task_file: Path, task: Json, global_file: Path, global_: Json) -> list[Issue]:
     """Where the global registry says something else than a task's.
 
     Args:
@@ -143,8 +143,8 @@ def pair_findings(task_file: Path, task: Json, global_file: Path, global_: Json)
     for id_, entry in listed.items():
         if entry.get("task_id") == task_id and id_ not in ids:
             found.append(
-                Finding(
-                    Kind.NOT_IN_TASK,
+                Issue(
+                    IssueKind.NOT_IN_TASK,
                     global_file,
                     id_,
                     "agents",
@@ -157,7 +157,7 @@ def pair_findings(task_file: Path, task: Json, global_file: Path, global_: Json)
     return found
 
 
-def _task_listed(task_id: str, task: Json, file: Path, global_: Json) -> Iterator[Finding]:
+def _task_listed(task_id: str, task: Json, file: Path, global_: Json) -> Iterator[Issue]:
     tasks = global_.get("tasks")
     if isinstance(tasks, dict) and task_id in tasks:
         return
@@ -165,12 +165,19 @@ def _task_listed(task_id: str, task: Json, file: Path, global_: Json) -> Iterato
     entry = {name: task[own] for name, own in fields.items() if own in task}
     advice = "" if tasks is None or isinstance(tasks, dict) else "tasks is no object: " + BY_HAND
     says = f"does not list task {shown_name(task_id)}"
-    yield Finding(
-        Kind.NOT_LISTED, file, None, f"tasks[{task_id}]", MISSING, says, {task_id: entry}, advice
+    yield Issue(
+        IssueKind.NOT_LISTED,
+        file,
+        None,
+        f"tasks[{task_id}]",
+        MISSING,
+        says,
+        {task_id: entry},
+        advice,
     )
 
 
-def _not_in_global(id_: str, entry: Json, task_id: str, file: Path, global_: Json) -> Finding:
+def _not_in_global(id_: str, entry: Json, task_id: str, file: Path, global_: Json) -> Issue:
     agents = global_.get("agents")
     advice = ""
     if isinstance(agents, dict) and id_ in agents:
@@ -178,13 +185,13 @@ def _not_in_global(id_: str, entry: Json, task_id: str, file: Path, global_: Jso
     fields = {name: entry[name] for name in _LISTED_FIELDS if name in entry}
     says = f"is in task {shown_name(task_id)}, and not in the global registry"
     fix = {"task_id": task_id, **fields}
-    return Finding(Kind.NOT_IN_GLOBAL, file, id_, "agents", MISSING, says, fix, advice)
+    return Issue(IssueKind.NOT_IN_GLOBAL, file, id_, "agents", MISSING, says, fix, advice)
 
 
-def _of_another_task(id_: str, there: Json, task_id: str, file: Path) -> Finding:
+def _of_another_task(id_: str, there: Json, task_id: str, file: Path) -> Issue:
     other = there.get("task_id", MISSING)
-    return Finding(
-        Kind.NOT_IN_GLOBAL,
+    return Issue(
+        IssueKind.NOT_IN_GLOBAL,
         file,
         id_,
         "task_id",
@@ -194,7 +201,7 @@ def _of_another_task(id_: str, there: Json, task_id: str, file: Path) -> Finding
     )
 
 
-def _status(id_: str, entry: Json, there: Json, file: Path) -> Iterator[Finding]:
+def _status(id_: str, entry: Json, there: Json, file: Path) -> Iterator[Issue]:
     own, listed = entry.get("status"), there.get("status")
     # An entry has no status until its first update, and counts as active so long.
     if not isinstance(own, str) or own == listed or (listed is None and not is_terminal(own)):
@@ -203,10 +210,10 @@ def _status(id_: str, entry: Json, there: Json, file: Path) -> Iterator[Finding]
     says = f"is {_value(found)} here, and {_value(own)} in its task's registry"
     if listed is None:
         says = f"has no status here, as if at work, and is {_value(own)} in its task's registry"
-    yield Finding(Kind.STATUS, file, id_, "status", found, says, own)
+    yield Issue(IssueKind.STATUS, file, id_, "status", found, says, own)
 
 
-def _global_shape(file: Path, global_: Json) -> Finding | None:
+def _global_shape(file: Path, global_: Json) -> Issue | None:
     return _shape(file, global_, not is_global(global_), "has no field of a global registry")
 
 
@@ -217,7 +224,7 @@ def global_findings(
     known: Collection[str] | None = None,
     *,
     kept: bool = True,
-) -> list[Finding]:
+) -> list[Issue]:
     """What is wrong within a global registry, once it says what the tasks' do.
 
     Args:
@@ -243,7 +250,7 @@ def global_findings(
     ]
 
 
-def _missing_tasks(file: Path, global_: Json, known: Collection[str]) -> Iterable[Finding]:
+def _missing_tasks(file: Path, global_: Json, known: Collection[str]) -> Iterable[Issue]:
     tasks = global_.get("tasks")
     of_agents = Counter(
         task_id
@@ -252,8 +259,8 @@ def _missing_tasks(file: Path, global_: Json, known: Collection[str]) -> Iterabl
     )
     for task_id in dict.fromkeys((*(tasks if isinstance(tasks, dict) else ()), *of_agents)):
         if task_id not in known:
-            yield Finding(
-                Kind.TASK_MISSING,
+            yield Issue(
+                IssueKind.TASK_MISSING,
                 file,
                 None,
                 f"tasks[{task_id}]",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.checks.issue import BY_HAND, Finding, Kind
+from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.schema.records import ORCHESTRATOR, agent_entries
 from registry.storage.codec import Json, kind_of
 from registry.text import shown_name
@@ -19,7 +19,7 @@ from registry.text import shown_name
 FIELD = "agent_hierarchy"
 
 
-def hierarchy_findings(file: Path, task: Json) -> Iterator[Finding]:
+def hierarchy_findings(file: Path, task: Json) -> Iterator[Issue]:
     """What is wrong with parents, children and `agent_hierarchy` of a task's registry."""
     raw = task.get(FIELD)
     entries = [(id_, entry) for id_, entry in agent_entries(task) if id_]
@@ -33,8 +33,8 @@ def hierarchy_findings(file: Path, task: Json) -> Iterator[Finding]:
     listed = _listed(hierarchy)
     loops = list(_loops(first, listed))
     for loop in loops:
-        yield Finding(
-            Kind.LOOP,
+        yield Issue(
+            IssueKind.LOOP,
             file,
             loop[0],
             "parent",
@@ -45,8 +45,8 @@ def hierarchy_findings(file: Path, task: Json) -> Iterator[Finding]:
     for id_, entry in first.items():
         own = _own_parent(entry)
         if own is not None and own not in first and own != ORCHESTRATOR:
-            yield Finding(
-                Kind.PARENT,
+            yield Issue(
+                IssueKind.PARENT,
                 file,
                 id_,
                 "parent",
@@ -62,9 +62,9 @@ def hierarchy_findings(file: Path, task: Json) -> Iterator[Finding]:
         yield from _disagreements(file, first, hierarchy, listed, left_alone)
 
 
-def _misshapen(file: Path, field: str, what: str) -> Finding:
-    return Finding(
-        Kind.SHAPE,
+def _misshapen(file: Path, field: str, what: str) -> Issue:
+    return Issue(
+        IssueKind.SHAPE,
         file,
         None,
         field,
@@ -74,7 +74,7 @@ def _misshapen(file: Path, field: str, what: str) -> Finding:
     )
 
 
-def _shapes(file: Path, hierarchy: Json) -> Iterator[Finding]:
+def _shapes(file: Path, hierarchy: Json) -> Iterator[Issue]:
     for parent, children in hierarchy.items():
         field = f"{FIELD}[{parent}]"
         if not isinstance(children, list):
@@ -130,7 +130,7 @@ def _disagreements(
     hierarchy: Json,
     listed: Mapping[str, list[str]],
     left_alone: Iterable[str],
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     skipped = frozenset(left_alone)
     for id_, entry in agents.items():
         own = _own_parent(entry)
@@ -144,10 +144,10 @@ def _disagreements(
             if not isinstance(hierarchy.get(own, []), list):
                 advice = f"{FIELD}[{shown_name(own)}] is no list: mend that by hand first"
             fix = [own]
-            yield Finding(Kind.HIERARCHY, file, id_, FIELD, places, says, fix, advice)
+            yield Issue(IssueKind.HIERARCHY, file, id_, FIELD, places, says, fix, advice)
         elif len(places) > 1:
-            yield Finding(
-                Kind.HIERARCHY,
+            yield Issue(
+                IssueKind.HIERARCHY,
                 file,
                 id_,
                 FIELD,
@@ -158,7 +158,7 @@ def _disagreements(
     for id_, places in listed.items():
         if id_ not in agents:
             says = f"is listed under {_several(places)}, but is no agent here"
-            yield Finding(Kind.HIERARCHY, file, id_, FIELD, places, says, [])
+            yield Issue(IssueKind.HIERARCHY, file, id_, FIELD, places, says, [])
 
 
 def _several(names: list[str]) -> str:

@@ -13,7 +13,7 @@ BY_HAND = "nobody can tell what was meant: mend it by hand"
 """What to do about what muster cannot set right."""
 
 
-class Kind(StrEnum):
+class IssueKind(StrEnum):
     """What sort of thing is wrong."""
 
     UNREADABLE = "unreadable"
@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Issue:
     """One thing that is wrong.
 
     Attributes:
@@ -58,7 +58,7 @@ class Finding:
         advice: Why it cannot be set right here, and what can be done; empty where it can.
     """
 
-    kind: Kind
+    kind: IssueKind
     file: Path | None
     agent: str | None
     field: str | None

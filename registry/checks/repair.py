@@ -9,7 +9,7 @@ from pathlib import Path
 from registry.audit.transaction import Made, OnRecord, change_pair
 from registry.checks.apply import mend
 from registry.checks.consistency import global_findings, pair_findings, task_findings
-from registry.checks.issue import Finding
+from registry.checks.issue import Issue
 from registry.schema.layout import database_beside
 from registry.storage.codec import Json
 from registry.storage.locked_file import DEFAULT_TIMEOUT
@@ -24,14 +24,14 @@ class Fixed:
         left: Those that were not, each with the reason.
     """
 
-    done: tuple[Finding, ...]
-    left: tuple[tuple[Finding, str], ...]
+    done: tuple[Issue, ...]
+    left: tuple[tuple[Issue, str], ...]
 
 
 def fix_task(
     task: Path,
     global_: Path | None,
-    planned: Sequence[Finding],
+    planned: Sequence[Issue],
     *,
     on_record: OnRecord | None,
     timeout: float = DEFAULT_TIMEOUT,
@@ -68,7 +68,7 @@ def fix_task(
 
 def fix_global(
     global_: Path,
-    planned: Sequence[Finding],
+    planned: Sequence[Issue],
     *,
     on_record: OnRecord | None,
     timeout: float = DEFAULT_TIMEOUT,
@@ -94,9 +94,7 @@ def fix_global(
     return change_pair(global_, None, change, timeout=timeout, on_record=on_record)
 
 
-def fix(
-    registries: Mapping[Path, Json], planned: Sequence[Finding], now: Iterable[Finding]
-) -> Fixed:
+def fix(registries: Mapping[Path, Json], planned: Sequence[Issue], now: Iterable[Issue]) -> Fixed:
     """Sets right what was planned and is found still. Pure; changes the registries.
 
     Args:
@@ -105,8 +103,8 @@ def fix(
         now: What is found in them now.
     """
     there = {each.place: each for each in now}
-    done: list[Finding] = []
-    left: list[tuple[Finding, str]] = []
+    done: list[Issue] = []
+    left: list[tuple[Issue, str]] = []
     for each in planned:
         same = there.get(each.place)
         if each.file not in registries:

@@ -35,7 +35,7 @@ from registry.schema.records import (
     SESSION_PREFIX,
     agent_entries,
     is_terminal,
-    kept_name,
+    tmux_name,
 )
 from registry.snapshots import read_registry
 from registry.storage.codec import Json
@@ -142,8 +142,8 @@ def registry_health_check(
             for id_, entry in entries
             if is_terminal(entry.get("status")) and named_session(entry) in live
         )
-        listed = {kept_name(str(entry.get("tmux_session"))) for _, entry in entries}
-        unlisted = live - listed - frozenset(map(kept_name, others))
+        listed = {tmux_name(str(entry.get("tmux_session"))) for _, entry in entries}
+        unlisted = live - listed - frozenset(map(tmux_name, others))
         if database is None:
             orphans = tuple(sorted(n for n in unlisted if n.startswith(SESSION_PREFIX)))
     return HealthReport(

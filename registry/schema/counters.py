@@ -14,9 +14,9 @@ from registry.schema.arguments import strings
 from registry.schema.records import (
     agent_entries,
     counts_as_active,
-    is_kept_certain,
-    kept_name,
+    is_tmux_name_certain,
     parse_time,
+    tmux_name,
 )
 from registry.storage.codec import Json
 
@@ -113,6 +113,6 @@ def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
 def named_session(entry: Json) -> str | None:
     """The session of an agent, by the name that tmux gives it; None if nobody can tell."""
     session = entry.get("tmux_session")
-    if not isinstance(session, str) or not session or not is_kept_certain(session):
+    if not isinstance(session, str) or not session or not is_tmux_name_certain(session):
         return None
-    return kept_name(session)
+    return tmux_name(session)

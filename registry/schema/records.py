@@ -40,7 +40,7 @@ def is_terminal(status: object) -> bool:
     return isinstance(status, str) and status in TERMINAL_STATUSES
 
 
-def kept_name(name: str) -> str:
+def tmux_name(name: str) -> str:
     """The name that tmux gives a session that was to be called so.
 
     tmux replaces ``.`` and ``:``, which separate the parts of a target
@@ -49,8 +49,8 @@ def kept_name(name: str) -> str:
     return name.replace(".", "_").replace(":", "_")
 
 
-def is_kept_certain(name: str) -> bool:
-    """Whether `kept_name` is sure to be what tmux makes of a name.
+def is_tmux_name_certain(name: str) -> bool:
+    """Whether `tmux_name` is sure to be what tmux makes of a name.
 
     tmux expands formats (``#``) in a new session's name and escapes backslashes,
     some dollar signs and what the C library cannot print, by version and system.
@@ -171,10 +171,10 @@ class AgentRecord:
         return Deployment(self.tmux_session, self.started_at)
 
 
-def kept_names(names: Iterable[str]) -> frozenset[str] | None:
+def tmux_names(names: Iterable[str]) -> frozenset[str] | None:
     """The names that tmux gives some sessions; None if one of them is not certain."""
-    kept = frozenset(map(kept_name, names))
-    return kept if all(map(is_kept_certain, kept)) else None
+    kept = frozenset(map(tmux_name, names))
+    return kept if all(map(is_tmux_name_certain, kept)) else None
 
 
 @dataclass(frozen=True)
@@ -213,18 +213,18 @@ class TaskRecord:
             for agent in self.agents
             if agent.tmux_session
             and is_active(agent.status)
-            and is_kept_certain(agent.tmux_session)
+            and is_tmux_name_certain(agent.tmux_session)
         )
 
     @cached_property
     def session_names(self) -> tuple[str, ...]:
         """What tmux calls the agents' sessions, of those that name one."""
-        return tuple(kept_name(each.tmux_session) for each in self.agents if each.tmux_session)
+        return tuple(tmux_name(each.tmux_session) for each in self.agents if each.tmux_session)
 
     @cached_property
-    def kept_sessions(self) -> frozenset[str] | None:
+    def tmux_sessions(self) -> frozenset[str] | None:
         """What tmux calls all agents' sessions; None if that is not certain."""
-        return kept_names(each.tmux_session or SESSION_PREFIX + each.id for each in self.agents)
+        return tmux_names(each.tmux_session or SESSION_PREFIX + each.id for each in self.agents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,9 +259,9 @@ class GlobalRecord:
     warnings: tuple[str, ...]
 
     @cached_property
-    def kept_sessions(self) -> frozenset[str] | None:
+    def tmux_sessions(self) -> frozenset[str] | None:
         """What tmux calls these sessions; None if that is not certain."""
-        return kept_names(self.sessions)
+        return tmux_names(self.sessions)
 
 
 def text_of(value: object) -> str | None:

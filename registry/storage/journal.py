@@ -144,7 +144,7 @@ def _decoded(body: bytes, start: int) -> Journal:
     )
 
 
-class Remedy(Enum):
+class RecoveryAction(Enum):
     """What makes a registry whole that was found beside a journal."""
 
     NOTHING = auto()
@@ -153,7 +153,9 @@ class Remedy(Enum):
     SET_ASIDE = auto()  # keep a copy of what is there, then write the new text
 
 
-def remedy(journal: Journal, data: bytes, *, boot: str, committed: bool, parses: bool) -> Remedy:
+def decide(
+    journal: Journal, data: bytes, *, boot: str, committed: bool, parses: bool
+) -> RecoveryAction:
     """Decides what a registry needs whose commit was cut off.
 
     Args:
@@ -165,21 +167,21 @@ def remedy(journal: Journal, data: bytes, *, boot: str, committed: bool, parses:
         parses: Whether `data` is a registry.
     """
     if data == journal.new:
-        return Remedy.NOTHING
+        return RecoveryAction.NOTHING
     # Behind the old text: reserved room, or what a power cut left of it.
     tail = data[journal.old_length :]
     if digest(data[: journal.old_length]) == journal.old_digest and not tail.strip(b" \0"):
         if committed:
-            return Remedy.WRITE
-        return Remedy.CUT_BACK if tail else Remedy.NOTHING
+            return RecoveryAction.WRITE
+        return RecoveryAction.CUT_BACK if tail else RecoveryAction.NOTHING
     if data[:1] == b"\0":
         # No peer writes that: it is the mark of a commit under way.
-        return Remedy.WRITE
+        return RecoveryAction.WRITE
     if boot != journal.boot and journal.old is not None and _is_mix(journal.old, journal, data):
-        return Remedy.WRITE
+        return RecoveryAction.WRITE
     if parses:
-        return Remedy.NOTHING
-    return Remedy.SET_ASIDE
+        return RecoveryAction.NOTHING
+    return RecoveryAction.SET_ASIDE
 
 
 def _is_mix(old: bytes, journal: Journal, data: bytes) -> bool:

@@ -21,7 +21,7 @@ from registry.storage.codec import MAX_BYTES, check_size, decode
 from registry.storage.commit import boot_id, place_whole
 from registry.storage.file_age import seconds_since_write
 from registry.storage.flock import Lock
-from registry.storage.journal import Journal, Remedy, Role, journal_path
+from registry.storage.journal import Journal, RecoveryAction, Role, journal_path
 from registry.storage.journal_file import (
     find_journal,
     is_open,
@@ -154,27 +154,27 @@ def _decoded(text: bytes, place: Path, registry: Path) -> tuple[Journal, Path | 
 def _apply(journal: Journal, partner: Path | None, fd: int, path: Path, place: Path) -> bool:
     check_size(os.fstat(fd).st_size, path)
     data = read_all(fd, path, MAX_BYTES)
-    found = journals.remedy(
+    found = journals.decide(
         journal,
         data,
         boot=boot_id(),
         committed=journal.role is Role.SECOND or _second_is_journalled(journal, partner),
         parses=_parses(data, path),
     )
-    if found is Remedy.SET_ASIDE:
+    if found is RecoveryAction.SET_ASIDE:
         if seconds_since_write(os.fstat(fd)) < _GIVEN_UP_AFTER:
             return False
         _keep_copy(data, fd, path)
-    if found is Remedy.CUT_BACK:
+    if found is RecoveryAction.CUT_BACK:
         os.ftruncate(fd, journal.old_length)
-    elif found in (Remedy.WRITE, Remedy.SET_ASIDE):
+    elif found in (RecoveryAction.WRITE, RecoveryAction.SET_ASIDE):
         place_whole(fd, journal.new)
     os.fsync(fd)
     said = {
-        Remedy.NOTHING: "found nothing to do for",
-        Remedy.CUT_BACK: "took back a commit that had not begun in",
-        Remedy.WRITE: "finished a commit that was cut off in",
-        Remedy.SET_ASIDE: "set a broken text aside and finished a commit in",
+        RecoveryAction.NOTHING: "found nothing to do for",
+        RecoveryAction.CUT_BACK: "took back a commit that had not begun in",
+        RecoveryAction.WRITE: "finished a commit that was cut off in",
+        RecoveryAction.SET_ASIDE: "set a broken text aside and finished a commit in",
     }
     _finish(place, path, said[found])
     return True

@@ -111,5 +111,8 @@ def _check_storm(program: Program, made: Crew) -> Sequence[float]:
     with storm(made, _STORM, range(tasks), range(min(made.per_file, _VISIBLE - 1))) as came_to:
         program.watch(2.0)
     program.settle(1.0)
-    shown = {agent.decode(): word.decode() for agent, word in _SAID.findall(bytes(program.heard))}
+    shown = {
+        agent.decode(): word.decode()
+        for agent, word in _SAID.findall(bytes(program.last_activity))
+    }
     return [float(sum(shown.get(id_) != word for id_, word in came_to.last.items()))]

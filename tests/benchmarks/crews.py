@@ -55,7 +55,7 @@ def crew(size: int, tasks: int, *, live: int | None = None) -> Iterator[Crew]:
     tasks = max(1, min(tasks, size))
     per_file = size // tasks
     directory = Path(tempfile.mkdtemp(prefix="msb"))
-    heard = stamp(7200)
+    last_activity = stamp(7200)
     working: list[str] = []
     agents: dict[str, list[dict[str, object]]] = {}
     for task in range(tasks):
@@ -67,7 +67,7 @@ def crew(size: int, tasks: int, *, live: int | None = None) -> Iterator[Crew]:
             if works:
                 working.append(id_)
             prompt = f"Find out why {id_} is slow, and mend it. " * 4
-            listed.append(entry(id_, status, prompt=prompt, last_update=heard))
+            listed.append(entry(id_, status, prompt=prompt, last_update=last_activity))
     try:
         with RealTmux() as server:
             server.start("keeper")

@@ -62,9 +62,9 @@ class Io:
 _FIGURES = ("open", "read", "write", "flush", "bytes read", "bytes written")
 
 
-def _sum_up(name: str, heard: Iterable[Call]) -> Io:
+def _sum_up(name: str, last_activity: Iterable[Call]) -> Io:
     io = Io(name, *(dict.fromkeys(_FIGURES, 0) for _ in range(3)))
-    for call in heard:
+    for call in last_activity:
         if is_registry(call.path):
             into = io.registries
         elif is_journal(call.path):
@@ -86,9 +86,9 @@ def count_io() -> list[Io]:
             # What the first time makes, modules and journals, stays for the next.
             OURS.register(place, "first")
             OURS.report(place, "agent-1")
-            with watching() as heard:
+            with watching() as last_activity:
                 act(place)
-        found.append(_sum_up(name, heard))
+        found.append(_sum_up(name, last_activity))
     return found
 
 

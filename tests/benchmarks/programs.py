@@ -44,7 +44,7 @@ class Program:
         pid: Its process.
         started: When it was started; seconds of the monotonic clock, as all times here.
         count: How many bytes it has written.
-        heard: The latest of what it has written.
+        last_activity: The latest of what it has written.
         heard_at: When the last of them came.
     """
 
@@ -52,7 +52,7 @@ class Program:
     fd: int
     started: float
     count: int = 0
-    heard: bytearray = field(default_factory=bytearray)
+    last_activity: bytearray = field(default_factory=bytearray)
     heard_at: float = 0.0
 
     def read(self, timeout: float) -> bytes:
@@ -62,14 +62,14 @@ class Program:
         data = os.read(self.fd, 1 << 16)
         self.heard_at = time.monotonic()
         self.count += len(data)
-        self.heard += data
-        del self.heard[: -(1 << 20)]
+        self.last_activity += data
+        del self.last_activity[: -(1 << 20)]
         return data
 
     def wait_for(self, text: bytes) -> float:
         """When a text came, of all that was heard since `forget`."""
         deadline = time.monotonic() + _PATIENCE
-        while text not in self.heard:
+        while text not in self.last_activity:
             if time.monotonic() > deadline:
                 raise SystemExit(f"{text!r} did not come within {_PATIENCE} s")
             self.read(0.5)
@@ -77,7 +77,7 @@ class Program:
 
     def forget(self) -> None:
         """Forgets what was heard."""
-        self.heard.clear()
+        self.last_activity.clear()
 
     def settle(self, seconds: float = 0.3) -> None:
         """Waits until it has written nothing for so long."""

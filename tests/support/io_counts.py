@@ -40,46 +40,46 @@ def _path(fd: int) -> Path:
 @contextlib.contextmanager
 def watching() -> Iterator[list[Call]]:
     """Lists what goes through `os` and `open` in the block, in all threads."""
-    heard: list[Call] = []
+    last_activity: list[Call] = []
     # Taken before they are replaced.
     names = ("open", "pread", "read", "pwrite", "write", "ftruncate", "fsync", "fdatasync")
     real: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in names}
 
     def opening(*arguments: Any, **options: Any) -> int:
         fd: int = real["open"](*arguments, **options)
-        heard.append(Call("open", _path(fd)))
+        last_activity.append(Call("open", _path(fd)))
         return fd
 
     def reading(name: str) -> Callable[..., bytes]:
         def read(fd: int, size: int, offset: int = -1) -> bytes:
             rest = (offset,) if name == "pread" else ()
             data: bytes = real[name](fd, size, *rest)
-            heard.append(Call("read", _path(fd), offset, size, len(data)))
+            last_activity.append(Call("read", _path(fd), offset, size, len(data)))
             return data
 
         return read
 
     def writing(name: str) -> Callable[..., int]:
         def write(fd: int, data: Any, offset: int = -1) -> int:
-            heard.append(Call("write", _path(fd), offset, len(data)))
+            last_activity.append(Call("write", _path(fd), offset, len(data)))
             written: int = real[name](fd, data, *((offset,) if name == "pwrite" else ()))
             return written
 
         return write
 
     def truncating(fd: int, length: int) -> None:
-        heard.append(Call("write", _path(fd), length))
+        last_activity.append(Call("write", _path(fd), length))
         real["ftruncate"](fd, length)
 
     def flushing(name: str) -> Callable[[int], None]:
         def flush(fd: int) -> None:
-            heard.append(Call("flush", _path(fd)))
+            last_activity.append(Call("flush", _path(fd)))
             real[name](fd)
 
         return flush
 
     with (
-        mock.patch("builtins.open", _opener(heard)),
+        mock.patch("builtins.open", _opener(last_activity)),
         mock.patch.multiple(
             os,
             open=opening,
@@ -92,17 +92,17 @@ def watching() -> Iterator[list[Call]]:
             fdatasync=flushing("fdatasync"),
         ),
     ):
-        yield heard
+        yield last_activity
 
 
 class _Heard(io.FileIO):
     """A file that says what is done to it."""
 
-    def __init__(self, path: Path, mode: str, heard: list[Call]) -> None:
+    def __init__(self, path: Path, mode: str, last_activity: list[Call]) -> None:
         super().__init__(path, mode)
         self._path = path
-        self._heard = heard
-        heard.append(Call("open", path))
+        self._heard = last_activity
+        last_activity.append(Call("open", path))
 
     def readinto(self, buffer: Any) -> int:
         got = super().readinto(buffer)
@@ -125,7 +125,7 @@ class _Heard(io.FileIO):
         return super().truncate(size)
 
 
-def _opener(heard: list[Call]) -> Callable[..., Any]:
+def _opener(last_activity: list[Call]) -> Callable[..., Any]:
     real = open
     buffered: dict[str, Any] = {
         "r": io.BufferedReader,
@@ -137,7 +137,7 @@ def _opener(heard: list[Call]) -> Callable[..., Any]:
     def opening(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
         if mode not in buffered or isinstance(file, int):
             return real(file, mode, *arguments, **options)
-        raw = _Heard(Path(file), mode, heard)
+        raw = _Heard(Path(file), mode, last_activity)
         return io.TextIOWrapper(buffered[mode](raw), encoding=options.get("encoding"))
 
     return opening
@@ -153,9 +153,9 @@ def is_journal(path: Path) -> bool:
     return path.name.endswith(".journal")
 
 
-def passes(heard: list[Call], path: Path) -> tuple[int, int]:
+def passes(last_activity: list[Call], path: Path) -> tuple[int, int]:
     """How often a registry was read from its start, and how often its text was written."""
-    mine = [call for call in heard if call.path == path]
+    mine = [call for call in last_activity if call.path == path]
     reads = sum(call.kind == "read" and call.offset == 0 and call.size > 1 for call in mine)
     # A text goes in from its second byte on; what room it needs is reserved behind the old.
     writes = sum(call.kind == "write" and call.offset == 1 for call in mine)

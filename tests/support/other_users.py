@@ -55,11 +55,11 @@ class User:
             os._exit(0)
         os.close(writing)
         with open(reading, "rb") as pipe:
-            heard = pipe.read()
+            last_activity = pipe.read()
         _, status = os.waitpid(pid, 0)
         if os.WIFSIGNALED(status):
             return Outcome(signal=os.WTERMSIG(status))
-        found: Outcome = pickle.loads(heard)
+        found: Outcome = pickle.loads(last_activity)
         return found
 
     def _become_and_do(self, act: Callable[[], object], umask: int) -> Outcome:

@@ -61,7 +61,7 @@ def main(directory: Path) -> None:
         assert runs(pid)
         roll = take(files, server.client())
         plan = weighed_kill(roll, [row_of(roll, "dead")])
-        assert plan.weight is not None and plan.weight.processes == 0, plan.weight
+        assert plan.footprint is not None and plan.footprint.processes == 0, plan.footprint
         outcome = carry_out(plan, server.client(), "")
         assert outcome.complete, outcome
         assert server.names() == {"keeper", "agent_live"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from registry.schema.records import AgentRecord, TaskRecord
-from tui.host.tmux_types import Answer, Session, TmuxState
+from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.missing_since import expected_sessions, note_absences
 from tui.model.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.model.verdict import call_task
@@ -135,9 +135,9 @@ def session(
     )
 
 
-def answered(*sessions: Session, asked_at: float = 100.0) -> Answer:
+def answered(*sessions: Session, asked_at: float = 100.0) -> TmuxSnapshot:
     """tmux listed exactly these sessions."""
-    return Answer(
+    return TmuxSnapshot(
         TmuxState.ANSWERED,
         "server 4711",
         SOCKET,
@@ -148,34 +148,36 @@ def answered(*sessions: Session, asked_at: float = 100.0) -> Answer:
     )
 
 
-def no_server(asked_at: float = 100.0) -> Answer:
+def no_server(asked_at: float = 100.0) -> TmuxSnapshot:
     """No server runs."""
-    return Answer(TmuxState.NO_SERVER, f"no server on {SOCKET}", SOCKET, {}, asked_at)
+    return TmuxSnapshot(TmuxState.NO_SERVER, f"no server on {SOCKET}", SOCKET, {}, asked_at)
 
 
-def cannot_tell(asked_at: float = 100.0) -> Answer:
+def cannot_tell(asked_at: float = 100.0) -> TmuxSnapshot:
     """tmux could not be asked."""
-    return Answer(TmuxState.UNKNOWN, "Permission denied", SOCKET, {}, asked_at)
+    return TmuxSnapshot(TmuxState.UNKNOWN, "Permission denied", SOCKET, {}, asked_at)
 
 
-def asked_twice(states: Iterable[TaskState], answer: Answer) -> tuple[Mapping[str, float], Answer]:
+def asked_twice(
+    states: Iterable[TaskState], answer: TmuxSnapshot
+) -> tuple[Mapping[str, float], TmuxSnapshot]:
     """The same answer twice, far enough apart: what is missing from it is proven so."""
     expected = expected_sessions(states, POLICY, NOW)
-    absences = note_absences({}, answer, expected)
+    missing_since = note_absences({}, answer, expected)
     second = replace(answer, asked_at=answer.asked_at + POLICY.start_grace)
-    return note_absences(absences, second, expected), second
+    return note_absences(missing_since, second, expected), second
 
 
-def called(*states: TaskState, answer: Answer, now: float = NOW) -> tuple[TaskRoll, ...]:
+def called(*states: TaskState, answer: TmuxSnapshot, now: float = NOW) -> tuple[TaskRoll, ...]:
     """The roll of tasks, after tmux gave the same answer twice."""
-    absences, second = asked_twice(states, answer)
-    return tuple(call_task(state, second, absences, POLICY, now) for state in states)
+    missing_since, second = asked_twice(states, answer)
+    return tuple(call_task(state, second, missing_since, POLICY, now) for state in states)
 
 
 def roll_call(
     *tasks: TaskRoll,
     orphans: tuple[Session, ...] = (),
-    answer: Answer | None = None,
+    answer: TmuxSnapshot | None = None,
     error: str | None = None,
 ) -> RollCall:
     """A roll call of one workspace."""
@@ -187,7 +189,7 @@ def roll_call(
 def roll_of(
     *workspaces: WorkspaceRoll,
     orphans: tuple[Session, ...] = (),
-    answer: Answer | None = None,
+    answer: TmuxSnapshot | None = None,
 ) -> RollCall:
     """A roll call of several workspaces."""
     counts = dict.fromkeys(Verdict, 0)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from tests.support.rolls import SOCKET, session
 from tui.host.tmux import Tmux
 from tui.host.tmux_socket import CheckedSocket
-from tui.host.tmux_types import Answer, Session
+from tui.host.tmux_types import Session, TmuxSnapshot
 
 
 def made_now(name: str, number: int = 1) -> Session:
@@ -27,13 +27,13 @@ class ScriptedTmux(Tmux):
         killed: The sessions it was told to end; none of them does.
     """
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: TmuxSnapshot) -> None:
         super().__init__(SOCKET)
-        self._answers: Sequence[Answer] = answers
+        self._answers: Sequence[TmuxSnapshot] = answers
         self.asked = 0
         self.killed: list[Session] = []
 
-    def ask(self) -> Answer:
+    def ask(self) -> TmuxSnapshot:
         answer = self._answers[min(self.asked, len(self._answers) - 1)]
         self.asked += 1
         return replace(answer, asked_at=time.monotonic())
@@ -42,6 +42,6 @@ class ScriptedTmux(Tmux):
         # There is no server whose socket could be checked.
         return nullcontext(CheckedSocket(str(self.socket)))
 
-    def kill_session(self, session: Session, answer: Answer) -> str | None:
+    def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
         self.killed.append(session)
         return None

@@ -24,7 +24,7 @@ from tui.actions.outcome import Outcome, Result, StepOutcome
 from tui.actions.plan import EndStatus, Plan, Step, Verb
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import Verdict
-from tui.progress import Progress, untold
+from tui.progress import ProgressCallback, untold
 
 if TYPE_CHECKING:
     from tui.host.tmux import Tmux
@@ -34,7 +34,7 @@ __all__ = ["KILL_REASON", "Outcome", "Result", "StepOutcome", "carry_out", "comp
 KILL_REASON = "killed by operator"
 
 
-def carry_out(plan: Plan, tmux: Tmux, reason: str, progress: Progress = untold) -> Outcome:
+def carry_out(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback = untold) -> Outcome:
     """Does what a plan says, on record first, and checks that it is done. Blocks.
 
     A registry is not changed where that cannot be put on record.
@@ -51,7 +51,7 @@ def carry_out(plan: Plan, tmux: Tmux, reason: str, progress: Progress = untold) 
         return complete(plan, tmux, reason, Audit(plan.verb.value, reason), progress)
 
 
-def _kill(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcome:
+def _kill(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback) -> Outcome:
     audit = Audit(plan.verb.value, reason)
     outcomes, unrecorded = end_sessions(plan, tmux, audit, progress)
     ended = {
@@ -65,7 +65,7 @@ def _kill(plan: Plan, tmux: Tmux, reason: str, progress: Progress) -> Outcome:
 
 
 def complete(
-    plan: Plan, tmux: Tmux, reason: str, audit: Audit, progress: Progress = untold
+    plan: Plan, tmux: Tmux, reason: str, audit: Audit, progress: ProgressCallback = untold
 ) -> Outcome:
     """Writes agents down as through, but none that is back from the dead. Blocks.
 
@@ -106,7 +106,7 @@ def _record(
     reason: str,
     outcomes: dict[Step, StepOutcome],
     audit: Audit,
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Writes the registries, one locked pass a task, and corrects the outcomes.
 

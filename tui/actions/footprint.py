@@ -11,15 +11,15 @@ from pathlib import Path
 from registry.audit.entries import EndedSession
 from registry.audit.log import log_in, log_of, read_logs
 from registry.errors import RegistryError
-from registry.schema.records import kept_name
+from registry.schema.records import tmux_name
 from tui.actions.leftovers import with_leftovers, without_leftovers
-from tui.actions.plan import EndStatus, Plan, Step, Weight
+from tui.actions.plan import EndStatus, Footprint, Plan, Step
 from tui.actions.plan_kill import plan_complete, plan_kill
 from tui.host import process_tree
 from tui.host.claims import Claim, users_believed
-from tui.host.pane_origin import Births
+from tui.host.pane_origin import PaneOrigins
 from tui.host.process_tree import Origin
-from tui.host.tmux_types import Answer, Session
+from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.nearby_workspaces import claimed_by
 from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 from tui.model.suspects import find_mixed
@@ -102,22 +102,22 @@ def claimed_leaks(roll: RollCall, rows: Iterable[AgentRow]) -> dict[AgentKey, st
 def names_of(row: AgentRow) -> frozenset[str]:
     """What registries may call the session of an agent."""
     name = row.session.name if row.session is not None else ""
-    return frozenset({name, kept_name(row.record.tmux_session or "")} - {""})
+    return frozenset({name, tmux_name(row.record.tmux_session or "")} - {""})
 
 
-def mixed_sessions(answer: Answer) -> Mapping[str, str]:
+def mixed_sessions(answer: TmuxSnapshot) -> Mapping[str, str]:
     """Sessions that cannot be ended alone since panes were moved; see `find_mixed`. Blocks."""
     sessions = answer.sessions.values()
-    return find_mixed(sessions, Births().moved(sessions))
+    return find_mixed(sessions, PaneOrigins().moved(sessions))
 
 
-def _is_left_over(ended: EndedSession, answer: Answer) -> bool:
+def _is_left_over(ended: EndedSession, answer: TmuxSnapshot) -> bool:
     """Whether an ended session was an orphan of this server's that is not there again."""
     here = ended.socket == str(answer.socket)
     return here and ended.agent is None and ended.name not in answer.sessions
 
 
-def weigh(plan: Plan, answer: Answer) -> Plan:
+def weigh(plan: Plan, answer: TmuxSnapshot) -> Plan:
     """A plan that knows how many processes will be ended, and what they hold.
 
     Args:
@@ -137,7 +137,7 @@ def weigh(plan: Plan, answer: Answer) -> Plan:
         steps=tuple(
             replace(
                 step,
-                weight=_weight(found[step].processes),
+                footprint=_weight(found[step].processes),
                 says=step.says + going_on(found[step]) + left_alone(found[step]),
             )
             if step in found
@@ -171,11 +171,11 @@ def left_alone(held: process_tree.Held) -> str:
     return f"; left alone: {'; '.join(held.doubts)}" if held.doubts else ""
 
 
-def _weight(held: Iterable[process_tree.Process]) -> Weight:
-    return sum((Weight(1, each.memory) for each in held), Weight(0, 0))
+def _weight(held: Iterable[process_tree.Process]) -> Footprint:
+    return sum((Footprint(1, each.memory) for each in held), Footprint(0, 0))
 
 
-def _origins(plan: Plan, answer: Answer) -> dict[Step, Origin]:
+def _origins(plan: Plan, answer: TmuxSnapshot) -> dict[Step, Origin]:
     """What tells the processes of each step that ends any."""
     found = {}
     for step in plan.ending:
@@ -202,7 +202,7 @@ def owner_of(plan: Plan, step: Step) -> int | None:
         return None
 
 
-def origin_of_ended(ended: EndedSession, answer: Answer, owner: int | None = None) -> Origin:
+def origin_of_ended(ended: EndedSession, answer: TmuxSnapshot, owner: int | None = None) -> Origin:
     """What tells the processes that are left of a session that was ended before.
 
     Pane ids count within the life of one server, which its process and start tell

@@ -32,10 +32,10 @@ from tui.actions.plan import Plan, Step
 from tui.actions.plan_kill import shared_panes
 from tui.host import process_tree
 from tui.host.process_tree import Held, Origin, Process
-from tui.host.tmux_types import Answer, Session, TmuxState
+from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import claimed_by, listed_since
 from tui.model.roll import Verdict
-from tui.progress import Progress, untold
+from tui.progress import ProgressCallback, untold
 from tui.text.sanitize import some
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _BUSY_PAUSE = 0.05
 
 
 def end_sessions(
-    plan: Plan, tmux: Tmux, audit: Audit, progress: Progress = untold
+    plan: Plan, tmux: Tmux, audit: Audit, progress: ProgressCallback = untold
 ) -> tuple[dict[Step, StepOutcome], tuple[str, ...]]:
     """Ends what a plan to kill says. Blocks; all sessions share one grace.
 
@@ -139,7 +139,7 @@ class _Record:
 _STATES = {Result.DONE: State.DONE, Result.LEFT: State.VOID, Result.FAILED: State.FAILED}
 
 
-def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Step, _Going]]:
+def _sort(plan: Plan, answer: TmuxSnapshot) -> tuple[dict[Step, StepOutcome], dict[Step, _Going]]:
     """Whom nothing is to be done about any more, and what is about to be ended."""
     outcomes: dict[Step, StepOutcome] = {}
     going: dict[Step, _Going] = {}
@@ -190,7 +190,7 @@ def _sort(plan: Plan, answer: Answer) -> tuple[dict[Step, StepOutcome], dict[Ste
     return outcomes, going
 
 
-def who_is_elsewhere(steps: Iterable[Step], answer: Answer) -> dict[Step, str]:
+def who_is_elsewhere(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, str]:
     """Why agents whose session is gone may still live on another tmux server.
 
     Args:
@@ -261,7 +261,9 @@ def _agents_in(registry: Path) -> tuple[AgentRecord, ...] | RegistryError:
         time.sleep(_BUSY_PAUSE)
 
 
-def _now(plan: Plan, step: Step, answer: Answer, mixed: Mapping[str, str]) -> StepOutcome | _Going:
+def _now(
+    plan: Plan, step: Step, answer: TmuxSnapshot, mixed: Mapping[str, str]
+) -> StepOutcome | _Going:
     """What a step is about now, which may be no longer what it was planned for."""
     there = answer.sessions.get(step.expected_session) if step.expected_session else None
     session = step.session
@@ -306,7 +308,7 @@ def _now(plan: Plan, step: Step, answer: Answer, mixed: Mapping[str, str]) -> St
     return _Going(same, origin, ending)
 
 
-def _shown_by(session: Session, answer: Answer) -> Session | None:
+def _shown_by(session: Session, answer: TmuxSnapshot) -> Session | None:
     """A session that has a pane now which one that is gone had."""
     for each in answer.sessions.values():
         if not set(each.panes).isdisjoint(session.panes):
@@ -314,7 +316,7 @@ def _shown_by(session: Session, answer: Answer) -> Session | None:
     return None
 
 
-def _same(session: Session, answer: Answer) -> Session | None:
+def _same(session: Session, answer: TmuxSnapshot) -> Session | None:
     """The session as the same server lists it now, whatever it is called."""
     for each in answer.sessions.values():
         if (each.id, each.created) == (session.id, session.created):
@@ -325,10 +327,10 @@ def _same(session: Session, answer: Answer) -> Session | None:
 def _end_all(
     going: Mapping[Step, _Going],
     tmux: Tmux,
-    answer: Answer,
+    answer: TmuxSnapshot,
     record: _Record,
     outcomes: dict[Step, StepOutcome],
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> list[Step]:
     """Ends sessions one after another; returns the steps whose session is gone."""
     refusals: dict[Step, str | None] = {}
@@ -383,7 +385,7 @@ def _checked(
     return StepOutcome(step.label, Result.DONE, f"{said}; ended {count}" if own else said)
 
 
-def _leave_who_is_back(outcomes: dict[Step, StepOutcome], answer: Answer) -> None:
+def _leave_who_is_back(outcomes: dict[Step, StepOutcome], answer: TmuxSnapshot) -> None:
     """Keeps agents from being written down as dead that are not, or of whom nobody knows."""
     for step, outcome in outcomes.items():
         if outcome.result is not Result.DONE or not step.writes:

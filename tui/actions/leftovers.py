@@ -18,7 +18,7 @@ from registry.text import command_line, shown_name
 from tui.actions.plan import Plan, Step
 from tui.host.process_tree import owner_of
 from tui.host.strays import Stray, find_strays
-from tui.host.tmux_types import Answer, TmuxState
+from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.model.roll import Policy, Verdict
 from tui.model.suspects import any_fits
 from tui.text.sanitize import some
@@ -43,7 +43,7 @@ class Leftover:
     why: str
 
 
-def find_leftovers(steps: Iterable[Step], answer: Answer) -> dict[Step, Leftover]:
+def find_leftovers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, Leftover]:
     """What may be left of those of some agents whose session is gone.
 
     What the step itself ends already is not told again.
@@ -74,7 +74,9 @@ def find_leftovers(steps: Iterable[Step], answer: Answer) -> dict[Step, Leftover
     return found
 
 
-def _of(step: Step, owner: int | None, strays: Iterable[Stray], answer: Answer) -> Leftover | None:
+def _of(
+    step: Step, owner: int | None, strays: Iterable[Stray], answer: TmuxSnapshot
+) -> Leftover | None:
     """What of some processes may be left of one agent; None if nothing."""
     panes: dict[tuple[int, str], list[Stray]] = {}
     for each in strays:
@@ -179,7 +181,7 @@ def _why(step: Step, processes: list[Stray]) -> str:
     )
 
 
-def with_leftovers(plan: Plan, answer: Answer) -> Plan:
+def with_leftovers(plan: Plan, answer: TmuxSnapshot) -> Plan:
     """A plan to kill that ends what is surely left of agents too.
 
     Those of which something may be left, but is not surely theirs, are refused.
@@ -194,7 +196,7 @@ def with_leftovers(plan: Plan, answer: Answer) -> Plan:
     return replace(plan, steps=steps)
 
 
-def without_leftovers(plan: Plan, answer: Answer, *, alone: bool = False) -> Plan:
+def without_leftovers(plan: Plan, answer: TmuxSnapshot, *, alone: bool = False) -> Plan:
     """A plan to write agents down as through, without those of which something may be left.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Literal
 from registry.audit.entries import EndedSession
 from registry.schema.records import Deployment
 from registry.text import shown_name, whole_name
-from tui.actions.preview import Proposal, Question
+from tui.actions.preview import Preview, Question
 from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow
 from tui.text.sanitize import size, some
@@ -32,7 +32,7 @@ class Verb(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
+class Footprint:
     """What a session holds.
 
     Attributes:
@@ -43,8 +43,8 @@ class Weight:
     processes: int
     memory: int
 
-    def __add__(self, other: Weight) -> Weight:
-        return Weight(self.processes + other.processes, self.memory + other.memory)
+    def __add__(self, other: Footprint) -> Footprint:
+        return Footprint(self.processes + other.processes, self.memory + other.memory)
 
     def __str__(self) -> str:
         said = some(self.processes, "process", "processes")
@@ -63,7 +63,7 @@ class Step:
         writes: Whether registries will change.
         says: In words, for the plan.
         earlier: Its session that an earlier kill ended, but maybe not all processes of it.
-        weight: What will be ended; None as long as that is not known.
+        footprint: What will be ended; None as long as that is not known.
         judged: The agent's deployments that this is about: more than one where its id is
             in the registry twice, none for an orphan.
         may_run: Whether it is known that processes run which may be its.
@@ -78,7 +78,7 @@ class Step:
     writes: bool
     says: str
     earlier: EndedSession | None = None
-    weight: Weight | None = None
+    footprint: Footprint | None = None
     judged: frozenset[Deployment] = frozenset()
     stale: bool = False
     may_run: bool = False
@@ -97,7 +97,7 @@ class Plan:
         home: The workspace whose audit log takes what belongs to no task.
         workspaces: Those that orphans are in none of, but for any around their processes.
         beside: Other workspaces that were read to tell.
-        questions: What is asked apart; see `Proposal`.
+        questions: What is asked apart; see `Preview`.
     """
 
     verb: Verb
@@ -138,11 +138,11 @@ class Plan:
         return sum(step.session is not None for step in self.ending)
 
     @property
-    def weight(self) -> Weight | None:
+    def footprint(self) -> Footprint | None:
         """What will be ended in all; None if that of one of them is not known."""
-        weights = [step.weight for step in self.ending]
+        weights = [step.footprint for step in self.ending]
         known = [each for each in weights if each is not None]
-        return sum(known, Weight(0, 0)) if len(known) == len(weights) else None
+        return sum(known, Footprint(0, 0)) if len(known) == len(weights) else None
 
     def title(self) -> str:
         """In one line."""
@@ -154,7 +154,7 @@ class Plan:
         whom += [some(orphans, "orphaned session")] if orphans else []
         return f"Kill {' and '.join(whom)}"
 
-    def proposal(self) -> Proposal:
+    def preview(self) -> Preview:
         """In words, to be shown and asked."""
         note = f"tmux was asked at {shown_name(self.socket)}"
         note += "." if self.server_pid is not None else ", where no server runs."
@@ -162,7 +162,7 @@ class Plan:
         if grave:
             note = self._says_what_ends()
         steps = tuple((_labelled(step), step.says) for step in self.steps)
-        return Proposal(
+        return Preview(
             self.title(),
             steps,
             self.refused,
@@ -173,15 +173,15 @@ class Plan:
         )
 
     def _says_what_ends(self) -> str:
-        weight = self.weight
+        footprint = self.footprint
         what = [some(self.sessions, "session")] if self.sessions else []
-        if weight is not None:
-            what.append(some(weight.processes, "process", "processes"))
+        if footprint is not None:
+            what.append(some(footprint.processes, "process", "processes"))
         note = f"Ends {' and '.join(what) or 'processes'} on {shown_name(self.socket)}"
-        if weight is None:
+        if footprint is None:
             note += ". How many processes that are cannot be told from here."
         else:
-            note += f"; frees about {size(weight.memory)}, the sum of their resident memory."
+            note += f"; frees about {size(footprint.memory)}, the sum of their resident memory."
         return f"{note} This cannot be undone."
 
 
@@ -190,6 +190,6 @@ def _labelled(step: Step) -> str:
     # An orphan is called as its session is.
     is_agents = step.session is not None and step.row is not None
     session = f"session {whole_name(step.session.name)}" if step.session and is_agents else ""
-    more = ", ".join(filter(None, (session, str(step.weight) if step.weight else "")))
+    more = ", ".join(filter(None, (session, str(step.footprint) if step.footprint else "")))
     label = whole_name(step.label)
     return f"{label} ({more})" if more else label

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from registry.audit.entries import EndedSession
-from registry.schema.records import SESSION_PREFIX, is_active, is_terminal, kept_name
+from registry.schema.records import SESSION_PREFIX, is_active, is_terminal, tmux_name
 from registry.text import shown_name, whole_name
 from tui.actions.plan import EndStatus, Plan, Step, Verb
 from tui.actions.preview import Question
 from tui.host import process_tree
-from tui.host.tmux_types import Answer, Session
+from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
 from tui.model.select import beneath
 from tui.model.verdict import MAY_BE_STALE
@@ -156,7 +156,7 @@ class _Killing:
     def _earlier(self, row: AgentRow) -> EndedSession | None:
         if row.verdict not in (Verdict.ZOMBIE, Verdict.FINISHED) or not row.record.tmux_session:
             return None
-        name, socket = kept_name(row.record.tmux_session), str(self.roll.answer.socket)
+        name, socket = tmux_name(row.record.tmux_session), str(self.roll.answer.socket)
         for each in reversed(self.unfinished):
             if (each.agent, each.name, each.socket) == (row.key.id, name, socket):
                 return each
@@ -190,13 +190,13 @@ class _Killing:
 
 def _called(row: AgentRow) -> str:
     """How to add what a session is called, where that is not as an agent's is."""
-    if row.session is None or kept_name(row.session.name) == _usual_name(row):
+    if row.session is None or tmux_name(row.session.name) == _usual_name(row):
         return ""
-    now = "" if row.session.name == kept_name(row.record.tmux_session or "") else " now"
+    now = "" if row.session.name == tmux_name(row.record.tmux_session or "") else " now"
     return f" (called {shown_name(row.session.name)}{now}, not {shown_name(_usual_name(row))})"
 
 
-def shared_panes(session: Session, answer: Answer) -> str | None:
+def shared_panes(session: Session, answer: TmuxSnapshot) -> str | None:
     """Why a session's processes are not its alone, or None.
 
     A session that was made to look into another one (``new-session -t``), or a window
@@ -230,7 +230,7 @@ def plan_complete(
     rows = tuple(rows)
     alone = len(rows) == 1 and not by_verdict
     for row in rows:
-        doubt = roll.answer.renamed.get(kept_name(row.record.tmux_session or ""))
+        doubt = roll.answer.renamed.get(tmux_name(row.record.tmux_session or ""))
         why = _unreadable(tasks, row) or _stale(tasks, row, alone)
         if row.verdict in (Verdict.FINISHED, Verdict.LEAKED):
             refused.append((row.key.id, f"is {row.record.status!r} already"))
@@ -239,7 +239,7 @@ def plan_complete(
         elif doubt is not None and len(rows) > 1:
             why = f"{row.note} If you know that it is not its own, complete this agent alone"
             refused.append((row.key.id, f"cannot be judged: {why}"))
-        elif row.verdict is Verdict.UNKNOWN and row.taken_by is None and doubt is None:
+        elif row.verdict is Verdict.UNKNOWN and row.name_reused_by is None and doubt is None:
             refused.append((row.key.id, f"cannot be judged: {row.note}"))
         elif not is_active(row.record.status):
             refused.append((row.key.id, f"{row.record.status!r} is no known status"))
@@ -250,7 +250,7 @@ def plan_complete(
         elif doubt is not None:
             says = f"mark it {status}, though {doubt} No session is touched"
             steps.append(_step(row, tasks, True, says))
-        elif row.taken_by is not None:
+        elif row.name_reused_by is not None:
             says = f"mark it {status}; the session that has its name now is not touched"
             steps.append(_step(row, tasks, True, says))
         else:
@@ -306,14 +306,14 @@ def _unusual(step: Step) -> str | None:
         return None
     if step.row is None:
         return None if name.startswith(SESSION_PREFIX) else whole_name(name)
-    if kept_name(name) == _usual_name(step.row):
+    if tmux_name(name) == _usual_name(step.row):
         return None
     return f"{whole_name(name)} (of {shown_name(step.label)})"
 
 
 def _usual_name(row: AgentRow) -> str:
     """What tmux calls an agent's session where the orchestrator made it."""
-    return kept_name(SESSION_PREFIX + row.key.id)
+    return tmux_name(SESSION_PREFIX + row.key.id)
 
 
 def _step(
@@ -335,7 +335,7 @@ def _step(
     return Step(
         label=row.key.id,
         session=row.session,
-        expected_session=kept_name(name) if name else None,
+        expected_session=tmux_name(name) if name else None,
         row=row,
         global_registry=tasks[row.key.registry].state.global_registry,
         writes=writes,
@@ -373,7 +373,7 @@ def _holders(roll: RollCall) -> Mapping[str, Sequence[AgentRow]]:
     """Whose each session is or may be, by its id."""
     found: dict[str, list[AgentRow]] = {}
     for row in roll.agents():
-        session = row.session or row.taken_by
+        session = row.session or row.name_reused_by
         if session is not None:
             found.setdefault(session.id, []).append(row)
     return found

@@ -26,7 +26,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class Preview:
     """What will be done, in words.
 
     Attributes:

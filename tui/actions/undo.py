@@ -20,7 +20,7 @@ from registry.text import command_line, quoted_name, shown_name, whole_name
 from tui.actions.audit_text import by_holder, change_words, local_time
 from tui.actions.execute import Outcome, Result, StepOutcome
 from tui.actions.plan import Verb
-from tui.actions.preview import Proposal
+from tui.actions.preview import Preview
 from tui.model.roll import TaskState
 from tui.text.sanitize import harmless
 
@@ -39,12 +39,12 @@ class UndoPlan:
 
     Attributes:
         steps: Those that can be taken back, at least in part.
-        proposal: The same in words.
+        preview: The same in words.
     """
 
     action_id: str
     steps: tuple[Undoable, ...]
-    proposal: Proposal
+    preview: Preview
 
 
 def logs_of(states: Iterable[TaskState], workspaces: Iterable[Path]) -> tuple[Path, ...]:
@@ -107,9 +107,9 @@ def _plan_given(action_id: str, log: Log, known: Collection[Path]) -> UndoPlan:
 
 def _instead_of(refused: UndoPlan, plan: UndoPlan) -> UndoPlan:
     """A plan that says which later action it passes over, and why."""
-    over = (f"{refused.proposal.title}, which came later", undo_refusal_reason(refused))
-    proposal = replace(plan.proposal, refused=(over, *plan.proposal.refused))
-    return replace(plan, proposal=proposal)
+    over = (f"{refused.preview.title}, which came later", undo_refusal_reason(refused))
+    preview = replace(plan.preview, refused=(over, *plan.preview.refused))
+    return replace(plan, preview=preview)
 
 
 def _is_certain(steps: Iterable[Undoable]) -> bool:
@@ -145,8 +145,8 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
     note = f"{shown_name(action_id)}, by {first.who.user}"
     note += f": {first.reason}. " if first.reason else ". "
     note += _elsewise(log, action_id) if not doable else "Counters move back as far as they moved."
-    proposal = Proposal(title, tuple(says), tuple(refused), tuple(files), note)
-    return UndoPlan(action_id, tuple(doable), proposal)
+    preview = Preview(title, tuple(says), tuple(refused), tuple(files), note)
+    return UndoPlan(action_id, tuple(doable), preview)
 
 
 def _elsewise(log: Log, action_id: str) -> str:
@@ -233,7 +233,7 @@ def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:
 def undo_refusal_reason(plan: UndoPlan) -> str:
     """Why nothing of a plan can be done, each of whom named once."""
     reasons: dict[str, dict[str, None]] = {}
-    for whom, why in plan.proposal.refused:
+    for whom, why in plan.preview.refused:
         reasons.setdefault(why, {})[whom] = None
     return "; ".join(
         f"{', '.join(map(whole_name, whom))}: {harmless(why)}" for why, whom in reasons.items()
@@ -242,4 +242,4 @@ def undo_refusal_reason(plan: UndoPlan) -> str:
 
 def undo_refusal(plan: UndoPlan) -> str:
     """As `undo_refusal_reason`, and what may be undone instead."""
-    return f"{undo_refusal_reason(plan)}. {harmless(plan.proposal.note)}"
+    return f"{undo_refusal_reason(plan)}. {harmless(plan.preview.note)}"

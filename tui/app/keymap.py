@@ -22,7 +22,7 @@ from tui.app.screens.report import ReportScreen
 from tui.app.screens.roll import RollScreen
 from tui.app.widgets.details_panel import Panel
 from tui.app.widgets.roll_list import RollView
-from tui.app.widgets.text_view import Paper
+from tui.app.widgets.text_view import TextView
 from tui.config.settings import meant
 
 
@@ -42,7 +42,7 @@ class Place:
 
 PLACES = (
     Place("the roll", (RollView, Body, RollScreen, MusterApp)),
-    Place("the panel", (Paper, Panel, Body, RollScreen, MusterApp)),
+    Place("the panel", (TextView, Panel, Body, RollScreen, MusterApp)),
     Place("the question", (ReasonInput, ConfirmScreen), typing=True),
     Place("the doctor", (DoctorScreen,)),
     Place("the metrics", (MetricsScreen,)),

@@ -115,12 +115,12 @@ def undo(options: argparse.Namespace) -> int:
         else:
             complain(*lines_of(error))
         return USAGE if isinstance(error, NoSuchActionError) else NOT_ALL_DONE
-    if not plan.proposal.steps and not options.json:
+    if not plan.preview.steps and not options.json:
         complain(f"cannot be undone: {undo_refusal(plan)}")
         return NOT_ALL_DONE
     return propose(
-        plan.proposal,
-        undo_json(plan.action_id, plan.proposal),
+        plan.preview,
+        undo_json(plan.action_id, plan.preview),
         lambda: carry_out_undo(plan, options.reason),
         options,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from registry.audit.diff import MISSING
-from registry.checks.issue import Finding
+from registry.checks.issue import Issue
 from registry.text import WHOLE_AT_MOST, shown_name
 from tui.actions.execute import Outcome
 from tui.cli.context import DONE, find, say, tmux_of
@@ -89,7 +89,7 @@ def fix_json(examination: Examination) -> dict[str, Any]:
     return {"action": "fix", **whole, **refused_and_files(propose_fix(examination))}
 
 
-def _finding_json(finding: Finding) -> dict[str, Any]:
+def _finding_json(finding: Issue) -> dict[str, Any]:
     return {
         "kind": finding.kind.value,
         "file": str(finding.file) if finding.file is not None else None,

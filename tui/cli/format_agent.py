@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from registry.agent_output.files import AgentFile, FileFacts, facts_of
-from registry.agent_output.lines import FINDINGS, PROGRESS, Finding, Line, Progress
+from registry.agent_output.lines import FINDINGS, PROGRESS, AgentFinding, Line, ProgressReport
 from registry.audit.entries import Entry, Log
 from registry.audit.log import read_logs
 from registry.errors import RegistryError
@@ -60,8 +60,8 @@ class About:
     children: tuple[AgentRow, ...]
     processes: tuple[Process, ...] | None
     files: tuple[FileFacts, ...]
-    reports: tuple[Progress, ...]
-    findings: tuple[Finding, ...]
+    reports: tuple[ProgressReport, ...]
+    findings: tuple[AgentFinding, ...]
     log: Log
     actions: tuple[Entry, ...]
     problems: tuple[str, ...]

@@ -7,8 +7,8 @@ from typing import Any
 
 from registry.text import shown_name, whole_name
 from tui.actions.outcome import Outcome
-from tui.actions.plan import Plan, Weight
-from tui.actions.preview import Proposal, grouped
+from tui.actions.plan import Footprint, Plan
+from tui.actions.preview import Preview, grouped
 from tui.text.sanitize import harmless
 
 
@@ -24,73 +24,73 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "agent": step.label,
                 "session": step.session.name if step.session else None,
                 "does": step.says,
-                **_weight_json(step.weight if step in ending else Weight(0, 0)),
+                **_weight_json(step.footprint if step in ending else Footprint(0, 0)),
             }
             for step in plan.steps
         ],
         "sessions": plan.sessions,
-        **_weight_json(plan.weight),
+        **_weight_json(plan.footprint),
         "second_question": "\n".join(each.asks for each in plan.questions) or None,
         "questions": [{"asks": each.asks, "option": each.option} for each in plan.questions],
-        **refused_and_files(plan.proposal()),
+        **refused_and_files(plan.preview()),
     }
 
 
-def _weight_json(weight: Weight | None) -> dict[str, int | None]:
+def _weight_json(footprint: Footprint | None) -> dict[str, int | None]:
     """Processes, and bytes of memory that they hold; null where that cannot be told."""
     return {
-        "processes": weight.processes if weight else None,
-        "memory": weight.memory if weight else None,
+        "processes": footprint.processes if footprint else None,
+        "memory": footprint.memory if footprint else None,
     }
 
 
-def undo_json(action_id: str, proposal: Proposal) -> dict[str, Any]:
+def undo_json(action_id: str, preview: Preview) -> dict[str, Any]:
     """What taking an action back will do, as JSON."""
     return {
         "action": "undo",
         "undoes": action_id,
-        "steps": [{"agent": label, "does": says} for label, says in proposal.steps],
-        **refused_and_files(proposal),
+        "steps": [{"agent": label, "does": says} for label, says in preview.steps],
+        **refused_and_files(preview),
     }
 
 
-def refused_and_files(proposal: Proposal) -> dict[str, Any]:
+def refused_and_files(preview: Preview) -> dict[str, Any]:
     """What every plan has in JSON: who or what stays as it is, and what changes."""
     return {
-        "refused": [{"agent": label, "reason": reason} for label, reason in proposal.refused],
-        "files": [str(path) for path in proposal.files],
+        "refused": [{"agent": label, "reason": reason} for label, reason in preview.refused],
+        "files": [str(path) for path in preview.files],
     }
 
 
-def proposal_lines(proposal: Proposal) -> Iterator[str]:
+def proposal_lines(preview: Preview) -> Iterator[str]:
     """What will be done, as lines of text."""
-    yield harmless(proposal.title) + (":" if proposal.steps else "")
-    for says, labels in grouped(proposal.steps):
+    yield harmless(preview.title) + (":" if preview.steps else "")
+    for says, labels in grouped(preview.steps):
         if len(labels) == 1:
             yield f"  {harmless(labels[0])}: {harmless(says)}"
             continue
         yield f"  {harmless(says)}:"
         yield from (f"    {harmless(label)}" for label in labels)
-    yield from refused_lines(proposal)
-    if proposal.files:
+    yield from refused_lines(preview)
+    if preview.files:
         yield "Files that change:"
-        for path in proposal.files:
+        for path in preview.files:
             yield f"  {shown_name(path)}"
-    if proposal.steps and proposal.note:
-        yield harmless(proposal.note)
-    if proposal.steps:
-        yield from (harmless(each.asks) for each in proposal.questions)
+    if preview.steps and preview.note:
+        yield harmless(preview.note)
+    if preview.steps:
+        yield from (harmless(each.asks) for each in preview.questions)
 
 
-def refused_lines(proposal: Proposal) -> Iterator[str]:
+def refused_lines(preview: Preview) -> Iterator[str]:
     """Who or what stays as it is, and why, as lines of text."""
-    if proposal.refused:
+    if preview.refused:
         yield "Not touched:"
-        for label, reason in proposal.refused:
+        for label, reason in preview.refused:
             yield f"  {whole_name(label)}: {harmless(reason)}"
 
 
-def outcome_json(outcome: Outcome, proposal: Proposal) -> dict[str, Any]:
+def outcome_json(outcome: Outcome, preview: Preview) -> dict[str, Any]:
     """What became of a proposal, as JSON."""
     return {
         "action": outcome.verb.value,
@@ -99,7 +99,7 @@ def outcome_json(outcome: Outcome, proposal: Proposal) -> dict[str, Any]:
             {"agent": each.label, "result": each.result.value, "detail": each.detail}
             for each in outcome.steps
         ],
-        "refused": refused_and_files(proposal)["refused"],
+        "refused": refused_and_files(preview)["refused"],
         "written": [str(path) for path in outcome.written],
         "problems": list(outcome.problems),
     }

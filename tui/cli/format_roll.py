@@ -42,7 +42,7 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
             {
                 "path": str(workspace.path),
                 "error": workspace.error,
-                "cut_off": workspace.cut_off,
+                "cut_off": workspace.hot_journal,
                 "database": _database_json(workspace.database),
                 "tasks": [_task_json(task) for task in workspace.tasks],
             }
@@ -79,7 +79,7 @@ def _task_json(task: TaskRoll) -> dict[str, Any]:
         "status": record.status if record else None,
         "registry": str(task.state.registry),
         "error": task.state.error,
-        "cut_off": task.state.cut_off,
+        "cut_off": task.state.hot_journal,
         "warnings": list(record.warnings) if record else [],
         "agents": [_agent_json(row) for row in task.agents],
     }
@@ -97,8 +97,8 @@ def _agent_json(row: AgentRow) -> dict[str, Any]:
         "note": row.note or None,
         "tmux_session": record.tmux_session,
         "taken_by": (
-            {"session": row.taken_by.name, "created": row.taken_by.created}
-            if row.taken_by is not None
+            {"session": row.name_reused_by.name, "created": row.name_reused_by.created}
+            if row.name_reused_by is not None
             else None
         ),
         "progress": record.progress,
@@ -142,21 +142,21 @@ def roll_table(
         yield _cut(shown_name(workspace.path), columns)
         if workspace.error:
             yield _cut(f"  error: {harmless(workspace.error)}", columns)
-        if workspace.cut_off:
-            yield _cut(f"  global registry: {harmless(workspace.cut_off)}", columns)
+        if workspace.hot_journal:
+            yield _cut(f"  global registry: {harmless(workspace.hot_journal)}", columns)
         for task in workspace.tasks:
             yield _cut(f"  {_task_title(task)}", columns)
             if task.state.error:
                 yield _cut(f"    error: {harmless(task.state.error)}", columns)
-            if task.state.cut_off:
-                yield _cut(f"    {harmless(task.state.cut_off)}", columns)
+            if task.state.hot_journal:
+                yield _cut(f"    {harmless(task.state.hot_journal)}", columns)
             for warning in task.state.record.warnings if task.state.record else ():
                 yield _cut(f"    warning: {harmless(warning)}", columns)
             for row in task.agents:
                 cells = _cells(row, now)
                 fitted = (fit(cell, wide) for cell, wide in zip(cells, widths, strict=True))
                 yield _cut("    " + "  ".join(fitted).rstrip(), columns)
-                if row.taken_by is not None:
+                if row.name_reused_by is not None:
                     yield _cut(f"      ! {harmless(row.note)}", columns)
     if roll.orphans:
         yield ""
@@ -179,12 +179,12 @@ def _task_title(task: TaskRoll) -> str:
 def _cells(row: AgentRow, now: float) -> tuple[str, ...]:
     record = row.record
     progress = "-" if record.progress is None else f"{min(max(record.progress, 0), 100):.0f}%"
-    heard = None if row.heard is None else now - row.heard
+    last_activity = None if row.last_activity is None else now - row.last_activity
     return (
         row.verdict.value,
         "  " * min(row.level, _DEEPEST) + named(record.id, 128),
         harmless(record.status or "-", 20),
         f"{progress:>4}",
-        f"{age(heard):>4}",
+        f"{age(last_activity):>4}",
         shown_name(record.tmux_session, 134) if record.tmux_session else "-",
     )

@@ -12,7 +12,7 @@ from registry.text import quoted_name, shown_name, typed_word
 from tui.actions.execute import Outcome, carry_out
 from tui.actions.footprint import weighed_complete, weighed_kill
 from tui.actions.plan import Plan
-from tui.actions.preview import Proposal
+from tui.actions.preview import Preview
 from tui.cli.context import DONE, NOT_ALL_DONE, complain, confirmed, find, say, tmux_of
 from tui.cli.format_plan import (
     outcome_json,
@@ -172,7 +172,7 @@ def _meant(known: Sequence[str], ids: Iterable[str], problems: Iterable[str]) ->
 
 def _carry_out(plan: Plan, tmux: Tmux, options: argparse.Namespace) -> int:
     return propose(
-        plan.proposal(),
+        plan.preview(),
         plan_json(plan),
         lambda: carry_out(plan, tmux, options.reason),
         options,
@@ -180,7 +180,7 @@ def _carry_out(plan: Plan, tmux: Tmux, options: argparse.Namespace) -> int:
 
 
 def propose(
-    proposal: Proposal,
+    preview: Preview,
     as_object: dict[str, Any],
     do: Callable[[], Outcome],
     options: argparse.Namespace,
@@ -188,23 +188,23 @@ def propose(
     """Shows what will be done, asks unless told not to, does it and says what was done.
 
     Args:
-        proposal: What will be done.
+        preview: What will be done.
         as_object: The same for ``--json``.
         do: Does it.
         options: Of the command line.
     """
-    if options.dry_run or not proposal.steps:
+    if options.dry_run or not preview.steps:
         if options.json:
             print(as_json(as_object))
-        elif proposal.steps or proposal.refused:
-            say(proposal_lines(proposal))
-        return NOT_ALL_DONE if proposal.refused else DONE
+        elif preview.steps or preview.refused:
+            say(proposal_lines(preview))
+        return NOT_ALL_DONE if preview.refused else DONE
     if not options.yes:
-        say(proposal_lines(proposal), to_stderr=options.json)
+        say(proposal_lines(preview), to_stderr=options.json)
         if not confirmed():
             print("Nothing was done.", file=sys.stderr)
             return NOT_ALL_DONE
-    open_ = [each for each in proposal.questions if not getattr(options, each.name)]
+    open_ = [each for each in preview.questions if not getattr(options, each.name)]
     if options.yes:
         for each in open_:
             complain(each.asks, f"If so, say {each.option} as well.")
@@ -213,11 +213,11 @@ def propose(
         return NOT_ALL_DONE
     outcome = do()
     if options.json:
-        print(as_json(outcome_json(outcome, proposal)))
+        print(as_json(outcome_json(outcome, preview)))
     else:
         say(outcome_lines(outcome))
         if options.yes:
             # Who was asked has seen it.
-            say(refused_lines(proposal))
+            say(refused_lines(preview))
     publish_quietly({path.parent.parent for path in outcome.written})
-    return DONE if outcome.complete and not proposal.refused else NOT_ALL_DONE
+    return DONE if outcome.complete and not preview.refused else NOT_ALL_DONE

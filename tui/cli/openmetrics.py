@@ -57,7 +57,7 @@ def _roll(roll: RollCall) -> Iterator[Metric]:
         "Registries that cannot be read now.",
         labels=("workspace",),
     )
-    cut_off = GaugeMetricFamily(
+    hot_journal = GaugeMetricFamily(
         "muster_hot_journals",
         "Commits that were cut off and that nobody has finished yet.",
         labels=("workspace",),
@@ -76,12 +76,12 @@ def _roll(roll: RollCall) -> Iterator[Metric]:
         states = [task.state for task in workspace.tasks]
         broken = sum(state.error is not None for state in states) + bool(workspace.error)
         unreadable.add_metric((where,), broken)
-        hot = sum(state.cut_off is not None for state in states) + bool(workspace.cut_off)
-        cut_off.add_metric((where,), hot)
+        hot = sum(state.hot_journal is not None for state in states) + bool(workspace.hot_journal)
+        hot_journal.add_metric((where,), hot)
         databases.add_metric((where,), int(workspace.database is not None))
     yield agents
     yield unreadable
-    yield cut_off
+    yield hot_journal
     yield databases
     answered = roll.answer.state is not TmuxState.UNKNOWN
     if roll.orphans_known and answered:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from registry.agent_output.files import AgentFile, Batch
-from registry.agent_output.lines import FINDINGS, LOG, PROGRESS, LogKind, LogLine
+from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG, LogKind, LogLine
 from registry.errors import RegistryError
 from registry.text import shown_name
 from tui.cli.context import DONE, NOT_ALL_DONE, complain, find, say, wait_for_reader
@@ -21,7 +21,7 @@ from tui.text.sanitize import as_json_line, some
 FOLLOW_EVERY = 0.25
 """Seconds between two looks at the files with ``--follow``."""
 
-_SOURCES = (PROGRESS, FINDINGS, LOG)
+_SOURCES = (PROGRESS, FINDINGS, STREAM_LOG)
 
 
 class _Files:
@@ -97,7 +97,7 @@ def _print(batches: Mapping[str, Batch[Any]], as_json: bool) -> None:
             _warn([f"{name}: no JSON, printed as they are: {some(raw, 'line')}"])
         if left_out := batch.malformed - raw:
             # Whatever is no JSON in a log is printed, unless it is too long.
-            why = "too long" if name == LOG.name else "no JSON"
+            why = "too long" if name == STREAM_LOG.name else "no JSON"
             _warn([f"{name}: {why}, left out: {some(left_out, 'line')}"])
 
 

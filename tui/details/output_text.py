@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from registry.agent_output.files import Batch
-from registry.agent_output.lines import AgentLine, Finding, LogKind, LogLine, Progress
+from registry.agent_output.lines import AgentFinding, AgentLine, LogKind, LogLine, ProgressReport
 from tui.text.sanitize import harmless, harmless_lines
 
 _LINES = 12
@@ -71,10 +71,10 @@ def _clock(record: AgentLine) -> str:
 
 def _said(record: AgentLine) -> tuple[str, str]:
     match record:
-        case Progress(status=status, progress=progress, message=message):
+        case ProgressReport(status=status, progress=progress, message=message):
             percent = "" if progress is None else f" {progress:g} %"
             return f"▸ {harmless(status or '-', 40)}{percent}", message
-        case Finding(type=type_, severity=severity, message=message, data=data):
+        case AgentFinding(type=type_, severity=severity, message=message, data=data):
             said = f"{message}\n{data}" if data else message
             return f"! {harmless(severity or '-', 40)} {harmless(type_, 40)}".rstrip(), said
         case LogLine(kind=kind, name=name, text=text, is_error=failed):

@@ -75,8 +75,8 @@ def _workspace(item: WorkspaceRoll) -> Iterator[Row]:
     yield field("workspace", shown_name(item.path))
     if item.error:
         yield field("error", harmless(item.error))
-    if item.cut_off:
-        yield field("warning", f"global registry: {harmless(item.cut_off)}")
+    if item.hot_journal:
+        yield field("warning", f"global registry: {harmless(item.hot_journal)}")
     if item.database:
         yield field("warning", harmless(str(item.database)))
     yield field("tasks", str(len(item.tasks)))
@@ -131,9 +131,9 @@ def _agent(item: AgentRow, roll: RollCall | None, more: Fields, now: float) -> I
     yield field("session", _name(record.tmux_session))
     if item.session is not None:
         yield from _session(item.session, now)
-    elif item.taken_by is not None:
+    elif item.name_reused_by is not None:
         yield row("Another session has that name now:")
-        yield from _session(item.taken_by, now)
+        yield from _session(item.name_reused_by, now)
     entry = more.entry or {}
     for name, value in entry.items():
         if name not in _SHOWN:
@@ -217,8 +217,8 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
         yield field("error", harmless(state.error))
         if record is not None:
             yield row(f"Shown as it was {age_in_words(now - state.read_at)} ago.")
-    if state.cut_off is not None:
-        yield field("warning", harmless(state.cut_off))
+    if state.hot_journal is not None:
+        yield field("warning", harmless(state.hot_journal))
     if state.database is not None:
         yield field("warning", harmless(str(state.database)))
     yield field("description", harmless(state.description or "-"))

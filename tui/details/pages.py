@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from registry.agent_output.lines import SEVERITIES, Finding, LogKind, LogLine, Progress
+from registry.agent_output.lines import SEVERITIES, AgentFinding, LogKind, LogLine, ProgressReport
 from registry.audit.entries import Entry
 from tui.actions.audit_text import entry_details, entry_title, unread
 from tui.details.ansi import screen_rows
@@ -32,7 +32,9 @@ def _clock(at: float | None, written: str | None) -> str:
         return harmless(written or "", 24)
 
 
-def _around(tail: Tail[Progress] | Tail[Finding] | Tail[LogLine], what: str) -> Iterator[Row]:
+def _around(
+    tail: Tail[ProgressReport] | Tail[AgentFinding] | Tail[LogLine], what: str
+) -> Iterator[Row]:
     """What is to be said of a file besides its records."""
     if tail.error is not None:
         yield row((harmless(tail.error, 400), "error"))
@@ -48,12 +50,16 @@ def _around(tail: Tail[Progress] | Tail[Finding] | Tail[LogLine], what: str) -> 
         yield row(("A line is being written …", "dim"))
 
 
-def timeline(tail: Tail[Progress], wide: int, now: float, *, ascii_only: bool) -> tuple[Row, ...]:
+def timeline(
+    tail: Tail[ProgressReport], wide: int, now: float, *, ascii_only: bool
+) -> tuple[Row, ...]:
     """Progress as a chart, then the reports, the newest first."""
     return tuple(_timeline(tail, wide, now, ascii_only))
 
 
-def _timeline(tail: Tail[Progress], wide: int, now: float, ascii_only: bool) -> Iterator[Row]:
+def _timeline(
+    tail: Tail[ProgressReport], wide: int, now: float, ascii_only: bool
+) -> Iterator[Row]:
     points: list[Point] = sorted(
         (each.at, each.progress)
         for each in tail.records
@@ -90,15 +96,15 @@ def _chart(points: list[Point], wide: int, ascii_only: bool) -> Iterator[Row]:
     yield row("")
 
 
-def findings(tail: Tail[Finding]) -> tuple[Row, ...]:
+def findings(tail: Tail[AgentFinding]) -> tuple[Row, ...]:
     """Findings, the worst first, of the same severity the newest first."""
     return tuple(_findings(tail))
 
 
-def _findings(tail: Tail[Finding]) -> Iterator[Row]:
+def _findings(tail: Tail[AgentFinding]) -> Iterator[Row]:
     yield from _around(tail, "findings")
 
-    def urgency(each: Finding) -> int:
+    def urgency(each: AgentFinding) -> int:
         severity = each.severity.casefold()
         return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
 

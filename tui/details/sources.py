@@ -17,7 +17,7 @@ from registry import snapshots
 from registry.agent_output.files import AgentFile, FileFacts, facts_of
 from registry.agent_output.lines import Line, Source
 from registry.errors import RegistryError
-from tui.host.tmux_types import Answer, Captured, Session
+from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
 
 if TYPE_CHECKING:
     from registry.audit.entries import Log
@@ -164,7 +164,7 @@ class Screen:
         more_panes: How many further panes the session has.
     """
 
-    captured: Captured | None
+    captured: PaneCapture | None
     error: str | None = None
     more_panes: int = 0
 
@@ -180,7 +180,7 @@ class PaneSource:
         self,
         tmux: Tmux,
         session: Session,
-        answer: Answer,
+        answer: TmuxSnapshot,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.every: float | None = None

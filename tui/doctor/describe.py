@@ -7,61 +7,61 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.checks.issue import Finding, Kind
+from registry.checks.issue import Issue, IssueKind
 from registry.text import shown_name, whole_name
-from tui.actions.preview import Proposal
+from tui.actions.preview import Preview
 from tui.doctor.examine import Examination
 from tui.text.sanitize import some
 
 
-def by_file(findings: Iterable[Finding]) -> Mapping[str, list[Finding]]:
+def by_file(findings: Iterable[Issue]) -> Mapping[str, list[Issue]]:
     """Findings by where they are wrong."""
-    found: dict[str, list[Finding]] = {}
+    found: dict[str, list[Issue]] = {}
     for each in findings:
         where = str(each.file) if each.file is not None else "tmux sessions"
         found.setdefault(where, []).append(each)
     return found
 
 
-def said(finding: Finding) -> str:
+def said(finding: Issue) -> str:
     """What is wrong, with whom or with what."""
     names = [finding.agent, finding.field if finding.field != "agents" else None]
-    if finding.kind is Kind.ORPHAN:
+    if finding.kind is IssueKind.ORPHAN:
         names = [str(finding.found)]
     subject = ", ".join(shown_name(name) for name in names if name)
     return f"{subject}: {finding.says}" if subject else finding.says
 
 
-def label(finding: Finding) -> str:
+def label(finding: Issue) -> str:
     """Whom or what a finding is about, in few words."""
     if finding.agent is not None:
         return finding.agent or "(no id)"
-    if finding.kind is Kind.ORPHAN:
+    if finding.kind is IssueKind.ORPHAN:
         return str(finding.found)
     file = finding.file.parent.name if finding.file is not None else ""
     return f"{file}/{finding.field}" if finding.field else f"{file}/{_name(finding)}"
 
 
-def _name(finding: Finding) -> str:
+def _name(finding: Issue) -> str:
     return finding.file.name if finding.file is not None else ""
 
 
-def remedy(finding: Finding) -> str:
+def remedy(finding: Issue) -> str:
     """What is done about a finding that can be set right."""
     match finding.kind:
-        case Kind.JOURNAL:
+        case IssueKind.JOURNAL:
             return "finish or drop the commit that was cut off"
-        case Kind.NOT_IN_GLOBAL:
+        case IssueKind.NOT_IN_GLOBAL:
             return "put it in the global registry, as its task's has it"
-        case Kind.NOT_LISTED:
+        case IssueKind.NOT_LISTED:
             return "list the task in the global registry"
-        case Kind.HIERARCHY if not finding.fix:
+        case IssueKind.HIERARCHY if not finding.fix:
             return "take it out of agent_hierarchy"
-        case Kind.HIERARCHY:
+        case IssueKind.HIERARCHY:
             return f"list it under {shown_name(finding.fix[0])} alone in agent_hierarchy"
-        case Kind.STATUS:
+        case IssueKind.STATUS:
             return f"write status {_value(finding.fix)} in the global registry"
-        case Kind.ZOMBIE:
+        case IssueKind.ZOMBIE:
             return "mark it terminated, for the reason session_not_found"
         case _:
             return f"write {finding.field} {_value(finding.fix)}"
@@ -71,7 +71,7 @@ def _value(value: Any) -> str:
     return json.dumps(value)[:80]
 
 
-def propose_fix(examination: Examination) -> Proposal:
+def propose_fix(examination: Examination) -> Preview:
     """What would be set right, in words, to be shown and asked."""
     fixable = examination.fixable
     files: dict[Path, None] = {}
@@ -79,7 +79,7 @@ def propose_fix(examination: Examination) -> Proposal:
         if each.file is not None:
             files[each.file] = None
     files |= dict.fromkeys(examination.zombies.files)
-    return Proposal(
+    return Preview(
         f"Fix {some(len(fixable), 'finding')}"
         if fixable
         else "Nothing that --fix could set right",

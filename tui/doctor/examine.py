@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from registry.audit.diff import MISSING
 from registry.checks.consistency import global_findings, pair_findings, task_findings, task_id_of
-from registry.checks.issue import Finding, Kind
+from registry.checks.issue import Issue, IssueKind
 from registry.errors import RegistryError, RegistryNotFoundError
 from registry.schema.layout import Workspace, database_beside
 from registry.schema.records import global_record, is_active
@@ -51,10 +51,10 @@ class Job:
 
     registry: Path
     global_registry: Path | None
-    findings: tuple[Finding, ...]
+    findings: tuple[Issue, ...]
 
     @property
-    def fixable(self) -> tuple[Finding, ...]:
+    def fixable(self) -> tuple[Issue, ...]:
         """Those that can be."""
         return tuple(each for each in self.findings if each.fixable)
 
@@ -73,22 +73,22 @@ class Examination:
         roll: The roll that it was worked out from.
     """
 
-    files: tuple[Finding, ...]
+    files: tuple[Issue, ...]
     tasks: tuple[Job, ...]
     globals_: tuple[Job, ...]
-    sessions: tuple[Finding, ...]
+    sessions: tuple[Issue, ...]
     zombies: Plan
     unsure: tuple[str, ...]
     roll: RollCall
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[Issue, ...]:
         """All of them, in the order of the roll."""
         jobs = (*self.tasks, *self.globals_)
         return (*self.files, *(f for job in jobs for f in job.findings), *self.sessions)
 
     @property
-    def fixable(self) -> tuple[Finding, ...]:
+    def fixable(self) -> tuple[Issue, ...]:
         """Those that can be set right."""
         return tuple(each for each in self.findings if each.fixable)
 
@@ -97,11 +97,11 @@ class Examination:
 class _Look:
     """One look at all the registries."""
 
-    files: list[Finding]
+    files: list[Issue]
     tasks: list[Job]
     globals_: list[Job]
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Issue]:
         yield from self.files
         for job in (*self.tasks, *self.globals_):
             yield from job.findings
@@ -146,11 +146,11 @@ def examine(
     )
 
 
-def _among(findings: Iterable[Finding], first: set[tuple[object, ...]]) -> tuple[Finding, ...]:
+def _among(findings: Iterable[Issue], first: set[tuple[object, ...]]) -> tuple[Issue, ...]:
     return tuple(each for each in findings if each.identity in first)
 
 
-def _unsure(files: Iterable[Finding], roll: RollCall) -> Iterator[str]:
+def _unsure(files: Iterable[Issue], roll: RollCall) -> Iterator[str]:
     if roll.answer.state is TmuxState.UNKNOWN:
         active = sum(is_active(row.record.status) for row in roll.agents())
         if active:
@@ -164,7 +164,7 @@ def _unsure(files: Iterable[Finding], roll: RollCall) -> Iterator[str]:
     for database in dict.fromkeys((*roll.databases, *roll.databases_beside)):
         yield f"not examined: {database}"
     for each in files:
-        if each.kind is Kind.UNREADABLE:
+        if each.kind is IssueKind.UNREADABLE:
             yield f"nobody can tell what is wrong in {shown_name(each.file)}: it {each.says}"
 
 
@@ -214,7 +214,7 @@ def _look(workspaces: Sequence[Workspace], roll: RollCall) -> _Look:
     return look
 
 
-def _open(path: Path, decoded: dict[Path, Json], files: list[Finding]) -> None:
+def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
     """Reads a registry, and notes what is wrong with it as a file; none there is no fault."""
     try:
         if recovery.is_hot(path):
@@ -229,17 +229,17 @@ def _open(path: Path, decoded: dict[Path, Json], files: list[Finding]) -> None:
         files.append(_unreadable(path, error.reason or str(error)))
 
 
-def _open_task(state: TaskState, decoded: dict[Path, Json], files: list[Finding]) -> None:
+def _open_task(state: TaskState, decoded: dict[Path, Json], files: list[Issue]) -> None:
     # What is no file of the workspace, as a link out of it, is not followed here either.
-    if state.error is None or state.cut_off is not None:
+    if state.error is None or state.hot_journal is not None:
         _open(state.registry, decoded, files)
     elif os.path.lexists(state.registry):
         files.append(_unreadable(state.registry, state.error))
 
 
-def _unreadable(path: Path, why: str) -> Finding:
-    return Finding(
-        Kind.UNREADABLE,
+def _unreadable(path: Path, why: str) -> Issue:
+    return Issue(
+        IssueKind.UNREADABLE,
         path,
         None,
         None,
@@ -249,14 +249,14 @@ def _unreadable(path: Path, why: str) -> Finding:
     )
 
 
-def _hot(path: Path) -> Finding:
+def _hot(path: Path) -> Issue:
     says = "a commit was cut off here, and nobody has finished or dropped it yet"
-    return Finding(Kind.JOURNAL, path, None, None, MISSING, says)
+    return Issue(IssueKind.JOURNAL, path, None, None, MISSING, says)
 
 
-def _task_twice(path: Path, task_id: str) -> Finding:
-    return Finding(
-        Kind.DUPLICATE,
+def _task_twice(path: Path, task_id: str) -> Issue:
+    return Issue(
+        IssueKind.DUPLICATE,
         path,
         None,
         "task_id",
@@ -288,15 +288,15 @@ def _sessions(
     refused: Mapping[str, str],
     endings: Mapping[AgentKey, _Ending],
     where: Where,
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     for row in roll.agents():
         if row.verdict is Verdict.ZOMBIE:
             yield _zombie(row, refused)
         elif row.verdict in _OF_SESSIONS:
             yield _OF_SESSIONS[row.verdict](row, endings[row.key])
     for session in roll.orphans:
-        yield Finding(
-            Kind.ORPHAN,
+        yield Issue(
+            IssueKind.ORPHAN,
             None,
             None,
             "session",
@@ -346,9 +346,9 @@ def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
     return found
 
 
-def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Finding:
-    return Finding(
-        Kind.ZOMBIE,
+def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Issue:
+    return Issue(
+        IssueKind.ZOMBIE,
         row.key.registry,
         row.key.id,
         "status",
@@ -359,9 +359,9 @@ def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Finding:
     )
 
 
-def _stalled(row: AgentRow, ending: _Ending) -> Finding:
-    return Finding(
-        Kind.STALLED,
+def _stalled(row: AgentRow, ending: _Ending) -> Issue:
+    return Issue(
+        IssueKind.STALLED,
         row.key.registry,
         row.key.id,
         "last_update",
@@ -371,9 +371,9 @@ def _stalled(row: AgentRow, ending: _Ending) -> Finding:
     )
 
 
-def _leaked(row: AgentRow, ending: _Ending) -> Finding:
-    return Finding(
-        Kind.LEAKED,
+def _leaked(row: AgentRow, ending: _Ending) -> Issue:
+    return Issue(
+        IssueKind.LEAKED,
         row.key.registry,
         row.key.id,
         "status",

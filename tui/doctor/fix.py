@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from registry.audit.diff import MISSING
 from registry.audit.log import Audit
 from registry.audit.transaction import Made, OnRecord
-from registry.checks.issue import Finding, Kind
+from registry.checks.issue import Issue, IssueKind
 from registry.checks.repair import Fixed, fix_global, fix_task
 from registry.errors import RegistryError
 from registry.operations.health import GONE
@@ -27,7 +27,7 @@ _RECOVERY_TIMEOUT = 10.0
 
 
 class _Fix(Protocol):
-    def __call__(self, findings: tuple[Finding, ...], *, on_record: OnRecord) -> Made[Fixed]: ...
+    def __call__(self, findings: tuple[Issue, ...], *, on_record: OnRecord) -> Made[Fixed]: ...
 
 
 class _Doing:
@@ -38,7 +38,7 @@ class _Doing:
         self.written: dict[Path, None] = {}
         self.problems: list[str] = []
 
-    def fix(self, fix: _Fix, findings: tuple[Finding, ...], audit: Audit) -> None:
+    def fix(self, fix: _Fix, findings: tuple[Issue, ...], audit: Audit) -> None:
         """Sets right what was found in one registry, or in a task's and the global one."""
         if not findings:
             return
@@ -62,8 +62,8 @@ class _Doing:
         self.problems += outcome.problems
 
 
-def _done(finding: Finding) -> str:
-    if finding.kind in (Kind.COUNTER, Kind.STATUS):
+def _done(finding: Issue) -> str:
+    if finding.kind in (IssueKind.COUNTER, IssueKind.STATUS):
         before = "none" if finding.found is MISSING else repr(finding.found)[:80]
         return f"{finding.field} {before} -> {finding.fix!r}"
     return remedy(finding)
@@ -85,7 +85,7 @@ def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
     audit = Audit(Verb.FIX.value, reason)
     with durable_commits():
         for each in examination.files:
-            if each.kind is Kind.JOURNAL and each.file is not None:
+            if each.kind is IssueKind.JOURNAL and each.file is not None:
                 _recover(each, each.file, doing)
         for job in examination.tasks:
             fix = partial(fix_task, job.registry, job.global_registry)
@@ -97,7 +97,7 @@ def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
     return Outcome(Verb.FIX, tuple(doing.steps), tuple(doing.written), tuple(doing.problems))
 
 
-def _recover(finding: Finding, path: Path, doing: _Doing) -> None:
+def _recover(finding: Issue, path: Path, doing: _Doing) -> None:
     try:
         if recovery.recover_registry(path, _RECOVERY_TIMEOUT):
             doing.written[path] = None

@@ -30,7 +30,7 @@ def _room_for(descriptors: int) -> int:
     return max(0, soft - _OTHER_DESCRIPTORS)
 
 
-class DeathWatch:
+class ExitWatcher:
     """Tells at once when one of a set of processes ends, without polling.
 
     Holds a pidfd for each (Linux 5.3, pidfd_open(2)), and raises this process's limit

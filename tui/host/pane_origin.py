@@ -20,7 +20,7 @@ _PANE = re.compile(rb"%[0-9]+")
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 
 
-class Birth(NamedTuple):
+class PaneOrigin(NamedTuple):
     """Where a pane was made.
 
     Attributes:
@@ -32,13 +32,13 @@ class Birth(NamedTuple):
     session: str
 
 
-class Births:
+class PaneOrigins:
     """Reads where panes were made; each is read once. Not for several threads at once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], Birth | None] = {}
+        self._known: dict[tuple[str, int], PaneOrigin | None] = {}
 
-    def moved(self, sessions: Iterable[Session]) -> Mapping[int, Birth]:
+    def moved(self, sessions: Iterable[Session]) -> Mapping[int, PaneOrigin]:
         """The panes that are in none of the sessions that they were made in.
 
         Args:
@@ -48,13 +48,13 @@ class Births:
             By the panes' first processes. A pane of which that cannot be read is not
             among them.
         """
-        known: dict[tuple[str, int], Birth | None] = {}
-        shown: dict[int, Birth] = {}
+        known: dict[tuple[str, int], PaneOrigin | None] = {}
+        shown: dict[int, PaneOrigin] = {}
         at_home: set[int] = set()
         for session in sessions:
             for pid in session.pids:
                 key = session.id, pid
-                birth = self._known[key] if key in self._known else birth_of(pid)
+                birth = self._known[key] if key in self._known else pane_origin(pid)
                 known[key] = birth
                 if birth is None or birth.session == session.id:
                     at_home.add(pid)
@@ -64,7 +64,7 @@ class Births:
         return {pid: birth for pid, birth in shown.items() if pid not in at_home}
 
 
-def birth_of(pid: int) -> Birth | None:
+def pane_origin(pid: int) -> PaneOrigin | None:
     """Where a pane was made, by its first process; None if that is not to be read, or none."""
     said = said_by(pid)
     try:
@@ -75,7 +75,7 @@ def birth_of(pid: int) -> Birth | None:
     # A server is the parent of its panes; what was set by hand tells of no session.
     if said is None or not said.pane or said.server_pid != parent:
         return None
-    return Birth(said.pane, said.session)
+    return PaneOrigin(said.pane, said.session)
 
 
 class Said(NamedTuple):

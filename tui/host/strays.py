@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.agent_output.lines import FINDINGS, LOG, PROGRESS
+from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
 from tui.host.pane_origin import Said
 from tui.host.process_tree import Look, Process, begun, described_all, look, own_line
-from tui.host.tmux_types import Answer
+from tui.host.tmux_types import TmuxSnapshot
 
-_SOURCES = (PROGRESS, FINDINGS, LOG)
+_SOURCES = (PROGRESS, FINDINGS, STREAM_LOG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Stray:
         return self.said.server_pid, self.said.pane
 
 
-def find_strays(answer: Answer, users: frozenset[int]) -> tuple[Stray, ...]:
+def find_strays(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...]:
     """The processes of panes that are gone, of any server of the socket that was asked.
 
     Neither this process and its ancestors, nor tmux servers, nor what runs on another
@@ -88,7 +88,7 @@ def find_strays(answer: Answer, users: frozenset[int]) -> tuple[Stray, ...]:
     return tuple(strays)
 
 
-def _is_gone(said: Said, answer: Answer, alive: Collection[str], now: Look) -> bool:
+def _is_gone(said: Said, answer: TmuxSnapshot, alive: Collection[str], now: Look) -> bool:
     """Whether the pane that a process says it was started in is gone."""
     if said.server_pid == answer.server_pid:
         # One that does not say which may be in any.

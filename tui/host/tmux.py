@@ -30,7 +30,7 @@ from tui.host.tmux_socket import (
     checked,
     is_process_here,
 )
-from tui.host.tmux_types import Answer, Captured, Session, TmuxState
+from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot, TmuxState
 
 if TYPE_CHECKING:
     import libtmux
@@ -79,14 +79,14 @@ class Tmux:
     def __init__(self, socket: Path, timeout: float = ASK_TIMEOUT) -> None:
         self.socket = socket
         self._timeout = timeout
-        self._before: tuple[object, Answer] | None = None
+        self._before: tuple[object, TmuxSnapshot] | None = None
 
     @cached_property
     def _server(self) -> libtmux.Server:
         """The server as libtmux has it, for what changes something there."""
         return _bounded_server(self.socket, self._timeout)
 
-    def ask(self) -> Answer:
+    def ask(self) -> TmuxSnapshot:
         """Lists all sessions with one tmux process. Never raises."""
         asked_at = time.monotonic()
         mark = f"{os.urandom(16).hex()} "
@@ -95,7 +95,7 @@ class Tmux:
         try:
             answer = self._run("-u", *panes, ";", *places, errors="surrogateescape")
         except NoServerError as error:
-            return Answer(TmuxState.NO_SERVER, str(error), self.socket, {}, asked_at)
+            return TmuxSnapshot(TmuxState.NO_SERVER, str(error), self.socket, {}, asked_at)
         except TmuxError as error:
             return self._unknown(str(error), asked_at, error.advice)
         if answer.code != 0:
@@ -108,25 +108,25 @@ class Tmux:
             self._before = before = said, self._listing(asked_at, answer.listener, *said[0])
         return replace(before[1], asked_at=asked_at)
 
-    def _unknown(self, why: str, asked_at: float, advice: str = "") -> Answer:
-        return Answer(TmuxState.UNKNOWN, why, self.socket, {}, asked_at, advice=advice)
+    def _unknown(self, why: str, asked_at: float, advice: str = "") -> TmuxSnapshot:
+        return TmuxSnapshot(TmuxState.UNKNOWN, why, self.socket, {}, asked_at, advice=advice)
 
-    def _refusal(self, message: str, asked_at: float) -> Answer:
+    def _refusal(self, message: str, asked_at: float) -> TmuxSnapshot:
         if message == "no current target":
             # A server told to stay without sessions (exit-empty off).
-            return Answer(TmuxState.ANSWERED, "no sessions", self.socket, {}, asked_at)
+            return TmuxSnapshot(TmuxState.ANSWERED, "no sessions", self.socket, {}, asked_at)
         nobody = message.startswith("no server running on ") or (
             message.startswith("error connecting to ")
             and message.endswith("(No such file or directory)")
         )
         if nobody:
             detail = f"no server on {shown_name(self.socket)}"
-            return Answer(TmuxState.NO_SERVER, detail, self.socket, {}, asked_at)
+            return TmuxSnapshot(TmuxState.NO_SERVER, detail, self.socket, {}, asked_at)
         return self._unknown(message, asked_at, advice_on(message, self.socket))
 
     def _listing(
         self, asked_at: float, listener: Listener | None, listed: str, *started: str
-    ) -> Answer:
+    ) -> TmuxSnapshot:
         sessions: dict[str, Session] = {}
         started_in = dict(each.removesuffix("\n").partition(" ")[::2] for each in started)
         lines = [line for line in listed.split("\n") if line]
@@ -149,7 +149,7 @@ class Tmux:
         if foreign:
             # Without them nobody can take them for pids of ours.
             sessions = {name: replace(each, pids=()) for name, each in sessions.items()}
-        return Answer(
+        return TmuxSnapshot(
             TmuxState.ANSWERED,
             f"server {server_pid}",
             self.socket,
@@ -161,7 +161,7 @@ class Tmux:
             foreign_pids=foreign,
         )
 
-    def kill_session(self, session: Session, answer: Answer) -> str | None:
+    def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
         """Ends exactly the session of an answer.
 
         The server itself checks, in the same step, that it still is the server
@@ -176,7 +176,7 @@ class Tmux:
         target = f"{session.id}:"
         return self._do("if-shell", "-F", "-t", target, check, f"kill-session -t '{session.id}'")
 
-    def capture(self, session: Session, answer: Answer, pane: str) -> Captured:
+    def capture(self, session: Session, answer: TmuxSnapshot, pane: str) -> PaneCapture:
         """What a pane shows now, with its colours as escape sequences: foreign text.
 
         In the same step the server checks that it still is the one of the answer, and
@@ -200,11 +200,11 @@ class Tmux:
             width, height, active = map(int, out[0].split(" "))
         except (ValueError, IndexError):
             raise OSError("tmux answered with something that is no screen") from None
-        return Captured(tuple(out[1:]), width, height, active)
+        return PaneCapture(tuple(out[1:]), width, height, active)
 
     @contextmanager
     def attach_command(
-        self, session: Session, answer: Answer, *, read_only: bool
+        self, session: Session, answer: TmuxSnapshot, *, read_only: bool
     ) -> Iterator[tuple[list[str], tuple[int, ...]]]:
         """What attaches the terminal that it runs on to a session, for as long as the block lasts.
 
@@ -227,7 +227,7 @@ class Tmux:
     def _checked(self) -> AbstractContextManager[CheckedSocket]:
         return checked(self.socket)
 
-    def switch_client(self, session: Session, answer: Answer) -> str | None:
+    def switch_client(self, session: Session, answer: TmuxSnapshot) -> str | None:
         """Shows a session on the terminal that shows this process's own pane.
 
         Returns:
@@ -304,7 +304,7 @@ def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
     return BoundedServer(socket_path=socket)
 
 
-def _all_of(answer: Answer, **values: object) -> str:
+def _all_of(answer: TmuxSnapshot, **values: object) -> str:
     """A format that is true on the server of an answer where each variable has that value."""
     values = {"pid": answer.server_pid, "start_time": answer.server_started, **values}
     checks = [f"#{{==:#{{{name}}},{value}}}" for name, value in values.items()]
@@ -314,7 +314,7 @@ def _all_of(answer: Answer, **values: object) -> str:
     return together
 
 
-def _guarded(session: Session, answer: Answer, command: str) -> tuple[str, ...]:
+def _guarded(session: Session, answer: TmuxSnapshot, command: str) -> tuple[str, ...]:
     """A command that the server carries out only for the very session of an answer."""
     check = _all_of(answer, session_id=session.id, session_created=session.created)
     return ("if-shell", "-F", "-t", f"{session.id}:", check, command, f"has-session -t '={_GONE}'")

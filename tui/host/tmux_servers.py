@@ -19,11 +19,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from registry.text import command_line, shown_name
-from tui.host.pane_origin import birth_of
+from tui.host.pane_origin import pane_origin
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import OTHER_SOCKET, as_user, socket_option, user_name
 from tui.host.tmux_socket import socket_of
-from tui.host.tmux_types import SERVER_NAME, Answer, Session, TmuxState
+from tui.host.tmux_types import SERVER_NAME, Session, TmuxSnapshot, TmuxState
 
 _ASK_TIMEOUT = 2.0
 _ALL_TIMEOUT = 4.0
@@ -106,7 +106,7 @@ def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
     proven = {
         each.parent
         for pid, each in stats.items()
-        if each.leads_terminal and each.parent != 1 and birth_of(pid)
+        if each.leads_terminal and each.parent != 1 and pane_origin(pid)
     }
     # Without a process in a pane it has no agent that could be alive.
     parents = {each.parent for each in stats.values()}
@@ -176,7 +176,7 @@ def _is_readable(pid: int) -> bool:
 
 
 def look_elsewhere(
-    names: Collection[str], answer: Answer, owners: Collection[int] | None
+    names: Collection[str], answer: TmuxSnapshot, owners: Collection[int] | None
 ) -> Elsewhere:
     """Which of the sessions that are missing from an answer may be on another server.
 
@@ -253,7 +253,7 @@ def _looked_at_again(server: Server) -> Server:
     return replace(server, socket=socket_of(server.pid))
 
 
-def _unasked(server: Server, answer: Answer | None) -> str:
+def _unasked(server: Server, answer: TmuxSnapshot | None) -> str:
     """Why a server cannot be asked, and what to do about it."""
     if answer is not None and answer.state is not TmuxState.UNKNOWN:
         return (

@@ -54,7 +54,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TmuxSnapshot:
     """What tmux said, once.
 
     Attributes:
@@ -116,7 +116,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Captured:
+class PaneCapture:
     """What a pane shows, at one moment.
 
     Attributes:

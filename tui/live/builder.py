@@ -8,14 +8,14 @@ from pathlib import Path
 
 from registry.schema.layout import last_reports
 from tui.host import host_name
-from tui.host.pane_origin import Birth, Births
+from tui.host.pane_origin import PaneOrigin, PaneOrigins
 from tui.host.tmux_advice import socket_option
-from tui.host.tmux_types import Answer, Session, TmuxState
-from tui.live.nearby_workspaces import Vicinity
+from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
+from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.registry_cache import Registries
-from tui.model.missing_since import Absences
+from tui.model.missing_since import MissingSince
 from tui.model.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
-from tui.model.suspects import Suspect, find_renamed
+from tui.model.suspects import Candidate, find_renamed
 from tui.model.verdict import call_task, find_mass_death, find_orphans
 
 # Seconds after which every agent is judged again although nothing is new.
@@ -39,38 +39,38 @@ class _Called:
         return not finished or any(each is not None for each in self.seen)
 
 
-class Caller:
+class RollBuilder:
     """Calls the roll from registries and answers; keeps what did not change."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._host = host_name()
         self._called: dict[Path, _Called] = {}
-        self._answer: Answer | None = None
-        self._absences: Absences = {}
+        self._answer: TmuxSnapshot | None = None
+        self._absences: MissingSince = {}
         self._again_at = 0.0
-        self._vicinity = Vicinity()
-        self._around_suspects = Vicinity()
+        self._vicinity = NearbyWorkspaces()
+        self._around_suspects = NearbyWorkspaces()
         self._begun: dict[int, float | None] = {}
-        self._births = Births()
-        self._moved: Mapping[int, Birth] = {}
+        self._births = PaneOrigins()
+        self._moved: Mapping[int, PaneOrigin] = {}
         self._moved_of: tuple[object, object] = (None, None)
         self._ids: Mapping[str, str] = {}
         self._ids_of: object = None
         self._server: tuple[int | None, int] = (None, 0)
 
     def call(
-        self, registries: Registries, answer: Answer, absences: Absences, now: float
+        self, registries: Registries, answer: TmuxSnapshot, missing_since: MissingSince, now: float
     ) -> RollCall:
         """One frozen roll call of what is known now."""
-        self._note_ids(answer, absences)
-        renamed = self._find_renamed(registries, answer, absences)
+        self._note_ids(answer, missing_since)
+        renamed = self._find_renamed(registries, answer, missing_since)
         answer = replace(answer, renamed={name: each.why for name, each in renamed.items()})
         before, self._answer = self._answer, answer
         # Files changed, and tmux was not asked since.
         old_answer = before is not None and before.sessions is answer.sessions
-        old_answer = old_answer and absences is self._absences
-        self._absences = absences
+        old_answer = old_answer and missing_since is self._absences
+        self._absences = missing_since
         # Also when the clock was set back.
         due = not 0 < self._again_at - now <= _RECALL
         anew = before is None or _tells_else(before, answer)
@@ -87,11 +87,11 @@ class Caller:
                 if old_answer and last is not None and last.roll.state is state:
                     seen = last.seen
                 else:
-                    seen = _seen(state, answer, absences)
+                    seen = _seen(state, answer, missing_since)
                 if anew or last is None or not _holds(last, state, seen, due):
                     of_now = last is not None and last.seen == seen and not (anew or due)
                     kept = last.roll if last is not None and of_now else None
-                    roll = self._call_task(state, answer, absences, now, kept)
+                    roll = self._call_task(state, answer, missing_since, now, kept)
                     # An equal one keeps its identity: nothing is drawn anew for it.
                     same = last is not None and last.roll.state is state and last.roll == roll
                     last = _Called(last.roll if last is not None and same else roll, seen)
@@ -101,7 +101,7 @@ class Caller:
                     counts[verdict] += count
             workspaces.append(
                 WorkspaceRoll(
-                    branch.path, tuple(tasks), branch.error, branch.cut_off, branch.database
+                    branch.path, tuple(tasks), branch.error, branch.hot_journal, branch.database
                 )
             )
         self._called = called
@@ -125,15 +125,15 @@ class Caller:
             beside=judged.read,
             databases_beside=judged.databases,
             mass_death=find_mass_death(
-                (each.roll for each in called.values()), absences, self._policy
+                (each.roll for each in called.values()), missing_since, self._policy
             ),
         )
 
     def _find_renamed(
-        self, registries: Registries, answer: Answer, absences: Absences
-    ) -> Mapping[str, Suspect]:
+        self, registries: Registries, answer: TmuxSnapshot, missing_since: MissingSince
+    ) -> Mapping[str, Candidate]:
         """Which of the missing sessions may be there by another name."""
-        missing = absences.keys() - answer.sessions.keys()
+        missing = missing_since.keys() - answer.sessions.keys()
         begun: dict[int, float | None] = {}
         if not missing:
             return {}
@@ -170,8 +170,8 @@ class Caller:
         return self._most_likely(found, answer)
 
     def _most_likely(
-        self, found: Mapping[Path | None, Mapping[str, list[Suspect]]], answer: Answer
-    ) -> Mapping[str, Suspect]:
+        self, found: Mapping[Path | None, Mapping[str, list[Candidate]]], answer: TmuxSnapshot
+    ) -> Mapping[str, Candidate]:
         """Of what may be missing sessions the first each, which no registry around it lists.
 
         Args:
@@ -185,7 +185,7 @@ class Caller:
             for each in those
         }
         anothers = set(map(id, self._around_suspects.anothers(suspects.values(), answer)))
-        likely: dict[str, Suspect] = {}
+        likely: dict[str, Candidate] = {}
         for socket, by_name in found.items():
             for name, those in by_name.items():
                 first = next(
@@ -199,17 +199,17 @@ class Caller:
                     likely.setdefault(name, first)
         return likely
 
-    def _note_ids(self, answer: Answer, absences: Absences) -> None:
+    def _note_ids(self, answer: TmuxSnapshot, missing_since: MissingSince) -> None:
         """Keeps the ids of sessions, so that those of missing ones are known."""
         if answer.state is TmuxState.UNKNOWN or self._ids_of is answer.sessions:
             return
         # Another server counts its ids anew.
         before = self._ids if answer.server == self._server else {}
-        kept = {name: before[name] for name in absences if name in before}
+        kept = {name: before[name] for name in missing_since if name in before}
         self._ids = kept | {name: session.id for name, session in answer.sessions.items()}
         self._ids_of, self._server = answer.sessions, answer.server
 
-    def _find_moved(self, answer: Answer) -> Mapping[int, Birth]:
+    def _find_moved(self, answer: TmuxSnapshot) -> Mapping[int, PaneOrigin]:
         """The panes that were moved, read anew only where tmux says something else."""
         sessions, others = self._moved_of
         if sessions is not answer.sessions or others is not answer.others:
@@ -221,28 +221,30 @@ class Caller:
     def _call_task(
         self,
         state: TaskState,
-        answer: Answer,
-        absences: Absences,
+        answer: TmuxSnapshot,
+        missing_since: MissingSince,
         now: float,
         before: TaskRoll | None,
     ) -> TaskRoll:
-        roll = call_task(state, answer, absences, self._policy, now, before=before)
+        roll = call_task(state, answer, missing_since, self._policy, now, before=before)
         silent = [row.key.id for row in roll.agents if row.verdict is Verdict.STALLED]
         # Only they are worth a look at their files.
         if reported := last_reports(state.registry, silent):
-            return call_task(state, answer, absences, self._policy, now, reported, before)
+            return call_task(state, answer, missing_since, self._policy, now, reported, before)
         return roll
 
 
-def _tells_else(before: Answer, answer: Answer) -> bool:
+def _tells_else(before: TmuxSnapshot, answer: TmuxSnapshot) -> bool:
     """Whether tmux says something else of others than the sessions that are there."""
     return (before.state, before.why, before.doubts) != (answer.state, answer.why, answer.doubts)
 
 
-def _seen(state: TaskState, answer: Answer, absences: Absences) -> tuple[object, ...]:
+def _seen(
+    state: TaskState, answer: TmuxSnapshot, missing_since: MissingSince
+) -> tuple[object, ...]:
     names = state.record.session_names if state.record else ()
     there = tuple(map(answer.sessions.get, names))
-    return (*there, *map(absences.get, names)) if absences else there
+    return (*there, *map(missing_since.get, names)) if missing_since else there
 
 
 def _holds(last: _Called, state: TaskState, seen: tuple[object, ...], due: bool) -> bool:

@@ -16,22 +16,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from registry.schema.layout import GLOBAL_REGISTRY, TASK_REGISTRY, Workspace
-from tui.host.exit_watch import DeathWatch
+from tui.host.exit_watch import ExitWatcher
 from tui.host.file_watch import DirectoryWatcher
 from tui.host.tmux import Tmux
-from tui.host.tmux_types import Answer, Session, TmuxState
-from tui.live.builder import Caller
+from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
+from tui.live.builder import RollBuilder
 from tui.live.other_servers import OtherServers
 from tui.live.registry_cache import Registries
 from tui.model.missing_since import (
-    Absences,
+    MissingSince,
     expected_sessions,
     follow_renamed,
     is_proven_missing,
     note_absences,
 )
 from tui.model.roll import Policy, RollCall
-from tui.progress import Progress, untold
+from tui.progress import ProgressCallback, untold
 
 _log = logging.getLogger(__name__)
 
@@ -64,12 +64,14 @@ _AFTER_DEATH = 0.03
 _ASK_AGAIN = 0.1
 
 
-def _unproven(absences: Absences, answer: Answer, proofs: Mapping[str, float]) -> float | None:
+def _unproven(
+    missing_since: MissingSince, answer: TmuxSnapshot, proofs: Mapping[str, float]
+) -> float | None:
     """When, in monotonic seconds, the next absence can be proven; None if none waits."""
     waiting = [
         since + proofs[name]
-        for name, since in absences.items()
-        if name in proofs and not is_proven_missing(name, absences, answer, proofs[name])
+        for name, since in missing_since.items()
+        if name in proofs and not is_proven_missing(name, missing_since, answer, proofs[name])
     ]
     return min(waiting, default=None)
 
@@ -85,8 +87,8 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         time.sleep(BUSY_RESCAN / 5)
         registries.rescan()
     proofs = expected_sessions(registries.states(), policy, time.time())
-    answer, absences = elsewhere.noted(answer, note_absences({}, answer, proofs))
-    while (again_at := _unproven(absences, answer, proofs)) is not None:
+    answer, missing_since = elsewhere.noted(answer, note_absences({}, answer, proofs))
+    while (again_at := _unproven(missing_since, answer, proofs)) is not None:
         time.sleep(max(0.0, again_at - time.monotonic()))
         answer = tmux.ask()
         if answer.state is TmuxState.UNKNOWN:
@@ -94,10 +96,10 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         registries.rescan()
         expected = expected_sessions(registries.states(), policy, time.time())
         # No newcomers: who is missing only now would be waited for without end.
-        proofs = {name: proof for name, proof in expected.items() if name in absences}
-        absences = note_absences(absences, answer, proofs)
-        answer, absences = elsewhere.noted(answer, absences)
-    return Caller(policy).call(registries, answer, absences, time.time())
+        proofs = {name: proof for name, proof in expected.items() if name in missing_since}
+        missing_since = note_absences(missing_since, answer, proofs)
+        answer, missing_since = elsewhere.noted(answer, missing_since)
+    return RollBuilder(policy).call(registries, answer, missing_since, time.time())
 
 
 @dataclass(slots=True)
@@ -141,12 +143,12 @@ class LiveRoll:
         self._policy = policy
         self._recover = recover
         self._on_roll: Callable[[RollCall], None] | None = None
-        self._progress: Progress = untold
+        self._progress: ProgressCallback = untold
         self._handing = threading.Lock()
         self._change = threading.Condition()
         self._news = _News()
-        self._answer = Answer(TmuxState.UNKNOWN, "asking tmux …", tmux.socket, {}, 0.0)
-        self._absences: Absences = {}
+        self._answer = TmuxSnapshot(TmuxState.UNKNOWN, "asking tmux …", tmux.socket, {}, 0.0)
+        self._absences: MissingSince = {}
         self._expected: Mapping[str, float] = {}
         self._seen: Mapping[str, Session] = {}
         self._server: tuple[int | None, int] = (None, 0)
@@ -155,14 +157,16 @@ class LiveRoll:
         self._stopped = False
         self._open_questions: frozenset[int | None] = frozenset()
         self._ask_again = _ASK_AGAIN
-        self._deaths = DeathWatch()
+        self._deaths = ExitWatcher()
         self._watcher = DirectoryWatcher(self._files_changed, (TASK_REGISTRY, GLOBAL_REGISTRY))
         self._threads = [
             threading.Thread(target=self._ask_on, name="muster-ask", daemon=True),
             threading.Thread(target=self._gather_on, name="muster-gather", daemon=True),
         ]
 
-    def listen(self, on_roll: Callable[[RollCall], None], progress: Progress = untold) -> None:
+    def listen(
+        self, on_roll: Callable[[RollCall], None], progress: ProgressCallback = untold
+    ) -> None:
         """Hands out the newest roll call, if there is one, and each that comes from now on.
 
         Args:
@@ -227,14 +231,14 @@ class LiveRoll:
         answer = self.tmux.ask()
         with self._change:
             answer = self._recognize(answer)
-            absences = note_absences(self._absences, answer, self._expected)
+            missing_since = note_absences(self._absences, answer, self._expected)
         # Before anybody is called dead on this answer, and with nothing held up.
-        answer, absences = self._elsewhere.noted(answer, absences)
+        answer, missing_since = self._elsewhere.noted(answer, missing_since)
         with self._change:
             if replace(answer, asked_at=self._answer.asked_at) != self._answer:
                 self._changed_at = time.monotonic()
-            self._answer, self._absences = answer, absences
-            again_at = _unproven(absences, answer, self._expected)
+            self._answer, self._absences = answer, missing_since
+            again_at = _unproven(missing_since, answer, self._expected)
         self._tell(answer=True)
         pause = _QUIET_SWEEP if self._is_quiet() else SWEEP
         if again_at is not None:
@@ -243,7 +247,7 @@ class LiveRoll:
         if self._deaths.wait(pause) and not self._stopped:
             time.sleep(_AFTER_DEATH)
 
-    def _unsettled(self, answer: Answer) -> float:
+    def _unsettled(self, answer: TmuxSnapshot) -> float:
         """Watches the processes of an answer; seconds until what it leaves open is asked again."""
         unknown = answer.state is TmuxState.UNKNOWN
         open_questions: frozenset[int | None] = frozenset([None])
@@ -262,7 +266,7 @@ class LiveRoll:
         self._ask_again = _ASK_AGAIN if new else min(2 * self._ask_again, _QUIET_SWEEP)
         return self._ask_again
 
-    def _recognize(self, answer: Answer) -> Answer:
+    def _recognize(self, answer: TmuxSnapshot) -> TmuxSnapshot:
         """Finds again, by their ids, the sessions of agents that were renamed meanwhile."""
         if answer.state is TmuxState.UNKNOWN:
             return answer
@@ -276,7 +280,7 @@ class LiveRoll:
         return answer
 
     def _gather_on(self) -> None:
-        caller = Caller(self._policy)
+        caller = RollBuilder(self._policy)
         self._begin(caller)
         first = True
         while (news := self._wait_for_news()) is not None:
@@ -302,7 +306,7 @@ class LiveRoll:
                     # What was news then is so still.
                     self._news.rescan = True
 
-    def _begin(self, caller: Caller) -> None:
+    def _begin(self, caller: RollBuilder) -> None:
         """Calls the roll of the first tasks; the others wait until that can be shown.
 
         Not for somebody who listens already, and so is as quick to hear of all.
@@ -316,10 +320,10 @@ class LiveRoll:
         with self._change:
             self._change.wait_for(lambda: self._on_roll or self._stopped, _NOBODY_LISTENS)
 
-    def _call(self, caller: Caller, *, whole: bool = True) -> None:
+    def _call(self, caller: RollBuilder, *, whole: bool = True) -> None:
         with self._change:
-            answer, absences = self._answer, self._absences
-        roll = caller.call(self._registries, answer, absences, time.time())
+            answer, missing_since = self._answer, self._absences
+        roll = caller.call(self._registries, answer, missing_since, time.time())
         self._elsewhere.doubt(roll.answer.renamed)
         if not whole:
             roll = replace(roll, whole=False)

@@ -27,9 +27,9 @@ from registry.schema.layout import (
     why_foreign,
     workspaces_above,
 )
-from registry.schema.records import SESSION_PREFIX, AgentRecord, is_terminal, kept_name, kept_names
+from registry.schema.records import SESSION_PREFIX, AgentRecord, is_terminal, tmux_name, tmux_names
 from registry.text import shown_name
-from tui.host.tmux_types import Answer, Session
+from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.registry_cache import Registries
 from tui.model.roll import Policy
 from tui.model.verdict import find_orphans
@@ -75,7 +75,7 @@ class _Around:
     default: frozenset[Path] = frozenset()
 
 
-class Vicinity:
+class NearbyWorkspaces:
     """The workspaces around sessions; reads their registries only when they changed.
 
     Not for several threads at once.
@@ -97,7 +97,7 @@ class Vicinity:
     def judge(
         self,
         sessions: Collection[Session],
-        answer: Answer,
+        answer: TmuxSnapshot,
         own: Iterable[Path],
         policy: Policy,
         now: float,
@@ -127,7 +127,7 @@ class Vicinity:
     def look(
         self,
         sessions: Iterable[Session],
-        answer: Answer,
+        answer: TmuxSnapshot,
         own: frozenset[Path],
         policy: Policy,
         now: float,
@@ -159,7 +159,7 @@ class Vicinity:
                 yield from self._registries[path].databases()
 
     def _read_around(
-        self, sessions: Iterable[Session], answer: Answer, own: frozenset[Path]
+        self, sessions: Iterable[Session], answer: TmuxSnapshot, own: frozenset[Path]
     ) -> dict[Session, _Around]:
         """Reads the workspaces around sessions; those that are around each, but for own ones."""
         around: dict[Session, _Around] = {}
@@ -179,7 +179,9 @@ class Vicinity:
             registries.rescan()
         return around
 
-    def _is_nobodys(self, path: Path, lone: Answer, policy: Policy, now: float) -> bool | None:
+    def _is_nobodys(
+        self, path: Path, lone: TmuxSnapshot, policy: Policy, now: float
+    ) -> bool | None:
         """Whether a workspace does not list the only session of an answer; None: nobody knows."""
         registries = self._registries.get(path)
         if registries is None or not registries.sees_all():
@@ -193,7 +195,7 @@ class Vicinity:
         return None if found is None or _is_unclear(registries) else True
 
     def claims(
-        self, sessions: Mapping[Session, Collection[str]], answer: Answer
+        self, sessions: Mapping[Session, Collection[str]], answer: TmuxSnapshot
     ) -> dict[Session, str | None]:
         """Why an agent may be at work in sessions. Blocks.
 
@@ -221,7 +223,7 @@ class Vicinity:
                     )
         return found
 
-    def anothers(self, sessions: Collection[Session], answer: Answer) -> list[Session]:
+    def anothers(self, sessions: Collection[Session], answer: TmuxSnapshot) -> list[Session]:
         """Those of some sessions, of any server, that a registry around them lists. Blocks.
 
         Who is listed is no suspect any more, which may let an agent be called dead. So
@@ -255,7 +257,7 @@ def _which(session: Session) -> object:
 
 
 def _called(agent: AgentRecord) -> str:
-    return kept_name(agent.tmux_session or SESSION_PREFIX + agent.id)
+    return tmux_name(agent.tmux_session or SESSION_PREFIX + agent.id)
 
 
 def _listed_in(registries: Registries) -> frozenset[str]:
@@ -274,20 +276,22 @@ def _at_work_in(registries: Registries) -> tuple[frozenset[str], bool]:
     # Of whom only a global registry lists nobody knows whether he is through.
     listed = registries.listed_sessions()
     only_listed = frozenset[str]().union(*filter(None, listed)) - set(map(_called, agents))
-    unclear = None in listed or kept_names(names) is None or _is_unclear(registries)
+    unclear = None in listed or tmux_names(names) is None or _is_unclear(registries)
     return names | only_listed, unclear
 
 
 def _is_unclear(registries: Registries) -> bool:
     """Whether there may be more in registries than can be read now."""
     states = registries.states()
-    errors = [state.error or state.cut_off for state in states]
-    errors += [branch.error or branch.cut_off for branch in registries.branches()]
+    errors = [state.error or state.hot_journal for state in states]
+    errors += [branch.error or branch.hot_journal for branch in registries.branches()]
     unread = any(state.record is None for state in states)
     return unread or registries.busy or any(errors) or not registries.sees_all()
 
 
-def _around(sessions: Iterable[Session], answer: Answer) -> Iterator[tuple[Session, _Around]]:
+def _around(
+    sessions: Iterable[Session], answer: TmuxSnapshot
+) -> Iterator[tuple[Session, _Around]]:
     """The workspaces around sessions and their panes' processes."""
     sessions = tuple(sessions)
     if not sessions:
@@ -327,7 +331,7 @@ def _around(sessions: Iterable[Session], answer: Answer) -> Iterator[tuple[Sessi
 
 def listed_since(
     sessions: Collection[Session],
-    answer: Answer,
+    answer: TmuxSnapshot,
     own: Iterable[Path],
     beside: Iterable[Path] = (),
 ) -> dict[Session, str]:
@@ -346,10 +350,10 @@ def listed_since(
         return {}
     # Whether they are old enough was said by the plan.
     ageless = replace(Policy(), orphan_grace=float("-inf"))
-    vicinity = Vicinity(_homes(own), beside)
+    nearby = NearbyWorkspaces(_homes(own), beside)
     judged = Judged()
-    for _ in _tries(vicinity):
-        judged = vicinity.look(sessions, answer, frozenset(), ageless, time.time())
+    for _ in _tries(nearby):
+        judged = nearby.look(sessions, answer, frozenset(), ageless, time.time())
         if not judged.unsure:
             break
     unsure = {each.id for each in judged.unsure}
@@ -366,7 +370,7 @@ def listed_since(
 
 def claimed_by(
     sessions: Mapping[Session, Collection[str]],
-    answer: Answer,
+    answer: TmuxSnapshot,
     own: Iterable[Path],
     beside: Iterable[Path] = (),
 ) -> dict[Session, str]:
@@ -383,10 +387,10 @@ def claimed_by(
     """
     if not sessions:
         return {}
-    vicinity = Vicinity(_homes(own), beside)
+    nearby = NearbyWorkspaces(_homes(own), beside)
     found: dict[Session, str | None] = {}
-    for _ in _tries(vicinity):
-        found = vicinity.claims(sessions, answer)
+    for _ in _tries(nearby):
+        found = nearby.claims(sessions, answer)
         if None not in found.values():
             break
     return {
@@ -401,10 +405,10 @@ def _homes(own: Iterable[Path]) -> list[Path]:
     return sorted({Path(os.path.realpath(each)) for each in own})
 
 
-def _tries(vicinity: Vicinity) -> Iterator[None]:
+def _tries(nearby: NearbyWorkspaces) -> Iterator[None]:
     """Once, and again as long as writers keep registries from being read, but not for long."""
     give_up_at = time.monotonic() + _BUSY_AT_MOST
     yield
-    while vicinity.busy and time.monotonic() < give_up_at:
+    while nearby.busy and time.monotonic() < give_up_at:
         time.sleep(_BUSY_PAUSE)
         yield

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from registry.schema.layout import Workspace
 from tui.host.tmux_servers import Elsewhere, look_elsewhere, owners_of
-from tui.host.tmux_types import Answer, TmuxState
-from tui.model.missing_since import Absences
+from tui.host.tmux_types import TmuxSnapshot, TmuxState
+from tui.model.missing_since import MissingSince
 
 # Seconds until other servers are asked again for sessions that they may have: twice as
 # long each time, up to the second.
@@ -32,23 +32,25 @@ class OtherServers:
         """Has these asked for again and again: they may be there by another name."""
         self._doubted = frozenset(names)
 
-    def noted(self, answer: Answer, absences: Absences) -> tuple[Answer, Absences]:
+    def noted(
+        self, answer: TmuxSnapshot, missing_since: MissingSince
+    ) -> tuple[TmuxSnapshot, MissingSince]:
         """The answer, with what may be elsewhere; the absences, for proof. May block.
 
         A session that is not elsewhere any more is missing from now on only.
         """
-        missing = set(absences.items())
+        missing = set(missing_since.items())
         self._cleared &= missing
-        whys = {name: why for name, why in self._found.whys.items() if name in absences}
+        whys = {name: why for name, why in self._found.whys.items() if name in missing_since}
         new = {name for name, _ in missing - self._cleared} - whys.keys()
-        unclear = new | whys.keys() | (self._doubted & absences.keys())
+        unclear = new | whys.keys() | (self._doubted & missing_since.keys())
         again = bool(unclear) and time.monotonic() >= self._again_at
         if answer.state is not TmuxState.UNKNOWN and (new or again):
             self._found = look_elsewhere(unclear, answer, owners_of(self._paths))
             gone = whys.keys() - self._found.whys.keys()
-            absences = {**absences, **dict.fromkeys(gone, answer.asked_at)}
+            missing_since = {**missing_since, **dict.fromkeys(gone, answer.asked_at)}
             whys = dict(self._found.whys)
-            self._cleared |= {(name, absences[name]) for name in new - whys.keys()}
+            self._cleared |= {(name, missing_since[name]) for name in new - whys.keys()}
             self._pause = min(2 * self._pause, _LOOK_RARELY) if not new else _LOOK_AGAIN
             self._again_at = time.monotonic() + self._pause
         elif not unclear and not self._cleared:
@@ -56,4 +58,4 @@ class OtherServers:
         others = self._found.sessions
         if whys or others:
             answer = replace(answer, elsewhere=whys, others=others)
-        return answer, absences
+        return answer, missing_since

@@ -21,7 +21,7 @@ from registry.schema.records import GlobalRecord, GlobalTask, TaskRecord
 from registry.snapshots import Snapshot
 from registry.storage import recovery
 from tui.model.roll import TaskState
-from tui.progress import Progress, untold
+from tui.progress import ProgressCallback, untold
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class _File:
         busy_since: When a writer was first found at it, in monotonic seconds, if that
             is why it could not be read the last time.
         known_until: When it was last found to be as it was read.
-        cut_off: What is to be said of a commit that nobody has finished yet.
+        hot_journal: What is to be said of a commit that nobody has finished yet.
     """
 
     snapshot: Snapshot[TaskRecord] | Snapshot[GlobalRecord] | None = None
@@ -40,7 +40,7 @@ class _File:
     known_until: float = 0.0
     error: str | None = None
     busy_since: float | None = None
-    cut_off: str | None = None
+    hot_journal: str | None = None
 
     def read(self) -> None:
         """Notes that it could be read."""
@@ -101,14 +101,14 @@ class Branch:
 
     Attributes:
         error: Why its directory or its global registry cannot be read, or None.
-        cut_off: As `TaskState.cut_off`, of its global registry.
+        hot_journal: As `TaskState.hot_journal`, of its global registry.
         database: What has agents of it that are in no registry, or None.
     """
 
     path: Path
     states: tuple[TaskState, ...]
     error: str | None
-    cut_off: str | None
+    hot_journal: str | None
     database: UnreadDatabase | None
 
 
@@ -124,7 +124,7 @@ class Registries:
         self._states: dict[Path, TaskState] = {}
         self._scanned_at = 0.0
 
-    def rescan(self, progress: Progress = untold, at_most: int | None = None) -> bool:
+    def rescan(self, progress: ProgressCallback = untold, at_most: int | None = None) -> bool:
         """Looks for new and vanished registries, and reads what changed.
 
         Args:
@@ -245,7 +245,7 @@ class Registries:
             read_at=file.read_at,
             error=file.error,
             listed_description=listed.description if listed else "",
-            cut_off=file.cut_off,
+            hot_journal=file.hot_journal,
             database=_database_of(branch, place),
         )
         # An equal state keeps its identity: nothing is worked out anew for it.
@@ -262,9 +262,9 @@ class Registries:
         """Every workspace with its tasks and what is wrong with it."""
         for branch in self._branches:
             states = tuple(self._states[place.registry] for place in branch.places)
-            cut_off = self._file(branch.workspace.global_registry).cut_off
+            hot_journal = self._file(branch.workspace.global_registry).hot_journal
             path, error = branch.workspace.path, branch.error
-            yield Branch(path, states, error, cut_off, branch.database)
+            yield Branch(path, states, error, hot_journal, branch.database)
 
     @property
     def busy(self) -> bool:
@@ -277,7 +277,7 @@ class Registries:
         except RegistryError:
             # Reading the registry says why it cannot be had.
             hot = False
-        file.cut_off = (file.cut_off or CUT_OFF) if hot else None
+        file.hot_journal = (file.hot_journal or CUT_OFF) if hot else None
 
     def recover(self) -> bool:
         """Finishes or drops commits that were cut off; says where it cannot.
@@ -287,7 +287,7 @@ class Registries:
         """
         found = False
         for path, file in self._files.items():
-            if file.cut_off is None:
+            if file.hot_journal is None:
                 continue
             said = "a commit was cut off here; it is finished, but its journal cannot be removed"
             try:
@@ -297,8 +297,8 @@ class Registries:
                     continue
             except RegistryError as error:
                 said = f"a commit was cut off here and cannot be finished: {error}"
-            found |= file.cut_off != said
-            file.cut_off = said
+            found |= file.hot_journal != said
+            file.hot_journal = said
         return found
 
     def sees_all(self) -> bool:
@@ -326,7 +326,7 @@ class Registries:
         paths = (branch.workspace.global_registry for branch in self._branches)
         snapshots = (self._file(path).snapshot for path in paths)
         return tuple(
-            snapshot.record.kept_sessions
+            snapshot.record.tmux_sessions
             for snapshot in snapshots
             if snapshot is not None and isinstance(snapshot.record, GlobalRecord)
         )

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from registry.schema.records import AgentRecord, kept_name
-from tui.host.tmux_types import Answer, Session, TmuxState
+from registry.schema.records import AgentRecord, tmux_name
+from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.roll import Policy, TaskState
 
-Absences = Mapping[str, float]
+MissingSince = Mapping[str, float]
 """Since when each expected session has been missing: monotonic seconds."""
 
 
-def note_absences(before: Absences, answer: Answer, expected: Iterable[str]) -> Absences:
+def note_absences(
+    before: MissingSince, answer: TmuxSnapshot, expected: Iterable[str]
+) -> MissingSince:
     """Keeps the time at which each expected session was first found missing.
 
     A session that is seen again starts anew; an answer that is none proves
@@ -31,9 +33,11 @@ def note_absences(before: Absences, answer: Answer, expected: Iterable[str]) -> 
     }
 
 
-def is_proven_missing(name: str, absences: Absences, answer: Answer, proof: float) -> bool:
+def is_proven_missing(
+    name: str, missing_since: MissingSince, answer: TmuxSnapshot, proof: float
+) -> bool:
     """Whether a session was missing from two answers so many seconds apart."""
-    since = absences.get(name)
+    since = missing_since.get(name)
     return since is not None and answer.asked_at - since >= proof
 
 
@@ -47,7 +51,7 @@ def proof_needed(record: AgentRecord, policy: Policy, now: float) -> float:
     return policy.proof if known else max(policy.proof, policy.start_grace)
 
 
-def follow_renamed(answer: Answer, seen: Mapping[str, Session]) -> Answer:
+def follow_renamed(answer: TmuxSnapshot, seen: Mapping[str, Session]) -> TmuxSnapshot:
     """The same answer, in which a session that was renamed is also there by its old name.
 
     Args:
@@ -76,6 +80,6 @@ def expected_sessions(
     found: dict[str, float] = {}
     for state in states:
         for agent in state.record.expecting if state.record else ():
-            name = kept_name(agent.tmux_session or "")
+            name = tmux_name(agent.tmux_session or "")
             found[name] = max(found.get(name, 0.0), proof_needed(agent, policy, now))
     return found

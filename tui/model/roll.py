@@ -9,7 +9,7 @@ from pathlib import Path
 
 from registry.schema.layout import UnreadDatabase
 from registry.schema.records import AgentRecord, TaskRecord
-from tui.host.tmux_types import Answer, Session
+from tui.host.tmux_types import Session, TmuxSnapshot
 
 
 class Verdict(StrEnum):
@@ -79,7 +79,7 @@ class TaskState:
         read_at: When that was read; seconds since the epoch.
         error: Why it cannot be read now, or None.
         listed_description: What the global registry says of it.
-        cut_off: What is to be said of a commit that was cut off here and that nobody
+        hot_journal: What is to be said of a commit that was cut off here and that nobody
             has finished yet, or None.
         database: Where the truth about its agents may be, instead of here, or None.
     """
@@ -91,7 +91,7 @@ class TaskState:
     read_at: float
     error: str | None
     listed_description: str = ""
-    cut_off: str | None = None
+    hot_journal: str | None = None
     database: UnreadDatabase | None = None
 
     @property
@@ -107,9 +107,9 @@ class AgentRow:
     Attributes:
         record: What its registry says.
         session: Its session, or None.
-        taken_by: Another's session that has the name of the agent's now, or None.
+        name_reused_by: Another's session that has the name of the agent's now, or None.
         note: Why the verdict is what it is, where that needs saying.
-        heard: Last sign of life, in seconds since the epoch, or None.
+        last_activity: Last sign of life, in seconds since the epoch, or None.
         level: 0 for an agent of the orchestrator, 1 for its children, ...
         children: How many agents it started.
     """
@@ -119,10 +119,10 @@ class AgentRow:
     verdict: Verdict
     session: Session | None
     note: str
-    heard: float | None
+    last_activity: float | None
     level: int
     children: int
-    taken_by: Session | None = None
+    name_reused_by: Session | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,20 +154,20 @@ class WorkspaceRoll:
 
     Attributes:
         error: Why its directory or its global registry cannot be read, or None.
-        cut_off: As `TaskState.cut_off`, of its global registry.
+        hot_journal: As `TaskState.hot_journal`, of its global registry.
         database: What has agents of it that are not among these, or None.
     """
 
     path: Path
     tasks: tuple[TaskRoll, ...]
     error: str | None
-    cut_off: str | None = None
+    hot_journal: str | None = None
     database: UnreadDatabase | None = None
 
     @property
     def is_partly_unread(self) -> bool:
         """Whether there may be more in it than is known of it."""
-        return bool(self.error or self.cut_off or self.database)
+        return bool(self.error or self.hot_journal or self.database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class RollCall:
     """
 
     host: str
-    answer: Answer
+    answer: TmuxSnapshot
     workspaces: tuple[WorkspaceRoll, ...]
     orphans: tuple[Session, ...]
     counts: Mapping[Verdict, int]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from registry.schema.records import kept_name
+from registry.schema.records import tmux_name
 from registry.text import shown_name
-from tui.host.pane_origin import Birth
+from tui.host.pane_origin import PaneOrigin
 from tui.host.tmux_types import Session
 from tui.model.roll import TaskState
 
@@ -20,7 +20,7 @@ _BEFORE = 15.0
 _AFTER = 2.0
 
 
-class Suspect(NamedTuple):
+class Candidate(NamedTuple):
     """What may be the session of an agent whose own is missing.
 
     Attributes:
@@ -40,9 +40,9 @@ def find_renamed(
     listed: Iterable[frozenset[str] | None],
     sessions: Collection[Session],
     begun: Callable[[int], float | None],
-    moved: Mapping[int, Birth],
+    moved: Mapping[int, PaneOrigin],
     seen: Mapping[str, str],
-) -> Mapping[str, list[Suspect]]:
+) -> Mapping[str, list[Candidate]]:
     """What missing sessions may be called now.
 
     Args:
@@ -52,7 +52,7 @@ def find_renamed(
         sessions: All sessions that there are.
         begun: When the first process of a pane began, in seconds since the epoch, as far
             as that is known.
-        moved: What `Births.moved` says of these sessions.
+        moved: What `PaneOrigins.moved` says of these sessions.
         seen: The ids of sessions of this server, by what they were called when they were
             seen last.
 
@@ -68,13 +68,13 @@ def find_renamed(
         record = state.record
         if record is None:
             continue
-        claimed |= record.kept_sessions or frozenset()
+        claimed |= record.tmux_sessions or frozenset()
         for agent in record.expecting:
-            name = kept_name(agent.tmux_session or "")
+            name = tmux_name(agent.tmux_session or "")
             if name in missing and agent.started is not None:
                 starts.setdefault(name, []).append(agent.started)
     claimed = claimed.union(*(names for names in listed if names))
-    found: dict[str, list[Suspect]] = {}
+    found: dict[str, list[Candidate]] = {}
     for session, pid in _foreign_panes(sessions, moved):
         pane, made_in = moved[pid]
         for name in missing:
@@ -84,7 +84,7 @@ def find_renamed(
                 why = f"has pane {pane}, which began when this agent started: moved?"
             else:
                 continue
-            suspect = Suspect(session, f"{_called(session)} {why}", moved=True)
+            suspect = Candidate(session, f"{_called(session)} {why}", moved=True)
             found.setdefault(name, []).append(suspect)
     for session in sessions if starts else ():
         if session.name in claimed:
@@ -98,12 +98,12 @@ def find_renamed(
                 why = f"{called} has a pane that began when this agent started: moved?"
             else:
                 continue
-            found.setdefault(name, []).append(Suspect(session, why))
+            found.setdefault(name, []).append(Candidate(session, why))
     return found
 
 
 def _foreign_panes(
-    sessions: Collection[Session], moved: Mapping[int, Birth]
+    sessions: Collection[Session], moved: Mapping[int, PaneOrigin]
 ) -> Iterator[tuple[Session, int]]:
     """Panes of sessions that are gone, by their first processes, and where they are."""
     here = {session.id for session in sessions}
@@ -113,12 +113,14 @@ def _foreign_panes(
                 yield session, pid
 
 
-def find_mixed(sessions: Collection[Session], moved: Mapping[int, Birth]) -> Mapping[str, str]:
+def find_mixed(
+    sessions: Collection[Session], moved: Mapping[int, PaneOrigin]
+) -> Mapping[str, str]:
     """Sessions that cannot be ended with all their own panes, and no others.
 
     Args:
         sessions: All of one server.
-        moved: What `Births.moved` says of them.
+        moved: What `PaneOrigins.moved` says of them.
 
     Returns:
         Why, by the sessions' ids.

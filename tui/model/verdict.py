@@ -15,13 +15,13 @@ from registry.schema.records import (
     AgentRecord,
     TaskRecord,
     is_active,
-    is_kept_certain,
     is_terminal,
-    kept_name,
+    is_tmux_name_certain,
+    tmux_name,
 )
 from registry.text import shown_name
-from tui.host.tmux_types import Answer, Session, TmuxState
-from tui.model.missing_since import Absences, is_proven_missing, proof_needed
+from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
+from tui.model.missing_since import MissingSince, is_proven_missing, proof_needed
 from tui.model.roll import AgentKey, AgentRow, MassDeath, Policy, TaskRoll, TaskState, Verdict
 from tui.text.sanitize import age_in_words
 
@@ -47,19 +47,19 @@ class Judgement(NamedTuple):
     Attributes:
         session: Its session, if it is there.
         note: Why, where that needs saying.
-        taken_by: The session that has the name of the agent's, but is another's.
+        name_reused_by: The session that has the name of the agent's, but is another's.
     """
 
     verdict: Verdict
     session: Session | None = None
     note: str = ""
-    taken_by: Session | None = None
+    name_reused_by: Session | None = None
 
 
 def judge(
     record: AgentRecord,
-    answer: Answer,
-    absences: Absences,
+    answer: TmuxSnapshot,
+    missing_since: MissingSince,
     policy: Policy,
     now: float,
     reported: float = 0.0,
@@ -69,15 +69,15 @@ def judge(
     Args:
         record: What its registry says.
         answer: What tmux said last.
-        absences: Since when sessions have been missing.
+        missing_since: Since when sessions have been missing.
         policy: When a verdict is sure enough.
         now: Seconds since the epoch.
         reported: When a line was last written to its progress file, if that is known.
     """
-    name = kept_name(record.tmux_session) if record.tmux_session else None
-    certain = name is not None and is_kept_certain(name)
+    name = tmux_name(record.tmux_session) if record.tmux_session else None
+    certain = name is not None and is_tmux_name_certain(name)
     session = answer.sessions.get(name) if name and certain else None
-    if session is not None and (why := why_anothers(record, session, policy, now)) is not None:
+    if session is not None and (why := why_not_its_own(record, session, policy, now)) is not None:
         # Never a zombie: the agent's clock or its zone may be another than ours.
         through = is_terminal(record.status)
         verdict = Verdict.FINISHED if through else Verdict.UNKNOWN
@@ -111,7 +111,7 @@ def judge(
             note = f"no report and no output for {_silence(silent)}"
             return Judgement(Verdict.STALLED, session, note)
         return Judgement(Verdict.LIVE, session, _renamed(session, name))
-    return _missing(record, name, answer, absences, policy, now)
+    return _missing(record, name, answer, missing_since, policy, now)
 
 
 def _silence(seconds: float) -> str:
@@ -125,15 +125,15 @@ def _silence(seconds: float) -> str:
 def _missing(
     record: AgentRecord,
     name: str,
-    answer: Answer,
-    absences: Absences,
+    answer: TmuxSnapshot,
+    missing_since: MissingSince,
     policy: Policy,
     now: float,
 ) -> Judgement:
     """The verdict on an active agent whose session is not in the answer."""
     if record.started is not None and 0 <= now - record.started < policy.start_grace:
         return Judgement(Verdict.UNKNOWN, note=JUST_STARTED)
-    if not is_proven_missing(name, absences, answer, proof_needed(record, policy, now)):
+    if not is_proven_missing(name, missing_since, answer, proof_needed(record, policy, now)):
         note = "its session is missing; asking again to be sure"
         return Judgement(Verdict.UNKNOWN, note=note)
     if (doubt := answer.doubt(name)) is not None:
@@ -141,7 +141,9 @@ def _missing(
     return Judgement(Verdict.ZOMBIE, note=f"no session {shown_name(record.tmux_session or '')}")
 
 
-def why_anothers(record: AgentRecord, session: Session, policy: Policy, now: float) -> str | None:
+def why_not_its_own(
+    record: AgentRecord, session: Session, policy: Policy, now: float
+) -> str | None:
     """Why a session of the name of an agent's cannot be the agent's own, or None.
 
     It is the agent's if it was made within the agent's life; a report since it was
@@ -286,8 +288,8 @@ def _same_places(record: TaskRecord, before: TaskRoll) -> list[_Place] | None:
 
 def call_task(
     state: TaskState,
-    answer: Answer,
-    absences: Absences,
+    answer: TmuxSnapshot,
+    missing_since: MissingSince,
     policy: Policy,
     now: float,
     reported: Mapping[str, float] = MappingProxyType({}),
@@ -298,7 +300,7 @@ def call_task(
     Args:
         state: What is known of its registry.
         answer: What tmux said last.
-        absences: Since when sessions have been missing.
+        missing_since: Since when sessions have been missing.
         policy: When a verdict is sure enough.
         now: Seconds since the epoch.
         reported: By agent, when its progress file was last written. Needed only of
@@ -311,9 +313,9 @@ def call_task(
     counts = dict.fromkeys(Verdict, 0)
     for place, row in _places(state, before):
         if row is None or row.verdict in _JUDGED_ANEW or row.record != place.record:
-            heard = reported.get(place.record.id, 0.0)
-            judgement = judge(place.record, answer, absences, policy, now, heard)
-            row = _row(place, judgement, heard, state)
+            last_activity = reported.get(place.record.id, 0.0)
+            judgement = judge(place.record, answer, missing_since, policy, now, last_activity)
+            row = _row(place, judgement, last_activity, state)
         rows.append(row)
         counts[row.verdict] += 1
     completed = sum(row.record.status == "completed" for row in rows)
@@ -321,17 +323,19 @@ def call_task(
 
 
 def _row(place: _Place, judgement: Judgement, reported: float, state: TaskState) -> AgentRow:
-    verdict, session, note, taken_by = judgement
+    verdict, session, note, name_reused_by = judgement
     if verdict is Verdict.ZOMBIE and state.error is not None:
         # The file may have changed since it could last be read.
         verdict, note = Verdict.UNKNOWN, "its registry cannot be read now"
     if verdict in _DOUBTED and state.database is not None:
         note = f"{note}; {MAY_BE_STALE}"
     key, agent, level, children = place
-    heard = agent.updated
+    last_activity = agent.updated
     if verdict in (Verdict.LIVE, Verdict.STALLED):
-        heard = max(agent.updated or agent.started or 0.0, reported) or None
-    return AgentRow(key, agent, verdict, session, note, heard, level, children, taken_by)
+        last_activity = max(agent.updated or agent.started or 0.0, reported) or None
+    return AgentRow(
+        key, agent, verdict, session, note, last_activity, level, children, name_reused_by
+    )
 
 
 def _mean_progress(rows: Sequence[AgentRow]) -> float | None:
@@ -346,13 +350,13 @@ def _mean_progress(rows: Sequence[AgentRow]) -> float | None:
 
 
 def find_mass_death(
-    tasks: Iterable[TaskRoll], absences: Absences, policy: Policy
+    tasks: Iterable[TaskRoll], missing_since: MissingSince, policy: Policy
 ) -> MassDeath | None:
     """Whether so many agents went at once that a wrong socket is the likelier reason.
 
     Args:
         tasks: All tasks that muster sees.
-        absences: Since when sessions have been missing. What is missing from the
+        missing_since: Since when sessions have been missing. What is missing from the
             first answer of all went at once, as far as anybody knows.
         policy: How close together "at once" is.
 
@@ -368,9 +372,9 @@ def find_mass_death(
     waiting: list[float] = []
     for row in (row for task in tasks for row in task.agents):
         name = row.record.tmux_session
-        if not name or not is_active(row.record.status) or not is_kept_certain(name):
+        if not name or not is_active(row.record.status) or not is_tmux_name_certain(name):
             continue
-        since = absences.get(kept_name(name))
+        since = missing_since.get(tmux_name(name))
         if since is None:
             there += 1
         elif row.verdict is Verdict.ZOMBIE:
@@ -393,7 +397,7 @@ def find_mass_death(
 def find_orphans(
     states: Iterable[TaskState],
     listed: Iterable[frozenset[str] | None],
-    answer: Answer,
+    answer: TmuxSnapshot,
     policy: Policy,
     as_of: float,
 ) -> tuple[Session, ...] | None:
@@ -413,7 +417,7 @@ def find_orphans(
         that tmux calls otherwise.
     """
     unaccounted = frozenset(answer.sessions)
-    in_tasks = (state.record.kept_sessions if state.record else None for state in states)
+    in_tasks = (state.record.tmux_sessions if state.record else None for state in states)
     for names in (*listed, *in_tasks):
         if names is None:
             return None

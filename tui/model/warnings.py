@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from registry.text import shown_name
-from tui.host.tmux_types import Answer, TmuxState
+from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.model.roll import MassDeath, RollCall
 from tui.text.sanitize import some
 
@@ -38,5 +38,5 @@ def massacre(death: MassDeath, socket: Path) -> str:
     )
 
 
-def _doubts(answer: Answer) -> Counter[str]:
+def _doubts(answer: TmuxSnapshot) -> Counter[str]:
     return Counter(answer.doubts.values())

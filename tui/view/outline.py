@@ -195,7 +195,7 @@ def _same_lines(
 def _is_meant(task: TaskRoll, view: View) -> bool:
     """Whether a task is shown although none of its agents is."""
     if not view.narrows:
-        return not task.agents or bool(task.state.error or task.state.cut_off)
+        return not task.agents or bool(task.state.error or task.state.hot_journal)
     return view.only is None and task_matches(task, view.wanted)
 
 
@@ -267,7 +267,7 @@ def _unreadable(roll: RollCall) -> Iterator[Line]:
         if workspace.is_partly_unread:
             yield Line(WorkspaceKey(workspace.path), workspace, 0, None)
     for task in roll.tasks():
-        if task.state.error or task.state.cut_off:
+        if task.state.error or task.state.hot_journal:
             yield Line(TaskKey(task.state.registry), task, 0, None)
 
 

@@ -83,7 +83,7 @@ def _tasks(workspace: WorkspaceRoll, wanted: Filter, hide_finished: bool) -> Ite
             if not (hide_finished and row.verdict is Verdict.FINISHED)
             and wanted.matches(agent_fields(row, task))
         )
-        unread = task.state.error is not None or task.state.cut_off is not None
+        unread = task.state.error is not None or task.state.hot_journal is not None
         if agents or unread or task_matches(task, wanted):
             yield replace(task, agents=_lifted(task.agents, agents))
 

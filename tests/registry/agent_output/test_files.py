@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from registry.agent_output import files
 from registry.agent_output.files import AgentFile, Batch, facts_of
-from registry.agent_output.lines import FINDINGS, LOG, PROGRESS, LogKind, LogLine, Progress
+from registry.agent_output.lines import (
+    FINDINGS,
+    PROGRESS,
+    STREAM_LOG,
+    LogKind,
+    LogLine,
+    ProgressReport,
+)
 from registry.errors import NotARegularFileError, RegistryError
 from registry.storage import backward
 
@@ -31,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> AgentFile[Progress]:
+def file(tmp_path: Path) -> AgentFile[ProgressReport]:
     return AgentFile(tmp_path, AGENT, PROGRESS)
 
 
@@ -40,12 +47,12 @@ def append(path: Path, data: bytes) -> None:
         opened.write(data)
 
 
-def numbers(batch: Batch[Progress]) -> list[float | None]:
+def numbers(batch: Batch[ProgressReport]) -> list[float | None]:
     return [each.progress for each in batch.records]
 
 
 def test_the_last_lines_come_in_the_order_of_the_file(
-    path: Path, file: AgentFile[Progress]
+    path: Path, file: AgentFile[ProgressReport]
 ) -> None:
     path.write_bytes(b"".join(map(line, range(10))))
     batch = file.last(3)
@@ -56,7 +63,7 @@ def test_the_last_lines_come_in_the_order_of_the_file(
     assert numbers(file.last(0)) == []
 
 
-def test_what_is_written_later_comes_once(path: Path, file: AgentFile[Progress]) -> None:
+def test_what_is_written_later_comes_once(path: Path, file: AgentFile[ProgressReport]) -> None:
     path.write_bytes(line(1))
     assert numbers(file.last(5)) == [1]
     assert numbers(file.more()) == []
@@ -66,7 +73,7 @@ def test_what_is_written_later_comes_once(path: Path, file: AgentFile[Progress])
 
 
 def test_a_file_that_is_not_there_is_empty_and_found_once_it_comes(
-    path: Path, file: AgentFile[Progress]
+    path: Path, file: AgentFile[ProgressReport]
 ) -> None:
     assert file.last(5) == Batch()
     assert file.more() == Batch()
@@ -75,7 +82,7 @@ def test_a_file_that_is_not_there_is_empty_and_found_once_it_comes(
     assert numbers(batch) == [1] and not batch.restarted
 
 
-def test_a_torn_last_line_is_waited_for(path: Path, file: AgentFile[Progress]) -> None:
+def test_a_torn_last_line_is_waited_for(path: Path, file: AgentFile[ProgressReport]) -> None:
     whole = line(2)
     path.write_bytes(line(1) + whole[:9])
     batch = file.last(5)
@@ -88,7 +95,7 @@ def test_a_torn_last_line_is_waited_for(path: Path, file: AgentFile[Progress]) -
 
 
 def test_a_last_line_that_only_lacks_its_end_is_whole(
-    path: Path, file: AgentFile[Progress]
+    path: Path, file: AgentFile[ProgressReport]
 ) -> None:
     path.write_bytes(line(1) + line(2).rstrip())
     batch = file.last(5)
@@ -100,7 +107,7 @@ def test_a_last_line_that_only_lacks_its_end_is_whole(
 
 
 def test_malformed_lines_are_counted_and_do_not_use_the_count_up(
-    path: Path, file: AgentFile[Progress]
+    path: Path, file: AgentFile[ProgressReport]
 ) -> None:
     path.write_bytes(line(1) + b"oops\n[]\n\n" + line(2) + b"\xff\xfe\n")
     batch = file.last(2)
@@ -114,7 +121,7 @@ def test_in_a_log_a_line_that_is_no_json_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "logs" / f"{AGENT}_stream.jsonl"
     path.parent.mkdir()
     path.write_bytes(b'{"type": "assistant", "message": {"content": "hi"}}\nTraceback\n')
-    batch = AgentFile(tmp_path, AGENT, LOG).last(5)
+    batch = AgentFile(tmp_path, AGENT, STREAM_LOG).last(5)
     assert [(each.kind, each.text) for each in batch.records] == [
         (LogKind.ASSISTANT, "hi"),
         (LogKind.RAW, "Traceback"),
@@ -123,7 +130,7 @@ def test_in_a_log_a_line_that_is_no_json_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_large_file_is_read_from_its_end(
-    path: Path, file: AgentFile[Progress], monkeypatch: pytest.MonkeyPatch
+    path: Path, file: AgentFile[ProgressReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.write_bytes(b"".join(line(number, "x" * 100) for number in range(100_000)))
     read: list[int] = []
@@ -140,7 +147,7 @@ def test_a_large_file_is_read_from_its_end(
 
 
 def test_a_line_that_is_too_long_is_counted_and_passed_over(
-    path: Path, file: AgentFile[Progress], monkeypatch: pytest.MonkeyPatch
+    path: Path, file: AgentFile[ProgressReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "LONGEST_LINE", 1000)
     monkeypatch.setattr(backward, "_BLOCK", 64)
@@ -164,7 +171,7 @@ def test_a_line_that_is_too_long_is_counted_and_passed_over(
 
 
 def test_the_search_for_the_last_lines_ends_somewhere(
-    path: Path, file: AgentFile[Progress], monkeypatch: pytest.MonkeyPatch
+    path: Path, file: AgentFile[ProgressReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "LOOK_BACK", 1000)
     path.write_bytes(line(1) + b"no\n" * 1000)
@@ -190,7 +197,7 @@ HUGE = 100 * 1024**3
 
 @pytest.mark.parametrize("end", [b"", b"\n" + line(1)], ids=["a hole", "a line after it"])
 def test_of_a_file_without_lines_no_more_is_searched_than_of_another(
-    path: Path, file: AgentFile[Progress], monkeypatch: pytest.MonkeyPatch, end: bytes
+    path: Path, file: AgentFile[ProgressReport], monkeypatch: pytest.MonkeyPatch, end: bytes
 ) -> None:
     with path.open("wb") as sparse:
         sparse.truncate(HUGE)
@@ -205,7 +212,7 @@ def test_of_a_file_without_lines_no_more_is_searched_than_of_another(
 
 
 def test_a_hole_in_a_file_that_is_followed_is_passed_over(
-    path: Path, file: AgentFile[Progress], monkeypatch: pytest.MonkeyPatch
+    path: Path, file: AgentFile[ProgressReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.write_bytes(line(1))
     assert numbers(file.last(1)) == [1]
@@ -221,7 +228,7 @@ def test_a_hole_in_a_file_that_is_followed_is_passed_over(
 
 
 def test_much_at_once_comes_in_parts(
-    path: Path, file: AgentFile[Progress], monkeypatch: pytest.MonkeyPatch
+    path: Path, file: AgentFile[ProgressReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "LONGEST_LINE", 500)
     path.touch()
@@ -236,7 +243,9 @@ def test_much_at_once_comes_in_parts(
     assert got == list(range(100))
 
 
-def test_a_file_that_was_cut_is_read_from_its_start(path: Path, file: AgentFile[Progress]) -> None:
+def test_a_file_that_was_cut_is_read_from_its_start(
+    path: Path, file: AgentFile[ProgressReport]
+) -> None:
     path.write_bytes(line(1) + line(2))
     file.last(5)
     path.write_bytes(line(7))
@@ -245,7 +254,7 @@ def test_a_file_that_was_cut_is_read_from_its_start(path: Path, file: AgentFile[
 
 
 def test_a_file_that_was_cut_and_is_as_long_again_is_noticed(
-    path: Path, file: AgentFile[Progress]
+    path: Path, file: AgentFile[ProgressReport]
 ) -> None:
     path.write_bytes(line(1) + line(2))
     file.last(5)
@@ -254,7 +263,7 @@ def test_a_file_that_was_cut_and_is_as_long_again_is_noticed(
 
 
 def test_a_file_that_was_replaced_is_read_to_its_end_before_the_new_one(
-    path: Path, file: AgentFile[Progress]
+    path: Path, file: AgentFile[ProgressReport]
 ) -> None:
     path.write_bytes(line(1))
     file.last(5)
@@ -298,7 +307,7 @@ def test_what_is_no_plain_file_is_refused(tmp_path: Path, path: Path, what: str)
 
 
 def test_what_takes_the_place_of_a_file_that_is_followed_is_refused(
-    path: Path, file: AgentFile[Progress]
+    path: Path, file: AgentFile[ProgressReport]
 ) -> None:
     path.write_bytes(line(1))
     file.last(5)
@@ -344,7 +353,7 @@ def _expected(data: bytes) -> list[LogLine]:
         record
         for each in whole.split(b"\n")
         if each.strip()
-        for record in (LOG.read(each) or LOG.raw(each))
+        for record in (STREAM_LOG.read(each) or STREAM_LOG.raw(each))
     ]
 
 
@@ -362,7 +371,7 @@ def test_however_it_is_cut_into_writes_every_line_comes_once_and_in_order(
     before = backward._BLOCK
     backward._BLOCK = block
     try:
-        with AgentFile(tmp_path, AGENT, LOG) as file:
+        with AgentFile(tmp_path, AGENT, STREAM_LOG) as file:
             first = file.last(count)
             got = list(first.records)
             for point in points:

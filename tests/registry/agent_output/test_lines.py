@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from registry.agent_output.lines import (
     TEXT_AT_MOST,
-    Finding,
+    AgentFinding,
     LogKind,
     LogLine,
-    Progress,
+    ProgressReport,
     is_whole,
     raw_log,
     read_finding,
@@ -174,7 +174,7 @@ def test_any_json_is_read_or_malformed_and_never_an_error(value: Any) -> None:
         records = read(text)
         assert (records is None) == (not isinstance(value, dict))
         for each in records or ():
-            assert isinstance(each, Progress | Finding | LogLine)
+            assert isinstance(each, ProgressReport | AgentFinding | LogLine)
             fields = astuple(each)
             assert all(isinstance(field, str | float | bool | None) for field in fields)
 

@@ -356,10 +356,10 @@ def test_what_took_place_without_an_outcome_can_be_undone(
 ) -> None:
     before = texts(task, global_)
 
-    def cut_off(*_: object) -> None:
+    def hot_journal(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Audit, "end", cut_off)
+    monkeypatch.setattr(Audit, "end", hot_journal)
     with pytest.raises(KeyboardInterrupt):
         complete(task, global_, "busy")
     monkeypatch.undo()
@@ -376,11 +376,11 @@ def test_what_did_not_take_place_is_as_it_was_before_already(
     before = texts(task, global_)
     real = Audit.begin
 
-    def cut_off(self: Audit, *arguments: Any, **options: Any) -> None:
+    def hot_journal(self: Audit, *arguments: Any, **options: Any) -> None:
         real(self, *arguments, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Audit, "begin", cut_off)
+    monkeypatch.setattr(Audit, "begin", hot_journal)
     with pytest.raises(KeyboardInterrupt):
         complete(task, global_, "busy")
     monkeypatch.undo()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registry.audit.diff import MISSING, differences, snapshot
 from registry.checks.apply import mend
 from registry.checks.consistency import global_findings, pair_findings, task_findings
-from registry.checks.issue import Finding, Kind
+from registry.checks.issue import Issue, IssueKind
 from registry.checks.repair import fix
 from tests.support.fixture_workspace import SOURCE
 from tests.support.json_values import exactly, registries, statuses
@@ -67,7 +67,7 @@ globals_ = st.builds(
 )
 
 
-def found(task: Json, global_: Json | None = None) -> list[Finding]:
+def found(task: Json, global_: Json | None = None) -> list[Issue]:
     """Everything that is found in a task's registry and a global one."""
     everything = task_findings(TASK, task)
     if global_ is not None:
@@ -76,7 +76,7 @@ def found(task: Json, global_: Json | None = None) -> list[Finding]:
     return everything
 
 
-def of(kind: Kind, findings: list[Finding]) -> list[tuple[Any, ...]]:
+def of(kind: IssueKind, findings: list[Issue]) -> list[tuple[Any, ...]]:
     return [
         (each.agent, each.field, each.found, each.fix if each.fixable else "by hand")
         for each in findings
@@ -97,7 +97,8 @@ def test_once_set_right_nothing_is_left_to_set_right(task: Json, global_: Json) 
     assert {each.place for each in found(task, global_)} >= {
         each.place
         for each in first
-        if not each.fixable and each.kind in (Kind.DUPLICATE, Kind.LOOP, Kind.PARENT)
+        if not each.fixable
+        and each.kind in (IssueKind.DUPLICATE, IssueKind.LOOP, IssueKind.PARENT)
     }, stays
 
 
@@ -109,14 +110,14 @@ def test_nothing_changes_but_what_a_finding_names(task: Json, global_: Json) -> 
         old = snapshot(registry)
         mend(registry, file, findings)
         named = {(each.agent, each.field) for each in findings if each.file == file}
-        added = {each.agent for each in findings if each.kind is Kind.NOT_IN_GLOBAL}
+        added = {each.agent for each in findings if each.kind is IssueKind.NOT_IN_GLOBAL}
         for change in differences("f", old, registry):
             if change.whole:
                 assert change.before is MISSING and change.agent in added
             elif change.field == "agent_hierarchy":
-                assert any(each.kind is Kind.HIERARCHY for each in findings)
+                assert any(each.kind is IssueKind.HIERARCHY for each in findings)
             elif change.field == "tasks":
-                assert any(each.kind is Kind.NOT_LISTED for each in findings)
+                assert any(each.kind is IssueKind.NOT_LISTED for each in findings)
             else:
                 assert (change.agent, change.field) in named
         # What was there before is whole: fields are replaced, never changed inside.
@@ -158,7 +159,7 @@ def test_the_real_workspace_is_healthy() -> None:
 def test_a_tasks_counter_that_is_off_is_counted_anew(counter: str, written: Any) -> None:
     right = task_registry(agent("a", parent="orchestrator"), agent("b", "completed"))
     task = right | {counter: written}
-    assert of(Kind.COUNTER, found(task)) == [(None, counter, written, right[counter])]
+    assert of(IssueKind.COUNTER, found(task)) == [(None, counter, written, right[counter])]
 
 
 @pytest.mark.parametrize(
@@ -169,11 +170,11 @@ def test_a_global_counter_that_is_off_is_counted_anew(counter: str) -> None:
     right = global_registry(*agents)
     assert found(task_registry(*agents), right) == []
     drifted = right | {counter: 9}
-    assert of(Kind.COUNTER, found(task_registry(*agents), drifted)) == [
+    assert of(IssueKind.COUNTER, found(task_registry(*agents), drifted)) == [
         (None, counter, 9, right[counter])
     ]
     del drifted[counter]
-    assert of(Kind.COUNTER, found(task_registry(*agents), drifted)) == [
+    assert of(IssueKind.COUNTER, found(task_registry(*agents), drifted)) == [
         (None, counter, MISSING, right[counter])
     ]
 
@@ -193,15 +194,15 @@ def test_active_tasks_are_those_that_are_not_over_if_that_can_be_told(
     listed = {f"TASK-{n}": {"status": status} for n, status in enumerate(statuses_)}
     whole = global_registry(tasks=listed, total_tasks=len(listed), active_tasks=99)
     expected = [(None, "active_tasks", 99, active)] if active is not None else []
-    assert of(Kind.COUNTER, global_findings(GLOBAL, whole)) == expected
+    assert of(IssueKind.COUNTER, global_findings(GLOBAL, whole)) == expected
 
 
 def test_the_tasks_are_the_truth_for_what_the_global_counters_repeat() -> None:
     task = task_registry(agent("a", "completed"), agent("b"), agent("c"))
     whole = global_registry(agent("a", "running"), agent("b", None), active_agents=2)
     findings = found(task, whole)
-    assert of(Kind.STATUS, findings) == [("a", "status", "running", "completed")]
-    assert of(Kind.COUNTER, findings) == [(None, "total_agents_spawned", 2, 3)]
+    assert of(IssueKind.STATUS, findings) == [("a", "status", "running", "completed")]
+    assert of(IssueKind.COUNTER, findings) == [(None, "total_agents_spawned", 2, 3)]
 
 
 # --- two registries -----------------------------------------------------------
@@ -223,7 +224,7 @@ def test_a_status_that_differs_is_the_tasks(own: str | None, listed: Any, differ
     whole = global_registry(agent("a", listed) if listed != 7 else agent("a", status=7))  # type: ignore[arg-type]
     there = MISSING if listed is None else listed
     expected = [("a", "status", there, own)] if differs else []
-    assert of(Kind.STATUS, found(task_registry(agent("a", own)), whole)) == expected
+    assert of(IssueKind.STATUS, found(task_registry(agent("a", own)), whole)) == expected
 
 
 def test_an_agent_that_the_global_registry_lacks_is_put_in_as_it_lists_others() -> None:
@@ -245,7 +246,7 @@ def test_an_agent_that_the_task_lacks_is_nobodys_to_remove() -> None:
     whole = global_registry(agent("a"), agent("else", task_id="TASK-2"))
     whole["tasks"]["TASK-2"] = {"status": "INITIALIZED"}
     findings = pair_findings(TASK, task_registry(), GLOBAL, whole)
-    assert of(Kind.NOT_IN_TASK, findings) == [("a", "agents", "running", "by hand")]
+    assert of(IssueKind.NOT_IN_TASK, findings) == [("a", "agents", "running", "by hand")]
     assert str(TASK) in findings[0].advice
     assert len(findings) == 1
 
@@ -253,7 +254,7 @@ def test_an_agent_that_the_task_lacks_is_nobodys_to_remove() -> None:
 def test_an_id_that_another_task_has_there_cannot_be_put_in() -> None:
     whole = global_registry(agent("a", task_id="TASK-2"))
     findings = pair_findings(TASK, task_registry(agent("a")), GLOBAL, whole)
-    assert of(Kind.NOT_IN_GLOBAL, findings) == [("a", "task_id", "TASK-2", "by hand")]
+    assert of(IssueKind.NOT_IN_GLOBAL, findings) == [("a", "task_id", "TASK-2", "by hand")]
 
 
 def test_a_task_that_is_not_listed_is_put_in_and_one_whose_registry_is_gone_is_said() -> None:
@@ -262,9 +263,11 @@ def test_a_task_that_is_not_listed_is_put_in_and_one_whose_registry_is_gone_is_s
     whole["tasks"] = {"TASK-9": {"status": "INITIALIZED"}}
     findings = found(task, whole)
     entry = {"description": "a task", "created_at": "2025", "status": "INITIALIZED"}
-    assert of(Kind.NOT_LISTED, findings) == [(None, "tasks[TASK-1]", MISSING, {"TASK-1": entry})]
-    assert of(Kind.TASK_MISSING, findings) == [(None, "tasks[TASK-9]", 1, "by hand")]
-    assert of(Kind.COUNTER, findings) == [
+    assert of(IssueKind.NOT_LISTED, findings) == [
+        (None, "tasks[TASK-1]", MISSING, {"TASK-1": entry})
+    ]
+    assert of(IssueKind.TASK_MISSING, findings) == [(None, "tasks[TASK-9]", 1, "by hand")]
+    assert of(IssueKind.COUNTER, findings) == [
         (None, "total_tasks", 1, 2),
         (None, "active_tasks", 1, 2),
     ]
@@ -303,13 +306,13 @@ def test_the_hierarchy_follows_what_agents_say_of_their_parents(
 
 def test_a_parent_that_is_not_there_is_said_and_nothing_is_moved() -> None:
     task = family({"orchestrator": ["a"]}, a="nobody")
-    assert of(Kind.PARENT, found(task)) == [("a", "parent", "nobody", "by hand")]
+    assert of(IssueKind.PARENT, found(task)) == [("a", "parent", "nobody", "by hand")]
     assert len(found(task)) == 1
 
 
 def test_a_loop_is_said_once_and_nothing_is_moved() -> None:
     task = family({"orchestrator": ["a", "b", "c", "d"]}, a="c", b="a", c="b", d="d")
-    assert of(Kind.LOOP, found(task)) == [
+    assert of(IssueKind.LOOP, found(task)) == [
         ("a", "parent", ["a", "c", "b"], "by hand"),
         ("d", "parent", ["d"], "by hand"),
     ]
@@ -318,16 +321,16 @@ def test_a_loop_is_said_once_and_nothing_is_moved() -> None:
 
 def test_a_loop_of_the_hierarchy_alone_is_one_where_nobody_says_otherwise() -> None:
     around = {"a": ["b"], "b": ["a"]}
-    assert of(Kind.LOOP, found(family(around, a=None, b=None)))
-    assert not of(Kind.LOOP, found(family(around, a="orchestrator", b="a")))
+    assert of(IssueKind.LOOP, found(family(around, a=None, b=None)))
+    assert not of(IssueKind.LOOP, found(family(around, a="orchestrator", b="a")))
 
 
 def test_a_hierarchy_that_is_none_is_said_and_one_that_is_missing_is_not() -> None:
-    assert of(Kind.SHAPE, found(family([], a="orchestrator")))
-    assert of(Kind.SHAPE, found(family({"orchestrator": ["a"], "b": "c"}, a="orchestrator")))
+    assert of(IssueKind.SHAPE, found(family([], a="orchestrator")))
+    assert of(IssueKind.SHAPE, found(family({"orchestrator": ["a"], "b": "c"}, a="orchestrator")))
     assert found(family(None, a="orchestrator")) == []
     stuck = family({"orchestrator": "a"}, a="orchestrator")
-    assert of(Kind.HIERARCHY, found(stuck)) == [("a", "agent_hierarchy", [], "by hand")]
+    assert of(IssueKind.HIERARCHY, found(stuck)) == [("a", "agent_hierarchy", [], "by hand")]
 
 
 # --- who cannot be told apart -------------------------------------------------
@@ -338,7 +341,7 @@ def test_an_id_that_is_there_twice_is_said_and_the_two_are_left_alone() -> None:
         agent("a", "running", parent="orchestrator"), agent("a", "completed", parent="nobody")
     )
     findings = found(task, global_registry(agent("a", "blocked"), total_agents_spawned=1))
-    assert of(Kind.DUPLICATE, findings) == [("a", "id", 2, "by hand")]
+    assert of(IssueKind.DUPLICATE, findings) == [("a", "id", 2, "by hand")]
     assert {each.kind for each in findings if each.fixable} == set()
 
 
@@ -346,4 +349,4 @@ def test_an_id_that_is_there_twice_is_said_and_the_two_are_left_alone() -> None:
 def test_agents_that_cannot_be_counted_are_said_and_nothing_is_counted(agents: Any) -> None:
     task = task_registry() | {"agents": agents, "active_count": 5}
     (finding,) = found(task)
-    assert (finding.kind, finding.field, finding.fixable) == (Kind.SHAPE, "agents", False)
+    assert (finding.kind, finding.field, finding.fixable) == (IssueKind.SHAPE, "agents", False)

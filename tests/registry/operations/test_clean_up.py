@@ -79,20 +79,20 @@ def test_a_second_time_ends_and_writes_nothing(workspace: Path, how: str) -> Non
 
 
 def test_a_workspace_is_read_once_and_written_once_a_file(workspace: Path) -> None:
-    with watching() as heard:
+    with watching() as last_activity:
         clean_up_workspace(workspace, [])
-    assert [passes(heard, path) for path in registries(workspace)] == [(1, 1)] * 3
+    assert [passes(last_activity, path) for path in registries(workspace)] == [(1, 1)] * 3
 
-    with watching() as heard:
+    with watching() as last_activity:
         clean_up_workspace(workspace, [])
-    assert [passes(heard, path) for path in registries(workspace)] == [(1, 0)] * 3
+    assert [passes(last_activity, path) for path in registries(workspace)] == [(1, 0)] * 3
 
 
 def test_a_task_is_read_once_and_written_once_a_file(workspace: Path) -> None:
     one, _, global_ = registries(workspace)
-    with watching() as heard:
+    with watching() as last_activity:
         clean_up_task(one, global_, [])
-    assert passes(heard, one) == passes(heard, global_) == (1, 1)
+    assert passes(last_activity, one) == passes(last_activity, global_) == (1, 1)
 
 
 def test_a_workspace_is_never_locked_twice_at_once(workspace: Path) -> None:

@@ -225,10 +225,10 @@ def test_whoever_is_second_by_a_hair_finds_the_first_ones(root: Path) -> None:
 
 
 def test_within_durable_commits_text_and_directories_are_flushed(root: Path) -> None:
-    with durable_commits(), watching() as heard:
+    with durable_commits(), watching() as last_activity:
         create_global_registry(root)
 
-    flushed = [call.path for call in heard if call.kind == "flush"]
+    flushed = [call.path for call in last_activity if call.kind == "flush"]
     assert len(flushed) == 3
     assert flushed[1:] == [_global(root).parent, root]
 

@@ -37,9 +37,9 @@ def test_an_operation_opens_each_of_two_registries_once(
 def test_an_operation_reads_and_writes_the_text_of_each_registry_once(tmp_path: Path) -> None:
     place = Place.lay_out(tmp_path, 10)
     for act in (OURS.register, OURS.report):
-        with watching() as heard:
+        with watching() as last_activity:
             act(place, "agent-1" if act == OURS.report else "new")
-        assert passes(heard, place.task) == passes(heard, place.global_) == (1, 1)
+        assert passes(last_activity, place.task) == passes(last_activity, place.global_) == (1, 1)
 
 
 def test_the_seeds_ways_open_more_and_read_more(counted: dict[str, Io]) -> None:

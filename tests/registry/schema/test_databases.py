@@ -12,7 +12,7 @@ import pytest
 
 from registry import registry_health_check, validate_and_repair_registry
 from registry.checks.consistency import global_findings, task_findings
-from registry.checks.issue import Kind
+from registry.checks.issue import IssueKind
 from registry.operations.clean_up import clean_up_task, clean_up_workspace
 from registry.schema.layout import (
     UnreadDatabase,
@@ -159,7 +159,7 @@ def stale(task: Path, global_: Path) -> Path:
 
 
 def test_counters_there_are_no_issue(stale: Path, global_: Path) -> None:
-    assert Kind.COUNTER in {each.kind for each in task_findings(stale, load(stale))}
+    assert IssueKind.COUNTER in {each.kind for each in task_findings(stale, load(stale))}
     assert task_findings(stale, load(stale), kept=False) == []
     assert global_findings(global_, load(global_), (), {"TASK-2"}, kept=False) == []
 

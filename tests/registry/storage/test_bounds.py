@@ -34,27 +34,35 @@ def sparse(path: Path, start: bytes = b"") -> Path:
 @everyone
 def test_no_byte_is_read_of_a_registry_that_is_too_large(task: Path, use: Use) -> None:
     sparse(task, b'{"agents": []}')
-    with watching() as heard, pytest.raises(CorruptRegistryError, match="larger than 64 MB"):
+    with (
+        watching() as last_activity,
+        pytest.raises(CorruptRegistryError, match="larger than 64 MB"),
+    ):
         use(task)
-    assert sum(call.got for call in heard if is_registry(call.path)) == 0
+    assert sum(call.got for call in last_activity if is_registry(call.path)) == 0
     assert task.stat().st_size == TERABYTE
 
 
 def test_one_byte_is_read_of_a_journal_that_is_too_large(task: Path) -> None:
     before = task.read_bytes()
     sparse(journal_path(task), b"muster journal 2 ffffffffffffffff\n")
-    with watching() as heard, pytest.raises(UntrustedJournalError, match="larger than any"):
+    with (
+        watching() as last_activity,
+        pytest.raises(UntrustedJournalError, match="larger than any"),
+    ):
         recover_registry(task, 1)
     # Whether it says that its commit is over.
-    assert {call.got for call in heard if is_journal(call.path) and call.kind == "read"} == {1}
+    assert {
+        call.got for call in last_activity if is_journal(call.path) and call.kind == "read"
+    } == {1}
     assert task.read_bytes() == before
 
 
 def test_a_large_journal_that_says_its_commit_is_over_costs_nothing(task: Path) -> None:
     place = sparse(journal_path(task))
-    with watching() as heard:
+    with watching() as last_activity:
         atomic_increment_counts(task, total=1)
-    assert sum(call.got for call in heard if is_journal(call.path)) <= 3
+    assert sum(call.got for call in last_activity if is_journal(call.path)) <= 3
     assert place.stat().st_size == 0
     assert load(task)["total_spawned"] == 3
 

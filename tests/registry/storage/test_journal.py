@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from registry.storage.journal import (
     SECTOR,
     Journal,
-    Remedy,
+    RecoveryAction,
     Role,
+    decide,
     decode,
     digest,
     encode,
     is_over,
-    remedy,
 )
 
 texts = st.binary(max_size=1500)
@@ -128,8 +128,8 @@ def test_after_needs_nothing(
     change: tuple[bytes, bytes], boot: str, committed: bool, parses: bool, durable: bool
 ) -> None:
     journal = of(*change, durable=durable)
-    found = remedy(journal, journal.new, boot=boot, committed=committed, parses=parses)
-    assert found is Remedy.NOTHING
+    found = decide(journal, journal.new, boot=boot, committed=committed, parses=parses)
+    assert found is RecoveryAction.NOTHING
 
 
 @given(changes(), st.text(" \0", max_size=700), any_boot, st.booleans(), st.booleans())
@@ -139,11 +139,11 @@ def test_before_is_cut_back_to_its_length_or_written_where_the_commit_counts(
     journal = of(*change, durable=durable)
     data = change[0] + room.encode()
 
-    def found(committed: bool) -> Remedy:
-        return remedy(journal, data, boot=boot, committed=committed, parses=parses)
+    def found(committed: bool) -> RecoveryAction:
+        return decide(journal, data, boot=boot, committed=committed, parses=parses)
 
-    assert found(False) is (Remedy.CUT_BACK if room else Remedy.NOTHING)
-    assert found(True) is Remedy.WRITE
+    assert found(False) is (RecoveryAction.CUT_BACK if room else RecoveryAction.NOTHING)
+    assert found(True) is RecoveryAction.WRITE
 
 
 @given(changes(), st.binary(max_size=1500), any_boot, st.booleans(), st.booleans())
@@ -151,18 +151,18 @@ def test_a_nul_in_front_is_the_mark_of_a_commit_under_way(
     change: tuple[bytes, bytes], rest: bytes, boot: str, committed: bool, durable: bool
 ) -> None:
     journal = of(*change, durable=durable)
-    found = remedy(journal, b"\0" + rest, boot=boot, committed=committed, parses=False)
-    assert found is Remedy.WRITE
+    found = decide(journal, b"\0" + rest, boot=boot, committed=committed, parses=False)
+    assert found is RecoveryAction.WRITE
 
 
 @given(changes(), sizes, any_boot, st.booleans(), st.booleans())
 def test_a_text_of_a_peer_stands(
     change: tuple[bytes, bytes], size: int, boot: str, committed: bool, durable: bool
 ) -> None:
-    found = remedy(
+    found = decide(
         of(*change, durable=durable), text("p", size), boot=boot, committed=committed, parses=True
     )
-    assert found is Remedy.NOTHING
+    assert found is RecoveryAction.NOTHING
 
 
 @given(changes(), sizes, any_boot, st.booleans())
@@ -170,8 +170,8 @@ def test_a_broken_text_of_somebody_is_set_aside(
     change: tuple[bytes, bytes], size: int, boot: str, committed: bool
 ) -> None:
     data = text("p", size)[:-1]
-    found = remedy(of(*change), data, boot=boot, committed=committed, parses=False)
-    assert found is Remedy.SET_ASIDE
+    found = decide(of(*change), data, boot=boot, committed=committed, parses=False)
+    assert found is RecoveryAction.SET_ASIDE
 
 
 @st.composite
@@ -200,8 +200,8 @@ def test_a_mix_of_sectors_after_a_power_cut_is_written_anew(
     old = journal.old or b""
     assume(data != journal.new)
     assume(data[: len(old)] != old)
-    found = remedy(journal, data, boot="now", committed=committed, parses=parses)
-    assert found is Remedy.WRITE
+    found = decide(journal, data, boot="now", committed=committed, parses=parses)
+    assert found is RecoveryAction.WRITE
 
 
 @given(mixes())
@@ -210,8 +210,8 @@ def test_on_the_same_boot_a_mix_is_the_work_of_a_peer(mix: tuple[Journal, bytes]
     old = journal.old or b""
     assume(data != journal.new)
     assume(data[: len(old)] != old)
-    found = remedy(journal, data, boot="then", committed=False, parses=True)
-    assert found is Remedy.NOTHING
+    found = decide(journal, data, boot="then", committed=False, parses=True)
+    assert found is RecoveryAction.NOTHING
 
 
 def test_a_mix_that_parses_is_known_by_its_last_sector() -> None:
@@ -220,8 +220,8 @@ def test_a_mix_that_parses_is_known_by_its_last_sector() -> None:
     new = text("n", len(old) - 1)
     data = old[:SECTOR] + new[SECTOR:] + old[len(new) :]
     assert data.endswith(b'n"}}')
-    found = remedy(of(old, new), data, boot="now", committed=False, parses=True)
-    assert found is Remedy.WRITE
+    found = decide(of(old, new), data, boot="now", committed=False, parses=True)
+    assert found is RecoveryAction.WRITE
 
 
 @pytest.mark.parametrize("filler", [b" ", b"\0"])
@@ -229,13 +229,13 @@ def test_a_mix_that_a_second_power_cut_left_of_a_recovery_is_known(filler: bytes
     old, new = text("o", 700), text("n", 1000)
     # The first cut kept the old length, and recovery had reserved the room again.
     data = old[:SECTOR] + new[SECTOR:700] + filler * 300
-    found = remedy(of(old, new), data, boot="now", committed=False, parses=False)
-    assert found is Remedy.WRITE
+    found = decide(of(old, new), data, boot="now", committed=False, parses=False)
+    assert found is RecoveryAction.WRITE
 
 
 def test_one_byte_of_somebody_else_is_not_overwritten() -> None:
     old, new = text("o", 1500), text("n", 1500)
     data = bytearray(old[:SECTOR] + new[SECTOR:])
     data[1200] = ord("x")
-    found = remedy(of(old, new), bytes(data), boot="now", committed=False, parses=True)
-    assert found is Remedy.NOTHING
+    found = decide(of(old, new), bytes(data), boot="now", committed=False, parses=True)
+    assert found is RecoveryAction.NOTHING

@@ -154,13 +154,13 @@ def _killed_before_the_second(task: Path, global_: Path) -> None:
         place = commit._place
         placed: list[int] = []
 
-        def cut_off(fd: int, text: bytes) -> None:
+        def hot_journal(fd: int, text: bytes) -> None:
             if placed:
                 os.kill(os.getpid(), signal.SIGKILL)
             placed.append(fd)
             place(fd, text)
 
-        commit._place = cut_off
+        commit._place = hot_journal
         _noted(task, global_)
         os._exit(1)
     _, status = os.waitpid(pid, 0)

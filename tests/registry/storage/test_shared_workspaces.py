@@ -43,13 +43,13 @@ def counting(task: Path) -> Callable[[], None]:
 def killed_half_way(task: Path) -> Callable[[], None]:
     """Killed when byte 0 is NUL and half of the text is there."""
 
-    def cut_off(fd: int, text: bytes) -> None:
+    def hot_journal(fd: int, text: bytes) -> None:
         os.pwrite(fd, b"\0" + text[1 : len(text) // 2], 0)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def count() -> None:
         # In a process of its own: nothing else is changed by it.
-        commit._place = cut_off
+        commit._place = hot_journal
         counting(task)()
 
     return count

@@ -110,7 +110,7 @@ class Worker:
             (2, self._clean_up_all),
             (1, self._create),
         )
-        weights = [weight for weight, _ in ways]
+        weights = [footprint for footprint, _ in ways]
         while not select.select([self._stop], [], [], 0)[0]:
             ((_, way),) = self._dice.choices(ways, weights)
             way()

@@ -29,8 +29,8 @@ class Member:
 
     def lines(self) -> list[list[str]]:
         """What it said since; waits for something, and is empty when it is gone."""
-        heard = os.read(self.hear, 1 << 16)
-        *whole, self._rest = (self._rest + heard).split(b"\n")
+        last_activity = os.read(self.hear, 1 << 16)
+        *whole, self._rest = (self._rest + last_activity).split(b"\n")
         return [line.decode("ascii").split(" ", 1) for line in whole]
 
     def end(self) -> list[list[str]]:

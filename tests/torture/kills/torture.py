@@ -67,7 +67,7 @@ def _torture(directory: Path, wanted: int, peers: int, seed: str, counts: Counts
             counts.kills["crowd"] += 1
     finally:
         crowd.stop()
-    counts.recovered += crowd.heard["recovered"]
+    counts.recovered += crowd.last_activity["recovered"]
     counts.acknowledged += len(crowd.done)
     for path in (task, global_):
         recover_registry(path)
@@ -80,7 +80,7 @@ class _Crowd:
         self.global_ = global_
         self.begun: set[str] = set()
         self.done: set[str] = set()
-        self.heard: Counter[str] = Counter()
+        self.last_activity: Counter[str] = Counter()
         self._dice = dice
         self._members: dict[int, Member] = {}
         self._peers: list[Member] = []
@@ -147,7 +147,7 @@ class _Crowd:
     def _note(self, member: Member, said: list[list[str]]) -> None:
         now = time.monotonic()
         for word, what in said:
-            self.heard[word] += 1
+            self.last_activity[word] += 1
             if word in ("begun", "holding"):
                 self.begun.add(what)
             if word == "holding":

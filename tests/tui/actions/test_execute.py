@@ -25,7 +25,7 @@ from tests.support.workspaces import Files, entry, read, row_of, stamp, take, wr
 from tui.actions.execute import Outcome, Result, carry_out
 from tui.actions.plan import Plan, Verb
 from tui.actions.plan_kill import plan_complete, plan_kill
-from tui.host.tmux_types import Answer
+from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import AgentRow, RollCall, TaskState, Verdict
 from tui.model.select import rows_of
 
@@ -45,7 +45,7 @@ THERE = answered(
 ORPHAN = session("agent_lost", number=9)
 
 
-def roll_with(*states: TaskState, answer: Answer = THERE) -> RollCall:
+def roll_with(*states: TaskState, answer: TmuxSnapshot = THERE) -> RollCall:
     return roll_call(*called(*states, answer=answer), orphans=(ORPHAN,), answer=answer)
 
 

@@ -31,7 +31,7 @@ from tui.actions.plan import Plan
 from tui.actions.plan_kill import plan_kill
 from tui.host import process_tree
 from tui.host.tmux import Tmux
-from tui.host.tmux_types import Answer, Session
+from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import Verdict
 
 TRACKED = ("setsid", "nohup", "double-fork", "stubborn", "stopped")
@@ -72,7 +72,7 @@ def states(files: Files) -> list[State]:
 def assert_finished(files: Files, server: RealTmux, zoo: Zoo, agent_id: str = "a") -> None:
     """The next kill ends what is left, and after it there is nothing to do."""
     plan = plan_for(files, server, agent_id)
-    assert plan.weight is not None and plan.weight.processes >= len(TRACKED)
+    assert plan.footprint is not None and plan.footprint.processes >= len(TRACKED)
     outcome = carry_out(plan, server.client(), "")
     assert outcome.complete, outcome
     assert not zoo.alive() & set(TRACKED)
@@ -91,7 +91,7 @@ class Interfered(Tmux):
         self._interfere = interfere
         self.ended: list[str] = []
 
-    def kill_session(self, session: Session, answer: Answer) -> str | None:
+    def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
         said = super().kill_session(session, answer)
         self.ended.append(session.name)
         self._interfere(session)
@@ -186,7 +186,7 @@ def test_an_orphan_that_was_half_killed_is_finished_with_all_orphans(
         assert only(carry_out(plan, server.client(), "")).result is Result.FAILED
     plan = planned()
     assert [(step.label, step.session) for step in plan.steps] == [("agent_lost", None)]
-    assert plan.weight is not None and plan.weight.processes >= len(TRACKED)
+    assert plan.footprint is not None and plan.footprint.processes >= len(TRACKED)
     assert carry_out(plan, server.client(), "").complete
     assert not zoo.alive() & set(TRACKED)
     assert planned().steps == ()
@@ -299,7 +299,7 @@ def test_a_server_that_hangs_is_not_asked_for_every_single_session(files: Files)
     plan = plan_kill(roll, [row_of(roll, each) for each in "abc"])
 
     class Hanging(ScriptedTmux):
-        def kill_session(self, session: Session, answer: Answer) -> str | None:
+        def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
             super().kill_session(session, answer)
             return "tmux did not answer within 5 s"
 
@@ -322,7 +322,7 @@ def test_a_session_that_tmux_does_not_end_is_no_reason_to_leave_the_others(
         server.start(f"agent_{name}")
 
     class Reluctant(Tmux):
-        def kill_session(self, session: Session, answer: Answer) -> str | None:
+        def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
             if session.name == "agent_b":
                 return "not this one"
             return super().kill_session(session, answer)
@@ -374,7 +374,7 @@ def test_where_the_processes_of_the_server_cannot_be_seen_nothing_is_ended(
     server.start("agent_a")
     monkeypatch.setattr("tui.host.tmux.is_process_here", lambda *_: False)
     plan = plan_for(files, server, "a")
-    assert plan.weight is None
+    assert plan.footprint is None
     step = only(carry_out(plan, server.client(), ""))
     assert step.result is Result.FAILED
     assert "cannot be seen" in step.detail
@@ -392,7 +392,7 @@ def test_where_processes_cannot_be_listed_nothing_is_ended(
 
     monkeypatch.setattr(process_tree, "processes_of", refuse)
     plan = plan_for(files, server, "a")
-    assert plan.weight is None
+    assert plan.footprint is None
     step = only(carry_out(plan, server.client(), ""))
     assert step.result is Result.FAILED
     assert "Too many open files" in step.detail

@@ -46,7 +46,7 @@ def test_a_server_that_a_killed_agent_started_goes_on_and_is_named(
 
     def planned() -> Plan | None:
         made = weighed_kill(roll, [row_of(roll, "par")])
-        return made if made.weight is not None and made.weight.processes == 2 else None
+        return made if made.footprint is not None and made.footprint.processes == 2 else None
 
     plan = until(planned, "its two processes")
     assert plan is not None

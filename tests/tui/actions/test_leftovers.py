@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.checks.issue import Kind
+from registry.checks.issue import IssueKind
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, take
@@ -133,7 +133,7 @@ def test_what_writes_an_agents_output_is_ended_with_it(
     others = server.names()
     plan = planned(files, server)
     assert [step.label for step in plan.steps] == ["x"], plan.refused
-    assert plan.weight is not None and plan.weight.processes == 1
+    assert plan.footprint is not None and plan.footprint.processes == 1
     outcome = carry_out(plan, server.client(), "")
     assert outcome.complete, outcome
     assert "ended 1 process" in outcome.steps[0].detail
@@ -217,7 +217,7 @@ def test_a_process_of_another_user_may_say_what_it_likes(files: Files, server: R
     with subprocess.Popen(["sleep", "1000"], env=says, user=64101, group=64101) as liar:
         roll = take(files, server.client(), NO_GRACE)
         plan = weighed_kill(roll, [row_of(roll, "x")])
-        assert plan.weight is not None and plan.weight.processes == 1
+        assert plan.footprint is not None and plan.footprint.processes == 1
         kill_session(server)
         assert kill(files, server).complete
         assert liar.poll() is None
@@ -233,7 +233,9 @@ def test_the_doctor_does_not_write_it_down(files: Files, server: RealTmux, live:
     kill_server(server)
     found = examine(files.workspaces(), rolled(files, server))
     assert [step.label for step in found.zombies.steps] == ["another"]
-    (zombie,) = [each for each in found.findings if (each.agent, each.kind) == ("x", Kind.ZOMBIE)]
+    (zombie,) = [
+        each for each in found.findings if (each.agent, each.kind) == ("x", IssueKind.ZOMBIE)
+    ]
     assert not zombie.fixable and f"sleep ({pid})" in zombie.advice
     roll = rolled(files, server)
     unlooked = plan_complete(roll, [row_of(roll, "x")], "terminated")

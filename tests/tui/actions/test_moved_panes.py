@@ -16,10 +16,10 @@ from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, take, v
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_kill import plan_complete
-from tui.host.pane_origin import Birth, Births
+from tui.host.pane_origin import PaneOrigin, PaneOrigins
 from tui.live.collector import LiveRoll
 from tui.model.roll import RollCall, Verdict
-from tui.model.suspects import Suspect, find_mixed, find_renamed
+from tui.model.suspects import Candidate, find_mixed, find_renamed
 
 NO_GRACE = replace(QUICK, start_grace=0.0)
 
@@ -151,8 +151,8 @@ def test_the_monitor_knows_whose_pane_it_is_whenever_that_began(
 # --- what a pane's process says ------------------------------------------------
 
 
-def moved(server: RealTmux) -> Mapping[int, Birth]:
-    return Births().moved(server.client().ask().sessions.values())
+def moved(server: RealTmux) -> Mapping[int, PaneOrigin]:
+    return PaneOrigins().moved(server.client().ask().sessions.values())
 
 
 def test_where_panes_were_made_is_told_of_those_that_are_elsewhere_now(crew: RealTmux) -> None:
@@ -162,7 +162,7 @@ def test_where_panes_were_made_is_told_of_those_that_are_elsewhere_now(crew: Rea
     crew.run("rename-session", "-t", "=agent_y:", "agent_y2")
     assert moved(crew) == {}, "a session may be looked into, and renamed"
     crew.run("join-pane", "-d", "-s", "=agent_x:", "-t", "=agent_y2:")
-    assert moved(crew) == {pid: Birth("%1", "$1")}
+    assert moved(crew) == {pid: PaneOrigin("%1", "$1")}
     crew.run("respawn-pane", "-k", "-t", "%1", SLEEP)
     assert moved(crew) == {}, "it was made anew where it is"
 
@@ -179,7 +179,7 @@ def test_what_was_set_by_hand_tells_nothing(server: RealTmux, says: str) -> None
 
 def test_what_is_gone_or_no_pane_tells_nothing() -> None:
     there = replace(session(), pids=(os.getpid(), 999_999_999))
-    assert Births().moved([there]) == {}
+    assert PaneOrigins().moved([there]) == {}
 
 
 # --- what follows from it ------------------------------------------------------
@@ -189,9 +189,11 @@ NAME = "agent_tester-120000-abcdef"
 SISTER = replace(session("agent_sister", number=2, created=NOW), pids=(7,))
 
 
-def suspects(begun: float, made_in: str = "$9", seen: str | None = None) -> Mapping[str, Suspect]:
+def suspects(
+    begun: float, made_in: str = "$9", seen: str | None = None
+) -> Mapping[str, Candidate]:
     states = [task_state(agent(started=STARTED), agent("sister"))]
-    births = {7: Birth("%7", made_in)}
+    births = {7: PaneOrigin("%7", made_in)}
     ids = {NAME: seen} if seen else {}
     found = find_renamed({NAME}, states, (), [SISTER], lambda _: begun, births, ids)
     return {name: those[0] for name, those in found.items()}
@@ -207,7 +209,7 @@ def test_a_moved_pane_may_be_that_of_a_missing_agent() -> None:
 
 def test_both_sessions_that_share_a_moved_pane_are_told() -> None:
     own, other = session("agent_x", number=1), SISTER
-    mixed = find_mixed([own, other], {7: Birth("%7", "$1")})
+    mixed = find_mixed([own, other], {7: PaneOrigin("%7", "$1")})
     assert "session agent_sister now" in mixed["$1"]
     assert "made in session agent_x" in mixed["$2"]
     assert find_mixed([own, other], {}) == {}

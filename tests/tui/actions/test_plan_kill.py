@@ -20,9 +20,9 @@ from tests.support.rolls import (
     task_state,
 )
 from tui.actions.footprint import origin_of_ended
-from tui.actions.plan import Plan, Weight
+from tui.actions.plan import Footprint, Plan
 from tui.actions.plan_kill import plan_complete, plan_kill
-from tui.host.tmux_types import Answer
+from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import RollCall, TaskState
 from tui.model.select import subtrees
 
@@ -42,7 +42,7 @@ THERE = answered(
 )
 
 
-def roll_with(*states: TaskState, answer: Answer = THERE) -> RollCall:
+def roll_with(*states: TaskState, answer: TmuxSnapshot = THERE) -> RollCall:
     return roll_call(*called(*states, answer=answer), answer=answer)
 
 
@@ -137,33 +137,35 @@ def test_a_session_that_looks_into_another_is_no_reason_to_kill_what_it_shows() 
 # --- what it weighs -----------------------------------------------------------
 
 
-def weighed(plan: Plan, *weights: Weight | None) -> Plan:
+def weighed(plan: Plan, *weights: Footprint | None) -> Plan:
     steps = zip(plan.steps, weights, strict=True)
-    return replace(plan, steps=tuple(replace(step, weight=weight) for step, weight in steps))
+    return replace(
+        plan, steps=tuple(replace(step, footprint=footprint) for step, footprint in steps)
+    )
 
 
 def test_a_plan_weighs_what_its_steps_weigh() -> None:
     plan = plan_tree(ROLL, "left")
-    assert plan.weight is None
-    plan = weighed(plan, Weight(2, 1 << 20), Weight(3, 2 << 20))
-    assert plan.weight == Weight(5, 3 << 20)
-    assert plan.proposal().steps[0][0] == "leaf (session agent_leaf, 2 processes, 1 MB)"
-    assert "Ends 2 sessions and 5 processes" in plan.proposal().note
-    assert "frees about 3 MB" in plan.proposal().note
+    assert plan.footprint is None
+    plan = weighed(plan, Footprint(2, 1 << 20), Footprint(3, 2 << 20))
+    assert plan.footprint == Footprint(5, 3 << 20)
+    assert plan.preview().steps[0][0] == "leaf (session agent_leaf, 2 processes, 1 MB)"
+    assert "Ends 2 sessions and 5 processes" in plan.preview().note
+    assert "frees about 3 MB" in plan.preview().note
 
 
 def test_what_is_known_of_some_is_not_said_of_all() -> None:
-    plan = weighed(plan_tree(ROLL, "left"), Weight(2, 1 << 20), None)
-    assert plan.weight is None
-    assert "Ends 2 sessions on" in plan.proposal().note
-    assert "cannot be told" in plan.proposal().note
+    plan = weighed(plan_tree(ROLL, "left"), Footprint(2, 1 << 20), None)
+    assert plan.footprint is None
+    assert "Ends 2 sessions on" in plan.preview().note
+    assert "cannot be told" in plan.preview().note
 
 
 def test_a_plan_that_ends_nothing_weighs_nothing() -> None:
-    assert plan_complete(ROLL, ROLL.agents()).weight == Weight(0, 0)
+    assert plan_complete(ROLL, ROLL.agents()).footprint == Footprint(0, 0)
     roll = roll_with(task_state(agent("zombie")))
-    assert plan_kill(roll, roll.agents()).weight == Weight(0, 0)
-    assert not plan_kill(roll, roll.agents()).proposal().grave
+    assert plan_kill(roll, roll.agents()).footprint == Footprint(0, 0)
+    assert not plan_kill(roll, roll.agents()).preview().grave
 
 
 # --- what an earlier kill left ------------------------------------------------
@@ -183,7 +185,7 @@ def test_what_an_earlier_kill_left_of_one_that_is_through_is_ended() -> None:
         plan = plan_kill(roll, roll.agents(), whole=whole, unfinished=[LEFT])
         (step,) = plan.steps
         assert (step.earlier, step.writes, plan.files) == (LEFT, False, ())
-        assert plan.proposal().grave
+        assert plan.preview().grave
 
 
 def test_an_agent_that_has_a_session_again_has_nothing_left_over() -> None:
@@ -205,7 +207,7 @@ def test_what_was_ended_of_another_agent_or_server_is_nobodys_here() -> None:
         assert step.earlier is None
 
 
-def panes_of(ended: EndedSession, answer: Answer) -> tuple[str, ...] | None:
+def panes_of(ended: EndedSession, answer: TmuxSnapshot) -> tuple[str, ...] | None:
     return origin_of_ended(ended, answer).panes
 
 

@@ -94,7 +94,7 @@ def test_a_planted_kill_ends_nothing_of_root(
     if number:
         log.rename(aside(log, number))
     plan = plan_for(files, server, "a")
-    assert plan.weight is None or not plan.weight.processes
+    assert plan.footprint is None or not plan.footprint.processes
     assert "left alone" in plan.steps[0].says and "another user (id 0)" in plan.steps[0].says
     said = finished(plan, server)
     assert "ended" not in said and "another user (id 0)" in said

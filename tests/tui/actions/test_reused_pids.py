@@ -17,7 +17,7 @@ from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.host.process_tree import Origin, session_processes
 from tui.host.tmux import Tmux
-from tui.host.tmux_types import Answer
+from tui.host.tmux_types import TmuxSnapshot
 from tui.host.usage import Meter
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
@@ -56,7 +56,7 @@ def test_a_dead_pane_is_listed_without_its_pid(server: RealTmux) -> None:
 class Mixing(Tmux):
     """A server that lists the pid of one agent's pane for another's pane as well."""
 
-    def ask(self) -> Answer:
+    def ask(self) -> TmuxSnapshot:
         answer = super().ask()
         sessions = dict(answer.sessions)
         live, dead = sessions.get("agent_live"), sessions.get("agent_dead")
@@ -79,7 +79,7 @@ def test_a_pid_that_says_it_is_another_panes_is_not_ended(
     (pid,) = mixing.ask().sessions["agent_live"].pids
     roll = take(files, mixing)
     plan = weighed_kill(roll, [row_of(roll, "dead")])
-    assert plan.weight is not None and plan.weight.processes == 1
+    assert plan.footprint is not None and plan.footprint.processes == 1
     assert carry_out(plan, mixing, "").complete
     assert runs(pid)
     assert server.names() == {"agent_live"}

@@ -17,7 +17,7 @@ from tests.support.workspaces import Files, entry, row_of, take, verdicts
 from tui.actions.execute import Outcome, Result, carry_out
 from tui.actions.plan_kill import plan_complete, plan_kill
 from tui.actions.undo import NothingToUndoError, UndoPlan, carry_out_undo, plan_undo, undo_refusal
-from tui.host.tmux_types import Answer, Session
+from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import RollCall, Verdict
 
 NOBODY = ScriptedTmux(no_server())
@@ -57,9 +57,9 @@ def test_a_bulk_action_over_two_tasks_goes_back_byte_for_byte(files: Files) -> N
     assert complete(files, "a", "b", "c", reason="all through").complete
     assert files.bytes() != before
     plan = planned(files)
-    assert {label for label, _ in plan.proposal.steps} == {"a", "b", "c"}
-    assert len(plan.proposal.files) == 3
-    assert "all through" in plan.proposal.note
+    assert {label for label, _ in plan.preview.steps} == {"a", "b", "c"}
+    assert len(plan.preview.files) == 3
+    assert "all through" in plan.preview.note
     outcome = carry_out_undo(plan, "was wrong")
     assert results(outcome) == dict.fromkeys("abc", Result.DONE)
     assert files.bytes() == before
@@ -70,9 +70,9 @@ def test_undo_takes_back_one_action_after_the_other_and_then_none(files: Files) 
     before = files.bytes()
     complete(files, "a")
     complete(files, "c")
-    assert [label for label, _ in planned(files).proposal.steps] == ["c"]
+    assert [label for label, _ in planned(files).preview.steps] == ["c"]
     carry_out_undo(planned(files), "")
-    assert [label for label, _ in planned(files).proposal.steps] == ["a"]
+    assert [label for label, _ in planned(files).preview.steps] == ["a"]
     carry_out_undo(planned(files), "")
     assert files.bytes() == before
     with pytest.raises(NothingToUndoError, match="nothing is on record"):
@@ -93,8 +93,8 @@ def test_who_was_changed_since_stays_and_the_others_go_back(files: Files) -> Non
     complete(files, "a", "b")
     atomic_update_agent_status(files.registry(), "a", "blocked")
     plan = planned(files)
-    assert [label for label, _ in plan.proposal.steps] == ["b"]
-    ((who, why),) = plan.proposal.refused
+    assert [label for label, _ in plan.preview.steps] == ["b"]
+    ((who, why),) = plan.preview.refused
     assert who == "a" and "status was changed since" in why and "'blocked'" in why
     outcome = carry_out_undo(plan, "")
     assert results(outcome) == {"a": Result.LEFT, "b": Result.DONE}
@@ -120,7 +120,7 @@ def test_an_unknown_id_and_a_change_of_another_workspace_are_refused(
         .replace("registry/GLOBAL_REGISTRY.json", str(outside))
     )
     plan = planned(files)
-    assert plan.steps == () and plan.proposal.steps == ()
+    assert plan.steps == () and plan.preview.steps == ()
     assert "is no registry of these workspaces" in undo_refusal(plan)
     assert outside.read_bytes() == files.registry().read_bytes()
 
@@ -131,7 +131,7 @@ def test_an_unknown_id_and_a_change_of_another_workspace_are_refused(
 class Ending(ScriptedTmux):
     """Ends what it is told to end."""
 
-    def kill_session(self, session: Session, answer: Answer) -> str | None:
+    def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
         self._answers = [no_server()]
         return None
 
@@ -156,7 +156,7 @@ def test_a_kill_is_on_record_and_is_not_undone(files: Files) -> None:
     assert ended is not None and (ended.name, ended.agent) == ("agent_a", "a")
     assert log.entries[2].reason == "it ran wild"
     plan = planned(files)
-    assert plan.proposal.steps == ()
+    assert plan.preview.steps == ()
     said = undo_refusal(plan)
     assert "a kill cannot be undone" in said
     assert first.action_id in said
@@ -173,15 +173,15 @@ def test_of_a_kill_of_several_it_is_said_once_why_it_is_not_undone(files: Files)
     said = undo_refusal(planned(files))
     assert said.startswith("a, b: ")
     assert said.count("a kill cannot be undone") == 1
-    assert len(planned(files).proposal.refused) == 1
+    assert len(planned(files).preview.refused) == 1
 
 
 def test_of_a_kill_the_zombies_it_only_wrote_down_go_back(files: Files) -> None:
     _, outcome = kill(files, ["a", "b"])
     assert outcome.complete
     plan = planned(files)
-    assert [label for label, _ in plan.proposal.steps] == ["b"]
-    assert {label for label, _ in plan.proposal.refused} == {"a"}
+    assert [label for label, _ in plan.preview.steps] == ["b"]
+    assert {label for label, _ in plan.preview.refused} == {"a"}
     carry_out_undo(plan, "")
     assert files.agent("a")["status"] == "terminated"
     assert files.agent("b")["status"] == "running"
@@ -245,7 +245,7 @@ def test_what_was_intended_and_never_done_is_passed_over(files: Files) -> None:
         path.write_bytes(data)
     assert actions(files)[-1] == ("complete", State.INTENDED)
     plan = planned(files)
-    assert (plan.action_id, [label for label, _ in plan.proposal.steps]) == (
+    assert (plan.action_id, [label for label, _ in plan.preview.steps]) == (
         first.action_id,
         ["a"],
     )
@@ -258,6 +258,6 @@ def test_the_monitor_offers_what_came_before_a_kill_and_says_so(files: Files) ->
     plan = plan_undo(
         [task.state for task in roll.tasks()], [files.path.resolve()], None, offer_earlier=True
     )
-    assert [label for label, _ in plan.proposal.steps] == ["c"]
-    ((what, why),) = plan.proposal.refused
+    assert [label for label, _ in plan.preview.steps] == ["c"]
+    ((what, why),) = plan.preview.refused
     assert what.startswith("Undo kill") and "a kill cannot be undone" in why

@@ -134,7 +134,7 @@ def test_of_very_many_the_first_are_named_and_the_others_counted() -> None:
     (question,) = plan.questions
     assert question.asks.startswith("30 sessions are not called")
     assert "and 20 more" in question.asks
-    said = "\n".join(proposal_lines(plan.proposal()))
+    said = "\n".join(proposal_lines(plan.preview()))
     assert all(f"db-{number})" in said for number in range(30))
     assert len(plan_json(plan)["steps"]) == 30
 
@@ -149,7 +149,7 @@ async def test_the_monitor_asks_every_question_one_after_the_other(
     answers: list[str | None] = []
     app = App[None]()
     async with app.run_test() as pilot:
-        screen = ConfirmScreen(both.proposal())
+        screen = ConfirmScreen(both.preview())
         app.push_screen(screen, answers.append)
         await pilot.pause()
         for says in ("First?", DATABASE):

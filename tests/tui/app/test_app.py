@@ -20,7 +20,7 @@ from registry.schema.records import task_record
 from tests.support.panels import PromptFollower
 from tests.support.still_live import StillLive
 from tui.actions.execute import Outcome, Result, StepOutcome
-from tui.actions.plan import Verb, Weight
+from tui.actions.plan import Footprint, Verb
 from tui.actions.plan_kill import plan_complete, plan_kill
 from tui.app.app import MusterApp
 from tui.app.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, ReasonInput
@@ -28,10 +28,10 @@ from tui.app.screens.report import ReportScreen, outcome_report
 from tui.app.screens.roll import RollScreen
 from tui.app.widgets.footer import Footer
 from tui.app.widgets.roll_list import RollView
-from tui.app.widgets.text_view import Paper
+from tui.app.widgets.text_view import TextView
 from tui.config.settings import Settings
 from tui.details.sources import Fields
-from tui.host.tmux_types import Answer, Session, TmuxState
+from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.roll import AgentKey, MassDeath, Policy, RollCall, TaskState, Verdict, WorkspaceRoll
 from tui.model.verdict import call_task, find_orphans
 
@@ -84,14 +84,14 @@ def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = AL
         )
         for n, name in enumerate(alive)
     }
-    answer = Answer(TmuxState.ANSWERED, "server 4711", SOCKET, sessions, 100.0, 4711, 1)
+    answer = TmuxSnapshot(TmuxState.ANSWERED, "server 4711", SOCKET, sessions, 100.0, 4711, 1)
     states = [_state(each) for each in registries]
     if error is not None:
         states[0] = replace(states[0], error=error)
-    absences = dict.fromkeys(
+    missing_since = dict.fromkeys(
         (f"agent_{a.id}" for s in states if s.record for a in s.record.agents), 0.0
     )
-    tasks = tuple(call_task(state, answer, absences, Policy(), NOW) for state in states)
+    tasks = tuple(call_task(state, answer, missing_since, Policy(), NOW) for state in states)
     orphans = find_orphans(states, (), answer, Policy(), NOW) or ()
     counts = dict.fromkeys(Verdict, 0)
     for task in tasks:
@@ -112,8 +112,8 @@ class StillApp(MusterApp):
 def plan_kill_of(screen: RollScreen, roll: RollCall, rows: Any, orphans: Any, whole: bool) -> None:
     """Plans without a look at processes."""
     plan = plan_kill(roll, rows, orphans, whole=whole)
-    held = Weight(3, 250 << 20)
-    steps = [replace(s, weight=held) if s in plan.ending else s for s in plan.steps]
+    held = Footprint(3, 250 << 20)
+    steps = [replace(s, footprint=held) if s in plan.ending else s for s in plan.steps]
     screen._ask(replace(plan, steps=tuple(steps)))
 
 
@@ -266,7 +266,7 @@ async def test_details_follow_the_cursor() -> None:
     async with opened() as (app, _, pilot):
         await pilot.press("down")
         await pilot.pause()
-        shown = app.query_one(Paper).text
+        shown = app.query_one(TextView).text
         assert "architect-1" in shown
         assert "tracked_files" in shown
 

@@ -24,14 +24,14 @@ from tests.support.scripted_tmux import ScriptedTmux
 from tui.app.terminal import attach as attaching
 from tui.app.terminal.attach import NowhereToGoError, attach, runs_inside, session_of, still_there
 from tui.app.terminal.handover import NoTerminalError, lend_terminal, outside_tmux
-from tui.host.tmux_types import Answer, Session
+from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import AgentRow
 from tui.view.outline import Line, OrphanKey, OrphansKey, TaskKey
 
 A = session("agent_a")
 
 
-def row_of(answer: Answer, **fields: str | None) -> AgentRow:
+def row_of(answer: TmuxSnapshot, **fields: str | None) -> AgentRow:
     roll = roll_call(*called(task_state(agent("a", **fields)), answer=answer))  # type: ignore[arg-type]
     (row,) = roll.agents()
     return row
@@ -47,7 +47,7 @@ def test_an_agent_and_an_orphan_lead_to_their_sessions() -> None:
     assert session_of(Line(OrphanKey(A.id, A.created), A, 1, None), answer) == A
 
 
-def refused(row: AgentRow, answer: Answer) -> str:
+def refused(row: AgentRow, answer: TmuxSnapshot) -> str:
     with pytest.raises(NowhereToGoError) as error:
         session_of(line_of(row), answer)
     return str(error.value)
@@ -59,7 +59,7 @@ def test_where_there_is_no_session_it_is_said_why() -> None:
     assert "it is finished" in refused(row_of(dead, status="completed"), dead)
     assert "names no session" in refused(row_of(dead, session=None), dead)
     assert "tmux cannot tell" in refused(row_of(silent), silent)
-    taken = replace(row_of(dead), taken_by=A)
+    taken = replace(row_of(dead), name_reused_by=A)
     assert "is another's" in refused(taken, dead)
     other = replace(dead, elsewhere={"agent_a": "the server at /x/s has it; try -S /x/s"})
     assert "try -S /x/s" in refused(row_of(dead), other)
@@ -99,13 +99,13 @@ def test_whether_it_runs_inside_is_told_by_the_socket_itself(tmp_path: Path) -> 
 class SwitchingTmux(ScriptedTmux):
     """Says of a switch what it was told to say."""
 
-    def __init__(self, answer: Answer, socket: Path, says: str | None) -> None:
+    def __init__(self, answer: TmuxSnapshot, socket: Path, says: str | None) -> None:
         super().__init__(answer)
         self.socket = socket
         self.switched: list[Session] = []
         self._says = says
 
-    def switch_client(self, session: Session, answer: Answer) -> str | None:
+    def switch_client(self, session: Session, answer: TmuxSnapshot) -> str | None:
         self.switched.append(session)
         return self._says
 

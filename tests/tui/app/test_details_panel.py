@@ -30,9 +30,9 @@ from tui.app.terminal import attach, handover
 from tui.app.widgets.details_panel import Panel
 from tui.app.widgets.roll_list import RollView
 from tui.app.widgets.tab_bar import TABS, Tab, TabBar
-from tui.app.widgets.text_view import Paper
+from tui.app.widgets.text_view import TextView
 from tui.config.settings import Settings
-from tui.host.tmux_types import Answer, Captured, Session
+from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
 from tui.model.roll import AgentKey
 
 LIVE = made_now("agent_a")
@@ -41,16 +41,16 @@ LIVE = made_now("agent_a")
 class PaneTmux(ScriptedTmux):
     """Shows what it is told to show."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: TmuxSnapshot) -> None:
         super().__init__(*answers)
         self.shows: list[str] | OSError = ["\x1b[31mred alert", "", "$ "]
         self.captures = 0
 
-    def capture(self, session: Session, answer: Answer, pane: str) -> Captured:
+    def capture(self, session: Session, answer: TmuxSnapshot, pane: str) -> PaneCapture:
         self.captures += 1
         if isinstance(self.shows, OSError):
             raise self.shows
-        return Captured(tuple(self.shows), 80, 24, 1)
+        return PaneCapture(tuple(self.shows), 80, 24, 1)
 
 
 class PanelApp(MusterApp):
@@ -106,13 +106,13 @@ async def opened(
     tmux: PaneTmux | None = None,
     size: tuple[int, int] = (130, 36),
     read_only: bool = False,
-) -> AsyncIterator[tuple[PanelApp, Paper, Pilot[None]]]:
+) -> AsyncIterator[tuple[PanelApp, TextView, Pilot[None]]]:
     app = PanelApp(files, tmux or PaneTmux(answered(LIVE)), read_only)
     async with app.run_test(size=size) as pilot:
         await calm(pilot)
         await pilot.press("down")
         await calm(pilot)
-        yield app, app.query_one(Paper), pilot
+        yield app, app.query_one(TextView), pilot
 
 
 def tab_of(app: MusterApp) -> Tab:
@@ -426,7 +426,7 @@ async def test_in_read_only_mode_one_only_looks(files: Files, lent: list[list[st
     [(no_server(), "a has no session on this host"), (cannot_tell(), "tmux cannot tell")],
 )
 async def test_where_nobody_can_go_it_is_said(
-    files: Files, lent: list[list[str]], answer: Answer, says: str
+    files: Files, lent: list[list[str]], answer: TmuxSnapshot, says: str
 ) -> None:
     async with opened(files, PaneTmux(answer)) as (app, _, pilot):
         for key in ("a", "A", "enter"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from registry.checks.issue import Finding, Kind
+from registry.checks.issue import Issue, IssueKind
 from tests.conftest import nobody_elses_servers as nobody_elses_servers
 from tests.conftest import nobody_elses_tmux as nobody_elses_tmux
 from tests.support.workspaces import Files, read, write
@@ -136,14 +136,14 @@ def test_snapshot_of_the_doctor(
     roll = call(SEARCH, SPEED)
     task = WORKSPACE / "TASK-search" / "AGENT_REGISTRY.json"
     global_ = WORKSPACE / "registry" / "GLOBAL_REGISTRY.json"
-    counter = Finding(Kind.COUNTER, task, None, "active_count", 7, "counts 4, and says 7", 4)
-    loop = Finding(
-        Kind.LOOP, task, "writer-3", "parent", ["writer-3", "tester-4"],
+    counter = Issue(IssueKind.COUNTER, task, None, "active_count", 7, "counts 4, and says 7", 4)
+    loop = Issue(
+        IssueKind.LOOP, task, "writer-3", "parent", ["writer-3", "tester-4"],
         "is its own ancestor: writer-3 → tester-4 → writer-3",
         advice="nobody can tell which of them came first: set the parent of one right by hand",
     )  # fmt: skip
-    status = Finding(
-        Kind.STATUS, global_, "designer-2", "status", "running",
+    status = Issue(
+        IssueKind.STATUS, global_, "designer-2", "status", "running",
         'is "running" here, and "completed" in its task\'s registry', "completed",
     )  # fmt: skip
     monkeypatch.setattr(
@@ -161,7 +161,7 @@ def test_snapshot_of_the_doctor(
     assert snap_compare(StillApp(roll), run_before=show, terminal_size=(100, 40))
 
 
-def still_examination(roll: Any, *findings: Finding) -> Examination:
+def still_examination(roll: Any, *findings: Issue) -> Examination:
     found = examine((), roll, settled=0.0)
     job = Job(findings[0].file or WORKSPACE, None, findings)
     return replace(found, files=(), tasks=(job,), globals_=(), unsure=())

@@ -12,7 +12,7 @@ from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.help import HelpScreen
 from tui.app.screens.roll import RollScreen
 from tui.app.widgets.footer import Footer, Hint
-from tui.app.widgets.text_view import Paper
+from tui.app.widgets.text_view import TextView
 
 
 def footer(app: StillApp) -> Footer:
@@ -53,7 +53,7 @@ async def test_the_keys_are_those_of_what_has_the_focus_and_again_after_a_dialog
         await pilot.press("escape")
         await pilot.pause()
         assert drawn(app) == of_the_roll
-        app.roll_screen.query_one(Paper).focus()
+        app.roll_screen.query_one(TextView).focus()
         await pilot.pause()
         assert drawn(app) != of_the_roll
 
@@ -72,7 +72,7 @@ async def test_a_key_under_the_mouse_is_lit_and_says_more() -> None:
         assert footer(app).tooltip is None
         assert list(footer(app).render_line(0)) == before
         await pilot.hover(Footer, offset=(at + 2, 0))
-        await pilot.hover(Paper)
+        await pilot.hover(TextView)
         await pilot.pause()
         assert list(footer(app).render_line(0)) == before
 

@@ -20,7 +20,7 @@ from tui.app.screens.body import Body
 from tui.app.widgets.tab_bar import TABS, Tab
 from tui.details.sources import FileSource, Record, Screen, Tail
 from tui.host.tmux import Tmux
-from tui.host.tmux_types import Captured
+from tui.host.tmux_types import PaneCapture
 
 SOCKET = Path("/nowhere/s")
 
@@ -82,7 +82,7 @@ LOG = Tail(
     size=9_000_000,
 )  # fmt: skip
 SCREEN = Screen(
-    Captured(
+    PaneCapture(
         (
             "\x1b[1;32m~/lantern\x1b[0m $ pytest -q",
             "\x1b[31mF\x1b[32m.......\x1b[0m  \x1b[7m 87 % \x1b[0m",

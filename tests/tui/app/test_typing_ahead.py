@@ -21,7 +21,7 @@ from tui.actions.plan import Verb
 from tui.app.screens.body import Body
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.report import ReportScreen
-from tui.app.widgets.progress_line import Working
+from tui.app.widgets.progress_line import ProgressLine
 from tui.app.widgets.roll_list import RollView
 
 WORKED_OUT_BY = {
@@ -137,7 +137,7 @@ async def test_what_is_worked_out_is_not_opened_over_something_else(
 async def test_what_takes_longer_is_said_until_it_is_there(files: Files, held: Held) -> None:
     held.hold("k")
     async with opened(files) as (app, pilot):
-        said = app.query_one(Working)
+        said = app.query_one(ProgressLine)
         await pilot.press("k")
         assert not said.has_class("shown"), "what takes a moment is not said"
         while not said.has_class("shown"):

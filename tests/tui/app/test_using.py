@@ -48,8 +48,8 @@ from tui.app.screens.metrics import MetricsScreen
 from tui.app.screens.report import ReportScreen
 from tui.app.screens.roll import RollScreen
 from tui.app.widgets.footer import Footer
-from tui.app.widgets.progress_line import Working
-from tui.app.widgets.text_view import Paper
+from tui.app.widgets.progress_line import ProgressLine
+from tui.app.widgets.text_view import TextView
 from tui.config.settings import THEMES, Notify, Settings
 from tui.model.roll import Policy, RollCall
 
@@ -105,7 +105,7 @@ async def test_the_help_lists_the_keys_of_the_roll_and_closes_by_its_key(key: st
 
 async def test_the_help_of_the_panel_has_its_keys_and_none_of_the_roll() -> None:
     async with opened(size=(100, 60)) as (app, _, pilot):
-        app.query_one(Paper).focus()
+        app.query_one(TextView).focus()
         await pilot.pause()
         text = await _help(pilot, "question_mark")
         assert "Next match" in text and "Kill" in text
@@ -522,7 +522,7 @@ async def test_long_work_has_a_bar_and_short_work_has_none(
         "tui.app.widgets.progress_line.time", SimpleNamespace(monotonic=lambda: clock[0])
     )
     async with opened(size=(80, 24)) as (app, _, pilot):
-        working = app.query_one(Working)
+        working = app.query_one(ProgressLine)
 
         async def tell(done: int, after: float) -> str:
             clock[0] += after
@@ -548,7 +548,7 @@ async def test_an_action_that_is_done_takes_its_bar_along(
     def carry_out(plan: Any, tmux: Any, reason: str, progress: Any) -> Outcome:
         progress("Ending sessions", 0, 9)
         progress("Ending sessions", 1, 9)
-        bar = app.screen_stack[0].query_one(Working)
+        bar = app.screen_stack[0].query_one(ProgressLine)
         until(lambda: bar.has_class("shown"), "the bar is shown")
         seen.append(True)
         return Outcome(Verb.KILL, (), (), ())
@@ -561,7 +561,7 @@ async def test_an_action_that_is_done_takes_its_bar_along(
         await pilot.pause()
         assert seen == [True]
         assert isinstance(app.screen, ReportScreen)
-        assert not app.screen_stack[0].query_one(Working).has_class("shown")
+        assert not app.screen_stack[0].query_one(ProgressLine).has_class("shown")
 
 
 async def test_a_storm_of_resizes_leaves_every_screen_as_it_was(

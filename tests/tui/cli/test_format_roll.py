@@ -25,9 +25,9 @@ from tests.support.rolls import (
     task_state,
 )
 from tui.actions.execute import Outcome, Result, StepOutcome
-from tui.actions.plan import Verb, Weight
+from tui.actions.plan import Footprint, Verb
 from tui.actions.plan_kill import plan_complete, plan_kill
-from tui.actions.preview import Proposal
+from tui.actions.preview import Preview
 from tui.cli.format_plan import outcome_json, outcome_lines, plan_json, proposal_lines
 from tui.cli.format_roll import roll_json, roll_table
 from tui.model.roll import RollCall, Verdict
@@ -214,14 +214,14 @@ PLAN = plan_kill(ROLL, ROLL.agents(), ROLL.orphans)
 WEIGHED = replace(
     PLAN,
     steps=tuple(
-        replace(step, weight=Weight(2, 3 << 20) if step in PLAN.ending else None)
+        replace(step, footprint=Footprint(2, 3 << 20) if step in PLAN.ending else None)
         for step in PLAN.steps
     ),
 )
 
 
 def test_a_plan_as_text_names_everybody_and_every_file() -> None:
-    assert list(proposal_lines(WEIGHED.proposal())) == [
+    assert list(proposal_lines(WEIGHED.preview())) == [
         "Kill 2 agents and 1 orphaned session:",
         "  a-1 (2 processes, 3 MB): end its session and processes; mark it terminated",
         "  c-3: its session is gone; mark it terminated",
@@ -239,7 +239,7 @@ def test_a_plan_as_text_names_everybody_and_every_file() -> None:
 
 
 def test_a_plan_whose_processes_cannot_be_seen_says_so() -> None:
-    lines = list(proposal_lines(PLAN.proposal()))
+    lines = list(proposal_lines(PLAN.preview()))
     assert "  a-1: end its session and processes; mark it terminated" in lines
     assert "How many processes that are cannot be told from here." in lines[-1]
 
@@ -247,7 +247,7 @@ def test_a_plan_whose_processes_cannot_be_seen_says_so() -> None:
 def test_a_plan_that_ends_no_session_does_not_warn_of_it() -> None:
     zombies = [row for row in ROLL.agents() if row.verdict is Verdict.ZOMBIE]
     assert not any(
-        "undone" in line for line in proposal_lines(plan_complete(ROLL, zombies).proposal())
+        "undone" in line for line in proposal_lines(plan_complete(ROLL, zombies).preview())
     )
 
 
@@ -293,7 +293,7 @@ def test_an_outcome_as_text_goes_agent_by_agent() -> None:
 
 
 def test_an_outcome_as_json_says_the_same() -> None:
-    shape = outcome_json(OUTCOME, Proposal("", (), (("e-5", "cannot be judged"),), (), ""))
+    shape = outcome_json(OUTCOME, Preview("", (), (("e-5", "cannot be judged"),), (), ""))
     assert shape["refused"] == [{"agent": "e-5", "reason": "cannot be judged"}]
     assert (shape["action"], shape["complete"]) == ("kill", False)
     assert shape["agents"][1] == {
@@ -323,7 +323,7 @@ def test_plans_and_outcomes_hold_nothing_that_acts_on_a_terminal(text: str) -> N
     roll = hostile_roll(text)
     plan = plan_kill(roll, roll.agents(), roll.orphans)
     outcome = Outcome(Verb.KILL, (StepOutcome(text, Result.FAILED, text),), (), (text,))
-    for line in (*proposal_lines(plan.proposal()), *outcome_lines(outcome)):
+    for line in (*proposal_lines(plan.preview()), *outcome_lines(outcome)):
         assert not harmful(line)
-    for shape in (plan_json(plan), outcome_json(outcome, plan.proposal())):
+    for shape in (plan_json(plan), outcome_json(outcome, plan.preview())):
         assert not harmful(as_json(shape).replace("\n", ""))

@@ -27,7 +27,7 @@ from tui.cli.help import COMMANDS
 from tui.cli.output import HarmlessStream, is_terminal
 from tui.cli.parser import parser_of
 from tui.host.tmux import Tmux
-from tui.host.tmux_types import Answer
+from tui.host.tmux_types import TmuxSnapshot
 
 DATA = "x\x1b[2J\x1b]0;t\x07\x9b31m\u202e\u2028\u200b\r\nFORGED\x7f\x00\ud800"
 """What may stand in a registry: each kind of character that acts, and a line of its own."""
@@ -86,9 +86,9 @@ def tmux(files: Files, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = [session(each, number=n, created=time.time() - 30) for n, each in enumerate(names)]
     listed = {each.name: each for each in made}
 
-    def ask(tmux: Tmux) -> Answer:
+    def ask(tmux: Tmux) -> TmuxSnapshot:
         answer = answered(*listed.values(), asked_at=time.monotonic())
-        return Answer(
+        return TmuxSnapshot(
             answer.state, DATA, tmux.socket, listed, answer.asked_at, 4711, int(time.time() - 60)
         )
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.agent_output.files import Batch
-from registry.agent_output.lines import Finding, LogKind, LogLine, Progress
+from registry.agent_output.lines import AgentFinding, LogKind, LogLine, ProgressReport
 from tests.support.harm import NASTY, any_text, harmful
 from tui.details.output_text import merged, record_json, record_lines
 from tui.text.sanitize import as_json_line
 
 
-def report(at: float | None, message: str = "m", status: str = "working") -> Progress:
-    return Progress(None, at, status, 40.0, message)
+def report(at: float | None, message: str = "m", status: str = "working") -> ProgressReport:
+    return ProgressReport(None, at, status, 40.0, message)
 
 
 def said(at: float | None, text: str = "t", kind: LogKind = LogKind.ASSISTANT) -> LogLine:
@@ -30,7 +30,7 @@ def batch(*records: Any, modified: float | None = None) -> Batch[Any]:
 
 def test_records_of_several_files_are_in_the_order_of_their_times() -> None:
     one, two = report(1.0), report(3.0)
-    found = Finding(None, 2.0, "issue", "high", "m", "")
+    found = AgentFinding(None, 2.0, "issue", "high", "m", "")
     order = merged({"progress": batch(one, two), "findings": batch(found)})
     assert list(order) == [("progress", one), ("findings", found), ("progress", two)]
 
@@ -70,7 +70,7 @@ def test_nothing_is_lost_and_each_file_keeps_its_order(files: dict[str, Batch[An
 
 
 def test_lines_say_when_what_and_the_text_beneath() -> None:
-    finding = Finding("2025-10-18T21:59:21", 1.0, "issue", "high", "two\nlines", '{"n": 1}')
+    finding = AgentFinding("2025-10-18T21:59:21", 1.0, "issue", "high", "two\nlines", '{"n": 1}')
     first, second, third = record_lines(finding)
     assert first.endswith("  ! high issue: two") and first.startswith("19")
     assert (second, third) == (" " * 21 + "lines", " " * 21 + '{"n": 1}')
@@ -88,8 +88,8 @@ def test_a_long_text_is_cut_and_it_says_so() -> None:
 
 
 RECORDS = st.one_of(
-    st.builds(Progress, st.none() | any_text, TIMES, any_text, TIMES, any_text),
-    st.builds(Finding, st.none() | any_text, TIMES, any_text, any_text, any_text, any_text),
+    st.builds(ProgressReport, st.none() | any_text, TIMES, any_text, TIMES, any_text),
+    st.builds(AgentFinding, st.none() | any_text, TIMES, any_text, any_text, any_text, any_text),
     st.builds(
         LogLine, st.none() | any_text, TIMES, st.sampled_from(LogKind), any_text, any_text,
         st.booleans(),
@@ -113,4 +113,4 @@ def test_nothing_that_acts_on_a_terminal_is_printed(record: Any) -> None:
 @pytest.mark.parametrize("text", NASTY)
 def test_nor_what_is_nasty(text: str) -> None:
     assert_harmless(LogLine(text, float("inf"), LogKind.OTHER, text, text))
-    assert_harmless(Finding(text, None, text, text, text, text))
+    assert_harmless(AgentFinding(text, None, text, text, text, text))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.agent_output.lines import Finding, LogKind, LogLine, Progress
+from registry.agent_output.lines import AgentFinding, LogKind, LogLine, ProgressReport
 from registry.audit.diff import FieldChange
 from registry.audit.entries import Entry, Log, State, Who
 from tests.support.harm import any_text, harmful
@@ -17,7 +17,7 @@ from tui.details import pages
 from tui.details.overview import overview, relatives
 from tui.details.rows import Row
 from tui.details.sources import Fields, Record, Screen, Tail
-from tui.host.tmux_types import Captured
+from tui.host.tmux_types import PaneCapture
 from tui.model.roll import AgentKey, AgentRow, RollCall
 from tui.view.outline import Line, TaskKey
 
@@ -26,12 +26,12 @@ def text_of(rows: tuple[Row, ...]) -> str:
     return "\n".join(each.text for each in rows)
 
 
-def report(at: float | None, progress: float | None, message: str = "m") -> Progress:
-    return Progress("written", at, "working", progress, message)
+def report(at: float | None, progress: float | None, message: str = "m") -> ProgressReport:
+    return ProgressReport("written", at, "working", progress, message)
 
 
-def finding(severity: str, message: str, at: float = NOW) -> Finding:
-    return Finding(None, at, "issue", severity, message, "")
+def finding(severity: str, message: str, at: float = NOW) -> AgentFinding:
+    return AgentFinding(None, at, "issue", severity, message, "")
 
 
 def said(text: str, kind: LogKind = LogKind.ASSISTANT, name: str = "") -> LogLine:
@@ -111,7 +111,7 @@ def test_what_is_not_there_yet_and_what_cannot_be_read_is_said(make: object) -> 
 
 
 def test_the_pane_is_shown_without_the_empty_lines_at_its_end() -> None:
-    captured = Captured(("\x1b[31mred", "", "x", "", ""), 80, 5, 1)
+    captured = PaneCapture(("\x1b[31mred", "", "x", "", ""), 80, 5, 1)
     assert [each.text for each in pages.pane(Screen(captured))] == ["red", "", "x"]
     assert "empty" in text_of(pages.pane(Screen(replace(captured, lines=("",)))))
     assert "2 more panes" in text_of(pages.pane(Screen(captured, None, 2)))
@@ -225,12 +225,12 @@ def test_no_text_of_a_file_acts_on_the_terminal(text: str, field: str) -> None:
         "data": replace(one, data=text),
         "written": replace(one, at=None, timestamp=text),
     }[field]
-    progress = Progress(text, None, text, 5.0, text)
+    progress = ProgressReport(text, None, text, 5.0, text)
     rows = (
         *pages.findings(Tail((found,), size=1, error=text)),
         *pages.timeline(Tail((progress,), size=1), 40, NOW, ascii_only=False),
         *pages.log(Tail((LogLine(text, None, LogKind.TOOL_USE, text, text, True),), size=1)),
-        *pages.pane(Screen(Captured((text,), 1, 1, 1))),
+        *pages.pane(Screen(PaneCapture((text,), 1, 1, 1))),
         *pages.pane(Screen(None, text)),
         *shown(family(), "a", prompt=text, **{text: {text: [text]}}),
     )

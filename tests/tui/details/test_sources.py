@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry import atomic_update_agent_status
-from registry.agent_output.lines import LOG, PROGRESS, Progress
+from registry.agent_output.lines import PROGRESS, STREAM_LOG, ProgressReport
 from registry.audit.log import log_of
 from tests.support.rolls import SOCKET, answered, no_server, session
 from tests.support.scripted_tmux import ScriptedTmux
@@ -29,7 +29,7 @@ from tui.details.sources import (
     Tail,
 )
 from tui.host.tmux import Tmux
-from tui.host.tmux_types import Answer, Captured, Session
+from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
 
 AGENT = "fixer-1"
 
@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "progress" / f"{AGENT}_progress.jsonl"
 
 
-def numbers(tail: Tail[Progress] | None) -> list[float | None]:
+def numbers(tail: Tail[ProgressReport] | None) -> list[float | None]:
     assert tail is not None
     return [each.progress for each in tail.records]
 
@@ -87,7 +87,7 @@ def test_what_is_no_file_is_an_error_and_never_a_hang(
 
 @pytest.mark.parametrize("agent_id", ["../../etc/passwd", "a/b", ".x", "a" * 200])
 def test_an_id_that_can_be_no_file_name_opens_nothing(tmp_path: Path, agent_id: str) -> None:
-    found = FileSource(tmp_path, agent_id, LOG, 10).read()
+    found = FileSource(tmp_path, agent_id, STREAM_LOG, 10).read()
     assert found is not None and found.error
 
 
@@ -130,12 +130,12 @@ def test_an_audit_log_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 class PaneTmux(Tmux):
     """Shows what it is told to show."""
 
-    def __init__(self, *shown: Captured | OSError) -> None:
+    def __init__(self, *shown: PaneCapture | OSError) -> None:
         super().__init__(SOCKET)
         self._shown = list(shown)
         self.panes: list[str] = []
 
-    def capture(self, session: Session, answer: Answer, pane: str) -> Captured:
+    def capture(self, session: Session, answer: TmuxSnapshot, pane: str) -> PaneCapture:
         self.panes.append(pane)
         shown = self._shown.pop(0)
         if isinstance(shown, OSError):
@@ -143,13 +143,13 @@ class PaneTmux(Tmux):
         return shown
 
 
-def source_of(clock: Callable[[], float], *shown: Captured | OSError) -> PaneSource:
+def source_of(clock: Callable[[], float], *shown: PaneCapture | OSError) -> PaneSource:
     one = replace(session("agent_a"), panes=("%4", "%5"))
     return PaneSource(PaneTmux(*shown), one, answered(one), clock)
 
 
 def test_a_pane_is_told_only_when_it_shows_something_else() -> None:
-    shows = Captured(("hello",), 80, 24, 1000)
+    shows = PaneCapture(("hello",), 80, 24, 1000)
     source = source_of(
         lambda: 2000.5, shows, replace(shows, activity=1500), replace(shows, lines=("more",))
     )
@@ -163,7 +163,7 @@ def test_a_pane_is_told_only_when_it_shows_something_else() -> None:
 
 def test_a_pane_is_looked_at_again_by_itself_only_while_it_is_written_to() -> None:
     now = [1000.9]
-    shows = Captured(("a",), 80, 24, 1000)
+    shows = PaneCapture(("a",), 80, 24, 1000)
     source = source_of(lambda: now[0], shows, shows)
     source.read()
     assert source.every == PANE_EVERY, "what comes later in that second is not told again"
@@ -173,7 +173,7 @@ def test_a_pane_is_looked_at_again_by_itself_only_while_it_is_written_to() -> No
 
 
 def test_a_quiet_pane_is_left_alone_though_the_clock_was_set_back() -> None:
-    shows = Captured(("a",), 80, 24, 1000)
+    shows = PaneCapture(("a",), 80, 24, 1000)
     source = source_of(lambda: 500.0, shows)
     source.read()
     assert source.every is None

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 
 from registry import atomic_update_agent_status
-from registry.checks.issue import Kind
+from registry.checks.issue import IssueKind
 from registry.schema.layout import Workspace
 from registry.storage.journal import journal_path
 from registry.storage.locked_file import editing
@@ -28,7 +28,7 @@ from tui.actions.undo import carry_out_undo, plan_undo
 from tui.doctor.describe import propose_fix
 from tui.doctor.examine import Examination, examine
 from tui.doctor.fix import carry_out_fix
-from tui.host.tmux_types import Answer
+from tui.host.tmux_types import TmuxSnapshot
 from tui.live.collector import take_roll
 from tui.model.roll import Policy
 
@@ -36,7 +36,7 @@ NOW = time.time()
 QUICK = Policy(proof=0.01, orphan_grace=0.0, made_before=3600)
 
 
-def there(*names: str) -> Answer:
+def there(*names: str) -> TmuxSnapshot:
     """tmux has the sessions of these agents, all of them lively."""
     return answered(
         *(
@@ -137,7 +137,7 @@ def test_a_fix_that_touches_one_agent_twice_goes_back_in_one_undo(files: Files) 
     ("answer", "result"), [(there("a", "b"), Result.LEFT), (cannot_tell(), Result.FAILED)]
 )
 def test_a_zombie_that_is_back_or_of_which_nobody_can_tell_is_left(
-    files: Files, answer: Answer, result: Result
+    files: Files, answer: TmuxSnapshot, result: Result
 ) -> None:
     found = look(files, ScriptedTmux(no_server()))
     assert kinds(found) == [("zombie", "a"), ("zombie", "b")]
@@ -361,7 +361,7 @@ def test_a_journal_that_may_not_be_followed_fails_and_is_left(files: Files) -> N
     place = journal_path(files.registry())
     place.symlink_to(files.path / "elsewhere")
     found = look(files)
-    assert [each.kind for each in found.findings] == [Kind.JOURNAL]
+    assert [each.kind for each in found.findings] == [IssueKind.JOURNAL]
     outcome = carry_out_fix(found, ALL, "")
     assert [each.result for each in outcome.steps] == [Result.FAILED]
     assert place.is_symlink()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tui.host import exit_watch as module
-from tui.host.exit_watch import DeathWatch
+from tui.host.exit_watch import ExitWatcher
 
 
 @pytest.fixture
@@ -25,21 +25,21 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
-def deaths() -> Iterator[DeathWatch]:
-    watch = DeathWatch()
+def deaths() -> Iterator[ExitWatcher]:
+    watch = ExitWatcher()
     yield watch
     watch.close()
 
 
 def test_a_death_is_told_without_waiting_for_the_time_out(
-    deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+    deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]
 ) -> None:
     deaths.watch([sleeper.pid])
     threading.Timer(0.1, sleeper.kill).start()
     assert deaths.wait(60.0)
 
 
-def test_a_death_is_told_once(deaths: DeathWatch, sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_death_is_told_once(deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]) -> None:
     deaths.watch([sleeper.pid])
     sleeper.kill()
     assert deaths.wait(60.0)
@@ -47,7 +47,7 @@ def test_a_death_is_told_once(deaths: DeathWatch, sleeper: subprocess.Popen[byte
 
 
 def test_without_a_death_the_wait_ends_with_its_time(
-    deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+    deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]
 ) -> None:
     deaths.watch([sleeper.pid])
     started = time.monotonic()
@@ -56,7 +56,7 @@ def test_without_a_death_the_wait_ends_with_its_time(
 
 
 def test_only_those_are_watched_who_were_named_last(
-    deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+    deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]
 ) -> None:
     deaths.watch([sleeper.pid])
     deaths.watch([os.getpid()])
@@ -66,7 +66,7 @@ def test_only_those_are_watched_who_were_named_last(
 
 
 def test_who_is_gone_already_is_left_to_the_sweep(
-    deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+    deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]
 ) -> None:
     sleeper.kill()
     sleeper.wait()
@@ -74,14 +74,14 @@ def test_who_is_gone_already_is_left_to_the_sweep(
     assert not deaths.wait(0.0)
 
 
-def test_a_wait_is_ended_from_another_thread(deaths: DeathWatch) -> None:
+def test_a_wait_is_ended_from_another_thread(deaths: ExitWatcher) -> None:
     threading.Timer(0.1, deaths.wake).start()
     assert deaths.wait(60.0)
     assert not deaths.wait(0.0)
 
 
 def test_who_was_told_of_is_not_told_of_again_while_nobody_reaps_it(
-    deaths: DeathWatch, sleeper: subprocess.Popen[bytes]
+    deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]
 ) -> None:
     deaths.watch([sleeper.pid])
     sleeper.kill()
@@ -104,7 +104,7 @@ def test_the_limit_on_open_files_is_raised_for_more_processes(
 
 
 def test_where_it_cannot_be_raised_fewer_are_watched(
-    deaths: DeathWatch, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
+    deaths: ExitWatcher, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
 ) -> None:
     room = module._OTHER_DESCRIPTORS + 2
     monkeypatch.setattr(resource, "getrlimit", lambda _: (room, room))

@@ -10,12 +10,12 @@ import pytest
 from tests.support.real_tmux import RealTmux, fake_binary
 from tests.support.waiting import until
 from tui.host.tmux import Tmux
-from tui.host.tmux_types import Answer, Session, TmuxState
+from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 
 PRINTS = r"printf '\033[31mred\n\nlast'; exec sleep 1000"
 
 
-def shown(server: RealTmux, name: str = "agent_a") -> tuple[Session, Answer]:
+def shown(server: RealTmux, name: str = "agent_a") -> tuple[Session, TmuxSnapshot]:
     answer = server.client().ask()
     return answer.sessions[name], answer
 
@@ -54,7 +54,7 @@ def test_a_capture_that_nobody_answers_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session("$1", "agent_a", 1, 1, 0, ("%1",), (1,))
-    answer = Answer(TmuxState.ANSWERED, "", tmp_path / "s", {}, 0.0, 1, 1)
+    answer = TmuxSnapshot(TmuxState.ANSWERED, "", tmp_path / "s", {}, 0.0, 1, 1)
     monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "slow", "/bin/sleep 60")))
     with pytest.raises(OSError, match="did not answer within"):
         Tmux(tmp_path / "s", timeout=0.2).capture(session, answer, "%1")

@@ -96,7 +96,7 @@ def test_its_agents_are_live_and_are_not_killed_from_here(
     row = row_of(roll, "a")
     assert row.verdict is Verdict.LIVE
     plan = weighed_kill(roll, [row])
-    assert plan.weight is None
+    assert plan.footprint is None
     (step,) = carry_out(plan, server.client(), "").steps
     assert step.result is Result.FAILED and "cannot be seen from here" in step.detail
     assert server.names() == {"agent_a"}

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.waiting import until
 from tui.host import procfs
-from tui.host.pane_origin import birth_of
+from tui.host.pane_origin import pane_origin
 from tui.host.process_paths import directories_touched
 from tui.host.process_tree import directories_of, processes_with_argument
 
@@ -62,7 +62,7 @@ def test_an_environment_of_any_size_is_read_to_a_bound(huge: int) -> None:
         assert len(procfs.read(huge, name)) == procfs.LARGEST
     tracemalloc.start()
     try:
-        assert birth_of(huge) is None
+        assert pane_origin(huge) is None
         assert directories_of(huge)
         assert directories_touched(huge)
         assert processes_with_argument("no such argument") == ()

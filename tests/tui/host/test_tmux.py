@@ -15,12 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from registry.schema.records import is_kept_certain, kept_name
+from registry.schema.records import is_tmux_name_certain, tmux_name
 from tests.support.real_tmux import SLEEP, RealTmux, fake_binary, runs
 from tests.support.waiting import until
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import install_advice
-from tui.host.tmux_types import Answer, TmuxState, socket_path
+from tui.host.tmux_types import TmuxSnapshot, TmuxState, socket_path
 
 # --- answered -----------------------------------------------------------------
 
@@ -57,19 +57,19 @@ def test_names_with_blanks_and_of_any_script_come_whole(
 
 def test_every_name_that_counts_as_certain_is_kept_as_foretold(server: RealTmux) -> None:
     printable = [chr(code) for code in range(0x20, 0x180)] + list("日한😀\u0301.:_")
-    certain = [each for each in printable if is_kept_certain(each)]
+    certain = [each for each in printable if is_tmux_name_certain(each)]
     assert len(certain) > 250
     names = [f"agent_{n}{''.join(certain[n : n + 20])}x" for n in range(0, len(certain), 20)]
     for name in names:
         server.start(name)
-    assert set(server.client().ask().sessions) == set(map(kept_name, names))
+    assert set(server.client().ask().sessions) == set(map(tmux_name, names))
 
 
 @pytest.mark.parametrize("name", ["agent_#{pid}", "agent_a\\b", "agent_a\x1bb", "agent_$HOME"])
 def test_names_that_tmux_rewrites_do_not_count_as_certain(server: RealTmux, name: str) -> None:
     server.start(name)
-    assert set(server.client().ask().sessions) != {kept_name(name)}
-    assert not is_kept_certain(name)
+    assert set(server.client().ask().sessions) != {tmux_name(name)}
+    assert not is_tmux_name_certain(name)
 
 
 def test_a_server_without_sessions_has_answered(server: RealTmux) -> None:
@@ -81,7 +81,7 @@ def test_a_server_without_sessions_has_answered(server: RealTmux) -> None:
 # --- no server ----------------------------------------------------------------
 
 
-def assert_no_server(answer: Answer) -> None:
+def assert_no_server(answer: TmuxSnapshot) -> None:
     assert answer.state is TmuxState.NO_SERVER
     assert not answer.sessions
     assert str(answer.socket) in answer.detail

@@ -21,9 +21,9 @@ from tests.support.workspaces import QUICK, Files, entry, read, row_of, stamp, v
 from tui.host.file_watch import DirectoryWatcher
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import Elsewhere
-from tui.host.tmux_types import Answer
+from tui.host.tmux_types import TmuxSnapshot
 from tui.live import collector, other_servers
-from tui.live.builder import Caller
+from tui.live.builder import RollBuilder
 from tui.live.collector import LiveRoll, take_roll
 from tui.live.other_servers import OtherServers
 from tui.live.registry_cache import Registries
@@ -271,11 +271,13 @@ def test_a_session_that_dies_first_thing_is_seen_without_the_sweep(
         rolls.wait_for(lambda roll, e=each: verdicts(roll)[e] is Verdict.ZOMBIE, each)  # type: ignore[misc]
 
 
-def answering_late(client: Tmux, instead: Answer, monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+def answering_late(
+    client: Tmux, instead: TmuxSnapshot, monkeypatch: pytest.MonkeyPatch
+) -> list[TmuxSnapshot]:
     """Has tmux say something else the first three times that `a` is missing; those times."""
-    asked, late = client.ask, list[Answer]()
+    asked, late = client.ask, list[TmuxSnapshot]()
 
-    def ask() -> Answer:
+    def ask() -> TmuxSnapshot:
         answer = asked()
         if "agent_a" not in answer.sessions and len(late) < 3:
             late.append(answer)
@@ -337,15 +339,15 @@ def test_a_session_that_may_have_been_elsewhere_is_proven_gone_only_after_that(
     monkeypatch.setattr(other_servers, "_LOOK_AGAIN", 0.0)
     elsewhere = OtherServers(files.workspaces())
     gone = answered(asked_at=1.0)
-    answer, absences = elsewhere.noted(gone, {"agent_a": 1.0, "agent_c": 1.0})
+    answer, missing_since = elsewhere.noted(gone, {"agent_a": 1.0, "agent_c": 1.0})
     assert dict(answer.elsewhere) == found
-    assert absences == {"agent_a": 1.0, "agent_c": 1.0}
+    assert missing_since == {"agent_a": 1.0, "agent_c": 1.0}
     found.clear()
-    answer, absences = elsewhere.noted(replace(gone, asked_at=5.0), absences)
+    answer, missing_since = elsewhere.noted(replace(gone, asked_at=5.0), missing_since)
     assert answer.elsewhere == {}
-    assert absences == {"agent_a": 5.0, "agent_c": 1.0}
+    assert missing_since == {"agent_a": 5.0, "agent_c": 1.0}
     found["agent_a"] = "try -S /y"
-    answer, _ = elsewhere.noted(replace(gone, asked_at=6.0), absences)
+    answer, _ = elsewhere.noted(replace(gone, asked_at=6.0), missing_since)
     assert answer.elsewhere == found
     back, _ = elsewhere.noted(answered(asked_at=7.0), {"agent_c": 1.0})
     assert back.elsewhere == {}
@@ -378,13 +380,13 @@ def test_a_name_that_is_taken_again_is_not_the_agents_session(
     rolls = start(files, server.client())
     rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "the zombie")
     server.start("agent_a")
-    roll = rolls.wait_for(lambda roll: row_of(roll, "a").taken_by is not None, "the other")
+    roll = rolls.wait_for(lambda roll: row_of(roll, "a").name_reused_by is not None, "the other")
     assert (row_of(roll, "a").verdict, row_of(roll, "a").session) == (Verdict.UNKNOWN, None)
 
 
 def test_an_agent_stalls_though_nothing_is_new(files: Files) -> None:
     policy = replace(QUICK, stall_after=1.0)
-    caller = Caller(policy)
+    caller = RollBuilder(policy)
     registries = Registries(files.workspaces())
     registries.rescan()
     now = time.time()
@@ -407,10 +409,10 @@ def test_only_tasks_of_which_something_is_new_are_judged_again(
         return rollcall.call_task(state, *rest, **named)
 
     monkeypatch.setattr("tui.live.builder.call_task", call_task)
-    caller, registries = Caller(QUICK), Registries(files.workspaces())
+    caller, registries = RollBuilder(QUICK), Registries(files.workspaces())
     now, sessions = time.time(), EVERYBODY.sessions
 
-    def call(answer: Answer, at: float = now) -> list[str]:
+    def call(answer: TmuxSnapshot, at: float = now) -> list[str]:
         judged.clear()
         for path in files.path.rglob("*.json"):
             # What is young is read twice.
@@ -439,7 +441,7 @@ def test_only_tasks_of_which_something_is_new_are_judged_again(
 
 
 def test_a_line_in_its_progress_file_keeps_an_agent_from_being_stalled(files: Files) -> None:
-    caller = Caller(replace(QUICK, stall_after=1.0))
+    caller = RollBuilder(replace(QUICK, stall_after=1.0))
     registries = Registries(files.workspaces())
     registries.rescan()
     now = time.time()
@@ -457,7 +459,10 @@ def test_a_line_in_its_progress_file_keeps_an_agent_from_being_stalled(files: Fi
     found = verdicts(caller.call(registries, later, {}, now + 3))
     assert found[written.key.id] is Verdict.LIVE
     assert found[linked.key.id] is Verdict.STALLED
-    assert row_of(caller.call(registries, later, {}, now + 3), written.key.id).heard == now + 2.5
+    assert (
+        row_of(caller.call(registries, later, {}, now + 3), written.key.id).last_activity
+        == now + 2.5
+    )
 
 
 def test_an_agent_whose_session_is_new_is_asked_for_at_once(

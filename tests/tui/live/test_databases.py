@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from registry.checks.issue import Kind
+from registry.checks.issue import IssueKind
 from tests.support.databases import make_database
 from tests.support.real_tmux import RealTmux
 from tests.support.scripted_tmux import ScriptedTmux
@@ -379,7 +379,7 @@ def test_the_doctor_leaves_counters_of_which_nobody_takes_care(
     before = mixed.bytes()
     roll = take_young(mixed, server)
     found = examine(mixed.workspaces(), roll, settled=0.0)
-    assert {each.kind for each in found.findings} == {Kind.ZOMBIE, Kind.LEAKED}
+    assert {each.kind for each in found.findings} == {IssueKind.ZOMBIE, IssueKind.LEAKED}
     assert not found.fixable
     for each in found.findings:
         assert "muster kill" not in each.advice

@@ -18,7 +18,7 @@ from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, take, verdicts
 from tui.cli import kill, main
 from tui.host.tmux import Tmux
-from tui.host.tmux_types import Answer, TmuxState, socket_path
+from tui.host.tmux_types import TmuxSnapshot, TmuxState, socket_path
 from tui.model.roll import Policy, RollCall, Verdict
 
 PROBES = 100
@@ -300,7 +300,7 @@ class Restarting(Tmux):
         self._restarted = server
         self._asked = 0
 
-    def ask(self) -> Answer:
+    def ask(self) -> TmuxSnapshot:
         self._asked += 1
         if self._asked % 2 == 0:
             return super().ask()

@@ -52,7 +52,7 @@ def test_a_commit_that_is_going_on_is_not_cut_off(files: Files) -> None:
     with editing(files.registry()):
         journal_path(files.registry()).write_bytes(b"a writer is at it")
         registries.rescan()
-        assert [state.cut_off for state in registries.states()] == [None, None]
+        assert [state.hot_journal for state in registries.states()] == [None, None]
         journal_path(files.registry()).unlink()
 
 
@@ -77,7 +77,7 @@ def test_the_monitor_recovers_it_at_once(files: Files) -> None:
         assert recovered.wait(20)
     finally:
         live.stop()
-    assert CUT_OFF in [task.state.cut_off for task in rolls[0].tasks()]
+    assert CUT_OFF in [task.state.hot_journal for task in rolls[0].tasks()]
     assert not journal_path(files.registry()).exists()
     assert files.agent("a")["progress"] == 77
     assert read(files.registry("TASK-2"))["agents"][0]["id"] == "b"
@@ -91,7 +91,7 @@ def test_a_journal_that_may_not_be_followed_is_said_and_left(files: Files) -> No
     registries.rescan()
     assert registries.recover() is True
     registries.rescan()
-    said = registries.states()[0].cut_off
+    said = registries.states()[0].hot_journal
     assert said is not None and "cannot be finished" in said and str(place) in said
     # Said once; nobody looks again and again because of it.
     assert registries.recover() is False

@@ -20,7 +20,7 @@ from tui.actions.plan_kill import plan_kill
 from tui.cli.main import main
 from tui.host import process_tree
 from tui.host.process_paths import directories_touched
-from tui.live.nearby_workspaces import Vicinity
+from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.model.roll import RollCall
 
 YOUNG = replace(QUICK, orphan_grace=-1.0)
@@ -295,15 +295,15 @@ def test_the_same_sessions_are_looked_into_once_for_a_while(
 ) -> None:
     begin("agent_x", theirs.path.parent)
     answer = server.client().ask()
-    vicinity = Vicinity()
+    nearby = NearbyWorkspaces()
     sessions = tuple(answer.sessions.values())
-    first = vicinity.judge(sessions, answer, [ours.path], YOUNG, 2e9)
+    first = nearby.judge(sessions, answer, [ours.path], YOUNG, 2e9)
     assert [each.name for each in first.orphans] == ["agent_x"]
     theirs.write_task("TASK-2", entry("x"))
-    assert vicinity.judge(sessions, answer, [ours.path], YOUNG, 2e9) == first
+    assert nearby.judge(sessions, answer, [ours.path], YOUNG, 2e9) == first
     monkeypatch.setattr("tui.live.nearby_workspaces._AGAIN", 0.0)
-    assert vicinity.judge((), answer, [ours.path], YOUNG, 2e9).orphans == ()
-    assert vicinity.judge(sessions, answer, [ours.path], YOUNG, 2e9).orphans == ()
+    assert nearby.judge((), answer, [ours.path], YOUNG, 2e9).orphans == ()
+    assert nearby.judge(sessions, answer, [ours.path], YOUNG, 2e9).orphans == ()
 
 
 def test_the_workspaces_above_a_directory_are_all_of_them(tmp_path: Path) -> None:

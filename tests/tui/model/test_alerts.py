@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.schema.records import task_record
-from tui.host.tmux_types import Answer, TmuxState
+from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.model.alerts import Item, Pace, Seen, kind_of, news, sentence, still
 from tui.model.roll import (
     AgentKey,
@@ -35,7 +35,7 @@ def row(name: str, verdict: Verdict, status: str = "running") -> AgentRow:
 def call(*rows: AgentRow) -> RollCall:
     state = TaskState(REGISTRY.parent.parent, REGISTRY, None, None, 0.0, None)
     task = TaskRoll(state, rows, dict.fromkeys(Verdict, 0))
-    answer = Answer(TmuxState.ANSWERED, "", Path("/s"), {}, 1.0)
+    answer = TmuxSnapshot(TmuxState.ANSWERED, "", Path("/s"), {}, 1.0)
     workspace = WorkspaceRoll(REGISTRY.parent.parent, (task,), None)
     return RollCall("host", answer, (workspace,), (), dict.fromkeys(Verdict, 0))
 

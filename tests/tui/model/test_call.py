@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.schema.records import AgentRecord, TaskRecord, kept_names
+from registry.schema.records import AgentRecord, TaskRecord, tmux_names
 from tests.support.rolls import (
     NOW,
     POLICY,
@@ -26,7 +26,7 @@ from tests.support.rolls import (
     task_record,
     task_state,
 )
-from tui.host.tmux_types import Answer
+from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import AgentRow, TaskState
 from tui.model.verdict import call_task, find_orphans
 
@@ -197,20 +197,20 @@ def test_what_is_called_anew_is_what_would_be_called_without_a_before(
         record=edited(record, edits), error=None if readable else "it cannot be read"
     )
     answer = answered(*(session(f"agent_{each}", number=ord(each)) for each in there))
-    absences, answer = asked_twice([before, state], answer)
-    known = call_task(before, answer, absences, POLICY, NOW)
-    anew = call_task(state, answer, absences, POLICY, NOW, before=known)
-    assert anew == call_task(state, answer, absences, POLICY, NOW)
+    missing_since, answer = asked_twice([before, state], answer)
+    known = call_task(before, answer, missing_since, POLICY, NOW)
+    anew = call_task(state, answer, missing_since, POLICY, NOW, before=known)
+    assert anew == call_task(state, answer, missing_since, POLICY, NOW)
 
 
 def test_who_did_not_change_keeps_its_row() -> None:
     agents = [agent("a"), agent("b"), agent("c", parent="a"), agent("d", "completed")]
     before = task_state(*agents)
     answer = answered(session("agent_a"), session("agent_b", number=2))
-    absences, answer = asked_twice([before], answer)
-    known = call_task(before, answer, absences, POLICY, NOW)
+    missing_since, answer = asked_twice([before], answer)
+    known = call_task(before, answer, missing_since, POLICY, NOW)
     changed = task_state(*(replace(each) for each in agents[:3]), agent("d", "failed"))
-    anew = call_task(changed, answer, absences, POLICY, NOW, before=known)
+    anew = call_task(changed, answer, missing_since, POLICY, NOW, before=known)
     kept = [row.key.id for row in anew.agents if any(row is each for each in known.agents)]
     assert kept == ["a", "c", "b"]
 
@@ -220,8 +220,8 @@ def test_who_did_not_change_keeps_its_row() -> None:
 OLD_ENOUGH = session("agent_lost", number=2, created=NOW - POLICY.orphan_grace)
 
 
-def orphans(*states: TaskState, answer: Answer, listed: tuple[str, ...] = ()) -> list[str]:
-    found = find_orphans(states, [kept_names(listed)], answer, POLICY, NOW)
+def orphans(*states: TaskState, answer: TmuxSnapshot, listed: tuple[str, ...] = ()) -> list[str]:
+    found = find_orphans(states, [tmux_names(listed)], answer, POLICY, NOW)
     return ["nobody can tell"] if found is None else [each.name for each in found]
 
 

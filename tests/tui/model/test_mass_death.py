@@ -40,9 +40,9 @@ def roll_with(since: Mapping[str, float], alive: int = 0) -> RollCall:
     there = answered(
         *(session(f"agent_alive-{number}", number=number) for number in range(alive)), asked_at=AT
     )
-    absences = {f"agent_{name}": began for name, began in since.items()}
-    task = call_task(task_state(*map(agent, names)), there, absences, POLICY, NOW)
-    death = find_mass_death([task], absences, POLICY)
+    missing_since = {f"agent_{name}": began for name, began in since.items()}
+    task = call_task(task_state(*map(agent, names)), there, missing_since, POLICY, NOW)
+    death = find_mass_death([task], missing_since, POLICY)
     return replace(roll_call(task, answer=there), mass_death=death)
 
 
@@ -130,8 +130,8 @@ def test_why_tmux_cannot_be_asked_is_said_with_what_to_try() -> None:
 def test_sessions_that_may_be_elsewhere_are_counted_and_are_no_deaths() -> None:
     elsewhere = {"agent_a": "try -S /x", "agent_b": "try -S /x"}
     answer = replace(answered(asked_at=AT), elsewhere=elsewhere)
-    absences = dict.fromkeys(("agent_a", "agent_b", "agent_c"), 100.0)
-    task = call_task(task_state(*map(agent, "abc")), answer, absences, POLICY, NOW)
+    missing_since = dict.fromkeys(("agent_a", "agent_b", "agent_c"), 100.0)
+    task = call_task(task_state(*map(agent, "abc")), answer, missing_since, POLICY, NOW)
     assert [row.verdict.value for row in task.agents] == ["unknown", "unknown", "zombie"]
     assert task.agents[0].note == "try -S /x"
     assert notices(roll_call(task, answer=answer)) == ("2 agents may live: try -S /x",)
@@ -143,7 +143,7 @@ def test_sessions_that_may_be_elsewhere_are_counted_and_are_no_deaths() -> None:
 def test_several_of_them_are_asked_about_once_more_and_one_is_not() -> None:
     rows = list(MANY.agents())
     for plan in (plan_complete(MANY, rows[:2]), plan_kill(MANY, rows)):
-        (question,) = plan.proposal().questions
+        (question,) = plan.preview().questions
         assert str(SOCKET) in question.asks and "4 of 5" in question.asks
         assert plan_json(plan)["second_question"] == question.asks
     assert plan_complete(MANY, rows[:1]).questions == ()

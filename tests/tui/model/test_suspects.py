@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.schema.records import kept_names
+from registry.schema.records import tmux_names
 from tests.support.real_tmux import SLEEP, RealTmux
 from tests.support.rolls import NOW, agent, answered, session, task_state
 from tests.support.waiting import until
@@ -19,11 +19,11 @@ from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_kill import plan_complete, plan_kill
 from tui.host.tmux import Tmux
-from tui.live.builder import Caller
+from tui.live.builder import RollBuilder
 from tui.live.collector import LiveRoll
 from tui.live.registry_cache import Registries
 from tui.model.roll import RollCall, Verdict
-from tui.model.suspects import Suspect, find_renamed
+from tui.model.suspects import Candidate, find_renamed
 
 STARTED = NOW - 3600
 NAME = "agent_tester-120000-abcdef"
@@ -31,11 +31,11 @@ NAME = "agent_tester-120000-abcdef"
 
 def suspects(
     made: float, *begun: float, name: str = "other", listed: tuple[str, ...] = ()
-) -> Mapping[str, Suspect]:
+) -> Mapping[str, Candidate]:
     state = task_state(agent(started=STARTED), agent("sister", started=STARTED))
     there = replace(session(name, created=made), pids=tuple(range(len(begun))))
     found = find_renamed(
-        {NAME}, [state], [kept_names(listed)], [there], lambda pid: begun[pid], {}, {}
+        {NAME}, [state], [tmux_names(listed)], [there], lambda pid: begun[pid], {}, {}
     )
     return {name: suspect for name, (suspect,) in found.items()}
 
@@ -236,7 +236,7 @@ def test_a_session_that_was_followed_is_not_taken_for_that_of_another_agent(
     answer = replace(answered(there), sessions={"mine": there, "agent_a": there})
     registries = Registries(files.workspaces())
     registries.rescan()
-    roll = Caller(NO_GRACE).call(registries, answer, {"agent_dead": 0.0}, time.time())
+    roll = RollBuilder(NO_GRACE).call(registries, answer, {"agent_dead": 0.0}, time.time())
     assert verdicts(roll) == {"a": Verdict.LIVE, "dead": Verdict.ZOMBIE}
 
 

@@ -29,7 +29,7 @@ from tests.support.rolls import (
     session,
     task_state,
 )
-from tui.host.tmux_types import Answer
+from tui.host.tmux_types import TmuxSnapshot
 from tui.model.missing_since import (
     expected_sessions,
     follow_renamed,
@@ -40,7 +40,7 @@ from tui.model.roll import TaskState, Verdict
 from tui.model.verdict import Judgement, call_task, find_orphans, judge
 
 
-def verdict_of(record: AgentRecord, answer: Answer) -> Verdict:
+def verdict_of(record: AgentRecord, answer: TmuxSnapshot) -> Verdict:
     (roll,) = called(task_state(record), answer=answer)
     return roll.agents[0].verdict
 
@@ -63,7 +63,7 @@ NAME = "agent_tester-120000-abcdef"
     ids=["there", "missing", "only alike", "no server", "cannot tell"],
 )
 def test_an_active_agent_lives_or_dies_with_its_session(
-    status: str, answer: Answer, verdict: Verdict
+    status: str, answer: TmuxSnapshot, verdict: Verdict
 ) -> None:
     assert verdict_of(agent(status=status), answer) is verdict
 
@@ -80,14 +80,16 @@ def test_an_active_agent_lives_or_dies_with_its_session(
     ids=["there", "missing", "no server", "cannot tell"],
 )
 def test_an_agent_that_is_through_is_finished_or_leaked(
-    status: str, answer: Answer, verdict: Verdict
+    status: str, answer: TmuxSnapshot, verdict: Verdict
 ) -> None:
     assert verdict_of(agent(status=status), answer) is verdict
 
 
 @pytest.mark.parametrize("status", ["", "paused", "RUNNING", "running "])
 @pytest.mark.parametrize("answer", [answered(), no_server(), cannot_tell()])
-def test_an_unknown_status_without_a_session_proves_nothing(status: str, answer: Answer) -> None:
+def test_an_unknown_status_without_a_session_proves_nothing(
+    status: str, answer: TmuxSnapshot
+) -> None:
     assert verdict_of(agent(status=status), answer) is Verdict.UNKNOWN
 
 
@@ -115,7 +117,9 @@ def test_a_name_that_tmux_would_rewrite_beyond_knowing_proves_nothing(name: str)
 
 
 @given(st.sampled_from([answered(session()), answered(), no_server(), cannot_tell()]), any_task)
-def test_nobody_is_a_zombie_without_every_sign_of_it(answer: Answer, record: TaskRecord) -> None:
+def test_nobody_is_a_zombie_without_every_sign_of_it(
+    answer: TmuxSnapshot, record: TaskRecord
+) -> None:
     (roll,) = called(task_state(record=record), answer=answer)
     for row in roll.agents:
         if row.verdict is Verdict.ZOMBIE:
@@ -136,12 +140,14 @@ def test_the_counts_are_those_of_the_rows(record: TaskRecord) -> None:
 # --- the proof of a death -----------------------------------------------------
 
 
-def after(state: TaskState, *answers: Answer) -> Verdict:
+def after(state: TaskState, *answers: TmuxSnapshot) -> Verdict:
     """The verdict on a task's only agent after these answers."""
-    absences: Mapping[str, float] = {}
+    missing_since: Mapping[str, float] = {}
     for answer in answers:
-        absences = note_absences(absences, answer, expected_sessions([state], POLICY, NOW))
-    return call_task(state, answers[-1], absences, POLICY, NOW).agents[0].verdict
+        missing_since = note_absences(
+            missing_since, answer, expected_sessions([state], POLICY, NOW)
+        )
+    return call_task(state, answers[-1], missing_since, POLICY, NOW).agents[0].verdict
 
 
 def test_one_answer_proves_no_death() -> None:
@@ -225,8 +231,8 @@ def test_no_death_is_called_from_a_registry_that_cannot_be_read_now() -> None:
 
 
 def test_every_verdict_that_needs_it_says_why() -> None:
-    absences, answer = asked_twice([], cannot_tell())
-    assert judge(agent(), answer, absences, POLICY, NOW).note == "Permission denied"
+    missing_since, answer = asked_twice([], cannot_tell())
+    assert judge(agent(), answer, missing_since, POLICY, NOW).note == "Permission denied"
     (row,) = called(task_state(agent()), answer=answered())[0].agents
     assert NAME in row.note
 
@@ -281,7 +287,7 @@ def test_a_session_made_about_when_the_agent_started_is_its_own(made: float) -> 
     created = started - POLICY.made_before if made == -HOUR else started + made
     found = judged(agent(started=started, updated=None), created)
     assert found.session is not None
-    assert (found.verdict, found.taken_by) == (Verdict.LIVE, None)
+    assert (found.verdict, found.name_reused_by) == (Verdict.LIVE, None)
 
 
 @pytest.mark.parametrize("updated", [None, NOW - 2 * HOUR, NOW - HOUR - 1])
@@ -291,7 +297,7 @@ def test_a_name_that_was_taken_again_is_shown_as_such_and_not_as_the_agent(
 ) -> None:
     found = judged(agent(status=status, started=NOW - 3 * HOUR, updated=updated), NOW - HOUR)
     assert (found.verdict, found.session) == (Verdict.UNKNOWN, None)
-    assert found.taken_by == session(created=NOW - HOUR)
+    assert found.name_reused_by == session(created=NOW - HOUR)
     assert found.note == "its session's name was taken again 2 h 0 min after it started"
 
 
@@ -322,7 +328,7 @@ def test_a_name_taken_again_after_the_end_is_no_leak(status: str) -> None:
     record = replace(record, updated=NOW - 2 * HOUR)
     found = judged(record, NOW - HOUR)
     assert (found.verdict, found.session) == (Verdict.FINISHED, None)
-    assert found.taken_by is not None
+    assert found.name_reused_by is not None
     assert found.note == "its session's name was taken again 1 h 0 min after it ended"
     within = judged(replace(record, started=NOW - 2.5 * HOUR), NOW - 2.5 * HOUR)
     assert within.verdict is Verdict.LEAKED
@@ -354,7 +360,7 @@ def test_no_session_of_the_agents_name_ever_makes_it_a_zombie(
     record = replace(agent(status=status, started=started, updated=updated), ended=ended)
     found = judged(record, made)
     assert found.verdict is not Verdict.ZOMBIE
-    assert (found.session is None) == (found.taken_by is not None)
+    assert (found.session is None) == (found.name_reused_by is not None)
 
 
 def test_the_session_that_was_seen_is_the_agents_also_when_another_takes_its_name() -> None:

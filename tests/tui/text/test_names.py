@@ -97,10 +97,10 @@ def test_agents_that_look_alike_look_different_in_a_list_and_in_a_plan(roll: Rol
     assert len(ids) == len(lines) == 1 + len(LOOKALIKES)
     rows = list(roll.agents())
     for plan in (plan_kill(roll, rows), plan_complete(roll, rows)):
-        proposal = plan.proposal()
-        labels = [label for label, _ in (*proposal.steps, *proposal.refused)]
+        preview = plan.preview()
+        labels = [label for label, _ in (*preview.steps, *preview.refused)]
         assert len(labels) == len(set(labels)) == 1 + len(LOOKALIKES)
-        shown = "\n".join(proposal_lines(proposal))
+        shown = "\n".join(proposal_lines(preview))
         assert "g\\u043e\\u043ed" in shown and "good\\ufe0f" in shown
 
 
@@ -110,7 +110,7 @@ def test_an_id_stands_whole_in_a_plan(tmp_path: Path) -> None:
     tmux = ScriptedTmux(answered(made_now(f"agent_{long}-1"), made_now(f"agent_{long}-2", 2)))
     roll = take(files, tmux, QUICK)
     plan = plan_kill(roll, list(roll.agents())[:1])
-    assert f"{long}-1" in "\n".join(proposal_lines(plan.proposal()))
+    assert f"{long}-1" in "\n".join(proposal_lines(plan.preview()))
 
 
 @pytest.mark.parametrize("name", ["good\ufe0f", "goo", "GOOD", "good*", " good", "good "])

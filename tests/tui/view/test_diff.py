@@ -21,7 +21,7 @@ from tests.support.rolls import (
     task_state,
 )
 from tui.cli.watch import change_json, change_words
-from tui.host.tmux_types import Answer
+from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import RollCall
 from tui.text.sanitize import as_json_line
 from tui.view.diff import AgentChange, Change, OrphanChange, RegistryChange, TmuxChange
@@ -31,7 +31,7 @@ from tui.view.filter import Filter, agent_fields, orphan_fields, parse
 THERE = answered(session("agent_a-1"))
 
 
-def roll_of(*agents: Any, answer: Answer = THERE, error: str | None = None) -> RollCall:
+def roll_of(*agents: Any, answer: TmuxSnapshot = THERE, error: str | None = None) -> RollCall:
     state = task_state(*agents, error=error)
     return roll_call(*called(state, answer=answer), answer=answer)
 

@@ -13,10 +13,10 @@ from textual.containers import Container
 
 from registry.text import is_plain, quoted_name, shell_word, shown_name
 from tui.app.widgets.details_panel import Panel
-from tui.app.widgets.progress_line import Working
+from tui.app.widgets.progress_line import ProgressLine
 from tui.app.widgets.roll_box import RollPane
 from tui.app.widgets.roll_list import RollView
-from tui.app.widgets.text_view import Paper
+from tui.app.widgets.text_view import TextView
 from tui.model.roll import AgentRow, RollCall, TaskRoll, WorkspaceRoll
 from tui.text.sanitize import harmless, named
 from tui.view.outline import Line
@@ -98,8 +98,8 @@ class Body(Container):
     def _to_the_roll(self) -> None:
         self.query_one(RollView).focus()
 
-    @on(Paper.Jumped)
-    def _jump(self, message: Paper.Jumped) -> None:
+    @on(TextView.Jumped)
+    def _jump(self, message: TextView.Jumped) -> None:
         view = self.query_one(RollView)
         view.go_to(message.target)
         if view.current is None or view.current.key != message.target:
@@ -144,7 +144,7 @@ class Body(Container):
         if self.roll is None or self._tmux is None:
             self._say("tmux was not asked yet.")
             return
-        self.screen.query_one(Working).wait_for("Asking tmux for the session")
+        self.screen.query_one(ProgressLine).wait_for("Asking tmux for the session")
         # Who must change nothing here types nothing there.
         self._go_there(self._tmux, self._line, self.roll, read_only or self._read_only)
 
@@ -167,7 +167,7 @@ class Body(Container):
 
     def action_open(self) -> None:
         """Opens a file of the line under the cursor."""
-        self.screen.query_one(Working).wait_for("Looking for its files")
+        self.screen.query_one(ProgressLine).wait_for("Looking for its files")
         self._open(self._line)
 
     @work(exclusive=True, group="open")

@@ -18,7 +18,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from registry.text import shown_name, whole_name
-from tui.actions.preview import Proposal, grouped
+from tui.actions.preview import Preview, grouped
 from tui.app.widgets.footer import Footer
 from tui.text.sanitize import harmless
 
@@ -102,10 +102,10 @@ class ConfirmScreen(ModalScreen[str | None]):
         Binding("pagedown", "page(1)", "Page down", show=False, id="confirm.page-down"),
     ]
 
-    def __init__(self, proposal: Proposal) -> None:
+    def __init__(self, preview: Preview) -> None:
         super().__init__()
-        self._proposal = proposal
-        self._questions = list(proposal.questions)
+        self._proposal = preview
+        self._questions = list(preview.questions)
 
     def compose(self) -> ComposeResult:
         """The plan, the field, the keys."""
@@ -143,26 +143,26 @@ class ConfirmScreen(ModalScreen[str | None]):
         self.dismiss(None)
 
     def _lines(self) -> Iterator[str | tuple[str, str]]:
-        proposal = self._proposal
-        if proposal.note:
-            note = f"{harmless(proposal.note, 400)}\n"
-            yield (note, "$warning") if proposal.grave else note
-        for says, labels in grouped(proposal.steps[:LISTED_AT_MOST]):
+        preview = self._proposal
+        if preview.note:
+            note = f"{harmless(preview.note, 400)}\n"
+            yield (note, "$warning") if preview.grave else note
+        for says, labels in grouped(preview.steps[:LISTED_AT_MOST]):
             if len(labels) == 1:
                 yield (f"\n{harmless(labels[0])}\n", "bold")
                 yield f"  {harmless(says, 400)}\n"
                 continue
             yield (f"\n{harmless(says, 400)}:\n", "bold")
             yield from (f"  {harmless(label)}\n" for label in labels)
-        if len(proposal.steps) > LISTED_AT_MOST:
-            yield f"  and {len(proposal.steps) - LISTED_AT_MOST} more\n"
-        if proposal.refused:
+        if len(preview.steps) > LISTED_AT_MOST:
+            yield f"  and {len(preview.steps) - LISTED_AT_MOST} more\n"
+        if preview.refused:
             yield ("\nNot touched:\n", "$warning bold")
-            for label, why in proposal.refused[:LISTED_AT_MOST]:
+            for label, why in preview.refused[:LISTED_AT_MOST]:
                 yield f"  {whole_name(label)}: {harmless(why, 400)}\n"
-        if proposal.files:
+        if preview.files:
             yield ("\nFiles that change:\n", "bold")
-            for path in proposal.files[:LISTED_AT_MOST]:
+            for path in preview.files[:LISTED_AT_MOST]:
                 yield f"  {shown_name(path)}\n"
 
     @on(Input.Submitted)

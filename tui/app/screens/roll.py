@@ -22,7 +22,7 @@ from tui.app.bindings import CHANGING, declared, keys_of
 from tui.app.screens.body import Body
 from tui.app.widgets.footer import Footer
 from tui.app.widgets.header import Notices, Summary
-from tui.app.widgets.progress_line import Working, working_out
+from tui.app.widgets.progress_line import ProgressLine, working_out
 from tui.app.widgets.roll_box import RollPane
 from tui.app.widgets.roll_list import RollView
 from tui.config.settings import Settings
@@ -35,7 +35,7 @@ from tui.view.outline import meant
 if TYPE_CHECKING:
     from tui.actions.outcome import Outcome
     from tui.actions.plan import Plan
-    from tui.actions.preview import Proposal
+    from tui.actions.preview import Preview
     from tui.actions.undo import UndoPlan
     from tui.app.screens.metrics import Measures
     from tui.doctor.examine import Examination
@@ -146,7 +146,7 @@ class RollScreen(Screen[None]):
         self._summary = Summary("read-only" if self._settings.read_only else "")
         self._notices = Notices()
         self._body = Body(id="body", read_only=self._settings.read_only)
-        self._working = Working()
+        self._working = ProgressLine()
         yield from (self._summary, self._notices, self._body, self._working)
         yield Footer()
 
@@ -310,9 +310,9 @@ class RollScreen(Screen[None]):
             self.notify(said, title="Nothing to do", severity="warning", markup=False)
             return
 
-        self._confirm(plan.proposal(), lambda reason: self._carry_out(plan, reason))
+        self._confirm(plan.preview(), lambda reason: self._carry_out(plan, reason))
 
-    def _confirm(self, proposal: Proposal, go_ahead: Callable[[str], object]) -> None:
+    def _confirm(self, preview: Preview, go_ahead: Callable[[str], object]) -> None:
         """Shows what would be done, and does it for a reason once that is confirmed."""
         from tui.app.screens.confirm import ConfirmScreen
 
@@ -320,7 +320,7 @@ class RollScreen(Screen[None]):
             if reason is not None:
                 go_ahead(reason)
 
-        self.app.push_screen(ConfirmScreen(proposal), answered)
+        self.app.push_screen(ConfirmScreen(preview), answered)
 
     @work(thread=True, group="actions")
     def _carry_out(self, plan: Plan, reason: str) -> None:
@@ -385,11 +385,11 @@ class RollScreen(Screen[None]):
     def _ask_undo(self, plan: UndoPlan) -> None:
         from tui.actions.undo import undo_refusal
 
-        if not plan.proposal.steps:
+        if not plan.preview.steps:
             self._nothing_to_undo(undo_refusal(plan))
             return
 
-        self._confirm(plan.proposal, lambda reason: self._take_back(plan, reason))
+        self._confirm(plan.preview, lambda reason: self._take_back(plan, reason))
 
     @work(thread=True, group="actions")
     def _take_back(self, plan: UndoPlan, reason: str) -> None:

@@ -13,7 +13,7 @@ from textual.app import App
 from registry.text import shown_name
 from tui.app.terminal.handover import NoTerminalError, lend_terminal, outside_tmux
 from tui.host.tmux_socket import TmuxError
-from tui.host.tmux_types import Answer, Session, TmuxState
+from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.roll import AgentRow
 from tui.text.sanitize import harmless
 from tui.view.outline import Line
@@ -26,7 +26,7 @@ class NowhereToGoError(Exception):
     """There is no session to go to; its text says why."""
 
 
-def session_of(line: Line | None, answer: Answer) -> Session:
+def session_of(line: Line | None, answer: TmuxSnapshot) -> Session:
     """The session that a line stands for.
 
     Args:
@@ -47,7 +47,7 @@ def session_of(line: Line | None, answer: Answer) -> Session:
     name = item.record.tmux_session or ""
     if answer.state is TmuxState.UNKNOWN:
         raise NowhereToGoError(f"tmux cannot tell: {harmless(answer.why, 600)}")
-    if item.taken_by is not None:
+    if item.name_reused_by is not None:
         raise NowhereToGoError(f"The session of {who}'s name is another's: it was taken again.")
     if (doubt := answer.doubt(name)) is not None:
         raise NowhereToGoError(f"Not here: {harmless(doubt, 600)}")
@@ -56,7 +56,7 @@ def session_of(line: Line | None, answer: Answer) -> Session:
     raise NowhereToGoError(f"{who} has no session on this host: it is {item.verdict}.")
 
 
-def still_there(session: Session, seen: Answer, answer: Answer) -> Session:
+def still_there(session: Session, seen: TmuxSnapshot, answer: TmuxSnapshot) -> Session:
     """The same session in a newer answer.
 
     Args:
@@ -90,7 +90,7 @@ def runs_inside(environment: Mapping[str, str], socket: Path) -> bool:
 
 
 async def attach(
-    app: App[None], tmux: Tmux, line: Line | None, seen: Answer, *, read_only: bool
+    app: App[None], tmux: Tmux, line: Line | None, seen: TmuxSnapshot, *, read_only: bool
 ) -> str:
     """Shows a session on this terminal, until one detaches from it.
 

@@ -16,9 +16,9 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input
 
-from registry.agent_output.lines import FINDINGS, LOG, PROGRESS
+from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
 from tui.app.widgets.tab_bar import TABS, Tab, TabBar
-from tui.app.widgets.text_view import Paper
+from tui.app.widgets.text_view import TextView
 from tui.details.overview import overview
 from tui.details.reader import STUCK, Follower
 from tui.details.rows import Row, row
@@ -45,7 +45,7 @@ KEPT_RECORDS = 500
 """Records of a file that are shown, the last ones."""
 
 _FOLLOWED = (Tab.LOG, Tab.PANE)
-_FILES = {Tab.TIMELINE: PROGRESS, Tab.FINDINGS: FINDINGS, Tab.LOG: LOG}
+_FILES = {Tab.TIMELINE: PROGRESS, Tab.FINDINGS: FINDINGS, Tab.LOG: STREAM_LOG}
 _OF_AGENTS = "Only agents have this: put the cursor on one."
 
 
@@ -109,7 +109,7 @@ class Panel(Vertical):
     def compose(self) -> ComposeResult:
         """The tabs, the rows, the field."""
         yield TabBar()
-        yield Paper()
+        yield TextView()
         field = Input(placeholder="search", compact=True, max_length=1000)
         field.cursor_blink = False
         yield field
@@ -226,7 +226,7 @@ class Panel(Vertical):
         self._show(tuple(self._rows()))
 
     def _show(self, rows: Iterable[Row]) -> None:
-        for paper in self.query(Paper):
+        for paper in self.query(TextView):
             paper.show(self._key, tuple(rows), follow=self.tab in _FOLLOWED)
         self._place()
 
@@ -247,7 +247,7 @@ class Panel(Vertical):
 
         make: dict[Tab, Callable[[], tuple[Row, ...]]] = {
             Tab.TIMELINE: lambda: pages.timeline(
-                found, self.query_one(Paper).cells, now, ascii_only=not _draws_blocks()
+                found, self.query_one(TextView).cells, now, ascii_only=not _draws_blocks()
             ),
             Tab.FINDINGS: lambda: pages.findings(found),
             Tab.LOG: lambda: pages.log(found),
@@ -286,11 +286,11 @@ class Panel(Vertical):
             return pages.audit(self._found, None, name_in(log_of(registry), registry))
         return pages.audit(self._found, None, None)
 
-    @on(Paper.Placed)
+    @on(TextView.Placed)
     def _place(self) -> None:
         """Says where one is in the rows."""
         for bar in self.query(TabBar):
-            paper = self.query_one(Paper)
+            paper = self.query_one(TextView)
             said = [paper.search_words] if paper.search_words else []
             if self.tab in _FOLLOWED and paper.follows:
                 said.append("following")
@@ -332,19 +332,19 @@ class Panel(Vertical):
             return
         field.value = ""
         field.remove_class("shown")
-        self.query_one(Paper).focus()
+        self.query_one(TextView).focus()
 
     @on(Input.Changed)
     def _search(self, event: Input.Changed) -> None:
         event.stop()
-        self.query_one(Paper).search(event.value)
+        self.query_one(TextView).search(event.value)
 
     @on(Input.Submitted)
     def _searched(self, event: Input.Submitted) -> None:
         event.stop()
         if not event.value:
             event.input.remove_class("shown")
-        self.query_one(Paper).focus()
+        self.query_one(TextView).focus()
 
 
 def _draws_blocks() -> bool:

@@ -42,7 +42,7 @@ def working_out(app: App[Any]) -> Iterator[Worker[Any]]:
     )
 
 
-class Working(Static):
+class ProgressLine(Static):
     """What is being done and how far it is."""
 
     DEFAULT_CSS = """

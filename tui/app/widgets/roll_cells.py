@@ -214,7 +214,7 @@ def _agent(line: Line, row: AgentRow, drawing: Drawing, marked: bool) -> list[Pi
     if sort is Sort.HIERARCHY:
         before = " " * _indent(line.level, wide.agent) + _arrow(line)
     name = before + fit_id(name, wide.agent - len(before))
-    heard = None if row.heard is None else drawing.now - row.heard
+    last_activity = None if row.last_activity is None else drawing.now - row.last_activity
     pieces = [
         _mark(marked),
         *_verdict(row.verdict, wanted),
@@ -229,7 +229,7 @@ def _agent(line: Line, row: AgentRow, drawing: Drawing, marked: bool) -> list[Pi
         # What a session cost that is gone is known until the next look.
         load = drawing.loads.get(line.key) if row.session is not None else None
         pieces.append((_load(load), quiet))
-    pieces.append((f" {age(heard):>{_HEARD}}", quiet))
+    pieces.append((f" {age(last_activity):>{_HEARD}}", quiet))
     if wide.place:
         of_session = sort is Sort.HIERARCHY
         place = _place(record.tmux_session if of_session else line.task)
@@ -272,8 +272,8 @@ def _task(line: Line, task: TaskRoll, drawing: Drawing) -> list[Piece]:
     if state.error is not None:
         stale = f"as of {age(drawing.now - state.read_at)} ago: " if record else ""
         return [*head, (f"  ! {stale}{harmless(state.error, 400)}", "error")]
-    if state.cut_off is not None:
-        return [*head, (f"  ! {harmless(state.cut_off, 400)}", "error")]
+    if state.hot_journal is not None:
+        return [*head, (f"  ! {harmless(state.hot_journal, 400)}", "error")]
     if record is not None and record.warnings:
         head.append((f"  ! {harmless(record.warnings[0], 200)}", "error"))
     description = (record.description if record else "") or state.listed_description
@@ -320,7 +320,7 @@ def _workspace(line: Line, workspace: WorkspaceRoll) -> list[Piece]:
         (f"  {_arrow(line)}", "task"),
         (shown_name(workspace.path), "workspace"),
     ]
-    problems = filter(None, (workspace.error, workspace.cut_off, workspace.database))
+    problems = filter(None, (workspace.error, workspace.hot_journal, workspace.database))
     pieces += ((f"  ! {harmless(str(problem), 400)}", "error") for problem in problems)
     return pieces
 

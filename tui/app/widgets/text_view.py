@@ -22,7 +22,7 @@ from tui.model.roll import AgentKey
 _Line = tuple[Piece, ...]
 
 
-class Paper(ScrollView, can_focus=True):
+class TextView(ScrollView, can_focus=True):
     """Shows rows, wrapped to its width."""
 
     DEFAULT_CSS = """
@@ -90,7 +90,7 @@ class Paper(ScrollView, can_focus=True):
 
         def can_replace(self, message: Message) -> bool:
             """Only the newest counts."""
-            return isinstance(message, Paper.Placed)
+            return isinstance(message, TextView.Placed)
 
     def __init__(self) -> None:
         super().__init__()
