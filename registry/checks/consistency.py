@@ -150,7 +150,7 @@ def pair_findings(task_file: Path, task: Json, global_file: Path, global_: Json)
                     "agents",
                     entry.get("status", MISSING),
                     f"is listed as of task {shown_name(task_id)}, whose registry does not have it",
-                    advice="nobody can tell whether it ever was: remove it there by hand, "
+                    advice="whether it ever was cannot be known: remove the entry there by hand, "
                     f"or add it to {shown_name(task_file)}",
                 )
             )

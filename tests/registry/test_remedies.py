@@ -134,26 +134,15 @@ def test_nothing_is_raised_whose_remedy_is_not_tried_here() -> None:
     assert {kind for kind, _ in _raised()} <= tried | plain
 
 
-# Those that speak of registries, journals and their directories as files.
-STORAGE = "codec errors files journal journal_file commit recovery locked_file locking workspace"
+# Every module of the package, wherever it lies.
+MODULES = sorted(path.relative_to(HOME) for path in HOME.rglob("*.py"))
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        *STORAGE.split(),
-        "partner",
-        "permissions",
-        "creating",
-        "own_files",
-        "audit_files",
-        "reporting",
-    ],
-)
-def test_no_message_advises_to_destroy_a_registry_or_a_journal(module: str) -> None:
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_no_message_advises_to_destroy_a_registry_or_a_journal(module: Path) -> None:
     texts = [
         f"{node.lineno}: {node.value}"
-        for node in ast.walk(ast.parse((HOME / f"{module}.py").read_text()))
+        for node in ast.walk(ast.parse((HOME / module).read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
     assert texts

@@ -223,7 +223,8 @@ WEIGHED = replace(
 def test_a_plan_as_text_names_everybody_and_every_file() -> None:
     assert list(proposal_lines(WEIGHED.preview())) == [
         "Kill 2 agents and 1 orphaned session:",
-        "  a-1 (2 processes, 3 MB): end its session and processes; mark it terminated",
+        "  a-1 (session agent_a-1, 2 processes, 3 MB): end its session and processes; "
+        "mark it terminated",
         "  c-3: its session is gone; mark it terminated",
         "  agent_lost (2 processes, 3 MB): in none of the registries read: "
         "/ws/.agent-workspace; end the session and its processes "
@@ -240,7 +241,8 @@ def test_a_plan_as_text_names_everybody_and_every_file() -> None:
 
 def test_a_plan_whose_processes_cannot_be_seen_says_so() -> None:
     lines = list(proposal_lines(PLAN.preview()))
-    assert "  a-1: end its session and processes; mark it terminated" in lines
+    session = "(session agent_a-1)"
+    assert f"  a-1 {session}: end its session and processes; mark it terminated" in lines
     assert "How many processes that are cannot be told from here." in lines[-1]
 
 
