@@ -17,16 +17,16 @@ _BASE = 100
 _LOAD = """\
 import pathlib, sys, time
 from registry.schema.layout import Workspace
-from tui.host.tmux_types import Answer, TmuxState
-from tui.live.builder import Caller
+from tui.host.tmux_types import TmuxSnapshot, TmuxState
+from tui.live.builder import RollBuilder
 from tui.view.outline import outline
 from tui.live.registry_cache import Registries
 from tui.model.roll import Policy
 began = time.perf_counter()
 registries = Registries([Workspace(pathlib.Path(sys.argv[1]).resolve())])
 registries.rescan()
-answer = Answer(TmuxState.UNKNOWN, "", pathlib.Path("/none"), {}, 0.0)
-lines = outline(Caller(Policy()).call(registries, answer, {}, time.time()), ())
+answer = TmuxSnapshot(TmuxState.UNKNOWN, "", pathlib.Path("/none"), {}, 0.0)
+lines = outline(RollBuilder(Policy()).call(registries, answer, {}, time.time()), ())
 print(1000 * (time.perf_counter() - began))
 """
 _JSON = """\

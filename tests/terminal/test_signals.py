@@ -132,7 +132,7 @@ def test_whenever_a_signal_comes_it_ends_muster_and_leaves_the_terminal_in_order
 def test_a_signal_right_after_the_terminal_was_taken_gives_it_back(
     trials: Callable[[list[str]], Trial], workspace: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    program = Path(__file__).with_name("signalled_early.py")
+    program = Path(__file__).parents[1] / "support" / "signalled_early.py"
     words = [sys.executable, "-P", str(program), str(int(number)), PREFIX]
     trial = trials([*words, "-S", str(tmp_path / "none"), str(workspace)])
     assert trial.ended() == -number

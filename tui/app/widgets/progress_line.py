@@ -46,8 +46,8 @@ class ProgressLine(Static):
     """What is being done and how far it is."""
 
     DEFAULT_CSS = """
-    Working { height: 1; background: $panel; color: $foreground; display: none; }
-    Working.shown { display: block; }
+    ProgressLine { height: 1; background: $panel; color: $foreground; display: none; }
+    ProgressLine.shown { display: block; }
     """
 
     def __init__(self) -> None:

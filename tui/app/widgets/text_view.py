@@ -26,7 +26,7 @@ class TextView(ScrollView, can_focus=True):
     """Shows rows, wrapped to its width."""
 
     DEFAULT_CSS = """
-    Paper {
+    TextView {
         height: 1fr;
         scrollbar-size: 0 1;
         scrollbar-gutter: stable;
@@ -38,14 +38,14 @@ class TextView(ScrollView, can_focus=True):
         scrollbar-color: $panel-lighten-2;
         padding: 0 1;
     }
-    Paper > .paper--dim { text-style: dim; }
-    Paper > .paper--bold { text-style: bold; }
-    Paper > .paper--error { color: $error; text-style: bold; }
-    Paper > .paper--warning { color: $warning; }
-    Paper > .paper--success { color: $success; }
-    Paper > .paper--link { color: $secondary; }
-    Paper > .paper--match { color: $background; background: $warning; }
-    Paper > .paper--chosen { background: $block-cursor-background; }
+    TextView > .paper--dim { text-style: dim; }
+    TextView > .paper--bold { text-style: bold; }
+    TextView > .paper--error { color: $error; text-style: bold; }
+    TextView > .paper--warning { color: $warning; }
+    TextView > .paper--success { color: $success; }
+    TextView > .paper--link { color: $secondary; }
+    TextView > .paper--match { color: $background; background: $warning; }
+    TextView > .paper--chosen { background: $block-cursor-background; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"paper--{name}"
