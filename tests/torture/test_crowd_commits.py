@@ -25,7 +25,8 @@ def _enlist_both_kinds(crowd: Crowd, path: Path) -> list[Member]:
     names = [(module, f"{module}-{n}") for n in range(16) for module in ("counting", "peers")]
     write(path, blank([name for _, name in names]))
     return [
-        crowd.enlist(f"tests.support.{module}", "count", path, name, _UPDATES) for module, name in names
+        crowd.enlist(f"tests.support.{module}", "count", path, name, _UPDATES)
+        for module, name in names
     ]
 
 

@@ -22,6 +22,7 @@ from registry import (
     RegistryError,
     RegistryNotFoundError,
     atomic_add_agent,
+    clean_up_task,
 )
 from registry.snapshots import read_task
 from registry.storage.codec import MAX_BYTES
@@ -224,6 +225,11 @@ def unreadable(task: Path) -> Iterator[Path]:
 
 @everyone
 def test_what_may_not_be_opened_is_an_os_error_that_says_so(unreadable: Path, use: Use) -> None:
+    if use is WRITERS["clean up"]:
+        # It looks for a database first, and of that it cannot know.
+        (problem,) = clean_up_task(unreadable, None, []).problems.values()
+        assert problem.startswith("nobody is ended: ") and "Permission denied" in problem
+        return
     with pytest.raises(OSError, match="Permission denied") as caught:
         use(unreadable)
     assert isinstance(caught.value, InaccessibleRegistryError)
