@@ -1,25 +1,108 @@
-"""What the README says of the tests and of the commands is so."""
+"""What the documents say of the tests, commands, verdicts, keys and files is so."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
+import pytest
+
+from tui.app.keymap import documented
 from tui.cli.main import _COMMANDS
+from tui.model.roll import Verdict
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in (
+        "README.md",
+        "tui/README.md",
+        "registry/README.md",
+        "tests/README.md",
+        "tests/benchmarks/README.md",
+    )
+}
 
 
-def test_every_test_that_the_readme_names_is_there() -> None:
-    named = set(re.findall(r"`(test_\w+)`", README))
-    assert len(named) > 15
+def test_every_test_that_a_document_names_is_there() -> None:
+    assert len(re.findall(r"`test_\w+`", DOCUMENTS["registry/README.md"])) > 15
+    named = {test for text in DOCUMENTS.values() for test in re.findall(r"`(test_\w+)`", text)}
     there = set()
     for path in (ROOT / "tests").rglob("test_*.py"):
         there |= set(re.findall(r"def (test_\w+)\(", path.read_text(encoding="utf-8")))
     assert named <= there, named - there
 
 
-def test_every_command_is_in_the_readme() -> None:
+@pytest.mark.parametrize("document", ["README.md", "tui/README.md"])
+def test_every_command_is_in_it(document: str) -> None:
     for command in filter(None, _COMMANDS):
-        assert f"muster {command}" in README
+        assert re.search(rf"muster {command}\b", DOCUMENTS[document]), command
+
+
+def test_the_readme_is_short() -> None:
+    assert len(DOCUMENTS["README.md"].splitlines()) <= 150
+
+
+def test_the_readme_has_every_verdict_once() -> None:
+    told = re.findall(r"^\| \S \*\*(\w+)\*\* \|", DOCUMENTS["README.md"], re.M)
+    assert sorted(told) == sorted(verdict.value for verdict in Verdict)
+
+
+def _key_table(document: str) -> list[str]:
+    table = DOCUMENTS[document].split("## Keys\n", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.M)
+    return [key for row in rows for key in re.findall(r"`([^`]+)`", row)]
+
+
+def test_every_key_that_a_document_names_is_one() -> None:
+    written = {
+        "left_square_bracket": "[", "right_square_bracket": "]", "slash": "/", "plus": "+",
+        "asterisk": "*", "question_mark": "?", "up": "↑", "down": "↓", "left": "←", "right": "→",
+        "pageup": "PageUp", "pagedown": "PageDown", "home": "Home", "end": "End",
+        "shift+down": "Shift-↓", "shift+up": "Shift-↑", "enter": "Enter", "tab": "Tab",
+        "escape": "Escape", "f1": "F1", "ctrl+p": "Ctrl-P", "ctrl+z": "Ctrl-Z",
+        "ctrl+c": "Ctrl-C",
+    }  # fmt: skip
+    bound = {written.get(key, key) for _, keys, _ in documented() for key in keys.split(",")}
+    for document in ("README.md", "tui/README.md"):
+        keys = _key_table(document)
+        assert len(keys) >= 10
+        assert not set(keys) - bound, document
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_of_a_document_leads_somewhere(document: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", DOCUMENTS[document]):
+        if target.startswith("https://"):
+            continue
+        file, _, heading = target.partition("#")
+        path = (ROOT / document).parent / file if file else ROOT / document
+        assert path.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M)
+            assert heading in {_anchor(title) for title in titles}, target
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+def test_the_map_names_every_package_and_no_other() -> None:
+    text = DOCUMENTS["tests/README.md"].split("```", 2)[1]
+    named = set(re.findall(r"\b(\w+)/", text))
+    packages = {
+        path.parent.name for top in ("registry", "tui") for path in (ROOT / top).rglob("*.py")
+    }
+    assert packages <= named, packages - named
+    there = packages | {path.name for path in (ROOT / "tests").iterdir()} | {"tests"}
+    assert named <= there, named - there
+
+
+def test_every_dependency_has_a_tested_version_and_an_upper_bound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    tested = {each.split("==")[0] for each in project["tool"]["uv"]["constraint-dependencies"]}
+    needed = project["project"]["dependencies"]
+    assert all(re.search(r",<\d+$", each) for each in needed)
+    developers = project["dependency-groups"]["dev"]
+    assert {re.split("[<>=]", each)[0] for each in (*needed, *developers)} <= tested

@@ -2,7 +2,7 @@
 
 The monitor runs on a pseudo-terminal, on agents with sessions on a private tmux
 server. Sessions are killed one at a time; what is drawn is read as a terminal
-would read it. Run with ``uv run python -m tests.benchmarks.deaths``.
+would read it. Run with ``uv run --group dev python -m tests.benchmarks.deaths``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Power cuts at any moment of a commit, and what the next opener makes of what is left.
 
-``uv run python -m tests.torture.power --states 100000`` tries as many and counts.
+``uv run --group dev python -m tests.torture.power --states 100000`` tries as many and counts.
 """
 
 from __future__ import annotations

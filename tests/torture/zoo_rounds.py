@@ -1,6 +1,6 @@
 """Kills zoo after zoo beside their doubles, and counts who survives.
 
-uv run python -m tests.torture.zoo_rounds --rounds 100
+uv run --group dev python -m tests.torture.zoo_rounds --rounds 100
 """
 
 from __future__ import annotations

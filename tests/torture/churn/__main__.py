@@ -1,6 +1,6 @@
 """Lets orchestrators and agents loose on one workspace, kills some, and counts what is wrong.
 
-    uv run python -m tests.torture.churn --kills 5000
+    uv run --group dev python -m tests.torture.churn --kills 5000
 
 They register, withdraw, report, terminate, clean up and create, against each other at
 random; some are killed, mostly in the middle of something. After every ten kills there

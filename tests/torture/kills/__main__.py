@@ -1,6 +1,6 @@
 """Kills writers, and counts what that did to their registries.
 
-    uv run python -m tests.torture.kills --kills 10000
+    uv run --group dev python -m tests.torture.kills --kills 10000
 
 Three parts, all of them unless told otherwise. `small` and `large`: a commit is
 killed at every system call and in the middle of every write, while it is taken back
