@@ -24,7 +24,7 @@ from tests.support.crowd import Crowd
 from tests.support.real_tmux import RealTmux, fake_binary
 from tests.support.registries import agent, global_registry, task_registry, write
 from tests.support.seclusion import seclude
-from tests.support.selection import TESTS, marks_of, run_quickly, torture_is_meant
+from tests.support.selection import TESTS, group_of, marks_of, run_quickly, torture_is_meant
 from tests.support.two_tasks import two_tasks
 from tui.actions import leftovers
 from tui.host import tmux_servers
@@ -73,8 +73,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Marks the tests; leaves the torture out unless it is meant."""
     left_out: set[pytest.Item] = set()
     for item in items:
-        for mark in marks_of(item.path, getattr(item, "fixturenames", ())):
+        fixtures = getattr(item, "fixturenames", ())
+        for mark in marks_of(item.path, fixtures):
             item.add_marker(mark)
+        if group := group_of(item.path, fixtures):
+            item.add_marker(pytest.mark.xdist_group(group))
         if item.get_closest_marker("torture") and not torture_is_meant(
             item.path, config.option.markexpr, config.args, config.invocation_params.dir
         ):

@@ -18,6 +18,9 @@ FOLDER_MARKS = {
 FIXTURE_MARKS = {"crowd": "processes", "server": "tmux"}
 """What the tests that use a fixture need."""
 
+SHARED_FIXTURES = ("harness", "show", "counted")
+"""Fixtures of a whole module that take seconds to make."""
+
 
 def marks_of(path: Path, fixtures: Collection[str]) -> Iterator[str]:
     """The marks that a test has by where it lies and by what it uses."""
@@ -26,6 +29,14 @@ def marks_of(path: Path, fixtures: Collection[str]) -> Iterator[str]:
         if place.is_relative_to(folder):
             yield from marks
     yield from (mark for name, mark in FIXTURE_MARKS.items() if name in fixtures)
+
+
+def group_of(path: Path, fixtures: Collection[str]) -> str | None:
+    """The group of tests that one worker runs: they share what is dear to make."""
+    for name in SHARED_FIXTURES:
+        if name in fixtures:
+            return f"{path.stem}.{name}"
+    return None
 
 
 def torture_is_meant(
