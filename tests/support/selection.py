@@ -8,14 +8,32 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 
 FOLDER_MARKS = {
-    "registry/storage": ("processes",),
+    "registry/audit/test_transaction": ("processes",),
+    "registry/operations/test_misuse": ("processes",),
+    "registry/storage/test_bad_clocks": ("processes",),
+    "registry/storage/test_bounds": ("processes",),
+    "registry/storage/test_full_disk": ("processes",),
+    "registry/storage/test_planted_partners": ("processes",),
+    "registry/storage/test_shared_workspaces": ("processes",),
+    "registry/storage/test_stopped_writers": ("processes",),
+    "registry/test_errors": ("processes",),
+    "registry/test_text": ("processes",),
     "terminal": ("processes", "screen", "tmux"),
+    "test_imports": ("processes",),
     "torture": ("processes", "torture"),
+    "tui/actions": ("processes", "tmux"),
     "tui/app": ("screen",),
+    "tui/cli": ("processes",),
+    "tui/demo": ("processes", "tmux"),
+    "tui/doctor": ("processes", "tmux"),
+    "tui/host": ("processes", "tmux"),
+    "tui/live": ("processes", "tmux"),
+    "tui/model/test_suspects": ("processes", "tmux"),
+    "tui/text/test_names": ("screen",),
 }
 """What the tests of a folder or a module need that pure ones do not."""
 
-FIXTURE_MARKS = {"crowd": "processes", "server": "tmux"}
+FIXTURE_MARKS = {"calls": "tmux", "crowd": "processes", "server": "tmux"}
 """What the tests that use a fixture need."""
 
 SHARED_FIXTURES = ("harness", "show", "counted")
