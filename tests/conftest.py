@@ -26,8 +26,9 @@ from tests.support.registries import agent, global_registry, task_registry, writ
 from tests.support.seclusion import seclude
 from tests.support.selection import TESTS, group_of, marks_of, run_quickly, torture_is_meant
 from tests.support.two_tasks import two_tasks
+from tests.support.zoo import Zoo
 from tui.actions import leftovers
-from tui.host import tmux_servers
+from tui.host import process_tree, tmux_servers
 from tui.host.strays import Stray, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 
@@ -194,6 +195,15 @@ def workspace(tmp_path: Path) -> Path:
 def empty_task(tmp_path: Path) -> Path:
     """A task's registry before its first agent."""
     return write(tmp_path / "AGENT_REGISTRY.json", task_registry())
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
+    """Processes that do all they can to survive; those that ignore SIGTERM do so at once."""
+    monkeypatch.setattr(process_tree, "TERM_GRACE", 0.3)
+    made = Zoo(tmp_path / "zoo")
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.real_tmux import RealTmux
 from tests.support.workspaces import Files, entry, row_of, take
-from tests.support.zoo import Zoo
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan import Plan
 
@@ -21,13 +19,6 @@ TRACKED = ("setsid", "nohup", "double-fork", "stubborn", "stopped")
 def files(tmp_path: Path) -> Files:
     agents = [entry("a"), entry("b", parent="a"), entry("c"), entry("old", "completed")]
     return Files(tmp_path, {"TASK-1": agents})
-
-
-@pytest.fixture
-def zoo(tmp_path: Path) -> Iterator[Zoo]:
-    made = Zoo(tmp_path / "zoo")
-    yield made
-    made.close()
 
 
 def plan_for(files: Files, server: RealTmux, *ids: str) -> Plan:

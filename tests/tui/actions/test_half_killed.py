@@ -26,7 +26,6 @@ from tests.support.workspaces import QUICK, Files, row_of, take
 from tests.support.zoo import Zoo
 from tests.support.zoo_kills import TRACKED, plan_for
 from tests.support.zoo_kills import files as files
-from tests.support.zoo_kills import zoo as zoo
 from tui.actions.execute import Outcome, Result, StepOutcome, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan import Plan

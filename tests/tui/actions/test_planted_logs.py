@@ -21,7 +21,6 @@ from tests.support.workspaces import Files
 from tests.support.zoo import Zoo
 from tests.support.zoo_kills import TRACKED, plan_for
 from tests.support.zoo_kills import files as files
-from tests.support.zoo_kills import zoo as zoo
 from tui.actions.execute import carry_out
 from tui.actions.plan import Plan
 from tui.host import process_tree
