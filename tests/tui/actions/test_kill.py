@@ -23,7 +23,7 @@ from tui.host.process_tree import Process
 from tui.model.roll import RollCall, Verdict
 
 ROUNDS = pytest.mark.parametrize(
-    "rounds", [1, pytest.param(5, marks=pytest.mark.torture)], ids="{} rounds".format
+    "rounds", [1, pytest.param(5, marks=pytest.mark.torture)], ids=["once", "rounds"]
 )
 """A hundred: `python -m tests.torture.zoo_rounds --rounds 100`."""
 
