@@ -1,4 +1,4 @@
-"""What every test runs under, and the fixtures that tests share."""
+"""What every test runs under, which tests run, and the fixtures that tests share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -16,14 +17,18 @@ import textual._wait
 import textual.app
 import textual.pilot
 from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from registry.schema.layout import ENVIRONMENT_VARIABLE
 from tests.support.crowd import Crowd
 from tests.support.real_tmux import RealTmux, fake_binary
 from tests.support.registries import agent, global_registry, task_registry, write
+from tests.support.seclusion import seclude
+from tests.support.selection import TESTS, group_of, marks_of, run_quickly, torture_is_meant
 from tests.support.two_tasks import two_tasks
+from tests.support.zoo import Zoo
 from tui.actions import leftovers
-from tui.host import tmux_servers
+from tui.host import process_tree, tmux_servers
 from tui.host.strays import Stray, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 
@@ -33,6 +38,8 @@ settings.register_profile(
     deadline=None,
     max_examples=60,
     print_blob=True,
+    # Tests run in directories of their own.
+    database=DirectoryBasedExampleDatabase(TESTS.parent / ".hypothesis"),
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("thorough", settings.get_profile("muster"), max_examples=2000)
@@ -45,11 +52,39 @@ os.environ["HOME"] = "/nonexistent"
 os.environ.pop("CLAUDE_ORCHESTRATOR_WORKSPACE", None)
 os.environ["LC_ALL"] = "C.UTF-8"
 os.environ.pop("MUSTER_CONFIG", None)
+os.environ["TZ"] = "UTC"
+time.tzset()
+# Nor a workspace above their directory for temporary files.
+seclude()
 
 # Nor what their shell has every program ignore, as nohup and `&` do.
 for number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Starts no workers for a few files."""
+    directory = config.invocation_params.dir
+    return 0 if run_quickly(config.option.keyword, config.args, directory) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks the tests; leaves the torture out unless it is meant."""
+    left_out: set[pytest.Item] = set()
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        for mark in marks_of(item.path, fixtures):
+            item.add_marker(mark)
+        if group := group_of(item.path, fixtures):
+            item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("torture") and not torture_is_meant(
+            item.path, config.option.markexpr, config.args, config.invocation_params.dir
+        ):
+            left_out.add(item)
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [each for each in items if each not in left_out]
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +127,8 @@ def nobody_elses_tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("TMUX", "TMUX_PANE", ENVIRONMENT_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TMUX_TMPDIR", str(directory))
+    # A workspace above the directory in which the tests were started is not theirs.
+    monkeypatch.chdir(directory)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -158,6 +195,15 @@ def workspace(tmp_path: Path) -> Path:
 def empty_task(tmp_path: Path) -> Path:
     """A task's registry before its first agent."""
     return write(tmp_path / "AGENT_REGISTRY.json", task_registry())
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
+    """Processes that do all they can to survive; those that ignore SIGTERM do so at once."""
+    monkeypatch.setattr(process_tree, "TERM_GRACE", 0.3)
+    made = Zoo(tmp_path / "zoo")
+    yield made
+    made.close()
 
 
 @pytest.fixture

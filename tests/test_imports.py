@@ -1,9 +1,12 @@
-"""What is imported when: the only proof that the headless side stays light."""
+"""What is imported when, and what tests import: helpers alone, never each other."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +75,48 @@ def test_a_look_at_the_roll_imports_only_what_it_needs() -> None:
 def test_the_screen_is_up_before_tmux_and_the_watcher_are_imported() -> None:
     modules = _modules_after("import tui.app.run, tui.app.app")
     assert not {"libtmux", "watchfiles", "portalocker"} & modules
+
+
+def _is_test_module(name: str) -> bool:
+    last = name.rpartition(".")[2]
+    return last == "conftest" or last.startswith("test_")
+
+
+def imported_tests(source: str) -> Iterator[str]:
+    """The test modules and conftests that a module imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            # From a package, what is imported may be a module itself.
+            inner = [f"{module}.{each.name}" for each in node.names]
+            own = module.startswith("tests") or node.level > 0
+            names = [module, *(inner if own else ())]
+        else:
+            continue
+        yield from filter(_is_test_module, names)
+
+
+def test_no_test_module_is_imported_by_another() -> None:
+    here = Path(__file__).parent
+    wrong = [
+        f"{path.relative_to(here)} imports {name}"
+        for path in sorted(here.rglob("*.py"))
+        for name in imported_tests(path.read_text(encoding="utf-8"))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import tests.tui.test_a",
+        "from tests.tui.test_a import helper",
+        "from tests.tui import test_a",
+        "from . import test_a",
+        "from tests.conftest import fixture as fixture",
+    ],
+)
+def test_an_import_of_a_test_module_is_found(line: str) -> None:
+    assert list(imported_tests(line))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import errno
-import json
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,50 +13,11 @@ import pytest
 import registry
 from registry import (
     AgentNotFoundError,
-    AuditError,
-    BusyRegistryError,
     CorruptRegistryError,
-    DuplicateAgentError,
-    HalfWrittenError,
-    InaccessibleRegistryError,
-    LimitReachedError,
-    LinkedRegistryError,
-    LockTimeoutError,
-    LostLockError,
-    NotARegularFileError,
     RegistryError,
-    RegistryNotFoundError,
-    UnfinishableCommitError,
-    UntrustedFileError,
-    UntrustedJournalError,
-    WorkspaceNotFoundError,
-    WrongShapeError,
     atomic_update_agent_status,
 )
-
-PATH = Path("/somewhere/AGENT_REGISTRY.json")
-
-ERRORS: dict[RegistryError, type[Exception]] = {
-    LockTimeoutError(PATH, 2.5): TimeoutError,
-    BusyRegistryError(PATH): TimeoutError,
-    LostLockError(PATH, "it was let go"): RuntimeError,
-    RegistryNotFoundError(PATH): FileNotFoundError,
-    InaccessibleRegistryError(PATH, OSError(errno.ENOSPC, "full"), "write"): OSError,
-    HalfWrittenError(PATH, OSError(errno.EIO, "gone"), "/somewhere/.journal"): OSError,
-    UntrustedJournalError(PATH, "is a FIFO"): OSError,
-    NotARegularFileError(PATH, "a FIFO"): OSError,
-    LinkedRegistryError(PATH, PATH.parent): OSError,
-    LinkedRegistryError(PATH, PATH, hard=True): OSError,
-    UnfinishableCommitError(PATH, "others could not read the journal"): OSError,
-    AuditError(PATH, "is a symlink"): OSError,
-    UntrustedFileError(PATH, "is a symlink; move it aside"): OSError,
-    CorruptRegistryError(PATH, "Expecting value", "{\n]", 2): json.JSONDecodeError,
-    WrongShapeError("agents", "is a string").named(PATH): ValueError,
-    AgentNotFoundError("one").named(PATH): ValueError,
-    DuplicateAgentError("one").named(PATH): ValueError,
-    LimitReachedError("max_agents", 5, 5, "5 agents are listed already").named(PATH): RuntimeError,
-    WorkspaceNotFoundError((PATH.parent,), "Name one."): FileNotFoundError,
-}
+from tests.support.errors import ERRORS, PATH
 
 each_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 

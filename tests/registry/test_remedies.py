@@ -23,7 +23,7 @@ from registry import (
     read_registry,
 )
 from registry.storage.codec import MAX_BYTES, decode, encode
-from tests.registry.test_errors import ERRORS
+from tests.support.errors import ERRORS
 
 HOME = Path(registry.__file__).parent
 

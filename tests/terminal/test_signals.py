@@ -106,6 +106,15 @@ def trials() -> Iterator[Callable[[list[str]], Trial]]:
         opened.pop().close()
 
 
+MOMENTS = range(16)
+"""When a signal comes after the start, in steps of 25 ms."""
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [MOMENTS[2::8], pytest.param(MOMENTS, marks=pytest.mark.torture)],
+    ids=["some moments", "all moments"],
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("command", ["", "list", "watch"])
 def test_whenever_a_signal_comes_it_ends_muster_and_leaves_the_terminal_in_order(
@@ -114,9 +123,10 @@ def test_whenever_a_signal_comes_it_ends_muster_and_leaves_the_terminal_in_order
     tmp_path: Path,
     command: str,
     number: signal.Signals,
+    moments: range,
 ) -> None:
     words = [*command.split(), "-S", str(tmp_path / "none"), str(workspace)]
-    for moment in range(16):
+    for moment in moments:
         trial = trials([*MUSTER, *words])
         trial.begins()
         trial.read(moment * 0.025)

@@ -269,7 +269,9 @@ def _processes() -> Iterator[psutil.Process]:
     return psutil.process_iter(["cmdline"])
 
 
-@pytest.mark.parametrize("round_", range(4))
+@pytest.mark.parametrize(
+    "round_", [1, *(pytest.param(each, marks=pytest.mark.torture) for each in (0, 2, 3))]
+)
 def test_a_terminal_that_goes_away_takes_muster_along(
     workspace: Path, tmp_path: Path, round_: int
 ) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import run_muster
 from tests.support.fixture_workspace import ZOMBIE, task_registry
 from tests.support.fixture_workspace import workspace as workspace
 from tests.support.hot_journal import cut_off_update
 from tests.support.terminal import on_pty, terminal
-from tests.tui.cli.test_main import muster
 
 SIZES = pytest.mark.parametrize(("columns", "rows"), [(80, 24), (160, 50)])
 
@@ -87,16 +87,16 @@ def test_commands_that_change_something_refuse_where_the_settings_are_read_only(
         ("undo", "--yes", *where),
         ("doctor", "--fix", "--yes", *where),
     ):
-        done = muster(*command, MUSTER_CONFIG=str(settings))
+        done = run_muster(*command, MUSTER_CONFIG=str(settings))
         assert done.returncode == 2, command
         assert f"read_only is set in {settings}" in done.stderr
-        assert muster(*command[:1], "--config", settings, *command[1:]).returncode == 2
-    planned = muster("complete", "--zombies", "--dry-run", "--config", settings, *where)
+        assert run_muster(*command[:1], "--config", settings, *command[1:]).returncode == 2
+    planned = run_muster("complete", "--zombies", "--dry-run", "--config", settings, *where)
     assert ZOMBIE in planned.stdout and planned.returncode == 0
     assert task_registry(workspace).read_bytes() == before
     # What agents say of themselves is no change of an operator's.
-    said = muster("report", ZOMBIE, "--progress", "50", "-w", workspace,
-                  MUSTER_CONFIG=str(settings))  # fmt: skip
+    said = run_muster("report", ZOMBIE, "--progress", "50", "-w", workspace,
+                      MUSTER_CONFIG=str(settings))  # fmt: skip
     assert said.returncode == 0, said.stderr
 
 
@@ -121,7 +121,7 @@ def test_a_settings_file_that_is_wrong_is_named_before_the_screen_opens(
         shown = "".join(screen.screen().split())
         for each in (said, "muster config --print"):
             assert "".join(each.split()) in shown
-    done = muster("config", "--check", settings)
+    done = run_muster("config", "--check", settings)
     assert done.returncode == 2 and said in done.stderr
     assert f"{settings} cannot be used:" in done.stderr
 
@@ -130,20 +130,20 @@ def test_config_prints_a_file_that_is_fine_says_where_it_lies_and_checks_it(
     workspace: Path, tmp_path: Path
 ) -> None:
     config = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
-    path = Path(muster("config", "--path", **config).stdout.strip())
+    path = Path(run_muster("config", "--path", **config).stdout.strip())
     assert path == tmp_path / "config" / "muster" / "config.toml"
-    assert "is not there: the defaults hold" in muster("config", "--check", **config).stdout
-    printed = muster("config", "--print", **config)
+    assert "is not there: the defaults hold" in run_muster("config", "--check", **config).stdout
+    printed = run_muster("config", "--print", **config)
     path.parent.mkdir(parents=True)
     path.write_text(printed.stdout.replace("#stall_after = 900", "stall_after = 1e9"))
-    done = muster("config", "--check", **config)
+    done = run_muster("config", "--check", **config)
     assert (done.returncode, done.stdout) == (0, f"{path} is fine\n")
-    missing = muster("list", workspace, MUSTER_CONFIG=str(tmp_path / "no"), **config)
+    missing = run_muster("list", workspace, MUSTER_CONFIG=str(tmp_path / "no"), **config)
     assert missing.returncode == 2 and "there is no such file" in missing.stderr
     # Also without a screen, and the environment goes before it.
     path.write_text("[policy]\nproof = 60\n")
-    done = muster("list", "--json", "-S", tmp_path / "none", workspace,
-                  MUSTER_PROOF="0.75", **config)  # fmt: skip
+    done = run_muster("list", "--json", "-S", tmp_path / "none", workspace,
+                      MUSTER_PROOF="0.75", **config)  # fmt: skip
     assert json.loads(done.stdout)["counts"]["zombie"] == 1
 
 
@@ -156,7 +156,7 @@ def test_what_is_no_text_file_is_no_settings_file(tmp_path: Path, kind: str) -> 
         os.mkfifo(path)
     else:
         path.write_bytes(b"#" * (1 << 21) if kind == "huge" else b"theme = '\xe9'")
-    done = muster("config", "--check", path)
+    done = run_muster("config", "--check", path)
     assert done.returncode == 2
     assert f"{path} cannot be used" in done.stderr
 

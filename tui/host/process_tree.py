@@ -472,14 +472,14 @@ def survivors(known: Iterable[Process]) -> tuple[Process, ...]:
 
 
 def end(
-    known: Sequence[Process], origins: Collection[Origin], grace: float = TERM_GRACE
+    known: Sequence[Process], origins: Collection[Origin], grace: float | None = None
 ) -> tuple[Process, ...]:
     """Ends processes for good: SIGTERM, a grace, then stop, look again, SIGKILL.
 
     Args:
         known: What `processes_of` found before their sessions were ended.
         origins: These sessions, to find what was forked since.
-        grace: Seconds that a process has to end by itself.
+        grace: Seconds that a process has to end by itself; None for `TERM_GRACE`.
 
     Returns:
         Those that are still there; empty when all is done.
@@ -488,7 +488,7 @@ def end(
         _send(process, signal.SIGTERM)
         # A stopped process acts on SIGTERM only once it goes on.
         _send(process, signal.SIGCONT)
-    deadline = time.monotonic() + grace
+    deadline = time.monotonic() + (TERM_GRACE if grace is None else grace)
     while (left := survivors(known)) and time.monotonic() < deadline:
         _wait_for_one(left, deadline - time.monotonic())
     seen = {process.handle: process for process in known}

@@ -34,6 +34,7 @@ from registry import (
 )
 from registry.storage import flock
 from tests.support.kept_journals import without_kept
+from tests.support.locks import is_free
 from tests.support.registries import (
     agent,
     entry_of,
@@ -43,16 +44,6 @@ from tests.support.registries import (
     task_registry,
     write,
 )
-
-
-def is_free(path: Path) -> bool:
-    with path.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
-
 
 # --- interruptions ------------------------------------------------------------
 

@@ -56,7 +56,7 @@ def test_threads_that_add_at_once_lose_no_agent(empty_task: Path, adders: int) -
     _assert_all_there(empty_task, adders)
 
 
-@pytest.mark.parametrize("adders", [10, 50])
+@pytest.mark.parametrize("adders", [10, pytest.param(50, marks=pytest.mark.torture)])
 def test_processes_that_add_at_once_lose_no_agent(
     empty_task: Path, crowd: Crowd, adders: int
 ) -> None:

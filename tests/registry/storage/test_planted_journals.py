@@ -14,8 +14,8 @@ from registry.pair import editing_both
 from registry.snapshots import read_global, read_task
 from registry.storage.journal import Journal, Role, digest, encode, journal_path
 from registry.storage.recovery import is_hot
-from tests.registry.operations.test_misuse import is_free
 from tests.support.everyone import Use, every_writer
+from tests.support.locks import is_free
 from tests.support.registries import agent, load
 
 # Nothing here may hang; a hang fails long before the suite's own limit.

@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import portalocker
 import psutil
@@ -23,8 +22,10 @@ from tests.support.rolls import answered, cannot_tell, session
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.terminal import MUSTER
 from tests.support.waiting import until
-from tests.support.workspaces import QUICK, Files, entry, row_of, take
+from tests.support.workspaces import QUICK, Files, row_of, take
 from tests.support.zoo import Zoo
+from tests.support.zoo_kills import TRACKED, plan_for
+from tests.support.zoo_kills import files as files
 from tui.actions.execute import Outcome, Result, StepOutcome, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan import Plan
@@ -33,27 +34,6 @@ from tui.host import process_tree
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import Verdict
-
-TRACKED = ("setsid", "nohup", "double-fork", "stubborn", "stopped")
-"""Who outlives the session, and can be told without it."""
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    agents = [entry("a"), entry("b", parent="a"), entry("c"), entry("old", "completed")]
-    return Files(tmp_path, {"TASK-1": agents})
-
-
-@pytest.fixture
-def zoo(tmp_path: Path) -> Iterator[Zoo]:
-    made = Zoo(tmp_path / "zoo")
-    yield made
-    made.close()
-
-
-def plan_for(files: Files, server: RealTmux, *ids: str) -> Plan:
-    roll = take(files, server.client())
-    return weighed_kill(roll, [row_of(roll, each) for each in ids])
 
 
 def kill(files: Files, server: RealTmux, *ids: str) -> Outcome:

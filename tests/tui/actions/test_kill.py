@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,9 @@ from tui.host import process_tree
 from tui.host.process_tree import Process
 from tui.model.roll import RollCall, Verdict
 
-ROUNDS = 5
+ROUNDS = pytest.mark.parametrize(
+    "rounds", [1, pytest.param(5, marks=pytest.mark.torture)], ids=["once", "rounds"]
+)
 """A hundred: `python -m tests.torture.zoo_rounds --rounds 100`."""
 
 
@@ -36,13 +37,6 @@ def files(tmp_path: Path) -> Files:
             "TASK-2": [entry("v1.2:3"), entry("with blank"), entry("日本")],
         },
     )
-
-
-@pytest.fixture
-def zoo(tmp_path: Path) -> Iterator[Zoo]:
-    made = Zoo(tmp_path / "zoo")
-    yield made
-    made.close()
 
 
 def plan_for(roll: RollCall, *ids: str) -> Plan:
@@ -87,19 +81,20 @@ def test_the_operators_reason_is_kept(files: Files, server: RealTmux) -> None:
     assert files.listed("x-1")["termination_reason"] == "it sang"
 
 
-def test_the_whole_process_tree_goes_and_bystanders_live() -> None:
+@ROUNDS
+def test_the_whole_process_tree_goes_and_bystanders_live(rounds: int) -> None:
     count = Count()
-    for number in range(ROUNDS):
+    for number in range(rounds):
         play(number, count)
     assert count == Count(
-        rounds=ROUNDS,
+        rounds=rounds,
         processes=count.processes,
         survivors=0,
         bystanders=count.bystanders,
         bystanders_alive=count.bystanders,
-        complete=ROUNDS,
+        complete=rounds,
     )
-    assert count.processes >= 15 * ROUNDS and count.bystanders >= 30 * ROUNDS
+    assert count.processes >= 15 * rounds and count.bystanders >= 30 * rounds
 
 
 def test_a_session_that_stays_after_its_program_has_ended_is_ended(

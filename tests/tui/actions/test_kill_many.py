@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.commands import decoded, muster
 from tests.support.real_tmux import SLEEP, RealTmux
 from tests.support.terminal import terminal
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, read
-from tests.tui.cli.test_headless_actions import decoded, muster
 from tui.cli.main import main
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from registry.schema.records import is_tmux_name_certain, tmux_name
+from tests.support.commands import decoded, muster
 from tests.support.real_tmux import SLEEP, RealTmux
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, take
-from tests.tui.cli.test_headless_actions import decoded, muster
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.cli.main import main

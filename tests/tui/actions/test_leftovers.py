@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from registry.checks.issue import IssueKind
+from tests.support.commands import muster
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, take
-from tests.tui.cli.test_headless_actions import muster
 from tui.actions import leftovers
 from tui.actions.execute import Outcome, Result, carry_out
 from tui.actions.footprint import weighed_complete, weighed_kill

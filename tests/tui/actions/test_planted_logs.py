@@ -19,12 +19,11 @@ from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files
 from tests.support.zoo import Zoo
-from tests.tui.actions.test_half_killed import TRACKED, files, plan_for, zoo
+from tests.support.zoo_kills import TRACKED, plan_for
+from tests.support.zoo_kills import files as files
 from tui.actions.execute import carry_out
 from tui.actions.plan import Plan
 from tui.host import process_tree
-
-__all__ = ["files", "zoo"]
 
 EVE = 64177
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import reused_pids
 from tests.support.real_tmux import RealTmux, runs
+from tests.support.selection import TESTS
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
@@ -38,7 +39,9 @@ def test_killing_a_dead_pane_spares_whoever_has_its_pid_now(tmp_path: Path) -> N
     if not can_choose_pids():
         pytest.skip("needs root, unshare --pid and a writable ns_last_pid")
     words = [*NAMESPACE, sys.executable, "-m", "tests.support.reused_pids", str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(
+        words, cwd=TESTS.parent, capture_output=True, text=True, timeout=100, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "lives" in done.stdout
 

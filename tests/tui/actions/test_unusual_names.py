@@ -11,10 +11,10 @@ from textual.app import App
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
+from tests.support.commands import decoded, muster
 from tests.support.real_tmux import RealTmux
 from tests.support.rolls import agent, answered, called, roll_call, session, task_state
 from tests.support.workspaces import Files, entry
-from tests.tui.cli.test_headless_actions import decoded, muster
 from tui.actions.plan import Plan
 from tui.actions.plan_kill import plan_kill
 from tui.app.screens.confirm import ConfirmScreen

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,216 +11,98 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from registry.schema.layout import Workspace
-from registry.schema.records import task_record
-from tests.support.panels import PromptFollower
-from tests.support.still_live import StillLive
+from tests.support.still_app import (
+    NOW,
+    SEARCH,
+    SOCKET,
+    SPEED,
+    WORKSPACE,
+    SnapCompare,
+    StillApp,
+    agent,
+    call,
+    current_row,
+    drawn_whole,
+    ids_in,
+    opened,
+    pressing,
+    shown,
+    task_of,
+)
+from tests.support.still_app import quick_hands as quick_hands
+from tests.support.still_app import still as still
 from tui.actions.execute import Outcome, Result, StepOutcome
-from tui.actions.plan import Footprint, Verb
-from tui.actions.plan_kill import plan_complete, plan_kill
-from tui.app.app import MusterApp
+from tui.actions.plan import Verb
 from tui.app.screens.confirm import HASTE, READ_FIRST, ConfirmScreen, ReasonInput
 from tui.app.screens.report import ReportScreen, outcome_report
 from tui.app.screens.roll import RollScreen
-from tui.app.widgets.footer import Footer
 from tui.app.widgets.roll_list import RollView
 from tui.app.widgets.text_view import TextView
-from tui.config.settings import Settings
-from tui.details.sources import Fields
-from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
-from tui.model.roll import AgentKey, MassDeath, Policy, RollCall, TaskState, Verdict, WorkspaceRoll
-from tui.model.verdict import call_task, find_orphans
-
-NOW = 1_760_000_000.0
-WORKSPACE = Path("/srv/lantern/.agent-workspace")
-SOCKET = Path("/tmp/tmux-1000/default")
-
-
-def _agent(name: str, status: str, parent: str = "orchestrator", progress: int = 40) -> Any:
-    return {
-        "id": name,
-        "type": name.split("-")[0],
-        "tmux_session": f"agent_{name}",
-        "parent": parent,
-        "status": status,
-        "progress": progress,
-        "prompt": "Do it well.",
-    }
-
-
-def _registry(task_id: str, *agents: Any) -> Any:
-    return {"task_id": task_id, "task_description": f"All of {task_id}", "agents": list(agents)}
-
-
-SEARCH = _registry(
-    "TASK-search",
-    _agent("architect-1", "working"),
-    _agent("designer-2", "completed", "architect-1", 100),
-    _agent("writer-3", "running", "architect-1"),
-    _agent("tester-4", "working", "writer-3"),
-    _agent("porter-5", "blocked"),
-)
-SPEED = _registry(
-    "TASK-speed", _agent("cacher-6", "working"), _agent("reader-7", "completed", progress=100)
-)
-ALIVE = ("architect-1", "writer-3", "porter-5", "reader-7", "stranger-8")
-
-
-def _state(registry: Any) -> TaskState:
-    path = WORKSPACE / registry["task_id"] / "AGENT_REGISTRY.json"
-    global_ = WORKSPACE / "registry" / "GLOBAL_REGISTRY.json"
-    return TaskState(WORKSPACE, path, global_, task_record(registry), NOW, None)
-
-
-def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = ALIVE) -> RollCall:
-    """A roll call in which whoever has no session has had none for long."""
-    sessions = {
-        f"agent_{name}": Session(
-            f"${n}", f"agent_{name}", int(NOW) - 60, int(NOW) - 5, 0, (f"%{n}",), (900_000 + n,)
-        )
-        for n, name in enumerate(alive)
-    }
-    answer = TmuxSnapshot(TmuxState.ANSWERED, "server 4711", SOCKET, sessions, 100.0, 4711, 1)
-    states = [_state(each) for each in registries]
-    if error is not None:
-        states[0] = replace(states[0], error=error)
-    missing_since = dict.fromkeys(
-        (f"agent_{a.id}" for s in states if s.record for a in s.record.agents), 0.0
-    )
-    tasks = tuple(call_task(state, answer, missing_since, Policy(), NOW) for state in states)
-    orphans = find_orphans(states, (), answer, Policy(), NOW) or ()
-    counts = dict.fromkeys(Verdict, 0)
-    for task in tasks:
-        for verdict, count in task.counts.items():
-            counts[verdict] += count
-    counts[Verdict.ORPHAN] = len(orphans)
-    workspaces = (WorkspaceRoll(WORKSPACE, tasks, None),)
-    return RollCall("lighthouse", answer, workspaces, orphans, counts)
-
-
-class StillApp(MusterApp):
-    """The app without anybody who gathers: shows the roll call that it is given."""
-
-    def __init__(self, roll: RollCall, settings: Settings | None = None) -> None:
-        super().__init__((Workspace(WORKSPACE),), StillLive(roll), settings)
-
-
-def plan_kill_of(screen: RollScreen, roll: RollCall, rows: Any, orphans: Any, whole: bool) -> None:
-    """Plans without a look at processes."""
-    plan = plan_kill(roll, rows, orphans, whole=whole)
-    held = Footprint(3, 250 << 20)
-    steps = [replace(s, footprint=held) if s in plan.ending else s for s in plan.steps]
-    screen._ask(replace(plan, steps=tuple(steps)))
-
-
-def plan_complete_of(screen: RollScreen, roll: RollCall, rows: Any) -> None:
-    """Plans without a look at processes."""
-    screen._ask(plan_complete(roll, rows))
-
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in ("roll_list", "details_panel"):
-        monkeypatch.setattr(f"tui.app.widgets.{module}.time.time", lambda: NOW)
-    monkeypatch.setattr("tui.app.widgets.details_panel.Follower", PromptFollower)
-    monkeypatch.setattr(RollScreen, "_plan_kill", plan_kill_of)
-    monkeypatch.setattr(RollScreen, "_plan_complete", plan_complete_of)
-    known = Fields({"prompt": "Do it well.", "tracked_files": {"a.py": 3}})
-    monkeypatch.setattr("tui.app.widgets.details_panel.FieldsSource.read", lambda _: known)
-    with monkeypatch.context() as zone:
-        # Times are shown on this host's clock.
-        zone.setenv("TZ", "UTC")
-        time.tzset()
-        yield
-    time.tzset()
-
-
-@pytest.fixture(autouse=True)
-def quick_hands(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pilot presses Enter sooner than anybody could."""
-    if "hasty" not in request.keywords:
-        monkeypatch.setattr("tui.app.screens.confirm.HASTE", 0.0)
-        monkeypatch.setattr("tui.app.screens.confirm.READ_FIRST", -1.0)
-
-
-@asynccontextmanager
-async def opened(
-    roll: RollCall | None = None,
-    size: tuple[int, int] = (100, 30),
-    settings: Settings | None = None,
-) -> AsyncIterator[tuple[StillApp, RollView, Pilot[None]]]:
-    app = StillApp(roll or call(SEARCH, SPEED), settings)
-    async with app.run_test(size=size) as pilot:
-        await pilot.pause()
-        await pilot.pause()
-        yield app, app.query_one(RollView), pilot
-
-
-def _ids(view: RollView) -> list[str]:
-    return [line.key.id for line in view.lines if isinstance(line.key, AgentKey)]
-
-
-def _current(view: RollView) -> str:
-    assert view.current is not None
-    key = view.current.key
-    return key.id if isinstance(key, AgentKey) else type(key).__name__
+from tui.host.tmux_types import TmuxState
+from tui.model.roll import AgentKey, MassDeath, RollCall, Verdict
 
 
 async def test_the_tree_shows_tasks_agents_and_children_and_orphans() -> None:
     async with opened() as (_, view, _pilot):
-        assert _ids(view)[:5] == ["architect-1", "designer-2", "writer-3", "tester-4", "porter-5"]
+        assert ids_in(view)[:5] == [
+            "architect-1",
+            "designer-2",
+            "writer-3",
+            "tester-4",
+            "porter-5",
+        ]
         levels = {line.key.id: line.level for line in view.lines if isinstance(line.key, AgentKey)}
         assert levels["tester-4"] == levels["writer-3"] + 1 == levels["architect-1"] + 2
-        assert _current(view) == "TaskKey"
+        assert current_row(view) == "TaskKey"
 
 
 async def test_arrows_j_pages_home_and_end_move_the_cursor() -> None:
     async with opened() as (_, view, pilot):
         await pilot.press("down", "j")
-        assert _current(view) == "designer-2"
+        assert current_row(view) == "designer-2"
         await pilot.press("up")
-        assert _current(view) == "architect-1"
+        assert current_row(view) == "architect-1"
         await pilot.press("end")
-        assert _current(view) == "OrphanKey"
+        assert current_row(view) == "OrphanKey"
         await pilot.press("home")
-        assert _current(view) == "TaskKey"
+        assert current_row(view) == "TaskKey"
         await pilot.press("pagedown")
-        assert _current(view) == "OrphanKey"
+        assert current_row(view) == "OrphanKey"
 
 
 async def test_left_folds_and_goes_to_the_parent_right_unfolds_and_goes_inside() -> None:
     async with opened() as (_, view, pilot):
         await pilot.press("down", "down", "down", "down")
-        assert _current(view) == "tester-4"
+        assert current_row(view) == "tester-4"
         await pilot.press("left")
-        assert _current(view) == "writer-3"
+        assert current_row(view) == "writer-3"
         await pilot.press("left")
-        assert "tester-4" not in _ids(view)
+        assert "tester-4" not in ids_in(view)
         await pilot.press("right")
-        assert "tester-4" in _ids(view)
+        assert "tester-4" in ids_in(view)
         await pilot.press("right")
-        assert _current(view) == "tester-4"
+        assert current_row(view) == "tester-4"
 
 
 async def test_the_cursor_stays_on_its_agent_whatever_moves() -> None:
     async with opened() as (app, view, pilot):
         view.go_to(next(line.key for line in view.lines if "porter-5" in str(line.key)))
-        more = _registry("TASK-a", *(_agent(f"new-{n}", "completed") for n in range(40)))
+        more = task_of("TASK-a", *(agent(f"new-{n}", "completed") for n in range(40)))
         app.roll_screen.post_message(RollScreen.Rolled(call(more, SEARCH, SPEED)))
         await pilot.pause()
-        assert _current(view) == "porter-5"
+        assert current_row(view) == "porter-5"
         app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH)))
         await pilot.pause()
-        assert _current(view) == "porter-5"
+        assert current_row(view) == "porter-5"
 
 
 async def test_when_its_agent_goes_the_cursor_stays_near() -> None:
     async with opened() as (app, view, pilot):
         view.go_to(next(line.key for line in view.lines if "tester-4" in str(line.key)))
-        less = _registry("TASK-search", *(a for a in SEARCH["agents"] if a["id"] != "tester-4"))
+        less = task_of("TASK-search", *(a for a in SEARCH["agents"] if a["id"] != "tester-4"))
         app.roll_screen.post_message(RollScreen.Rolled(call(less, SPEED)))
         await pilot.pause()
-        assert _current(view) == "writer-3"
+        assert current_row(view) == "writer-3"
 
 
 async def test_marks_are_set_counted_taken_away_and_die_with_their_row() -> None:
@@ -244,22 +122,22 @@ async def test_marks_are_set_counted_taken_away_and_die_with_their_row() -> None
 
 async def test_the_filter_narrows_as_one_types_and_escape_clears_it() -> None:
     async with opened() as (app, view, pilot):
-        everybody = _ids(view)
+        everybody = ids_in(view)
         await pilot.press("slash", *"zombie")
-        assert _ids(view) == ["architect-1", "writer-3", "tester-4", "cacher-6"]
+        assert ids_in(view) == ["architect-1", "writer-3", "tester-4", "cacher-6"]
         await pilot.press("enter")
         assert app.focused is view
         await pilot.press("escape")
-        assert _ids(view) == everybody
+        assert ids_in(view) == everybody
         assert not app.query_one("#filter", Input).has_class("shown")
 
 
 async def test_a_click_selects_and_a_click_on_the_arrow_folds() -> None:
     async with opened() as (_, view, pilot):
         await pilot.click(RollView, offset=(20, 3))
-        assert _current(view) == "writer-3"
+        assert current_row(view) == "writer-3"
         await pilot.click(RollView, offset=(3, 0))
-        assert "writer-3" not in _ids(view)
+        assert "writer-3" not in ids_in(view)
 
 
 async def test_details_follow_the_cursor() -> None:
@@ -342,12 +220,6 @@ ADVISED = replace(
 )
 
 
-def shown(app: MusterApp) -> str:
-    """What is on the screen, its lines run together."""
-    strips = app.screen._compositor.render_strips()
-    return " ".join("".join(segment.text for segment in strip).strip() for strip in strips)
-
-
 @pytest.mark.parametrize("keys", [("q",), ("ctrl+c",), ("question_mark", "ctrl+c")])
 async def test_one_leaves_by_a_key_from_anywhere(keys: tuple[str, ...]) -> None:
     async with opened() as (app, _, pilot):
@@ -379,7 +251,7 @@ async def test_why_tmux_cannot_tell_and_what_to_try_is_on_the_screen_in_full(
 
 async def test_the_details_show_whose_session_has_an_agents_name_now() -> None:
     started = datetime.fromtimestamp(NOW - 7200).isoformat()
-    taken = _registry("TASK-search", {**_agent("architect-1", "working"), "started_at": started})
+    taken = task_of("TASK-search", {**agent("architect-1", "working"), "started_at": started})
     async with opened(call(taken), (200, 40)) as (app, _, pilot):
         await pilot.press("down")
         await pilot.pause()
@@ -496,7 +368,7 @@ async def asked_by(pilot: Pilot[None], *keys: str) -> str:
 
 async def test_kill_on_a_tasks_line_is_about_all_its_agents() -> None:
     async with opened() as (_, view, pilot):
-        assert _current(view) == "TaskKey"
+        assert current_row(view) == "TaskKey"
         said = await asked_by(pilot, "k")
         assert "Kill 4 agents?" in said
         assert "Not touched" not in said
@@ -507,7 +379,7 @@ async def test_kill_on_a_tasks_line_is_about_all_its_agents() -> None:
 async def test_kill_on_the_line_of_the_orphans_is_about_all_of_them() -> None:
     async with opened() as (_, view, pilot):
         await pilot.press("end", "up")
-        assert _current(view) == "OrphansKey"
+        assert current_row(view) == "OrphansKey"
         said = await asked_by(pilot, "k")
         assert "Kill 1 orphaned session?" in said
         assert "agent_stranger-8 (3 processes, 250 MB)" in said
@@ -516,7 +388,7 @@ async def test_kill_on_the_line_of_the_orphans_is_about_all_of_them() -> None:
 async def test_a_capital_k_kills_all_beneath_as_well() -> None:
     async with opened() as (_, view, pilot):
         await pilot.press("down")
-        assert _current(view) == "architect-1"
+        assert current_row(view) == "architect-1"
         said = await asked_by(pilot, "K")
         assert "Kill 3 agents?" in said
         assert "designer-2" not in said, "who is through needs no killing"
@@ -541,7 +413,7 @@ async def test_finished_agents_are_refused_with_the_reason() -> None:
 
 
 async def test_where_all_of_many_are_refused_only_some_are_named() -> None:
-    many = _registry("TASK-over", *(_agent(f"done-{n}", "completed") for n in range(40)))
+    many = task_of("TASK-over", *(agent(f"done-{n}", "completed") for n in range(40)))
     async with opened(call(many, alive=())) as (app, _, pilot):
         await pilot.press("k")
         await pilot.pause()
@@ -570,36 +442,11 @@ async def test_nothing_is_drawn_when_a_roll_call_says_the_same(
         app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH, SPEED)))
         await pilot.pause()
         assert drawn == []
-        changed = _registry("TASK-speed", _agent("cacher-6", "working", progress=90))
+        changed = task_of("TASK-speed", agent("cacher-6", "working", progress=90))
         app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH, changed)))
         await pilot.pause()
         assert 7 in drawn
         assert not {1, 2, 3} & set(drawn)
-
-
-SnapCompare = Callable[..., bool]
-
-
-async def drawn_whole(pilot: Pilot[None]) -> None:
-    """Waits until the screen in front has its keys, and a pause changes nothing any more."""
-    before = None
-    while before != (before := pilot.app.export_screenshot()) or not any(
-        footer.hints for footer in pilot.app.screen.query(Footer)
-    ):
-        await pilot.pause()
-
-
-def pressing(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
-    """Presses keys once the first screen is drawn whole, and waits until the last one is."""
-
-    async def press(pilot: Pilot[None]) -> None:
-        await drawn_whole(pilot)
-        for key in keys:
-            await pilot.press(key)
-            await pilot.pause()
-        await drawn_whole(pilot)
-
-    return press
 
 
 def test_snapshot_80x24(snap_compare: SnapCompare) -> None:
@@ -654,15 +501,15 @@ async def test_a_filter_that_matches_nothing_says_so() -> None:
 
 async def test_a_filter_by_a_key_narrows_and_a_key_that_there_is_not_is_said() -> None:
     async with opened() as (app, view, pilot):
-        everybody = _ids(view)
+        everybody = ids_in(view)
         field = app.query_one("#filter", Input)
         await pilot.press("slash", *"verdict:")
-        assert _ids(view) == everybody
+        assert ids_in(view) == everybody
         await pilot.press(*"zombie")
-        assert "writer-3" in _ids(view) and _ids(view) != everybody
+        assert "writer-3" in ids_in(view) and ids_in(view) != everybody
         field.value = "verdikt:zombie"
         await pilot.pause()
-        assert _ids(view) == everybody and field.has_class("mistaken")
+        assert ids_in(view) == everybody and field.has_class("mistaken")
         await pilot.press("enter")
         await pilot.pause()
         (said,) = app._notifications

@@ -8,7 +8,7 @@ from typing import Any
 from textual.widgets import Static
 
 from registry.schema.layout import UnreadDatabase
-from tests.tui.app.test_app import (
+from tests.support.still_app import (
     SEARCH,
     SPEED,
     WORKSPACE,

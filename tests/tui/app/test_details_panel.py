@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,65 +11,22 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from tests.conftest import nobody_elses_servers as nobody_elses_servers
-from tests.conftest import nobody_elses_tmux as nobody_elses_tmux
-from tests.support.panels import PromptFollower
+from tests.support.panel_app import LIVE, PaneTmux, calm, opened
+from tests.support.panel_app import prompt as prompt
 from tests.support.rolls import answered, cannot_tell, no_server
-from tests.support.scripted_tmux import ScriptedTmux, made_now
-from tests.support.still_live import StillLive
+from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
 from tui.actions.plan_kill import plan_complete
 from tui.app.app import MusterApp
 from tui.app.screens.body import Body
 from tui.app.screens.choice import ChoiceScreen
-from tui.app.screens.roll import RollScreen
 from tui.app.terminal import attach, handover
 from tui.app.widgets.details_panel import Panel
 from tui.app.widgets.roll_list import RollView
 from tui.app.widgets.tab_bar import TABS, Tab, TabBar
-from tui.app.widgets.text_view import TextView
-from tui.config.settings import Settings
-from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
+from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import AgentKey
-
-LIVE = made_now("agent_a")
-
-
-class PaneTmux(ScriptedTmux):
-    """Shows what it is told to show."""
-
-    def __init__(self, *answers: TmuxSnapshot) -> None:
-        super().__init__(*answers)
-        self.shows: list[str] | OSError = ["\x1b[31mred alert", "", "$ "]
-        self.captures = 0
-
-    def capture(self, session: Session, answer: TmuxSnapshot, pane: str) -> PaneCapture:
-        self.captures += 1
-        if isinstance(self.shows, OSError):
-            raise self.shows
-        return PaneCapture(tuple(self.shows), 80, 24, 1)
-
-
-class PanelApp(MusterApp):
-    """The app on files, with nobody who gathers: the roll is called when asked."""
-
-    def __init__(self, files: Files, tmux: PaneTmux, read_only: bool) -> None:
-        live = StillLive(take(files, tmux), tmux)
-        super().__init__(files.workspaces(), live, Settings(read_only=read_only))
-        self.files, self.tmux = files, tmux
-
-    def call_the_roll(self) -> None:
-        self.roll_screen.post_message(RollScreen.Rolled(take(self.files, self.tmux)))
-
-    @property
-    def said(self) -> list[str]:
-        return [each.message for each in self._notifications]
-
-
-@pytest.fixture(autouse=True)
-def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.app.widgets.details_panel.Follower", PromptFollower)
 
 
 @pytest.fixture
@@ -90,29 +45,6 @@ def write(files: Files, name: str, *lines: object) -> None:
     path = files.registry().parent / folder / f"a_{name}.jsonl"
     with path.open("a", encoding="utf-8") as opened:
         opened.writelines(json.dumps(line) + "\n" for line in lines)
-
-
-async def calm(pilot: Pilot[None]) -> None:
-    """Waits until what was set going shows: a pause changes nothing any more."""
-    before = None
-    while before != (before := pilot.app.export_screenshot()):
-        await pilot.pause()
-        await pilot.pause()
-
-
-@asynccontextmanager
-async def opened(
-    files: Files,
-    tmux: PaneTmux | None = None,
-    size: tuple[int, int] = (130, 36),
-    read_only: bool = False,
-) -> AsyncIterator[tuple[PanelApp, TextView, Pilot[None]]]:
-    app = PanelApp(files, tmux or PaneTmux(answered(LIVE)), read_only)
-    async with app.run_test(size=size) as pilot:
-        await calm(pilot)
-        await pilot.press("down")
-        await calm(pilot)
-        yield app, app.query_one(TextView), pilot
 
 
 def tab_of(app: MusterApp) -> Tab:

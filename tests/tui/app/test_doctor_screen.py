@@ -11,10 +11,10 @@ import pytest
 from textual.pilot import Pilot
 
 from registry.checks.issue import Issue, IssueKind
-from tests.conftest import nobody_elses_servers as nobody_elses_servers
-from tests.conftest import nobody_elses_tmux as nobody_elses_tmux
-from tests.support.workspaces import Files, read, write
-from tests.tui.app.test_app import (
+from tests.support.files_app import NOBODY, opened, press, text_of
+from tests.support.files_app import files as files
+from tests.support.files_app import quick_hands as quick_hands
+from tests.support.still_app import (
     SEARCH,
     SPEED,
     WORKSPACE,
@@ -23,9 +23,7 @@ from tests.tui.app.test_app import (
     call,
     drawn_whole,
 )
-from tests.tui.app.test_audit_screens import NOBODY, opened, press, text_of
-from tests.tui.app.test_audit_screens import files as files
-from tests.tui.app.test_audit_screens import quick_hands as quick_hands
+from tests.support.workspaces import Files, read, write
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.doctor import DoctorScreen
 from tui.app.screens.report import ReportScreen

@@ -11,24 +11,24 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from tests.tui.app.test_app import (
+from tests.support.still_app import (
     ALIVE,
     SEARCH,
     SPEED,
     WORKSPACE,
     SnapCompare,
     StillApp,
-    _agent,
-    _current,
-    _ids,
-    _registry,
+    agent,
     call,
+    current_row,
     drawn_whole,
+    ids_in,
     opened,
     pressing,
     shown,
+    task_of,
 )
-from tests.tui.app.test_app import still as still
+from tests.support.still_app import still as still
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.report import ReportScreen
 from tui.app.screens.roll import RollScreen
@@ -115,13 +115,13 @@ async def test_t_shows_the_most_urgent_first_from_the_top_and_leads_back_to_the_
         await pilot.press("end", "t")
         await pilot.pause()
         assert rows(view)[:4] == ["tester-4", "cacher-6", "porter-5", "reader-7"]
-        assert _current(view) == "tester-4"
+        assert current_row(view) == "tester-4"
         assert "by urgency" in shown(app)
         await pilot.press("t")
         await pilot.pause()
         # Back in the tree the cursor is still on what was found.
-        assert _current(view) == "tester-4"
-        assert _ids(view)[0] == "architect-1"
+        assert current_row(view) == "tester-4"
+        assert ids_in(view)[0] == "architect-1"
         assert not app.query_one(Shown).has_class("shown")
 
 
@@ -154,7 +154,7 @@ async def test_sorted_by_cpu_all_sessions_are_measured_and_the_lines_follow(
         assert {name.removeprefix("agent_") for name in measured.asked[0]} == set(ALIVE)
         assert rows(view)[:4] == ["writer-3", "orphan", "architect-1", "reader-7"]
         assert "97%" in shown(app) and "1.2G" in shown(app)
-        assert _current(view) == "writer-3"
+        assert current_row(view) == "writer-3"
         await pilot.press("s")
         await pilot.pause()
         assert rows(view)[:3] == ["writer-3", "architect-1", "porter-5"]
@@ -163,7 +163,7 @@ async def test_sorted_by_cpu_all_sessions_are_measured_and_the_lines_follow(
 async def test_only_those_on_the_screen_are_measured_unless_sorted_by_it(
     measured: Measured,
 ) -> None:
-    many = _registry("TASK-a", *(_agent(f"new-{n}", "working") for n in range(60)))
+    many = task_of("TASK-a", *(agent(f"new-{n}", "working") for n in range(60)))
     roll = call(many, alive=tuple(f"new-{n}" for n in range(60)))
     async with opened(roll, (160, 24)) as (_, view, pilot):
         view.query_ancestor("RollPane")._measure()  # type: ignore[attr-defined]
@@ -251,7 +251,7 @@ async def test_h_hides_who_is_finished_and_shows_them_again() -> None:
 
 
 async def test_with_everybody_finished_and_hidden_it_says_so() -> None:
-    over = _registry("TASK-over", _agent("done-1", "completed"))
+    over = task_of("TASK-over", agent("done-1", "completed"))
     async with opened(call(over, alive=())) as (app, view, pilot):
         await pilot.press("h")
         await pilot.pause()
@@ -348,10 +348,10 @@ async def test_the_cursor_goes_to_the_first_that_is_looked_for_not_to_what_leads
     async with opened() as (_, view, pilot):
         await pilot.press("down", *keys)
         await pilot.pause()
-        assert _current(view) == "tester-4"
+        assert current_row(view) == "tester-4"
         await pilot.press("escape")
         await pilot.pause()
-        assert _current(view) == "tester-4"
+        assert current_row(view) == "tester-4"
 
 
 async def test_what_the_filter_found_is_highlighted() -> None:
@@ -400,9 +400,7 @@ async def test_a_range_whose_start_goes_ends_and_its_marks_stay() -> None:
     async with opened() as (app, view, pilot):
         await pilot.press("down", "down", "v", "down")
         less = [each for each in SEARCH["agents"] if each["id"] != "designer-2"]
-        app.roll_screen.post_message(
-            RollScreen.Rolled(call(_registry("TASK-search", *less), SPEED))
-        )
+        app.roll_screen.post_message(RollScreen.Rolled(call(task_of("TASK-search", *less), SPEED)))
         await pilot.pause()
         await pilot.press("down", "down")
         assert marked(view) == {"writer-3"}
@@ -484,10 +482,10 @@ def crowd(count: int) -> RollCall:
     for number in range(count // 100):
         names = [f"worker-{number}-{n}" for n in range(100)]
         tasks.append(
-            _registry(
+            task_of(
                 f"TASK-{number}",
                 *(
-                    _agent(name, ("running", "completed", "blocked")[n % 3], progress=n)
+                    agent(name, ("running", "completed", "blocked")[n % 3], progress=n)
                     for n, name in enumerate(names)
                 ),
             )
@@ -522,10 +520,10 @@ async def test_several_workspaces_are_branches_that_can_be_narrowed() -> None:
     )
     async with opened(replace(roll, workspaces=workspaces)) as (app, view, pilot):
         assert str(WORKSPACE) in shown(app) and str(other) in shown(app)
-        assert _current(view) == "WorkspaceKey"
+        assert current_row(view) == "WorkspaceKey"
         await pilot.press("slash", *"workspace:other", "enter")
         await pilot.pause()
-        assert _ids(view) == ["cacher-6", "reader-7"]
+        assert ids_in(view) == ["cacher-6", "reader-7"]
         await pilot.press("t")
         await pilot.pause()
         assert rows(view) == ["cacher-6", "reader-7"]

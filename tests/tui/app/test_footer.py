@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from textual import events
 
-from tests.tui.app.test_app import StillApp, drawn_whole, opened
-from tests.tui.app.test_app import quick_hands as quick_hands
-from tests.tui.app.test_app import still as still
+from tests.support.still_app import StillApp, drawn_whole, opened
+from tests.support.still_app import quick_hands as quick_hands
+from tests.support.still_app import still as still
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.help import HelpScreen
 from tui.app.screens.roll import RollScreen

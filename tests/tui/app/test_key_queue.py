@@ -8,8 +8,8 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from tests.tui.app.test_app import opened
-from tests.tui.app.test_app import still as still
+from tests.support.still_app import opened
+from tests.support.still_app import still as still
 from tui.app.screens.help import HelpScreen
 from tui.app.screens.report import ReportScreen
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tui.app.test_app import drawn_whole, opened
-from tests.tui.app.test_app import quick_hands as quick_hands
-from tests.tui.app.test_app import still as still
+from tests.support.still_app import drawn_whole, opened
+from tests.support.still_app import quick_hands as quick_hands
+from tests.support.still_app import still as still
 from tui.app.screens.confirm import ConfirmScreen, ReasonInput
 
 

@@ -13,9 +13,9 @@ from textual._styles_cache import StylesCache
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from tests.tui.app.test_app import SEARCH, SPEED, call, drawn_whole, opened
-from tests.tui.app.test_app import quick_hands as quick_hands
-from tests.tui.app.test_app import still as still
+from tests.support.still_app import SEARCH, SPEED, call, drawn_whole, opened
+from tests.support.still_app import quick_hands as quick_hands
+from tests.support.still_app import still as still
 from tui.actions.execute import Outcome
 from tui.actions.plan import Verb
 from tui.app import garbage

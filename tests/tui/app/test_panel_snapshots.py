@@ -13,9 +13,9 @@ from textual.pilot import Pilot
 from registry.agent_output.lines import read_finding, read_log, read_progress
 from registry.audit.diff import FieldChange
 from registry.audit.entries import Entry, Log, State, Who
-from tests.tui.app.test_app import SEARCH, SPEED, SnapCompare, StillApp, call, drawn_whole
-from tests.tui.app.test_app import quick_hands as quick_hands
-from tests.tui.app.test_app import still as still
+from tests.support.still_app import SEARCH, SPEED, SnapCompare, StillApp, call, drawn_whole
+from tests.support.still_app import quick_hands as quick_hands
+from tests.support.still_app import still as still
 from tui.app.screens.body import Body
 from tui.app.widgets.tab_bar import TABS, Tab
 from tui.details.sources import FileSource, Record, Screen, Tail

@@ -11,11 +11,9 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
-from tests.conftest import nobody_elses_servers as nobody_elses_servers
-from tests.conftest import nobody_elses_tmux as nobody_elses_tmux
+from tests.support.files_app import complete, opened
+from tests.support.files_app import files as files
 from tests.support.workspaces import Files
-from tests.tui.app.test_audit_screens import complete, opened
-from tests.tui.app.test_audit_screens import files as files
 from tui.actions.outcome import Outcome
 from tui.actions.plan import Verb
 from tui.app.screens.body import Body

@@ -14,9 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from registry.schema.layout import Workspace
-from tests.support.still_live import StillLive
-from tests.support.terminal import until
-from tests.tui.app.test_app import (
+from tests.support.still_app import (
     ALIVE,
     SEARCH,
     SOCKET,
@@ -24,16 +22,18 @@ from tests.tui.app.test_app import (
     WORKSPACE,
     SnapCompare,
     StillApp,
-    _agent,
-    _registry,
+    agent,
     call,
     drawn_whole,
     opened,
     pressing,
     shown,
+    task_of,
 )
-from tests.tui.app.test_app import quick_hands as quick_hands
-from tests.tui.app.test_app import still as still
+from tests.support.still_app import quick_hands as quick_hands
+from tests.support.still_app import still as still
+from tests.support.still_live import StillLive
+from tests.support.terminal import until
 from tui.actions.execute import Outcome
 from tui.actions.plan import Verb
 from tui.app import notifier
@@ -56,15 +56,15 @@ from tui.model.roll import Policy, RollCall
 READ_ONLY = Settings(read_only=True)
 ASCII = Settings(ascii=True)
 
-WIDE = _registry(
+WIDE = task_of(
     "TASK-日本語",
-    _agent("architect-1", "working"),
+    agent("architect-1", "working"),
     {
-        **_agent("naïve-2", "working"),
+        **agent("naïve-2", "working"),
         "type": "👍🏽 tester",
         "prompt": "日本 ✌️ e\u0301\u0302\u0303",
     },
-    {**_agent("c-3", "completed", "architect-1"), "status": "✅ done", "id": "مرحبا-3"},
+    {**agent("c-3", "completed", "architect-1"), "status": "✅ done", "id": "مرحبا-3"},
 )
 
 
@@ -444,9 +444,9 @@ async def test_many_that_die_are_one_note_and_those_that_were_dead_are_none() ->
 
 @pytest.mark.usefixtures("at_once")
 async def test_an_agent_that_fails_is_told_of_as_text_and_not_as_markup() -> None:
-    bad = {**_agent("[bold]x[/]-9", "working")}
-    roll = call(_registry("TASK-x", bad), alive=("[bold]x[/]-9",))
-    failed = call(_registry("TASK-x", {**bad, "status": "failed"}), alive=())
+    bad = {**agent("[bold]x[/]-9", "working")}
+    roll = call(task_of("TASK-x", bad), alive=("[bold]x[/]-9",))
+    failed = call(task_of("TASK-x", {**bad, "status": "failed"}), alive=())
     async with opened(roll) as (app, _, pilot):
         await _told(app, pilot, failed)
         (note,) = _notes(app)
@@ -455,12 +455,12 @@ async def test_an_agent_that_fails_is_told_of_as_text_and_not_as_markup() -> Non
 
 @pytest.mark.usefixtures("at_once")
 async def test_whoever_is_ended_by_ourselves_is_no_news() -> None:
-    gone = call(_registry("TASK-search", {**_agent("porter-5", "terminated")}), alive=())
-    async with opened(call(_registry("TASK-search", _agent("porter-5", "working")))) as (
+    gone = call(task_of("TASK-search", {**agent("porter-5", "terminated")}), alive=())
+    async with opened(call(task_of("TASK-search", agent("porter-5", "working")))) as (
         app, _, pilot,
     ):  # fmt: skip
         with app.roll_screen._acting:
-            await _told(app, pilot, call(_registry("TASK-search", _agent("porter-5", "working")),
+            await _told(app, pilot, call(task_of("TASK-search", agent("porter-5", "working")),
                                          alive=()))  # fmt: skip
         await _told(app, pilot, gone)
         assert not _notes(app)

@@ -18,12 +18,11 @@ from registry import (
     LockTimeoutError,
     RegistryNotFoundError,
 )
+from tests.support.commands import Done, decoded, muster
 from tests.support.registries import assert_counters_match, entry_of, load
 from tests.support.terminal import MUSTER
 from tests.support.workspaces import Files, entry
 from tui.cli import main
-
-Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
@@ -32,24 +31,6 @@ def files(tmp_path: Path) -> Files:
         tmp_path,
         {"TASK-1": [entry("lead"), entry("old", "completed")], "TASK-2": [entry("other")]},
     )
-
-
-def muster(files: Files, *arguments: object) -> Done:
-    """Runs muster in the directory that holds the workspace."""
-    return subprocess.run(
-        [*MUSTER, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=files.path.parent,
-        timeout=60,
-        check=False,
-    )
-
-
-def decoded(done: Done, code: int = 0) -> Any:
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
 
 
 def refusal(done: Done, code: int = 2) -> str:

@@ -7,8 +7,6 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,11 @@ import pytest
 
 from registry import atomic_add_agent, atomic_update_agent_status, report_progress
 from registry.agent_output.files import LONGEST_LINE
+from tests.support.commands import decoded, lines_until, muster, running
 from tests.support.harm import harmful
 from tests.support.real_tmux import RealTmux
 from tests.support.terminal import MUSTER
 from tests.support.workspaces import Files, entry
-
-Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
@@ -46,23 +43,6 @@ def crew(server: RealTmux) -> RealTmux:
     return server
 
 
-def muster(files: Files, *arguments: object) -> Done:
-    return subprocess.run(
-        [*MUSTER, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=files.path.parent,
-        timeout=60,
-        check=False,
-    )
-
-
-def decoded(done: Done, code: int = 0) -> Any:
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
-
-
 def append(files: Files, folder: str, agent: str, suffix: str, *lines: Any) -> Path:
     path = files.path / "TASK-1" / folder / f"{agent}_{suffix}.jsonl"
     path.parent.mkdir(exist_ok=True)
@@ -71,34 +51,6 @@ def append(files: Files, folder: str, agent: str, suffix: str, *lines: Any) -> P
             f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines
         )
     return path
-
-
-@contextmanager
-def running(files: Files, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """muster while it runs; what is left of it is ended afterwards."""
-    process = subprocess.Popen(
-        [*MUSTER, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=files.path.parent,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
-    """What it prints up to a line with a text in it; the test's timeout ends the wait."""
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line.rstrip("\n"))
-        if text in line:
-            return lines
-    raise AssertionError(f"{text!r} did not come: {lines}")
 
 
 # list

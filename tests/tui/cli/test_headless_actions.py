@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.commands import decoded, muster
 from tests.support.real_tmux import SLEEP, RealTmux
 from tests.support.terminal import MUSTER
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry
-
-Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
@@ -38,24 +35,6 @@ def crew(server: RealTmux) -> RealTmux:
 
 
 ALL = {"agent_x-1", "agent_x-10", "agent_x-1b", "agent_old"}
-
-
-def muster(files: Files, *arguments: object, cwd: Path | None = None) -> Done:
-    """Runs muster in the directory that holds the workspace."""
-    return subprocess.run(
-        [*MUSTER, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=cwd or files.path.parent,
-        timeout=60,
-        check=False,
-    )
-
-
-def decoded(done: Done, code: int = 0) -> Any:
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_the_roll_is_of_the_nearest_workspace_and_the_named_socket(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from registry import atomic_update_agent_status
+from tests.support.commands import run_muster
 from tests.support.fixture_workspace import (
     NESTED,
     PARENT_OF_NESTED,
@@ -24,18 +24,6 @@ from tests.support.fixture_workspace import (
 from tests.support.fixture_workspace import workspace as workspace
 from tests.support.hot_journal import cut_off_update
 from tests.support.terminal import MUSTER
-
-
-def muster(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("TMUX", "MUSTER"))}
-    return subprocess.run(
-        [*MUSTER, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env=clean | environment,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -61,7 +49,7 @@ def _agents(roll: Any) -> dict[str, Any]:
 def test_list_shows_all_tasks_and_agents_and_a_zombie_when_no_server_runs(
     workspace: Path, nobody: Path
 ) -> None:
-    roll = _roll(muster("list", "--json", "-S", nobody, workspace))
+    roll = _roll(run_muster("list", "--json", "-S", nobody, workspace))
     assert roll["schema"] == 1
     assert roll["tmux"]["state"] == "no-server"
     assert len(roll["workspaces"][0]["tasks"]) == 5
@@ -79,7 +67,7 @@ def test_an_agent_is_unknown_and_no_zombie_when_the_socket_cannot_be_read(
     workspace: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    roll = _roll(muster("list", "--json", "-S", tmp_path / "file", workspace))
+    roll = _roll(run_muster("list", "--json", "-S", tmp_path / "file", workspace))
     assert roll["tmux"]["state"] == "unknown"
     assert _agents(roll)[ZOMBIE]["verdict"] == "unknown"
 
@@ -87,7 +75,7 @@ def test_an_agent_is_unknown_and_no_zombie_when_the_socket_cannot_be_read(
 def test_without_tmux_it_says_how_to_get_it_and_shows_the_registries(
     workspace: Path, tmp_path: Path
 ) -> None:
-    done = muster("list", workspace, PATH=str(tmp_path))
+    done = run_muster("list", workspace, PATH=str(tmp_path))
     assert done.returncode == 0
     assert "apt install tmux" in done.stdout
     assert ZOMBIE in done.stdout
@@ -95,12 +83,12 @@ def test_without_tmux_it_says_how_to_get_it_and_shows_the_registries(
 
 
 def test_complete_zombies_writes_both_registries(workspace: Path, nobody: Path) -> None:
-    done = muster("complete", "--zombies", "-S", nobody, "-w", workspace, "--yes", "--json")
+    done = run_muster("complete", "--zombies", "-S", nobody, "-w", workspace, "--yes", "--json")
     assert json.loads(done.stdout)["complete"] is True
     task = json.loads(task_registry(workspace).read_text())
     assert (task["active_count"], task["completed_count"]) == (0, 13)
     assert json.loads(global_registry(workspace).read_text())["active_agents"] == 0
-    again = muster("complete", "--zombies", "-S", nobody, "-w", workspace, "--yes")
+    again = run_muster("complete", "--zombies", "-S", nobody, "-w", workspace, "--yes")
     assert (again.returncode, again.stdout) == (0, "No zombies.\n")
 
 
@@ -109,21 +97,23 @@ def test_nothing_is_written_on_a_dry_run_or_without_a_terminal_to_ask_on(
     workspace: Path, nobody: Path, flag: str
 ) -> None:
     before = task_registry(workspace).read_bytes()
-    done = muster("kill", ZOMBIE, "-S", nobody, "-w", workspace, flag)
+    done = run_muster("kill", ZOMBIE, "-S", nobody, "-w", workspace, flag)
     assert done.returncode == (0 if flag == "--dry-run" else 2)
     assert task_registry(workspace).read_bytes() == before
 
 
 def test_nobody_can_tell_is_no_success(workspace: Path, nobody: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    unasked = muster("complete", "--zombies", "-S", tmp_path / "file", "-w", workspace, "--yes")
+    unasked = run_muster(
+        "complete", "--zombies", "-S", tmp_path / "file", "-w", workspace, "--yes"
+    )
     assert unasked.returncode == 1
     assert "is not a socket" in unasked.stderr
     task_registry(workspace).write_text('{"agents": [')
-    unread = muster("complete", "--zombies", "-S", nobody, "-w", workspace, "--yes")
+    unread = run_muster("complete", "--zombies", "-S", nobody, "-w", workspace, "--yes")
     assert unread.returncode == 1
     assert str(task_registry(workspace)) in unread.stderr
-    missing = muster("kill", ZOMBIE, "-S", nobody, "-w", workspace, "--yes")
+    missing = run_muster("kill", ZOMBIE, "-S", nobody, "-w", workspace, "--yes")
     assert missing.returncode == 2
     assert "cannot be read" in missing.stderr
 
@@ -131,19 +121,19 @@ def test_nobody_can_tell_is_no_success(workspace: Path, nobody: Path, tmp_path: 
 def test_an_unknown_id_is_never_taken_for_another_and_the_nearest_is_named(
     workspace: Path, nobody: Path
 ) -> None:
-    done = muster("kill", ZOMBIE[:-1], "-S", nobody, "-w", workspace, "--yes")
+    done = run_muster("kill", ZOMBIE[:-1], "-S", nobody, "-w", workspace, "--yes")
     assert done.returncode == 2
     assert ZOMBIE in done.stderr
 
 
 def test_no_workspace_says_where_it_looked(tmp_path: Path) -> None:
-    done = muster("list", tmp_path / "nowhere")
+    done = run_muster("list", tmp_path / "nowhere")
     assert done.returncode == 2
     assert str(tmp_path / "nowhere" / ".agent-workspace") in done.stderr
 
 
 def test_workspaces_come_from_the_environment(workspace: Path, nobody: Path) -> None:
-    done = muster("list", "--json", "-S", nobody, MUSTER_WORKSPACES=f"{workspace}:{workspace}")
+    done = run_muster("list", "--json", "-S", nobody, MUSTER_WORKSPACES=f"{workspace}:{workspace}")
     assert len(_roll(done)["workspaces"]) == 1
 
 
@@ -154,7 +144,7 @@ def test_escapes_in_a_registry_never_reach_the_output_raw(tmp_path: Path, nobody
     agent = {"id": evil, "type": evil, "status": evil, "tmux_session": evil, "parent": evil}
     registry.write_text(json.dumps({"task_id": evil, "agents": [agent], evil: [1]}))
     for flags in ((), ("--json",)):
-        shown = muster("list", *flags, "-S", nobody, tmp_path).stdout
+        shown = run_muster("list", *flags, "-S", nobody, tmp_path).stdout
         assert not set("\x1b\x07\x9b\u202e\x7f") & set(shown)
 
 
@@ -163,31 +153,33 @@ def test_escapes_in_a_registry_never_reach_the_output_raw(tmp_path: Path, nobody
 
 def test_what_was_done_is_on_record_and_is_undone(workspace: Path, nobody: Path) -> None:
     before = (task_registry(workspace).read_bytes(), global_registry(workspace).read_bytes())
-    muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes", "--reason", "gone home")
-    shown = muster("log", workspace)
+    run_muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes", "--reason", "gone home")
+    shown = run_muster("log", workspace)
     assert shown.returncode == 0
     assert ZOMBIE in shown.stdout and "gone home" in shown.stdout
     assert "status working → completed" in shown.stdout
-    records = [json.loads(line) for line in muster("log", "--json", workspace).stdout.splitlines()]
+    records = [
+        json.loads(line) for line in run_muster("log", "--json", workspace).stdout.splitlines()
+    ]
     assert [each["phase"] for each in records] == ["intent", "done"]
-    dry = muster("undo", "-w", workspace, "--dry-run", "--json")
+    dry = run_muster("undo", "-w", workspace, "--dry-run", "--json")
     assert json.loads(dry.stdout)["undoes"] == records[0]["id"]
-    assert muster("undo", "-w", workspace).returncode == 2
-    undone = muster("undo", records[0]["id"], "-w", workspace, "--yes", "--json")
+    assert run_muster("undo", "-w", workspace).returncode == 2
+    undone = run_muster("undo", records[0]["id"], "-w", workspace, "--yes", "--json")
     assert (undone.returncode, json.loads(undone.stdout)["complete"]) == (0, True)
     after = (task_registry(workspace).read_bytes(), global_registry(workspace).read_bytes())
     assert [json.loads(each) for each in after] == [json.loads(each) for each in before]
-    assert "done, undone later" in muster("log", workspace).stdout
-    nothing = muster("undo", "-w", workspace, "--yes")
+    assert "done, undone later" in run_muster("log", workspace).stdout
+    nothing = run_muster("undo", "-w", workspace, "--yes")
     assert nothing.returncode == 1
     assert "nothing is on record that could be undone" in nothing.stderr
 
 
 def test_a_change_since_keeps_an_undo_from_it_and_says_so(workspace: Path, nobody: Path) -> None:
-    muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes")
+    run_muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes")
     atomic_update_agent_status(task_registry(workspace), ZOMBIE, "failed")
     before = task_registry(workspace).read_bytes()
-    done = muster("undo", "-w", workspace, "--yes")
+    done = run_muster("undo", "-w", workspace, "--yes")
     assert done.returncode == 1
     assert "status was changed since" in done.stderr and "'failed'" in done.stderr
     assert task_registry(workspace).read_bytes() == before
@@ -198,7 +190,7 @@ def test_followed_the_log_goes_on_as_it_grows(workspace: Path, nobody: Path) -> 
         [*MUSTER, "log", "--follow", str(workspace)], stdout=subprocess.PIPE, text=True
     ) as following:
         assert following.stdout is not None
-        muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes", "--reason", "later")
+        run_muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes", "--reason", "later")
         lines = []
         for line in following.stdout:
             lines.append(line)
@@ -210,8 +202,8 @@ def test_followed_the_log_goes_on_as_it_grows(workspace: Path, nobody: Path) -> 
 
 
 def test_metrics_count_the_locks_of_earlier_processes(workspace: Path, nobody: Path) -> None:
-    muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes")
-    shown = muster("metrics", "-S", nobody, workspace)
+    run_muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes")
+    shown = run_muster("metrics", "-S", nobody, workspace)
     assert shown.returncode == 0
     found = {
         sample.name: sample.value
@@ -227,7 +219,7 @@ def test_metrics_count_the_locks_of_earlier_processes(workspace: Path, nobody: P
 
 def test_a_commit_that_was_cut_off_is_reported(workspace: Path, nobody: Path) -> None:
     cut_off_update(task_registry(workspace), ZOMBIE)
-    assert "a commit was cut off here" in muster("list", "-S", nobody, workspace).stdout
+    assert "a commit was cut off here" in run_muster("list", "-S", nobody, workspace).stdout
 
 
 @pytest.mark.parametrize("command", ["list", "log"])
@@ -235,7 +227,7 @@ def test_a_closed_standard_output_is_an_error_and_no_crash(
     workspace: Path, nobody: Path, command: str
 ) -> None:
     words = " ".join(map(shlex.quote, [*MUSTER, "-S", str(nobody), command, str(workspace)]))
-    muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes")
+    run_muster("complete", ZOMBIE, "-S", nobody, "-w", workspace, "--yes")
     done = subprocess.run(["sh", "-c", f"{words} >&-"], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "Bad file descriptor" in done.stderr
@@ -249,5 +241,5 @@ def test_following_ends_with_its_reader(workspace: Path) -> None:
 
 def test_a_file_that_is_no_json_is_no_registry(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
-    done = muster("list", tmp_path / "notes.txt")
+    done = run_muster("list", tmp_path / "notes.txt")
     assert done.returncode == 2 and "notes.txt" in done.stderr

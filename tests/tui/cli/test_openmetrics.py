@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from registry.storage.metrics import LockMetrics
+from tests.support.openmetrics import samples
 from tests.support.rolls import (
     agent,
     answered,
@@ -37,14 +37,6 @@ def _bounds() -> tuple[float, ...]:
     from registry.storage.metrics import WAIT_BOUNDS
 
     return (*WAIT_BOUNDS, float("inf"))
-
-
-def samples(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
-    return {
-        (sample.name, tuple(v for k, v in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
-        for sample in family.samples
-    }
 
 
 def test_orphans_are_counted_only_where_somebody_can_tell() -> None:

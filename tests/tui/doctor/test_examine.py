@@ -18,8 +18,8 @@ from registry.checks.issue import IssueKind
 from registry.schema.layout import Workspace
 from registry.storage.journal import journal_path
 from registry.storage.locked_file import editing
-from tests.registry.checks.test_consistency import globals_, tasks
 from tests.support.hot_journal import cut_off_update
+from tests.support.inconsistent import globals_, tasks
 from tests.support.rolls import answered, cannot_tell, no_server, session
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import Files, Json, entry, read, stamp, take, write

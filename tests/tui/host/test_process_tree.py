@@ -27,13 +27,6 @@ from tui.host.process_tree import (
 
 
 @pytest.fixture
-def zoo(tmp_path: Path) -> Iterator[Zoo]:
-    made = Zoo(tmp_path / "zoo")
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     """A process that has nothing to do with any session."""
     process = subprocess.Popen(["sleep", "1000"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -143,13 +142,6 @@ def test_a_newcomer_is_counted_from_its_start_also_with_the_pid_of_another() -> 
 
 
 # On this host
-
-
-@pytest.fixture
-def zoo(tmp_path: Path) -> Iterator[Zoo]:
-    made = Zoo(tmp_path / "zoo")
-    yield made
-    made.close()
 
 
 def test_a_session_has_the_processes_that_a_kill_would_find(server: RealTmux, zoo: Zoo) -> None:

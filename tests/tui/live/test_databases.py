@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from registry.checks.issue import IssueKind
+from tests.support.commands import lines_until, running
 from tests.support.databases import make_database
+from tests.support.openmetrics import samples
 from tests.support.real_tmux import RealTmux
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, read, row_of, take, verdicts, write
-from tests.tui.cli.test_headless import lines_until, running
-from tests.tui.cli.test_openmetrics import samples
 from tui.actions.execute import carry_out
 from tui.actions.outcome import Result
 from tui.actions.plan_kill import plan_complete, plan_kill

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from registry.text import shown_name
+from tests.support.panel_app import opened
 from tests.support.rolls import SOCKET, agent, answered, called, roll_call, session, task_state
 from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.workspaces import QUICK, Files, entry, take
-from tests.tui.app.test_details_panel import opened
 from tui.actions.plan_kill import plan_complete, plan_kill
 from tui.app.notifier import _values
 from tui.cli.format_plan import proposal_lines

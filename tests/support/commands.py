@@ -1,0 +1,75 @@
+"""muster's commands, run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.terminal import MUSTER
+from tests.support.workspaces import Files
+
+Done = subprocess.CompletedProcess[str]
+
+
+def muster(files: Files, *arguments: object, cwd: Path | None = None) -> Done:
+    """Runs muster in the directory that holds the workspace."""
+    return subprocess.run(
+        [*MUSTER, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        cwd=cwd or files.path.parent,
+        timeout=60,
+        check=False,
+    )
+
+
+def decoded(done: Done, code: int = 0) -> Any:
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def running(files: Files, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """muster while it runs; what is left of it is ended afterwards."""
+    process = subprocess.Popen(
+        [*MUSTER, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=files.path.parent,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
+    """What it prints up to a line with a text in it; the test's timeout ends the wait."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        if text in line:
+            return lines
+    raise AssertionError(f"{text!r} did not come: {lines}")
+
+
+def run_muster(*arguments: object, **environment: str) -> Done:
+    """Runs muster with these variables, wherever the test runs."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("TMUX", "MUSTER"))}
+    return subprocess.run(
+        [*MUSTER, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=clean | environment,
+        check=False,
+    )

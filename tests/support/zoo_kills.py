@@ -1,0 +1,26 @@
+"""A kill of an agent whose processes do all they can to survive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.real_tmux import RealTmux
+from tests.support.workspaces import Files, entry, row_of, take
+from tui.actions.footprint import weighed_kill
+from tui.actions.plan import Plan
+
+TRACKED = ("setsid", "nohup", "double-fork", "stubborn", "stopped")
+"""Who outlives the session, and can be told without it."""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    agents = [entry("a"), entry("b", parent="a"), entry("c"), entry("old", "completed")]
+    return Files(tmp_path, {"TASK-1": agents})
+
+
+def plan_for(files: Files, server: RealTmux, *ids: str) -> Plan:
+    roll = take(files, server.client())
+    return weighed_kill(roll, [row_of(roll, each) for each in ids])

@@ -1,0 +1,80 @@
+"""Which tests run with which command, and where they lie while they do."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from registry.schema.layout import WORKSPACE_NAME
+from tests.support.seclusion import secluded
+from tests.support.selection import (
+    FOLDER_MARKS,
+    TESTS,
+    marks_of,
+    run_quickly,
+    torture_is_meant,
+)
+
+ROOT = TESTS.parent
+TORTURE = TESTS / "torture" / "test_power.py"
+SLOW = TESTS / "tui" / "app" / "test_memory.py"
+
+
+@pytest.mark.parametrize(
+    ("path", "expression", "arguments", "meant"),
+    [
+        (TORTURE, "", ["tests"], False),
+        (TORTURE, "not tmux", ["tests"], False),
+        (TORTURE, "torture", ["tests"], True),
+        (TORTURE, "", ["tests/tui", "tests/torture"], True),
+        (TORTURE, "", ["tests/torture/test_power.py"], True),
+        (TORTURE, "", ["tests/torture/test_kills.py"], False),
+        (SLOW, "", ["tests/torture"], False),
+        (SLOW, "", ["tests/tui/app/test_memory.py"], False),
+        (SLOW, "", ["tests/tui/app/test_memory.py::test_it"], True),
+    ],
+)
+def test_torture_runs_only_when_the_command_line_names_it(
+    path: Path, expression: str, arguments: list[str], meant: bool
+) -> None:
+    assert torture_is_meant(path, expression, arguments, ROOT) is meant
+
+
+@pytest.mark.parametrize(
+    ("keyword", "arguments", "quick"),
+    [
+        ("", ["tests"], False),
+        ("", ["tests/tui", "tests/test_selection.py"], False),
+        ("", ["tests/test_selection.py::test_it"], True),
+        ("name", ["tests"], True),
+    ],
+)
+def test_a_few_files_and_names_run_without_workers(
+    keyword: str, arguments: list[str], quick: bool
+) -> None:
+    assert run_quickly(keyword, arguments, ROOT) is quick
+
+
+def test_marks_come_from_the_folder_and_the_fixtures() -> None:
+    assert set(marks_of(TORTURE, ["server"])) == {"processes", "tmux", "torture"}
+    assert set(marks_of(TESTS / "test_readme.py", ["tmp_path"])) == set()
+    for folder in FOLDER_MARKS:
+        assert (TESTS / folder).is_dir() or (TESTS / folder).with_suffix(".py").is_file(), folder
+
+
+def test_a_directory_below_a_workspace_is_passed_over(tmp_path: Path) -> None:
+    below, free = tmp_path / "a" / "b", tmp_path / "c"
+    for each in (below, free, tmp_path / "a" / WORKSPACE_NAME):
+        each.mkdir(parents=True)
+    assert secluded([below, tmp_path / "missing", free]) == free
+    assert secluded([below]) is None
+
+
+def test_tests_lie_where_no_workspace_is_above(tmp_path: Path) -> None:
+    for each in (tmp_path, Path.cwd(), Path(tempfile.gettempdir())):
+        assert secluded([each]) == each
+    assert Path.cwd() != ROOT
+    assert os.environ["TZ"] == "UTC"
