@@ -17,7 +17,7 @@ from tui.host.procfs import LARGEST, PaneEnvironment, Stat, Users
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 COMMANDS = st.binary(max_size=15).filter(lambda name: b"\0" not in name) | st.sampled_from(
-    [b") R 1 1 1 1", b"(x) (y", b" ", b"\n", b")\n1 (x) S 1 1", b"Uid:\t0\t0\t0", b"\xff)"]
+    [b") R 1 1 1 1", b"(x) (y", b" ", b"\n", b")\n1 (x) S 1 1", b"Uid:\t0\t0\t0\t0", b"\xff)"]
 )
 NUMBERS = st.lists(st.integers(0, 2**60), min_size=49, max_size=49)
 
@@ -68,7 +68,7 @@ def test_this_very_process_is_read() -> None:
     assert procfs.namespace_pids_of(os.getpid())[-1] == os.getpid()
 
 
-WORDS = st.binary(max_size=12).filter(lambda word: b"\0" not in word)
+WORDS = st.binary(min_size=1, max_size=12).filter(lambda word: b"\0" not in word)
 
 
 @given(st.lists(WORDS), st.integers(1, 40))
@@ -76,19 +76,16 @@ def test_of_what_a_process_was_given_only_whole_words_are_read(
     words: list[bytes], at_most: int
 ) -> None:
     text = b"".join(word + b"\0" for word in words)
-    read = procfs.whole_words(text[:at_most], at_most).split(b"\0")[:-1]
-    assert read == words[: len(read)] if len(text) >= at_most else read == words
+    read = procfs.parse_words(procfs.whole_words(text[:at_most], at_most))
+    assert read == [os.fsdecode(word) for word in words[: len(read)]]
+    assert len(text) >= at_most or len(read) == len(words)
 
 
 def test_a_pane_at_the_bound_is_not_taken_for_another() -> None:
-    environ = b"TMUX=/s,7,3\0X=%s\0TMUX_PANE=%%12\0"
-    room = LARGEST - len(environ % b"") + 1
-    text = (environ % (b"x" * room))[:LARGEST]
-    assert text.endswith(b"TMUX_PANE=%1" + b"2")
-    cut = b"y" + text[:-1]
-    assert len(cut) == LARGEST
-    said = procfs.parse_pane(procfs.whole_words(cut))
-    assert said is None or said.pane == ""
+    before, after = b"TMUX=/s,7,3\0X=", b"\0TMUX_PANE=%1"
+    text = before + b"x" * (LARGEST - len(before) - len(after)) + after + b"2\0"
+    said = procfs.parse_pane(procfs.whole_words(text[:LARGEST]))
+    assert said == PaneEnvironment("/s", 7, "$3", "")
 
 
 @given(st.binary(max_size=60))
@@ -144,7 +141,7 @@ def test_users_that_are_cut_off_are_unknown(data: st.DataObject) -> None:
 
 _NAMED = """
 import ctypes, sys
-ctypes.CDLL(None).prctl(15, b"Uid:\\t7\\t7\\t7", 0, 0, 0)
+ctypes.CDLL(None).prctl(15, b"Uid:\\t7\\t7\\t7\\t7", 0, 0, 0)
 print(flush=True)
 sys.stdin.read()
 """
@@ -156,7 +153,7 @@ def test_a_process_that_calls_itself_another_users_is_its_own(tmp_path: Path) ->
         assert named.stdout is not None
         assert named.stdout.readline() == b"\n"
         found = procfs.stat_of(named.pid)
-        assert found is not None and found.name == "Uid:\t7\t7\t7"
+        assert found is not None and found.name == "Uid:\t7\t7\t7\t7"
         assert procfs.users_of(named.pid) == Users(*os.getresuid())
         named.kill()
 
