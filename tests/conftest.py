@@ -28,7 +28,7 @@ from tests.support.selection import TESTS, group_of, marks_of, run_quickly, tort
 from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
 from tui.actions import leftovers
-from tui.host import process_tree, tmux_servers
+from tui.host import process_kill, tmux_servers
 from tui.host.strays import Stray, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 
@@ -200,7 +200,7 @@ def empty_task(tmp_path: Path) -> Path:
 @pytest.fixture
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
     """Processes that do all they can to survive; those that ignore SIGTERM do so at once."""
-    monkeypatch.setattr(process_tree, "TERM_GRACE", 0.3)
+    monkeypatch.setattr(process_kill, "TERM_GRACE", 0.3)
     made = Zoo(tmp_path / "zoo")
     yield made
     made.close()

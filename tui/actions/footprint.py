@@ -180,8 +180,7 @@ def _origins(plan: Plan, answer: TmuxSnapshot) -> dict[Step, Origin]:
     found = {}
     for step in plan.ending:
         if step.session is not None:
-            pids, panes = step.session.pids, step.session.panes
-            found[step] = Origin(pids, panes, answer.socket, answer.server_pid)
+            found[step] = process_tree.origin_of(step.session, answer)
         elif step.earlier is not None:
             found[step] = origin_of_ended(step.earlier, answer, owner_of(plan, step))
     return found

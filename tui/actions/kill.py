@@ -30,7 +30,7 @@ from tui.actions.leftovers import find_leftovers
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step
 from tui.actions.plan_kill import shared_panes
-from tui.host import process_tree
+from tui.host import process_kill, process_tree
 from tui.host.process_tree import Held, Origin, Process
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import claimed_by, listed_since
@@ -71,7 +71,7 @@ def end_sessions(
         outcomes |= {step: StepOutcome(step.label, Result.FAILED, why) for step in going}
         known, going = {}, {}
     ended = _end_all(going, tmux, answer, record, outcomes, progress)
-    left = process_tree.end(
+    left = process_kill.end(
         [each for step in ended for each in known[step].processes],
         [going[step].origin for step in ended],
     )
@@ -304,8 +304,7 @@ def _now(
     if same is None:
         # What left the session may have outlived it.
         return _Going(None, origin_of_ended(ending, answer), ending)
-    origin = Origin(same.pids, same.panes, answer.socket, answer.server_pid)
-    return _Going(same, origin, ending)
+    return _Going(same, process_tree.origin_of(same, answer), ending)
 
 
 def _shown_by(session: Session, answer: TmuxSnapshot) -> Session | None:
@@ -371,10 +370,10 @@ def _checked(
     known: Mapping[Step, Held],
     left: Iterable[Process],
 ) -> StepOutcome:
-    own = {each.handle for each in known[step].processes}
-    others = {each.handle for held in known.values() for each in held.processes} - own
+    own = {each.identity for each in known[step].processes}
+    others = {each.identity for held in known.values() for each in held.processes} - own
     # Who came only while they were being ended may be anybody's.
-    still = [each for each in left if each.handle not in others]
+    still = [each for each in left if each.identity not in others]
     if still:
         names = ", ".join(f"{shown_name(each.name)} ({each.pid})" for each in still)
         return StepOutcome(step.label, Result.FAILED, f"still running: {names}")

@@ -20,7 +20,7 @@ from tui.actions.audit_text import log_lines
 from tui.actions.undo import logs_of
 from tui.cli.format_roll import SCHEMA
 from tui.details.output_text import record_lines
-from tui.host.process_tree import Origin, Process, session_processes
+from tui.host.process_tree import Process, origin_of, session_processes
 from tui.host.tmux_types import HIDDEN_PROCESSES, Session
 from tui.model.roll import AgentRow, RollCall, TaskRoll
 from tui.model.select import children_of, parent_of
@@ -93,8 +93,7 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     answer, session = roll.answer, row.session
     processes = None
     if session is not None and not answer.foreign_pids:
-        origin = Origin(session.pids, session.panes, answer.socket, answer.server_pid)
-        processes = session_processes(origin)
+        processes = session_processes(origin_of(session, answer))
     directory = state.registry.parent
     return About(
         row=row,

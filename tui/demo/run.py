@@ -34,7 +34,7 @@ from tui.demo.stage import (
     tell_past,
 )
 from tui.demo.story import ORPHAN_GRACE, STALL_AFTER
-from tui.host import process_tree
+from tui.host import process_kill, process_tree
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import install_advice
 from tui.model.roll import Policy
@@ -180,8 +180,8 @@ def _end_processes(socket: Path) -> tuple[process_tree.Process, ...]:
         known = process_tree.session_processes(origin)
         if not known:
             break
-        left = process_tree.end(known, [origin])
-    return process_tree.survivors(left)
+        left = process_kill.end(known, [origin])
+    return process_kill.survivors(left)
 
 
 class _Interruptions:

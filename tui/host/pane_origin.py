@@ -8,16 +8,12 @@ has in its environment which session it was started in. Linux only, as
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from tui.host import procfs
+from tui.host.procfs import PaneEnvironment
 from tui.host.tmux_types import Session
-
-_PANE = re.compile(rb"%[0-9]+")
-_NUMBER = re.compile(rb"[0-9]{1,18}")
 
 
 class PaneOrigin(NamedTuple):
@@ -66,64 +62,17 @@ class PaneOrigins:
 
 def pane_origin(pid: int) -> PaneOrigin | None:
     """Where a pane was made, by its first process; None if that is not to be read, or none."""
-    said = said_by(pid)
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            parent = int(file.read().rpartition(b")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
+    said = procfs.pane_said_by(pid)
+    stat = procfs.stat_of(pid)
     # A server is the parent of its panes; what was set by hand tells of no session.
-    if said is None or not said.pane or said.server_pid != parent:
+    if stat is None or said is None or not said.pane or said.server_pid != stat.parent:
         return None
     return PaneOrigin(said.pane, said.session)
 
 
-class Said(NamedTuple):
-    """What a process says of the pane that it was started in: what its owner wants it to.
-
-    Attributes:
-        socket: The path of the server's socket.
-        server_pid: The server's process.
-        session: The id of the session, for example ``$3``.
-        pane: The pane's id; empty if it says none.
-    """
-
-    socket: str
-    server_pid: int
-    session: str
-    pane: str
-
-
-def said_by(pid: int) -> Said | None:
-    """What a process says of its pane; None if it says nothing, or that is not to be read.
-
-    Nor is what a process in another PID namespace says: its numbers are not ours.
-    """
-    try:
-        text = procfs.read(pid, "environ")
-        if b"TMUX=" not in text or not _is_in_our_namespace(pid):
-            return None
-    except OSError:
-        return None
-    says = dict(each.partition(b"=")[::2] for each in filter(None, text.split(b"\0")))
-    # TMUX is "socket,server pid,session number"; a path may have commas in it.
-    socket, *words = says.get(b"TMUX", b"").rsplit(b",", 2)
-    pane = says.get(b"TMUX_PANE", b"")
-    if len(words) != 2 or not all(map(_NUMBER.fullmatch, words)):
-        return None
-    return Said(
-        os.fsdecode(socket),
-        int(words[0]),
-        f"${int(words[1])}",
-        pane.decode() if _PANE.fullmatch(pane) else "",
-    )
-
-
-def _is_in_our_namespace(pid: int) -> bool:
-    return os.stat(f"/proc/{pid}/ns/pid").st_ino == os.stat("/proc/self/ns/pid").st_ino
-
-
-def is_of_another_pane(said: Said | None, server_pid: int, panes: Collection[str]) -> bool:
+def is_of_another_pane(
+    said: PaneEnvironment | None, server_pid: int, panes: Collection[str]
+) -> bool:
     """Whether a child of a tmux server says that it was made in none of some panes.
 
     A pane's pid alone names no process: it may have been given to another pane's. Who

@@ -32,6 +32,21 @@ _BEGINNINGS = 8
 _NO_FILES = ("/dev/", "/proc/", "/sys/")
 
 
+def directories_of(pid: int) -> frozenset[Path] | None:
+    """Where a process works and where it was started, as far as it says so.
+
+    Returns:
+        Nothing for a process that has ended; None if we may not know.
+    """
+    try:
+        found = {procfs.working_directory(pid), procfs.environment(pid).get("PWD", "")}
+    except (FileNotFoundError, ProcessLookupError):
+        return frozenset()
+    except OSError:
+        return None
+    return frozenset(Path(each) for each in found if each.startswith("/"))
+
+
 def directories_touched(pid: int) -> frozenset[Path]:
     """Where a process works, where its open files lie, and workspaces that it was told of.
 
@@ -40,30 +55,21 @@ def directories_touched(pid: int) -> frozenset[Path]:
     found: set[Path] = set()
     here = None
     with suppress(OSError):
-        here = Path(os.readlink(f"/proc/{pid}/cwd"))
+        here = Path(procfs.working_directory(pid))
         found.add(here)
     with suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            with suppress(OSError):
-                target = os.readlink(f"/proc/{pid}/fd/{name}")
-                if target.startswith("/") and not target.startswith(_NO_FILES):
-                    found.add(Path(target).parent)
-    for word in (*_words(pid, "cmdline"), *_words(pid, "environ")):
+        for _, target in procfs.open_files(pid):
+            if target.startswith("/") and not target.startswith(_NO_FILES):
+                found.add(Path(target).parent)
+    for word in (*procfs.words(pid, "cmdline"), *procfs.words(pid, "environ")):
         found.update(workspaces_in(word, here))
     return frozenset(found)
 
 
 def default_workspaces_of(pid: int) -> frozenset[Path]:
     """Where an orchestrator that started a process may keep tasks of whatever project."""
-    entries = (word.partition("=") for word in _words(pid, "environ"))
+    entries = (word.partition("=") for word in procfs.words(pid, "environ"))
     return default_workspaces({name: value for name, _, value in entries})
-
-
-def _words(pid: int, of: str) -> list[str]:
-    """What a process was given, word by word; none where that must not be read."""
-    with suppress(OSError):
-        return [os.fsdecode(word) for word in procfs.read(pid, of).split(b"\0") if word]
-    return []
 
 
 def workspaces_in(word: str, here: Path | None) -> Iterator[Path]:

@@ -1,34 +1,24 @@
-"""Process trees, and ending them: the one door to psutil.
+"""Which processes belong to a session of tmux, and which are tmux servers: the one rule.
 
-A process is known by its pid *and* its start time (psutil compares both), and
-signalled through a pidfd: a pid that was given to another process meanwhile is
-never touched. Linux only: pidfd_open(2), /proc.
+A kill, its plan, `show` and the columns of the roll ask it here. A process is known by its
+pid *and* its start time. Linux only: /proc.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import select
-import signal
-import time
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import psutil
-
 from registry.text import shown_name
 from tui.host import procfs
 from tui.host.claims import ROOT, Claim, Facts, believed
-from tui.host.pane_origin import Said, is_of_another_pane, said_by
-from tui.host.tmux_types import SERVER_NAME
-
-TERM_GRACE = 2.0
-"""Seconds between SIGTERM and SIGKILL."""
-
-_KILL_PATIENCE = 3.0
-_ROUNDS = 50
+from tui.host.pane_origin import is_of_another_pane
+from tui.host.procfs import INIT, PaneEnvironment, Stat, Users
+from tui.host.tmux_types import SERVER_NAME, Session, TmuxSnapshot
 
 _NAMED = 3
 """Processes that are named where the same is said of more."""
@@ -41,7 +31,7 @@ class Process:
     """A process at one moment.
 
     Attributes:
-        handle: Its identity; equal only to a handle of the same pid and start time.
+        started: In ticks since the host was booted; with the pid it names the process.
         name: The name of its program.
         memory: Resident memory in bytes.
         users: Whose it must still be when it is signalled, by the users' numbers; None for
@@ -49,10 +39,15 @@ class Process:
     """
 
     pid: int
-    handle: psutil.Process
+    started: int
     name: str
     memory: int
     users: frozenset[int] | None = None
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Tells it from a later process of the same pid."""
+        return self.pid, self.started
 
 
 def processes_with_argument(argument: str) -> tuple[Process, ...]:
@@ -61,18 +56,20 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
     Not this process and its ancestors; nor those of other users, who may give theirs any
     argument.
     """
-    own = own_line()
+    stats = procfs.all_stats()
+    own = line_of(os.getpid(), stats)
     found = []
-    for process in psutil.process_iter():
-        try:
-            # Of another user's process the argument proves nothing.
-            if process.pid in own or process.uids().real != os.getuid():
-                continue
-            if os.fsencode(argument) in procfs.read(process.pid, "cmdline").split(b"\0")[1:]:
-                found.append(_described(process.pid))
-        except (psutil.Error, OSError):
+    for pid in stats.keys() - own:
+        users = procfs.users_of(pid)
+        # Of another user's process the argument proves nothing.
+        if users is None or users.real != os.getuid():
             continue
-    return tuple(each for each in found if each is not None)
+        try:
+            if os.fsencode(argument) in procfs.arguments(pid)[1:]:
+                found.append(pid)
+        except OSError:
+            continue
+    return _described(found, stats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +90,11 @@ class Origin:
     socket: Path
     server_pid: int | None
     claim: Claim | None = None
+
+
+def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
+    """What tells that a process came from a session that tmux listed."""
+    return Origin(session.pids, session.panes, answer.socket, answer.server_pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,85 +131,48 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
 
     Args:
         origins: The sessions, by whatever tells them apart.
+
+    Raises:
+        OSError: The processes cannot be listed.
     """
     now = look()
     held = {}
     for key, origin in origins.items():
         if origin.claim is None:
-            found = now.came_from(now.roots(origin), [origin])
-            held[key] = Held(described_all(found), now.servers_from(found, origin))
+            found = now.belonging(origin)
+            held[key] = Held(now.described(found), now.servers_from(found, origin))
         else:
             found, doubts = now.proven(origin, origin.claim)
-            left = described_all(found, origin.claim.users)
+            left = now.described(found, origin.claim.users)
             servers = now.servers_from(found, origin)
-            held[key] = Held(left, servers, tuple(_doubted(doubts)))
+            held[key] = Held(left, servers, tuple(_doubted(doubts, now)))
     return held
 
 
-def _doubted(doubts: Mapping[int, str]) -> Iterable[str]:
+def _doubted(doubts: Mapping[int, str], now: Look) -> Iterable[str]:
     names: dict[str, list[str]] = {}
     for pid, why in sorted(doubts.items()):
-        process = _described(pid)
-        if process is not None:
+        for process in now.described({pid}):
             names.setdefault(why, []).append(f"{shown_name(process.name)} ({pid})")
     for why, each in names.items():
         more = len(each) - _NAMED
         yield ", ".join(each[:_NAMED]) + (f" and {more} more" if more > 0 else "") + f", {why}"
 
 
-def _since(seen: Iterable[Process], origins: Collection[Origin]) -> tuple[Process, ...]:
-    """Those that came from some processes or from some sessions since they were looked for."""
-    now = look()
-    found: dict[int, Process] = {}
-    claimed: set[int] = set()
-    for origin in origins:
-        if origin.claim is not None:
-            claimed |= now.saying(origin)
-            proven = now.proven(origin, origin.claim)[0]
-            found |= {each.pid: each for each in described_all(proven, origin.claim.users)}
-    # What descends from one that a log told of must prove it as well.
-    roots = {process.pid for process in survivors(seen)} - claimed
-    plain = [each for each in origins if each.claim is None]
-    found |= {each.pid: each for each in described_all(now.came_from(roots, plain))}
-    return tuple(found.values())
-
-
-def directories_of(pid: int) -> frozenset[Path] | None:
-    """Where a process works and where it was started, as far as it says so.
-
-    Returns:
-        Nothing for a process that has ended; None if we may not know.
-    """
-    try:
-        found = {psutil.Process(pid).cwd(), procfs.environment(pid).get("PWD", "")}
-    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-        return frozenset()
-    except (psutil.Error, OSError):
-        return None
-    return frozenset(Path(each) for each in found if each.startswith("/"))
-
-
 def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]:
     """The processes of each of some groups with all that descend from them, with one look."""
-    parents: dict[int, int] = {}
-    for process in psutil.process_iter():
-        try:
-            parents[process.pid] = process.ppid()
-        except psutil.Error:
-            continue
-    children = _children(parents)
+    stats = procfs.all_stats()
+    children = _children(stats)
     return {
-        key: frozenset(_with_descendants({each for each in pids if each in parents}, children))
+        key: frozenset(_with_descendants({pid for pid in pids if pid in stats}, children))
         for key, pids in groups.items()
     }
 
 
 def begun(pid: int) -> float | None:
     """When a process began, in seconds since the epoch; None if it is not to be seen."""
-    try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.Error:
-        return None
+    stat = procfs.stat_of(pid)
+    return None if stat is None else procfs.begun_at(stat)
 
 
 def owner_of(path: Path) -> int | None:
@@ -220,7 +185,26 @@ def owner_of(path: Path) -> int | None:
 
 def holds_us(pane_pids: Collection[int]) -> bool:
     """Whether this process runs inside one of the panes."""
-    return not own_line().isdisjoint(pane_pids)
+    stats: dict[int, Stat] = {}
+    pid = os.getpid()
+    while pid not in stats and (stat := procfs.stat_of(pid)) is not None:
+        stats[pid] = stat
+        pid = stat.parent
+    return not line_of(os.getpid(), stats).isdisjoint(pane_pids)
+
+
+def proves_server(stat: Stat, said: PaneEnvironment | None) -> bool:
+    """Whether a process proves that its parent is a tmux server.
+
+    Whatever its program is called, a server is the parent of its panes. But init is the
+    parent of any user's process that lost its own.
+    """
+    return said is not None and said.server_pid == stat.parent != INIT
+
+
+def is_named_server(stat: Stat) -> bool:
+    """Whether a process has the name of a tmux server, and runs."""
+    return stat.name == SERVER_NAME and not stat.is_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,48 +212,76 @@ class Look:
     """All processes at one moment.
 
     Attributes:
-        parents: Every process's parent.
+        stats: Every process.
         panes: The pane that a process says it runs in, where it says so.
-        users: The real, effective and saved users of those that do.
         servers: The tmux servers.
         runs_on: The tmux server that a process runs on, for those that run on one.
+        ourselves: This process and its ancestors.
+        users_of: Tells a process's real, effective and saved users, or None if it is not to
+            be seen; asked where it matters.
+        children: Of each process that has any.
+        led: The members of each process session.
+        saying: The processes that say of themselves that they are in a server's pane.
     """
 
-    parents: Mapping[int, int]
-    panes: Mapping[int, Said]
-    users: Mapping[int, frozenset[int]]
+    stats: Mapping[int, Stat]
+    panes: Mapping[int, PaneEnvironment]
     servers: frozenset[int]
     runs_on: Mapping[int, int]
+    ourselves: frozenset[int]
+    users_of: Callable[[int], Users | None]
+    children: Mapping[int, Sequence[int]]
+    led: Mapping[int, Sequence[int]]
+    saying: Mapping[tuple[int, str], Sequence[int]]
 
-    def roots(self, origin: Origin) -> set[int]:
+    def runs(self, process: Process) -> bool:
+        """Whether a process is there, and not another one of its pid."""
+        stat = self.stats.get(process.pid)
+        return stat is not None and stat.identity == process.identity and not stat.is_ended
+
+    def belonging(self, origin: Origin) -> set[int]:
+        """All processes that belong to a session that tmux listed, ended ones included."""
+        return self.came_from(self._roots(origin), [origin])
+
+    def _roots(self, origin: Origin) -> set[int]:
         """The panes' first processes that still are."""
         return {pid for pid in origin.pids if self._is_root(pid, origin)}
 
     def _is_root(self, pid: int, origin: Origin) -> bool:
         server = origin.server_pid
-        if pid not in self.parents or server is None:
-            return pid in self.parents
+        if pid not in self.stats or server is None:
+            return pid in self.stats
         # A server's panes are its children. A pid that is not may have been given to
         # another process since, or be that of another PID namespace.
-        if self.parents[pid] != server:
+        if self.stats[pid].parent != server:
             return False
         panes = origin.panes
         return panes is None or not is_of_another_pane(self.panes.get(pid), server, panes)
 
-    def server_above(self, pid: int) -> int | None:
-        """The tmux server that a process descends from."""
-        return _server_above(pid, self.parents, self.servers)
-
-    def _believed(self, origin: Origin) -> set[int]:
-        """Those of `saying` that are of the server's user, or root's.
+    def _believed(self, origin: Origin, known: Collection[int] = ()) -> set[int]:
+        """Those of `said_to_be_of` that are of the server's user, or root's.
 
         Of another user's process that it says so proves nothing.
+
+        Args:
+            origin: The session.
+            known: Processes that need not be believed, and are left out.
         """
-        users = _users_of(origin.server_pid) if origin.server_pid in self.servers else None
-        if users is None:
+        said = self.said_to_be_of(origin).difference(known)
+        if not said:
+            return said
+        server = origin.server_pid
+        users = self.users_of(server) if server is not None and server in self.servers else None
+        if users is not None:
+            trusted = {ROOT, *users}
+        else:
             owner = owner_of(origin.socket)
-            users = frozenset({os.getuid() if owner is None else owner, os.getuid()})
-        return {pid for pid in self.saying(origin) if self.users[pid] <= users | {ROOT}}
+            trusted = {ROOT, os.getuid(), os.getuid() if owner is None else owner}
+        return {
+            pid
+            for pid in said
+            if (own := self.users_of(pid)) is not None and trusted.issuperset(own)
+        }
 
     def came_from(self, roots: set[int], origins: Collection[Origin]) -> set[int]:
         """Some processes, and all that came from them or from the panes of some sessions.
@@ -278,114 +290,197 @@ class Look:
         them alone or runs on a server that has none of the sessions.
         """
         servers = {each.server_pid for each in origins if each.server_pid is not None}
-        said = set[int]().union(*map(self._believed, origins))
+        named = [each for each in origins if each.server_pid is not None]
+        unnamed = [each for each in origins if each.server_pid is None]
+        said = set[int]().union(*map(self._believed, unnamed))
         own = servers | roots | {self.runs_on.get(pid) for pid in roots}
         # Where a server is not named it is known by its socket alone.
         own |= {self.panes[pid].server_pid for pid in said}
-        others = {pid for pid, server in self.runs_on.items() if server not in own}
-        # A server is ended only where it was asked for itself.
-        spared = own_line() | {0, 1} | servers | others | (self.servers - roots)
-        # Who was handed to init and wiped its environment is still in its process session.
-        found = roots | {pid for pid in self.parents if _process_session(pid) in roots}
-        return _with_descendants((found | said) - spared, _children(self.parents), spared)
 
-    def saying(self, origin: Origin) -> set[int]:
+        def is_spared(pid: int) -> bool:
+            if pid <= INIT or pid in self.ourselves or pid in servers:
+                return True
+            # A server is ended only where it was asked for itself.
+            if pid in self.servers and pid not in roots:
+                return True
+            server = self.runs_on.get(pid)
+            return server is not None and server not in own
+
+        # Who was handed to init and wiped its environment is still in its process session.
+        led = {pid for root in roots for pid in self.led.get(root, ())}
+        found = _with_descendants(roots | led | said, self.children, is_spared)
+        for each in named:
+            more = self._believed(each, found)
+            found |= _with_descendants(more, self.children, is_spared)
+        return found
+
+    def said_to_be_of(self, origin: Origin) -> set[int]:
         """The processes whose environment says that they came from a session."""
-        return {pid for pid, pane in self.panes.items() if _is_of(pane, origin)}
+        if origin.server_pid is None or origin.panes is None:
+            candidates: Iterable[int] = self.panes
+        else:
+            keys = ((origin.server_pid, pane) for pane in origin.panes)
+            candidates = (pid for key in keys for pid in self.saying.get(key, ()))
+        return {pid for pid in candidates if _is_of(self.panes[pid], origin)}
 
     def proven(self, origin: Origin, claim: Claim) -> tuple[set[int], dict[int, str]]:
         """The processes that came from a session a log told of, and why others did not."""
-        others = {pid for pid, server in self.runs_on.items() if server != origin.server_pid}
-        spared = own_line() | {0, 1} | self.servers | others
+        spared = self.ourselves | {0, INIT} | self.servers
         facts = {}
-        for pid in self.saying(origin) - spared:
-            started = begun(pid)
-            if started is not None:
-                facts[pid] = Facts(self.parents[pid], self.users[pid], started)
+        for pid in self.said_to_be_of(origin) - spared:
+            users = self.users_of(pid)
+            if users is not None and self.runs_on.get(pid) in (None, origin.server_pid):
+                stat = self.stats[pid]
+                facts[pid] = Facts(stat.parent, frozenset(users), procfs.begun_at(stat))
         return believed(claim, facts)
 
     def servers_from(self, found: Collection[int], origin: Origin) -> tuple[int, ...]:
         """The tmux servers that a session, whose processes were found, started."""
         said = self._believed(origin)
-        started = {pid for pid in self.servers if pid in said or self.parents[pid] in found}
+        started = {p for p in self.servers if p in said or self.stats[p].parent in found}
         return tuple(sorted(started - {origin.server_pid} - set(found)))
 
+    def described(
+        self, pids: Iterable[int], users: frozenset[int] | None = None
+    ) -> tuple[Process, ...]:
+        """Those of some processes that ran, by their pids.
 
-def _children(parents: Mapping[int, int]) -> Mapping[int, Sequence[int]]:
+        Args:
+            pids: Which.
+            users: See `Process`.
+        """
+        return _described(pids, self.stats, users)
+
+
+def _described(
+    pids: Iterable[int], stats: Mapping[int, Stat], users: frozenset[int] | None = None
+) -> tuple[Process, ...]:
+    return tuple(
+        Process(pid, stat.started, procfs.program_name(stat), stat.memory, users)
+        for pid in sorted(pids)
+        if not (stat := stats[pid]).is_ended
+    )
+
+
+def _children(stats: Mapping[int, Stat]) -> Mapping[int, Sequence[int]]:
     found: dict[int, list[int]] = {}
-    for pid, parent in parents.items():
-        found.setdefault(parent, []).append(pid)
+    for pid, stat in stats.items():
+        found.setdefault(stat.parent, []).append(pid)
     return found
 
 
 def _with_descendants(
-    roots: set[int], children: Mapping[int, Sequence[int]], spared: Collection[int] = ()
+    roots: Iterable[int],
+    children: Mapping[int, Sequence[int]],
+    is_spared: Callable[[int], bool] = lambda _: False,
 ) -> set[int]:
-    found = set(roots)
-    todo = list(roots)
+    found = {pid for pid in roots if not is_spared(pid)}
+    todo = list(found)
     while todo:
         for child in children.get(todo.pop(), ()):
-            if child not in found and child not in spared:
+            if child not in found and not is_spared(child):
                 found.add(child)
                 todo.append(child)
     return found
 
 
+class Looker:
+    """Looks at all processes again and again.
+
+    What a process says of itself is read once for each program that it runs: one that
+    overwrites its own environment in place says what it said before.
+    Not for several threads at once.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[object, PaneEnvironment | None] = {}
+
+    def look(self) -> Look:
+        """Looks at all processes.
+
+        Raises:
+            OSError: They cannot be listed.
+        """
+        stats = procfs.all_stats()
+        before, self._said = self._said, {}
+        panes: dict[int, PaneEnvironment] = {}
+        for pid, stat in stats.items():
+            program = pid, stat.started, stat.name, stat.environment
+            said = before[program] if program in before else procfs.pane_said_by(pid)
+            self._said[program] = said
+            if said is not None:
+                panes[pid] = said
+        return look_at(stats, panes, functools.cache(procfs.users_of))
+
+
 def look() -> Look:
-    """Looks at all processes."""
-    parents: dict[int, int] = {}
-    panes: dict[int, Said] = {}
-    users: dict[int, frozenset[int]] = {}
-    servers: set[int] = set()
-    for process in psutil.process_iter():
-        try:
-            with process.oneshot():
-                parents[process.pid] = parent = process.ppid()
-                ended = process.status() == psutil.STATUS_ZOMBIE
-                if process.name() == SERVER_NAME and not ended:
-                    servers.add(process.pid)
-            pane = said_by(process.pid)
-        except (psutil.Error, OSError):
-            continue
-        if pane is not None and (own := _users_of(process.pid)) is not None:
-            panes[process.pid], users[process.pid] = pane, own
-            # Whatever its program is called, a server is the parent of its panes. But init
-            # is the parent of any user's process that lost its own.
-            if pane.server_pid == parent != 1:
-                servers.add(parent)
-    servers &= parents.keys()
-    runs_on = {
-        pid: server
-        for pid in parents
-        if (server := _server_of(pid, parents, panes, servers)) is not None
+    """Looks at all processes.
+
+    Raises:
+        OSError: They cannot be listed.
+    """
+    return Looker().look()
+
+
+def look_at(
+    stats: Mapping[int, Stat],
+    panes: Mapping[int, PaneEnvironment],
+    users_of: Callable[[int], Users | None],
+) -> Look:
+    """Tells the servers, and what runs on them, from what processes say. Pure.
+
+    Args:
+        stats: Every process.
+        panes: What those that say something of a pane say.
+        users_of: See `Look`.
+    """
+    servers = {pid for pid, stat in stats.items() if is_named_server(stat)}
+    servers |= {
+        stats[pid].parent for pid, said in panes.items() if proves_server(stats[pid], said)
     }
-    return Look(parents, panes, users, frozenset(servers), runs_on)
+    servers &= stats.keys()
+    runs_on = _servers_above(stats, servers)
+    led: dict[int, list[int]] = {}
+    for pid, stat in stats.items():
+        led.setdefault(stat.session, []).append(pid)
+    saying: dict[tuple[int, str], list[int]] = {}
+    for pid, said in panes.items():
+        saying.setdefault((said.server_pid, said.pane), []).append(pid)
+        # Who was handed to init still says where it came from.
+        if pid not in runs_on and said.server_pid in servers:
+            runs_on[pid] = said.server_pid
+    ourselves = frozenset(line_of(os.getpid(), stats))
+    return Look(
+        stats,
+        panes,
+        frozenset(servers),
+        runs_on,
+        ourselves,
+        users_of,
+        _children(stats),
+        led,
+        saying,
+    )
 
 
-def _server_above(pid: int, parents: Mapping[int, int], servers: Collection[int]) -> int | None:
-    passed = {pid}
-    above = parents.get(pid)
-    while above is not None and above not in passed:
-        if above in servers:
-            return above
-        passed.add(above)
-        above = parents.get(above)
-    return None
+def _servers_above(stats: Mapping[int, Stat], servers: Collection[int]) -> dict[int, int]:
+    """The tmux server that each process descends from, for those that descend from one."""
+    above: dict[int, int | None] = {}
+    for pid in stats:
+        path = []
+        while pid not in above and pid in stats:
+            # What was given the pid of its own ancestor ends the way up.
+            above[pid] = None
+            path.append(pid)
+            pid = stats[pid].parent
+            if pid in servers:
+                break
+        server = pid if pid in servers and path else above.get(pid)
+        above |= dict.fromkeys(path, server)
+    return {pid: server for pid, server in above.items() if server is not None}
 
 
-def _server_of(
-    pid: int, parents: Mapping[int, int], panes: Mapping[int, Said], servers: Collection[int]
-) -> int | None:
-    """The tmux server that a process runs on, as its parents tell, or else it itself."""
-    above = _server_above(pid, parents, servers)
-    if above is not None:
-        return above
-    # Who was handed to init still says where it came from.
-    said = panes[pid].server_pid if pid in panes else None
-    return said if said in servers else None
-
-
-def _is_of(said: Said, origin: Origin) -> bool:
+def _is_of(said: PaneEnvironment, origin: Origin) -> bool:
     """Whether a process says that it was started in a pane of a session."""
     # A pane id alone could be that of another server.
     if origin.server_pid not in (None, said.server_pid):
@@ -393,132 +488,14 @@ def _is_of(said: Said, origin: Origin) -> bool:
     if origin.panes is not None and said.pane not in origin.panes:
         return False
     # The same socket may have been reached by another path.
-    return os.path.realpath(said.socket) == os.path.realpath(origin.socket)
+    socket = os.fspath(origin.socket)
+    return said.socket == socket or os.path.realpath(said.socket) == os.path.realpath(socket)
 
 
-def _process_session(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return None
-
-
-def own_line() -> set[int]:
-    """This process and its ancestors."""
-    return {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-
-
-def described_all(pids: Iterable[int], users: frozenset[int] | None = None) -> tuple[Process, ...]:
-    """Those of some processes that run, by their pids.
-
-    Args:
-        pids: Which.
-        users: See `Process`.
-    """
-    return tuple(found for pid in sorted(pids) if (found := _described(pid, users)) is not None)
-
-
-def _users_of(pid: int) -> frozenset[int] | None:
-    """Its real, effective and saved user; None if it is not to be seen."""
-    try:
-        return frozenset(psutil.Process(pid).uids())
-    except psutil.Error:
-        return None
-
-
-def _described(pid: int, users: frozenset[int] | None = None) -> Process | None:
-    try:
-        handle = psutil.Process(pid)
-        if handle.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return Process(pid, handle, handle.name(), handle.memory_info().rss, users)
-    except psutil.Error:
-        return None
-
-
-def _is_same(process: Process) -> bool:
-    try:
-        return process.handle.is_running() and process.handle.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
-def _is_still_of(process: Process) -> bool:
-    if process.users is None:
-        return True
-    users = _users_of(process.pid)
-    return users is not None and users <= process.users
-
-
-def _send(process: Process, number: signal.Signals) -> None:
-    """Signals exactly this process, if it is still there."""
-    try:
-        pidfd = os.pidfd_open(process.pid)
-    except OSError:
-        return
-    try:
-        # The pidfd pins whoever has the pid now; only then is it known to be ours.
-        if _is_same(process) and _is_still_of(process):
-            signal.pidfd_send_signal(pidfd, number)
-    except OSError:
-        return
-    finally:
-        os.close(pidfd)
-
-
-def survivors(known: Iterable[Process]) -> tuple[Process, ...]:
-    """Those of the processes that still run."""
-    return tuple(process for process in known if _is_same(process))
-
-
-def end(
-    known: Sequence[Process], origins: Collection[Origin], grace: float | None = None
-) -> tuple[Process, ...]:
-    """Ends processes for good: SIGTERM, a grace, then stop, look again, SIGKILL.
-
-    Args:
-        known: What `processes_of` found before their sessions were ended.
-        origins: These sessions, to find what was forked since.
-        grace: Seconds that a process has to end by itself; None for `TERM_GRACE`.
-
-    Returns:
-        Those that are still there; empty when all is done.
-    """
-    for process in known:
-        _send(process, signal.SIGTERM)
-        # A stopped process acts on SIGTERM only once it goes on.
-        _send(process, signal.SIGCONT)
-    deadline = time.monotonic() + (TERM_GRACE if grace is None else grace)
-    while (left := survivors(known)) and time.monotonic() < deadline:
-        _wait_for_one(left, deadline - time.monotonic())
-    seen = {process.handle: process for process in known}
-    for _ in range(_ROUNDS):
-        # Stopped, a process can neither fork nor be missed; when a look finds
-        # nobody new, all are stopped and can be killed at once.
-        for process in seen.values():
-            _send(process, signal.SIGSTOP)
-        new = [each for each in _since(seen.values(), origins) if each.handle not in seen]
-        if not new:
-            break
-        seen |= {each.handle: each for each in new}
-    for process in seen.values():
-        _send(process, signal.SIGKILL)
-    deadline = time.monotonic() + _KILL_PATIENCE
-    while (left := survivors(seen.values())) and time.monotonic() < deadline:
-        _wait_for_one(left, deadline - time.monotonic())
-    return left
-
-
-def _wait_for_one(processes: Sequence[Process], timeout: float) -> None:
-    """Waits until the first of the processes ends."""
-    try:
-        pidfd = os.pidfd_open(processes[0].pid)
-    except OSError:
-        return
-    try:
-        # Not select(): with many processes watched, descriptors exceed its 1024.
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.poll(max(0.0, min(timeout, 0.2)) * 1000)
-    finally:
-        os.close(pidfd)
+def line_of(pid: int, stats: Mapping[int, Stat]) -> set[int]:
+    """A process and its ancestors."""
+    line = {pid}
+    while (stat := stats.get(pid)) is not None and stat.parent not in line:
+        pid = stat.parent
+        line.add(pid)
+    return line

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
-from tui.host.pane_origin import Said
-from tui.host.process_tree import Look, Process, begun, described_all, look, own_line
+from tui.host import procfs
+from tui.host.process_tree import Look, Process, look
+from tui.host.procfs import PaneEnvironment
 from tui.host.tmux_types import TmuxSnapshot
 
 _SOURCES = (PROGRESS, FINDINGS, STREAM_LOG)
@@ -39,7 +40,7 @@ class Stray:
     process: Process
     users: frozenset[int]
     began: float
-    said: Said
+    said: PaneEnvironment
     writes_for: frozenset[tuple[Path, str]]
     is_former: bool
 
@@ -65,30 +66,31 @@ def find_strays(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...
     # A pane that was made since tmux answered is not gone, though it is in no answer.
     asked_at = time.time() - (time.monotonic() - answer.asked_at)
     now = look()
-    spared = own_line() | now.servers
+    spared = now.ourselves | now.servers
     alive = {pane for session in answer.sessions.values() for pane in session.panes}
-    server_began = begun(answer.server_pid) if answer.server_pid is not None else None
+    server = now.stats.get(answer.server_pid) if answer.server_pid is not None else None
     socket = os.path.realpath(answer.socket)
     strays = []
-    for process in described_all(pid for pid in now.panes if now.users[pid] <= users):
-        said = now.panes[process.pid]
-        if process.pid in spared or os.path.realpath(said.socket) != socket:
+    for process in now.described(now.panes.keys() - spared):
+        said, own = now.panes[process.pid], now.users_of(process.pid)
+        if own is None or not users.issuperset(own) or os.path.realpath(said.socket) != socket:
             continue
-        began = begun(process.pid)
-        if began is None or now.server_above(process.pid) not in (None, said.server_pid):
+        if now.runs_on.get(process.pid) not in (None, said.server_pid):
             continue
+        began = procfs.begun_at(now.stats[process.pid])
         is_ours = said.server_pid == answer.server_pid
-        is_former = is_ours and server_began is not None and began < server_began
+        is_former = is_ours and server is not None and process.started < server.started
         if is_ours and began > asked_at:
             continue
         if is_former or _is_gone(said, answer, alive, now):
             written = _written_by(process.pid)
-            own = now.users[process.pid]
-            strays.append(Stray(process, own, began, said, written, is_former))
+            strays.append(Stray(process, frozenset(own), began, said, written, is_former))
     return tuple(strays)
 
 
-def _is_gone(said: Said, answer: TmuxSnapshot, alive: Collection[str], now: Look) -> bool:
+def _is_gone(
+    said: PaneEnvironment, answer: TmuxSnapshot, alive: Collection[str], now: Look
+) -> bool:
     """Whether the pane that a process says it was started in is gone."""
     if said.server_pid == answer.server_pid:
         # One that does not say which may be in any.
@@ -101,11 +103,13 @@ def _written_by(pid: int) -> frozenset[tuple[Path, str]]:
     """The agents whose output a process has open for writing; see `Stray.writes_for`."""
     found = set()
     with suppress(OSError):
-        for number in os.listdir(f"/proc/{pid}/fd"):
+        for number, target in procfs.open_files(pid):
             with suppress(OSError, ValueError, IndexError):
-                path = Path(os.readlink(f"/proc/{pid}/fd/{number}"))
+                path = Path(target)
                 agent = _agent_of(path)
-                if agent is not None and _is_writing(pid, number) and _is(path, pid, number):
+                if agent is None or not procfs.is_open_for_writing(pid, number):
+                    continue
+                if _is(path, pid, number):
                     found.add(agent)
     return frozenset(found)
 
@@ -118,12 +122,6 @@ def _agent_of(path: Path) -> tuple[Path, str] | None:
         if path.parent.name == source.folder and agent_id and path.name != agent_id:
             return path.parent.parent, agent_id
     return None
-
-
-def _is_writing(pid: int, number: str) -> bool:
-    with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
-        flags = next((line for line in file if line.startswith("flags:")), "flags: 0")
-    return int(flags.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def _is(path: Path, pid: int, number: str) -> bool:

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from registry.text import command_line, shown_name
-from tui.host.pane_origin import pane_origin
+from tui.host import process_tree, procfs
+from tui.host.procfs import INIT, Stat
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import OTHER_SOCKET, as_user, socket_option, user_name
-from tui.host.tmux_socket import socket_of
 from tui.host.tmux_types import SERVER_NAME, Session, TmuxSnapshot, TmuxState
 
 _ASK_TIMEOUT = 2.0
@@ -38,8 +38,6 @@ IN_CONTAINER = (
     "muster runs in a container (a PID namespace of its own), and agents outside of it "
     "cannot be seen: run it on the host, or try -S SOCKET"
 )
-
-_COMMAND_AT_MOST = 15  # bytes of a process's name; TASK_COMM_LEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,38 +93,36 @@ def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
     Args:
         owners: The users, by their numbers; None for all.
     """
-    stats: dict[int, _Stat] = {}
-    for name in os.listdir("/proc"):
-        # Processes come and go while they are looked at.
-        with suppress(OSError, ValueError, IndexError):
-            if name.isdecimal():
-                stats[int(name)] = _stat(int(name))
-    # Whatever its program is called: a process that was started in a pane says so. Of init,
-    # which is the parent of whatever lost its own, any user's process could say it.
-    proven = {
-        each.parent
-        for pid, each in stats.items()
-        if each.leads_terminal and each.parent != 1 and pane_origin(pid)
-    }
+    stats = procfs.all_stats()
+    proven = {each.parent for each in stats.values() if _proves_server_of_pane(each)}
     # Without a process in a pane it has no agent that could be alive.
     parents = {each.parent for each in stats.values()}
-    parents = {pid for pid in parents if pid in stats and stats[pid].state not in "ZX"}
-    named = {pid for pid in parents if _is_named_so(stats[pid].command)}
+    parents = {pid for pid in parents if pid in stats and not stats[pid].is_ended}
+    named = {pid for pid in parents if _is_named_so(stats[pid].name)}
     guessed: list[Server] = []
     for pid in sorted(parents & (proven | named)):
-        try:
-            uid = _user_of(pid)
-        except (OSError, StopIteration):
+        users = procfs.users_of(pid)
+        if users is None:
             continue
+        uid = users.real
         if owners is not None and uid not in owners:
             continue
-        command = stats[pid].command
-        socket = socket_of(pid) if uid == os.getuid() else None
-        if pid in proven or command == SERVER_NAME:
+        command = stats[pid].name
+        socket = procfs.listening_path(pid) if uid == os.getuid() else None
+        if pid in proven or process_tree.is_named_server(stats[pid]):
             yield Server(pid, uid, socket, command)
-        elif socket is not None or uid != os.getuid() or not _is_readable(pid):
+        elif socket is not None or uid != os.getuid() or not procfs.may_see_files(pid):
             guessed.append(Server(pid, uid, socket, command, command.startswith("tmux")))
     yield from (each for each in guessed if each.socket is not None or each.sure)
+
+
+def _proves_server_of_pane(stat: Stat) -> bool:
+    """Whether a process proves that its parent is a tmux server with a pane that it runs in."""
+    # Most need not be asked: what leads no terminal is no pane's first process.
+    if not stat.leads_terminal or stat.parent == INIT:
+        return False
+    said = procfs.pane_said_by(stat.pid)
+    return said is not None and bool(said.pane) and process_tree.proves_server(stat, said)
 
 
 def _is_named_so(command: str) -> bool:
@@ -135,44 +131,8 @@ def _is_named_so(command: str) -> bool:
     It calls itself "PROGRAM: server (SOCKET)", of which the kernel keeps so much as fits:
     "tmux: server", "mux: server", "tmux-next:", "tmux-3.4-static".
     """
-    cut = len(command.encode()) == _COMMAND_AT_MOST and command.startswith("tmux")
+    cut = len(os.fsencode(command)) == procfs.NAME_AT_MOST and command.startswith("tmux")
     return cut or command.endswith((": server", ":"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    """What /proc/PID/stat says.
-
-    Attributes:
-        leads_terminal: Whether it leads a process session that has a terminal, as the
-            first process of a pane does.
-    """
-
-    command: str
-    state: str
-    parent: int
-    leads_terminal: bool
-
-
-def _stat(pid: int) -> _Stat:
-    """A process's name, state and parent; see proc_pid_stat(5)."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        before, _, after = file.read().rpartition(")")
-    state, parent, _, session, terminal, *_ = after.split()
-    leads = int(session) == pid and terminal != "0"
-    return _Stat(before.partition("(")[2], state, int(parent), leads)
-
-
-def _user_of(pid: int) -> int:
-    """The user who runs a process, whatever it may do with the rights of others."""
-    # Not who owns /proc/PID: for a process that must not be looked into that is root.
-    with open(f"/proc/{pid}/status", "rb") as file:
-        return int(next(line for line in file if line.startswith(b"Uid:")).split()[1])
-
-
-def _is_readable(pid: int) -> bool:
-    """Whether we may know what a process has open."""
-    return os.access(f"/proc/{pid}/fd", os.R_OK | os.X_OK)
 
 
 def look_elsewhere(
@@ -224,11 +184,9 @@ def described_server(pid: int) -> str:
 
     Of one of another user only that it is there.
     """
-    try:
-        ours = _user_of(pid) == os.getuid()
-    except (OSError, StopIteration):
-        ours = False
-    socket = socket_of(pid) if ours else None
+    users = procfs.users_of(pid)
+    ours = users is not None and users.real == os.getuid()
+    socket = procfs.listening_path(pid) if ours else None
     if socket is None:
         return f"the tmux server {pid}"
     there = Tmux(socket, _ASK_TIMEOUT).ask()
@@ -250,7 +208,7 @@ def sees_the_host() -> bool:
 def _looked_at_again(server: Server) -> Server:
     """A server of ours without a socket: it was just starting, or ending."""
     time.sleep(_STARTING)
-    return replace(server, socket=socket_of(server.pid))
+    return replace(server, socket=procfs.listening_path(server.pid))
 
 
 def _unasked(server: Server, answer: TmuxSnapshot | None) -> str:
@@ -268,8 +226,5 @@ def _unasked(server: Server, answer: TmuxSnapshot | None) -> str:
 
 
 def _still_runs(server: Server) -> bool:
-    try:
-        stat = _stat(server.pid)
-    except (OSError, ValueError):
-        return False
-    return stat.command == server.command and stat.state not in "ZX"
+    stat = procfs.stat_of(server.pid)
+    return stat is not None and stat.name == server.command and not stat.is_ended

@@ -15,15 +15,15 @@ import socket
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.text import command_line, shown_name
+from tui.host import procfs
 from tui.host.tmux_advice import OTHER_SOCKET, advice_on, ask_the_owner, user_name
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid; struct ucred of unix(7)
-_LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _LINKS_AT_MOST = 40  # as the kernel's own limit, path_resolution(7)
 
@@ -279,12 +279,10 @@ def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
         # /proc may be that of another namespace, too.
         if os.readlink("/proc/self") != str(os.getpid()):
             return False
-        with open(f"/proc/{pid}/status", "rb") as file:
-            numbers = next(line.split()[1:] for line in file if line.startswith(b"NSpid:"))
-    except (OSError, StopIteration):
+    except OSError:
         return False
     # More than one number: it has another one in a namespace of its own.
-    if len(numbers) != 1 or listener is None:
+    if listener is None or len(procfs.namespace_pids_of(pid)) != 1:
         return False
     # Something else may have begun to listen, and have handed that on.
     return pid == listener.pid or listens_at(pid, path)
@@ -292,24 +290,8 @@ def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
 
 def listens_at(pid: int, path: Path) -> bool:
     """Whether a process listens at a path, as far as that may be known."""
-    there = socket_of(pid)
+    there = procfs.listening_path(pid)
     try:
         return there is not None and os.path.samefile(there, path)
     except OSError:
         return False
-
-
-def socket_of(pid: int) -> Path | None:
-    """The path that a process listens at; None if it does not, or that is not to be known."""
-    with suppress(OSError, ValueError):
-        own = {
-            os.readlink(f"/proc/{pid}/fd/{each}").removeprefix("socket:[").removesuffix("]")
-            for each in os.listdir(f"/proc/{pid}/fd")
-        }
-        with open(f"/proc/{pid}/net/unix", encoding="utf-8", errors="surrogateescape") as file:
-            for line in file.read().split("\n")[1:]:
-                _, _, _, flags, _, _, inode, *path = line.split(maxsplit=7) or [""] * 7
-                if path and inode in own and int(flags, 16) & _LISTENING:
-                    # It may have been told a relative one.
-                    return Path(os.readlink(f"/proc/{pid}/cwd"), path[0])
-    return None

@@ -298,13 +298,17 @@ def _around(
         return
     # Not at the top: a look at the roll has no use for it as a rule.
     from tui.host import process_tree
-    from tui.host.process_paths import default_workspaces_of, directories_touched
+    from tui.host.process_paths import (
+        default_workspaces_of,
+        directories_of,
+        directories_touched,
+    )
 
     seen = answer.server_process is not None
     families = process_tree.families({session: session.pids for session in sessions})
     above = functools.cache(workspaces_above)
     for session in sessions:
-        directories = [process_tree.directories_of(pid) for pid in session.pids]
+        directories = [directories_of(pid) for pid in session.pids]
         started = session.started_in
         directories.append(None if started is None else frozenset({Path(started)}))
         if not session.pids:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import portalocker
-import psutil
 import pytest
 
 from registry.audit.entries import State
@@ -30,7 +29,7 @@ from tui.actions.execute import Outcome, Result, StepOutcome, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan import Plan
 from tui.actions.plan_kill import plan_kill
-from tui.host import process_tree
+from tui.host import process_kill, process_tree
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import Verdict
@@ -105,7 +104,7 @@ def test_some_processes_survive(
     zoo.pids()
     plan, before = plan_for(files, server, "a"), files.bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(process_tree, "end", lambda known, _: process_tree.survivors(known))
+        patch.setattr(process_kill, "end", lambda known, _: process_kill.survivors(known))
         step = only(carry_out(plan, server.client(), ""))
     assert step.result is Result.FAILED
     assert f"({zoo.pids()['stubborn']})" in step.detail
@@ -141,7 +140,7 @@ def test_a_leaked_session_that_was_half_killed_is_finished_too(
     zoo.pids()
     plan, before = plan_for(files, server, "old"), files.bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(process_tree, "end", lambda known, _: process_tree.survivors(known))
+        patch.setattr(process_kill, "end", lambda known, _: process_kill.survivors(known))
         assert only(carry_out(plan, server.client(), "")).result is Result.FAILED
     assert row_of(take(files, server.client()), "old").verdict is Verdict.FINISHED
     assert_finished(files, server, zoo, "old")
@@ -162,7 +161,7 @@ def test_an_orphan_that_was_half_killed_is_finished_with_all_orphans(
 
     plan = planned()
     with monkeypatch.context() as patch:
-        patch.setattr(process_tree, "end", lambda known, _: process_tree.survivors(known))
+        patch.setattr(process_kill, "end", lambda known, _: process_kill.survivors(known))
         assert only(carry_out(plan, server.client(), "")).result is Result.FAILED
     plan = planned()
     assert [(step.label, step.session) for step in plan.steps] == [("agent_lost", None)]
@@ -215,7 +214,7 @@ def test_all_share_one_grace_and_go_leaf_first(
         server.start(f"agent_{name}", stubborn)
     pids = server.pane_pids()
     ended: list[int] = []
-    really = process_tree.end
+    really = process_kill.end
 
     def end(
         known: Iterable[process_tree.Process], origins: object
@@ -224,7 +223,7 @@ def test_all_share_one_grace_and_go_leaf_first(
         ended.append(len(known))
         return really(known, origins)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(process_tree, "end", end)
+    monkeypatch.setattr(process_kill, "end", end)
     tmux = Interfered(server, lambda _: None)
     outcome = carry_out(plan_for(files, server, "a", "b", "c"), tmux, "")
     assert outcome.complete
@@ -240,7 +239,7 @@ def test_one_that_survives_is_no_reason_to_call_the_others_alive(
         server.start(f"agent_{name}")
     plan = plan_for(files, server, "a", "b", "c")
     immortal = {step.label: step.session.pids[0] for step in plan.steps if step.session}["b"]
-    really = process_tree.end
+    really = process_kill.end
 
     def end(
         known: list[process_tree.Process], origins: object
@@ -248,7 +247,7 @@ def test_one_that_survives_is_no_reason_to_call_the_others_alive(
         really([each for each in known if each.pid != immortal], origins)  # type: ignore[arg-type]
         return tuple(each for each in known if each.pid == immortal)
 
-    monkeypatch.setattr(process_tree, "end", end)
+    monkeypatch.setattr(process_kill, "end", end)
     results = {each.label: each for each in carry_out(plan, server.client(), "").steps}
     assert results["b"].result is Result.FAILED
     assert f"({immortal})" in results["b"].detail
@@ -263,8 +262,8 @@ def test_a_survivor_that_came_only_meanwhile_may_be_anybodys(
     server.start("agent_a")
     server.start("agent_c")
     plan, before = plan_for(files, server, "a", "c"), files.bytes()
-    newcomer = process_tree.Process(4711, psutil.Process(), "newcomer", 0)
-    monkeypatch.setattr(process_tree, "end", lambda *_: (newcomer,))
+    newcomer = process_tree.Process(4711, 0, "newcomer", 0)
+    monkeypatch.setattr(process_kill, "end", lambda *_: (newcomer,))
     outcome = carry_out(plan, server.client(), "")
     assert [each.result for each in outcome.steps] == [Result.FAILED, Result.FAILED]
     assert files.bytes() == before

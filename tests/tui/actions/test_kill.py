@@ -7,7 +7,6 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.support.real_tmux import SLEEP, RealTmux, runs
@@ -18,7 +17,7 @@ from tests.torture.zoo_rounds import Count, play
 from tui.actions.execute import KILL_REASON, Outcome, Result, StepOutcome, carry_out
 from tui.actions.plan import Plan
 from tui.actions.plan_kill import plan_kill
-from tui.host import process_tree
+from tui.host import process_kill
 from tui.host.process_tree import Process
 from tui.model.roll import RollCall, Verdict
 
@@ -352,8 +351,8 @@ def test_an_agent_some_of_whose_processes_survive_is_not_written_down_as_dead(
     server.start("agent_x-1")
     plan = plan_for(take(files, server.client()), "x-1")
     before = files.bytes()
-    immortal = Process(4711, psutil.Process(), "immortal", 0)
-    monkeypatch.setattr(process_tree, "end", lambda *_: (immortal,))
+    immortal = Process(4711, 0, "immortal", 0)
+    monkeypatch.setattr(process_kill, "end", lambda *_: (immortal,))
     step = only(carry_out(plan, server.client(), ""))
     assert step.result is Result.FAILED
     assert step.detail == "still running: immortal (4711)"

@@ -87,8 +87,6 @@ def test_what_an_agent_costs_is_what_a_kill_would_free(
     until(lambda: other.names() == {"agent_kid"}, "the other server")
     answer = server.client().ask()
     until(
-        lambda: (
-            Meter[str]().measure(answer.sessions, answer.server_pid)["agent_par"].processes == 2
-        ),
+        lambda: Meter[str]().measure(answer.sessions, answer)["agent_par"].processes == 2,
         "its own two processes",
     )

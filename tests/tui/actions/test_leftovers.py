@@ -23,8 +23,8 @@ from tui.actions.plan import Plan
 from tui.actions.plan_kill import plan_complete, plan_kill
 from tui.doctor.examine import examine
 from tui.doctor.fix import carry_out_fix
-from tui.host.pane_origin import Said
-from tui.host.process_tree import described_all
+from tui.host.process_tree import look
+from tui.host.procfs import PaneEnvironment
 from tui.host.strays import Stray
 from tui.model.roll import RollCall, Verdict
 
@@ -287,10 +287,10 @@ def stray(monkeypatch: pytest.MonkeyPatch, files: Files) -> Callable[[float, boo
     """Lets a process be left that began so many seconds after the agent had started."""
 
     def left(after: float, writes: bool) -> None:
-        (process,) = described_all([os.getpid()])
+        (process,) = look().described([os.getpid()])
         began = STARTED + after
         own = frozenset({(files.path.resolve() / "TASK-1", "x")} if writes else ())
-        said = Said("/x", 7, "$0", "%0")
+        said = PaneEnvironment("/x", 7, "$0", "%0")
         found = Stray(process, frozenset({os.getuid()}), began, said, own, False)
         monkeypatch.setattr(leftovers, "find_strays", lambda *_: (found,))
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from registry.audit.entries import EndedSession, State
@@ -23,7 +22,7 @@ from tests.support.zoo_kills import TRACKED, plan_for
 from tests.support.zoo_kills import files as files
 from tui.actions.execute import carry_out
 from tui.actions.plan import Plan
-from tui.host import process_tree
+from tui.host import process_kill, process_tree, procfs
 
 EVE = 64177
 
@@ -115,7 +114,7 @@ def test_what_root_repeats_of_a_planted_kill_is_still_the_planters_word(
     monkeypatch.setattr("registry.audit.log.ROTATE_AT", 1)
     plan = plan_for(files, server, "a")
     with monkeypatch.context() as patch:
-        patch.setattr(process_tree, "end", lambda *_: (process_tree.Process(1, None, "x", 0),))  # type: ignore[arg-type]
+        patch.setattr(process_kill, "end", lambda *_: (process_tree.Process(1, 0, "x", 0),))
         carry_out(plan, server.client(), "")
     # What is left is root's own log, in which the kill failed.
     for each in log.parent.glob("muster_audit*"):
@@ -211,9 +210,10 @@ def test_what_began_long_after_the_record_is_left_alone(
 def test_a_process_that_becomes_another_users_is_not_signalled(server: RealTmux) -> None:
     server.start("keeper")
     (pid,) = server.pane_pids()
-    handle = psutil.Process(pid)
-    claimed = process_tree.Process(pid, handle, "sleep", 0, frozenset({EVE}))
-    left = process_tree.end([claimed], [], grace=0.0)
+    stat = procfs.stat_of(pid)
+    assert stat is not None
+    claimed = process_tree.Process(pid, stat.started, "sleep", 0, frozenset({EVE}))
+    left = process_kill.end([claimed], [], grace=0.0)
     assert left == (claimed,)
     assert runs(pid)
 

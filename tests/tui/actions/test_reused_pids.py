@@ -91,7 +91,7 @@ def test_a_pid_that_says_it_is_another_panes_is_not_ended(
 def test_nor_does_it_cost_the_other_anything(mixing: Mixing) -> None:
     answer = mixing.ask()
     for order in (answer.sessions, dict(reversed(list(answer.sessions.items())))):
-        found = Meter[str]().measure(order, answer.server_pid)
+        found = Meter[str]().measure(order, answer)
         assert {name: load.processes for name, load in found.items()} == {
             "agent_live": 1,
             "agent_dead": 1,

@@ -36,7 +36,7 @@ from tui.app.widgets.header import Summary
 from tui.app.widgets.roll_box import Heading, RollPane, Shown
 from tui.app.widgets.roll_cells import GLYPHS
 from tui.app.widgets.roll_list import RollView
-from tui.host.tmux_types import Session
+from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.host.usage import Load, Meter
 from tui.model.roll import AgentKey, RollCall, Verdict
 from tui.view.outline import Key
@@ -57,7 +57,7 @@ class Measured:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
-    def measure(self, sessions: Mapping[Key, Session], _: int | None) -> dict[Key, Load]:
+    def measure(self, sessions: Mapping[Key, Session], _: TmuxSnapshot) -> dict[Key, Load]:
         self.asked.append([each.name for each in sessions.values()])
         return {
             key: COSTS[name]

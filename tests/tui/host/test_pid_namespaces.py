@@ -110,7 +110,7 @@ def test_what_they_cost_and_their_processes_are_not_known(
     files = Files(tmp_path, {"TASK-1": [entry("a")]})
     roll = take(files, server.client(), YOUNG)
     answer = roll.answer
-    assert Meter[str]().measure(answer.sessions, answer.server_process) == {}
+    assert Meter[str]().measure(answer.sessions, answer) == {}
     assert gather(roll, row_of(roll, "a")).processes is None
 
 

@@ -8,21 +8,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.support.real_tmux import SLEEP, RealTmux, runs
 from tests.support.waiting import until
 from tests.support.zoo import KINDS, Zoo
-from tui.host import host_name
+from tui.host import host_name, procfs
+from tui.host.process_kill import end, survivors
 from tui.host.process_tree import (
     Origin,
     Process,
-    end,
     holds_us,
     processes_of,
     session_processes,
-    survivors,
 )
 
 
@@ -172,13 +170,13 @@ def test_several_sessions_are_told_apart_with_one_look(
         server.start(f"agent_{name}")
     origins = {name: origin_of(server, f"agent_{name}") for name in "abc"}
     looks: list[object] = []
-    really = psutil.process_iter
+    really = procfs.all_stats
 
-    def look() -> Iterator[psutil.Process]:
+    def look() -> dict[int, procfs.Stat]:
         looks.append(None)
         return really()
 
-    monkeypatch.setattr(psutil, "process_iter", look)
+    monkeypatch.setattr(procfs, "all_stats", look)
     found = processes_of(origins)
     assert len(looks) == 1
     for name, origin in origins.items():
@@ -200,7 +198,7 @@ def test_a_pid_that_was_given_to_another_process_is_not_touched(
     with subprocess.Popen(["sleep", "1000"]) as former:
         (before,) = session_processes(replace(NOWHERE, pids=(former.pid,)))
         former.kill()
-    known = replace(before, pid=sleeper.pid)
+    known = replace(before, pid=sleeper.pid, started=before.started + 1)
     assert survivors([known]) == ()
     assert end([known], [NOWHERE], grace=0.1) == ()
     assert sleeper.poll() is None

@@ -13,8 +13,8 @@ import pytest
 from tests.support.waiting import until
 from tui.host import procfs
 from tui.host.pane_origin import pane_origin
-from tui.host.process_paths import directories_touched
-from tui.host.process_tree import directories_of, processes_with_argument
+from tui.host.process_paths import directories_of, directories_touched
+from tui.host.process_tree import processes_with_argument
 
 # struct prctl_mm_map of <linux/prctl.h>; no privilege is needed for it.
 _HUGE = """

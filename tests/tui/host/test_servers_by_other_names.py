@@ -133,7 +133,9 @@ def test_a_script_with_a_name_like_that_is_no_server(tmp_path: Path) -> None:
     with subprocess.Popen([script], stdout=subprocess.PIPE, start_new_session=True) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"\n"
-        until(lambda: tmux_servers._stat(running.pid).command.startswith("tmux-"), "its name")
+        until(
+            lambda: Path(f"/proc/{running.pid}/comm").read_text().startswith("tmux-"), "its name"
+        )
         assert running.pid not in [each.pid for each in servers_of(OURS)]
         os.killpg(running.pid, signal.SIGKILL)
 

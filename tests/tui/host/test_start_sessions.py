@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tui.host import process_tree
+from tui.host import process_kill, process_tree
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxState
 
@@ -30,7 +30,7 @@ def tmux() -> Iterator[Tmux]:
         found = process_tree.processes_with_argument(f"-S{server.socket}")
         origin = process_tree.Origin(tuple(p.pid for p in found), None, server.socket, None)
         known = process_tree.session_processes(origin)
-        assert process_tree.end(known, [origin]) == ()
+        assert process_kill.end(known, [origin]) == ()
 
 
 def test_all_are_there_when_it_returns(tmux: Tmux) -> None:

@@ -18,8 +18,8 @@ from tui.actions.execute import carry_out
 from tui.actions.outcome import Result
 from tui.actions.plan_kill import plan_kill
 from tui.cli.main import main
-from tui.host import process_tree
-from tui.host.process_paths import directories_touched
+from tui.host import process_paths, process_tree
+from tui.host.process_paths import directories_of, directories_touched
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.model.roll import RollCall
 
@@ -167,7 +167,7 @@ def test_one_that_was_started_elsewhere_is_known_by_where_it_works(
     begin("agent_b", tmp_path / "else", f"cd '{theirs.path.parent}' && exec sleep 1000")
     pid = server.pane_pids().pop()
     until(
-        lambda: theirs.path.parent in (process_tree.directories_of(pid) or ()),
+        lambda: theirs.path.parent in (directories_of(pid) or ()),
         "the agent to go there",
     )
     assert orphans(take_young(ours, server)) == []
@@ -271,11 +271,11 @@ def test_processes_that_must_not_be_looked_into_may_be_anybodys(
 ) -> None:
     begin("agent_x", tmp_path / "else")
     assert orphans(take_young(ours, server)) == ["agent_x"]
-    monkeypatch.setattr(process_tree, "directories_of", lambda _: None)
+    monkeypatch.setattr(process_paths, "directories_of", lambda _: None)
     roll = take_young(ours, server)
     assert (orphans(roll), roll.orphans_known) == ([], False)
     # Neither there nor to be seen, as its server: of another PID namespace.
-    monkeypatch.setattr(process_tree, "directories_of", lambda _: frozenset())
+    monkeypatch.setattr(process_paths, "directories_of", lambda _: frozenset())
     monkeypatch.setattr("tui.host.tmux.is_process_here", lambda *_: False)
     roll = take_young(ours, server)
     assert (orphans(roll), roll.orphans_known) == ([], False)

@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 
 from tui.app.widgets.roll_cells import GLYPHS, heading
 from tui.app.widgets.roll_list import RollView
-from tui.host.tmux_types import Session
+from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.host.usage import Load, Meter
 from tui.text.sanitize import harmless
 from tui.view.filter import parse
@@ -196,19 +196,19 @@ class RollPane(Vertical):
         self._measure_soon(_AT_ONCE)
 
     def _measure(self) -> None:
-        sessions, server_pid = self.roll.to_measure()
+        sessions, answer = self.roll.to_measure()
         # Nobody sees it: where the terminal says whether it has the focus, it is asked.
         unseen = not self.app.app_focus or len(self.app.screen_stack) > 1
         known = sessions.keys() == self._found.keys() and time.monotonic() < self._stale_at
-        if unseen or not sessions or known:
+        if unseen or answer is None or not sessions or known:
             self._measure_soon(MEASURE_EVERY)
         else:
-            self._measure_all(sessions, server_pid)
+            self._measure_all(sessions, answer)
 
     @work(thread=True, exclusive=True, group="measure")
-    def _measure_all(self, sessions: Mapping[Key, Session], server_pid: int | None) -> None:
+    def _measure_all(self, sessions: Mapping[Key, Session], answer: TmuxSnapshot) -> None:
         started = time.thread_time()
-        found = self._meter.measure(sessions, server_pid)
+        found = self._meter.measure(sessions, answer)
         took = time.thread_time() - started
         self.app.call_from_thread(self._measured, found, took)
 

@@ -26,7 +26,7 @@ from tui.app.widgets.roll_cells import (
     shows_loads,
     why_empty,
 )
-from tui.host.tmux_types import Session
+from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.host.usage import Load
 from tui.model.roll import AgentRow, RollCall, Verdict
 from tui.text.sanitize import fit
@@ -175,8 +175,8 @@ class RollView(ScrollView, can_focus=True):
         if to_top:
             self.action_edge(-1)
 
-    def to_measure(self) -> tuple[dict[Key, Session], int | None]:
-        """The sessions whose cost is asked for now, and their server.
+    def to_measure(self) -> tuple[dict[Key, Session], TmuxSnapshot | None]:
+        """The sessions whose cost is asked for now, and what their server said.
 
         Those on the screen, if it has room for it; all, if they are sorted by it.
         """
@@ -186,7 +186,7 @@ class RollView(ScrollView, can_focus=True):
         lines = (
             self._lines if self.view.sort.by_load else self._lines[top : top + self.size.height]
         )
-        return sessions_of(lines), self._roll.answer.server_process
+        return sessions_of(lines), self._roll.answer
 
     @property
     def current(self) -> Line | None:
