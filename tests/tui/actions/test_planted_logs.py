@@ -155,7 +155,8 @@ def eves(daemons: EndedSession) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
         "PATH": os.environ["PATH"],
     }
     silent = {"PATH": os.environ["PATH"]}
-    another = inside | {"TMUX_PANE": "%999"}
+    # Of another server's pane: one of this server could be left of the agent.
+    another = inside | {"TMUX": f"/nowhere/socket,{daemons.server_pid},1"}
     started = {
         name: subprocess.Popen(
             ["sleep", "1000"],
