@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.schema.layout import ENVIRONMENT_VARIABLE
+from tui.model.verdicts import verdict_lines
+from tui.view.sort import urgency_words
+
+_URGENT = ", ".join(urgency_words())
+
+_VERDICTS = "\n".join(f"  {line}" for line in verdict_lines())
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ COMMANDS: dict[str, Page] = {
     "list": Page(
         "list",
         "the same roll once, as a table or as JSON",
-        """\
+        f"""\
 Calls the roll once and prints it: a verdict on every agent, orphaned sessions, what
 cannot be read. With --json in a shape that scripts can rely on: `schema` grows when a
 field changes its meaning or goes, and new fields may come.
@@ -49,8 +55,12 @@ cannot be read are listed all the same, and the counts are of the whole roll. JS
 what was left out by in `filter` (`where`, `hide_finished`), or null there.
 
 --sort puts agents in that order within their task, and tasks by their first agent:
-urgency (zombies, stalled, blocked, leaked, unknown, live, finished), age (the oldest
-first), progress (the least first), id.""",
+urgency ({_URGENT}),
+age (the oldest first), progress (the least first), id.
+
+The verdicts, in the order in which they are counted:
+
+{_VERDICTS}""",
         (
             ("muster list --where verdict:zombie,stalled", "who needs looking after"),
             ("muster list --hide-finished --sort urgency", "everybody at work, the worst first"),

@@ -13,14 +13,14 @@ from tui.host.tmux_types import Session, TmuxSnapshot
 
 
 class Verdict(StrEnum):
-    """What is true of an agent, in the order of its urgency."""
+    """What is true of an agent; `tui.model.verdicts.VERDICTS` says all about each."""
 
-    ZOMBIE = "zombie"
+    LIVE = "live"
     STALLED = "stalled"
+    ZOMBIE = "zombie"
     LEAKED = "leaked"
     ORPHAN = "orphan"
     UNKNOWN = "unknown"
-    LIVE = "live"
     FINISHED = "finished"
 
 

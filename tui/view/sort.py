@@ -8,16 +8,18 @@ from enum import StrEnum
 from typing import Any
 
 from tui.model.roll import AgentRow, RollCall, TaskRoll, Verdict, WorkspaceRoll
+from tui.model.verdicts import VERDICTS
 from tui.view.filter import Filter, agent_fields, orphan_fields, task_matches
 
-_URGENCY = {verdict: number * 2 for number, verdict in enumerate(Verdict)}
+# Between the stalled agents and the next verdict.
+_BLOCKED = 2 * VERDICTS[Verdict.STALLED].urgency + 1
 
 
 class Order(StrEnum):
     """What agents can be sorted by."""
 
     URGENCY = "urgency"
-    """Zombies first, then stalled, blocked, leaked, unknown, live and finished ones."""
+    """The most urgent verdict first; a blocked agent comes after the stalled ones."""
     AGE = "age"
     """Who started first comes first."""
     PROGRESS = "progress"
@@ -28,13 +30,21 @@ class Order(StrEnum):
 def urgency(row: AgentRow) -> int:
     """How urgent an agent is; less is more urgent."""
     if row.record.status == "blocked" and row.verdict is Verdict.LIVE:
-        return urgency_of(Verdict.STALLED) + 1
+        return _BLOCKED
     return urgency_of(row.verdict)
 
 
 def urgency_of(verdict: Verdict) -> int:
     """How urgent a verdict is by itself."""
-    return _URGENCY[verdict]
+    # In steps of two: a blocked agent has its place between two verdicts.
+    return 2 * VERDICTS[verdict].urgency
+
+
+def urgency_words() -> tuple[str, ...]:
+    """What agents are called when they are sorted by urgency, the most urgent first."""
+    ranks = {verdict.value: urgency_of(verdict) for verdict in VERDICTS}
+    ranks["blocked"] = _BLOCKED
+    return tuple(sorted(ranks, key=ranks.__getitem__))
 
 
 _UNKNOWN = float("inf")

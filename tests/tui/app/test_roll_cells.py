@@ -23,7 +23,6 @@ from tests.support.rolls import (
     task_state,
 )
 from tui.app.widgets.roll_cells import (
-    GLYPHS,
     Drawing,
     columns,
     fold_column,
@@ -32,7 +31,7 @@ from tui.app.widgets.roll_cells import (
     shows_loads,
 )
 from tui.host.usage import Load
-from tui.model.roll import AgentRow, Verdict, WorkspaceRoll
+from tui.model.roll import AgentRow, WorkspaceRoll
 from tui.text.sanitize import width
 from tui.view.outline import Line, outline
 from tui.view.view import Sort, View
@@ -134,12 +133,6 @@ def test_the_verdict_is_a_glyph_and_a_word() -> None:
     assert text_of(agent_line(agent("live")), 80).startswith("  ● live    ")
     assert text_of(agent_line(agent("dead")), 80).startswith("  ✗ zombie  ")
     assert text_of(agent_line(agent("done", "completed")), 80).startswith("  ✓ finished")
-
-
-def test_every_verdict_has_a_glyph_of_its_own() -> None:
-    assert set(GLYPHS) == set(Verdict)
-    assert len(set(GLYPHS.values())) == len(Verdict)
-    assert all(width(glyph) == 1 for glyph in GLYPHS.values())
 
 
 def test_a_mark_is_seen_and_moves_nothing() -> None:

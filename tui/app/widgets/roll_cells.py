@@ -11,6 +11,7 @@ from registry.text import shown_name
 from tui.host.tmux_types import Session
 from tui.host.usage import Load
 from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
+from tui.model.verdicts import VERDICTS
 from tui.text.sanitize import age, fit, fit_id, harmless, named, short_percent, short_size, width
 from tui.view.filter import Filter
 from tui.view.outline import EVERYTHING, Key, Line
@@ -20,16 +21,6 @@ Piece = tuple[str, str]
 """Text that is safe to show, and the names of its styles, blanks between them."""
 
 NOTHING = Filter()
-
-GLYPHS = {
-    Verdict.LIVE: "●",
-    Verdict.STALLED: "◐",
-    Verdict.ZOMBIE: "✗",
-    Verdict.LEAKED: "▲",
-    Verdict.ORPHAN: "◆",
-    Verdict.UNKNOWN: "?",
-    Verdict.FINISHED: "✓",
-}
 
 _VERDICT = 10
 _STATUS = 11
@@ -198,7 +189,7 @@ def _mark(marked: bool) -> Piece:
 
 
 def _verdict(verdict: Verdict, wanted: Filter = NOTHING) -> list[Piece]:
-    text = fit(f"{GLYPHS[verdict]} {verdict.value}", _VERDICT)
+    text = fit(f"{VERDICTS[verdict].glyph} {verdict.value}", _VERDICT)
     return _lit(text, verdict.value, wanted, "verdict")
 
 
