@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from registry.schema.layout import ENVIRONMENT_VARIABLE
+from tui.model.policy import POLICY_SETTINGS
 from tui.model.verdicts import verdict_lines
 from tui.view.sort import urgency_words
 
@@ -281,12 +283,18 @@ _CODES = (
     "  or nothing found; 130 interrupted"
 )
 
+_TIMES = textwrap.fill(
+    ", ".join(each.variable for each in POLICY_SETTINGS),
+    80,
+    initial_indent="  ",
+    subsequent_indent="  ",
+)
+
 _ENVIRONMENT = f"""\
 environment:
   {ENVIRONMENT_VARIABLE:<19}workspaces, where none is named; separated by colons
-  MUSTER_PROOF, MUSTER_START_GRACE, MUSTER_ORPHAN_GRACE, MUSTER_STALL_AFTER,
-  MUSTER_MADE_AFTER, MUSTER_MADE_BEFORE, MUSTER_AT_ONCE
-                     when a verdict is sure enough, in seconds; before the settings
+{_TIMES}
+                     when a verdict is certain enough, in seconds; before the settings
   MUSTER_CONFIG      the settings file
   TMUX, TMUX_TMPDIR  which socket, as for tmux; -L and -S come first
   NO_COLOR           no colours in the monitor

@@ -22,7 +22,8 @@ from registry.schema.records import (
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.missing_since import MissingSince, is_proven_missing, proof_needed
-from tui.model.roll import AgentKey, AgentRow, MassDeath, Policy, TaskRoll, TaskState, Verdict
+from tui.model.policy import Policy
+from tui.model.roll import AgentKey, AgentRow, MassDeath, TaskRoll, TaskState, Verdict
 from tui.text.sanitize import age_in_words
 
 _MANY = 3
@@ -107,7 +108,7 @@ def judge(
             session.created,
             reported,
         )
-        if silent > policy.stall_after:
+        if silent > policy.stall_timeout:
             note = f"no report and no output for {_silence(silent)}"
             return Judgement(Verdict.STALLED, session, note)
         return Judgement(Verdict.LIVE, session, _renamed(session, name))
@@ -164,10 +165,10 @@ def why_not_its_own(
     started = record.started
     if started is None or started > now:
         return None
-    if made > started + policy.made_after and not reported:
+    if made > started + policy.session_late_limit and not reported:
         later = age_in_words(made - started)
         return f"its session's name was taken again {later} after it started"
-    if made < started - policy.made_before:
+    if made < started - policy.session_early_limit:
         earlier = age_in_words(started - made)
         return f"the session of its name was made {earlier} before it started: not its own"
     return None
@@ -384,7 +385,7 @@ def find_mass_death(
     agents: set[AgentKey] = set()
     of = 0
     for first in sorted({since for since, _ in gone}):
-        group = [key for since, key in gone if first <= since <= first + policy.at_once]
+        group = [key for since, key in gone if first <= since <= first + policy.mass_death_window]
         until_then = there + sum(
             since >= first for since in (*waiting, *(since for since, _ in gone))
         )

@@ -100,7 +100,7 @@ def test_a_mass_death_is_what_it_says(since: dict[str, float], alive: int) -> No
         assert roll.mass_death.gone * 2 > roll.mass_death.of <= len(since) + alive
         began = [since[key.id] for key in roll.mass_death.agents]
         for each in began:
-            assert sum(abs(each - other) <= POLICY.at_once for other in began) >= 3
+            assert sum(abs(each - other) <= POLICY.mass_death_window for other in began) >= 3
 
 
 # --- how it is said -----------------------------------------------------------
