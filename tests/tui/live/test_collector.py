@@ -27,7 +27,7 @@ from tui.live.builder import RollBuilder
 from tui.live.collector import LiveRoll, take_roll
 from tui.live.other_servers import OtherServers
 from tui.live.registry_cache import Registries
-from tui.model import verdict as rollcall
+from tui.model import call as rollcall
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict
 
 

@@ -27,8 +27,9 @@ from tui.actions.plan_kill import plan_complete, plan_kill
 from tui.cli import kill, main
 from tui.cli.format_plan import plan_json
 from tui.cli.format_roll import roll_json, roll_table
+from tui.model.call import call_task
+from tui.model.mass_death import find_mass_death
 from tui.model.roll import RollCall
-from tui.model.verdict import call_task, find_mass_death
 from tui.model.warnings import notices
 
 AT = 200.0

@@ -30,14 +30,16 @@ from tests.support.rolls import (
     task_state,
 )
 from tui.host.tmux_types import TmuxSnapshot
+from tui.model.call import call_task
 from tui.model.missing_since import (
     expected_sessions,
     follow_renamed,
     is_proven_missing,
     note_absences,
 )
+from tui.model.orphans import find_orphans
 from tui.model.roll import TaskState, Verdict
-from tui.model.verdict import Judgement, call_task, find_orphans, judge
+from tui.model.verdict import Judgement, judge
 
 
 def verdict_of(record: AgentRecord, answer: TmuxSnapshot) -> Verdict:
