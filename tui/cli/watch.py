@@ -33,7 +33,7 @@ from tui.view.diff import (
     state_of,
 )
 from tui.view.filter import Filter
-from tui.view.sort import select
+from tui.view.subset import select
 
 # Added to the time that the proof of a death takes, for asking twice.
 _SETTLING = 0.5
