@@ -27,7 +27,7 @@ from tests.benchmarks.programs import PYTHON, on_terminal, used
 from tests.support.real_tmux import RealTmux
 from tests.support.workspaces import Files, entry, stamp
 from tui.host.tmux import Tmux
-from tui.model.roll import Policy
+from tui.model.policy import Policy
 
 _VISIBLE = 35
 _PATIENCE = 20.0
@@ -212,7 +212,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer of everything")
     quick = parser.parse_args(arguments).quick
-    proof = Policy().proof * 1000
+    proof = Policy().death_confirmation * 1000
     print(f"from the kill to the word zombie, in ms; {proof:.0f} of them are the proof")
     for size in (1, 50, 500):
         took = [each * 1000 for each in deaths(size, 5 if quick else 15 if size == 1 else 30)]

@@ -21,7 +21,7 @@ from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.live.builder import RollBuilder
 from tui.view.outline import outline
 from tui.live.registry_cache import Registries
-from tui.model.roll import Policy
+from tui.model.policy import Policy
 began = time.perf_counter()
 registries = Registries([Workspace(pathlib.Path(sys.argv[1]).resolve())])
 registries.rescan()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.benchmarks import deaths
 from tests.benchmarks.figures import Aim, Figure, figure
-from tui.model.roll import Policy
+from tui.model.policy import Policy
 
 
 def measure(quick: bool) -> list[Figure]:
@@ -12,7 +12,7 @@ def measure(quick: bool) -> list[Figure]:
     found: list[Figure] = []
     for size in (1,) if quick else (1, 50, 500):
         took = [1000 * each for each in deaths.deaths(size, 1 if quick else 10)]
-        proof = [1000 * Policy().proof] * len(took)
+        proof = [1000 * Policy().death_confirmation] * len(took)
         found.append(figure(f"death among {size} to the screen", "ms", took, "the proof", proof))
         sweeps = [deaths.sweep(size, 1 if quick else 10) for _ in range(1 if quick else 3)]
         alone = [each.alone for each in sweeps]

@@ -18,7 +18,7 @@ from pathlib import Path
 from registry.schema.layout import Workspace
 from tui.cli.main import main
 from tui.config.settings import Settings
-from tui.model.roll import Policy
+from tui.model.policy import Policy
 
 
 def monitor(how: str, note: Path, workspaces: tuple[Workspace, ...], socket: Path) -> int:

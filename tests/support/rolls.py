@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from registry.schema.records import AgentRecord, TaskRecord
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
+from tui.model.call import call_task
 from tui.model.missing_since import expected_sessions, note_absences
-from tui.model.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
-from tui.model.verdict import call_task
+from tui.model.policy import Policy
+from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 
 NOW = 1_760_000_000.0
 """The time at which these rolls are called; seconds since the epoch."""

@@ -25,8 +25,10 @@ from tui.app.widgets.roll_list import RollView
 from tui.config.settings import Settings
 from tui.details.sources import Fields
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
-from tui.model.roll import AgentKey, Policy, RollCall, TaskState, Verdict, WorkspaceRoll
-from tui.model.verdict import call_task, find_orphans
+from tui.model.call import call_task
+from tui.model.orphans import find_orphans
+from tui.model.policy import Policy
+from tui.model.roll import AgentKey, RollCall, TaskState, Verdict, WorkspaceRoll
 
 NOW = 1_760_000_000.0
 

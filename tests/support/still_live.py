@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.support.rolls import SOCKET
 from tui.host.tmux import Tmux
 from tui.live.collector import LiveRoll
-from tui.model.roll import Policy, RollCall
+from tui.model.policy import Policy
+from tui.model.roll import RollCall
 
 
 class StillLive(LiveRoll):

@@ -11,11 +11,12 @@ from typing import Any
 from registry.schema.layout import Workspace
 from registry.schema.records import ACTIVE_STATUSES
 from tui.live.collector import take_roll
-from tui.model.roll import AgentRow, Policy, RollCall, Verdict
+from tui.model.policy import Policy
+from tui.model.roll import AgentRow, RollCall, Verdict
 
 Json = dict[str, Any]
 
-QUICK = Policy(proof=0.1, made_before=3600)
+QUICK = Policy(death_confirmation=0.1, session_early_limit=3600)
 """A policy for tests that do not want to wait for the proof of a death.
 
 Scripted sessions are made when a test's module is imported, which may be long before.

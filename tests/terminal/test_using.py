@@ -135,7 +135,7 @@ def test_config_prints_a_file_that_is_fine_says_where_it_lies_and_checks_it(
     assert "is not there: the defaults hold" in run_muster("config", "--check", **config).stdout
     printed = run_muster("config", "--print", **config)
     path.parent.mkdir(parents=True)
-    path.write_text(printed.stdout.replace("#stall_after = 900", "stall_after = 1e9"))
+    path.write_text(printed.stdout.replace("#stall_timeout = 900", "stall_timeout = 1e9"))
     done = run_muster("config", "--check", **config)
     assert (done.returncode, done.stdout) == (0, f"{path} is fine\n")
     missing = run_muster("list", workspace, MUSTER_CONFIG=str(tmp_path / "no"), **config)

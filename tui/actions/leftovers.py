@@ -19,7 +19,8 @@ from tui.actions.plan import Plan, Step
 from tui.host.process_tree import owner_of
 from tui.host.strays import Stray, find_strays
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
-from tui.model.roll import Policy, Verdict
+from tui.model.policy import Policy
+from tui.model.roll import Verdict
 from tui.model.suspects import any_fits
 from tui.text.sanitize import some
 
@@ -117,7 +118,7 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
         return _who(step) in agents
     started = _started(step)
     # A session made longer before than that is never taken for its own.
-    return started is None or _began(pane) >= started - Policy().made_before
+    return started is None or _began(pane) >= started - Policy().session_early_limit
 
 
 def _is_ended_by(step: Step, pane: list[Stray]) -> bool:

@@ -17,9 +17,9 @@ from tui.actions.plan import EndStatus, Plan, Step, Verb
 from tui.actions.preview import Question
 from tui.host import process_tree
 from tui.host.tmux_types import Session, TmuxSnapshot
+from tui.model.call import MAY_BE_STALE
+from tui.model.hierarchy import beneath
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
-from tui.model.select import beneath
-from tui.model.verdict import MAY_BE_STALE
 from tui.model.warnings import massacre
 from tui.text.sanitize import some
 

@@ -17,7 +17,7 @@ from tui.config.load import SettingsError
 from tui.config.settings import Settings
 from tui.host.tmux import Tmux
 from tui.live.collector import LiveRoll
-from tui.model.roll import Policy
+from tui.model.policy import Policy
 
 if TYPE_CHECKING:
     from tui.app.app import MusterApp

@@ -22,8 +22,8 @@ from tui.cli.format_roll import SCHEMA
 from tui.details.output_text import record_lines
 from tui.host.process_tree import Process, origin_of, session_processes
 from tui.host.tmux_types import HIDDEN_PROCESSES, Session
+from tui.model.hierarchy import children_of, parent_of
 from tui.model.roll import AgentRow, RollCall, TaskRoll
-from tui.model.select import children_of, parent_of
 from tui.text.sanitize import age_in_words, harmless, harmless_lines, named, size, some
 
 _LAST = 5

@@ -7,14 +7,13 @@ from typing import Any
 
 from registry.schema.layout import UnreadDatabase
 from registry.text import shown_name
-from tui.model.roll import AgentRow, RollCall, TaskRoll, Verdict
+from tui.model.roll import AgentRow, RollCall, TaskRoll
+from tui.model.verdicts import VERDICTS
 from tui.model.warnings import notices
 from tui.text.sanitize import age, fit, harmless, named, some, width
 
 SCHEMA = 1
 """Version of the JSON; grows when a field changes its meaning or goes."""
-
-_COUNTED = ("live", "stalled", "zombie", "leaked", "finished", "unknown", "orphan")
 
 # Deeper generations are indented no further: a registry that claims ten thousand
 # would make every line that wide.
@@ -54,7 +53,7 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
         "orphans_known": roll.orphans_known,
         "databases_beside": [_database_json(each) for each in roll.databases_beside],
         "mass_death": mass_death_json(roll),
-        "counts": {word: roll.counts[Verdict(word)] for word in _COUNTED},
+        "counts": {verdict.value: roll.counts[verdict] for verdict in VERDICTS},
     }
 
 
@@ -119,7 +118,7 @@ def roll_table(
         filtered: What a part was chosen by, in words; empty for the whole.
     """
     counts = ", ".join(
-        f"{roll.counts[Verdict(word)]} {word}" for word in _COUNTED if roll.counts[Verdict(word)]
+        f"{roll.counts[verdict]} {verdict}" for verdict in VERDICTS if roll.counts[verdict]
     )
     yield _cut(f"{harmless(roll.host)}: {counts or 'no agents'}", columns)
     if roll.unreadable:

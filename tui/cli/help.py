@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from registry.schema.layout import ENVIRONMENT_VARIABLE
+from tui.model.policy import POLICY_SETTINGS
+from tui.model.verdicts import verdict_lines
+from tui.view.sort import urgency_words
+
+_URGENT = ", ".join(urgency_words())
+
+_VERDICTS = "\n".join(f"  {line}" for line in verdict_lines())
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ COMMANDS: dict[str, Page] = {
     "list": Page(
         "list",
         "the same roll once, as a table or as JSON",
-        """\
+        f"""\
 Calls the roll once and prints it: a verdict on every agent, orphaned sessions, what
 cannot be read. With --json in a shape that scripts can rely on: `schema` grows when a
 field changes its meaning or goes, and new fields may come.
@@ -49,8 +57,12 @@ cannot be read are listed all the same, and the counts are of the whole roll. JS
 what was left out by in `filter` (`where`, `hide_finished`), or null there.
 
 --sort puts agents in that order within their task, and tasks by their first agent:
-urgency (zombies, stalled, blocked, leaked, unknown, live, finished), age (the oldest
-first), progress (the least first), id.""",
+urgency ({_URGENT}),
+age (the oldest first), progress (the least first), id.
+
+The verdicts, in the order in which they are counted:
+
+{_VERDICTS}""",
         (
             ("muster list --where verdict:zombie,stalled", "who needs looking after"),
             ("muster list --hide-finished --sort urgency", "everybody at work, the worst first"),
@@ -271,12 +283,18 @@ _CODES = (
     "  or nothing found; 130 interrupted"
 )
 
+_TIMES = textwrap.fill(
+    ", ".join(each.variable for each in POLICY_SETTINGS),
+    80,
+    initial_indent="  ",
+    subsequent_indent="  ",
+)
+
 _ENVIRONMENT = f"""\
 environment:
   {ENVIRONMENT_VARIABLE:<19}workspaces, where none is named; separated by colons
-  MUSTER_PROOF, MUSTER_START_GRACE, MUSTER_ORPHAN_GRACE, MUSTER_STALL_AFTER,
-  MUSTER_MADE_AFTER, MUSTER_MADE_BEFORE, MUSTER_AT_ONCE
-                     when a verdict is sure enough, in seconds; before the settings
+{_TIMES}
+                     when a verdict is certain enough, in seconds; before the settings
   MUSTER_CONFIG      the settings file
   TMUX, TMUX_TMPDIR  which socket, as for tmux; -L and -S come first
   NO_COLOR           no colours in the monitor

@@ -17,7 +17,8 @@ from tui.errors import UsageError
 from tui.live.collector import take_roll
 from tui.text.sanitize import as_json
 from tui.view.filter import Filter, parse
-from tui.view.sort import Order, arrange, select
+from tui.view.sort import Order
+from tui.view.subset import arrange, select
 
 
 def show_list(options: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from registry.storage.metrics import WAIT_BOUNDS, LockMetrics
 from registry.text import WHOLE_AT_MOST, shown_name
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import RollCall, Verdict
+from tui.model.verdicts import VERDICTS
 
 _QUANTILES = (0.5, 0.99)
 
@@ -69,7 +70,7 @@ def _roll(roll: RollCall) -> Iterator[Metric]:
     )
     for workspace in roll.workspaces:
         where = shown_name(workspace.path, WHOLE_AT_MOST)
-        for verdict in Verdict:
+        for verdict in VERDICTS:
             if verdict is not Verdict.ORPHAN:
                 count = sum(task.counts.get(verdict, 0) for task in workspace.tasks)
                 agents.add_metric((where, verdict.value), count)

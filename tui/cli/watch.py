@@ -20,7 +20,8 @@ from tui.cli.format_roll import roll_json, roll_table
 from tui.cli.list import chosen_by, filter_of
 from tui.config.load import policy_of
 from tui.live.collector import LiveRoll
-from tui.model.roll import Policy, RollCall, Verdict
+from tui.model.policy import Policy
+from tui.model.roll import RollCall, Verdict
 from tui.text.sanitize import as_json_line, harmless, named
 from tui.view.diff import (
     AgentChange,
@@ -32,7 +33,7 @@ from tui.view.diff import (
     state_of,
 )
 from tui.view.filter import Filter
-from tui.view.sort import select
+from tui.view.subset import select
 
 # Added to the time that the proof of a death takes, for asking twice.
 _SETTLING = 0.5
@@ -112,7 +113,7 @@ def _settled(rolls: _Rolls, policy: Policy) -> RollCall:
             if roll.answer.asked_at:
                 last = roll
                 now = time.monotonic()
-                give_up_at = min(give_up_at, now + policy.proof + _SETTLING)
+                give_up_at = min(give_up_at, now + policy.death_confirmation + _SETTLING)
         if last is None:
             continue
         if not last.counts[Verdict.UNKNOWN] or time.monotonic() >= give_up_at:

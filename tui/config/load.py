@@ -7,13 +7,13 @@ import math
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from registry.text import quoted_name, shown_name
-from tui.config.settings import AT_LEAST, Settings, settings_from
+from tui.config.settings import Settings, settings_from
 from tui.errors import UsageError
-from tui.model.roll import Policy
+from tui.model.policy import POLICY_SETTINGS, Policy, PolicySetting
 
 CONFIG_VARIABLE = "MUSTER_CONFIG"
 """Names a settings file in place of the usual one."""
@@ -145,28 +145,41 @@ def policy_from(environment: Mapping[str, str], base: Policy | None = None) -> P
     """The policy, with what the environment sets of it.
 
     Each field is set by a variable, in seconds: `start_grace` by
-    ``MUSTER_START_GRACE``, and so on.
+    ``MUSTER_START_GRACE``, and so on. A variable of a former name still works.
 
     Args:
         environment: The process's environment.
         base: What holds where the environment says nothing; the default if None.
 
     Raises:
-        UsageError: A value is no number, or less than is safe.
+        UsageError: A value is not a number, or less than is safe, or a setting has a value
+            under both of its names.
     """
     given: dict[str, float] = {}
-    for each in fields(Policy):
-        variable = f"MUSTER_{each.name.upper()}"
-        text = environment.get(variable, "")
-        if not text:
+    for setting in POLICY_SETTINGS:
+        variable = _variable_of(setting, environment)
+        if not variable:
             continue
-        least = AT_LEAST.get(each.name, 0.0)
+        text = environment[variable]
         try:
-            given[each.name] = float(text)
+            value = float(text)
         except ValueError:
-            given[each.name] = math.nan
-        if not least <= given[each.name] < math.inf:
+            value = math.nan
+        if not setting.least <= value < math.inf:
             raise UsageError(
-                f"{variable} must be {least:g} seconds or more, not {quoted_name(text, 80)}"
+                f"{variable} must be {setting.least:g} {setting.unit} or more, "
+                f"not {quoted_name(text, 80)}"
             )
+        given[setting.name] = value
     return replace(base or Policy(), **given)
+
+
+def _variable_of(setting: PolicySetting, environment: Mapping[str, str]) -> str:
+    """The variable that sets a field, by its name or by its former one; empty if none does."""
+    names = filter(None, (setting.variable, setting.former_variable))
+    used = [name for name in names if environment.get(name)]
+    if len(used) > 1:
+        raise UsageError(
+            f"{used[1]} is the former name of {used[0]}, and both are set; unset {used[1]}"
+        )
+    return used[0] if used else ""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from registry.text import shown_name
-from tui.model.roll import Policy
+from tui.model.policy import FORMER_KEYS, POLICY_SETTINGS, Policy
 
 THEMES = (
     "muster",
@@ -36,16 +36,6 @@ WAYS = ("toast", "bell", "osc9")
 
 PLACEHOLDERS = ("id", "type", "task", "workspace", "kind", "count", "said", "host")
 """Names in braces that a hook's arguments may hold."""
-
-# What an orchestrator needs until an agent is written down, with room to spare, bounds
-# the graces from below; proof of a death is never had for less than the default.
-AT_LEAST: Mapping[str, float] = {
-    "proof": Policy().proof,
-    "start_grace": 3.0,
-    "orphan_grace": 3.0,
-    "made_after": 5.0,
-    "made_before": 5.0,
-}
 
 _LONGEST_KEY = 64
 _LONGEST_PAUSE = 3600.0
@@ -119,12 +109,12 @@ def settings_from(table: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
         found.get("notify.pause", default.pause),
         found.get("notify.hook_timeout", default.hook_timeout),
     )
-    times = {each.name: found.get(f"policy.{each.name}") for each in fields(Policy)}
+    times = {each.name: found[each.key] for each in POLICY_SETTINGS if each.key in found}
     settings = Settings(
         found.get("theme", THEMES[0]),
         found.get("ascii"),
         found.get("read_only", False),
-        Policy(**{name: value for name, value in times.items() if value is not None}),
+        Policy(**times),
         found.get("keys", {}),
         notify,
     )
@@ -137,15 +127,21 @@ def _take_section(name: str, value: Any, found: dict[str, Any], problems: list[s
         return
     for key, each in value.items():
         _take(f"{name}.{key}", each, found, problems)
+    keys = {f"{name}.{key}" for key in value}
+    for former, key in FORMER_KEYS.items():
+        if former in keys and key in keys:
+            found.pop(key, None)
+            problems.append(f"{former}: is the former name of {key}, which is set too; remove one")
 
 
 def _take(key: str, value: Any, found: dict[str, Any], problems: list[str]) -> None:
-    check = _CHECKS.get(key)
+    name = FORMER_KEYS.get(key, key)
+    check = _CHECKS.get(name)
     if check is None:
         problems.append(f"{key}: there is no such setting; {meant(key, _ALL_KEYS)}")
         return
     try:
-        found[key] = check(value)
+        found[name] = check(value)
     except ValueError as error:
         problems.append(f"{key}: {error}")
 
@@ -158,6 +154,7 @@ def meant(word: str, known: tuple[str, ...]) -> str:
     if not near:
         # Right, but in no section or in another one.
         near = [each for each in known if each.rpartition(".")[2] == word.rpartition(".")[2]]
+    near = [FORMER_KEYS.get(each, each) for each in near]
     return f"did you mean {near[0]}?" if near else "`muster config --print` lists all"
 
 
@@ -286,7 +283,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "theme": _theme,
     "ascii": _ascii,
     "read_only": _flag,
-    **{f"policy.{each.name}": _seconds(AT_LEAST.get(each.name, 0.0)) for each in fields(Policy)},
+    **{each.key: _seconds(each.least) for each in POLICY_SETTINGS},
     **{f"notify.{kind}": _ways for kind in KINDS},
     **{f"notify.on_{kind}": _command for kind in KINDS},
     "notify.pause": _seconds(1.0, _LONGEST_PAUSE),
@@ -294,4 +291,4 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 _SECTIONS = ("policy", "notify")
-_ALL_KEYS = (*_CHECKS, "keys", *_SECTIONS)
+_ALL_KEYS = (*_CHECKS, *FORMER_KEYS, "keys", *_SECTIONS)

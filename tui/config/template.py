@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
-from dataclasses import fields
 
-from tui.config.settings import AT_LEAST, PLACEHOLDERS, THEMES
-from tui.model.roll import Policy
+from tui.config.settings import PLACEHOLDERS, THEMES
+from tui.model.policy import POLICY_SETTINGS
 
-_SAYS = {
-    "proof": "A session must be missing from two answers of tmux that far apart.",
-    "start_grace": "An agent younger than this is not called a zombie.",
-    "orphan_grace": "A session younger than this is not called an orphan.",
-    "stall_after": "So long without a report or output makes an agent stalled.",
-    "at_once": "Deaths so close together count as one event.",
-    "made_after": "A session made so long after its agent started is another's.",
-    "made_before": "So is one that was made so long before.",
-}
+_WIDE = 84
+"""Characters of a comment in the file, at most."""
 
 
 def default_text(bindings: Iterable[tuple[str, str, str]]) -> str:
@@ -25,12 +18,14 @@ def default_text(bindings: Iterable[tuple[str, str, str]]) -> str:
     Args:
         bindings: Of each binding its id, its keys and what it does.
     """
-    lines = _HEAD.format(themes=_wrapped(THEMES)).splitlines()
-    default = Policy()
-    for each in fields(Policy):
-        least = AT_LEAST.get(each.name, 0.0)
-        lines.append(f"# {_SAYS[each.name]} {least:g} or more.")
-        lines.append(f"#{each.name} = {getattr(default, each.name):g}")
+    lines = _HEAD.format(
+        themes=_wrapped(THEMES), variable=POLICY_SETTINGS[0].variable
+    ).splitlines()
+    for each in POLICY_SETTINGS:
+        former = f" Formerly {each.former}." if each.former else ""
+        says = f"{each.help} {each.range}.{former}"
+        lines += (f"# {line}" for line in textwrap.wrap(says, _WIDE))
+        lines.append(f"#{each.name} = {each.default:g}")
     lines += _NOTIFY.format(values=_wrapped(f"{{{each}}}" for each in PLACEHOLDERS)).splitlines()
     lines += _KEYS.splitlines()
     width = max((len(f'#"{id_}" = "{keys}"') for id_, keys, _ in bindings), default=0)
@@ -43,7 +38,7 @@ def default_text(bindings: Iterable[tuple[str, str, str]]) -> str:
 def _wrapped(words: Iterable[str]) -> str:
     lines = [""]
     for word in words:
-        if len(lines[-1]) + len(word) > 84:
+        if len(lines[-1]) + len(word) > _WIDE:
             lines.append("")
         lines[-1] += f"{word}, "
     return "\n# ".join(line.rstrip() for line in lines).rstrip(",")
@@ -64,8 +59,8 @@ _HEAD = """\
 #read_only = false
 
 [policy]
-# When a verdict is sure enough, in seconds. MUSTER_PROOF and so on in the environment
-# go before these.
+# When a verdict is certain enough, in seconds. The environment goes before these:
+# {variable} and so on.
 """
 
 _NOTIFY = """

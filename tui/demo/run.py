@@ -37,7 +37,7 @@ from tui.demo.story import ORPHAN_GRACE, STALL_AFTER
 from tui.host import process_kill, process_tree
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import install_advice
-from tui.model.roll import Policy
+from tui.model.policy import Policy
 
 NOT_STARTED = 2
 """Exit code when the demo could not be set up."""
@@ -115,7 +115,7 @@ def running(speed: float = 1.0) -> Iterator[Demo]:
         stack.callback(os.close, _hold(stage.lifeline))
         stack.callback(_clear_up, stage)
         _deploy(stage)
-        policy = Policy(stall_after=STALL_AFTER / speed, orphan_grace=ORPHAN_GRACE / speed)
+        policy = Policy(stall_timeout=STALL_AFTER / speed, orphan_grace=ORPHAN_GRACE / speed)
         yield Demo(stage, Workspace(stage.workspace), stage.socket, policy)
 
 

@@ -12,8 +12,8 @@ from registry.text import shown_name
 from tui.details.rows import Row, row
 from tui.details.sources import Fields
 from tui.host.tmux_types import HIDDEN_PROCESSES, Session
+from tui.model.hierarchy import children_of, parent_of
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
-from tui.model.select import children_of, parent_of
 from tui.text.sanitize import age_in_words, harmless, harmless_lines, named, size, some
 from tui.view.outline import Line
 

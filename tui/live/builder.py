@@ -13,10 +13,13 @@ from tui.host.tmux_advice import socket_option
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.registry_cache import Registries
+from tui.model.call import call_task
+from tui.model.mass_death import find_mass_death
 from tui.model.missing_since import MissingSince
-from tui.model.roll import Policy, RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
+from tui.model.orphans import find_orphans
+from tui.model.policy import Policy
+from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.model.suspects import Candidate, find_renamed
-from tui.model.verdict import call_task, find_mass_death, find_orphans
 
 # Seconds after which every agent is judged again although nothing is new.
 _RECALL = 10.0
@@ -76,7 +79,7 @@ class RollBuilder:
         anew = before is None or _tells_else(before, answer)
         if due or anew:
             # An agent may have stalled although nothing is new.
-            self._again_at = now + min(_RECALL, self._policy.stall_after / 20)
+            self._again_at = now + min(_RECALL, self._policy.stall_timeout / 20)
         called: dict[Path, _Called] = {}
         workspaces = []
         counts = dict.fromkeys(Verdict, 0)

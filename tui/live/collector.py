@@ -30,7 +30,8 @@ from tui.model.missing_since import (
     is_proven_missing,
     note_absences,
 )
-from tui.model.roll import Policy, RollCall
+from tui.model.policy import Policy
+from tui.model.roll import RollCall
 from tui.progress import ProgressCallback, untold
 
 _log = logging.getLogger(__name__)

@@ -31,8 +31,8 @@ from registry.schema.records import SESSION_PREFIX, AgentRecord, is_terminal, tm
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.registry_cache import Registries
-from tui.model.roll import Policy
-from tui.model.verdict import find_orphans
+from tui.model.orphans import find_orphans
+from tui.model.policy import Policy
 
 _AT_MOST = 16
 """More workspaces than these are not read for the sake of orphans."""

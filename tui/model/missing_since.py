@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from registry.schema.records import AgentRecord, tmux_name
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
-from tui.model.roll import Policy, TaskState
+from tui.model.policy import Policy
+from tui.model.roll import TaskState
 
 MissingSince = Mapping[str, float]
 """Since when each expected session has been missing: monotonic seconds."""
@@ -48,7 +49,8 @@ def proof_needed(record: AgentRecord, policy: Policy, now: float) -> float:
     zone), may be just starting: its session has to be missing for all of the grace.
     """
     known = record.started is not None and record.started <= now
-    return policy.proof if known else max(policy.proof, policy.start_grace)
+    confirmation = policy.death_confirmation
+    return confirmation if known else max(confirmation, policy.start_grace)
 
 
 def follow_renamed(answer: TmuxSnapshot, seen: Mapping[str, Session]) -> TmuxSnapshot:

@@ -13,41 +13,15 @@ from tui.host.tmux_types import Session, TmuxSnapshot
 
 
 class Verdict(StrEnum):
-    """What is true of an agent, in the order of its urgency."""
+    """What is true of an agent; `tui.model.verdicts.VERDICTS` says all about each."""
 
-    ZOMBIE = "zombie"
+    LIVE = "live"
     STALLED = "stalled"
+    ZOMBIE = "zombie"
     LEAKED = "leaked"
     ORPHAN = "orphan"
     UNKNOWN = "unknown"
-    LIVE = "live"
     FINISHED = "finished"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """When a verdict is sure enough to be given; all in seconds.
-
-    Attributes:
-        proof: A session must be missing from two answers that far apart.
-        start_grace: An agent younger than this is not called a zombie.
-        orphan_grace: A session younger than this is not called an orphan: it
-            is made about two seconds before its agent is written down.
-        stall_after: So long without a sign of life makes an agent stalled.
-        at_once: Deaths so close together count as one event.
-        made_after: A session made longer than that after its agent started is another's,
-            unless the agent has reported since.
-        made_before: So is one made longer than that before: the orchestrator makes it
-            about two seconds before it writes the agent down.
-    """
-
-    proof: float = 0.75
-    start_grace: float = 5.0
-    orphan_grace: float = 10.0
-    stall_after: float = 900.0
-    at_once: float = 1.0
-    made_after: float = 60.0
-    made_before: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)

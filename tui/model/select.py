@@ -1,29 +1,12 @@
-"""Whom an action is about: agents by their ids, with all beneath them, whole tasks. Pure."""
+"""The agents that an action is about: by their ids, with all beneath them, whole tasks. Pure."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 
 from registry.text import choices, quoted_name, shown_name
+from tui.model.hierarchy import beneath
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
-
-
-def beneath(task: TaskRoll, row: AgentRow) -> Iterable[AgentRow]:
-    """All descendants of an agent, as the roll's tree has them."""
-    after = task.agents[task.agents.index(row) + 1 :]
-    return itertools.takewhile(lambda each: each.level > row.level, after)
-
-
-def children_of(task: TaskRoll, row: AgentRow) -> list[AgentRow]:
-    """Whom an agent started itself."""
-    return [each for each in beneath(task, row) if each.level == row.level + 1]
-
-
-def parent_of(task: TaskRoll, row: AgentRow) -> AgentRow | None:
-    """Who started an agent, or None if that is no agent."""
-    before = task.agents[: task.agents.index(row)]
-    return next((each for each in reversed(before) if each.level < row.level), None)
 
 
 def subtrees(roll: RollCall, rows: Iterable[AgentRow]) -> list[AgentRow]:

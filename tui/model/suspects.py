@@ -48,7 +48,7 @@ def find_renamed(
     Args:
         missing: What tmux called them.
         states: All tasks that muster sees.
-        listed: As for `tui.model.verdict.find_orphans`.
+        listed: As for `tui.model.orphans.find_orphans`.
         sessions: All sessions that there are.
         begun: When the first process of a pane began, in seconds since the epoch, as far
             as that is known.

@@ -15,17 +15,6 @@ from tui.view.sort import Order, order_key, urgency_of
 
 Key = TypeVar("Key")
 
-COUNTED = (
-    Verdict.LIVE,
-    Verdict.STALLED,
-    Verdict.ZOMBIE,
-    Verdict.LEAKED,
-    Verdict.ORPHAN,
-    Verdict.UNKNOWN,
-    Verdict.FINISHED,
-)
-"""The verdicts as they are counted above the roll; the keys 1 to 7 choose one."""
-
 
 class Sort(StrEnum):
     """What the lines are sorted by."""

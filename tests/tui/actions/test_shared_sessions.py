@@ -149,7 +149,7 @@ def test_the_doctor_advises_no_kill_that_would_be_refused(
 
     def advice(*all_files: Files) -> str:
         workspaces = tuple(Workspace(each.path) for each in all_files)
-        roll = take_roll(workspaces, server.client(), replace(QUICK, made_before=1e9))
+        roll = take_roll(workspaces, server.client(), replace(QUICK, session_early_limit=1e9))
         found = examine(workspaces, roll, settled=0.0).findings
         (leak,) = [each for each in found if each.kind.value == "leaked"]
         return leak.advice

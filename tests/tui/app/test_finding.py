@@ -34,13 +34,13 @@ from tui.app.screens.report import ReportScreen
 from tui.app.screens.roll import RollScreen
 from tui.app.widgets.header import Summary
 from tui.app.widgets.roll_box import Heading, RollPane, Shown
-from tui.app.widgets.roll_cells import GLYPHS
 from tui.app.widgets.roll_list import RollView
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.host.usage import Load, Meter
 from tui.model.roll import AgentKey, RollCall, Verdict
+from tui.model.verdicts import VERDICTS
 from tui.view.outline import Key
-from tui.view.view import COUNTED, Sort, View
+from tui.view.view import Sort, View
 
 COSTS = {
     "architect-1": Load(3.0, 180 << 20, 4),
@@ -259,14 +259,14 @@ async def test_with_everybody_finished_and_hidden_it_says_so() -> None:
         assert "Everybody is finished; h shows them." in shown(app)
 
 
-@pytest.mark.parametrize("number", range(1, len(COUNTED) + 1))
+@pytest.mark.parametrize("number", range(1, len(VERDICTS) + 1))
 async def test_a_number_shows_those_of_one_counter_and_once_more_all(number: int) -> None:
-    verdict = COUNTED[number - 1]
+    verdict = tuple(VERDICTS)[number - 1]
     async with opened() as (app, view, pilot):
         assert app.roll_screen.roll is not None
         await pilot.press(str(number))
         await pilot.pause()
-        glyph = GLYPHS[verdict]
+        glyph = VERDICTS[verdict].glyph
         assert view.view.only is verdict
         assert f"only {glyph} {verdict.value}" in shown(app)
         if app.roll_screen.roll.counts[verdict] == 0:

@@ -23,16 +23,16 @@ from tests.support.rolls import (
     task_state,
 )
 from tui.app.widgets.roll_cells import (
-    GLYPHS,
+    COLUMNS,
     Drawing,
-    columns,
     fold_column,
     heading,
+    layout,
     line_pieces,
     shows_loads,
 )
 from tui.host.usage import Load
-from tui.model.roll import AgentRow, Verdict, WorkspaceRoll
+from tui.model.roll import AgentRow, WorkspaceRoll
 from tui.text.sanitize import width
 from tui.view.outline import Line, outline
 from tui.view.view import Sort, View
@@ -136,12 +136,6 @@ def test_the_verdict_is_a_glyph_and_a_word() -> None:
     assert text_of(agent_line(agent("done", "completed")), 80).startswith("  ✓ finished")
 
 
-def test_every_verdict_has_a_glyph_of_its_own() -> None:
-    assert set(GLYPHS) == set(Verdict)
-    assert len(set(GLYPHS.values())) == len(Verdict)
-    assert all(width(glyph) == 1 for glyph in GLYPHS.values())
-
-
 def test_a_mark_is_seen_and_moves_nothing() -> None:
     line = agent_line(agent("live"))
     assert text_of(line, 80, marked=True)[2:] == text_of(line, 80)[2:]
@@ -176,7 +170,7 @@ def test_no_progress_is_not_shown_as_none_done() -> None:
 
 
 def test_the_session_is_shown_where_there_is_room() -> None:
-    assert columns(80).place == 0
+    assert "SESSION" not in {column.title for column, _ in layout(80)}
     assert "agent_live" not in text_of(agent_line(agent("live")), 80)
     assert "agent_live" in text_of(agent_line(agent("live")), 200)
 
@@ -344,3 +338,19 @@ def test_a_task_stands_beneath_the_same_headings_as_its_agents() -> None:
     assert text.index("1/2") + 3 == head.index("HEARD") + 5
     assert text.index("at most 45 agents, 20 at once") == head.index("SESSION")
     assert "Mend it" in text_of(line, 80) and "1/2" in text_of(line, 80)
+
+
+@given(st.integers(44 + 12, 400), st.sampled_from(Sort))
+def test_the_columns_fill_the_line_but_for_one_cell(cells: int, sort: Sort) -> None:
+    assert sum(wide for _, wide in layout(cells, sort)) == cells - 1
+
+
+@given(WIDTHS, st.sampled_from(Sort))
+def test_what_lines_are_sorted_by_is_always_seen(cells: int, sort: Sort) -> None:
+    titles = {column.title for column, _ in layout(cells, sort)}
+    assert not sort.by_load or {"CPU", "MEM"} <= titles
+
+
+def test_every_line_starts_with_a_cell_of_its_own() -> None:
+    first = COLUMNS[0]
+    assert first.task is not None and first.orphan is not None

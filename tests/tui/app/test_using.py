@@ -51,7 +51,8 @@ from tui.app.widgets.footer import Footer
 from tui.app.widgets.progress_line import ProgressLine
 from tui.app.widgets.text_view import TextView
 from tui.config.settings import THEMES, Notify, Settings
-from tui.model.roll import Policy, RollCall
+from tui.model.policy import Policy
+from tui.model.roll import RollCall
 
 READ_ONLY = Settings(read_only=True)
 ASCII = Settings(ascii=True)

@@ -173,7 +173,7 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(text: str, columns: int
 
 def test_the_table_shows_everybody_beneath_their_parents() -> None:
     assert list(roll_table(ROLL, NOW, None)) == [
-        "host: 1 live, 1 zombie, 1 finished, 1 orphan",
+        "host: 1 live, 1 zombie, 1 orphan, 1 finished",
         "tmux: answered (server 4711)",
         "",
         "/ws/.agent-workspace",

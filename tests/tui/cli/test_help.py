@@ -15,7 +15,7 @@ from registry.schema.layout import ENVIRONMENT_VARIABLE, GLOBAL_REGISTRY
 from tui.cli.help import COMMANDS, Page
 from tui.cli.main import _COMMANDS
 from tui.cli.parser import joined, mistaken_command, parser_of, take_command
-from tui.model.roll import Policy
+from tui.model.policy import Policy
 
 EVERY = ["", *COMMANDS]
 

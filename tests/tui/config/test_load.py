@@ -12,26 +12,31 @@ from tests.support.terminal import MUSTER
 from tui.cli.main import main
 from tui.config.load import SettingsError, load_settings, policy_from
 from tui.errors import UsageError
-from tui.model.roll import Policy
+from tui.model.policy import POLICY_SETTINGS, Policy, PolicySetting
 
 
 def test_nothing_set_is_the_default() -> None:
     assert policy_from({"MUSTER_WORKSPACES": "/x", "MUSTER_PROOF": ""}) == Policy()
 
 
-@pytest.mark.parametrize(
-    ("variable", "field", "value"),
-    [
-        ("MUSTER_PROOF", "proof", 2.5),
-        ("MUSTER_START_GRACE", "start_grace", 30.0),
-        ("MUSTER_STALL_AFTER", "stall_after", 60.0),
-        ("MUSTER_ORPHAN_GRACE", "orphan_grace", 20.0),
-        ("MUSTER_MADE_AFTER", "made_after", 600.0),
-        ("MUSTER_MADE_BEFORE", "made_before", 10.0),
-    ],
-)
-def test_each_is_set_by_its_variable(variable: str, field: str, value: float) -> None:
-    assert policy_from({variable: str(value)}) == replace(Policy(), **{field: value})
+@pytest.mark.parametrize("setting", POLICY_SETTINGS)
+def test_each_is_set_by_its_variable_and_by_its_former_one(setting: PolicySetting) -> None:
+    for variable in filter(None, (setting.variable, setting.former_variable)):
+        assert policy_from({variable: "7.5"}) == replace(Policy(), **{setting.name: 7.5})
+
+
+@pytest.mark.parametrize("setting", [each for each in POLICY_SETTINGS if each.former])
+def test_both_variables_of_one_time_are_an_error_that_names_both(setting: PolicySetting) -> None:
+    both = {setting.variable: "7", setting.former_variable: "7"}
+    with pytest.raises(UsageError, match=rf"{setting.former_variable} .* {setting.variable}"):
+        policy_from(both)
+    # A variable that is empty sets nothing.
+    assert policy_from(both | {setting.variable: ""}) != Policy()
+
+
+def test_the_environment_goes_before_the_file_whatever_the_names() -> None:
+    base = Policy(death_confirmation=3.0)
+    assert policy_from({"MUSTER_PROOF": "2"}, base).death_confirmation == 2.0
 
 
 @pytest.mark.parametrize("text", ["0", "0.7", "-1", "nan", "inf", "soon", "1e999"])
@@ -92,3 +97,14 @@ def test_where_the_settings_may_not_be_looked_for_it_is_said_what_to_do(
     monkeypatch.setattr("tui.config.load._read", refused)
     with pytest.raises(SettingsError, match=r"Permission denied; name another file with --config"):
         load_settings({"XDG_CONFIG_HOME": str(home.parent.parent)})
+
+
+def test_the_guide_has_every_time_of_the_policy() -> None:
+    guide = Path(__file__).parents[3] / "tui" / "README.md"
+    lines = guide.read_text(encoding="utf-8").splitlines()
+    rows = [
+        f"| `{each.name}` | {f'`{each.former}`' if each.former else ''} "
+        f"| {each.default:g} | {each.least:g} | {each.help} |"
+        for each in POLICY_SETTINGS
+    ]
+    assert [line for line in lines if line in rows] == rows

@@ -16,7 +16,7 @@ from tui.app.keymap import documented
 from tui.app.theme import OURS
 from tui.config.settings import KINDS, PLACEHOLDERS, THEMES, Settings, filled, settings_from
 from tui.config.template import default_text
-from tui.model.roll import Policy
+from tui.model.policy import POLICY_SETTINGS, Policy, PolicySetting
 
 
 def _problem(text: str) -> str:
@@ -75,7 +75,7 @@ def test_all_of_it_can_be_set() -> None:
     )
     assert not problems
     assert (settings.theme, settings.ascii, settings.read_only) == ("nord", True, True)
-    assert settings.policy == Policy(stall_after=60.0)
+    assert settings.policy == Policy(stall_timeout=60.0)
     assert settings.keys == {"kill": "x", "kill.tree": "X,comma", "roll.mark": "m"}
     assert settings.notify.ways == {
         "zombie": ("bell", "osc9"),
@@ -91,8 +91,8 @@ def test_all_of_it_can_be_set() -> None:
     ("text", "said"),
     [
         ('thme = "nord"', "thme: there is no such setting; did you mean theme?"),
-        ("proof = 2", "proof: there is no such setting; did you mean policy.proof?"),
-        ("[policy]\nstall_aftr = 2", "policy.stall_aftr: .*; did you mean policy.stall_after?"),
+        ("proof = 2", "proof: there is no such setting; did you mean policy.death_confirmation?"),
+        ("[policy]\nstall_aftr = 2", "policy.stall_aftr: .*; did you mean policy.stall_timeout?"),
         ("[frobnicate]\nx = 2", "frobnicate: .*; `muster config --print` lists all"),
         ('theme = "beige"', "theme: must be one of muster, .*, not 'beige'"),
         ("theme = 3", "theme: must be one of .*, not 3"),
@@ -121,6 +121,42 @@ def test_what_is_wrong_is_named_with_what_to_do(text: str, said: str) -> None:
     assert re.match(said, _problem(text))
 
 
+@pytest.mark.parametrize("setting", POLICY_SETTINGS)
+def test_a_time_is_set_by_its_name_and_by_its_former_one(setting: PolicySetting) -> None:
+    for name in filter(None, (setting.name, setting.former)):
+        settings, problems = settings_from({"policy": {name: 7}})
+        assert problems == ()
+        assert settings.policy == replace(Policy(), **{setting.name: 7.0})
+
+
+def test_the_times_that_were_renamed_keep_their_former_names() -> None:
+    # Files and scripts of users have these: none of them may go.
+    assert {each.former: each.name for each in POLICY_SETTINGS if each.former} == {
+        "proof": "death_confirmation",
+        "stall_after": "stall_timeout",
+        "at_once": "mass_death_window",
+        "made_after": "session_late_limit",
+        "made_before": "session_early_limit",
+    }
+
+
+@pytest.mark.parametrize("former", [each for each in POLICY_SETTINGS if each.former])
+def test_a_time_with_both_of_its_names_is_an_error_that_names_both(former: PolicySetting) -> None:
+    for value in (7, "soon"):
+        settings, problems = settings_from({"policy": {former.name: 7, former.former: value}})
+        assert settings.policy == Policy()
+        said = f"is the former name of {former.key}, which is set too; remove one"
+        assert problems[-1] == f"{former.former_key}: {said}"
+
+
+def test_the_file_with_the_defaults_explains_every_time() -> None:
+    lines = default_text(()).splitlines()
+    said = " ".join(line.removeprefix("# ") for line in lines)
+    for each in POLICY_SETTINGS:
+        assert each.help in said
+        assert f"#{each.name} = {each.default:g}" in lines
+
+
 def test_every_problem_is_named_and_what_is_right_counts() -> None:
     settings, problems = settings_from(tomllib.loads('theme = "nord"\nascii = 3\nx = 1'))
     assert [problem.partition(":")[0] for problem in problems] == ["ascii", "x"]
@@ -135,7 +171,18 @@ toml = st.recursive(
     max_leaves=6,
 )
 names = st.sampled_from(
-    ["theme", "ascii", "read_only", "policy", "keys", "notify", "proof", "zombie", "on_zombie"]
+    [
+        "theme",
+        "ascii",
+        "read_only",
+        "policy",
+        "keys",
+        "notify",
+        "proof",
+        "death_confirmation",
+        "zombie",
+        "on_zombie",
+    ]
 )
 
 
@@ -143,7 +190,7 @@ names = st.sampled_from(
 def test_any_table_gives_settings_and_each_problem_begins_with_its_key(table: Any) -> None:
     settings, problems = settings_from(table)
     assert isinstance(settings, Settings)
-    assert settings.policy.proof >= Policy().proof
+    assert settings.policy.death_confirmation >= Policy().death_confirmation
     for problem in problems:
         assert problem.partition(":")[0].partition(".")[0] in table
 

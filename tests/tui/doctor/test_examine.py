@@ -30,10 +30,10 @@ from tui.doctor.examine import Examination, examine
 from tui.doctor.fix import carry_out_fix
 from tui.host.tmux_types import TmuxSnapshot
 from tui.live.collector import take_roll
-from tui.model.roll import Policy
+from tui.model.policy import Policy
 
 NOW = time.time()
-QUICK = Policy(proof=0.01, orphan_grace=0.0, made_before=3600)
+QUICK = Policy(death_confirmation=0.01, orphan_grace=0.0, session_early_limit=3600)
 
 
 def there(*names: str) -> TmuxSnapshot:

@@ -21,11 +21,12 @@ from tui.host.process_tree import Origin, processes_with_argument, session_proce
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import described_server, look_elsewhere, servers_of
 from tui.host.tmux_types import TmuxState
-from tui.model.roll import Policy, Verdict
+from tui.model.policy import Policy
+from tui.model.roll import Verdict
 
 pytestmark = needs_another_user
 
-EAGER = Policy(proof=0.005, made_after=3600)
+EAGER = Policy(death_confirmation=0.005, session_late_limit=3600)
 
 
 @pytest.fixture

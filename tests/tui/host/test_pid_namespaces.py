@@ -25,9 +25,10 @@ from tui.host.tmux_servers import look_elsewhere
 from tui.host.tmux_socket import Listener, is_process_here
 from tui.host.tmux_types import TmuxState
 from tui.host.usage import Meter
-from tui.model.roll import Policy, Verdict
+from tui.model.policy import Policy
+from tui.model.roll import Verdict
 
-YOUNG = Policy(orphan_grace=-60.0, made_after=3600.0)
+YOUNG = Policy(orphan_grace=-60.0, session_late_limit=3600.0)
 
 UNSHARE = ["unshare", *(() if os.getuid() == 0 else ("-Ur",)), "-p", "-f"]
 

@@ -27,7 +27,7 @@ from tui.live.builder import RollBuilder
 from tui.live.collector import LiveRoll, take_roll
 from tui.live.other_servers import OtherServers
 from tui.live.registry_cache import Registries
-from tui.model import verdict as rollcall
+from tui.model import call as rollcall
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict
 
 
@@ -385,7 +385,7 @@ def test_a_name_that_is_taken_again_is_not_the_agents_session(
 
 
 def test_an_agent_stalls_though_nothing_is_new(files: Files) -> None:
-    policy = replace(QUICK, stall_after=1.0)
+    policy = replace(QUICK, stall_timeout=1.0)
     caller = RollBuilder(policy)
     registries = Registries(files.workspaces())
     registries.rescan()
@@ -441,7 +441,7 @@ def test_only_tasks_of_which_something_is_new_are_judged_again(
 
 
 def test_a_line_in_its_progress_file_keeps_an_agent_from_being_stalled(files: Files) -> None:
-    caller = RollBuilder(replace(QUICK, stall_after=1.0))
+    caller = RollBuilder(replace(QUICK, stall_timeout=1.0))
     registries = Registries(files.workspaces())
     registries.rescan()
     now = time.time()

@@ -19,11 +19,12 @@ from tests.support.workspaces import Files, entry, take, verdicts
 from tui.cli import kill, main
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxSnapshot, TmuxState, socket_path
-from tui.model.roll import Policy, RollCall, Verdict
+from tui.model.policy import Policy
+from tui.model.roll import RollCall, Verdict
 
 PROBES = 100
 AGENTS = ("a", "b", "c", "d", "e")
-EAGER = Policy(proof=0.005, made_after=3600)
+EAGER = Policy(death_confirmation=0.005, session_late_limit=3600)
 """Calls a zombie as soon as it may."""
 
 NOBODY = 65534

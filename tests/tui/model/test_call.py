@@ -27,8 +27,9 @@ from tests.support.rolls import (
     task_state,
 )
 from tui.host.tmux_types import TmuxSnapshot
+from tui.model.call import call_task
+from tui.model.orphans import find_orphans
 from tui.model.roll import AgentRow, TaskState
-from tui.model.verdict import call_task, find_orphans
 
 
 def rows_of(record: TaskRecord) -> tuple[AgentRow, ...]:

@@ -27,8 +27,9 @@ from tui.actions.plan_kill import plan_complete, plan_kill
 from tui.cli import kill, main
 from tui.cli.format_plan import plan_json
 from tui.cli.format_roll import roll_json, roll_table
+from tui.model.call import call_task
+from tui.model.mass_death import find_mass_death
 from tui.model.roll import RollCall
-from tui.model.verdict import call_task, find_mass_death
 from tui.model.warnings import notices
 
 AT = 200.0
@@ -100,7 +101,7 @@ def test_a_mass_death_is_what_it_says(since: dict[str, float], alive: int) -> No
         assert roll.mass_death.gone * 2 > roll.mass_death.of <= len(since) + alive
         began = [since[key.id] for key in roll.mass_death.agents]
         for each in began:
-            assert sum(abs(each - other) <= POLICY.at_once for other in began) >= 3
+            assert sum(abs(each - other) <= POLICY.mass_death_window for other in began) >= 3
 
 
 # --- how it is said -----------------------------------------------------------

@@ -17,8 +17,9 @@ from tests.support.rolls import (
     task_record,
     task_state,
 )
+from tui.model.hierarchy import beneath
 from tui.model.roll import RollCall, TaskState
-from tui.model.select import beneath, subtrees, tasks_of
+from tui.model.select import subtrees, tasks_of
 
 FAMILY = (
     agent("root"),

@@ -30,14 +30,16 @@ from tests.support.rolls import (
     task_state,
 )
 from tui.host.tmux_types import TmuxSnapshot
+from tui.model.call import call_task
 from tui.model.missing_since import (
     expected_sessions,
     follow_renamed,
     is_proven_missing,
     note_absences,
 )
+from tui.model.orphans import find_orphans
 from tui.model.roll import TaskState, Verdict
-from tui.model.verdict import Judgement, call_task, find_orphans, judge
+from tui.model.verdict import Judgement, judge
 
 
 def verdict_of(record: AgentRecord, answer: TmuxSnapshot) -> Verdict:
@@ -185,7 +187,7 @@ def test_an_agent_that_was_not_expected_before_starts_anew() -> None:
     first = note_absences({}, answered(asked_at=1.0), expected)
     without = note_absences(first, answered(asked_at=2.0), ())
     again = note_absences(without, answered(asked_at=3.0), expected)
-    assert not is_proven_missing(NAME, again, answered(asked_at=3.0), POLICY.proof)
+    assert not is_proven_missing(NAME, again, answered(asked_at=3.0), POLICY.death_confirmation)
 
 
 @pytest.mark.parametrize("started", [NOW + 7200, NOW + 1, None])
@@ -239,7 +241,7 @@ def test_every_verdict_that_needs_it_says_why() -> None:
 
 # --- signs of life ------------------------------------------------------------
 
-LONG = POLICY.stall_after + 1
+LONG = POLICY.stall_timeout + 1
 
 
 def test_an_agent_without_any_sign_of_life_is_stalled() -> None:
@@ -255,7 +257,7 @@ def test_an_agent_without_any_sign_of_life_is_stalled() -> None:
 def test_how_long_nothing_was_heard_is_said(silent: float, said: str) -> None:
     record = agent(started=NOW - silent, updated=NOW - silent)
     there = answered(session(created=NOW - silent, activity=NOW - silent))
-    judgement = judge(record, there, {}, replace(POLICY, stall_after=5.0), NOW)
+    judgement = judge(record, there, {}, replace(POLICY, stall_timeout=5.0), NOW)
     assert judgement.verdict is Verdict.STALLED
     assert judgement.note == f"no report and no output for {said}"
 
@@ -284,7 +286,7 @@ def judged(record: AgentRecord, made: float) -> Judgement:
 @pytest.mark.parametrize("made", [-HOUR, -2.0, 0.0, 59.0])
 def test_a_session_made_about_when_the_agent_started_is_its_own(made: float) -> None:
     started = NOW - 2 * HOUR
-    created = started - POLICY.made_before if made == -HOUR else started + made
+    created = started - POLICY.session_early_limit if made == -HOUR else started + made
     found = judged(agent(started=started, updated=None), created)
     assert found.session is not None
     assert (found.verdict, found.name_reused_by) == (Verdict.LIVE, None)

@@ -10,12 +10,12 @@ from rich.style import Style
 from textual.color import Color
 
 from tui.app.widgets.ascii_filter import AsciiFilter, ascii_filters
-from tui.app.widgets.roll_cells import GLYPHS
+from tui.model.verdicts import VERDICTS
 from tui.progress import bar
 from tui.text.ascii import ascii_only, is_ascii_locale
 from tui.text.sanitize import harmless, width
 
-SIGNS = "".join(GLYPHS.values()) + "━─▸▾▌…│╭╮╰╯▔▁"
+SIGNS = "".join(entry.glyph for entry in VERDICTS.values()) + "━─▸▾▌…│╭╮╰╯▔▁"
 
 
 @given(st.text())
@@ -32,7 +32,7 @@ def test_so_are_our_own_signs(text: str) -> None:
 
 
 def test_verdicts_stay_apart_and_accents_go() -> None:
-    assert len({ascii_only(glyph) for glyph in GLYPHS.values()}) == len(GLYPHS)
+    assert len({entry.ascii_glyph for entry in VERDICTS.values()}) == len(VERDICTS)
     assert "?" not in {ascii_only(sign) for sign in SIGNS if sign != "?"}
     assert ascii_only("naïve Zoë") == "naive Zoe"
     assert ascii_only("日本") == "????"

@@ -25,8 +25,8 @@ from tests.support.rolls import (
     task_record,
     task_state,
 )
+from tui.model.call import call_task
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
-from tui.model.verdict import call_task
 from tui.view.outline import (
     Key,
     Line,

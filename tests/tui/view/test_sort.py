@@ -21,7 +21,8 @@ from tests.support.rolls import (
 )
 from tui.model.roll import RollCall, Verdict, WorkspaceRoll
 from tui.view.filter import agent_fields, parse
-from tui.view.sort import Order, arrange, select
+from tui.view.sort import Order
+from tui.view.subset import arrange, select
 
 ONE = task_state(
     name="TASK-1",

@@ -31,7 +31,7 @@ from tui.view.outline import (
     outline,
     sessions_of,
 )
-from tui.view.view import COUNTED, Sort, View
+from tui.view.view import Sort, View
 
 TASKS = (
     task_state(
@@ -213,10 +213,6 @@ def test_round_and_round_through_all_there_is_to_sort_by() -> None:
     seen = [Sort.HIERARCHY.after(steps) for steps in range(len(Sort))]
     assert seen == list(Sort)
     assert Sort.HIERARCHY.after(-1) is seen[-1] and seen[-1].after(1) is Sort.HIERARCHY
-
-
-def test_every_verdict_has_a_counter() -> None:
-    assert set(COUNTED) == set(Verdict)
 
 
 def test_clearing_keeps_the_order_and_what_is_hidden() -> None:

@@ -13,19 +13,8 @@ from textual.scroll_view import ScrollView
 
 from tui.app.bindings import CHANGING, HELP, declared, shown_keys
 from tui.app.screens.report import Part, ReportScreen
-from tui.app.widgets.roll_cells import GLYPHS
-from tui.model.roll import Verdict
+from tui.model.verdicts import VERDICTS
 from tui.text.sanitize import fit, width
-
-_MEANINGS = {
-    Verdict.LIVE: "active in the registry, and its session is there",
-    Verdict.STALLED: "as live, but no report and no output for a long time",
-    Verdict.ZOMBIE: "active in the registry, but its session is gone; proven twice",
-    Verdict.LEAKED: "through in the registry, but its session is still there",
-    Verdict.ORPHAN: "a session named like an agent's that no registry lists",
-    Verdict.UNKNOWN: "tmux cannot tell, it is too early, or its session is another's",
-    Verdict.FINISHED: "through in the registry, and its session is gone",
-}
 
 _SCROLLING = (
     Binding("up,down", "", "Scroll"),
@@ -108,9 +97,9 @@ def _help_parts(
     if not with_verdicts:
         return
     yield ("Verdicts\n", "bold")
-    for verdict, meaning in _MEANINGS.items():
-        yield (f"  {GLYPHS[verdict]} {fit(verdict.value, 14)}", "bold")
-        yield f"{meaning}\n"
+    for verdict, entry in VERDICTS.items():
+        yield (f"  {entry.glyph} {fit(verdict.value, 14)}", "bold")
+        yield f"{entry.meaning}\n"
     if read_only:
         yield "\nRead-only: nothing can be changed from here.\n"
         return

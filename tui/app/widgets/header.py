@@ -10,23 +10,11 @@ from textual.message import Message
 from textual.widgets import Static
 
 from registry.text import shown_name
-from tui.app.widgets.roll_cells import GLYPHS
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import RollCall, Verdict
+from tui.model.verdicts import VERDICTS
 from tui.model.warnings import notices
 from tui.text.sanitize import harmless, some, width
-from tui.view.view import COUNTED
-
-_STYLES = {
-    Verdict.LIVE: "$success",
-    Verdict.STALLED: "$warning bold",
-    Verdict.ZOMBIE: "$error bold",
-    Verdict.LEAKED: "$accent bold",
-    Verdict.ORPHAN: "$secondary bold",
-    Verdict.UNKNOWN: "$warning",
-    Verdict.FINISHED: "dim",
-}
-
 
 _BETWEEN = "  "
 
@@ -169,14 +157,14 @@ def _counts(
         parts.append((f"! {roll.unreadable} unreadable{_BETWEEN}", "$error bold"))
         at = width(parts[0][0])
     # With little room the words of what there is none of are left out first.
-    for verdict in COUNTED:
+    for verdict, entry in VERDICTS.items():
         count = roll.counts[verdict]
         unknown = verdict is Verdict.ORPHAN and not roll.orphans_known
         if not (count or unknown or verdict is only or cells >= 100):
             continue
-        said = f"{GLYPHS[verdict]} {'?' if unknown else count}"
+        said = f"{entry.glyph} {'?' if unknown else count}"
         said += f" {verdict.value}" if cells else ""
-        style = _STYLES[verdict] if count and not unknown else "dim"
+        style = entry.style if count and not unknown else "dim"
         parts += [(said, f"{style} reverse" if verdict is only else style), (_BETWEEN, "")]
         places.append((at, at + width(said), verdict))
         at += width(said + _BETWEEN)

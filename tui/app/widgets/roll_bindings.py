@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.binding import Binding, BindingType
 
 from tui.model.roll import Verdict
-from tui.view.view import COUNTED
+from tui.model.verdicts import VERDICTS
 
 
 def _hidden(key: str, action: str, does: str, id_: str, tooltip: str = "") -> Binding:
@@ -18,7 +18,7 @@ def _counter(number: int, verdict: Verdict) -> Binding:
         f"only('{verdict.value}')",
         f"Only {verdict.value}",
         f"only-{verdict.value}",
-        "Only live, stalled, zombie, leaked, orphan, unknown, finished",
+        f"Only {', '.join(VERDICTS)}",
     )
 
 
@@ -46,7 +46,7 @@ _TRIAGE = (
     _hidden(
         "h", "hide_finished", "Hide finished", "hide-finished", "Hide who is finished, or not"
     ),
-    *(_counter(number, verdict) for number, verdict in enumerate(COUNTED, 1)),
+    *(_counter(number, verdict) for number, verdict in enumerate(VERDICTS, 1)),
 )
 
 _MARKING = (

@@ -12,10 +12,11 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from tui.app.widgets.roll_cells import GLYPHS, heading
+from tui.app.widgets.roll_cells import heading
 from tui.app.widgets.roll_list import RollView
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.host.usage import Load, Meter
+from tui.model.verdicts import VERDICTS
 from tui.text.sanitize import harmless
 from tui.view.filter import parse
 from tui.view.outline import Key
@@ -78,7 +79,7 @@ def described(view: View, shown: int, of: int) -> Content:
     if view.query.strip():
         parts.append((f"filter {harmless(view.query.strip(), 200)}", "$warning bold"))
     if view.only is not None:
-        parts.append((f"only {GLYPHS[view.only]} {view.only.value}", "$warning bold"))
+        parts.append((f"only {VERDICTS[view.only].glyph} {view.only.value}", "$warning bold"))
     if view.hides:
         parts.append((f"{shown} of {of}", ""))
     if view != view.cleared():

@@ -29,6 +29,7 @@ from tui.app.widgets.roll_cells import (
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.host.usage import Load
 from tui.model.roll import AgentRow, RollCall, Verdict
+from tui.model.verdicts import VERDICTS
 from tui.text.sanitize import fit
 from tui.view.marks import Marks
 from tui.view.outline import (
@@ -45,13 +46,21 @@ from tui.view.outline import (
 from tui.view.view import Sort, View
 
 
+def _rules(style: str) -> str:
+    """A style such as ``$error bold`` in the words of a style sheet."""
+    words = style.split()
+    colours = [f"color: {word};" for word in words if word.startswith("$")]
+    styles = " ".join(word for word in words if not word.startswith("$"))
+    return " ".join((*colours, f"text-style: {styles};" if styles else "")).strip()
+
+
 class RollView(ScrollView, can_focus=True):
     """Shows the lines of a roll call, with a cursor, marks, folds and a filter."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"roll--{name}"
         for name in (
-            *(verdict.value for verdict in Verdict),
+            *VERDICTS,
             "agent",
             "bar",
             "task",
@@ -64,6 +73,10 @@ class RollView(ScrollView, can_focus=True):
             "match",
         )
     }
+    DEFAULT_CSS = "\n".join(
+        f"RollView > .roll--{verdict} {{ {_rules(entry.style)} }}"
+        for verdict, entry in VERDICTS.items()
+    )
     BINDINGS: ClassVar[list[BindingType]] = ROLL_KEYS
 
     @dataclass

@@ -1,0 +1,114 @@
+"""When a verdict is certain enough: the times, each with its help, default and limits. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+_SECTION = "policy"
+_PREFIX = "MUSTER_"
+
+
+def _seconds(default: float, help_: str, *, least: float = 0.0, former: str = "") -> Any:
+    metadata = {"help": help_, "unit": "seconds", "least": least, "former": former}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When a verdict is certain enough to be given; `POLICY_SETTINGS` explains each field."""
+
+    death_confirmation: float = _seconds(
+        0.75,
+        "A session is proven gone when two answers of tmux this far apart do not have it.",
+        least=0.75,
+        former="proof",
+    )
+    # An orchestrator needs up to two seconds to write down an agent whose session it made.
+    start_grace: float = _seconds(
+        5.0, "An agent that started less than this ago is never called a zombie.", least=3.0
+    )
+    orphan_grace: float = _seconds(
+        10.0, "A session that was made less than this ago is never called an orphan.", least=3.0
+    )
+    stall_timeout: float = _seconds(
+        900.0,
+        "An agent without a report or output for longer than this is called stalled.",
+        former="stall_after",
+    )
+    mass_death_window: float = _seconds(
+        1.0, "Deaths that are at most this far apart count as one event.", former="at_once"
+    )
+    session_late_limit: float = _seconds(
+        60.0,
+        "A session made more than this after its agent started belongs to another agent, "
+        "unless the agent has reported since.",
+        least=5.0,
+        former="made_after",
+    )
+    session_early_limit: float = _seconds(
+        300.0,
+        "A session made more than this before its agent started belongs to another agent.",
+        least=5.0,
+        former="made_before",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySetting:
+    """One field of `Policy` as a setting.
+
+    Attributes:
+        name: The field's name.
+        former: Its name in earlier versions, which still works; empty if it had no other.
+        default: Its value where nothing is set.
+        least: The smallest value that is safe.
+        unit: What its numbers count.
+        help: What it decides.
+    """
+
+    name: str
+    former: str
+    default: float
+    least: float
+    unit: str
+    help: str
+
+    @property
+    def key(self) -> str:
+        """Its key in a settings file."""
+        return f"{_SECTION}.{self.name}"
+
+    @property
+    def former_key(self) -> str:
+        """Its former key in a settings file; empty if it had no other name."""
+        return f"{_SECTION}.{self.former}" if self.former else ""
+
+    @property
+    def variable(self) -> str:
+        """Its variable in the environment."""
+        return _PREFIX + self.name.upper()
+
+    @property
+    def former_variable(self) -> str:
+        """Its former variable; empty if it had no other name."""
+        return _PREFIX + self.former.upper() if self.former else ""
+
+    @property
+    def range(self) -> str:
+        """Its limits, in words."""
+        return f"{self.least:g} or more"
+
+
+POLICY_SETTINGS: tuple[PolicySetting, ...] = tuple(
+    PolicySetting(name=each.name, default=getattr(Policy(), each.name), **each.metadata)
+    for each in fields(Policy)
+)
+"""Every field of `Policy`, in its order."""
+
+FORMER_KEYS: Mapping[str, str] = MappingProxyType(
+    {each.former_key: each.key for each in POLICY_SETTINGS if each.former}
+)
+"""By former key of a settings file the key of today."""

@@ -1,0 +1,86 @@
+"""A part of a roll call, or all of it in another order, for the commands that print it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from tui.model.roll import AgentRow, RollCall, TaskRoll, Verdict, WorkspaceRoll
+from tui.view.filter import Filter, agent_fields, orphan_fields, task_matches
+from tui.view.sort import Order, order_key
+
+
+def select(roll: RollCall, wanted: Filter, *, hide_finished: bool = False) -> RollCall:
+    """The part of a roll call that a filter means; its counts stay those of the whole.
+
+    What cannot be read stays in it: nobody can tell whether it is meant.
+
+    Args:
+        roll: The whole.
+        wanted: Whom to leave in.
+        hide_finished: Whether to leave out who is through and whose session is gone.
+    """
+    if not wanted and not hide_finished:
+        return roll
+    workspaces = []
+    for workspace in roll.workspaces:
+        tasks = tuple(_tasks(workspace, wanted, hide_finished))
+        if tasks or workspace.is_partly_unread:
+            workspaces.append(replace(workspace, tasks=tasks))
+    orphans = tuple(each for each in roll.orphans if wanted.matches(orphan_fields(each)))
+    return replace(roll, workspaces=tuple(workspaces), orphans=orphans)
+
+
+def _tasks(workspace: WorkspaceRoll, wanted: Filter, hide_finished: bool) -> Iterable[TaskRoll]:
+    for task in workspace.tasks:
+        agents = tuple(
+            row
+            for row in task.agents
+            if not (hide_finished and row.verdict is Verdict.FINISHED)
+            and wanted.matches(agent_fields(row, task))
+        )
+        unread = task.state.error is not None or task.state.hot_journal is not None
+        if agents or unread or task_matches(task, wanted):
+            yield replace(task, agents=_lifted(task.agents, agents))
+
+
+def _lifted(before: tuple[AgentRow, ...], left: tuple[AgentRow, ...]) -> tuple[AgentRow, ...]:
+    """Agents at the level that they have among those that are left."""
+    if len(before) == len(left):
+        return left
+    kept = {row.key for row in left}
+    levels: list[bool] = []
+    lifted = []
+    for row in before:
+        del levels[row.level :]
+        level = sum(levels)
+        levels.append(row.key in kept)
+        if levels[-1]:
+            lifted.append(replace(row, level=level))
+    return tuple(lifted)
+
+
+def arrange(roll: RollCall, order: Order) -> RollCall:
+    """A roll call in another order: agents in their task, tasks and workspaces by their first.
+
+    Agents lose their place beneath their parents; those that are equal stay as they were.
+    """
+    key = order_key(order)
+    workspaces = []
+    for workspace in roll.workspaces:
+        tasks = []
+        for task in workspace.tasks:
+            agents = sorted(task.agents, key=key)
+            tasks.append(replace(task, agents=tuple(replace(row, level=0) for row in agents)))
+        tasks.sort(key=lambda task: _first(task.agents, key))
+        workspaces.append(replace(workspace, tasks=tuple(tasks)))
+    workspaces.sort(key=lambda each: _first(each.tasks[0].agents if each.tasks else (), key))
+    return replace(roll, workspaces=tuple(workspaces))
+
+
+def _first(
+    agents: tuple[AgentRow, ...], key: Callable[[AgentRow], tuple[Any, ...]]
+) -> tuple[Any, ...]:
+    """What a task is sorted by; one without agents comes last."""
+    return (0, *key(agents[0])) if agents else (1,)
