@@ -75,11 +75,13 @@ def find_database(workspace: Path) -> UnreadDatabase | None:
     """
     path = workspace / GLOBAL_FOLDER / DATABASE
     try:
-        look(path)
+        try:
+            look(path)
+        except LinkedRegistryError:
+            # What the folder's link leads to is not used, and yet may hold the agents.
+            os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except LinkedRegistryError:
-        return UnreadDatabase(path) if os.path.lexists(path) else None
     except InaccessibleRegistryError as error:
         return UnreadDatabase(path, os.strerror(error.errno or 0))
     except OSError as error:

@@ -128,7 +128,7 @@ def _checked(directory: Path, fd: int) -> int:
         status = os.fstat(fd)
         found = (status.st_dev, status.st_ino, status.st_uid)
         pinned = _pins.setdefault(path, found)
-        if found != pinned:
+        if found[:2] != pinned[:2]:
             if status.st_uid != pinned[2] or not is_ours_alone(Path(path), status):
                 raise ReplacedWorkspaceError(directory)
             _pins[path] = found
