@@ -328,6 +328,28 @@ class LinkedRegistryError(NotARegularFileError):
         self.what = what
 
 
+class ReplacedWorkspaceError(RegistryError, OSError):
+    """A workspace's path leads to another directory than when this process first opened it.
+
+    Whoever owns a directory above it could have it lead anywhere, between any two steps.
+
+    Attributes:
+        path: The workspace.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.reason = (
+            "was replaced while muster ran, and another user could have done that; nothing in "
+            "what is there now was read or changed. If that is the right workspace, start muster "
+            "anew and name it"
+        )
+        super().__init__(errno.ESTALE, f"workspace {_shown(path)} {self.reason}")
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
 class CorruptRegistryError(RegistryError, json.JSONDecodeError):
     """The file is not a JSON object that can be read, or read and written safely.
 

@@ -28,7 +28,7 @@ from registry.schema.layout import GLOBAL_FOLDER, WORKSPACE_NAME
 from registry.storage import flock
 from registry.storage.flock import Lock
 from registry.storage.own_files import base_of as base_of
-from registry.storage.own_files import check_same, make_empty, own_folder
+from registry.storage.own_files import check_same, make_empty, make_own_folder, own_folder
 from registry.storage.safe_open import write_all
 
 AUDIT_LOG = "muster_audit.jsonl"
@@ -194,7 +194,7 @@ def _append(fd: int, text: bytes) -> None:
 
 @contextmanager
 def _locked(log: Path) -> Iterator[Lock]:
-    _make_folder(log)
+    make_own_folder(log)
     with own_folder(log) as folder:
         while True:
             if make_empty(log, folder, 0o600):
@@ -212,13 +212,6 @@ def _locked(log: Path) -> Iterator[Lock]:
                 _rotate(log, folder)
             finally:
                 lock.release()
-
-
-def _make_folder(log: Path) -> None:
-    # A log is made for a workspace that is there, never a workspace for a log.
-    if log.parent.name == GLOBAL_FOLDER:
-        with suppress(FileExistsError):
-            log.parent.mkdir()
 
 
 def _check(log: Path, fd: int, folder: int) -> None:

@@ -19,6 +19,7 @@ from registry.errors import RegistryError
 from registry.schema.layout import GLOBAL_REGISTRY
 from registry.storage.codec import Json
 from registry.storage.locked_file import DEFAULT_TIMEOUT
+from registry.storage.safe_open import look
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
@@ -113,16 +114,15 @@ def _doubt(entry: Entry, path: Path) -> str | None:
 
     What a log says is their word, and who takes it back does it in their stead.
     """
-    real = Path(os.path.realpath(path))
-    if not real.is_relative_to(os.path.realpath(path.parent.parent)):
-        return f"{shown_name(path)} is a symlink out of its workspace"
     try:
-        owner = os.stat(real, follow_symlinks=False).st_uid
+        # Of the very file that would be opened: through the same directory, and no symlink.
+        owner = look(path).st_uid
     except FileNotFoundError:
         # What is not there is not changed; that is said where it is read.
         return None
     except OSError as error:
-        return f"whose {shown_name(path)} is cannot be known: {error.strerror}"
+        why = error.reason if isinstance(error, RegistryError) else error.strerror
+        return f"whose {shown_name(path)} is cannot be known: {why or error}"
     others = entry.writers - {0, os.geteuid(), owner}
     if not others:
         return None
@@ -175,13 +175,19 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
     if step.task is None:
         raise ValueError(step.refused or "there is nothing to take back")
     first, second = step.task, step.global_
-    for path in filter(None, (first, second)):
-        why = _doubt(step.entry, path)
-        if why is not None:
-            raise RegistryError(f"{why}; nothing was taken back")
+
+    def check() -> None:
+        for path in filter(None, (first, second)):
+            why = _doubt(step.entry, path)
+            if why is not None:
+                raise RegistryError(f"{why}; nothing was taken back")
+
+    check()
     names = _places(step.entry)
 
     def revert(task: Json, global_: Json | None) -> Reverted:
+        # Once more under the locks, which are on what the paths name: a commit makes sure.
+        check()
         registries = {names[first]: task}
         if second is not None:
             if global_ is None:

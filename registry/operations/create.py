@@ -22,15 +22,17 @@ from registry.errors import (
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, timestamp
 from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
+from registry.storage.anchor import make_anchor
 from registry.storage.codec import Json, encode, plain
 from registry.storage.durability import is_durable
 from registry.storage.locked_file import DEFAULT_TIMEOUT, editing
 from registry.storage.safe_open import (
+    close_read,
     folder_of,
     is_safe_name,
     look,
     open_file,
-    sync_directory,
+    sync_folder,
     write_all,
 )
 from registry.text import quoted_name
@@ -186,22 +188,32 @@ def _create(path: Path, registry: Json) -> Created:
         pass
     text = encode(registry, path)
     try:
-        os.makedirs(path.parent, exist_ok=True)
+        workspace = make_anchor(path.parent.parent)
+        try:
+            _make_folder(path, workspace)
+            if is_durable():
+                sync_folder(workspace)
+        finally:
+            close_read(workspace)
         with folder_of(path) as folder:
             try:
                 _link_whole(text, path.name, folder)
             except FileExistsError:
                 open_file(path, os.O_RDONLY).close()
                 return Created(path, new=False)
-        if is_durable():
-            sync_directory(path.parent)
-            sync_directory(path.parent.parent)
+            if is_durable():
+                sync_folder(folder)
     except RegistryError:
         raise
     except OSError as error:
         raise InaccessibleRegistryError(path, error, "make") from error
     _log.info("Created registry %s", path)
     return Created(path, new=True)
+
+
+def _make_folder(path: Path, workspace: int) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path.parent.name, dir_fd=workspace)
 
 
 def _link_whole(text: bytes, name: str, folder: int) -> None:

@@ -9,22 +9,26 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import (
+    InaccessibleRegistryError,
     LinkedRegistryError,
     RegistryError,
+    ReplacedWorkspaceError,
     WorkspaceNotFoundError,
 )
 from registry.schema.records import GlobalTask
+from registry.storage.anchor import open_anchor, open_resolved, status_of
 from registry.storage.file_age import written_at
 from registry.storage.partner import GLOBAL_FOLDER as GLOBAL_FOLDER
 from registry.storage.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
 from registry.storage.partner import TASK_REGISTRY as TASK_REGISTRY
+from registry.storage.partner import workspace_of
 from registry.storage.permissions import user_called
-from registry.storage.safe_open import close_read, is_safe_name, open_folder
+from registry.storage.safe_open import close_read, is_safe_name, look, open_folder
 from registry.text import command_line, shown_name, typed_word
 
 WORKSPACE_NAME = ".agent-workspace"
@@ -71,9 +75,15 @@ def find_database(workspace: Path) -> UnreadDatabase | None:
     """
     path = workspace / GLOBAL_FOLDER / DATABASE
     try:
-        os.lstat(path)
+        try:
+            look(path)
+        except LinkedRegistryError:
+            # What the folder's link leads to is not used, and yet may hold the agents.
+            os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except InaccessibleRegistryError as error:
+        return UnreadDatabase(path, os.strerror(error.errno or 0))
     except OSError as error:
         return UnreadDatabase(path, error.strerror)
     return UnreadDatabase(path)
@@ -85,7 +95,7 @@ def database_beside(registry: Path) -> UnreadDatabase | None:
     Args:
         registry: A task's registry, or the global one.
     """
-    return find_database(Path(os.path.realpath(registry)).parent.parent)
+    return find_database(workspace_of(registry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +177,7 @@ def find_workspaces(
 
     Raises:
         WorkspaceNotFoundError: One that was named is not there, or none was found.
+        ReplacedWorkspaceError: One was replaced by a symlink in this moment.
     """
     named = tuple(arguments)
     if not named:
@@ -181,8 +192,16 @@ def find_workspaces(
         )
     if named:
         found = (_named(here / os.path.expanduser(each), origin) for each in named)
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(map(_pinned, found)))
     return (_nearest(here, passed_over),)
+
+
+def _pinned(workspace: Workspace) -> Workspace:
+    """The same workspace, which from now on is the directory that its path leads to."""
+    # Without it, or where it must not be searched, that is said once it is read.
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        close_read(open_resolved(workspace.path))
+    return workspace
 
 
 def _looks_like_workspace(path: Path) -> bool:
@@ -221,11 +240,12 @@ def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
             looked.append(candidate)
             if not candidate.is_dir():
                 continue
-        why = why_foreign(candidate)
+        workspace = _pinned(Workspace(candidate.resolve()))
+        why = why_foreign(candidate) or why_foreign(workspace.path)
         if why is None:
             for each in refused:
                 passed_over(each)
-            return Workspace(candidate.resolve())
+            return workspace
         typed = typed_word(str(candidate))
         refused.append(
             f"passed over {shown_name(candidate)}: it {why}; to use it all the same, name it"
@@ -245,15 +265,21 @@ def why_foreign(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
     Returns:
         None where it belongs to one of them, and not everybody may write it.
     """
-    ours = {os.geteuid(), 0, *trusted}
     try:
-        named, there = os.lstat(workspace), os.stat(workspace)
+        states = os.lstat(workspace), status_of(workspace)
     except OSError as error:
-        return f"cannot be looked at: {error.strerror}"
-    for each in (named, there):
+        why = error.reason if isinstance(error, ReplacedWorkspaceError) else error.strerror
+        return f"cannot be looked at: {why}"
+    return _why_not_of(states, trusted)
+
+
+def _why_not_of(states: Sequence[os.stat_result], trusted: Iterable[int]) -> str | None:
+    """Why users who are not trusted may have made a directory, or a symlink to it; or None."""
+    ours = {os.geteuid(), 0, *trusted}
+    for each in states:
         if each.st_uid not in ours:
             return f"belongs to {user_called(each.st_uid)}"
-    if there.st_mode & stat.S_IWOTH:
+    if any(stat.S_ISDIR(each.st_mode) and each.st_mode & stat.S_IWOTH for each in states):
         return "may be written by every user"
     return None
 
@@ -332,13 +358,9 @@ def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple
     if workspace.only is not None:
         return (TaskPlace(workspace.only),)
     places: dict[Path, TaskPlace] = {}
-    with os.scandir(workspace.path) as entries:
-        folders = sorted((each.name, each.is_symlink()) for each in entries if _is_directory(each))
-    for name, linked in folders:
+    for name, linked, mode in _folders_in(workspace.path):
         if name == GLOBAL_FOLDER:
             continue
-        # One call, and no path is made, for each directory that is none of a task.
-        mode = _mode_of(f"{workspace.path}/{name}/{TASK_REGISTRY}")
         # A task that the global registry lists and whose directory is there
         # stays on the screen without its file, as an error.
         if mode is None and name not in listed:
@@ -356,6 +378,30 @@ def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple
     return tuple(places.values())
 
 
+def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
+    """Each directory in a workspace by name, whether it is a symlink, and its registry's mode.
+
+    Raises:
+        OSError: The workspace's directory cannot be read.
+    """
+    anchor = open_anchor(workspace)
+    try:
+        opened = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=anchor)
+    finally:
+        close_read(anchor)
+    try:
+        with os.scandir(opened) as entries:
+            folders = sorted(
+                (each.name, each.is_symlink()) for each in entries if _is_directory(each)
+            )
+        # One call, and no path is made, for each directory that is none of a task.
+        return [
+            (name, linked, _mode_of(f"{name}/{TASK_REGISTRY}", opened)) for name, linked in folders
+        ]
+    finally:
+        close_read(opened)
+
+
 def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
@@ -363,10 +409,10 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _mode_of(path: str) -> int | None:
-    """What kind of file is at a path, a symlink too; None if nothing is."""
+def _mode_of(path: str, folder: int) -> int | None:
+    """What kind of file is at a path in a directory, a symlink too; None if nothing is."""
     try:
-        return os.lstat(path).st_mode
+        return os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
     except OSError:
         return None
 
@@ -393,14 +439,27 @@ def _foreign(registry: Path, workspace: Workspace) -> str | None:
     """Why a task in another workspace is not followed, or None if it is."""
     trusted: list[int] = []
     with contextlib.suppress(OSError):
-        trusted.append(os.stat(workspace.path).st_uid)
+        trusted.append(status_of(workspace.path).st_uid)
     for each in (registry.parent.parent, registry.parent):
-        why = why_foreign(each, trusted=trusted)
+        inside = each == registry.parent
+        why = _why_task_foreign(each, trusted) if inside else why_foreign(each, trusted=trusted)
         if why is not None:
             following = command_line("muster", names=(str(registry),))
             told = "" if following is None else f": {following}"
             return f"lies in {shown_name(each)}, which {why}; to follow it, name it{told}"
     return None
+
+
+def _why_task_foreign(directory: Path, trusted: Iterable[int]) -> str | None:
+    """As `why_foreign`, of a task's directory: in the workspace that its path led to before."""
+    try:
+        folder = open_folder(directory)
+    except RegistryError as error:
+        return f"cannot be looked at: {error.reason or error}"
+    try:
+        return _why_not_of((os.fstat(folder),), trusted)
+    finally:
+        close_read(folder)
 
 
 def agent_file(agent_id: str, suffix: str) -> str:

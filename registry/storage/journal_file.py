@@ -125,7 +125,7 @@ class JournalFile:
         identity = (status.st_dev, status.st_ino)
         if _entered.get(self.place) == identity:
             return
-        sync_directory(self.place.parent)
+        sync_directory(self.place)
         if len(_entered) >= _ENTERED_AT_MOST:
             _entered.clear()
         _entered[self.place] = identity
@@ -173,17 +173,21 @@ def check_place(registry: Path) -> None:
         raise UntrustedJournalError(place, "is no regular file")
     if there.st_size == 0:
         return
-    if not os.access(place, os.R_OK | os.W_OK, effective_ids=True):
+    with folder_of(place) as folder:
+        usable = os.access(name_of(place), os.R_OK | os.W_OK, dir_fd=folder, effective_ids=True)
+    if not usable:
         raise _not_ours(place, registry, there.st_uid, "written")
 
 
 def _check_that_it_can_be_made(place: Path, registry: Path) -> None:
     try:
         owner = Access.from_status(look(registry))
-        folder = os.stat(place.parent)
+        with folder_of(place) as opened:
+            folder = os.fstat(opened)
+            usable = os.access(".", os.W_OK | os.X_OK, dir_fd=opened, effective_ids=True)
     except OSError:
         return
-    if not os.access(place.parent, os.W_OK | os.X_OK, effective_ids=True):
+    if not usable:
         refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         raise InaccessibleRegistryError(place, refused, "make")
     us = os.geteuid()
@@ -397,7 +401,7 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
         os.fsync(fd)
     finally:
         close_read(fd)
-    sync_directory(place.parent)
+    sync_directory(place)
     return text
 
 
@@ -411,7 +415,7 @@ def remove(place: Path, durable: bool) -> None:
         os.unlink(name_of(place), dir_fd=folder)
     _entered.pop(place, None)
     if durable:
-        sync_directory(place.parent)
+        sync_directory(place)
 
 
 def put_an_end_to(place: Path) -> None:

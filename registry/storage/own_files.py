@@ -1,9 +1,10 @@
 """muster's own files in a workspace, beneath which nothing is a link: whose they are.
 
-A workspace's directory is trusted as it was named. What lies in it may have been put there
-by another user: so that nobody can have root write elsewhere, or believe what it did not
-write, the `registry` folder and the files in it must be no links, and must belong to this
-user, to root or to the folder's owner.
+A workspace's directory is trusted as it was named, and stays the same one
+(`registry.storage.anchor`). What lies in it may have been put there by another user: so that
+nobody can have root write elsewhere, or believe what it did not write, the `registry` folder
+and the files in it must be no links, and must belong to this user, to root or to the
+folder's owner.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry.errors import NotARegularFileError, UntrustedFileError
+from registry.storage.anchor import open_anchor
 from registry.storage.partner import GLOBAL_FOLDER
 from registry.text import shown_name
 
@@ -37,27 +39,46 @@ def own_folder(path: Path) -> Iterator[int]:
     Raises:
         FileNotFoundError: It is not there.
         UntrustedFileError: A symlink or something else is in its place.
+        ReplacedWorkspaceError: Its path leads to another workspace than before.
         OSError: It cannot be opened.
     """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    folder = os.open(base_of(path), flags)
+    base = open_anchor(base_of(path))
     try:
-        if base_of(path) != path.parent:
-            base, folder = folder, _open_inside(folder, path)
-            os.close(base)
+        folder = _open_inside(base, path)
+    finally:
+        os.close(base)
+    try:
         yield folder
     finally:
         os.close(folder)
 
 
 def _open_inside(base: int, path: Path) -> int:
+    name = "." if base_of(path) == path.parent else GLOBAL_FOLDER
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(GLOBAL_FOLDER, flags, dir_fd=base)
+        return os.open(name, flags, dir_fd=base)
     except NotADirectoryError:
         raise UntrustedFileError(
             path, f"{shown_name(path.parent)} is a link or a file, no folder"
         ) from None
+
+
+def make_own_folder(path: Path) -> None:
+    """Makes the `registry` folder that a file is to lie in, in a workspace that is there.
+
+    Raises:
+        ReplacedWorkspaceError: Its path leads to another workspace than before.
+        OSError: It cannot be made.
+    """
+    # What is made is made for a workspace that is there, never a workspace for that.
+    if path.parent.name == GLOBAL_FOLDER:
+        base = open_anchor(base_of(path))
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(GLOBAL_FOLDER, dir_fd=base)
+        finally:
+            os.close(base)
 
 
 def make_empty(path: Path, folder: int, mode: int) -> bool:

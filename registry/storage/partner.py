@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from registry.storage.anchor import identity_of
 from registry.storage.journal import Journal, Role
 from registry.text import quoted_name
 
@@ -19,9 +20,19 @@ GLOBAL_REGISTRY = "GLOBAL_REGISTRY.json"
 _GLOBAL = (GLOBAL_FOLDER, GLOBAL_REGISTRY)
 
 
-def _workspace_and_parts(registry: Path) -> tuple[Path, tuple[str, str]]:
-    folder = Path(os.path.realpath(registry.parent))
-    return folder.parent, (folder.name, registry.name)
+def workspace_of(registry: Path) -> Path:
+    """The workspace that a registry lies in, by the path that the registry was named by.
+
+    Its symlinks are not resolved: what they lead to now may be another workspace.
+    """
+    folder = registry.parent
+    return folder / ".." if folder.name in ("", "..") else folder.parent
+
+
+def _parts(registry: Path) -> tuple[str, str]:
+    folder = registry.parent
+    named = folder.name not in ("", "..")
+    return folder.name if named else os.path.basename(os.path.realpath(folder)), registry.name
 
 
 def _is_task(parts: tuple[str, str]) -> bool:
@@ -31,14 +42,14 @@ def _is_task(parts: tuple[str, str]) -> bool:
 
 def are_partners(first: Path, second: Path) -> bool:
     """Whether two registries are a task's and the global one of the same workspace."""
-    one, task = _workspace_and_parts(first)
-    two, global_ = _workspace_and_parts(second)
-    return one == two and _is_task(task) and global_ == _GLOBAL
+    one, two = workspace_of(first), workspace_of(second)
+    named = _is_task(_parts(first)) and _parts(second) == _GLOBAL
+    return named and (one == two or identity_of(one) == identity_of(two))
 
 
 def name_for_partner(registry: Path) -> str:
     """What the journal of its partner calls a registry."""
-    return "/".join(("..", *_workspace_and_parts(registry)[1]))
+    return "/".join(("..", *_parts(registry)))
 
 
 def partner_of(journal: Journal, registry: Path) -> Path | None:
@@ -54,13 +65,13 @@ def partner_of(journal: Journal, registry: Path) -> Path | None:
     """
     if journal.role is Role.ALONE:
         return None
-    workspace, ours = _workspace_and_parts(registry)
+    ours = _parts(registry)
     above, *rest = (journal.partner or "").split("/")
     named = (rest[0], rest[1]) if above == ".." and len(rest) == 2 else ("", "")
     first = journal.role is Role.FIRST and _is_task(ours) and named == _GLOBAL
     second = journal.role is Role.SECOND and ours == _GLOBAL and _is_task(named)
     if (first or second) and "\0" not in named[0]:
-        return workspace.joinpath(*named)
+        return workspace_of(registry).joinpath(*named)
     raise ValueError(
         f"names {quoted_name(journal.partner, 200)} as the {journal.role.value} commit's other "
         "file, which is not the other registry of its workspace"

@@ -235,5 +235,5 @@ def _keep_copy(data: bytes, registry: int, path: Path) -> None:
     finally:
         close_read(fd)
     # Not only with the journal's removal: the text is overwritten before that.
-    sync_directory(path.parent)
+    sync_directory(path)
     _log.warning("Kept what stood in %s as %s", shown_name(path), shown_name(copy))

@@ -1,9 +1,9 @@
 """Opening files that somebody else may have planted: no hang, no device, no link.
 
-Everything that `registry` opens, it opens through here. Trust begins at the
-workspace: what leads to it may be symlinks. Below it no symlink is followed, neither
-in a task directory's place nor in a file's; a registry that has a second name
-is refused as well.
+Everything that `registry` opens, it opens through here. What leads to a workspace may be
+symlinks, but it leads to the same directory for as long as the process runs
+(`registry.storage.anchor`). Below it no symlink is followed, neither in a task
+directory's place nor in a file's; a registry that has a second name is refused as well.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from registry.errors import (
     InaccessibleRegistryError,
     LinkedRegistryError,
     NotARegularFileError,
+    RegistryError,
     RegistryNotFoundError,
 )
+from registry.storage.anchor import open_anchor
 from registry.text import quoted_name
 
 # O_NONBLOCK: a FIFO would hang a plain open. O_NOCTTY: a terminal device must
@@ -55,14 +57,16 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
 def folder_of(path: Path) -> Iterator[int]:
     """The directory that a file lies in, as a descriptor; it must not be a symlink.
 
-    What lies above that directory is trusted, and may be reached by symlinks.
+    The directory above it, a workspace as a rule, may be reached by symlinks, but must be
+    the one that it was when it was first opened.
 
     Raises:
         RegistryNotFoundError: It is not there.
         LinkedRegistryError: It is a symlink.
+        ReplacedWorkspaceError: Its path leads to another workspace than before.
         InaccessibleRegistryError: It must not be searched.
     """
-    folder = _open_folder(path.parent, path)
+    folder = open_folder(path.parent, on_the_way_to=path)
     try:
         yield folder
     finally:
@@ -208,7 +212,7 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> int:
     """Opens a file for reading beneath a directory, following no symlink on the way.
 
     Args:
-        directory: Where to start; no symlink itself, but trusted above.
+        directory: Where to start; no symlink itself.
         parts: Names of the folders and the file, each checked with `is_safe_name`.
 
     Returns:
@@ -235,7 +239,7 @@ def open_folder(
     """Opens a directory beneath another to look for files in it, following no symlink.
 
     Args:
-        directory: Where to start; no symlink itself, but trusted above.
+        directory: Where to start; no symlink itself.
         parts: Names of the directories on the way.
         on_the_way_to: What errors name; the directory itself unless told otherwise.
 
@@ -246,11 +250,19 @@ def open_folder(
         RegistryError: As `folder_of`.
     """
     named = on_the_way_to or directory.joinpath(*parts)
-    folder = _open_folder(directory, named)
+    # A folder that has no name of its own in the path is itself what everything is beneath.
+    nameless = directory.name in ("", "..")
+    anchor = directory if nameless else directory.parent
+    with _naming(named, anchor):
+        folder = open_anchor(anchor)
+    at = anchor
     try:
-        for part in parts:
-            directory = directory / part
-            deeper = _open_folder(directory, named, within=folder)
+        for part in parts if nameless else (directory.name, *parts):
+            at = at / part
+            with _naming(named, at, part, folder):
+                # O_PATH: to search a directory is enough, as for a plain open of the whole path.
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                deeper = os.open(part, flags, dir_fd=folder)
             close_read(folder)
             folder = deeper
     except BaseException:
@@ -259,21 +271,32 @@ def open_folder(
     return folder
 
 
-def _open_folder(folder: Path, on_the_way_to: Path, *, within: int | None = None) -> int:
-    name = folder if within is None else folder.name
-    # O_PATH: to search a directory is enough, as for a plain open of the whole path.
-    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+@contextmanager
+def _naming(
+    on_the_way_to: Path, folder: Path, name: str = "", above: int | None = None
+) -> Iterator[None]:
+    """Says of what was to be opened why a folder on the way to it cannot be."""
     try:
-        return os.open(name, flags, dir_fd=within)
+        yield
     except FileNotFoundError:
         raise RegistryNotFoundError(on_the_way_to) from None
+    except RegistryError:
+        raise
     except OSError as error:
         # With O_DIRECTORY the kernel answers ENOTDIR for a symlink, too.
-        if error.errno in (errno.ENOTDIR, errno.ELOOP) and os.path.islink(folder):
+        followed = error.errno in (errno.ENOTDIR, errno.ELOOP)
+        if followed and above is not None and _is_link(name, above):
             raise LinkedRegistryError(on_the_way_to, folder) from None
         if error.errno == errno.ENOTDIR:
             raise RegistryNotFoundError(on_the_way_to) from None
         raise InaccessibleRegistryError(on_the_way_to, error, "read") from error
+
+
+def _is_link(name: str, folder: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
 
 
 def read_all(fd: int, path: Path, limit: int) -> bytes:
@@ -312,12 +335,26 @@ def write_all(fd: int, data: bytes, offset: int) -> None:
 
 
 def sync_directory(path: Path) -> None:
+    """Flushes the entries of the directory that a file lies in to the disk.
+
+    Raises:
+        RegistryError: As `folder_of`.
+        OSError: It failed.
+    """
+    with folder_of(path) as folder:
+        sync_folder(folder)
+
+
+def sync_folder(folder: int) -> None:
     """Flushes a directory's entries to the disk.
+
+    Args:
+        folder: A descriptor of it, of any kind.
 
     Raises:
         OSError: It failed.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
         os.fsync(fd)
     finally:

@@ -9,7 +9,6 @@ Linux only: SO_PEERCRED, O_PATH, /proc/self/fd.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import stat
@@ -19,13 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.storage.path_walk import is_open_to_others, others_may_replace_in, steps
 from registry.text import command_line, shown_name
 from tui.host import procfs
 from tui.host.tmux_advice import OTHER_SOCKET, advice_on, ask_the_owner, user_name
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid; struct ucred of unix(7)
-_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
-_LINKS_AT_MOST = 40  # as the kernel's own limit, path_resolution(7)
 
 
 class TmuxError(Exception):
@@ -141,48 +139,28 @@ def _walk(path: Path) -> _Place:
         OSError: It cannot be followed.
     """
     here = "/"
-    state = os.lstat(here)
     # Whoever owns the root directory could show us anything: in a user namespace it may
     # be a user whose number is not known there.
-    trusted = {0, os.getuid(), state.st_uid}
-    _check_directory(here, state)
-    todo = list(reversed(path.absolute().parts[1:]))
-    links = 0
-    while todo:
-        name = todo.pop()
-        if name == "..":
-            here = os.path.dirname(here)
-            continue
-        step = os.path.join(here, name)
-        try:
-            state = os.lstat(step)
-        except FileNotFoundError:
-            return _Place(step, False, _is_open(here))
+    trusted = {0, os.getuid(), os.lstat(here).st_uid}
+    for step, state in steps(path):
+        if state is None:
+            return _Place(step, False, _is_open(os.path.dirname(step)))
         if state.st_uid not in trusted:
             raise UntrustedSocketError(
                 f"{shown_name(step)} belongs to {user_name(state.st_uid)}, so it cannot be known "
                 "whose tmux server that is",
                 ask_the_owner(state.st_uid),
             )
-        if stat.S_ISLNK(state.st_mode):
-            links += 1
-            if links > _LINKS_AT_MOST:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-            target = os.readlink(step)
-            here = "/" if target.startswith("/") else here
-            todo += [part for part in reversed(target.split("/")) if part not in ("", ".")]
-            continue
-        here = step
         if stat.S_ISDIR(state.st_mode):
-            _check_directory(here, state)
-        elif todo:
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            _check_directory(step, state)
+        if not stat.S_ISLNK(state.st_mode):
+            here = step
     return _Place(here, True, _is_open(os.path.dirname(here)))
 
 
 def _is_open(directory: str) -> bool:
     """Whether other users may make files in a directory."""
-    return bool(os.lstat(directory).st_mode & _BY_OTHERS)
+    return is_open_to_others(os.lstat(directory))
 
 
 def _check_directory(path: str, state: os.stat_result) -> None:
@@ -191,7 +169,7 @@ def _check_directory(path: str, state: os.stat_result) -> None:
     Raises:
         UntrustedSocketError: One can.
     """
-    if state.st_mode & _BY_OTHERS and not state.st_mode & stat.S_ISVTX:
+    if others_may_replace_in(state):
         raise UntrustedSocketError(
             f"other users may write to {shown_name(path)}, so it cannot be known whose tmux "
             "server that is",

@@ -1,0 +1,101 @@
+"""Following a path as the kernel does, step by step, to see who could change where it leads."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_LINKS_AT_MOST = 40  # as the kernel's own limit, path_resolution(7)
+
+
+def steps(path: Path) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Every directory and symlink on the way to what a path names, and that itself.
+
+    Each is looked at only once the caller asks for it. A caller that stops at the first
+    step that another user could change therefore never looks at a forged one.
+
+    Args:
+        path: Absolute, or from the working directory.
+
+    Yields:
+        A path without symlinks above its last part, and the status of what is there;
+        None, as the last, where nothing is. The root directory comes first.
+
+    Raises:
+        OSError: It cannot be followed.
+    """
+    here = "/"
+    yield here, os.lstat(here)
+    todo = list(reversed(path.absolute().parts[1:]))
+    links = 0
+    while todo:
+        name = todo.pop()
+        if name == "..":
+            here = os.path.dirname(here)
+            yield here, os.lstat(here)
+            continue
+        step = os.path.join(here, name)
+        try:
+            state = os.lstat(step)
+        except FileNotFoundError:
+            yield step, None
+            return
+        yield step, state
+        if stat.S_ISLNK(state.st_mode):
+            links += 1
+            if links > _LINKS_AT_MOST:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            target = os.readlink(step)
+            here = "/" if target.startswith("/") else here
+            todo += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+            continue
+        if todo and not stat.S_ISDIR(state.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        here = step
+
+
+def is_open_to_others(directory: os.stat_result) -> bool:
+    """Whether other users than its owner may make files in a directory."""
+    return bool(directory.st_mode & _BY_OTHERS)
+
+
+def others_may_replace_in(directory: os.stat_result) -> bool:
+    """Whether other users than its owner may replace what is not theirs in a directory."""
+    return is_open_to_others(directory) and not directory.st_mode & stat.S_ISVTX
+
+
+def is_ours_alone(path: Path, expected: os.stat_result) -> bool:
+    """Whether no user but this one and root could have chosen which directory a path names.
+
+    Every directory and symlink on the way, and the directory itself, belongs to this user
+    or to root. Nobody else may replace anything in the directories above it.
+
+    Args:
+        path: The directory's path.
+        expected: The status of the directory that was opened by it.
+
+    Returns:
+        Also False where that cannot be known.
+    """
+    trusted = (0, os.geteuid())
+    above: os.stat_result | None = None
+    last = expected
+    try:
+        for _, state in steps(path):
+            if state is None or state.st_uid not in trusted:
+                return False
+            if above is not None:
+                if others_may_replace_in(above):
+                    return False
+                # The one thing of ours that others might put under a name of theirs.
+                if stat.S_ISLNK(state.st_mode) and state.st_nlink > 1 and is_open_to_others(above):
+                    return False
+            if stat.S_ISDIR(state.st_mode):
+                above = last = state
+    except OSError:
+        return False
+    return above is not None and os.path.samestat(last, expected)
