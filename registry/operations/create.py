@@ -191,18 +191,17 @@ def _create(path: Path, registry: Json) -> Created:
         workspace = make_anchor(path.parent.parent)
         try:
             _make_folder(path, workspace)
-            if is_durable():
-                sync_folder(workspace)
+            with folder_of(path) as folder:
+                try:
+                    _link_whole(text, path.name, folder)
+                except FileExistsError:
+                    open_file(path, os.O_RDONLY).close()
+                    return Created(path, new=False)
+                if is_durable():
+                    sync_folder(folder)
+                    sync_folder(workspace)
         finally:
             close_read(workspace)
-        with folder_of(path) as folder:
-            try:
-                _link_whole(text, path.name, folder)
-            except FileExistsError:
-                open_file(path, os.O_RDONLY).close()
-                return Created(path, new=False)
-            if is_durable():
-                sync_folder(folder)
     except RegistryError:
         raise
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
@@ -41,8 +40,8 @@ from tests.support.registries import agent, global_registry, task_registry, writ
 OWNER = 64101
 """The user that the directories above the workspace belong to."""
 
-# What the library asks the kernel for; before each of them a swap may come.
-CALLS = ("access", "fchmod", "fstat", "fsync", "link", "mkdir", "open", "pwrite", "stat", "unlink")
+# What takes a path. A swap before any other call is one before the next of these.
+CALLS = ("access", "link", "lstat", "mkdir", "open", "rename", "stat", "unlink")
 
 
 class Scene:
@@ -133,10 +132,7 @@ def before_call(number: int, act: Callable[[], None]) -> Iterator[Callable[[], b
         return called
 
     calls: dict[str, Any] = {name: watched(getattr(os, name)) for name in CALLS}
-    with (
-        mock.patch.multiple(os, **calls),
-        mock.patch.object(fcntl, "flock", watched(fcntl.flock)),
-    ):
+    with mock.patch.multiple(os, **calls):
         yield lambda: bool(done)
 
 
