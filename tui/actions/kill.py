@@ -26,7 +26,7 @@ from tui.actions.footprint import (
     owner_of,
     servers_going_on,
 )
-from tui.actions.leftovers import find_leftovers
+from tui.actions.leftovers import find_leftovers, find_writers
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step
 from tui.actions.plan_kill import shared_panes
@@ -75,8 +75,12 @@ def end_sessions(
         [going[step].origin for step in ended],
     )
     going_on = servers_going_on(known[step] for step in ended)
+    writers = find_writers(ended, tmux.ask()) if ended else {}
     for step in ended:
         checked = _checked(step, going[step], known, left)
+        if step in writers and checked.result is Result.DONE:
+            why = f"{checked.detail}; {writers[step]}"
+            checked = replace(checked, result=Result.FAILED, detail=why)
         said = going_on(known[step]) + left_alone(known[step])
         outcomes[step] = replace(checked, detail=checked.detail + said)
     for step, outcome in outcomes.items():

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from registry.schema.layout import DEFAULT_VARIABLE
+from tests.support.commands import muster
 from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux
 from tests.support.rolls import agent, answered, called, roll_call, session, task_state
 from tests.support.workspaces import Files, entry, row_of, take
-from tests.tui.cli.test_headless_actions import muster
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result
