@@ -27,6 +27,26 @@ _PLAIN = frozenset("_./:@+,-")
 _OWN_SIGNS = frozenset("\\…")
 _QUOTES = ("'", '"')
 
+_IGNORABLE = (
+    *((0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x115F, 0x1160)),
+    *((0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E)),
+    *((0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF)),
+    *((0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A)),
+    (0xE0000, 0xE0FFF),
+)
+"""First and last of what is not drawn where it has no effect: Default_Ignorable_Code_Point
+in DerivedCoreProperties.txt of the Unicode Character Database. The ranges have been the same
+from version 14 on."""
+
+# Blank braille, null notehead, Khitan filler, blank hieroglyphs, and what stands for an object.
+_BLANK = frozenset("\u2800\U0001d159\U00016fe4\U00013441\U00013442\ufffc")
+
+
+def is_invisible(character: str) -> bool:
+    """Whether a character, though it may be called printable, shows nothing."""
+    code = ord(character)
+    return character in _BLANK or any(first <= code <= last for first, last in _IGNORABLE)
+
 
 def is_plain(name: str, limit: int = NAME_AT_MOST) -> bool:
     """Whether a name can be shown as it is, and looks like no other one's escaped form."""
@@ -34,7 +54,9 @@ def is_plain(name: str, limit: int = NAME_AT_MOST) -> bool:
         return False
     if name != name.strip() or name.startswith(_QUOTES) or not _OWN_SIGNS.isdisjoint(name):
         return False
-    return name.isascii() or not any(unicodedata.category(each) in ("Mn", "Me") for each in name)
+    return name.isascii() or not any(
+        unicodedata.category(each) in ("Mn", "Me") or is_invisible(each) for each in name
+    )
 
 
 def shown_name(name: object, limit: int = NAME_AT_MOST) -> str:

@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from registry.text import (
     NAME_AT_MOST,
     choices,
     command_line,
+    is_invisible,
     is_plain,
     quoted_name,
     shell_word,
@@ -32,8 +34,15 @@ from registry.text import (
     typed_word,
     whole_name,
 )
-from tests.support.harm import any_text, harmful
+from tests.support.harm import WIDENING, any_text, harmful
 from tui.cli.help import COMMANDS
+from tui.text.sanitize import harmless
+
+INVISIBLE = (
+    "\u3164\u115f\u1160\uffa0\u2800\u17b4\u17b5\u034f\u00ad\ufe0f\u180f\u2065\ufff0\ufffc"
+    "\U0001d159\U00016fe4\U00013441\U0001bca0\U000e0001\U000e0fff"
+)
+"""Some of what shows nothing, of every kind."""
 
 LOOKALIKES = (
     "good",
@@ -273,3 +282,26 @@ def test_the_search_finds_command_lines_made_by_hand(source: str, tmp_path: Path
     path = tmp_path / "source.py"
     path.write_text(source, encoding="utf-8")
     assert list(_made_by_hand(path))
+
+
+# What shows nothing
+
+
+@given(st.sampled_from([each for each in map(chr, range(0x110000)) if is_invisible(each)]))
+def test_a_name_with_something_invisible_is_not_shown_as_it_is(character: str) -> None:
+    name = f"fixer{character}-1"
+    assert not is_plain(name)
+    assert shown_name(name).isascii() and shown_name(name) != "fixer-1"
+
+
+@pytest.mark.parametrize("character", INVISIBLE, ids=ascii)
+def test_what_is_printable_but_not_seen_is_escaped(character: str) -> None:
+    assert is_invisible(character)
+    assert shown_name(f"fixer-1{character}") == ascii(f"fixer-1{character}")
+    said = f"x{character}y"
+    if character not in WIDENING and unicodedata.category(character) not in ("Mn", "Me"):
+        assert (character in harmless(said)) is (character == "\u2800")
+
+
+def test_letters_that_are_seen_are_none_of_them() -> None:
+    assert not any(map(is_invisible, "fixer-1 größe日本語한글👍🏽🇩🇪⠿ក"))

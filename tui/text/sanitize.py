@@ -12,7 +12,7 @@ import json
 import unicodedata
 from typing import Any
 
-from registry.text import NAME_AT_MOST, shown_name
+from registry.text import NAME_AT_MOST, is_invisible, shown_name
 
 SHOWN_AT_MOST = 4096
 """Characters of one text that are looked at; what is behind them is cut off."""
@@ -49,7 +49,7 @@ def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
         category = unicodedata.category(character)
         if character in _WIDENING:
             continue
-        if category in _HARMFUL:
+        if category in _HARMFUL or _is_filler(character, category):
             shown.append(_SHORT.get(character) or _escaped(character))
             marks = 0
         elif category in ("Mn", "Me"):
@@ -63,6 +63,14 @@ def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
     if len(text) > limit:
         shown.append("…")
     return "".join(shown)
+
+
+def _is_filler(character: str, category: str) -> bool:
+    """Whether a letter or sign that shows nothing could make two texts look the same.
+
+    Blank braille is part of charts in what agents put out; marks are counted apart.
+    """
+    return category not in ("Mn", "Me") and character != "\u2800" and is_invisible(character)
 
 
 class _Escapes(dict[int, str]):
