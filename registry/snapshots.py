@@ -57,6 +57,7 @@ class Signature:
     Attributes:
         settled: False while the file is so young that a second change could
             have left the other fields as they are.
+        owner: The user it belongs to, by its number.
     """
 
     device: int
@@ -65,6 +66,7 @@ class Signature:
     mtime_ns: int
     ctime_ns: int
     settled: bool
+    owner: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def _signature_of(status: os.stat_result) -> Signature:
         mtime_ns=status.st_mtime_ns,
         ctime_ns=status.st_ctime_ns,
         settled=seconds_since_write(status) > _YOUNG,
+        owner=status.st_uid,
     )
 
 

@@ -24,10 +24,10 @@ LONGEST_FILE = 24 * 1024 * 1024
 """Bytes that are read of one file, from its end: more than muster puts into one."""
 
 MOST_LINES = 400_000
-"""Lines of a log that are read, in all of its files: more than they have room for."""
+"""Lines that are read of all logs together: more than the files of one have room for."""
 
 DECODED_AT_MOST = 512 * 1024 * 1024
-"""What the records of a log may take once they are decoded, in bytes, by an estimate."""
+"""What the records of all logs together may take once decoded, in bytes, by an estimate."""
 
 # A small value of its own takes about so many bytes in memory.
 _VALUE_COST = 64
@@ -61,13 +61,24 @@ class LogLines:
         lines: Each with the user whose file it is from; oldest first once all was read.
         too_long: Lines that were passed over because they are too long.
         left_out: Bytes of older lines that were not read.
+        share: Of how many logs this is one that are left to read: each has an equal part of
+            the room that is left, so that none keeps the others from being read.
+        seen: Lines that were met, those of the logs before included.
+        cost: What they may take once they are decoded, likewise.
     """
 
     lines: list[tuple[bytes, int]] = field(default_factory=list)
     too_long: int = 0
     left_out: int = 0
-    _seen: int = 0
-    _cost: int = 0
+    share: int = 1
+    seen: int = 0
+    cost: int = 0
+    _most_lines: int = field(init=False)
+    _most_cost: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._most_lines = self.seen + (MOST_LINES - self.seen) // self.share
+        self._most_cost = self.cost + (DECODED_AT_MOST - self.cost) // self.share
 
     def take(self, fd: int, path: Path, status: os.stat_result) -> None:
         """Reads one file from its end to its start, as long as there is room.
@@ -80,10 +91,11 @@ class LogLines:
             fd, path, status.st_size, longest=LONGEST_RECORD, look_back=LONGEST_FILE
         )
         for start, line, _ in found:
-            self._seen += 1
-            self._cost += _cost(line) if line else 0
-            if self._seen > MOST_LINES or self._cost > DECODED_AT_MOST:
+            cost = _cost(line) if line else 0
+            if self.seen >= self._most_lines or self.cost + cost > self._most_cost:
                 break
+            self.seen += 1
+            self.cost += cost
             reached = start
             if line is None:
                 self.too_long += 1
@@ -97,18 +109,20 @@ def _cost(line: bytes) -> int:
     return len(line) + _VALUE_COST * values
 
 
-def read_lines(log: Path, paths: Iterable[Path]) -> LogLines:
+def read_lines(log: Path, paths: Iterable[Path], before: LogLines, share: int) -> LogLines:
     """The lines of a log.
 
     Args:
         log: The log.
         paths: Its files, the youngest first: what is put aside meanwhile is then met
             again, not missed.
+        before: The log that was read before it, if any: both share the room.
+        share: How many logs are left to read, with this one.
 
     Raises:
         AuditError: One of its files is there and cannot be read, or must not be believed.
     """
-    found = LogLines()
+    found = LogLines(share=share, seen=before.seen, cost=before.cost)
     seen: set[tuple[int, int]] = set()
     try:
         with own_folder(log) as folder:

@@ -22,7 +22,7 @@ from pathlib import Path
 from registry.audit import entries as records
 from registry.audit.diff import FieldChange
 from registry.audit.entries import EndedSession, Entry, Log, State, Who
-from registry.audit.files import check_log, read_lines
+from registry.audit.files import LogLines, check_log, read_lines
 from registry.errors import AuditError, RegistryError, RegistryNotFoundError
 from registry.schema.layout import GLOBAL_FOLDER, WORKSPACE_NAME
 from registry.storage import flock
@@ -243,21 +243,45 @@ def read_log(log: Path) -> Log:
         AuditError: A log is there and cannot be read, or others than its owner, who must
             be this user, root or the owner of its folder, could have written it.
     """
-    found = read_lines(log, [log, *(aside(log, number) for number in range(1, KEPT + 1))])
+    return _read(log, LogLines(), 1)[0]
+
+
+def _read(log: Path, before: LogLines, share: int) -> tuple[Log, LogLines]:
+    found = read_lines(log, _files_of(log), before, share)
     read = records.merge(
         [line for line, _ in found.lines], str(log), [writer for _, writer in found.lines]
     )
     damaged = read.damaged + found.too_long
-    return replace(read, damaged=damaged, left_out=found.left_out)
+    return replace(read, damaged=damaged, left_out=found.left_out), found
+
+
+def _files_of(log: Path) -> list[Path]:
+    return [log, *(aside(log, number) for number in range(1, KEPT + 1))]
+
+
+def _size(log: Path) -> int:
+    size = 0
+    for path in _files_of(log):
+        with suppress(OSError):
+            size += os.lstat(path).st_size
+    return size
 
 
 def read_logs(logs: Iterable[Path]) -> Log:
     """Several logs as one, in the order of their times.
 
+    All together have the room that one log has, in equal parts. What one does not need is
+    left to the larger ones; what is not read of any is counted in `Log.left_out`.
+
     Raises:
         AuditError: A log is there and cannot be read.
     """
-    read = [read_log(log) for log in dict.fromkeys(logs)]
+    given = list(dict.fromkeys(logs))
+    found: dict[Path, Log] = {}
+    before = LogLines()
+    for log in sorted(given, key=_size):
+        found[log], before = _read(log, before, len(given) - len(found))
+    read = [found[log] for log in given]
     # Of the same millisecond those of one log stay in the order they were written in.
     entries = sorted((e for each in read for e in each.entries), key=lambda e: e.at)
     raw = sorted((r for each in read for r in each.records), key=lambda r: str(r.get("at")))

@@ -20,7 +20,7 @@ from tui.host.claims import Claim, users_believed
 from tui.host.pane_origin import PaneOrigins
 from tui.host.process_tree import Origin
 from tui.host.tmux_types import Session, TmuxSnapshot
-from tui.live.nearby_workspaces import claimed_by
+from tui.live.nearby_workspaces import Holder, claimed_by
 from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 from tui.model.suspects import find_mixed
 from tui.text.sanitize import size
@@ -64,7 +64,7 @@ def weighed_kill(
         whole=whole,
         unfinished=unfinished,
         ended_orphans=ended,
-        claimed=claimed_leaks(roll, rows),
+        claimed=claimed_sessions(roll, rows),
         mixed=mixed_sessions(roll.answer),
     )
     plan = with_leftovers(plan, roll.answer)
@@ -87,22 +87,29 @@ def weighed_complete(
     return without_leftovers(plan, roll.answer, alone=len(rows) == 1 and not by_verdict)
 
 
-def claimed_leaks(roll: RollCall, rows: Iterable[AgentRow]) -> dict[AgentKey, str]:
-    """Why the sessions of those of some agents who leaked must not be ended. Blocks."""
-    leaked = [row for row in rows if row.verdict is Verdict.LEAKED]
+def claimed_sessions(roll: RollCall, rows: Iterable[AgentRow]) -> dict[AgentKey, str]:
+    """Why the sessions of some agents must not be ended: other registries list them. Blocks."""
+    held = [(row, row.session) for row in rows if row.session is not None]
     found = claimed_by(
-        {row.session: names_of(row) for row in leaked if row.session is not None},
+        {session: holder_of(row, session) for row, session in held},
         roll.answer,
         [workspace.path for workspace in roll.workspaces],
         roll.beside,
     )
-    return {row.key: found[row.session] for row in leaked if row.session in found}
+    return {row.key: found[session] for row, session in held if session in found}
 
 
-def names_of(row: AgentRow) -> frozenset[str]:
-    """What registries may call the session of an agent."""
-    name = row.session.name if row.session is not None else ""
-    return frozenset({name, tmux_name(row.record.tmux_session or "")} - {""})
+def holder_of(row: AgentRow, session: Session) -> Holder:
+    """Whose a session is, and what registries may call it.
+
+    Args:
+        row: The agent whose it is.
+        session: As tmux lists it now.
+    """
+    planned = row.session.name if row.session is not None else ""
+    names = {session.name, planned, tmux_name(row.record.tmux_session or "")}
+    is_through = row.verdict is Verdict.LEAKED
+    return Holder(row.key.id, row.key.registry, frozenset(names - {""}), is_through)
 
 
 def mixed_sessions(answer: TmuxSnapshot) -> Mapping[str, str]:

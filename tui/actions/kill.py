@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 from registry.audit.entries import EndedSession, Entry, State
 from registry.audit.log import Audit, log_in, log_of
 from registry.errors import BusyRegistryError, RegistryError
-from registry.schema.records import AgentRecord, is_active
-from registry.snapshots import read_task
+from registry.schema.records import TaskRecord, is_active
+from registry.snapshots import Snapshot, read_task
 from registry.text import shown_name
 from tui.actions.footprint import (
+    holder_of,
     left_alone,
     mixed_sessions,
-    names_of,
     origin_of_ended,
     owner_of,
     servers_going_on,
 )
-from tui.actions.leftovers import find_leftovers
+from tui.actions.leftovers import find_leftovers, find_writers
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step
 from tui.actions.plan_kill import shared_panes
@@ -34,7 +34,6 @@ from tui.host import process_kill, process_tree
 from tui.host.process_tree import Held, Origin, Process
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import claimed_by, listed_since
-from tui.model.roll import Verdict
 from tui.progress import ProgressCallback, untold
 from tui.text.sanitize import some
 
@@ -76,8 +75,12 @@ def end_sessions(
         [going[step].origin for step in ended],
     )
     going_on = servers_going_on(known[step] for step in ended)
+    writers = find_writers(ended, tmux.ask()) if ended else {}
     for step in ended:
         checked = _checked(step, going[step], known, left)
+        if step in writers and checked.result is Result.DONE:
+            why = f"{checked.detail}; {writers[step]}"
+            checked = replace(checked, result=Result.FAILED, detail=why)
         said = going_on(known[step]) + left_alone(known[step])
         outcomes[step] = replace(checked, detail=checked.detail + said)
     for step, outcome in outcomes.items():
@@ -172,18 +175,14 @@ def _sort(plan: Plan, answer: TmuxSnapshot) -> tuple[dict[Step, StepOutcome], di
                 going[step] = found
     orphans = {s: each.session for s, each in going.items() if s.row is None and each.session}
     listed = listed_since(set(orphans.values()), answer, plan.workspaces, plan.beside)
-    leaked = {
-        step: each.session
-        for step, each in going.items()
-        if step.row is not None and step.row.verdict is Verdict.LEAKED and each.session
-    }
-    names = {
-        session: names_of(step.row) | {session.name}
-        for step, session in leaked.items()
+    agents = {s: each.session for s, each in going.items() if s.row and each.session}
+    holders = {
+        session: holder_of(step.row, session)
+        for step, session in agents.items()
         if step.row is not None
     }
-    listed |= claimed_by(names, answer, plan.workspaces, plan.beside)
-    for step, session in (orphans | leaked).items():
+    listed |= claimed_by(holders, answer, plan.workspaces, plan.beside)
+    for step, session in (orphans | agents).items():
         if session in listed:
             del going[step]
             outcomes[step] = StepOutcome(step.label, Result.LEFT, listed[session])
@@ -228,7 +227,7 @@ def _who_is_another(steps: Iterable[Step]) -> dict[Step, str]:
     Returns:
         In words, for each that is.
     """
-    agents: dict[Path, tuple[AgentRecord, ...] | RegistryError] = {}
+    agents: dict[Path, Snapshot[TaskRecord] | RegistryError] = {}
     found: dict[Step, str] = {}
     for step in steps:
         if step.row is None:
@@ -241,7 +240,10 @@ def _who_is_another(steps: Iterable[Step]) -> dict[Step, str]:
             if not is_active(step.row.record.status):
                 found[step] = f"its registry cannot be read now: {there}"
             continue
-        own = [each for each in there if each.id == step.label]
+        if step.owner not in (None, there.signature.owner):
+            found[step] = "its registry belongs to another user now; look at it anew"
+            continue
+        own = [each for each in there.record.agents if each.id == step.label]
         same = [each for each in own if each.deployment in step.judged]
         if own and not same:
             found[step] = f"was deployed anew meanwhile; it is {own[-1].status!r} now"
@@ -250,11 +252,11 @@ def _who_is_another(steps: Iterable[Step]) -> dict[Step, str]:
     return found
 
 
-def _agents_in(registry: Path) -> tuple[AgentRecord, ...] | RegistryError:
+def _agents_in(registry: Path) -> Snapshot[TaskRecord] | RegistryError:
     give_up_at = time.monotonic() + _BUSY_AT_MOST
     while True:
         try:
-            return read_task(registry).record.agents
+            return read_task(registry)
         except RegistryError as error:
             if not isinstance(error, BusyRegistryError) or time.monotonic() >= give_up_at:
                 return error

@@ -27,6 +27,11 @@ from tui.text.sanitize import some
 _NAMED_AT_MOST = 5
 """Processes that are named; the others are counted."""
 
+_STILL_ENDING = 1.0
+"""Seconds that what writes to a file is given to end after its session."""
+
+_PAUSE = 0.02
+
 _OWN = "its session is gone, but processes of it run; end them; mark it terminated"
 
 
@@ -60,7 +65,7 @@ def find_leftovers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, Le
     }
     if not gone or answer.state is TmuxState.UNKNOWN:
         return {}
-    users = frozenset({os.getuid()} | {each for each in gone.values() if each is not None})
+    users = _users(gone.values(), answer)
     try:
         strays = find_strays(answer, users)
     except OSError as error:
@@ -68,11 +73,56 @@ def find_leftovers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, Le
         return {step: Leftover(None, why) for step in gone}
     found = {}
     for step, owner in gone.items():
-        theirs = [each for each in strays if each.users <= {os.getuid(), owner}]
+        theirs = [each for each in strays if each.users <= _users([owner], answer)]
         left = _of(step, owner, theirs, answer) if theirs else None
         if left is not None:
             found[step] = left
     return found
+
+
+def find_writers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, str]:
+    """What still writes the output of agents whose processes were just ended.
+
+    Args:
+        steps: They; orphans are passed over.
+        answer: What tmux said since.
+
+    Returns:
+        In words, for each of which something does, or that cannot be told.
+    """
+    ended = {step: owner_of(step.row.key.registry) for step in steps if step.row is not None}
+    if not ended or answer.state is TmuxState.UNKNOWN:
+        return {}
+    give_up_at = time.monotonic() + _STILL_ENDING
+    while True:
+        try:
+            strays = find_strays(answer, _users(ended.values(), answer))
+        except OSError as error:
+            why = f"whether processes of it still run cannot be told: {error}"
+            return dict.fromkeys(ended, why)
+        found = {
+            step: f"still running: {_called(writers)}, which may be its: it writes its output"
+            for step, owner in ended.items()
+            if (writers := _writers(step, strays, _users([owner], answer)))
+        }
+        # What tmux itself had started for the session may be about to end with it.
+        if not found or time.monotonic() >= give_up_at:
+            return found
+        time.sleep(_PAUSE)
+
+
+def _writers(step: Step, strays: Iterable[Stray], users: frozenset[int]) -> list[Stray]:
+    return [
+        each
+        for each in strays
+        if each.users <= users and _who(step) in each.writes_for and _may_be_of(step, [each])
+    ]
+
+
+def _users(owners: Iterable[int | None], answer: TmuxSnapshot) -> frozenset[int]:
+    """Whose processes may be left of agents: the registries' owners', the server's and ours."""
+    users = {*owners, answer.server_user, os.getuid()}
+    return frozenset(each for each in users if each is not None)
 
 
 def _of(
@@ -86,14 +136,15 @@ def _of(
     if not maybe:
         return None
     processes = [each for group in maybe for each in group]
-    servers = {each.said.server_pid for each in processes}
+    panes_said = [each.said for each in processes if each.said is not None]
+    servers = {said.server_pid for said in panes_said}
     sure = all(_is_of(step, group) for group in maybe) and len(servers) == 1
     # Whoever has the task's directory could have moved another user's open file into it.
     sure = sure and all(each.users == {owner} for each in processes)
     if not sure or owner is None or step.earlier is not None:
         return Leftover(None, _why(step, processes))
     runs = "runs" if len(processes) == 1 else "run"
-    first = processes[0].said
+    first = panes_said[0]
     session = EndedSession(
         name=step.expected_session or "",
         id=first.session,
@@ -102,7 +153,7 @@ def _of(
         agent=step.label,
         server_pid=first.server_pid,
         server_started=answer.server_started if first.server_pid == answer.server_pid else 0,
-        panes=tuple(group[0].said.pane for group in maybe),
+        panes=tuple(dict.fromkeys(said.pane for said in panes_said)),
         told_by=frozenset({owner}),
         ended_at=time.time(),
     )
@@ -114,7 +165,7 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
     if _is_ended_by(step, pane):
         return False
     agents = _writes_for(pane)
-    if agents:
+    if agents and (_who(step) not in agents or pane[0].said is not None):
         return _who(step) in agents
     started = _started(step)
     # A session made longer before than that is never taken for its own.
@@ -124,7 +175,7 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
 def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
     """Whether a step ends the processes of a pane anyway."""
     earlier, said = step.earlier, pane[0].said
-    if earlier is None or pane[0].is_former:
+    if earlier is None or said is None or pane[0].is_former:
         return False
     return said.server_pid == earlier.server_pid and said.pane in earlier.panes
 
@@ -138,7 +189,7 @@ def _is_of(step: Step, pane: list[Stray]) -> bool:
     started = _started(step)
     return (
         _writes_for(pane) == {_who(step)}
-        and bool(pane[0].said.pane)
+        and all(each.said is not None and each.said.pane for each in pane)
         and not any(each.is_former for each in pane)
         and started is not None
         and any_fits([started], _began(pane))
@@ -175,8 +226,11 @@ def _called(processes: list[Stray]) -> str:
 def _why(step: Step, processes: list[Stray]) -> str:
     pids = ",".join(str(each.process.pid) for each in processes)
     complete = command_line("muster", "complete", names=[step.label])
+    outlived = "outlived the tmux server or session that started them"
+    if any(each.said is None for each in processes):
+        outlived = f"{'writes' if len(processes) == 1 else 'write'} agents' output in no session"
     return (
-        f"{_called(processes)} outlived the tmux server or session that started them, and may "
+        f"{_called(processes)} {outlived}, and may "
         f"be its: see `ps -fp {pids}`. If so, end them and kill it again; if not, "
         + (f"`{complete}`" if complete else "complete this agent alone")
     )

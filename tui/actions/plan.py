@@ -67,6 +67,8 @@ class Step:
         judged: The agent's deployments that this is about: more than one where its id is
             in the registry twice, none for an orphan.
         may_run: Whether it is known that processes run which may be its.
+        owner: Whose the registry is that says all this of it, by the user's number; None
+            for an orphan, or where it was not read.
         stale: Whether a database was known that may have a newer status of it.
     """
 
@@ -82,6 +84,7 @@ class Step:
     judged: frozenset[Deployment] = frozenset()
     stale: bool = False
     may_run: bool = False
+    owner: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from registry.text import shown_name, whole_name
 from tui.actions.plan import EndStatus, Plan, Step, Verb
 from tui.actions.preview import Question
 from tui.host import process_tree
+from tui.host.claims import ROOT
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.call import MAY_BE_STALE
 from tui.model.hierarchy import beneath
@@ -27,7 +28,7 @@ _SEVERAL = 2
 """From so many agents on, an action is one in bulk."""
 
 _NAMED_AT_MOST = 10
-"""Sessions that are named in one question; the plan names all."""
+"""Sessions or registries that are named in one question; the plan names all."""
 
 
 def _task_of(roll: RollCall) -> dict[Path, TaskRoll]:
@@ -107,7 +108,7 @@ def plan_kill(
         answer.socket,
         answer.server_pid,
         own[0] if own else None,
-        (*_of_deaths(roll, made), *_of_names(made)),
+        (*_of_deaths(roll, made), *_of_names(made), *_of_owners(answer, made)),
         own,
         roll.beside,
         answer.server_started,
@@ -280,6 +281,36 @@ def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
     return (Question(asks, "--mass-death"),)
 
 
+def _of_owners(answer: TmuxSnapshot, steps: Iterable[Step]) -> tuple[Question, ...]:
+    """What is asked apart when sessions are ended on the word of other users' registries.
+
+    An id is no secret: whoever can have muster read a registry could list in it the
+    session of an agent of anybody's, by its usual name.
+    """
+    trusted = {ROOT, *(() if answer.server_user is None else (answer.server_user,))}
+    whose = {
+        step.row.key.registry: step.owner
+        for step in steps
+        if step.session is not None and step.row is not None and step.owner is not None
+    }
+    foreign = [f"{whole_name(str(p))} (user {o})" for p, o in whose.items() if o not in trusted]
+    if not foreign:
+        return ()
+    named = _named_first(foreign)
+    it_is = "A registry belongs" if len(foreign) == 1 else f"{len(foreign)} registries belong"
+    asks = (
+        f"{it_is} neither to the tmux server's user nor to root: {named}. "
+        f"Who wrote {'it' if len(foreign) == 1 else 'them'} can name any session. "
+        "End the sessions all the same?"
+    )
+    return (Question(asks, "--foreign-registry"),)
+
+
+def _named_first(said: Sequence[str]) -> str:
+    more = len(said) - _NAMED_AT_MOST
+    return ", ".join(said[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
 def _of_names(steps: Iterable[Step]) -> tuple[Question, ...]:
     """What is asked apart when sessions are ended that are not called as an agent's is.
 
@@ -288,9 +319,7 @@ def _of_names(steps: Iterable[Step]) -> tuple[Question, ...]:
     unusual = [said for step in steps if (said := _unusual(step)) is not None]
     if not unusual:
         return ()
-    named = ", ".join(unusual[:_NAMED_AT_MOST])
-    if len(unusual) > _NAMED_AT_MOST:
-        named += f" and {len(unusual) - _NAMED_AT_MOST} more"
+    named = _named_first(unusual)
     count = some(len(unusual), "session is", "sessions are")
     asks = (
         f"{count} not called as the orchestrator calls an agent's, {SESSION_PREFIX} and its "
@@ -343,6 +372,7 @@ def _step(
         earlier=earlier,
         judged=frozenset(record.deployment for record in same),
         stale=stale,
+        owner=tasks[row.key.registry].state.owner,
     )
 
 

@@ -287,6 +287,11 @@ def _add_action(parser: argparse.ArgumentParser, command: str) -> None:
             action="store_true",
             help="also end sessions that are not called as an agent's; --yes alone does not",
         )
+        parser.add_argument(
+            "--foreign-registry",
+            action="store_true",
+            help="also end what another user's registry lists; --yes alone does not",
+        )
     elif command == "undo":
         parser.add_argument("action_id", nargs="?", metavar="ID", help="which action")
     else:

@@ -24,7 +24,7 @@ from registry.snapshots import read_registry
 from registry.storage import recovery
 from registry.storage.codec import Json
 from registry.text import command_line, shown_name, whole_name
-from tui.actions.footprint import claimed_leaks
+from tui.actions.footprint import claimed_sessions
 from tui.actions.leftovers import without_leftovers
 from tui.actions.plan import Plan
 from tui.actions.plan_kill import plan_complete, plan_kill
@@ -326,7 +326,7 @@ class _Ending(NamedTuple):
 def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
     """How to end the sessions of agents that are of no use any more."""
     rows = [row for row in roll.agents() if row.verdict in _OF_SESSIONS]
-    plan = plan_kill(roll, rows, claimed=claimed_leaks(roll, rows))
+    plan = plan_kill(roll, rows, claimed=claimed_sessions(roll, rows))
     planned = {step.row.key for step in plan.steps if step.row is not None}
     refused = dict(plan.refused)
     named = {row.key.id: row for row in rows_of(roll, [row.key.id for row in rows])[0]}

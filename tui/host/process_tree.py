@@ -56,6 +56,8 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
     Not this process and its ancestors; nor those of other users, who may give theirs any
     argument.
     """
+    if not procfs.numbers_are_ours():
+        return ()
     stats = procfs.all_stats()
     own = line_of(os.getpid(), stats)
     found = []
@@ -417,8 +419,11 @@ def look() -> Look:
     """Looks at all processes.
 
     Raises:
-        OSError: They cannot be listed.
+        OSError: They cannot be listed, or /proc is of another PID namespace, so that no pid
+            in it means a process of ours.
     """
+    if not procfs.numbers_are_ours():
+        raise OSError("/proc is of another PID namespace than muster")
     return Looker().look()
 
 

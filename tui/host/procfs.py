@@ -309,6 +309,18 @@ def arguments(pid: int) -> list[bytes]:
     return _given(pid, "cmdline").split(b"\0")
 
 
+def numbers_are_ours() -> bool:
+    """Whether the pids in /proc are those of this process's own PID namespace.
+
+    Inside a container that was given the host's /proc they are not: a signal to such a
+    number would meet another process.
+    """
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
 def environment(pid: int) -> dict[str, str]:
     """What a process was given as its environment, as far as it is read.
 
@@ -333,13 +345,33 @@ def words(pid: int, name: str) -> list[str]:
 def pane_said_by(pid: int) -> PaneEnvironment | None:
     """What a process says of its pane; None if it says nothing, or that is not to be read.
 
-    Nor is what a process in another PID namespace says: its numbers are not ours.
+    The numbers of another PID namespace are not ours, such as those of a tmux server in a
+    container. But what a pane began in a namespace of its own (``unshare -p``) says what
+    the pane did: then the namespace's first process, which was made from ours, says it too.
     """
     try:
         said = parse_pane(_given(pid, "environ"))
-        return said if said is not None and _is_in_our_namespace(pid) else None
+        if said is None or _is_in_our_namespace(pid):
+            return said
+        first = _first_of_namespace(pid)
+        says_too = first is not None and parse_pane(_given(first, "environ")) == said
+        return said if says_too else None
     except OSError:
         return None
+
+
+def _first_of_namespace(pid: int) -> int | None:
+    """The first process of the namespace beneath ours that a process is in, by its pid here."""
+    if not numbers_are_ours():
+        return None
+    passed: set[int] = set()
+    while (stat := stat_of(pid)) is not None and pid not in passed:
+        passed.add(pid)
+        if len(namespace_pids_of(stat.parent)) == 1:
+            # What entered it from elsewhere, as with nsenter, may have been told anything.
+            return pid if namespace_pids_of(pid)[-1:] == (1,) else None
+        pid = stat.parent
+    return None
 
 
 def _is_in_our_namespace(pid: int) -> bool:

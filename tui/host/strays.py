@@ -1,7 +1,7 @@
 """Processes of panes that are gone, because their session or their tmux server has ended.
 
 What ignores SIGHUP outlives both. It still says in its environment which pane it was
-started in, and may still write what its agent puts out. Linux only, as
+started in, or it still writes what its agent puts out, whatever it says. Linux only, as
 `tui.host.process_tree` is.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
 from tui.host import procfs
-from tui.host.process_tree import Look, Process, look
+from tui.host.process_tree import Look, Process, line_of, look
 from tui.host.procfs import PaneEnvironment
 from tui.host.tmux_types import TmuxSnapshot
 
@@ -32,6 +32,7 @@ class Stray:
         users: Its real, effective and saved user, by their numbers.
         began: Seconds since the epoch.
         said: Where it says that it was started: in a pane of the socket that was asked.
+            None where it says none that is gone, but writes an agent's output.
         writes_for: Agents whose output files it has open for writing, each as the real
             path of its task's directory and its id.
         is_former: Whether another server has the pid of its own by now.
@@ -40,21 +41,29 @@ class Stray:
     process: Process
     users: frozenset[int]
     began: float
-    said: PaneEnvironment
+    said: PaneEnvironment | None
     writes_for: frozenset[tuple[Path, str]]
     is_former: bool
 
     @property
     def pane(self) -> tuple[int, str]:
-        """Its server and its pane: tells it from the processes of other panes."""
-        return self.said.server_pid, self.said.pane
+        """Its server and its pane: tells it from the processes of other panes.
+
+        One that names no pane stands for itself.
+        """
+        return (
+            (-self.process.pid, "")
+            if self.said is None
+            else (self.said.server_pid, self.said.pane)
+        )
 
 
 def find_strays(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...]:
     """The processes of panes that are gone, of any server of the socket that was asked.
 
-    Neither this process and its ancestors, nor tmux servers, nor what runs on another
-    server by now.
+    Those that write an agent's output are among them, unless they run in a pane that is
+    there: a process can wipe or change its environment, but not its parents. Neither this
+    process and its ancestors are, nor tmux servers, nor what runs on another server by now.
 
     Args:
         answer: What tmux said; not that it cannot tell.
@@ -85,6 +94,21 @@ def find_strays(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...
         if is_former or _is_gone(said, answer, alive, now):
             written = _written_by(process.pid)
             strays.append(Stray(process, frozenset(own), began, said, written, is_former))
+    spared |= {each.process.pid for each in strays}
+    roots = {pid for session in answer.sessions.values() for pid in session.pids}
+    for process in now.described(now.stats.keys() - spared):
+        pid = process.pid
+        line = line_of(pid, now.stats)
+        servers = line & now.servers
+        if servers - {answer.server_pid} or roots & {*line, now.stats[pid].session}:
+            continue
+        own = now.users_of(pid)
+        if own is None or not users.issuperset(own):
+            continue
+        began = procfs.begun_at(now.stats[pid])
+        # It may be in a pane that was made since tmux answered.
+        if (not servers or began <= asked_at) and (written := _written_by(pid)):
+            strays.append(Stray(process, frozenset(own), began, None, written, False))
     return tuple(strays)
 
 

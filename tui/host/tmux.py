@@ -159,6 +159,7 @@ class Tmux:
             server_started,
             listener=(listener.pid if listener is not None else 0) or None,
             foreign_pids=foreign,
+            server_user=None if listener is None else listener.uid,
         )
 
     def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:

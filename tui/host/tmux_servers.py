@@ -214,10 +214,14 @@ def _looked_at_again(server: Server) -> Server:
 def _unasked(server: Server, answer: TmuxSnapshot | None) -> str:
     """Why a server cannot be asked, and what to do about it."""
     if answer is not None and answer.state is not TmuxState.UNKNOWN:
-        return (
-            f"tmux server {server.pid} runs but {shown_name(server.socket)} does not lead "
-            f"to it: {command_line('kill', '-USR1', str(server.pid))} makes its socket again"
-        )
+        lost = f"{shown_name(server.socket)} does not lead to it"
+        if not procfs.numbers_are_ours():
+            return (
+                f"a tmux server outside of this container (PID namespace) runs but {lost}: "
+                "run muster out there"
+            )
+        makes = command_line("kill", "-USR1", str(server.pid))
+        return f"tmux server {server.pid} runs but {lost}: {makes} makes its socket again"
     why = "there was no time to ask it" if answer is None else answer.detail
     hint = OTHER_SOCKET
     if server.socket is not None:

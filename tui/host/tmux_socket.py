@@ -255,7 +255,7 @@ def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
     """
     try:
         # /proc may be that of another namespace, too.
-        if os.readlink("/proc/self") != str(os.getpid()):
+        if not procfs.numbers_are_ours():
             return False
     except OSError:
         return False

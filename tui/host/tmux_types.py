@@ -72,6 +72,8 @@ class TmuxSnapshot:
         server_started: When that server started; seconds since the epoch, 0 if none.
         listener: The process that listens at the socket, as the kernel says; None if there
             is none, or it cannot be seen from here.
+        server_user: Whose that process is, by the user's number, as the kernel says; None
+            if nobody listens.
         foreign_pids: Whether the server lives in another PID namespace, or that cannot be
             excluded: then whatever pid it says means another process here, or none.
     """
@@ -89,6 +91,7 @@ class TmuxSnapshot:
     others: tuple[tuple[Path, Session], ...] = ()
     listener: int | None = None
     foreign_pids: bool = False
+    server_user: int | None = None
 
     @property
     def server_process(self) -> int | None:

@@ -63,6 +63,23 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """The agent whose session is to be ended.
+
+    Attributes:
+        id: Its id.
+        registry: The registry that says so.
+        names: What registries may call its session.
+        is_through: Whether it has a terminal status there.
+    """
+
+    id: str
+    registry: Path
+    names: frozenset[str]
+    is_through: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Around:
     """What is around a session.
 
@@ -163,13 +180,15 @@ class NearbyWorkspaces:
     ) -> dict[Session, _Around]:
         """Reads the workspaces around sessions; those that are around each, but for own ones."""
         around: dict[Session, _Around] = {}
-        found = dict.fromkeys(self._beside)
+        found: dict[Path, None] = {}
         of_user = default_workspaces({"HOME": os.path.expanduser("~"), **os.environ})
         for session, each in _around(sessions, answer):
             near = None if each.near is None else each.near - own
             default = (each.default | of_user) - own
             around[session] = _Around(near, default)
             found |= dict.fromkeys(sorted(default | (near or frozenset())))
+        # What is around them comes first: there is room for so many only.
+        found |= dict.fromkeys(self._beside)
         others = [each for each in found if each not in self._always]
         self._registries = {
             path: self._registries.get(path) or Registries((Workspace(path),))
@@ -195,28 +214,33 @@ class NearbyWorkspaces:
         return None if found is None or _is_unclear(registries) else True
 
     def claims(
-        self, sessions: Mapping[Session, Collection[str]], answer: TmuxSnapshot
+        self, sessions: Mapping[Session, Holder], answer: TmuxSnapshot
     ) -> dict[Session, str | None]:
-        """Why an agent may be at work in sessions. Blocks.
+        """Why another agent than its holder may be at work in sessions. Blocks.
 
         Args:
-            sessions: What registries may call each.
+            sessions: Whose each is.
             answer: What tmux said.
 
         Returns:
-            In words, for each session in which one may be, or None where nobody can tell.
+            In words, for each session in which one may be, or None where that cannot be known.
         """
         around = self._read_around(sessions, answer, frozenset())
         at_work = {path: _at_work_in(each) for path, each in self._registries.items()}
+        active = {path: _active_in(each) for path, each in self._registries.items()}
         found: dict[Session, str | None] = {}
         for session, each in around.items():
+            holder = sessions[session]
             paths = {*self._always, *(each.near or ())}
             unread = any(path not in at_work or at_work[path][1] for path in paths)
             if each.near is None or unread:
                 databases = [str(database) for database in self._databases(paths)]
-                found[session] = f"it may be at work: {databases[0]}" if databases else None
+                known = databases and holder.is_through
+                found[session] = f"it may be at work: {databases[0]}" if known else None
             for path, (names, _) in at_work.items():
-                if not names.isdisjoint(sessions[session]):
+                # That an agent at work is at work itself is no claim of another's.
+                others = names if holder.is_through else _others(active[path], holder)
+                if not others.isdisjoint(holder.names):
                     found[session] = (
                         f"an agent in {shown_name(path)} has its session as well, "
                         "and is not through"
@@ -267,6 +291,39 @@ def _listed_in(registries: Registries) -> frozenset[str]:
         *(names for names in registries.listed_sessions() if names),
         *(map(_called, record.agents) for record in records),
     )
+
+
+_Active = Mapping[str, Collection[tuple[Path, str]]]
+"""The registries and ids of agents that are not through, by what tmux may call their session."""
+
+
+def _active_in(registries: Registries) -> _Active:
+    found: dict[str, set[tuple[Path, str]]] = {}
+    for state in registries.states():
+        for agent in state.record.agents if state.record is not None else ():
+            if not is_terminal(agent.status):
+                found.setdefault(_called(agent), set()).add((state.registry, agent.id))
+    return found
+
+
+def _others(active: _Active, holder: Holder) -> frozenset[str]:
+    """Under which of its names another agent than the holder has its session."""
+    return frozenset(
+        name
+        for name in holder.names
+        if any(
+            agent_id != holder.id or not _is_same_file(registry, holder.registry)
+            for registry, agent_id in active.get(name, ())
+        )
+    )
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, which may be mounted twice."""
+    try:
+        return path == other or os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def _at_work_in(registries: Registries) -> tuple[frozenset[str], bool]:
@@ -373,15 +430,18 @@ def listed_since(
 
 
 def claimed_by(
-    sessions: Mapping[Session, Collection[str]],
+    sessions: Mapping[Session, Holder],
     answer: TmuxSnapshot,
     own: Iterable[Path],
     beside: Iterable[Path] = (),
 ) -> dict[Session, str]:
-    """Why sessions of agents that are through must not be ended. Blocks.
+    """Why sessions of agents must not be ended as theirs. Blocks.
+
+    Whether an agent at work has its session alone cannot always be known. It is then
+    ended, for its own registry says that it is there; that of one that is through is not.
 
     Args:
-        sessions: What registries may call each.
+        sessions: Whose each is.
         answer: What tmux said.
         own: The workspaces whose agents these are.
         beside: Others that are read as well.
@@ -402,6 +462,7 @@ def claimed_by(
         or "nobody can tell whether another agent has its session as well: "
         "a registry around it cannot be read, or its processes"
         for session, why in found.items()
+        if why is not None or sessions[session].is_through
     }
 
 

@@ -247,6 +247,7 @@ class Registries:
             listed_description=listed.description if listed else "",
             hot_journal=file.hot_journal,
             database=_database_of(branch, place),
+            owner=file.snapshot.signature.owner if file.snapshot else None,
         )
         # An equal state keeps its identity: nothing is worked out anew for it.
         if self._states.get(place.registry) != state:

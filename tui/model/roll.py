@@ -56,6 +56,7 @@ class TaskState:
         hot_journal: What is to be said of a commit that was cut off here and that nobody
             has finished yet, or None.
         database: Where the truth about its agents may be, instead of here, or None.
+        owner: Whose the file is that was read, by the user's number; None if none was.
     """
 
     workspace: Path
@@ -67,6 +68,7 @@ class TaskState:
     listed_description: str = ""
     hot_journal: str | None = None
     database: UnreadDatabase | None = None
+    owner: int | None = None
 
     @property
     def description(self) -> str:

@@ -73,7 +73,7 @@ def test_a_line_that_is_too_long_is_passed_over_and_counted(
 
 
 @pytest.mark.parametrize(
-    ("limit", "value"), [("MOST_LINES", 12), ("DECODED_AT_MOST", 20_000), ("LONGEST_FILE", 1000)]
+    ("limit", "value"), [("MOST_LINES", 15), ("DECODED_AT_MOST", 20_000), ("LONGEST_FILE", 1000)]
 )
 def test_where_there_is_no_room_for_all_the_oldest_are_left_out(
     log: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
@@ -110,3 +110,20 @@ def test_there_is_room_for_as_much_as_muster_lets_a_log_become() -> None:
     pairs = largest / sum(map(len, small))
     assert pairs * 2 < files.MOST_LINES
     assert pairs * sum(map(files._cost, small)) < files.DECODED_AT_MOST
+
+
+def test_many_logs_share_the_room_of_one_and_none_keeps_another_from_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What follows the last line end counts as one.
+    monkeypatch.setattr(files, "MOST_LINES", 15)
+    logs = [tmp_path / f"{name}.jsonl" for name in ("large", "larger", "small")]
+    for log, count in zip(logs, (20, 30, 2), strict=True):
+        for number in range(1, count + 1):
+            audit.append(log, numbered_record(log.stem, number))
+    read = audit.read_logs(logs)
+    kept = [[e.part for e in read.entries if e.action_id == log.stem] for log in logs]
+    assert kept == [[16, 17, 18, 19, 20], [26, 27, 28, 29, 30], [1, 2]]
+    assert read.left_out > 0
+    # One alone has all of it.
+    assert len(audit.read_logs(logs[:1]).entries) == 14

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket as sockets
 import subprocess
 import sys
@@ -13,13 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.real_tmux import SLEEP, RealTmux
+from tests.support.real_tmux import SLEEP, RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result
 from tui.cli.format_agent import gather
+from tui.host.process_tree import look
+from tui.host.procfs import pane_said_by
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import look_elsewhere
 from tui.host.tmux_socket import Listener, is_process_here
@@ -170,3 +173,96 @@ def test_a_socket_that_was_handed_on_is_its_holders(tmp_path: Path) -> None:
             assert not is_process_here(holder.pid, None, path)
             holder.kill()
             other.kill()
+
+
+# --- namespaces that a pane began ------------------------------------------------
+
+
+@pytest.fixture
+def apart(server: RealTmux) -> Iterator[Callable[[str], int]]:
+    """Starts an agent that runs a command in a PID namespace of its own; its pid here."""
+    pids: list[int] = []
+
+    def begin(command: str) -> int:
+        pids.append(begin_apart(server, command))
+        return pids[-1]
+
+    yield begin
+    for pid in pids:
+        if runs(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def begin_apart(server: RealTmux, command: str) -> int:
+    if subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no PID namespace may be made here (unshare -p)")
+    server.start("agent_a", f"(setsid {' '.join(UNSHARE)} {command} &); {SLEEP}")
+
+    def found() -> int | None:
+        here = os.stat("/proc/self/ns/pid").st_ino
+        environment = f"TMUX={server.socket},".encode()
+        for each in psutil.pids():
+            try:
+                environ = Path(f"/proc/{each}/environ").read_bytes()
+                apart = os.stat(f"/proc/{each}/ns/pid").st_ino != here
+                if apart and environment in environ and psutil.Process(each).name() == "sleep":
+                    return each
+            except (OSError, psutil.Error):
+                continue
+        return None
+
+    pid = until(found, "what runs apart")
+    assert pid is not None
+    return pid
+
+
+@pytest.mark.parametrize("proc", ["", "--mount-proc"])
+@pytest.mark.parametrize("orphaned", [False, True])
+def test_what_a_pane_began_in_a_namespace_is_ended_with_it(
+    tmp_path: Path, server: RealTmux, apart: Callable[[str], int], proc: str, orphaned: bool
+) -> None:
+    pid = apart(f"{proc} sh -c 'sleep 1000; true'")
+    first = psutil.Process(pid).parent()
+    assert first is not None
+    if orphaned:
+        unshare = first.parent()
+        assert unshare is not None and unshare.name() == "unshare"
+        unshare.kill()
+        until(lambda: not unshare.is_running() or unshare.status() == "zombie", "its end")
+    files = Files(tmp_path, {"TASK-1": [entry("a")]})
+    roll = take(files, server.client(), YOUNG)
+    plan = weighed_kill(roll, [row_of(roll, "a")])
+    assert plan.footprint is not None and plan.footprint.processes >= 3
+    outcome = carry_out(plan, server.client(), "")
+    assert outcome.complete, outcome
+    assert not runs(pid) and not runs(first.pid)
+    assert files.agent("a")["status"] == "terminated"
+
+
+def test_a_namespace_whose_first_process_says_otherwise_is_not_the_panes(
+    server: RealTmux, apart: Callable[[str], int]
+) -> None:
+    inside = f"TMUX={server.socket},1,0 TMUX_PANE=%0 sleep 1000"
+    pid = apart(f'env -i PATH="$PATH" sh -c "{inside}; true"')
+    assert pane_said_by(pid) is None
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_no_pid_of_another_namespace_is_offered(
+    server: RealTmux, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    server.start("agent_a")
+    pid = server.server_pid()
+    monkeypatch.setattr("tui.host.procfs.numbers_are_ours", lambda: ours)
+    server.socket.unlink()
+    said = look_elsewhere(["agent_a"], Tmux(server.directory / "none").ask(), {os.getuid()}).whys
+    assert (f"kill -USR1 {pid}" in said["agent_a"]) is ours
+    assert ("outside of this container" in said["agent_a"]) is not ours
+
+
+def test_nothing_is_looked_for_in_the_proc_of_another_namespace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tui.host.procfs.numbers_are_ours", lambda: False)
+    with pytest.raises(OSError, match="another PID namespace"):
+        look()

@@ -56,7 +56,7 @@ def tmux() -> ScriptedTmux:
 @pytest.fixture(autouse=True)
 def nobody_elses_registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process of these sessions can be looked at, and none tells of other workspaces."""
-    monkeypatch.setattr("tui.doctor.examine.claimed_leaks", lambda roll, rows: {})
+    monkeypatch.setattr("tui.doctor.examine.claimed_sessions", lambda roll, rows: {})
 
 
 @pytest.fixture

@@ -1,0 +1,164 @@
+"""Processes that write an agent's output, and do not say in which pane they were started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import muster
+from tests.support.real_tmux import RealTmux, runs
+from tests.support.waiting import until
+from tests.support.workspaces import Files, row_of, take
+from tests.tui.actions.test_leftovers import ENDS, NO_GRACE, kill_server, rolled, write
+from tui.actions.execute import Result, carry_out
+from tui.actions.footprint import weighed_complete, weighed_kill
+from tui.actions.leftovers import find_leftovers
+from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.host.process_tree import begun
+from tui.model.roll import Verdict
+
+SILENT = {
+    "no environment": "exec env -i sleep 1000",
+    "no TMUX": "unset TMUX; exec sleep 1000",
+    "no pane": "unset TMUX_PANE; exec sleep 1000",
+    "another socket": "TMUX=/nowhere,1,0 exec sleep 1000",
+}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    files = Files(tmp_path, {"TASK-1": []})
+    (files.path / "TASK-1" / "logs").mkdir()
+    return files
+
+
+@pytest.fixture
+def pids() -> Iterator[list[int]]:
+    """Processes that are ended after the test."""
+    started: list[int] = []
+    yield started
+    for pid in started:
+        if runs(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def log(files: Files, agent: str = "x") -> Path:
+    return files.path / "TASK-1" / "logs" / f"{agent}_stream.jsonl"
+
+
+def start(files: Files, server: RealTmux, pids: list[int], command: str) -> int:
+    """Starts x, whose first process ignores HUP and writes its output."""
+    server.start("agent_x", f"trap '' HUP; exec 3>> {log(files)}; {command}")
+    (pid,) = server.pane_pids()
+    pids.append(pid)
+    until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "its program")
+    write(files, "x")
+    return pid
+
+
+@ENDS
+@pytest.mark.parametrize("command", SILENT.values(), ids=SILENT)
+def test_whoever_writes_its_output_keeps_an_agent_from_being_called_dead(
+    files: Files, server: RealTmux, pids: list[int], end: object, command: str
+) -> None:
+    pid = start(files, server, pids, command)
+    assert callable(end)
+    end(server)
+    before = files.bytes()
+    roll = rolled(files, server)
+    row = row_of(roll, "x")
+    for plan in (weighed_kill(roll, [row]), weighed_complete(roll, [row], by_verdict=True)):
+        assert plan.steps == ()
+        assert f"sleep ({pid})" in plan.refused[0][1]
+    # A plan that was made without looking finds it as it is carried out.
+    for unlooked in (plan_kill(roll, [row]), plan_complete(roll, [row], by_verdict=True)):
+        (step,) = carry_out(unlooked, server.client(), "").steps
+        assert step.result is not Result.DONE and f"sleep ({pid})" in step.detail
+    assert files.bytes() == before
+    assert runs(pid)
+
+
+def test_a_kill_of_a_live_agent_tells_what_still_writes_for_it(
+    files: Files, server: RealTmux, pids: list[int]
+) -> None:
+    pid_file = files.path / "pid"
+    apart = f"setsid env -i sh -c 'echo $$ > {pid_file}.new; exec sleep 1000' 3>> {log(files)} &"
+    server.start("agent_x", f"({apart}); exec sleep 1000")
+    new = Path(f"{pid_file}.new")
+    pid = int(until(lambda: new.exists() and new.read_text().strip(), "its process"))
+    pids.append(pid)
+    until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "its program")
+    write(files, "x")
+    roll = take(files, server.client(), NO_GRACE)
+    assert row_of(roll, "x").verdict is Verdict.LIVE
+    (step,) = carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "").steps
+    assert step.result is Result.FAILED
+    assert f"still running: 1 process sleep ({pid})" in step.detail
+    assert files.agent("x")["status"] == "running"
+    # Once it has ended the agent is dead.
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not runs(pid), "its end")
+    roll = rolled(files, server)
+    assert carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "").complete
+    assert files.agent("x")["status"] == "terminated"
+
+
+def test_a_reader_or_what_began_long_before_is_no_leftover(files: Files, server: RealTmux) -> None:
+    server.start("agent_x")
+    write(files, "x")
+    log(files).touch()
+    with log(files).open() as read, subprocess.Popen(["sleep", "1000"], stdin=read) as reader:
+        kill_server(server)
+        roll = rolled(files, server)
+        assert len(weighed_kill(roll, [row_of(roll, "x")]).steps) == 1
+        reader.kill()
+    with log(files).open("a") as out, subprocess.Popen(["sleep", "1000"], stdout=out) as writer:
+        row = row_of(rolled(files, server), "x")
+        assert weighed_kill(rolled(files, server), [row]).steps == ()
+        began = begun(writer.pid)
+        assert began is not None
+        much_later = replace(row, record=replace(row.record, started=began + 301))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("time.time", lambda: began + 400)
+            assert find_leftovers(plan_kill(roll, [much_later]).steps, roll.answer) == {}
+        writer.kill()
+
+
+def test_what_runs_in_a_pane_that_is_there_may_write_what_it_likes(
+    files: Files, server: RealTmux
+) -> None:
+    server.start("agent_another", f"exec 3>> {log(files)}; exec env -i sleep 1000")
+    write(files, "x")
+    roll = rolled(files, server)
+    outcome = carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "")
+    assert outcome.complete, outcome
+    assert server.names() == {"agent_another"}
+
+
+def test_a_pipe_of_tmux_that_ends_with_the_session_is_waited_for(
+    files: Files, server: RealTmux
+) -> None:
+    server.start("agent_x")
+    server.run("pipe-pane", "-t", "agent_x", f"cat >> {log(files)}")
+    write(files, "x")
+    done = muster(files, "kill", "x", "--yes", "-S", server.socket)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert files.agent("x")["status"] == "terminated"
+
+
+def test_named_alone_it_can_be_completed_all_the_same(
+    files: Files, server: RealTmux, pids: list[int]
+) -> None:
+    pid = start(files, server, pids, SILENT["no environment"])
+    kill_server(server)
+    roll = rolled(files, server)
+    plan = weighed_complete(roll, [row_of(roll, "x")])
+    assert f"sleep ({pid})" in plan.steps[0].says
+    assert carry_out(plan, server.client(), "").complete
+    assert files.agent("x")["status"] == "completed"
