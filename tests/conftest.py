@@ -79,7 +79,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(mark)
         if group := group_of(item.path, fixtures):
             item.add_marker(pytest.mark.xdist_group(group))
-        if item.get_closest_marker("torture") and not torture_is_meant(
+        if not item.get_closest_marker("torture"):
+            continue
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(600))
+        if not torture_is_meant(
             item.path, config.option.markexpr, config.args, config.invocation_params.dir
         ):
             left_out.add(item)

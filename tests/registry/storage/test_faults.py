@@ -189,8 +189,20 @@ def test_a_disk_that_fails_for_good_leaves_all_or_nothing(
     assert kinds >= {InaccessibleRegistryError, HalfWrittenError, type(None)}
 
 
-@every_act
-@every_kind
+@pytest.mark.parametrize(
+    ("act", "durable"),
+    [
+        pytest.param(
+            ACTS[act],
+            durable,
+            id=f"{act}, {'durable' if durable else 'plain'}",
+            # Every pair of calls is tried: of the others that takes minutes.
+            marks=() if act in _MAIN and not durable else pytest.mark.torture,
+        )
+        for act in ACTS
+        for durable in (False, True)
+    ],
+)
 def test_a_second_failure_while_the_first_is_undone_leaves_all_or_nothing(
     place: Place, act: Act, durable: bool
 ) -> None:
