@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from registry import read_registry, recover_registry, register_agent
-from registry.storage import commit
+from registry.storage import commit, permissions
 from registry.storage.journal import is_over, journal_path
 from registry.storage.locked_file import editing, editing_two
 from registry.storage.permissions import Access, why_unbelievable, why_unfinishable
@@ -104,8 +104,11 @@ def succeeds(user: User, task: Path) -> None:
 @only_root
 @pytest.mark.parametrize("next_one", [alice, carol, root], ids=["owner", "member", "root"])
 def test_whoever_may_write_it_finishes_the_commit_of_a_member_who_was_killed(
-    home: Path, umask: int, folder: int, next_one: User
+    home: Path, monkeypatch: pytest.MonkeyPatch, umask: int, folder: int, next_one: User
 ) -> None:
+    if folder & 0o002:
+        # Everybody may put files there: only the database of groups tells who may be believed.
+        monkeypatch.setattr(permissions, "is_member", lambda user, _: user in (BOB, CAROL))
     task = shared(home, folder=folder)
     before = load(task)["max_agents"]
     cut_off_by(bob, task, umask)
@@ -345,6 +348,8 @@ def plant(task: Path, user: int, group: int, mode: int) -> Path:
     ("folder", "user", "group", "mode"),
     [
         (0o1777, MALLORY, MALLORY, 0o644),
+        (0o1777, MALLORY, AGENTS, 0o644),
+        (0o777, MALLORY, AGENTS, 0o664),
         (0o3777, MALLORY, AGENTS, 0o664),
         (0o775, BOB, AGENTS, 0o666),
         (0o775, ALICE, AGENTS, 0o666),
@@ -404,7 +409,11 @@ def _journals() -> Iterable[tuple[Access, Access, Access, bool]]:
     yield by_member, Access(ALICE, CAROL, 0o664), PLAIN, False
     yield by_member, REGISTRY, Access(ALICE, AGENTS, 0o2775), True
     yield by_member, REGISTRY, Access(ALICE, AGENTS, 0o2777), False
-    yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o2777), True
+    yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o2777), False
+    yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o775), False
+    yield by_member, REGISTRY, Access(MALLORY, AGENTS, 0o775), False
+    yield by_member, REGISTRY, Access(ALICE, AGENTS, 0o775, has_acl=True), False
+    yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o755), True
     yield by_member, Access(ALICE, AGENTS, 0o664, has_acl=True), PLAIN, False
     yield Access(MALLORY, MALLORY, 0o644), Access(ALICE, AGENTS, 0o666), PLAIN, True
     yield Access(MALLORY, MALLORY, 0o644), REGISTRY, PLAIN, False
