@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import read_registry, recover_registry, register_agent
+from registry import publish_metrics, read_registry, recover_registry, register_agent
+from registry.audit.log import append
 from registry.storage import commit, permissions
 from registry.storage.journal import is_over, journal_path
 from registry.storage.locked_file import editing, editing_two
@@ -394,6 +395,31 @@ def test_a_copy_that_is_kept_aside_may_be_read_by_whoever_may_read_the_registry(
     (copy,) = task.parent.glob(".*.broken")
     assert (copy.read_bytes(), copy.stat().st_gid) == (b'{"cut": ', AGENTS)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o664
+
+
+@only_root
+@pytest.mark.parametrize("first", [bob, root], ids=["member", "root"])
+def test_the_metrics_that_one_made_keep_no_other_out(home: Path, first: User) -> None:
+    task = shared(home)
+
+    def publish() -> bool:
+        counting(task)()
+        return publish_metrics(task.parent.parent)
+
+    made = first.do(publish)
+    assert (made.value, made.error) == (first is root, "")
+    assert root.do(publish).value
+    for each in (alice, bob, carol):
+        done = each.do(publish)
+        assert (done.value, done.error) == (True, "")
+
+
+@only_root
+def test_the_audit_log_that_root_made_is_the_folders_owners(home: Path) -> None:
+    log = shared(home).parent.parent / "registry" / "muster_audit.jsonl"
+    for each in (root, alice, root):
+        assert each.do(partial(append, log, b"{}\n")).error == ""
+    assert log.stat().st_uid == ALICE
 
 
 # --- the rule itself
