@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry.errors import CorruptRegistryError, InaccessibleRegistryError, RegistryError
@@ -75,7 +75,8 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
         workspace: The `.agent-workspace`, as its registries are named by this process.
 
     Returns:
-        Whether there was anything to add.
+        Whether anything was added. Nothing is where the file is not there and this user
+        is neither root nor the folder's owner: others would not believe one of its own.
 
     Raises:
         RegistryError: The file cannot be had; the numbers are kept for the next time.
@@ -87,6 +88,8 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
         fresh = {name: _unpublished(home / name, numbers) for name, numbers in now.items()}
         news = {name: numbers for name, numbers in fresh.items() if numbers.anything()}
         if not news:
+            return False
+        if _would_keep_others_out(path_in(home)):
             return False
         with _editing(path_in(home)) as held:
             registries = held.setdefault("registries", {})
@@ -108,6 +111,18 @@ def _unpublished(registry: Path, numbers: LockMetrics) -> LockMetrics:
     return numbers.since(_published.get(registry, LockMetrics()))
 
 
+def _would_keep_others_out(place: Path) -> bool:
+    """Whether the file is not there, and one of this user's would be believed by nobody else."""
+    with own_folder(place) as folder:
+        if os.geteuid() in (0, os.fstat(folder).st_uid):
+            return False
+        try:
+            named_status(place, folder)
+        except FileNotFoundError:
+            return True
+    return False
+
+
 @contextmanager
 def _editing(place: Path) -> Iterator[Json]:
     """One locked read-change-write of the file, which is made if it is not there.
@@ -117,6 +132,9 @@ def _editing(place: Path) -> Iterator[Json]:
         OSError: It cannot be made.
     """
     with own_folder(place) as folder:
+        with suppress(OSError):
+            shared = os.stat(GLOBAL_REGISTRY, dir_fd=folder, follow_symlinks=False)
+            make_empty(place, folder, shared.st_mode & 0o664 | 0o600, shared.st_gid)
         make_empty(place, folder, 0o644)
         check_owner(place, named_status(place, folder), folder)
         lock = recovery.acquire(place, _TIMEOUT)

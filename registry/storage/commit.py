@@ -29,7 +29,7 @@ from registry.storage import journal as journals
 from registry.storage import lease
 from registry.storage.durability import is_durable
 from registry.storage.journal import Journal, Role, journal_path
-from registry.storage.journal_file import JournalFile, open_journal, remove
+from registry.storage.journal_file import JournalFile, open_journal
 from registry.storage.partner import are_partners, name_for_partner
 from registry.storage.safe_open import close_read, write_all
 from registry.text import shown_name
@@ -250,7 +250,7 @@ def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseExceptio
     except OSError as failure:
         again: OSError | None = failure
     else:
-        again = _remove(progress, is_durable())
+        again = _take_back(progress, is_durable())
         if len(progress.journals) < 2:
             # One file's journal is dropped by the next opener, who finds the old
             # text; two say that the commit counts, and would be followed.
@@ -276,14 +276,18 @@ def _end(progress: _Progress, durable: bool) -> None:
             return
 
 
-def _remove(progress: _Progress, durable: bool) -> OSError | None:
-    """Removes the journals of a commit that was undone; returns what went wrong."""
+def _take_back(progress: _Progress, durable: bool) -> OSError | None:
+    """Ends the journals of a commit that was undone; returns what went wrong.
+
+    The one that makes a commit count first, and the other only after it: alone, that one
+    would be followed.
+    """
     for journal, _ in reversed(progress.journals):
         try:
-            remove(journal.place, durable)
+            journal.take_back(durable)
         except OSError as error:
             _log.error(
-                "Could not remove the journal %s: %s", shown_name(journal.place), error.strerror
+                "Could not take back the journal %s: %s", shown_name(journal.place), error.strerror
             )
             return error
     return None

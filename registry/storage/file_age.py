@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 # Files whose time lies ahead, by device and inode: size and time of the file, and when it
 # was first seen so, by the monotonic clock and by the other one.
 _first_seen: dict[tuple[int, int], tuple[tuple[int, int], float, float]] = {}
-_SEEN_AT_MOST = 1024
+_SEEN_AT_MOST = 65_536
 
 
 def is_ahead(status: os.stat_result) -> bool:
@@ -50,7 +51,10 @@ def _seen(status: os.stat_result) -> tuple[float, float]:
     file, state = (status.st_dev, status.st_ino), (status.st_size, status.st_mtime_ns)
     seen = _first_seen.get(file)
     if seen is None or seen[0] != state:
+        _first_seen.pop(file, None)
         if len(_first_seen) >= _SEEN_AT_MOST:
-            _first_seen.clear()
+            # The one that was first seen the longest ago.
+            with suppress(StopIteration, KeyError, RuntimeError):
+                del _first_seen[next(iter(_first_seen))]
         seen = _first_seen[file] = (state, time.monotonic(), time.time())
     return seen[1:]

@@ -142,11 +142,35 @@ class JournalFile:
             OSError: The disk failed.
         """
         if not self.stays:
-            remove(self.place, durable)
+            try:
+                remove(self.place, durable)
+            except PermissionError:
+                # A sticky directory, or one that only its owner may change.
+                self._say_that_it_is_over(durable)
             return
         if max(length, self.size) > KEPT_BYTES:
             os.ftruncate(self.fd, 0)
+            if durable:
+                os.fdatasync(self.fd)
         else:
+            self._say_that_it_is_over(durable)
+
+    def take_back(self, durable: bool) -> None:
+        """Ends a journal whose commit was made undone, and removes it where that is allowed.
+
+        Raises:
+            OSError: The disk failed; it may still be followed.
+        """
+        try:
+            self._say_that_it_is_over(durable)
+        except OSError:
+            remove(self.place, durable)
+            return
+        with contextlib.suppress(OSError):
+            remove(self.place, durable=False)
+
+    def _say_that_it_is_over(self, durable: bool) -> None:
+        if not is_over(os.pread(self.fd, 1, 0)):
             write_all(self.fd, OVER, 0)
         if durable:
             os.fdatasync(self.fd)
@@ -175,8 +199,12 @@ def check_place(registry: Path) -> None:
         return
     with folder_of(place) as folder:
         usable = os.access(name_of(place), os.R_OK | os.W_OK, dir_fd=folder, effective_ids=True)
-    if not usable:
-        raise _not_ours(place, registry, there.st_uid, "written")
+    if usable:
+        return
+    with contextlib.suppress(OSError):
+        if _says_nothing(place, Access.from_status(look(registry))):
+            return
+    raise _not_ours(place, registry, there.st_uid, "written")
 
 
 def _check_that_it_can_be_made(place: Path, registry: Path) -> None:
@@ -247,9 +275,9 @@ def _open_kept(place: Path, registry: int, named: Path) -> int | None:
     except RegistryNotFoundError:
         return None
     except UntrustedJournalError:
-        if not _is_empty(place):
+        if not _says_nothing(place, Access.of(registry)):
             raise
-        remove(place, durable=False)
+        _make_way(place)
         return None
     try:
         if not is_over(os.pread(fd, 1, 0)):
@@ -262,12 +290,49 @@ def _open_kept(place: Path, registry: int, named: Path) -> int | None:
         ours = journal.owner in (os.geteuid(), owner.owner, 0)
         if unbelievable is not None and status.st_size and not ours:
             raise _planted(place, unbelievable, named)
-        remove(place, durable=False)
+        _make_way(place)
     except BaseException:
         close_read(fd)
         raise
     close_read(fd)
     return None
+
+
+def _says_nothing(place: Path, registry: Access) -> bool:
+    """Whether a journal that this user may not write is known to keep nobody out.
+
+    A process that was killed while it made its journal, or began to write it, leaves one.
+    """
+    if _is_empty(place):
+        return True
+    try:
+        status = look(place)
+        one_file = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        if not one_file or is_open(place):
+            return False
+        return _why_unbelievable(place, Access.from_status(status), registry) is None
+    except OSError:
+        return False
+
+
+def _make_way(place: Path) -> None:
+    """Removes a journal that says nothing, for a new one.
+
+    Raises:
+        UntrustedJournalError: It may not be removed by this user.
+        OSError: The disk failed.
+    """
+    try:
+        remove(place, durable=False)
+    except PermissionError:
+        with folder_of(place) as folder:
+            owners = {look(place).st_uid, os.fstat(folder).st_uid} - {0}
+        able = " or ".join([*map(user_called, sorted(owners)), "root"])
+        raise UntrustedJournalError(
+            place,
+            f"is in the way of a new journal, and can be moved only by {able}",
+            f"It says nothing: have {able} {moving_aside(place)}",
+        ) from None
 
 
 def make_beside(place: Path, registry: Access) -> int:
@@ -418,18 +483,23 @@ def remove(place: Path, durable: bool) -> None:
         sync_directory(place)
 
 
-def put_an_end_to(place: Path) -> None:
+def put_an_end_to(place: Path, registry: Path) -> None:
     """Removes a journal that was followed or dropped; or empties it, where it must stay.
 
     That is so in a directory that only its owner, or the journal's, may remove it from.
 
+    Args:
+        place: Where it lies.
+        registry: The registry's path, for errors.
+
     Raises:
-        OSError: Neither could be done; it is as it was.
+        UntrustedJournalError: This user may do neither; it is as it was.
+        OSError: The disk failed.
     """
     try:
         remove(place, durable=True)
     except PermissionError:
-        fd = open_regular(place, os.O_RDWR)
+        fd = _open_single(place, os.O_RDWR, registry)
         try:
             os.ftruncate(fd, 0)
             os.fsync(fd)

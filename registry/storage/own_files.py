@@ -81,8 +81,14 @@ def make_own_folder(path: Path) -> None:
             os.close(base)
 
 
-def make_empty(path: Path, folder: int, mode: int) -> bool:
-    """Makes an empty file where nothing is.
+def make_empty(path: Path, folder: int, mode: int, group: int | None = None) -> bool:
+    """Makes an empty file where nothing is; one that root makes is the folder's owner's.
+
+    Args:
+        path: Where.
+        folder: The folder that it lies in.
+        mode: Its permission bits, as the umask leaves them; with a group, exactly these.
+        group: The group to give it to, where this user may do that.
 
     Returns:
         Whether it was made.
@@ -93,12 +99,23 @@ def make_empty(path: Path, folder: int, mode: int) -> bool:
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.close(os.open(path.name, flags, mode, dir_fd=folder))
+        fd = os.open(path.name, flags, mode, dir_fd=folder)
     except FileExistsError:
         # Now, before it is opened: one that leads nowhere would look as if nothing were there.
         with suppress(FileNotFoundError):
             named_status(path, folder)
         return False
+    try:
+        # By the descriptor: another user may have put something else there by now.
+        owner = os.fstat(folder).st_uid if os.geteuid() == 0 else -1
+        with suppress(OSError):
+            os.fchown(fd, owner, -1)
+        if group is not None:
+            with suppress(OSError):
+                os.fchown(fd, -1, group)
+            os.fchmod(fd, mode if os.fstat(fd).st_gid == group else mode & ~0o020)
+    finally:
+        os.close(fd)
     return True
 
 

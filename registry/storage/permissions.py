@@ -100,19 +100,23 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
         return None
     if by_group and (
         is_member(journal.owner, registry.group)
-        or (journal.group == registry.group and not _gives_its_group(directory, journal.group))
+        or (journal.group == registry.group and _only_writers_may_write(directory, registry))
     ):
         return None
     return f"belongs to {user_called(journal.owner)}, who is not known to write the registry"
 
 
-def _gives_its_group(directory: Access, group: int) -> bool:
-    """Whether users outside a group can make files of that group in a directory.
+def _only_writers_may_write(directory: Access, registry: Access) -> bool:
+    """Whether whoever put a file in a directory may write a registry of a group.
 
-    Otherwise only members of a group can give a file to it (chown(2)).
+    A file's group tells nothing of its owner: a directory elsewhere may give that group
+    to files of users outside it, who can move them.
     """
-    gives = bool(directory.mode & stat.S_ISGID) and directory.group == group
-    return gives and (directory.others_may(_WRITE) or directory.has_acl)
+    if directory.has_acl or directory.others_may(_WRITE):
+        return False
+    if directory.owner not in (os.geteuid(), registry.owner, 0):
+        return False
+    return not directory.group_may(_WRITE) or directory.group == registry.group
 
 
 def why_unfinishable(journal: Access, registry: Access) -> str | None:

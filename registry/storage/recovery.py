@@ -181,7 +181,7 @@ def _apply(journal: Journal, partner: Path | None, fd: int, path: Path, place: P
 
 
 def _finish(place: Path, path: Path, said: str) -> None:
-    put_an_end_to(place)
+    put_an_end_to(place, path)
     metrics.count_recovery(path)
     _log.warning("Recovery %s %s", said, shown_name(path))
 
@@ -208,6 +208,9 @@ def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
     if journal.role is not Role.FIRST or second is None:
         return False
     place = journal_path(second)
+    if not is_open(place):
+        # Before it is asked whose it is: one that says nothing keeps nobody out.
+        return False
     try:
         with open_file(second, os.O_RDONLY) as file:
             text = read_journal(place, file.fileno(), second, _JOURNAL_BYTES)

@@ -220,7 +220,7 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> int:
 
     Raises:
         ValueError: A part cannot be a file's name.
-        RegistryError: As `open_regular`.
+        RegistryError: As `open_file`.
     """
     for part in parts:
         if not is_safe_name(part):
@@ -228,9 +228,15 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> int:
     full = directory.joinpath(*parts)
     folder = open_folder(directory, parts[:-1], on_the_way_to=full)
     try:
-        return _open_regular(parts[-1], os.O_RDONLY, folder, full, past_lease=True)
+        fd = _open_regular(parts[-1], os.O_RDONLY, folder, full, past_lease=True)
     finally:
         close_read(folder)
+    try:
+        check_one_name(fd, full)
+    except BaseException:
+        close_read(fd)
+        raise
+    return fd
 
 
 def open_folder(

@@ -106,6 +106,8 @@ def _monitor(
     setting = f"live.SWEEP = {sweep_every}; " if sweep_every is not None else ""
     code = (
         "from tui.cli import main as cli; from tui.live import collector as live; "
+        # Other tmux servers of this host have no say in it.
+        "from tui.host import tmux_servers; tmux_servers.servers_of = lambda _: (); "
         f"{setting}cli.main()"
     )
     where = ("-S", str(server.socket), str(files.path))

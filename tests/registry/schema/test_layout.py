@@ -430,3 +430,18 @@ def test_a_workspace_that_is_gone_is_an_os_error(workspace: Workspace) -> None:
     with pytest.raises(OSError, match="gone") as caught:
         task_places(Workspace(workspace.path / "gone"), {})
     assert not isinstance(caught.value, RegistryError)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
+def test_a_directory_that_only_another_users_folder_makes_a_workspace_is_passed_over(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "project" / "registry"
+    folder.mkdir(parents=True)
+    (folder / "GLOBAL_REGISTRY.json").write_text("{}")
+    os.chown(folder, OTHER, OTHER)
+    with pytest.raises(WorkspaceNotFoundError) as caught:
+        find_workspaces([], {}, folder.parent)
+    assert f"is one only by its registry/, which belongs to user {OTHER}" in str(caught.value)
+    os.chown(folder, 0, 0)
+    assert find_workspaces([], {}, folder.parent)[0].path == folder.parent

@@ -20,6 +20,7 @@ from registry import (
 )
 from registry.schema.layout import last_reports
 from registry.snapshots import changed_since, read_task
+from registry.storage import file_age
 from tests.support.hot_journal import cut_off_update
 from tests.support.registries import load
 
@@ -138,3 +139,18 @@ def test_a_progress_file_was_written_when_it_was_first_seen(
     assert last_reports(task, ["busy"])["busy"] == first
     clocks.now -= 7200
     assert last_reports(task, ["busy"])["busy"] == pytest.approx(clocks.now - 600)
+
+
+def test_one_file_more_than_are_remembered_makes_no_other_look_new(
+    task: Path, clocks: Clocks, ahead: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_age, "_SEEN_AT_MOST", 3)
+    monkeypatch.setattr(file_age, "_first_seen", {})
+    files = [task.with_name(f"{number}.json") for number in range(4)]
+    for each in files:
+        each.write_text("{}")
+        ahead(each)
+    for each in files:
+        assert file_age.seconds_since_write(each.stat()) == 0
+    clocks.sleep(600)
+    assert [file_age.seconds_since_write(each.stat()) for each in files[1:]] == [600] * 3

@@ -93,11 +93,13 @@ def test_what_cannot_be_undone_for_two_journals_stay_is_not_called_unchanged(
 ) -> None:
     # Both journals whole: the next opener goes by them, whatever the caller was told.
     cut = each("ftruncate", GLOBAL, only=0)
-    unlinked = each("unlink", str(journal_path(Path(GLOBAL))))
+    place_of_journal = str(journal_path(Path(GLOBAL)))
+    unlinked = each("unlink", place_of_journal)
+    overwritten = each("pwrite", place_of_journal, first=2)
     told = pytest.raises(HalfWrittenError, match="finishes it, or takes it back")
     with (
         told,
-        failing(place.root, lambda *call: cut(*call) or unlinked(*call)),
+        failing(place.root, lambda *call: cut(*call) or unlinked(*call) or overwritten(*call)),
         editing_both(place.root / TASK, place.root / GLOBAL, timeout=0) as edits,
     ):
         for edit in edits:

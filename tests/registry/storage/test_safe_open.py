@@ -165,3 +165,12 @@ def test_a_lease_of_a_peer_is_waited_for_but_not_for_long(
     with pytest.raises(InaccessibleRegistryError, match="progress"):
         open_regular(path, os.O_RDONLY)
     assert time.monotonic() - begin < 10
+
+
+def test_a_file_beneath_that_has_a_second_name_is_refused(directory: Path) -> None:
+    path = directory.joinpath(*PARTS)
+    os.link(path, directory / "elsewhere")
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(LinkedRegistryError, match="second name"):
+        open_beneath(directory, PARTS)
+    assert len(os.listdir("/proc/self/fd")) == before

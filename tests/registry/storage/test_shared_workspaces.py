@@ -5,19 +5,22 @@ Real processes of other users, who need no accounts; only root can start them.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from registry import register_agent
-from registry.storage import commit
-from registry.storage.journal import journal_path
-from registry.storage.locked_file import editing
+from registry import publish_metrics, read_registry, recover_registry, register_agent
+from registry.audit.log import append
+from registry.storage import commit, permissions
+from registry.storage.journal import is_over, journal_path
+from registry.storage.locked_file import editing, editing_two
 from registry.storage.permissions import Access, why_unbelievable, why_unfinishable
 from tests.support.other_users import User, only_root
 from tests.support.registries import agent, global_registry, load, task_registry, write
@@ -102,8 +105,11 @@ def succeeds(user: User, task: Path) -> None:
 @only_root
 @pytest.mark.parametrize("next_one", [alice, carol, root], ids=["owner", "member", "root"])
 def test_whoever_may_write_it_finishes_the_commit_of_a_member_who_was_killed(
-    home: Path, umask: int, folder: int, next_one: User
+    home: Path, monkeypatch: pytest.MonkeyPatch, umask: int, folder: int, next_one: User
 ) -> None:
+    if folder & 0o002:
+        # Everybody may put files there: only the database of groups tells who may be believed.
+        monkeypatch.setattr(permissions, "is_member", lambda user, _: user in (BOB, CAROL))
     task = shared(home, folder=folder)
     before = load(task)["max_agents"]
     cut_off_by(bob, task, umask)
@@ -151,6 +157,139 @@ def test_a_process_that_is_killed_while_it_makes_its_journal_keeps_nobody_out(
     assert journal_path(task).stat().st_size == 0
     succeeds(next_one, task)
     assert load(task)["max_agents"] == before + 1
+
+
+def changing_both(task: Path) -> Callable[[], None]:
+    def change() -> None:
+        with editing_two(task, _global(task), 5) as edits:
+            for edit in edits:
+                edit.registry["note"] = "n" * 9000
+                edit.changed = True
+
+    return change
+
+
+def _global(task: Path) -> Path:
+    return task.parent.parent / "registry" / "GLOBAL_REGISTRY.json"
+
+
+def at_call(number: int, of: str, act: Callable[[], None], what: Callable[[], None]) -> None:
+    """Does something, and something else instead of one call of a function of `os`."""
+    real, calls = getattr(os, of), 0
+
+    def call(*given: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            what()
+        return real(*given)
+
+    setattr(os, of, call)
+    act()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@only_root
+@pytest.mark.parametrize("next_one", [alice, carol, root], ids=["owner", "member", "root"])
+def test_a_process_that_is_killed_while_it_makes_the_second_journal_keeps_nobody_out(
+    home: Path, next_one: User
+) -> None:
+    task = shared(home)
+    before = load(task)["max_agents"]
+    killed = bob.do(lambda: at_call(2, "fchmod", changing_both(task), die))
+    assert killed.signal == signal.SIGKILL
+    second = journal_path(_global(task)).stat()
+    assert (second.st_size, stat.S_IMODE(second.st_mode)) == (0, 0o600)
+    assert journal_path(task).stat().st_size
+    succeeds(next_one, task)
+    assert load(task)["max_agents"] == before + 1
+    assert next_one.do(changing_both(task)).error == ""
+
+
+@only_root
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_journal_that_was_hardly_begun_keeps_out_nobody_who_may_not_write_it(
+    home: Path, call: int
+) -> None:
+    # Its owner is outside the group: its journal may be read by members, not written.
+    task = shared(home)
+    killed = alice.do(lambda: at_call(call, "pwrite", counting(task), die))
+    assert killed.signal == signal.SIGKILL
+    assert stat.S_IMODE(journal_path(task).stat().st_mode) & 0o022 == 0
+    succeeds(bob, task)
+    assert "note" not in load(task)
+    bob.do(changing_both(task))
+    assert load(task)["note"] == load(_global(task))["note"]
+
+
+@only_root
+@pytest.mark.parametrize("folder", [0o755, 0o3775, 0o775], ids=oct)
+@pytest.mark.parametrize("broken", [fail, interrupt])
+def test_a_commit_that_failed_is_made_by_nobody_later(
+    home: Path, folder: int, broken: Callable[[], None]
+) -> None:
+    for number in range(1, 100):
+        task = shared(home, folder=folder)
+        global_ = _global(task)
+        texts = [each.read_bytes() for each in (task, _global(task))]
+        for each in (task, _global(task)):
+            place = journal_path(each)
+            place.write_bytes(b"\0")
+            os.chown(place, ALICE, AGENTS)
+            place.chmod(0o664)
+        done = bob.do(partial(at_call, number, "pwrite", changing_both(task), broken))
+        if not done.error:
+            break
+        assert "HalfWrittenError" not in done.error
+        if broken is interrupt and "note" in load(task) and "note" in load(_global(task)):
+            # It came after the commit counted.
+            continue
+        assert [each.read_bytes() for each in (task, _global(task))] == texts
+        for each in (task, global_):
+            assert alice.do(partial(recover_registry, each)).error == ""
+        assert "note" not in read_registry(task)
+        assert "note" not in read_registry(global_)
+    assert number > 8
+
+
+@only_root
+def test_a_journal_that_a_member_left_in_a_sticky_directory_is_ended_by_the_next(
+    home: Path,
+) -> None:
+    task = shared(home, folder=0o3775)
+    cut_off_by(bob, task)
+    os.chown(task.parent, 0, AGENTS)
+    succeeds(carol, task)
+    place = journal_path(task)
+    assert place.stat().st_uid == BOB
+    succeeds(carol, task)
+    assert is_over(place.read_bytes())
+    succeeds(bob, task)
+    assert not place.exists()
+
+
+@only_root
+def test_who_can_remove_a_journal_from_a_sticky_directory_is_named(home: Path) -> None:
+    task = shared(home, folder=0o3775)
+    before = task.read_bytes()
+    assert bob.do(killed_while_the_journal_is_made(task)).signal == signal.SIGKILL
+    done = carol.do(counting(task))
+    assert "UntrustedJournalError" in done.error
+    assert f"can be moved only by user {ALICE} or user {BOB} or root" in done.error
+    assert task.read_bytes() == before
+    succeeds(alice, task)
+    succeeds(carol, task)
 
 
 @only_root
@@ -210,6 +349,8 @@ def plant(task: Path, user: int, group: int, mode: int) -> Path:
     ("folder", "user", "group", "mode"),
     [
         (0o1777, MALLORY, MALLORY, 0o644),
+        (0o1777, MALLORY, AGENTS, 0o644),
+        (0o777, MALLORY, AGENTS, 0o664),
         (0o3777, MALLORY, AGENTS, 0o664),
         (0o775, BOB, AGENTS, 0o666),
         (0o775, ALICE, AGENTS, 0o666),
@@ -256,6 +397,31 @@ def test_a_copy_that_is_kept_aside_may_be_read_by_whoever_may_read_the_registry(
     assert stat.S_IMODE(copy.stat().st_mode) == 0o664
 
 
+@only_root
+@pytest.mark.parametrize("first", [bob, root], ids=["member", "root"])
+def test_the_metrics_that_one_made_keep_no_other_out(home: Path, first: User) -> None:
+    task = shared(home)
+
+    def publish() -> bool:
+        counting(task)()
+        return publish_metrics(task.parent.parent)
+
+    made = first.do(publish)
+    assert (made.value, made.error) == (first is root, "")
+    assert root.do(publish).value
+    for each in (alice, bob, carol):
+        done = each.do(publish)
+        assert (done.value, done.error) == (True, "")
+
+
+@only_root
+def test_the_audit_log_that_root_made_is_the_folders_owners(home: Path) -> None:
+    log = shared(home).parent.parent / "registry" / "muster_audit.jsonl"
+    for each in (root, alice, root):
+        assert each.do(partial(append, log, b"{}\n")).error == ""
+    assert log.stat().st_uid == ALICE
+
+
 # --- the rule itself
 
 REGISTRY = Access(ALICE, AGENTS, 0o664)
@@ -269,7 +435,11 @@ def _journals() -> Iterable[tuple[Access, Access, Access, bool]]:
     yield by_member, Access(ALICE, CAROL, 0o664), PLAIN, False
     yield by_member, REGISTRY, Access(ALICE, AGENTS, 0o2775), True
     yield by_member, REGISTRY, Access(ALICE, AGENTS, 0o2777), False
-    yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o2777), True
+    yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o2777), False
+    yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o775), False
+    yield by_member, REGISTRY, Access(MALLORY, AGENTS, 0o775), False
+    yield by_member, REGISTRY, Access(ALICE, AGENTS, 0o775, has_acl=True), False
+    yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o755), True
     yield by_member, Access(ALICE, AGENTS, 0o664, has_acl=True), PLAIN, False
     yield Access(MALLORY, MALLORY, 0o644), Access(ALICE, AGENTS, 0o666), PLAIN, True
     yield Access(MALLORY, MALLORY, 0o644), REGISTRY, PLAIN, False
