@@ -51,7 +51,10 @@ os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 os.environ["HOME"] = "/nonexistent"
 os.environ.pop("CLAUDE_ORCHESTRATOR_WORKSPACE", None)
 os.environ["LC_ALL"] = "C.UTF-8"
-os.environ.pop("MUSTER_CONFIG", None)
+# Nor what was set for muster, or for a terminal: pytest's workers set the size of one.
+for name in [*os.environ]:
+    if name.startswith("MUSTER_") or name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
+        del os.environ[name]
 os.environ["TZ"] = "UTC"
 time.tzset()
 # Nor a workspace above their directory for temporary files.

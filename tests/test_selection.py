@@ -78,3 +78,7 @@ def test_tests_lie_where_no_workspace_is_above(tmp_path: Path) -> None:
         assert secluded([each]) == each
     assert Path.cwd() != ROOT
     assert os.environ["TZ"] == "UTC"
+
+
+def test_no_size_of_a_terminal_is_inherited() -> None:
+    assert not {"COLUMNS", "LINES"} & os.environ.keys()
