@@ -244,7 +244,7 @@ def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
         why = why_foreign(candidate) or why_foreign(workspace.path)
         if why is None and candidate.name != WORKSPACE_NAME:
             # What lies in it makes it a workspace: another user may have put that there.
-            why = why_foreign(candidate / GLOBAL_FOLDER)
+            why = why_foreign(workspace.path / GLOBAL_FOLDER)
             why = why and f"is one only by its {GLOBAL_FOLDER}/, which {why}"
         if why is None:
             for each in refused:
