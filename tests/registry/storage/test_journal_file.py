@@ -159,7 +159,7 @@ def test_the_directory_is_flushed_once_for_a_file_that_stays(
     with durable_commits():
         atomic_increment_counts(task, total=1)
         atomic_increment_counts(task, total=1)
-        assert flushed == [task.parent]
+        assert flushed == [journal_path(task)]
         journal_path(task).unlink()
         atomic_increment_counts(task, total=1)
-    assert flushed == [task.parent] * 2
+    assert flushed == [journal_path(task)] * 2

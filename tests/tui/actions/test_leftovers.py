@@ -13,9 +13,17 @@ import pytest
 
 from registry.checks.issue import IssueKind
 from tests.support.commands import muster
+from tests.support.leftovers import (
+    ENDS,
+    NO_GRACE,
+    kill_server,
+    kill_session,
+    rolled,
+    write,
+)
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
-from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, take
+from tests.support.workspaces import Files, entry, row_of, stamp, take
 from tui.actions import leftovers
 from tui.actions.execute import Outcome, Result, carry_out
 from tui.actions.footprint import weighed_complete, weighed_kill
@@ -26,9 +34,6 @@ from tui.doctor.fix import carry_out_fix
 from tui.host.process_tree import look
 from tui.host.procfs import PaneEnvironment
 from tui.host.strays import Stray
-from tui.model.roll import RollCall, Verdict
-
-NO_GRACE = replace(QUICK, start_grace=0.0)
 
 Live = Callable[..., int]
 
@@ -58,39 +63,6 @@ def live(files: Files, server: RealTmux) -> Iterator[Live]:
     for pid in pids:
         if runs(pid):
             os.kill(pid, signal.SIGKILL)
-
-
-def write(files: Files, *ids: str) -> None:
-    """Writes agents down that start now; "another" has whatever session a test starts else."""
-    agents = [entry(each, started_at=stamp(0)) for each in (*ids, "another")]
-    files.write_task("TASK-1", *agents)
-    files.write_global({"TASK-1": agents})
-
-
-def kill_server(server: RealTmux) -> None:
-    pid = server.server_pid()
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not runs(pid), "the server's end")
-
-
-def restart_server(server: RealTmux) -> None:
-    kill_server(server)
-    server.start("agent_another")
-
-
-def kill_session(server: RealTmux) -> None:
-    server.start("agent_another")
-    server.run("kill-session", "-t", "=agent_x")
-    until(lambda: "agent_x" not in server.names(), "the session's end")
-
-
-ENDS = pytest.mark.parametrize("end", [kill_server, restart_server, kill_session])
-
-
-def rolled(files: Files, server: RealTmux, agent: str = "x") -> RollCall:
-    roll = take(files, server.client(), NO_GRACE)
-    assert row_of(roll, agent).verdict is Verdict.ZOMBIE, row_of(roll, agent).note
-    return roll
 
 
 def planned(files: Files, server: RealTmux, agent: str = "x") -> Plan:
