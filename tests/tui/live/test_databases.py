@@ -79,9 +79,8 @@ def begin(server: RealTmux, tmp_path: Path) -> Begin:
 @pytest.fixture
 def run(server: RealTmux, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command on a workspace."""
-    commands = ("list_command", "doctor_command", "metrics_command", "show_command")
-    for module in ("commands", *commands):
-        monkeypatch.setattr(f"tui.{module}.policy_of", lambda _: YOUNG)
+    for module in ("kill", "list", "doctor", "metrics", "show"):
+        monkeypatch.setattr(f"tui.cli.{module}.policy_of", lambda _: YOUNG)
 
     def ran(files: Files, *words: str) -> int:
         command, *others = words
