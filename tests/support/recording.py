@@ -41,7 +41,7 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
 
     def whole_of(path: str | Path, dir_fd: int | None) -> str:
         folder = "" if dir_fd is None else os.readlink(f"/proc/self/fd/{dir_fd}")
-        return os.path.join(folder, os.fspath(path))
+        return os.path.normpath(os.path.join(folder, os.fspath(path)))
 
     def below(path: str | Path, dir_fd: int | None = None) -> str | None:
         whole = whole_of(path, dir_fd)
