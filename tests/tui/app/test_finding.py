@@ -256,7 +256,7 @@ async def test_with_everybody_finished_and_hidden_it_says_so() -> None:
         await pilot.press("h")
         await pilot.pause()
         assert view.lines == ()
-        assert "Everybody is finished; h shows them." in shown(app)
+        assert "All agents are finished; h shows them." in shown(app)
 
 
 @pytest.mark.parametrize("number", range(1, len(VERDICTS) + 1))

@@ -28,9 +28,9 @@ from tui.app.widgets.roll_cells import (
     fold_column,
     heading,
     layout,
-    line_pieces,
     shows_loads,
 )
+from tui.app.widgets.roll_lines import line_pieces
 from tui.host.usage import Load
 from tui.model.roll import AgentRow, WorkspaceRoll
 from tui.text.sanitize import width

@@ -20,12 +20,11 @@ from tui.app.widgets.progress_line import working_out
 from tui.app.widgets.roll_bindings import ROLL_KEYS
 from tui.app.widgets.roll_cells import (
     Drawing,
-    Piece,
     fold_column,
-    line_pieces,
     shows_loads,
-    why_empty,
 )
+from tui.app.widgets.roll_lines import line_pieces, why_empty
+from tui.app.widgets.styled_text import Piece
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.host.usage import Load
 from tui.model.roll import AgentRow, RollCall, Verdict

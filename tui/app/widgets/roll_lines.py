@@ -1,0 +1,101 @@
+"""The lines of the roll: each item as pieces of text. Pure."""
+
+from __future__ import annotations
+
+from registry.text import shown_name
+from tui.app.widgets.roll_cells import (
+    AgentCells,
+    Drawing,
+    OrphanCells,
+    TaskCells,
+    arrow,
+    layout,
+    orphan_cells,
+    task_cells,
+    task_id_pieces,
+)
+from tui.app.widgets.styled_text import Piece, exactly
+from tui.host.tmux_types import Session
+from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
+from tui.text.sanitize import age, harmless
+from tui.view.filter import Filter
+from tui.view.outline import Line
+from tui.view.view import View
+
+_NO_FILTER = Filter()
+
+
+def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piece]:
+    """Makes one line of the roll.
+
+    Args:
+        line: The line.
+        drawing: How to draw it.
+        marked: Whether the operator marked it.
+
+    Returns:
+        Pieces that take exactly `drawing.cells` cells.
+    """
+    item = line.item
+    if isinstance(item, AgentRow):
+        pieces = _agent(line, item, drawing, marked)
+    elif isinstance(item, TaskRoll):
+        pieces = _task(line, item, drawing)
+    elif isinstance(item, WorkspaceRoll):
+        pieces = _workspace(line, item)
+    elif isinstance(item, Session):
+        pieces = _orphan(line, item, drawing, marked)
+    else:
+        pieces = [(f"  {arrow(line)}orphaned sessions", "task")]
+    return exactly(pieces, drawing.cells)
+
+
+def why_empty(view: View) -> str:
+    """Explains an empty roll."""
+    if view.narrows:
+        return "Nothing matches the filter; Escape clears it."
+    if view.hide_finished:
+        return "All agents are finished; h shows them."
+    return "No tasks yet. A new task appears by itself."
+
+
+def _agent(line: Line, row: AgentRow, drawing: Drawing, marked: bool) -> list[Piece]:
+    wanted = drawing.view.wanted if not line.leads else _NO_FILTER
+    quiet = "finished" if row.verdict is Verdict.FINISHED or line.leads else ""
+    shown = AgentCells(line, row, drawing, marked, wanted, quiet)
+    pieces: list[Piece] = []
+    for column, wide in layout(drawing.cells, drawing.view.sort):
+        pieces += column.agent(shown, wide)
+    return pieces
+
+
+def _task(line: Line, task: TaskRoll, drawing: Drawing) -> list[Piece]:
+    state = task.state
+    shown = TaskCells(line, task, drawing)
+    if state.error is not None:
+        stale = f"as of {age(drawing.now - state.read_at)} ago: " if state.record else ""
+        return [*task_id_pieces(shown), (f"  ! {stale}{harmless(state.error, 400)}", "error")]
+    if state.hot_journal is not None:
+        return [*task_id_pieces(shown), (f"  ! {harmless(state.hot_journal, 400)}", "error")]
+    pieces: list[Piece] = []
+    for cell, wide in task_cells(drawing.cells, drawing.view.sort):
+        pieces += cell(shown, wide)
+    return pieces
+
+
+def _workspace(line: Line, workspace: WorkspaceRoll) -> list[Piece]:
+    pieces: list[Piece] = [
+        (f"  {arrow(line)}", "task"),
+        (shown_name(workspace.path), "workspace"),
+    ]
+    problems = filter(None, (workspace.error, workspace.hot_journal, workspace.database))
+    pieces += ((f"  ! {harmless(str(problem), 400)}", "error") for problem in problems)
+    return pieces
+
+
+def _orphan(line: Line, session: Session, drawing: Drawing, marked: bool) -> list[Piece]:
+    shown = OrphanCells(line, session, drawing, marked)
+    pieces: list[Piece] = []
+    for cell, wide in orphan_cells(drawing.cells, drawing.view.sort):
+        pieces += cell(shown, wide)
+    return pieces
