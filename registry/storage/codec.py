@@ -1,8 +1,8 @@
-"""JSON in, JSON out: every value that nobody changed comes back equal, in its order.
+"""Decodes and encodes the JSON text of a registry without loss.
 
-Written as the peers write it (two spaces of indent, ASCII with escapes), so
-that lone surrogates, NaN, big integers and floats survive. What could not be
-written back without loss (duplicate keys) is refused before anything is.
+The text is written as the orchestrator writes it: two spaces of indent, ASCII with
+escapes. Lone surrogates, NaN, big integers and floats survive. A text that cannot be
+written back without loss, for example with duplicate keys, is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ Json: TypeAlias = dict[str, Any]
 
 MAX_BYTES = 64 * 1024 * 1024
 """Largest registry that is read, in bytes: 300 times the largest real one."""
+
+MAX_VALUES = 2_000_000
+"""Most values in a registry that is read.
+
+A text of `MAX_BYTES` that holds nothing but empty arrays would take over 1 GB of memory.
+"""
 
 
 class _DuplicateKeyError(ValueError):
@@ -76,6 +82,11 @@ def check_size(size: int, path: Path) -> None:
         )
 
 
+def _has_too_many_values(data: bytes) -> bool:
+    """Counts the bytes before a value; those inside strings count, too."""
+    return len(data) > MAX_VALUES and sum(data.count(sign) for sign in b",[{") > MAX_VALUES
+
+
 def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     """Decodes the text of a registry.
 
@@ -91,6 +102,12 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
             and writing it back would lose one.
     """
     check_size(len(data), path)
+    if _has_too_many_values(data):
+        raise CorruptRegistryError(
+            path,
+            f"holds more than {MAX_VALUES:,} values; not read",
+            remedy="Make it smaller by hand, or put back a copy of it",
+        )
     if not data.strip():
         raise CorruptRegistryError(
             path,
@@ -234,6 +251,12 @@ def encode(registry: Json, path: Path) -> bytes:
         raise CorruptRegistryError(
             path,
             f"would become larger than {MAX_BYTES >> 20} MB",
+            remedy="Write less, or move what is old to another file",
+        )
+    if _has_too_many_values(text):
+        raise CorruptRegistryError(
+            path,
+            f"would hold more than {MAX_VALUES:,} values",
             remedy="Write less, or move what is old to another file",
         )
     return text

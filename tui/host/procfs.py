@@ -59,6 +59,7 @@ class Stat(NamedTuple):
         memory: Resident bytes.
         environment: Where in its memory its environment lies; changes when it runs another
             program. Zeros where that must not be known.
+        threads: How many threads it has; one that ended stays counted if it is the first.
     """
 
     pid: int
@@ -71,6 +72,7 @@ class Stat(NamedTuple):
     started: int
     memory: int
     environment: tuple[bytes, ...] = ()
+    threads: int = 1
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -79,8 +81,11 @@ class Stat(NamedTuple):
 
     @property
     def is_ended(self) -> bool:
-        """Whether it has ended, and only was not waited for yet."""
-        return self.state in _ENDED
+        """Whether the process ended, and its parent has not yet waited for it.
+
+        The state is that of the first thread, which may end before the others.
+        """
+        return self.state in _ENDED and self.threads <= 1
 
     @property
     def leads_terminal(self) -> bool:
@@ -155,6 +160,7 @@ def parse_stat(text: bytes) -> Stat | None:
             numbers[18],
             numbers[20] * _PAGE,
             tuple(fields[47:49]),
+            numbers[16],
         )
     except (ValueError, IndexError):
         return None

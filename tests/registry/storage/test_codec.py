@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry import CorruptRegistryError, LockedRegistryFile
-from registry.storage.codec import decode, encode
+from registry.storage.codec import MAX_VALUES, decode, encode
 from registry.storage.locked_file import editing
 from registry.text import quoted_name
 from tests.support.json_values import as_read, exactly, objects, registries, texts, values
@@ -114,6 +114,20 @@ def test_a_number_that_would_be_written_back_as_infinity_is_refused(
         decode(f'{{"x": {number}}}'.encode(), tmp_path / "a.json")
     assert str(tmp_path / "a.json") in str(caught.value)
     assert decode(f'{{"x": {number}}}'.encode(), tmp_path, lenient=True)
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "0", '{"a":0}'])
+def test_a_text_of_very_many_values_is_refused_before_it_is_parsed(value: str) -> None:
+    few = ",".join([value] * (MAX_VALUES // 4))
+    assert decode(f'{{"x":[{few}]}}'.encode(), PATH)
+    many = f'{{"x":[{few},{few},{few},{few},{few}]}}'.encode()
+    with pytest.raises(CorruptRegistryError, match="more than 2,000,000 values"):
+        decode(many, PATH)
+
+
+def test_what_would_be_refused_when_it_is_read_is_not_written() -> None:
+    with pytest.raises(CorruptRegistryError, match="would hold more than 2,000,000 values"):
+        encode({"x": [0] * (MAX_VALUES + 1)}, PATH)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

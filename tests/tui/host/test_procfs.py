@@ -38,6 +38,13 @@ sys.stdin.read()
 """
 
 
+_FIRST_THREAD_ENDS = """
+import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
 @pytest.fixture
 def huge() -> Iterator[int]:
     """A process that says that its environment and its command line have a gigabyte each."""
@@ -81,3 +88,19 @@ def test_what_a_process_was_given_is_read() -> None:
     assert {name: found[name] for name in environment} == environment
     with pytest.raises(OSError):
         procfs.read(p.pid, "environ")
+
+
+def test_a_process_lives_as_long_as_one_of_its_threads() -> None:
+    command = [sys.executable, "-c", _FIRST_THREAD_ENDS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+
+        def stat() -> procfs.Stat:
+            found = procfs.stat_of(process.pid)
+            assert found is not None
+            return found
+
+        until(lambda: stat().state == "Z", "the first thread to end")
+        assert not stat().is_ended
+        process.kill()
+        until(lambda: stat().is_ended, "the other thread to end")
