@@ -18,7 +18,7 @@ from textual.command import CommandPalette
 
 from registry.schema.layout import Workspace
 from tui.app.bindings import HELP, declared, keys_of
-from tui.app.garbage import Collector
+from tui.app.garbage import Collector, forget_sizes
 from tui.app.notifier import Notifier
 from tui.app.screens.roll import RollScreen
 from tui.app.terminal.job_control import keep_no_drawings, stop, take_stops
@@ -151,6 +151,10 @@ class MusterApp(App[None]):
             await self._type_ahead.take(event)
         else:
             await super().on_event(event)
+
+    def on_resize(self) -> None:
+        """Gives back the memory of what was computed for the former size."""
+        forget_sizes()
 
     def pop_screen(self) -> AwaitComplete:
         """Closes the screen in front; what it held is given back soon."""

@@ -10,6 +10,9 @@ import gc
 import time
 from collections.abc import Callable
 
+from textual.css.scalar import Scalar
+from textual.geometry import Offset, Region, Size, Spacing
+
 QUIET = 1.0
 """Seconds without any input after which the collector runs."""
 
@@ -24,6 +27,18 @@ def hold() -> None:
     """Stops the collector until all is imported."""
     # Until then there is much to look through, but no garbage.
     gc.disable()
+
+
+def forget_sizes() -> None:
+    """Empties Textual's caches of geometry.
+
+    Their keys are positions and sizes, of which a screen of another size uses few again.
+    Textual keeps up to 4,096 results of each method: 10 MB after 1,000 changes of size.
+    """
+    for kind in (Offset, Region, Scalar, Size, Spacing):
+        for method in vars(kind).values():
+            if (clear := getattr(method, "cache_clear", None)) is not None:
+                clear()
 
 
 class Collector:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from textual._styles_cache import StylesCache
+from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widget import Widget
 
@@ -19,6 +20,7 @@ from tests.support.still_app import still as still
 from tui.actions.execute import Outcome
 from tui.actions.plan import Verb
 from tui.app import garbage
+from tui.app.garbage import forget_sizes
 from tui.app.screens.choice import ChoiceScreen
 from tui.app.screens.help import HelpScreen
 from tui.app.screens.report import outcome_report
@@ -108,6 +110,24 @@ async def test_no_widget_is_kept_of_reports_choices_toasts_sizes_and_rolls() -> 
             app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH, SPEED)))
             await pilot.pause()
         assert kept(before) == {}
+
+
+def sizes_cached() -> int:
+    methods = [Region.intersection, Region.union, Region.grow, Region.shrink]
+    caches = [method.cache_info() for method in methods]
+    return sum(cache.currsize for cache in caches)
+
+
+async def test_what_was_computed_for_former_sizes_of_the_screen_is_not_kept() -> None:
+    async with opened() as (_, _view, pilot):
+        await drawn_whole(pilot)
+        forget_sizes()
+        kept = []
+        for size in range(40, 40 + ROUNDS):
+            await pilot.resize_terminal(2 * size, size)
+            await pilot.pause()
+            kept.append(sizes_cached())
+        assert 0 < kept[-1] < 2 * kept[1]
 
 
 @pytest.fixture
