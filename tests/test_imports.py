@@ -41,6 +41,10 @@ def test_the_headless_commands_import_no_textual() -> None:
     assert "textual" not in _modules_after(code)
 
 
+def test_the_monitor_imports_textual_only_after_it_began_to_call_the_roll() -> None:
+    assert "textual" not in _modules_after("import tui.app.run")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

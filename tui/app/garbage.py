@@ -10,9 +10,6 @@ import gc
 import time
 from collections.abc import Callable
 
-from textual.css.scalar import Scalar
-from textual.geometry import Offset, Region, Size, Spacing
-
 QUIET = 1.0
 """Seconds without any input after which the collector runs."""
 
@@ -35,6 +32,10 @@ def forget_sizes() -> None:
     Their keys are positions and sizes, of which a screen of another size uses few again.
     Textual keeps up to 4,096 results of each method: 10 MB after 1,000 changes of size.
     """
+    # Imported late: the collector is stopped, and the roll is called, before Textual is there.
+    from textual.css.scalar import Scalar
+    from textual.geometry import Offset, Region, Size, Spacing
+
     for kind in (Offset, Region, Scalar, Size, Spacing):
         for method in vars(kind).values():
             if (clear := getattr(method, "cache_clear", None)) is not None:
