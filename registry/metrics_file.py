@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from registry.errors import CorruptRegistryError, InaccessibleRegistryError, RegistryError
@@ -19,6 +19,7 @@ from registry.snapshots import read_registry
 from registry.storage import metrics, recovery
 from registry.storage.codec import Json, decode, encode
 from registry.storage.commit import Write, commit, stamp_of
+from registry.storage.interruption import hand_on, tolerating
 from registry.storage.metrics import LockMetrics
 from registry.storage.own_files import (
     check_owner,
@@ -118,7 +119,8 @@ def _would_keep_others_out(place: Path) -> bool:
             return False
         try:
             named_status(place, folder)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            hand_on(error)
             return True
     return False
 
@@ -132,7 +134,7 @@ def _editing(place: Path) -> Iterator[Json]:
         OSError: It cannot be made.
     """
     with own_folder(place) as folder:
-        with suppress(OSError):
+        with tolerating(OSError):
             shared = os.stat(GLOBAL_REGISTRY, dir_fd=folder, follow_symlinks=False)
             make_empty(place, folder, shared.st_mode & 0o664 | 0o600, shared.st_gid)
         make_empty(place, folder, 0o644)
@@ -164,7 +166,8 @@ def _decoded(text: bytes, place: Path) -> Json:
         return anew
     try:
         held = decode(text, place)
-    except CorruptRegistryError:
+    except CorruptRegistryError as error:
+        hand_on(error)
         return anew
     if not isinstance(held.get("registries"), dict):
         held.pop("registries", None)
@@ -198,14 +201,17 @@ def _on_file(place: Path) -> Json:
             if status.st_size > LARGEST:
                 return {}
             found: Json = read_registry(place).get("registries", {})
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        hand_on(error)
         return {}
-    except CorruptRegistryError:
+    except CorruptRegistryError as error:
+        hand_on(error)
         if recovery.is_hot(place):
             # Cut off half-way: the next process that adds to it finishes that first.
             raise
         return {}
     except OSError as error:
+        hand_on(error)
         if isinstance(error, RegistryError):
             raise
         raise InaccessibleRegistryError(place, error, "read") from error

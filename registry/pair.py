@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from registry.errors import RegistryError, naming
 from registry.schema.edits import check_global, check_task
+from registry.storage.interruption import hand_on
 from registry.storage.journal import journal_path
 from registry.storage.journal_file import check_place
 from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, editing, editing_two
@@ -43,23 +45,44 @@ def editing_pair(
     """
     deadline = time.monotonic() + timeout
     problems: list[str] = []
-    with ExitStack() as stack:
-        task_edit: Edit
-        global_edit: Edit | None = None
-        try:
-            if global_ is None:
-                task_edit = stack.enter_context(editing(task, timeout))
-            else:
-                check_place(global_)
-                task_edit, global_edit = stack.enter_context(editing_both(task, global_, timeout))
-        except RegistryError as error:
-            if global_ is None or getattr(error, "path", None) not in _paths_of(global_):
-                raise
-            if not isinstance(error, FileNotFoundError):
-                problems.append(left_out(error))
-            left = max(1.0, deadline - time.monotonic())
-            task_edit = stack.enter_context(editing(task, left))
+    try:
+        if global_ is None:
+            entered = _Entered(editing(task, timeout))
+        else:
+            check_place(global_)
+            entered = _Entered(editing_both(task, global_, timeout))
+    except RegistryError as error:
+        hand_on(error)
+        if global_ is None or getattr(error, "path", None) not in _paths_of(global_):
+            raise
+        if not isinstance(error, FileNotFoundError):
+            problems.append(left_out(error))
+        left = max(1.0, deadline - time.monotonic())
+        entered = _Entered(editing(task, left))
+    with entered as (task_edit, global_edit):
         yield task_edit, global_edit, problems
+
+
+class _Entered:
+    """One or two registries whose locks are held already; a ``with`` releases them.
+
+    No `ExitStack`: one that is interrupted keeps what it holds until garbage is collected.
+    """
+
+    def __init__(self, editing: AbstractContextManager[Edit | tuple[Edit, Edit]]) -> None:
+        self._editing = editing
+        self._edits = editing.__enter__()
+
+    def __enter__(self) -> tuple[Edit, Edit | None]:
+        return self._edits if isinstance(self._edits, tuple) else (self._edits, None)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return self._editing.__exit__(kind, error, traceback)
 
 
 def _paths_of(registry: Path) -> tuple[Path, Path]:

@@ -30,7 +30,9 @@ from registry.schema.records import (
 )
 from registry.storage import flock, metrics
 from registry.storage.codec import MAX_BYTES, Json, check_size, decode
+from registry.storage.descriptor import close_read
 from registry.storage.file_age import is_ahead, seconds_since_write
+from registry.storage.interruption import hand_on
 from registry.storage.safe_open import look, open_file, read_all
 
 _ATTEMPTS = 12
@@ -100,7 +102,8 @@ def changed_since(path: Path, signature: Signature) -> bool:
     """Whether a registry may differ from the snapshot with this signature."""
     try:
         now = _signature_of(look(path))
-    except OSError:
+    except OSError as error:
+        hand_on(error)
         return True
     return not signature.settled or now != signature
 
@@ -108,7 +111,8 @@ def changed_since(path: Path, signature: Signature) -> bool:
 def _check_size(state: Signature, path: Path) -> None:
     try:
         check_size(state.size, path)
-    except CorruptRegistryError:
+    except CorruptRegistryError as error:
+        hand_on(error)
         metrics.count_corrupt_read(path, replace(state, settled=True))
         raise
 
@@ -118,27 +122,33 @@ def _read_once(path: Path) -> tuple[bytes, Signature] | None:
     try:
         file = open_file(path, os.O_RDONLY)
     except InaccessibleRegistryError as error:
+        hand_on(error)
         if error.errno == errno.EAGAIN:
             # A writer holds a lease on it.
             return None
         raise
-    with file:
-        fd = file.fileno()
-        before = os.fstat(fd)
-        _check_size(_signature_of(before), path)
-        data = read_all(fd, path, MAX_BYTES)
-        # Whoever wrote it under that lock would have stamped it with the present time.
-        rests = is_ahead(before) or seconds_since_write(before) >= _UNTOUCHED
-        if not flock.nobody_writes(fd, path) and not rests:
-            return None
-        after = _signature_of(os.fstat(fd))
-        if len(data) != min(after.size, MAX_BYTES + 1):
-            return None
-        if (before.st_size, before.st_mtime_ns) != (after.size, after.mtime_ns):
-            return None
-        if not after.settled and read_all(fd, path, MAX_BYTES) != data:
-            return None
-        return data, after
+    try:
+        return _read_open(file.fileno(), path)
+    finally:
+        close_read(file)
+
+
+def _read_open(fd: int, path: Path) -> tuple[bytes, Signature] | None:
+    before = os.fstat(fd)
+    _check_size(_signature_of(before), path)
+    data = read_all(fd, path, MAX_BYTES)
+    # Whoever wrote it under that lock would have stamped it with the present time.
+    rests = is_ahead(before) or seconds_since_write(before) >= _UNTOUCHED
+    if not flock.nobody_writes(fd, path) and not rests:
+        return None
+    after = _signature_of(os.fstat(fd))
+    if len(data) != min(after.size, MAX_BYTES + 1):
+        return None
+    if (before.st_size, before.st_mtime_ns) != (after.size, after.mtime_ns):
+        return None
+    if not after.settled and read_all(fd, path, MAX_BYTES) != data:
+        return None
+    return data, after
 
 
 def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signature]:
@@ -162,6 +172,7 @@ def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signat
         try:
             return accept(data), signature
         except CorruptRegistryError as error:
+            hand_on(error)
             problem, state = error, signature
             # A file that has been whole-heartedly broken for a while is not
             # in the middle of anything; trying on would only cost time.
@@ -187,7 +198,8 @@ def read_registry(path: str | os.PathLike[str]) -> Json:
     while True:
         try:
             return _read(registry, lambda data: decode(data, registry))[0]
-        except BusyRegistryError:
+        except BusyRegistryError as error:
+            hand_on(error)
             if time.monotonic() > give_up_at:
                 raise
 

@@ -17,7 +17,9 @@ from typing import Generic, Self
 from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG, Line, Source, is_whole
 from registry.errors import InaccessibleRegistryError, RegistryError, RegistryNotFoundError
 from registry.storage.backward import lines_from_end, read_piece
-from registry.storage.safe_open import close_read, open_beneath
+from registry.storage.descriptor import Descriptor, close_read
+from registry.storage.interruption import hand_on
+from registry.storage.safe_open import open_beneath
 
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes of one line; a longer one is counted as malformed and not looked at."""
@@ -71,7 +73,7 @@ class AgentFile(Generic[Line]):
         self._directory = directory
         self._parts = source.parts(agent_id)
         self._source = source
-        self._fd: int | None = None
+        self._file: Descriptor | None = None
         self._identity = (0, 0)
         self._offset = 0
         self._remembered = b""
@@ -96,9 +98,9 @@ class AgentFile(Generic[Line]):
 
     def close(self) -> None:
         """Lets go of the file; `more` would begin at its start."""
-        if self._fd is not None:
-            close_read(self._fd)
-        self._fd, self._offset, self._remembered, self._skipping = None, 0, b"", False
+        if self._file is not None:
+            close_read(self._file)
+        self._file, self._offset, self._remembered, self._skipping = None, 0, b"", False
 
     def last(self, count: int) -> Batch[Line]:
         """The last records; what comes after them is for `more`.
@@ -112,10 +114,10 @@ class AgentFile(Generic[Line]):
         """
         self.close()
         self._open()
-        if self._fd is None:
+        if self._file is None:
             return Batch()
-        status = self._status(self._fd)
-        return self._last(self._fd, status, count)
+        fd = self._file.fileno()
+        return self._last(fd, self._status(fd), count)
 
     def more(self) -> Batch[Line]:
         """What was written since the last call; a few megabytes at most (`Batch.behind`).
@@ -125,40 +127,42 @@ class AgentFile(Generic[Line]):
             RegistryError: The file is there and cannot be read.
         """
         restarted = False
-        if self._fd is None:
+        if self._file is None:
             self._open()
-            if self._fd is None:
+            if self._file is None:
                 return Batch()
-        elif self._was_cut(self._fd):
-            self._begin(self._fd)
+        elif self._was_cut(fd := self._file.fileno()):
+            self._begin(self._file)
             restarted = True
-        elif self._offset >= self._status(self._fd).st_size and self._was_replaced():
+        elif self._offset >= self._status(fd).st_size and self._was_replaced():
             # Only once the old one is read to its end.
             self.close()
             self._open()
-            if self._fd is None:
+            if self._file is None:
                 return Batch()
             restarted = True
-        return self._more(self._fd, restarted)
+        return self._more(self._file.fileno(), restarted)
 
     # The file
 
     def _open(self) -> None:
         try:
-            fd = open_beneath(self._directory, self._parts)
-        except RegistryNotFoundError:
+            file = open_beneath(self._directory, self._parts)
+        except RegistryNotFoundError as error:
+            hand_on(error)
             return
-        self._begin(fd)
+        self._begin(file)
 
-    def _begin(self, fd: int) -> None:
-        status = self._status(fd)
-        self._fd, self._identity = fd, (status.st_dev, status.st_ino)
+    def _begin(self, file: Descriptor) -> None:
+        status = self._status(file.fileno())
+        self._file, self._identity = file, (status.st_dev, status.st_ino)
         self._offset, self._remembered, self._skipping = 0, b"", False
 
     def _status(self, fd: int) -> os.stat_result:
         try:
             return os.fstat(fd)
         except OSError as error:
+            hand_on(error)
             raise InaccessibleRegistryError(self.path, error, "read") from error
 
     def _read(self, fd: int, length: int, offset: int) -> bytes:
@@ -170,15 +174,16 @@ class AgentFile(Generic[Line]):
 
     def _was_replaced(self) -> bool:
         try:
-            fd = open_beneath(self._directory, self._parts)
-        except RegistryNotFoundError:
+            file = open_beneath(self._directory, self._parts)
+        except RegistryNotFoundError as error:
+            hand_on(error)
             # Being moved aside; the next one is not there yet.
             return False
         try:
-            status = self._status(fd)
+            status = self._status(file.fileno())
             return (status.st_dev, status.st_ino) != self._identity
         finally:
-            close_read(fd)
+            close_read(file)
 
     def _go_on_from(self, fd: int, offset: int) -> None:
         self._offset = offset
@@ -190,6 +195,7 @@ class AgentFile(Generic[Line]):
         try:
             data = os.lseek(fd, self._offset, os.SEEK_DATA)
         except OSError as error:
+            hand_on(error)
             # Nothing but a hole follows; or this file system knows of none.
             data = size if error.errno == errno.ENXIO else self._offset
         if self._offset < data <= size:
@@ -315,16 +321,19 @@ def facts_of(directory: Path, agent_id: str) -> tuple[FileFacts, ...]:
 def _facts(directory: Path, name: str, parts: tuple[str, str]) -> FileFacts:
     path = directory.joinpath(*parts)
     try:
-        fd = open_beneath(directory, parts)
-    except RegistryNotFoundError:
+        file = open_beneath(directory, parts)
+    except RegistryNotFoundError as error:
+        hand_on(error)
         return FileFacts(name, path, None, None, None)
     except (RegistryError, ValueError) as error:
+        hand_on(error)
         said = error.reason if isinstance(error, RegistryError) else None
         return FileFacts(name, path, None, None, said or str(error))
     try:
-        status = os.fstat(fd)
+        status = os.fstat(file.fileno())
         return FileFacts(name, path, status.st_size, status.st_mtime, None)
     except OSError as error:
+        hand_on(error)
         return FileFacts(name, path, None, None, error.strerror)
     finally:
-        close_read(fd)
+        close_read(file)

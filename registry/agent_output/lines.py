@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from registry.schema.layout import agent_file
 from registry.schema.records import number_of, parse_time, text_of
+from registry.storage.interruption import hand_on
 
 TEXT_AT_MOST = 64 * 1024
 """Characters of one text that a record keeps; a text that was cut ends in ``…``."""
@@ -134,7 +135,8 @@ class Source(Generic[Line]):
 def _object(line: bytes) -> dict[str, Any] | None:
     try:
         decoded = json.loads(line)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        hand_on(error)
         return None
     return decoded if isinstance(decoded, dict) else None
 
@@ -152,7 +154,8 @@ def compact(value: object) -> str:
     """A decoded JSON value on one line, cut at `TEXT_AT_MOST`."""
     try:
         return _cut(json.dumps(value, ensure_ascii=False))
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError) as error:
+        hand_on(error)
         return "(too deep to show)"
 
 

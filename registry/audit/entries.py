@@ -11,6 +11,7 @@ from typing import Any
 
 from registry.audit.diff import MISSING, FieldChange
 from registry.schema.records import Deployment, parse_time
+from registry.storage.interruption import hand_on
 
 VERSION = 1
 """Of the records; grows when a field changes its meaning or goes."""
@@ -268,7 +269,8 @@ def merge(
         try:
             record = json.loads(each)
             _take(merging, record, frozenset() if writer is None else frozenset({writer}))
-        except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
+        except (ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
+            hand_on(error)
             merging.damaged += 1
         else:
             merging.records.append(record)

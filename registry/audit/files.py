@@ -14,8 +14,9 @@ from pathlib import Path
 
 from registry.errors import AuditError, RegistryError, UntrustedFileError
 from registry.storage.backward import lines_from_end
+from registry.storage.descriptor import close_read
+from registry.storage.interruption import hand_on
 from registry.storage.own_files import check_owner, open_own, own_folder
-from registry.storage.safe_open import close_read
 
 LONGEST_RECORD = 16 * 1024 * 1024
 """Bytes of a record that is read; the largest bulk actions stay below it."""
@@ -128,12 +129,13 @@ def read_lines(log: Path, paths: Iterable[Path], before: LogLines, share: int) -
         with own_folder(log) as folder:
             for path in paths:
                 _read_file(path, folder, found, seen)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        hand_on(error)
         # Without its folder there is no log.
-        pass
     except AuditError:
         raise
     except OSError as error:
+        hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror
         raise AuditError(log, why or str(error)) from error
     found.lines.reverse()
@@ -141,11 +143,12 @@ def read_lines(log: Path, paths: Iterable[Path], before: LogLines, share: int) -
 
 
 def _read_file(path: Path, folder: int, found: LogLines, seen: set[tuple[int, int]]) -> None:
-    fd = None
+    file = None
     try:
-        fd = open_own(path, folder)
-        if fd is None:
+        file = open_own(path, folder)
+        if file is None:
             return
+        fd = file.fileno()
         status = os.fstat(fd)
         if (status.st_dev, status.st_ino) in seen:
             return
@@ -153,8 +156,9 @@ def _read_file(path: Path, folder: int, found: LogLines, seen: set[tuple[int, in
         check_log(path, status, folder)
         found.take(fd, path, status)
     except OSError as error:
+        hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror
         raise AuditError(path, why or str(error)) from error
     finally:
-        if fd is not None:
-            close_read(fd)
+        if file is not None:
+            close_read(file)

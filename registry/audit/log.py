@@ -14,7 +14,7 @@ import pwd
 import secrets
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from registry.errors import AuditError, RegistryError, RegistryNotFoundError
 from registry.schema.layout import GLOBAL_FOLDER, WORKSPACE_NAME
 from registry.storage import flock
 from registry.storage.flock import Lock
+from registry.storage.interruption import hand_on, tolerating
 from registry.storage.own_files import base_of as base_of
 from registry.storage.own_files import check_same, make_empty, make_own_folder, own_folder
 from registry.storage.safe_open import write_all
@@ -72,12 +73,13 @@ def who() -> Who:
     """This process and its user."""
     tty = None
     for fd in (0, 1, 2):
-        with suppress(OSError):
+        with tolerating(OSError):
             tty = os.ttyname(fd)
             break
     try:
         user = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
+    except KeyError as error:
+        hand_on(error)
         user = str(os.geteuid())
     return Who(user, os.environ.get("SUDO_USER") or None, socket.gethostname(), os.getpid(), tty)
 
@@ -173,8 +175,10 @@ def append(log: Path, text: bytes) -> None:
     except AuditError:
         raise
     except RegistryError as error:
+        hand_on(error)
         raise AuditError(log, error.reason or str(error)) from error
     except OSError as error:
+        hand_on(error)
         raise AuditError(log, error.strerror or str(error)) from error
 
 
@@ -187,7 +191,7 @@ def _append(fd: int, text: bytes) -> None:
         write_all(fd, text, end)
         os.fsync(fd)
     except BaseException:
-        with suppress(OSError):
+        with tolerating(OSError):
             os.ftruncate(fd, end)
         raise
 
@@ -201,7 +205,8 @@ def _locked(log: Path) -> Iterator[Lock]:
                 os.fsync(folder)
             try:
                 lock = flock.acquire(log, LOCK_TIMEOUT)
-            except RegistryNotFoundError:
+            except RegistryNotFoundError as error:
+                hand_on(error)
                 # Put aside between the two steps.
                 continue
             try:
@@ -228,7 +233,7 @@ def aside(log: Path, number: int) -> Path:
 def _rotate(log: Path, folder: int) -> None:
     names = [log.name, *(aside(log, number).name for number in range(1, KEPT + 1))]
     for older, younger in zip(names[:0:-1], names[-2::-1], strict=True):
-        with suppress(FileNotFoundError):
+        with tolerating(FileNotFoundError):
             os.rename(younger, older, src_dir_fd=folder, dst_dir_fd=folder)
     os.fsync(folder)
 
@@ -262,7 +267,7 @@ def _files_of(log: Path) -> list[Path]:
 def _size(log: Path) -> int:
     size = 0
     for path in _files_of(log):
-        with suppress(OSError):
+        with tolerating(OSError):
             size += os.lstat(path).st_size
     return size
 

@@ -15,6 +15,7 @@ from registry.audit.log import Audit
 from registry.errors import AuditError, BusyRegistryError, HalfWrittenError
 from registry.pair import editing_pair
 from registry.storage.codec import Json
+from registry.storage.interruption import hand_on
 
 Result = TypeVar("Result")
 
@@ -91,6 +92,7 @@ def change_pair(
             raise
         except Exception as error:
             # An interruption (Ctrl-C) has no outcome either: it may come after the commit.
+            hand_on(error)
             if entry is not None:
                 _end(audit, log, entry, State.FAILED, str(error) or type(error).__name__)
             raise
@@ -125,6 +127,7 @@ def _end(
     try:
         audit.end(log, entry, state, detail, changes)
     except AuditError as error:
+        hand_on(error)
         return f"how it ended is not on record: {error}"
     return None
 

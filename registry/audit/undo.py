@@ -18,6 +18,7 @@ from registry.audit.transaction import Made, OnRecord, change_pair
 from registry.errors import RegistryError
 from registry.schema.layout import GLOBAL_REGISTRY
 from registry.storage.codec import Json
+from registry.storage.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.storage.safe_open import look
 from registry.text import shown_name
@@ -117,10 +118,12 @@ def _doubt(entry: Entry, path: Path) -> str | None:
     try:
         # Of the very file that would be opened: through the same directory, and no symlink.
         owner = look(path).st_uid
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        hand_on(error)
         # What is not there is not changed; that is said where it is read.
         return None
     except OSError as error:
+        hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror
         return f"whose {shown_name(path)} is cannot be known: {why or error}"
     others = entry.writers - {0, os.geteuid(), owner}

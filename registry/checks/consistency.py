@@ -24,6 +24,7 @@ from registry.schema import edits
 from registry.schema.counters import counter_drifts
 from registry.schema.records import agent_entries, is_global, is_terminal
 from registry.storage.codec import Json, kind_of
+from registry.storage.interruption import hand_on
 from registry.text import shown_name
 
 _LISTED_FIELDS = (
@@ -72,6 +73,7 @@ def _shape(file: Path, registry: Json, is_other: bool, what: str) -> Issue | Non
     try:
         edits.check_agents(registry)
     except WrongShapeError as error:
+        hand_on(error)
         found = kind_of(registry.get("agents"))
         return Issue(IssueKind.SHAPE, file, None, error.field, found, str(error), advice=BY_HAND)
     return None

@@ -30,6 +30,7 @@ from registry.schema.layout import (
 )
 from registry.schema.records import agent_entries, parse_time
 from registry.storage.codec import Json
+from registry.storage.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT, editing
 from registry.text import shown_name
 
@@ -105,6 +106,7 @@ def clean_up_task(
             try:
                 in_global.changed = sweep.follow(in_global.registry, seen)
             except WrongShapeError as error:
+                hand_on(error)
                 problems.append(left_out(error.named(in_global.path)))
         written = [each.path for each in (in_task, in_global) if each and each.changed]
     _log.info("Cleaned up %s: %d agents ended", task, len(ended))
@@ -162,6 +164,7 @@ def clean_up_workspace(
                 edit.changed = bool(gone)
                 found = _by_task_id(edit.registry, time.time())
         except RegistryError as error:
+            hand_on(error)
             problems[task] = str(error)
             continue
         # A copy of a task's directory does not speak for the task.
@@ -175,9 +178,10 @@ def clean_up_workspace(
             edit.changed = sweep.follow(edit.registry, seen)
         if edit.changed:
             written.append(global_)
-    except RegistryNotFoundError:
-        pass
+    except RegistryNotFoundError as error:
+        hand_on(error)
     except RegistryError as error:
+        hand_on(error)
         problems[global_] = str(error)
     cleaned = CleanUp(ended, tuple(written), problems)
     _log.info("Cleaned up %s: %d agents ended", root, cleaned.count)

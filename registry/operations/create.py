@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -24,10 +23,11 @@ from registry.schema.arguments import RegistryPath, timestamp
 from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
 from registry.storage.anchor import make_anchor
 from registry.storage.codec import Json, encode, plain
+from registry.storage.descriptor import close_read, open_owned
 from registry.storage.durability import is_durable
+from registry.storage.interruption import hand_on, tolerating
 from registry.storage.locked_file import DEFAULT_TIMEOUT, editing
 from registry.storage.safe_open import (
-    close_read,
     folder_of,
     is_safe_name,
     look,
@@ -132,7 +132,7 @@ def create_task_registry(
     root = Path(os.path.abspath(_root(workspace)))
     now = timestamp()
     directory = root / task_id
-    with contextlib.suppress(FileNotFoundError):
+    with tolerating(FileNotFoundError):
         # Raises before anything is made, where the directory is a symlink.
         look(directory / TASK_REGISTRY)
     text: Json = {
@@ -182,36 +182,38 @@ def _create(path: Path, registry: Json) -> Created:
     """
     try:
         # Raises if that is no registry.
-        open_file(path, os.O_RDONLY).close()
+        close_read(open_file(path, os.O_RDONLY))
         return Created(path, new=False)
-    except RegistryNotFoundError:
-        pass
+    except RegistryNotFoundError as error:
+        hand_on(error)
     text = encode(registry, path)
     try:
         workspace = make_anchor(path.parent.parent)
         try:
-            _make_folder(path, workspace)
+            _make_folder(path, workspace.fileno())
             with folder_of(path) as folder:
                 try:
                     _link_whole(text, path.name, folder)
-                except FileExistsError:
-                    open_file(path, os.O_RDONLY).close()
+                except FileExistsError as error:
+                    hand_on(error)
+                    close_read(open_file(path, os.O_RDONLY))
                     return Created(path, new=False)
                 if is_durable():
                     sync_folder(folder)
-                    sync_folder(workspace)
+                    sync_folder(workspace.fileno())
         finally:
             close_read(workspace)
     except RegistryError:
         raise
     except OSError as error:
+        hand_on(error)
         raise InaccessibleRegistryError(path, error, "make") from error
     _log.info("Created registry %s", path)
     return Created(path, new=True)
 
 
 def _make_folder(path: Path, workspace: int) -> None:
-    with contextlib.suppress(FileExistsError):
+    with tolerating(FileExistsError):
         os.mkdir(path.parent.name, dir_fd=workspace)
 
 
@@ -223,17 +225,17 @@ def _link_whole(text: bytes, name: str, folder: int) -> None:
         OSError: It cannot be made.
     """
     try:
-        fd = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o644, dir_fd=folder)
+        file = open_owned(".", os.O_WRONLY | os.O_TMPFILE, 0o644, dir_fd=folder)
     except OSError as error:
+        hand_on(error)
         if error.errno not in _NO_NAMELESS_FILES:
             raise
         _link_named(text, name, folder)
         return
-    try:
-        _write(fd, text)
-        os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder, follow_symlinks=True)
-    finally:
-        os.close(fd)
+    with file:
+        _write(file.fileno(), text)
+        here = f"/proc/self/fd/{file.fileno()}"
+        os.link(here, name, dst_dir_fd=folder, follow_symlinks=True)
 
 
 # What the kernel says where a file system has no files without a name.
@@ -246,14 +248,13 @@ def _link_named(text: bytes, name: str, folder: int) -> None:
     A process that is killed in between leaves that name, which ends in ``.new``.
     """
     beside = f".{name}.{secrets.token_hex(6)}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(beside, flags, 0o644, dir_fd=folder)
     try:
-        _write(fd, text)
-        os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open_owned(beside, flags, 0o644, dir_fd=folder) as file:
+            _write(file.fileno(), text)
+            os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     finally:
-        os.close(fd)
-        with contextlib.suppress(FileNotFoundError):
+        with tolerating(FileNotFoundError):
             os.unlink(beside, dir_fd=folder)
 
 

@@ -39,6 +39,7 @@ from registry.schema.records import (
 )
 from registry.snapshots import read_registry
 from registry.storage.codec import Json
+from registry.storage.interruption import hand_on
 from registry.storage.locked_file import editing
 
 _log = logging.getLogger(__name__)
@@ -129,6 +130,7 @@ def registry_health_check(
         edits.check_agents(registry)
         drifts = counter_drifts(registry) if database is None else ()
     except WrongShapeError as error:
+        hand_on(error)
         warnings += (str(error),)
     zombies: tuple[str, ...] = ()
     leaked: tuple[str, ...] = ()

@@ -35,6 +35,7 @@ from registry.schema.records import (
     is_active,
 )
 from registry.storage.codec import Json, plain
+from registry.storage.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.storage.safe_open import is_safe_name
 from registry.text import quoted_name
@@ -173,6 +174,7 @@ def register_agent(
                 try:
                     _list(in_global.registry, in_task.registry.get("task_id"), entry)
                 except WrongShapeError as error:
+                    hand_on(error)
                     problems.append(left_out(error.named(in_global.path)))
                 else:
                     in_global.changed = True
@@ -245,6 +247,7 @@ def registering(
                     task_registry, global_registry, agent.agent_id, timeout=timeout
                 )
             except RegistryError as failure:
+                hand_on(failure)
                 error.add_note(f"agent {agent.agent_id} could not be withdrawn: {failure}")
             else:
                 for problem in withdrawal.problems:

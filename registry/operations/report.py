@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -33,8 +32,10 @@ from registry.schema.records import (
     is_terminal,
 )
 from registry.storage.codec import Json
+from registry.storage.descriptor import close_read, open_owned
+from registry.storage.interruption import hand_on, tolerating
 from registry.storage.locked_file import DEFAULT_TIMEOUT
-from registry.storage.safe_open import close_read, is_safe_name, open_folder
+from registry.storage.safe_open import is_safe_name, open_folder
 from registry.text import quoted_name, shown_name
 
 _log = logging.getLogger(__name__)
@@ -107,7 +108,8 @@ def report_progress(
             try:
                 edits.set_status(in_global.registry, agent_id, change.status, fields, ours)
                 in_global.changed = True
-            except AgentNotFoundError:
+            except AgentNotFoundError as error:
+                hand_on(error)
                 problems.append(
                     f"{shown_name(in_global.path)} does not list agent {quoted_name(agent_id)}; "
                     "the task's registry is written (`muster doctor --fix` puts it in there)"
@@ -122,6 +124,7 @@ def report_progress(
     try:
         _append(task.parent, agent_id, json.dumps(line) + "\n")
     except (RegistryError, OSError) as error:
+        hand_on(error)
         problems.append(f"not in the agent's progress file: {error}")
     _log.info("Agent %s reported %s (%s %%)", agent_id, change.status, line["progress"])
     return Reported(agent_id, change.previous, change.status, tuple(problems))
@@ -176,38 +179,38 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
     folder = directory / PROGRESS_FOLDER
     task = open_folder(directory)
     try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(PROGRESS_FOLDER, dir_fd=task)
+        with tolerating(FileExistsError):
+            os.mkdir(PROGRESS_FOLDER, dir_fd=task.fileno())
     finally:
         close_read(task)
     inside = open_folder(directory, (PROGRESS_FOLDER,))
+    path = folder / agent_file(agent_id, "progress")
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     try:
-        name = agent_file(agent_id, "progress")
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-        flags |= os.O_NOCTTY | os.O_CLOEXEC
-        try:
-            fd = os.open(name, flags, 0o644, dir_fd=inside)
-        except OSError as error:
-            raise InaccessibleRegistryError(folder / name, error, "write") from error
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise NotARegularFileError(folder / name, "a FIFO, socket or device")
-            if status.st_nlink > 1:
-                raise UntrustedFileError(
-                    folder / name, "has a second name (hard link); move it aside"
-                )
-            data = line.encode("ascii")
-            if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
-                # Somebody who died left half a line: it must not swallow this one.
-                data = b"\n" + data
-            while data:
-                data = data[os.write(fd, data) :]
-        except OSError as error:
-            if isinstance(error, RegistryError):
-                raise
-            raise InaccessibleRegistryError(folder / name, error, "append to") from error
-        finally:
-            os.close(fd)
+        file = open_owned(path.name, flags, 0o644, dir_fd=inside.fileno())
+    except OSError as error:
+        hand_on(error)
+        raise InaccessibleRegistryError(path, error, "write") from error
     finally:
-        os.close(inside)
+        close_read(inside)
+    try:
+        with file:
+            _append_to(file.fileno(), path, line.encode("ascii"))
+    except OSError as error:
+        hand_on(error)
+        if isinstance(error, RegistryError):
+            raise
+        raise InaccessibleRegistryError(path, error, "append to") from error
+
+
+def _append_to(fd: int, path: Path, data: bytes) -> None:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotARegularFileError(path, "a FIFO, socket or device")
+    if status.st_nlink > 1:
+        raise UntrustedFileError(path, "has a second name (hard link); move it aside")
+    if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
+        # Somebody who died left half a line: it must not swallow this one.
+        data = b"\n" + data
+    while data:
+        data = data[os.write(fd, data) :]

@@ -6,7 +6,6 @@ Where a file lies is trusted; what a registry says about where it lies is not:
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,13 +21,15 @@ from registry.errors import (
 )
 from registry.schema.records import GlobalTask
 from registry.storage.anchor import open_anchor, open_resolved, status_of
+from registry.storage.descriptor import close_read, open_owned
 from registry.storage.file_age import written_at
+from registry.storage.interruption import hand_on, tolerating
 from registry.storage.partner import GLOBAL_FOLDER as GLOBAL_FOLDER
 from registry.storage.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
 from registry.storage.partner import TASK_REGISTRY as TASK_REGISTRY
 from registry.storage.partner import workspace_of
 from registry.storage.permissions import user_called
-from registry.storage.safe_open import close_read, is_safe_name, look, open_folder
+from registry.storage.safe_open import is_safe_name, look, open_folder
 from registry.text import command_line, shown_name, typed_word
 
 WORKSPACE_NAME = ".agent-workspace"
@@ -77,14 +78,18 @@ def find_database(workspace: Path) -> UnreadDatabase | None:
     try:
         try:
             look(path)
-        except LinkedRegistryError:
+        except LinkedRegistryError as error:
+            hand_on(error)
             # What the folder's link leads to is not used, and yet may hold the agents.
             os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        hand_on(error)
         return None
     except InaccessibleRegistryError as error:
+        hand_on(error)
         return UnreadDatabase(path, os.strerror(error.errno or 0))
     except OSError as error:
+        hand_on(error)
         return UnreadDatabase(path, error.strerror)
     return UnreadDatabase(path)
 
@@ -199,7 +204,7 @@ def find_workspaces(
 def _pinned(workspace: Workspace) -> Workspace:
     """The same workspace, which from now on is the directory that its path leads to."""
     # Without it, or where it must not be searched, that is said once it is read.
-    with contextlib.suppress(FileNotFoundError, PermissionError):
+    with tolerating(FileNotFoundError, PermissionError):
         close_read(open_resolved(workspace.path))
     return workspace
 
@@ -272,6 +277,7 @@ def why_foreign(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
     try:
         states = os.lstat(workspace), status_of(workspace)
     except OSError as error:
+        hand_on(error)
         why = error.reason if isinstance(error, ReplacedWorkspaceError) else error.strerror
         return f"cannot be looked at: {why}"
     return _why_not_of(states, trusted)
@@ -335,14 +341,16 @@ def _keeps_tasks(directory: Path) -> bool:
 def _may_keep_tasks(directory: Path) -> bool:
     try:
         return _keeps_tasks(directory)
-    except OSError:
+    except OSError as error:
+        hand_on(error)
         return True
 
 
 def _has_mode(path: Path, kind: Callable[[int], bool]) -> bool:
     try:
         return kind(os.stat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        hand_on(error)
         return False
 
 
@@ -390,17 +398,18 @@ def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
     """
     anchor = open_anchor(workspace)
     try:
-        opened = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=anchor)
+        opened = open_owned(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=anchor.fileno())
     finally:
         close_read(anchor)
     try:
-        with os.scandir(opened) as entries:
+        with os.scandir(opened.fileno()) as entries:
             folders = sorted(
                 (each.name, each.is_symlink()) for each in entries if _is_directory(each)
             )
         # One call, and no path is made, for each directory that is none of a task.
+        within = opened.fileno()
         return [
-            (name, linked, _mode_of(f"{name}/{TASK_REGISTRY}", opened)) for name, linked in folders
+            (name, linked, _mode_of(f"{name}/{TASK_REGISTRY}", within)) for name, linked in folders
         ]
     finally:
         close_read(opened)
@@ -409,7 +418,8 @@ def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
 def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # A symlink to itself, for example.
+    except OSError as error:  # A symlink to itself, for example.
+        hand_on(error)
         return False
 
 
@@ -417,7 +427,8 @@ def _mode_of(path: str, folder: int) -> int | None:
     """What kind of file is at a path in a directory, a symlink too; None if nothing is."""
     try:
         return os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
-    except OSError:
+    except OSError as error:
+        hand_on(error)
         return None
 
 
@@ -434,7 +445,8 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
             if directory.name == task.task_id and registry.is_file():
                 resolved = registry.resolve()
                 return None if resolved.is_relative_to(workspace.path) else resolved
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            hand_on(error)
             return None
     return None
 
@@ -442,7 +454,7 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
 def _foreign(registry: Path, workspace: Workspace) -> str | None:
     """Why a task in another workspace is not followed, or None if it is."""
     trusted: list[int] = []
-    with contextlib.suppress(OSError):
+    with tolerating(OSError):
         trusted.append(status_of(workspace.path).st_uid)
     for each in (registry.parent.parent, registry.parent):
         inside = each == registry.parent
@@ -459,9 +471,10 @@ def _why_task_foreign(directory: Path, trusted: Iterable[int]) -> str | None:
     try:
         folder = open_folder(directory)
     except RegistryError as error:
+        hand_on(error)
         return f"cannot be looked at: {error.reason or error}"
     try:
-        return _why_not_of((os.fstat(folder),), trusted)
+        return _why_not_of((os.fstat(folder.fileno()),), trusted)
     finally:
         close_read(folder)
 
@@ -485,14 +498,15 @@ def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, flo
     found: dict[str, float] = {}
     try:
         folder = open_folder(task_registry.parent, (PROGRESS_FOLDER,))
-    except RegistryError:
+    except RegistryError as error:
+        hand_on(error)
         return found
     try:
         for agent_id in agent_ids:
             if is_safe_name(agent_id):
                 name = agent_file(agent_id, "progress")
-                with contextlib.suppress(OSError):
-                    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                with tolerating(OSError):
+                    status = os.stat(name, dir_fd=folder.fileno(), follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
                         found[agent_id] = written_at(status)
     finally:

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from registry.storage.codec import Json, kind_of
+from registry.storage.interruption import hand_on
 from registry.text import shown_name
 
 ACTIVE_STATUSES = frozenset({"running", "working", "blocked"})
@@ -111,7 +112,8 @@ def parse_time(value: object) -> float | None:
         return None
     try:
         return datetime.fromisoformat(value).timestamp()
-    except (ValueError, OverflowError, OSError):
+    except (ValueError, OverflowError, OSError) as error:
+        hand_on(error)
         return None
 
 
@@ -271,7 +273,8 @@ def text_of(value: object) -> str | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             return str(value)
-        except ValueError:
+        except ValueError as error:
+            hand_on(error)
             return None
     return None
 
@@ -286,7 +289,8 @@ def number_of(value: object) -> float | None:
         return None
     try:
         number = float(value)
-    except OverflowError:
+    except OverflowError as error:
+        hand_on(error)
         return None
     return number if math.isfinite(number) else None
 

@@ -11,13 +11,14 @@ A workspace that was removed and made anew is accepted where nobody else could h
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from registry.errors import ReplacedWorkspaceError
+from registry.storage.descriptor import Descriptor, close_read, open_owned
+from registry.storage.interruption import hand_on, tolerating
 from registry.storage.path_walk import is_ours_alone
 
-_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_FLAGS = os.O_PATH | os.O_DIRECTORY
 
 # Device, inode and owner of each directory when it was first opened, by its absolute path.
 # Never forgotten: another user could have that happen at will. No lock guards it, since each
@@ -25,22 +26,21 @@ _FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _pins: dict[str, tuple[int, int, int]] = {}
 
 
-def open_anchor(directory: Path) -> int:
+def open_anchor(directory: Path) -> Descriptor:
     """Opens a directory that a path led to before, or for the first time; through symlinks.
 
     Args:
         directory: A workspace, or another directory that paths are taken from.
 
     Returns:
-        A descriptor to open others beneath (`O_PATH`), which the caller closes.
+        A descriptor to open others beneath (`O_PATH`).
 
     Raises:
         ReplacedWorkspaceError: It is another directory than the first time, and another
             user could have put it there.
         OSError: It is not there, or must not be searched.
     """
-    fd = os.open(directory, _FLAGS)
-    return _checked(directory, fd)
+    return _checked(directory, open_owned(directory, _FLAGS))
 
 
 def status_of(directory: Path) -> os.stat_result:
@@ -49,11 +49,11 @@ def status_of(directory: Path) -> os.stat_result:
     Raises:
         OSError: As `open_anchor`.
     """
-    fd = open_anchor(directory)
+    opened = open_anchor(directory)
     try:
-        return os.fstat(fd)
+        return os.fstat(opened.fileno())
     finally:
-        os.close(fd)
+        close_read(opened)
 
 
 def identity_of(directory: Path) -> tuple[int, int]:
@@ -66,26 +66,24 @@ def identity_of(directory: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def open_resolved(directory: Path) -> int:
+def open_resolved(directory: Path) -> Descriptor:
     """As `open_anchor`, of a path whose symlinks were resolved: none may be in it now.
 
     Raises:
         ReplacedWorkspaceError: One is, so somebody has it lead elsewhere since.
         OSError: As `open_anchor`.
     """
-    fd = os.open("/", _FLAGS)
-    for part in directory.parts[1:]:
-        above = fd
-        try:
-            fd = os.open(part, _FLAGS | os.O_NOFOLLOW, dir_fd=above)
-        except NotADirectoryError:
-            raise ReplacedWorkspaceError(directory) from None
-        finally:
-            os.close(above)
-    return _checked(directory, fd)
+    opened = open_owned("/", _FLAGS)
+    try:
+        for part in directory.parts[1:]:
+            opened = open_owned(part, _FLAGS | os.O_NOFOLLOW, dir_fd=opened.fileno())
+    except NotADirectoryError as error:
+        hand_on(error)
+        raise ReplacedWorkspaceError(directory) from None
+    return _checked(directory, opened)
 
 
-def make_anchor(directory: Path) -> int:
+def make_anchor(directory: Path) -> Descriptor:
     """Opens a directory as `open_anchor` does, and makes what is missing of it.
 
     Nothing is made through a symlink that is put there meanwhile.
@@ -96,36 +94,37 @@ def make_anchor(directory: Path) -> int:
     """
     try:
         return open_anchor(directory)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        hand_on(error)
         if directory.parent == directory or directory.name == "..":
             raise
     above = make_anchor(directory.parent)
     try:
-        return _checked(directory, make_beneath(directory.name, above))
+        return _checked(directory, make_beneath(directory.name, above.fileno()))
     finally:
-        os.close(above)
+        close_read(above)
 
 
-def make_beneath(name: str, folder: int) -> int:
+def make_beneath(name: str, folder: int) -> Descriptor:
     """Opens a directory in another, which is made if it is not there; no symlink is followed.
 
     Returns:
-        A descriptor (`O_PATH`) that the caller closes.
+        A descriptor (`O_PATH`).
 
     Raises:
         OSError: It cannot be made or opened; a `NotADirectoryError` for a symlink.
     """
-    with suppress(FileExistsError):
+    with tolerating(FileExistsError):
         os.mkdir(name, dir_fd=folder)
-    return os.open(name, _FLAGS | os.O_NOFOLLOW, dir_fd=folder)
+    return open_owned(name, _FLAGS | os.O_NOFOLLOW, dir_fd=folder)
 
 
-def _checked(directory: Path, fd: int) -> int:
+def _checked(directory: Path, opened: Descriptor) -> Descriptor:
     try:
         path = str(directory)
         if not os.path.isabs(path):
             path = os.path.join(os.getcwd(), path)
-        status = os.fstat(fd)
+        status = os.fstat(opened.fileno())
         found = (status.st_dev, status.st_ino, status.st_uid)
         pinned = _pins.setdefault(path, found)
         if found[:2] != pinned[:2]:
@@ -133,6 +132,6 @@ def _checked(directory: Path, fd: int) -> int:
                 raise ReplacedWorkspaceError(directory)
             _pins[path] = found
     except BaseException:
-        os.close(fd)
+        close_read(opened)
         raise
-    return fd
+    return opened

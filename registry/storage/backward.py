@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from registry.errors import InaccessibleRegistryError
+from registry.storage.interruption import hand_on
 
 _BLOCK = 64 * 1024
 
@@ -24,6 +25,7 @@ def read_piece(fd: int, path: Path, length: int, offset: int) -> bytes:
             length -= len(chunk)
             offset += len(chunk)
     except OSError as error:
+        hand_on(error)
         raise InaccessibleRegistryError(path, error, "read") from error
     return b"".join(chunks)
 

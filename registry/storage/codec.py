@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from registry.errors import CorruptRegistryError
+from registry.storage.interruption import hand_on
 from registry.text import quoted_name
 
 Json: TypeAlias = dict[str, Any]
@@ -127,10 +128,12 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
         hook = None if lenient else _refuse_duplicates
         decoded = json.loads(text, object_pairs_hook=hook, parse_float=None if lenient else _float)
     except UnicodeDecodeError as error:
+        hand_on(error)
         raise CorruptRegistryError(
             path, f"is not UTF-8 at byte {error.start}", remedy="Save it as UTF-8"
         ) from None
     except json.JSONDecodeError as error:
+        hand_on(error)
         if data[:1] == b"\0":
             raise CorruptRegistryError(
                 path, error.msg, text, error.pos, remedy=_cut_off(path)
@@ -143,7 +146,8 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
             "lose one of them",
             remedy="Keep a copy, and rename or remove one of them by hand",
         ) from None
-    except RecursionError:
+    except RecursionError as error:
+        hand_on(error)
         raise CorruptRegistryError(
             path,
             "is nested too deep",
@@ -154,7 +158,8 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
             path,
             f"has the number {str(error)[:40]}, which is too large to be written back as it is",
         ) from None
-    except ValueError:
+    except ValueError as error:
+        hand_on(error)
         limit = sys.get_int_max_str_digits()
         raise CorruptRegistryError(path, f"has an integer of more than {limit} digits") from None
     if not isinstance(decoded, dict):
@@ -182,7 +187,8 @@ def _indented(registry: Json) -> bytes:
     tight = json.dumps(registry).encode("ascii")
     try:
         return msgspec.json.format(tight, indent=2)
-    except msgspec.DecodeError:
+    except msgspec.DecodeError as error:
+        hand_on(error)
         return json.dumps(registry, indent=2).encode("ascii")
 
 
@@ -241,7 +247,8 @@ def encode(registry: Json, path: Path) -> bytes:
     """
     try:
         text = _indented(registry)
-    except RecursionError:
+    except RecursionError as error:
+        hand_on(error)
         raise CorruptRegistryError(
             path,
             "is nested too deep to be written",

@@ -10,7 +10,6 @@ can go wrong at each step is said beside it; `tests/registry/storage/test_faults
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -27,11 +26,13 @@ from registry.errors import (
 )
 from registry.storage import journal as journals
 from registry.storage import lease
+from registry.storage.descriptor import close_read
 from registry.storage.durability import is_durable
+from registry.storage.interruption import hand_on, tolerating
 from registry.storage.journal import Journal, Role, journal_path
 from registry.storage.journal_file import JournalFile, open_journal
 from registry.storage.partner import are_partners, name_for_partner
-from registry.storage.safe_open import close_read, write_all
+from registry.storage.safe_open import write_all
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def commit(writes: Sequence[Write]) -> set[Path]:
         _commit(changed, progress, is_durable())
     finally:
         for journal, _ in progress.journals:
-            close_read(journal.fd)
+            close_read(journal.opened)
     return progress.shared
 
 
@@ -141,14 +142,12 @@ def _commit(changed: Sequence[Write], progress: _Progress, durable: bool) -> Non
             _replace(at, progress)
             if durable:
                 os.fdatasync(at.fd)
-    except OSError as error:
+    except BaseException as error:
+        # Also an interruption (Ctrl-C) between two steps.
         _put_back(changed, progress, error)
-        if isinstance(error, RegistryError):
-            raise
-        raise InaccessibleRegistryError(at.path, error, "write") from error
-    except BaseException:
-        # An interruption (Ctrl-C) between two steps.
-        _put_back(changed, progress, None)
+        hand_on(error)
+        if isinstance(error, OSError) and not isinstance(error, RegistryError):
+            raise InaccessibleRegistryError(at.path, error, "write") from error
         raise
     _end(progress, durable)
 
@@ -237,7 +236,7 @@ def place_whole(fd: int, text: bytes) -> None:
     os.fsync(fd)
 
 
-def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseException | None) -> None:
+def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseException) -> None:
     """Makes a commit that failed undone."""
     try:
         for write in changed:
@@ -248,6 +247,7 @@ def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseExceptio
             if is_durable() and progress.journals:
                 os.fdatasync(write.fd)
     except OSError as failure:
+        hand_on(failure)
         again: OSError | None = failure
     else:
         again = _take_back(progress, is_durable())
@@ -270,6 +270,7 @@ def _end(progress: _Progress, durable: bool) -> None:
         try:
             journal.end(length, durable)
         except OSError as error:
+            hand_on(error)
             _log.error(
                 "Could not end the journal %s: %s", shown_name(journal.place), error.strerror
             )
@@ -286,6 +287,7 @@ def _take_back(progress: _Progress, durable: bool) -> OSError | None:
         try:
             journal.take_back(durable)
         except OSError as error:
+            hand_on(error)
             _log.error(
                 "Could not take back the journal %s: %s", shown_name(journal.place), error.strerror
             )
@@ -296,6 +298,6 @@ def _take_back(progress: _Progress, durable: bool) -> OSError | None:
 @cache
 def boot_id() -> str:
     """Which boot of the machine this is (proc(5)); empty where nobody can tell."""
-    with contextlib.suppress(OSError):
+    with tolerating(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return ""

@@ -32,11 +32,13 @@ def durable_commits(durable: bool = True) -> Iterator[None]:
         >>> with durable_commits():
         ...     atomic_mark_agents_completed(path, ids)
     """
-    token = _durable.set(durable)
+    before = _durable.get()
     try:
+        # Within, so that an interruption right behind it finds it set back.
+        _durable.set(durable)
         yield
     finally:
-        _durable.reset(token)
+        _durable.set(before)
 
 
 def is_durable() -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+
+from registry.storage.interruption import tolerating
 
 # Files whose time lies ahead, by device and inode: size and time of the file, and when it
 # was first seen so, by the monotonic clock and by the other one.
@@ -54,7 +55,7 @@ def _seen(status: os.stat_result) -> tuple[float, float]:
         _first_seen.pop(file, None)
         if len(_first_seen) >= _SEEN_AT_MOST:
             # The one that was first seen the longest ago.
-            with suppress(StopIteration, KeyError, RuntimeError):
+            with tolerating(StopIteration, KeyError, RuntimeError):
                 del _first_seen[next(iter(_first_seen))]
         seen = _first_seen[file] = (state, time.monotonic(), time.time())
     return seen[1:]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import io
 import logging
 import os
 import threading
@@ -27,6 +26,8 @@ from weakref import WeakSet
 
 from registry.errors import InaccessibleRegistryError, LockTimeoutError, RegistryError
 from registry.storage import codec, metrics
+from registry.storage.descriptor import Descriptor
+from registry.storage.interruption import hand_on
 from registry.storage.safe_open import look, open_file
 from registry.text import shown_name
 
@@ -123,7 +124,7 @@ class Lock:
     __slots__ = ("__weakref__", "_file", "identity", "path", "thread")
 
     def __init__(self, path: Path) -> None:
-        self._file: io.FileIO | None = None
+        self._file: Descriptor | None = None
         self.path = path
         self.identity = _NEVER_HAD
         self.thread = threading.get_ident()
@@ -143,6 +144,7 @@ class Lock:
             try:
                 self._file = open_file(self.path, os.O_RDWR, past_lease=False)
             except InaccessibleRegistryError as error:
+                hand_on(error)
                 if error.errno == errno.EAGAIN:
                     return False
                 raise
@@ -160,6 +162,7 @@ class Lock:
         try:
             status = os.fstat(self.fd)
         except OSError as error:
+            hand_on(error)
             raise InaccessibleRegistryError(self.path, error, "lock") from error
         self.identity = (status.st_dev, status.st_ino)
         return self.is_of_what_is_there()
@@ -188,6 +191,7 @@ class Lock:
         try:
             _unlock(fd)
         except OSError as error:
+            hand_on(error)
             _log.error("Error unlocking registry %s: %s", shown_name(self.path), error)
         finally:
             # Also when interrupted; interrupted even before this, it is closed with the object.
@@ -199,6 +203,7 @@ class Lock:
             if self._file is not None:
                 self._file.close()
         except OSError as error:
+            hand_on(error)
             # The descriptor is gone all the same, and what was written is written:
             # to raise would tell the caller that it was not.
             _log.error("Error closing registry %s: %s", shown_name(self.path), error)
@@ -216,9 +221,11 @@ def _flock(fd: int, path: Path) -> bool:
     flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
     try:
         portalocker.lock(fd, flags)
-    except portalocker.exceptions.AlreadyLocked:
+    except portalocker.exceptions.AlreadyLocked as error:
+        hand_on(_cause(error))
         return False
     except portalocker.exceptions.LockException as error:
+        hand_on(_cause(error))
         raise InaccessibleRegistryError(path, _cause(error), "lock") from error
     return True
 
@@ -229,6 +236,7 @@ def _unlock(fd: int) -> None:
     try:
         portalocker.unlock(fd)
     except portalocker.exceptions.LockException as error:
+        hand_on(_cause(error))
         raise _cause(error) from error
 
 
@@ -241,11 +249,13 @@ def _cause(error: Exception) -> OSError:
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         there = look(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        hand_on(error)
         return None
     except RegistryError:
         raise
     except OSError as error:
+        hand_on(error)
         raise InaccessibleRegistryError(path, error, "look at") from error
     return there.st_dev, there.st_ino
 
@@ -458,9 +468,11 @@ def while_nobody_writes(fd: int, path: Path, look: Callable[[], Found | None]) -
     # never holds a lock, it only looks whether somebody does.
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except BlockingIOError as error:
+        hand_on(error)
         return None
     except OSError as error:
+        hand_on(error)
         raise InaccessibleRegistryError(path, error, "lock") from error
     try:
         return look()

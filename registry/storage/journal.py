@@ -20,6 +20,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from registry.storage.interruption import hand_on
+
 SECTOR = 512
 """Bytes that a disk writes whole or not at all."""
 
@@ -117,7 +119,8 @@ def decode(data: bytes) -> Journal | None:
         return None
     try:
         return _decoded(body, length.end())
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        hand_on(error)
         raise ValueError("is not a journal that this library writes") from None
 
 

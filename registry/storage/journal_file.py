@@ -7,7 +7,6 @@ is over begins with a NUL.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -24,6 +23,8 @@ from registry.errors import (
     finding_names,
     moving_aside,
 )
+from registry.storage.descriptor import Descriptor, close_read, open_owned
+from registry.storage.interruption import hand_on, tolerating
 from registry.storage.journal import OVER, is_over, journal_path
 from registry.storage.permissions import (
     Access,
@@ -34,7 +35,6 @@ from registry.storage.permissions import (
     why_unfinishable,
 )
 from registry.storage.safe_open import (
-    close_read,
     folder_of,
     look,
     name_of,
@@ -63,18 +63,21 @@ def is_open(place: Path) -> bool:
     """Whether there is a journal whose commit is not over; also if that cannot be known."""
     try:
         with folder_of(place) as folder:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(name_of(place), flags, dir_fd=folder)
-    except FileNotFoundError:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            file = open_owned(name_of(place), flags, dir_fd=folder)
+    except FileNotFoundError as error:
+        hand_on(error)
         return False
-    except OSError:
+    except OSError as error:
+        hand_on(error)
         return not _is_empty(place)
     try:
-        return not is_over(os.pread(fd, 1, 0))
-    except OSError:
+        return not is_over(os.pread(file.fileno(), 1, 0))
+    except OSError as error:
+        hand_on(error)
         return True
     finally:
-        close_read(fd)
+        close_read(file)
 
 
 def _is_empty(place: Path) -> bool:
@@ -84,7 +87,8 @@ def _is_empty(place: Path) -> bool:
     """
     try:
         status = look(place)
-    except OSError:
+    except OSError as error:
+        hand_on(error)
         return False
     return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
@@ -95,16 +99,21 @@ class JournalFile:
 
     Attributes:
         place: Its path.
-        fd: Its descriptor.
+        opened: Its descriptor.
         size: Bytes in it.
         stays: Whether it may be left for the next commit: it belongs to whom the
             registry belongs to, and may be opened by whoever may open that.
     """
 
     place: Path
-    fd: int
+    opened: Descriptor
     size: int
     stays: bool
+
+    @property
+    def fd(self) -> int:
+        """The number of its descriptor."""
+        return self.opened.fileno()
 
     def write(self, text: bytes, durable: bool) -> None:
         """Writes a journal over what is over.
@@ -144,7 +153,8 @@ class JournalFile:
         if not self.stays:
             try:
                 remove(self.place, durable)
-            except PermissionError:
+            except PermissionError as error:
+                hand_on(error)
                 # A sticky directory, or one that only its owner may change.
                 self._say_that_it_is_over(durable)
             return
@@ -163,10 +173,11 @@ class JournalFile:
         """
         try:
             self._say_that_it_is_over(durable)
-        except OSError:
+        except OSError as error:
+            hand_on(error)
             remove(self.place, durable)
             return
-        with contextlib.suppress(OSError):
+        with tolerating(OSError):
             remove(self.place, durable=False)
 
     def _say_that_it_is_over(self, durable: bool) -> None:
@@ -187,10 +198,12 @@ def check_place(registry: Path) -> None:
     place = journal_path(registry)
     try:
         there = look(place)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        hand_on(error)
         _check_that_it_can_be_made(place, registry)
         return
-    except OSError:
+    except OSError as error:
+        hand_on(error)
         # The commit says why.
         return
     if not stat.S_ISREG(there.st_mode):
@@ -201,7 +214,7 @@ def check_place(registry: Path) -> None:
         usable = os.access(name_of(place), os.R_OK | os.W_OK, dir_fd=folder, effective_ids=True)
     if usable:
         return
-    with contextlib.suppress(OSError):
+    with tolerating(OSError):
         if _says_nothing(place, Access.from_status(look(registry))):
             return
     raise _not_ours(place, registry, there.st_uid, "written")
@@ -213,7 +226,8 @@ def _check_that_it_can_be_made(place: Path, registry: Path) -> None:
         with folder_of(place) as opened:
             folder = os.fstat(opened)
             usable = os.access(".", os.W_OK | os.X_OK, dir_fd=opened, effective_ids=True)
-    except OSError:
+    except OSError as error:
+        hand_on(error)
         return
     if not usable:
         refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -239,7 +253,7 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
         registry: The registry's path, for errors.
 
     Returns:
-        It, with a descriptor that the caller closes.
+        It; whoever is done with it closes its descriptor.
 
     Raises:
         UntrustedJournalError: Something else is there.
@@ -252,7 +266,7 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
     if journal is None:
         journal = make_beside(place, owner)
     try:
-        status = os.fstat(journal)
+        status = os.fstat(journal.fileno())
         access = Access.from_status(status)
         why = why_unfinishable(access, owner)
         if why is not None:
@@ -265,36 +279,38 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
     return JournalFile(place, journal, status.st_size, stays)
 
 
-def _open_kept(place: Path, registry: int, named: Path) -> int | None:
+def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
     """The journal that a commit before left, if exactly those may use it who should.
 
     Otherwise one that says nothing any more is removed, to be made anew.
     """
     try:
-        fd = _open_single(place, os.O_RDWR, named)
-    except RegistryNotFoundError:
+        file = _open_single(place, os.O_RDWR, named)
+    except RegistryNotFoundError as error:
+        hand_on(error)
         return None
-    except UntrustedJournalError:
+    except UntrustedJournalError as error:
+        hand_on(error)
         if not _says_nothing(place, Access.of(registry)):
             raise
         _make_way(place)
         return None
     try:
-        if not is_over(os.pread(fd, 1, 0)):
+        if not is_over(os.pread(file.fileno(), 1, 0)):
             raise UntrustedJournalError(place, "is in the way of a new journal")
-        status, owner = os.fstat(fd), Access.of(registry)
+        status, owner = os.fstat(file.fileno()), Access.of(registry)
         journal = Access.from_status(status)
         unbelievable = _why_unbelievable(place, journal, owner)
         if unbelievable is None and why_unfinishable(journal, owner) is None:
-            return fd
+            return file
         ours = journal.owner in (os.geteuid(), owner.owner, 0)
         if unbelievable is not None and status.st_size and not ours:
             raise _planted(place, unbelievable, named)
         _make_way(place)
     except BaseException:
-        close_read(fd)
+        close_read(file)
         raise
-    close_read(fd)
+    close_read(file)
     return None
 
 
@@ -311,7 +327,8 @@ def _says_nothing(place: Path, registry: Access) -> bool:
         if not one_file or is_open(place):
             return False
         return _why_unbelievable(place, Access.from_status(status), registry) is None
-    except OSError:
+    except OSError as error:
+        hand_on(error)
         return False
 
 
@@ -324,7 +341,8 @@ def _make_way(place: Path) -> None:
     """
     try:
         remove(place, durable=False)
-    except PermissionError:
+    except PermissionError as error:
+        hand_on(error)
         with folder_of(place) as folder:
             owners = {look(place).st_uid, os.fstat(folder).st_uid} - {0}
         able = " or ".join([*map(user_called, sorted(owners)), "root"])
@@ -335,7 +353,7 @@ def _make_way(place: Path) -> None:
         ) from None
 
 
-def make_beside(place: Path, registry: Access) -> int:
+def make_beside(place: Path, registry: Access) -> Descriptor:
     """Makes a file that whoever may use a registry may use, and opens it; it is empty.
 
     Args:
@@ -347,28 +365,30 @@ def make_beside(place: Path, registry: Access) -> int:
         OSError: The system refused it.
     """
     _entered.pop(place, None)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
         with folder_of(place) as folder:
-            fd = os.open(name_of(place), flags, 0o600, dir_fd=folder)
-    except FileExistsError:
+            file = open_owned(name_of(place), flags, 0o600, dir_fd=folder)
+    except FileExistsError as error:
+        hand_on(error)
         raise UntrustedJournalError(place, "is in the way of a new journal") from None
+    fd = file.fileno()
     try:
         made = os.fstat(fd)
         owner = registry.owner if os.geteuid() == 0 else made.st_uid
         if (made.st_uid, made.st_gid) != (owner, registry.group):
             # Whether that is good enough is decided by what the file is then.
-            with contextlib.suppress(PermissionError):
+            with tolerating(PermissionError):
                 os.fchown(fd, owner, registry.group)
         os.fchmod(fd, journal_mode(os.fstat(fd).st_gid, registry))
     except BaseException:
-        close_read(fd)
+        close_read(file)
         remove(place, durable=False)
         raise
-    return fd
+    return file
 
 
-def _open_single(place: Path, flags: int, registry: Path) -> int:
+def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
     """Opens a journal that is a regular file of one name.
 
     Raises:
@@ -377,30 +397,33 @@ def _open_single(place: Path, flags: int, registry: Path) -> int:
             be opened.
     """
     try:
-        fd = open_regular(place, flags)
+        file = open_regular(place, flags)
     except LinkedRegistryError as error:
+        hand_on(error)
         if error.link != place:
             raise
         raise UntrustedJournalError(place, "is a symlink") from None
     except NotARegularFileError as error:
+        hand_on(error)
         raise UntrustedJournalError(place, f"is {error.what}") from None
     except InaccessibleRegistryError as error:
+        hand_on(error)
         if error.errno != errno.EACCES:
             # A disk that fails makes nobody's journal one that may be removed.
             raise
         doing = "read" if flags == os.O_RDONLY else "written"
         raise _not_ours(place, registry, None, doing) from None
     try:
-        if os.fstat(fd).st_nlink > 1:
+        if os.fstat(file.fileno()).st_nlink > 1:
             raise UntrustedJournalError(
                 place,
                 "has a second name (hard link)",
                 f"{finding_names(place)}; then move the one that does not belong there aside",
             )
     except BaseException:
-        close_read(fd)
+        close_read(file)
         raise
-    return fd
+    return file
 
 
 def _why_unbelievable(place: Path, journal: Access, registry: Access) -> str | None:
@@ -422,7 +445,7 @@ def _planted(place: Path, why: str, registry: Path) -> UntrustedJournalError:
 
 def _not_ours(place: Path, registry: Path, owner: int | None, doing: str) -> UntrustedJournalError:
     if owner is None:
-        with contextlib.suppress(OSError):
+        with tolerating(OSError):
             owner = look(place).st_uid
     whose = "its owner" if owner is None else user_called(owner)
     return UntrustedJournalError(
@@ -452,7 +475,8 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
         UntrustedJournalError: It may not be followed.
         OSError: The disk failed.
     """
-    fd = _open_single(place, os.O_RDONLY, named)
+    file = _open_single(place, os.O_RDONLY, named)
+    fd = file.fileno()
     try:
         status = os.fstat(fd)
         why = _why_unbelievable(place, Access.from_status(status), Access.of(registry))
@@ -465,7 +489,7 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
         # lost to a power cut once anything is done because of it.
         os.fsync(fd)
     finally:
-        close_read(fd)
+        close_read(file)
     sync_directory(place)
     return text
 
@@ -476,7 +500,7 @@ def remove(place: Path, durable: bool) -> None:
     Raises:
         OSError: It could not be removed.
     """
-    with contextlib.suppress(FileNotFoundError), folder_of(place) as folder:
+    with tolerating(FileNotFoundError), folder_of(place) as folder:
         os.unlink(name_of(place), dir_fd=folder)
     _entered.pop(place, None)
     if durable:
@@ -498,10 +522,8 @@ def put_an_end_to(place: Path, registry: Path) -> None:
     """
     try:
         remove(place, durable=True)
-    except PermissionError:
-        fd = _open_single(place, os.O_RDWR, registry)
-        try:
-            os.ftruncate(fd, 0)
-            os.fsync(fd)
-        finally:
-            close_read(fd)
+    except PermissionError as error:
+        hand_on(error)
+        with _open_single(place, os.O_RDWR, registry) as file:
+            os.ftruncate(file.fileno(), 0)
+            os.fsync(file.fileno())

@@ -18,10 +18,11 @@ reader 3 in 1,000 (10 KB) to 6 in 1,000 (140 KB) fail to decode without any leas
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import signal
+
+from registry.storage.interruption import hand_on, tolerating
 
 
 def take(fd: int) -> bool:
@@ -39,11 +40,12 @@ def take(fd: int) -> bool:
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except OSError as error:
+        hand_on(error)
         return error.errno != errno.EAGAIN
     return True
 
 
 def drop(fd: int) -> None:
     """Lets a lease go, if there is one."""
-    with contextlib.suppress(OSError):
+    with tolerating(OSError):
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)

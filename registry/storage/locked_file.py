@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from registry.storage import flock, recovery
 from registry.storage.codec import MAX_BYTES, Json, check_size, decode, encode
 from registry.storage.file_age import seconds_since_write
 from registry.storage.flock import Lock
+from registry.storage.interruption import hand_on
 from registry.storage.safe_open import read_all
 
 _log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_O
             finally:
                 for lock in locks:
                     lock.release()
+            hand_on(error)
             left = deadline - time.monotonic()
             if not in_the_making or left <= 0:
                 raise
@@ -104,6 +106,7 @@ def _status(lock: Lock) -> os.stat_result:
     try:
         return os.fstat(lock.fd)
     except OSError as error:
+        hand_on(error)
         raise InaccessibleRegistryError(lock.path, error, "look at") from error
 
 
@@ -215,6 +218,7 @@ class LockedRegistryFile:
         try:
             new = text.encode("utf-8")
         except UnicodeEncodeError as error:
+            hand_on(error)
             raise CorruptRegistryError(
                 self.path,
                 f"the new text has a lone surrogate at character {error.start}",
@@ -225,6 +229,7 @@ class LockedRegistryFile:
         try:
             decode(new, self.path)
         except CorruptRegistryError as error:
+            hand_on(error)
             raise CorruptRegistryError(
                 self.path,
                 f"the text that was to be written: {error.reason}",
@@ -250,11 +255,10 @@ class Edit:
 
 @contextmanager
 def _editing(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> Iterator[list[Edit]]:
-    with ExitStack() as stack:
-        opened = _open(acquire, timeout)
-        for each in opened:
-            stack.callback(each.lock.release)
-        edits = [Edit(each.lock.path, each.registry) for each in opened]
+    opened = _open(acquire, timeout)
+    edits = [Edit(each.lock.path, each.registry) for each in opened]
+    # No `ExitStack`: one that is interrupted keeps what it holds until garbage is collected.
+    try:
         yield edits
         _commit(
             [
@@ -263,6 +267,9 @@ def _editing(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> Iter
                 if edit.changed
             ]
         )
+    finally:
+        for each in reversed(opened):
+            each.lock.release()
     for edit in edits:
         _log.info("Registry locked and loaded: %s", edit.path)
 

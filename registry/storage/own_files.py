@@ -13,11 +13,13 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from registry.errors import NotARegularFileError, UntrustedFileError
 from registry.storage.anchor import open_anchor
+from registry.storage.descriptor import Descriptor, close_read, open_owned
+from registry.storage.interruption import hand_on, tolerating
 from registry.storage.partner import GLOBAL_FOLDER
 from registry.text import shown_name
 
@@ -44,21 +46,21 @@ def own_folder(path: Path) -> Iterator[int]:
     """
     base = open_anchor(base_of(path))
     try:
-        folder = _open_inside(base, path)
+        folder = _open_inside(base.fileno(), path)
     finally:
-        os.close(base)
+        close_read(base)
     try:
-        yield folder
+        yield folder.fileno()
     finally:
-        os.close(folder)
+        close_read(folder)
 
 
-def _open_inside(base: int, path: Path) -> int:
+def _open_inside(base: int, path: Path) -> Descriptor:
     name = "." if base_of(path) == path.parent else GLOBAL_FOLDER
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(name, flags, dir_fd=base)
-    except NotADirectoryError:
+        return open_owned(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=base)
+    except NotADirectoryError as error:
+        hand_on(error)
         raise UntrustedFileError(
             path, f"{shown_name(path.parent)} is a link or a file, no folder"
         ) from None
@@ -75,10 +77,10 @@ def make_own_folder(path: Path) -> None:
     if path.parent.name == GLOBAL_FOLDER:
         base = open_anchor(base_of(path))
         try:
-            with suppress(FileExistsError):
-                os.mkdir(GLOBAL_FOLDER, dir_fd=base)
+            with tolerating(FileExistsError):
+                os.mkdir(GLOBAL_FOLDER, dir_fd=base.fileno())
         finally:
-            os.close(base)
+            close_read(base)
 
 
 def make_empty(path: Path, folder: int, mode: int, group: int | None = None) -> bool:
@@ -97,49 +99,51 @@ def make_empty(path: Path, folder: int, mode: int, group: int | None = None) -> 
         UntrustedFileError: A symlink is there.
         OSError: It cannot be made.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        fd = os.open(path.name, flags, mode, dir_fd=folder)
-    except FileExistsError:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        file = open_owned(path.name, flags, mode, dir_fd=folder)
+    except FileExistsError as error:
+        hand_on(error)
         # Now, before it is opened: one that leads nowhere would look as if nothing were there.
-        with suppress(FileNotFoundError):
+        with tolerating(FileNotFoundError):
             named_status(path, folder)
         return False
-    try:
+    with file:
+        fd = file.fileno()
         # By the descriptor: another user may have put something else there by now.
         owner = os.fstat(folder).st_uid if os.geteuid() == 0 else -1
-        with suppress(OSError):
+        with tolerating(OSError):
             os.fchown(fd, owner, -1)
         if group is not None:
-            with suppress(OSError):
+            with tolerating(OSError):
                 os.fchown(fd, -1, group)
             os.fchmod(fd, mode if os.fstat(fd).st_gid == group else mode & ~0o020)
-    finally:
-        os.close(fd)
     return True
 
 
-def open_own(path: Path, folder: int) -> int | None:
+def open_own(path: Path, folder: int) -> Descriptor | None:
     """Opens a file for reading, through no link; never blocks for what is no regular file.
 
     Returns:
-        A descriptor that the caller closes; None if nothing is there.
+        It; None if nothing is there.
 
     Raises:
         NotARegularFileError: Something else is there.
         UntrustedFileError: A symlink is there.
         OSError: It cannot be opened.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     # A writer that lets it go has a lease on it for a moment: then this open is refused.
     until = time.monotonic() + _LEASE_PATIENCE
     while True:
         try:
             _check_regular(path, named_status(path, folder).st_mode)
-            return os.open(path.name, flags, dir_fd=folder)
-        except FileNotFoundError:
+            return open_owned(path.name, flags, dir_fd=folder)
+        except FileNotFoundError as error:
+            hand_on(error)
             return None
-        except BlockingIOError:
+        except BlockingIOError as error:
+            hand_on(error)
             if time.monotonic() > until:
                 raise
             time.sleep(_LEASE_PAUSE)

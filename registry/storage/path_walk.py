@@ -8,6 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from registry.storage.interruption import hand_on
+
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _LINKS_AT_MOST = 40  # as the kernel's own limit, path_resolution(7)
 
@@ -41,7 +43,8 @@ def steps(path: Path) -> Iterator[tuple[str, os.stat_result | None]]:
         step = os.path.join(here, name)
         try:
             state = os.lstat(step)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            hand_on(error)
             yield step, None
             return
         yield step, state
@@ -96,6 +99,7 @@ def is_ours_alone(path: Path, expected: os.stat_result) -> bool:
                     return False
             if stat.S_ISDIR(state.st_mode):
                 above = last = state
-    except OSError:
+    except OSError as error:
+        hand_on(error)
         return False
     return above is not None and os.path.samestat(last, expected)

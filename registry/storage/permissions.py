@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
 from dataclasses import dataclass
+
+from registry.storage.interruption import hand_on, tolerating
 
 _READ, _WRITE = 4, 2
 
@@ -58,7 +59,8 @@ class Access:
 def _has_acl(fd: int) -> bool:
     try:
         return bool(os.getxattr(fd, "system.posix_acl_access"))
-    except OSError:
+    except OSError as error:
+        hand_on(error)
         # There is none, or the file system has none.
         return False
 
@@ -70,7 +72,7 @@ def is_member(user: int, group: int) -> bool | None:
     # Imported on first use: in a workspace of one user nobody asks.
     import pwd
 
-    with suppress(KeyError, OSError):
+    with tolerating(KeyError, OSError):
         account = pwd.getpwuid(user)
         return group in os.getgrouplist(account.pw_name, account.pw_gid)
     return None
@@ -167,5 +169,6 @@ def user_called(user: int) -> str:
 
     try:
         return f"user {user} ({pwd.getpwuid(user).pw_name})"
-    except (KeyError, OSError):
+    except (KeyError, OSError) as error:
+        hand_on(error)
         return f"user {user}"

@@ -21,6 +21,7 @@ from registry.storage.codec import MAX_BYTES, check_size, decode
 from registry.storage.commit import boot_id, place_whole
 from registry.storage.file_age import seconds_since_write
 from registry.storage.flock import Lock
+from registry.storage.interruption import hand_on
 from registry.storage.journal import Journal, RecoveryAction, Role, journal_path
 from registry.storage.journal_file import (
     find_journal,
@@ -31,7 +32,7 @@ from registry.storage.journal_file import (
 )
 from registry.storage.partner import partner_of
 from registry.storage.permissions import Access
-from registry.storage.safe_open import close_read, open_file, read_all, sync_directory, write_all
+from registry.storage.safe_open import open_file, read_all, sync_directory, write_all
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
@@ -119,7 +120,8 @@ def recover(fd: int, path: Path) -> bool:
     try:
         try:
             text = read_journal(place, fd, path, _JOURNAL_BYTES)
-        except RegistryNotFoundError:
+        except RegistryNotFoundError as error:
+            hand_on(error)
             return True
         found = _decoded(text, place, path)
         if found is None:
@@ -131,6 +133,7 @@ def recover(fd: int, path: Path) -> bool:
             return False
         return _apply(journal, partner, fd, path, place)
     except OSError as error:
+        hand_on(error)
         # What failed of the journal says nothing of what was done to the registry before.
         of_journal = isinstance(error, InaccessibleRegistryError) and error.path == place
         if isinstance(error, RegistryError) and not of_journal:
@@ -148,6 +151,7 @@ def _decoded(text: bytes, place: Path, registry: Path) -> tuple[Journal, Path | 
         journal = journals.decode(text)
         return None if journal is None else (journal, partner_of(journal, registry))
     except ValueError as error:
+        hand_on(error)
         raise UntrustedJournalError(place, str(error)) from None
 
 
@@ -194,7 +198,8 @@ def _first_is_settled(first: Path) -> bool:
         # Its own journal may name the global registry only, as the first of two: this
         # goes no deeper.
         lock = flock.try_acquire(first, ready=recover)
-    except (RegistryNotFoundError, NotARegularFileError):
+    except (RegistryNotFoundError, NotARegularFileError) as error:
+        hand_on(error)
         # Its task was removed: there is nothing to keep in step with.
         return True
     if lock is None:
@@ -214,7 +219,8 @@ def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
     try:
         with open_file(second, os.O_RDONLY) as file:
             text = read_journal(place, file.fileno(), second, _JOURNAL_BYTES)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        hand_on(error)
         return False
     found = _decoded(text, place, second)
     return found is not None and found[0].transaction == journal.transaction
@@ -223,7 +229,8 @@ def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
 def _parses(data: bytes, path: Path) -> bool:
     try:
         decode(data, path, lenient=True)
-    except CorruptRegistryError:
+    except CorruptRegistryError as error:
+        hand_on(error)
         return False
     return True
 
@@ -231,12 +238,9 @@ def _parses(data: bytes, path: Path) -> bool:
 def _keep_copy(data: bytes, registry: int, path: Path) -> None:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     copy = path.with_name(f".{path.name}.{stamp}.broken")
-    fd = make_beside(copy, Access.of(registry))
-    try:
-        write_all(fd, data, 0)
-        os.fsync(fd)
-    finally:
-        close_read(fd)
+    with make_beside(copy, Access.of(registry)) as file:
+        write_all(file.fileno(), data, 0)
+        os.fsync(file.fileno())
     # Not only with the journal's removal: the text is overwritten before that.
     sync_directory(path)
     _log.warning("Kept what stood in %s as %s", shown_name(path), shown_name(copy))

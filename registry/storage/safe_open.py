@@ -8,7 +8,6 @@ directory's place nor in a file's; a registry that has a second name is refused 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -16,7 +15,6 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 
 from registry.errors import (
@@ -27,6 +25,8 @@ from registry.errors import (
     RegistryNotFoundError,
 )
 from registry.storage.anchor import open_anchor
+from registry.storage.descriptor import Descriptor, close_read, open_owned
+from registry.storage.interruption import hand_on
 from registry.text import quoted_name
 
 # O_NONBLOCK: a FIFO would hang a plain open. O_NOCTTY: a terminal device must
@@ -68,7 +68,7 @@ def folder_of(path: Path) -> Iterator[int]:
     """
     folder = open_folder(path.parent, on_the_way_to=path)
     try:
-        yield folder
+        yield folder.fileno()
     finally:
         close_read(folder)
 
@@ -89,7 +89,7 @@ def look(path: Path) -> os.stat_result:
         return os.stat(name_of(path), dir_fd=folder, follow_symlinks=False)
 
 
-def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> int:
+def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> Descriptor:
     """Opens a regular file through no symlink, or raises without ever blocking.
 
     Args:
@@ -99,7 +99,7 @@ def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> int:
             raise at once, with `errno.EAGAIN`.
 
     Returns:
-        A descriptor, closed on exec, that the caller closes.
+        A descriptor, closed on exec.
 
     Raises:
         RegistryNotFoundError: Nothing is there.
@@ -111,12 +111,14 @@ def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> int:
         return _open_regular(name_of(path), flags, folder, path, past_lease)
 
 
-def _open_regular(name: str, flags: int, folder: int, named: Path, past_lease: bool) -> int:
+def _open_regular(name: str, flags: int, folder: int, named: Path, past_lease: bool) -> Descriptor:
     try:
-        fd = _open(name, flags | os.O_NOFOLLOW, folder, _LEASE_PATIENCE if past_lease else 0.0)
-    except (FileNotFoundError, NotADirectoryError):
+        opened = _open(name, flags | os.O_NOFOLLOW, folder, _LEASE_PATIENCE if past_lease else 0.0)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        hand_on(error)
         raise RegistryNotFoundError(named) from None
     except OSError as error:
+        hand_on(error)
         if error.errno == errno.ELOOP:
             raise LinkedRegistryError(named, named) from None
         if error.errno == errno.EISDIR:
@@ -126,36 +128,30 @@ def _open_regular(name: str, flags: int, folder: int, named: Path, past_lease: b
         doing = "open for writing" if flags & (os.O_RDWR | os.O_WRONLY) else "read"
         raise InaccessibleRegistryError(named, error, doing) from error
     try:
-        mode = os.fstat(fd).st_mode
+        mode = os.fstat(opened.fileno()).st_mode
     except OSError as error:
-        close_read(fd)
+        close_read(opened)
+        hand_on(error)
         raise InaccessibleRegistryError(named, error, "read") from error
     if not stat.S_ISREG(mode):
-        close_read(fd)
+        close_read(opened)
         raise NotARegularFileError(named, _KINDS.get(stat.S_IFMT(mode), "a special file"))
-    return fd
+    return opened
 
 
-def open_file(path: Path, flags: int, *, past_lease: bool = True) -> FileIO:
-    """As `open_regular`, but of one name only, and closed once nobody refers to it any more.
-
-    No interruption between two steps leaves it open, and with it a lock on it.
+def open_file(path: Path, flags: int, *, past_lease: bool = True) -> Descriptor:
+    """As `open_regular`, but of one name only.
 
     Raises:
         RegistryError: As `open_regular`; also a `LinkedRegistryError` for a hard link.
     """
-    mode = "rb+" if flags & os.O_RDWR else "rb"
-
-    def opener(_: str, __: int) -> int:
-        fd = open_regular(path, flags, past_lease=past_lease)
-        try:
-            check_one_name(fd, path)
-        except BaseException:
-            close_read(fd)
-            raise
-        return fd
-
-    return FileIO(path, mode, opener=opener)
+    opened = open_regular(path, flags, past_lease=past_lease)
+    try:
+        check_one_name(opened.fileno(), path)
+    except BaseException:
+        close_read(opened)
+        raise
+    return opened
 
 
 def check_one_name(fd: int, path: Path) -> None:
@@ -177,27 +173,20 @@ def check_one_name(fd: int, path: Path) -> None:
     except LinkedRegistryError:
         raise
     except OSError as error:
+        hand_on(error)
         raise InaccessibleRegistryError(path, error, "read") from error
 
 
-def _open(name: str, flags: int, folder: int, patience: float) -> int:
+def _open(name: str, flags: int, folder: int, patience: float) -> Descriptor:
     deadline = time.monotonic() + patience
     while True:
         try:
-            return os.open(name, flags | _SAFE, dir_fd=folder)
-        except BlockingIOError:
+            return open_owned(name, flags | _SAFE, dir_fd=folder)
+        except BlockingIOError as error:
+            hand_on(error)
             if time.monotonic() >= deadline:
                 raise
             time.sleep(_LEASE_PAUSE)
-
-
-def close_read(fd: int) -> None:
-    """Closes a file that was only read.
-
-    An error then says nothing about what was read, and the descriptor is gone.
-    """
-    with contextlib.suppress(OSError):
-        os.close(fd)
 
 
 def is_safe_name(name: str) -> bool:
@@ -208,15 +197,12 @@ def is_safe_name(name: str) -> bool:
     return _SAFE_NAME.fullmatch(name) is not None
 
 
-def open_beneath(directory: Path, parts: tuple[str, ...]) -> int:
+def open_beneath(directory: Path, parts: tuple[str, ...]) -> Descriptor:
     """Opens a file for reading beneath a directory, following no symlink on the way.
 
     Args:
         directory: Where to start; no symlink itself.
         parts: Names of the folders and the file, each checked with `is_safe_name`.
-
-    Returns:
-        A descriptor that the caller closes.
 
     Raises:
         ValueError: A part cannot be a file's name.
@@ -228,29 +214,26 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> int:
     full = directory.joinpath(*parts)
     folder = open_folder(directory, parts[:-1], on_the_way_to=full)
     try:
-        fd = _open_regular(parts[-1], os.O_RDONLY, folder, full, past_lease=True)
+        opened = _open_regular(parts[-1], os.O_RDONLY, folder.fileno(), full, past_lease=True)
     finally:
         close_read(folder)
     try:
-        check_one_name(fd, full)
+        check_one_name(opened.fileno(), full)
     except BaseException:
-        close_read(fd)
+        close_read(opened)
         raise
-    return fd
+    return opened
 
 
 def open_folder(
     directory: Path, parts: tuple[str, ...] = (), *, on_the_way_to: Path | None = None
-) -> int:
+) -> Descriptor:
     """Opens a directory beneath another to look for files in it, following no symlink.
 
     Args:
         directory: Where to start; no symlink itself.
         parts: Names of the directories on the way.
         on_the_way_to: What errors name; the directory itself unless told otherwise.
-
-    Returns:
-        A descriptor that the caller closes.
 
     Raises:
         RegistryError: As `folder_of`.
@@ -265,12 +248,10 @@ def open_folder(
     try:
         for part in parts if nameless else (directory.name, *parts):
             at = at / part
-            with _naming(named, at, part, folder):
+            with _naming(named, at, part, folder.fileno()):
                 # O_PATH: to search a directory is enough, as for a plain open of the whole path.
-                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                deeper = os.open(part, flags, dir_fd=folder)
-            close_read(folder)
-            folder = deeper
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+                folder = open_owned(part, flags, dir_fd=folder.fileno())
     except BaseException:
         close_read(folder)
         raise
@@ -284,11 +265,13 @@ def _naming(
     """Says of what was to be opened why a folder on the way to it cannot be."""
     try:
         yield
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        hand_on(error)
         raise RegistryNotFoundError(on_the_way_to) from None
     except RegistryError:
         raise
     except OSError as error:
+        hand_on(error)
         # With O_DIRECTORY the kernel answers ENOTDIR for a symlink, too.
         followed = error.errno in (errno.ENOTDIR, errno.ELOOP)
         if followed and above is not None and _is_link(name, above):
@@ -301,7 +284,8 @@ def _naming(
 def _is_link(name: str, folder: int) -> bool:
     try:
         return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-    except OSError:
+    except OSError as error:
+        hand_on(error)
         return False
 
 
@@ -321,6 +305,7 @@ def read_all(fd: int, path: Path, limit: int) -> bytes:
             chunks.append(chunk)
             position += len(chunk)
     except OSError as error:
+        hand_on(error)
         raise InaccessibleRegistryError(path, error, "read") from error
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -360,8 +345,5 @@ def sync_folder(folder: int) -> None:
     Raises:
         OSError: It failed.
     """
-    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with open_owned(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder) as opened:
+        os.fsync(opened.fileno())

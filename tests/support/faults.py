@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from io import FileIO
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,7 +18,7 @@ from unittest import mock
 import portalocker
 
 from registry import durable_commits
-from registry.storage import safe_open
+from registry.storage import descriptor
 from registry.storage.journal import journal_path
 from tests.support.kept_journals import kept_journal, without_kept
 from tests.support.registries import agent, global_registry, task_registry, write
@@ -137,18 +137,36 @@ def failing(root: Path, fault: Fault, *, halved: bool = False) -> Iterator[Fault
         name: faults.watch(name, getattr(os, name)) for name in (*BY_PATH, *BY_DESCRIPTOR)
     }
 
-    class WatchedFile(FileIO):
-        """What is closed by the interpreter, and not by `os.close`."""
+    class Watched:
+        """A descriptor that is not closed by `os.close`, but by its owner."""
+
+        def __init__(self, fd: int) -> None:
+            self._owner = select.epoll.fromfd(fd)
+            self.fileno = self._owner.fileno
+
+        @property
+        def closed(self) -> bool:
+            return self._owner.closed
 
         def close(self) -> None:
             if not self.closed:
-                faults.watch("close", lambda _: super(WatchedFile, self).close())(self.fileno())
+                faults.watch("close", lambda _: self._owner.close())(self.fileno())
+
+        def __enter__(self) -> Watched:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.close()
+
+        def __del__(self) -> None:
+            with suppress(OSError):
+                self.close()
 
     lease = faults.watch("fcntl", fcntl.fcntl)
     lock = faults.watch("flock", fcntl.flock)
     with (
         mock.patch.multiple(os, **shims),
-        mock.patch.object(safe_open, "FileIO", WatchedFile),
+        mock.patch.object(descriptor, "_own", Watched),
         mock.patch.object(fcntl, "fcntl", lease),
         mock.patch.object(portalocker.portalocker, "LOCKER", lock),
     ):
@@ -181,8 +199,8 @@ class Place:
 
     def texts(self) -> Texts:
         """Every file that is there, journals of commits that are not over too."""
-        safe_open = (path for path in self.root.rglob("*") if path.is_file())
-        there = {str(path.relative_to(self.root)): path.read_bytes() for path in safe_open}
+        files = (path for path in self.root.rglob("*") if path.is_file())
+        there = {str(path.relative_to(self.root)): path.read_bytes() for path in files}
         return without_kept(there)
 
     def status(self) -> list[tuple[int, ...]]:

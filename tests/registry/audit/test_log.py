@@ -18,6 +18,7 @@ from registry.audit import files
 from registry.audit import log as audit
 from registry.audit.entries import State
 from registry.audit.undo import undoables
+from registry.storage.descriptor import Descriptor
 from registry.storage.own_files import open_own
 from tests.support.crowd import Crowd
 from tests.support.records import complete, last_action, numbered_record, raw, undo
@@ -230,11 +231,11 @@ def test_a_reader_who_is_overtaken_by_a_rotation_reads_every_record_once(
         audit.append(log, numbered_record("one", number))
     opened = iter(range(100))
 
-    def overtaken(path: Path, folder: int) -> int | None:
-        fd = open_own(path, folder)
+    def overtaken(path: Path, folder: int) -> Descriptor | None:
+        file = open_own(path, folder)
         if next(opened) == moved:
             audit.append(log, numbered_record("one", 99))
-        return fd
+        return file
 
     monkeypatch.setattr(files, "open_own", overtaken)
     found = audit.read_log(log)

@@ -145,7 +145,8 @@ def test_a_system_call_that_fails_changes_no_byte(
             _noted(place.root, "the last word")
             assert place.texts().keys() == after.keys(), where
             continue
-        refused.add(call.name)
+        # Where a directory was flushed before, the calls are not those of the first time.
+        refused.add(tried.faults.calls[number].name)
         assert tried.texts == before, where
         assert isinstance(tried.error, RegistryError), where
         assert isinstance(tried.error, OSError), where

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import itertools
 import linecache
-import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +16,7 @@ import pytest
 
 from registry import LockedRegistryFile, read_registry, report_progress, snapshots
 from registry.storage import flock, lease, locked_file, recovery
+from tests.support.locks import is_free
 from tests.support.registries import load, rewrite
 
 _TRACED = {each.__file__ for each in (lease, locked_file, flock, snapshots, recovery)}
@@ -48,15 +47,6 @@ def interrupted(number: int, do: Callable[[], object]) -> bool:
     return False
 
 
-def assert_free(path: Path) -> None:
-    # Who opens a file that somebody has a lease on would wait.
-    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        os.close(fd)
-
-
 def _locked(task: Path, _: Path) -> None:
     with LockedRegistryFile(task) as (registry, file):
         rewrite(file, registry | {"status": "DONE"})
@@ -74,13 +64,20 @@ def _read(task: Path, _: Path) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("operation", [_locked, _reported, _read])
 def test_an_interruption_at_any_line_leaves_every_registry_free(
-    task: Path, global_: Path, operation: Callable[[Path, Path], None]
+    task: Path,
+    global_: Path,
+    operation: Callable[[Path, Path], None],
+    request: pytest.FixtureRequest,
 ) -> None:
+    # What there is already is not looked at again and again.
+    gc.collect()
+    gc.freeze()
+    request.addfinalizer(gc.unfreeze)
     number = 0
     while interrupted(number := number + 1, lambda: operation(task, global_)):
         gc.collect()
         for path in (task, global_):
-            assert_free(path)
+            assert is_free(path)
             assert load(path)
         with ThreadPoolExecutor(1) as another:
             # Nor what keeps forks away.

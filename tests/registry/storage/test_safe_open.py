@@ -47,12 +47,9 @@ def directory(tmp_path: Path) -> Path:
 
 
 def text_of(directory: Path, parts: tuple[str, ...]) -> bytes:
-    fd = open_beneath(directory, parts)
-    try:
-        assert not os.get_inheritable(fd)
-        return read_all(fd, directory.joinpath(*parts), 1000)
-    finally:
-        os.close(fd)
+    with open_beneath(directory, parts) as file:
+        assert not os.get_inheritable(file.fileno())
+        return read_all(file.fileno(), directory.joinpath(*parts), 1000)
 
 
 @pytest.mark.parametrize("name", SAFE)
@@ -130,12 +127,9 @@ def test_a_refused_file_leaves_no_descriptor_open(directory: Path) -> None:
 def test_no_more_is_read_than_the_limit_and_one_byte(tmp_path: Path) -> None:
     path = tmp_path / "long"
     path.write_bytes(b"x" * 5000)
-    fd = open_regular(path, os.O_RDONLY)
-    try:
-        assert len(read_all(fd, path, 100)) == 101
-        assert len(read_all(fd, path, 5000)) == 5000
-    finally:
-        os.close(fd)
+    with open_regular(path, os.O_RDONLY) as file:
+        assert len(read_all(file.fileno(), path, 100)) == 101
+        assert len(read_all(file.fileno(), path, 5000)) == 5000
 
 
 def test_a_lease_of_a_peer_is_waited_for_but_not_for_long(
@@ -153,7 +147,7 @@ def test_a_lease_of_a_peer_is_waited_for_but_not_for_long(
         return real(*arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "open", leased)
-    os.close(open_regular(path, os.O_RDONLY))
+    open_regular(path, os.O_RDONLY).close()
 
     def always(*arguments: object, **more: object) -> int:
         if arguments[0] == path.name:

@@ -12,7 +12,8 @@ from pathlib import Path
 from registry.agent_output.files import facts_of
 from registry.errors import RegistryError
 from registry.schema.layout import Workspace
-from registry.storage.safe_open import close_read, is_safe_name, open_regular
+from registry.storage.descriptor import close_read
+from registry.storage.safe_open import is_safe_name, open_regular
 from tui.model.roll import AgentRow, TaskRoll, WorkspaceRoll
 from tui.view.outline import Line
 
