@@ -10,7 +10,7 @@ from tests.support.crowd import Crowd
 from tests.support.locks import is_free
 from tests.support.registries import load, write
 
-_OPERATIONS = 3000
+_OPERATIONS = 1000
 
 
 def test_an_alarm_again_and_again_loses_nothing_leaves_nothing(
