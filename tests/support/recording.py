@@ -29,7 +29,7 @@ class _Killed(BaseException):
 def recorded(root: Path, events: list[Event], killed_after: int | None = None) -> Iterator[None]:
     """Writes down what is done to files beneath `root`; flushes are noted, not made."""
     last = None if killed_after is None else len(events) + killed_after
-    real_open, real_close, real_unlink = os.open, os.close, os.unlink
+    real_open, real_unlink = os.open, os.unlink
     real_pwrite, real_ftruncate = os.pwrite, os.ftruncate
     names: dict[int, str] = {}
 
@@ -52,16 +52,14 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
         new = not os.path.lexists(whole_of(path, dir_fd))
         live()
         fd = real_open(path, flags, mode, dir_fd=dir_fd)
+        # The number may have been another file's: owners close without `os.close`.
+        names.pop(fd, None)
         if name is not None:
             names[fd] = name
             if new:
                 events.append(Created(name))
             assert not flags & os.O_TRUNC, "the model knows no O_TRUNC"
         return fd
-
-    def close(fd: int) -> None:
-        names.pop(fd, None)
-        real_close(fd)
 
     def unlink(path: str, *, dir_fd: int | None = None) -> None:
         live()
@@ -90,7 +88,6 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
 
     shims: dict[str, Any] = {
         "open": open_,
-        "close": close,
         "unlink": unlink,
         "pwrite": pwrite,
         "ftruncate": ftruncate,
