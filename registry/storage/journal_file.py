@@ -29,6 +29,7 @@ from registry.storage.journal import OVER, is_over, journal_path
 from registry.storage.permissions import (
     Access,
     is_member,
+    is_unmapped,
     journal_access,
     user_called,
     why_unbelievable,
@@ -419,7 +420,8 @@ def _open_single(place: Path, flags: int, registry: Path) -> int:
 def _why_unbelievable(place: Path, journal: Access, registry: Access) -> str | None:
     same = (journal.owner, journal.group) == (registry.owner, registry.group)
     plain = journal.listed is None and registry.listed is None
-    if same and plain and journal.mode & 0o022 & ~registry.mode == 0:
+    known = not is_unmapped(journal.owner) and not is_unmapped(journal.group, kind="gid")
+    if same and known and plain and journal.mode & 0o022 & ~registry.mode == 0:
         return None
     with folder_of(place) as folder:
         return why_unbelievable(journal, registry, Access.at(folder, "."))

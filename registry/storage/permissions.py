@@ -97,8 +97,31 @@ class Access:
         return Allowed(frozenset(users), frozenset(named - users), groups, bool(others & bit))
 
 
+def is_unmapped(number: int, *, kind: str = "uid") -> bool:
+    """Whether a number stands for every user that this user namespace does not know.
+
+    Two files with that owner may belong to two users; see user_namespaces(7).
+
+    Args:
+        number: The id of a user.
+        kind: ``uid``, or ``gid`` for the id of a group.
+    """
+    try:
+        with open(f"/proc/sys/kernel/overflow{kind}", encoding="ascii") as file:
+            if number != int(file.read()):
+                return False
+        with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
+            ranges = [[int(word) for word in line.split()] for line in file]
+    except FileNotFoundError:
+        # A kernel without user namespaces.
+        return False
+    return not any(first <= number < first + count for first, _, count in ranges)
+
+
 def is_member(user: int, group: int) -> bool | None:
-    """Whether a user is in a group; None where the system does not know the user."""
+    """Whether a user is in a group; None where the system does not know one of them."""
+    if is_unmapped(group, kind="gid"):
+        return None
     if user == os.geteuid() and group in (os.getegid(), *os.getgroups()):
         return True
     # Imported on first use: in a workspace of one user nobody asks.
@@ -128,12 +151,14 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
     known = writers.users | {registry.owner, 0}
     if able.others or able.users - known or able.groups - writers.groups:
         return "may be written by users who may not write the registry"
-    if journal.owner in known or journal.owner == os.geteuid():
+    is_known = not is_unmapped(journal.owner)
+    if is_known and (journal.owner in known or journal.owner == os.geteuid()):
         return None
     if journal.owner not in writers.refused and (
         any(is_member(journal.owner, group) for group in writers.groups)
         or (
             journal.group in writers.groups
+            and not is_unmapped(journal.group, kind="gid")
             and _only_writers_may_write(directory, registry, writers.groups)
         )
     ):
@@ -150,7 +175,7 @@ def _only_writers_may_write(directory: Access, registry: Access, groups: frozens
     writers = directory.allowed(_WRITE)
     if directory.listed is not None or writers.others:
         return False
-    if directory.owner not in (os.geteuid(), registry.owner, 0):
+    if is_unmapped(directory.owner) or directory.owner not in (os.geteuid(), registry.owner, 0):
         return False
     return writers.groups <= groups
 
@@ -241,6 +266,8 @@ def user_called(user: int) -> str:
     """A user in words, with its number and, where the system knows it, its name."""
     import pwd
 
+    if is_unmapped(user):
+        return "a user whom this user namespace does not know"
     try:
         return f"user {user} ({pwd.getpwuid(user).pw_name})"
     except (KeyError, OSError):
