@@ -28,6 +28,7 @@ from registry.storage.own_files import (
     named_status,
     own_folder,
 )
+from registry.storage.permissions import Access
 from registry.storage.safe_open import is_safe_name, read_all
 
 METRICS_FILE = "muster_metrics.json"
@@ -135,8 +136,10 @@ def _editing(place: Path) -> Iterator[Json]:
     """
     with own_folder(place) as folder:
         with tolerating(OSError):
-            shared = os.stat(GLOBAL_REGISTRY, dir_fd=folder, follow_symlinks=False)
-            make_empty(place, folder, shared.st_mode & 0o664 | 0o600, shared.st_gid)
+            shared = Access.at(folder, GLOBAL_REGISTRY)
+            # With a list, the group's bits are those of the users and groups in the list.
+            bits = 0o664 if shared.listed is None else 0o604
+            make_empty(place, folder, shared.mode & bits | 0o600, shared.group)
         make_empty(place, folder, 0o644)
         check_owner(place, named_status(place, folder), folder)
         lock = recovery.acquire(place, _TIMEOUT)

@@ -20,6 +20,7 @@ from registry.schema.layout import GLOBAL_REGISTRY
 from registry.storage.codec import Json
 from registry.storage.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT
+from registry.storage.permissions import is_unmapped
 from registry.storage.safe_open import look
 from registry.text import shown_name
 
@@ -126,7 +127,8 @@ def _doubt(entry: Entry, path: Path) -> str | None:
         hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror
         return f"whose {shown_name(path)} is cannot be known: {why or error}"
-    others = entry.writers - {0, os.geteuid(), owner}
+    known = {0, os.geteuid(), owner}
+    others = {user for user in entry.writers if user not in known or is_unmapped(user)}
     if not others:
         return None
     return (

@@ -28,7 +28,7 @@ from registry.storage.partner import GLOBAL_FOLDER as GLOBAL_FOLDER
 from registry.storage.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
 from registry.storage.partner import TASK_REGISTRY as TASK_REGISTRY
 from registry.storage.partner import workspace_of
-from registry.storage.permissions import user_called
+from registry.storage.permissions import is_unmapped, user_called
 from registry.storage.safe_open import is_safe_name, look, open_folder
 from registry.text import command_line, shown_name, typed_word
 
@@ -287,7 +287,7 @@ def _why_not_of(states: Sequence[os.stat_result], trusted: Iterable[int]) -> str
     """Why users who are not trusted may have made a directory, or a symlink to it; or None."""
     ours = {os.geteuid(), 0, *trusted}
     for each in states:
-        if each.st_uid not in ours:
+        if each.st_uid not in ours or is_unmapped(each.st_uid):
             return f"belongs to {user_called(each.st_uid)}"
     if any(stat.S_ISDIR(each.st_mode) and each.st_mode & stat.S_IWOTH for each in states):
         return "may be written by every user"

@@ -23,13 +23,15 @@ from registry.errors import (
     finding_names,
     moving_aside,
 )
+from registry.storage import access_list
 from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
 from registry.storage.journal import OVER, is_over, journal_path
 from registry.storage.permissions import (
     Access,
     is_member,
-    journal_mode,
+    is_unmapped,
+    journal_access,
     user_called,
     why_unbelievable,
     why_unfinishable,
@@ -215,15 +217,17 @@ def check_place(registry: Path) -> None:
     if usable:
         return
     with tolerating(OSError):
-        if _says_nothing(place, Access.from_status(look(registry))):
+        with folder_of(registry) as folder:
+            owner = Access.at(folder, name_of(registry))
+        if _says_nothing(place, owner):
             return
     raise _not_ours(place, registry, there.st_uid, "written")
 
 
 def _check_that_it_can_be_made(place: Path, registry: Path) -> None:
     try:
-        owner = Access.from_status(look(registry))
         with folder_of(place) as opened:
+            owner = Access.at(opened, name_of(registry))
             folder = os.fstat(opened)
             usable = os.access(".", os.W_OK | os.X_OK, dir_fd=opened, effective_ids=True)
     except OSError as error:
@@ -238,7 +242,7 @@ def _check_that_it_can_be_made(place: Path, registry: Path) -> None:
     group = folder.st_gid if folder.st_mode & stat.S_ISGID else os.getegid()
     if is_member(us, owner.group):
         group = owner.group
-    why = why_unfinishable(Access(us, group, journal_mode(group, owner)), owner)
+    why = why_unfinishable(journal_access(us, group, owner), owner)
     if why is not None:
         raise UnfinishableCommitError(registry, why)
 
@@ -267,7 +271,7 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
         journal = make_beside(place, owner)
     try:
         status = os.fstat(journal.fileno())
-        access = Access.from_status(status)
+        access = Access.of(journal.fileno())
         why = why_unfinishable(access, owner)
         if why is not None:
             remove(place, durable=False)
@@ -275,7 +279,7 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
     except BaseException:
         close_read(journal)
         raise
-    stays = access == Access(owner.owner, owner.group, journal_mode(owner.group, owner))
+    stays = access == journal_access(owner.owner, owner.group, owner)
     return JournalFile(place, journal, status.st_size, stays)
 
 
@@ -299,7 +303,7 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
         if not is_over(os.pread(file.fileno(), 1, 0)):
             raise UntrustedJournalError(place, "is in the way of a new journal")
         status, owner = os.fstat(file.fileno()), Access.of(registry)
-        journal = Access.from_status(status)
+        journal = Access.of(file.fileno())
         unbelievable = _why_unbelievable(place, journal, owner)
         if unbelievable is None and why_unfinishable(journal, owner) is None:
             return file
@@ -326,7 +330,9 @@ def _says_nothing(place: Path, registry: Access) -> bool:
         one_file = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
         if not one_file or is_open(place):
             return False
-        return _why_unbelievable(place, Access.from_status(status), registry) is None
+        with folder_of(place) as folder:
+            journal = Access.at(folder, name_of(place))
+        return _why_unbelievable(place, journal, registry) is None
     except OSError as error:
         hand_on(error)
         return False
@@ -380,7 +386,16 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
             # Whether that is good enough is decided by what the file is then.
             with tolerating(PermissionError):
                 os.fchown(fd, owner, registry.group)
-        os.fchmod(fd, journal_mode(os.fstat(fd).st_gid, registry))
+        made = os.fstat(fd)
+        wanted = journal_access(made.st_uid, made.st_gid, registry)
+        try:
+            access_list.write(fd, wanted.listed)
+        except OSError as error:
+            hand_on(error)
+            # Whether the owner alone is enough is decided by what the file is then, too.
+            os.fchmod(fd, 0o600)
+        else:
+            os.fchmod(fd, wanted.mode)
     except BaseException:
         close_read(file)
         remove(place, durable=False)
@@ -428,10 +443,12 @@ def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
 
 def _why_unbelievable(place: Path, journal: Access, registry: Access) -> str | None:
     same = (journal.owner, journal.group) == (registry.owner, registry.group)
-    if same and journal.mode & 0o022 & ~registry.mode == 0:
+    plain = journal.listed is None and registry.listed is None
+    known = not is_unmapped(journal.owner) and not is_unmapped(journal.group, kind="gid")
+    if same and known and plain and journal.mode & 0o022 & ~registry.mode == 0:
         return None
     with folder_of(place) as folder:
-        return why_unbelievable(journal, registry, Access.of(folder))
+        return why_unbelievable(journal, registry, Access.at(folder, "."))
 
 
 def _planted(place: Path, why: str, registry: Path) -> UntrustedJournalError:
@@ -479,7 +496,7 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
     fd = file.fileno()
     try:
         status = os.fstat(fd)
-        why = _why_unbelievable(place, Access.from_status(status), Access.of(registry))
+        why = _why_unbelievable(place, Access.of(fd), Access.of(registry))
         if why is not None:
             raise _planted(place, why, named)
         if status.st_size > limit:

@@ -21,6 +21,7 @@ from registry.storage.anchor import open_anchor
 from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
 from registry.storage.partner import GLOBAL_FOLDER
+from registry.storage.permissions import is_unmapped
 from registry.text import shown_name
 
 _LEASE_PATIENCE = 0.25
@@ -194,6 +195,7 @@ def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
     # None at all where it was put aside so often meanwhile that it is gone.
     if status.st_nlink > 1:
         raise UntrustedFileError(path, "has a second name (hard link); move it aside")
-    if status.st_uid not in (os.geteuid(), 0, os.fstat(folder).st_uid):
+    ours = (os.geteuid(), 0, os.fstat(folder).st_uid)
+    if status.st_uid not in ours or is_unmapped(status.st_uid):
         why = f"belongs to somebody else (user id {status.st_uid}); move it aside"
         raise UntrustedFileError(path, why)

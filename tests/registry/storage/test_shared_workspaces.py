@@ -18,44 +18,28 @@ import pytest
 
 from registry import publish_metrics, read_registry, recover_registry, register_agent
 from registry.audit.log import append
-from registry.storage import commit, permissions
+from registry.storage import permissions
+from registry.storage.access_list import MASK, OTHERS, OWNER, OWNING_GROUP, UNNAMED
 from registry.storage.journal import is_over, journal_path
-from registry.storage.locked_file import editing, editing_two
+from registry.storage.locked_file import editing_two
 from registry.storage.permissions import Access, why_unbelievable, why_unfinishable
 from tests.support.other_users import User, only_root
-from tests.support.registries import agent, global_registry, load, task_registry, write
-
-ALICE, BOB, CAROL, MALLORY = 64101, 64102, 64103, 64104
-AGENTS = 64200
+from tests.support.registries import load
+from tests.support.shared_registry import (
+    AGENTS,
+    ALICE,
+    BOB,
+    CAROL,
+    MALLORY,
+    counting,
+    cut_off_by,
+    shared,
+)
 
 alice = User(ALICE)
 bob = User(BOB, (AGENTS,))
 carol = User(CAROL, (AGENTS,))
 root = User(0)
-
-
-def counting(task: Path) -> Callable[[], None]:
-    def count() -> None:
-        with editing(task, 5) as edit:
-            edit.registry["max_agents"] += 1
-            edit.changed = True
-
-    return count
-
-
-def killed_half_way(task: Path) -> Callable[[], None]:
-    """Killed when byte 0 is NUL and half of the text is there."""
-
-    def hot_journal(fd: int, text: bytes) -> None:
-        os.pwrite(fd, b"\0" + text[1 : len(text) // 2], 0)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def count() -> None:
-        # In a process of its own: nothing else is changed by it.
-        commit._place = hot_journal
-        counting(task)()
-
-    return count
 
 
 def killed_while_the_journal_is_made(task: Path) -> Callable[[], None]:
@@ -73,25 +57,6 @@ def home() -> Iterator[Path]:
         path = Path(os.path.realpath(made))
         path.chmod(0o755)
         yield path
-
-
-def shared(home: Path, *, mode: int = 0o664, folder: int = 0o775, group: int = AGENTS) -> Path:
-    """A task's registry of alice and of the group, in a workspace of theirs."""
-    workspace = home / ".agent-workspace"
-    task = write(workspace / "TASK-1" / "AGENT_REGISTRY.json", task_registry(agent("busy")))
-    global_ = write(workspace / "registry" / "GLOBAL_REGISTRY.json", global_registry())
-    for each in (workspace, task.parent, global_.parent):
-        os.chown(each, ALICE, group)
-        each.chmod(folder)
-    for each in (task, global_):
-        os.chown(each, ALICE, AGENTS)
-        each.chmod(mode)
-    return task
-
-
-def cut_off_by(user: User, task: Path, umask: int = 0o022) -> None:
-    assert user.do(killed_half_way(task), umask=umask).signal == signal.SIGKILL
-    assert task.read_bytes()[:1] == b"\0"
 
 
 def succeeds(user: User, task: Path) -> None:
@@ -426,6 +391,12 @@ def test_the_audit_log_that_root_made_is_the_folders_owners(home: Path) -> None:
 
 REGISTRY = Access(ALICE, AGENTS, 0o664)
 PLAIN = Access(ALICE, AGENTS, 0o775)
+NOTHING_MORE = {
+    (OWNER, UNNAMED): 6,
+    (OWNING_GROUP, UNNAMED): 0,
+    (MASK, UNNAMED): 6,
+    (OTHERS, UNNAMED): 4,
+}
 
 
 def _journals() -> Iterable[tuple[Access, Access, Access, bool]]:
@@ -438,9 +409,9 @@ def _journals() -> Iterable[tuple[Access, Access, Access, bool]]:
     yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o2777), False
     yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o775), False
     yield by_member, REGISTRY, Access(MALLORY, AGENTS, 0o775), False
-    yield by_member, REGISTRY, Access(ALICE, AGENTS, 0o775, has_acl=True), False
+    yield by_member, REGISTRY, Access(ALICE, AGENTS, 0o775, NOTHING_MORE), False
     yield by_member, REGISTRY, Access(ALICE, MALLORY, 0o755), True
-    yield by_member, Access(ALICE, AGENTS, 0o664, has_acl=True), PLAIN, False
+    yield by_member, Access(ALICE, AGENTS, 0o664, NOTHING_MORE), PLAIN, False
     yield Access(MALLORY, MALLORY, 0o644), Access(ALICE, AGENTS, 0o666), PLAIN, True
     yield Access(MALLORY, MALLORY, 0o644), REGISTRY, PLAIN, False
     yield Access(ALICE, ALICE, 0o600), REGISTRY, PLAIN, True
