@@ -71,7 +71,7 @@ CORRUPT: dict[str, tuple[bytes, str]] = {
 
 @everyone
 @pytest.mark.parametrize(("text", "what"), CORRUPT.values(), ids=CORRUPT)
-def test_a_corrupt_registry_is_a_decode_error_with_what_and_where_and_is_left(
+def test_a_corrupt_registry_is_a_decode_error_with_its_place(
     tmp_path: Path, use: Use, text: bytes, what: str
 ) -> None:
     path = tmp_path / "AGENT_REGISTRY.json"

@@ -221,7 +221,7 @@ def test_a_second_failure_while_the_first_is_undone_leaves_all_or_nothing(
     ("durable", "killed_after"),
     [*((False, after) for after in range(2, 14)), *((True, after) for after in range(7, 22, 2))],
 )
-def test_a_system_call_that_fails_during_recovery_leaves_it_to_the_next_opener(
+def test_a_failed_recovery_is_left_to_the_next_opener(
     place: Place, durable: bool, killed_after: int
 ) -> None:
     def recovered(root: Path) -> None:
