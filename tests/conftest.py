@@ -20,11 +20,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from registry.schema.layout import ENVIRONMENT_VARIABLE
+from tests.support.bytecode import keep_bytecode
 from tests.support.crowd import Crowd
 from tests.support.real_tmux import RealTmux, fake_binary
 from tests.support.registries import agent, global_registry, task_registry, write
 from tests.support.seclusion import seclude
-from tests.support.selection import TESTS, group_of, marks_of, run_quickly, torture_is_meant
+from tests.support.selection import (
+    TESTS,
+    group_of,
+    marks_of,
+    mixed,
+    run_quickly,
+    torture_is_meant,
+    waits,
+)
 from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
 from tui.actions import leftovers
@@ -59,6 +68,7 @@ os.environ["TZ"] = "UTC"
 time.tzset()
 # Nor a workspace above their directory for temporary files.
 seclude()
+keep_bytecode()
 
 # Nor what their shell has every program ignore, as nohup and `&` do.
 for number in (signal.SIGHUP, signal.SIGQUIT):
@@ -66,10 +76,15 @@ for number in (signal.SIGHUP, signal.SIGQUIT):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+WORKERS_OF_A_CORE = 2
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Starts no workers for a few files."""
+    """Starts no workers for a few files; else two for a core, for many tests only wait."""
     directory = config.invocation_params.dir
-    return 0 if run_quickly(config.option.keyword, config.args, directory) else None
+    if run_quickly(config.option.keyword, config.args, directory):
+        return 0
+    return WORKERS_OF_A_CORE * len(os.sched_getaffinity(0))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -91,7 +106,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ):
             left_out.add(item)
     config.hook.pytest_deselected(items=list(left_out))
-    items[:] = [each for each in items if each not in left_out]
+    kept = [each for each in items if each not in left_out]
+    # Several workers have something to do at any time, whatever some of them wait for.
+    items[:] = mixed(kept, waits) if hasattr(config, "workerinput") else kept
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from tests.support.selection import (
     FOLDER_MARKS,
     TESTS,
     marks_of,
+    mixed,
     run_quickly,
     torture_is_meant,
 )
@@ -56,6 +57,12 @@ def test_a_few_files_and_names_run_without_workers(
     keyword: str, arguments: list[str], quick: bool
 ) -> None:
     assert run_quickly(keyword, arguments, ROOT) is quick
+
+
+def test_tests_that_wait_are_spread_among_the_others() -> None:
+    assert mixed("aabbbbbbcc", str.isspace) == list("aabbbbbbcc")
+    assert "".join(mixed("wwwabcdef", lambda each: each == "w")) == "awbcwdewf"
+    assert mixed("", bool) == []
 
 
 def test_marks_come_from_the_folder_and_the_fixtures() -> None:
