@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import textual._wait
@@ -34,6 +35,7 @@ from tests.support.selection import (
     torture_is_meant,
     waits,
 )
+from tests.support.stragglers import stragglers
 from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
 from tui.actions import leftovers
@@ -85,6 +87,41 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     if run_quickly(config.option.keyword, config.args, directory):
         return 0
     return WORKERS_OF_A_CORE * len(os.sched_getaffinity(0))
+
+
+TEST_OF_DIRECTORY = pytest.StashKey[dict[Path, str]]()
+LEFT_BEHIND = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes room for what is known of the tests that ran."""
+    config.stash[TEST_OF_DIRECTORY] = {}
+    config.stash[LEFT_BEHIND] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tests that leave processes behind, or tmux servers, are a failure."""
+    config = session.config
+    found = config.stash[LEFT_BEHIND]
+    found += stragglers(config.stash[TEST_OF_DIRECTORY])
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left behind"] = found
+    elif found and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes over what a worker found, unless it crashed."""
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[LEFT_BEHIND].extend(output.get("left behind", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names what is left behind."""
+    for line in terminalreporter.config.stash[LEFT_BEHIND]:
+        terminalreporter.write_line(f"LEFT BEHIND {line}", red=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -145,9 +182,12 @@ for module in (textual.app, textual.pilot):
 
 
 @pytest.fixture(autouse=True)
-def nobody_elses_tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def nobody_elses_tmux(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """The default socket lies in a private directory, where nobody listens."""
     directory = Path(tempfile.mkdtemp(prefix="mst"))
+    request.config.stash[TEST_OF_DIRECTORY][directory] = request.node.nodeid
     for name in ("TMUX", "TMUX_PANE", ENVIRONMENT_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TMUX_TMPDIR", str(directory))
