@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ import textual.pilot
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from registry.schema.layout import ENVIRONMENT_VARIABLE
 from tests.support.bytecode import keep_bytecode
 from tests.support.crowd import Crowd
 from tests.support.real_tmux import RealTmux, fake_binary
@@ -56,19 +54,7 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("muster"), max_examples=2000)
 settings.load_profile("muster")
 
-# No settings of whoever runs the tests, and their locale neither.
-os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
-# Nor their default workspaces: an orchestrator may have any session listed there.
-os.environ["HOME"] = "/nonexistent"
-os.environ.pop("CLAUDE_ORCHESTRATOR_WORKSPACE", None)
-os.environ["LC_ALL"] = "C.UTF-8"
-# Nor what was set for muster, or for a terminal: pytest's workers set the size of one.
-for name in [*os.environ]:
-    if name.startswith("MUSTER_") or name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
-        del os.environ[name]
-os.environ["TZ"] = "UTC"
-time.tzset()
-# Nor a workspace above their directory for temporary files.
+# Nothing of whoever runs the tests.
 seclude()
 keep_bytecode()
 
@@ -103,8 +89,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Tests that leave processes behind, or tmux servers, are a failure."""
     config = session.config
-    found = config.stash[LEFT_BEHIND]
-    found += stragglers(config.stash[TEST_OF_DIRECTORY])
+    found, tests = config.stash[LEFT_BEHIND], config.stash[TEST_OF_DIRECTORY]
+    found += stragglers(tests)
     if hasattr(config, "workeroutput"):
         config.workeroutput["left behind"] = found
     elif found and session.exitstatus == pytest.ExitCode.OK:
@@ -188,8 +174,6 @@ def nobody_elses_tmux(
     """The default socket lies in a private directory, where nobody listens."""
     directory = Path(tempfile.mkdtemp(prefix="mst"))
     request.config.stash[TEST_OF_DIRECTORY][directory] = request.node.nodeid
-    for name in ("TMUX", "TMUX_PANE", ENVIRONMENT_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TMUX_TMPDIR", str(directory))
     # A workspace above the directory in which the tests were started is not theirs.
     monkeypatch.chdir(directory)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support import real_tmux
 from tests.support.real_tmux import RealTmux
 from tests.support.stragglers import stragglers
 
 
 def test_a_server_that_did_not_say_its_process_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*words: Any, **named: Any) -> None:
-        subprocess.Popen(*words, stdout=subprocess.DEVNULL, env=named["env"]).wait()
+    def interrupted(words: list[str], *, env: dict[str, str], **_: object) -> None:
+        subprocess.Popen(words, stdout=subprocess.DEVNULL, env=env).wait()
         (server.directory / "s").rename(server.directory / "out-of-reach")
         raise KeyboardInterrupt
 
     with RealTmux() as server, pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
-        patch.setattr(real_tmux.subprocess, "run", interrupted)
+        patch.setattr(subprocess, "run", interrupted)
         server.start("agent_a")
     assert stragglers({server.directory: "this"}) == []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry.schema.layout import WORKSPACE_NAME
-from tests.support.seclusion import secluded
+from tests.support.seclusion import seclude, secluded
 from tests.support.selection import (
     FOLDER_MARKS,
     TESTS,
@@ -87,5 +87,13 @@ def test_tests_lie_where_no_workspace_is_above(tmp_path: Path) -> None:
     assert os.environ["TZ"] == "UTC"
 
 
-def test_no_size_of_a_terminal_is_inherited() -> None:
-    assert not {"COLUMNS", "LINES"} & os.environ.keys()
+def test_nothing_of_the_user_and_its_terminal_is_inherited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not {"COLUMNS", "LINES", "TMUX"} & os.environ.keys()
+    for name in ("COLUMNS", "LC_ALL", "MUSTER_ANY", "TMUX", "TZ"):
+        monkeypatch.setenv(name, "of the user")
+    monkeypatch.delenv("HOME")
+    seclude()
+    assert "of the user" not in os.environ.values()
+    assert os.environ["HOME"] == os.environ["XDG_CONFIG_HOME"] == "/nonexistent"
