@@ -1,4 +1,4 @@
-"""Which tests run: their marks by folder and fixture, and when the torture is meant. Pure."""
+"""Which tests run: their marks by folder and fixture, and when the torture is meant."""
 
 from __future__ import annotations
 
