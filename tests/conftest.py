@@ -8,9 +8,9 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import textual._wait
@@ -19,12 +19,21 @@ import textual.pilot
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from registry.schema.layout import ENVIRONMENT_VARIABLE
+from tests.support.bytecode import keep_bytecode
 from tests.support.crowd import Crowd
 from tests.support.real_tmux import RealTmux, fake_binary
 from tests.support.registries import agent, global_registry, task_registry, write
 from tests.support.seclusion import seclude
-from tests.support.selection import TESTS, group_of, marks_of, run_quickly, torture_is_meant
+from tests.support.selection import (
+    TESTS,
+    group_of,
+    marks_of,
+    mixed,
+    run_quickly,
+    torture_is_meant,
+    waits,
+)
+from tests.support.stragglers import stragglers
 from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
 from tui.actions import leftovers
@@ -36,29 +45,19 @@ from tui.host.tmux_types import TmuxSnapshot
 settings.register_profile(
     "muster",
     deadline=None,
-    max_examples=60,
+    max_examples=30,
     print_blob=True,
     # Tests run in directories of their own.
     database=DirectoryBasedExampleDatabase(TESTS.parent / ".hypothesis"),
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("ci", settings.get_profile("muster"), max_examples=100)
 settings.register_profile("thorough", settings.get_profile("muster"), max_examples=2000)
 settings.load_profile("muster")
 
-# No settings of whoever runs the tests, and their locale neither.
-os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
-# Nor their default workspaces: an orchestrator may have any session listed there.
-os.environ["HOME"] = "/nonexistent"
-os.environ.pop("CLAUDE_ORCHESTRATOR_WORKSPACE", None)
-os.environ["LC_ALL"] = "C.UTF-8"
-# Nor what was set for muster, or for a terminal: pytest's workers set the size of one.
-for name in [*os.environ]:
-    if name.startswith("MUSTER_") or name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
-        del os.environ[name]
-os.environ["TZ"] = "UTC"
-time.tzset()
-# Nor a workspace above their directory for temporary files.
+# Nothing of whoever runs the tests.
 seclude()
+keep_bytecode()
 
 # Nor what their shell has every program ignore, as nohup and `&` do.
 for number in (signal.SIGHUP, signal.SIGQUIT):
@@ -66,10 +65,48 @@ for number in (signal.SIGHUP, signal.SIGQUIT):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+WORKERS_OF_A_CORE = 2
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Starts no workers for a few files."""
+    """Starts no workers for a few files; else two for a core, for many tests only wait."""
     directory = config.invocation_params.dir
-    return 0 if run_quickly(config.option.keyword, config.args, directory) else None
+    if run_quickly(config.option.keyword, config.args, directory):
+        return 0
+    return WORKERS_OF_A_CORE * len(os.sched_getaffinity(0))
+
+
+TEST_OF_DIRECTORY = pytest.StashKey[dict[Path, str]]()
+LEFT_BEHIND = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes room for what is known of the tests that ran."""
+    config.stash[TEST_OF_DIRECTORY] = {}
+    config.stash[LEFT_BEHIND] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Looks for processes, tmux servers among them, that tests left behind."""
+    config = session.config
+    found, tests = config.stash[LEFT_BEHIND], config.stash[TEST_OF_DIRECTORY]
+    found += stragglers(tests)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left behind"] = found
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes over what a worker found, unless it crashed."""
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[LEFT_BEHIND].extend(output.get("left behind", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names what is left behind."""
+    for line in terminalreporter.config.stash[LEFT_BEHIND]:
+        terminalreporter.write_line(f"LEFT BEHIND {line}", red=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -91,7 +128,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ):
             left_out.add(item)
     config.hook.pytest_deselected(items=list(left_out))
-    items[:] = [each for each in items if each not in left_out]
+    kept = [each for each in items if each not in left_out]
+    # Several workers have something to do at any time, whatever some of them wait for.
+    items[:] = mixed(kept, waits) if hasattr(config, "workerinput") else kept
 
 
 @pytest.fixture(autouse=True)
@@ -128,11 +167,12 @@ for module in (textual.app, textual.pilot):
 
 
 @pytest.fixture(autouse=True)
-def nobody_elses_tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def nobody_elses_tmux(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """The default socket lies in a private directory, where nobody listens."""
     directory = Path(tempfile.mkdtemp(prefix="mst"))
-    for name in ("TMUX", "TMUX_PANE", ENVIRONMENT_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
+    request.config.stash[TEST_OF_DIRECTORY][directory] = request.node.nodeid
     monkeypatch.setenv("TMUX_TMPDIR", str(directory))
     # A workspace above the directory in which the tests were started is not theirs.
     monkeypatch.chdir(directory)

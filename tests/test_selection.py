@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from registry.schema.layout import WORKSPACE_NAME
-from tests.support.seclusion import secluded
+from tests.support.seclusion import seclude, secluded
 from tests.support.selection import (
     FOLDER_MARKS,
     TESTS,
     marks_of,
+    mixed,
     run_quickly,
     torture_is_meant,
 )
@@ -58,6 +59,12 @@ def test_a_few_files_and_names_run_without_workers(
     assert run_quickly(keyword, arguments, ROOT) is quick
 
 
+def test_tests_that_wait_are_spread_among_the_others() -> None:
+    assert mixed("aabbbbbbcc", str.isspace) == list("aabbbbbbcc")
+    assert "".join(mixed("wwwabcdef", lambda each: each == "w")) == "awbcwdewf"
+    assert mixed("", bool) == []
+
+
 def test_marks_come_from_the_folder_and_the_fixtures() -> None:
     assert set(marks_of(TORTURE, ["server"])) == {"processes", "tmux", "torture"}
     assert set(marks_of(TESTS / "test_readme.py", ["tmp_path"])) == set()
@@ -80,5 +87,13 @@ def test_tests_lie_where_no_workspace_is_above(tmp_path: Path) -> None:
     assert os.environ["TZ"] == "UTC"
 
 
-def test_no_size_of_a_terminal_is_inherited() -> None:
-    assert not {"COLUMNS", "LINES"} & os.environ.keys()
+def test_nothing_of_the_user_and_its_terminal_is_inherited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not {"COLUMNS", "LINES", "TMUX"} & os.environ.keys()
+    for name in ("COLUMNS", "LC_ALL", "MUSTER_ANY", "TMUX", "TZ"):
+        monkeypatch.setenv(name, "of the user")
+    monkeypatch.delenv("HOME")
+    seclude()
+    assert "of the user" not in os.environ.values()
+    assert os.environ["HOME"] == os.environ["XDG_CONFIG_HOME"] == "/nonexistent"

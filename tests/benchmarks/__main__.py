@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.benchmarks import changing, idling, scaling, starting, sweeping, waiting
 from tests.benchmarks.figures import Figure, table
+from tests.support.seclusion import seclude
 
 _SECTIONS: dict[str, tuple[str, Callable[[bool], list[Figure]]]] = {
     "start": ("Start", starting.measure),
@@ -57,4 +58,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    seclude()
     sys.exit(main(sys.argv[1:]))

@@ -22,6 +22,7 @@ from typing import Any
 from tests.benchmarks import pollers, readers
 from tests.benchmarks.crowds import Load, Seen, run
 from tests.benchmarks.schemes import SCHEMES, SEED
+from tests.support.seclusion import seclude
 
 _SMALL, _LARGE = 20_000, 1_000_000
 # Seconds between two updates, on average, of all processes together: however many there
@@ -177,4 +178,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    seclude()
     sys.exit(main(sys.argv[1:]))

@@ -25,6 +25,7 @@ from pathlib import Path
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.programs import PYTHON, on_terminal, used
 from tests.support.real_tmux import RealTmux
+from tests.support.seclusion import seclude
 from tests.support.workspaces import Files, entry, stamp
 from tui.host.tmux import Tmux
 from tui.model.policy import Policy
@@ -228,4 +229,5 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    seclude()
     main(sys.argv[1:])

@@ -36,6 +36,7 @@ from tests.benchmarks.crowds import FORKING
 from tests.benchmarks.spawning import AFTER, BEFORE, OURS, Operation, Place, Way
 from tests.support.io_counts import Call, is_journal, is_registry, watching
 from tests.support.registries import load as load_registry
+from tests.support.seclusion import seclude
 
 _AGENTS = 40
 _PROCESSES = 10
@@ -344,4 +345,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    seclude()
     sys.exit(main(sys.argv[1:]))

@@ -304,7 +304,7 @@ shares = st.sampled_from([0.5, 0.9, 0.99, 1.0])
 
 
 @given(first=waits, second=waits, share=shares)
-def test_quantiles_and_the_longest_wait_are_kept_over_any_number_of_publishings(
+def test_quantiles_and_the_longest_wait_outlast_any_publishing(
     tmp_path_factory: pytest.TempPathFactory,
     first: list[float],
     second: list[float],

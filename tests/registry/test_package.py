@@ -44,7 +44,7 @@ def test_no_public_name_is_that_of_a_module() -> None:
     assert not modules & set(registry.__all__)
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error_and_all_others_are_listed() -> None:
+def test_a_missing_name_is_an_attribute_error_and_all_are_listed() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         getattr(registry, "no_such_name")  # noqa: B009 - not known to the type checker
     assert set(registry.__all__) <= set(dir(registry))

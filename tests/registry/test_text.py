@@ -102,7 +102,7 @@ def test_names_too_long_to_be_compared_are_told_by_their_hash() -> None:
     assert len(whole_name(one)) < 400
 
 
-def test_letters_of_another_script_are_told_where_an_action_is_chosen_by_them() -> None:
+def test_foreign_letters_are_told_where_an_action_is_chosen_by_them() -> None:
     assert whole_name("g\u043e\u043ed") == "g\u043e\u043ed ('g\\u043e\\u043ed')"
     assert whole_name("good") == "good"
 

@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from tests.support.panels import PromptFollower
 from tests.support.rolls import answered
 from tests.support.scripted_tmux import ScriptedTmux, made_now
+from tests.support.still_app import drawn
 from tests.support.still_live import StillLive
 from tests.support.workspaces import Files, take
 from tui.app.app import MusterApp
@@ -61,7 +62,7 @@ def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
 async def calm(pilot: Pilot[None]) -> None:
     """Waits until what was set going shows: a pause changes nothing any more."""
     before = None
-    while before != (before := pilot.app.export_screenshot()):
+    while before != (before := drawn(pilot.app)):
         await pilot.pause()
         await pilot.pause()
 

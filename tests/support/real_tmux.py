@@ -50,6 +50,7 @@ class RealTmux:
         self.directories.add(self.directory)
         self.socket = self.directory / "s"
         self._servers: set[int] = set()
+        self._starting = False
 
     def __enter__(self) -> RealTmux:
         return self
@@ -90,8 +91,10 @@ class RealTmux:
         made = ["new-session", "-d", "-P", "-F", "#{session_id} #{pid}", "-s", name]
         size = ["-x", "80", "-y", "24"]
         after = [";", "set-option", "-s", "exit-empty", "off"] if keep else []
+        self._starting = True
         session_id, pid = self.run(*made, *size, command, *after).split(" ")
         self._servers.add(int(pid))
+        self._starting = False
         return session_id
 
     def names(self) -> set[str]:
@@ -126,12 +129,21 @@ class RealTmux:
             timeout=20,
             check=False,
         )
+        if self._starting:
+            # The test's time was over, or tmux was, before it said who the server is.
+            self._servers |= self._running()
+            self._starting = False
         for pid in self._servers:
             # One whose socket was removed cannot be told by tmux.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             until(lambda pid=pid: not runs(pid), "the tmux server to end")  # type: ignore[misc]
         self._servers.clear()
+
+    def _running(self) -> set[int]:
+        """Every process that was started for this socket."""
+        listed = psutil.process_iter(["cmdline"])
+        return {each.pid for each in listed if str(self.socket) in (each.info["cmdline"] or ())}
 
     def client(self, timeout: float = 10.0) -> Tmux:
         """muster's way to ask this server."""

@@ -1,16 +1,33 @@
-"""A temporary directory beneath which no workspace but a test's own is found."""
+"""What tests and benchmarks run under, whoever runs them, and wherever.
+
+They have a temporary directory with no workspace above it, and none of the user's settings,
+workspaces, locale, time zone, terminal and tmux.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from registry.schema.layout import workspaces_above
+from registry.schema.layout import ENVIRONMENT_VARIABLE, workspaces_above
 
 PLACES = ("/var/tmp", "/dev/shm")
 """Where temporary files may lie when a workspace lies above the usual directory."""
+
+
+ENVIRONMENT = {
+    # The default workspaces, too: an orchestrator may have any session listed there.
+    "HOME": "/nonexistent",
+    "LC_ALL": "C.UTF-8",
+    "TZ": "UTC",
+    "XDG_CONFIG_HOME": "/nonexistent",
+}
+"""What takes the place of what the user has set."""
+
+_UNSET = ("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TMUX", "TMUX_PANE", ENVIRONMENT_VARIABLE)
 
 
 def secluded(places: Iterable[str | Path]) -> Path | None:
@@ -26,10 +43,10 @@ def secluded(places: Iterable[str | Path]) -> Path | None:
 
 
 def seclude() -> None:
-    """Has this process and those that it starts make temporary files where no workspace is.
+    """Has this process and those that it starts depend on nothing of the user.
 
     Raises:
-        RuntimeError: There is no such directory.
+        RuntimeError: A workspace lies above every directory for temporary files.
     """
     usual = tempfile.gettempdir()
     place = secluded((usual, *PLACES))
@@ -38,4 +55,10 @@ def seclude() -> None:
             f"a workspace lies in or above each of {', '.join((usual, *PLACES))}: "
             "set TMPDIR to a directory with none above it"
         )
+    for name in [*os.environ]:
+        # What is set for muster, or for a terminal: pytest's workers set the size of one.
+        if name in _UNSET or name.startswith("MUSTER_"):
+            del os.environ[name]
+    os.environ.update(ENVIRONMENT)
+    time.tzset()
     os.environ["TMPDIR"] = tempfile.tempdir = str(place)

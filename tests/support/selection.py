@@ -1,9 +1,15 @@
-"""Which tests run: their marks by folder and fixture, and when the torture is meant. Pure."""
+"""Which tests run: their marks by folder and fixture, and when the torture is meant."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from _pytest.mark.structures import ParameterSet
+
+Kind = TypeVar("Kind")
 
 TESTS = Path(__file__).parents[1]
 
@@ -20,6 +26,7 @@ FOLDER_MARKS = {
     "registry/test_text": ("processes",),
     "terminal": ("processes", "screen", "tmux"),
     "test_imports": ("processes",),
+    "test_real_tmux": ("processes", "tmux"),
     "torture": ("processes", "torture"),
     "tui/actions": ("processes", "tmux"),
     "tui/app": ("screen",),
@@ -76,6 +83,29 @@ def torture_is_meant(
         if path.is_relative_to(named) and (test or named.is_relative_to(TESTS / "torture")):
             return True
     return False
+
+
+def waits(item: pytest.Item) -> bool:
+    """Whether a test waits for something most of the time: a process, a server, the screen."""
+    return any(item.get_closest_marker(name) for name in ("processes", "screen", "tmux"))
+
+
+def mixed(items: Sequence[Kind], of_one_kind: Callable[[Kind], bool]) -> list[Kind]:
+    """Spreads those of one kind evenly among the others; each kind keeps its order."""
+    kinds: dict[bool, list[Kind]] = {True: [], False: []}
+    for item in items:
+        kinds[of_one_kind(item)].append(item)
+    placed = [
+        ((number + 0.5) / len(kind), number, item)
+        for kind in kinds.values()
+        for number, item in enumerate(kind)
+    ]
+    return [item for _, _, item in sorted(placed, key=lambda place: place[:2])]
+
+
+def in_torture(*values: object) -> list[ParameterSet]:
+    """Parameters of a test that it has with the torture only; it has others at any time."""
+    return [pytest.param(each, marks=pytest.mark.torture) for each in values]
 
 
 def run_quickly(keyword: str, arguments: Iterable[str], directory: Path) -> bool:

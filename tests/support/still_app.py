@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.app import App
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from registry.schema.layout import Workspace
 from registry.schema.records import task_record
@@ -184,10 +186,15 @@ def shown(app: MusterApp) -> str:
 SnapCompare = Callable[..., bool]
 
 
+def drawn(app: App[None]) -> list[Strip]:
+    """What the screen in front shows, with its colours, to be compared."""
+    return app.screen._compositor.render_strips()
+
+
 async def drawn_whole(pilot: Pilot[None]) -> None:
     """Waits until the screen in front has its keys, and a pause changes nothing any more."""
     before = None
-    while before != (before := pilot.app.export_screenshot()) or not any(
+    while before != (before := drawn(pilot.app)) or not any(
         footer.hints for footer in pilot.app.screen.query(Footer)
     ):
         await pilot.pause()

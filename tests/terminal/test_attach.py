@@ -20,12 +20,6 @@ SHELL = r"printf 'deep in the agent\n'; while read -r line; do echo \"heard $lin
 SIZES = [(80, 24), (160, 50)]
 
 
-@pytest.fixture
-def server() -> Iterator[RealTmux]:
-    with RealTmux() as made:
-        yield made
-
-
 def workspace_of(tmp_path: Path) -> Path:
     """A workspace with an agent that the server has, and one that it has not."""
     task = tmp_path / ".agent-workspace" / "TASK-1"
@@ -41,8 +35,14 @@ def workspace_of(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def deployed(server: RealTmux) -> None:
+    """The agent's session; keys that a busy machine hands over at once are keys, and no paste."""
+    server.start("agent_here-1", SHELL)
+    server.run("set-option", "-g", "assume-paste-time", "0")
+
+
 def presses(screen: Terminal, *keys: str) -> None:
-    """One after another: what comes within a millisecond tmux takes for a paste."""
+    """One after another."""
     for key in keys:
         screen.press(key)
 
@@ -57,7 +57,7 @@ def comes_back(screen: Terminal) -> None:
 def test_one_goes_into_a_session_types_there_and_comes_back(
     server: RealTmux, tmp_path: Path, columns: int, rows: int
 ) -> None:
-    server.start("agent_here-1", SHELL)
+    deployed(server)
     arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
     with terminal(tmp_path, arguments, columns, rows) as screen:
         screen.shows("1 live", "here-1", "q Quit")
@@ -83,7 +83,7 @@ def test_one_goes_into_a_session_types_there_and_comes_back(
 
 
 def test_who_only_looks_types_nothing(server: RealTmux, tmp_path: Path) -> None:
-    server.start("agent_here-1", SHELL)
+    deployed(server)
     arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
     with terminal(tmp_path, arguments, 80, 24) as screen:
         screen.shows("1 live", "here-1", "q Quit")
@@ -100,7 +100,7 @@ def test_who_only_looks_types_nothing(server: RealTmux, tmp_path: Path) -> None:
 @contextmanager
 def lent(server: RealTmux, tmp_path: Path) -> Iterator[Terminal]:
     """muster, whose terminal an agent's session has."""
-    server.start("agent_here-1", SHELL)
+    deployed(server)
     arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
     with terminal(tmp_path, arguments, 80, 24) as screen:
         screen.shows("1 live", "here-1", "q Quit")
@@ -143,7 +143,7 @@ def test_a_continue_leaves_the_terminal_to_the_session_that_has_it(
 def inside(server: RealTmux, tmp_path: Path, columns: int, rows: int) -> Iterator[Terminal]:
     """muster in a session of the very server that has the agents, seen by a client."""
     workspace = workspace_of(tmp_path)
-    server.start("agent_here-1", SHELL)
+    deployed(server)
     server.run("new-session", "-d", "-s", "desk", "--", *MUSTER, str(workspace))
     outer = Terminal(tmp_path / "outer")
     outer.tmux(
@@ -189,7 +189,7 @@ def test_inside_the_same_server_one_can_only_look_as_well(
 
 
 def test_a_pager_is_lent_the_terminal(server: RealTmux, tmp_path: Path) -> None:
-    server.start("agent_here-1", SHELL)
+    deployed(server)
     arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
     pager = "sh -c 'cat \"$1\"; echo the end; read -r _' pager"
     with terminal(tmp_path, arguments, 80, 24, PAGER=pager) as screen:

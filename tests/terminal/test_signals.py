@@ -117,7 +117,7 @@ MOMENTS = range(16)
 )
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("command", ["", "list", "watch"])
-def test_whenever_a_signal_comes_it_ends_muster_and_leaves_the_terminal_in_order(
+def test_a_signal_at_any_time_leaves_the_terminal_in_order(
     trials: Callable[[list[str]], Trial],
     workspace: Path,
     tmp_path: Path,

@@ -74,7 +74,7 @@ def test_read_only_changes_no_byte_and_recovers_nothing(
     assert now == files
 
 
-def test_commands_that_change_something_refuse_where_the_settings_are_read_only(
+def test_commands_that_change_something_refuse_in_read_only_mode(
     workspace: Path, tmp_path: Path
 ) -> None:
     settings = tmp_path / "settings.toml"

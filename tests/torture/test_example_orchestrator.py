@@ -59,7 +59,7 @@ def _counters(workspace: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return task, global_
 
 
-def test_killed_again_and_again_it_ends_with_every_agent_through_and_every_count_right(
+def test_killed_again_and_again_it_ends_with_all_counts_right(
     server: RealTmux, tmp_path: Path
 ) -> None:
     workspace = tmp_path / ".agent-workspace"

@@ -129,7 +129,7 @@ def test_a_commit_killed_at_any_system_call_is_whole_or_was_not_made(harness: _H
     assert not _TWO_FILES - set(counts["states"])
 
 
-def test_a_commit_of_a_megabyte_killed_at_any_system_call_is_whole_or_was_not_made(
+def test_a_killed_commit_of_a_megabyte_is_whole_or_was_not_made(
     harness: _Harness,
 ) -> None:
     status, counts = harness.counts("large")
@@ -142,7 +142,7 @@ def test_a_commit_of_a_megabyte_killed_at_any_system_call_is_whole_or_was_not_ma
     assert not _TWO_LARGE_FILES - set(counts["states"])
 
 
-def test_writers_killed_at_random_lose_and_double_no_update_that_was_acknowledged(
+def test_writers_killed_at_random_lose_and_double_no_update(
     harness: _Harness,
 ) -> None:
     status, counts = harness.counts("crowd")

@@ -89,7 +89,7 @@ def _killed(before: Path, root: Path, act: Callable[[], object]) -> Iterator[boo
 
 
 @pytest.mark.parametrize("act", _OPERATIONS.values(), ids=_OPERATIONS)
-def test_an_operation_killed_at_any_system_call_is_in_both_registries_or_in_neither(
+def test_a_killed_operation_is_in_both_registries_or_in_neither(
     tmp_path: Path, laid_out: Path, act: Act
 ) -> None:
     root = tmp_path / "w"
@@ -115,7 +115,7 @@ def test_an_operation_killed_at_any_system_call_is_in_both_registries_or_in_neit
     assert len(outcomes) > 30
 
 
-def test_after_a_clean_up_of_a_workspace_that_was_killed_the_next_one_does_the_rest(
+def test_after_a_killed_clean_up_the_next_one_does_the_rest(
     tmp_path: Path, laid_out: Path
 ) -> None:
     root = tmp_path / "w"
@@ -141,7 +141,7 @@ def test_after_a_clean_up_of_a_workspace_that_was_killed_the_next_one_does_the_r
     assert [True, False] in halves
 
 
-def test_a_registry_killed_at_any_system_call_of_its_making_is_whole_or_not_there(
+def test_a_registry_whose_making_is_killed_is_whole_or_not_there(
     tmp_path: Path,
 ) -> None:
     before, root = tmp_path / "before", tmp_path / "w"

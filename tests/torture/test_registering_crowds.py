@@ -41,7 +41,7 @@ def _assert_all_there(task: Path, global_: Path, ids: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("processes", "each"), [(10, 1), (10, 20)], ids=["10", "200"])
-def test_agents_registered_at_once_are_there_once_each_and_counted_in_both_registries(
+def test_agents_registered_at_once_are_there_once_and_counted(
     new_task: tuple[Path, Path], crowd: Crowd, processes: int, each: int
 ) -> None:
     task, global_ = new_task
@@ -56,7 +56,7 @@ def test_agents_registered_at_once_are_there_once_each_and_counted_in_both_regis
     _assert_all_there(task, global_, ids)
 
 
-def test_beside_peers_that_keep_the_lock_no_registration_and_no_update_of_theirs_is_lost(
+def test_beside_peers_that_keep_the_lock_nothing_is_lost(
     new_task: tuple[Path, Path], crowd: Crowd
 ) -> None:
     task, global_ = new_task
@@ -121,7 +121,7 @@ def test_agents_added_by_threads_are_all_counted(new_task: tuple[Path, Path]) ->
     _assert_all_there(task, global_, ids)
 
 
-def test_a_second_one_times_out_while_the_lock_is_held_and_gets_it_afterwards(
+def test_a_second_one_times_out_and_gets_the_lock_afterwards(
     new_task: tuple[Path, Path],
 ) -> None:
     task, global_ = new_task

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.support.real_tmux import RealTmux
+from tests.support.seclusion import seclude
 from tests.support.workspaces import Files, entry, row_of, take
 from tests.support.zoo import Zoo, program_in
 from tui.actions.execute import carry_out
@@ -89,4 +90,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    seclude()
     sys.exit(main())

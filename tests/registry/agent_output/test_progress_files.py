@@ -90,7 +90,7 @@ def _directory(task: Path, outside: Path) -> None:
         _directory,
     ],
 )
-def test_what_stands_in_the_files_place_is_not_followed_and_the_registries_are_written(
+def test_no_planted_file_is_followed_and_registries_are_written(
     task: Path, global_: Path, tmp_path: Path, plant: Any
 ) -> None:
     outside = tmp_path / "outside"
@@ -107,9 +107,7 @@ def test_what_stands_in_the_files_place_is_not_followed_and_the_registries_are_w
         assert entry_of(load(path), "busy")["status"] == "working"
 
 
-def test_a_disk_without_room_for_the_line_is_said_and_the_registries_are_written(
-    task: Path, global_: Path
-) -> None:
+def test_without_room_for_the_line_the_registries_are_written(task: Path, global_: Path) -> None:
     def full(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -112,7 +112,7 @@ def test_there_is_room_for_as_much_as_muster_lets_a_log_become() -> None:
     assert pairs * sum(map(files._cost, small)) < files.DECODED_AT_MOST
 
 
-def test_many_logs_share_the_room_of_one_and_none_keeps_another_from_being_read(
+def test_many_logs_share_the_room_of_one_and_all_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What follows the last line end counts as one.

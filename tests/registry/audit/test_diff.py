@@ -149,7 +149,7 @@ def test_an_agent_that_was_changed_since_it_was_put_in_stays(whole: Any) -> None
 @pytest.mark.parametrize(
     ("one", "other"), [(1, True), (1, 1.0), (0.0, -0.0), (0, None), ({}, []), ("1", 1)]
 )
-def test_what_only_python_takes_for_the_same_is_a_difference_and_a_change_since(
+def test_equal_only_to_python_is_a_difference_and_a_change_since(
     one: object, other: object
 ) -> None:
     old, new = task_registry(agent("a", x=one)), task_registry(agent("a", x=other))
@@ -424,7 +424,7 @@ def test_what_an_undo_took_back_is_undone_until_the_undo_is_undone_itself() -> N
         assert Log(steps[: upto + 1], ()).undone == {(key, 1) for key in keys}
 
 
-def test_a_counter_that_was_set_goes_back_by_as_much_whatever_agents_do_in_another_file() -> None:
+def test_a_set_counter_goes_back_by_as_much_whatever_agents_do() -> None:
     done = [
         FieldChange("g", "a", 0, "status", "running", "completed"),
         FieldChange("t", None, 0, "active_count", 5, 2),

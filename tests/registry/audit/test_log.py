@@ -111,7 +111,7 @@ def test_no_workspace_is_made_for_a_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_log_lies_in_the_registry_folder_of_the_workspace_or_beside_a_lone_registry(
+def test_a_log_lies_in_the_workspace_or_beside_a_lone_registry(
     tmp_path: Path, inside: bool
 ) -> None:
     folder = tmp_path / (".agent-workspace" if inside else "elsewhere") / "TASK-1"

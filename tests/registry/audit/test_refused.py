@@ -258,7 +258,7 @@ def test_a_log_of_root_or_of_the_folders_owner_is_read(as_nobody: Path) -> None:
         assert audit.read_log(log).entries[0].writers == {0}
 
 
-def test_an_outcome_that_cannot_be_put_on_record_is_said_and_what_was_done_stays(
+def test_an_outcome_that_cannot_be_recorded_is_said_and_stays(
     task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = task.read_bytes(), global_.read_bytes()

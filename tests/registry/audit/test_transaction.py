@@ -150,7 +150,7 @@ def test_on_record_the_same_is_done_and_reported_as_without(task: Path, global_:
 # --- others come between ------------------------------------------------------
 
 
-def test_what_others_changed_in_between_makes_it_void_and_what_was_done_is_on_record(
+def test_changed_by_others_in_between_it_is_void_and_on_record(
     task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def block(registry: Json) -> None:
@@ -189,7 +189,7 @@ def test_what_others_did_themselves_in_between_is_void_and_not_done_again(
     assert last_action(audit.read_log(audit.log_of(task))) is None
 
 
-def test_counters_that_others_moved_in_between_are_no_conflict_and_are_on_record_as_they_were(
+def test_counters_moved_in_between_are_recorded_as_they_were(
     task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def more(registry: Json) -> None:

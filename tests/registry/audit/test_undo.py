@@ -88,9 +88,7 @@ def test_it_survives_a_restart(task: Path, global_: Path, crowd: Crowd) -> None:
     assert entries(task)[1].who.pid == crowd.members[0].pid
 
 
-def test_an_undo_is_on_record_and_can_be_undone_and_then_the_change_counts_again(
-    task: Path, global_: Path
-) -> None:
+def test_an_undo_is_recorded_and_can_be_undone_itself(task: Path, global_: Path) -> None:
     before = texts(task, global_)
     complete(task, global_, "busy")
     changed = texts(task, global_)
@@ -229,7 +227,7 @@ def _removed(registry: Json) -> None:
         (_removed, "is not in {} any more"),
     ],
 )
-def test_what_somebody_changed_since_stays_in_both_files_and_the_reason_is_said(
+def test_what_was_changed_since_stays_in_both_files_and_is_said(
     task: Path, global_: Path, in_global: bool, change: Any, why: str
 ) -> None:
     complete(task, global_, "busy")

@@ -184,7 +184,7 @@ def test_a_status_that_differs_is_the_tasks(own: str | None, listed: Any, differ
     assert of(IssueKind.STATUS, found(task_registry(agent("a", own)), whole)) == expected
 
 
-def test_an_agent_that_the_global_registry_lacks_is_put_in_as_it_lists_others() -> None:
+def test_missing_globally_it_is_put_in_as_others_are_listed() -> None:
     task = task_registry(
         agent("a", "completed", parent="orchestrator", depth=1, prompt="long", completed_at="t")
     )
@@ -214,7 +214,7 @@ def test_an_id_that_another_task_has_there_cannot_be_put_in() -> None:
     assert of(IssueKind.NOT_IN_GLOBAL, findings) == [("a", "task_id", "TASK-2", "by hand")]
 
 
-def test_a_task_that_is_not_listed_is_put_in_and_one_whose_registry_is_gone_is_said() -> None:
+def test_an_unlisted_task_is_put_in_and_a_missing_one_is_said() -> None:
     task = task_registry(created_at="2025")
     whole = global_registry(agent("a", task_id="TASK-9"), total_tasks=1)
     whole["tasks"] = {"TASK-9": {"status": "INITIALIZED"}}

@@ -198,7 +198,7 @@ def test_a_global_registry_that_was_left_behind_catches_up(
 
 
 @either
-def test_an_agent_that_only_the_global_registry_lists_is_ended_once_its_session_is_gone(
+def test_listed_only_globally_it_is_ended_once_its_session_is_gone(
     workspace: Path, how: str
 ) -> None:
     _, _, global_ = registries(workspace)
@@ -230,7 +230,7 @@ def test_an_agent_of_that_name_of_another_task_is_left_alone(workspace: Path, ho
     assert "status" not in entry_of(load(global_), "one")
 
 
-def test_who_reports_between_the_tasks_turn_and_the_global_ones_is_at_work_in_both(
+def test_reporting_between_the_two_turns_it_is_at_work_in_both(
     workspace: Path,
 ) -> None:
     one, two, global_ = registries(workspace)

@@ -31,7 +31,7 @@ from tests.support.two_tasks import clean_up, either, registries
 
 @pytest.mark.parametrize("broken", [None, "", "{", '{"tasks": {}, "agents": 5}'])
 @either
-def test_a_global_registry_that_cannot_be_had_is_named_and_the_tasks_are_cleaned_up(
+def test_tasks_are_cleaned_up_without_their_global_registry(
     workspace: Path, how: str, broken: str | None
 ) -> None:
     one, two, global_ = registries(workspace)
@@ -52,7 +52,7 @@ def test_a_global_registry_that_cannot_be_had_is_named_and_the_tasks_are_cleaned
 
 
 @either
-def test_a_global_registry_that_is_locked_is_named_and_the_next_clean_up_catches_up(
+def test_the_next_clean_up_catches_up_with_a_locked_global_registry(
     workspace: Path, how: str
 ) -> None:
     _, _, global_ = registries(workspace)
@@ -89,7 +89,7 @@ def test_a_task_that_cannot_be_had_is_named_and_the_others_are_cleaned_up(
         clean_up_task(one, global_, [])
 
 
-def test_a_task_that_could_not_be_written_is_not_ended_in_the_global_registry(
+def test_an_unwritten_task_is_not_ended_in_the_global_registry(
     workspace: Path,
 ) -> None:
     one, _, global_ = registries(workspace)

@@ -167,7 +167,7 @@ def test_a_full_disk_leaves_nothing_half(root: Path) -> None:
     assert not load(_global(root))["tasks"]
 
 
-def test_a_global_registry_that_is_locked_is_a_timeout_and_a_second_call_lists_the_task(
+def test_a_locked_global_registry_is_a_timeout_and_is_tried_again(
     root: Path,
 ) -> None:
     create_global_registry(root)
@@ -233,9 +233,7 @@ def test_within_durable_commits_text_and_directories_are_flushed(root: Path) -> 
     assert flushed[1:] == [_global(root).parent, root]
 
 
-def test_of_many_that_make_a_workspace_at_once_one_does_and_all_find_it_whole(
-    root: Path, crowd: Crowd
-) -> None:
+def test_of_many_that_make_a_workspace_one_does_and_all_find_it(root: Path, crowd: Crowd) -> None:
     for number in range(12):
         crowd.enlist("tests.support.orchestrators", "create", root, f"TASK-{number % 3}", number)
     crowd.go()

@@ -54,9 +54,7 @@ def test_it_ends_agents_in_both_files_with_time_and_reason(
     assert not report.problems
 
 
-def test_only_active_agents_are_ended_and_the_report_says_why_the_others_stayed(
-    task: Path, global_: Path
-) -> None:
+def test_only_active_agents_are_ended_and_the_rest_have_reasons(task: Path, global_: Path) -> None:
     report = finish_agents(task, global_, ["done", "busy", "nobody"], status="terminated")
 
     assert [change.agent_id for change in report.changed] == ["busy"]
@@ -133,7 +131,7 @@ def test_a_global_registry_that_was_left_behind_catches_up_with_the_task(
     assert [(each.agent_id, each.status) for each in report.changed] == [("late", status)]
 
 
-def test_an_agent_that_the_task_calls_neither_active_nor_ended_stays_everywhere(
+def test_neither_active_nor_ended_it_stays_everywhere(
     tmp_path: Path,
 ) -> None:
     task = write(tmp_path / "t.json", task_registry(agent("odd", "paused")))
@@ -171,7 +169,7 @@ def test_a_spoiled_global_registry_is_named_and_left_and_the_task_is_written(
     assert global_.read_text() == spoiled
 
 
-def test_a_global_registry_that_is_locked_too_long_is_named_and_the_task_is_written(
+def test_a_global_registry_locked_too_long_is_named_the_task_written(
     task: Path, global_: Path
 ) -> None:
     before = global_.read_bytes()
@@ -369,7 +367,7 @@ def test_of_an_id_that_is_there_twice_only_the_judged_deployments_are_ended(
 
 
 @pytest.mark.parametrize(("same", "status"), [(True, "completed"), (False, "running")])
-def test_whom_the_task_has_no_more_is_ended_in_the_global_registry_as_judged_only(
+def test_gone_from_its_task_it_is_ended_globally_only_as_judged(
     started: tuple[Path, Path], same: bool, status: str
 ) -> None:
     task, global_ = started

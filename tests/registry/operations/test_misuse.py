@@ -136,7 +136,7 @@ def test_a_child_forked_at_any_moment_keeps_no_lock(task: Path) -> None:
             os.waitpid(child, 0)
 
 
-def test_what_a_peer_wrote_after_the_lock_was_let_go_by_hand_is_not_overwritten(
+def test_written_after_a_lock_was_released_by_hand_it_stays(
     task: Path,
 ) -> None:
     with (

@@ -279,7 +279,7 @@ def test_the_depth_is_one_more_than_the_parents(
     parents=st.dictionaries(_NAMES, _NAMES | st.just("orchestrator")),
     parent=_NAMES,
 )
-def test_whatever_the_parents_are_there_is_a_depth_and_it_follows_one_that_is_stated(
+def test_any_parents_give_a_depth_and_it_follows_a_stated_one(
     stated: dict[str, int | None], parents: dict[str, str], parent: str
 ) -> None:
     by_id: dict[str, Json] = {

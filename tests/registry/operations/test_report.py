@@ -289,7 +289,7 @@ def test_a_locked_global_registry_is_named_and_the_task_is_written(
     assert global_.read_bytes() == before
 
 
-def test_an_agent_that_the_global_registry_has_under_another_task_is_left_there(
+def test_listed_under_another_task_it_is_left_there(
     tmp_path: Path,
 ) -> None:
     task = write(tmp_path / "t.json", task_registry(agent("both")))

@@ -113,7 +113,7 @@ def test_an_agent_of_that_name_of_another_task_stays(task: Path, global_: Path) 
     assert "status" not in entry_of(load(global_), "both")
 
 
-def test_a_global_registry_that_is_locked_is_named_and_the_next_time_it_catches_up(
+def test_a_locked_global_registry_is_named_and_catches_up_next_time(
     task: Path, global_: Path
 ) -> None:
     with open(global_, "r+") as holder:

@@ -148,9 +148,7 @@ def test_a_withdrawal_waits_no_longer_than_was_said(task: Path, global_: Path) -
     assert "after 0.05s" in caught.value.__notes__[0]
 
 
-def test_what_a_withdrawal_left_in_the_global_registry_the_next_clean_up_ends(
-    task: Path, global_: Path
-) -> None:
+def test_a_clean_up_ends_what_a_withdrawal_left_globally(task: Path, global_: Path) -> None:
     found = register_agent(task, global_, "fixer")
     with open(global_, "r+") as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)

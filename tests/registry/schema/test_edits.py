@@ -93,7 +93,7 @@ class AnySequenceOfChanges(RuleBasedStateMachine):
         assert len(found) == len(self.model)
 
 
-AnySequenceOfChanges.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
+AnySequenceOfChanges.TestCase.settings = settings(stateful_step_count=30)
 TestAnySequenceOfChanges = AnySequenceOfChanges.TestCase
 
 

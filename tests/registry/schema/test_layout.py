@@ -162,7 +162,7 @@ def _loop(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [_missing, Path.mkdir, os.mkfifo, _loop])
 @pytest.mark.parametrize("by_environment", [False, True])
-def test_a_named_place_without_a_workspace_is_an_error_and_nothing_else_is_taken(
+def test_a_named_place_without_a_workspace_is_an_error(
     project: Path, make: object, by_environment: bool
 ) -> None:
     path = project / "nothing"
@@ -264,7 +264,7 @@ def test_where_it_is_the_only_one_the_error_says_why_it_was_not_taken(
 
 
 @only_root
-def test_a_directory_that_everybody_may_write_is_no_workspace_for_what_lies_in_it(
+def test_a_directory_that_everybody_may_write_is_not_a_workspace(
     tmp_path: Path,
 ) -> None:
     public, here = tmp_path / "public", tmp_path / "public" / "mine"
@@ -289,7 +289,7 @@ def test_root_and_the_user_are_relied_on_and_a_group_may_write(project: Path) ->
 
 
 @only_root
-def test_a_task_in_a_workspace_of_another_user_is_not_followed_unless_both_are_its(
+def test_another_users_task_is_followed_only_in_its_own_workspace(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     other = make_project(tmp_path / "other", "TASK-9") / ".agent-workspace"
@@ -433,7 +433,7 @@ def test_a_workspace_that_is_gone_is_an_os_error(workspace: Workspace) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
-def test_a_directory_that_only_another_users_folder_makes_a_workspace_is_passed_over(
+def test_a_workspace_made_by_another_users_folder_is_passed_over(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "project" / "registry"

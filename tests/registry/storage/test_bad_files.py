@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,13 @@ def untouched(path: Path) -> Iterator[None]:
     assert os.listdir(path.parent) == [path.name]
 
 
+def write_long_ago(path: Path, text: bytes) -> None:
+    """Makes a file that nobody can be writing just now, which all would wait for."""
+    path.write_bytes(text)
+    an_hour_ago = time.time() - 3600
+    os.utime(path, (an_hour_ago, an_hour_ago))
+
+
 CORRUPT: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "empty"),
     "blank": (b" \n\t ", "empty"),
@@ -71,11 +79,11 @@ CORRUPT: dict[str, tuple[bytes, str]] = {
 
 @everyone
 @pytest.mark.parametrize(("text", "what"), CORRUPT.values(), ids=CORRUPT)
-def test_a_corrupt_registry_is_a_decode_error_with_what_and_where_and_is_left(
+def test_a_corrupt_registry_is_a_decode_error_with_its_place(
     tmp_path: Path, use: Use, text: bytes, what: str
 ) -> None:
     path = tmp_path / "AGENT_REGISTRY.json"
-    path.write_bytes(text)
+    write_long_ago(path, text)
     with untouched(path), pytest.raises(json.JSONDecodeError) as caught:
         use(path)
 
@@ -98,7 +106,7 @@ def test_a_key_that_is_there_twice_is_refused_by_everyone(
     tmp_path: Path, use: Use, text: bytes, key: str
 ) -> None:
     path = tmp_path / "AGENT_REGISTRY.json"
-    path.write_bytes(text)
+    write_long_ago(path, text)
     with untouched(path), pytest.raises(CorruptRegistryError, match=f"'{key}' twice") as caught:
         use(path)
     assert str(path) in str(caught.value)
@@ -240,7 +248,7 @@ def test_what_may_not_be_opened_is_an_os_error_that_says_so(unreadable: Path, us
 @everyone
 def test_one_bad_registry_leaves_the_others_at_work(task: Path, use: Use) -> None:
     bad = task.with_name("bad.json")
-    bad.write_text("{")
+    write_long_ago(bad, b"{")
     with pytest.raises(RegistryError):
         use(bad)
     use(task)

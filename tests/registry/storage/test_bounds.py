@@ -68,7 +68,7 @@ def test_a_large_journal_that_says_its_commit_is_over_costs_nothing(task: Path) 
     assert load(task)["total_spawned"] == 3
 
 
-def test_a_registry_that_grew_too_large_beside_a_journal_is_left_to_its_owner(
+def test_too_large_beside_a_journal_it_is_left_to_its_owner(
     task: Path,
 ) -> None:
     cut_off_update(task, "busy")

@@ -131,7 +131,7 @@ def test_what_would_be_refused_when_it_is_read_is_not_written() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_integers_are_kept_up_to_the_digits_that_python_converts_and_refused_beyond(
+def test_integers_are_kept_up_to_the_digits_python_converts(
     sign: int,
 ) -> None:
     most = sys.get_int_max_str_digits()

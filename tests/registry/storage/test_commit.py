@@ -55,9 +55,7 @@ def test_text_that_is_what_was_there_is_not_written_again(task: Path) -> None:
 
 
 @every_writer
-def test_no_write_leaves_more_beside_the_registry_than_a_journal_that_is_over(
-    task: Path, use: Use
-) -> None:
+def test_a_write_leaves_only_a_finished_journal_behind(task: Path, use: Use) -> None:
     use(task)
     there = {each: each.read_bytes() for each in task.parent.iterdir() if each.is_file()}
     assert there.keys() == {task, journal_path(task)}

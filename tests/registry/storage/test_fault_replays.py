@@ -47,7 +47,7 @@ def written(root: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_status_that_cannot_be_had_is_an_error_that_names_the_file_and_lets_go(
+def test_a_status_that_cannot_be_read_names_the_file_and_lets_go(
     place: Place, number: int
 ) -> None:
     before = place.texts()

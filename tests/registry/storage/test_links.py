@@ -190,7 +190,7 @@ def test_a_journal_is_not_made_where_the_directory_became_a_symlink(
     assert (task.parent.with_name("moved") / task.name).read_bytes() == before
 
 
-def test_where_the_file_system_has_no_nameless_files_one_is_made_all_the_same(
+def test_without_nameless_files_one_is_made_all_the_same(
     tmp_path: Path,
 ) -> None:
     real = os.open

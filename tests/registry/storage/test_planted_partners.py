@@ -57,7 +57,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("partner", WRONG)
-def test_a_tasks_journal_that_names_anything_but_the_global_registry_is_not_followed(
+def test_a_journal_may_name_the_global_registry_alone(
     task: Path, global_: Path, partner: str | None
 ) -> None:
     plant(task, Role.FIRST, partner)

@@ -96,7 +96,7 @@ def test_a_member_finishes_the_commit_of_the_owner_or_root(home: Path, killed: U
 
 
 @only_root
-def test_a_member_finishes_the_owners_commit_in_a_directory_that_only_the_owner_may_write(
+def test_a_member_finishes_a_commit_in_the_owners_directory(
     home: Path,
 ) -> None:
     task = shared(home, folder=0o755)
@@ -113,7 +113,7 @@ def test_a_member_finishes_the_owners_commit_in_a_directory_that_only_the_owner_
 @pytest.mark.parametrize("killed", [bob, alice, root], ids=["member", "owner", "root"])
 @only_root
 @pytest.mark.parametrize("next_one", [alice, carol, root], ids=["owner", "member", "root"])
-def test_a_process_that_is_killed_while_it_makes_its_journal_keeps_nobody_out(
+def test_killed_while_making_its_journal_it_keeps_nobody_out(
     home: Path, killed: User, next_one: User
 ) -> None:
     task = shared(home)
@@ -167,7 +167,7 @@ def interrupt() -> None:
 
 @only_root
 @pytest.mark.parametrize("next_one", [alice, carol, root], ids=["owner", "member", "root"])
-def test_a_process_that_is_killed_while_it_makes_the_second_journal_keeps_nobody_out(
+def test_killed_while_making_the_second_journal_it_blocks_nobody(
     home: Path, next_one: User
 ) -> None:
     task = shared(home)
@@ -184,9 +184,7 @@ def test_a_process_that_is_killed_while_it_makes_the_second_journal_keeps_nobody
 
 @only_root
 @pytest.mark.parametrize("call", [1, 2])
-def test_a_journal_that_was_hardly_begun_keeps_out_nobody_who_may_not_write_it(
-    home: Path, call: int
-) -> None:
+def test_a_hardly_begun_journal_keeps_nobody_out(home: Path, call: int) -> None:
     # Its owner is outside the group: its journal may be read by members, not written.
     task = shared(home)
     killed = alice.do(lambda: at_call(call, "pwrite", counting(task), die))
@@ -229,7 +227,7 @@ def test_a_commit_that_failed_is_made_by_nobody_later(
 
 
 @only_root
-def test_a_journal_that_a_member_left_in_a_sticky_directory_is_ended_by_the_next(
+def test_the_next_ends_a_members_journal_in_a_sticky_directory(
     home: Path,
 ) -> None:
     task = shared(home, folder=0o3775)
@@ -258,7 +256,7 @@ def test_who_can_remove_a_journal_from_a_sticky_directory_is_named(home: Path) -
 
 
 @only_root
-def test_a_commit_is_refused_before_it_starts_where_the_owner_could_not_finish_it(
+def test_a_commit_that_the_owner_could_not_finish_is_not_started(
     home: Path,
 ) -> None:
     task = shared(home, mode=0o660)
@@ -275,7 +273,7 @@ def test_a_commit_is_refused_before_it_starts_where_the_owner_could_not_finish_i
 
 
 @only_root
-def test_a_commit_of_an_owner_outside_the_group_is_refused_where_members_could_not_finish_it(
+def test_an_owner_outside_the_group_is_refused_its_commit(
     home: Path,
 ) -> None:
     task = shared(home, mode=0o660)
@@ -285,7 +283,7 @@ def test_a_commit_of_an_owner_outside_the_group_is_refused_where_members_could_n
 
 
 @only_root
-def test_a_change_of_both_registries_leaves_the_global_one_out_where_it_is_refused(
+def test_a_refused_global_registry_is_left_out_of_a_change_of_both(
     home: Path,
 ) -> None:
     task = shared(home)
@@ -349,7 +347,7 @@ def test_a_journal_that_may_not_be_read_is_kept_and_its_user_is_named(home: Path
 
 
 @only_root
-def test_a_copy_that_is_kept_aside_may_be_read_by_whoever_may_read_the_registry(
+def test_a_kept_copy_may_be_read_by_all_readers_of_the_registry(
     home: Path,
 ) -> None:
     task = shared(home)
@@ -438,7 +436,7 @@ def test_only_who_may_write_the_registry_is_believed(
         (Access(0, 0, 0o600), Access(ALICE, ALICE, 0o600), False),
     ],
 )
-def test_a_journal_can_be_finished_by_all_who_may_write_the_registry_or_is_refused(
+def test_all_writers_can_finish_a_journal_or_it_is_refused(
     journal: Access, registry: Access, finishable: bool
 ) -> None:
     assert (why_unfinishable(journal, registry) is None) == finishable

@@ -64,7 +64,7 @@ def test_who_is_stopped_in_a_commit_blocks_only_while_it_replaces_the_text(task:
 
 
 @linux
-def test_who_is_stopped_in_a_commit_of_two_blocks_only_while_it_replaces_a_text(
+def test_stopped_in_a_commit_of_two_it_blocks_only_while_replacing(
     task: Path, global_: Path
 ) -> None:
     def grow_both() -> None:

@@ -36,6 +36,7 @@ from registry.storage.journal import Journal, Role, journal_path
 from registry.storage.safe_open import look
 from tests.support.other_users import only_root
 from tests.support.registries import agent, global_registry, task_registry, write
+from tests.support.selection import in_torture
 
 OWNER = 64101
 """The user that the directories above the workspace belong to."""
@@ -202,7 +203,7 @@ STORIES: dict[str, tuple[Callable[[Scene], None], Callable[[Scene], object]]] = 
 
 
 @only_root
-@pytest.mark.parametrize("what", ["workspace", "parent", "task", "registry"])
+@pytest.mark.parametrize("what", ["workspace", "task", *in_torture("parent", "registry")])
 @pytest.mark.parametrize("story", STORIES)
 def test_a_swap_between_two_steps_changes_nothing_outside(
     scene: Scene, story: str, what: str, quiet: None, monkeypatch: pytest.MonkeyPatch

@@ -26,6 +26,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.support.seclusion import seclude
 from tests.torture.churn.crowd import Churn, Counts
 
 # A killed process leaves the same in the system's memory, whatever disk is beneath.
@@ -70,4 +71,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    seclude()
     sys.exit(main(sys.argv[1:]))

@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.support.seclusion import seclude
 from tests.torture.kills.cases import LARGE, SMALL, Case, commits, naive_commits, nothing_by_chance
 from tests.torture.kills.sweep import Sweep
 from tests.torture.kills.torture import torture
@@ -134,4 +135,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    seclude()
     sys.exit(main(sys.argv[1:]))

@@ -203,7 +203,7 @@ def test_whether_a_leaked_agent_is_through_must_be_readable(
 # --- while it is killed -------------------------------------------------------
 
 
-def test_who_is_deployed_anew_in_the_grace_loses_the_old_processes_and_no_word_is_written(
+def test_deployed_anew_in_the_grace_only_old_processes_end(
     files: Files,
     server: RealTmux,
     run: Run,

@@ -135,7 +135,7 @@ def test_an_id_that_is_there_twice_with_one_session_is_killed() -> None:
     assert len(plan_kill(roll, list(roll.agents())[:1]).steps) == 1
 
 
-def test_an_agent_of_an_unknown_status_loses_its_session_and_keeps_its_status() -> None:
+def test_of_unknown_status_it_loses_its_session_and_keeps_its_status() -> None:
     roll = roll_with(task_state(agent("live", "paused")))
     plan = plan_kill(roll, roll.agents())
     assert does(plan) == {"live": (True, False)}

@@ -330,7 +330,7 @@ def test_an_agent_that_is_started_anew_while_it_is_killed_is_not_called_dead(
     assert files.bytes() == before
 
 
-def test_a_session_that_was_made_to_look_into_another_is_not_killed_and_saves_it(
+def test_a_session_that_looks_into_another_lives_and_saves_it(
     files: Files, server: RealTmux
 ) -> None:
     session_id = server.start("agent_a")

@@ -345,7 +345,7 @@ def test_a_killed_agent_is_finished_on_the_next_roll(files: Files, server: RealT
     assert row_of(roll, "x-1").verdict is Verdict.FINISHED
 
 
-def test_an_agent_some_of_whose_processes_survive_is_not_written_down_as_dead(
+def test_with_processes_that_survive_it_is_not_written_down_as_dead(
     files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start("agent_x-1")

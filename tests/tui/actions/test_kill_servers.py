@@ -63,7 +63,7 @@ def test_a_server_that_a_killed_agent_started_goes_on_and_is_named(
     assert files.agent("kid")["status"] == "running"
 
 
-def test_what_left_a_pane_of_another_server_is_not_of_the_agent_that_started_that_server(
+def test_leftovers_of_a_server_are_not_of_the_agent_that_started_it(
     tmp_path: Path, server: RealTmux, other: RealTmux
 ) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("par")]})

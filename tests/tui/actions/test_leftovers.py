@@ -285,7 +285,7 @@ STARTED = 1_760_000_000.0
         (-301, True, False, True),
     ],
 )
-def test_only_what_began_as_the_agent_is_ended_and_what_began_before_is_not_its(
+def test_only_what_began_as_the_agent_is_ended(
     files: Files,
     server: RealTmux,
     stray: Callable[[float, bool], None],

@@ -60,7 +60,7 @@ def link(server: RealTmux) -> None:
 
 
 @pytest.mark.parametrize("move", [join, link])
-def test_an_agent_whose_pane_was_moved_to_another_agents_session_is_not_called_dead(
+def test_a_pane_moved_to_another_agents_session_is_no_death(
     files: Files, crew: RealTmux, move: object
 ) -> None:
     pid = pane_pid(crew, "agent_x")
@@ -111,9 +111,7 @@ def test_an_agent_one_of_whose_panes_was_moved_away_is_not_killed_by_half(
     assert "is in session agent_y now" in dict(plan.refused)["x"]
 
 
-def test_an_agent_whose_pane_is_moved_while_one_confirms_is_not_written_down_as_dead(
-    files: Files, crew: RealTmux
-) -> None:
+def test_a_pane_moved_during_the_question_is_no_death(files: Files, crew: RealTmux) -> None:
     roll = take(files, crew.client(), NO_GRACE)
     plan = weighed_kill(roll, [row_of(roll, "x")])
     pid = pane_pid(crew, "agent_x")

@@ -124,7 +124,7 @@ def test_children_always_come_before_their_parents_and_nobody_twice(record: Task
     assert len(set(ended)) == len(ended)
 
 
-def test_a_session_that_looks_into_another_is_no_reason_to_kill_what_it_shows() -> None:
+def test_what_another_session_looks_into_is_not_killed_with_it() -> None:
     agents, view = session("agent_x", number=1), session("agent_x-7", number=7)
     view = replace(view, panes=agents.panes, pids=agents.pids)
     roll = roll_with(task_state(agent("x")), answer=answered(agents, view))
@@ -211,7 +211,7 @@ def panes_of(ended: EndedSession, answer: TmuxSnapshot) -> tuple[str, ...] | Non
     return origin_of_ended(ended, answer).panes
 
 
-def test_the_panes_of_an_ended_session_count_only_where_they_can_mean_nothing_else() -> None:
+def test_panes_of_an_ended_session_count_only_where_unambiguous() -> None:
     same = replace(answered(), server_pid=4711, server_started=500)
     assert panes_of(LEFT, same) == ("%1", "%2")
     later = replace(same, server_pid=4712, server_started=900)

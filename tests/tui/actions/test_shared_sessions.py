@@ -45,7 +45,7 @@ def leaked(roll: RollCall) -> list[str]:
 
 
 @pytest.mark.parametrize("words", [["--leaked"], ["--task", "T2"]], ids=" ".join)
-def test_the_session_of_one_at_work_is_not_ended_for_one_of_another_task_who_is_through(
+def test_a_session_in_use_is_not_ended_for_another_tasks_agent(
     server: RealTmux, tmp_path: Path, words: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = Files(tmp_path, {"T1": [at_work()], "T2": [through()]})

@@ -110,7 +110,7 @@ EVERYBODY = {
 # Sorting
 
 
-async def test_t_shows_the_most_urgent_first_from_the_top_and_leads_back_to_the_tree() -> None:
+async def test_t_shows_the_most_urgent_first_and_leads_back_to_the_tree() -> None:
     async with opened() as (app, view, pilot):
         await pilot.press("end", "t")
         await pilot.pause()
@@ -342,7 +342,7 @@ async def test_a_kept_filter_is_labelled_and_can_be_typed_on() -> None:
 
 
 @pytest.mark.parametrize("keys", [("3",), ("slash", *"verdict:zom", "enter")])
-async def test_the_cursor_goes_to_the_first_that_is_looked_for_not_to_what_leads_there(
+async def test_the_cursor_goes_to_the_first_match_not_to_its_parent(
     keys: tuple[str, ...],
 ) -> None:
     async with opened() as (_, view, pilot):

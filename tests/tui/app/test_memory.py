@@ -14,6 +14,7 @@ from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widget import Widget
 
+from tests.support.selection import in_torture
 from tests.support.still_app import SEARCH, SPEED, call, drawn_whole, opened
 from tests.support.still_app import quick_hands as quick_hands
 from tests.support.still_app import still as still
@@ -59,7 +60,7 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "keys", [("s",), ("t",), ("h",), ("tab",), ("slash", "a", "escape", "escape")]
+    "keys", [("tab",), *in_torture(("s",), ("t",), ("h",), ("slash", "a", "escape", "escape"))]
 )
 async def test_no_widget_is_kept_of_what_a_key_changes(keys: tuple[str, ...]) -> None:
     async with opened() as (_, _view, pilot):
@@ -71,7 +72,9 @@ async def test_no_widget_is_kept_of_what_a_key_changes(keys: tuple[str, ...]) ->
         assert kept(before) == {}
 
 
-@pytest.mark.parametrize("opens", ["question_mark", "l", "m", "d", "k", "c", "ctrl+p"])
+@pytest.mark.parametrize(
+    "opens", ["k", *in_torture("question_mark", "l", "m", "d", "c", "ctrl+p")]
+)
 async def test_no_widget_is_kept_of_a_closed_screen(
     opens: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +94,7 @@ async def test_no_widget_is_kept_of_a_closed_screen(
         assert kept(before) == {}
 
 
+@pytest.mark.torture
 async def test_no_widget_is_kept_of_reports_choices_toasts_sizes_and_rolls() -> None:
     async with opened() as (app, _, pilot):
         await drawn_whole(pilot)

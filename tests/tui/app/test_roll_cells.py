@@ -297,7 +297,7 @@ LOAD = Load(37.4, 251 << 20, 4)
         (159, Sort.AGE, True),
     ],
 )
-def test_what_a_session_costs_is_shown_where_there_is_room_or_it_is_sorted_by(
+def test_usage_is_shown_where_there_is_room_or_it_is_sorted_by(
     cells: int, sort: Sort, shows: bool
 ) -> None:
     line = agent_line(agent("live"))

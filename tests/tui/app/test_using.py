@@ -24,6 +24,7 @@ from tests.support.still_app import (
     StillApp,
     agent,
     call,
+    drawn,
     drawn_whole,
     opened,
     pressing,
@@ -187,10 +188,10 @@ async def test_another_key_for_going_ahead_is_guarded_against_haste_as_well(
 
 async def drawn_still(pilot: Pilot[None]) -> None:
     """Waits until half a dozen looks in a row show the same."""
-    same, before = 0, ""
+    same, before = 0, drawn(pilot.app)
     while same < 6:
         await pilot.pause(0.02)
-        now = pilot.app.export_screenshot()
+        now = drawn(pilot.app)
         same, before = (same + 1 if now == before else 0), now
 
 
@@ -242,8 +243,16 @@ async def test_the_palette_over_a_screen_has_that_screens_actions(
         assert isinstance(app.screen, DoctorScreen)
 
 
-@pytest.mark.parametrize("theme", THEMES)
-async def test_every_theme_can_be_chosen_in_the_settings_and_in_the_palette(theme: str) -> None:
+async def test_every_theme_of_the_settings_can_be_shown() -> None:
+    async with opened() as (app, _, pilot):
+        for theme in THEMES:
+            app.theme = theme
+            await pilot.pause()
+            assert app.theme == theme and "muster" in shown(app)
+
+
+@pytest.mark.parametrize("theme", (THEMES[0], THEMES[-1]))
+async def test_a_theme_is_chosen_in_the_settings_and_in_the_palette(theme: str) -> None:
     async with opened(settings=Settings(theme=theme), size=(100, 40)) as (app, _, pilot):
         assert app.theme == theme
         await _palette(pilot, "theme: muster-l")
@@ -565,8 +574,18 @@ async def test_an_action_that_is_done_takes_its_bar_along(
         assert not app.screen_stack[0].query_one(ProgressLine).has_class("shown")
 
 
+@pytest.mark.parametrize(
+    ("keys", "resizes"),
+    [
+        (("", "k"), 6),
+        pytest.param(
+            ("", "k", "question_mark", "ctrl+p", "d", "m"), 25, marks=pytest.mark.torture
+        ),
+    ],
+    ids=["short", "long"],
+)
 async def test_a_storm_of_resizes_leaves_every_screen_as_it_was(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...], resizes: int
 ) -> None:
     monkeypatch.setattr("tui.doctor.examine.examine", lambda *_: None)
     order = random.Random(7)
@@ -574,11 +593,11 @@ async def test_a_storm_of_resizes_leaves_every_screen_as_it_was(
         await pilot.press("down")
         await drawn_whole(pilot)
         before = shown(app)
-        for key in ("", "k", "question_mark", "ctrl+p", "d", "m"):
+        for key in keys:
             if key:
                 await pilot.press(key)
                 await pilot.pause()
-            for _ in range(25):
+            for _ in range(resizes):
                 await pilot.resize_terminal(order.randint(20, 200), order.randint(5, 60))
             await pilot.resize_terminal(20, 5)
             await drawn_still(pilot)

@@ -164,7 +164,7 @@ def test_a_report_waits_for_a_peer_that_holds_the_lock_and_has_just_written(file
     assert entry_of(load(path), "lead")["progress"] == 70
 
 
-def test_what_is_to_be_tried_again_has_another_code_than_what_was_put_wrongly(
+def test_try_again_has_another_exit_code_than_wrong_usage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     full = InaccessibleRegistryError(Path("/a"), OSError(errno.ENOSPC, "full"), "write")

@@ -204,7 +204,7 @@ def test_the_table_shows_what_is_wrong_where_it_is_wrong() -> None:
     ]
 
 
-def test_a_line_of_a_thousand_generations_does_not_widen_the_table_without_end() -> None:
+def test_a_thousand_generations_do_not_widen_the_table_endlessly() -> None:
     chain = [agent("0")] + [agent(str(n), parent=str(n - 1)) for n in range(1, 1000)]
     lines = list(roll_table(roll_call(*called(task_state(*chain), answer=THERE)), NOW, None))
     assert max(map(width, lines)) < 300

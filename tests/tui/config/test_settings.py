@@ -30,7 +30,7 @@ def test_an_empty_file_is_the_default() -> None:
     assert settings_from({}) == (Settings(), ())
 
 
-def test_the_default_file_says_the_defaults_with_and_without_its_comment_signs() -> None:
+def test_the_default_file_says_the_defaults_commented_or_not() -> None:
     text = default_text(documented())
     settings, problems = settings_from(tomllib.loads(text))
     assert (settings, problems) == (Settings(), ())

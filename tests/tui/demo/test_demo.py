@@ -46,11 +46,12 @@ def processes_of(root: Path) -> list[str]:
         try:
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            words = [*process.cmdline(), *process.environ().values()]
+            command, name = process.cmdline(), process.name()
+            words = [*command, *process.environ().values()]
         except psutil.Error:
             continue
         if any(str(root) in word for word in words):
-            found.append(" ".join(process.cmdline()) or process.name())
+            found.append(" ".join(command) or name)
     return found
 
 

@@ -35,7 +35,7 @@ def test_records_of_several_files_are_in_the_order_of_their_times() -> None:
     assert list(order) == [("progress", one), ("findings", found), ("progress", two)]
 
 
-def test_what_has_no_time_stands_with_what_is_before_it_or_else_with_the_next() -> None:
+def test_a_line_without_a_time_stands_with_the_one_before_or_after() -> None:
     log = batch(said(None, "a"), said(5.0, "b"), said(None, "c"), said(9.0, "d"))
     texts = [
         each.text if isinstance(each, LogLine) else each.message

@@ -88,7 +88,7 @@ def test_a_healthy_workspace_has_no_findings(files: Files) -> None:
 # --- sessions -----------------------------------------------------------------
 
 
-def test_what_tmux_has_and_registries_do_not_is_found_with_the_command_that_ends_it(
+def test_orphans_are_found_with_the_command_that_ends_them(
     files: Files,
 ) -> None:
     lively = there("a", "done", "nobody's")
@@ -281,7 +281,7 @@ def test_without_a_global_registry_only_tasks_are_looked_at(files: Files) -> Non
     assert kinds(look(files)) == []
 
 
-def test_two_tasks_of_one_name_are_said_and_not_held_against_the_global_registry(
+def test_two_tasks_of_one_name_are_no_fault_of_the_global_registry(
     files: Files,
 ) -> None:
     write(files.path / "copy" / "AGENT_REGISTRY.json", read(files.registry()))
@@ -372,7 +372,7 @@ def test_a_journal_that_may_not_be_followed_fails_and_is_left(files: Files) -> N
 
 @settings(max_examples=25)
 @given(one=tasks, other=tasks, whole=globals_)
-def test_whatever_it_was_a_second_look_finds_nothing_to_set_right_and_undo_brings_it_back(
+def test_repaired_once_it_is_whole_and_undo_brings_it_back(
     one: Json, other: Json, whole: Json
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:

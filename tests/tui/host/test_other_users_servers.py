@@ -46,7 +46,7 @@ def theirs(nobody_elses_tmux: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield server
 
 
-def test_root_calls_nobody_dead_who_may_be_on_another_users_server_and_connects_to_none(
+def test_root_connects_to_no_other_users_server_nor_calls_dead(
     theirs: FakeServer, tmp_path: Path, calls: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("a")]})
@@ -131,7 +131,7 @@ def test_no_claim_of_another_user_has_a_kill_spare_anything(
     assert pid in [each.pid for each in session_processes(origin)]
 
 
-def test_no_process_of_another_user_is_found_by_an_argument_that_it_was_given() -> None:
+def test_no_process_of_another_user_is_found_by_its_arguments() -> None:
     """What is found so is ended with the demo."""
     argument = "-S/nowhere/muster-demo"
     words = ["sh", "-c", "echo; read line", "sh", argument]

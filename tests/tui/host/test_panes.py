@@ -55,7 +55,7 @@ def test_a_capture_that_nobody_answers_says_so(
 ) -> None:
     session = Session("$1", "agent_a", 1, 1, 0, ("%1",), (1,))
     answer = TmuxSnapshot(TmuxState.ANSWERED, "", tmp_path / "s", {}, 0.0, 1, 1)
-    monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "slow", "/bin/sleep 60")))
+    monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "slow", "exec /bin/sleep 60")))
     with pytest.raises(OSError, match="did not answer within"):
         Tmux(tmp_path / "s", timeout=0.2).capture(session, answer, "%1")
     monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "odd", "echo what")))

@@ -46,7 +46,7 @@ def everything_that_starts_tmux(tmux: Tmux) -> Iterator[Callable[[], object]]:
 
 
 @needs_another_user
-def test_a_directory_that_another_user_made_in_our_name_is_never_connected_to(
+def test_another_users_directory_in_our_name_is_not_connected_to(
     shared: Path, calls: Path
 ) -> None:
     socket = socket_path(None, None, {"TMUX_TMPDIR": str(shared)})

@@ -331,7 +331,7 @@ def test_an_agent_on_another_server_is_no_zombie_until_it_is_gone_there_too(
         rolls.wait_for(lambda roll: verdicts(roll)["a"] is Verdict.ZOMBIE, "a's death")
 
 
-def test_a_session_that_may_have_been_elsewhere_is_proven_gone_only_after_that(
+def test_maybe_elsewhere_it_is_proven_gone_only_after_that(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {"agent_a": "try -S /x"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.real_tmux import RealTmux, fake_binary, runs
+from tests.support.real_tmux import SLEEP, RealTmux, fake_binary, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, take, verdicts
 from tui.cli import kill, main
@@ -22,7 +23,7 @@ from tui.host.tmux_types import TmuxSnapshot, TmuxState, socket_path
 from tui.model.policy import Policy
 from tui.model.roll import RollCall, Verdict
 
-PROBES = 100
+PROBES = 40
 AGENTS = ("a", "b", "c", "d", "e")
 EAGER = Policy(death_confirmation=0.005, session_late_limit=3600)
 """Calls a zombie as soon as it may."""
@@ -48,8 +49,10 @@ def crew(server: RealTmux) -> RealTmux:
 
 
 def start(server: RealTmux) -> None:
-    for each in AGENTS:
-        server.start(f"agent_{each}")
+    first, *others = AGENTS
+    server.start(f"agent_{first}")
+    commands = (("new-session", "-d", "-s", f"agent_{each}", SLEEP, ";") for each in others)
+    server.run(*itertools.chain(*commands))
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ Probe = Callable[..., None]
 
 @pytest.fixture
 def probe(files: Files, complete: Callable[[Tmux], int]) -> Probe:
-    """Calls the roll and completes all zombies, a hundred times."""
+    """Calls the roll and completes all zombies, again and again."""
 
     def run(
         tmux: Tmux,

@@ -102,7 +102,7 @@ def test_a_journal_that_may_not_be_followed_is_said_and_left(files: Files) -> No
 # --- writers at work ----------------------------------------------------------
 
 
-def test_a_registry_that_is_being_written_keeps_its_last_state_without_a_mark(
+def test_being_written_it_keeps_its_last_state_without_a_mark(
     files: Files,
 ) -> None:
     registries = Registries(files.workspaces())

@@ -76,7 +76,7 @@ def test_another_projects_agent_is_no_orphan(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_another_users_workspace_spares_what_it_lists_and_makes_nothing_an_orphan(
+def test_another_users_workspace_spares_its_own_and_makes_no_orphan(
     ours: Files, theirs: Files, server: RealTmux, begin: Begin
 ) -> None:
     os.chown(theirs.path, 64104, 64104)

@@ -245,7 +245,7 @@ def test_a_session_is_no_orphan_before_its_agent_can_have_been_written_down() ->
     assert orphans(answer=answered(young)) == []
 
 
-def test_a_session_is_no_orphan_that_a_registry_may_have_since_it_could_last_be_read() -> None:
+def test_no_orphan_is_what_a_registry_may_have_listed_since() -> None:
     there = answered(session("agent_lost", created=NOW - 60))
     grace = POLICY.orphan_grace
     assert find_orphans([], (), there, POLICY, NOW - 60 + grace - 1) == ()
@@ -275,7 +275,7 @@ def test_a_registry_that_cannot_be_read_now_still_accounts_for_its_sessions() ->
     assert orphans(was_read, answer=answered(OLD_ENOUGH)) == []
 
 
-def test_nothing_is_an_orphan_while_an_agents_session_has_a_name_nobody_can_tell() -> None:
+def test_no_orphans_while_an_agents_session_has_an_unknown_name() -> None:
     odd = task_state(agent("odd", session="agent_#{pid}"))
     assert orphans(odd, answer=answered(OLD_ENOUGH)) == ["nobody can tell"]
 

@@ -58,7 +58,7 @@ def test_a_session_that_another_agent_claims_is_not() -> None:
     assert suspects(STARTED, STARTED, name="agent_far", listed=("agent_far",)) == {}
 
 
-def test_nobody_is_suspected_where_nothing_is_missing_or_nobody_knows_when_it_started() -> None:
+def test_nobody_is_suspected_without_a_missing_session_or_start() -> None:
     state = task_state(agent(started=None))
     there = [session("other", created=STARTED)]
     assert find_renamed({NAME}, [state], (), there, lambda _: STARTED, {}, {}) == {}

@@ -191,7 +191,7 @@ def test_an_agent_that_was_not_expected_before_starts_anew() -> None:
 
 
 @pytest.mark.parametrize("started", [NOW + 7200, NOW + 1, None])
-def test_an_agent_whose_start_nobody_knows_must_be_missing_for_all_of_the_grace(
+def test_with_an_unknown_start_it_must_be_missing_for_all_the_grace(
     started: float | None,
 ) -> None:
     state = task_state(agent(started=started))
@@ -199,7 +199,7 @@ def test_an_agent_whose_start_nobody_knows_must_be_missing_for_all_of_the_grace(
     assert after(state, answered(asked_at=1.0), answered(asked_at=6.0)) is Verdict.ZOMBIE
 
 
-def test_an_agent_whose_session_was_renamed_is_no_zombie_and_its_session_no_orphan() -> None:
+def test_a_renamed_session_makes_no_zombie_and_no_orphan() -> None:
     seen = {NAME: session()}
     renamed = replace(session(), name="agent_renamed")
     answer = follow_renamed(answered(renamed, asked_at=9.0), seen)
@@ -341,7 +341,7 @@ def test_who_reported_in_a_session_after_an_end_has_leaked_it() -> None:
     assert judged(record, NOW - HOUR).verdict is Verdict.LEAKED
 
 
-def test_who_is_written_down_as_through_while_another_has_its_name_has_leaked_nothing() -> None:
+def test_a_finished_agent_has_not_leaked_what_took_its_name() -> None:
     record = agent(status="completed", started=NOW - 3 * HOUR, updated=NOW - 3 * HOUR)
     found = judged(replace(record, ended=NOW - 1), NOW - HOUR)
     assert (found.verdict, found.session) == (Verdict.FINISHED, None)
@@ -365,7 +365,7 @@ def test_no_session_of_the_agents_name_ever_makes_it_a_zombie(
     assert (found.session is None) == (found.name_reused_by is not None)
 
 
-def test_the_session_that_was_seen_is_the_agents_also_when_another_takes_its_name() -> None:
+def test_a_seen_session_stays_the_agents_when_its_name_is_reused() -> None:
     own = replace(session(), name="agent_renamed")
     thief = session(number=7)
     answer = follow_renamed(answered(own, thief), {NAME: session()})

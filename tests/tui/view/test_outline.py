@@ -215,7 +215,7 @@ def test_several_workspaces_have_a_branch_each() -> None:
     ]
 
 
-def test_a_workspace_folds_like_any_branch_and_goes_when_nothing_in_it_matches() -> None:
+def test_a_workspace_folds_and_goes_when_nothing_in_it_matches() -> None:
     roll = two_workspaces()
     folded = {WorkspaceKey(WORKSPACE)}
     assert shown(outline(roll, folded))[:2] == ["/ws/.agent-workspace", "/ws/other"]

@@ -131,13 +131,13 @@ def test_only_those_asked_for_are_shown(view: View, expected: list[str]) -> None
     ]
 
 
-def test_folds_stay_while_the_finished_are_hidden_and_not_while_some_are_looked_for() -> None:
+def test_folds_stay_with_the_finished_hidden_but_open_in_a_search() -> None:
     folded = {key_of("done")}
     assert "kid" not in names(outline(ROLL, folded, View(hide_finished=True)))
     assert "kid" in names(outline(ROLL, folded, View(only=Verdict.LIVE)))
 
 
-def test_a_task_in_which_all_are_finished_is_hidden_with_them_but_not_what_is_unreadable() -> None:
+def test_a_finished_task_is_hidden_but_not_an_unreadable_one() -> None:
     over = task_state(agent("a", "completed"), name="TASK-over")
     empty = task_state(name="TASK-empty")
     broken = replace(over, error="is empty")
