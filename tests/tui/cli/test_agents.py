@@ -173,7 +173,7 @@ def test_what_is_to_be_tried_again_has_another_code_than_what_was_put_wrongly(
         def fail(_: object) -> int:
             raise error
 
-        monkeypatch.setitem(main._COMMANDS, "metrics", fail)
+        monkeypatch.setattr("tui.cli.metrics.run", fail)
         return main.main(["metrics"])
 
     assert failing(full) == failing(LockTimeoutError(Path("/a"), 1)) == 1
