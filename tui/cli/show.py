@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from registry.errors import RegistryError
 from tui.cli.context import find, policy_of, tmux_of
 from tui.cli.help import Page
 from tui.cli.output import DONE, say
@@ -15,7 +17,15 @@ from tui.errors import UsageError
 from tui.text.sanitize import as_json
 
 if TYPE_CHECKING:
-    from tui.model.roll import RollCall
+    from registry.agent_output.lines import Line, Source
+    from registry.audit.entries import Entry
+    from tui.cli.format_agent import About
+    from tui.model.roll import AgentRow, RollCall
+
+_LAST = 5
+"""Reports and findings that are shown."""
+
+Found = TypeVar("Found")
 
 PAGE = Page(
     """\
@@ -43,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`muster show`."""
-    from tui.cli.format_agent import about_json, about_lines, gather
+    from tui.cli.format_agent import about_json, about_lines
     from tui.cli.suggest import nearest
     from tui.live.collector import take_roll
     from tui.model.select import rows_of
@@ -53,11 +63,66 @@ def run(options: argparse.Namespace) -> int:
     if problems:
         raise UsageError(*problems, *nearest(roll, [options.agent], problems))
     about = gather(roll, rows[0])
+    now = time.time()
     if options.json:
-        print(as_json(about_json(about)))
+        print(as_json(about_json(about, now)))
     else:
-        say(about_lines(about, time.time()))
+        say(about_lines(about, now))
     return DONE
+
+
+def gather(roll: RollCall, row: AgentRow) -> About:
+    """Reads everything about an agent; what cannot be read is named, never an error."""
+    from registry.agent_output.files import AgentFile, facts_of
+    from registry.agent_output.lines import FINDINGS, PROGRESS
+    from registry.audit.entries import Log
+    from registry.audit.log import read_logs
+    from registry.snapshots import read_agent_fields
+    from tui.actions.undo import logs_of
+    from tui.cli.format_agent import About
+    from tui.details.sources import Fields
+    from tui.host.process_tree import origin_of, session_processes
+
+    task = next(each for each in roll.tasks() if row in each.agents)
+    state, agent = task.state, row.key
+    problems = [] if state.database is None else [str(state.database)]
+
+    def read(reading: Callable[[], Found], otherwise: Found) -> Found:
+        try:
+            return reading()
+        except (RegistryError, ValueError) as error:
+            problems.append(str(error))
+            return otherwise
+
+    def last(source: Source[Line]) -> tuple[Line, ...]:
+        with AgentFile(state.registry.parent, agent.id, source) as file:
+            return file.last(_LAST).records
+
+    entry = read(lambda: read_agent_fields(agent.registry, agent.id, agent.ordinal), None)
+    everybody = state.global_registry
+    listed = None
+    if everybody is not None:
+        listed = read(lambda: read_agent_fields(everybody, agent.id), None)
+    log = read(lambda: read_logs(logs_of([state], [state.workspace])), Log((), ()))
+    answer, session = roll.answer, row.session
+    processes = None
+    if session is not None and not answer.foreign_pids:
+        processes = session_processes(origin_of(session, answer))
+    return About(
+        row=row,
+        task=task,
+        more=Fields(entry, facts_of(state.registry.parent, agent.id), listed, processes),
+        reports=read(lambda: last(PROGRESS), ()),
+        findings=read(lambda: last(FINDINGS), ()),
+        log=log,
+        actions=tuple(each for each in log.entries if _concerns(each, agent.id)),
+        problems=tuple(problems),
+    )
+
+
+def _concerns(entry: Entry, agent_id: str) -> bool:
+    whose = entry.session.agent if entry.session is not None else None
+    return whose == agent_id or any(change.agent == agent_id for change in entry.changes)
 
 
 def _of_task(roll: RollCall, task_id: str | None) -> RollCall:
