@@ -111,10 +111,8 @@ def agent_fields(
         first, *rest = harmless_lines(prompt.strip(), _PROMPT_AT_MOST)
         yield Field("prompt", first)
         yield from (Field("", each, level=1) for each in rest)
-    files = [asdict(each) | {"path": str(each.path)} for each in more.files]
-    for number, facts in enumerate(more.files):
-        yield _file(facts, now, {} if number else {"files": files})
-    yield from _place(row, task)
+    yield from (_file(each, now) for each in more.files)
+    yield from _place(row, task, more.files)
 
 
 def task_of(row: AgentRow, roll: RollCall | None) -> TaskRoll | None:
@@ -262,21 +260,22 @@ def _compact(value: Any) -> str:
         return "(too deep to show)"
 
 
-def _file(facts: FileFacts, now: float, data: Mapping[str, Any]) -> Field:
+def _file(facts: FileFacts, now: float) -> Field:
     label = f"{facts.name} file"
     if facts.error is not None:
-        return Field(label, harmless(facts.error, 400), data=data, problem=True)
+        return Field(label, harmless(facts.error, 400), problem=True)
     shown = shown_name(f"{facts.path.parent.name}/{facts.path.name}")
     if facts.size is None or facts.modified is None:
-        return Field(label, f"{shown} is not there", data=data)
-    return Field(label, f"{shown}, {size(facts.size)}, {exactly(facts.modified, now)}", data=data)
+        return Field(label, f"{shown} is not there")
+    return Field(label, f"{shown}, {size(facts.size)}, {exactly(facts.modified, now)}")
 
 
-def _place(row: AgentRow, task: TaskRoll | None) -> Iterator[Field]:
-    """The task, and the files that it is in."""
+def _place(row: AgentRow, task: TaskRoll | None, files: tuple[FileFacts, ...]) -> Iterator[Field]:
+    """The task and its registries; with JSON of the agent's files, which lie beside them."""
     registry = str(row.key.registry)
+    beside = {"files": [asdict(each) | {"path": str(each.path)} for each in files]}
     if task is None:
-        yield Field("registry", shown_name(registry))
+        yield Field("registry", shown_name(registry), data=beside)
         return
     state = task.state
     there = {
@@ -287,7 +286,7 @@ def _place(row: AgentRow, task: TaskRoll | None) -> Iterator[Field]:
     }
     data = {"workspace": str(state.workspace), "task": there}
     yield Field("task", shown_name(task.task_id), data=data)
-    yield Field("registry", shown_name(registry))
+    yield Field("registry", shown_name(registry), data=beside)
     if state.global_registry is not None:
         yield Field("global", shown_name(state.global_registry))
 
