@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     """`muster complete`."""
     from tui.actions.footprint import weighed_complete
     from tui.cli.confirm import carry_out_plan
-    from tui.cli.lookup import all_found
+    from tui.cli.lookup import exit_code_if_all_found
     from tui.cli.suggest import nearest
     from tui.live.collector import take_roll
     from tui.model.roll import Verdict
@@ -65,5 +65,5 @@ def run(options: argparse.Namespace) -> int:
     plan = weighed_complete(roll, rows, options.status, by_verdict=options.zombies)
     done = carry_out_plan(plan, tmux, options)
     if options.zombies:
-        return max(done, all_found(roll, rows, "zombie", options))
+        return max(done, exit_code_if_all_found(roll, rows, "zombie", options))
     return done

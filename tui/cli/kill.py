@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     """`muster kill`."""
     from tui.actions.footprint import weighed_kill
     from tui.cli.confirm import carry_out_plan
-    from tui.cli.lookup import all_found
+    from tui.cli.lookup import exit_code_if_all_found
     from tui.live.collector import take_roll
     from tui.model.roll import Verdict
 
@@ -82,11 +82,11 @@ def run(options: argparse.Namespace) -> int:
     if options.orphans:
         plan = weighed_kill(roll, (), roll.orphans, all_orphans=True)
         done = carry_out_plan(plan, tmux, options)
-        return max(done, all_found(roll, plan.steps, "orphan", options))
+        return max(done, exit_code_if_all_found(roll, plan.steps, "orphan", options))
     if options.leaked:
         leaked = [row for row in roll.agents() if row.verdict is Verdict.LEAKED]
         done = carry_out_plan(weighed_kill(roll, leaked), tmux, options)
-        return max(done, all_found(roll, leaked, "leaked agent", options))
+        return max(done, exit_code_if_all_found(roll, leaked, "leaked agent", options))
     rows, orphans = _named(roll, options)
     if not (rows or orphans or options.json):
         print("No agents.")

@@ -116,7 +116,7 @@ def _look(
     return found, unread
 
 
-def all_found(
+def exit_code_if_all_found(
     roll: RollCall, found: Sequence[object], what: str, options: argparse.Namespace
 ) -> int:
     """Says whether these were all of their kind; an exit code."""

@@ -150,8 +150,8 @@ def discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def code_with(problems: Iterable[str]) -> int:
-    """Says what did not work of what was done; the exit code."""
+def exit_code_after(problems: Iterable[str]) -> int:
+    """Says what did not work although the rest is done; the exit code."""
     code = DONE
     for problem in problems:
         complain(problem)

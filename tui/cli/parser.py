@@ -131,7 +131,7 @@ def add_socket(parser: argparse.ArgumentParser) -> None:
 
 
 def add_screen(parser: argparse.ArgumentParser) -> None:
-    """What commands take that open a screen."""
+    """Options of the commands that open a screen."""
     parser.add_argument("--ascii", action="store_true", help="nothing beyond ASCII is shown")
     parser.add_argument("--read-only", action="store_true", help="nothing can be changed")
     parser.set_defaults(opens_screen=True)
@@ -167,11 +167,11 @@ def add_where(parser: argparse.ArgumentParser) -> None:
 
 
 def add_asking(parser: argparse.ArgumentParser, *, of_deaths: bool = True) -> None:
-    """What commands take that change something: they ask first, and give a reason.
+    """Options of the commands that change something: these ask first and record a reason.
 
     Args:
         parser: Of the command.
-        of_deaths: Whether it goes by agents being dead.
+        of_deaths: Whether the command changes agents because they are dead.
     """
     parser.add_argument("--reason", default="", metavar="TEXT", help="kept on record")
     parser.add_argument("--dry-run", action="store_true", help="show the plan, do nothing")

@@ -9,7 +9,7 @@ from registry.errors import LimitReachedError
 from registry.schema.records import ORCHESTRATOR
 from tui.cli.context import find
 from tui.cli.help import Page
-from tui.cli.output import NOT_ALL_DONE, code_with, complain, lines_of
+from tui.cli.output import NOT_ALL_DONE, exit_code_after, complain, lines_of
 from tui.cli.parser import add_json, add_settings, add_socket, add_workspace_option
 from tui.text.sanitize import as_json
 
@@ -69,4 +69,4 @@ def run(options: argparse.Namespace) -> int:
         if not agent.existing:
             withdraw_agent(place.registry, place.global_registry, agent.agent_id)
         raise
-    return code_with(agent.problems)
+    return exit_code_after(agent.problems)

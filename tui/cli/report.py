@@ -9,7 +9,7 @@ from registry.schema.records import ACTIVE_STATUSES, TERMINAL_STATUSES
 from registry.text import quoted_name
 from tui.cli.context import find
 from tui.cli.help import Page
-from tui.cli.output import code_with
+from tui.cli.output import exit_code_after
 from tui.cli.parser import add_json, add_settings, add_socket, add_workspace_option
 from tui.text.sanitize import as_json
 
@@ -65,4 +65,4 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.json:
         print(as_json(dataclasses.asdict(done)))
-    return code_with(done.problems)
+    return exit_code_after(done.problems)
