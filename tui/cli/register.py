@@ -9,7 +9,7 @@ from registry.errors import LimitReachedError
 from registry.schema.records import ORCHESTRATOR
 from tui.cli.context import find
 from tui.cli.help import Page
-from tui.cli.output import NOT_ALL_DONE, exit_code_after, complain, lines_of
+from tui.cli.output import NOT_ALL_DONE, complain, exit_code_after, lines_of
 from tui.cli.parser import add_json, add_settings, add_socket, add_workspace_option
 from tui.text.sanitize import as_json
 
