@@ -224,14 +224,17 @@ def read_global(path: Path) -> Snapshot[GlobalRecord]:
     return Snapshot(path, record, signature)
 
 
-def read_agent_fields(path: Path, agent_id: str) -> Json | None:
+def read_agent_fields(path: Path, agent_id: str, ordinal: int = 0) -> Json | None:
     """Every field of one agent as its registry has it, or None if it is not there.
+
+    Args:
+        path: The registry of a task, or the global one.
+        agent_id: The agent's id.
+        ordinal: Which one, if several entries have that id; 0 is the first.
 
     Raises:
         RegistryError: The registry is not there, not regular, not accessible or corrupt.
     """
     registry, _ = _read(path, lambda data: decode(data, path))
-    for each, entry in agent_entries(registry):
-        if each == agent_id:
-            return entry
-    return None
+    found = [entry for each, entry in agent_entries(registry) if each == agent_id]
+    return found[ordinal] if ordinal < len(found) else None

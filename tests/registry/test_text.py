@@ -35,7 +35,7 @@ from registry.text import (
     whole_name,
 )
 from tests.support.harm import WIDENING, any_text, harmful
-from tui.cli.help import COMMANDS
+from tui.cli.main import COMMANDS
 from tui.text.sanitize import harmless
 
 INVISIBLE = (

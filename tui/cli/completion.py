@@ -16,12 +16,10 @@ from pathlib import Path
 from registry.errors import RegistryError
 from registry.schema.layout import ENVIRONMENT_VARIABLE, WORKSPACE_NAME, Workspace, find_workspaces
 from registry.schema.records import is_active
-from registry.snapshots import read_task
 from registry.storage.safe_open import is_safe_name
-from tui.cli.context import DONE
-from tui.cli.help import COMMANDS
-from tui.cli.lookup import places
-from tui.cli.parser import parser_of
+from tui.cli.help import Page
+from tui.cli.main import COMMANDS, parser_of
+from tui.cli.output import DONE
 from tui.errors import UsageError
 
 _SCRIPTS = {
@@ -64,8 +62,28 @@ complete -c muster -a '(__muster_words)'
 
 _SAFE_PATH = re.compile(r"(?!-)~?[A-Za-z0-9_./+@-]{1,4096}")
 
+SHELLS = tuple(_SCRIPTS)
 
-def completion(options: argparse.Namespace) -> int:
+PAGE = Page(
+    """\
+Prints a script for bash, zsh or fish that completes commands, options, the ids of
+agents and tasks, and workspaces. Ids come from the registries; tmux is not asked.""",
+    (
+        ('eval "$(muster completion bash)"', "in ~/.bashrc"),
+        ('eval "$(muster completion zsh)"', "in ~/.zshrc, after compinit"),
+        ("muster completion fish > ~/.config/fish/completions/muster.fish", "once"),
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    parser.add_argument("shell", nargs="?", choices=SHELLS, help="which shell")
+    # The line so far, for the scripts: taken from the command line before it is parsed.
+    parser.set_defaults(words=None, code_without_reader=DONE)
+
+
+def run(options: argparse.Namespace) -> int:
     """`muster completion`."""
     if options.words is not None:
         for word in candidates(options.words, os.environ, Path.cwd()):
@@ -169,11 +187,16 @@ class _Line:
         return find_workspaces(named, self._environment, self._here)
 
     def _tasks(self) -> Iterator[str]:
+        from tui.cli.lookup import places
+
         for place in places(self._where()):
             if _is_plain(place.directory.name):
                 yield place.directory.name
 
     def _agents(self, *, at_work: bool) -> Iterator[str]:
+        from registry.snapshots import read_task
+        from tui.cli.lookup import places
+
         for place in places(self._where()):
             try:
                 record = read_task(place.registry).record

@@ -1,50 +1,26 @@
-"""What every command without a screen shares: where to look, what to print, how to ask."""
+"""What a command line asks for: workspaces, a tmux server, settings, a policy, a filter."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import select
-import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.errors import WorkspaceNotFoundError
 from registry.schema.layout import Workspace, find_workspaces
-from tui.cli.output import is_terminal
+from registry.text import shown_name
+from tui.cli.output import complain
 from tui.errors import UsageError
-from tui.host.tmux_types import socket_path
-from tui.text.sanitize import harmless
 
+# Nothing else at the top: every command imports this, whatever it needs of it.
 if TYPE_CHECKING:
+    from tui.config.settings import Settings
     from tui.host.tmux import Tmux
-
-DONE = 0
-NOT_ALL_DONE = 1
-USAGE = 2
-INTERRUPTED = 130
-
-_GONE = select.POLLERR | select.POLLHUP
-
-
-def complain(*lines: str) -> None:
-    """Says on standard error what went wrong; a line end within a line is none.
-
-    Args:
-        lines: The first one is said in muster's name.
-    """
-    for number, line in enumerate(lines):
-        print(harmless(line if number else f"muster: {line}"), file=sys.stderr)
-
-
-def lines_of(error: Exception) -> tuple[str, ...]:
-    """What an error says, line by line."""
-    if isinstance(error, UsageError):
-        return error.lines
-    if isinstance(error, WorkspaceNotFoundError):
-        return tuple(str(error).split("\n"))
-    return (str(error),)
+    from tui.model.policy import Policy
+    from tui.model.roll import TaskState
+    from tui.view.filter import Filter
 
 
 def find(options: argparse.Namespace) -> tuple[Workspace, ...]:
@@ -56,8 +32,26 @@ def find(options: argparse.Namespace) -> tuple[Workspace, ...]:
     return find_workspaces(options.workspaces, os.environ, Path.cwd(), passed_over)
 
 
+def task_states(
+    options: argparse.Namespace,
+) -> tuple[tuple[TaskState, ...], tuple[Path, ...]]:
+    """All tasks of the workspaces that a command line asks for, and these workspaces."""
+    from tui.live.registry_cache import Registries
+
+    workspaces = find(options)
+    registries = Registries(workspaces)
+    registries.rescan()
+    return registries.states(), tuple(each.path for each in workspaces)
+
+
 def socket_of(options: argparse.Namespace) -> Path:
-    """The tmux socket that a command line asks for."""
+    """The tmux socket that a command line asks for.
+
+    Raises:
+        UsageError: What it says cannot be a socket.
+    """
+    from tui.host.tmux_types import socket_path
+
     try:
         return socket_path(options.socket_name, options.socket_path, os.environ)
     except ValueError as error:
@@ -66,66 +60,60 @@ def socket_of(options: argparse.Namespace) -> Path:
 
 def tmux_of(options: argparse.Namespace) -> Tmux:
     """The tmux server that a command line asks for."""
-    # Not at the top: the monitor opens its screen before it needs this.
     from tui.host.tmux import Tmux
 
     return Tmux(socket_of(options))
 
 
-def on_terminal() -> bool:
-    """Whether a screen can be opened; Textual draws on standard error."""
-    return sys.stdin.isatty() and is_terminal(sys.stdout) and is_terminal(sys.stderr)
-
-
-def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:
-    """Prints lines that are harmless."""
-    stream = sys.stderr if to_stderr else sys.stdout
-    for line in lines:
-        print(line, file=stream)
-
-
-_ANSWER_AT_MOST = 1000
-"""Characters of an answer that are read; without an end it would fill the memory."""
-
-
-def confirmed(question: str = "Go ahead?") -> bool:
-    """Asks whether to go ahead.
-
-    Args:
-        question: What is asked.
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that a command line asks for.
 
     Raises:
-        UsageError: There is nobody to ask.
+        SettingsError: The settings file cannot be used.
     """
-    if not (sys.stdin.isatty() and is_terminal(sys.stderr)):
-        raise UsageError("there is no terminal to ask on; say --yes to go ahead")
-    print(f"{harmless(question)} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline(_ANSWER_AT_MOST).strip().lower() in ("y", "yes")
+    from tui.config.load import load_settings
+
+    settings = load_settings(os.environ, options.config)
+    # Only the commands that open a screen have these.
+    given = {name: getattr(options, name, None) for name in ("ascii", "read_only")}
+    return replace(settings, **{name: value for name, value in given.items() if value})
 
 
-def wait_for_reader(seconds: float, *wakers: int) -> None:
-    """Waits, unless whoever reads our output is gone.
+def policy_of(options: argparse.Namespace) -> Policy:
+    """The policy that a command line asks for, with what the environment sets of it."""
+    from tui.config.load import policy_from
 
-    Args:
-        seconds: How long, at most.
-        wakers: Descriptors that end the wait once there is something to read from them.
+    return policy_from(os.environ, settings_of(options).policy)
+
+
+def refuse_if_read_only(options: argparse.Namespace) -> None:
+    """Keeps a command from changing anything where the settings say so; a dry run may go on.
 
     Raises:
-        BrokenPipeError: They are.
+        UsageError: They do.
     """
-    output = sys.stdout.fileno()
-    poll = select.poll()
-    poll.register(output, 0)
-    for each in wakers:
-        poll.register(each, select.POLLIN)
-    if any(fd == output and events & _GONE for fd, events in poll.poll(seconds * 1000)):
-        raise BrokenPipeError
+    if options.dry_run:
+        return
+    settings = settings_of(options)
+    if settings.read_only:
+        raise UsageError(
+            f"nothing is changed: read_only is set in {shown_name(settings.source)}; "
+            "--dry-run shows the plan"
+        )
 
 
-def reader_is_gone() -> bool:
-    """Whether whoever reads our output is gone; a pipe that broke may be another one."""
-    try:
-        wait_for_reader(0.0)
-    except BrokenPipeError:
-        return True
-    return False
+def filter_of(where: Sequence[str]) -> Filter:
+    """What ``--where`` leaves in; all of several must match.
+
+    Raises:
+        UsageError: There is no such key, or one has no value.
+    """
+    from tui.view.filter import Filter, parse
+
+    # A quote that is not closed ends with its option.
+    read = [parse(each) for each in where]
+    problems = [problem for each in read for problem in each.problems]
+    problems += [f"{part!r}: a value is missing" for each in read for part in each.unfinished]
+    if problems:
+        raise UsageError(*problems)
+    return Filter(tuple(term for each in read for term in each.terms))

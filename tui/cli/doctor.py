@@ -3,37 +3,75 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from typing import Any
+import signal
+from typing import TYPE_CHECKING
 
-from registry.audit.diff import MISSING
-from registry.checks.issue import Issue
-from registry.text import WHOLE_AT_MOST, shown_name
-from tui.actions.execute import Outcome
-from tui.cli.context import DONE, find, say, tmux_of
-from tui.cli.format_plan import refused_and_files
-from tui.cli.format_roll import SCHEMA, mass_death_json
-from tui.cli.kill import propose
-from tui.config.load import policy_of
-from tui.doctor.describe import by_file, propose_fix, remedy, said
-from tui.doctor.examine import Examination, examine
-from tui.doctor.fix import carry_out_fix
-from tui.doctor.location import where_of
+from tui.cli.context import find, policy_of, refuse_if_read_only, tmux_of
+from tui.cli.help import Page
+from tui.cli.output import NOT_ALL_DONE, say
+from tui.cli.parser import (
+    add_asking,
+    add_json,
+    add_settings,
+    add_socket,
+    add_workspace_option,
+    add_workspaces,
+)
 from tui.errors import UsageError
-from tui.live.collector import take_roll
-from tui.model.warnings import notices
-from tui.text.sanitize import as_json, harmless, some
+from tui.text.sanitize import as_json
 
-FINDINGS = 1
-"""Exit code: something is wrong."""
+if TYPE_CHECKING:
+    from tui.actions.outcome import Outcome
 
-COULD_NOT_TELL = 2
-"""Exit code: something could not be told; more may be wrong than was found."""
+PAGE = Page(
+    """\
+Looks for what is wrong: zombies, leaked, orphaned and stalled agents; counters,
+statuses and lists of the two registries that do not agree; parents, loops and ids
+that nobody can follow; files that cannot be read, and commits that were cut off.
+Every finding names the file and the field, and what --fix writes, or what to do.
+
+--fix shows the plan, asks, and sets right just that, if it still is so; on record,
+so that `muster undo` takes it back. It ends no session: `muster kill` does.""",
+    (("muster doctor --fix --dry-run", "what would it write?"),),
+    "0 healthy; 1 findings; 2 could not tell (tmux gave no answer and agents are\n"
+    "  active, or a file cannot be read) or wrong usage. With --fix: of what is left",
+)
 
 
-def doctor(options: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    add_settings(parser)
+    add_socket(parser)
+    # Takes workspaces as `list` does, and as the commands do that it stands beside.
+    add_workspaces(parser)
+    add_workspace_option(parser, "named")
+    parser.add_argument("--fix", action="store_true", help="set right what can be")
+    add_asking(parser)
+    add_json(parser)
+    # Its other codes say what was found.
+    parser.set_defaults(code_without_reader=128 + signal.SIGPIPE)
+
+
+def run(options: argparse.Namespace) -> int:
     """`muster doctor`."""
-    if not options.fix and (options.dry_run or options.yes or options.reason):
+    from tui.cli.confirm import propose
+    from tui.cli.format_examination import (
+        examination_json,
+        examination_lines,
+        exit_code,
+        fix_json,
+    )
+    from tui.doctor.describe import propose_fix
+    from tui.doctor.examine import examine
+    from tui.doctor.fix import carry_out_fix
+    from tui.doctor.location import where_of
+    from tui.live.collector import take_roll
+
+    options.workspaces += options.named
+    if options.fix:
+        options.code_without_reader = NOT_ALL_DONE
+        refuse_if_read_only(options)
+    elif options.dry_run or options.yes or options.reason:
         raise UsageError("--dry-run, --yes and --reason go with --fix")
     tmux = tmux_of(options)
     workspaces = find(options)
@@ -57,72 +95,3 @@ def doctor(options: argparse.Namespace) -> int:
     if not options.json and (carried_out or not examination.findings):
         say(examination_lines(examination))
     return exit_code(examination)
-
-
-def exit_code(examination: Examination) -> int:
-    """0 healthy, 1 findings, 2 something could not be told."""
-    if examination.unsure:
-        return COULD_NOT_TELL
-    return FINDINGS if examination.findings else DONE
-
-
-def examination_json(examination: Examination) -> dict[str, Any]:
-    """An examination in the shape that `muster doctor --json` promises."""
-    answer = examination.roll.answer
-    return {
-        "schema": SCHEMA,
-        "healthy": exit_code(examination) == DONE,
-        "tmux": {
-            "state": answer.state.value,
-            "detail": answer.detail,
-            "socket": str(answer.socket),
-        },
-        "mass_death": mass_death_json(examination.roll),
-        "could_not_tell": list(examination.unsure),
-        "findings": [_finding_json(each) for each in examination.findings],
-    }
-
-
-def fix_json(examination: Examination) -> dict[str, Any]:
-    """What would be set right, with what was found."""
-    whole = examination_json(examination)
-    return {"action": "fix", **whole, **refused_and_files(propose_fix(examination))}
-
-
-def _finding_json(finding: Issue) -> dict[str, Any]:
-    return {
-        "kind": finding.kind.value,
-        "file": str(finding.file) if finding.file is not None else None,
-        "agent": finding.agent,
-        "field": finding.field,
-        "found": None if finding.found is MISSING else finding.found,
-        "says": finding.says,
-        "fixable": finding.fixable,
-        "expected": None if finding.fix is MISSING else finding.fix,
-        "fix": remedy(finding) if finding.fixable else None,
-        "advice": finding.advice or None,
-    }
-
-
-def examination_lines(examination: Examination) -> Iterator[str]:
-    """An examination as lines of text, file by file."""
-    findings, fixable = examination.findings, len(examination.fixable)
-    answer = examination.roll.answer
-    title = some(len(findings), "finding") if findings else "healthy"
-    if not findings and examination.unsure:
-        title = "nothing found, but not all could be told"
-    yield f"{harmless(examination.roll.host)}: {title}" + (
-        f"; {fixable} of them muster doctor --fix sets right" if fixable else ""
-    )
-    yield f"tmux: {answer.state} ({harmless(answer.detail)})"
-    yield from (harmless(f"! {each}") for each in notices(examination.roll))
-    for where, there in by_file(findings).items():
-        yield ""
-        yield shown_name(where, WHOLE_AT_MOST)
-        for each in there:
-            yield f"  {each.kind.value}: {harmless(said(each))}"
-            what = f"--fix: {remedy(each)}" if each.fixable else each.advice
-            yield f"      {harmless(what)}"
-    if examination.unsure:
-        yield ""
-        yield from (harmless(f"! {why}") for why in examination.unsure)

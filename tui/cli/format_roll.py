@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from registry.schema.layout import UnreadDatabase
@@ -55,6 +55,11 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
         "mass_death": mass_death_json(roll),
         "counts": {verdict.value: roll.counts[verdict] for verdict in VERDICTS},
     }
+
+
+def chosen_by(where: Sequence[str], *, hide_finished: bool = False) -> dict[str, Any]:
+    """What a part of a roll call was chosen by, for its JSON."""
+    return {"where": list(where), "hide_finished": hide_finished}
 
 
 def _database_json(database: UnreadDatabase | None) -> dict[str, Any] | None:

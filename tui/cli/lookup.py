@@ -1,10 +1,11 @@
-"""Finding a task, and the task of an agent, without asking tmux."""
+"""Finding tasks and agents, and telling whether all were found. Asks no tmux."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
@@ -13,7 +14,11 @@ from registry.schema.records import GlobalTask
 from registry.snapshots import read_global, read_task
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.text import choices, quoted_name, shown_name
+from tui.cli.output import DONE, NOT_ALL_DONE, complain
 from tui.errors import UsageError
+from tui.host.tmux_types import TmuxState
+from tui.model.roll import RollCall
+from tui.model.warnings import notices
 
 _LOOK_AGAIN = 0.03
 _BROKEN_FOR = 0.3
@@ -109,3 +114,42 @@ def _look(
         if any(agent.id == agent_id for agent in record.agents):
             found.append(place)
     return found, unread
+
+
+def exit_code_if_all_found(
+    roll: RollCall, found: Sequence[object], what: str, options: argparse.Namespace
+) -> int:
+    """Says whether these were all of their kind; an exit code."""
+    if not found and roll.answer.state is TmuxState.UNKNOWN:
+        complain(f"no {what} can be told; tmux: {roll.answer.why}")
+        return NOT_ALL_DONE
+    unseen = unread_registries(roll, beside=what == "orphan")
+    if unseen:
+        complain(*unseen)
+        return NOT_ALL_DONE
+    if what == "zombie" and roll.answer.doubts:
+        for said in notices(roll):
+            complain(said)
+        return NOT_ALL_DONE
+    if what == "orphan" and not roll.orphans_known:
+        complain("orphans cannot be told: not all registries that may list them are seen")
+        return NOT_ALL_DONE
+    if not found and not options.json:
+        print(f"No {what}s.")
+    return DONE
+
+
+def unread_registries(roll: RollCall, *, beside: bool) -> list[str]:
+    """What could not be read, and so may hold whom nobody found.
+
+    Args:
+        roll: The roll call.
+        beside: Also what may hold orphans of other workspaces.
+    """
+    said = [
+        f"{shown_name(task.state.registry)} cannot be read: {task.state.error}"
+        for task in roll.tasks()
+        if task.state.error is not None
+    ]
+    databases = (*roll.databases, *(roll.databases_beside if beside else ()))
+    return [*said, *map(str, dict.fromkeys(databases))]

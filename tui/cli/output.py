@@ -1,17 +1,29 @@
-"""The standard streams of a command: whatever writes to them, no control byte gets through.
+"""What a command says: standard streams, lines, errors and exit codes.
 
 Texts are made harmless where they are put together, which knows what is data and what
-is not. This is the net beneath: argparse, warnings, logging and tracebacks write, too.
+is not. `harmless_output` is the net beneath: argparse, warnings, logging and tracebacks
+write, too.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
-from tui.text.sanitize import inert
+from registry.errors import WorkspaceNotFoundError
+from tui.errors import UsageError
+from tui.text.sanitize import harmless, inert
+
+DONE = 0
+NOT_ALL_DONE = 1
+USAGE = 2
+INTERRUPTED = 130
+
+_GONE = select.POLLERR | select.POLLHUP
 
 # Our own signs, where an encoding has none of them; all else becomes an escape.
 _WITHOUT = str.maketrans({"…": "...", "→": "->", "▸": ">", "·": "-"})
@@ -72,3 +84,76 @@ def harmless_output() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+def on_terminal() -> bool:
+    """Whether a screen can be opened; Textual draws on standard error."""
+    return sys.stdin.isatty() and is_terminal(sys.stdout) and is_terminal(sys.stderr)
+
+
+def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:
+    """Prints lines that are harmless."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    for line in lines:
+        print(line, file=stream)
+
+
+def complain(*lines: str) -> None:
+    """Says on standard error what went wrong; a line end within a line is none.
+
+    Args:
+        lines: The first one is said in muster's name.
+    """
+    for number, line in enumerate(lines):
+        print(harmless(line if number else f"muster: {line}"), file=sys.stderr)
+
+
+def lines_of(error: Exception) -> tuple[str, ...]:
+    """What an error says, line by line."""
+    if isinstance(error, UsageError):
+        return error.lines
+    if isinstance(error, WorkspaceNotFoundError):
+        return tuple(str(error).split("\n"))
+    return (str(error),)
+
+
+def wait_for_reader(seconds: float, *wakers: int) -> None:
+    """Waits, unless whoever reads our output is gone.
+
+    Args:
+        seconds: How long, at most.
+        wakers: Descriptors that end the wait once there is something to read from them.
+
+    Raises:
+        BrokenPipeError: They are.
+    """
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    for each in wakers:
+        poll.register(each, select.POLLIN)
+    if any(fd == output and events & _GONE for fd, events in poll.poll(seconds * 1000)):
+        raise BrokenPipeError
+
+
+def reader_is_gone() -> bool:
+    """Whether whoever reads our output is gone; a pipe that broke may be another one."""
+    try:
+        wait_for_reader(0.0)
+    except BrokenPipeError:
+        return True
+    return False
+
+
+def discard_output() -> None:
+    """Drops what is left to print: Python would fail of it once more when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def exit_code_after(problems: Iterable[str]) -> int:
+    """Says what did not work although the rest is done; the exit code."""
+    code = DONE
+    for problem in problems:
+        complain(problem)
+        code = NOT_ALL_DONE
+    return code

@@ -3,32 +3,126 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
-from tui.cli.context import DONE, find, say, tmux_of
-from tui.cli.format_agent import about_json, about_lines, gather
-from tui.cli.kill import nearest
-from tui.config.load import policy_of
+from registry.errors import RegistryError
+from tui.cli.context import find, policy_of, tmux_of
+from tui.cli.help import Page
+from tui.cli.output import DONE, say
+from tui.cli.parser import add_json, add_settings, add_socket, add_workspace_option
 from tui.errors import UsageError
-from tui.live.collector import take_roll
-from tui.model.roll import RollCall
-from tui.model.select import rows_of
 from tui.text.sanitize import as_json
 
+if TYPE_CHECKING:
+    from registry.agent_output.lines import Line, Source
+    from registry.audit.entries import Entry
+    from tui.cli.format_agent import About
+    from tui.model.roll import AgentRow, RollCall
 
-def show(options: argparse.Namespace) -> int:
+_LAST = 5
+"""Reports and findings that are shown."""
+
+Found = TypeVar("Found")
+
+PAGE = Page(
+    """\
+Prints all that is known of one agent: the verdict and why, every field of its entry
+with times in words, its session and processes, parent and children, its files, its
+last reports and findings, and what was done to it with muster. AGENT is a whole id.
+Of agents that are there twice under one id, the one that is at work.""",
+    (
+        ("muster show fixer-215911-8c90c7", "why is it a zombie?"),
+        ("muster show fixer-215911-8c90c7 --json | jq .entry.prompt", "one field of it"),
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    add_settings(parser)
+    add_socket(parser)
+    add_workspace_option(parser)
+    parser.add_argument("agent", metavar="AGENT", help="an agent's whole id")
+    parser.add_argument("--task", metavar="ID", help="which task, if several have such an agent")
+    add_json(parser)
+    parser.set_defaults(code_without_reader=DONE)
+
+
+def run(options: argparse.Namespace) -> int:
     """`muster show`."""
+    from tui.cli.format_agent import about_json, about_lines
+    from tui.cli.suggest import nearest
+    from tui.live.collector import take_roll
+    from tui.model.select import rows_of
+
     roll = take_roll(find(options), tmux_of(options), policy_of(options))
     rows, problems = rows_of(_of_task(roll, options.task), [options.agent])
     if problems:
         raise UsageError(*problems, *nearest(roll, [options.agent], problems))
     about = gather(roll, rows[0])
+    now = time.time()
     if options.json:
-        print(as_json(about_json(about)))
+        print(as_json(about_json(about, now)))
     else:
-        say(about_lines(about, time.time()))
+        say(about_lines(about, now))
     return DONE
+
+
+def gather(roll: RollCall, row: AgentRow) -> About:
+    """Reads everything about an agent; what cannot be read is named, never an error."""
+    from registry.agent_output.files import AgentFile, facts_of
+    from registry.agent_output.lines import FINDINGS, PROGRESS
+    from registry.audit.entries import Log
+    from registry.audit.log import read_logs
+    from registry.snapshots import read_agent_fields
+    from tui.actions.undo import logs_of
+    from tui.cli.format_agent import About
+    from tui.details.sources import Fields
+    from tui.host.process_tree import origin_of, session_processes
+
+    task = next(each for each in roll.tasks() if row in each.agents)
+    state, agent = task.state, row.key
+    problems = [] if state.database is None else [str(state.database)]
+
+    def read(reading: Callable[[], Found], otherwise: Found) -> Found:
+        try:
+            return reading()
+        except (RegistryError, ValueError) as error:
+            problems.append(str(error))
+            return otherwise
+
+    def last(source: Source[Line]) -> tuple[Line, ...]:
+        with AgentFile(state.registry.parent, agent.id, source) as file:
+            return file.last(_LAST).records
+
+    entry = read(lambda: read_agent_fields(agent.registry, agent.id, agent.ordinal), None)
+    everybody = state.global_registry
+    listed = None
+    if everybody is not None:
+        listed = read(lambda: read_agent_fields(everybody, agent.id), None)
+    log = read(lambda: read_logs(logs_of([state], [state.workspace])), Log((), ()))
+    answer, session = roll.answer, row.session
+    processes = None
+    if session is not None and not answer.foreign_pids:
+        processes = session_processes(origin_of(session, answer))
+    return About(
+        row=row,
+        task=task,
+        more=Fields(entry, facts_of(state.registry.parent, agent.id), listed, processes),
+        reports=read(lambda: last(PROGRESS), ()),
+        findings=read(lambda: last(FINDINGS), ()),
+        log=log,
+        actions=tuple(each for each in log.entries if _concerns(each, agent.id)),
+        problems=tuple(problems),
+    )
+
+
+def _concerns(entry: Entry, agent_id: str) -> bool:
+    whose = entry.session.agent if entry.session is not None else None
+    return whose == agent_id or any(change.agent == agent_id for change in entry.changes)
 
 
 def _of_task(roll: RollCall, task_id: str | None) -> RollCall:
@@ -36,7 +130,7 @@ def _of_task(roll: RollCall, task_id: str | None) -> RollCall:
     if task_id is None:
         return roll
     workspaces = tuple(
-        dataclasses.replace(
+        replace(
             each,
             tasks=tuple(
                 task
@@ -46,4 +140,4 @@ def _of_task(roll: RollCall, task_id: str | None) -> RollCall:
         )
         for each in roll.workspaces
     )
-    return dataclasses.replace(roll, workspaces=workspaces)
+    return replace(roll, workspaces=workspaces)

@@ -6,22 +6,69 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from registry.agent_output.files import AgentFile, Batch
-from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG, LogKind, LogLine
 from registry.errors import RegistryError
 from registry.text import shown_name
-from tui.cli.context import DONE, NOT_ALL_DONE, complain, find, say, wait_for_reader
-from tui.cli.lookup import task_with
-from tui.details.output_text import merged, record_json, record_lines
+from tui.cli.context import find
+from tui.cli.help import Page
+from tui.cli.output import DONE, NOT_ALL_DONE, complain, say, wait_for_reader
+from tui.cli.parser import (
+    add_json,
+    add_settings,
+    add_socket,
+    add_workspace_option,
+    whole_number,
+)
 from tui.errors import UsageError
 from tui.text.sanitize import as_json_line, some
+
+if TYPE_CHECKING:
+    from registry.agent_output.files import AgentFile, Batch
 
 FOLLOW_EVERY = 0.25
 """Seconds between two looks at the files with ``--follow``."""
 
-_SOURCES = (PROGRESS, FINDINGS, STREAM_LOG)
+PAGE = Page(
+    """\
+Prints the last progress reports, findings and lines of the stream log of an agent,
+merged by their times; lines without a time come after the one before them. With
+--follow it goes on until it is interrupted; files that come later, are replaced or are
+cut are followed too. A last line that is still being written is waited for. Lines that
+are no JSON are counted; those of the log are printed as they are. Asks no tmux.
+With --json one object a line: `source`, `timestamp` as written, `at` in seconds since
+the epoch, and what the line holds.""",
+    (
+        ("muster tail -f fixer-215911-8c90c7", "what is it doing?"),
+        ("muster tail -n 100 --only findings fixer-215911-8c90c7", "what did it find?"),
+    ),
+    "0 done; 1 a file cannot be read; 2 wrong usage, or no such agent; 130 interrupted",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    add_settings(parser)
+    add_socket(parser)
+    add_workspace_option(parser)
+    parser.add_argument("agent", metavar="AGENT", help="an agent's whole id")
+    parser.add_argument("--task", metavar="ID", help="which task, if several have such an agent")
+    parser.add_argument("--follow", "-f", action="store_true", help="go on as they grow")
+    parser.add_argument(
+        "-n",
+        dest="number",
+        type=whole_number,
+        default=10,
+        help="the last N of each (default: 10)",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=("progress", "findings", "log"),
+        help="one of the three; may be given more than once",
+    )
+    add_json(parser)
+    parser.set_defaults(code_without_reader=DONE)
 
 
 class _Files:
@@ -47,10 +94,15 @@ class _Files:
         return batches
 
 
-def tail(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """`muster tail`."""
+    from registry.agent_output.files import AgentFile
+    from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
+    from tui.cli.lookup import task_with
+
     place = task_with(find(options), options.agent, options.task)
-    chosen = [each for each in _SOURCES if not options.only or each.name in options.only]
+    sources = (PROGRESS, FINDINGS, STREAM_LOG)
+    chosen = [each for each in sources if not options.only or each.name in options.only]
     with contextlib.ExitStack() as stack:
         opened: dict[str, AgentFile[Any]] = {}
         for source in chosen:
@@ -86,6 +138,9 @@ def tail(options: argparse.Namespace) -> int:
 
 
 def _print(batches: Mapping[str, Batch[Any]], as_json: bool) -> None:
+    from registry.agent_output.lines import STREAM_LOG, LogKind, LogLine
+    from tui.details.output_text import merged, record_json, record_lines
+
     for source, record in merged(batches):
         if as_json:
             print(as_json_line(record_json(source, record)))

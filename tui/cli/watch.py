@@ -12,33 +12,61 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
-from registry.text import shown_name
-from tui.cli.context import find, say, tmux_of, wait_for_reader
-from tui.cli.format_roll import roll_json, roll_table
-from tui.cli.list import chosen_by, filter_of
-from tui.config.load import policy_of
-from tui.live.collector import LiveRoll
-from tui.model.policy import Policy
-from tui.model.roll import RollCall, Verdict
-from tui.text.sanitize import as_json_line, harmless, named
-from tui.view.diff import (
-    AgentChange,
-    Change,
-    OrphanChange,
-    RegistryChange,
-    TmuxChange,
-    differences,
-    state_of,
-)
-from tui.view.filter import Filter
-from tui.view.subset import select
+from tui.cli.context import filter_of, find, policy_of, tmux_of
+from tui.cli.help import Page
+from tui.cli.output import DONE, say, wait_for_reader
+from tui.cli.parser import add_json, add_settings, add_socket, add_where, add_workspaces
+from tui.text.sanitize import as_json_line
+
+if TYPE_CHECKING:
+    from tui.model.policy import Policy
+    from tui.model.roll import RollCall
+    from tui.view.diff import Change
+    from tui.view.filter import Filter
 
 # Added to the time that the proof of a death takes, for asking twice.
 _SETTLING = 0.5
 
 _LOOK_AT_READER = 5.0
+
+PAGE = Page(
+    """\
+Prints the roll, and then a line for each change as it is noticed: an agent came, went,
+or has another verdict, status or progress; an orphan came or went; tmux can or cannot
+be asked; a registry can or cannot be read. Goes on until it is interrupted or nobody
+reads it any more.
+
+With --json each line is an object with `event` and `at` (seconds since the epoch). The
+first is `roll`, with the whole roll in `roll`, as `muster list --json` has it. Then:
+
+  agent-came, agent-went, agent-changed
+      `agent`, `task`, `registry`, `ordinal` (of entries with one id), `verdict`,
+      `status`, `progress`, `note`; and `changed`: of each that changed [before, after]
+  orphan-came, orphan-went            `session`, `created`
+  tmux-changed                        `state`, `detail`, `before`
+  registry-unreadable, registry-readable, registry-gone
+      `registry`, `error`
+
+--where chooses agents and orphans, as for `muster list`; a change is printed if they
+match before or after it.""",
+    (
+        ("muster watch --where verdict:zombie,stalled", "tell me when one dies"),
+        ("ssh host muster watch --json", "from another host"),
+    ),
+    "0 its reader is gone; 2 wrong usage; 130 interrupted",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    add_settings(parser)
+    add_socket(parser)
+    add_workspaces(parser)
+    add_where(parser)
+    add_json(parser)
+    parser.set_defaults(code_without_reader=DONE)
 
 
 class _Rolls:
@@ -68,7 +96,7 @@ class _Rolls:
             yield self._rolls.popleft()
 
 
-def watch(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """`muster watch`; returns only by raising.
 
     Raises:
@@ -76,6 +104,9 @@ def watch(options: argparse.Namespace) -> int:
         SystemExit: It was told to end.
         BrokenPipeError: Whoever reads our output is gone.
     """
+    from tui.live.collector import LiveRoll
+    from tui.view.diff import differences
+
     wanted = filter_of(options.where)
     policy = policy_of(options)
     workspaces, tmux = find(options), tmux_of(options)
@@ -105,6 +136,8 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _settled(rolls: _Rolls, policy: Policy) -> RollCall:
     """The first roll call in which who died before is known to be dead."""
+    from tui.model.roll import Verdict
+
     last: RollCall | None = None
     give_up_at = float("inf")
     while True:
@@ -121,6 +154,9 @@ def _settled(rolls: _Rolls, policy: Policy) -> RollCall:
 
 
 def _print_roll(roll: RollCall, wanted: Filter, options: argparse.Namespace) -> None:
+    from tui.cli.format_roll import chosen_by, roll_json, roll_table
+    from tui.view.subset import select
+
     shown = select(roll, wanted)
     if options.json:
         by = chosen_by(options.where) if wanted else None
@@ -132,58 +168,9 @@ def _print_roll(roll: RollCall, wanted: Filter, options: argparse.Namespace) -> 
 
 
 def _print_change(change: Change, as_json: bool) -> None:
+    from tui.cli.format_changes import change_json, change_words
+
     if as_json:
         print(as_json_line({"event": change.event, "at": time.time(), **change_json(change)}))
     else:
         say([f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {change_words(change)}"])
-
-
-def change_json(change: Change) -> dict[str, Any]:
-    """What a change is about, in the shape that `muster watch --json` promises."""
-    match change:
-        case AgentChange(_, row, task, changed):
-            return {
-                "agent": row.record.id,
-                "task": task,
-                "registry": str(row.key.registry),
-                "ordinal": row.key.ordinal,
-                **state_of(row),
-                "note": row.note or None,
-                "changed": {name: list(values) for name, values in changed.items()},
-            }
-        case OrphanChange(_, session):
-            return {"session": session.name, "created": session.created}
-        case TmuxChange(before, state, detail):
-            return {"state": state.value, "detail": detail, "before": before.value}
-        case RegistryChange(_, path, error):
-            return {"registry": str(path), "error": error}
-
-
-def change_words(change: Change) -> str:
-    """A change in one harmless line."""
-    match change:
-        case AgentChange(event, row, task, changed):
-            who = f"{named(row.record.id)} ({shown_name(task)})"
-            if event == "agent-changed":
-                said = ", ".join(
-                    f"{name} {_value(was)} → {_value(now)}" for name, (was, now) in changed.items()
-                )
-            else:
-                said = event.removeprefix("agent-") + f": {row.verdict}"
-                said += f", {harmless(row.record.status or '-', 40)}"
-            note = f"; {harmless(row.note, 400)}" if row.note and "verdict" in changed else ""
-            return f"{who}: {said}{note}"
-        case OrphanChange(event, session):
-            return f"orphan {shown_name(session.name)}: {event.removeprefix('orphan-')}"
-        case TmuxChange(before, state, detail):
-            return f"tmux: {before} → {state} ({harmless(detail)})"
-        case RegistryChange(event, path, error):
-            said = "is gone" if event == "registry-gone" else "can be read again"
-            said = said if error is None else f"cannot be read: {error}"
-            return f"{shown_name(path)}: {harmless(said)}"
-
-
-def _value(value: str | float | None) -> str:
-    if value is None:
-        return "-"
-    return harmless(value or "-", 40) if isinstance(value, str) else f"{value:g}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import stat
@@ -112,33 +111,6 @@ def _read(path: Path) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"it is no UTF-8: byte {error.start}") from None
-
-
-def settings_of(options: argparse.Namespace) -> Settings:
-    """The settings that a command line asks for."""
-    settings = load_settings(os.environ, options.config)
-    # Only the commands that open a screen have these.
-    given = {name: getattr(options, name, None) for name in ("ascii", "read_only")}
-    return replace(settings, **{name: value for name, value in given.items() if value})
-
-
-def policy_of(options: argparse.Namespace) -> Policy:
-    """The policy that a command line asks for, with what the environment sets of it."""
-    return policy_from(os.environ, settings_of(options).policy)
-
-
-def refuse_if_read_only(options: argparse.Namespace) -> None:
-    """Keeps a command from changing anything where the settings say so.
-
-    Raises:
-        UsageError: They do.
-    """
-    settings = settings_of(options)
-    if settings.read_only:
-        raise UsageError(
-            f"nothing is changed: read_only is set in {shown_name(settings.source)}; "
-            "--dry-run shows the plan"
-        )
 
 
 def policy_from(environment: Mapping[str, str], base: Policy | None = None) -> Policy:

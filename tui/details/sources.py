@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol
@@ -21,7 +21,9 @@ from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
 
 if TYPE_CHECKING:
     from registry.audit.entries import Log
+    from tui.host.process_tree import Process
     from tui.host.tmux import Tmux
+    from tui.model.roll import AgentKey
 
 FILE_EVERY = 0.5
 """Seconds between two looks at whether a file that is open in the panel has grown."""
@@ -55,10 +57,15 @@ class Fields:
     Attributes:
         entry: Every field of its entry, or None if there is none to be had.
         files: Its files.
+        listed: Its entry in the global registry; None if there is none, or it was not read.
+        processes: All of its session; None without one, where they cannot be seen, or where
+            they were not looked at.
     """
 
-    entry: dict[str, Any] | None
+    entry: Mapping[str, Any] | None
     files: tuple[FileFacts, ...] = ()
+    listed: Mapping[str, Any] | None = None
+    processes: tuple[Process, ...] | None = None
 
 
 class FieldsSource:
@@ -66,19 +73,19 @@ class FieldsSource:
 
     every: float | None = None
 
-    def __init__(self, registry: Path, agent_id: str) -> None:
-        self._registry = registry
-        self._agent_id = agent_id
+    def __init__(self, agent: AgentKey) -> None:
+        self._agent = agent
         self._before: Fields | None = None
 
     def read(self) -> Fields | None:
         """Reads the entry anew."""
+        agent = self._agent
         try:
-            entry = snapshots.read_agent_fields(self._registry, self._agent_id)
+            entry = snapshots.read_agent_fields(agent.registry, agent.id, agent.ordinal)
         except (RegistryError, OSError):
             # Its task's line says what is wrong with the file.
             entry = None
-        found = Fields(entry, facts_of(self._registry.parent, self._agent_id))
+        found = Fields(entry, facts_of(agent.registry.parent, agent.id))
         news = found != self._before
         self._before = found
         return found if news else None

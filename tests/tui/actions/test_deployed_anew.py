@@ -19,7 +19,7 @@ from tests.support.rolls import agent, answered, called, roll_call, task_state
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, Json, entry, read, stamp, write
 from tui.actions.plan_kill import plan_complete, plan_kill
-from tui.cli import doctor, kill, main
+from tui.cli import complete, confirm, doctor, kill, main
 
 Run = Callable[..., int]
 
@@ -44,9 +44,9 @@ def run(files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch) -> Run:
             meanwhile()
             return True
 
-        for module in (kill, doctor):
+        for module in (kill, complete, doctor):
             monkeypatch.setattr(module, "policy_of", lambda _: QUICK)
-        monkeypatch.setattr(kill, "confirmed", answer)
+        monkeypatch.setattr(confirm, "confirmed", answer)
         return main.main([*words, "-w", str(files.path), "-S", str(server.socket)])
 
     return run

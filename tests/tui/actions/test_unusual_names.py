@@ -18,7 +18,6 @@ from tests.support.workspaces import Files, entry
 from tui.actions.plan import Plan
 from tui.actions.plan_kill import plan_kill
 from tui.app.screens.confirm import ConfirmScreen
-from tui.cli import kill as commands
 from tui.cli import main
 from tui.cli.format_plan import plan_json, proposal_lines
 
@@ -99,7 +98,7 @@ def test_they_are_asked_about_apart(
         asked.append(question)
         return next(given) == "y"
 
-    monkeypatch.setattr(commands, "confirmed", confirmed)
+    monkeypatch.setattr("tui.cli.confirm.confirmed", confirmed)
     code = main.main(["kill", "odd", "-S", str(crew.socket), "-w", str(files.path)])
     assert code == (0 if ended else 1)
     assert (DATABASE in crew.names()) is not ended

@@ -56,6 +56,18 @@ async def test_a_key_behind_one_that_opens_a_screen_is_that_screens() -> None:
         assert isinstance(app.screen, ReportScreen)
 
 
+async def test_an_interrupt_does_not_wait_for_the_keys_before_it() -> None:
+    async with opened() as (app, _, pilot):
+        acted_on = []
+        app.exit = lambda *given: acted_on.append(app.query_one("#filter", Input).value)  # type: ignore[method-assign]
+        send(app, "/", *"x" * 800, "ctrl+c")
+        while not acted_on:
+            await pilot.pause()
+        assert len(acted_on[0]) < 800
+        await settled(pilot)
+        assert app.query_one("#filter", Input).value == acted_on[0]
+
+
 async def test_many_keys_all_arrive_in_their_order() -> None:
     async with opened() as (app, _, pilot):
         typed = "the quick brown fox jumps over the lazy dog"

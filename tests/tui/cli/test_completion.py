@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from registry.storage.safe_open import is_safe_name
 from tests.support.terminal import MUSTER
 from tests.support.workspaces import Files, entry
-from tui.cli.completion import _SCRIPTS, candidates
-from tui.cli.help import COMMANDS
-from tui.cli.main import main
-from tui.cli.parser import SHELLS
+from tui.cli.completion import _SCRIPTS, SHELLS, candidates
+from tui.cli.main import COMMANDS, main
 
 
 @pytest.fixture

@@ -23,9 +23,8 @@ from tests.support.rolls import answered, session
 from tests.support.terminal import MUSTER
 from tests.support.workspaces import Files, entry, read, write
 from tui.cli import main
-from tui.cli.help import COMMANDS
+from tui.cli.main import COMMANDS, parser_of
 from tui.cli.output import HarmlessStream, is_terminal
-from tui.cli.parser import parser_of
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxSnapshot
 
@@ -99,7 +98,7 @@ def tmux(files: Files, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def kept_output(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left to print after an error is not thrown away: these descriptors are pytest's."""
-    monkeypatch.setattr(main, "_discard_output", lambda: None)
+    monkeypatch.setattr(main, "discard_output", lambda: None)
 
 
 @pytest.fixture
@@ -362,7 +361,7 @@ def test_what_others_write_is_harmless_too(
         print(f"printed {DATA}")
         raise RuntimeError(f"raised {DATA}")
 
-    monkeypatch.setitem(main._COMMANDS, "list", broken)
+    monkeypatch.setattr("tui.cli.list.run", broken)
     monkeypatch.setattr(warnings, "showwarning", _shown_plainly)
     assert main.main(["list"]) == 1
     out, error = capfd.readouterr()

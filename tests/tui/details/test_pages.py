@@ -14,7 +14,8 @@ from registry.audit.entries import Entry, Log, State, Who
 from tests.support.harm import any_text, harmful
 from tests.support.rolls import NOW, agent, answered, called, roll_call, session, task_state
 from tui.details import pages
-from tui.details.overview import overview, relatives
+from tui.details.fields import relatives, task_of
+from tui.details.overview import overview
 from tui.details.rows import Row
 from tui.details.sources import Fields, Record, Screen, Tail
 from tui.host.tmux_types import PaneCapture
@@ -160,7 +161,8 @@ def row_of(roll: RollCall, agent_id: str) -> AgentRow:
 )
 def test_parent_and_children_are_found(who: str, parent: str | None, children: list[str]) -> None:
     roll = family()
-    found, beneath = relatives(row_of(roll, who), roll)
+    row = row_of(roll, who)
+    found, beneath = relatives(row, task_of(row, roll))
     assert (found.record.id if found else None) == parent
     assert [each.record.id for each in beneath] == children
 

@@ -30,6 +30,7 @@ from tui.details.sources import (
 )
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
+from tui.model.roll import AgentKey
 
 AGENT = "fixer-1"
 
@@ -93,7 +94,7 @@ def test_an_id_that_can_be_no_file_name_opens_nothing(tmp_path: Path, agent_id: 
 
 def test_fields_are_told_again_only_when_they_are_others(tmp_path: Path) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("a", extra={"deep": [1]})]})
-    source = FieldsSource(files.registry(), "a")
+    source = FieldsSource(AgentKey(files.registry(), "a"))
     found = source.read()
     assert isinstance(found, Fields) and found.entry is not None
     assert found.entry["extra"] == {"deep": [1]}

@@ -20,7 +20,7 @@ from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result
-from tui.cli.format_agent import gather
+from tui.cli.show import gather
 from tui.host.process_tree import look
 from tui.host.procfs import pane_said_by
 from tui.host.tmux import Tmux
@@ -115,7 +115,7 @@ def test_what_they_cost_and_their_processes_are_not_known(
     roll = take(files, server.client(), YOUNG)
     answer = roll.answer
     assert Meter[str]().measure(answer.sessions, answer) == {}
-    assert gather(roll, row_of(roll, "a")).processes is None
+    assert gather(roll, row_of(roll, "a")).more.processes is None
 
 
 def test_what_it_has_is_not_gone(tmp_path: Path, server: RealTmux, contained: Contained) -> None:

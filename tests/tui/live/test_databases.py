@@ -79,7 +79,7 @@ def begin(server: RealTmux, tmp_path: Path) -> Begin:
 @pytest.fixture
 def run(server: RealTmux, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command on a workspace."""
-    for module in ("kill", "list", "doctor", "metrics", "show"):
+    for module in ("kill", "complete", "list", "doctor", "metrics", "show"):
         monkeypatch.setattr(f"tui.cli.{module}.policy_of", lambda _: YOUNG)
 
     def ran(files: Files, *words: str) -> int:

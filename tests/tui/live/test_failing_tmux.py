@@ -17,7 +17,7 @@ import pytest
 from tests.support.real_tmux import SLEEP, RealTmux, fake_binary, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, take, verdicts
-from tui.cli import kill, main
+from tui.cli import main
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxSnapshot, TmuxState, socket_path
 from tui.model.policy import Policy
@@ -60,8 +60,8 @@ def complete(files: Files, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tmux], 
     """`muster complete --zombies --yes`, at the tmux that is given."""
 
     def run(tmux: Tmux) -> int:
-        monkeypatch.setattr(kill, "tmux_of", lambda _: tmux)
-        monkeypatch.setattr(kill, "policy_of", lambda _: EAGER)
+        monkeypatch.setattr("tui.cli.complete.tmux_of", lambda _: tmux)
+        monkeypatch.setattr("tui.cli.complete.policy_of", lambda _: EAGER)
         return main.main(["complete", "--zombies", "--yes", "-w", str(files.path)])
 
     return run

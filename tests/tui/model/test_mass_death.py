@@ -24,7 +24,7 @@ from tests.support.rolls import (
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry
 from tui.actions.plan_kill import plan_complete, plan_kill
-from tui.cli import kill, main
+from tui.cli import main
 from tui.cli.format_plan import plan_json
 from tui.cli.format_roll import roll_json, roll_table
 from tui.model.call import call_task
@@ -170,9 +170,9 @@ def complete(files: Files, monkeypatch: pytest.MonkeyPatch) -> Complete:
         def answer(question: str = "") -> bool:
             return next(given) == "y"
 
-        monkeypatch.setattr(kill, "tmux_of", lambda _: ScriptedTmux(answered()))
-        monkeypatch.setattr(kill, "policy_of", lambda _: QUICK)
-        monkeypatch.setattr(kill, "confirmed", answer)
+        monkeypatch.setattr("tui.cli.complete.tmux_of", lambda _: ScriptedTmux(answered()))
+        monkeypatch.setattr("tui.cli.complete.policy_of", lambda _: QUICK)
+        monkeypatch.setattr("tui.cli.confirm.confirmed", answer)
         code = main.main(["complete", "--zombies", "-w", str(files.path), *options])
         assert not list(given)
         return code

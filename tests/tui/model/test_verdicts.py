@@ -10,7 +10,7 @@ from tests.support.rolls import answered, called, roll_call
 from tui.app.widgets.roll_bindings import ROLL_KEYS
 from tui.app.widgets.roll_list import RollView
 from tui.cli.format_roll import roll_json
-from tui.cli.help import text_of
+from tui.cli.list import PAGE
 from tui.model.roll import Verdict
 from tui.model.verdicts import VERDICTS, verdict_lines
 from tui.text.sanitize import width
@@ -55,9 +55,8 @@ def test_the_style_of_a_verdict_is_that_of_the_table() -> None:
 
 
 def test_the_help_of_list_follows_the_table() -> None:
-    said = text_of("list")
-    assert "\n".join(f"  {line}" for line in verdict_lines()) in said
-    assert ", ".join(urgency_words()) in said
+    assert "\n".join(f"  {line}" for line in verdict_lines()) in PAGE.text
+    assert ", ".join(urgency_words()) in PAGE.text
 
 
 def test_the_most_urgent_comes_first() -> None:

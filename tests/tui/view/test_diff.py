@@ -20,7 +20,7 @@ from tests.support.rolls import (
     task_record,
     task_state,
 )
-from tui.cli.watch import change_json, change_words
+from tui.cli.format_changes import change_json, change_words
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import RollCall
 from tui.text.sanitize import as_json_line

@@ -19,6 +19,8 @@ from textual.message_pump import MessagePump
 # Seconds after which a key counts as acted on, whatever became of it.
 _AT_MOST = 1.0
 
+_INTERRUPT = "ctrl+c"
+
 # A key's message may lead to another one (a field that is submitted), and that to what moves
 # the focus: so often something that comes behind them has to come back.
 _ROUNDS = 2
@@ -61,7 +63,13 @@ class TypeAhead:
         return time.monotonic() < self._busy_until
 
     async def take(self, key: events.Key) -> None:
-        """Acts on a key, now or when its turn comes."""
+        """Acts on a key, now or when its turn comes; an interrupt's turn is now.
+
+        An interrupt gives up the keys before it that were not acted on yet, as a terminal does.
+        """
+        if key.key == _INTERRUPT:
+            self._waiting.clear()
+            self._busy_until = 0.0
         self._waiting.append(key)
         await self.go_on()
         if self._waiting:

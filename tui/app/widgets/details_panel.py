@@ -193,7 +193,7 @@ class Panel(Vertical):
             return None
         registry, agent_id = item.key.registry, item.key.id
         if self.tab is Tab.OVERVIEW:
-            return FieldsSource(registry, agent_id)
+            return FieldsSource(item.key)
         return FileSource(registry.parent, agent_id, cast(Any, _FILES[self.tab]), KEPT_RECORDS)
 
     def _audit_source(self) -> AuditSource | None:

@@ -1,4 +1,4 @@
-"""The commands about what is on record: the log and undo."""
+"""`muster log`: what was done, by whom and why."""
 
 from __future__ import annotations
 
@@ -7,34 +7,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from registry.audit.entries import Entry, Log, State
-from registry.audit.log import read_logs
-from registry.schema.records import parse_time
-from tui.actions.audit_text import log_lines, unread
-from tui.actions.undo import (
-    NoSuchActionError,
-    NothingToUndoError,
-    carry_out_undo,
-    logs_of,
-    plan_undo,
-    undo_refusal,
-)
-from tui.cli.context import (
-    DONE,
-    NOT_ALL_DONE,
-    USAGE,
-    complain,
-    find,
-    lines_of,
-    say,
-    wait_for_reader,
-)
-from tui.cli.format_plan import undo_json
-from tui.cli.kill import propose
-from tui.live.registry_cache import Registries
-from tui.model.roll import TaskState
+from registry.text import quoted_name
+from tui.cli.context import task_states
+from tui.cli.help import Page
+from tui.cli.output import DONE, complain, say, wait_for_reader
+from tui.cli.parser import add_json, add_settings, add_socket, add_workspaces
 from tui.text.sanitize import as_json_line
+
+if TYPE_CHECKING:
+    from registry.audit.entries import Entry, Log
 
 FOLLOW_EVERY = 0.5
 """Seconds between two looks at the logs with ``--follow``."""
@@ -43,18 +26,43 @@ FOLLOW_EVERY = 0.5
 # seconds is shown without.
 _OUTCOME_WITHIN = 5.0
 
+PAGE = Page(
+    """\
+What operators did in these workspaces, oldest first: when, who, why, every field
+before and after, and how it ended. With --json one record a line, as in the log.""",
+    (("muster log -f", "what are the others doing?"),),
+)
 
-def _seen(options: argparse.Namespace) -> tuple[tuple[TaskState, ...], tuple[Path, ...]]:
-    """All tasks of the workspaces, and the workspaces."""
-    workspaces = find(options)
-    registries = Registries(workspaces)
-    registries.rescan()
-    return registries.states(), tuple(each.path for each in workspaces)
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    add_settings(parser)
+    add_socket(parser)
+    add_workspaces(parser)
+    parser.add_argument("--follow", "-f", action="store_true", help="go on as it grows")
+    parser.add_argument("--all", action="store_true", help="all that is kept")
+    parser.add_argument(
+        "-n", dest="number", type=_positive, default=20, help="the last N (default: 20)"
+    )
+    add_json(parser)
+    parser.set_defaults(code_without_reader=DONE)
 
 
-def show_log(options: argparse.Namespace) -> int:
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number above 0, not {quoted_name(text, 80)}"
+        )
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> int:
     """`muster log`."""
-    logs = logs_of(*_seen(options))
+    from registry.audit.log import read_logs
+    from tui.actions.audit_text import log_lines, unread
+    from tui.actions.undo import logs_of
+
+    logs = logs_of(*task_states(options))
     log = read_logs(logs)
     if options.json:
         for record in log.records:
@@ -74,6 +82,9 @@ def show_log(options: argparse.Namespace) -> int:
 
 
 def _follow(logs: tuple[Path, ...], log: Log, raw: bool) -> None:
+    from registry.audit.log import read_logs
+    from tui.actions.audit_text import log_lines
+
     shown = {entry.key for entry in log.entries}
     printed = len(log.records)
     while True:
@@ -93,6 +104,9 @@ def _follow(logs: tuple[Path, ...], log: Log, raw: bool) -> None:
 
 
 def _ready(log: Log) -> Iterator[Entry]:
+    from registry.audit.entries import State
+    from registry.schema.records import parse_time
+
     for entry in log.entries:
         began = parse_time(entry.at)
         if (
@@ -102,25 +116,3 @@ def _ready(log: Log) -> Iterator[Entry]:
             or not 0 <= time.time() - began <= _OUTCOME_WITHIN
         ):
             yield entry
-
-
-def undo(options: argparse.Namespace) -> int:
-    """`muster undo`."""
-    states, workspaces = _seen(options)
-    try:
-        plan = plan_undo(states, workspaces, options.action_id)
-    except NothingToUndoError as error:
-        if options.json:
-            print(as_json_line({"action": "undo", "error": str(error)}))
-        else:
-            complain(*lines_of(error))
-        return USAGE if isinstance(error, NoSuchActionError) else NOT_ALL_DONE
-    if not plan.preview.steps and not options.json:
-        complain(f"cannot be undone: {undo_refusal(plan)}")
-        return NOT_ALL_DONE
-    return propose(
-        plan.preview,
-        undo_json(plan.action_id, plan.preview),
-        lambda: carry_out_undo(plan, options.reason),
-        options,
-    )

@@ -1,0 +1,69 @@
+"""`muster complete`: marks agents as through."""
+
+from __future__ import annotations
+
+import argparse
+
+from tui.cli.context import find, policy_of, refuse_if_read_only, tmux_of
+from tui.cli.help import Page
+from tui.cli.parser import (
+    add_asking,
+    add_json,
+    add_settings,
+    add_socket,
+    add_workspace_option,
+)
+from tui.errors import UsageError
+
+PAGE = Page(
+    """\
+Marks active agents as through in both registries; no session is touched.
+Shows the plan and asks first. Agents whose session is back are left alone.""",
+    (("muster complete --zombies --as terminated", "clean up after a crash"),),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    add_settings(parser)
+    add_socket(parser)
+    add_workspace_option(parser)
+    parser.add_argument("agents", nargs="*", metavar="AGENT", help="an agent's whole id")
+    add_asking(parser)
+    parser.add_argument("--zombies", action="store_true", help="all zombies")
+    parser.add_argument(
+        "--as",
+        dest="status",
+        choices=("completed", "terminated"),
+        default="completed",
+        help="what they become (default: completed)",
+    )
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """`muster complete`."""
+    from tui.actions.footprint import weighed_complete
+    from tui.cli.confirm import carry_out_plan
+    from tui.cli.lookup import exit_code_if_all_found
+    from tui.cli.suggest import nearest
+    from tui.live.collector import take_roll
+    from tui.model.roll import Verdict
+    from tui.model.select import rows_of
+
+    refuse_if_read_only(options)
+    if bool(options.agents) == options.zombies:
+        raise UsageError("complete takes either agents' ids or --zombies")
+    tmux = tmux_of(options)
+    roll = take_roll(find(options), tmux, policy_of(options))
+    if options.zombies:
+        rows = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
+    else:
+        rows, problems = rows_of(roll, options.agents)
+        if problems:
+            raise UsageError(*problems, *nearest(roll, options.agents, problems))
+    plan = weighed_complete(roll, rows, options.status, by_verdict=options.zombies)
+    done = carry_out_plan(plan, tmux, options)
+    if options.zombies:
+        return max(done, exit_code_if_all_found(roll, rows, "zombie", options))
+    return done

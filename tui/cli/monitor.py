@@ -1,0 +1,38 @@
+"""`muster`: the monitor, which is what it does without a command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from tui.cli.context import find, settings_of, socket_of
+from tui.cli.output import on_terminal
+from tui.cli.parser import add_screen, add_settings, add_socket, add_workspaces
+from tui.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what it takes."""
+    add_settings(parser)
+    add_screen(parser)
+    add_socket(parser)
+    add_workspaces(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """`muster`.
+
+    Raises:
+        UsageError: There is no terminal, or a setting is wrong.
+    """
+    workspaces = find(options)
+    socket = socket_of(options)
+    if not on_terminal():
+        raise UsageError("the monitor needs a terminal; `muster list` does not")
+    from tui.config.load import policy_from
+
+    settings = settings_of(options)
+    policy = policy_from(os.environ, settings.policy)
+    from tui.app.run import run_monitor
+
+    return run_monitor(workspaces, socket, policy, settings)

@@ -1,0 +1,320 @@
+"""What is known of one agent: one list for the overview, `muster show` and its JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from registry.agent_output.files import FileFacts
+from registry.schema.records import parse_time
+from registry.text import shown_name
+from tui.details.sources import Fields
+from tui.host.tmux_types import HIDDEN_PROCESSES, Session
+from tui.model.hierarchy import children_of, parent_of
+from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll
+from tui.text.sanitize import age_in_words, harmless, harmless_lines, named, size, some
+
+if TYPE_CHECKING:
+    from tui.host.process_tree import Process
+
+# Have a line of their own; whatever else the registry holds follows under its own name.
+_SHOWN = frozenset(
+    {
+        "id",
+        "type",
+        "tmux_session",
+        "parent",
+        "depth",
+        "status",
+        "started_at",
+        "last_update",
+        "progress",
+        "prompt",
+    }
+)
+
+_PARTS_AT_MOST = 200
+"""Lines of one field of the registry; more are not shown."""
+
+_DEEPEST = 6
+"""Levels of one field of the registry; what is deeper is in one line."""
+
+_PROCESSES_AT_MOST = 10
+
+_PROMPT_AT_MOST = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One line about an agent.
+
+    Attributes:
+        label: What it is; empty if the line goes on with the one before.
+        value: A harmless text of one line; empty if parts of it follow.
+        link: The agent that it leads to, or None.
+        data: The same in JSON: keys of the document and their values. Some lines stand for
+            several keys, and some, which are parts of another key's value, for none.
+        level: 0, or of how many lines above it is a part.
+        problem: Whether it says that something is wrong.
+    """
+
+    label: str
+    value: str
+    link: AgentKey | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    level: int = 0
+    problem: bool = False
+
+
+def agent_fields(
+    row: AgentRow, task: TaskRoll | None, more: Fields, now: float
+) -> Iterator[Field]:
+    """Everything about an agent.
+
+    Args:
+        row: The agent.
+        task: Its task with all agents; None if the agent is not in the roll any more.
+        more: What was read of it.
+        now: Seconds since the epoch.
+    """
+    record = row.record
+    yield Field("agent", named(record.id), data={"id": record.id})
+    note = f": {harmless(row.note, 400)}" if row.note else ""
+    yield Field(
+        "verdict",
+        row.verdict.value + note,
+        data={"verdict": row.verdict.value, "note": row.note or None},
+    )
+    progress = "" if record.progress is None else f", {record.progress:g} %"
+    yield Field("status", f"{harmless(record.status or '-', 80)}{progress}")
+    if more.listed is not None and more.listed.get("status") not in (None, record.status):
+        said = _compact(more.listed["status"])
+        yield Field("global status", f"{harmless(said, 80)} in the global registry")
+    yield Field("type", harmless(record.type or "-", 256))
+    yield from _relatives(row, task)
+    yield Field(
+        "started", _when(record.started_at, record.started, now), data={"started": record.started}
+    )
+    yield Field(
+        "updated", _when(record.last_update, record.updated, now), data={"updated": record.updated}
+    )
+    yield from _session_of(row, more.processes, now)
+    entry = more.entry or {}
+    for name, value in entry.items():
+        if name not in _SHOWN:
+            yield from _parts(harmless(name, 40), value, now)
+    prompt = entry.get("prompt")
+    if isinstance(prompt, str):
+        first, *rest = harmless_lines(prompt.strip(), _PROMPT_AT_MOST)
+        yield Field("prompt", first)
+        yield from (Field("", each, level=1) for each in rest)
+    yield from (_file(each, now) for each in more.files)
+    yield from _place(row, task, more.files)
+
+
+def task_of(row: AgentRow, roll: RollCall | None) -> TaskRoll | None:
+    """The task of an agent in a roll call, or None."""
+    for task in roll.tasks() if roll is not None else ():
+        if task.state.registry == row.key.registry:
+            return task
+    return None
+
+
+def relatives(row: AgentRow, task: TaskRoll | None) -> tuple[AgentRow | None, list[AgentRow]]:
+    """The agent that started an agent, or None, and those that it started.
+
+    Args:
+        row: The agent; the task may have it as it is now.
+        task: Its task; None if it is not in the roll any more.
+    """
+    for each in task.agents if task is not None else ():
+        if task is not None and each.key == row.key:
+            return parent_of(task, each), children_of(task, each)
+    return None, []
+
+
+def _relatives(row: AgentRow, task: TaskRoll | None) -> Iterator[Field]:
+    """The parent, with JSON of the children as well, and a line for each child."""
+    record = row.record
+    parent, children = relatives(row, task)
+    name = shown_name(record.parent) if record.parent else "-"
+    standing = f" ({_standing(parent)})" if parent is not None else ""
+    depth = "" if record.depth is None else f", depth {record.depth}"
+    yield Field(
+        "parent",
+        f"{name}{standing}{depth}",
+        parent.key if parent is not None else None,
+        {
+            "parent": None if parent is None else _relative_json(parent),
+            "children": [_relative_json(each) for each in children],
+        },
+    )
+    for each in children:
+        yield Field("child", f"{named(each.record.id)} ({_standing(each)})", each.key)
+
+
+def _standing(row: AgentRow) -> str:
+    return f"{row.verdict}, {harmless(row.record.status or '-', 40)}"
+
+
+def _relative_json(row: AgentRow) -> dict[str, Any]:
+    return {"id": row.record.id, "verdict": row.verdict.value, "status": row.record.status}
+
+
+def _session_of(
+    row: AgentRow, processes: tuple[Process, ...] | None, now: float
+) -> Iterator[Field]:
+    """The session's name, with JSON of all of it, and a line for each of its facts."""
+    name, session, other = row.record.tmux_session, row.session, row.name_reused_by
+    data = {
+        "session": None if session is None else _session_json(session),
+        "taken_by": None if other is None else {"session": other.name, "created": other.created},
+        "processes": None if processes is None else _processes_json(processes),
+    }
+    yield Field("session", shown_name(name) if name else "-", data=data)
+    if session is not None:
+        yield from session_fields(session, now)
+    elif other is not None:
+        yield Field("", "Another session has that name now:")
+        yield from session_fields(other, now)
+    if processes is None:
+        return
+    memory = size(sum(each.memory for each in processes))
+    yield Field("processes", f"{len(processes)}, {memory} resident")
+    for each in processes[:_PROCESSES_AT_MOST]:
+        yield Field("", f"{each.pid} {harmless(each.name, 60)}, {size(each.memory)}", level=1)
+    if len(processes) > _PROCESSES_AT_MOST:
+        yield Field("", f"… {len(processes) - _PROCESSES_AT_MOST} more", level=1)
+
+
+def session_fields(session: Session, now: float) -> Iterator[Field]:
+    """What tmux says of a session, beside its name.
+
+    Args:
+        session: Of an agent, or an orphan.
+        now: Seconds since the epoch.
+    """
+    pids = ", ".join(map(str, session.pids))
+    panes = f", panes {', '.join(session.panes)}" if session.panes else ""
+    attached = f", {some(session.attached, 'client')} attached" if session.attached else ""
+    processes = f"pid {pids}" if pids else HIDDEN_PROCESSES
+    yield Field("tmux", harmless(f"{session.id}, {processes}{panes}", 400) + attached)
+    yield Field("made", exactly(session.created, now))
+    yield Field("output", exactly(session.activity, now))
+
+
+def _session_json(session: Session) -> dict[str, Any]:
+    return {
+        "name": session.name,
+        "id": session.id,
+        "created": session.created,
+        "activity": session.activity,
+        "attached": session.attached,
+        "panes": list(session.panes),
+        "pids": list(session.pids),
+    }
+
+
+def _processes_json(processes: tuple[Process, ...]) -> dict[str, Any]:
+    return {
+        "count": len(processes),
+        "memory": sum(each.memory for each in processes),
+        "all": [{"pid": p.pid, "name": p.name, "memory": p.memory} for p in processes],
+    }
+
+
+def _parts(name: str, value: Any, now: float) -> Iterator[Field]:
+    """A field of the registry, in as many lines as it has parts."""
+    left = [_PARTS_AT_MOST]
+    if isinstance(value, str) and (name.endswith("_at") or name == "last_update"):
+        yield Field(name, _when(value, parse_time(value), now))
+        return
+    yield from _part(name, value, 0, left)
+    if left[0] <= 0:
+        yield Field("", "and more; the registry has it all", level=1)
+
+
+def _part(name: str, value: Any, level: int, left: list[int]) -> Iterator[Field]:
+    if left[0] <= 0:
+        return
+    left[0] -= 1
+    parts: list[tuple[str, Any]] = []
+    if isinstance(value, dict) and level < _DEEPEST:
+        parts = [(harmless(key, 60), each) for key, each in value.items()]
+    elif isinstance(value, list) and level < _DEEPEST:
+        parts = [("-", each) for each in value]
+    yield Field(name, "" if parts else harmless(_compact(value), 600), level=level)
+    for key, each in parts:
+        yield from _part(key, each, level + 1, left)
+
+
+def _compact(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return "(too deep to show)"
+
+
+def _file(facts: FileFacts, now: float) -> Field:
+    label = f"{facts.name} file"
+    if facts.error is not None:
+        return Field(label, harmless(facts.error, 400), problem=True)
+    shown = shown_name(f"{facts.path.parent.name}/{facts.path.name}")
+    if facts.size is None or facts.modified is None:
+        return Field(label, f"{shown} is not there")
+    return Field(label, f"{shown}, {size(facts.size)}, {exactly(facts.modified, now)}")
+
+
+def _place(row: AgentRow, task: TaskRoll | None, files: tuple[FileFacts, ...]) -> Iterator[Field]:
+    """The task and its registries; with JSON of the agent's files, which lie beside them."""
+    registry = str(row.key.registry)
+    beside = {"files": [asdict(each) | {"path": str(each.path)} for each in files]}
+    if task is None:
+        yield Field("registry", shown_name(registry), data=beside)
+        return
+    state = task.state
+    there = {
+        "task_id": task.task_id,
+        "registry": registry,
+        "global_registry": str(state.global_registry or "") or None,
+        "error": state.error,
+    }
+    data = {"workspace": str(state.workspace), "task": there}
+    yield Field("task", shown_name(task.task_id), data=data)
+    yield Field("registry", shown_name(registry), data=beside)
+    if state.global_registry is not None:
+        yield Field("global", shown_name(state.global_registry))
+
+
+def _when(written: str | None, parsed: float | None, now: float) -> str:
+    """A time as it is written, and how long ago that was."""
+    if written is None:
+        return "-"
+    if parsed is None:
+        return f"{harmless(written, 60)} (not a time)"
+    return f"{harmless(written, 40)} ({_ago(now - parsed)})"
+
+
+def exactly(moment: float, now: float) -> str:
+    """A time on this host's clock, and how long ago it was.
+
+    Args:
+        moment: Seconds since the epoch.
+        now: The same.
+    """
+    try:
+        local = f"{datetime.fromtimestamp(moment).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        local = str(moment)
+    return f"{local} ({_ago(now - moment)})"
+
+
+def _ago(seconds: float) -> str:
+    if seconds < -60:
+        return f"in {age_in_words(-seconds)}: another clock or zone"
+    return f"{age_in_words(seconds)} ago"
