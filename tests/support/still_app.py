@@ -17,7 +17,8 @@ from registry.schema.records import task_record
 from tests.support.panels import PromptFollower
 from tests.support.still_live import StillLive
 from tui.actions.plan import Footprint
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.app.app import MusterApp
 from tui.app.screens.roll import RollScreen
 from tui.app.widgets.footer import Footer

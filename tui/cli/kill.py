@@ -10,8 +10,9 @@ from typing import Any
 
 from registry.text import quoted_name, shown_name, typed_word
 from tui.actions.execute import Outcome, carry_out
-from tui.actions.footprint import weighed_complete, weighed_kill
+from tui.actions.footprint import weighed_kill
 from tui.actions.plan import Plan
+from tui.actions.plan_complete import checked_complete
 from tui.actions.preview import Preview
 from tui.cli.context import DONE, NOT_ALL_DONE, complain, confirmed, find, say, tmux_of
 from tui.cli.format_plan import (
@@ -99,7 +100,7 @@ def complete(options: argparse.Namespace) -> int:
         rows, problems = rows_of(roll, options.agents)
         if problems:
             raise UsageError(*problems, *nearest(roll, options.agents, problems))
-    plan = weighed_complete(roll, rows, options.status, by_verdict=options.zombies)
+    plan = checked_complete(roll, rows, options.status, by_verdict=options.zombies)
     done = _carry_out(plan, tmux, options)
     if options.zombies:
         return max(done, _nobody_missed(roll, rows, "zombie", options))
@@ -113,7 +114,7 @@ def _nobody_missed(
     if not found and roll.answer.state is TmuxState.UNKNOWN:
         complain(f"no {what} can be told; tmux: {roll.answer.why}")
         return NOT_ALL_DONE
-    unread = _unread(roll, beside=what == "orphan")
+    unread = _unread(roll, nearby=what == "orphan")
     if unread:
         complain(*unread)
         return NOT_ALL_DONE
@@ -129,25 +130,25 @@ def _nobody_missed(
     return DONE
 
 
-def _unread(roll: RollCall, *, beside: bool) -> list[str]:
+def _unread(roll: RollCall, *, nearby: bool) -> list[str]:
     """What could not be read, and so may hold whom nobody found.
 
     Args:
         roll: The roll call.
-        beside: Also what may hold orphans of other workspaces.
+        nearby: Also what may hold orphans of other workspaces.
     """
     said = [
         f"{shown_name(task.state.registry)} cannot be read: {task.state.error}"
         for task in roll.tasks()
         if task.state.error is not None
     ]
-    databases = (*roll.databases, *(roll.databases_beside if beside else ()))
+    databases = (*roll.databases, *(roll.nearby_databases if nearby else ()))
     return [*said, *map(str, dict.fromkeys(databases))]
 
 
 def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> list[str]:
     """What may have been meant by ids that nobody has."""
-    unread = _unread(roll, beside=True)
+    unread = _unread(roll, nearby=True)
     if unread and any(problem.startswith("no ") for problem in problems):
         return [*unread, "The agent may be in there."]
     known = [row.key.id for row in roll.agents()]

@@ -125,8 +125,8 @@ class RollBuilder:
             judged.orphans,
             counts,
             orphans_known=orphans is not None and not judged.unsure,
-            beside=judged.read,
-            databases_beside=judged.databases,
+            nearby_workspaces=judged.read,
+            nearby_databases=judged.databases,
             mass_death=find_mass_death(
                 (each.roll for each in called.values()), missing_since, self._policy
             ),

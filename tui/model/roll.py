@@ -173,8 +173,8 @@ class RollCall:
             can tell of others than `orphans`.
         counts: How many agents, and orphans, have each verdict.
         mass_death: Whether most agents went at once: rather the wrong socket.
-        beside: Other workspaces, which were read to tell whose sessions are.
-        databases_beside: What keeps orphans from being told, of other workspaces.
+        nearby_workspaces: Others, which were read to tell whose sessions are.
+        nearby_databases: What keeps orphans from being told, of other workspaces.
         whole: False while the first tasks were read alone, right after the start.
     """
 
@@ -185,8 +185,8 @@ class RollCall:
     counts: Mapping[Verdict, int]
     orphans_known: bool = True
     mass_death: MassDeath | None = None
-    beside: tuple[Path, ...] = ()
-    databases_beside: tuple[UnreadDatabase, ...] = ()
+    nearby_workspaces: tuple[Path, ...] = ()
+    nearby_databases: tuple[UnreadDatabase, ...] = ()
     whole: bool = True
 
     @property

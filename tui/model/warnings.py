@@ -23,7 +23,7 @@ def notices(roll: RollCall) -> tuple[str, ...]:
     said += map(str, roll.databases)
     said += (
         f"sessions are called no orphans, since {each}"
-        for each in roll.databases_beside
+        for each in roll.nearby_databases
         if each not in roll.databases
     )
     said += (f"{some(count, 'agent')} may live: {why}" for why, count in _doubts(answer).items())

@@ -16,8 +16,9 @@ from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, row_of, take
 from tui.actions.execute import Result, carry_out
-from tui.actions.footprint import weighed_complete, weighed_kill
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.footprint import weighed_kill
+from tui.actions.plan_complete import checked_complete, plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.model.roll import Verdict
 
 SILENT = {
@@ -70,7 +71,7 @@ def test_whoever_writes_its_output_keeps_an_agent_from_being_called_dead(
     before = files.bytes()
     roll = rolled(files, server)
     row = row_of(roll, "x")
-    for plan in (weighed_kill(roll, [row]), weighed_complete(roll, [row], by_verdict=True)):
+    for plan in (weighed_kill(roll, [row]), checked_complete(roll, [row], by_verdict=True)):
         assert plan.steps == ()
         assert f"sleep ({pid})" in plan.refused[0][1]
     # A plan that was made without looking finds it as it is carried out.
@@ -149,7 +150,7 @@ def test_named_alone_it_can_be_completed_all_the_same(
     pid = start(files, server, pids, SILENT["no environment"])
     kill_server(server)
     roll = rolled(files, server)
-    plan = weighed_complete(roll, [row_of(roll, "x")])
+    plan = checked_complete(roll, [row_of(roll, "x")])
     assert f"sleep ({pid})" in plan.steps[0].says
     assert carry_out(plan, server.client(), "").complete
     assert files.agent("x")["status"] == "completed"

@@ -26,7 +26,8 @@ from tests.support.rolls import (
 )
 from tui.actions.execute import Outcome, Result, StepOutcome
 from tui.actions.plan import Footprint, Verb
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.actions.preview import Preview
 from tui.cli.format_plan import outcome_json, outcome_lines, plan_json, proposal_lines
 from tui.cli.format_roll import roll_json, roll_table

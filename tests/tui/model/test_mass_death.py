@@ -23,7 +23,8 @@ from tests.support.rolls import (
 )
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.cli import kill, main
 from tui.cli.format_plan import plan_json
 from tui.cli.format_roll import roll_json, roll_table

@@ -17,7 +17,8 @@ from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, take, verdicts
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.host.tmux import Tmux
 from tui.live.builder import RollBuilder
 from tui.live.collector import LiveRoll

@@ -14,7 +14,8 @@ from tests.support.panel_app import opened
 from tests.support.rolls import SOCKET, agent, answered, called, roll_call, session, task_state
 from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.workspaces import QUICK, Files, entry, take
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.app.notifier import _values
 from tui.cli.format_plan import proposal_lines
 from tui.cli.format_roll import roll_table
@@ -56,7 +57,7 @@ def tmux() -> ScriptedTmux:
 @pytest.fixture(autouse=True)
 def nobody_elses_registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process of these sessions can be looked at, and none tells of other workspaces."""
-    monkeypatch.setattr("tui.doctor.examine.claimed_sessions", lambda roll, rows: {})
+    monkeypatch.setattr("tui.actions.evidence.claims_on", lambda *_: {})
 
 
 @pytest.fixture
