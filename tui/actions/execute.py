@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.audit.log import Audit
-from registry.audit.transaction import OnRecord
+from registry.audit.transaction import AuditContext
 from registry.audit.undo import KILLED
 from registry.errors import RegistryError
 from registry.operations.finish import FinishReport, finish_agents
@@ -120,7 +120,7 @@ def _record(
         if not group:
             continue
         ids = [step.label for step in group]
-        on_record = OnRecord(audit, final=KILLED if killed else None)
+        on_record = AuditContext(audit, final=KILLED if killed else None)
         try:
             report = finish_agents(
                 task,
