@@ -27,6 +27,7 @@ from tui.config.settings import Settings
 from tui.details.sources import Fields
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.call import call_task
+from tui.model.evidence import Evidence
 from tui.model.orphans import find_orphans
 from tui.model.policy import Policy
 from tui.model.roll import AgentKey, RollCall, TaskState, Verdict, WorkspaceRoll
@@ -94,10 +95,9 @@ def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = AL
     states = [_state(each) for each in registries]
     if error is not None:
         states[0] = replace(states[0], error=error)
-    missing_since = dict.fromkeys(
-        (f"agent_{a.id}" for s in states if s.record for a in s.record.agents), 0.0
-    )
-    tasks = tuple(call_task(state, answer, missing_since, Policy(), NOW) for state in states)
+    missing = (f"agent_{a.id}" for s in states if s.record for a in s.record.agents)
+    evidence = Evidence(answer, dict.fromkeys(missing, 0.0))
+    tasks = tuple(call_task(state, evidence, Policy(), NOW) for state in states)
     orphans = find_orphans(states, (), answer, Policy(), NOW) or ()
     counts = dict.fromkeys(Verdict, 0)
     for task in tasks:
@@ -105,7 +105,7 @@ def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = AL
             counts[verdict] += count
     counts[Verdict.ORPHAN] = len(orphans)
     workspaces = (WorkspaceRoll(WORKSPACE, tasks, None),)
-    return RollCall("lighthouse", answer, workspaces, orphans, counts)
+    return RollCall("lighthouse", evidence, workspaces, orphans, counts)
 
 
 class StillApp(MusterApp):

@@ -52,7 +52,7 @@ def evidence_of_roll(
             state.registry: TaskEvidence(state.record, state.error, state.owner, state.database)
             for state in states
         },
-        elsewhere=snapshot.elsewhere,
+        elsewhere=roll.evidence.elsewhere,
         holding_us=_holding_us(sessions),
         rows={task.state.registry: task.agents for task in roll.tasks()},
         holders=holders,

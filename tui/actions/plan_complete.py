@@ -43,7 +43,7 @@ def plan_complete(
     steps: list[Step] = []
     refused: list[tuple[str, str]] = []
     for row in rows:
-        doubt = roll.answer.renamed.get(tmux_name(row.record.tmux_session or ""))
+        doubt = roll.evidence.renamed.get(tmux_name(row.record.tmux_session or ""))
         step = agent_step(row, tasks[row.key.registry], True, _says(row, status, doubt))
         why = first_reason((registry_can_be_read, status_is_current), step, evidence)
         if row.verdict in (Verdict.FINISHED, Verdict.LEAKED):

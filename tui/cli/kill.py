@@ -118,7 +118,7 @@ def _nobody_missed(
     if unread:
         complain(*unread)
         return NOT_ALL_DONE
-    if what == "zombie" and roll.answer.doubts:
+    if what == "zombie" and roll.evidence.doubts:
         for said in notices(roll):
             complain(said)
         return NOT_ALL_DONE

@@ -10,6 +10,7 @@ from pathlib import Path
 from registry.schema.layout import UnreadDatabase
 from registry.schema.records import AgentRecord, TaskRecord
 from tui.host.tmux_types import Session, TmuxSnapshot
+from tui.model.evidence import Evidence
 
 
 class Verdict(StrEnum):
@@ -166,7 +167,7 @@ class RollCall:
     """Everything that is shown, at one moment.
 
     Attributes:
-        answer: What tmux said.
+        evidence: What the agents were judged by.
         orphans: Sessions named like an agent's that no registry accounts for.
         orphans_known: False while a registry that might account for them was never
             read, a database might, or only a part of a workspace is seen: then nobody
@@ -179,7 +180,7 @@ class RollCall:
     """
 
     host: str
-    answer: TmuxSnapshot
+    evidence: Evidence
     workspaces: tuple[WorkspaceRoll, ...]
     orphans: tuple[Session, ...]
     counts: Mapping[Verdict, int]
@@ -188,6 +189,11 @@ class RollCall:
     nearby_workspaces: tuple[Path, ...] = ()
     nearby_databases: tuple[UnreadDatabase, ...] = ()
     whole: bool = True
+
+    @property
+    def answer(self) -> TmuxSnapshot:
+        """What tmux said."""
+        return self.evidence.snapshot
 
     @property
     def databases(self) -> tuple[UnreadDatabase, ...]:

@@ -23,6 +23,7 @@ from tui.host.tmux import Tmux
 from tui.live.builder import RollBuilder
 from tui.live.collector import LiveRoll
 from tui.live.registry_cache import Registries
+from tui.model.evidence import Evidence
 from tui.model.roll import RollCall, Verdict
 from tui.model.suspects import Candidate, find_renamed
 
@@ -237,7 +238,9 @@ def test_a_session_that_was_followed_is_not_taken_for_that_of_another_agent(
     answer = replace(answered(there), sessions={"mine": there, "agent_a": there})
     registries = Registries(files.workspaces())
     registries.rescan()
-    roll = RollBuilder(NO_GRACE).call(registries, answer, {"agent_dead": 0.0}, time.time())
+    roll = RollBuilder(NO_GRACE).call(
+        registries, Evidence(answer, {"agent_dead": 0.0}), time.time()
+    )
     assert verdicts(roll) == {"a": Verdict.LIVE, "dead": Verdict.ZOMBIE}
 
 

@@ -24,6 +24,7 @@ from tui.doctor.examine import examine
 from tui.doctor.location import Where
 from tui.host.tmux_advice import socket_option
 from tui.host.tmux_types import TmuxState
+from tui.model.evidence import Evidence
 from tui.model.roll import RollCall
 from tui.model.select import rows_of
 
@@ -182,6 +183,6 @@ async def test_what_is_copied_is_one_word_for_a_shell(
 
 def test_a_message_of_tmux_names_its_socket_as_it_is(roll: RollCall) -> None:
     unknown = replace(roll.answer, state=TmuxState.UNKNOWN, socket=Path("/a\n/s"))
-    asked = replace(roll, answer=unknown)
+    asked = replace(roll, evidence=Evidence(unknown))
     shown = "\n".join(roll_table(asked, 0.0, None))
     assert shown_name("/a\n/s") in shown and shown_name(SOCKET) == str(SOCKET)
