@@ -16,6 +16,7 @@ from tui.actions.preconditions import ActionEvidence, TaskEvidence, session_now,
 from tui.host import process_tree
 from tui.host.pane_origin import PaneOrigins
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
+from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.session_claims import Holder, claims_on
 from tui.model.roll import AgentRow, RollCall, Verdict
 from tui.model.suspects import find_mixed
@@ -78,9 +79,9 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
         elsewhere=_elsewhere(plan.steps, snapshot),
     )
     if plan.verb is Verb.KILL and snapshot.state is not TmuxState.UNKNOWN:
+        ours = _holding_us([*planned, *sessions.values()])
         registries = {step.row.key.registry for step in plan.steps if step.row is not None}
         tasks = {path: _task_now(path) for path in registries}
-        ours = _holding_us([*planned, *sessions.values()])
         evidence = replace(evidence, tasks=tasks, holding_us=ours)
     return looked_at(plan, evidence)
 
@@ -93,14 +94,14 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     snapshot = evidence.snapshot
     leftovers = find_leftovers([step for step in plan.steps if not step.may_run], snapshot)
     evidence = replace(evidence, leftovers=leftovers)
-    if plan.verb is not Verb.KILL or plan.nearby is None or snapshot.state is TmuxState.UNKNOWN:
+    if plan.verb is not Verb.KILL or snapshot.state is TmuxState.UNKNOWN:
         return evidence
-    sessions = snapshot.sessions.values()
+    nearby, sessions = plan.nearby or NearbyWorkspaces(), snapshot.sessions.values()
     held = {now: _holder(step, now) for step in plan.steps if (now := session_now(step, evidence))}
     return replace(
         evidence,
         mixed=find_mixed(sessions, PaneOrigins().moved(sessions)),
-        claims={each.id: why for each, why in claims_on(plan.nearby, held, snapshot).items()},
+        claims={each.id: why for each, why in claims_on(nearby, held, snapshot).items()},
     )
 
 

@@ -32,6 +32,7 @@ from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.registry_cache import Registries
 from tui.model.orphans import find_orphans
 from tui.model.policy import Policy
+from tui.model.roll import TaskState
 
 _AT_MOST = 16
 """More workspaces than these are not read for the sake of orphans."""
@@ -74,6 +75,27 @@ class Around:
     default: frozenset[Path] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the registries of one workspace say, as they were read last.
+
+    Attributes:
+        states: Its tasks.
+        listed: As `Registries.listed_sessions` says.
+        databases: What has agents of it that are in none of its registries.
+        sees_all: Whether the whole workspace is seen.
+        known_until: Until when all that is known; seconds since the epoch.
+        is_unclear: Whether there may be more in its registries than can be read now.
+    """
+
+    states: tuple[TaskState, ...]
+    listed: tuple[frozenset[str] | None, ...]
+    databases: tuple[UnreadDatabase, ...]
+    sees_all: bool
+    known_until: float
+    is_unclear: bool
+
+
 class NearbyWorkspaces:
     """The workspaces around sessions; reads their registries only when they changed.
 
@@ -85,12 +107,13 @@ class NearbyWorkspaces:
 
     Attributes:
         always: The former, as they are found from everywhere.
-        registries: What was read around sessions the last time, by workspace.
+        readings: What was read around sessions the last time, by workspace.
     """
 
     def __init__(self, always: Iterable[Path] = (), others: Iterable[Path] = ()) -> None:
         self.always = tuple(sorted({Path(os.path.realpath(each)) for each in always}))
-        self.registries: dict[Path, Registries] = {}
+        self.readings: Mapping[Path, Reading] = {}
+        self._registries: dict[Path, Registries] = {}
         self._others = tuple(others)
         self._about: object = None
         self._judged = Judged()
@@ -149,7 +172,7 @@ class NearbyWorkspaces:
             policy: How old an orphan must be.
             now: Seconds since the epoch.
         """
-        listed = frozenset[str]().union(*map(_listed_in, self.registries.values()))
+        listed = frozenset[str]().union(*map(_listed_in, self.readings.values()))
         orphans: list[Session] = []
         unsure: list[Session] = []
         databases: dict[UnreadDatabase, None] = {}
@@ -164,14 +187,14 @@ class NearbyWorkspaces:
                 continue
             databases |= dict.fromkeys(self.databases_of(paths))
             (unsure if each.near is None or None in told else orphans).append(session)
-        read = tuple(self.registries)
+        read = tuple(self.readings)
         return Judged(tuple(orphans), tuple(unsure), read, tuple(databases))
 
     def databases_of(self, paths: Iterable[Path]) -> Iterator[UnreadDatabase]:
         """What some workspaces have agents in that were not read."""
         for path in sorted(paths):
-            if path in self.registries:
-                yield from self.registries[path].databases()
+            if path in self.readings:
+                yield from self.readings[path].databases
 
     def read_around(
         self, sessions: Iterable[Session], answer: TmuxSnapshot, own: frozenset[Path]
@@ -197,28 +220,26 @@ class NearbyWorkspaces:
         # What is around them comes first: there is room for so many only.
         found |= dict.fromkeys(self._others)
         others = [each for each in found if each not in self.always]
-        self.registries = {
-            path: self.registries.get(path) or Registries((Workspace(path),))
+        self._registries = {
+            path: self._registries.get(path) or Registries((Workspace(path),))
             for path in (*self.always, *others[:_AT_MOST])
         }
-        for registries in self.registries.values():
-            registries.rescan()
+        self.readings = {path: _read(each) for path, each in self._registries.items()}
         return around
 
     def _is_nobodys(
         self, path: Path, lone: TmuxSnapshot, policy: Policy, now: float
     ) -> bool | None:
         """Whether a workspace does not list the only session of an answer; None: nobody knows."""
-        registries = self.registries.get(path)
-        if registries is None or not registries.sees_all():
+        reading = self.readings.get(path)
+        if reading is None or not reading.sees_all:
             return None
-        states, listed = registries.states(), registries.listed_sessions()
-        as_of = min(now, registries.known_until())
-        found = find_orphans(states, listed, lone, policy, as_of)
+        as_of = min(now, reading.known_until)
+        found = find_orphans(reading.states, reading.listed, lone, policy, as_of)
         if found == ():
             return False
         # A session that is in none of these yet may be in what cannot be read now.
-        return None if found is None or is_unclear(registries) else True
+        return None if found is None or reading.is_unclear else True
 
     def anothers(self, sessions: Collection[Session], answer: TmuxSnapshot) -> list[Session]:
         """Those of some sessions, of any server, that a registry around them lists. Blocks.
@@ -232,7 +253,7 @@ class NearbyWorkspaces:
             around = self.read_around(sessions, replace(answer, server_pid=None), frozenset())
             listed = {
                 path: _listed_in(each)
-                for path, each in self.registries.items()
+                for path, each in self.readings.items()
                 if why_foreign(path) is None
             }
             self._anothers = frozenset(
@@ -246,7 +267,7 @@ class NearbyWorkspaces:
     @property
     def busy(self) -> bool:
         """Whether a writer kept any registry from being read the last time."""
-        return any(each.busy for each in self.registries.values())
+        return any(each.busy for each in self._registries.values())
 
 
 def _which(session: Session) -> object:
@@ -258,22 +279,30 @@ def called(agent: AgentRecord) -> str:
     return tmux_name(agent.tmux_session or SESSION_PREFIX + agent.id)
 
 
-def _listed_in(registries: Registries) -> frozenset[str]:
+def _listed_in(reading: Reading) -> frozenset[str]:
     """What tmux may call the sessions that registries list, as far as they can be read."""
-    records = [state.record for state in registries.states() if state.record is not None]
+    records = [state.record for state in reading.states if state.record is not None]
     return frozenset[str]().union(
-        *(names for names in registries.listed_sessions() if names),
+        *(names for names in reading.listed if names),
         *(map(called, record.agents) for record in records),
     )
 
 
-def is_unclear(registries: Registries) -> bool:
-    """Whether there may be more in registries than can be read now."""
-    states = registries.states()
+def _read(registries: Registries) -> Reading:
+    """Reads what changed in the registries of a workspace."""
+    registries.rescan()
+    states, sees_all = registries.states(), registries.sees_all()
     errors = [state.error or state.hot_journal for state in states]
     errors += [branch.error or branch.hot_journal for branch in registries.branches()]
     unread = any(state.record is None for state in states)
-    return unread or registries.busy or any(errors) or not registries.sees_all()
+    return Reading(
+        states,
+        registries.listed_sessions(),
+        registries.databases(),
+        sees_all,
+        registries.known_until(),
+        unread or registries.busy or any(errors) or not sees_all,
+    )
 
 
 def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple[Session, Around]]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from registry.schema.records import is_terminal, tmux_names
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
-from tui.live.nearby_workspaces import Around, NearbyWorkspaces, called, is_unclear
-from tui.live.registry_cache import Registries
+from tui.live.nearby_workspaces import Around, NearbyWorkspaces, Reading, called
 from tui.model.policy import Policy
 
 _BUSY_AT_MOST = 2.5
@@ -106,8 +105,8 @@ def _claimed(
     held: Mapping[Session, Holder | None],
 ) -> tuple[dict[Session, str], bool]:
     """Why another agent than its holder may be in sessions, and whether that cannot be known."""
-    at_work = {path: _at_work_in(each) for path, each in nearby.registries.items()}
-    active = {path: _active_in(each) for path, each in nearby.registries.items()}
+    at_work = {path: _at_work_in(each) for path, each in nearby.readings.items()}
+    active = {path: _active_in(each) for path, each in nearby.readings.items()}
     found: dict[Session, str | None] = {}
     for session, each in around.items():
         holder = held[session]
@@ -142,9 +141,9 @@ _Active = Mapping[str, Collection[tuple[Path, str]]]
 """The registries and ids of agents that are not through, by what tmux may call their session."""
 
 
-def _active_in(registries: Registries) -> _Active:
+def _active_in(reading: Reading) -> _Active:
     found: dict[str, set[tuple[Path, str]]] = {}
-    for state in registries.states():
+    for state in reading.states:
         for agent in state.record.agents if state.record is not None else ():
             if not is_terminal(agent.status):
                 found.setdefault(called(agent), set()).add((state.registry, agent.id))
@@ -171,12 +170,12 @@ def _is_same_file(path: Path, other: Path) -> bool:
         return False
 
 
-def _at_work_in(registries: Registries) -> tuple[frozenset[str], bool]:
+def _at_work_in(reading: Reading) -> tuple[frozenset[str], bool]:
     """What tmux may call the sessions of agents that are not through; whether of more."""
-    agents = [a for state in registries.states() if state.record for a in state.record.agents]
+    agents = [a for state in reading.states if state.record for a in state.record.agents]
     names = frozenset(called(each) for each in agents if not is_terminal(each.status))
     # An agent that only the global registry lists has no known status.
-    listed = registries.listed_sessions()
+    listed = reading.listed
     only_listed = frozenset[str]().union(*filter(None, listed)) - set(map(called, agents))
-    unclear = None in listed or tmux_names(names) is None or is_unclear(registries)
+    unclear = None in listed or tmux_names(names) is None or reading.is_unclear
     return names | only_listed, unclear
