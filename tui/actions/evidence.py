@@ -92,12 +92,12 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     It is the same look when the plan is made and before the act.
     """
     snapshot = evidence.snapshot
+    held = {now: _holder(step, now) for step in plan.steps if (now := session_now(step, evidence))}
     leftovers = find_leftovers([step for step in plan.steps if not step.may_run], snapshot)
     evidence = replace(evidence, leftovers=leftovers)
     if plan.verb is not Verb.KILL or snapshot.state is TmuxState.UNKNOWN:
         return evidence
     nearby, sessions = plan.nearby or NearbyWorkspaces(), snapshot.sessions.values()
-    held = {now: _holder(step, now) for step in plan.steps if (now := session_now(step, evidence))}
     return replace(
         evidence,
         mixed=find_mixed(sessions, PaneOrigins().moved(sessions)),

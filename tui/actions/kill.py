@@ -53,7 +53,8 @@ def end_sessions(
     """
     record = KillRecord(plan, audit)
     answer = tmux.ask()
-    outcomes, going = _sort(plan, evidence_now(plan, answer))
+    evidence = evidence_now(plan, answer)
+    outcomes, going = _sort(plan, evidence)
     try:
         known = process_tree.processes_of({step: each.origin for step, each in going.items()})
     except OSError as error:
