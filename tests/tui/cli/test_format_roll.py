@@ -66,6 +66,21 @@ def test_a_session_that_took_an_agents_name_is_listed_as_anothers() -> None:
     assert "its session's name was taken again 8 h 0 min" in lines[number + 1]
 
 
+def test_the_names_of_the_rolls_fields_are_a_promise() -> None:
+    assert list(roll_json(ROLL)) == [
+        "schema",
+        "filter",
+        "host",
+        "tmux",
+        "workspaces",
+        "orphans",
+        "orphans_known",
+        "databases_beside",
+        "mass_death",
+        "counts",
+    ]
+
+
 def test_the_json_of_the_roll_has_its_promised_shape() -> None:
     shape = roll_json(ROLL)
     assert shape["schema"] == 1
