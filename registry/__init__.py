@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from registry.audit.log import Audit
-    from registry.audit.transaction import OnRecord
+    from registry.audit.transaction import AuditContext, OnRecord
     from registry.errors import (
         AgentNotFoundError,
         AuditError,
@@ -85,6 +85,7 @@ __all__ = [
     "TERMINAL_STATUSES",
     "AgentNotFoundError",
     "Audit",
+    "AuditContext",
     "AuditError",
     "BusyRegistryError",
     "CleanUp",
@@ -197,7 +198,7 @@ _HOME = {
             "atomic_update_agent_status",
         ),
         "snapshots": ("read_registry",),
-        "audit.transaction": ("OnRecord",),
+        "audit.transaction": ("AuditContext", "OnRecord"),
         "schema.records": ("ACTIVE_STATUSES", "TERMINAL_STATUSES", "Deployment", "agent_entries"),
         "storage.recovery": ("recover_registry",),
         "operations.register": (

@@ -24,7 +24,7 @@ Change = Callable[[Json, Json | None], Result]
 
 
 @dataclass(frozen=True, slots=True)
-class OnRecord:
+class AuditContext:
     """How to put a change on record.
 
     Attributes:
@@ -36,6 +36,10 @@ class OnRecord:
     audit: Audit
     final: str | None = None
     undoes: tuple[str, int] | None = None
+
+
+OnRecord = AuditContext
+"""The name of `AuditContext` in earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ def change_pair(
     change: Change[Result],
     *,
     timeout: float,
-    on_record: OnRecord | None,
+    on_record: AuditContext | None,
 ) -> Made[Result]:
     """Changes both registries in one locked pass and one commit.
 

@@ -14,7 +14,7 @@ from registry.audit import log as auditing
 from registry.audit.diff import Reverted
 from registry.audit.entries import Entry, Log, State
 from registry.audit.log import Audit
-from registry.audit.transaction import Made, OnRecord, change_pair
+from registry.audit.transaction import AuditContext, Made, change_pair
 from registry.errors import RegistryError
 from registry.schema.layout import GLOBAL_REGISTRY
 from registry.storage.codec import Json
@@ -203,7 +203,7 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
             registries[names[second]] = global_
         return diff.revert(registries, step.entry.changes)
 
-    on_record = OnRecord(audit, undoes=step.entry.key)
+    on_record = AuditContext(audit, undoes=step.entry.key)
     made = change_pair(first, second, revert, timeout=timeout, on_record=on_record)
     _log.info("Took back %s in %s", step.entry.action_id, first)
     return made

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.audit.transaction import Made, OnRecord, change_pair
+from registry.audit.transaction import AuditContext, Made, change_pair
 from registry.checks.apply import mend
 from registry.checks.consistency import global_findings, pair_findings, task_findings
 from registry.checks.issue import Issue
@@ -33,7 +33,7 @@ def fix_task(
     global_: Path | None,
     planned: Sequence[Issue],
     *,
-    on_record: OnRecord | None,
+    on_record: AuditContext | None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Made[Fixed]:
     """Sets right what was found in a task's registry, and where the global one differs.
@@ -70,7 +70,7 @@ def fix_global(
     global_: Path,
     planned: Sequence[Issue],
     *,
-    on_record: OnRecord | None,
+    on_record: AuditContext | None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Made[Fixed]:
     """Sets a global registry's counters right, after all of its tasks were.

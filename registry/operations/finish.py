@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from registry.audit.transaction import OnRecord, change_pair
+from registry.audit.transaction import AuditContext, change_pair
 from registry.errors import WrongShapeError
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, distinct_ids, path_or_none, timestamp
@@ -83,7 +83,7 @@ def finish_agents(
     status: Literal["completed", "terminated"],
     reason: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
-    on_record: OnRecord | None = None,
+    on_record: AuditContext | None = None,
     judged: Judged | None = None,
 ) -> FinishReport:
     """Completes or terminates agents in the task's registry and in the global one.

@@ -19,6 +19,7 @@ import pathlib, sys, time
 from registry.schema.layout import Workspace
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.live.builder import RollBuilder
+from tui.model.evidence import Evidence
 from tui.view.outline import outline
 from tui.live.registry_cache import Registries
 from tui.model.policy import Policy
@@ -26,7 +27,7 @@ began = time.perf_counter()
 registries = Registries([Workspace(pathlib.Path(sys.argv[1]).resolve())])
 registries.rescan()
 answer = TmuxSnapshot(TmuxState.UNKNOWN, "", pathlib.Path("/none"), {}, 0.0)
-lines = outline(RollBuilder(Policy()).call(registries, answer, {}, time.time()), ())
+lines = outline(RollBuilder(Policy()).call(registries, Evidence(answer), time.time()), ())
 print(1000 * (time.perf_counter() - began))
 """
 _JSON = """\

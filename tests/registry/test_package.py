@@ -60,3 +60,7 @@ def test_the_library_brings_no_screen_no_tmux_and_no_processes_along() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_what_puts_a_change_on_record_has_its_earlier_name_too() -> None:
+    assert registry.OnRecord is registry.AuditContext

@@ -14,7 +14,7 @@ from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.still_live import StillLive
 from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
-from tui.actions.plan_kill import plan_complete
+from tui.actions.plan_complete import plan_complete
 from tui.app.app import MusterApp
 from tui.app.screens.roll import RollScreen
 

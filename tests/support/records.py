@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from registry import Audit, FinishReport, OnRecord, finish_agents
+from registry import Audit, AuditContext, FinishReport, finish_agents
 from registry.audit import log as audit
 from registry.audit.diff import Reverted
 from registry.audit.entries import Entry, Log, intent, line
@@ -33,7 +33,7 @@ def raw(log: Path) -> list[dict[str, Any]]:
 
 def complete(task: Path, global_: Path | None, *ids: str, **options: Any) -> FinishReport:
     """Completes agents on record."""
-    on_record = OnRecord(Audit("complete", "they are through"))
+    on_record = AuditContext(Audit("complete", "they are through"))
     return finish_agents(task, global_, ids, status="completed", on_record=on_record, **options)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from registry.schema.records import AgentRecord, TaskRecord
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.call import call_task
-from tui.model.missing_since import expected_sessions, note_absences
+from tui.model.evidence import Evidence, expected_sessions, note_absences
 from tui.model.policy import Policy
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 
@@ -159,20 +159,18 @@ def cannot_tell(asked_at: float = 100.0) -> TmuxSnapshot:
     return TmuxSnapshot(TmuxState.UNKNOWN, "Permission denied", SOCKET, {}, asked_at)
 
 
-def asked_twice(
-    states: Iterable[TaskState], answer: TmuxSnapshot
-) -> tuple[Mapping[str, float], TmuxSnapshot]:
+def asked_twice(states: Iterable[TaskState], answer: TmuxSnapshot) -> Evidence:
     """The same answer twice, far enough apart: what is missing from it is proven so."""
     expected = expected_sessions(states, POLICY, NOW)
     missing_since = note_absences({}, answer, expected)
     second = replace(answer, asked_at=answer.asked_at + POLICY.start_grace)
-    return note_absences(missing_since, second, expected), second
+    return Evidence(second, note_absences(missing_since, second, expected))
 
 
 def called(*states: TaskState, answer: TmuxSnapshot, now: float = NOW) -> tuple[TaskRoll, ...]:
     """The roll of tasks, after tmux gave the same answer twice."""
-    missing_since, second = asked_twice(states, answer)
-    return tuple(call_task(state, second, missing_since, POLICY, now) for state in states)
+    evidence = asked_twice(states, answer)
+    return tuple(call_task(state, evidence, POLICY, now) for state in states)
 
 
 def roll_call(
@@ -199,4 +197,4 @@ def roll_of(
             for verdict, count in task.counts.items():
                 counts[verdict] += count
     counts[Verdict.ORPHAN] = len(orphans)
-    return RollCall("host", answer or answered(), workspaces, orphans, counts)
+    return RollCall("host", Evidence(answer or answered()), workspaces, orphans, counts)

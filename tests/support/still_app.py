@@ -19,7 +19,8 @@ from registry.schema.records import task_record
 from tests.support.panels import PromptFollower
 from tests.support.still_live import StillLive
 from tui.actions.plan import Footprint
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.app.app import MusterApp
 from tui.app.screens.roll import RollScreen
 from tui.app.widgets.footer import Footer
@@ -28,6 +29,7 @@ from tui.config.settings import Settings
 from tui.details.sources import Fields
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.call import call_task
+from tui.model.evidence import Evidence
 from tui.model.orphans import find_orphans
 from tui.model.policy import Policy
 from tui.model.roll import AgentKey, RollCall, TaskState, Verdict, WorkspaceRoll
@@ -95,10 +97,9 @@ def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = AL
     states = [_state(each) for each in registries]
     if error is not None:
         states[0] = replace(states[0], error=error)
-    missing_since = dict.fromkeys(
-        (f"agent_{a.id}" for s in states if s.record for a in s.record.agents), 0.0
-    )
-    tasks = tuple(call_task(state, answer, missing_since, Policy(), NOW) for state in states)
+    missing = (f"agent_{a.id}" for s in states if s.record for a in s.record.agents)
+    evidence = Evidence(answer, dict.fromkeys(missing, 0.0))
+    tasks = tuple(call_task(state, evidence, Policy(), NOW) for state in states)
     orphans = find_orphans(states, (), answer, Policy(), NOW) or ()
     counts = dict.fromkeys(Verdict, 0)
     for task in tasks:
@@ -106,7 +107,7 @@ def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = AL
             counts[verdict] += count
     counts[Verdict.ORPHAN] = len(orphans)
     workspaces = (WorkspaceRoll(WORKSPACE, tasks, None),)
-    return RollCall("lighthouse", answer, workspaces, orphans, counts)
+    return RollCall("lighthouse", evidence, workspaces, orphans, counts)
 
 
 class StillApp(MusterApp):

@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.audit.log import Audit
-from registry.audit.transaction import OnRecord
+from registry.audit.transaction import AuditContext
 from registry.audit.undo import KILLED
 from registry.errors import RegistryError
 from registry.operations.finish import FinishReport, finish_agents
 from registry.schema.layout import database_beside
 from registry.schema.records import Deployment
 from registry.storage.durability import durable_commits
-from tui.actions.kill import end_sessions, who_is_elsewhere
-from tui.actions.leftovers import find_leftovers
+from tui.actions.evidence import evidence_now
+from tui.actions.kill import end_sessions
 from tui.actions.outcome import Outcome, Result, StepOutcome
 from tui.actions.plan import EndStatus, Plan, Step, Verb
-from tui.host.tmux_types import TmuxState
-from tui.model.roll import Verdict
+from tui.actions.preconditions import COMPLETE, TaskEvidence, database_was_known, refusal
 from tui.progress import ProgressCallback, untold
 
 if TYPE_CHECKING:
@@ -76,26 +75,14 @@ def complete(
         audit: What it is put on record as.
         progress: Told how far it is.
     """
-    answer = tmux.ask()
+    evidence = evidence_now(plan, tmux.ask())
     outcomes: dict[Step, StepOutcome] = {}
     ready: dict[Step, str] = {}
-    gone = [step for step in plan.steps if step.row and step.row.verdict is Verdict.ZOMBIE]
-    elsewhere = who_is_elsewhere(gone, answer)
-    left = find_leftovers([step for step in plan.steps if not step.may_run], answer)
     for step in plan.steps:
-        was_gone = step in gone
-        if answer.state is TmuxState.UNKNOWN:
-            outcome = StepOutcome(step.label, Result.FAILED, f"tmux: {answer.why}")
-        elif step in elsewhere:
-            outcome = StepOutcome(step.label, Result.LEFT, elsewhere[step])
-        elif step in left:
-            outcome = StepOutcome(step.label, Result.LEFT, left[step].why)
-        elif was_gone and step.expected_session in answer.sessions:
-            outcome = StepOutcome(step.label, Result.LEFT, "its session is back")
-        else:
-            outcome = StepOutcome(step.label, Result.DONE, "")
+        refused = refusal(COMPLETE, step, evidence)
+        if refused is None:
             ready[step] = ""
-        outcomes[step] = outcome
+        outcomes[step] = refused or StepOutcome(step.label, Result.DONE, "")
     written, problems = _record(ready, plan, reason, outcomes, audit, progress)
     return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, problems)
 
@@ -122,16 +109,18 @@ def _record(
     problems: list[str] = []
     for number, ((task, global_, killed), planned) in enumerate(by_task.items()):
         progress("Writing registries", number, len(by_task))
-        database = database_beside(task)
-        late = [step for step in planned if database is not None and _is_doubted(step)]
-        for step in late:
-            why = f"it may be through: {database}"
-            outcomes[step] = StepOutcome(step.label, Result.LEFT, why)
-        group = [step for step in planned if step not in late]
+        now = TaskEvidence(None, database=database_beside(task))
+        group = []
+        for step in planned:
+            why = database_was_known(step, now)
+            if why is None:
+                group.append(step)
+            else:
+                outcomes[step] = StepOutcome(step.label, Result.LEFT, why)
         if not group:
             continue
         ids = [step.label for step in group]
-        on_record = OnRecord(audit, final=KILLED if killed else None)
+        on_record = AuditContext(audit, final=KILLED if killed else None)
         try:
             report = finish_agents(
                 task,
@@ -154,11 +143,6 @@ def _record(
         for step in group:
             outcomes[step] = _recorded(step, plan.status, steps[step], report)
     return tuple(written), tuple(problems)
-
-
-def _is_doubted(step: Step) -> bool:
-    """Whether a database that came since the plan may contradict what it was made of."""
-    return step.row is not None and step.row.verdict is Verdict.ZOMBIE and not step.stale
 
 
 def _judged(steps: Iterable[Step]) -> dict[str, frozenset[Deployment]]:

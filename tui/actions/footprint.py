@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from registry.audit.entries import EndedSession
 from registry.audit.log import log_in, log_of, read_logs
 from registry.errors import RegistryError
-from registry.schema.records import tmux_name
-from tui.actions.leftovers import with_leftovers, without_leftovers
-from tui.actions.plan import EndStatus, Footprint, Plan, Step
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.evidence import evidence_of_roll, looked_at
+from tui.actions.leftovers import with_leftovers
+from tui.actions.plan import Footprint, Plan, Step
+from tui.actions.plan_kill import plan_kill
+from tui.actions.preconditions import KILL, checked
+from tui.actions.questions import with_questions
 from tui.host import process_tree
 from tui.host.claims import Claim, users_believed
-from tui.host.pane_origin import PaneOrigins
 from tui.host.process_tree import Origin
 from tui.host.tmux_types import Session, TmuxSnapshot
-from tui.live.nearby_workspaces import Holder, claimed_by
-from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
-from tui.model.suspects import find_mixed
+from tui.model.roll import AgentRow, RollCall
 from tui.text.sanitize import size
 
 
@@ -64,58 +63,24 @@ def weighed_kill(
         whole=whole,
         unfinished=unfinished,
         ended_orphans=ended,
-        claimed=claimed_sessions(roll, rows),
-        mixed=mixed_sessions(roll.answer),
     )
-    plan = with_leftovers(plan, roll.answer)
+    plan = checked_kill(plan, roll)
     return weigh(replace(plan, refused=(*plan.refused, *unread)), roll.answer)
 
 
-def weighed_complete(
-    roll: RollCall,
-    rows: Iterable[AgentRow],
-    status: EndStatus = "completed",
-    *,
-    by_verdict: bool = False,
-) -> Plan:
-    """Plans as `plan_complete` does, but for agents whose processes may run on. Blocks.
+def checked_kill(plan: Plan, roll: RollCall) -> Plan:
+    """A plan to kill without what this host has something against. Blocks.
 
-    One that the operator named alone stays in the plan, which says so.
-    """
-    rows = tuple(rows)
-    plan = plan_complete(roll, rows, status, by_verdict=by_verdict)
-    return without_leftovers(plan, roll.answer, alone=len(rows) == 1 and not by_verdict)
-
-
-def claimed_sessions(roll: RollCall, rows: Iterable[AgentRow]) -> dict[AgentKey, str]:
-    """Why the sessions of some agents must not be ended: other registries list them. Blocks."""
-    held = [(row, row.session) for row in rows if row.session is not None]
-    found = claimed_by(
-        {session: holder_of(row, session) for row, session in held},
-        roll.answer,
-        [workspace.path for workspace in roll.workspaces],
-        roll.beside,
-    )
-    return {row.key: found[session] for row, session in held if session in found}
-
-
-def holder_of(row: AgentRow, session: Session) -> Holder:
-    """Whose a session is, and what registries may call it.
+    What is surely left of agents whose session is gone is ended, too.
 
     Args:
-        row: The agent whose it is.
-        session: As tmux lists it now.
+        plan: What `plan_kill` returned.
+        roll: What it was made of.
     """
-    planned = row.session.name if row.session is not None else ""
-    names = {session.name, planned, tmux_name(row.record.tmux_session or "")}
-    is_through = row.verdict is Verdict.LEAKED
-    return Holder(row.key.id, row.key.registry, frozenset(names - {""}), is_through)
-
-
-def mixed_sessions(answer: TmuxSnapshot) -> Mapping[str, str]:
-    """Sessions that cannot be ended alone since panes were moved; see `find_mixed`. Blocks."""
-    sessions = answer.sessions.values()
-    return find_mixed(sessions, PaneOrigins().moved(sessions))
+    sessions = [step.session for step in plan.steps if step.session is not None]
+    evidence = looked_at(plan, evidence_of_roll(roll, sessions))
+    plan = with_leftovers(plan, evidence.leftovers)
+    return with_questions(checked(plan, KILL, evidence), roll)
 
 
 def _is_left_over(ended: EndedSession, answer: TmuxSnapshot) -> bool:

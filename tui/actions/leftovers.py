@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -236,48 +236,17 @@ def _why(step: Step, processes: list[Stray]) -> str:
     )
 
 
-def with_leftovers(plan: Plan, answer: TmuxSnapshot) -> Plan:
+def with_leftovers(plan: Plan, found: Mapping[Step, Leftover]) -> Plan:
     """A plan to kill that ends what is surely left of agents too.
 
-    Those of which something may be left, but is not surely theirs, are refused.
-    """
-    found = find_leftovers(plan.steps, answer)
-    ended = {step: each.session for step, each in found.items() if each.session is not None}
-    plan = without(plan, {step: each.why for step, each in found.items() if step not in ended})
-    steps = tuple(
-        replace(step, earlier=ended[step], says=_OWN) if step in ended else step
-        for step in plan.steps
-    )
-    return replace(plan, steps=steps)
-
-
-def without_leftovers(plan: Plan, answer: TmuxSnapshot, *, alone: bool = False) -> Plan:
-    """A plan to write agents down as through, without those of which something may be left.
-
     Args:
-        plan: A plan to complete.
-        answer: What tmux said.
-        alone: The operator named one agent alone: it stays in the plan, which says so, for
-            it may be known that what runs is not its own.
+        plan: A plan to kill.
+        found: What `find_leftovers` found of its steps.
     """
-    found = find_leftovers(plan.steps, answer)
-    if not alone:
-        return without(plan, {step: each.why for step, each in found.items()})
     steps = tuple(
-        replace(step, says=f"{step.says}, though {found[step].why}", may_run=True)
-        if step in found
+        replace(step, earlier=left.session, says=_OWN)
+        if (left := found.get(step)) is not None and left.session is not None
         else step
         for step in plan.steps
     )
     return replace(plan, steps=steps)
-
-
-def without(plan: Plan, refused: dict[Step, str]) -> Plan:
-    """A plan some steps of which are refused, each with the reason."""
-    if not refused:
-        return plan
-    return replace(
-        plan,
-        steps=tuple(step for step in plan.steps if step not in refused),
-        refused=(*plan.refused, *((step.label, why) for step, why in refused.items())),
-    )

@@ -6,18 +6,22 @@ out by `tui.actions.execute`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from registry.audit.entries import EndedSession
-from registry.schema.records import Deployment
+from registry.schema.records import SESSION_PREFIX, Deployment, tmux_name
 from registry.text import shown_name, whole_name
 from tui.actions.preview import Preview, Question
 from tui.host.tmux_types import Session
-from tui.model.roll import AgentRow
+from tui.model.roll import AgentRow, TaskRoll
 from tui.text.sanitize import size, some
+
+if TYPE_CHECKING:
+    from tui.live.nearby_workspaces import NearbyWorkspaces
 
 EndStatus = Literal["completed", "terminated"]
 
@@ -98,9 +102,9 @@ class Plan:
         server_pid: The server that answered; only its sessions are ended.
         server_started: When it started; seconds since the epoch, 0 if none answered.
         home: The workspace whose audit log takes what belongs to no task.
-        workspaces: Those that orphans are in none of, but for any around their processes.
-        beside: Other workspaces that were read to tell.
         questions: What is asked apart; see `Preview`.
+        nearby: The workspaces around the sessions, read when the plan was made; they are
+            looked at again before a session is ended. None where none is ended.
     """
 
     verb: Verb
@@ -111,9 +115,8 @@ class Plan:
     server_pid: int | None = None
     home: Path | None = None
     questions: tuple[Question, ...] = ()
-    workspaces: tuple[Path, ...] = ()
-    beside: tuple[Path, ...] = ()
     server_started: int = 0
+    nearby: NearbyWorkspaces | None = field(default=None, compare=False, repr=False)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -146,6 +149,16 @@ class Plan:
         weights = [step.footprint for step in self.ending]
         known = [each for each in weights if each is not None]
         return sum(known, Footprint(0, 0)) if len(known) == len(weights) else None
+
+    def without(self, refused: Mapping[Step, str]) -> Plan:
+        """The same plan, some steps of which are refused, each with the reason."""
+        if not refused:
+            return self
+        return replace(
+            self,
+            steps=tuple(step for step in self.steps if step not in refused),
+            refused=(*self.refused, *((step.label, why) for step, why in refused.items())),
+        )
 
     def title(self) -> str:
         """In one line."""
@@ -186,6 +199,47 @@ class Plan:
         else:
             note += f"; frees about {size(footprint.memory)}, the sum of their resident memory."
         return f"{note} This cannot be undone."
+
+
+def agent_step(
+    row: AgentRow, task: TaskRoll, writes: bool, says: str, earlier: EndedSession | None = None
+) -> Step:
+    """What will be done to one agent.
+
+    Args:
+        row: The agent.
+        task: The task that it is of.
+        writes: Whether registries will change.
+        says: In words, for the plan.
+        earlier: As in `Step`.
+    """
+    name = row.record.tmux_session
+    same = (
+        each.record
+        for each in task.agents
+        if each.key.id == row.key.id and each.record.tmux_session == name
+    )
+    stale = task.state.database is not None
+    if writes and stale:
+        says += "; the database of its workspace stays as it is"
+    return Step(
+        label=row.key.id,
+        session=row.session,
+        expected_session=tmux_name(name) if name else None,
+        row=row,
+        global_registry=task.state.global_registry,
+        writes=writes,
+        says=says,
+        earlier=earlier,
+        judged=frozenset(record.deployment for record in same),
+        stale=stale,
+        owner=task.state.owner,
+    )
+
+
+def usual_session(row: AgentRow) -> str:
+    """What tmux calls an agent's session where the orchestrator made it."""
+    return tmux_name(SESSION_PREFIX + row.key.id)
 
 
 def _labelled(step: Step) -> str:

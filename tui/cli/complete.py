@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`muster complete`."""
-    from tui.actions.footprint import weighed_complete
+    from tui.actions.plan_complete import checked_complete
     from tui.cli.confirm import carry_out_plan
     from tui.cli.lookup import exit_code_if_all_found
     from tui.cli.suggest import nearest
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         rows, problems = rows_of(roll, options.agents)
         if problems:
             raise UsageError(*problems, *nearest(roll, options.agents, problems))
-    plan = weighed_complete(roll, rows, options.status, by_verdict=options.zombies)
+    plan = checked_complete(roll, rows, options.status, by_verdict=options.zombies)
     done = carry_out_plan(plan, tmux, options)
     if options.zombies:
         return max(done, exit_code_if_all_found(roll, rows, "zombie", options))

@@ -51,7 +51,7 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
             {"session": session.name, "created": session.created} for session in roll.orphans
         ],
         "orphans_known": roll.orphans_known,
-        "databases_beside": [_database_json(each) for each in roll.databases_beside],
+        "databases_beside": [_database_json(each) for each in roll.nearby_databases],
         "mass_death": mass_death_json(roll),
         "counts": {verdict.value: roll.counts[verdict] for verdict in VERDICTS},
     }

@@ -123,11 +123,11 @@ def exit_code_if_all_found(
     if not found and roll.answer.state is TmuxState.UNKNOWN:
         complain(f"no {what} can be told; tmux: {roll.answer.why}")
         return NOT_ALL_DONE
-    unseen = unread_registries(roll, beside=what == "orphan")
+    unseen = unread_registries(roll, nearby=what == "orphan")
     if unseen:
         complain(*unseen)
         return NOT_ALL_DONE
-    if what == "zombie" and roll.answer.doubts:
+    if what == "zombie" and roll.evidence.doubts:
         for said in notices(roll):
             complain(said)
         return NOT_ALL_DONE
@@ -139,17 +139,17 @@ def exit_code_if_all_found(
     return DONE
 
 
-def unread_registries(roll: RollCall, *, beside: bool) -> list[str]:
+def unread_registries(roll: RollCall, *, nearby: bool) -> list[str]:
     """What could not be read, and so may hold whom nobody found.
 
     Args:
         roll: The roll call.
-        beside: Also what may hold orphans of other workspaces.
+        nearby: Also what may hold orphans of other workspaces.
     """
     said = [
         f"{shown_name(task.state.registry)} cannot be read: {task.state.error}"
         for task in roll.tasks()
         if task.state.error is not None
     ]
-    databases = (*roll.databases, *(roll.databases_beside if beside else ()))
+    databases = (*roll.databases, *(roll.nearby_databases if nearby else ()))
     return [*said, *map(str, dict.fromkeys(databases))]

@@ -39,7 +39,7 @@ def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> list
     from tui.cli.lookup import unread_registries
 
     problems = list(problems)
-    unseen = unread_registries(roll, beside=True)
+    unseen = unread_registries(roll, nearby=True)
     if unseen and any(problem.startswith("no ") for problem in problems):
         return [*unseen, "The agent may be in there."]
     known = [row.key.id for row in roll.agents()]

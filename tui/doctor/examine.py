@@ -24,10 +24,10 @@ from registry.snapshots import read_registry
 from registry.storage import recovery
 from registry.storage.codec import Json
 from registry.text import command_line, shown_name, whole_name
-from tui.actions.footprint import claimed_sessions
-from tui.actions.leftovers import without_leftovers
+from tui.actions.footprint import checked_kill
 from tui.actions.plan import Plan
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import checked_complete
+from tui.actions.plan_kill import plan_kill
 from tui.doctor.location import ANYWHERE, Where
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskState, Verdict
@@ -133,8 +133,7 @@ def examine(
             replace(job, findings=_among(job.findings, first)) for job in look.globals_
         ]
     zombies = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
-    plan = plan_complete(roll, zombies, "terminated", by_verdict=True)
-    plan = without_leftovers(plan, roll.answer)
+    plan = checked_complete(roll, zombies, "terminated", by_verdict=True)
     return Examination(
         tuple(look.files),
         tuple(look.tasks),
@@ -161,7 +160,7 @@ def _unsure(files: Iterable[Issue], roll: RollCall) -> Iterator[str]:
             continue
         if row.verdict is Verdict.UNKNOWN and is_active(row.record.status):
             yield f"nobody can tell whether {shown_name(row.key.id)} lives: {row.note}"
-    for database in dict.fromkeys((*roll.databases, *roll.databases_beside)):
+    for database in dict.fromkeys((*roll.databases, *roll.nearby_databases)):
         yield f"not examined: {database}"
     for each in files:
         if each.kind is IssueKind.UNREADABLE:
@@ -326,7 +325,7 @@ class _Ending(NamedTuple):
 def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
     """How to end the sessions of agents that are of no use any more."""
     rows = [row for row in roll.agents() if row.verdict in _OF_SESSIONS]
-    plan = plan_kill(roll, rows, claimed=claimed_sessions(roll, rows))
+    plan = checked_kill(plan_kill(roll, rows), roll)
     planned = {step.row.key for step in plan.steps if step.row is not None}
     refused = dict(plan.refused)
     named = {row.key.id: row for row in rows_of(roll, [row.key.id for row in rows])[0]}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from registry.audit.diff import MISSING
 from registry.audit.log import Audit
-from registry.audit.transaction import Made, OnRecord
+from registry.audit.transaction import AuditContext, Made
 from registry.checks.issue import Issue, IssueKind
 from registry.checks.repair import Fixed, fix_global, fix_task
 from registry.errors import RegistryError
@@ -27,7 +27,7 @@ _RECOVERY_TIMEOUT = 10.0
 
 
 class _Fix(Protocol):
-    def __call__(self, findings: tuple[Issue, ...], *, on_record: OnRecord) -> Made[Fixed]: ...
+    def __call__(self, findings: tuple[Issue, ...], *, on_record: AuditContext) -> Made[Fixed]: ...
 
 
 class _Doing:
@@ -43,7 +43,7 @@ class _Doing:
         if not findings:
             return
         try:
-            made = fix(findings, on_record=OnRecord(audit))
+            made = fix(findings, on_record=AuditContext(audit))
         except (RegistryError, OSError) as error:
             said = str(error)
             self.steps += [StepOutcome(label(each), Result.FAILED, said) for each in findings]

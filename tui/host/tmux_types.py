@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -60,12 +60,6 @@ class TmuxSnapshot:
     Attributes:
         detail: For people: why it is unknown, or which server answered.
         advice: What to try when it is unknown; empty where nothing is known to help.
-        elsewhere: Sessions that are missing here but may be on another server, by their
-            names, with why and what to try.
-        renamed: Sessions that are missing but may be there, or on another server, by
-            another name, likewise.
-        others: What sessions other servers had when they were asked for missing ones, with
-            their sockets.
         socket: The path that was asked.
         asked_at: When the question was put; seconds of the monotonic clock.
         server_pid: The server's process as it says itself, or None if none answered.
@@ -86,9 +80,6 @@ class TmuxSnapshot:
     server_pid: int | None = None
     server_started: int = 0
     advice: str = ""
-    elsewhere: Mapping[str, str] = field(default_factory=dict)
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    others: tuple[tuple[Path, Session], ...] = ()
     listener: int | None = None
     foreign_pids: bool = False
     server_user: int | None = None
@@ -102,15 +93,6 @@ class TmuxSnapshot:
     def server(self) -> tuple[int | None, int]:
         """Which server answered: a pid alone may have been given to another one since."""
         return self.server_pid, self.server_started
-
-    @property
-    def doubts(self) -> Mapping[str, str]:
-        """Why sessions that are missing are not proven gone, by their names."""
-        return {**self.renamed, **self.elsewhere}
-
-    def doubt(self, name: str) -> str | None:
-        """Why one session that is missing is not proven gone, or None: it is."""
-        return self.elsewhere.get(name, self.renamed.get(name))
 
     @property
     def why(self) -> str:

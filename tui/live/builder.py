@@ -14,8 +14,8 @@ from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.registry_cache import Registries
 from tui.model.call import call_task
+from tui.model.evidence import Evidence, MissingSince
 from tui.model.mass_death import find_mass_death
-from tui.model.missing_since import MissingSince
 from tui.model.orphans import find_orphans
 from tui.model.policy import Policy
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
@@ -49,8 +49,7 @@ class RollBuilder:
         self._policy = policy
         self._host = host_name()
         self._called: dict[Path, _Called] = {}
-        self._answer: TmuxSnapshot | None = None
-        self._absences: MissingSince = {}
+        self._evidence: Evidence | None = None
         self._again_at = 0.0
         self._vicinity = NearbyWorkspaces()
         self._around_suspects = NearbyWorkspaces()
@@ -62,21 +61,19 @@ class RollBuilder:
         self._ids_of: object = None
         self._server: tuple[int | None, int] = (None, 0)
 
-    def call(
-        self, registries: Registries, answer: TmuxSnapshot, missing_since: MissingSince, now: float
-    ) -> RollCall:
+    def call(self, registries: Registries, evidence: Evidence, now: float) -> RollCall:
         """One frozen roll call of what is known now."""
+        answer, missing_since = evidence.snapshot, evidence.missing_since
         self._note_ids(answer, missing_since)
-        renamed = self._find_renamed(registries, answer, missing_since)
-        answer = replace(answer, renamed={name: each.why for name, each in renamed.items()})
-        before, self._answer = self._answer, answer
+        renamed = self._find_renamed(registries, evidence)
+        evidence = replace(evidence, renamed={name: each.why for name, each in renamed.items()})
+        before, self._evidence = self._evidence, evidence
         # Files changed, and tmux was not asked since.
-        old_answer = before is not None and before.sessions is answer.sessions
-        old_answer = old_answer and missing_since is self._absences
-        self._absences = missing_since
+        old_answer = before is not None and before.snapshot.sessions is answer.sessions
+        old_answer = old_answer and before is not None and before.missing_since is missing_since
         # Also when the clock was set back.
         due = not 0 < self._again_at - now <= _RECALL
-        anew = before is None or _tells_else(before, answer)
+        anew = before is None or _tells_else(before, evidence)
         if due or anew:
             # An agent may have stalled although nothing is new.
             self._again_at = now + min(_RECALL, self._policy.stall_timeout / 20)
@@ -94,7 +91,7 @@ class RollBuilder:
                 if anew or last is None or not _holds(last, state, seen, due):
                     of_now = last is not None and last.seen == seen and not (anew or due)
                     kept = last.roll if last is not None and of_now else None
-                    roll = self._call_task(state, answer, missing_since, now, kept)
+                    roll = self._call_task(state, evidence, now, kept)
                     # An equal one keeps its identity: nothing is drawn anew for it.
                     same = last is not None and last.roll.state is state and last.roll == roll
                     last = _Called(last.roll if last is not None and same else roll, seen)
@@ -120,23 +117,22 @@ class RollBuilder:
         counts[Verdict.ORPHAN] = len(judged.orphans)
         return RollCall(
             self._host,
-            answer,
+            evidence,
             tuple(workspaces),
             judged.orphans,
             counts,
             orphans_known=orphans is not None and not judged.unsure,
-            beside=judged.read,
-            databases_beside=judged.databases,
+            nearby_workspaces=judged.read,
+            nearby_databases=judged.databases,
             mass_death=find_mass_death(
                 (each.roll for each in called.values()), missing_since, self._policy
             ),
         )
 
-    def _find_renamed(
-        self, registries: Registries, answer: TmuxSnapshot, missing_since: MissingSince
-    ) -> Mapping[str, Candidate]:
+    def _find_renamed(self, registries: Registries, evidence: Evidence) -> Mapping[str, Candidate]:
         """Which of the missing sessions may be there by another name."""
-        missing = missing_since.keys() - answer.sessions.keys()
+        answer = evidence.snapshot
+        missing = evidence.missing_since.keys() - answer.sessions.keys()
         begun: dict[int, float | None] = {}
         if not missing:
             return {}
@@ -150,12 +146,12 @@ class RollBuilder:
                 begun[pid] = self._begun[pid] if pid in self._begun else process_tree.begun(pid)
             return begun[pid]
 
-        moved = self._find_moved(answer)
+        moved = self._find_moved(evidence)
         states, listed = registries.states(), registries.listed_sessions()
         # Of one that was followed to its new name it is known whose it is.
         followed = frozenset(s.name for name, s in answer.sessions.items() if name != s.name)
         there: dict[Path | None, list[Session]] = {None: list(answer.sessions.values())}
-        for socket, session in answer.others:
+        for socket, session in evidence.others:
             there.setdefault(socket, []).append(session)
         found = {
             socket: find_renamed(
@@ -212,34 +208,35 @@ class RollBuilder:
         self._ids = kept | {name: session.id for name, session in answer.sessions.items()}
         self._ids_of, self._server = answer.sessions, answer.server
 
-    def _find_moved(self, answer: TmuxSnapshot) -> Mapping[int, PaneOrigin]:
+    def _find_moved(self, evidence: Evidence) -> Mapping[int, PaneOrigin]:
         """The panes that were moved, read anew only where tmux says something else."""
+        here, there = evidence.snapshot.sessions, evidence.others
         sessions, others = self._moved_of
-        if sessions is not answer.sessions or others is not answer.others:
-            theirs = (session for _, session in answer.others)
-            self._moved = self._births.moved((*answer.sessions.values(), *theirs))
-            self._moved_of = answer.sessions, answer.others
+        if sessions is not here or others is not there:
+            theirs = (session for _, session in there)
+            self._moved = self._births.moved((*here.values(), *theirs))
+            self._moved_of = here, there
         return self._moved
 
     def _call_task(
         self,
         state: TaskState,
-        answer: TmuxSnapshot,
-        missing_since: MissingSince,
+        evidence: Evidence,
         now: float,
         before: TaskRoll | None,
     ) -> TaskRoll:
-        roll = call_task(state, answer, missing_since, self._policy, now, before=before)
+        roll = call_task(state, evidence, self._policy, now, before=before)
         silent = [row.key.id for row in roll.agents if row.verdict is Verdict.STALLED]
         # Only they are worth a look at their files.
         if reported := last_reports(state.registry, silent):
-            return call_task(state, answer, missing_since, self._policy, now, reported, before)
+            return call_task(state, evidence, self._policy, now, reported, before)
         return roll
 
 
-def _tells_else(before: TmuxSnapshot, answer: TmuxSnapshot) -> bool:
+def _tells_else(before: Evidence, evidence: Evidence) -> bool:
     """Whether tmux says something else of others than the sessions that are there."""
-    return (before.state, before.why, before.doubts) != (answer.state, answer.why, answer.doubts)
+    was, now = before.snapshot, evidence.snapshot
+    return (was.state, was.why, before.doubts) != (now.state, now.why, evidence.doubts)
 
 
 def _seen(

@@ -23,8 +23,8 @@ from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.builder import RollBuilder
 from tui.live.other_servers import OtherServers
 from tui.live.registry_cache import Registries
-from tui.model.missing_since import (
-    MissingSince,
+from tui.model.evidence import (
+    Evidence,
     expected_sessions,
     follow_renamed,
     is_proven_missing,
@@ -65,16 +65,21 @@ _AFTER_DEATH = 0.03
 _ASK_AGAIN = 0.1
 
 
-def _unproven(
-    missing_since: MissingSince, answer: TmuxSnapshot, proofs: Mapping[str, float]
-) -> float | None:
+def _unproven(evidence: Evidence, proofs: Mapping[str, float]) -> float | None:
     """When, in monotonic seconds, the next absence can be proven; None if none waits."""
     waiting = [
         since + proofs[name]
-        for name, since in missing_since.items()
-        if name in proofs and not is_proven_missing(name, missing_since, answer, proofs[name])
+        for name, since in evidence.missing_since.items()
+        if name in proofs and not is_proven_missing(name, evidence, proofs[name])
     ]
     return min(waiting, default=None)
+
+
+def _is_news(before: Evidence, evidence: Evidence) -> bool:
+    """Whether tmux servers say something else than they said before."""
+    snapshot = replace(evidence.snapshot, asked_at=before.snapshot.asked_at)
+    same_time = replace(evidence, snapshot=snapshot, missing_since=before.missing_since)
+    return same_time != before
 
 
 def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
@@ -88,19 +93,22 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         time.sleep(BUSY_RESCAN / 5)
         registries.rescan()
     proofs = expected_sessions(registries.states(), policy, time.time())
-    answer, missing_since = elsewhere.noted(answer, note_absences({}, answer, proofs))
-    while (again_at := _unproven(missing_since, answer, proofs)) is not None:
+    evidence = elsewhere.noted(Evidence(answer, note_absences({}, answer, proofs)))
+    while (again_at := _unproven(evidence, proofs)) is not None:
         time.sleep(max(0.0, again_at - time.monotonic()))
         answer = tmux.ask()
         if answer.state is TmuxState.UNKNOWN:
+            evidence = Evidence(answer, evidence.missing_since)
             break
         registries.rescan()
         expected = expected_sessions(registries.states(), policy, time.time())
         # No newcomers: who is missing only now would be waited for without end.
-        proofs = {name: proof for name, proof in expected.items() if name in missing_since}
-        missing_since = note_absences(missing_since, answer, proofs)
-        answer, missing_since = elsewhere.noted(answer, missing_since)
-    return RollBuilder(policy).call(registries, answer, missing_since, time.time())
+        proofs = {
+            name: proof for name, proof in expected.items() if name in evidence.missing_since
+        }
+        missing_since = note_absences(evidence.missing_since, answer, proofs)
+        evidence = elsewhere.noted(Evidence(answer, missing_since))
+    return RollBuilder(policy).call(registries, evidence, time.time())
 
 
 @dataclass(slots=True)
@@ -148,8 +156,8 @@ class LiveRoll:
         self._handing = threading.Lock()
         self._change = threading.Condition()
         self._news = _News()
-        self._answer = TmuxSnapshot(TmuxState.UNKNOWN, "asking tmux …", tmux.socket, {}, 0.0)
-        self._absences: MissingSince = {}
+        asking = TmuxSnapshot(TmuxState.UNKNOWN, "asking tmux …", tmux.socket, {}, 0.0)
+        self._evidence = Evidence(asking)
         self._expected: Mapping[str, float] = {}
         self._seen: Mapping[str, Session] = {}
         self._server: tuple[int | None, int] = (None, 0)
@@ -232,14 +240,14 @@ class LiveRoll:
         answer = self.tmux.ask()
         with self._change:
             answer = self._recognize(answer)
-            missing_since = note_absences(self._absences, answer, self._expected)
+            missing_since = note_absences(self._evidence.missing_since, answer, self._expected)
         # Before anybody is called dead on this answer, and with nothing held up.
-        answer, missing_since = self._elsewhere.noted(answer, missing_since)
+        evidence = self._elsewhere.noted(Evidence(answer, missing_since))
         with self._change:
-            if replace(answer, asked_at=self._answer.asked_at) != self._answer:
+            if _is_news(self._evidence, evidence):
                 self._changed_at = time.monotonic()
-            self._answer, self._absences = answer, missing_since
-            again_at = _unproven(missing_since, answer, self._expected)
+            self._evidence = evidence
+            again_at = _unproven(evidence, self._expected)
         self._tell(answer=True)
         pause = _QUIET_SWEEP if self._is_quiet() else SWEEP
         if again_at is not None:
@@ -323,9 +331,9 @@ class LiveRoll:
 
     def _call(self, caller: RollBuilder, *, whole: bool = True) -> None:
         with self._change:
-            answer, missing_since = self._answer, self._absences
-        roll = caller.call(self._registries, answer, missing_since, time.time())
-        self._elsewhere.doubt(roll.answer.renamed)
+            evidence = self._evidence
+        roll = caller.call(self._registries, evidence, time.time())
+        self._elsewhere.doubt(roll.evidence.renamed)
         if not whole:
             roll = replace(roll, whole=False)
         with self._handing:

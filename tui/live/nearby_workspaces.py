@@ -27,12 +27,12 @@ from registry.schema.layout import (
     why_foreign,
     workspaces_above,
 )
-from registry.schema.records import SESSION_PREFIX, AgentRecord, is_terminal, tmux_name, tmux_names
-from registry.text import shown_name
+from registry.schema.records import SESSION_PREFIX, AgentRecord, tmux_name
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.registry_cache import Registries
 from tui.model.orphans import find_orphans
 from tui.model.policy import Policy
+from tui.model.roll import TaskState
 
 _AT_MOST = 16
 """More workspaces than these are not read for the sake of orphans."""
@@ -63,24 +63,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """The agent whose session is to be ended.
-
-    Attributes:
-        id: Its id.
-        registry: The registry that says so.
-        names: What registries may call its session.
-        is_through: Whether it has a terminal status there.
-    """
-
-    id: str
-    registry: Path
-    names: frozenset[str]
-    is_through: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Around:
+class Around:
     """What is around a session.
 
     Attributes:
@@ -92,6 +75,27 @@ class _Around:
     default: frozenset[Path] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the registries of one workspace say, as they were read last.
+
+    Attributes:
+        states: Its tasks.
+        listed: As `Registries.listed_sessions` says.
+        databases: What has agents of it that are in none of its registries.
+        sees_all: Whether the whole workspace is seen.
+        known_until: Until when all that is known; seconds since the epoch.
+        is_unclear: Whether there may be more in its registries than can be read now.
+    """
+
+    states: tuple[TaskState, ...]
+    listed: tuple[frozenset[str] | None, ...]
+    databases: tuple[UnreadDatabase, ...]
+    sees_all: bool
+    known_until: float
+    is_unclear: bool
+
+
 class NearbyWorkspaces:
     """The workspaces around sessions; reads their registries only when they changed.
 
@@ -99,13 +103,18 @@ class NearbyWorkspaces:
 
     Args:
         always: Workspaces that count as being around every session.
-        beside: Workspaces that are read as well: what one of them lists is no orphan.
+        others: Workspaces that are read as well: what one of them lists is not an orphan.
+
+    Attributes:
+        always: The former, as they are found from everywhere.
+        readings: What was read around sessions the last time, by workspace.
     """
 
-    def __init__(self, always: Iterable[Path] = (), beside: Iterable[Path] = ()) -> None:
-        self._always = tuple(always)
-        self._beside = tuple(beside)
+    def __init__(self, always: Iterable[Path] = (), others: Iterable[Path] = ()) -> None:
+        self.always = tuple(sorted({Path(os.path.realpath(each)) for each in always}))
+        self.readings: Mapping[Path, Reading] = {}
         self._registries: dict[Path, Registries] = {}
+        self._others = tuple(others)
         self._about: object = None
         self._judged = Judged()
         self._anothers: frozenset[object] = frozenset()
@@ -150,8 +159,20 @@ class NearbyWorkspaces:
         now: float,
     ) -> Judged:
         """As `judge`, but looks in any case."""
-        around = self._read_around(sessions, answer, own)
-        listed = frozenset[str]().union(*map(_listed_in, self._registries.values()))
+        return self.judge_around(self.read_around(sessions, answer, own), answer, policy, now)
+
+    def judge_around(
+        self, around: Mapping[Session, Around], answer: TmuxSnapshot, policy: Policy, now: float
+    ) -> Judged:
+        """Which of some sessions are orphans, by what was read around them.
+
+        Args:
+            around: What `read_around` returned, of these sessions.
+            answer: What tmux said.
+            policy: How old an orphan must be.
+            now: Seconds since the epoch.
+        """
+        listed = frozenset[str]().union(*map(_listed_in, self.readings.values()))
         orphans: list[Session] = []
         unsure: list[Session] = []
         databases: dict[UnreadDatabase, None] = {}
@@ -160,92 +181,65 @@ class NearbyWorkspaces:
             if session.name in listed:
                 continue
             lone = replace(answer, sessions={session.name: session})
-            paths = {*self._always, *each.default, *(each.near or ())}
+            paths = {*self.always, *each.default, *(each.near or ())}
             told = [self._is_nobodys(path, lone, policy, now) for path in paths]
             if False in told:
                 continue
-            databases |= dict.fromkeys(self._databases(paths))
+            databases |= dict.fromkeys(self.databases_of(paths))
             (unsure if each.near is None or None in told else orphans).append(session)
-        read = tuple(self._registries)
+        read = tuple(self.readings)
         return Judged(tuple(orphans), tuple(unsure), read, tuple(databases))
 
-    def _databases(self, paths: Iterable[Path]) -> Iterator[UnreadDatabase]:
+    def databases_of(self, paths: Iterable[Path]) -> Iterator[UnreadDatabase]:
         """What some workspaces have agents in that were not read."""
         for path in sorted(paths):
-            if path in self._registries:
-                yield from self._registries[path].databases()
+            if path in self.readings:
+                yield from self.readings[path].databases
 
-    def _read_around(
+    def read_around(
         self, sessions: Iterable[Session], answer: TmuxSnapshot, own: frozenset[Path]
-    ) -> dict[Session, _Around]:
-        """Reads the workspaces around sessions; those that are around each, but for own ones."""
-        around: dict[Session, _Around] = {}
+    ) -> dict[Session, Around]:
+        """Reads the workspaces around sessions, as far as they changed. Blocks.
+
+        Args:
+            sessions: Which.
+            answer: What tmux said.
+            own: Workspaces that are left out, since they were read already.
+
+        Returns:
+            What is around each of them.
+        """
+        around: dict[Session, Around] = {}
         found: dict[Path, None] = {}
         of_user = default_workspaces({"HOME": os.path.expanduser("~"), **os.environ})
         for session, each in _around(sessions, answer):
             near = None if each.near is None else each.near - own
             default = (each.default | of_user) - own
-            around[session] = _Around(near, default)
+            around[session] = Around(near, default)
             found |= dict.fromkeys(sorted(default | (near or frozenset())))
         # What is around them comes first: there is room for so many only.
-        found |= dict.fromkeys(self._beside)
-        others = [each for each in found if each not in self._always]
+        found |= dict.fromkeys(self._others)
+        others = [each for each in found if each not in self.always]
         self._registries = {
             path: self._registries.get(path) or Registries((Workspace(path),))
-            for path in (*self._always, *others[:_AT_MOST])
+            for path in (*self.always, *others[:_AT_MOST])
         }
-        for registries in self._registries.values():
-            registries.rescan()
+        self.readings = {path: _read(each) for path, each in self._registries.items()}
         return around
 
     def _is_nobodys(
         self, path: Path, lone: TmuxSnapshot, policy: Policy, now: float
     ) -> bool | None:
         """Whether a workspace does not list the only session of an answer; None: nobody knows."""
-        registries = self._registries.get(path)
-        if registries is None or not registries.sees_all():
+        reading = self.readings.get(path)
+        if reading is None or not reading.sees_all:
             return None
-        states, listed = registries.states(), registries.listed_sessions()
-        as_of = min(now, registries.known_until())
-        found = find_orphans(states, listed, lone, policy, as_of)
+        as_of = min(now, reading.known_until)
+        found = find_orphans(reading.states, reading.listed, lone, policy, as_of)
         if found == ():
             return False
         # A session that is in none of these yet may be in what cannot be read now.
-        return None if found is None or _is_unclear(registries) else True
-
-    def claims(
-        self, sessions: Mapping[Session, Holder], answer: TmuxSnapshot
-    ) -> dict[Session, str | None]:
-        """Why another agent than its holder may be at work in sessions. Blocks.
-
-        Args:
-            sessions: Whose each is.
-            answer: What tmux said.
-
-        Returns:
-            In words, for each session in which one may be, or None where that cannot be known.
-        """
-        around = self._read_around(sessions, answer, frozenset())
-        at_work = {path: _at_work_in(each) for path, each in self._registries.items()}
-        active = {path: _active_in(each) for path, each in self._registries.items()}
-        found: dict[Session, str | None] = {}
-        for session, each in around.items():
-            holder = sessions[session]
-            paths = {*self._always, *(each.near or ())}
-            unread = any(path not in at_work or at_work[path][1] for path in paths)
-            if each.near is None or unread:
-                databases = [str(database) for database in self._databases(paths)]
-                known = databases and holder.is_through
-                found[session] = f"it may be at work: {databases[0]}" if known else None
-            for path, (names, _) in at_work.items():
-                # That an agent at work is at work itself is no claim of another's.
-                others = names if holder.is_through else _others(active[path], holder)
-                if not others.isdisjoint(holder.names):
-                    found[session] = (
-                        f"an agent in {shown_name(path)} has its session as well, "
-                        "and is not through"
-                    )
-        return found
+        return None if found is None or reading.is_unclear else True
 
     def anothers(self, sessions: Collection[Session], answer: TmuxSnapshot) -> list[Session]:
         """Those of some sessions, of any server, that a registry around them lists. Blocks.
@@ -256,10 +250,10 @@ class NearbyWorkspaces:
         about = frozenset(map(_which, sessions))
         if about != self._about or time.monotonic() >= self._again_at:
             # No server answers for all of them: whose processes are not seen is not told.
-            around = self._read_around(sessions, replace(answer, server_pid=None), frozenset())
+            around = self.read_around(sessions, replace(answer, server_pid=None), frozenset())
             listed = {
                 path: _listed_in(each)
-                for path, each in self._registries.items()
+                for path, each in self.readings.items()
                 if why_foreign(path) is None
             }
             self._anothers = frozenset(
@@ -280,75 +274,38 @@ def _which(session: Session) -> object:
     return session.id, session.name, session.created, session.pids
 
 
-def _called(agent: AgentRecord) -> str:
+def called(agent: AgentRecord) -> str:
+    """What tmux may call an agent's session, also where its registry does not name it."""
     return tmux_name(agent.tmux_session or SESSION_PREFIX + agent.id)
 
 
-def _listed_in(registries: Registries) -> frozenset[str]:
+def _listed_in(reading: Reading) -> frozenset[str]:
     """What tmux may call the sessions that registries list, as far as they can be read."""
-    records = [state.record for state in registries.states() if state.record is not None]
+    records = [state.record for state in reading.states if state.record is not None]
     return frozenset[str]().union(
-        *(names for names in registries.listed_sessions() if names),
-        *(map(_called, record.agents) for record in records),
+        *(names for names in reading.listed if names),
+        *(map(called, record.agents) for record in records),
     )
 
 
-_Active = Mapping[str, Collection[tuple[Path, str]]]
-"""The registries and ids of agents that are not through, by what tmux may call their session."""
-
-
-def _active_in(registries: Registries) -> _Active:
-    found: dict[str, set[tuple[Path, str]]] = {}
-    for state in registries.states():
-        for agent in state.record.agents if state.record is not None else ():
-            if not is_terminal(agent.status):
-                found.setdefault(_called(agent), set()).add((state.registry, agent.id))
-    return found
-
-
-def _others(active: _Active, holder: Holder) -> frozenset[str]:
-    """Under which of its names another agent than the holder has its session."""
-    return frozenset(
-        name
-        for name in holder.names
-        if any(
-            agent_id != holder.id or not _is_same_file(registry, holder.registry)
-            for registry, agent_id in active.get(name, ())
-        )
-    )
-
-
-def _is_same_file(path: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, which may be mounted twice."""
-    try:
-        return path == other or os.path.samefile(path, other)
-    except OSError:
-        return False
-
-
-def _at_work_in(registries: Registries) -> tuple[frozenset[str], bool]:
-    """What tmux may call the sessions of agents that are not through; whether of more."""
-    agents = [a for state in registries.states() if state.record for a in state.record.agents]
-    names = frozenset(_called(each) for each in agents if not is_terminal(each.status))
-    # Of whom only a global registry lists nobody knows whether he is through.
-    listed = registries.listed_sessions()
-    only_listed = frozenset[str]().union(*filter(None, listed)) - set(map(_called, agents))
-    unclear = None in listed or tmux_names(names) is None or _is_unclear(registries)
-    return names | only_listed, unclear
-
-
-def _is_unclear(registries: Registries) -> bool:
-    """Whether there may be more in registries than can be read now."""
-    states = registries.states()
+def _read(registries: Registries) -> Reading:
+    """Reads what changed in the registries of a workspace."""
+    registries.rescan()
+    states, sees_all = registries.states(), registries.sees_all()
     errors = [state.error or state.hot_journal for state in states]
     errors += [branch.error or branch.hot_journal for branch in registries.branches()]
     unread = any(state.record is None for state in states)
-    return unread or registries.busy or any(errors) or not registries.sees_all()
+    return Reading(
+        states,
+        registries.listed_sessions(),
+        registries.databases(),
+        sees_all,
+        registries.known_until(),
+        unread or registries.busy or any(errors) or not sees_all,
+    )
 
 
-def _around(
-    sessions: Iterable[Session], answer: TmuxSnapshot
-) -> Iterator[tuple[Session, _Around]]:
+def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple[Session, Around]]:
     """The workspaces around sessions and their panes' processes."""
     sessions = tuple(sessions)
     if not sessions:
@@ -378,102 +335,13 @@ def _around(
                 each is None or not (each or seen) for each in directories
             ):
                 # It is hidden, has ended, or is in another PID namespace.
-                yield session, _Around(None, default)
+                yield session, Around(None, default)
                 continue
             near = [above(path) for each in directories if each for path in each]
             for path in frozenset[Path]().union(*map(directories_touched, family)):
                 # That one of any file must not be looked into is as a rule no news.
                 with contextlib.suppress(*(() if WORKSPACE_NAME in path.parts else (OSError,))):
                     near.append(above(path))
-            yield session, _Around(frozenset[Path]().union(*near), default)
+            yield session, Around(frozenset[Path]().union(*near), default)
         except OSError:
-            yield session, _Around(None, default)
-
-
-def listed_since(
-    sessions: Collection[Session],
-    answer: TmuxSnapshot,
-    own: Iterable[Path],
-    beside: Iterable[Path] = (),
-) -> dict[Session, str]:
-    """Why sessions that were orphans must not be ended now. Blocks.
-
-    Args:
-        sessions: Them, as tmux lists them now.
-        answer: What tmux said.
-        own: The workspaces that the plan was made of.
-        beside: The others that were read for it.
-
-    Returns:
-        In words, for those that a registry lists now or of which nobody can tell.
-    """
-    if not sessions:
-        return {}
-    # Whether they are old enough was said by the plan.
-    ageless = replace(Policy(), orphan_grace=float("-inf"))
-    nearby = NearbyWorkspaces(_homes(own), beside)
-    judged = Judged()
-    for _ in _tries(nearby):
-        judged = nearby.look(sessions, answer, frozenset(), ageless, time.time())
-        if not judged.unsure:
-            break
-    unsure = {each.id for each in judged.unsure}
-    nobodys = {each.id for each in judged.orphans}
-    why = "nobody can tell whether it is in a registry: one cannot be read, or its processes"
-    if judged.databases:
-        why = f"nobody can tell whether it is an agent's: {judged.databases[0]}"
-    return {
-        each: why if each.id in unsure else "it is in a registry now"
-        for each in sessions
-        if each.id not in nobodys
-    }
-
-
-def claimed_by(
-    sessions: Mapping[Session, Holder],
-    answer: TmuxSnapshot,
-    own: Iterable[Path],
-    beside: Iterable[Path] = (),
-) -> dict[Session, str]:
-    """Why sessions of agents must not be ended as theirs. Blocks.
-
-    Whether an agent at work has its session alone cannot always be known. It is then
-    ended, for its own registry says that it is there; that of one that is through is not.
-
-    Args:
-        sessions: Whose each is.
-        answer: What tmux said.
-        own: The workspaces whose agents these are.
-        beside: Others that are read as well.
-
-    Returns:
-        In words, for those in which another agent may be at work.
-    """
-    if not sessions:
-        return {}
-    nearby = NearbyWorkspaces(_homes(own), beside)
-    found: dict[Session, str | None] = {}
-    for _ in _tries(nearby):
-        found = nearby.claims(sessions, answer)
-        if None not in found.values():
-            break
-    return {
-        session: why
-        or "nobody can tell whether another agent has its session as well: "
-        "a registry around it cannot be read, or its processes"
-        for session, why in found.items()
-        if why is not None or sessions[session].is_through
-    }
-
-
-def _homes(own: Iterable[Path]) -> list[Path]:
-    return sorted({Path(os.path.realpath(each)) for each in own})
-
-
-def _tries(nearby: NearbyWorkspaces) -> Iterator[None]:
-    """Once, and again as long as writers keep registries from being read, but not for long."""
-    give_up_at = time.monotonic() + _BUSY_AT_MOST
-    yield
-    while nearby.busy and time.monotonic() < give_up_at:
-        time.sleep(_BUSY_PAUSE)
-        yield
+            yield session, Around(None, default)

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from registry.schema.layout import Workspace
 from tui.host.tmux_servers import Elsewhere, look_elsewhere, owners_of
-from tui.host.tmux_types import TmuxSnapshot, TmuxState
-from tui.model.missing_since import MissingSince
+from tui.host.tmux_types import TmuxState
+from tui.model.evidence import Evidence
 
 # Seconds until other servers are asked again for sessions that they may have: twice as
 # long each time, up to the second.
@@ -32,13 +32,12 @@ class OtherServers:
         """Has these asked for again and again: they may be there by another name."""
         self._doubted = frozenset(names)
 
-    def noted(
-        self, answer: TmuxSnapshot, missing_since: MissingSince
-    ) -> tuple[TmuxSnapshot, MissingSince]:
-        """The answer, with what may be elsewhere; the absences, for proof. May block.
+    def noted(self, evidence: Evidence) -> Evidence:
+        """The same evidence, with what may be elsewhere. May block.
 
         A session that is not elsewhere any more is missing from now on only.
         """
+        answer, missing_since = evidence.snapshot, evidence.missing_since
         missing = set(missing_since.items())
         self._cleared &= missing
         whys = {name: why for name, why in self._found.whys.items() if name in missing_since}
@@ -55,7 +54,6 @@ class OtherServers:
             self._again_at = time.monotonic() + self._pause
         elif not unclear and not self._cleared:
             self._found = Elsewhere()
-        others = self._found.sessions
-        if whys or others:
-            answer = replace(answer, elsewhere=whys, others=others)
-        return answer, missing_since
+        return replace(
+            evidence, missing_since=missing_since, elsewhere=whys, others=self._found.sessions
+        )

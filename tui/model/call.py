@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from tui.host.tmux_types import TmuxSnapshot
+from tui.model.evidence import Evidence
 from tui.model.hierarchy import Place, places_of
-from tui.model.missing_since import MissingSince
 from tui.model.policy import Policy
 from tui.model.roll import AgentRow, TaskRoll, TaskState, Verdict
 from tui.model.verdict import Judgement, judge
@@ -26,8 +25,7 @@ _DOUBTED = frozenset({Verdict.ZOMBIE, Verdict.LEAKED})
 
 def call_task(
     state: TaskState,
-    answer: TmuxSnapshot,
-    missing_since: MissingSince,
+    evidence: Evidence,
     policy: Policy,
     now: float,
     reported: Mapping[str, float] = MappingProxyType({}),
@@ -37,8 +35,7 @@ def call_task(
 
     Args:
         state: What is known of its registry.
-        answer: What tmux said last.
-        missing_since: Since when sessions have been missing.
+        evidence: What tmux has, and what is known of missing sessions.
         policy: When a verdict is sure enough.
         now: Seconds since the epoch.
         reported: By agent, when its progress file was last written. Needed only of
@@ -52,7 +49,7 @@ def call_task(
     for place, row in places_of(state, before):
         if row is None or row.verdict in _JUDGED_ANEW or row.record != place.record:
             last_activity = reported.get(place.record.id, 0.0)
-            judgement = judge(place.record, answer, missing_since, policy, now, last_activity)
+            judgement = judge(place.record, evidence, policy, now, last_activity)
             row = _row(place, judgement, last_activity, state)
         rows.append(row)
         counts[row.verdict] += 1

@@ -9,7 +9,7 @@ from registry.schema.records import (
     is_tmux_name_certain,
     tmux_name,
 )
-from tui.model.missing_since import MissingSince
+from tui.model.evidence import MissingSince
 from tui.model.policy import Policy
 from tui.model.roll import AgentKey, MassDeath, TaskRoll, Verdict
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from registry.schema.layout import UnreadDatabase
 from registry.schema.records import AgentRecord, TaskRecord
 from tui.host.tmux_types import Session, TmuxSnapshot
+from tui.model.evidence import Evidence
 
 
 class Verdict(StrEnum):
@@ -166,28 +167,33 @@ class RollCall:
     """Everything that is shown, at one moment.
 
     Attributes:
-        answer: What tmux said.
+        evidence: What the agents were judged by.
         orphans: Sessions named like an agent's that no registry accounts for.
         orphans_known: False while a registry that might account for them was never
             read, a database might, or only a part of a workspace is seen: then nobody
             can tell of others than `orphans`.
         counts: How many agents, and orphans, have each verdict.
         mass_death: Whether most agents went at once: rather the wrong socket.
-        beside: Other workspaces, which were read to tell whose sessions are.
-        databases_beside: What keeps orphans from being told, of other workspaces.
+        nearby_workspaces: Others, which were read to tell whose sessions are.
+        nearby_databases: What keeps orphans from being told, of other workspaces.
         whole: False while the first tasks were read alone, right after the start.
     """
 
     host: str
-    answer: TmuxSnapshot
+    evidence: Evidence
     workspaces: tuple[WorkspaceRoll, ...]
     orphans: tuple[Session, ...]
     counts: Mapping[Verdict, int]
     orphans_known: bool = True
     mass_death: MassDeath | None = None
-    beside: tuple[Path, ...] = ()
-    databases_beside: tuple[UnreadDatabase, ...] = ()
+    nearby_workspaces: tuple[Path, ...] = ()
+    nearby_databases: tuple[UnreadDatabase, ...] = ()
     whole: bool = True
+
+    @property
+    def answer(self) -> TmuxSnapshot:
+        """What tmux said."""
+        return self.evidence.snapshot
 
     @property
     def databases(self) -> tuple[UnreadDatabase, ...]:

@@ -12,8 +12,8 @@ from registry.schema.records import (
     tmux_name,
 )
 from registry.text import shown_name
-from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
-from tui.model.missing_since import MissingSince, is_proven_missing, proof_needed
+from tui.host.tmux_types import Session, TmuxState
+from tui.model.evidence import Evidence, is_proven_missing, proof_needed
 from tui.model.policy import Policy
 from tui.model.roll import Verdict
 from tui.text.sanitize import age_in_words
@@ -39,8 +39,7 @@ class Judgement(NamedTuple):
 
 def judge(
     record: AgentRecord,
-    answer: TmuxSnapshot,
-    missing_since: MissingSince,
+    evidence: Evidence,
     policy: Policy,
     now: float,
     reported: float = 0.0,
@@ -49,12 +48,12 @@ def judge(
 
     Args:
         record: What its registry says.
-        answer: What tmux said last.
-        missing_since: Since when sessions have been missing.
+        evidence: What tmux has, and what is known of missing sessions.
         policy: When a verdict is sure enough.
         now: Seconds since the epoch.
         reported: When a line was last written to its progress file, if that is known.
     """
+    answer = evidence.snapshot
     name = tmux_name(record.tmux_session) if record.tmux_session else None
     certain = name is not None and is_tmux_name_certain(name)
     session = answer.sessions.get(name) if name and certain else None
@@ -92,7 +91,7 @@ def judge(
             note = f"no report and no output for {_silence(silent)}"
             return Judgement(Verdict.STALLED, session, note)
         return Judgement(Verdict.LIVE, session, _renamed(session, name))
-    return _missing(record, name, answer, missing_since, policy, now)
+    return _missing(record, name, evidence, policy, now)
 
 
 def _silence(seconds: float) -> str:
@@ -106,18 +105,17 @@ def _silence(seconds: float) -> str:
 def _missing(
     record: AgentRecord,
     name: str,
-    answer: TmuxSnapshot,
-    missing_since: MissingSince,
+    evidence: Evidence,
     policy: Policy,
     now: float,
 ) -> Judgement:
     """The verdict on an active agent whose session is not in the answer."""
     if record.started is not None and 0 <= now - record.started < policy.start_grace:
         return Judgement(Verdict.UNKNOWN, note=JUST_STARTED)
-    if not is_proven_missing(name, missing_since, answer, proof_needed(record, policy, now)):
+    if not is_proven_missing(name, evidence, proof_needed(record, policy, now)):
         note = "its session is missing; asking again to be sure"
         return Judgement(Verdict.UNKNOWN, note=note)
-    if (doubt := answer.doubt(name)) is not None:
+    if (doubt := evidence.doubt(name)) is not None:
         return Judgement(Verdict.UNKNOWN, note=doubt)
     return Judgement(Verdict.ZOMBIE, note=f"no session {shown_name(record.tmux_session or '')}")
 

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from registry.text import shown_name
-from tui.host.tmux_types import TmuxSnapshot, TmuxState
+from tui.host.tmux_types import TmuxState
+from tui.model.evidence import Evidence
 from tui.model.roll import MassDeath, RollCall
 from tui.text.sanitize import some
 
@@ -23,10 +24,12 @@ def notices(roll: RollCall) -> tuple[str, ...]:
     said += map(str, roll.databases)
     said += (
         f"sessions are called no orphans, since {each}"
-        for each in roll.databases_beside
+        for each in roll.nearby_databases
         if each not in roll.databases
     )
-    said += (f"{some(count, 'agent')} may live: {why}" for why, count in _doubts(answer).items())
+    said += (
+        f"{some(count, 'agent')} may live: {why}" for why, count in _doubts(roll.evidence).items()
+    )
     return tuple(said)
 
 
@@ -38,5 +41,5 @@ def massacre(death: MassDeath, socket: Path) -> str:
     )
 
 
-def _doubts(answer: TmuxSnapshot) -> Counter[str]:
-    return Counter(answer.doubts.values())
+def _doubts(evidence: Evidence) -> Counter[str]:
+    return Counter(evidence.doubts.values())

@@ -89,7 +89,7 @@ def differences(before: RollCall, after: RollCall, wanted: Filter) -> Iterator[C
 
 def _errors(roll: RollCall) -> dict[Path, str | None]:
     found: dict[Path, str | None] = {each.path: each.error for each in roll.workspaces}
-    found |= {each.path: str(each) for each in (*roll.databases, *roll.databases_beside)}
+    found |= {each.path: str(each) for each in (*roll.databases, *roll.nearby_databases)}
     return found | {task.state.registry: task.state.error for task in roll.tasks()}
 
 

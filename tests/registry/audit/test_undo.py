@@ -9,7 +9,7 @@ import pytest
 
 from registry import (
     Audit,
-    OnRecord,
+    AuditContext,
     RegistryError,
     atomic_add_agent,
     atomic_update_agent_status,
@@ -68,7 +68,7 @@ def test_both_files_are_byte_for_byte_as_before(tmp_path: Path, keyed: bool, sta
     global_ = write(space / "registry" / "GLOBAL_REGISTRY.json", global_registry(*agents, **ODD))
     before = texts(task, global_)
 
-    on_record = OnRecord(Audit("complete", "é\n\x1b[2J\ud800"))
+    on_record = AuditContext(Audit("complete", "é\n\x1b[2J\ud800"))
     ids = ["a", "b", "c"]
     finish_agents(task, global_, ids, status=status, reason="\x7f", on_record=on_record)
     assert all(old != new for old, new in zip(before, texts(task, global_), strict=True))
@@ -145,7 +145,7 @@ def test_all_steps_of_an_action_are_taken_back_the_last_first(task: Path, global
     before = texts(*known)
     action = Audit("complete", "both")
     for path, name in ((task, "busy"), (other, "elsewhere")):
-        finish_agents(path, global_, [name], status="completed", on_record=OnRecord(action))
+        finish_agents(path, global_, [name], status="completed", on_record=AuditContext(action))
     assert [each.task for each in steps_of_the_last(*known)] == [other, task]
     done = undo(*known)
     assert [each.agents for each in done] == [("elsewhere",), ("busy",)]
@@ -316,7 +316,7 @@ def test_a_kill_cannot_be_undone_nor_what_went_with_it(task: Path, global_: Path
     session = EndedSession("agent_busy", "$3", 1700000000, "/tmp/tmux-0/default", "busy")
     action.end(log, action.begin(log, session=session), State.DONE)
     why = "its session was ended"
-    on_record = OnRecord(action, final=why)
+    on_record = AuditContext(action, final=why)
     finish_agents(task, global_, ["busy"], status="terminated", on_record=on_record)
     before = texts(task, global_)
 

@@ -10,7 +10,14 @@ from typing import Any, Literal
 
 import pytest
 
-from registry import Audit, Deployment, OnRecord, RegistryError, atomic_add_agent, finish_agents
+from registry import (
+    Audit,
+    AuditContext,
+    Deployment,
+    RegistryError,
+    atomic_add_agent,
+    finish_agents,
+)
 from registry.audit import log
 from tests.support.limits import no_file_longer_than
 from tests.support.peers import careful_update
@@ -287,7 +294,7 @@ def test_who_was_deployed_anew_stays_active_in_both_registries_and_is_named(
     task, global_ = started
     deploy_anew(task, status=status, **again)
     before = task.read_bytes(), global_.read_bytes()
-    on_record = OnRecord(Audit("complete", "")) if recorded else None
+    on_record = AuditContext(Audit("complete", "")) if recorded else None
     report = finish_agents(
         task,
         global_,
@@ -332,7 +339,7 @@ def test_who_is_deployed_anew_between_the_look_and_the_commit_stays(
         ["busy"],
         status="completed",
         judged={"busy": [FIRST]},
-        on_record=OnRecord(Audit("complete", "")),
+        on_record=AuditContext(Audit("complete", "")),
     )
 
     assert "deployed anew" in report.untouched["busy"]

@@ -25,7 +25,7 @@ from registry import (
     report_progress,
 )
 from registry.audit.log import Audit, log_of, read_log
-from registry.audit.transaction import OnRecord
+from registry.audit.transaction import AuditContext
 from registry.audit.undo import take_back, undoables
 from registry.errors import ReplacedWorkspaceError
 from registry.metrics_file import publish_metrics
@@ -143,7 +143,7 @@ def _completed(scene: Scene) -> None:
         scene.global_,
         ["busy"],
         status="completed",
-        on_record=OnRecord(Audit("complete", "")),
+        on_record=AuditContext(Audit("complete", "")),
     )
 
 

@@ -18,7 +18,8 @@ from tests.support.real_tmux import RealTmux, runs
 from tests.support.rolls import agent, answered, called, roll_call, task_state
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, Json, entry, read, stamp, write
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.cli import complete, confirm, doctor, kill, main
 
 Run = Callable[..., int]

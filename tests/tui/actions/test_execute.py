@@ -24,7 +24,8 @@ from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.workspaces import Files, entry, read, row_of, stamp, take, write
 from tui.actions.execute import Outcome, Result, carry_out
 from tui.actions.plan import Plan, Verb
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import AgentRow, RollCall, TaskState, Verdict
 from tui.model.select import rows_of

@@ -351,10 +351,11 @@ def test_where_the_processes_of_the_server_cannot_be_seen_nothing_is_ended(
     files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start("agent_a")
+    seen = plan_for(files, server, "a")
     monkeypatch.setattr("tui.host.tmux.is_process_here", lambda *_: False)
     plan = plan_for(files, server, "a")
-    assert plan.footprint is None
-    step = only(carry_out(plan, server.client(), ""))
+    assert plan.steps == () and "cannot be seen" in dict(plan.refused)["a"]
+    step = only(carry_out(seen, server.client(), ""))
     assert step.result is Result.FAILED
     assert "cannot be seen" in step.detail
     assert server.names() == {"agent_a"}

@@ -26,9 +26,10 @@ from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, stamp, take
 from tui.actions import leftovers
 from tui.actions.execute import Outcome, Result, carry_out
-from tui.actions.footprint import weighed_complete, weighed_kill
+from tui.actions.footprint import weighed_kill
 from tui.actions.plan import Plan
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import checked_complete, plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.doctor.examine import examine
 from tui.doctor.fix import carry_out_fix
 from tui.host.process_tree import look
@@ -225,12 +226,12 @@ def test_only_whoever_names_it_alone_completes_it(
     kill_server(server)
     roll = rolled(files, server)
     rows = [row_of(roll, "x"), row_of(roll, "old")]
-    plan = weighed_complete(roll, rows)
+    plan = checked_complete(roll, rows)
     assert [step.label for step in plan.steps] == ["old"]
     assert f"sleep ({pid})" in dict(plan.refused)["x"]
     step, _ = carry_out(plan_complete(roll, rows), server.client(), "").steps
     assert step.result is Result.LEFT and f"sleep ({pid})" in step.detail
-    alone = weighed_complete(rolled(files, server), [row_of(roll, "x")])
+    alone = checked_complete(rolled(files, server), [row_of(roll, "x")])
     assert f"though 1 process sleep ({pid}) of it still runs" in alone.steps[0].says
     assert carry_out(alone, server.client(), "").complete
     assert files.agent("x")["status"] == "completed"

@@ -15,7 +15,7 @@ from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, take, verdicts
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
-from tui.actions.plan_kill import plan_complete
+from tui.actions.plan_complete import plan_complete
 from tui.host.pane_origin import PaneOrigin, PaneOrigins
 from tui.live.collector import LiveRoll
 from tui.model.roll import RollCall, Verdict

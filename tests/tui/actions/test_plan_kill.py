@@ -21,7 +21,8 @@ from tests.support.rolls import (
 )
 from tui.actions.footprint import origin_of_ended
 from tui.actions.plan import Footprint, Plan
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import RollCall, TaskState
 from tui.model.select import subtrees

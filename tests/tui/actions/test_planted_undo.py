@@ -16,7 +16,7 @@ from tests.support.rolls import no_server
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry, read, row_of, take, write
 from tui.actions.execute import carry_out
-from tui.actions.plan_kill import plan_complete
+from tui.actions.plan_complete import plan_complete
 from tui.actions.undo import UndoPlan, carry_out_undo, plan_undo, undo_refusal
 from tui.live.collector import take_roll
 

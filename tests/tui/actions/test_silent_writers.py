@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,13 @@ from tests.support.leftovers import ENDS, NO_GRACE, kill_server, rolled, write
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, row_of, take
+from tui.actions import leftovers
 from tui.actions.execute import Result, carry_out
-from tui.actions.footprint import weighed_complete, weighed_kill
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.footprint import weighed_kill
+from tui.actions.plan_complete import checked_complete, plan_complete
+from tui.actions.plan_kill import plan_kill
+from tui.host.strays import Stray, find_strays
+from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import Verdict
 
 SILENT = {
@@ -70,7 +75,7 @@ def test_whoever_writes_its_output_keeps_an_agent_from_being_called_dead(
     before = files.bytes()
     roll = rolled(files, server)
     row = row_of(roll, "x")
-    for plan in (weighed_kill(roll, [row]), weighed_complete(roll, [row], by_verdict=True)):
+    for plan in (weighed_kill(roll, [row]), checked_complete(roll, [row], by_verdict=True)):
         assert plan.steps == ()
         assert f"sleep ({pid})" in plan.refused[0][1]
     # A plan that was made without looking finds it as it is carried out.
@@ -121,6 +126,36 @@ def test_a_reader_is_no_leftover_and_a_writer_is(files: Files, server: RealTmux)
         writer.kill()
 
 
+@pytest.mark.parametrize(("before", "blocks"), [(299.0, True), (301.0, False)])
+def test_a_writer_that_began_long_before_the_agent_is_no_leftover(
+    files: Files,
+    server: RealTmux,
+    monkeypatch: pytest.MonkeyPatch,
+    before: float,
+    blocks: bool,
+) -> None:
+    server.start("agent_x")
+    write(files, "x")
+    kill_server(server)
+    roll = rolled(files, server)
+    row = row_of(roll, "x")
+    started = row.record.started
+    assert started is not None
+
+    def aged(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...]:
+        # When processes began is told by the clock: setting that back moves them as well.
+        found = find_strays(answer, users)
+        assert [each.said for each in found] == [None]
+        return tuple(replace(each, began=started - before) for each in found)
+
+    monkeypatch.setattr(leftovers, "find_strays", aged)
+    with log(files).open("a") as out, subprocess.Popen(["sleep", "1000"], stdout=out) as writer:
+        plan = weighed_kill(roll, [row])
+        completed = checked_complete(roll, [row], by_verdict=True)
+        writer.kill()
+    assert bool(plan.refused) is bool(completed.refused) is blocks
+
+
 def test_what_runs_in_a_pane_that_is_there_may_write_what_it_likes(
     files: Files, server: RealTmux
 ) -> None:
@@ -149,7 +184,7 @@ def test_named_alone_it_can_be_completed_all_the_same(
     pid = start(files, server, pids, SILENT["no environment"])
     kill_server(server)
     roll = rolled(files, server)
-    plan = weighed_complete(roll, [row_of(roll, "x")])
+    plan = checked_complete(roll, [row_of(roll, "x")])
     assert f"sleep ({pid})" in plan.steps[0].says
     assert carry_out(plan, server.client(), "").complete
     assert files.agent("x")["status"] == "completed"

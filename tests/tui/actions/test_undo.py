@@ -15,7 +15,8 @@ from tests.support.rolls import answered, no_server
 from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.workspaces import Files, entry, row_of, take, verdicts
 from tui.actions.execute import Outcome, Result, carry_out
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.actions.undo import NothingToUndoError, UndoPlan, carry_out_undo, plan_undo, undo_refusal
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import RollCall, Verdict

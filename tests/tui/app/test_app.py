@@ -39,6 +39,7 @@ from tui.app.screens.roll import RollScreen
 from tui.app.widgets.roll_list import RollView
 from tui.app.widgets.text_view import TextView
 from tui.host.tmux_types import TmuxState
+from tui.model.evidence import Evidence
 from tui.model.roll import AgentKey, MassDeath, RollCall, Verdict
 
 
@@ -229,7 +230,11 @@ async def test_one_leaves_by_a_key_from_anywhere(keys: tuple[str, ...]) -> None:
 
 
 async def test_in_a_low_terminal_it_is_said_all_the_same() -> None:
-    async with opened(replace(call(SEARCH), answer=ADVISED), (60, 12)) as (app, _, pilot):
+    async with opened(replace(call(SEARCH), evidence=Evidence(ADVISED)), (60, 12)) as (
+        app,
+        _,
+        pilot,
+    ):
         assert ADVISED.detail in shown(app)
         await pilot.press("right_square_bracket", "p")
         await pilot.pause()
@@ -241,7 +246,7 @@ async def test_in_a_low_terminal_it_is_said_all_the_same() -> None:
 async def test_why_tmux_cannot_tell_and_what_to_try_is_on_the_screen_in_full(
     size: tuple[int, int],
 ) -> None:
-    async with opened(replace(call(SEARCH), answer=ADVISED), size) as (app, _, pilot):
+    async with opened(replace(call(SEARCH), evidence=Evidence(ADVISED)), size) as (app, _, pilot):
         text = shown(app)
         assert ADVISED.detail in text and ADVISED.advice in text and str(SOCKET) in text
         app.roll_screen.post_message(RollScreen.Rolled(call(SEARCH)))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from textual.app import App
@@ -25,6 +26,7 @@ from tui.app.terminal import attach as attaching
 from tui.app.terminal.attach import NowhereToGoError, attach, runs_inside, session_of, still_there
 from tui.app.terminal.handover import NoTerminalError, lend_terminal, outside_tmux
 from tui.host.tmux_types import Session, TmuxSnapshot
+from tui.model.evidence import Evidence
 from tui.model.roll import AgentRow
 from tui.view.outline import Line, OrphanKey, OrphansKey, TaskKey
 
@@ -43,13 +45,15 @@ def line_of(row: AgentRow) -> Line:
 
 def test_an_agent_and_an_orphan_lead_to_their_sessions() -> None:
     answer = answered(A)
-    assert session_of(line_of(row_of(answer)), answer) == A
-    assert session_of(Line(OrphanKey(A.id, A.created), A, 1, None), answer) == A
+    assert session_of(line_of(row_of(answer)), Evidence(answer)) == A
+    assert session_of(Line(OrphanKey(A.id, A.created), A, 1, None), Evidence(answer)) == A
 
 
-def refused(row: AgentRow, answer: TmuxSnapshot) -> str:
+def refused(
+    row: AgentRow, answer: TmuxSnapshot, elsewhere: Mapping[str, str] = MappingProxyType({})
+) -> str:
     with pytest.raises(NowhereToGoError) as error:
-        session_of(line_of(row), answer)
+        session_of(line_of(row), Evidence(answer, elsewhere=elsewhere))
     return str(error.value)
 
 
@@ -61,14 +65,14 @@ def test_where_there_is_no_session_it_is_said_why() -> None:
     assert "tmux cannot tell" in refused(row_of(silent), silent)
     taken = replace(row_of(dead), name_reused_by=A)
     assert "is another's" in refused(taken, dead)
-    other = replace(dead, elsewhere={"agent_a": "the server at /x/s has it; try -S /x/s"})
-    assert "try -S /x/s" in refused(row_of(dead), other)
+    other = {"agent_a": "the server at /x/s has it; try -S /x/s"}
+    assert "try -S /x/s" in refused(row_of(dead), dead, other)
 
 
 @pytest.mark.parametrize("line", [None, Line(OrphansKey(), None, 0, False)])
 def test_other_lines_lead_nowhere(line: Line | None) -> None:
     with pytest.raises(NowhereToGoError, match="Put the cursor on an agent"):
-        session_of(line, answered())
+        session_of(line, Evidence(answered()))
 
 
 def test_only_the_very_session_is_gone_into() -> None:
@@ -123,7 +127,7 @@ def socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def go(tmux: SwitchingTmux, read_only: bool = False) -> str:
     answer = answered(A)
     line = line_of(row_of(answer))
-    return await attach(App(), tmux, line, answer, read_only=read_only)
+    return await attach(App(), tmux, line, Evidence(answer), read_only=read_only)
 
 
 async def test_inside_the_same_server_the_client_switches(socket: Path) -> None:
@@ -196,4 +200,4 @@ async def test_without_a_terminal_nothing_is_lent() -> None:
 def test_a_task_leads_nowhere() -> None:
     (task,) = called(task_state(agent("a")), answer=answered(A))
     with pytest.raises(NowhereToGoError):
-        session_of(Line(TaskKey(task.state.registry), task, 0, False), answered(A))
+        session_of(Line(TaskKey(task.state.registry), task, 0, False), Evidence(answered(A)))

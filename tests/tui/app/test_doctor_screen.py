@@ -148,7 +148,7 @@ def test_snapshot_of_the_doctor(
         "tui.doctor.examine.examine", lambda *_: still_examination(roll, counter, loop, status)
     )
     # Its workspace is nowhere.
-    monkeypatch.setattr("tui.doctor.examine.claimed_sessions", lambda *_: {})
+    monkeypatch.setattr("tui.actions.evidence.claims_on", lambda *_: {})
 
     async def show(pilot: Pilot[None]) -> None:
         await drawn_whole(pilot)

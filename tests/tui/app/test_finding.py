@@ -37,6 +37,7 @@ from tui.app.widgets.roll_box import Heading, RollPane, Shown
 from tui.app.widgets.roll_list import RollView
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.host.usage import Load, Meter
+from tui.model.evidence import Evidence
 from tui.model.roll import AgentKey, RollCall, Verdict
 from tui.model.verdicts import VERDICTS
 from tui.view.outline import Key
@@ -300,7 +301,9 @@ async def test_a_session_that_was_renamed_is_counted_once() -> None:
         roll = call(SEARCH, SPEED)
         renamed = replace(next(iter(roll.answer.sessions.values())), name="agent_new")
         sessions = {"agent_old": renamed, renamed.name: renamed}
-        app.query_one(Summary).show(replace(roll, answer=replace(roll.answer, sessions=sessions)))
+        app.query_one(Summary).show(
+            replace(roll, evidence=Evidence(replace(roll.answer, sessions=sessions)))
+        )
         await pilot.pause()
         assert ", 1 session on" in shown(app)
 

@@ -26,7 +26,8 @@ from tests.support.rolls import (
 )
 from tui.actions.execute import Outcome, Result, StepOutcome
 from tui.actions.plan import Footprint, Verb
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.actions.preview import Preview
 from tui.cli.format_plan import outcome_json, outcome_lines, plan_json, proposal_lines
 from tui.cli.format_roll import roll_json, roll_table
@@ -63,6 +64,21 @@ def test_a_session_that_took_an_agents_name_is_listed_as_anothers() -> None:
     lines = list(roll_table(roll, NOW, None))
     (number,) = (n for n, line in enumerate(lines) if "a-1" in line)
     assert "its session's name was taken again 8 h 0 min" in lines[number + 1]
+
+
+def test_the_names_of_the_rolls_fields_are_a_promise() -> None:
+    assert list(roll_json(ROLL)) == [
+        "schema",
+        "filter",
+        "host",
+        "tmux",
+        "workspaces",
+        "orphans",
+        "orphans_known",
+        "databases_beside",
+        "mass_death",
+        "counts",
+    ]
 
 
 def test_the_json_of_the_roll_has_its_promised_shape() -> None:

@@ -17,7 +17,7 @@ from tests.support.rolls import SOCKET, answered, no_server, session
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
-from tui.actions.plan_kill import plan_complete
+from tui.actions.plan_complete import plan_complete
 from tui.details.sources import (
     PANE_EVERY,
     AuditSource,

@@ -20,6 +20,7 @@ from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result
+from tui.actions.plan_kill import plan_kill
 from tui.cli.show import gather
 from tui.host.process_tree import look
 from tui.host.procfs import pane_said_by
@@ -85,7 +86,9 @@ def test_its_sessions_are_no_orphans(
     roll = take(files, server.client(), YOUNG)
     assert roll.orphans == () and not roll.orphans_known
     there = roll.answer.sessions["agent_x"]
-    outcome = carry_out(weighed_kill(roll, [], [there]), server.client(), "")
+    assert weighed_kill(roll, [], [there]).steps == ()
+    # So it is as the plan is carried out.
+    outcome = carry_out(plan_kill(roll, [], [there]), server.client(), "")
     assert [each.result for each in outcome.steps] == [Result.FAILED]
     assert server.names() == {"agent_x"}
 
@@ -100,8 +103,9 @@ def test_its_agents_are_live_and_are_not_killed_from_here(
     row = row_of(roll, "a")
     assert row.verdict is Verdict.LIVE
     plan = weighed_kill(roll, [row])
-    assert plan.footprint is None
-    (step,) = carry_out(plan, server.client(), "").steps
+    assert plan.steps == () and "cannot be seen from here" in dict(plan.refused)["a"]
+    # So it is as the plan is carried out.
+    (step,) = carry_out(plan_kill(roll, [row]), server.client(), "").steps
     assert step.result is Result.FAILED and "cannot be seen from here" in step.detail
     assert server.names() == {"agent_a"}
     assert files.bytes() == before

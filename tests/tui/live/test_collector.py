@@ -28,6 +28,7 @@ from tui.live.collector import LiveRoll, take_roll
 from tui.live.other_servers import OtherServers
 from tui.live.registry_cache import Registries
 from tui.model import call as rollcall
+from tui.model.evidence import Evidence
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict
 
 
@@ -339,17 +340,17 @@ def test_maybe_elsewhere_it_is_proven_gone_only_after_that(
     monkeypatch.setattr(other_servers, "_LOOK_AGAIN", 0.0)
     elsewhere = OtherServers(files.workspaces())
     gone = answered(asked_at=1.0)
-    answer, missing_since = elsewhere.noted(gone, {"agent_a": 1.0, "agent_c": 1.0})
-    assert dict(answer.elsewhere) == found
-    assert missing_since == {"agent_a": 1.0, "agent_c": 1.0}
+    evidence = elsewhere.noted(Evidence(gone, {"agent_a": 1.0, "agent_c": 1.0}))
+    assert dict(evidence.elsewhere) == found
+    assert evidence.missing_since == {"agent_a": 1.0, "agent_c": 1.0}
     found.clear()
-    answer, missing_since = elsewhere.noted(replace(gone, asked_at=5.0), missing_since)
-    assert answer.elsewhere == {}
-    assert missing_since == {"agent_a": 5.0, "agent_c": 1.0}
+    evidence = elsewhere.noted(Evidence(replace(gone, asked_at=5.0), evidence.missing_since))
+    assert evidence.elsewhere == {}
+    assert evidence.missing_since == {"agent_a": 5.0, "agent_c": 1.0}
     found["agent_a"] = "try -S /y"
-    answer, _ = elsewhere.noted(replace(gone, asked_at=6.0), missing_since)
-    assert answer.elsewhere == found
-    back, _ = elsewhere.noted(answered(asked_at=7.0), {"agent_c": 1.0})
+    again = elsewhere.noted(Evidence(replace(gone, asked_at=6.0), evidence.missing_since))
+    assert again.elsewhere == found
+    back = elsewhere.noted(Evidence(answered(asked_at=7.0), {"agent_c": 1.0}))
     assert back.elsewhere == {}
 
 
@@ -393,9 +394,9 @@ def test_an_agent_stalls_though_nothing_is_new(files: Files) -> None:
     everybody = answered(
         *(replace(each, activity=int(now)) for each in EVERYBODY.sessions.values())
     )
-    assert caller.call(registries, everybody, {}, now).counts[Verdict.LIVE] == 3
+    assert caller.call(registries, Evidence(everybody), now).counts[Verdict.LIVE] == 3
     later = replace(everybody, asked_at=everybody.asked_at + 3)
-    assert caller.call(registries, later, {}, now + 3).counts[Verdict.STALLED] == 3
+    assert caller.call(registries, Evidence(later), now + 3).counts[Verdict.STALLED] == 3
 
 
 def test_only_tasks_of_which_something_is_new_are_judged_again(
@@ -419,7 +420,7 @@ def test_only_tasks_of_which_something_is_new_are_judged_again(
             if os.stat(path).st_mtime > now - 30:
                 os.utime(path, (now - 60, now - 60))
         registries.rescan()
-        caller.call(registries, answer, {}, at)
+        caller.call(registries, Evidence(answer), at)
         return judged
 
     assert call(EVERYBODY) == ["TASK-1", "TASK-2", "TASK-3"]
@@ -447,7 +448,7 @@ def test_a_line_in_its_progress_file_keeps_an_agent_from_being_stalled(files: Fi
     # So that the file's time is not ahead of the clock, which would not be believed.
     now = time.time() - 5
     quiet = answered(*(replace(each, activity=int(now)) for each in EVERYBODY.sessions.values()))
-    rows = caller.call(registries, quiet, {}, now).agents()
+    rows = caller.call(registries, Evidence(quiet), now).agents()
     written, linked, *_ = (row for row in rows if row.verdict is Verdict.LIVE)
     folder = written.key.registry.parent / "progress"
     folder.mkdir(exist_ok=True)
@@ -457,11 +458,11 @@ def test_a_line_in_its_progress_file_keeps_an_agent_from_being_stalled(files: Fi
     other.mkdir(exist_ok=True)
     (other / f"{linked.key.id}_progress.jsonl").symlink_to("/dev/null")
     later = replace(quiet, asked_at=quiet.asked_at + 3)
-    found = verdicts(caller.call(registries, later, {}, now + 3))
+    found = verdicts(caller.call(registries, Evidence(later), now + 3))
     assert found[written.key.id] is Verdict.LIVE
     assert found[linked.key.id] is Verdict.STALLED
     assert (
-        row_of(caller.call(registries, later, {}, now + 3), written.key.id).last_activity
+        row_of(caller.call(registries, Evidence(later), now + 3), written.key.id).last_activity
         == now + 2.5
     )
 

@@ -21,7 +21,8 @@ from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, read, row_of, take, verdicts, write
 from tui.actions.execute import carry_out
 from tui.actions.outcome import Result
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.cli.main import main
 from tui.doctor.examine import examine
 from tui.doctor.fix import carry_out_fix
@@ -203,7 +204,7 @@ def test_in_another_project_with_a_database_a_session_is_no_orphan(
     begin("agent_nobodys", directory=ours.path.parent)
     roll = take_young(ours, server)
     assert told(roll) == (["agent_nobodys"], False)
-    assert [each.path.parent.parent for each in roll.databases_beside] == [today.path]
+    assert [each.path.parent.parent for each in roll.nearby_databases] == [today.path]
     assert any("state.sqlite3" in said for said in notices(roll))
     assert run(ours, "kill", "--orphans", "--yes") == 1
     assert "state.sqlite3" in capsys.readouterr().err
@@ -242,7 +243,7 @@ def test_any_session_may_be_of_the_default_workspace(
     make_database(default(tmp_path), CREW)
     roll = take_young(ours, server)
     assert told(roll) == ([], False)
-    assert [each.path.parent.parent for each in roll.databases_beside] == [default(tmp_path)]
+    assert [each.path.parent.parent for each in roll.nearby_databases] == [default(tmp_path)]
 
 
 def test_what_the_default_workspace_has_in_json_is_no_orphan(

@@ -72,7 +72,7 @@ def test_another_projects_agent_is_no_orphan(
     roll = take_young(ours, server)
     assert orphans(roll) == ["agent_nobodys"]
     assert roll.orphans_known
-    assert roll.beside == (theirs.path,)
+    assert roll.nearby_workspaces == (theirs.path,)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
@@ -197,7 +197,7 @@ def test_one_that_only_writes_into_a_workspace_is_known_by_that(
         until(lambda name=name: theirs.path in traces(*sessions[name].pids), "it to write")  # type: ignore[misc]
     roll = take_young(ours, server)
     assert orphans(roll) == ["agent_nobodys"]
-    assert roll.beside == (theirs.path,)
+    assert roll.nearby_workspaces == (theirs.path,)
 
 
 def traces(*pids: int) -> set[Path]:

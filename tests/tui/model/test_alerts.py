@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from registry.schema.records import task_record
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.model.alerts import Item, Pace, Seen, kind_of, news, sentence, still
+from tui.model.evidence import Evidence
 from tui.model.roll import (
     AgentKey,
     AgentRow,
@@ -37,7 +38,7 @@ def call(*rows: AgentRow) -> RollCall:
     task = TaskRoll(state, rows, dict.fromkeys(Verdict, 0))
     answer = TmuxSnapshot(TmuxState.ANSWERED, "", Path("/s"), {}, 1.0)
     workspace = WorkspaceRoll(REGISTRY.parent.parent, (task,), None)
-    return RollCall("host", answer, (workspace,), (), dict.fromkeys(Verdict, 0))
+    return RollCall("host", Evidence(answer), (workspace,), (), dict.fromkeys(Verdict, 0))
 
 
 def told(*rolls: RollCall) -> list[list[tuple[str, str]]]:

@@ -198,20 +198,20 @@ def test_what_is_called_anew_is_what_would_be_called_without_a_before(
         record=edited(record, edits), error=None if readable else "it cannot be read"
     )
     answer = answered(*(session(f"agent_{each}", number=ord(each)) for each in there))
-    missing_since, answer = asked_twice([before, state], answer)
-    known = call_task(before, answer, missing_since, POLICY, NOW)
-    anew = call_task(state, answer, missing_since, POLICY, NOW, before=known)
-    assert anew == call_task(state, answer, missing_since, POLICY, NOW)
+    evidence = asked_twice([before, state], answer)
+    known = call_task(before, evidence, POLICY, NOW)
+    anew = call_task(state, evidence, POLICY, NOW, before=known)
+    assert anew == call_task(state, evidence, POLICY, NOW)
 
 
 def test_who_did_not_change_keeps_its_row() -> None:
     agents = [agent("a"), agent("b"), agent("c", parent="a"), agent("d", "completed")]
     before = task_state(*agents)
     answer = answered(session("agent_a"), session("agent_b", number=2))
-    missing_since, answer = asked_twice([before], answer)
-    known = call_task(before, answer, missing_since, POLICY, NOW)
+    evidence = asked_twice([before], answer)
+    known = call_task(before, evidence, POLICY, NOW)
     changed = task_state(*(replace(each) for each in agents[:3]), agent("d", "failed"))
-    anew = call_task(changed, answer, missing_since, POLICY, NOW, before=known)
+    anew = call_task(changed, evidence, POLICY, NOW, before=known)
     kept = [row.key.id for row in anew.agents if any(row is each for each in known.agents)]
     assert kept == ["a", "c", "b"]
 

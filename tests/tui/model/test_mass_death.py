@@ -23,11 +23,13 @@ from tests.support.rolls import (
 )
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.cli import main
 from tui.cli.format_plan import plan_json
 from tui.cli.format_roll import roll_json, roll_table
 from tui.model.call import call_task
+from tui.model.evidence import Evidence
 from tui.model.mass_death import find_mass_death
 from tui.model.roll import RollCall
 from tui.model.warnings import notices
@@ -42,7 +44,7 @@ def roll_with(since: Mapping[str, float], alive: int = 0) -> RollCall:
         *(session(f"agent_alive-{number}", number=number) for number in range(alive)), asked_at=AT
     )
     missing_since = {f"agent_{name}": began for name, began in since.items()}
-    task = call_task(task_state(*map(agent, names)), there, missing_since, POLICY, NOW)
+    task = call_task(task_state(*map(agent, names)), Evidence(there, missing_since), POLICY, NOW)
     death = find_mass_death([task], missing_since, POLICY)
     return replace(roll_call(task, answer=there), mass_death=death)
 
@@ -89,7 +91,7 @@ def test_what_is_not_proven_yet_is_no_death() -> None:
 
 def test_who_is_through_counts_for_nothing() -> None:
     state = task_state(*(agent(name, "completed") for name in "abcdef"))
-    task = call_task(state, answered(asked_at=AT), {}, POLICY, NOW)
+    task = call_task(state, Evidence(answered(asked_at=AT)), POLICY, NOW)
     assert find_mass_death([task], {}, POLICY) is None
 
 
@@ -130,12 +132,14 @@ def test_why_tmux_cannot_be_asked_is_said_with_what_to_try() -> None:
 
 def test_sessions_that_may_be_elsewhere_are_counted_and_are_no_deaths() -> None:
     elsewhere = {"agent_a": "try -S /x", "agent_b": "try -S /x"}
-    answer = replace(answered(asked_at=AT), elsewhere=elsewhere)
     missing_since = dict.fromkeys(("agent_a", "agent_b", "agent_c"), 100.0)
-    task = call_task(task_state(*map(agent, "abc")), answer, missing_since, POLICY, NOW)
+    evidence = Evidence(answered(asked_at=AT), missing_since, elsewhere)
+    task = call_task(task_state(*map(agent, "abc")), evidence, POLICY, NOW)
     assert [row.verdict.value for row in task.agents] == ["unknown", "unknown", "zombie"]
     assert task.agents[0].note == "try -S /x"
-    assert notices(roll_call(task, answer=answer)) == ("2 agents may live: try -S /x",)
+    assert notices(replace(roll_call(task), evidence=evidence)) == (
+        "2 agents may live: try -S /x",
+    )
 
 
 # --- asked once more ----------------------------------------------------------

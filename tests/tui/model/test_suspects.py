@@ -17,11 +17,13 @@ from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, take, verdicts
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.host.tmux import Tmux
 from tui.live.builder import RollBuilder
 from tui.live.collector import LiveRoll
 from tui.live.registry_cache import Registries
+from tui.model.evidence import Evidence
 from tui.model.roll import RollCall, Verdict
 from tui.model.suspects import Candidate, find_renamed
 
@@ -236,7 +238,9 @@ def test_a_session_that_was_followed_is_not_taken_for_that_of_another_agent(
     answer = replace(answered(there), sessions={"mine": there, "agent_a": there})
     registries = Registries(files.workspaces())
     registries.rescan()
-    roll = RollBuilder(NO_GRACE).call(registries, answer, {"agent_dead": 0.0}, time.time())
+    roll = RollBuilder(NO_GRACE).call(
+        registries, Evidence(answer, {"agent_dead": 0.0}), time.time()
+    )
     assert verdicts(roll) == {"a": Verdict.LIVE, "dead": Verdict.ZOMBIE}
 
 

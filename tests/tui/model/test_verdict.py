@@ -31,7 +31,8 @@ from tests.support.rolls import (
 )
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.call import call_task
-from tui.model.missing_since import (
+from tui.model.evidence import (
+    Evidence,
     expected_sessions,
     follow_renamed,
     is_proven_missing,
@@ -149,7 +150,7 @@ def after(state: TaskState, *answers: TmuxSnapshot) -> Verdict:
         missing_since = note_absences(
             missing_since, answer, expected_sessions([state], POLICY, NOW)
         )
-    return call_task(state, answers[-1], missing_since, POLICY, NOW).agents[0].verdict
+    return call_task(state, Evidence(answers[-1], missing_since), POLICY, NOW).agents[0].verdict
 
 
 def test_one_answer_proves_no_death() -> None:
@@ -187,7 +188,9 @@ def test_an_agent_that_was_not_expected_before_starts_anew() -> None:
     first = note_absences({}, answered(asked_at=1.0), expected)
     without = note_absences(first, answered(asked_at=2.0), ())
     again = note_absences(without, answered(asked_at=3.0), expected)
-    assert not is_proven_missing(NAME, again, answered(asked_at=3.0), POLICY.death_confirmation)
+    assert not is_proven_missing(
+        NAME, Evidence(answered(asked_at=3.0), again), POLICY.death_confirmation
+    )
 
 
 @pytest.mark.parametrize("started", [NOW + 7200, NOW + 1, None])
@@ -204,7 +207,7 @@ def test_a_renamed_session_makes_no_zombie_and_no_orphan() -> None:
     renamed = replace(session(), name="agent_renamed")
     answer = follow_renamed(answered(renamed, asked_at=9.0), seen)
     state = task_state(agent())
-    row = call_task(state, answer, {NAME: 1.0}, POLICY, NOW).agents[0]
+    row = call_task(state, Evidence(answer, {NAME: 1.0}), POLICY, NOW).agents[0]
     assert (row.verdict, row.session) == (Verdict.LIVE, renamed)
     assert "agent_renamed" in row.note
     assert find_orphans([state], (), answer, POLICY, NOW) == ()
@@ -233,8 +236,8 @@ def test_no_death_is_called_from_a_registry_that_cannot_be_read_now() -> None:
 
 
 def test_every_verdict_that_needs_it_says_why() -> None:
-    missing_since, answer = asked_twice([], cannot_tell())
-    assert judge(agent(), answer, missing_since, POLICY, NOW).note == "Permission denied"
+    evidence = asked_twice([], cannot_tell())
+    assert judge(agent(), evidence, POLICY, NOW).note == "Permission denied"
     (row,) = called(task_state(agent()), answer=answered())[0].agents
     assert NAME in row.note
 
@@ -257,7 +260,7 @@ def test_an_agent_without_any_sign_of_life_is_stalled() -> None:
 def test_how_long_nothing_was_heard_is_said(silent: float, said: str) -> None:
     record = agent(started=NOW - silent, updated=NOW - silent)
     there = answered(session(created=NOW - silent, activity=NOW - silent))
-    judgement = judge(record, there, {}, replace(POLICY, stall_timeout=5.0), NOW)
+    judgement = judge(record, Evidence(there), replace(POLICY, stall_timeout=5.0), NOW)
     assert judgement.verdict is Verdict.STALLED
     assert judgement.note == f"no report and no output for {said}"
 
@@ -280,7 +283,7 @@ HOUR = 3600.0
 
 def judged(record: AgentRecord, made: float) -> Judgement:
     answer = answered(session(created=made))
-    return judge(record, answer, {}, POLICY, NOW)
+    return judge(record, Evidence(answer), POLICY, NOW)
 
 
 @pytest.mark.parametrize("made", [-HOUR, -2.0, 0.0, 59.0])

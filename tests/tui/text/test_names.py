@@ -14,7 +14,8 @@ from tests.support.panel_app import opened
 from tests.support.rolls import SOCKET, agent, answered, called, roll_call, session, task_state
 from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.workspaces import QUICK, Files, entry, take
-from tui.actions.plan_kill import plan_complete, plan_kill
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
 from tui.app.notifier import _values
 from tui.cli.format_plan import proposal_lines
 from tui.cli.format_roll import roll_table
@@ -23,6 +24,7 @@ from tui.doctor.examine import examine
 from tui.doctor.location import Where
 from tui.host.tmux_advice import socket_option
 from tui.host.tmux_types import TmuxState
+from tui.model.evidence import Evidence
 from tui.model.roll import RollCall
 from tui.model.select import rows_of
 
@@ -56,7 +58,7 @@ def tmux() -> ScriptedTmux:
 @pytest.fixture(autouse=True)
 def nobody_elses_registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process of these sessions can be looked at, and none tells of other workspaces."""
-    monkeypatch.setattr("tui.doctor.examine.claimed_sessions", lambda roll, rows: {})
+    monkeypatch.setattr("tui.actions.evidence.claims_on", lambda *_: {})
 
 
 @pytest.fixture
@@ -181,6 +183,6 @@ async def test_what_is_copied_is_one_word_for_a_shell(
 
 def test_a_message_of_tmux_names_its_socket_as_it_is(roll: RollCall) -> None:
     unknown = replace(roll.answer, state=TmuxState.UNKNOWN, socket=Path("/a\n/s"))
-    asked = replace(roll, answer=unknown)
+    asked = replace(roll, evidence=Evidence(unknown))
     shown = "\n".join(roll_table(asked, 0.0, None))
     assert shown_name("/a\n/s") in shown and shown_name(SOCKET) == str(SOCKET)

@@ -22,6 +22,7 @@ from tests.support.rolls import (
 )
 from tui.cli.format_changes import change_json, change_words
 from tui.host.tmux_types import TmuxSnapshot
+from tui.model.evidence import Evidence
 from tui.model.roll import RollCall
 from tui.text.sanitize import as_json_line
 from tui.view.diff import AgentChange, Change, OrphanChange, RegistryChange, TmuxChange
@@ -252,7 +253,8 @@ def test_with_a_filter_the_changes_are_those_of_whom_it_means(
 @pytest.mark.parametrize("text", NASTY)
 def test_nothing_that_acts_on_a_terminal_is_printed(text: str) -> None:
     hostile = roll_of(replace(agent(text, text), type=text), error=text)
-    hostile = replace(hostile, orphans=(session(text),), answer=replace(THERE, detail=text))
+    evidence = Evidence(replace(THERE, detail=text))
+    hostile = replace(hostile, orphans=(session(text),), evidence=evidence)
     for before, after in ((BEFORE, hostile), (hostile, BEFORE), (hostile, roll_call())):
         for change in differences(before, after):
             assert not harmful(change_words(change))

@@ -322,9 +322,9 @@ def test_where_one_agent_changed_the_lines_are_those_of_the_roll(
     ]
     before = task_state(record=record)
     after = task_state(record=replace(record, agents=tuple(agents)))
-    missing_since, answer = asked_twice([before, after], answered())
-    was = call_task(before, answer, missing_since, POLICY, NOW)
-    now = call_task(after, answer, missing_since, POLICY, NOW, before=was)
+    evidence = asked_twice([before, after], answered())
+    was = call_task(before, evidence, POLICY, NOW)
+    now = call_task(after, evidence, POLICY, NOW, before=was)
     folded = set(list(branches(roll_call(was)))[1 : folds + 1])
     outliner.outline(roll_call(was), folded)
     lines = outliner.outline(roll_call(now), folded)

@@ -155,7 +155,7 @@ class Body(Container):
         from tui.app.terminal.attach import NowhereToGoError, attach
 
         try:
-            said = await attach(self.app, tmux, line, roll.answer, read_only=read_only)
+            said = await attach(self.app, tmux, line, roll.evidence, read_only=read_only)
         except NowhereToGoError as error:
             self._say(str(error))
             return

@@ -295,9 +295,9 @@ class RollScreen(Screen[None]):
 
     @work(thread=True, exclusive=True, group="plan complete")
     def _plan_complete(self, roll: RollCall, rows: Sequence[AgentRow]) -> None:
-        from tui.actions.footprint import weighed_complete
+        from tui.actions.plan_complete import checked_complete
 
-        self._open(self._ask, weighed_complete(roll, rows))
+        self._open(self._ask, checked_complete(roll, rows))
 
     def _nobody(self, verb: str) -> None:
         self.notify(f"Nobody to {verb}: mark agents, or put the cursor on one.", markup=False)

@@ -14,6 +14,7 @@ from registry.text import shown_name
 from tui.app.terminal.handover import NoTerminalError, lend_terminal, outside_tmux
 from tui.host.tmux_socket import TmuxError
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
+from tui.model.evidence import Evidence
 from tui.model.roll import AgentRow
 from tui.text.sanitize import harmless
 from tui.view.outline import Line
@@ -26,16 +27,17 @@ class NowhereToGoError(Exception):
     """There is no session to go to; its text says why."""
 
 
-def session_of(line: Line | None, answer: TmuxSnapshot) -> Session:
+def session_of(line: Line | None, evidence: Evidence) -> Session:
     """The session that a line stands for.
 
     Args:
         line: The line under the cursor.
-        answer: What tmux said when the roll was called.
+        evidence: What the roll was called by.
 
     Raises:
         NowhereToGoError: It has none.
     """
+    answer = evidence.snapshot
     item = line.item if line is not None else None
     if isinstance(item, Session):
         return item
@@ -49,7 +51,7 @@ def session_of(line: Line | None, answer: TmuxSnapshot) -> Session:
         raise NowhereToGoError(f"tmux cannot tell: {harmless(answer.why, 600)}")
     if item.name_reused_by is not None:
         raise NowhereToGoError(f"The session of {who}'s name is another's: it was taken again.")
-    if (doubt := answer.doubt(name)) is not None:
+    if (doubt := evidence.doubt(name)) is not None:
         raise NowhereToGoError(f"Not here: {harmless(doubt, 600)}")
     if not name:
         raise NowhereToGoError(f"The registry names no session of {who}.")
@@ -90,7 +92,7 @@ def runs_inside(environment: Mapping[str, str], socket: Path) -> bool:
 
 
 async def attach(
-    app: App[None], tmux: Tmux, line: Line | None, seen: TmuxSnapshot, *, read_only: bool
+    app: App[None], tmux: Tmux, line: Line | None, seen: Evidence, *, read_only: bool
 ) -> str:
     """Shows a session on this terminal, until one detaches from it.
 
@@ -101,7 +103,7 @@ async def attach(
         app: Whose terminal it is.
         tmux: The server.
         line: The line under the cursor.
-        seen: What tmux said when the roll was called.
+        seen: What the roll was called by.
         read_only: Whether what is typed is to be kept from the session.
 
     Returns:
@@ -112,7 +114,7 @@ async def attach(
     """
     wanted = session_of(line, seen)
     answer = await asyncio.to_thread(tmux.ask)
-    session = still_there(wanted, seen, answer)
+    session = still_there(wanted, seen.snapshot, answer)
     inside = runs_inside(os.environ, tmux.socket)
     if inside and os.environ.get("TMUX_PANE") in session.panes:
         raise NowhereToGoError("This is the session that muster itself runs in.")

@@ -1,17 +1,55 @@
-"""Which sessions are missing, since when, and when that proves a death. Pure."""
+"""What agents are judged by: what tmux said, what is missing since when, and what is doubted.
+
+Pure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.schema.records import AgentRecord, tmux_name
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.policy import Policy
-from tui.model.roll import TaskState
+
+if TYPE_CHECKING:
+    from tui.model.roll import TaskState
 
 MissingSince = Mapping[str, float]
 """Since when each expected session has been missing: monotonic seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an agent is judged by beside its record, at one moment.
+
+    Attributes:
+        snapshot: What tmux said.
+        missing_since: Which of the sessions that agents should have are missing.
+        elsewhere: Sessions that are missing here but may be on another server, by their
+            names, with why and what to try.
+        renamed: Sessions that are missing but may be there, or on another server, by
+            another name, likewise.
+        others: What sessions other servers had when they were asked for missing ones, with
+            their sockets.
+    """
+
+    snapshot: TmuxSnapshot
+    missing_since: MissingSince = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[tuple[Path, Session], ...] = ()
+
+    @property
+    def doubts(self) -> Mapping[str, str]:
+        """Why sessions that are missing are not proven gone, by their names."""
+        return {**self.renamed, **self.elsewhere}
+
+    def doubt(self, name: str) -> str | None:
+        """Why one session that is missing is not proven gone, or None: it is."""
+        return self.elsewhere.get(name, self.renamed.get(name))
 
 
 def note_absences(
@@ -34,12 +72,10 @@ def note_absences(
     }
 
 
-def is_proven_missing(
-    name: str, missing_since: MissingSince, answer: TmuxSnapshot, proof: float
-) -> bool:
+def is_proven_missing(name: str, evidence: Evidence, proof: float) -> bool:
     """Whether a session was missing from two answers so many seconds apart."""
-    since = missing_since.get(name)
-    return since is not None and answer.asked_at - since >= proof
+    since = evidence.missing_since.get(name)
+    return since is not None and evidence.snapshot.asked_at - since >= proof
 
 
 def proof_needed(record: AgentRecord, policy: Policy, now: float) -> float:
