@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -35,6 +35,11 @@ from registry.storage.file_age import is_ahead, seconds_since_write
 from registry.storage.interruption import hand_on
 from registry.storage.safe_open import look, open_file, read_all
 
+BUSY_TIMEOUT = 2.5
+"""Seconds that a reader waits for a registry that writers are busy with, before it gives up."""
+
+_BUSY_PAUSE = 0.03
+
 _ATTEMPTS = 12
 _PAUSE = 0.003
 
@@ -50,6 +55,7 @@ _YOUNG = 0.012
 _UNTOUCHED = 1.0
 
 Record = TypeVar("Record")
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,17 +197,10 @@ def read_registry(path: str | os.PathLike[str]) -> Json:
 
     Raises:
         RegistryError: It is not there, not regular, not accessible, corrupt, or was being
-            written for longer than half a second.
+            written for longer than `BUSY_TIMEOUT`.
     """
     registry = Path(path)
-    give_up_at = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return _read(registry, lambda data: decode(data, registry))[0]
-        except BusyRegistryError as error:
-            hand_on(error)
-            if time.monotonic() > give_up_at:
-                raise
+    return when_free(lambda: _read(registry, lambda data: decode(data, registry))[0])
 
 
 def read_task(path: Path) -> Snapshot[TaskRecord]:
@@ -238,3 +237,34 @@ def read_agent_fields(path: Path, agent_id: str, ordinal: int = 0) -> Json | Non
     registry, _ = _read(path, lambda data: decode(data, path))
     found = [entry for each, entry in agent_entries(registry) if each == agent_id]
     return found[ordinal] if ordinal < len(found) else None
+
+
+def while_busy(is_busy: Callable[[], bool], timeout: float = BUSY_TIMEOUT) -> Iterator[None]:
+    """Yields once, and then again and again while writers are busy with what is read.
+
+    Args:
+        is_busy: Whether a writer kept anything from being read in the last turn.
+        timeout: Seconds after which no further turn begins.
+    """
+    give_up_at = time.monotonic() + timeout
+    yield
+    while is_busy() and time.monotonic() < give_up_at:
+        time.sleep(_BUSY_PAUSE)
+        yield
+
+
+def when_free(read: Callable[[], Read]) -> Read:
+    """What `read` returns; it is called again while it finds a writer at work.
+
+    Raises:
+        BusyRegistryError: Writers kept it from reading for longer than `BUSY_TIMEOUT`.
+        RegistryError: Whatever else `read` raises, at once.
+    """
+    problems: list[BusyRegistryError] = []
+    for _ in while_busy(lambda: bool(problems)):
+        try:
+            return read()
+        except BusyRegistryError as error:
+            hand_on(error)
+            problems.append(error)
+    raise problems[-1]

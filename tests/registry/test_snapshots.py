@@ -27,6 +27,8 @@ from registry.snapshots import (
     read_global,
     read_registry,
     read_task,
+    when_free,
+    while_busy,
 )
 from tests.support import peers
 from tests.support.crowd import Crowd, Member
@@ -252,3 +254,33 @@ def test_a_file_too_young_to_be_told_apart_counts_as_changed(task: Path) -> None
     now = time.time()
     os.utime(task, (now, now + 3600))
     assert changed_since(task, read_task(task).signature)
+
+
+def test_a_busy_writer_is_waited_for_and_the_registry_is_read(task: Path) -> None:
+    turns: list[int] = []
+
+    def read() -> int:
+        turns.append(len(turns))
+        if len(turns) < 3:
+            raise BusyRegistryError(task)
+        return turns[-1]
+
+    assert when_free(read) == 2
+    assert turns == [0, 1, 2]
+
+
+def test_nothing_but_a_busy_writer_is_waited_for(task: Path) -> None:
+    turns: list[int] = []
+
+    def read() -> None:
+        turns.append(len(turns))
+        raise CorruptRegistryError(task, "it ends in the middle")
+
+    with pytest.raises(CorruptRegistryError):
+        when_free(read)
+    assert turns == [0]
+
+
+def test_who_waits_for_writers_gives_up_in_the_end() -> None:
+    assert len(list(while_busy(lambda: True, timeout=0))) == 1
+    assert len(list(while_busy(lambda: False))) == 1

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from registry.errors import BusyRegistryError, RegistryError
+from registry.errors import RegistryError
 from registry.schema.records import tmux_name
-from registry.snapshots import read_task
+from registry.snapshots import read_task, when_free
 from tui.actions.leftovers import find_leftovers
 from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import ActionEvidence, TaskEvidence, session_now, takes_for_dead
@@ -20,11 +19,6 @@ from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.session_claims import Holder, claims_on
 from tui.model.roll import AgentRow, RollCall, Verdict
 from tui.model.suspects import find_mixed
-
-_BUSY_AT_MOST = 2.5
-"""Seconds until a registry that somebody writes is given up."""
-
-_BUSY_PAUSE = 0.05
 
 
 def evidence_of_roll(
@@ -167,13 +161,8 @@ def _elsewhere(steps: Iterable[Step], snapshot: TmuxSnapshot) -> Mapping[str, st
 
 def _task_now(registry: Path) -> TaskEvidence:
     """What a registry says now; a writer that is at it is waited for, but not for long."""
-    give_up_at = time.monotonic() + _BUSY_AT_MOST
-    while True:
-        try:
-            there = read_task(registry)
-        except RegistryError as error:
-            if not isinstance(error, BusyRegistryError) or time.monotonic() >= give_up_at:
-                return TaskEvidence(None, str(error))
-        else:
-            return TaskEvidence(there.record, owner=there.signature.owner)
-        time.sleep(_BUSY_PAUSE)
+    try:
+        there = when_free(lambda: read_task(registry))
+    except RegistryError as error:
+        return TaskEvidence(None, str(error))
+    return TaskEvidence(there.record, owner=there.signature.owner)

@@ -11,7 +11,7 @@ from pathlib import Path
 from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
 from registry.schema.layout import TaskPlace, Workspace, task_places
 from registry.schema.records import GlobalTask
-from registry.snapshots import read_global, read_task
+from registry.snapshots import read_global, read_task, while_busy
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.text import choices, quoted_name, shown_name
 from tui.cli.output import DONE, NOT_ALL_DONE, complain
@@ -20,9 +20,7 @@ from tui.host.tmux_types import TmuxState
 from tui.model.roll import RollCall
 from tui.model.warnings import notices
 
-_LOOK_AGAIN = 0.03
 _BROKEN_FOR = 0.3
-_PASSING = (BusyRegistryError, CorruptRegistryError)
 
 
 def places(workspaces: tuple[Workspace, ...]) -> Iterator[TaskPlace]:
@@ -69,16 +67,21 @@ def task_with(
     """
     if task_id is not None:
         return task_place(workspaces, task_id)
-    found, unread = _look(workspaces, agent_id)
-    give_up_at = time.monotonic() + DEFAULT_TIMEOUT
-    # A writer at work is waited for, as by whoever takes the lock; a file that does
-    # not parse may be in the middle of being written, too, but not for long.
-    while not found and any(isinstance(each, _PASSING) for each in unread.values()):
-        left = give_up_at - time.monotonic()
-        busy = [each for each in unread.values() if isinstance(each, BusyRegistryError)]
-        if left <= (0 if busy else DEFAULT_TIMEOUT - _BROKEN_FOR):
-            break
-        time.sleep(_LOOK_AGAIN)
+    found: list[TaskPlace] = []
+    unread: dict[Path, RegistryError] = {}
+    broken_until = time.monotonic() + _BROKEN_FOR
+
+    def may_pass() -> bool:
+        if found:
+            return False
+        if any(isinstance(each, BusyRegistryError) for each in unread.values()):
+            return True
+        # What does not parse may be in the middle of being written, too, but not for long.
+        broken = any(isinstance(each, CorruptRegistryError) for each in unread.values())
+        return broken and time.monotonic() < broken_until
+
+    # As long as the command waits for the lock afterwards.
+    for _ in while_busy(may_pass, DEFAULT_TIMEOUT):
         found, unread = _look(workspaces, agent_id)
     if len(found) == 1:
         return found[0]

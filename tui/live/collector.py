@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from registry.schema.layout import GLOBAL_REGISTRY, TASK_REGISTRY, Workspace
+from registry.snapshots import while_busy
 from tui.host.exit_watch import ExitWatcher
 from tui.host.file_watch import DirectoryWatcher
 from tui.host.tmux import Tmux
@@ -49,8 +50,6 @@ _QUIET_RESCAN = 15.0
 
 BUSY_RESCAN = 0.25
 """Seconds until a registry is looked at again that a writer was found at."""
-
-_BUSY_AT_MOST = 2.5
 
 # Tasks that are read before the first roll call, so that a large workspace shows something at
 # once; and the seconds that the others are put off for until somebody listens.
@@ -87,10 +86,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
     registries = Registries(workspaces)
     elsewhere = OtherServers(workspaces)
     answer = tmux.ask()
-    registries.rescan()
-    give_up_at = time.monotonic() + _BUSY_AT_MOST
-    while registries.busy and time.monotonic() < give_up_at:
-        time.sleep(BUSY_RESCAN / 5)
+    for _ in while_busy(lambda: registries.busy):
         registries.rescan()
     proofs = expected_sessions(registries.states(), policy, time.time())
     evidence = elsewhere.noted(Evidence(answer, note_absences({}, answer, proofs)))

@@ -41,10 +41,6 @@ _AGAIN = 3.0
 """Seconds until processes and registries are looked at again for the same sessions."""
 
 
-_BUSY_AT_MOST = 2.5
-_BUSY_PAUSE = 0.05
-
-
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What is known of sessions that may be orphans.

@@ -55,14 +55,11 @@ class _File:
             return
         if self.busy_since is None:
             self.busy_since = now
-        if self.snapshot is None or now - self.busy_since > _BUSY_FOR_LONG:
+        if self.snapshot is None or now - self.busy_since > reading.BUSY_TIMEOUT:
             self.error = said
 
 
 CUT_OFF = "a commit was cut off here; the monitor, or the next writer, finishes or drops it"
-
-# A registry that writers keep busy for longer than this, in seconds, is marked.
-_BUSY_FOR_LONG = 2.0
 
 _RECOVERY_TIMEOUT = 0.5
 

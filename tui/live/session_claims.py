@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.schema.records import is_terminal, tmux_names
+from registry.snapshots import while_busy
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.nearby_workspaces import Around, NearbyWorkspaces, Reading, called
 from tui.model.policy import Policy
-
-_BUSY_AT_MOST = 2.5
-"""Seconds until registries that somebody writes are given up."""
-
-_BUSY_PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,7 @@ def claims_on(
     if not held:
         return {}
     found: dict[Session, str] = {}
-    for _ in _tries(nearby):
+    for _ in while_busy(lambda: nearby.busy):
         around = nearby.read_around(held, answer, frozenset())
         listed, unsure = _listed(nearby, around, held, answer)
         claimed, unclear = _claimed(nearby, around, held)
@@ -65,15 +61,6 @@ def claims_on(
         if not (unsure or unclear):
             break
     return found
-
-
-def _tries(nearby: NearbyWorkspaces) -> Iterator[None]:
-    """Once, and again as long as writers keep registries from being read, but not for long."""
-    give_up_at = time.monotonic() + _BUSY_AT_MOST
-    yield
-    while nearby.busy and time.monotonic() < give_up_at:
-        time.sleep(_BUSY_PAUSE)
-        yield
 
 
 def _listed(
