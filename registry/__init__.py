@@ -5,8 +5,9 @@ one ``GLOBAL_REGISTRY.json`` a workspace, and many processes write these files a
 once. Everything here takes the same lock as they do and writes in place.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from registry.exports import exports
 
 if TYPE_CHECKING:
     from registry.audit.log import Audit
@@ -146,83 +147,79 @@ __all__ = [
 ]
 
 
-_HOME = {
-    name: module
-    for module, names in {
-        "audit.log": ("Audit",),
-        "schema.edits": ("StatusChange",),
-        "operations.clean_up": ("CleanUp", "clean_up_task", "clean_up_workspace"),
-        "operations.create": ("Created", "create_global_registry", "create_task_registry"),
-        "storage.durability": ("durable_commits",),
-        "errors": (
-            "AgentNotFoundError",
-            "AuditError",
-            "BusyRegistryError",
-            "CorruptRegistryError",
-            "DuplicateAgentError",
-            "HalfWrittenError",
-            "InaccessibleRegistryError",
-            "LimitReachedError",
-            "LinkedRegistryError",
-            "LockTimeoutError",
-            "LostLockError",
-            "NotARegularFileError",
-            "RegistryError",
-            "RegistryNotFoundError",
-            "UnfinishableCommitError",
-            "UntrustedFileError",
-            "UntrustedJournalError",
-            "WorkspaceNotFoundError",
-            "WrongShapeError",
-        ),
-        "operations.finish": ("FinishReport", "SessionEnd", "finish_agents", "terminate_agents"),
-        "schema.counters": ("CounterDrift",),
-        "operations.health": (
-            "HealthReport",
-            "Repair",
-            "registry_health_check",
-            "validate_and_repair_registry",
-        ),
-        "schema.ids": (
-            "find_existing_agent",
-            "generate_unique_agent_id",
-            "verify_agent_id_unique",
-        ),
-        "storage.locked_file": ("LockedRegistryFile",),
-        "metrics_file": ("publish_metrics",),
-        "operations.atomic": (
-            "atomic_add_agent",
-            "atomic_decrement_active_count",
-            "atomic_increment_counts",
-            "atomic_mark_agents_completed",
-            "atomic_update_agent_status",
-        ),
-        "snapshots": ("read_registry",),
-        "audit.transaction": ("AuditContext", "OnRecord"),
-        "schema.records": ("ACTIVE_STATUSES", "TERMINAL_STATUSES", "Deployment", "agent_entries"),
-        "storage.recovery": ("recover_registry",),
-        "operations.register": (
-            "Registration",
-            "Withdrawal",
-            "register_agent",
-            "registering",
-            "withdraw_agent",
-        ),
-        "operations.report": ("Reported", "report_progress"),
-    }.items()
-    for name in names
-}
-
-
 if not TYPE_CHECKING:  # A type checker is to refuse names that are not there.
-
-    def __getattr__(name: str) -> object:
-        """Imports a name's module when it is first asked for: few programs need all of them."""
-        if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-        return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "audit.log": ("Audit",),
+            "schema.edits": ("StatusChange",),
+            "operations.clean_up": ("CleanUp", "clean_up_task", "clean_up_workspace"),
+            "operations.create": ("Created", "create_global_registry", "create_task_registry"),
+            "storage.durability": ("durable_commits",),
+            "errors": (
+                "AgentNotFoundError",
+                "AuditError",
+                "BusyRegistryError",
+                "CorruptRegistryError",
+                "DuplicateAgentError",
+                "HalfWrittenError",
+                "InaccessibleRegistryError",
+                "LimitReachedError",
+                "LinkedRegistryError",
+                "LockTimeoutError",
+                "LostLockError",
+                "NotARegularFileError",
+                "RegistryError",
+                "RegistryNotFoundError",
+                "UnfinishableCommitError",
+                "UntrustedFileError",
+                "UntrustedJournalError",
+                "WorkspaceNotFoundError",
+                "WrongShapeError",
+            ),
+            "operations.finish": (
+                "FinishReport",
+                "SessionEnd",
+                "finish_agents",
+                "terminate_agents",
+            ),
+            "schema.counters": ("CounterDrift",),
+            "operations.health": (
+                "HealthReport",
+                "Repair",
+                "registry_health_check",
+                "validate_and_repair_registry",
+            ),
+            "schema.ids": (
+                "find_existing_agent",
+                "generate_unique_agent_id",
+                "verify_agent_id_unique",
+            ),
+            "storage.locked_file": ("LockedRegistryFile",),
+            "metrics_file": ("publish_metrics",),
+            "operations.atomic": (
+                "atomic_add_agent",
+                "atomic_decrement_active_count",
+                "atomic_increment_counts",
+                "atomic_mark_agents_completed",
+                "atomic_update_agent_status",
+            ),
+            "snapshots": ("read_registry",),
+            "audit.transaction": ("AuditContext", "OnRecord"),
+            "schema.records": (
+                "ACTIVE_STATUSES",
+                "TERMINAL_STATUSES",
+                "Deployment",
+                "agent_entries",
+            ),
+            "storage.recovery": ("recover_registry",),
+            "operations.register": (
+                "Registration",
+                "Withdrawal",
+                "register_agent",
+                "registering",
+                "withdraw_agent",
+            ),
+            "operations.report": ("Reported", "report_progress"),
+        },
+    )

@@ -1,1 +1,47 @@
 """What an agent writes of itself: progress reports, findings and its stream log."""
+
+from typing import TYPE_CHECKING
+
+from registry.exports import exports
+
+if TYPE_CHECKING:
+    from registry.agent_output.files import AgentFile as AgentFile
+    from registry.agent_output.files import Batch as Batch
+    from registry.agent_output.files import FileFacts as FileFacts
+    from registry.agent_output.files import facts_of as facts_of
+    from registry.agent_output.lines import FINDINGS as FINDINGS
+    from registry.agent_output.lines import PROGRESS as PROGRESS
+    from registry.agent_output.lines import SEVERITIES as SEVERITIES
+    from registry.agent_output.lines import STREAM_LOG as STREAM_LOG
+    from registry.agent_output.lines import AgentFinding as AgentFinding
+    from registry.agent_output.lines import AgentLine as AgentLine
+    from registry.agent_output.lines import Line as Line
+    from registry.agent_output.lines import LogKind as LogKind
+    from registry.agent_output.lines import LogLine as LogLine
+    from registry.agent_output.lines import ProgressReport as ProgressReport
+    from registry.agent_output.lines import Source as Source
+else:
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "files": (
+                "AgentFile",
+                "Batch",
+                "FileFacts",
+                "facts_of",
+            ),
+            "lines": (
+                "AgentFinding",
+                "AgentLine",
+                "FINDINGS",
+                "Line",
+                "LogKind",
+                "LogLine",
+                "PROGRESS",
+                "ProgressReport",
+                "SEVERITIES",
+                "STREAM_LOG",
+                "Source",
+            ),
+        },
+    )

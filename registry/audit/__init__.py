@@ -1,1 +1,55 @@
 """What operators did, on record before it is done, and how it is taken back."""
+
+from typing import TYPE_CHECKING
+
+from registry.exports import exports
+
+if TYPE_CHECKING:
+    from registry.audit.diff import MISSING as MISSING
+    from registry.audit.diff import FieldChange as FieldChange
+    from registry.audit.entries import EndedSession as EndedSession
+    from registry.audit.entries import Entry as Entry
+    from registry.audit.entries import Log as Log
+    from registry.audit.entries import State as State
+    from registry.audit.log import Audit as Audit
+    from registry.audit.log import log_in as log_in
+    from registry.audit.log import log_of as log_of
+    from registry.audit.log import name_in as name_in
+    from registry.audit.log import read_log as read_log
+    from registry.audit.log import read_logs as read_logs
+    from registry.audit.transaction import Made as Made
+    from registry.audit.transaction import OnRecord as OnRecord
+    from registry.audit.undo import KILLED as KILLED
+    from registry.audit.undo import Undoable as Undoable
+else:
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "diff": (
+                "FieldChange",
+                "MISSING",
+            ),
+            "entries": (
+                "EndedSession",
+                "Entry",
+                "Log",
+                "State",
+            ),
+            "log": (
+                "Audit",
+                "log_in",
+                "log_of",
+                "name_in",
+                "read_log",
+                "read_logs",
+            ),
+            "transaction": (
+                "Made",
+                "OnRecord",
+            ),
+            "undo": (
+                "KILLED",
+                "Undoable",
+            ),
+        },
+    )

@@ -1,1 +1,95 @@
 """What a registry says, as pure records and edits."""
+
+from typing import TYPE_CHECKING
+
+from registry.exports import exports
+
+if TYPE_CHECKING:
+    from registry.schema.counters import CounterDrift as CounterDrift
+    from registry.schema.edits import StatusChange as StatusChange
+    from registry.schema.ids import find_existing_agent as find_existing_agent
+    from registry.schema.ids import generate_unique_agent_id as generate_unique_agent_id
+    from registry.schema.ids import verify_agent_id_unique as verify_agent_id_unique
+    from registry.schema.layout import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
+    from registry.schema.layout import GLOBAL_FOLDER as GLOBAL_FOLDER
+    from registry.schema.layout import GLOBAL_REGISTRY as GLOBAL_REGISTRY
+    from registry.schema.layout import TASK_REGISTRY as TASK_REGISTRY
+    from registry.schema.layout import WORKSPACE_NAME as WORKSPACE_NAME
+    from registry.schema.layout import TaskPlace as TaskPlace
+    from registry.schema.layout import UnreadDatabase as UnreadDatabase
+    from registry.schema.layout import Workspace as Workspace
+    from registry.schema.layout import database_beside as database_beside
+    from registry.schema.layout import default_workspaces as default_workspaces
+    from registry.schema.layout import find_database as find_database
+    from registry.schema.layout import find_workspaces as find_workspaces
+    from registry.schema.layout import last_reports as last_reports
+    from registry.schema.layout import task_places as task_places
+    from registry.schema.layout import why_foreign as why_foreign
+    from registry.schema.layout import workspaces_above as workspaces_above
+    from registry.schema.records import ACTIVE_STATUSES as ACTIVE_STATUSES
+    from registry.schema.records import ORCHESTRATOR as ORCHESTRATOR
+    from registry.schema.records import SESSION_PREFIX as SESSION_PREFIX
+    from registry.schema.records import TERMINAL_STATUSES as TERMINAL_STATUSES
+    from registry.schema.records import AgentRecord as AgentRecord
+    from registry.schema.records import Deployment as Deployment
+    from registry.schema.records import GlobalRecord as GlobalRecord
+    from registry.schema.records import GlobalTask as GlobalTask
+    from registry.schema.records import TaskRecord as TaskRecord
+    from registry.schema.records import agent_entries as agent_entries
+    from registry.schema.records import global_record as global_record
+    from registry.schema.records import is_active as is_active
+    from registry.schema.records import is_terminal as is_terminal
+    from registry.schema.records import is_tmux_name_certain as is_tmux_name_certain
+    from registry.schema.records import parse_time as parse_time
+    from registry.schema.records import tmux_name as tmux_name
+    from registry.schema.records import tmux_names as tmux_names
+else:
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "counters": ("CounterDrift",),
+            "edits": ("StatusChange",),
+            "ids": (
+                "find_existing_agent",
+                "generate_unique_agent_id",
+                "verify_agent_id_unique",
+            ),
+            "layout": (
+                "ENVIRONMENT_VARIABLE",
+                "GLOBAL_FOLDER",
+                "GLOBAL_REGISTRY",
+                "TASK_REGISTRY",
+                "TaskPlace",
+                "UnreadDatabase",
+                "WORKSPACE_NAME",
+                "Workspace",
+                "database_beside",
+                "default_workspaces",
+                "find_database",
+                "find_workspaces",
+                "last_reports",
+                "task_places",
+                "why_foreign",
+                "workspaces_above",
+            ),
+            "records": (
+                "ACTIVE_STATUSES",
+                "AgentRecord",
+                "Deployment",
+                "GlobalRecord",
+                "GlobalTask",
+                "ORCHESTRATOR",
+                "SESSION_PREFIX",
+                "TERMINAL_STATUSES",
+                "TaskRecord",
+                "agent_entries",
+                "global_record",
+                "is_active",
+                "is_terminal",
+                "is_tmux_name_certain",
+                "parse_time",
+                "tmux_name",
+                "tmux_names",
+            ),
+        },
+    )

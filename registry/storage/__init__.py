@@ -1,1 +1,49 @@
 """One JSON file: opened safely, locked, read, and committed all or nothing."""
+
+from typing import TYPE_CHECKING
+
+from registry.exports import exports
+
+if TYPE_CHECKING:
+    from registry.storage.codec import Json as Json
+    from registry.storage.durability import durable_commits as durable_commits
+    from registry.storage.locked_file import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
+    from registry.storage.locked_file import LockedRegistryFile as LockedRegistryFile
+    from registry.storage.metrics import WAIT_BOUNDS as WAIT_BOUNDS
+    from registry.storage.metrics import LockMetrics as LockMetrics
+    from registry.storage.metrics import total as total
+    from registry.storage.path_walk import is_open_to_others as is_open_to_others
+    from registry.storage.path_walk import others_may_replace_in as others_may_replace_in
+    from registry.storage.path_walk import steps as steps
+    from registry.storage.recovery import recover_registry as recover_registry
+    from registry.storage.safe_open import close_read as close_read
+    from registry.storage.safe_open import is_safe_name as is_safe_name
+    from registry.storage.safe_open import open_regular as open_regular
+else:
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "codec": ("Json",),
+            "durability": ("durable_commits",),
+            "locked_file": (
+                "DEFAULT_TIMEOUT",
+                "LockedRegistryFile",
+            ),
+            "metrics": (
+                "LockMetrics",
+                "WAIT_BOUNDS",
+                "total",
+            ),
+            "path_walk": (
+                "is_open_to_others",
+                "others_may_replace_in",
+                "steps",
+            ),
+            "recovery": ("recover_registry",),
+            "safe_open": (
+                "close_read",
+                "is_safe_name",
+                "open_regular",
+            ),
+        },
+    )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pkgutil
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -38,10 +42,44 @@ def test_every_public_name_is_there_and_says_what_it_is() -> None:
         assert getattr(registry, name).__doc__, name
 
 
-def test_no_public_name_is_that_of_a_module() -> None:
+PACKAGES = [
+    registry,
+    *(
+        import_module(f"registry.{each.name}")
+        for each in pkgutil.iter_modules(registry.__path__)
+        if each.ispkg
+    ),
+]
+
+
+def _exported(package: ModuleType) -> set[str]:
+    """What a type checker is told that a package exports."""
+    source = Path(str(package.__file__)).read_text(encoding="utf-8")
+    return {
+        alias.asname or alias.name
+        for node in ast.parse(source).body
+        if isinstance(node, ast.If)
+        for line in node.body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
+    }
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda each: each.__name__)
+def test_every_package_has_the_names_that_it_exports(package: ModuleType) -> None:
+    names = _exported(package)
+    assert names
+    assert all(hasattr(package, each) for each in names)
+    found = {name for name in dir(package) if not isinstance(getattr(package, name), ModuleType)}
+    machinery = {"exports", "TYPE_CHECKING"}
+    assert {name for name in found - machinery if not name.startswith("__")} == names
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda each: each.__name__)
+def test_no_public_name_is_that_of_a_module(package: ModuleType) -> None:
     # Importing the module would put it in the name's place.
-    modules = {each.name for each in pkgutil.iter_modules(registry.__path__)}
-    assert not modules & set(registry.__all__)
+    modules = {each.name for each in pkgutil.iter_modules(package.__path__)}
+    assert not modules & _exported(package)
 
 
 def test_a_missing_name_is_an_attribute_error_and_all_are_listed() -> None:

@@ -1,0 +1,29 @@
+"""What a package exports, imported when it is first asked for: few programs need all of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+
+
+def exports(
+    package: str, homes: Mapping[str, Iterable[str]]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """A package's `__getattr__` and `__dir__`.
+
+    Args:
+        package: Its name.
+        homes: By inner module, the names that it exports.
+    """
+    module_of = {name: module for module, names in homes.items() for name in names}
+    namespace = sys.modules[package].__dict__
+
+    def find(name: str) -> object:
+        if name not in module_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        inner = import_module(f"{package}.{module_of[name]}")
+        value = namespace[name] = getattr(inner, name)
+        return value
+
+    return find, lambda: sorted({*namespace, *module_of})
