@@ -106,12 +106,22 @@ def _signature_of(status: os.stat_result) -> Signature:
 
 def changed_since(path: Path, signature: Signature) -> bool:
     """Whether a registry may differ from the snapshot with this signature."""
+    return signature_of(path) != signature
+
+
+def signature_of(path: Path) -> Signature | None:
+    """The signature of a registry, without reading it.
+
+    Returns:
+        None where the registry is so young that a change could go unnoticed, or where it
+        cannot be looked at. So whatever equals a snapshot's says what the snapshot says.
+    """
     try:
         now = _signature_of(look(path))
     except OSError as error:
         hand_on(error)
-        return True
-    return not signature.settled or now != signature
+        return None
+    return now if now.settled else None
 
 
 def _check_size(state: Signature, path: Path) -> None:
@@ -253,15 +263,19 @@ def while_busy(is_busy: Callable[[], bool], timeout: float = BUSY_TIMEOUT) -> It
         yield
 
 
-def when_free(read: Callable[[], Read]) -> Read:
+def when_free(read: Callable[[], Read], timeout: float = BUSY_TIMEOUT) -> Read:
     """What `read` returns; it is called again while it finds a writer at work.
 
+    Args:
+        read: Reads a registry.
+        timeout: Seconds after which no further attempt is made.
+
     Raises:
-        BusyRegistryError: Writers kept it from reading for longer than `BUSY_TIMEOUT`.
+        BusyRegistryError: Writers kept it from reading in every attempt.
         RegistryError: Whatever else `read` raises, at once.
     """
     problems: list[BusyRegistryError] = []
-    for _ in while_busy(lambda: bool(problems)):
+    for _ in while_busy(lambda: bool(problems), timeout):
         try:
             return read()
         except BusyRegistryError as error:

@@ -7,6 +7,7 @@ from registry.exports import exports
 if TYPE_CHECKING:
     from registry.audit.diff import MISSING as MISSING
     from registry.audit.diff import FieldChange as FieldChange
+    from registry.audit.diff import Reverted as Reverted
     from registry.audit.entries import EndedSession as EndedSession
     from registry.audit.entries import Entry as Entry
     from registry.audit.entries import Log as Log
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
     from registry.audit.log import name_in as name_in
     from registry.audit.log import read_log as read_log
     from registry.audit.log import read_logs as read_logs
+    from registry.audit.transaction import AuditContext as AuditContext
     from registry.audit.transaction import Made as Made
-    from registry.audit.transaction import OnRecord as OnRecord
     from registry.audit.undo import KILLED as KILLED
+    from registry.audit.undo import UNDO as UNDO
     from registry.audit.undo import Undoable as Undoable
+    from registry.audit.undo import last_actions as last_actions
+    from registry.audit.undo import preview as preview
+    from registry.audit.undo import take_back as take_back
+    from registry.audit.undo import undoables as undoables
 else:
     __getattr__, __dir__ = exports(
         __name__,
@@ -28,6 +34,7 @@ else:
             "diff": (
                 "FieldChange",
                 "MISSING",
+                "Reverted",
             ),
             "entries": (
                 "EndedSession",
@@ -45,11 +52,16 @@ else:
             ),
             "transaction": (
                 "Made",
-                "OnRecord",
+                "AuditContext",
             ),
             "undo": (
                 "KILLED",
+                "UNDO",
                 "Undoable",
+                "last_actions",
+                "preview",
+                "take_back",
+                "undoables",
             ),
         },
     )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from registry.operations.create import create_global_registry as create_global_registry
     from registry.operations.create import create_task_registry as create_task_registry
     from registry.operations.finish import FinishReport as FinishReport
+    from registry.operations.finish import Judged as Judged
     from registry.operations.finish import SessionEnd as SessionEnd
     from registry.operations.finish import finish_agents as finish_agents
     from registry.operations.finish import terminate_agents as terminate_agents
@@ -61,6 +62,7 @@ else:
             ),
             "finish": (
                 "FinishReport",
+                "Judged",
                 "SessionEnd",
                 "finish_agents",
                 "terminate_agents",

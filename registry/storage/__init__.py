@@ -6,6 +6,7 @@ from registry.exports import exports
 
 if TYPE_CHECKING:
     from registry.storage.codec import Json as Json
+    from registry.storage.descriptor import close_read as close_read
     from registry.storage.durability import durable_commits as durable_commits
     from registry.storage.locked_file import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
     from registry.storage.locked_file import LockedRegistryFile as LockedRegistryFile
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from registry.storage.path_walk import is_open_to_others as is_open_to_others
     from registry.storage.path_walk import others_may_replace_in as others_may_replace_in
     from registry.storage.path_walk import steps as steps
+    from registry.storage.recovery import is_hot as is_hot
     from registry.storage.recovery import recover_registry as recover_registry
-    from registry.storage.safe_open import close_read as close_read
     from registry.storage.safe_open import is_safe_name as is_safe_name
     from registry.storage.safe_open import open_regular as open_regular
 else:
@@ -39,9 +40,12 @@ else:
                 "others_may_replace_in",
                 "steps",
             ),
-            "recovery": ("recover_registry",),
+            "recovery": (
+                "is_hot",
+                "recover_registry",
+            ),
+            "descriptor": ("close_read",),
             "safe_open": (
-                "close_read",
                 "is_safe_name",
                 "open_regular",
             ),

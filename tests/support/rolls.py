@@ -9,6 +9,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from registry.schema.records import AgentRecord, TaskRecord
+from registry.sources import JsonTask
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.call import call_task
 from tui.model.evidence import Evidence, expected_sessions, note_absences
@@ -107,8 +108,10 @@ def task_state(
     found = record or task_record(agents, task_id=name)
     return TaskState(
         workspace=WORKSPACE,
-        registry=WORKSPACE / name / "AGENT_REGISTRY.json",
-        global_registry=WORKSPACE / "registry" / "GLOBAL_REGISTRY.json",
+        source=JsonTask(
+            WORKSPACE / name / "AGENT_REGISTRY.json",
+            WORKSPACE / "registry" / "GLOBAL_REGISTRY.json",
+        ),
         record=found if readable else None,
         read_at=NOW,
         error=error,

@@ -16,6 +16,7 @@ from textual.strip import Strip
 
 from registry.schema.layout import Workspace
 from registry.schema.records import task_record
+from registry.sources import JsonTask
 from tests.support.panels import PromptFollower
 from tests.support.still_live import StillLive
 from tui.actions.plan import Footprint
@@ -82,7 +83,7 @@ ALIVE = ("architect-1", "writer-3", "porter-5", "reader-7", "stranger-8")
 def _state(registry: Any) -> TaskState:
     path = WORKSPACE / registry["task_id"] / "AGENT_REGISTRY.json"
     global_ = WORKSPACE / "registry" / "GLOBAL_REGISTRY.json"
-    return TaskState(WORKSPACE, path, global_, task_record(registry), NOW, None)
+    return TaskState(WORKSPACE, JsonTask(path, global_), task_record(registry), NOW, None)
 
 
 def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = ALIVE) -> RollCall:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from registry.errors import RegistryError
 from registry.schema.records import tmux_name
-from registry.snapshots import read_task, when_free
+from registry.snapshots import when_free
+from registry.sources import TaskSource
 from tui.actions.leftovers import find_leftovers
 from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import ActionEvidence, TaskEvidence, session_now, takes_for_dead
@@ -74,8 +74,12 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
     )
     if plan.verb is Verb.KILL and snapshot.state is not TmuxState.UNKNOWN:
         ours = _holding_us([*planned, *sessions.values()])
-        registries = {step.row.key.registry for step in plan.steps if step.row is not None}
-        tasks = {path: _task_now(path) for path in registries}
+        sources = {
+            step.row.key.registry: step.source
+            for step in plan.steps
+            if step.row is not None and step.source is not None
+        }
+        tasks = {path: _task_now(source) for path, source in sources.items()}
         evidence = replace(evidence, tasks=tasks, holding_us=ours)
     return looked_at(plan, evidence)
 
@@ -159,10 +163,10 @@ def _elsewhere(steps: Iterable[Step], snapshot: TmuxSnapshot) -> Mapping[str, st
     return look_elsewhere(names, snapshot, owners).whys
 
 
-def _task_now(registry: Path) -> TaskEvidence:
+def _task_now(task: TaskSource) -> TaskEvidence:
     """What a registry says now; a writer that is at it is waited for, but not for long."""
     try:
-        there = when_free(lambda: read_task(registry))
+        there = when_free(task.read)
     except RegistryError as error:
         return TaskEvidence(None, str(error))
     return TaskEvidence(there.record, owner=there.signature.owner)

@@ -14,8 +14,7 @@ from registry.audit.log import Audit
 from registry.audit.transaction import AuditContext
 from registry.audit.undo import KILLED
 from registry.errors import RegistryError
-from registry.operations.finish import FinishReport, finish_agents
-from registry.schema.layout import database_beside
+from registry.operations.finish import FinishReport
 from registry.schema.records import Deployment
 from registry.storage.durability import durable_commits
 from tui.actions.evidence import evidence_now
@@ -26,6 +25,7 @@ from tui.actions.preconditions import COMPLETE, TaskEvidence, database_was_known
 from tui.progress import ProgressCallback, untold
 
 if TYPE_CHECKING:
+    from registry.sources import TaskSource
     from tui.host.tmux import Tmux
 
 __all__ = ["KILL_REASON", "Outcome", "Result", "StepOutcome", "carry_out", "complete"]
@@ -100,16 +100,15 @@ def _record(
     Those whose sessions were ended have a pass of their own: it cannot be undone.
     """
     ending = frozenset(plan.ending)
-    by_task: dict[tuple[Path, Path | None, bool], list[Step]] = {}
+    by_task: dict[tuple[TaskSource, bool], list[Step]] = {}
     for step in steps:
-        if step.row is not None:
-            place = (step.row.key.registry, step.global_registry, step in ending)
-            by_task.setdefault(place, []).append(step)
+        if step.source is not None:
+            by_task.setdefault((step.source, step in ending), []).append(step)
     written: dict[Path, None] = {}
     problems: list[str] = []
-    for number, ((task, global_, killed), planned) in enumerate(by_task.items()):
+    for number, ((task, killed), planned) in enumerate(by_task.items()):
         progress("Writing registries", number, len(by_task))
-        now = TaskEvidence(None, database=database_beside(task))
+        now = TaskEvidence(None, database=task.unread_database())
         group = []
         for step in planned:
             why = database_was_known(step, now)
@@ -122,9 +121,7 @@ def _record(
         ids = [step.label for step in group]
         on_record = AuditContext(audit, final=KILLED if killed else None)
         try:
-            report = finish_agents(
-                task,
-                global_,
+            report = task.finish(
                 ids,
                 status=plan.status,
                 reason=reason or None,

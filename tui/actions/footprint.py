@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from registry.audit.entries import EndedSession
-from registry.audit.log import log_in, log_of, read_logs
+from registry.audit.log import log_in, read_logs
 from registry.errors import RegistryError
 from tui.actions.evidence import evidence_of_roll, looked_at
 from tui.actions.leftovers import with_leftovers
@@ -44,7 +44,9 @@ def weighed_kill(
     """
     rows = tuple(rows)
     homes = [workspace.path for workspace in roll.workspaces] if all_orphans else []
-    logs = {*(log_of(row.key.registry) for row in rows), *map(log_in, homes)}
+    tasks = {row.key.registry: roll.task_of(row.key) for row in rows}
+    logs = {each.state.source.audit_log for each in tasks.values() if each is not None}
+    logs |= set(map(log_in, homes))
     unread: tuple[tuple[str, str], ...] = ()
     unfinished: tuple[EndedSession, ...] = ()
     try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.audit.entries import EndedSession, Entry, State
-from registry.audit.log import Audit, log_in, log_of
+from registry.audit.log import Audit, log_in
 from registry.errors import RegistryError
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step
@@ -34,8 +34,8 @@ class KillRecord:
     def begin(self, step: Step, ending: EndedSession) -> None:
         """Puts on record that a session is about to end."""
         log = log_in(self.plan.home) if self.plan.home is not None else None
-        if step.row is not None:
-            log = log_of(step.row.key.registry)
+        if step.source is not None:
+            log = step.source.audit_log
         if log is None:
             return
         try:

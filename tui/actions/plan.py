@@ -21,6 +21,7 @@ from tui.model.roll import AgentRow, TaskRoll
 from tui.text.sanitize import size, some
 
 if TYPE_CHECKING:
+    from registry.sources import TaskSource
     from tui.live.nearby_workspaces import NearbyWorkspaces
 
 EndStatus = Literal["completed", "terminated"]
@@ -64,6 +65,7 @@ class Step:
         session: The session to end, or None if there is none.
         expected_session: The name its session has, or would have.
         row: The agent; None for an orphan.
+        source: The agent's task; None for an orphan.
         writes: Whether registries will change.
         says: In words, for the plan.
         earlier: Its session that an earlier kill ended, but maybe not all processes of it.
@@ -80,7 +82,7 @@ class Step:
     session: Session | None
     expected_session: str | None
     row: AgentRow | None
-    global_registry: Path | None
+    source: TaskSource | None
     writes: bool
     says: str
     earlier: EndedSession | None = None
@@ -123,10 +125,8 @@ class Plan:
         """The registries that will change, each once."""
         found: dict[Path, None] = {}
         for step in self.steps:
-            if step.writes and step.row is not None:
-                found[step.row.key.registry] = None
-                if step.global_registry is not None:
-                    found[step.global_registry] = None
+            if step.writes and step.source is not None:
+                found |= dict.fromkeys(each.path for each in step.source.files)
         return tuple(found)
 
     @property
@@ -227,7 +227,7 @@ def agent_step(
         session=row.session,
         expected_session=tmux_name(name) if name else None,
         row=row,
-        global_registry=task.state.global_registry,
+        source=task.state.source,
         writes=writes,
         says=says,
         earlier=earlier,

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from registry.audit import log as auditing
-from registry.audit import undo
 from registry.audit.entries import Entry, Log, State
-from registry.audit.log import Audit
-from registry.audit.undo import Undoable
+from registry.audit.log import Audit, log_in, read_logs
+from registry.audit.undo import UNDO, Undoable, last_actions, undoables
 from registry.errors import RegistryError
-from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY
+from registry.schema.layout import Workspace
+from registry.sources import Source, workspace_source
 from registry.storage.codec import Json
 from registry.storage.durability import durable_commits
 from registry.text import command_line, quoted_name, shown_name, whole_name
@@ -39,18 +38,20 @@ class UndoPlan:
 
     Attributes:
         steps: Those that can be taken back, at least in part.
+        sources: What each of them is taken back in.
         preview: The same in words.
     """
 
     action_id: str
     steps: tuple[Undoable, ...]
+    sources: tuple[Source, ...]
     preview: Preview
 
 
 def logs_of(states: Iterable[TaskState], workspaces: Iterable[Path]) -> tuple[Path, ...]:
     """Every audit log that concerns some tasks and workspaces."""
-    found = dict.fromkeys(map(auditing.log_in, workspaces))
-    found |= dict.fromkeys(auditing.log_of(state.registry) for state in states)
+    found = dict.fromkeys(map(log_in, workspaces))
+    found |= dict.fromkeys(state.source.audit_log for state in states)
     return tuple(found)
 
 
@@ -75,16 +76,17 @@ def plan_undo(
         AuditError: A log cannot be read.
     """
     states, workspaces = tuple(states), tuple(workspaces)
-    log = auditing.read_logs(logs_of(states, workspaces))
+    log = read_logs(logs_of(states, workspaces))
     # Not those that a global registry says lie elsewhere: these were not asked for.
-    known = {each.registry for each in states if each.registry.parent.parent in workspaces}
-    known |= {path / GLOBAL_FOLDER / GLOBAL_REGISTRY for path in workspaces}
+    sources = [each.source for each in states if each.source.directory.parent in workspaces]
+    homes = [workspace_source(Workspace(path)) for path in workspaces]
+    known: Mapping[Path, Source] = {each.path: each for each in (*sources, *homes)}
     if action_id is not None:
         return _plan_given(action_id, log, known)
     refused: UndoPlan | None = None
-    for each in undo.last_actions(log):
-        steps = undo.undoables(log, each, known)
-        plan = _plan(each, steps, log)
+    for each in last_actions(log):
+        steps = undoables(log, each, known)
+        plan = _plan(each, steps, log, known)
         if not (plan.steps or _is_certain(steps)):
             # Intended, and then cut off before it changed anything.
             continue
@@ -96,13 +98,13 @@ def plan_undo(
     raise NothingToUndoError("nothing is on record that could be undone")
 
 
-def _plan_given(action_id: str, log: Log, known: Collection[Path]) -> UndoPlan:
-    steps = undo.undoables(log, action_id, known)
+def _plan_given(action_id: str, log: Log, known: Mapping[Path, Source]) -> UndoPlan:
+    steps = undoables(log, action_id, known)
     if not steps:
         if not any(entry.action_id == action_id for entry in log.entries):
             raise NoSuchActionError(f"no action {quoted_name(action_id)} is on record")
         raise NothingToUndoError(f"{shown_name(action_id)} changed nothing")
-    return _plan(action_id, steps, log)
+    return _plan(action_id, steps, log, known)
 
 
 def _instead_of(refused: UndoPlan, plan: UndoPlan) -> UndoPlan:
@@ -117,8 +119,11 @@ def _is_certain(steps: Iterable[Undoable]) -> bool:
     return any(step.entry.state is State.DONE for step in steps)
 
 
-def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
+def _plan(
+    action_id: str, steps: tuple[Undoable, ...], log: Log, known: Mapping[Path, Source]
+) -> UndoPlan:
     doable: list[Undoable] = []
+    sources: list[Source] = []
     says: list[tuple[str, str]] = []
     refused: list[tuple[str, str]] = []
     whole: dict[str, dict[str, None]] = {}
@@ -129,14 +134,16 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
             # The end of a session and what was written of it are two, of the same agent.
             whole.setdefault(step.refused, {}).update(dict.fromkeys(_agents(step.entry)))
             continue
+        assert step.task is not None  # None is refused.
         try:
-            reverted = undo.preview(step, registries)
+            reverted = known[step.task].preview_revert(step, registries)
         except RegistryError as error:
             refused.append((_whom(step.entry), str(error)))
             continue
         refused += reverted.refused.items()
         if reverted.agents or reverted.fields:
             doable.append(step)
+            sources.append(known[step.task])
             says += _says(step.entry, frozenset(reverted.refused))
             files |= dict.fromkeys(each for each in (step.task, step.global_) if each is not None)
     refused = [(", ".join(sorted(whom)) or "?", why) for why, whom in whole.items()] + refused
@@ -146,7 +153,7 @@ def _plan(action_id: str, steps: tuple[Undoable, ...], log: Log) -> UndoPlan:
     note += f": {first.reason}. " if first.reason else ". "
     note += _elsewise(log, action_id) if not doable else "Counters move back as far as they moved."
     preview = Preview(title, tuple(says), tuple(refused), tuple(files), note)
-    return UndoPlan(action_id, tuple(doable), preview)
+    return UndoPlan(action_id, tuple(doable), tuple(sources), preview)
 
 
 def _elsewise(log: Log, action_id: str) -> str:
@@ -158,7 +165,7 @@ def _elsewise(log: Log, action_id: str) -> str:
         for entry in before
         if entry.changes
         and entry.final is None
-        and entry.action != undo.UNDO
+        and entry.action != UNDO
         and entry.place not in undone
     ]
     if not earlier:
@@ -208,15 +215,15 @@ def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:
         plan: A confirmed plan.
         reason: Why, in the operator's words; may be empty.
     """
-    audit = Audit(undo.UNDO, reason)
+    audit = Audit(UNDO, reason)
     outcomes: list[StepOutcome] = []
     written: dict[Path, None] = {}
     problems: list[str] = []
     with durable_commits():
-        for step in plan.steps:
+        for step, source in zip(plan.steps, plan.sources, strict=True):
             whom = _whom(step.entry)
             try:
-                made = undo.take_back(step, audit)
+                made = source.revert(step, audit)
             except (RegistryError, OSError) as error:
                 outcomes.append(StepOutcome(whom, Result.FAILED, str(error)))
                 continue

@@ -187,19 +187,18 @@ class _Line:
         return find_workspaces(named, self._environment, self._here)
 
     def _tasks(self) -> Iterator[str]:
-        from tui.cli.lookup import places
+        from tui.cli.lookup import tasks_in
 
-        for place in places(self._where()):
-            if _is_plain(place.directory.name):
-                yield place.directory.name
+        for task in tasks_in(self._where(), timeout=0):
+            if _is_plain(task.directory.name):
+                yield task.directory.name
 
     def _agents(self, *, at_work: bool) -> Iterator[str]:
-        from registry.snapshots import read_task
-        from tui.cli.lookup import places
+        from tui.cli.lookup import tasks_in
 
-        for place in places(self._where()):
+        for task in tasks_in(self._where(), timeout=0):
             try:
-                record = read_task(place.registry).record
+                record = task.read().record
             except RegistryError:
                 continue
             for agent in record.agents:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
-from registry.schema.layout import TaskPlace, Workspace, task_places
+from registry.schema.layout import Workspace
 from registry.schema.records import GlobalTask
-from registry.snapshots import read_global, read_task, while_busy
+from registry.snapshots import BUSY_TIMEOUT, when_free, while_busy
+from registry.sources import TaskSource, workspace_source
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.text import choices, quoted_name, shown_name
 from tui.cli.output import DONE, NOT_ALL_DONE, complain
@@ -23,25 +24,32 @@ from tui.model.warnings import notices
 _BROKEN_FOR = 0.3
 
 
-def places(workspaces: tuple[Workspace, ...]) -> Iterator[TaskPlace]:
-    """Where all tasks lie whose registries may be opened."""
-    for workspace in workspaces:
+def tasks_in(
+    workspaces: tuple[Workspace, ...], timeout: float = BUSY_TIMEOUT
+) -> Iterator[TaskSource]:
+    """All tasks that may be opened.
+
+    Args:
+        workspaces: Where to look.
+        timeout: Seconds to wait for writers that keep a workspace's list from being read.
+    """
+    for source in map(workspace_source, workspaces):
         listed: Mapping[str, GlobalTask] = {}
         # Tasks that lie in the workspace are found without it.
         with contextlib.suppress(RegistryError):
-            listed = read_global(workspace.global_registry).record.tasks
-        for place in task_places(workspace, listed):
-            if place.problem is None:
-                yield place
+            listed = when_free(source.listed, timeout).record.tasks
+        for task in source.tasks(listed):
+            if task.problem is None:
+                yield task
 
 
-def task_place(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskPlace:
+def find_task(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskSource:
     """The task of an id, or the only one that there is.
 
     Raises:
         UsageError: There is none, or more than one.
     """
-    there = list(places(workspaces))
+    there = list(tasks_in(workspaces))
     found = [each for each in there if task_id in (None, each.directory.name)]
     if len(found) == 1:
         return found[0]
@@ -59,15 +67,15 @@ def task_place(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskPl
 
 def task_with(
     workspaces: tuple[Workspace, ...], agent_id: str, task_id: str | None = None
-) -> TaskPlace:
+) -> TaskSource:
     """The task that has an agent; the one of an id if that is given.
 
     Raises:
         UsageError: None has it, or more than one.
     """
     if task_id is not None:
-        return task_place(workspaces, task_id)
-    found: list[TaskPlace] = []
+        return find_task(workspaces, task_id)
+    found: list[TaskSource] = []
     unread: dict[Path, RegistryError] = {}
     broken_until = time.monotonic() + _BROKEN_FOR
 
@@ -104,18 +112,18 @@ def _paths(paths: Iterable[Path]) -> str:
 
 def _look(
     workspaces: tuple[Workspace, ...], agent_id: str
-) -> tuple[list[TaskPlace], dict[Path, RegistryError]]:
+) -> tuple[list[TaskSource], dict[Path, RegistryError]]:
     """The tasks that have an agent, and the registries that could not be read."""
-    found: list[TaskPlace] = []
+    found: list[TaskSource] = []
     unread: dict[Path, RegistryError] = {}
-    for place in places(workspaces):
+    for task in tasks_in(workspaces):
         try:
-            record = read_task(place.registry).record
+            record = task.read().record
         except RegistryError as error:
-            unread[place.registry] = error
+            unread[task.path] = error
             continue
         if any(agent.id == agent_id for agent in record.agents):
-            found.append(place)
+            found.append(task)
     return found, unread
 
 

@@ -44,14 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`muster register`."""
-    from registry.operations.register import register_agent, withdraw_agent
-    from tui.cli.lookup import task_place
+    from tui.cli.lookup import find_task
 
-    place = task_place(find(options), options.task)
+    task = find_task(find(options), options.task)
     try:
-        agent = register_agent(
-            place.registry,
-            place.global_registry,
+        agent = task.register(
             options.type,
             parent=options.parent,
             agent_id=options.id,
@@ -67,6 +64,6 @@ def run(options: argparse.Namespace) -> int:
     except OSError:
         # Whoever asked never hears of it, and could not start it.
         if not agent.existing:
-            withdraw_agent(place.registry, place.global_registry, agent.agent_id)
+            task.withdraw(agent.agent_id)
         raise
     return exit_code_after(agent.problems)

@@ -50,14 +50,11 @@ def _percent(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """`muster report`."""
-    from registry.operations.report import report_progress
     from tui.cli.lookup import task_with
 
     workspaces = find(options)
-    place = task_with(workspaces, options.agent, options.task)
-    done = report_progress(
-        place.registry,
-        place.global_registry,
+    task = task_with(workspaces, options.agent, options.task)
+    done = task.report(
         options.agent,
         status=options.status,
         progress=options.progress,

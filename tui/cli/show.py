@@ -73,18 +73,16 @@ def run(options: argparse.Namespace) -> int:
 
 def gather(roll: RollCall, row: AgentRow) -> About:
     """Reads everything about an agent; what cannot be read is named, never an error."""
-    from registry.agent_output.files import AgentFile, facts_of
     from registry.agent_output.lines import FINDINGS, PROGRESS
     from registry.audit.entries import Log
     from registry.audit.log import read_logs
-    from registry.snapshots import read_agent_fields
     from tui.actions.undo import logs_of
     from tui.cli.format_agent import About
     from tui.details.sources import Fields
     from tui.host.process_tree import origin_of, session_processes
 
     task = next(each for each in roll.tasks() if row in each.agents)
-    state, agent = task.state, row.key
+    state, task_source, agent = task.state, task.state.source, row.key
     problems = [] if state.database is None else [str(state.database)]
 
     def read(reading: Callable[[], Found], otherwise: Found) -> Found:
@@ -95,14 +93,11 @@ def gather(roll: RollCall, row: AgentRow) -> About:
             return otherwise
 
     def last(source: Source[Line]) -> tuple[Line, ...]:
-        with AgentFile(state.registry.parent, agent.id, source) as file:
+        with task_source.output(agent.id, source) as file:
             return file.last(_LAST).records
 
-    entry = read(lambda: read_agent_fields(agent.registry, agent.id, agent.ordinal), None)
-    everybody = state.global_registry
-    listed = None
-    if everybody is not None:
-        listed = read(lambda: read_agent_fields(everybody, agent.id), None)
+    entry = read(lambda: task_source.entry(agent.id, agent.ordinal), None)
+    listed = read(lambda: task_source.listed_entry(agent.id), None)
     log = read(lambda: read_logs(logs_of([state], [state.workspace])), Log((), ()))
     answer, session = roll.answer, row.session
     processes = None
@@ -111,7 +106,7 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     return About(
         row=row,
         task=task,
-        more=Fields(entry, facts_of(state.registry.parent, agent.id), listed, processes),
+        more=Fields(entry, task_source.output_facts(agent.id), listed, processes),
         reports=read(lambda: last(PROGRESS), ()),
         findings=read(lambda: last(FINDINGS), ()),
         log=log,

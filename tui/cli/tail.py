@@ -96,17 +96,16 @@ class _Files:
 
 def run(options: argparse.Namespace) -> int:
     """`muster tail`."""
-    from registry.agent_output.files import AgentFile
     from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
     from tui.cli.lookup import task_with
 
-    place = task_with(find(options), options.agent, options.task)
+    task = task_with(find(options), options.agent, options.task)
     sources = (PROGRESS, FINDINGS, STREAM_LOG)
     chosen = [each for each in sources if not options.only or each.name in options.only]
     with contextlib.ExitStack() as stack:
         opened: dict[str, AgentFile[Any]] = {}
         for source in chosen:
-            file: AgentFile[Any] = AgentFile(place.directory, options.agent, source)
+            file: AgentFile[Any] = task.output(options.agent, source)
             opened[source.name] = stack.enter_context(file)
         files = _Files(opened)
         try:

@@ -281,14 +281,14 @@ def _place(row: AgentRow, task: TaskRoll | None, files: tuple[FileFacts, ...]) -
     there = {
         "task_id": task.task_id,
         "registry": registry,
-        "global_registry": str(state.global_registry or "") or None,
+        "global_registry": str(state.source.global_registry or "") or None,
         "error": state.error,
     }
     data = {"workspace": str(state.workspace), "task": there}
     yield Field("task", shown_name(task.task_id), data=data)
     yield Field("registry", shown_name(registry), data=beside)
-    if state.global_registry is not None:
-        yield Field("global", shown_name(state.global_registry))
+    if state.source.global_registry is not None:
+        yield Field("global", shown_name(state.source.global_registry))
 
 
 def _when(written: str | None, parsed: float | None, now: float) -> str:

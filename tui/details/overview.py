@@ -110,8 +110,8 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
     found = ", ".join(f"{count} {verdict}" for verdict, count in task.counts.items() if count)
     yield field("roll", found or "no agents")
     yield field("registry", shown_name(state.registry))
-    if state.global_registry is not None:
-        yield field("global", shown_name(state.global_registry))
+    if state.source.global_registry is not None:
+        yield field("global", shown_name(state.source.global_registry))
 
 
 def _count(written: int | None) -> str:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from registry import snapshots
-from registry.agent_output.files import AgentFile, FileFacts, facts_of
+from registry.agent_output.files import FileFacts
 from registry.agent_output.lines import Line, Source
 from registry.errors import RegistryError
 from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
 
 if TYPE_CHECKING:
     from registry.audit.entries import Log
+    from registry.sources import TaskSource
     from tui.host.process_tree import Process
     from tui.host.tmux import Tmux
     from tui.model.roll import AgentKey
@@ -73,19 +73,19 @@ class FieldsSource:
 
     every: float | None = None
 
-    def __init__(self, agent: AgentKey) -> None:
+    def __init__(self, task: TaskSource, agent: AgentKey) -> None:
+        self._task = task
         self._agent = agent
         self._before: Fields | None = None
 
     def read(self) -> Fields | None:
         """Reads the entry anew."""
-        agent = self._agent
         try:
-            entry = snapshots.read_agent_fields(agent.registry, agent.id, agent.ordinal)
+            entry = self._task.entry(self._agent.id, self._agent.ordinal)
         except (RegistryError, OSError):
             # Its task's line says what is wrong with the file.
             entry = None
-        found = Fields(entry, facts_of(agent.registry.parent, agent.id))
+        found = Fields(entry, self._task.output_facts(self._agent.id))
         news = found != self._before
         self._before = found
         return found if news else None
@@ -119,7 +119,7 @@ class FileSource(Generic[Line]):
     """The last records of one of an agent's files, and what comes after them.
 
     Args:
-        directory: The task's.
+        task: The agent's.
         agent_id: As the registry has it; untrusted.
         source: Which file.
         keep: How many records at most.
@@ -127,8 +127,8 @@ class FileSource(Generic[Line]):
 
     every: float | None = FILE_EVERY
 
-    def __init__(self, directory: Path, agent_id: str, source: Source[Line], keep: int) -> None:
-        self._file = AgentFile(directory, agent_id, source)
+    def __init__(self, task: TaskSource, agent_id: str, source: Source[Line], keep: int) -> None:
+        self._file = task.output(agent_id, source)
         self._keep = keep
         self._tail: Tail[Line] | None = None
 

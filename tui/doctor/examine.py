@@ -8,21 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
-from registry.audit.diff import MISSING
-from registry.checks.consistency import global_findings, pair_findings, task_findings, task_id_of
 from registry.checks.issue import Issue, IssueKind
-from registry.errors import RegistryError, RegistryNotFoundError
-from registry.schema.layout import Workspace, database_beside
-from registry.schema.records import global_record, is_active
-from registry.snapshots import read_registry
-from registry.storage import recovery
-from registry.storage.codec import Json
+from registry.schema.layout import Workspace
+from registry.schema.records import is_active
+from registry.sources import Found, Job, find_issues, unreadable, workspace_source
 from registry.text import command_line, shown_name, whole_name
 from tui.actions.footprint import checked_kill
 from tui.actions.plan import Plan
@@ -30,7 +23,7 @@ from tui.actions.plan_complete import checked_complete
 from tui.actions.plan_kill import plan_kill
 from tui.doctor.location import ANYWHERE, Where
 from tui.host.tmux_types import TmuxState
-from tui.model.roll import AgentKey, AgentRow, RollCall, TaskState, Verdict
+from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 from tui.model.select import rows_of
 from tui.model.verdict import JUST_STARTED
 from tui.text.sanitize import some
@@ -40,33 +33,13 @@ SETTLED = 0.75
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is set right in one locked pass.
-
-    Attributes:
-        registry: The task's registry, or the global one where there is no task.
-        global_registry: The global registry that follows the task's, or None.
-        findings: What was found there; not all of it can be set right.
-    """
-
-    registry: Path
-    global_registry: Path | None
-    findings: tuple[Issue, ...]
-
-    @property
-    def fixable(self) -> tuple[Issue, ...]:
-        """Those that can be."""
-        return tuple(each for each in self.findings if each.fixable)
-
-
-@dataclass(frozen=True, slots=True)
 class Examination:
     """Everything that was found.
 
     Attributes:
         files: What is wrong with whole files: unreadable, or with a hot journal.
         tasks: By task.
-        globals_: By global registry; set right after all tasks.
+        globals_: By workspace; set right after all tasks.
         sessions: What is wrong between registries and tmux.
         zombies: How those that are dead are written down.
         unsure: Why something could not be told.
@@ -93,20 +66,6 @@ class Examination:
         return tuple(each for each in self.findings if each.fixable)
 
 
-@dataclass(slots=True)
-class _Look:
-    """One look at all the registries."""
-
-    files: list[Issue]
-    tasks: list[Job]
-    globals_: list[Job]
-
-    def findings(self) -> Iterator[Issue]:
-        yield from self.files
-        for job in (*self.tasks, *self.globals_):
-            yield from job.findings
-
-
 def examine(
     workspaces: Sequence[Workspace],
     roll: RollCall,
@@ -123,9 +82,9 @@ def examine(
         settled: Seconds until the second look.
     """
     look = _look(workspaces, roll)
-    if any(look.findings()):
+    if look.findings:
         time.sleep(settled)
-        first = {each.identity for each in look.findings()}
+        first = {each.identity for each in look.findings}
         look = _look(workspaces, roll)
         look.files = list(_among(look.files, first))
         look.tasks = [replace(job, findings=_among(job.findings, first)) for job in look.tasks]
@@ -167,116 +126,18 @@ def _unsure(files: Iterable[Issue], roll: RollCall) -> Iterator[str]:
             yield f"nobody can tell what is wrong in {shown_name(each.file)}: it {each.says}"
 
 
-def _look(workspaces: Sequence[Workspace], roll: RollCall) -> _Look:
-    look = _Look([], [], [])
-    globals_ = {each.global_registry: each for each in workspaces if each.only is None}
-    states = {task.state.registry: task.state for task in roll.tasks()}
-    followed = {each.global_registry for each in states.values()} - {None}
-    decoded: dict[Path, Json] = {}
-    for path in dict.fromkeys((*globals_, *(each for each in followed if each is not None))):
-        _open(path, decoded, look.files)
-    for workspace in roll.workspaces:
-        unlisted = workspace.error is not None and not os.access(workspace.path, os.R_OK | os.X_OK)
-        if workspace.error is not None and unlisted:
-            look.files.append(_unreadable(workspace.path, workspace.error))
-    for state in states.values():
-        _open_task(state, decoded, look.files)
-    twice = Counter(
-        (states[path].global_registry, task_id_of(path, decoded[path]))
-        for path in states
-        if path in decoded
-    )
-    unkept: set[Path | None] = {path for path in decoded if database_beside(path) is not None}
-    by_global: dict[Path, list[tuple[Path, Json]]] = {}
-    for path, state in states.items():
-        task = decoded.get(path)
-        if task is None:
-            continue
-        found = task_findings(path, task, kept=path not in unkept)
-        global_path = state.global_registry
-        if unkept.isdisjoint({path, global_path}) and global_path in decoded:
-            task_id = task_id_of(path, task)
-            if twice[global_path, task_id] == 1:
-                by_global.setdefault(global_path, []).append((path, task))
-                found += pair_findings(path, task, global_path, decoded[global_path])
-            else:
-                found.append(_task_twice(path, task_id))
-        look.tasks.append(Job(path, global_path, tuple(found)))
-    there = {path.parent.name for path in states if os.path.lexists(path)}
-    there |= {task_id_of(path, decoded[path]) for path in states if path in decoded}
-    for path, home in globals_.items():
-        if path in decoded:
-            known = there | _elsewhere(decoded[path], home.path)
-            pairs, kept = by_global.get(path, ()), path not in unkept
-            found = global_findings(path, decoded[path], pairs, known, kept=kept)
-            look.globals_.append(Job(path, None, tuple(found)))
-    return look
-
-
-def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
-    """Reads a registry, and notes what is wrong with it as a file; none there is no fault."""
-    try:
-        if recovery.is_hot(path):
-            files.append(_hot(path))
-    except RegistryError:
-        pass  # Reading it says why it cannot be had.
-    try:
-        decoded[path] = read_registry(path)
-    except RegistryNotFoundError:
-        return
-    except RegistryError as error:
-        files.append(_unreadable(path, error.reason or str(error)))
-
-
-def _open_task(state: TaskState, decoded: dict[Path, Json], files: list[Issue]) -> None:
-    # What is no file of the workspace, as a link out of it, is not followed here either.
-    if state.error is None or state.hot_journal is not None:
-        _open(state.registry, decoded, files)
-    elif os.path.lexists(state.registry):
-        files.append(_unreadable(state.registry, state.error))
-
-
-def _unreadable(path: Path, why: str) -> Issue:
-    return Issue(
-        IssueKind.UNREADABLE,
-        path,
-        None,
-        None,
-        MISSING,
-        f"cannot be read: {why}",
-        advice="mend it by hand, or put back a copy; muster writes nothing to it meanwhile",
-    )
-
-
-def _hot(path: Path) -> Issue:
-    says = "a commit was cut off here, and nobody has finished or dropped it yet"
-    return Issue(IssueKind.JOURNAL, path, None, None, MISSING, says)
-
-
-def _task_twice(path: Path, task_id: str) -> Issue:
-    return Issue(
-        IssueKind.DUPLICATE,
-        path,
-        None,
-        "task_id",
-        task_id,
-        f"another task of this workspace is called {shown_name(task_id)} as well",
-        advice="nobody can tell which of them the global registry means: rename one by hand",
-    )
-
-
-def _elsewhere(global_: Json, workspace: Path) -> set[str]:
-    """Tasks that are said to lie in another workspace: whether they do cannot be seen here."""
-    return {
-        task_id
-        for task_id, task in global_record(global_).tasks.items()
-        if task.elsewhere and not _is_here(Path(task.elsewhere), workspace)
+def _look(workspaces: Sequence[Workspace], roll: RollCall) -> Found:
+    states = [task.state for task in roll.tasks()]
+    unread = {
+        each.registry: each.error
+        for each in states
+        if each.error is not None and each.hot_journal is None
     }
-
-
-def _is_here(written: Path, workspace: Path) -> bool:
-    """Whether a task's `workspace` means this one, by itself or by the project it is in."""
-    return written == workspace.parent or written.is_relative_to(workspace)
+    look = find_issues(map(workspace_source, workspaces), (each.source for each in states), unread)
+    for workspace in roll.workspaces:
+        if workspace.error is not None and not os.access(workspace.path, os.R_OK | os.X_OK):
+            look.files.append(unreadable(workspace.path, workspace.error))
+    return look
 
 
 # --- sessions -----------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,11 +9,11 @@ from registry.audit.diff import MISSING
 from registry.audit.log import Audit
 from registry.audit.transaction import AuditContext, Made
 from registry.checks.issue import Issue, IssueKind
-from registry.checks.repair import Fixed, fix_global, fix_task
+from registry.checks.repair import Fixed
 from registry.errors import RegistryError
 from registry.operations.health import GONE
-from registry.storage import recovery
 from registry.storage.durability import durable_commits
+from registry.storage.recovery import recover_registry
 from tui.actions.execute import Outcome, Result, StepOutcome, complete
 from tui.actions.plan import Verb
 from tui.doctor.describe import label, remedy
@@ -27,7 +26,7 @@ _RECOVERY_TIMEOUT = 10.0
 
 
 class _Fix(Protocol):
-    def __call__(self, findings: tuple[Issue, ...], *, on_record: AuditContext) -> Made[Fixed]: ...
+    def __call__(self, planned: tuple[Issue, ...], *, on_record: AuditContext) -> Made[Fixed]: ...
 
 
 class _Doing:
@@ -88,10 +87,9 @@ def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
             if each.kind is IssueKind.JOURNAL and each.file is not None:
                 _recover(each, each.file, doing)
         for job in examination.tasks:
-            fix = partial(fix_task, job.registry, job.global_registry)
-            doing.fix(fix, job.fixable, audit)
+            doing.fix(job.source.repair, job.fixable, audit)
         for job in examination.globals_:
-            doing.fix(partial(fix_global, job.registry), job.fixable, audit)
+            doing.fix(job.source.repair, job.fixable, audit)
         if examination.zombies.steps:
             doing.buried(complete(examination.zombies, tmux, GONE, audit))
     return Outcome(Verb.FIX, tuple(doing.steps), tuple(doing.written), tuple(doing.problems))
@@ -99,7 +97,7 @@ def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
 
 def _recover(finding: Issue, path: Path, doing: _Doing) -> None:
     try:
-        if recovery.recover_registry(path, _RECOVERY_TIMEOUT):
+        if recover_registry(path, _RECOVERY_TIMEOUT):
             doing.written[path] = None
             outcome = StepOutcome(
                 label(finding), Result.DONE, "the commit was finished or dropped"

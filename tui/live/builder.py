@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from registry.schema.layout import last_reports
 from tui.host import host_name
 from tui.host.pane_origin import PaneOrigin, PaneOrigins
 from tui.host.tmux_advice import socket_option
@@ -228,7 +227,7 @@ class RollBuilder:
         roll = call_task(state, evidence, self._policy, now, before=before)
         silent = [row.key.id for row in roll.agents if row.verdict is Verdict.STALLED]
         # Only they are worth a look at their files.
-        if reported := last_reports(state.registry, silent):
+        if reported := state.source.last_reports(silent):
             return call_task(state, evidence, self._policy, now, reported, before)
         return roll
 

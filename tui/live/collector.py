@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from registry.schema.layout import GLOBAL_REGISTRY, TASK_REGISTRY, Workspace
+from registry.schema.layout import Workspace
 from registry.snapshots import while_busy
 from tui.host.exit_watch import ExitWatcher
 from tui.host.file_watch import DirectoryWatcher
@@ -163,7 +163,7 @@ class LiveRoll:
         self._open_questions: frozenset[int | None] = frozenset()
         self._ask_again = _ASK_AGAIN
         self._deaths = ExitWatcher()
-        self._watcher = DirectoryWatcher(self._files_changed, (TASK_REGISTRY, GLOBAL_REGISTRY))
+        self._watcher = DirectoryWatcher(self._files_changed, self._registries.watched_names())
         self._threads = [
             threading.Thread(target=self._ask_on, name="muster-ask", daemon=True),
             threading.Thread(target=self._gather_on, name="muster-gather", daemon=True),

@@ -7,34 +7,28 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry import snapshots as reading
 from registry.errors import BusyRegistryError, RegistryError
-from registry.schema.layout import (
-    TaskPlace,
-    UnreadDatabase,
-    Workspace,
-    database_beside,
-    find_database,
-    task_places,
-)
+from registry.schema.layout import UnreadDatabase, Workspace
 from registry.schema.records import GlobalRecord, GlobalTask, TaskRecord
-from registry.snapshots import Snapshot
-from registry.storage import recovery
+from registry.snapshots import BUSY_TIMEOUT, Snapshot
+from registry.sources import Source, TaskSource, WorkspaceSource, workspace_source
 from tui.model.roll import TaskState
 from tui.progress import ProgressCallback, untold
 
 
 @dataclass(slots=True)
 class _File:
-    """One registry file: its last good state, and why it cannot be read now.
+    """One registry: its last good state, and why it cannot be read now.
 
     Attributes:
+        source: Where it is read.
         busy_since: When a writer was first found at it, in monotonic seconds, if that
             is why it could not be read the last time.
         known_until: When it was last found to be as it was read.
         hot_journal: What is to be said of a commit that nobody has finished yet.
     """
 
+    source: Source
     snapshot: Snapshot[TaskRecord] | Snapshot[GlobalRecord] | None = None
     read_at: float = 0.0
     known_until: float = 0.0
@@ -55,7 +49,7 @@ class _File:
             return
         if self.busy_since is None:
             self.busy_since = now
-        if self.snapshot is None or now - self.busy_since > reading.BUSY_TIMEOUT:
+        if self.snapshot is None or now - self.busy_since > BUSY_TIMEOUT:
             self.error = said
 
 
@@ -78,18 +72,16 @@ class _Branch:
         database: What has agents of it that are in no registry, or None.
     """
 
-    workspace: Workspace
-    places: tuple[TaskPlace, ...] = ()
+    source: WorkspaceSource
+    tasks: tuple[TaskSource, ...] = ()
     error: str | None = None
     listed: bool = False
     database: UnreadDatabase | None = None
 
 
-def _database_of(branch: _Branch, place: TaskPlace) -> UnreadDatabase | None:
+def _database_of(branch: _Branch, task: TaskSource) -> UnreadDatabase | None:
     """The database of the workspace that a task lies in."""
-    if place.listed_by is None:
-        return branch.database
-    return database_beside(place.registry)
+    return task.unread_database() if task.lies_elsewhere else branch.database
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +108,7 @@ class Registries:
     """
 
     def __init__(self, workspaces: Sequence[Workspace]) -> None:
-        self._branches = [_Branch(workspace) for workspace in workspaces]
+        self._branches = [_Branch(workspace_source(each)) for each in workspaces]
         self._files: dict[Path, _File] = {}
         self._states: dict[Path, TaskState] = {}
         self._scanned_at = 0.0
@@ -136,25 +128,24 @@ class Registries:
         seen: set[Path] = set()
         whole = True
         for branch in self._branches:
-            workspace = branch.workspace
-            branch.database = find_database(workspace.path)
+            branch.database = branch.source.unread_database()
             self._read_global(branch)
             try:
-                places = task_places(workspace, self._listed(workspace))
+                tasks = branch.source.tasks(self._listed(branch))
                 branch.listed = True
             except OSError as error:
                 branch.listed = False
                 branch.error = f"cannot list it: {error.strerror}"
-                places = branch.places if not isinstance(error, FileNotFoundError) else ()
-            if at_most is not None and len(places) > at_most:
-                places, branch.listed, whole = places[:at_most], False, False
-            branch.places = tuple(p for p in places if p.registry not in seen)
-            seen.update(place.registry for place in branch.places)
-            for number, place in enumerate(branch.places):
-                progress("Reading registries", number, len(branch.places))
-                self._read_task(branch, place)
+                tasks = branch.tasks if not isinstance(error, FileNotFoundError) else ()
+            if at_most is not None and len(tasks) > at_most:
+                tasks, branch.listed, whole = tasks[:at_most], False, False
+            branch.tasks = tuple(each for each in tasks if each.path not in seen)
+            seen.update(task.path for task in branch.tasks)
+            for number, task in enumerate(branch.tasks):
+                progress("Reading registries", number, len(branch.tasks))
+                self._read_task(branch, task)
         progress("Reading registries", 0, 0)
-        globals_ = {branch.workspace.global_registry for branch in self._branches}
+        globals_ = {branch.source.path for branch in self._branches}
         for gone in self._files.keys() - seen - globals_:
             del self._files[gone]
             self._states.pop(gone, None)
@@ -176,92 +167,90 @@ class Registries:
     def reread(self, paths: Collection[Path]) -> None:
         """Reads those of the registries that changed."""
         for branch in self._branches:
-            for place in branch.places:
-                if place.registry in paths:
-                    self._read_task(branch, place)
+            for task in branch.tasks:
+                if task.path in paths:
+                    self._read_task(branch, task)
 
     def knows(self, paths: Iterable[Path]) -> bool:
         """Whether all of the paths are registries of tasks that are known, and still there."""
         return all(path in self._states and path.exists() for path in paths)
 
-    def _listed(self, workspace: Workspace) -> Mapping[str, GlobalTask]:
-        snapshot = self._file(workspace.global_registry).snapshot
+    def _listed(self, branch: _Branch) -> Mapping[str, GlobalTask]:
+        snapshot = self._file(branch.source).snapshot
         record = snapshot.record if snapshot else None
         return record.tasks if isinstance(record, GlobalRecord) else {}
 
-    def _file(self, path: Path) -> _File:
-        return self._files.setdefault(path, _File())
+    def _file(self, source: Source) -> _File:
+        file = self._files.setdefault(source.path, _File(source))
+        file.source = source
+        return file
 
     def _read_global(self, branch: _Branch) -> None:
-        path = branch.workspace.global_registry
-        file = self._file(path)
+        file = self._file(branch.source)
         branch.error = None
-        self._look_for_journal(file, path)
-        if not self._is_stale(file, path):
+        self._look_for_journal(file)
+        if not self._is_stale(file):
             file.known_until = time.time()
             return
         try:
-            file.snapshot = reading.read_global(path)
+            file.snapshot = branch.source.listed()
             file.read()
         except FileNotFoundError:
             file.snapshot = None
             file.read()
         except RegistryError as error:
-            file.failed(error, f"{path.name} {_reason(error)}")
+            file.failed(error, f"{branch.source.path.name} {_reason(error)}")
         branch.error = file.error
 
-    def _is_stale(self, file: _File, path: Path) -> bool:
+    def _is_stale(self, file: _File) -> bool:
         return (
             file.snapshot is None
             or file.error is not None
             or file.busy_since is not None
-            or reading.changed_since(path, file.snapshot.signature)
+            or file.source.stamp() != file.snapshot.signature
         )
 
-    def _read_task(self, branch: _Branch, place: TaskPlace) -> None:
-        file = self._file(place.registry)
-        if place.problem is not None:
-            file.error = place.problem
+    def _read_task(self, branch: _Branch, task: TaskSource) -> None:
+        file = self._file(task)
+        if task.problem is not None:
+            file.error = task.problem
         else:
-            self._look_for_journal(file, place.registry)
-        if place.problem is None and not self._is_stale(file, place.registry):
+            self._look_for_journal(file)
+        if task.problem is None and not self._is_stale(file):
             file.known_until = time.time()
-        elif place.problem is None:
+        elif task.problem is None:
             try:
-                file.snapshot = reading.read_task(place.registry)
+                file.snapshot = task.read()
                 file.read()
             except RegistryError as error:
                 file.failed(error, _reason(error))
         record = file.snapshot.record if file.snapshot else None
-        listed = self._listed(branch.workspace).get(place.directory.name)
+        listed = self._listed(branch).get(task.directory.name)
         state = TaskState(
-            workspace=branch.workspace.path,
-            registry=place.registry,
-            global_registry=place.global_registry,
+            workspace=branch.source.directory,
+            source=task,
             record=record if isinstance(record, TaskRecord) else None,
             read_at=file.read_at,
             error=file.error,
             listed_description=listed.description if listed else "",
             hot_journal=file.hot_journal,
-            database=_database_of(branch, place),
+            database=_database_of(branch, task),
             owner=file.snapshot.signature.owner if file.snapshot else None,
         )
         # An equal state keeps its identity: nothing is worked out anew for it.
-        if self._states.get(place.registry) != state:
-            self._states[place.registry] = state
+        if self._states.get(task.path) != state:
+            self._states[task.path] = state
 
     def states(self) -> tuple[TaskState, ...]:
         """Every task, in the order of the workspaces."""
-        return tuple(
-            self._states[place.registry] for branch in self._branches for place in branch.places
-        )
+        return tuple(self._states[task.path] for branch in self._branches for task in branch.tasks)
 
     def branches(self) -> Iterable[Branch]:
         """Every workspace with its tasks and what is wrong with it."""
         for branch in self._branches:
-            states = tuple(self._states[place.registry] for place in branch.places)
-            hot_journal = self._file(branch.workspace.global_registry).hot_journal
-            path, error = branch.workspace.path, branch.error
+            states = tuple(self._states[task.path] for task in branch.tasks)
+            hot_journal = self._file(branch.source).hot_journal
+            path, error = branch.source.directory, branch.error
             yield Branch(path, states, error, hot_journal, branch.database)
 
     @property
@@ -269,9 +258,9 @@ class Registries:
         """Whether a writer kept any of them from being read the last time."""
         return any(file.busy_since is not None for file in self._files.values())
 
-    def _look_for_journal(self, file: _File, path: Path) -> None:
+    def _look_for_journal(self, file: _File) -> None:
         try:
-            hot = recovery.is_hot(path)
+            hot = file.source.is_cut_off()
         except RegistryError:
             # Reading the registry says why it cannot be had.
             hot = False
@@ -284,13 +273,13 @@ class Registries:
             Whether there was one, and something is to be read anew.
         """
         found = False
-        for path, file in self._files.items():
+        for file in self._files.values():
             if file.hot_journal is None:
                 continue
             said = "a commit was cut off here; it is finished, but its journal cannot be removed"
             try:
-                recovery.recover_registry(path, _RECOVERY_TIMEOUT)
-                if not recovery.is_hot(path):
+                file.source.recover(_RECOVERY_TIMEOUT)
+                if not file.source.is_cut_off():
                     found = True
                     continue
             except RegistryError as error:
@@ -302,11 +291,11 @@ class Registries:
     def sees_all(self) -> bool:
         """Whether whole workspaces are seen, and not single tasks or parts of them."""
         return all(
-            branch.workspace.only is None
+            not branch.source.is_single_task
             and branch.listed
             and branch.database is None
             # One that was never read may list tasks that lie elsewhere.
-            and not self._is_unread(branch.workspace.global_registry)
+            and not self._is_unread(branch.source)
             for branch in self._branches
         )
 
@@ -315,14 +304,13 @@ class Registries:
         found = (branch.database for branch in self._branches)
         return tuple(each for each in found if each is not None)
 
-    def _is_unread(self, path: Path) -> bool:
-        file = self._file(path)
+    def _is_unread(self, source: Source) -> bool:
+        file = self._file(source)
         return file.snapshot is None and file.error is not None
 
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
         """What tmux calls the sessions of all agents in each of the global registries."""
-        paths = (branch.workspace.global_registry for branch in self._branches)
-        snapshots = (self._file(path).snapshot for path in paths)
+        snapshots = (self._file(branch.source).snapshot for branch in self._branches)
         return tuple(
             snapshot.record.tmux_sessions
             for snapshot in snapshots
@@ -331,9 +319,14 @@ class Registries:
 
     def directories(self) -> tuple[set[Path], set[Path]]:
         """What to watch, and those of it where any entry counts."""
-        roots = {branch.workspace.path for branch in self._branches}
+        roots = {branch.source.directory for branch in self._branches}
         watched = set(roots)
         for branch in self._branches:
-            watched.add(branch.workspace.global_registry.parent)
-            watched.update(place.directory for place in branch.places)
+            watched |= branch.source.directories()
+            watched.update(task.directory for task in branch.tasks)
         return watched, roots
+
+    def watched_names(self) -> tuple[str, ...]:
+        """The names of the files there whose change counts."""
+        names = (name for branch in self._branches for name in branch.source.watched_names)
+        return tuple(dict.fromkeys(names))

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.schema.layout import UnreadDatabase
 from registry.schema.records import AgentRecord, TaskRecord
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.evidence import Evidence
+
+if TYPE_CHECKING:
+    from registry.sources import TaskSource
 
 
 class Verdict(StrEnum):
@@ -44,12 +48,11 @@ class AgentKey:
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """What is known of one task's registry.
+    """What is known of one task.
 
     Attributes:
         workspace: The workspace it is shown under.
-        registry: Its file.
-        global_registry: The global registry that follows it, or None.
+        source: Where it is read and changed.
         record: Its last good content, or None if there never was one.
         read_at: When that was read; seconds since the epoch.
         error: Why it cannot be read now, or None.
@@ -61,8 +64,7 @@ class TaskState:
     """
 
     workspace: Path
-    registry: Path
-    global_registry: Path | None
+    source: TaskSource
     record: TaskRecord | None
     read_at: float
     error: str | None
@@ -70,6 +72,11 @@ class TaskState:
     hot_journal: str | None = None
     database: UnreadDatabase | None = None
     owner: int | None = None
+
+    @property
+    def registry(self) -> Path:
+        """What names it among all tasks."""
+        return self.source.path
 
     @property
     def description(self) -> str:
@@ -122,7 +129,7 @@ class TaskRoll:
     def task_id(self) -> str:
         """As the registry has it, or else the name of its directory."""
         record = self.state.record
-        return (record.task_id if record else None) or self.state.registry.parent.name
+        return (record.task_id if record else None) or self.state.source.directory.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +208,10 @@ class RollCall:
         own = (workspace.database for workspace in self.workspaces)
         of_tasks = (task.state.database for task in self.tasks())
         return tuple(dict.fromkeys(each for each in (*own, *of_tasks) if each is not None))
+
+    def task_of(self, key: AgentKey) -> TaskRoll | None:
+        """The task that an agent belongs to, or None if it is gone."""
+        return next((task for task in self.tasks() if task.state.registry == key.registry), None)
 
     @property
     def unreadable(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from registry.sources import JsonTask
 from tests.support.rolls import (
     WORKSPACE,
     agent,
@@ -90,7 +91,7 @@ def test_a_plan_names_the_files_that_will_change_each_once() -> None:
     assert plan_kill(ROLL, ROLL.agents()).files == (REGISTRY, GLOBAL)
     leaked = [row for row in ROLL.agents() if row.verdict is Verdict.LEAKED]
     assert plan_kill(ROLL, leaked, ROLL.orphans).files == ()
-    alone = replace(task_state(agent("zombie")), global_registry=None)
+    alone = replace(task_state(agent("zombie")), source=JsonTask(REGISTRY))
     roll = roll_with(alone)
     assert plan_kill(roll, roll.agents()).files == (REGISTRY,)
 

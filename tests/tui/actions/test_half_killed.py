@@ -178,7 +178,7 @@ def test_the_registry_is_locked_by_somebody_who_does_not_let_go(
     server.start("agent_a")
     plan, before = plan_for(files, server, "a"), files.bytes()
     hurried = functools.partial(finish_agents, timeout=0.2)
-    monkeypatch.setattr("tui.actions.execute.finish_agents", hurried)
+    monkeypatch.setattr("registry.operations.finish_agents", hurried)
     with files.registry().open("r+") as held:
         portalocker.lock(held, portalocker.LockFlags.EXCLUSIVE)
         step = only(carry_out(plan, server.client(), ""))

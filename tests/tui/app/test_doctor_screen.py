@@ -11,6 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 from registry.checks.issue import Issue, IssueKind
+from registry.sources import Job, JsonTask
 from tests.support.files_app import NOBODY, opened, press, text_of
 from tests.support.files_app import files as files
 from tests.support.files_app import quick_hands as quick_hands
@@ -27,7 +28,7 @@ from tests.support.workspaces import Files, read, write
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.doctor import DoctorScreen
 from tui.app.screens.report import ReportScreen
-from tui.doctor.examine import Examination, Job, examine
+from tui.doctor.examine import Examination, examine
 
 
 @pytest.fixture(autouse=True)
@@ -161,5 +162,5 @@ def test_snapshot_of_the_doctor(
 
 def still_examination(roll: Any, *findings: Issue) -> Examination:
     found = examine((), roll, settled=0.0)
-    job = Job(findings[0].file or WORKSPACE, None, findings)
+    job = Job(JsonTask(findings[0].file or WORKSPACE), findings)
     return replace(found, files=(), tasks=(job,), globals_=(), unsure=())

@@ -22,8 +22,9 @@ def files(tmp_path: Path) -> Files:
 
 
 def names(files: Files, agent_id: str) -> list[str]:
-    row = row_of(take(files, ScriptedTmux(no_server())), agent_id)
-    return [each.name for each in files_of(Line(row.key, row, 1, None))]
+    roll = take(files, ScriptedTmux(no_server()))
+    row = row_of(roll, agent_id)
+    return [each.name for each in files_of(Line(row.key, row, 1, None), roll)]
 
 
 def test_an_agents_files_are_offered_as_far_as_they_are_there(files: Files) -> None:
@@ -48,13 +49,14 @@ def test_no_id_leads_out_of_the_task_and_nothing_but_files_is_opened(files: File
 def test_tasks_and_workspaces_have_their_registries(files: Files) -> None:
     roll = take(files, ScriptedTmux(no_server()))
     (task,) = roll.tasks()
-    paths = [each.path for each in files_of(Line(TaskKey(task.state.registry), task, 0, False))]
+    line = Line(TaskKey(task.state.registry), task, 0, False)
+    paths = [each.path for each in files_of(line, roll)]
     assert paths == [files.registry(), files.global_registry]
     (workspace,) = roll.workspaces
     line = Line(WorkspaceKey(workspace.path), workspace, 0, False)
-    assert [each.path for each in files_of(line)] == [files.global_registry]
-    assert files_of(Line(OrphansKey(), None, 0, False)) == ()
-    assert files_of(None) == ()
+    assert [each.path for each in files_of(line, roll)] == [files.global_registry]
+    assert files_of(Line(OrphansKey(), None, 0, False), roll) == ()
+    assert files_of(None, None) == ()
 
 
 PATH = {"PATH": "/usr/bin:/bin"}

@@ -9,6 +9,7 @@ import pytest
 
 from registry.agent_output.files import FileFacts
 from registry.audit.entries import Log
+from registry.sources.json_source import JsonTask
 from tests.support.rolls import NOW, agent, answered, called, roll_call, session, task_state
 from tests.support.workspaces import Files, entry
 from tui.cli.format_agent import About, about_json, about_lines
@@ -101,8 +102,10 @@ def test_a_session_that_has_the_name_now_is_told_to_both(roll: RollCall) -> None
 def test_of_two_entries_of_one_id_each_has_its_own_fields(tmp_path: Path) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("a", odd="one"), entry("a", "failed", odd="two")]})
     for ordinal, odd in ((0, "one"), (1, "two")):
-        found = FieldsSource(AgentKey(files.registry(), "a", ordinal)).read()
+        found = FieldsSource(
+            JsonTask(files.registry()), AgentKey(files.registry(), "a", ordinal)
+        ).read()
         assert found is not None and found.entry is not None
         assert found.entry["odd"] == odd
-    none = FieldsSource(AgentKey(files.registry(), "a", 2)).read()
+    none = FieldsSource(JsonTask(files.registry()), AgentKey(files.registry(), "a", 2)).read()
     assert none is not None and none.entry is None

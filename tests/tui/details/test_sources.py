@@ -13,6 +13,8 @@ import pytest
 from registry import atomic_update_agent_status
 from registry.agent_output.lines import PROGRESS, STREAM_LOG, ProgressReport
 from registry.audit.log import log_of
+from registry.schema.layout import TASK_REGISTRY
+from registry.sources import JsonTask
 from tests.support.rolls import SOCKET, answered, no_server, session
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import Files, entry, row_of, take
@@ -51,7 +53,7 @@ def numbers(tail: Tail[ProgressReport] | None) -> list[float | None]:
 
 
 def test_a_file_is_told_whole_and_then_only_when_it_grew(tmp_path: Path, path: Path) -> None:
-    source = FileSource(tmp_path, AGENT, PROGRESS, 3)
+    source = FileSource(JsonTask(tmp_path / TASK_REGISTRY), AGENT, PROGRESS, 3)
     assert source.read() == Tail()
     assert source.read() is None
     path.write_bytes(line(1) + line(2) + b'{"prog')
@@ -66,7 +68,7 @@ def test_a_file_is_told_whole_and_then_only_when_it_grew(tmp_path: Path, path: P
 
 def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path, path: Path) -> None:
     path.write_bytes(line(1) + line(2))
-    source = FileSource(tmp_path, AGENT, PROGRESS, 10)
+    source = FileSource(JsonTask(tmp_path / TASK_REGISTRY), AGENT, PROGRESS, 10)
     source.read()
     other = path.with_name("new")
     other.write_bytes(line(7))
@@ -82,19 +84,19 @@ def test_what_is_no_file_is_an_error_and_never_a_hang(
         os.mkfifo(path)
     else:
         path.symlink_to("/etc/passwd")
-    found = FileSource(tmp_path, AGENT, PROGRESS, 10).read()
+    found = FileSource(JsonTask(tmp_path / TASK_REGISTRY), AGENT, PROGRESS, 10).read()
     assert found is not None and found.error and not found.records
 
 
 @pytest.mark.parametrize("agent_id", ["../../etc/passwd", "a/b", ".x", "a" * 200])
 def test_an_id_that_can_be_no_file_name_opens_nothing(tmp_path: Path, agent_id: str) -> None:
-    found = FileSource(tmp_path, agent_id, STREAM_LOG, 10).read()
+    found = FileSource(JsonTask(tmp_path / TASK_REGISTRY), agent_id, STREAM_LOG, 10).read()
     assert found is not None and found.error
 
 
 def test_fields_are_told_again_only_when_they_are_others(tmp_path: Path) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("a", extra={"deep": [1]})]})
-    source = FieldsSource(AgentKey(files.registry(), "a"))
+    source = FieldsSource(JsonTask(files.registry()), AgentKey(files.registry(), "a"))
     found = source.read()
     assert isinstance(found, Fields) and found.entry is not None
     assert found.entry["extra"] == {"deep": [1]}

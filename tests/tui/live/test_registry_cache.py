@@ -14,7 +14,6 @@ from registry.schema.layout import Workspace
 from tests.support.rolls import answered, session
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry, read, take, write
-from tui.live import registry_cache as registries_module
 from tui.live.collector import take_roll
 from tui.live.registry_cache import Registries
 from tui.model.roll import TaskState
@@ -144,7 +143,7 @@ def test_a_task_without_a_global_registry_is_read_all_the_same(files: Files) -> 
     registries.rescan()
     states = named(registries)
     assert ids(states["TASK-1"]) == ["a"]
-    assert states["TASK-1"].global_registry is None
+    assert states["TASK-1"].source.global_registry is None
 
 
 def test_a_spoiled_global_registry_is_the_workspaces_error(
@@ -169,7 +168,7 @@ def test_a_task_that_lies_elsewhere_is_followed(files: Files, tmp_path: Path) ->
     registries.rescan()
     states = named(registries)
     assert set(states) == {"TASK-1", "TASK-2", "TASK-9"}
-    assert states["TASK-9"].global_registry == elsewhere.global_registry.resolve()
+    assert states["TASK-9"].source.global_registry == elsewhere.global_registry.resolve()
     directories, roots = registries.directories()
     assert elsewhere.registry("TASK-9").resolve().parent in directories
     assert roots == {files.path.resolve()}
@@ -234,7 +233,7 @@ def test_nothing_is_an_orphan_while_a_workspace_cannot_be_listed(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(registries_module, "task_places", refuse)
+    monkeypatch.setattr("registry.sources.json_source.task_places", refuse)
     roll = take(files, LOST)
     assert roll.workspaces[0].error is not None
     assert "Permission denied" in roll.workspaces[0].error

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.schema.records import task_record
+from registry.sources import JsonTask
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.model.alerts import Item, Pace, Seen, kind_of, news, sentence, still
 from tui.model.evidence import Evidence
@@ -34,7 +35,7 @@ def row(name: str, verdict: Verdict, status: str = "running") -> AgentRow:
 
 
 def call(*rows: AgentRow) -> RollCall:
-    state = TaskState(REGISTRY.parent.parent, REGISTRY, None, None, 0.0, None)
+    state = TaskState(REGISTRY.parent.parent, JsonTask(REGISTRY), None, 0.0, None)
     task = TaskRoll(state, rows, dict.fromkeys(Verdict, 0))
     answer = TmuxSnapshot(TmuxState.ANSWERED, "", Path("/s"), {}, 1.0)
     workspace = WorkspaceRoll(REGISTRY.parent.parent, (task,), None)

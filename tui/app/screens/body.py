@@ -175,7 +175,7 @@ class Body(Container):
         from tui.app.screens.choice import ChoiceScreen
         from tui.app.terminal.open_file import files_of
 
-        files = await asyncio.to_thread(files_of, line)
+        files = await asyncio.to_thread(files_of, line, self.roll)
         if not files:
             self._say("There is no file to open.")
             return

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from os import O_NOFOLLOW, O_RDONLY
 from pathlib import Path
 
-from registry.agent_output.files import facts_of
 from registry.errors import RegistryError
 from registry.schema.layout import Workspace
+from registry.sources import TaskSource, workspace_source
 from registry.storage.descriptor import close_read
 from registry.storage.safe_open import is_safe_name, open_regular
-from tui.model.roll import AgentRow, TaskRoll, WorkspaceRoll
+from tui.model.roll import AgentRow, RollCall, TaskRoll, WorkspaceRoll
 from tui.view.outline import Line
 
 _VIEWERS = ("less", "more")
@@ -37,27 +37,36 @@ class Openable:
     path: Path
 
 
-def files_of(line: Line | None) -> tuple[Openable, ...]:
-    """The files that a line stands for, as far as they are there. Reads directories."""
+def files_of(line: Line | None, roll: RollCall | None) -> tuple[Openable, ...]:
+    """The files that a line stands for, as far as they are there. Reads directories.
+
+    Args:
+        line: The line.
+        roll: The roll that it is in.
+    """
     item = line.item if line is not None else None
-    return tuple(each for each in _candidates(item) if _is_regular(each.path))
+    return tuple(each for each in _candidates(item, roll) if _is_regular(each.path))
 
 
-def _candidates(item: object) -> Iterator[Openable]:
+def _candidates(item: object, roll: RollCall | None) -> Iterator[Openable]:
     if isinstance(item, AgentRow):
-        directory, agent_id = item.key.registry.parent, item.key.id
-        yield Openable("registry", item.key.registry)
-        if is_safe_name(agent_id):
-            for facts in reversed(facts_of(directory, agent_id)):
-                if facts.error is None and facts.size is not None:
-                    yield Openable(facts.name, facts.path)
-            yield Openable("prompt", directory / f"agent_prompt_{agent_id}.txt")
+        task = roll.task_of(item.key) if roll is not None else None
+        if task is not None:
+            yield from _of_agent(task.state.source, item.key.id)
     elif isinstance(item, TaskRoll):
-        yield Openable("registry", item.state.registry)
-        if item.state.global_registry is not None:
-            yield Openable("global registry", item.state.global_registry)
+        yield from (Openable(each.name, each.path) for each in item.state.source.files)
     elif isinstance(item, WorkspaceRoll):
-        yield Openable("global registry", Workspace(item.path).global_registry)
+        source = workspace_source(Workspace(item.path))
+        yield from (Openable(each.name, each.path) for each in source.files)
+
+
+def _of_agent(task: TaskSource, agent_id: str) -> Iterator[Openable]:
+    yield from (Openable(each.name, each.path) for each in task.files[:1])
+    if is_safe_name(agent_id):
+        for facts in reversed(task.output_facts(agent_id)):
+            if facts.error is None and facts.size is not None:
+                yield Openable(facts.name, facts.path)
+        yield Openable("prompt", task.directory / f"agent_prompt_{agent_id}.txt")
 
 
 def _is_regular(path: Path) -> bool:

@@ -39,6 +39,7 @@ from tui.text.sanitize import harmless
 from tui.view.outline import Line, OrphanKey, OrphansKey
 
 if TYPE_CHECKING:
+    from registry.sources import TaskSource
     from tui.host.tmux import Tmux
 
 KEPT_RECORDS = 500
@@ -189,21 +190,26 @@ class Panel(Vertical):
             if self.tmux is None or session is None or self._roll is None:
                 return None
             return PaneSource(self.tmux, session, self._roll.answer)
-        if not isinstance(item, AgentRow):
+        task = self._shown_task()
+        if task is None or not isinstance(item, AgentRow):
             return None
-        registry, agent_id = item.key.registry, item.key.id
         if self.tab is Tab.OVERVIEW:
-            return FieldsSource(item.key)
-        return FileSource(registry.parent, agent_id, cast(Any, _FILES[self.tab]), KEPT_RECORDS)
+            return FieldsSource(task, item.key)
+        return FileSource(task, item.key.id, cast(Any, _FILES[self.tab]), KEPT_RECORDS)
+
+    def _shown_task(self) -> TaskSource | None:
+        """The task that the line is of, or that its agent belongs to; None where it is of none."""
+        item = self._line.item if self._line is not None else None
+        if isinstance(item, AgentRow) and self._roll is not None:
+            item = self._roll.task_of(item.key)
+        return item.state.source if isinstance(item, TaskRoll) else None
 
     def _audit_source(self) -> AuditSource | None:
-        from registry.audit.log import log_in, log_of
+        from registry.audit.log import log_in
 
-        item = self._line.item if self._line is not None else None
-        if isinstance(item, AgentRow):
-            return AuditSource(log_of(item.key.registry))
-        if isinstance(item, TaskRoll):
-            return AuditSource(log_of(item.state.registry))
+        item, task = self._line.item if self._line is not None else None, self._shown_task()
+        if task is not None:
+            return AuditSource(task.audit_log)
         if isinstance(item, WorkspaceRoll):
             return AuditSource(log_in(item.path))
         return None
@@ -276,14 +282,12 @@ class Panel(Vertical):
             return [row((said, "dim"))]
         if not isinstance(self._found, Record):
             return []
-        from registry.audit.log import log_of, name_in
         from tui.details import pages
 
         if isinstance(item, AgentRow):
             return pages.audit(self._found, item.key.id, None)
         if isinstance(item, TaskRoll):
-            registry = item.state.registry
-            return pages.audit(self._found, None, name_in(log_of(registry), registry))
+            return pages.audit(self._found, None, item.state.source.audit_name)
         return pages.audit(self._found, None, None)
 
     @on(TextView.Placed)

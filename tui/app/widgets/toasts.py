@@ -6,10 +6,10 @@ import logging
 
 from textual.app import App
 
-from registry.storage import recovery
+from registry.storage.recovery import recover_registry
 from tui.text.sanitize import harmless
 
-_RECOVERY = recovery.__name__
+_RECOVERY = recover_registry.__module__
 
 
 class ToastHandler(logging.Handler):

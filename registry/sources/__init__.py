@@ -1,0 +1,43 @@
+"""A task's registry and a workspace's list of tasks, whichever way they are stored."""
+
+from typing import TYPE_CHECKING
+
+from registry.exports import exports
+
+if TYPE_CHECKING:
+    from registry.sources.issues import Found as Found
+    from registry.sources.issues import Job as Job
+    from registry.sources.issues import find_issues as find_issues
+    from registry.sources.issues import unreadable as unreadable
+    from registry.sources.json_source import JsonTask as JsonTask
+    from registry.sources.json_source import JsonWorkspace as JsonWorkspace
+    from registry.sources.json_source import workspace_source as workspace_source
+    from registry.sources.source import Dialect as Dialect
+    from registry.sources.source import NamedFile as NamedFile
+    from registry.sources.source import Source as Source
+    from registry.sources.source import TaskSource as TaskSource
+    from registry.sources.source import WorkspaceSource as WorkspaceSource
+else:
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "issues": (
+                "Found",
+                "Job",
+                "find_issues",
+                "unreadable",
+            ),
+            "json_source": (
+                "JsonTask",
+                "JsonWorkspace",
+                "workspace_source",
+            ),
+            "source": (
+                "Dialect",
+                "NamedFile",
+                "Source",
+                "TaskSource",
+                "WorkspaceSource",
+            ),
+        },
+    )

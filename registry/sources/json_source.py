@@ -1,0 +1,300 @@
+"""Tasks and workspaces that are kept in JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+# Packages, whose names are imported when they are used: most programs only read.
+from registry import agent_output, checks, operations
+from registry import audit as auditing
+from registry.schema.layout import (
+    GLOBAL_REGISTRY,
+    TASK_REGISTRY,
+    TaskPlace,
+    UnreadDatabase,
+    Workspace,
+    database_beside,
+    find_database,
+    last_reports,
+    task_places,
+)
+from registry.schema.records import (
+    ORCHESTRATOR,
+    GlobalRecord,
+    GlobalTask,
+    TaskRecord,
+    agent_entries,
+)
+from registry.snapshots import (
+    Signature,
+    Snapshot,
+    read_global,
+    read_registry,
+    read_task,
+    signature_of,
+)
+from registry.sources.source import Dialect, NamedFile, WorkspaceSource
+from registry.storage import recovery
+
+if TYPE_CHECKING:
+    from registry.agent_output.files import AgentFile, FileFacts
+    from registry.agent_output.lines import Line
+    from registry.agent_output.lines import Source as OutputKind
+    from registry.audit.diff import Reverted
+    from registry.audit.log import Audit
+    from registry.audit.transaction import Made, OnRecord
+    from registry.audit.undo import Undoable
+    from registry.checks.issue import Issue
+    from registry.checks.repair import Fixed
+    from registry.operations.finish import FinishReport, Judged
+    from registry.operations.register import Registration, Withdrawal
+    from registry.operations.report import Reported
+    from registry.storage.codec import Json
+
+
+class _JsonSource:
+    """What the registry of a task and the global one have in common: each is one file."""
+
+    __slots__ = ()
+
+    @property
+    def path(self) -> Path:
+        """The registry."""
+        raise NotImplementedError
+
+    @property
+    def dialect(self) -> Dialect:
+        """JSON."""
+        return Dialect.JSON
+
+    def stamp(self) -> Signature | None:
+        """As `Source.stamp`."""
+        return signature_of(self.path)
+
+    def is_cut_off(self) -> bool:
+        """As `Source.is_cut_off`."""
+        return recovery.is_hot(self.path)
+
+    def recover(self, timeout: float) -> bool:
+        """As `Source.recover`."""
+        return recovery.recover_registry(self.path, timeout)
+
+    def preview_revert(self, step: Undoable, before: dict[Path, Json]) -> Reverted:
+        """As `Source.preview_revert`."""
+        return auditing.preview(step, before)
+
+    def revert(self, step: Undoable, audit: Audit) -> Made[Reverted]:
+        """As `Source.revert`."""
+        return auditing.take_back(step, audit)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonTask(_JsonSource):
+    """A task that has a registry of its own, which a global one may follow.
+
+    Attributes:
+        registry: The task's registry.
+        global_registry: The global registry that follows it, or None.
+        lies_elsewhere: Whether a global registry of another workspace led here.
+        problem: Why it must not be opened, or None.
+    """
+
+    registry: Path
+    global_registry: Path | None = None
+    lies_elsewhere: bool = False
+    problem: str | None = None
+
+    @classmethod
+    def at(cls, place: TaskPlace) -> JsonTask:
+        """The task at a place."""
+        elsewhere = place.listed_by is not None
+        return cls(place.registry, place.global_registry, elsewhere, place.problem)
+
+    @property
+    def path(self) -> Path:
+        """The task's registry."""
+        return self.registry
+
+    @property
+    def directory(self) -> Path:
+        """As `Source.directory`."""
+        return self.registry.parent
+
+    @property
+    def files(self) -> tuple[NamedFile, ...]:
+        """As `Source.files`."""
+        own = NamedFile("registry", self.registry)
+        if self.global_registry is None:
+            return (own,)
+        return own, NamedFile("global registry", self.global_registry)
+
+    @property
+    def audit_log(self) -> Path:
+        """As `Source.audit_log`."""
+        return auditing.log_of(self.registry)
+
+    @property
+    def audit_name(self) -> str:
+        """As `TaskSource.audit_name`."""
+        return auditing.name_in(self.audit_log, self.registry)
+
+    def unread_database(self) -> UnreadDatabase | None:
+        """As `Source.unread_database`."""
+        return database_beside(self.registry)
+
+    def read(self) -> Snapshot[TaskRecord]:
+        """As `TaskSource.read`."""
+        return read_task(self.registry)
+
+    def entry(self, agent_id: str, ordinal: int = 0) -> Json | None:
+        """As `TaskSource.entry`."""
+        return _entry(self.registry, agent_id, ordinal)
+
+    def listed_entry(self, agent_id: str) -> Json | None:
+        """As `TaskSource.listed_entry`."""
+        if self.global_registry is None:
+            return None
+        return _entry(self.global_registry, agent_id, 0)
+
+    def last_reports(self, agent_ids: Iterable[str]) -> dict[str, float]:
+        """As `TaskSource.last_reports`."""
+        return last_reports(self.registry, agent_ids)
+
+    def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
+        """As `TaskSource.output`."""
+        return agent_output.AgentFile(self.directory, agent_id, kind)
+
+    def output_facts(self, agent_id: str) -> tuple[FileFacts, ...]:
+        """As `TaskSource.output_facts`."""
+        return agent_output.facts_of(self.directory, agent_id)
+
+    def finish(
+        self,
+        agent_ids: Iterable[str],
+        *,
+        status: Literal["completed", "terminated"],
+        reason: str | None = None,
+        on_record: OnRecord | None = None,
+        judged: Judged | None = None,
+    ) -> FinishReport:
+        """As `TaskSource.finish`."""
+        return operations.finish_agents(
+            self.registry,
+            self.global_registry,
+            agent_ids,
+            status=status,
+            reason=reason,
+            on_record=on_record,
+            judged=judged,
+        )
+
+    def report(
+        self, agent_id: str, *, status: str | None, progress: float | None, message: str
+    ) -> Reported:
+        """As `TaskSource.report`."""
+        return operations.report_progress(
+            self.registry,
+            self.global_registry,
+            agent_id,
+            status=status,
+            progress=progress,
+            message=message,
+        )
+
+    def register(
+        self,
+        agent_type: str,
+        *,
+        parent: str = ORCHESTRATOR,
+        agent_id: str | None = None,
+        reuse: bool = False,
+        prompt: str = "",
+    ) -> Registration:
+        """As `TaskSource.register`."""
+        return operations.register_agent(
+            self.registry,
+            self.global_registry,
+            agent_type,
+            parent=parent,
+            agent_id=agent_id,
+            reuse=reuse,
+            prompt=prompt,
+        )
+
+    def withdraw(self, agent_id: str) -> Withdrawal:
+        """As `TaskSource.withdraw`."""
+        return operations.withdraw_agent(self.registry, self.global_registry, agent_id)
+
+    def repair(self, planned: Sequence[Issue], *, on_record: OnRecord | None) -> Made[Fixed]:
+        """As `Source.repair`."""
+        return checks.fix_task(self.registry, self.global_registry, planned, on_record=on_record)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonWorkspace(_JsonSource):
+    """A workspace whose tasks have a registry each, and which a global one may list."""
+
+    workspace: Workspace
+
+    @property
+    def path(self) -> Path:
+        """The global registry, whether or not it is there."""
+        return self.workspace.global_registry
+
+    @property
+    def directory(self) -> Path:
+        """As `Source.directory`."""
+        return self.workspace.path
+
+    @property
+    def is_single_task(self) -> bool:
+        """As `WorkspaceSource.is_single_task`."""
+        return self.workspace.only is not None
+
+    @property
+    def files(self) -> tuple[NamedFile, ...]:
+        """As `Source.files`."""
+        return (NamedFile("global registry", self.path),)
+
+    @property
+    def audit_log(self) -> Path:
+        """As `Source.audit_log`."""
+        return auditing.log_in(self.directory)
+
+    @property
+    def watched_names(self) -> tuple[str, ...]:
+        """As `WorkspaceSource.watched_names`."""
+        return TASK_REGISTRY, GLOBAL_REGISTRY
+
+    def unread_database(self) -> UnreadDatabase | None:
+        """As `Source.unread_database`."""
+        return find_database(self.directory)
+
+    def tasks(self, listed: Mapping[str, GlobalTask]) -> tuple[JsonTask, ...]:
+        """As `WorkspaceSource.tasks`."""
+        return tuple(map(JsonTask.at, task_places(self.workspace, listed)))
+
+    def listed(self) -> Snapshot[GlobalRecord]:
+        """As `WorkspaceSource.listed`."""
+        return read_global(self.path)
+
+    def directories(self) -> frozenset[Path]:
+        """As `WorkspaceSource.directories`."""
+        return frozenset({self.directory, self.path.parent})
+
+    def repair(self, planned: Sequence[Issue], *, on_record: OnRecord | None) -> Made[Fixed]:
+        """As `Source.repair`."""
+        return checks.fix_global(self.path, planned, on_record=on_record)
+
+
+def _entry(registry: Path, agent_id: str, ordinal: int) -> Json | None:
+    found = [entry for id_, entry in agent_entries(read_registry(registry)) if id_ == agent_id]
+    return found[ordinal] if len(found) > ordinal else None
+
+
+def workspace_source(workspace: Workspace) -> WorkspaceSource:
+    """A workspace, read the way that it is stored."""
+    return JsonWorkspace(workspace)
