@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registry.audit.log import read_logs as read_logs
     from registry.audit.transaction import AuditContext as AuditContext
     from registry.audit.transaction import Made as Made
+    from registry.audit.transaction import OnRecord as OnRecord
     from registry.audit.undo import KILLED as KILLED
     from registry.audit.undo import UNDO as UNDO
     from registry.audit.undo import Undoable as Undoable
@@ -51,8 +52,9 @@ else:
                 "read_logs",
             ),
             "transaction": (
-                "Made",
                 "AuditContext",
+                "Made",
+                "OnRecord",
             ),
             "undo": (
                 "KILLED",

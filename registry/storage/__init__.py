@@ -25,6 +25,7 @@ else:
         __name__,
         {
             "codec": ("Json",),
+            "descriptor": ("close_read",),
             "durability": ("durable_commits",),
             "locked_file": (
                 "DEFAULT_TIMEOUT",
@@ -44,7 +45,6 @@ else:
                 "is_hot",
                 "recover_registry",
             ),
-            "descriptor": ("close_read",),
             "safe_open": (
                 "is_safe_name",
                 "open_regular",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from registry.audit.diff import MISSING, FieldChange
-from registry.audit.entries import Entry, Log, State
+from registry.audit import MISSING, Entry, FieldChange, Log, State
 from registry.text import shown_name
 from tui.text.sanitize import harmless, size, some
 

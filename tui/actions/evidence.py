@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from registry.errors import RegistryError
-from registry.schema.records import tmux_name
+from registry.schema import tmux_name
 from registry.snapshots import when_free
 from registry.sources import TaskSource
 from tui.actions.leftovers import find_leftovers

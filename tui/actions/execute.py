@@ -10,13 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.audit.log import Audit
-from registry.audit.transaction import AuditContext
-from registry.audit.undo import KILLED
+from registry.audit import KILLED, Audit, AuditContext
 from registry.errors import RegistryError
-from registry.operations.finish import FinishReport
-from registry.schema.records import Deployment
-from registry.storage.durability import durable_commits
+from registry.operations import FinishReport
+from registry.schema import Deployment
+from registry.storage import durable_commits
 from tui.actions.evidence import evidence_now
 from tui.actions.kill import end_sessions
 from tui.actions.outcome import Outcome, Result, StepOutcome

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from registry.audit.entries import EndedSession
-from registry.audit.log import log_in, read_logs
+from registry.audit import EndedSession, log_in, read_logs
 from registry.errors import RegistryError
 from tui.actions.evidence import evidence_of_roll, looked_at
 from tui.actions.leftovers import with_leftovers

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from registry.audit.entries import EndedSession
-from registry.audit.log import Audit
+from registry.audit import Audit, EndedSession
 from registry.text import shown_name
 from tui.actions.evidence import evidence_now
 from tui.actions.footprint import left_alone, origin_of_ended, owner_of, servers_going_on

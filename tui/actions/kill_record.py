@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registry.audit.entries import EndedSession, Entry, State
-from registry.audit.log import Audit, log_in
+from registry.audit import Audit, EndedSession, Entry, State, log_in
 from registry.errors import RegistryError
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step

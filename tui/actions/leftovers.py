@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from registry.audit.entries import EndedSession
+from registry.audit import EndedSession
 from registry.text import command_line, shown_name
 from tui.actions.plan import Plan, Step
 from tui.host.process_tree import owner_of

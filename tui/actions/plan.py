@@ -12,8 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from registry.audit.entries import EndedSession
-from registry.schema.records import SESSION_PREFIX, Deployment, tmux_name
+from registry.audit import EndedSession
+from registry.schema import SESSION_PREFIX, Deployment, tmux_name
 from registry.text import shown_name, whole_name
 from tui.actions.preview import Preview, Question
 from tui.host.tmux_types import Session

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.audit.entries import EndedSession
-from registry.schema.records import is_active, tmux_name
+from registry.audit import EndedSession
+from registry.schema import is_active, tmux_name
 from registry.text import shown_name
 from tui.actions.evidence import evidence_of_roll
 from tui.actions.plan import Plan, Step, Verb, agent_step, usual_session

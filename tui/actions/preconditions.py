@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registry.schema.layout import UnreadDatabase
-from registry.schema.records import AgentRecord, TaskRecord, is_active, is_terminal
+from registry.schema import AgentRecord, TaskRecord, UnreadDatabase, is_active, is_terminal
 from registry.text import shown_name
 from tui.actions.leftovers import Leftover
 from tui.actions.outcome import Result, StepOutcome

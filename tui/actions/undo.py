@@ -7,14 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from registry.audit.entries import Entry, Log, State
-from registry.audit.log import Audit, log_in, read_logs
-from registry.audit.undo import UNDO, Undoable, last_actions, undoables
+from registry.audit import (
+    UNDO,
+    Audit,
+    Entry,
+    Log,
+    State,
+    Undoable,
+    last_actions,
+    log_in,
+    read_logs,
+    undoables,
+)
 from registry.errors import RegistryError
-from registry.schema.layout import Workspace
+from registry.schema import Workspace
 from registry.sources import Source, workspace_source
-from registry.storage.codec import Json
-from registry.storage.durability import durable_commits
+from registry.storage import Json, durable_commits
 from registry.text import command_line, quoted_name, shown_name, whole_name
 from tui.actions.audit_text import by_holder, change_words, local_time
 from tui.actions.execute import Outcome, Result, StepOutcome

@@ -16,7 +16,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 
-from registry.schema.layout import Workspace
+from registry.schema import Workspace
 from tui.app.bindings import HELP, declared, keys_of
 from tui.app.garbage import Collector, forget_sizes
 from tui.app.notifier import Notifier

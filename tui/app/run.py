@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.schema.layout import Workspace
+from registry.schema import Workspace
 from tui.app import garbage
 from tui.config.load import SettingsError
 from tui.config.settings import Settings

@@ -14,9 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from registry.errors import RegistryError
-from registry.schema.layout import ENVIRONMENT_VARIABLE, WORKSPACE_NAME, Workspace, find_workspaces
-from registry.schema.records import is_active
-from registry.storage.safe_open import is_safe_name
+from registry.schema import (
+    ENVIRONMENT_VARIABLE,
+    WORKSPACE_NAME,
+    Workspace,
+    find_workspaces,
+    is_active,
+)
+from registry.storage import is_safe_name
 from tui.cli.help import Page
 from tui.cli.main import COMMANDS, parser_of
 from tui.cli.output import DONE

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.schema.layout import Workspace, find_workspaces
+from registry.schema import Workspace, find_workspaces
 from registry.text import shown_name
 from tui.cli.output import complain
 from tui.errors import UsageError

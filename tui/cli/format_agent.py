@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from registry.agent_output.lines import AgentFinding, ProgressReport
-from registry.audit.entries import Entry, Log
+from registry.agent_output import AgentFinding, ProgressReport
+from registry.audit import Entry, Log
 from tui.actions.audit_text import log_lines
 from tui.cli.format_roll import SCHEMA
 from tui.details.fields import Field, agent_fields

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from registry.audit.diff import MISSING
-from registry.checks.issue import Issue
+from registry.audit import MISSING
+from registry.checks import Issue
 from registry.text import WHOLE_AT_MOST, shown_name
 from tui.cli.format_plan import refused_and_files
 from tui.cli.format_roll import SCHEMA, mass_death_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from registry.schema.layout import UnreadDatabase
+from registry.schema import UnreadDatabase
 from registry.text import shown_name
 from tui.model.roll import AgentRow, RollCall, TaskRoll
 from tui.model.verdicts import VERDICTS

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from registry.schema.layout import ENVIRONMENT_VARIABLE
+from registry.schema import ENVIRONMENT_VARIABLE
 from tui.model.policy import POLICY_SETTINGS
 
 

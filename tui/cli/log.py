@@ -17,7 +17,7 @@ from tui.cli.parser import add_json, add_settings, add_socket, add_workspaces
 from tui.text.sanitize import as_json_line
 
 if TYPE_CHECKING:
-    from registry.audit.entries import Entry, Log
+    from registry.audit import Entry, Log
 
 FOLLOW_EVERY = 0.5
 """Seconds between two looks at the logs with ``--follow``."""
@@ -58,7 +58,7 @@ def _positive(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """`muster log`."""
-    from registry.audit.log import read_logs
+    from registry.audit import read_logs
     from tui.actions.audit_text import log_lines, unread
     from tui.actions.undo import logs_of
 
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _follow(logs: tuple[Path, ...], log: Log, raw: bool) -> None:
-    from registry.audit.log import read_logs
+    from registry.audit import read_logs
     from tui.actions.audit_text import log_lines
 
     shown = {entry.key for entry in log.entries}
@@ -104,8 +104,8 @@ def _follow(logs: tuple[Path, ...], log: Log, raw: bool) -> None:
 
 
 def _ready(log: Log) -> Iterator[Entry]:
-    from registry.audit.entries import State
-    from registry.schema.records import parse_time
+    from registry.audit import State
+    from registry.schema import parse_time
 
     for entry in log.entries:
         began = parse_time(entry.at)

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
-from registry.schema.layout import Workspace
-from registry.schema.records import GlobalTask
+from registry.schema import GlobalTask, Workspace
 from registry.snapshots import BUSY_TIMEOUT, when_free, while_busy
 from registry.sources import TaskSource, workspace_source
-from registry.storage.locked_file import DEFAULT_TIMEOUT
+from registry.storage import DEFAULT_TIMEOUT
 from registry.text import choices, quoted_name, shown_name
 from tui.cli.output import DONE, NOT_ALL_DONE, complain
 from tui.errors import UsageError

@@ -17,7 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.openmetrics.exposition import generate_latest
 
-from registry.storage.metrics import WAIT_BOUNDS, LockMetrics
+from registry.storage import WAIT_BOUNDS, LockMetrics
 from registry.text import WHOLE_AT_MOST, shown_name
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import RollCall, Verdict

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from registry.errors import LimitReachedError
-from registry.schema.records import ORCHESTRATOR
+from registry.schema import ORCHESTRATOR
 from tui.cli.context import find
 from tui.cli.help import Page
 from tui.cli.output import NOT_ALL_DONE, complain, exit_code_after, lines_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from registry.schema.records import ACTIVE_STATUSES, TERMINAL_STATUSES
+from registry.schema import ACTIVE_STATUSES, TERMINAL_STATUSES
 from registry.text import quoted_name
 from tui.cli.context import find
 from tui.cli.help import Page

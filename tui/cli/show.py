@@ -17,8 +17,8 @@ from tui.errors import UsageError
 from tui.text.sanitize import as_json
 
 if TYPE_CHECKING:
-    from registry.agent_output.lines import Line, Source
-    from registry.audit.entries import Entry
+    from registry.agent_output import Line, Source
+    from registry.audit import Entry
     from tui.cli.format_agent import About
     from tui.model.roll import AgentRow, RollCall
 
@@ -73,9 +73,8 @@ def run(options: argparse.Namespace) -> int:
 
 def gather(roll: RollCall, row: AgentRow) -> About:
     """Reads everything about an agent; what cannot be read is named, never an error."""
-    from registry.agent_output.lines import FINDINGS, PROGRESS
-    from registry.audit.entries import Log
-    from registry.audit.log import read_logs
+    from registry.agent_output import FINDINGS, PROGRESS
+    from registry.audit import Log, read_logs
     from tui.actions.undo import logs_of
     from tui.cli.format_agent import About
     from tui.details.sources import Fields

@@ -24,7 +24,7 @@ from tui.errors import UsageError
 from tui.text.sanitize import as_json_line, some
 
 if TYPE_CHECKING:
-    from registry.agent_output.files import AgentFile, Batch
+    from registry.agent_output import AgentFile, Batch
 
 FOLLOW_EVERY = 0.25
 """Seconds between two looks at the files with ``--follow``."""
@@ -96,7 +96,7 @@ class _Files:
 
 def run(options: argparse.Namespace) -> int:
     """`muster tail`."""
-    from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
+    from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG
     from tui.cli.lookup import task_with
 
     task = task_with(find(options), options.agent, options.task)
@@ -137,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(batches: Mapping[str, Batch[Any]], as_json: bool) -> None:
-    from registry.agent_output.lines import STREAM_LOG, LogKind, LogLine
+    from registry.agent_output import STREAM_LOG, LogKind, LogLine
     from tui.details.output_text import merged, record_json, record_lines
 
     for source, record in merged(batches):

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from registry.errors import AgentNotFoundError, RegistryError
-from registry.operations.register import register_agent
-from registry.schema.records import is_terminal
+from registry.operations import register_agent
+from registry.schema import is_terminal
 from registry.snapshots import read_task
 from tui.demo.cast import ORPHAN, ROLES
 from tui.demo.stage import ROOT_PREFIX, Member, Stage, member_of, report_now, status_after

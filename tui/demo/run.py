@@ -19,8 +19,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from registry.schema.layout import Workspace
-from registry.schema.records import ORCHESTRATOR
+from registry.schema import ORCHESTRATOR, Workspace
 from tui.config.settings import Settings
 from tui.demo.cast import ORPHAN, ROLES, TASKS
 from tui.demo.stage import (

@@ -23,8 +23,14 @@ from registry import (
     atomic_update_agent_status,
     report_progress,
 )
-from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY, WORKSPACE_NAME
-from registry.schema.records import ORCHESTRATOR, SESSION_PREFIX
+from registry.schema import (
+    GLOBAL_FOLDER,
+    GLOBAL_REGISTRY,
+    ORCHESTRATOR,
+    SESSION_PREFIX,
+    TASK_REGISTRY,
+    WORKSPACE_NAME,
+)
 from tui.demo.cast import PROJECT, ROLES
 from tui.demo.story import Ending, Role, Step, Task
 

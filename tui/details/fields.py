@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from registry.agent_output.files import FileFacts
-from registry.schema.records import parse_time
+from registry.agent_output import FileFacts
+from registry.schema import parse_time
 from registry.text import shown_name
 from tui.details.sources import Fields
 from tui.host.tmux_types import HIDDEN_PROCESSES, Session

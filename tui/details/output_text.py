@@ -8,8 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from registry.agent_output.files import Batch
-from registry.agent_output.lines import AgentFinding, AgentLine, LogKind, LogLine, ProgressReport
+from registry.agent_output import AgentFinding, AgentLine, Batch, LogKind, LogLine, ProgressReport
 from tui.text.sanitize import harmless, harmless_lines
 
 _LINES = 12

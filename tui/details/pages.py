@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from registry.agent_output.lines import SEVERITIES, AgentFinding, LogKind, LogLine, ProgressReport
-from registry.audit.entries import Entry
+from registry.agent_output import SEVERITIES, AgentFinding, LogKind, LogLine, ProgressReport
+from registry.audit import Entry
 from tui.actions.audit_text import entry_details, entry_title, unread
 from tui.details.ansi import screen_rows
 from tui.details.chart import Point, chart

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from registry.agent_output.files import FileFacts
-from registry.agent_output.lines import Line, Source
+from registry.agent_output import FileFacts, Line, Source
 from registry.errors import RegistryError
 from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
 
 if TYPE_CHECKING:
-    from registry.audit.entries import Log
+    from registry.audit import Log
     from registry.sources import TaskSource
     from tui.host.process_tree import Process
     from tui.host.tmux import Tmux
@@ -254,12 +253,12 @@ class AuditSource:
         if seen == self._seen:
             return None
         self._seen = seen
-        from registry.audit.log import read_log
+        from registry.audit import read_log
 
         try:
             return Record(read_log(self._path))
         except (RegistryError, OSError) as error:
-            from registry.audit.entries import Log
+            from registry.audit import Log
 
             return Record(Log((), ()), str(error))
 

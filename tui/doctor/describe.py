@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.checks.issue import Issue, IssueKind
+from registry.checks import Issue, IssueKind
 from registry.text import shown_name, whole_name
 from tui.actions.preview import Preview
 from tui.doctor.examine import Examination

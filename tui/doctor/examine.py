@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from registry.checks.issue import Issue, IssueKind
-from registry.schema.layout import Workspace
-from registry.schema.records import is_active
+from registry.checks import Issue, IssueKind
+from registry.schema import Workspace, is_active
 from registry.sources import Found, Job, find_issues, unreadable, workspace_source
 from registry.text import command_line, shown_name, whole_name
 from tui.actions.footprint import checked_kill

@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from registry.audit.diff import MISSING
-from registry.audit.log import Audit
-from registry.audit.transaction import AuditContext, Made
-from registry.checks.issue import Issue, IssueKind
-from registry.checks.repair import Fixed
+from registry.audit import MISSING, Audit, AuditContext, Made
+from registry.checks import Fixed, Issue, IssueKind
 from registry.errors import RegistryError
-from registry.operations.health import GONE
-from registry.storage.durability import durable_commits
-from registry.storage.recovery import recover_registry
+from registry.operations import GONE
+from registry.storage import durable_commits, recover_registry
 from tui.actions.execute import Outcome, Result, StepOutcome, complete
 from tui.actions.plan import Verb
 from tui.doctor.describe import label, remedy

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import RegistryError
-from registry.schema.layout import Workspace, find_workspaces
+from registry.schema import Workspace, find_workspaces
 from tui.host.tmux_types import socket_path
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from registry.schema.layout import WORKSPACE_NAME, default_workspaces
+from registry.schema import WORKSPACE_NAME, default_workspaces
 from tui.host import procfs
 
 # A workspace by its own name, or whatever a task's directory lies in.

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
+from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG
 from tui.host import procfs
 from tui.host.process_tree import Look, Process, line_of, look
 from tui.host.procfs import PaneEnvironment

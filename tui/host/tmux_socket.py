@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.storage.path_walk import is_open_to_others, others_may_replace_in, steps
+from registry.storage import is_open_to_others, others_may_replace_in, steps
 from registry.text import command_line, shown_name
 from tui.host import procfs
 from tui.host.tmux_advice import OTHER_SOCKET, advice_on, ask_the_owner, user_name

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from registry.schema.layout import Workspace
+from registry.schema import Workspace
 from registry.snapshots import while_busy
 from tui.host.exit_watch import ExitWatcher
 from tui.host.file_watch import DirectoryWatcher

@@ -19,15 +19,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from registry.schema.layout import (
+from registry.schema import (
+    SESSION_PREFIX,
     WORKSPACE_NAME,
+    AgentRecord,
     UnreadDatabase,
     Workspace,
     default_workspaces,
+    tmux_name,
     why_foreign,
     workspaces_above,
 )
-from registry.schema.records import SESSION_PREFIX, AgentRecord, tmux_name
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.registry_cache import Registries
 from tui.model.orphans import find_orphans

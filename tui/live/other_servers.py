@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from registry.schema.layout import Workspace
+from registry.schema import Workspace
 from tui.host.tmux_servers import Elsewhere, look_elsewhere, owners_of
 from tui.host.tmux_types import TmuxState
 from tui.model.evidence import Evidence

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import BusyRegistryError, RegistryError
-from registry.schema.layout import UnreadDatabase, Workspace
-from registry.schema.records import GlobalRecord, GlobalTask, TaskRecord
+from registry.schema import GlobalRecord, GlobalTask, TaskRecord, UnreadDatabase, Workspace
 from registry.snapshots import BUSY_TIMEOUT, Snapshot
 from registry.sources import Source, TaskSource, WorkspaceSource, workspace_source
 from tui.model.roll import TaskState

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from registry.schema.records import is_terminal, tmux_names
+from registry.schema import is_terminal, tmux_names
 from registry.snapshots import while_busy
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot

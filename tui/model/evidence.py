@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.schema.records import AgentRecord, tmux_name
+from registry.schema import AgentRecord, tmux_name
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.policy import Policy
 

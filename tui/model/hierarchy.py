@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from registry.schema.records import (
+from registry.schema import (
     AgentRecord,
     TaskRecord,
 )

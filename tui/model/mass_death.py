@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from registry.schema.records import (
+from registry.schema import (
     is_active,
     is_tmux_name_certain,
     tmux_name,

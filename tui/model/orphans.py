@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from registry.schema.records import (
+from registry.schema import (
     SESSION_PREFIX,
 )
 from tui.host.tmux_types import Session, TmuxSnapshot

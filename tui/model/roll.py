@@ -8,8 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.schema.layout import UnreadDatabase
-from registry.schema.records import AgentRecord, TaskRecord
+from registry.schema import AgentRecord, TaskRecord, UnreadDatabase
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.evidence import Evidence
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from registry.schema.records import tmux_name
+from registry.schema import tmux_name
 from registry.text import shown_name
 from tui.host.pane_origin import PaneOrigin
 from tui.host.tmux_types import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from registry.schema.records import (
+from registry.schema import (
     AgentRecord,
     is_active,
     is_terminal,

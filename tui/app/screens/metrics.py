@@ -16,8 +16,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from registry.errors import RegistryError
-from registry.schema.layout import GLOBAL_FOLDER
-from registry.storage.metrics import LockMetrics, total
+from registry.schema import GLOBAL_FOLDER
+from registry.storage import LockMetrics, total
 from registry.text import shown_name
 from tui.app.widgets.footer import Footer
 from tui.text.sanitize import fit, fit_id, harmless

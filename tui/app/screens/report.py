@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from registry.audit.entries import Log, State
+from registry.audit import Log, State
 from registry.text import shown_name, whole_name
 from tui.actions.audit_text import entry_details, entry_title, unread
 from tui.actions.execute import Outcome, Result

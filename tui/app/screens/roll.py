@@ -16,7 +16,7 @@ from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
 from registry.errors import RegistryError
-from registry.schema.layout import Workspace
+from registry.schema import Workspace
 from registry.text import shown_name
 from tui.app.bindings import CHANGING, declared, keys_of
 from tui.app.screens.body import Body
@@ -405,7 +405,7 @@ class RollScreen(Screen[None]):
 
     @work(thread=True, exclusive=True, group="log")
     def _read_log(self, roll: RollCall) -> None:
-        from registry.audit.log import read_logs
+        from registry.audit import read_logs
         from tui.actions.undo import logs_of
         from tui.app.screens.report import log_report
 

@@ -10,10 +10,9 @@ from os import O_NOFOLLOW, O_RDONLY
 from pathlib import Path
 
 from registry.errors import RegistryError
-from registry.schema.layout import Workspace
+from registry.schema import Workspace
 from registry.sources import TaskSource, workspace_source
-from registry.storage.descriptor import close_read
-from registry.storage.safe_open import is_safe_name, open_regular
+from registry.storage import close_read, is_safe_name, open_regular
 from tui.model.roll import AgentRow, RollCall, TaskRoll, WorkspaceRoll
 from tui.view.outline import Line
 

@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input
 
-from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
+from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG
 from tui.app.widgets.tab_bar import TABS, Tab, TabBar
 from tui.app.widgets.text_view import TextView
 from tui.details.overview import overview
@@ -205,7 +205,7 @@ class Panel(Vertical):
         return item.state.source if isinstance(item, TaskRoll) else None
 
     def _audit_source(self) -> AuditSource | None:
-        from registry.audit.log import log_in
+        from registry.audit import log_in
 
         item, task = self._line.item if self._line is not None else None, self._shown_task()
         if task is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-from registry.schema.records import TaskRecord
+from registry.schema import TaskRecord
 from registry.text import shown_name
 from tui.app.widgets.styled_text import (
     PROGRESS_WIDTH,

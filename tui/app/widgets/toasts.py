@@ -6,7 +6,7 @@ import logging
 
 from textual.app import App
 
-from registry.storage.recovery import recover_registry
+from registry.storage import recover_registry
 from tui.text.sanitize import harmless
 
 _RECOVERY = recover_registry.__module__
