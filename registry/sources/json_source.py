@@ -233,11 +233,11 @@ class JsonTask(_JsonSource):
         return checks.fix_task(self.registry, self.global_registry, planned, on_record=on_record)
 
 
-@dataclass(frozen=True, slots=True)
 class JsonWorkspace(_JsonSource):
     """A workspace whose tasks have a registry each, and which a global one may list."""
 
-    workspace: Workspace
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
 
     @property
     def path(self) -> Path:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from registry.schema.records import ORCHESTRATOR, GlobalRecord, GlobalTask, TaskRecord
-from registry.snapshots import Signature, Snapshot
+from registry.schema.records import ORCHESTRATOR
 
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
     from registry.operations.register import Registration, Withdrawal
     from registry.operations.report import Reported
     from registry.schema.layout import UnreadDatabase
+    from registry.schema.records import GlobalRecord, GlobalTask, TaskRecord
+    from registry.snapshots import Signature, Snapshot
     from registry.storage.codec import Json
 
 
@@ -34,8 +34,7 @@ class Dialect(StrEnum):
     JSON = "json"
 
 
-@dataclass(frozen=True, slots=True)
-class NamedFile:
+class NamedFile(NamedTuple):
     """A file that a source is kept in.
 
     Attributes:
