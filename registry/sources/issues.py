@@ -18,6 +18,7 @@ from registry.snapshots import read_registry
 from registry.sources.source import Source, TaskSource, WorkspaceSource
 from registry.storage import recovery
 from registry.storage.codec import Json
+from registry.storage.interruption import hand_on
 from registry.text import shown_name
 
 
@@ -122,13 +123,15 @@ def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
     try:
         if recovery.is_hot(path):
             files.append(_hot(path))
-    except RegistryError:
-        pass  # Reading it says why it cannot be read.
+    except RegistryError as error:
+        hand_on(error)  # Else reading it says why it cannot be read.
     try:
         decoded[path] = read_registry(path)
-    except RegistryNotFoundError:
+    except RegistryNotFoundError as error:
+        hand_on(error)
         return
     except RegistryError as error:
+        hand_on(error)
         files.append(unreadable(path, error.reason or str(error)))
 
 
