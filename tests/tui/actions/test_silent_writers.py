@@ -142,17 +142,19 @@ def test_a_writer_that_began_long_before_the_agent_is_no_leftover(
     started = row.record.started
     assert started is not None
 
-    def aged(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...]:
-        # When processes began is told by the clock: setting that back moves them as well.
-        found = find_strays(answer, users)
-        assert [each.said for each in found] == [None]
-        return tuple(replace(each, began=started - before) for each in found)
-
-    monkeypatch.setattr(leftovers, "find_strays", aged)
     with log(files).open("a") as out, subprocess.Popen(["sleep", "1000"], stdout=out) as writer:
-        plan = weighed_kill(roll, [row])
-        completed = checked_complete(roll, [row], by_verdict=True)
-        writer.kill()
+
+        def aged(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...]:
+            # When processes began is told by the clock: setting that back moves them as well.
+            found = [each for each in find_strays(answer, users) if each.process.pid == writer.pid]
+            return tuple(replace(each, began=started - before) for each in found)
+
+        monkeypatch.setattr(leftovers, "find_strays", aged)
+        try:
+            plan = weighed_kill(roll, [row])
+            completed = checked_complete(roll, [row], by_verdict=True)
+        finally:
+            writer.kill()
     assert bool(plan.refused) is bool(completed.refused) is blocks
 
 
