@@ -62,16 +62,16 @@ def test_where_there_is_no_session_it_is_said_why() -> None:
     assert "no session on this host: it is zombie" in refused(row_of(dead), dead)
     assert "it is finished" in refused(row_of(dead, status="completed"), dead)
     assert "names no session" in refused(row_of(dead, session=None), dead)
-    assert "tmux cannot tell" in refused(row_of(silent), silent)
+    assert "tmux cannot be queried" in refused(row_of(silent), silent)
     taken = replace(row_of(dead), name_reused_by=A)
-    assert "is another's" in refused(taken, dead)
+    assert "belongs to another agent" in refused(taken, dead)
     other = {"agent_a": "the server at /x/s has it; try -S /x/s"}
     assert "try -S /x/s" in refused(row_of(dead), dead, other)
 
 
 @pytest.mark.parametrize("line", [None, Line(OrphansKey(), None, 0, False)])
 def test_other_lines_lead_nowhere(line: Line | None) -> None:
-    with pytest.raises(NowhereToGoError, match="Put the cursor on an agent"):
+    with pytest.raises(NowhereToGoError, match="move the cursor to an agent"):
         session_of(line, Evidence(answered()))
 
 
@@ -85,7 +85,7 @@ def test_only_the_very_session_is_gone_into() -> None:
     for answer in (answered(), answered(again), answered(replace(A, id="$99")), restarted):
         with pytest.raises(NowhereToGoError, match="agent_a is gone"):
             still_there(A, seen, answer)
-    with pytest.raises(NowhereToGoError, match="cannot tell"):
+    with pytest.raises(NowhereToGoError, match="cannot be queried"):
         still_there(A, seen, cannot_tell())
 
 
@@ -170,10 +170,10 @@ async def test_only_to_look_the_terminal_is_lent_even_inside(
 @pytest.mark.parametrize(
     ("happens", "says"),
     [
-        ((1, "open terminal failed"), "tmux did not attach: open terminal failed"),
+        ((1, "open terminal failed"), "tmux could not attach: open terminal failed"),
         ((3, ""), "exit code 3"),
-        (NoTerminalError(), "no terminal here"),
-        (OSError("no such file"), "could not be started: no such file"),
+        (NoTerminalError(), "does not run on a terminal"),
+        (OSError("no such file"), "cannot start tmux: no such file"),
     ],
 )
 async def test_what_went_wrong_is_said(

@@ -60,7 +60,7 @@ async def test_what_was_changed_since_is_refused_with_the_reason(files: Files) -
 async def test_an_empty_log_says_so_and_markup_in_a_reason_is_text(files: Files) -> None:
     async with opened(files) as (app, pilot):
         await press(app, pilot, "l")
-        assert "Nothing is on record" in text_of(app)
+        assert "The audit log is empty" in text_of(app)
         complete(files, "a", "[/x] [@click=app.quit]here[/] \x1b]52;c;QQ==\x07")
         await press(app, pilot, "escape", "l")
         shown = text_of(app)

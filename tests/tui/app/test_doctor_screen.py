@@ -65,7 +65,7 @@ async def test_d_shows_what_is_wrong_and_f_sets_it_right_after_asking(files: Fil
         app.call_the_roll()
         await press(app, pilot, "escape")
         assert isinstance(app.screen, DoctorScreen)
-        assert "Nothing is wrong" in text_of(app)
+        assert "Healthy" in text_of(app)
         await press(app, pilot, "d")
         assert len(app.screen_stack) == 1
 
@@ -106,7 +106,7 @@ async def test_closing_while_it_looks_harms_nobody(
             await pilot.pause()
         assert app.roll_screen.roll is not None
         screen._show(await asyncio.to_thread(examine, (), app.roll_screen.roll, settled=0.0))
-        assert screen._found is None
+        assert screen._examination is None
 
 
 async def test_what_nobody_can_set_right_is_not_asked_about(files: Files) -> None:
@@ -115,7 +115,7 @@ async def test_what_nobody_can_set_right_is_not_asked_about(files: Files) -> Non
         await press(app, pilot, "d", "f")
         assert isinstance(app.screen, DoctorScreen)
         assert "cannot be read" in text_of(app)
-        assert any("Nothing here" in each.message for each in app._notifications)
+        assert any("cannot repair any" in each.message for each in app._notifications)
 
 
 async def test_names_from_registries_are_text_and_harmless(files: Files) -> None:

@@ -466,13 +466,13 @@ async def test_the_help_lists_all_of_these_keys() -> None:
         assert isinstance(app.screen, ReportScreen)
         said = str(app.screen.query_one("VerticalScroll Static").render())
         for what in (
-            "The most urgent first",
+            "Sort the most urgent first",
             "Sort by urgency",
-            "Hide who is finished",
+            "Hide or show finished",
             "Only live, stalled, zombie",
             "Mark a range",
-            "Mark all that the filter finds",
-            "Mark who is not",
+            "Mark all agents that are shown",
+            "Invert the marks",
         ):
             assert what in said
 

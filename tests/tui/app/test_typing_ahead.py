@@ -140,7 +140,7 @@ async def test_what_takes_longer_is_said_until_it_is_there(files: Files, held: H
         assert not said.has_class("shown"), "what takes a moment is not said"
         while not said.has_class("shown"):
             await pilot.pause()
-        assert "Looking at what would be killed … Escape gives up" in str(said.render())
+        assert "Planning the kill … Escape cancels" in str(said.render())
         held.let_go()
         await shows(pilot, ConfirmScreen)
         while said.has_class("shown"):

@@ -95,7 +95,7 @@ def test_where_the_settings_may_not_be_looked_for_it_is_said_what_to_do(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tui.config.load._read", refused)
-    with pytest.raises(SettingsError, match=r"Permission denied; name another file with --config"):
+    with pytest.raises(SettingsError, match=r"Permission denied; use another file with --config"):
         load_settings({"XDG_CONFIG_HOME": str(home.parent.parent)})
 
 

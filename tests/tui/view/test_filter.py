@@ -70,7 +70,7 @@ def test_what_is_unfinished_leaves_everything_in_and_is_told(query: str) -> None
 def test_a_key_that_there_is_not_leaves_everything_in_and_is_said() -> None:
     read = parse("state:running builder")
     (problem,) = read.problems
-    assert "'state'" in problem and "status: is meant?" in problem and "workspace" in problem
+    assert "'state'" in problem and "did you mean status:?" in problem and "workspace" in problem
     assert len(read.terms) == 1
     assert "is meant" not in parse("colour:red").problems[0]
 
