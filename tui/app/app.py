@@ -140,7 +140,7 @@ class MusterApp(App[None]):
         self.roll_screen = RollScreen(workspaces, live, self._settings, notifier.see)
 
     def get_default_screen(self) -> Screen[None]:
-        """Returns the roll's screen, the lowest one."""
+        """Returns the roll's screen, which lies below all other screens."""
         return self.roll_screen
 
     async def on_event(self, event: events.Event) -> None:
@@ -195,7 +195,10 @@ class MusterApp(App[None]):
     def exit(
         self, result: None = None, return_code: int = 0, message: RenderableType | None = None
     ) -> None:
-        """Quits. A starting app quits when it is ready, because Textual cannot stop it before."""
+        """Quits; if the app is still starting, it quits when it is ready.
+
+        Textual cannot stop an app that is still starting.
+        """
         if self.has_begun.is_set():
             super().exit(result, return_code, message)
         else:

@@ -1,4 +1,4 @@
-"""Functions on the monitor's bindings and their keys."""
+"""Functions that read the key bindings of the monitor."""
 
 from __future__ import annotations
 

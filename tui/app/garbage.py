@@ -1,7 +1,7 @@
 """Runs the garbage collector when the user is idle, and after a screen was closed.
 
 Closed screens are reference cycles, which only the garbage collector frees. Python's
-automatic collections interrupt the drawing; with limits that prevent this they are too rare.
+automatic collections would interrupt the drawing. With higher limits they would be too rare.
 """
 
 from __future__ import annotations

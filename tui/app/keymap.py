@@ -28,7 +28,7 @@ from tui.config.settings import meant
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A set of keys that are active together.
+    """The bindings that are active together in one place, such as the roll.
 
     Attributes:
         name: The place in messages to the user.

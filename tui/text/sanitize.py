@@ -1,7 +1,7 @@
 """Makes untrusted text safe to show, and formats ages and sizes. Pure.
 
 All text from registries, tmux and logs goes through `harmless` before it is shown on the
-screen or on standard output. Names that an operator chooses by (ids, session names, paths)
+screen or on standard output. Names by which an operator chooses (ids, session names, paths)
 go through `registry.text` instead: `harmless` drops some characters, and two different
 names must never look the same.
 """
@@ -106,7 +106,7 @@ def _escaped(character: str) -> str:
 
 
 def named(agent_id: str | None, limit: int = NAME_AT_MOST) -> str:
-    """Returns an agent's id so that it differs visibly from other ids, or ``(no id)``."""
+    """Returns an agent's id in a form that differs visibly from other ids, or ``(no id)``."""
     return shown_name(agent_id, limit) if agent_id else "(no id)"
 
 
@@ -145,7 +145,7 @@ def _sized(text: str, cells: int) -> str:
 
 
 def fit_id(text: str, cells: int) -> str:
-    """Cuts an id in the middle, unlike `fit`: the end of an id distinguishes it from others."""
+    """Like `fit`, but cuts an id in the middle, because its end distinguishes it from others."""
     wide = width(text)
     if wide <= cells or cells < 16:
         return fit(text, cells)

@@ -121,7 +121,7 @@ def _by_key(tasks: Iterable[TaskRoll]) -> _Agents:
 
 
 def _news(roll: RollCall, other: RollCall) -> Iterator[TaskRoll]:
-    """Yields the tasks whose objects are not in another roll call."""
+    """Yields the tasks of a roll call that another roll call does not contain unchanged."""
     # The roll builder keeps the object of an unchanged task.
     same = {id(task) for task in other.tasks()}
     return (task for task in roll.tasks() if id(task) not in same)

@@ -55,7 +55,7 @@ class Term:
     negated: bool = False
 
     def concerns(self, key: str) -> bool:
-        """Returns whether the term searches the field with a key."""
+        """Returns whether the term searches the field that has this key."""
         return self.key == key or (self.key is None and key in WORD_KEYS)
 
     def matches(self, fields: Fields) -> bool:

@@ -83,8 +83,8 @@ class Outliner:
     ) -> tuple[Line, ...]:
         """Returns the lines to show.
 
-        In the order of the hierarchy parents come before their children. In other orders
-        there are no branches.
+        If they are sorted by hierarchy, parents come before their children. Other sort orders
+        have no branches.
 
         Args:
             roll: The roll call.

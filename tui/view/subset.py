@@ -12,7 +12,7 @@ from tui.view.sort import Order, order_key
 
 
 def select(roll: RollCall, wanted: Filter, *, hide_finished: bool = False) -> RollCall:
-    """Returns the part of a roll call that a filter matches; its counts stay those of the whole.
+    """Returns the part of a roll call that a filter matches; the counts are not changed.
 
     Unreadable registries stay in it, because they may contain matching agents.
 
@@ -46,7 +46,7 @@ def _tasks(workspace: WorkspaceRoll, wanted: Filter, hide_finished: bool) -> Ite
 
 
 def _lifted(before: tuple[AgentRow, ...], left: tuple[AgentRow, ...]) -> tuple[AgentRow, ...]:
-    """Returns the remaining agents with their levels counted among the remaining ones."""
+    """Reduces the levels of the remaining agents by the number of removed ancestors."""
     if len(before) == len(left):
         return left
     kept = {row.key for row in left}

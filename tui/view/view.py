@@ -32,7 +32,7 @@ class Sort(StrEnum):
         return self in (Sort.CPU, Sort.MEMORY)
 
     def after(self, steps: int) -> Sort:
-        """Returns the sort order that many steps further, starting again after the last."""
+        """Returns the sort order a number of steps further; after the last comes the first."""
         all_ = list(Sort)
         return all_[(all_.index(self) + steps) % len(all_)]
 
@@ -69,7 +69,7 @@ class View:
         return self.narrows or self.hide_finished
 
     def has(self, verdict: Verdict) -> bool:
-        """Returns whether agents with a verdict are shown."""
+        """Returns whether agents with this verdict are shown."""
         if self.only is not None:
             return verdict is self.only
         return not (self.hide_finished and verdict is Verdict.FINISHED)

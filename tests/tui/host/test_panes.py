@@ -59,7 +59,7 @@ def test_a_capture_that_nobody_answers_says_so(
     with pytest.raises(OSError, match="did not answer within"):
         Tmux(tmp_path / "s", timeout=0.2).capture(session, answer, "%1")
     monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "odd", "echo what")))
-    with pytest.raises(OSError, match="no screen"):
+    with pytest.raises(OSError, match="not the content of a pane"):
         Tmux(tmp_path / "s").capture(session, answer, "%1")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="tmux is not installed"):

@@ -96,7 +96,7 @@ def test_one_that_hangs_may_have_everybody_where_it_surely_is_a_tmux(
     os.kill(pid, signal.SIGSTOP)
     try:
         said = why(tmp_path)
-        assert (said is not None and "cannot be asked" in said) is counts
+        assert (said is not None and "cannot query another" in said) is counts
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -146,4 +146,4 @@ def test_a_socket_that_was_named_from_where_it_was_started_is_found(
     start("tmux", socket="./rel")
     said = why(tmp_path)
     assert said is not None
-    assert f"another tmux server has its session: try -S {nobody_elses_tmux}/rel" in said
+    assert f"another tmux server has its session; try -S {nobody_elses_tmux}/rel" in said

@@ -140,13 +140,13 @@ def test_a_file_that_is_no_socket_proves_nothing(tmp_path: Path) -> None:
         ('echo "lost server" >&2; exit 1', "lost server"),
         ('echo "protocol version mismatch (client 8, server 7)" >&2; exit 1', "mismatch"),
         ("exit 1", "exit code 1"),
-        ("exit 0", "no list"),
-        ("echo garbage", "no list"),
-        ("printf '\\377\\376\\000\\n'", "no list"),
-        (f'echo "{LISTED}"', "no list"),
-        (f'echo "{LISTED}"; echo "end 12"', "no list"),
-        ('echo "\\$1 17600"; echo "end 1 2"', "no list"),
-        ('echo "end one two"', "no list"),
+        ("exit 0", "not a list"),
+        ("echo garbage", "not a list"),
+        ("printf '\\377\\376\\000\\n'", "not a list"),
+        (f'echo "{LISTED}"', "not a list"),
+        (f'echo "{LISTED}"; echo "end 12"', "not a list"),
+        ('echo "\\$1 17600"; echo "end 1 2"', "not a list"),
+        ('echo "end one two"', "not a list"),
         ("kill -9 $$", "exit code -9"),
     ],
 )
@@ -186,7 +186,7 @@ def test_who_owns_a_socket_is_said_by_name(
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(path))
         patch.setattr(os, "geteuid", lambda: 65534)
-        assert f"it is {owner}'s: ask with sudo -u {owner}" in server.client().ask().advice
+        assert f"it belongs to {owner}; use sudo -u {owner}" in server.client().ask().advice
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_the_advice_is_for_the_package_manager_that_is_there(
     program.touch()
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert install_advice() == f"tmux is not installed. Get it with: {command} tmux"
+    assert install_advice() == f"tmux is not installed; install it with: {command} tmux"
 
 
 def test_a_tmux_that_cannot_be_run_proves_nothing(

@@ -61,7 +61,7 @@ def test_a_server_that_hangs_may_have_everybody(
     os.kill(server.server_pid(), signal.SIGSTOP)
     monkeypatch.setattr(tmux_servers, "_ASK_TIMEOUT", 0.1)
     found = look("agent_a", at=tmp_path / "s")
-    assert "cannot be asked" in found["agent_a"] and str(server.socket) in found["agent_a"]
+    assert "cannot query another" in found["agent_a"] and str(server.socket) in found["agent_a"]
     monkeypatch.setattr(tmux_servers, "_ALL_TIMEOUT", 0.0)
     assert "no time" in look("agent_a", at=tmp_path / "s")["agent_a"]
 

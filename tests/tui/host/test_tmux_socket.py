@@ -74,7 +74,7 @@ def test_another_user_at_a_socket_of_ours_is_sent_nothing(shared: Path, calls: P
     with fake_server(socket, bound_by=0) as server:
         answer = Tmux(socket).ask()
         assert answer.state is TmuxState.UNKNOWN
-        assert f"{OTHER} listens at {socket}" in answer.detail
+        assert f"the process at {socket} runs as {OTHER}" in answer.detail
         assert server.asked() == (1, 0)
     assert not calls.exists()
 
@@ -190,7 +190,7 @@ def test_a_server_that_takes_no_more_clients_is_not_waited_for(
         for client in waiting:
             client.close()
     assert answer.state is TmuxState.UNKNOWN
-    assert "no more clients" in answer.detail and "kill -CONT" in answer.advice
+    assert "accepts no clients" in answer.detail and "kill -CONT" in answer.advice
     assert not calls.exists()
 
 
@@ -220,7 +220,7 @@ def test_what_a_link_of_proc_leads_to_is_not_asked(
         answer = Tmux(Path(f"/proc/{there.pid}/root{hidden}/s")).ask()
         there.stdin.close()
     assert answer.state is TmuxState.UNKNOWN
-    assert "leads elsewhere" in answer.detail
+    assert "leads to another place" in answer.detail
     assert not calls.exists()
 
 

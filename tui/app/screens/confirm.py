@@ -38,7 +38,7 @@ _REASON_AT_MOST = 2000
 
 
 class ReasonInput(Input):
-    """The field for the reason. Enter is a binding of the field, so it follows the typed text."""
+    """The field for the reason. It handles Enter itself, so that the typed text comes first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Go ahead", id="confirm.accept"),
@@ -50,7 +50,7 @@ class ReasonInput(Input):
 
     @dataclass
     class Cancelled(Message):
-        """Escape came so close before another key that the terminal joined both to one key."""
+        """Escape and another key came so quickly that the terminal sent them as one Alt key."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -82,7 +82,7 @@ class ReasonInput(Input):
 
 
 class ConfirmScreen(ModalScreen[str | None]):
-    """Shows a plan and a field for the reason. The result is the reason, or None to cancel."""
+    """Shows a plan and a field for the reason. The result is the reason, or None."""
 
     DEFAULT_CSS = """
     ConfirmScreen { align: center middle; }
@@ -183,7 +183,7 @@ class ConfirmScreen(ModalScreen[str | None]):
         self._note_shown()
 
     def action_dismiss_with(self, result: str | None) -> None:
-        """Closes the dialog with a result; None changes nothing."""
+        """Closes the dialog with a result; with None nothing is changed."""
         self.dismiss(result)
 
     def action_page(self, by: int) -> None:

@@ -69,7 +69,7 @@ class MetricsScreen(ModalScreen[None]):
             yield Footer()
 
     def on_mount(self) -> None:
-        """Reads the metrics now and then every `REFRESH_EVERY` seconds."""
+        """Reads the metrics at once, and then every `REFRESH_EVERY` seconds."""
         self._read()
         self.set_interval(REFRESH_EVERY, self._read)
 

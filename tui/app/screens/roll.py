@@ -95,13 +95,13 @@ class RollScreen(Screen[None]):
 
     @dataclass
     class Rolled(Message):
-        """A new roll call is there."""
+        """A new roll call is available."""
 
         roll: RollCall
         """The roll call."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns True for an older message of this kind: only the newest counts."""
+            """Returns whether this replaces a waiting message: only the newest one counts."""
             return isinstance(message, RollScreen.Rolled)
 
     @dataclass
@@ -113,7 +113,7 @@ class RollScreen(Screen[None]):
         of: int
 
         def can_replace(self, message: Message) -> bool:
-            """Returns True for an older message of this kind: only the newest counts."""
+            """Returns whether this replaces a waiting message: only the newest one counts."""
             return isinstance(message, RollScreen.Progressed)
 
     def __init__(
@@ -268,7 +268,7 @@ class RollScreen(Screen[None]):
         self._open(self._ask, plan)
 
     def _open(self, show: Callable[..., object], *contents: object) -> None:
-        """Shows the result of a worker, unless the operator cancelled it; called in its thread."""
+        """Shows the result of a worker unless it was cancelled; called in the worker's thread."""
 
         def unless_given_up(worker: Worker[None]) -> None:
             # Skipped too if another screen was opened meanwhile.

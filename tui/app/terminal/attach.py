@@ -59,7 +59,7 @@ def session_of(line: Line | None, evidence: Evidence) -> Session:
 
 
 def still_there(session: Session, seen: TmuxSnapshot, answer: TmuxSnapshot) -> Session:
-    """Returns the same session as a newer snapshot lists it, perhaps under another name.
+    """Finds a session in a newer snapshot, even if it was renamed.
 
     Args:
         session: The session in the snapshot of the roll call.

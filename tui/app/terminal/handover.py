@@ -76,7 +76,7 @@ async def _run(
 
 
 def outside_tmux(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Returns an environment in which tmux does not refuse to run inside itself."""
+    """Returns an environment without the variables that stop tmux from running inside tmux."""
     return {
         name: value for name, value in environment.items() if name not in ("TMUX", "TMUX_PANE")
     }

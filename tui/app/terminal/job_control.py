@@ -45,7 +45,7 @@ def _forgiving(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
 
 @contextmanager
 def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
-    """Replaces signal handlers inside a block by a function that only notes the signal.
+    """Replaces signal handlers inside a `with` block by a function that only notes the signal.
 
     The default handlers would end the process without restoring the terminal. Handlers that
     an event loop installs inside the block stay until the loop is closed.
@@ -66,7 +66,7 @@ def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
 
 
 def take_stops(app: App[None]) -> None:
-    """Restores the terminal whenever the process stops, and sets it up again when it continues.
+    """Installs handlers that restore the terminal when the process stops or continues.
 
     Textual's own handlers have two faults. They resume an app that was not suspended, with a
     second thread that reads the keyboard. They also interrupt the main thread at any point.
@@ -84,7 +84,7 @@ def leave_stops() -> None:
 
 
 def stop(app: App[None], pid: int = 0) -> None:
-    """Restores the terminal and stops, until the process continues in the foreground.
+    """Restores the terminal and stops the process until it continues in the foreground.
 
     If no shell could continue the process, the kernel ignores the stop, and this returns
     at once.

@@ -1,4 +1,4 @@
-"""A queue that handles each key only after the effects of the previous key.
+"""A queue of keys: each key waits until the previous one has taken effect.
 
 Textual sends a key to the widget that has the focus when the key arrives. Over a slow line
 several keys arrive at once, and the second one would reach the old focus. With ``/k`` the
@@ -28,7 +28,7 @@ _ROUNDS = 2
 
 @dataclass
 class Followed(Message):
-    """A message that is queued behind a key; when it comes back, the key was handled."""
+    """A message that is sent after a key; when it comes back, the key has been handled."""
 
     number: int
     rounds: int
@@ -77,7 +77,7 @@ class TypeAhead:
             self._later(_AT_MOST, self.go_on)
 
     async def go_on(self) -> None:
-        """Handles the waiting keys until one is still being handled."""
+        """Handles the next waiting key, unless another key is still being handled."""
         while self._waiting and not self.is_busy:
             key = self._waiting.popleft()
             self._number += 1

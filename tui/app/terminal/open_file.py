@@ -82,7 +82,7 @@ def viewer(environment: Mapping[str, str]) -> list[str]:
     This is ``$PAGER``, else ``$EDITOR``, else less or more.
 
     Raises:
-        NoViewerError: A variable names a program that does not exist, or there is no program.
+        NoViewerError: A variable is invalid or names a missing program, or no pager is installed.
     """
     for name in ("PAGER", "EDITOR"):
         try:

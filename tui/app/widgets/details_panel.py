@@ -88,7 +88,7 @@ class Panel(Vertical):
         """The content."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns True for an older message with the same key: each has the full content."""
+            """Returns whether this replaces a waiting message: each one has the full content."""
             return isinstance(message, Panel.Found) and message.key == self.key
 
     @dataclass
@@ -137,7 +137,7 @@ class Panel(Vertical):
         self.open_tab(TABS[number])
 
     def step(self, by: int) -> None:
-        """Opens the tab that is that many places further."""
+        """Opens the tab a number of places further; after the last comes the first."""
         self.open_tab(TABS[(TABS.index(self.tab) + by) % len(TABS)])
 
     @on(TabBar.Chosen)

@@ -33,7 +33,7 @@ def working_out(app: App[Any]) -> Iterator[Worker[Any]]:
     """Returns the running workers that prepare what a key of the roll opens.
 
     While one of them runs, the roll accepts no other key: the operator means that key for
-    the screen that is about to open, and on the roll it could do something else.
+    the screen that is about to open. On the roll it could do something else.
     """
     return (
         worker
@@ -57,7 +57,7 @@ class ProgressLine(Static):
         self._waiting: Timer | None = None
 
     def on_mount(self) -> None:
-        """Stops waiting when the terminal is handed over: the awaited program is open then."""
+        """Stops `wait_for` when the terminal is handed over: the awaited program is open."""
         self.app.app_suspend_signal.subscribe(self, lambda _: self._stop_waiting(), immediate=True)
 
     def wait_for(self, what: str) -> None:

@@ -68,7 +68,7 @@ class Shown(Static):
         super().__init__("", markup=False)
 
     def show(self, view: View, shown: int, of: int) -> None:
-        """Shows the view, and the number of agents that it matches out of all."""
+        """Shows the view, the number of agents that it matches, and the number of all agents."""
         self.set_class(view != View(), "shown")
         self.update(described(view, shown, of), layout=False)
 

@@ -64,7 +64,7 @@ def _title(column: Column, wide: int) -> str:
 
 
 def shows_loads(cells: int, sort: Sort) -> bool:
-    """Whether the columns for CPU and memory are shown."""
+    """Returns whether the columns for CPU and memory are shown."""
     return any(column.title == "CPU" for column, _ in layout(cells, sort))
 
 

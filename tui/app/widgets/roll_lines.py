@@ -51,7 +51,7 @@ def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piec
 
 
 def why_empty(view: View) -> str:
-    """Returns the reason why the roll shows no lines, for the operator."""
+    """Returns a message for the operator why the roll shows no lines."""
     if view.narrows:
         return "Nothing matches the filter; Escape clears it."
     if view.hide_finished:

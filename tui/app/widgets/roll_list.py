@@ -86,7 +86,7 @@ class RollView(ScrollView, can_focus=True):
         """The line under the cursor; None when there are no lines."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns True for an older message of this kind: only the newest counts."""
+            """Returns whether this replaces a waiting message: only the newest one counts."""
             return isinstance(message, RollView.Moved)
 
     @dataclass
@@ -110,7 +110,7 @@ class RollView(ScrollView, can_focus=True):
         """The number of all agents and orphans."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns True for an older message of this kind: only the newest counts."""
+            """Returns whether this replaces a waiting message: only the newest one counts."""
             return isinstance(message, RollView.Viewed)
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
@@ -159,7 +159,8 @@ class RollView(ScrollView, can_focus=True):
         """Shows the roll in another view.
 
         The cursor stays on its agent. If the view does not match this agent, the cursor moves
-        to the first agent that it matches. After a change of the sort order it moves to the top.
+        to the first agent that it matches. A new sort order, except the hierarchy, moves it to the
+        top.
         """
         if view == self.view:
             return
@@ -429,7 +430,7 @@ class RollView(ScrollView, can_focus=True):
         self.look(replace(self.view, sort=Sort.URGENCY if is_tree else Sort.HIERARCHY))
 
     def action_sort(self, steps: int) -> None:
-        """Changes to the sort order that follows by that many steps."""
+        """Changes to the sort order a number of steps further."""
         self.look(replace(self.view, sort=self.view.sort.after(steps)))
 
     def action_hide_finished(self) -> None:

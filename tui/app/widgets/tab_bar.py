@@ -28,7 +28,7 @@ TABS = tuple(Tab)
 
 
 class TabBar(Static):
-    """Shows the tabs with their number keys; short names if there is little room."""
+    """Shows the tabs and their number keys, with short names if there is little room."""
 
     DEFAULT_CSS = """
     TabBar { height: 1; background: $panel; }
@@ -86,7 +86,7 @@ class TabBar(Static):
             self.update(content, layout=False)
 
     def _names(self, room: int) -> list[str]:
-        """Returns the names of the tabs, shortened to the room."""
+        """Returns the names of the tabs, shortened if there is little room."""
         numbered = [f" {number} {tab} " for number, tab in enumerate(TABS, 1)]
         plain = [f" {tab} " for tab in TABS]
         status = width(self._status) + 2 if self._status else 0

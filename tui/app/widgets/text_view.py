@@ -89,7 +89,7 @@ class TextView(ScrollView, can_focus=True):
         """The position in the text, or the result of the search, may have changed."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns True for an older message of this kind: only the newest counts."""
+            """Returns whether this replaces a waiting message: only the newest one counts."""
             return isinstance(message, TextView.Placed)
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class TextView(ScrollView, can_focus=True):
 
     @property
     def text(self) -> str:
-        """The text of all rows, one row a line."""
+        """The text of all rows, one row per line."""
         return "\n".join(row.text for row in self._rows)
 
     @property
@@ -307,7 +307,7 @@ class TextView(ScrollView, can_focus=True):
     # Searching
 
     def search(self, query: str) -> None:
-        """Highlights a text, and scrolls to the next match, or to the last one."""
+        """Highlights a text, and scrolls to the first match from here, or else to the last."""
         folded = query.casefold()
         if folded == self._query:
             return
