@@ -153,7 +153,7 @@ class MusterApp(App[None]):
             await super().on_event(event)
 
     def on_resize(self) -> None:
-        """Gives back the memory of what was computed for the former size."""
+        """Frees the memory of results that Textual cached for the former size."""
         forget_sizes()
 
     def pop_screen(self) -> AwaitComplete:

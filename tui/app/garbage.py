@@ -29,10 +29,10 @@ def hold() -> None:
 def forget_sizes() -> None:
     """Empties Textual's caches of geometry.
 
-    Their keys are positions and sizes, of which a screen of another size uses few again.
-    Textual keeps up to 4,096 results of each method: 10 MB after 1,000 changes of size.
+    The keys of the caches are positions and sizes, and a screen of another size needs few of
+    them. Textual keeps up to 4,096 results of each method: 10 MB after 1,000 changes of size.
     """
-    # Imported late: the collector is stopped, and the roll is called, before Textual is there.
+    # Imported late: `hold` and the first roll call come before the import of Textual.
     from textual.css.scalar import Scalar
     from textual.geometry import Offset, Region, Size, Spacing
 
