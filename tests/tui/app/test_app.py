@@ -229,7 +229,7 @@ async def test_one_leaves_by_a_key_from_anywhere(keys: tuple[str, ...]) -> None:
         assert app._exit and app.return_code == 0
 
 
-async def test_in_a_low_terminal_it_is_said_all_the_same() -> None:
+async def test_a_low_terminal_shows_the_message_too() -> None:
     async with opened(replace(call(SEARCH), evidence=Evidence(ADVISED)), (60, 12)) as (
         app,
         _,
@@ -352,7 +352,7 @@ async def test_escape_with_another_key_right_behind_it_cancels(
         assert app.screen.query(RollView)
 
 
-async def test_with_nobody_to_act_on_it_says_so_and_asks_nothing() -> None:
+async def test_without_an_agent_to_act_on_a_message_is_shown() -> None:
     async with opened(call(alive=())) as (app, _, pilot):
         await pilot.press("k", "K", "c")
         await pilot.pause()
@@ -492,7 +492,7 @@ def test_snapshot_of_an_outcome(snap_compare: SnapCompare) -> None:
     assert snap_compare(app, run_before=show, terminal_size=(100, 30))
 
 
-async def test_a_filter_that_matches_nothing_says_so() -> None:
+async def test_a_filter_without_matches_shows_a_message() -> None:
     async with opened() as (_, view, pilot):
         await pilot.press("slash", *"xyzzy")
         await pilot.pause()
@@ -504,7 +504,7 @@ async def test_a_filter_that_matches_nothing_says_so() -> None:
         assert len(view.lines) > 3
 
 
-async def test_a_filter_by_a_key_narrows_and_a_key_that_there_is_not_is_said() -> None:
+async def test_a_filter_by_a_key_narrows_and_an_unknown_key_is_reported() -> None:
     async with opened() as (app, view, pilot):
         everybody = ids_in(view)
         field = app.query_one("#filter", Input)

@@ -281,7 +281,7 @@ async def test_nothing_is_drawn_when_nothing_is_new(
         assert drawn
 
 
-async def test_what_does_not_come_is_said(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_late_content_is_announced(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(files) as (app, paper, pilot):
         panel = app.query_one(Panel)
         monkeypatch.setattr(panel._follower, "wake", lambda: None)
@@ -357,7 +357,7 @@ async def test_in_read_only_mode_one_only_looks(files: Files, lent: list[list[st
     ("answer", "says"),
     [(no_server(), "a has no session on this host"), (cannot_tell(), "tmux cannot be queried")],
 )
-async def test_where_nobody_can_go_it_is_said(
+async def test_a_session_that_cannot_be_attached_is_explained(
     files: Files, lent: list[list[str]], answer: TmuxSnapshot, says: str
 ) -> None:
     async with opened(files, PaneTmux(answer)) as (app, _, pilot):
@@ -379,7 +379,7 @@ async def test_a_session_that_went_meanwhile_is_not_gone_into(
         assert not lent and any("agent_a is gone" in each for each in app.said)
 
 
-async def test_without_a_terminal_it_is_said(
+async def test_without_a_terminal_a_message_is_shown(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TMUX", raising=False)

@@ -24,7 +24,7 @@ def test_every_binding_has_an_id_of_its_own_and_says_what_it_does() -> None:
                 assert isinstance(each, Binding) and each.id
 
 
-def test_those_that_change_something_are_there() -> None:
+def test_the_bindings_that_change_something_exist() -> None:
     assert {binding.id for binding in all_bindings()} >= CHANGING
 
 
@@ -87,7 +87,7 @@ def test_other_keys_may_be_set(keys: dict[str, str]) -> None:
         ),
     ],
 )
-def test_what_is_wrong_with_a_key_is_said(keys: dict[str, str], said: str) -> None:
+def test_a_problem_with_a_key_is_described(keys: dict[str, str], said: str) -> None:
     problems = key_problems(keys)
     assert problems and re.match(said, problems[0]), problems
 

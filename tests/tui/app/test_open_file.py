@@ -75,12 +75,12 @@ def test_the_pager_comes_before_the_editor_and_is_split_as_a_shell_would() -> No
         ({"PAGER": "cat; touch /tmp/x"}, "cannot find cat;;"),
     ],
 )
-def test_what_cannot_be_run_is_said(environment: dict[str, str], says: str) -> None:
+def test_a_program_that_cannot_be_run_is_named(environment: dict[str, str], says: str) -> None:
     with pytest.raises(NoViewerError, match=says):
         viewer({**PATH, **environment})
 
 
-def test_without_any_pager_it_is_said_what_to_set(
+def test_without_any_pager_the_error_names_the_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -370,7 +370,7 @@ def test_read_only_finishes_no_commit(
     assert made == [recovers]
 
 
-def test_an_end_by_nobodys_will_has_a_code_that_is_not_zero(
+def test_an_unexpected_end_has_a_nonzero_exit_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Panicking(StillApp):
@@ -442,7 +442,7 @@ DEAD = call(SEARCH, SPEED, alive=("architect-1", "reader-7", "stranger-8"))
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_many_that_die_are_one_note_and_those_that_were_dead_are_none() -> None:
+async def test_many_deaths_are_one_notification_and_earlier_deaths_none() -> None:
     async with opened() as (app, _, pilot):
         await _told(app, pilot, call(SEARCH, SPEED))
         assert not _notes(app)
@@ -453,7 +453,7 @@ async def test_many_that_die_are_one_note_and_those_that_were_dead_are_none() ->
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_an_agent_that_fails_is_told_of_as_text_and_not_as_markup() -> None:
+async def test_a_notification_of_a_failed_agent_is_text_and_not_markup() -> None:
     bad = {**agent("[bold]x[/]-9", "working")}
     roll = call(task_of("TASK-x", bad), alive=("[bold]x[/]-9",))
     failed = call(task_of("TASK-x", {**bad, "status": "failed"}), alive=())
@@ -464,7 +464,7 @@ async def test_an_agent_that_fails_is_told_of_as_text_and_not_as_markup() -> Non
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_whoever_is_ended_by_ourselves_is_no_news() -> None:
+async def test_an_agent_that_muster_ended_is_not_reported() -> None:
     gone = call(task_of("TASK-search", {**agent("porter-5", "terminated")}), alive=())
     async with opened(call(task_of("TASK-search", agent("porter-5", "working")))) as (
         app, _, pilot,
@@ -509,7 +509,7 @@ def test_inside_tmux_the_note_is_wrapped_up() -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_command_that_fails_is_said_once() -> None:
+async def test_a_failing_command_is_reported_once() -> None:
     hooks = {"zombie": ("/nonexistent",), "stalled": (), "failed": ()}
     notify = Notify(dict.fromkeys(("zombie", "stalled", "failed"), ()), hooks, pause=0.01)
     async with opened(settings=Settings(notify=notify)) as (app, _, pilot):

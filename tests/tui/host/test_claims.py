@@ -57,9 +57,7 @@ def test_what_began_between_the_session_and_its_end_belongs_to_it() -> None:
         (facts(begun=float("nan")), "started before that session"),
     ],
 )
-def test_what_does_not_prove_it_is_left_alone_and_it_is_said_why(
-    stranger: Facts, why: str
-) -> None:
+def test_a_process_without_proof_is_left_alone_with_a_reason(stranger: Facts, why: str) -> None:
     found, doubts = believed(CLAIM, {7: facts(), 8: stranger})
     assert found == {7}
     assert why in doubts[8]

@@ -58,5 +58,5 @@ def test_one_that_goes_on_is_ended_with_what_it_started(tmp_path: Path) -> None:
         (["/"], "cannot run /: Permission denied"),
     ],
 )
-def test_what_went_wrong_is_said(command: list[str], said: str) -> None:
+def test_an_error_is_described(command: list[str], said: str) -> None:
     assert (run_hook(command, 30.0) or "").startswith(said)

@@ -50,7 +50,7 @@ def test_a_pane_of_anything_else_is_never_captured(server: RealTmux, changed: st
         server.client().capture(session, answer, pane)
 
 
-def test_a_capture_that_nobody_answers_says_so(
+def test_a_capture_without_an_answer_raises_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session("$1", "agent_a", 1, 1, 0, ("%1",), (1,))
@@ -66,7 +66,7 @@ def test_a_capture_that_nobody_answers_says_so(
         Tmux(tmp_path / "s").capture(session, answer, "%1")
 
 
-def test_switching_needs_a_client_and_the_very_session(server: RealTmux) -> None:
+def test_switching_needs_a_client_and_exactly_the_same_session(server: RealTmux) -> None:
     server.start("agent_a")
     session, answer = shown(server)
     client = server.client()

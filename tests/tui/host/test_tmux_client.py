@@ -32,7 +32,7 @@ def flood(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return note
 
 
-def test_more_than_a_list_can_be_long_proves_nothing(flood: Path, tmp_path: Path) -> None:
+def test_output_longer_than_a_list_leads_to_unknown(flood: Path, tmp_path: Path) -> None:
     tmux = Tmux(tmp_path / "s", timeout=1000)
     answer = tmux.ask()
     assert answer.state is TmuxState.UNKNOWN

@@ -61,7 +61,7 @@ def outcome_report(outcome: Outcome) -> ReportScreen:
     done = len(outcome.steps) - failed
     title = f"{outcome.verb.value.capitalize()}: {done} done"
     if failed or outcome.problems:
-        title += f", {failed} not"
+        title += f", {failed} not done"
     return ReportScreen(title, _outcome_parts(outcome))
 
 

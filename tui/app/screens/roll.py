@@ -67,7 +67,7 @@ class RollScreen(Screen[None]):
             "kill(True)",
             "Kill tree",
             show=False,
-            tooltip="Kill with all agents beneath",
+            tooltip="Kill with all agents below it",
             id="kill.tree",
         ),
         Binding("c", "complete", "Complete", id="complete"),

@@ -269,7 +269,8 @@ class Panel(Vertical):
             return []
         if isinstance(item, AgentRow):
             why = f": {harmless(item.note, 400)}" if item.note else ""
-            return [row((f"It has no session to show; {item.verdict}{why}.", "dim"))]
+            text = f"There is no session to show; the agent is {item.verdict}{why}."
+            return [row((text, "dim"))]
         return [row((_OF_AGENTS, "dim"))]
 
     def _audit(self) -> Iterable[Row]:
