@@ -100,7 +100,7 @@ def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     )
     take_any_byte()
     try:
-        # The app may not have its own handlers yet, or no longer; then the signal ends the app.
+        # While the app has the terminal, a signal ends only the app, so that it is restored.
         with noting(lambda number: app.exit(None, 128 + number), signal.SIGTERM, signal.SIGINT):
             app.run()
     finally:

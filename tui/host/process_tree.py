@@ -491,7 +491,7 @@ def _servers_above(stats: Mapping[int, Stat], servers: Collection[int]) -> dict[
     for pid in stats:
         path = []
         while pid not in above and pid in stats:
-            # Mark the pid as visited; pids that are reused during the scan may form a cycle.
+            # Mark the pid as visited: pids that were reused during the scan may form a cycle.
             above[pid] = None
             path.append(pid)
             pid = stats[pid].parent
