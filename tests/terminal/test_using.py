@@ -89,7 +89,7 @@ def test_commands_that_change_something_refuse_in_read_only_mode(
     ):
         done = run_muster(*command, MUSTER_CONFIG=str(settings))
         assert done.returncode == 2, command
-        assert f"{settings} sets read_only" in done.stderr
+        assert f"read_only is set in {settings}" in done.stderr
         assert run_muster(*command[:1], "--config", settings, *command[1:]).returncode == 2
     planned = run_muster("complete", "--zombies", "--dry-run", "--config", settings, *where)
     assert ZOMBIE in planned.stdout and planned.returncode == 0
