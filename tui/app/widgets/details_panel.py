@@ -197,7 +197,7 @@ class Panel(Vertical):
         return FileSource(task, item.key.id, cast(Any, _FILES[self.tab]), KEPT_RECORDS)
 
     def _shown_task(self) -> TaskSource | None:
-        """The task that the line is of, or that its agent belongs to; None where it is of none."""
+        """Returns the task of the line, or the task of the line's agent; None for other lines."""
         item = self._line.item if self._line is not None else None
         if isinstance(item, AgentRow) and self._roll is not None:
             item = self._roll.task_of(item.key)
