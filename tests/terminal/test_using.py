@@ -104,9 +104,9 @@ def test_commands_that_change_something_refuse_in_read_only_mode(
     ("text", "said"),
     [
         ("theme = 'beige'\n", "theme: must be one of muster"),
-        ("theme = \n", "no TOML: Invalid value (at line 1, column 9)"),
+        ("theme = \n", "invalid TOML: Invalid value (at line 1, column 9)"),
         ("[policy]\nproof = 0\n", "policy.proof: must be a number of seconds, 0.75 or"),
-        ("[keys]\nkill = 'c'\n", "keys.kill: 'c' is the key of complete in the roll as well"),
+        ("[keys]\nkill = 'c'\n", "keys.kill: 'c' is also the key of complete in the roll"),
         ("[keys]\nkill = 'x'\nkill.tree = 'X'\n", "put ids with a dot in quotes"),
     ],
 )  # fmt: skip
@@ -139,7 +139,7 @@ def test_config_prints_a_file_that_is_fine_says_where_it_lies_and_checks_it(
     done = run_muster("config", "--check", **config)
     assert (done.returncode, done.stdout) == (0, f"{path} is fine\n")
     missing = run_muster("list", workspace, MUSTER_CONFIG=str(tmp_path / "no"), **config)
-    assert missing.returncode == 2 and "there is no such file" in missing.stderr
+    assert missing.returncode == 2 and "the file does not exist" in missing.stderr
     # Also without a screen, and the environment goes before it.
     path.write_text("[policy]\nproof = 60\n")
     done = run_muster("list", "--json", "-S", tmp_path / "none", workspace,

@@ -1,1 +1,1 @@
-"""The monitor's screen: the only package that imports Textual."""
+"""The monitor's screen. Only this package imports Textual."""

@@ -1,4 +1,4 @@
-"""The monitor as a whole: looks, keys, signals, and what there is on every screen."""
+"""The Textual app: themes, keys, signals, and the actions that every screen has."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from tui.live.collector import LiveRoll
 
 WIDE = 120
-"""Columns from which the panel stands beside the roll."""
+"""The least width in columns at which the panel is beside the roll."""
 
 LOW = 18
-"""Lines below which only the roll, the counts and the keys are shown."""
+"""Below this number of lines only the roll, the counts and the keys are shown."""
 
 TALL = 34
-"""Lines from which the panel below the roll gets more room."""
+"""From this number of lines the panel below the roll gets more room."""
 
 _PUBLISH_EVERY = 15.0
 
-# Seconds after which the first agents are on the screen, and what is left is imported.
+# Seconds after the start at which the modules in `_LATER` are imported; the roll is shown then.
 _SHOWN_BY = 1.0
 _LATER = (
     "tui.actions.execute",
@@ -70,21 +70,21 @@ _INPUT = (events.InputEvent, events.Paste, events.Resize)
 
 
 class MusterApp(App[None]):
-    """Shows the live roll of some workspaces.
+    """Shows the live roll of workspaces.
 
     Args:
-        workspaces: What to show.
-        live: Who calls the roll of them; whoever made it starts and stops it.
-        settings: How it looks, which keys it has, what it tells of and may do.
+        workspaces: The workspaces to show.
+        live: Delivers the roll calls. The caller starts and stops it.
+        settings: The settings; None for the defaults.
 
     Attributes:
-        roll_screen: Where the roll is shown.
-        has_begun: Set once all is on the screen.
+        roll_screen: The screen that shows the roll.
+        has_begun: Set when the app is ready.
     """
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "muster"
-    # Its key is among ours, so that it can be changed.
+    # The palette's key is in BINDINGS, so that a user can change it.
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (WIDE, "wide")]  # noqa: RUF012 - as Textual has it
     VERTICAL_BREAKPOINTS = [(0, "tiny"), (LOW, "low"), (TALL, "tall")]  # noqa: RUF012
@@ -98,7 +98,7 @@ class MusterApp(App[None]):
             "Palette",
             show=False,
             priority=True,
-            tooltip="Every action, by its name",
+            tooltip="Find any action by name",
             id="palette",
         ),
         Binding(
@@ -107,7 +107,7 @@ class MusterApp(App[None]):
             "Suspend",
             show=False,
             priority=True,
-            tooltip="To the shell; fg comes back",
+            tooltip="Stop muster and go to the shell; fg returns",
             id="suspend",
         ),
         Binding("q", "quit", "Quit", id="quit"),
@@ -140,11 +140,11 @@ class MusterApp(App[None]):
         self.roll_screen = RollScreen(workspaces, live, self._settings, notifier.see)
 
     def get_default_screen(self) -> Screen[None]:
-        """The roll lies below all others."""
+        """Returns the roll's screen, which lies below all other screens."""
         return self.roll_screen
 
     async def on_event(self, event: events.Event) -> None:
-        """Acts on keys one by one."""
+        """Handles keys one after the other; see `TypeAhead`."""
         if isinstance(event, _INPUT):
             self._collector.note_input()
         if isinstance(event, events.Key) and not event.is_forwarded:
@@ -153,41 +153,41 @@ class MusterApp(App[None]):
             await super().on_event(event)
 
     def on_resize(self) -> None:
-        """Gives back the memory of what was computed for the former size."""
+        """Frees the memory of results that Textual cached for the former size."""
         forget_sizes()
 
     def pop_screen(self) -> AwaitComplete:
-        """Closes the screen in front; what it held is given back soon."""
+        """Closes the top screen, and schedules the collection of its memory."""
         self._collector.note_closed()
         return super().pop_screen()
 
     async def on_followed(self, message: Followed) -> None:
-        """Acts on the next key."""
+        """Handles the next key."""
         await self._type_ahead.followed(message)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Textual's, and the one that keeps to ASCII, if that is wanted."""
+        """Returns Textual's filters, and the ASCII filter if it is used."""
         return [*super().get_line_filters(), *self._ascii]
 
     def get_key_display(self, binding: Binding) -> str:
-        """How a key is called; in ASCII arrows have names."""
+        """Returns the name of a key; in ASCII mode arrows have names instead of symbols."""
         shown = super().get_key_display(binding)
         return binding.key if self._ascii and not shown.isascii() else shown
 
     def on_mount(self) -> None:
-        """Takes signals, and puts off what the first frame has no use for."""
+        """Sets signal handlers and timers."""
         logging.getLogger().addHandler(ToastHandler(self))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            # Left to Python, these would end us with the terminal in disorder, or in
-            # the middle of ending, with Textual's threads left running.
+            # Python's own handlers would leave the terminal unrestored. During the shutdown
+            # they would also leave Textual's threads running.
             loop.add_signal_handler(number, self.exit, None, 128 + number)
         take_stops(self)
         self.set_interval(_PUBLISH_EVERY, self._publish)
         self.set_timer(_SHOWN_BY, self._import_the_rest)
 
     def on_ready(self) -> None:
-        """Ends at once, if that was asked for meanwhile."""
+        """Quits if `exit` was called while the app was starting."""
         self.has_begun.set()
         if self._ending is not None:
             super().exit(*self._ending)
@@ -195,7 +195,10 @@ class MusterApp(App[None]):
     def exit(
         self, result: None = None, return_code: int = 0, message: RenderableType | None = None
     ) -> None:
-        """Ends it; what is half set up yet, once it is set up: it cannot be taken down before."""
+        """Quits; if the app is still starting, it quits when it is ready.
+
+        Textual cannot stop an app that is still starting.
+        """
         if self.has_begun.is_set():
             super().exit(result, return_code, message)
         else:
@@ -203,14 +206,14 @@ class MusterApp(App[None]):
 
     @work(thread=True)
     def _import_the_rest(self) -> None:
-        # Everything that a key may need: an update of muster must not put newer modules
-        # beside those that run already, days later.
+        # Import all modules that a key may need later. Otherwise an update of muster days
+        # later would mix modules of two versions in this process.
         for name in _LATER:
             import_module(name)
         self._collector.begin()
 
     async def on_unmount(self) -> None:
-        """Publishes what was measured."""
+        """Publishes the lock metrics of this process."""
         from tui.live.publish_metrics import publish_quietly
 
         if not self._settings.read_only:
@@ -228,9 +231,9 @@ class MusterApp(App[None]):
         return self.screen is self.roll_screen and any(working_out(self))
 
     def on_key(self, event: events.Key) -> None:
-        """Takes no key while it is worked out what the one before opens; see `working_out`.
+        """Ignores keys while a worker prepares what a key opens; see `working_out`.
 
-        All keys come here before they do anything, one after the other.
+        Textual calls this for each key before any binding acts.
         """
         if not self._takes_no_keys:
             return
@@ -245,7 +248,7 @@ class MusterApp(App[None]):
         event.prevent_default()
 
     def action_help(self) -> None:
-        """Lists the keys of where one is."""
+        """Shows the keys of the present screen."""
         from tui.app.screens.help import help_of
 
         if self._takes_no_keys:
@@ -254,19 +257,19 @@ class MusterApp(App[None]):
         self.push_screen(help_)
 
     def action_suspend_process(self) -> None:
-        """Goes back to the shell until that continues muster."""
-        # All of the job: the shell waits for whoever started this, uv for one.
+        """Stops muster until the shell continues it."""
+        # Stop the whole job: the shell waits for its first process, which may be uv.
         stop(self)
 
     def action_command_palette(self) -> None:
-        """Offers every action that there is on this screen."""
+        """Opens the palette with all actions of this screen."""
         from tui.app.palette import Palette
 
         if not (self._takes_no_keys or isinstance(self.screen, Palette)):
             self.push_screen(Palette())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Hides the keys that have no use now."""
+        """Hides the keys that have no effect now."""
         if action == "help":
             return self.screen.id != HELP and not isinstance(self.screen, CommandPalette)
         return True

@@ -1,4 +1,4 @@
-"""What the bindings of the monitor have in common, and the keys that they have now."""
+"""Functions that read the key bindings of the monitor."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 
 CHANGING = frozenset({"kill", "kill.tree", "complete", "undo", "doctor.fix"})
-"""Ids of those that change something: they are not there in read-only mode."""
+"""The ids of bindings that change something; they are disabled in read-only mode."""
 
 
 HELP = "help"
-"""The id of the screen that shows the help."""
+"""The id of the help screen."""
 
 
 def declared(node: type[DOMNode]) -> list[Binding]:
-    """The bindings that a class of ours has; those of Textual's classes are left out."""
+    """Returns the bindings of a class and of its bases, without those of Textual's classes."""
     own = [base for base in node.__mro__ if not base.__module__.startswith("textual.")]
-    return [each for base in own for each in vars(base).get("BINDINGS", ())]
+    return [binding for base in own for binding in vars(base).get("BINDINGS", ())]
 
 
 def normal_keys(keys: str) -> list[str]:
-    """Keys separated by commas as Textual names them: ``?`` is ``question_mark``."""
+    """Splits keys at commas and returns Textual's names: ``?`` becomes ``question_mark``."""
     made = Binding.make_bindings([Binding(keys, "", "")])
-    return [each.key for each in made]
+    return [binding.key for binding in made]
 
 
 def keys_of(binding: Binding, keymap: Mapping[str, str]) -> list[str]:
-    """The keys that a binding has, the user's in place of its own."""
+    """Returns the keys of a binding; the user's keys replace the default ones."""
     return normal_keys(keymap.get(binding.id or "", binding.key))
 
 
 def shown_keys(
     app: App[None], bindings: Iterable[Binding], keymap: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Keys as they are shown and what they do, one entry for each thing that is done."""
+    """Yields the shown keys and the description of each action; each action is listed once."""
     rows: dict[str, list[str]] = {}
     for binding in bindings:
         keys = rows.setdefault(binding.tooltip or binding.description, [])
@@ -44,6 +44,6 @@ def shown_keys(
             shown = app.get_key_display(binding.with_key(key, None))
             if shown not in keys:
                 keys.append(shown)
-    for what, keys in rows.items():
-        if what:
-            yield ", ".join(keys), what
+    for description, keys in rows.items():
+        if description:
+            yield ", ".join(keys), description

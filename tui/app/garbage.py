@@ -1,7 +1,7 @@
-"""When memory is looked through for garbage: at rest, and where much has become garbage.
+"""Runs the garbage collector when the user is idle, and after a screen was closed.
 
-Closed screens are cycles, which only the garbage collector frees. What Python does by
-itself comes in the middle of a change, and with limits that keep it from that too seldom.
+Closed screens are reference cycles, which only the garbage collector frees. Python's
+automatic collections would interrupt the drawing. With higher limits they would be too rare.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ import time
 from collections.abc import Callable
 
 QUIET = 1.0
-"""Seconds without any input after which the collector runs."""
+"""Seconds without input after which the collector runs."""
 
 SOON = 0.1
-"""Seconds after a screen was closed by which the one beneath it is drawn."""
+"""Seconds between the closing of a screen and the collection; the new screen is drawn first."""
 
-# Objects more than at the last collection, from which on another one is worth it.
+# The number of new objects at which a collection is worth its time.
 _WORTH_IT = 2_000
 
 
 def hold() -> None:
-    """Stops the collector until all is imported."""
-    # Until then there is much to look through, but no garbage.
+    """Stops the collector until the imports are done."""
+    # Imports create many objects, but no garbage.
     gc.disable()
 
 
 def forget_sizes() -> None:
     """Empties Textual's caches of geometry.
 
-    Their keys are positions and sizes, of which a screen of another size uses few again.
-    Textual keeps up to 4,096 results of each method: 10 MB after 1,000 changes of size.
+    The keys of the caches are positions and sizes, and a screen of another size needs few of
+    them. Textual keeps up to 4,096 results of each method: 10 MB after 1,000 changes of size.
     """
-    # Imported late: the collector is stopped, and the roll is called, before Textual is there.
+    # Imported late: `hold` and the first roll call come before the import of Textual.
     from textual.css.scalar import Scalar
     from textual.geometry import Offset, Region, Size, Spacing
 
@@ -43,11 +43,11 @@ def forget_sizes() -> None:
 
 
 class Collector:
-    """Collects garbage in the pauses of whoever uses the monitor.
+    """Collects garbage while the user is idle.
 
     Args:
-        later: Calls something after so many seconds, in the thread of the screen.
-        now: A clock that never goes back, in seconds.
+        later: Calls a function after a number of seconds, in the thread of the screen.
+        now: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -63,31 +63,31 @@ class Collector:
         self._last_collection = 0.0
 
     def begin(self) -> None:
-        """Starts collecting, once all is imported; does nothing where `hold` was not called."""
+        """Starts to collect after the imports; does nothing if `hold` was not called."""
         if gc.isenabled():
             return
-        # What is there now is needed until the end: it is never looked through again.
+        # Imported objects live until the end, so the collector can skip them.
         gc.freeze()
-        # Next to nothing that changes make is in cycles, and a look through all of it stops
-        # the screen for tens of milliseconds.
+        # Updates create hardly any cycles, and a full collection stops the screen for tens
+        # of milliseconds.
         gc.set_threshold(20_000, 20, 50)
         gc.enable()
         self._begun = True
 
     def note_input(self) -> None:
-        """Puts the collection off: the user is doing something."""
+        """Delays the collection: the user is active."""
         self._last_input = self._now()
         if self._begun and not self._waiting:
             self._waiting = True
             self._later(QUIET, self._collect_at_rest)
 
     def note_closed(self) -> None:
-        """Collects soon, if not just now: the screen that was closed is garbage.
+        """Collects the closed screen soon, unless a collection has just run.
 
-        Whoever closes one after another makes no pauses meanwhile.
+        The user may close several screens in a row, without an idle time between them.
         """
         if self._begun and self._now() - self._last_collection >= QUIET:
-            # From now on: it comes once for all that are closed until then.
+            # Set at once, so that one collection serves all screens closed until then.
             self._last_collection = self._now()
             self._later(SOON, self._collect)
 

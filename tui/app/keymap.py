@@ -1,4 +1,4 @@
-"""The keys: which binding has which, where each counts, and what is wrong with others."""
+"""The keys of all bindings, and the checks of keys that a user sets."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ from tui.config.settings import meant
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where some keys count together.
+    """The bindings that are active together in one place, such as the roll.
 
     Attributes:
-        nodes: Whose bindings these are, the innermost first.
-        typing: Whether characters are typed into a field there.
+        name: The place in messages to the user.
+        nodes: The classes whose bindings are active, the innermost first.
+        typing: Whether a text field has the focus there.
     """
 
     name: str
@@ -56,12 +57,12 @@ _CHARACTERS = frozenset(
 ) | {"comma", "space"}
 _NAMED = frozenset(key.value for key in Keys) | _CHARACTERS
 
-# Terminals send the same for both.
+# Terminals send the same bytes for both keys.
 _SAME = {"ctrl+i": "tab", "ctrl+m": "enter", "ctrl+[": "escape", "return": "enter"}
 
 
 def all_bindings() -> Iterator[Binding]:
-    """Each binding of the monitor once, in the order of the places."""
+    """Yields each binding of the monitor once, in the order of the places."""
     seen: set[str | None] = set()
     for place in PLACES:
         for node in place.nodes:
@@ -72,7 +73,7 @@ def all_bindings() -> Iterator[Binding]:
 
 
 def documented() -> list[tuple[str, str, str]]:
-    """Of each binding its id, its keys and what it does."""
+    """Returns the id, the keys and the description of each binding."""
     return [
         (binding.id or "", binding.key, binding.tooltip or binding.description)
         for binding in all_bindings()
@@ -80,19 +81,19 @@ def documented() -> list[tuple[str, str, str]]:
 
 
 def key_problems(keys: Mapping[str, str]) -> tuple[str, ...]:
-    """What is wrong with keys that a user has set.
+    """Checks the keys that a user has set.
 
     Args:
-        keys: Keys by the id of their binding, separated by commas.
+        keys: The keys by the id of their binding, separated by commas.
 
     Returns:
-        Of each problem the id, what is wrong and what to do.
+        A message for each problem; it names the binding and the remedy.
     """
     known = {binding.id or "": binding for binding in all_bindings()}
     problems: list[str] = []
     for id_, given in keys.items():
         if id_ not in known:
-            problems.append(f"keys.{id_}: there is no such id; {meant(id_, tuple(known))}")
+            problems.append(f"keys.{id_}: unknown id; {meant(id_, tuple(known))}")
             continue
         problems += (f"keys.{id_}: {why}" for key in _split(given) if (why := _wrong(key)))
     problems += _conflicts(keys)
@@ -106,15 +107,16 @@ def _split(keys: str) -> list[str]:
 def _wrong(key: str) -> str | None:
     *modifiers, name = key.split("+")
     if not key or key.endswith("+"):
-        return f'{quoted_name(key, 40)} is no key; the plus sign is "plus"'
-    unknown = [each for each in modifiers if each not in _MODIFIERS]
+        return f'{quoted_name(key, 40)} is not a key; the plus sign is "plus"'
+    unknown = [modifier for modifier in modifiers if modifier not in _MODIFIERS]
     if unknown:
-        return f"{quoted_name(key, 40)} is no key; before + come {', '.join(sorted(_MODIFIERS))}"
+        names = ", ".join(sorted(_MODIFIERS))
+        return f"{quoted_name(key, 40)} is not a key; before + use one of {names}"
     if modifiers == ["shift"] and len(name) == 1:
-        return f'terminals send shift with a letter as the capital: write "{name.upper()}"'
+        return f'terminals send shift and a letter as a capital letter: write "{name.upper()}"'
     if key in _NAMED or name in _NAMED or _is_typed(name):
         return None
-    return f"{quoted_name(key, 40)} is no key; {meant(name, tuple(sorted(_NAMED)))}"
+    return f"{quoted_name(key, 40)} is not a key; {meant(name, tuple(sorted(_NAMED)))}"
 
 
 def _own(binding: Binding) -> list[str]:
@@ -122,7 +124,7 @@ def _own(binding: Binding) -> list[str]:
 
 
 def _is_typed(key: str) -> bool:
-    """Whether a key types a character."""
+    """Returns whether a key types a character."""
     if key in _CHARACTERS:
         return True
     character = key_to_character(key)
@@ -133,21 +135,21 @@ def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
     told: set[tuple[str, frozenset[str | None]]] = set()
     everywhere = [binding for binding in declared(MusterApp) if binding.priority]
     for place in PLACES:
-        there = [binding for node in place.nodes for binding in declared(node)]
+        bindings = [binding for node in place.nodes for binding in declared(node)]
         taken: dict[str, Binding] = {}
-        for binding in dict.fromkeys([*there, *everywhere]):
+        for binding in dict.fromkeys([*bindings, *everywhere]):
             id_ = binding.id or ""
             for key in _split(keys.get(id_, binding.key)):
                 if place.typing and id_ in keys and _is_typed(key):
-                    said = f"keys.{id_}: {quoted_name(key, 40)} is typed into the field"
-                    yield f"{said} of {place.name}"
+                    problem = f"keys.{id_}: {quoted_name(key, 40)} types a character into"
+                    yield f"{problem} the field of {place.name}; use another key"
                 other = taken.setdefault(key, binding)
                 if other.id == id_ or (key in _own(binding) and key in _own(other)):
-                    # Some share a key as they come: only one of them has a use at a time.
+                    # Some defaults share a key; only one of them is active at a time.
                     continue
                 both = (key, frozenset((id_, other.id)))
                 if both not in told and (id_ in keys or other.id in keys):
                     told.add(both)
-                    mine, its = (id_, other.id) if id_ in keys else (other.id, id_)
-                    said = f"keys.{mine}: {quoted_name(key, 40)} is the key of {its}"
-                    yield f"{said} in {place.name} as well; give one of them another"
+                    changed, rival = (id_, other.id) if id_ in keys else (other.id, id_)
+                    problem = f"keys.{changed}: {quoted_name(key, 40)} is also the key of {rival}"
+                    yield f"{problem} in {place.name}; give one of them another key"

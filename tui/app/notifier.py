@@ -1,4 +1,7 @@
-"""Tells of agents that need somebody: toast, bell, the terminal's note, a command."""
+"""Notifies the operator of agents that need attention.
+
+The ways are toasts, the bell, the terminal's own notifications, and hook commands.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,17 @@ from tui.model.roll import AgentRow, RollCall
 from tui.text.sanitize import harmless
 
 GATHER = 1.0
-"""Seconds that news are gathered before somebody is told."""
+"""Seconds during which events are collected into one notification."""
 
 _IDS_AT_MOST = 50
 
 
 class Notifier:
-    """Compares each roll call with what was known, and tells what became of whom.
+    """Compares each roll call with the previous one, and notifies the operator of changes.
 
     Args:
-        app: Where toasts are shown; its timers and workers are used.
-        notify: What is told, and how.
+        app: The app that shows toasts and runs timers and workers.
+        notify: The settings for notifications.
     """
 
     def __init__(self, app: App[None], notify: Notify) -> None:
@@ -39,7 +42,7 @@ class Notifier:
         self._broken: set[str] = set()
 
     def see(self, roll: RollCall) -> None:
-        """Takes a roll call in; in the app's thread."""
+        """Processes a roll call; called in the app's thread."""
         if self._roll is not None and roll.workspaces == self._roll.workspaces:
             self._roll = roll
             return
@@ -59,21 +62,21 @@ class Notifier:
         roll = self._roll
         if roll is None:
             return
-        # Whoever was ended on purpose, or is back, is no news any more.
+        # Leave out agents that recovered meanwhile, or that the operator ended.
         rows = [row for _, row in still(items, roll)]
         if not rows:
             return
-        said = sentence(kind, rows)
+        text = sentence(kind, rows)
         ways = self._notify.ways.get(kind, ())
         if "toast" in ways:
-            self._app.notify(said, title=kind.capitalize(), severity="warning", markup=False)
+            self._app.notify(text, title=kind.capitalize(), severity="warning", markup=False)
         if "bell" in ways:
             self._app.bell()
         if "osc9" in ways:
-            self._send(osc9(f"muster: {said}", inside_tmux=bool(os.environ.get("TMUX"))))
+            self._send(osc9(f"muster: {text}", inside_tmux=bool(os.environ.get("TMUX"))))
         command = self._notify.hooks.get(kind, ())
         if command:
-            words = filled(command, _values(kind, said, rows, roll))
+            words = filled(command, _values(kind, text, rows, roll))
             self._app.run_worker(partial(self._run, words), thread=True, group="hooks")
 
     def _send(self, sequence: str) -> None:
@@ -85,42 +88,47 @@ class Notifier:
         problem = run_hook(words, self._notify.hook_timeout)
         if problem is None or words[0] in self._broken:
             return
-        # Once: it fails the same way each time.
+        # Report each command once, since it fails the same way each time.
         self._broken.add(words[0])
-        said = f"{harmless(problem, 300)}; it is set in the settings file, under [notify]"
+        text = f"{harmless(problem, 300)}; correct the hook in the settings file, under [notify]"
         self._app.call_from_thread(
-            self._app.notify, said, title="Hook", severity="error", markup=False
+            self._app.notify, text, title="Hook", severity="error", markup=False
         )
 
 
 def osc9(text: str, *, inside_tmux: bool) -> str:
-    """The sequence that makes a terminal show a note of its own.
+    """Returns the OSC 9 sequence that makes a terminal show a notification.
 
     Args:
-        text: Harmless text.
-        inside_tmux: Wraps it up, so that tmux hands it on if it is allowed to.
+        text: Safe text.
+        inside_tmux: Whether to wrap the sequence, so that tmux passes it to the terminal.
+            tmux does so if its option ``allow-passthrough`` is on.
     """
     sequence = f"\x1b]9;{text}\x07"
     return f"\x1bPtmux;\x1b{sequence}\x1b\\" if inside_tmux else sequence
 
 
-def _values(kind: str, said: str, rows: Sequence[AgentRow], roll: RollCall) -> dict[str, str]:
+def _values(kind: str, text: str, rows: Sequence[AgentRow], roll: RollCall) -> dict[str, str]:
     listed = rows[:_IDS_AT_MOST]
-    tasks = {task.state.registry: task for task in roll.tasks()}
-    there = [tasks[row.key.registry] for row in listed if row.key.registry in tasks]
+    tasks_by_registry = {task.state.registry: task for task in roll.tasks()}
+    tasks = [
+        tasks_by_registry[row.key.registry]
+        for row in listed
+        if row.key.registry in tasks_by_registry
+    ]
 
-    def each(values: Sequence[str]) -> str:
-        # Whoever takes the list apart must not find a name in another one.
+    def joined(values: Sequence[str]) -> str:
+        # Commas are escaped, so that a program that splits the list gets whole names.
         shown = (shown_name(value) if value else "" for value in values)
         return ",".join(dict.fromkeys(value.replace(",", "\\x2c") for value in shown))
 
     return {
-        "id": each([row.record.id or "" for row in listed]),
-        "type": each([row.record.type or "" for row in listed]),
-        "task": each([task.task_id for task in there]),
-        "workspace": each([str(task.state.workspace) for task in there]),
+        "id": joined([row.record.id or "" for row in listed]),
+        "type": joined([row.record.type or "" for row in listed]),
+        "task": joined([task.task_id for task in tasks]),
+        "workspace": joined([str(task.state.workspace) for task in tasks]),
         "kind": kind,
         "count": str(len(rows)),
-        "said": said,
+        "said": text,
         "host": harmless(roll.host, 200),
     }

@@ -1,4 +1,4 @@
-"""The command palette: every action that there is where one is, and the themes."""
+"""The command palette: all actions of the present screen, and the themes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _Do = Callable[[], Awaitable[object] | None]
 
 
 class Actions(Provider):
-    """The actions that have a key on the screen below."""
+    """Provides the actions that have a key on the screen below the palette."""
 
     async def discover(self) -> Hits:
-        """All of them, while nothing is typed."""
+        """Yields all actions; shown before anything is typed."""
         for says, help_, do in self._actions():
             yield DiscoveryHit(says, do, says, help_)
 
     async def search(self, query: str) -> Hits:
-        """Those that match what is typed, and the themes."""
+        """Yields the actions and themes that match the typed text."""
         matcher = self.matcher(query)
         for says, help_, do in (*self._actions(), *self._themes()):
             score = matcher.match(says)
@@ -31,7 +31,7 @@ class Actions(Provider):
 
     def _actions(self) -> Iterator[tuple[str, str, _Do]]:
         done: set[str] = set()
-        # Textual's own have no ids, and move a cursor or edit a field.
+        # Textual's own bindings have no ids; they move a cursor or edit a field.
         active = [
             (node, binding)
             for node, binding, enabled, _ in self.screen.active_bindings.values()
@@ -41,7 +41,7 @@ class Actions(Provider):
         for _, binding in active:
             actions.setdefault(binding.tooltip, set()).add(binding.action)
         for node, binding in active:
-            # What several say together tells none of them from the others.
+            # A tooltip that several actions share does not distinguish them; use the description.
             several = len(actions[binding.tooltip]) > 1
             says = binding.description if several else binding.tooltip or binding.description
             if says and says not in done:
@@ -58,15 +58,15 @@ class Actions(Provider):
 
 
 class Palette(CommandPalette):
-    """Textual's, without a blinking cursor."""
+    """Textual's command palette without a blinking cursor."""
 
     DEFAULT_CSS = """
     Palette SearchIcon { display: none; }
     """
 
     def __init__(self) -> None:
-        super().__init__([Actions], placeholder="What to do: type to search")
+        super().__init__([Actions], placeholder="type the name of an action")
 
     def on_mount(self) -> None:
-        """Stills the cursor: a blinking one would send bytes all the time."""
+        """Stops the blinking of the cursor, which would send output all the time."""
         self.query_one(Input).cursor_blink = False

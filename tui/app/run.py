@@ -1,4 +1,4 @@
-"""Running the monitor on a terminal, also when the terminal goes away."""
+"""Runs the monitor on a terminal, and ends it safely if the terminal disappears."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 _HUNG_UP = 128 + signal.SIGHUP
 _BROKEN = 1
 
-# Seconds that the app may take to set the terminal up.
+# Seconds for the app to set up the terminal.
 _BEGINS_WITHIN = 10.0
 
-# Seconds that an action may go on after the terminal went away.
+# Seconds for a running action to finish after the terminal disappeared.
 _PATIENCE = 60.0
 
 
@@ -39,35 +39,35 @@ def run_monitor(
     settings: Settings,
     on_hangup: Callable[[], object] = lambda: None,
 ) -> int:
-    """Opens the monitor on this terminal until the user quits.
+    """Runs the monitor on this terminal until the user quits.
 
     Args:
-        workspaces: What to show.
-        socket: The tmux socket to ask.
-        policy: When a verdict is sure enough.
-        settings: How it looks, which keys it has, what it tells of and may do.
-        on_hangup: Called before the process ends because its terminal went away.
+        workspaces: The workspaces to show.
+        socket: The tmux socket.
+        policy: The thresholds of the verdicts.
+        settings: The settings of the monitor.
+        on_hangup: Called before the process ends because its terminal disappeared.
 
     Returns:
         The exit code.
 
     Raises:
-        SettingsError: Keys in the settings are wrong.
+        SettingsError: The settings contain invalid keys.
     """
     garbage.hold()
-    # The thread that draws waits no longer than that, in seconds, for one that reads.
+    # Limits how long the drawing thread waits for a reading thread, in seconds.
     sys.setswitchinterval(0.001)
-    # Textual draws at the beats of a clock: with twice as many a change waits half as long
-    # for the next, and nothing is drawn at a beat without one. Read when it is imported.
+    # Textual draws at fixed intervals; a shorter interval halves the delay of a change, and
+    # costs nothing without a change. Textual reads the variable when it is imported.
     os.environ.setdefault("TEXTUAL_FPS", "120")
     live = LiveRoll(workspaces, Tmux(socket), policy, recover=not settings.read_only)
     live.start()
     try:
-        # Textual takes longer to import than the roll to be called meanwhile.
+        # Imported after the start of the first roll call, which runs during the import.
         from tui.app.app import MusterApp
 
         if settings.source is not None and settings.keys:
-            # It imports every screen.
+            # Imported only here, because it imports all screens.
             from tui.app.keymap import key_problems
 
             if problems := key_problems(settings.keys):
@@ -78,13 +78,13 @@ def run_monitor(
 
 
 def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
-    """Runs the app until it ends, by the user or with its terminal."""
-    # It imports Textual.
+    """Runs the app until the user quits or the terminal disappears."""
+    # Imported late, because it imports Textual.
     from tui.app.terminal.job_control import noting, take_any_byte
 
     def leave() -> None:
         if os.isatty(0):
-            # Sent by somebody: there still is a terminal to put in order.
+            # Another process sent the signal, and the terminal must be restored.
             app.has_begun.wait(_BEGINS_WITHIN)
             with suppress(RuntimeError):
                 app.call_from_thread(app.exit, None, _HUNG_UP)
@@ -93,17 +93,17 @@ def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
         on_hangup()
         os._exit(_HUNG_UP)
 
-    # Not by way of the event loop: writing to a terminal that is gone stops the
-    # thread that draws, and then, for good, the loop that waits for it.
+    # Not a handler of the event loop: writing to a vanished terminal blocks the drawing
+    # thread forever, and then the loop, which waits for this thread.
     before = signal.signal(
         signal.SIGHUP, lambda *_: threading.Thread(target=leave, name="muster-hangup").start()
     )
     take_any_byte()
     try:
-        # From before the terminal is taken until it is given back, only the app ends.
+        # While the app has the terminal, a signal ends only the app, so that it is restored.
         with noting(lambda number: app.exit(None, 128 + number), signal.SIGTERM, signal.SIGINT):
             app.run()
     finally:
         signal.signal(signal.SIGHUP, before)
-    # Without a code it did not end by anybody's will, nor by an exception of its own.
+    # The code is missing only if neither the user nor an exception ended the app.
     return app.return_code if app.return_code is not None else _BROKEN

@@ -1,11 +1,11 @@
-"""The colours: one for each verdict, apart also on a terminal of 16 colours."""
+"""The colour themes. Each verdict has its own colour, even on a terminal with 16 colours."""
 
 from __future__ import annotations
 
 from textual.theme import Theme
 
-# Each of these is nearest to another of the 16 ANSI colours (bright green,
-# yellow, red, magenta, cyan, blue), so that a plain terminal tells them apart.
+# Each of these colours maps to a different ANSI colour (bright green, yellow, red, magenta,
+# cyan, blue), so that a terminal with 16 colours shows the verdicts differently.
 MUSTER = Theme(
     name="muster",
     primary="#5f87ff",

@@ -1,1 +1,1 @@
-"""The settings of the user: defaults, the settings file, its template."""
+"""The user's settings: their defaults, the settings file and its template."""

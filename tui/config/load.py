@@ -1,4 +1,4 @@
-"""Where the settings come from: a file, and the environment, which goes before it."""
+"""Loads the settings from the settings file and the environment."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tui.errors import UsageError
 from tui.model.policy import POLICY_SETTINGS, Policy, PolicySetting
 
 CONFIG_VARIABLE = "MUSTER_CONFIG"
-"""Names a settings file in place of the usual one."""
+"""The environment variable that names a settings file instead of the usual one."""
 
 _LARGEST = 1 << 20
 
 
 class SettingsError(UsageError):
-    """A settings file that cannot be used.
+    """The settings file cannot be used.
 
     Attributes:
-        path: Which.
-        problems: What is wrong, each with what to do.
-        keys: Those that it sets, which were not looked at yet.
+        path: The settings file.
+        problems: The problems, each with its remedy.
+        keys: The key bindings of the file, which were not checked yet.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class SettingsError(UsageError):
         super().__init__(
             f"{shown_name(path)} cannot be used:",
             *(f"  {problem}" for problem in problems),
-            "Nothing was done. `muster config --print` shows what can be set.",
+            "Nothing was done. `muster config --print` shows all settings.",
         )
         self.path = path
         self.problems = problems
@@ -43,31 +43,34 @@ class SettingsError(UsageError):
 
 
 def settings_path(environment: Mapping[str, str], named: str | None = None) -> tuple[Path, bool]:
-    """The settings file.
+    """Returns the path of the settings file.
 
     Args:
-        environment: The process's environment.
-        named: What ``--config`` says.
+        environment: The environment of the process.
+        named: The value of ``--config``.
 
     Returns:
-        Its path, and whether somebody named it: then it must be there.
+        The path, and whether the user named it; a named file must exist.
     """
     given = named or environment.get(CONFIG_VARIABLE)
     if given:
         return Path(given), True
     base = Path(environment.get("XDG_CONFIG_HOME", ""))
     if not base.is_absolute():
-        # As the XDG base directory specification has it.
+        # The XDG base directory specification says to ignore a relative path.
         base = Path("~/.config").expanduser()
     return base / "muster" / "config.toml", False
 
 
 def load_settings(environment: Mapping[str, str], named: str | None = None) -> Settings:
-    """The settings of the file that is meant; the defaults if there is none.
+    """Loads the settings file; returns the defaults if there is no file.
+
+    Args:
+        environment: The environment of the process.
+        named: The value of ``--config``.
 
     Raises:
-        SettingsError: There is none although one was named, it cannot be read, or
-            something in it is wrong.
+        SettingsError: A named file does not exist, or the file cannot be read or is invalid.
     """
     path, must_be_there = settings_path(environment, named)
     try:
@@ -75,13 +78,13 @@ def load_settings(environment: Mapping[str, str], named: str | None = None) -> S
     except FileNotFoundError:
         if not must_be_there:
             return Settings()
-        raise SettingsError(path, ("there is no such file",)) from None
+        raise SettingsError(path, ("the file does not exist; name another one",)) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if not must_be_there:
-            why += f"; name another file with --config or {CONFIG_VARIABLE} (/dev/null: none)"
+            why += f"; use another file with --config or {CONFIG_VARIABLE} (/dev/null: none)"
         raise SettingsError(path, (why,)) from None
-    # Most have no settings file, and this takes ten milliseconds to import.
+    # Imported only here: the import takes 10 ms, and most users have no settings file.
     import tomllib
 
     try:
@@ -90,7 +93,9 @@ def load_settings(environment: Mapping[str, str], named: str | None = None) -> S
         advice = ""
         if "overwrite" in str(error).lower():
             advice = '; in [keys] put ids with a dot in quotes: "kill.tree" = "K"'
-        raise SettingsError(path, (f"no TOML: {error or 'nested too deeply'}{advice}",)) from None
+        raise SettingsError(
+            path, (f"invalid TOML: {error or 'nested too deeply'}{advice}",)
+        ) from None
     settings, problems = settings_from(table)
     if problems:
         raise SettingsError(path, problems, settings.keys)
@@ -98,34 +103,34 @@ def load_settings(environment: Mapping[str, str], named: str | None = None) -> S
 
 
 def _read(path: Path) -> str:
-    # A FIFO would wait for a writer.
+    # O_NONBLOCK: opening a FIFO would wait for a writer.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
         mode = os.fstat(fd).st_mode
         if stat.S_ISDIR(mode) or stat.S_ISFIFO(mode):
-            raise ValueError("it is no file")
+            raise ValueError("it is not a regular file")
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise ValueError("it is larger than a megabyte")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is no UTF-8: byte {error.start}") from None
+        raise ValueError(f"it is not UTF-8: invalid byte at offset {error.start}") from None
 
 
 def policy_from(environment: Mapping[str, str], base: Policy | None = None) -> Policy:
-    """The policy, with what the environment sets of it.
+    """Returns a policy with the values that the environment sets.
 
-    Each field is set by a variable, in seconds: `start_grace` by
-    ``MUSTER_START_GRACE``, and so on. A variable of a former name still works.
+    The variable of `start_grace` is ``MUSTER_START_GRACE``, and so on; values are in the
+    setting's unit. Variables with former names still work.
 
     Args:
-        environment: The process's environment.
-        base: What holds where the environment says nothing; the default if None.
+        environment: The environment of the process.
+        base: The policy for values that the environment does not set; None for the default.
 
     Raises:
-        UsageError: A value is not a number, or less than is safe, or a setting has a value
-            under both of its names.
+        UsageError: A value is not a number or is too small, or a setting has both its
+            present and its former variable.
     """
     given: dict[str, float] = {}
     for setting in POLICY_SETTINGS:
@@ -147,7 +152,7 @@ def policy_from(environment: Mapping[str, str], base: Policy | None = None) -> P
 
 
 def _variable_of(setting: PolicySetting, environment: Mapping[str, str]) -> str:
-    """The variable that sets a field, by its name or by its former one; empty if none does."""
+    """Returns the variable that sets a policy field, or an empty string if none is set."""
     names = filter(None, (setting.variable, setting.former_variable))
     used = [name for name in names if environment.get(name)]
     if len(used) > 1:

@@ -1,4 +1,4 @@
-"""The settings: what a user may set in a file, and what is wrong with one. Pure."""
+"""The settings records, and the checks of a settings file's values. Pure."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ THEMES = (
     "catppuccin-mocha",
     "catppuccin-latte",
 )
-"""Ours first, then those of Textual's that were looked at."""
+"""The themes that can be set: muster's own first, then those of Textual."""
 
 KINDS = ("zombie", "stalled", "failed")
-"""What an agent may become that is worth a note."""
+"""The changes of an agent that cause a notification."""
 
 WAYS = ("toast", "bell", "osc9")
-"""How a note is given: on the screen, by the terminal's bell, by its desktop's note."""
+"""The ways of a notification: on the screen, the terminal's bell, a desktop notification."""
 
 PLACEHOLDERS = ("id", "type", "task", "workspace", "kind", "count", "said", "host")
-"""Names in braces that a hook's arguments may hold."""
+"""The names in braces that a hook's arguments may contain."""
 
 _LONGEST_KEY = 64
 _LONGEST_PAUSE = 3600.0
@@ -44,13 +44,13 @@ _LONGEST_HOOK = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """When and how the monitor tells of an agent that needs somebody.
+    """The settings for notifications.
 
     Attributes:
-        ways: By what it became, how that is told; empty for not at all.
-        hooks: By what it became, the command that is run; empty for none.
-        pause: Seconds between two notes; what comes meanwhile becomes one.
-        hook_timeout: Seconds until a hook that goes on is ended.
+        ways: The ways of notification for each kind of change; empty for none.
+        hooks: The command for each kind of change; empty for none.
+        pause: The least number of seconds between two notifications of one kind.
+        hook_timeout: Seconds after which a running hook is killed.
     """
 
     ways: Mapping[str, tuple[str, ...]] = field(
@@ -63,15 +63,16 @@ class Notify:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that is set in a file.
+    """All settings of the monitor.
 
     Attributes:
         theme: One of `THEMES`.
-        ascii: Nothing beyond ASCII on the screen; None for what the locale says.
-        read_only: Nothing can be changed from here.
-        policy: When a verdict is sure enough.
-        keys: Keys by the id of their binding, separated by commas.
-        source: The file that they come from, or None.
+        ascii: Whether the screen is limited to ASCII; None decides by the locale.
+        read_only: Whether muster refuses to change anything.
+        policy: The thresholds of the verdicts.
+        keys: The user's keys by the id of their binding, separated by commas.
+        notify: The settings for notifications.
+        source: The settings file, or None for the defaults.
     """
 
     theme: str = THEMES[0]
@@ -84,77 +85,81 @@ class Settings:
 
 
 def settings_from(table: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
-    """Settings from what a TOML file holds.
+    """Makes settings from the content of a TOML file.
+
+    The ids and names of key bindings are not checked here.
 
     Args:
-        table: As `tomllib` reads it.
+        table: The table that `tomllib` returned.
 
     Returns:
-        The settings, the default in place of whatever is wrong, and of each of these
-        the key, what is wrong and what to do. Keys' ids and names are not looked at.
+        The settings, with the default for each invalid value, and a message for each
+        invalid value that names the setting and the remedy.
     """
     problems: list[str] = []
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in table.items():
         if name == "keys":
-            found["keys"] = _checked_keys(value, problems)
+            values["keys"] = _checked_keys(value, problems)
         elif name in _SECTIONS:
-            _take_section(name, value, found, problems)
+            _take_section(name, value, values, problems)
         else:
-            _take(name, value, found, problems)
+            _take(name, value, values, problems)
     default = Notify()
     notify = Notify(
-        {kind: found.get(f"notify.{kind}", default.ways[kind]) for kind in KINDS},
-        {kind: found.get(f"notify.on_{kind}", ()) for kind in KINDS},
-        found.get("notify.pause", default.pause),
-        found.get("notify.hook_timeout", default.hook_timeout),
+        {kind: values.get(f"notify.{kind}", default.ways[kind]) for kind in KINDS},
+        {kind: values.get(f"notify.on_{kind}", ()) for kind in KINDS},
+        values.get("notify.pause", default.pause),
+        values.get("notify.hook_timeout", default.hook_timeout),
     )
-    times = {each.name: found[each.key] for each in POLICY_SETTINGS if each.key in found}
+    policy = {
+        setting.name: values[setting.key] for setting in POLICY_SETTINGS if setting.key in values
+    }
     settings = Settings(
-        found.get("theme", THEMES[0]),
-        found.get("ascii"),
-        found.get("read_only", False),
-        Policy(**times),
-        found.get("keys", {}),
+        values.get("theme", THEMES[0]),
+        values.get("ascii"),
+        values.get("read_only", False),
+        Policy(**policy),
+        values.get("keys", {}),
         notify,
     )
     return settings, tuple(problems)
 
 
-def _take_section(name: str, value: Any, found: dict[str, Any], problems: list[str]) -> None:
-    if not isinstance(value, dict):
-        problems.append(f"{name}: must be a table, [{name}], not {_shown(value)}")
+def _take_section(name: str, table: Any, values: dict[str, Any], problems: list[str]) -> None:
+    if not isinstance(table, dict):
+        problems.append(f"{name}: must be a table, [{name}], not {_shown(table)}")
         return
-    for key, each in value.items():
-        _take(f"{name}.{key}", each, found, problems)
-    keys = {f"{name}.{key}" for key in value}
+    for key, value in table.items():
+        _take(f"{name}.{key}", value, values, problems)
+    keys = {f"{name}.{key}" for key in table}
     for former, key in FORMER_KEYS.items():
         if former in keys and key in keys:
-            found.pop(key, None)
+            values.pop(key, None)
             problems.append(f"{former}: is the former name of {key}, which is set too; remove one")
 
 
-def _take(key: str, value: Any, found: dict[str, Any], problems: list[str]) -> None:
+def _take(key: str, value: Any, values: dict[str, Any], problems: list[str]) -> None:
     name = FORMER_KEYS.get(key, key)
     check = _CHECKS.get(name)
     if check is None:
-        problems.append(f"{key}: there is no such setting; {meant(key, _ALL_KEYS)}")
+        problems.append(f"{key}: unknown setting; {meant(key, _ALL_KEYS)}")
         return
     try:
-        found[name] = check(value)
+        values[name] = check(value)
     except ValueError as error:
         problems.append(f"{key}: {error}")
 
 
 def meant(word: str, known: tuple[str, ...]) -> str:
-    """What may have been meant by a word that is not known."""
-    import difflib  # Only for who mistyped: it takes longer than all the rest here.
+    """Returns a hint for an unknown word: the most similar known word, or where to look."""
+    import difflib  # Imported only here, because it takes longer than the rest of the module.
 
     near = difflib.get_close_matches(word, known, 1) if len(word) <= _LONGEST_KEY else []
     if not near:
-        # Right, but in no section or in another one.
-        near = [each for each in known if each.rpartition(".")[2] == word.rpartition(".")[2]]
-    near = [FORMER_KEYS.get(each, each) for each in near]
+        # The name is known, but in another section.
+        near = [name for name in known if name.rpartition(".")[2] == word.rpartition(".")[2]]
+    near = [FORMER_KEYS.get(name, name) for name in near]
     return f"did you mean {near[0]}?" if near else "`muster config --print` lists all"
 
 
@@ -170,18 +175,18 @@ def _checked_keys(value: Any, problems: list[str]) -> Mapping[str, str]:
     keys: dict[str, str] = {}
 
     def take(table: Mapping[str, Any], prefix: str) -> None:
-        for name, each in table.items():
+        for name, entry in table.items():
             id_ = prefix + name
-            if isinstance(each, dict):
-                # TOML takes an id that is not quoted apart at its dots.
-                take(each, f"{id_}.")
+            if isinstance(entry, dict):
+                # TOML splits an id without quotes at its dots.
+                take(entry, f"{id_}.")
                 continue
-            words = each if isinstance(each, list) else [each]
+            words = entry if isinstance(entry, list) else [entry]
             if all(isinstance(word, str) and word.strip() for word in words) and words:
                 keys[id_] = ",".join("comma" if word == "," else word for word in words)
             else:
                 where = f"keys.{id_}"
-                why = f"must be a key, or a list of keys, not {_shown(each)}"
+                why = f"must be a key, or a list of keys, not {_shown(entry)}"
                 problems.append(f"{where}: {why}")
 
     take(value, "")
@@ -224,7 +229,7 @@ def _seconds(least: float, most: float = math.inf) -> Callable[[Any], float]:
 
 
 def _ways(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(each in WAYS for each in value):
+    if not isinstance(value, list) or not all(way in WAYS for way in value):
         some = ", ".join(f'"{way}"' for way in WAYS)
         raise ValueError(f"must be a list with any of {some}, or [], not {_shown(value)}")
     return tuple(dict.fromkeys(value))
@@ -238,34 +243,33 @@ def _command(value: Any) -> tuple[str, ...]:
             words = shlex.split(value)
         except ValueError as error:
             raise ValueError(f"cannot be split into words: {error}; write a list") from None
-    elif isinstance(value, list) and all(isinstance(each, str) for each in value):
+    elif isinstance(value, list) and all(isinstance(word, str) for word in value):
         words = value
     else:
         raise ValueError(f"must be a list of a program and its arguments, not {_shown(value)}")
     if any("\0" in word for word in words):
-        raise ValueError("must hold no NUL")
+        raise ValueError("must not contain a NUL character")
     if words and (not words[0] or "{" in words[0]):
-        raise ValueError("must begin with a program's name, without a value in braces")
+        raise ValueError("must start with the name of a program, without a value in braces")
     for word in words:
         for name in _braced(word):
             if name not in PLACEHOLDERS:
-                known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
-                raise ValueError(f"{{{shown_name(name, 40)}}} is no value; there are {known}")
+                known = ", ".join(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
+                raise ValueError(f"{{{shown_name(name, 40)}}} is unknown; use one of {known}")
     return tuple(words)
 
 
 def _braced(word: str) -> list[str]:
-    """Names in braces; braces around anything else are left alone."""
+    """Returns the identifiers in braces; other text in braces is ignored."""
     parts = word.split("{")[1:]
     names = [part.partition("}")[0] for part in parts if "}" in part]
     return [name for name in names if name.isidentifier()]
 
 
 def filled(command: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
-    """A hook's words with values in place of the names in braces.
+    """Returns a hook's arguments with the names in braces replaced by values.
 
-    Each word stays one word whatever the values hold, and no value is looked at for
-    names again.
+    Each argument stays one argument. Braces inside a value are not replaced again.
     """
     return [command[0], *(_filled_word(word, values) for word in command[1:])]
 
@@ -283,7 +287,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "theme": _theme,
     "ascii": _ascii,
     "read_only": _flag,
-    **{each.key: _seconds(each.least) for each in POLICY_SETTINGS},
+    **{setting.key: _seconds(setting.least) for setting in POLICY_SETTINGS},
     **{f"notify.{kind}": _ways for kind in KINDS},
     **{f"notify.on_{kind}": _command for kind in KINDS},
     "notify.pause": _seconds(1.0, _LONGEST_PAUSE),

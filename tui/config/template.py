@@ -1,4 +1,4 @@
-"""The documented default file: every setting as a comment that can be taken out. Pure."""
+"""The template of the settings file: all settings as comments with their defaults. Pure."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from tui.config.settings import PLACEHOLDERS, THEMES
 from tui.model.policy import POLICY_SETTINGS
 
 _WIDE = 84
-"""Characters of a comment in the file, at most."""
+"""The greatest width of a comment in the file."""
 
 
 def default_text(bindings: Iterable[tuple[str, str, str]]) -> str:
-    """The file that `muster config --print` prints.
+    """Returns the file that `muster config --print` prints.
 
     Args:
-        bindings: Of each binding its id, its keys and what it does.
+        bindings: The id, the keys and the description of each binding.
     """
     lines = _HEAD.format(
         themes=_wrapped(THEMES), variable=POLICY_SETTINGS[0].variable
     ).splitlines()
-    for each in POLICY_SETTINGS:
-        former = f" Formerly {each.former}." if each.former else ""
-        says = f"{each.help} {each.range}.{former}"
-        lines += (f"# {line}" for line in textwrap.wrap(says, _WIDE))
-        lines.append(f"#{each.name} = {each.default:g}")
-    lines += _NOTIFY.format(values=_wrapped(f"{{{each}}}" for each in PLACEHOLDERS)).splitlines()
+    for setting in POLICY_SETTINGS:
+        former = f" Formerly {setting.former}." if setting.former else ""
+        help_ = f"{setting.help} {setting.range}.{former}"
+        lines += (f"# {line}" for line in textwrap.wrap(help_, _WIDE))
+        lines.append(f"#{setting.name} = {setting.default:g}")
+    lines += _NOTIFY.format(values=_wrapped(f"{{{name}}}" for name in PLACEHOLDERS)).splitlines()
     lines += _KEYS.splitlines()
     width = max((len(f'#"{id_}" = "{keys}"') for id_, keys, _ in bindings), default=0)
-    for id_, keys, says in bindings:
+    for id_, keys, description in bindings:
         entry = f'#"{id_}" = "{keys}"'
-        lines.append(f"{entry:{width}}  # {says}")
+        lines.append(f"{entry:{width}}  # {description}")
     return "\n".join(lines) + "\n"
 
 
@@ -45,49 +45,49 @@ def _wrapped(words: Iterable[str]) -> str:
 
 
 _HEAD = """\
-# Settings of muster. A line that begins with # and a name shows the default: take the #
-# away to change it. `muster config --check` says what is wrong with the file.
+# Settings of muster. A line with # and a name shows a default. To change the value, remove
+# the #. `muster config --check` lists the problems of the file.
 
-# Colours of the monitor: one of
+# The colours of the monitor, one of:
 # {themes}
 #theme = "muster"
 
-# Nothing beyond ASCII on the screen: true, false, or "auto" for what the locale says.
+# Use only ASCII on the screen: true, false, or "auto" to decide by the locale.
 #ascii = "auto"
 
-# Nothing can be changed: neither in the monitor nor by kill, complete, undo, doctor --fix.
+# Refuse all changes, in the monitor and by kill, complete, undo and doctor --fix.
 #read_only = false
 
 [policy]
-# When a verdict is certain enough, in seconds. The environment goes before these:
+# The thresholds of the verdicts, in seconds. Environment variables take precedence:
 # {variable} and so on.
 """
 
 _NOTIFY = """
 [notify]
-# What tells of an agent that becomes a zombie, stalls or fails: any of "toast" (on the
-# screen), "bell", "osc9" (the terminal's own note; inside tmux that needs its option
-# allow-passthrough), or [] for nothing.
+# How to notify when an agent becomes a zombie, stalls or fails: any of "toast" (on the
+# screen), "bell", "osc9" (a notification of the terminal; inside tmux it needs tmux's
+# option allow-passthrough), or [] for nothing.
 #zombie = ["toast"]
 #stalled = ["toast"]
 #failed = ["toast"]
-# Seconds between two notes; what happens meanwhile becomes one. 1 to 3600.
+# The least number of seconds between two notifications; later events are combined. 1 to 3600.
 #pause = 10
-# A command that is run as well: a list of a program and its arguments, or a string that
-# is split into these as a shell would. No shell runs. [] for none. In its arguments
+# A command to run as well: a list of a program and its arguments, or a string that is
+# split into words as by a shell. No shell runs. [] for none. Its arguments may contain
 # {values}
-# stand for values; of several agents {{id}}, {{type}}, {{task}} and {{workspace}} are
-# separated by commas. Values come from registries: put "--" before one that is an
-# argument of its own, as in ["notify-send", "--", "{{said}}"].
+# which are replaced by values. If the event concerns several agents, {{id}}, {{type}},
+# {{task}} and {{workspace}} are lists with commas. Values come from registries: put "--"
+# before a value that is an argument of its own, as in ["notify-send", "--", "{{said}}"].
 #on_zombie = []
 #on_stalled = []
 #on_failed = []
-# Seconds until a command that goes on is ended. 0.1 to 600.
+# Seconds after which a running command is killed. 0.1 to 600.
 #hook_timeout = 10
 """
 
 _KEYS = """
 [keys]
-# A key or a list of keys by what it does; the ids need their quotes. Keys are single
+# A key or a list of keys for each action. The ids must be quoted. Keys are single
 # characters, or names such as "ctrl+k", "f5", "space", "pageup".
 """

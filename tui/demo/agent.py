@@ -1,7 +1,7 @@
-"""What runs in each session of the demo: one agent that plays its role.
+"""The program of one demo agent; each session of the demo runs it.
 
-Started as ``python -m tui.demo.agent``. It ends by itself as soon as the demo
-that started it is gone, however that came about.
+It is started as ``python -m tui.demo.agent``. It ends as soon as the demo process has ended,
+even if the demo process was killed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _CURTAIN_PAUSE = 0.05
 
 
 class _DemoGoneError(Exception):
-    """The demo is gone, so this agent has to go as well."""
+    """The demo has ended, so this agent must end too."""
 
 
 class Lifeline:
-    """Tells whether the demo is still there: it holds the other end of a FIFO."""
+    """Detects the end of the demo, which holds the other end of a FIFO."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -40,8 +40,8 @@ class Lifeline:
         except OSError:
             raise _DemoGoneError from None
         try:
-            # One that was let go of before we opened it reports no hang-up,
-            # but reads as empty.
+            # If the demo ended before this open, poll() reports no hang-up, but a read
+            # returns no data.
             os.read(self._fd, 1)
         except BlockingIOError:
             pass
@@ -51,26 +51,26 @@ class Lifeline:
         self._poll.register(self._fd, 0)
 
     def wait(self, seconds: float | None) -> None:
-        """Sleeps; for good if None.
+        """Sleeps for a number of seconds; forever if it is None.
 
         Raises:
-            _DemoGoneError: The demo went meanwhile.
+            _DemoGoneError: The demo ended meanwhile.
         """
         if self._poll.poll(None if seconds is None else seconds * 1000):
             raise _DemoGoneError
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Plays one agent until its role ends, or until the demo does."""
+    """Plays one agent until its role or the demo ends."""
     *options, root, speed, task_id, agent_id = arguments
     stage = Stage(Path(root), float(speed))
     if not stage.root.name.startswith(ROOT_PREFIX):
-        # What is removed at the end must be a demo's and nothing else.
-        raise SystemExit(f"{root} is no demo's directory")
+        # The directory is removed at the end, so it must belong to a demo.
+        raise SystemExit(f"{root} is not a demo's directory")
     member = Member(agent_id, _role(agent_id), task_id)
     try:
         if "--helper" in options:
-            # As a server does that somebody started with nohup.
+            # Like a server that was started with nohup.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         lifeline = Lifeline(stage.lifeline)
         if "--helper" in options:
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
             lifeline.wait(_CURTAIN_PAUSE)
         _play(stage, member, lifeline)
     except (_DemoGoneError, FileNotFoundError):
-        # Several agents may be at it at once; the last of them gets it done.
+        # The last agent removes the directory; several may try at once.
         if not _is_held(stage):
             shutil.rmtree(stage.root, ignore_errors=True)
     return 0
@@ -122,7 +122,7 @@ def _play(stage: Stage, member: Member, lifeline: Lifeline) -> None:
 
 
 def _perform(stage: Stage, member: Member, index: int, lifeline: Lifeline) -> bool:
-    """Does one step; returns whether the agent is to go on."""
+    """Reports one step; returns whether the agent goes on."""
     step = member.role.steps[index]
     try:
         if _is_over(stage, member):
@@ -130,7 +130,7 @@ def _perform(stage: Stage, member: Member, index: int, lifeline: Lifeline) -> bo
         print(f"{time.strftime('%H:%M:%S')} {step.message}", flush=True)  # noqa: T201 - the pane
         report_now(stage, member, step, status_after(member.role, index))
     except AgentNotFoundError:
-        # Its entry is yet to come, or was taken out.
+        # The agent is not registered yet, or its entry was removed.
         return True
     except FileNotFoundError:
         raise
@@ -142,7 +142,7 @@ def _perform(stage: Stage, member: Member, index: int, lifeline: Lifeline) -> bo
 
 
 def _is_over(stage: Stage, member: Member) -> bool:
-    """Whether somebody wrote this agent down as through: it must not come back."""
+    """Returns whether the registry gives this agent a terminal status; then it must stop."""
     snapshot = read_task(stage.task_registry(member.task_id))
     return any(
         agent.id == member.id and is_terminal(agent.status) for agent in snapshot.record.agents
@@ -150,14 +150,16 @@ def _is_over(stage: Stage, member: Member) -> bool:
 
 
 def _spawn(stage: Stage, parent: Member, step: Step, lifeline: Lifeline) -> None:
-    """Starts children as an orchestrator does: the session first, the entry later."""
+    """Starts children like an orchestrator does: first the session, later the entry."""
     if not step.spawns:
         return
-    # Only an agent that spawns pays for this import.
+    # Imported only here, because most agents start no children.
     from tui.host.tmux import Tmux
 
     now = time.time()
-    children = [member_of(ROLES[each], parent.task_id, parent.id, now) for each in step.spawns]
+    children = [
+        member_of(ROLES[child_type], parent.task_id, parent.id, now) for child_type in step.spawns
+    ]
     problem = Tmux(stage.socket).start_sessions(
         {child.session: stage.command(child) for child in children}
     )

@@ -1,4 +1,4 @@
-"""The demo's story: a day at a made-up project, as plain data."""
+"""The story of the demo, about a fictional project, as plain data."""
 
 from __future__ import annotations
 
@@ -419,4 +419,4 @@ ORPHAN = Role(
     Ending.STALLS,
     past=0,
 )
-"""A session that no registry knows."""
+"""A session that no registry lists."""

@@ -1,7 +1,7 @@
-"""The demo: agents that live, on a private tmux server, in a temporary workspace.
+"""Runs the demo: agents on a private tmux server, in a temporary workspace.
 
-Nothing of it outlasts it. What it started is ended and looked for again; should
-this process be killed, the agents notice and clear up after themselves.
+At the end every process is killed and every file is removed. If this process is killed, the
+agents notice that, and clean up.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from tui.host.tmux_advice import install_advice
 from tui.model.policy import Policy
 
 NOT_STARTED = 2
-"""Exit code when the demo could not be set up."""
+"""The exit code if the demo could not be started."""
 
-# sun_path of unix(7), without the NUL at its end.
+# The size of sun_path in unix(7), without the final NUL.
 _LONGEST_SOCKET = 107
 _SHORT = "/tmp"  # noqa: S108 - mkdtemp makes a private directory in it
 
@@ -53,17 +53,18 @@ _Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class DemoError(Exception):
-    """The demo cannot be set up; says why."""
+    """The demo cannot be started; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """A demo that runs.
+    """A running demo.
 
     Attributes:
-        workspace: What the monitor is to show.
-        socket: The private tmux server's.
-        policy: Verdicts come sooner than usual, so that they can be watched.
+        stage: The directories of the demo, and its speed.
+        workspace: The workspace for the monitor.
+        socket: The socket of the private tmux server.
+        policy: A policy whose verdicts come sooner than usual, so that a viewer sees them.
     """
 
     stage: Stage
@@ -73,15 +74,15 @@ class Demo:
 
 
 def run_demo(settings: Settings) -> int:
-    """Runs the demo under the monitor until that is quit.
+    """Runs the demo and the monitor until the user quits.
 
     Args:
-        settings: Of the monitor; the demo has its own policy.
+        settings: The settings of the monitor; the demo replaces the policy.
 
     Returns:
-        The monitor's exit code, or 2 when the demo could not be set up.
+        The exit code of the monitor, or 2 if the demo could not be started.
     """
-    # Whoever runs this inside tmux: the private server is not a part of that.
+    # The private server is separate from a tmux in which this may run.
     for name in ("TMUX", "TMUX_PANE"):
         os.environ.pop(name, None)
     try:
@@ -97,20 +98,20 @@ def run_demo(settings: Settings) -> int:
 
 @contextmanager
 def running(speed: float = 1.0) -> Iterator[Demo]:
-    """A demo for as long as the block lasts; afterwards nothing of it is left.
+    """Runs a demo inside a `with` block; removes all of it at the end.
 
     Args:
-        speed: How many seconds of the story pass in one second.
+        speed: The number of story seconds in one real second.
 
     Raises:
-        DemoError: It cannot be set up.
+        DemoError: The demo cannot be started.
     """
     if shutil.which("tmux") is None:
         raise DemoError(install_advice())
     with ExitStack() as stack:
         stage = Stage(_private_directory(), speed)
         stack.callback(shutil.rmtree, stage.root, ignore_errors=True)
-        # Held until all is cleared up: agents that see it go would do it, too.
+        # Keep the FIFO open until the cleanup is done; otherwise the agents would clean up too.
         stack.callback(os.close, _hold(stage.lifeline))
         stack.callback(_clear_up, stage)
         _deploy(stage)
@@ -133,7 +134,7 @@ def _hold(lifeline: Path) -> int:
 
 
 def _deploy(stage: Stage) -> None:
-    """Starts all sessions at once, and enlists the agents while they come up."""
+    """Starts all sessions at once, and registers the agents while the sessions start."""
     now = time.time()
     task_ids = {key: task_id_of(now - task.ago) for key, task in TASKS.items()}
     build(stage, {task_ids[key]: task for key, task in TASKS.items()}, now)
@@ -159,18 +160,18 @@ def _deploy(stage: Stage) -> None:
 
 
 def _clear_up(stage: Stage) -> None:
-    """Ends every process of the demo and removes its files."""
+    """Kills every process of the demo and removes its files."""
     left = _end_processes(stage.socket)
     shutil.rmtree(stage.root, ignore_errors=True)
     if left:
-        names = ", ".join(f"{each.name} ({each.pid})" for each in left)
-        sys.stderr.write(f"muster: still running: {names}\n")
+        names = ", ".join(f"{process.name} ({process.pid})" for process in left)
+        sys.stderr.write(f"muster: cannot end all processes of the demo; still running: {names}\n")
     if stage.root.exists():
-        sys.stderr.write(f"muster: could not remove {stage.root}\n")
+        sys.stderr.write(f"muster: cannot remove {stage.root}; remove it by hand\n")
 
 
 def _end_processes(socket: Path) -> tuple[process_tree.Process, ...]:
-    # tmux is not asked: its server may hang, and what left its panes it does not know.
+    # tmux is not queried: its server may hang, and it does not know processes that left a pane.
     left: tuple[process_tree.Process, ...] = ()
     for _ in range(_ROUNDS):
         servers = process_tree.processes_with_argument(f"-S{socket}")
@@ -184,7 +185,7 @@ def _end_processes(socket: Path) -> tuple[process_tree.Process, ...]:
 
 
 class _Interruptions:
-    """Signals that end the program, held back while that would leave something behind."""
+    """Delays signals that would end the program before its cleanup is done."""
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -204,13 +205,13 @@ class _Interruptions:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
-        # What a signal broke, or what it came too late for, ends as it asked.
+        # End as the delayed signal demands, unless an exception ends the program already.
         if self._pending is not None and kind not in (KeyboardInterrupt, SystemExit):
             _end_by(self._pending)
 
     @contextmanager
     def let_through(self) -> Iterator[None]:
-        """In this block a signal ends the program; one that came before does it at once."""
+        """Lets signals end the program inside a `with` block; a delayed signal ends it at once."""
         try:
             self._open = True
             if self._pending is not None:
@@ -218,8 +219,8 @@ class _Interruptions:
             yield
         finally:
             self._open = False
-            # An event loop that had the signals meanwhile gives them back to the
-            # system's default, which would end us half-way through clearing up.
+            # An event loop that handled the signals resets them to the system's default, which
+            # would end the process during the cleanup.
             for number in self._before:
                 signal.signal(number, self._handle)
 

@@ -1,7 +1,6 @@
-"""Where the demo's files lie, and how its agents are written into them.
+"""The files of the demo, and the functions that write its agents into them.
 
-The demo and its agents use the public operations of `registry`, as any
-orchestrator in Python would.
+The demo and its agents use the public operations of `registry`, like any orchestrator in Python.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ _PROMPT_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One demo: where everything of it lies, and how fast it plays.
+    """The directories of one demo, and its speed.
 
     Attributes:
-        root: A private directory that is nobody else's.
-        speed: How many seconds of the story pass in one second.
+        root: A private directory that only this demo uses.
+        speed: The number of story seconds in one real second.
     """
 
     root: Path
@@ -52,41 +51,41 @@ class Stage:
 
     @property
     def socket(self) -> Path:
-        """The private tmux server's socket."""
+        """The socket of the private tmux server."""
         return self.root / "tmux"
 
     @property
     def lifeline(self) -> Path:
-        """A FIFO that the demo holds open: when it lets go, all of it has to end."""
+        """A FIFO that the demo holds open; all agents end when it is closed."""
         return self.root / "lifeline"
 
     @property
     def curtain(self) -> Path:
-        """A file that is there once every agent is enlisted: now they may begin."""
+        """A file that appears when every agent is registered, so that the agents may start."""
         return self.root / "curtain"
 
     @property
     def project(self) -> Path:
-        """The directory that the agents work in."""
+        """The working directory of the agents."""
         return self.root / PROJECT
 
     @property
     def workspace(self) -> Path:
-        """The agents' workspace."""
+        """The workspace of the agents."""
         return self.project / WORKSPACE_NAME
 
     @property
     def global_registry(self) -> Path:
-        """The workspace's registry."""
+        """The global registry of the workspace."""
         return self.workspace / GLOBAL_FOLDER / GLOBAL_REGISTRY
 
     def task_registry(self, task_id: str) -> Path:
-        """A task's registry."""
+        """Returns the path of a task's registry."""
         return self.workspace / task_id / TASK_REGISTRY
 
     def command(self, member: Member, *, helper: bool = False) -> tuple[str, ...]:
-        """What an agent's session runs, or the helper process of an agent."""
-        # -P: the user's directory may hold a module of the same name as one of ours.
+        """Returns the command of an agent's session, or of an agent's helper process."""
+        # -P: the working directory may contain a module with the same name as one of muster's.
         program = (sys.executable, "-P", "-m", "tui.demo.agent")
         options = ("--helper",) if helper else ()
         where = (str(self.root), f"{self.speed:g}", member.task_id, member.id)
@@ -95,11 +94,13 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One agent of the demo under the name it has this time.
+    """One agent of the demo.
 
     Attributes:
-        id: As in the registries.
-        parent: Another member's id, or "orchestrator".
+        id: Its id in the registries.
+        role: The role that it plays.
+        task_id: The id of its task.
+        parent: The id of another member, or "orchestrator".
     """
 
     id: str
@@ -109,38 +110,38 @@ class Member:
 
     @property
     def session(self) -> str:
-        """The name of its tmux session."""
+        """The name of the agent's tmux session."""
         return SESSION_PREFIX + self.id
 
 
 def member_of(role: Role, task_id: str, parent: str, started: float) -> Member:
-    """A role under a new id, of the form that orchestrators give."""
+    """Returns a member with a new id, in the format of orchestrators."""
     agent_id = f"{role.type}-{datetime.fromtimestamp(started):%H%M%S}-{secrets.token_hex(3)}"
     return Member(agent_id, role, task_id, parent)
 
 
 def task_id_of(made: float) -> str:
-    """A new task's id, of the form that orchestrators give."""
+    """Returns a new task id, in the format of orchestrators."""
     return f"TASK-{datetime.fromtimestamp(made):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 def depth_of(role: Role) -> int:
-    """How deep an agent stands: 1 for those that the orchestrator started."""
+    """Returns the depth of an agent; 1 if the orchestrator started it."""
     return 1 if role.parent is None else 1 + depth_of(ROLES[role.parent])
 
 
 def stamp(moment: float) -> str:
-    """A time as registries have it: local, naive."""
+    """Returns a time in the format of the registries: local, without a time zone."""
     return datetime.fromtimestamp(moment).isoformat(timespec="microseconds")
 
 
 def build(stage: Stage, tasks: dict[str, Task], now: float) -> None:
-    """Makes the workspace with its tasks, no agents in them yet.
+    """Creates the workspace and its tasks, without agents.
 
     Args:
-        stage: Where.
-        tasks: By task id.
-        now: Seconds since the epoch.
+        stage: The demo.
+        tasks: The tasks by task id.
+        now: The present time, seconds since the epoch.
     """
     stage.global_registry.parent.mkdir(parents=True)
     for task_id, task in tasks.items():
@@ -204,7 +205,7 @@ def _dump(path: Path, registry: dict[str, Any]) -> None:
 
 
 def enlist(stage: Stage, member: Member, started: float) -> None:
-    """Writes a new agent into its task's registry, then into the global one."""
+    """Writes a new agent into its task's registry, then into the global registry."""
     entry = {
         "id": member.id,
         "type": member.role.type,
@@ -230,9 +231,9 @@ def enlist(stage: Stage, member: Member, started: float) -> None:
 
 
 def tell_past(stage: Stage, member: Member, started: float, now: float) -> None:
-    """Reports what an agent did before the demo began, at the times of then."""
+    """Reports the steps that an agent did before the demo started, with their past times."""
     past = member.role.steps[: member.role.past]
-    # Who is at work has been heard of since its session was made: it is its own then.
+    # The last report of a working agent is newer than its session, so the session is its own.
     silent = member.role.silent if member.role.is_through else 0.0
     *earlier, last = _moments(started, now - silent, len(past)) or [started]
     for step, moment in zip(past, earlier, strict=False):
@@ -246,7 +247,7 @@ def _moments(first: float, last: float, count: int) -> list[float]:
 
 
 def status_after(role: Role, index: int) -> str:
-    """The status that an agent reports with a step of its role."""
+    """Returns the status that an agent reports with a step of its role."""
     if index == len(role.steps) - 1:
         if role.ending in (Ending.COMPLETES, Ending.LEAKS):
             return "completed"
@@ -256,11 +257,11 @@ def status_after(role: Role, index: int) -> str:
 
 
 def report(stage: Stage, member: Member, step: Step, status: str, moment: float) -> None:
-    """Reports a step: into the agent's own files, then into both registries.
+    """Reports a step in the agent's own files, then in both registries.
 
     Raises:
-        RegistryError: A registry cannot be had; the one before it may be written.
-        OSError: The agent's files are not there any more.
+        RegistryError: A registry cannot be changed; the task's registry may be changed already.
+        OSError: The agent's files no longer exist.
     """
     note(stage, member, step, status, moment)
     when = stamp(moment)
@@ -273,11 +274,11 @@ def report(stage: Stage, member: Member, step: Step, status: str, moment: float)
 
 
 def report_now(stage: Stage, member: Member, step: Step, status: str) -> None:
-    """Reports a step as it is done, by the library or by `muster report`.
+    """Reports a step with the present time, through the library or `muster report`.
 
     Raises:
-        RegistryError: A registry cannot be had, or the agent is not in it.
-        OSError: The agent's files are not there any more.
+        RegistryError: A registry cannot be changed, or does not contain the agent.
+        OSError: The agent's files no longer exist.
     """
     note(stage, member, step, status, time.time(), without="progress")
     task = stage.task_registry(member.task_id)
@@ -309,10 +310,18 @@ def report_now(stage: Stage, member: Member, step: Step, status: str) -> None:
 def note(
     stage: Stage, member: Member, step: Step, status: str, moment: float, without: str = ""
 ) -> None:
-    """Appends a step to the agent's own files, but for the one in this folder.
+    """Appends a step to the agent's own files.
+
+    Args:
+        stage: The demo.
+        member: The agent.
+        step: The step.
+        status: The status of the agent after it.
+        moment: The time of the step, seconds since the epoch.
+        without: A folder whose file is left out.
 
     Raises:
-        OSError: They are not there any more.
+        OSError: The files no longer exist.
     """
     for folder, name, line in _lines(member, step, status, stamp(moment)):
         if folder == without:
@@ -326,16 +335,16 @@ def _lines(
     member: Member, step: Step, status: str, when: str
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     own = {"timestamp": when, "agent_id": member.id}
-    said: list[dict[str, Any]] = [{"type": "text", "text": step.message}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": step.message}]
     if step.runs:
-        said.append({"type": "tool_use", "name": "Bash", "input": {"command": step.runs}})
+        content.append({"type": "tool_use", "name": "Bash", "input": {"command": step.runs}})
     yield (
         "logs",
         "stream",
         {
             "type": "assistant",
             "timestamp": when,
-            "message": {"role": "assistant", "content": said},
+            "message": {"role": "assistant", "content": content},
         },
     )
     if step.finding is not None:

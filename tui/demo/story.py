@@ -1,4 +1,4 @@
-"""What a story for the demo is made of: tasks, roles and the steps of each."""
+"""The parts of a demo story: tasks, roles and steps."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import Enum, auto
 
 
 class Ending(Enum):
-    """What becomes of an agent after the last step of its role."""
+    """The behaviour of an agent after the last step of its role."""
 
     COMPLETES = auto()
     FAILS = auto()
-    LEAKS = auto()  # reports that it is through, and its session stays
-    DIES = auto()  # is gone without a word
-    STALLS = auto()  # is there and says nothing more
-    CYCLES = auto()  # begins again at the step `again`
+    LEAKS = auto()  # reports that it completed, but its session stays
+    DIES = auto()  # exits without a report
+    STALLS = auto()  # keeps running without further reports
+    CYCLES = auto()  # continues with the step `again`
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,12 @@ class Step:
     """One report of an agent.
 
     Attributes:
-        runs: A command that its log shows.
-        finding: Its kind, its severity and what was found.
-        spawns: Types of agents that it starts then.
+        progress: The progress in percent.
+        message: The message of the report.
+        status: The status that it reports.
+        runs: A command that its log shows; may be empty.
+        finding: The kind, severity and text of a finding, or None.
+        spawns: The types of agents that it starts in this step.
     """
 
     progress: int
@@ -40,17 +43,20 @@ class Role:
     """One agent of the story. Times are in seconds.
 
     Attributes:
-        type: Unique in the story.
-        task: Key of its task.
+        type: Its type, unique in the story.
+        task: The key of its task.
         parent: The type of the agent that started it; None for the orchestrator.
-        pace: Between two steps.
-        ago: How long before the demo it started.
-        past: How many of its steps it had done by then.
-        silent: How long before the demo one that was through did the last of them.
-        later: Whether it is only started by a step of its parent.
-        again: Where a cycle begins.
+        prompt: Its prompt.
+        steps: Its reports.
+        ending: Its behaviour after the last step.
+        pace: The time between two steps.
+        ago: The time between its start and the start of the demo.
+        past: The number of steps before the start of the demo.
+        silent: The time between its last step and the start of the demo, if it had ended.
+        later: Whether a step of its parent starts it.
+        again: The first step of a cycle.
         helper: Whether it keeps a process that has left its session.
-        script: Whether it reports as a shell script does, by `muster report`.
+        script: Whether it reports through `muster report`, like a shell script.
     """
 
     type: str
@@ -70,13 +76,19 @@ class Role:
 
     @property
     def is_through(self) -> bool:
-        """Whether it was through, and had gone, before the demo began."""
+        """Whether the agent had a terminal status and no session before the demo started."""
         return self.past == len(self.steps) and self.ending in (Ending.COMPLETES, Ending.FAILS)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task of the story; `ago` is how long before the demo it was made, in seconds."""
+    """One task of the story.
+
+    Attributes:
+        description: Its description.
+        priority: Its priority.
+        ago: Seconds between its creation and the start of the demo.
+    """
 
     description: str
     priority: str
@@ -84,10 +96,10 @@ class Task:
 
 
 STALL_AFTER = 20.0
-"""Silence that makes an agent stalled; every agent that works reports more often."""
+"""Seconds of silence after which an agent is stalled; working agents report more often."""
 
 ORPHAN_GRACE = 4.0
-"""How old a session nobody knows must be; a new agent is written down sooner than that."""
+"""The least age of an orphan in seconds; a new agent is registered sooner than that."""
 
 SPAWN_DELAY = 1.5
-"""Between the start of a new agent's session and its entry in the registries."""
+"""Seconds between the start of a new agent's session and its entry in the registries."""

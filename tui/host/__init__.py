@@ -1,4 +1,4 @@
-"""The host: its tmux server, its processes, its files' changes. I/O, no screen."""
+"""Access to the host: its tmux servers, its processes, and changes of its files."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def host_name() -> str:
-    """This host's name, without its domain."""
+    """Returns the host name without its domain."""
     return os.uname().nodename.split(".")[0]

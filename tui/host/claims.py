@@ -1,8 +1,8 @@
-"""Which processes may be ended because a log says that they are left of a session. Pure.
+"""Decides which processes may be killed because a log lists them as leftovers. Pure.
 
-What is read from a log is a claim: whoever could write the log may have made it up. So each
-process must prove by itself that it belongs there, and it must be one that the writer of
-the log could have ended, too.
+The content of a log is only a claim, because its writer may have invented it. So each process
+must prove that it belongs to the session, and the writer of the log must be a user who could
+have killed the process itself.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 ROOT = 0
-"""Root's user number."""
+"""The user id of root."""
 
 _INEXACT = 2.0
-"""Seconds by which the times of tmux, which are whole ones, and of processes may differ."""
+"""The tolerance for start times, in seconds: tmux's times are whole seconds."""
 
 _STILL_ENDING = 10.0
-"""Seconds after a kill was put on record in which what it ends may start others."""
+"""Seconds after the start of a kill in which the dying processes may still start others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a process must prove besides its environment; see `believed`.
+    """The conditions that a process must meet besides its environment; see `believed`.
 
     Attributes:
-        users: Whose processes may be ended, by the users' numbers.
-        since: When the session was made; seconds since the epoch.
-        until: When its end began, likewise.
+        users: The ids of the users whose processes may be killed.
+        since: The creation time of the session, seconds since the epoch.
+        until: The time when its end began, seconds since the epoch.
     """
 
     users: frozenset[int]
@@ -37,11 +37,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the kernel says of a process.
+    """The kernel's data on a process.
 
     Attributes:
-        users: Its real, effective and saved user, by their numbers.
-        begun: When it began; seconds since the epoch.
+        parent: The pid of its parent.
+        users: The ids of its real, effective and saved user.
+        begun: Its start time, seconds since the epoch.
     """
 
     parent: int
@@ -50,16 +51,17 @@ class Facts:
 
 
 def users_believed(told_by: Collection[int], owner: int | None, ourselves: int) -> frozenset[int]:
-    """Whose processes may be ended on the word of some users.
+    """Returns the ids of the users whose processes may be killed because of a log's content.
 
-    A user's word is good for its own processes alone, as it could end these without us.
-    What only root or this user wrote is good for those of the registry's owner and for this
-    user's; for root's own only in a registry of root, since all of them are in its reach.
+    If another user may have written the content, it is that user alone, because it could kill
+    its processes itself. If several other users may have written it, there are none.
+    If only root or this user may have written it, these are the registry's owner and this user.
+    Root is among them only if it owns the registry.
 
     Args:
-        told_by: The users who may have written it, by their numbers.
-        owner: Who owns the registry, or None if that is not known.
-        ourselves: The user that muster runs as.
+        told_by: The ids of the users who may have written the content.
+        owner: The user id of the registry's owner; None if it is not known.
+        ourselves: The user id of muster.
     """
     others = frozenset(told_by) - {ROOT, ourselves}
     if others or not told_by:
@@ -69,32 +71,32 @@ def users_believed(told_by: Collection[int], owner: int | None, ourselves: int) 
 
 
 def believed(claim: Claim, facts: Mapping[int, Facts]) -> tuple[set[int], dict[int, str]]:
-    """Tells processes that prove a claim from others.
+    """Separates the processes that prove a claim from the others.
 
-    One that began only after the session's end proves it if one that does started it.
+    A process that started after the session's end proves it only if its parent does.
 
     Args:
-        claim: What was read.
-        facts: Processes whose environment says that they belong to the session.
+        claim: The conditions.
+        facts: The processes whose environment names the session, by pid.
 
     Returns:
-        Those that prove it, and why each of the others does not.
+        The pids that prove the claim, and the reason for each other pid.
     """
     doubts: dict[int, str] = {}
-    found: set[int] = set()
+    proven: set[int] = set()
     later: set[int] = set()
-    for pid, each in facts.items():
-        strangers = each.users - claim.users
+    for pid, process in facts.items():
+        strangers = process.users - claim.users
         if strangers:
             doubts[pid] = f"of another user (id {min(strangers)})"
-        elif not each.begun >= claim.since - _INEXACT:
-            doubts[pid] = "begun before that session"
-        elif each.begun <= claim.until + _STILL_ENDING:
-            found.add(pid)
+        elif not process.begun >= claim.since - _INEXACT:
+            doubts[pid] = "started before that session"
+        elif process.begun <= claim.until + _STILL_ENDING:
+            proven.add(pid)
         else:
             later.add(pid)
-    while started := {pid for pid in later if facts[pid].parent in found}:
-        found |= started
-        later -= started
-    why = "begun after that session was ended, by nothing that is left of it"
-    return found, doubts | dict.fromkeys(later, why)
+    while children := {pid for pid in later if facts[pid].parent in proven}:
+        proven |= children
+        later -= children
+    why = "started after the end of that session, by a process that does not belong to it"
+    return proven, doubts | dict.fromkeys(later, why)

@@ -1,6 +1,6 @@
-"""Being told of the end of processes, without asking again and again.
+"""Reports the end of processes without polling.
 
-Linux only: pidfd_open(2).
+Linux only: it uses pidfd_open(2).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import select
 import threading
 from collections.abc import Iterable
 
-# Left to files, watches, children and the screen when sessions are many.
+# Descriptors that stay free for files, watches, child processes and the screen.
 _OTHER_DESCRIPTORS = 256
 
 
 def _room_for(descriptors: int) -> int:
-    """Raises the limit on open files if need be; how many of so many there can be."""
+    """Raises the limit on open files if needed; returns how many descriptors are possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = descriptors + _OTHER_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -31,10 +31,10 @@ def _room_for(descriptors: int) -> int:
 
 
 class ExitWatcher:
-    """Tells at once when one of a set of processes ends, without polling.
+    """Waits for the end of any process in a set, without polling.
 
-    Holds a pidfd for each (Linux 5.3, pidfd_open(2)), and raises this process's limit
-    on open files where it must; processes that cannot be watched are left to the sweep.
+    It holds a pidfd for each process (Linux 5.3), and raises this process's limit on open
+    files if needed. Processes above the limit are only noticed by the next roll call.
     """
 
     def __init__(self) -> None:
@@ -46,13 +46,13 @@ class ExitWatcher:
         self._poll.register(self._wake_read, select.POLLIN)
 
     def watch(self, pids: Iterable[int]) -> frozenset[int]:
-        """Watches exactly these processes from now on.
+        """Sets the watched processes.
 
         Returns:
-            Those that have ended already, and are not told of again.
+            The processes that have ended. `wait` does not report them again.
         """
         wanted = set(pids)
-        # One that its parent never reaps would be told of for ever.
+        # Keep these: a zombie that its parent does not reap would be reported forever.
         self._ended &= wanted
         for pid in self._fds.keys() - wanted:
             self._drop(pid)
@@ -67,7 +67,7 @@ class ExitWatcher:
                 continue
             except OSError as error:
                 if error.errno == errno.EINVAL:
-                    # So some kernels say of one that was reaped while its group lives on.
+                    # Some kernels report a reaped process this way while its group exists.
                     self._ended.add(pid)
                 continue
             self._fds[pid] = fd
@@ -80,7 +80,11 @@ class ExitWatcher:
         os.close(fd)
 
     def wait(self, timeout: float) -> bool:
-        """Waits for an end or for `wake`; returns whether there was one of them."""
+        """Waits for the end of a process or for `wake`; returns False after the timeout.
+
+        Args:
+            timeout: The timeout in seconds.
+        """
         events = self._poll.poll(max(0.0, timeout) * 1000)
         ready = {fd for fd, _ in events}
         if self._wake_read in ready:
@@ -91,16 +95,16 @@ class ExitWatcher:
         return bool(events)
 
     def wake(self) -> None:
-        """Ends a `wait` in another thread; after `close` does nothing."""
+        """Interrupts `wait` in another thread; does nothing after `close`."""
         with self._closing:
             if self._wake_write < 0:
-                # By now the number may be another file's.
+                # The descriptor is closed, and its number may belong to another file.
                 return
             with contextlib.suppress(OSError):
                 os.write(self._wake_write, b"\0")
 
     def close(self) -> None:
-        """Lets go of all descriptors."""
+        """Closes all descriptors."""
         self.watch(())
         with self._closing:
             os.close(self._wake_read)

@@ -1,7 +1,7 @@
-"""One stream of file changes: the one door to watchfiles.
+"""Reports changes of files. Only this module imports watchfiles.
 
-Directories are watched, not files, and not their subdirectories: agents write
-logs there all day, which change nothing on the roll.
+It watches directories without their subdirectories: agents write logs there all the time,
+which do not change the roll.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
 
-# Milliseconds: how long changes are gathered, and how often is looked. Changes
-# come through within about two steps; a storm is handed on every `_DEBOUNCE`.
+# Milliseconds: how long changes are collected, and the polling interval. A change arrives
+# within about two intervals; a burst of changes is passed on every `_DEBOUNCE`.
 _DEBOUNCE = 30
 _STEP = 8
 
-# Looking costs CPU: where nothing has changed for so many seconds it is done more seldom.
+# Polling costs CPU, so the interval grows after this number of seconds without a change.
 _QUIET_AFTER = 30.0
 _QUIET_STEP = 50
 
-# Milliseconds after which the first look after arming is owed at the latest, and
-# after which the steps are thought over.
+# Milliseconds: the timeout of the first poll, and of later polls. After each poll the interval
+# is computed again.
 _FIRST_LOOK = 250
 _NEXT_LOOK = 10_000
 _RETRY = 1.0
 
-# As watchfiles numbers what can happen to a path (watchfiles.Change).
+# The number of "deleted" in watchfiles.Change.
 _DELETED = 3
 
 _Armed = frozenset[tuple[Path, int, int]]
 
 
 class DirectoryWatcher:
-    """Calls back with the paths that changed in a set of directories.
+    """Calls a function with the paths that changed in a set of directories.
 
     Args:
-        on_change: Called in the watcher's thread with the changed paths; an empty
-            set means that something may have been missed: look at everything.
-        names: Only changes of files of these names are handed on, and of
-            anything that is a direct entry of a root.
+        on_change: Called in the watcher's thread with the changed paths. An empty set means
+            that changes may have been missed, and everything must be read.
+        names: The names of files whose changes are reported. All direct entries of a root
+            are reported too.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DirectoryWatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the watcher's thread."""
+        """Stops the watcher's thread; waits at most 2 s for it."""
         with self._change:
             self._stopped = True
             self._rearm.set()
@@ -73,14 +73,14 @@ class DirectoryWatcher:
             self._thread.join(timeout=2.0)
 
     def watch(self, directories: Collection[Path], roots: Collection[Path]) -> None:
-        """Watches exactly these directories from now on.
+        """Sets the watched directories.
 
-        To be called again after every scan: a directory that went and came
-        back is another inode, and is armed anew.
+        Call it again after every scan: a directory that was removed and created again has
+        another inode, and needs a new watch.
 
         Args:
-            directories: What to watch, not recursively; missing ones are left out.
-            roots: Those among them where any new or vanished entry counts.
+            directories: The directories, without their subdirectories. Missing ones are ignored.
+            roots: The directories among them whose new or removed entries are all reported.
         """
         with self._change:
             wanted = frozenset(_identified(directories))
@@ -102,15 +102,15 @@ class DirectoryWatcher:
             self._watch_until_rearmed([path for path, _, _ in wanted])
 
     def _watch_until_rearmed(self, directories: list[Path]) -> None:
-        # Imported when the first frame is on its way, and not for a look without a screen.
+        # Imported late: commands without a screen do not need it, nor does the first frame.
         from watchfiles._rust_notify import RustNotify
 
         try:
             with RustNotify(list(map(str, directories)), False, False, 0, False, False) as notify:
                 self._hand_on(notify, directories)
         except (OSError, RuntimeError):
-            # A directory vanished while it was being armed, or the system's
-            # watches are used up: the slow rescan carries on meanwhile.
+            # A directory disappeared during the setup, or the system has no free watches. The
+            # periodic scan finds changes meanwhile.
             self._rearm.wait(_RETRY)
             self._on_change(())
 
@@ -120,28 +120,28 @@ class DirectoryWatcher:
         while not self._rearm.is_set():
             quiet = time.monotonic() - changed_at > _QUIET_AFTER
             step = _QUIET_STEP if quiet else _STEP
-            found = notify.watch(_DEBOUNCE, step, timeout, self._rearm)
+            changes = notify.watch(_DEBOUNCE, step, timeout, self._rearm)
             if timeout == _FIRST_LOOK:
-                # What changed before the watch was in place went unseen.
+                # Changes before the start of the watch were missed.
                 timeout = _NEXT_LOOK
                 self._on_change(())
-            if isinstance(found, str):
+            if isinstance(changes, str):
                 continue
             changed_at = time.monotonic()
-            gone = {path for change, path in found if change == _DELETED}
+            gone = {path for change, path in changes if change == _DELETED}
             relevant = self._forget({path for path in directories if str(path) in gone})
-            relevant |= {Path(path) for _, path in found if self._matters(Path(path))}
+            relevant |= {Path(path) for _, path in changes if self._matters(Path(path))}
             if relevant:
                 self._on_change(relevant)
 
     def _forget(self, gone: set[Path]) -> set[Path]:
-        """Takes watched directories for gone, so that the next `watch` arms them anew.
+        """Forgets deleted directories, so that the next `watch` watches them again.
 
-        Their numbers do not tell: a file system may give the same to the next.
+        Inode numbers are not enough: a file system may reuse the number for the new directory.
         """
         if gone:
             with self._change:
-                self._wanted = frozenset(each for each in self._wanted if each[0] not in gone)
+                self._wanted = frozenset(entry for entry in self._wanted if entry[0] not in gone)
         return gone
 
     def _matters(self, path: Path) -> bool:

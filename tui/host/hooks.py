@@ -1,4 +1,4 @@
-"""Commands of the user's that are run when something happened."""
+"""Runs the user's hook commands."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def run_hook(command: Sequence[str], timeout: float) -> str | None:
 
     Args:
         command: A program and its arguments.
-        timeout: Seconds until it is ended, with whatever it started.
+        timeout: Seconds after which the command's process group is killed.
 
     Returns:
-        What went wrong, or None.
+        An error message, or None.
     """
     words = [word.replace("\0", "") for word in command]
     try:
@@ -29,14 +29,14 @@ def run_hook(command: Sequence[str], timeout: float) -> str | None:
             start_new_session=True,
         )
     except OSError as error:
-        return f"{words[0]} cannot be run: {error.strerror or error}"
+        return f"cannot run {words[0]}: {error.strerror or error}"
     try:
         code = process.wait(timeout)
     except subprocess.TimeoutExpired:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return f"{words[0]} was ended after {timeout:g} s"
+        return f"{words[0]} was killed after {timeout:g} s"
     if code:
         how = f"exit code {code}" if code > 0 else f"signal {-code}"
         return f"{words[0]} failed with {how}"

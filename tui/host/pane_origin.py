@@ -1,9 +1,8 @@
-"""What panes' processes say of where they were made, and which are in another session now.
+"""Finds the session in which a pane was created.
 
-tmux moves panes and windows from one session to another (``join-pane``, ``swap-pane``,
-``move-window``), and of that it tells nothing afterwards. But a pane's first process still
-has in its environment which session it was started in. Linux only, as
-`tui.host.process_tree` is.
+tmux moves panes and windows between sessions (``join-pane``, ``swap-pane``, ``move-window``)
+and does not report that afterwards. But the environment of a pane's first process still names
+the session in which it was started. Linux only, like `tui.host.process_tree`.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from tui.host.tmux_types import Session
 
 
 class PaneOrigin(NamedTuple):
-    """Where a pane was made.
+    """The session in which a pane was created.
 
     Attributes:
-        pane: Its id, for example ``%5``.
+        pane: The id of the pane, for example ``%5``.
         session: The id of the session, for example ``$3``.
     """
 
@@ -29,63 +28,66 @@ class PaneOrigin(NamedTuple):
 
 
 class PaneOrigins:
-    """Reads where panes were made; each is read once. Not for several threads at once."""
+    """Reads the origins of panes, and reads each only once. Not thread-safe."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], PaneOrigin | None] = {}
 
     def moved(self, sessions: Iterable[Session]) -> Mapping[int, PaneOrigin]:
-        """The panes that are in none of the sessions that they were made in.
+        """Returns the panes that are not in the session in which they were created.
 
         Args:
-            sessions: All that there are.
+            sessions: All sessions of the server.
 
         Returns:
-            By the panes' first processes. A pane of which that cannot be read is not
-            among them.
+            The origins by the pids of the panes' first processes. A pane with an unreadable
+            origin is left out.
         """
         known: dict[tuple[str, int], PaneOrigin | None] = {}
-        shown: dict[int, PaneOrigin] = {}
+        moved: dict[int, PaneOrigin] = {}
         at_home: set[int] = set()
         for session in sessions:
             for pid in session.pids:
                 key = session.id, pid
-                birth = self._known[key] if key in self._known else pane_origin(pid)
-                known[key] = birth
-                if birth is None or birth.session == session.id:
+                origin = self._known[key] if key in self._known else pane_origin(pid)
+                known[key] = origin
+                if origin is None or origin.session == session.id:
                     at_home.add(pid)
                 else:
-                    shown[pid] = birth
+                    moved[pid] = origin
         self._known = known
-        return {pid: birth for pid, birth in shown.items() if pid not in at_home}
+        return {pid: origin for pid, origin in moved.items() if pid not in at_home}
 
 
 def pane_origin(pid: int) -> PaneOrigin | None:
-    """Where a pane was made, by its first process; None if that is not to be read, or none."""
-    said = procfs.pane_said_by(pid)
+    """Returns the origin of a pane by the pid of its first process; None if it is unreadable."""
+    environment = procfs.pane_said_by(pid)
     stat = procfs.stat_of(pid)
-    # A server is the parent of its panes; what was set by hand tells of no session.
-    if stat is None or said is None or not said.pane or said.server_pid != stat.parent:
+    # A pane's parent is its server. Any other value was set by hand.
+    if stat is None or environment is None:
         return None
-    return PaneOrigin(said.pane, said.session)
+    if not environment.pane or environment.server_pid != stat.parent:
+        return None
+    return PaneOrigin(environment.pane, environment.session)
 
 
 def is_of_another_pane(
-    said: PaneEnvironment | None, server_pid: int, panes: Collection[str]
+    environment: PaneEnvironment | None, server_pid: int, panes: Collection[str]
 ) -> bool:
-    """Whether a child of a tmux server says that it was made in none of some panes.
+    """Returns whether the environment of a server's child names a pane that is not given.
 
-    A pane's pid alone names no process: it may have been given to another pane's. Who
-    says nothing, or something of another server, may have changed what it was told.
+    A pid does not identify a pane's process, because it may have been reused for another pane.
+    The result is False if the environment names no pane, or another server: the process may
+    have changed its environment.
 
     Args:
-        said: What the process says.
-        server_pid: The server, which is its parent.
-        panes: The ids of the panes whose process it would be.
+        environment: The environment of the process.
+        server_pid: The pid of the server, its parent.
+        panes: The ids of the panes.
     """
     return (
-        said is not None
-        and said.server_pid == server_pid
-        and bool(said.pane)
-        and said.pane not in panes
+        environment is not None
+        and environment.server_pid == server_pid
+        and bool(environment.pane)
+        and environment.pane not in panes
     )

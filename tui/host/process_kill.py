@@ -1,8 +1,7 @@
-"""Ending processes for good.
+"""Kills processes, and only the intended ones.
 
-A process is signalled through a pidfd, and only if its start time is still the one that it
-was found with: a pid that was given to another process meanwhile is never touched.
-Linux only: pidfd_open(2), /proc.
+A process is signalled through a pidfd, and only if its start time is still the recorded one.
+So a process that reuses the pid never gets the signal. Linux only: pidfd_open(2), /proc.
 """
 
 from __future__ import annotations
@@ -24,40 +23,46 @@ _ROUNDS = 50
 
 
 def survivors(known: Iterable[Process]) -> tuple[Process, ...]:
-    """Those of the processes that still run."""
+    """Returns the processes that still run."""
     return tuple(process for process in known if _is_same(process))
 
 
 def end(
     known: Sequence[Process], origins: Collection[Origin], grace: float | None = None
 ) -> tuple[Process, ...]:
-    """Ends processes for good: SIGTERM, a grace, then stop, look again, SIGKILL.
+    """Kills processes and everything that they start meanwhile.
+
+    1. SIGTERM, and a grace period.
+    2. SIGSTOP for all, and for each new process, until there is no new one.
+    3. SIGKILL for all.
 
     Args:
-        known: What `processes_of` found before their sessions were ended.
-        origins: These sessions, to find what was forked since.
-        grace: Seconds that a process has to end by itself; None for `TERM_GRACE`.
+        known: The result of `processes_of` from before the sessions were killed.
+        origins: The origins of these sessions, to find processes that were started since.
+        grace: The grace period in seconds; None for `TERM_GRACE`.
 
     Returns:
-        Those that are still there; empty when all is done.
+        The processes that still run.
     """
     for process in known:
         _send(process, signal.SIGTERM)
-        # A stopped process acts on SIGTERM only once it goes on.
+        # A stopped process handles SIGTERM only when it continues.
         _send(process, signal.SIGCONT)
     deadline = time.monotonic() + (TERM_GRACE if grace is None else grace)
     while (left := survivors(known)) and time.monotonic() < deadline:
         _wait_for_one(left, deadline - time.monotonic())
     seen = {process.identity: process for process in known}
     for _ in range(_ROUNDS):
-        # Stopped, a process can neither fork nor be missed; when a look finds
-        # nobody new, all are stopped and can be killed at once.
+        # A stopped process cannot fork. When a round finds no new process, all are stopped,
+        # and none can escape.
         for process in seen.values():
             _send(process, signal.SIGSTOP)
-        new = [each for each in _since(seen.values(), origins) if each.identity not in seen]
+        new = [
+            process for process in _since(seen.values(), origins) if process.identity not in seen
+        ]
         if not new:
             break
-        seen |= {each.identity: each for each in new}
+        seen |= {process.identity: process for process in new}
     for process in seen.values():
         _send(process, signal.SIGKILL)
     deadline = time.monotonic() + _KILL_PATIENCE
@@ -67,21 +72,23 @@ def end(
 
 
 def _since(seen: Iterable[Process], origins: Collection[Origin]) -> tuple[Process, ...]:
-    """Those that came from some processes or from some sessions since they were looked for."""
+    """Returns the present processes that come from given processes or sessions."""
     now = look()
-    found: dict[int, Process] = {}
+    current: dict[int, Process] = {}
     claimed: set[int] = set()
     for origin in origins:
         if origin.claim is not None:
             claimed |= now.said_to_be_of(origin)
             proven = now.proven(origin, origin.claim)[0]
-            found |= {each.pid: each for each in now.described(proven, origin.claim.users)}
-    # What descends from one that a log told of must prove it as well.
-    left = {each.pid for each in seen if now.runs(each)}
-    plain = [each for each in origins if each.claim is None]
-    came = now.came_from(left - claimed, plain)
-    found |= {each.pid: each for each in now.described(came)}
-    return tuple(found.values())
+            current |= {
+                process.pid: process for process in now.described(proven, origin.claim.users)
+            }
+    # A descendant of a process from a log must prove the claim itself.
+    left = {process.pid for process in seen if now.runs(process)}
+    listed = [origin for origin in origins if origin.claim is None]
+    came = now.came_from(left - claimed, listed)
+    current |= {process.pid: process for process in now.described(came)}
+    return tuple(current.values())
 
 
 def _is_same(process: Process) -> bool:
@@ -97,13 +104,13 @@ def _is_still_of(process: Process) -> bool:
 
 
 def _send(process: Process, number: signal.Signals) -> None:
-    """Signals exactly this process, if it is still there."""
+    """Sends a signal to this process if it still runs."""
     try:
         pidfd = os.pidfd_open(process.pid)
     except OSError:
         return
     try:
-        # The pidfd pins whoever has the pid now; only then is it known to be ours.
+        # The pidfd pins the process that has the pid now; so check the process after opening.
         if _is_same(process) and _is_still_of(process):
             signal.pidfd_send_signal(pidfd, number)
     except OSError:
@@ -113,13 +120,13 @@ def _send(process: Process, number: signal.Signals) -> None:
 
 
 def _wait_for_one(processes: Sequence[Process], timeout: float) -> None:
-    """Waits until the first of the processes ends."""
+    """Waits until the first process ends, at most 0.2 s."""
     try:
         pidfd = os.pidfd_open(processes[0].pid)
     except OSError:
         return
     try:
-        # Not select(): with many processes watched, descriptors exceed its 1024.
+        # poll(), because select() fails with more than 1024 open descriptors.
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         poll.poll(max(0.0, min(timeout, 0.2)) * 1000)

@@ -1,7 +1,7 @@
-"""Which processes belong to a session of tmux, and which are tmux servers: the one rule.
+"""Decides which processes belong to a tmux session, and which are tmux servers.
 
-A kill, its plan, `show` and the columns of the roll ask it here. A process is known by its
-pid *and* its start time. Linux only: /proc.
+This is the only such rule: kills, their plans, `show` and the columns of the roll use it.
+A process is identified by its pid *and* its start time. Linux only: /proc.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tui.host.procfs import INIT, PaneEnvironment, Stat, Users
 from tui.host.tmux_types import SERVER_NAME, Session, TmuxSnapshot
 
 _NAMED = 3
-"""Processes that are named where the same is said of more."""
+"""The number of processes that one message names; more are only counted."""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -31,11 +31,12 @@ class Process:
     """A process at one moment.
 
     Attributes:
-        started: In ticks since the host was booted; with the pid it names the process.
+        pid: Its process id.
+        started: Its start time in clock ticks since the boot; with the pid it is an identity.
         name: The name of its program.
-        memory: Resident memory in bytes.
-        users: Whose it must still be when it is signalled, by the users' numbers; None for
-            anybody's.
+        memory: Its resident memory in bytes.
+        users: It may be signalled only while it runs as one of these users, given by their
+            ids. None allows any user.
     """
 
     pid: int
@@ -46,45 +47,45 @@ class Process:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Tells it from a later process of the same pid."""
+        """The pid and the start time; differs from a later process with the same pid."""
         return self.pid, self.started
 
 
 def processes_with_argument(argument: str) -> tuple[Process, ...]:
-    """This user's processes that were started with exactly this argument.
+    """Returns this user's processes that were started with exactly this argument.
 
-    Not this process and its ancestors; nor those of other users, who may give theirs any
-    argument.
+    This process and its ancestors are left out. Other users' processes are left out too,
+    because another user can start a process with any argument.
     """
     if not procfs.numbers_are_ours():
         return ()
     stats = procfs.all_stats()
     own = line_of(os.getpid(), stats)
-    found = []
+    pids = []
     for pid in stats.keys() - own:
         users = procfs.users_of(pid)
-        # Of another user's process the argument proves nothing.
+        # The argument of another user's process proves nothing.
         if users is None or users.real != os.getuid():
             continue
         try:
             if os.fsencode(argument) in procfs.arguments(pid)[1:]:
-                found.append(pid)
+                pids.append(pid)
         except OSError:
             continue
-    return _described(found, stats)
+    return _described(pids, stats)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What tells that a process came from a session.
+    """The features by which a process of a session is recognized.
 
     Attributes:
-        pids: The panes' first processes.
-        panes: The panes' ids; None for all panes that there are or were.
-        socket: The server's socket, as in ``$TMUX``.
-        server_pid: The server's process; None for any server of this socket.
-        claim: What each process must prove, if all this was read from a log; None if tmux
-            said it.
+        pids: The first processes of the panes.
+        panes: The ids of the panes; None for all present and former panes.
+        socket: The socket of the tmux server, as in ``$TMUX``.
+        server_pid: The pid of the tmux server; None for any server of this socket.
+        claim: The conditions for each process if these features come from a log; None if
+            they come from tmux.
     """
 
     pids: tuple[int, ...]
@@ -95,19 +96,19 @@ class Origin:
 
 
 def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
-    """What tells that a process came from a session that tmux listed."""
+    """Returns the origin of a session that tmux listed."""
     return Origin(session.pids, session.panes, answer.socket, answer.server_pid)
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What belongs to a session.
+    """The processes of a session, and what else was found.
 
     Attributes:
-        processes: All processes that belong to it.
-        servers: The tmux servers that were started from it: they, and what runs on them,
-            do not.
-        doubts: Processes that say they belong to it and do not prove it, in words.
+        processes: All processes that belong to the session.
+        servers: The pids of tmux servers that were started in the session. These servers
+            and their panes do not belong to it.
+        doubts: Messages on processes that name the session but do not prove the claim.
     """
 
     processes: tuple[Process, ...]
@@ -116,23 +117,27 @@ class Held:
 
 
 def session_processes(origin: Origin) -> tuple[Process, ...]:
-    """All processes that belong to a session; see `processes_of`."""
+    """Returns all processes that belong to a session; see `processes_of`."""
     return processes_of({None: origin})[None].processes
 
 
 def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
-    """All processes that belong to each of some sessions, with one look at all processes.
+    """Returns all processes that belong to each session, with one scan of all processes.
 
-    The panes' first processes, their process sessions and descendants, and every
-    process whose environment carries one of the panes' ``TMUX_PANE`` of this server:
-    those that did setsid, nohup or a double fork still have it. Never this process,
-    its ancestors, init, any tmux server, or what runs on another tmux server.
+    These processes belong to a session that tmux listed:
 
-    Of a session that is known from a log (`Origin.claim`) only the latter are, and only
-    those that prove it: see `tui.host.claims.believed`.
+    - the first processes of its panes, their process sessions and their descendants
+    - every process whose environment names one of the panes and this server, because
+      processes keep ``TMUX_PANE`` after setsid, nohup or a double fork
+
+    Of a session from a log (`Origin.claim`) only the second kind belongs to it, and only
+    processes that prove the claim; see `tui.host.claims.believed`.
+
+    These never belong to a session: this process, its ancestors, init, tmux servers, and
+    processes in panes of another tmux server.
 
     Args:
-        origins: The sessions, by whatever tells them apart.
+        origins: The sessions by any key.
 
     Raises:
         OSError: The processes cannot be listed.
@@ -141,28 +146,28 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
     held = {}
     for key, origin in origins.items():
         if origin.claim is None:
-            found = now.belonging(origin)
-            held[key] = Held(now.described(found), now.servers_from(found, origin))
+            pids = now.belonging(origin)
+            held[key] = Held(now.described(pids), now.servers_from(pids, origin))
         else:
-            found, doubts = now.proven(origin, origin.claim)
-            left = now.described(found, origin.claim.users)
-            servers = now.servers_from(found, origin)
+            pids, doubts = now.proven(origin, origin.claim)
+            left = now.described(pids, origin.claim.users)
+            servers = now.servers_from(pids, origin)
             held[key] = Held(left, servers, tuple(_doubted(doubts, now)))
     return held
 
 
 def _doubted(doubts: Mapping[int, str], now: Look) -> Iterable[str]:
-    names: dict[str, list[str]] = {}
+    by_reason: dict[str, list[str]] = {}
     for pid, why in sorted(doubts.items()):
         for process in now.described({pid}):
-            names.setdefault(why, []).append(f"{shown_name(process.name)} ({pid})")
-    for why, each in names.items():
-        more = len(each) - _NAMED
-        yield ", ".join(each[:_NAMED]) + (f" and {more} more" if more > 0 else "") + f", {why}"
+            by_reason.setdefault(why, []).append(f"{shown_name(process.name)} ({pid})")
+    for why, names in by_reason.items():
+        more = len(names) - _NAMED
+        yield ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "") + f", {why}"
 
 
 def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]:
-    """The processes of each of some groups with all that descend from them, with one look."""
+    """Returns the processes of each group and their descendants, with one scan."""
     stats = procfs.all_stats()
     children = _children(stats)
     return {
@@ -172,13 +177,13 @@ def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]
 
 
 def begun(pid: int) -> float | None:
-    """When a process began, in seconds since the epoch; None if it is not to be seen."""
+    """Returns a process's start time, seconds since the epoch; None if it is not visible."""
     stat = procfs.stat_of(pid)
     return None if stat is None else procfs.begun_at(stat)
 
 
 def owner_of(path: Path) -> int | None:
-    """Whose a file is, by the user's number; None if that cannot be told."""
+    """Returns the user id of a file's owner; None if it cannot be read."""
     try:
         return os.stat(path).st_uid
     except OSError:
@@ -186,7 +191,7 @@ def owner_of(path: Path) -> int | None:
 
 
 def holds_us(pane_pids: Collection[int]) -> bool:
-    """Whether this process runs inside one of the panes."""
+    """Returns whether this process runs in one of the panes."""
     stats: dict[int, Stat] = {}
     pid = os.getpid()
     while pid not in stats and (stat := procfs.stat_of(pid)) is not None:
@@ -195,17 +200,17 @@ def holds_us(pane_pids: Collection[int]) -> bool:
     return not line_of(os.getpid(), stats).isdisjoint(pane_pids)
 
 
-def proves_server(stat: Stat, said: PaneEnvironment | None) -> bool:
-    """Whether a process proves that its parent is a tmux server.
+def proves_server(stat: Stat, environment: PaneEnvironment | None) -> bool:
+    """Returns whether a process proves that its parent is a tmux server.
 
-    Whatever its program is called, a server is the parent of its panes. But init is the
-    parent of any user's process that lost its own.
+    A tmux server is the parent of its panes, whatever its program is called. Init is excluded,
+    because it becomes the parent of every process whose parent has ended.
     """
-    return said is not None and said.server_pid == stat.parent != INIT
+    return environment is not None and environment.server_pid == stat.parent != INIT
 
 
 def is_named_server(stat: Stat) -> bool:
-    """Whether a process has the name of a tmux server, and runs."""
+    """Returns whether a process runs and has the name of a tmux server."""
     return stat.name == SERVER_NAME and not stat.is_ended
 
 
@@ -214,16 +219,16 @@ class Look:
     """All processes at one moment.
 
     Attributes:
-        stats: Every process.
-        panes: The pane that a process says it runs in, where it says so.
-        servers: The tmux servers.
-        runs_on: The tmux server that a process runs on, for those that run on one.
+        stats: The data of every process, by pid.
+        panes: The pane that each process's environment names, if it names one.
+        servers: The pids of the tmux servers.
+        runs_on: The tmux server of each process that runs in a pane.
         ourselves: This process and its ancestors.
-        users_of: Tells a process's real, effective and saved users, or None if it is not to
-            be seen; asked where it matters.
-        children: Of each process that has any.
+        users_of: Returns a process's real, effective and saved user; None if it is not
+            visible. It is called only when needed.
+        children: The children of each process.
         led: The members of each process session.
-        saying: The processes that say of themselves that they are in a server's pane.
+        saying: The processes that name a server and pane in their environment.
     """
 
     stats: Mapping[int, Stat]
@@ -237,41 +242,41 @@ class Look:
     saying: Mapping[tuple[int, str], Sequence[int]]
 
     def runs(self, process: Process) -> bool:
-        """Whether a process is there, and not another one of its pid."""
+        """Returns whether a process still runs, and is not a later one with the same pid."""
         stat = self.stats.get(process.pid)
         return stat is not None and stat.identity == process.identity and not stat.is_ended
 
     def belonging(self, origin: Origin) -> set[int]:
-        """All processes that belong to a session that tmux listed, ended ones included."""
+        """Returns all processes of a session that tmux listed, including ended ones."""
         return self.came_from(self._roots(origin), [origin])
 
     def _roots(self, origin: Origin) -> set[int]:
-        """The panes' first processes that still are."""
+        """Returns the first processes of the panes that still exist."""
         return {pid for pid in origin.pids if self._is_root(pid, origin)}
 
     def _is_root(self, pid: int, origin: Origin) -> bool:
         server = origin.server_pid
         if pid not in self.stats or server is None:
             return pid in self.stats
-        # A server's panes are its children. A pid that is not may have been given to
-        # another process since, or be that of another PID namespace.
+        # A pane's process is a child of the server. Any other pid was reused, or belongs to
+        # another PID namespace.
         if self.stats[pid].parent != server:
             return False
         panes = origin.panes
         return panes is None or not is_of_another_pane(self.panes.get(pid), server, panes)
 
     def _believed(self, origin: Origin, known: Collection[int] = ()) -> set[int]:
-        """Those of `said_to_be_of` that are of the server's user, or root's.
+        """Returns the processes of `said_to_be_of` that run as the server's user or as root.
 
-        Of another user's process that it says so proves nothing.
+        The environment of another user's process proves nothing.
 
         Args:
             origin: The session.
-            known: Processes that need not be believed, and are left out.
+            known: Processes that are left out, because they need no proof.
         """
-        said = self.said_to_be_of(origin).difference(known)
-        if not said:
-            return said
+        named_by = self.said_to_be_of(origin).difference(known)
+        if not named_by:
+            return named_by
         server = origin.server_pid
         users = self.users_of(server) if server is not None and server in self.servers else None
         if users is not None:
@@ -281,43 +286,51 @@ class Look:
             trusted = {ROOT, os.getuid(), os.getuid() if owner is None else owner}
         return {
             pid
-            for pid in said
+            for pid in named_by
             if (own := self.users_of(pid)) is not None and trusted.issuperset(own)
         }
 
     def came_from(self, roots: set[int], origins: Collection[Origin]) -> set[int]:
-        """Some processes, and all that came from them or from the panes of some sessions.
+        """Returns some processes, and all that come from them or from the panes of sessions.
 
-        Never init, this process and its ancestors, and tmux servers, nor what came from
-        them alone or runs on a server that has none of the sessions.
+        These are left out:
+
+        - init, this process and its ancestors
+        - the servers of the sessions, and tmux servers that are not among the roots
+        - processes on a tmux server that has none of the sessions
+        - processes that come only from processes that are left out
+
+        Args:
+            roots: The pids to start from.
+            origins: The sessions.
         """
-        servers = {each.server_pid for each in origins if each.server_pid is not None}
-        named = [each for each in origins if each.server_pid is not None]
-        unnamed = [each for each in origins if each.server_pid is None]
-        said = set[int]().union(*map(self._believed, unnamed))
+        servers = {origin.server_pid for origin in origins if origin.server_pid is not None}
+        with_server = [origin for origin in origins if origin.server_pid is not None]
+        without_server = [origin for origin in origins if origin.server_pid is None]
+        believed_pids = set[int]().union(*map(self._believed, without_server))
         own = servers | roots | {self.runs_on.get(pid) for pid in roots}
-        # Where a server is not named it is known by its socket alone.
-        own |= {self.panes[pid].server_pid for pid in said}
+        # A session without a server's pid is recognized by the socket alone.
+        own |= {self.panes[pid].server_pid for pid in believed_pids}
 
         def is_spared(pid: int) -> bool:
             if pid <= INIT or pid in self.ourselves or pid in servers:
                 return True
-            # A server is ended only where it was asked for itself.
+            # A server is ended only if it is itself a root.
             if pid in self.servers and pid not in roots:
                 return True
             server = self.runs_on.get(pid)
             return server is not None and server not in own
 
-        # Who was handed to init and wiped its environment is still in its process session.
+        # A process that init adopted and that cleared its environment keeps its process session.
         led = {pid for root in roots for pid in self.led.get(root, ())}
-        found = _with_descendants(roots | led | said, self.children, is_spared)
-        for each in named:
-            more = self._believed(each, found)
-            found |= _with_descendants(more, self.children, is_spared)
-        return found
+        pids = _with_descendants(roots | led | believed_pids, self.children, is_spared)
+        for origin in with_server:
+            more = self._believed(origin, pids)
+            pids |= _with_descendants(more, self.children, is_spared)
+        return pids
 
     def said_to_be_of(self, origin: Origin) -> set[int]:
-        """The processes whose environment says that they came from a session."""
+        """Returns the processes whose environment names a session's panes."""
         if origin.server_pid is None or origin.panes is None:
             candidates: Iterable[int] = self.panes
         else:
@@ -326,7 +339,7 @@ class Look:
         return {pid for pid in candidates if _is_of(self.panes[pid], origin)}
 
     def proven(self, origin: Origin, claim: Claim) -> tuple[set[int], dict[int, str]]:
-        """The processes that came from a session a log told of, and why others did not."""
+        """Returns the processes that prove a claim, and the reason for each other process."""
         spared = self.ourselves | {0, INIT} | self.servers
         facts = {}
         for pid in self.said_to_be_of(origin) - spared:
@@ -336,20 +349,25 @@ class Look:
                 facts[pid] = Facts(stat.parent, frozenset(users), procfs.begun_at(stat))
         return believed(claim, facts)
 
-    def servers_from(self, found: Collection[int], origin: Origin) -> tuple[int, ...]:
-        """The tmux servers that a session, whose processes were found, started."""
-        said = self._believed(origin)
-        started = {p for p in self.servers if p in said or self.stats[p].parent in found}
-        return tuple(sorted(started - {origin.server_pid} - set(found)))
+    def servers_from(self, pids: Collection[int], origin: Origin) -> tuple[int, ...]:
+        """Returns the tmux servers that a session started.
+
+        Args:
+            pids: The processes of the session.
+            origin: The session.
+        """
+        named_by = self._believed(origin)
+        started = {p for p in self.servers if p in named_by or self.stats[p].parent in pids}
+        return tuple(sorted(started - {origin.server_pid} - set(pids)))
 
     def described(
         self, pids: Iterable[int], users: frozenset[int] | None = None
     ) -> tuple[Process, ...]:
-        """Those of some processes that ran, by their pids.
+        """Returns the processes that had not ended, sorted by pid.
 
         Args:
-            pids: Which.
-            users: See `Process`.
+            pids: The pids.
+            users: The users for each `Process`.
         """
         return _described(pids, self.stats, users)
 
@@ -365,10 +383,10 @@ def _described(
 
 
 def _children(stats: Mapping[int, Stat]) -> Mapping[int, Sequence[int]]:
-    found: dict[int, list[int]] = {}
+    children: dict[int, list[int]] = {}
     for pid, stat in stats.items():
-        found.setdefault(stat.parent, []).append(pid)
-    return found
+        children.setdefault(stat.parent, []).append(pid)
+    return children
 
 
 def _with_descendants(
@@ -376,54 +394,53 @@ def _with_descendants(
     children: Mapping[int, Sequence[int]],
     is_spared: Callable[[int], bool] = lambda _: False,
 ) -> set[int]:
-    found = {pid for pid in roots if not is_spared(pid)}
-    todo = list(found)
+    pids = {pid for pid in roots if not is_spared(pid)}
+    todo = list(pids)
     while todo:
         for child in children.get(todo.pop(), ()):
-            if child not in found and not is_spared(child):
-                found.add(child)
+            if child not in pids and not is_spared(child):
+                pids.add(child)
                 todo.append(child)
-    return found
+    return pids
 
 
 class Looker:
-    """Looks at all processes again and again.
+    """Scans all processes repeatedly.
 
-    What a process says of itself is read once for each program that it runs: one that
-    overwrites its own environment in place says what it said before.
-    Not for several threads at once.
+    It reads a process's environment once for each program that the process runs. If a process
+    overwrites its environment in place, the old environment counts. Not thread-safe.
     """
 
     def __init__(self) -> None:
-        self._said: dict[object, PaneEnvironment | None] = {}
+        self._environments: dict[object, PaneEnvironment | None] = {}
 
     def look(self) -> Look:
-        """Looks at all processes.
+        """Scans all processes.
 
         Raises:
-            OSError: They cannot be listed.
+            OSError: The processes cannot be listed.
         """
         stats = procfs.all_stats()
-        before, self._said = self._said, {}
+        before, self._environments = self._environments, {}
         panes: dict[int, PaneEnvironment] = {}
         for pid, stat in stats.items():
             program = pid, stat.started, stat.name, stat.environment
-            said = before[program] if program in before else procfs.pane_said_by(pid)
-            self._said[program] = said
-            if said is not None:
-                panes[pid] = said
+            pane = before[program] if program in before else procfs.pane_said_by(pid)
+            self._environments[program] = pane
+            if pane is not None:
+                panes[pid] = pane
         return look_at(stats, panes, functools.cache(procfs.users_of))
 
 
 def look() -> Look:
-    """Looks at all processes.
+    """Scans all processes.
 
     Raises:
-        OSError: They cannot be listed, or /proc is of another PID namespace, so that no pid
-            in it means a process of ours.
+        OSError: The processes cannot be listed, or /proc belongs to another PID namespace,
+            whose pids mean other processes.
     """
     if not procfs.numbers_are_ours():
-        raise OSError("/proc is of another PID namespace than muster")
+        raise OSError("/proc belongs to another PID namespace than muster")
     return Looker().look()
 
 
@@ -432,16 +449,16 @@ def look_at(
     panes: Mapping[int, PaneEnvironment],
     users_of: Callable[[int], Users | None],
 ) -> Look:
-    """Tells the servers, and what runs on them, from what processes say. Pure.
+    """Finds the tmux servers and the processes on them. Pure.
 
     Args:
-        stats: Every process.
-        panes: What those that say something of a pane say.
+        stats: The data of every process.
+        panes: The pane that each process's environment names, if it names one.
         users_of: See `Look`.
     """
     servers = {pid for pid, stat in stats.items() if is_named_server(stat)}
     servers |= {
-        stats[pid].parent for pid, said in panes.items() if proves_server(stats[pid], said)
+        stats[pid].parent for pid, pane in panes.items() if proves_server(stats[pid], pane)
     }
     servers &= stats.keys()
     runs_on = _servers_above(stats, servers)
@@ -449,11 +466,11 @@ def look_at(
     for pid, stat in stats.items():
         led.setdefault(stat.session, []).append(pid)
     saying: dict[tuple[int, str], list[int]] = {}
-    for pid, said in panes.items():
-        saying.setdefault((said.server_pid, said.pane), []).append(pid)
-        # Who was handed to init still says where it came from.
-        if pid not in runs_on and said.server_pid in servers:
-            runs_on[pid] = said.server_pid
+    for pid, pane in panes.items():
+        saying.setdefault((pane.server_pid, pane.pane), []).append(pid)
+        # A process that init adopted still names its server.
+        if pid not in runs_on and pane.server_pid in servers:
+            runs_on[pid] = pane.server_pid
     ourselves = frozenset(line_of(os.getpid(), stats))
     return Look(
         stats,
@@ -469,12 +486,12 @@ def look_at(
 
 
 def _servers_above(stats: Mapping[int, Stat], servers: Collection[int]) -> dict[int, int]:
-    """The tmux server that each process descends from, for those that descend from one."""
+    """Returns the nearest tmux server above each process that has one among its ancestors."""
     above: dict[int, int | None] = {}
     for pid in stats:
         path = []
         while pid not in above and pid in stats:
-            # What was given the pid of its own ancestor ends the way up.
+            # Mark the pid as visited: pids that were reused during the scan may form a cycle.
             above[pid] = None
             path.append(pid)
             pid = stats[pid].parent
@@ -485,20 +502,21 @@ def _servers_above(stats: Mapping[int, Stat], servers: Collection[int]) -> dict[
     return {pid: server for pid, server in above.items() if server is not None}
 
 
-def _is_of(said: PaneEnvironment, origin: Origin) -> bool:
-    """Whether a process says that it was started in a pane of a session."""
-    # A pane id alone could be that of another server.
-    if origin.server_pid not in (None, said.server_pid):
+def _is_of(environment: PaneEnvironment, origin: Origin) -> bool:
+    """Returns whether an environment names a pane of a session."""
+    # Pane ids are unique only within one server.
+    if origin.server_pid not in (None, environment.server_pid):
         return False
-    if origin.panes is not None and said.pane not in origin.panes:
+    if origin.panes is not None and environment.pane not in origin.panes:
         return False
-    # The same socket may have been reached by another path.
+    # Two paths may lead to the same socket.
     socket = os.fspath(origin.socket)
-    return said.socket == socket or os.path.realpath(said.socket) == os.path.realpath(socket)
+    named = environment.socket
+    return named == socket or os.path.realpath(named) == os.path.realpath(socket)
 
 
 def line_of(pid: int, stats: Mapping[int, Stat]) -> set[int]:
-    """A process and its ancestors."""
+    """Returns the pids of a process and its ancestors."""
     line = {pid}
     while (stat := stats.get(pid)) is not None and stat.parent not in line:
         pid = stat.parent

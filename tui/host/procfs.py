@@ -1,8 +1,8 @@
-"""What the kernel tells of processes: the one parser of the files in /proc/PID.
+"""The kernel's data on processes: the only parser of the files in /proc/PID.
 
-The parsers are pure. The readers beside them read no more than a process can have been given:
-another process may make some of these files as large as it likes. What a process chose itself
-(its name, its arguments, its environment) is foreign text. Linux only.
+The parsers are pure. The readers limit the number of bytes, because another process can make
+some of these files arbitrarily large. A process chooses its name, arguments and environment
+itself, so these are untrusted text. Linux only.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 LARGEST = 1024 * 1024
-"""Bytes that are read of a process's environment or command line, at most.
+"""The number of bytes that are read of an environment or a command line.
 
-The kernel starts no process with more than a few megabytes of both. But any process may say
-that they are elsewhere in its memory (prctl(2), PR_SET_MM), and of any size.
+The kernel limits both to a few megabytes when a process starts. But a process can later tell
+the kernel that they are elsewhere in its memory (prctl(2), PR_SET_MM), with any size.
 """
 
 INIT = 1
-"""The process that is the parent of whatever lost its own."""
+"""The pid of init, which becomes the parent of processes whose parent has ended."""
 
 NAME_AT_MOST = 15
-"""Bytes that the kernel keeps of a program's name."""
+"""The number of bytes that the kernel keeps of a program's name."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -39,27 +39,29 @@ _DELETED = " (deleted)"
 _PANE = re.compile(rb"%[0-9]+")
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 
-# Only what begins a line counts: the name, on the first one, may have tabs and "Uid:" in it.
-# The kernel writes the newlines of a name as two characters.
+# Only the start of a line counts: the name, on the first line, may contain tabs and "Uid:".
+# The kernel writes a newline in a name as two characters.
 _USERS = re.compile(rb"^Uid:\t([0-9]+)\t([0-9]+)\t([0-9]+)\t[0-9]+\n", re.MULTILINE)
 _NAMESPACE_PIDS = re.compile(rb"^NSpid:((?:\t[0-9]+)+)\n", re.MULTILINE)
 
 
-# A tuple, not a dataclass: thousands are made at every look.
+# A tuple, not a dataclass, because each scan makes thousands.
 class Stat(NamedTuple):
     """One process at one moment; see proc_pid_stat(5).
 
     Attributes:
-        name: The name of its program, cut to `NAME_AT_MOST` bytes; foreign text.
-        state: One letter, for example ``R``.
-        session: Its process session, not a session of tmux.
-        terminal: The number of its terminal; 0 if it has none.
-        ticks: CPU time of it and of its children that ended and were waited for.
-        started: In ticks since the host was booted.
-        memory: Resident bytes.
-        environment: Where in its memory its environment lies; changes when it runs another
-            program. Zeros where that must not be known.
-        threads: How many threads it has; one that ended stays counted if it is the first.
+        pid: Its process id.
+        name: The name of its program, cut to `NAME_AT_MOST` bytes; untrusted text.
+        state: Its state as one letter, for example ``R``.
+        parent: The pid of its parent.
+        session: The id of its process session, which is not a tmux session.
+        terminal: The number of its terminal; 0 without one.
+        ticks: The CPU time of the process and of its reaped children, in clock ticks.
+        started: Its start time in clock ticks since the boot.
+        memory: Its resident memory in bytes.
+        environment: The address of its environment, which changes when it runs another
+            program. Zeros if muster may not read it.
+        threads: The number of its threads. The first thread is counted even after its end.
     """
 
     pid: int
@@ -76,12 +78,12 @@ class Stat(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Tells it from a later process of the same pid."""
+        """The pid and the start time; differs from a later process with the same pid."""
         return self.pid, self.started
 
     @property
     def is_ended(self) -> bool:
-        """Whether the process ended, and its parent has not yet waited for it.
+        """Whether the process has ended, even if its parent has not reaped it.
 
         The state is that of the first thread, which may end before the others.
         """
@@ -89,20 +91,20 @@ class Stat(NamedTuple):
 
     @property
     def leads_terminal(self) -> bool:
-        """Whether it leads a process session with a terminal, as a pane's first process does."""
+        """Whether it leads a process session with a terminal, like a pane's first process."""
         return self.session == self.pid and self.terminal != 0
 
 
 class PaneEnvironment(NamedTuple):
-    """What a process's environment says of the pane that it was started in.
+    """The pane that a process's environment names.
 
-    It proves nothing: it is what the owner of the process wants it to be.
+    It is not a proof: the owner of the process can set any value.
 
     Attributes:
-        socket: The path of the server's socket.
-        server_pid: The server's process.
+        socket: The path of the tmux server's socket.
+        server_pid: The pid of the tmux server.
         session: The id of the session, for example ``$3``.
-        pane: The pane's id; empty if it says none.
+        pane: The id of the pane; empty if the environment names none.
     """
 
     socket: str
@@ -112,10 +114,12 @@ class PaneEnvironment(NamedTuple):
 
 
 class Users(NamedTuple):
-    """The users of a process, by their numbers.
+    """The user ids of a process.
 
     Attributes:
-        real: The user who runs it, whatever it may do with the rights of others.
+        real: The user who started it.
+        effective: The user whose rights it has.
+        saved: A user whose rights it can take again.
     """
 
     real: int
@@ -127,8 +131,9 @@ class UnixSocket(NamedTuple):
     """A line of ``/proc/PID/net/unix``.
 
     Attributes:
-        inode: Its number, in digits.
-        path: As it was named when it was bound; may be relative.
+        inode: The inode number, in digits.
+        listens: Whether a process listens at the socket.
+        path: The path that was bound; may be relative.
     """
 
     inode: str
@@ -136,14 +141,14 @@ class UnixSocket(NamedTuple):
     path: str
 
 
-# Pure
+# Parsers
 
 
 def parse_stat(text: bytes) -> Stat | None:
-    """Reads the content of ``/proc/PID/stat``; None if it is cut off or something else."""
+    """Parses ``/proc/PID/stat``; returns None if the text is incomplete or invalid."""
     if not text.endswith(b"\n"):
         return None
-    # A program's name may have blanks, brackets and newlines in it.
+    # A program's name may contain spaces, brackets and newlines.
     pid, _, rest = text.partition(b" (")
     name, _, after = rest.rpartition(b")")
     fields = after.split()
@@ -167,34 +172,34 @@ def parse_stat(text: bytes) -> Stat | None:
 
 
 def whole_words(text: bytes, at_most: int = LARGEST) -> bytes:
-    """What was read of an environment or a command line, without a last word that is cut off.
+    """Removes an incomplete last word from a partly read environment or command line.
 
     Args:
-        text: What was read.
-        at_most: Bytes that were to be read.
+        text: The text that was read.
+        at_most: The limit of the read, in bytes.
     """
     return text if len(text) < at_most else text[: text.rfind(b"\0") + 1]
 
 
 def parse_environment(text: bytes) -> dict[str, str]:
-    """Reads the content of ``/proc/PID/environ``, or the beginning of it."""
-    settings = (each.partition("=") for each in parse_words(text))
+    """Parses ``/proc/PID/environ``, or the start of it."""
+    settings = (word.partition("=") for word in parse_words(text))
     return {name: value for name, equals, value in settings if equals}
 
 
 def parse_words(text: bytes) -> list[str]:
-    """Reads the content of ``/proc/PID/cmdline`` or ``environ``; empty words are left out."""
+    """Parses ``/proc/PID/cmdline`` or ``environ``; empty words are left out."""
     return [os.fsdecode(word) for word in text.split(b"\0") if word]
 
 
 def parse_pane(text: bytes) -> PaneEnvironment | None:
-    """What an environment says of a pane; None if it says nothing that tmux would."""
+    """Returns the pane that an environment names; None if it names none as tmux does."""
     if b"TMUX=" not in text:
         return None
-    says = dict(each.partition(b"=")[::2] for each in text.split(b"\0") if each)
-    # TMUX is "socket,server pid,session number"; a path may have commas in it.
-    socket, *words = says.get(b"TMUX", b"").rsplit(b",", 2)
-    pane = says.get(b"TMUX_PANE", b"")
+    values = dict(word.partition(b"=")[::2] for word in text.split(b"\0") if word)
+    # TMUX is "socket,server pid,session number"; the socket's path may contain commas.
+    socket, *words = values.get(b"TMUX", b"").rsplit(b",", 2)
+    pane = values.get(b"TMUX_PANE", b"")
     if len(words) != 2 or not all(map(_NUMBER.fullmatch, words)):
         return None
     return PaneEnvironment(
@@ -206,21 +211,21 @@ def parse_pane(text: bytes) -> PaneEnvironment | None:
 
 
 def parse_users(text: bytes) -> Users | None:
-    """Reads the beginning of ``/proc/PID/status``; None if it is cut off or something else."""
+    """Parses the start of ``/proc/PID/status``; None if it is incomplete or invalid."""
     match = _USERS.search(text)
     return Users(*map(int, match.groups())) if match is not None else None
 
 
 def parse_namespace_pids(text: bytes) -> tuple[int, ...]:
-    """Reads from ``/proc/PID/status`` a process's pid here and in each PID namespace within."""
+    """Returns a process's pids from ``/proc/PID/status``: here, and in each inner namespace."""
     match = _NAMESPACE_PIDS.search(text)
-    return tuple(int(each) for each in match[1].split()) if match is not None else ()
+    return tuple(int(pid) for pid in match[1].split()) if match is not None else ()
 
 
 def parse_unix_sockets(text: bytes) -> Iterator[UnixSocket]:
-    """Reads the content of ``/proc/PID/net/unix``: the sockets that have a path."""
+    """Parses ``/proc/PID/net/unix``; yields the sockets that have a path."""
     for line in text.split(b"\n")[1:]:
-        # Bytes: what is a blank to str may be part of a path.
+        # Split bytes, because str.split() has more separators, which a path may contain.
         fields = line.split(maxsplit=7)
         with suppress(ValueError):
             if len(fields) == 8:
@@ -228,19 +233,19 @@ def parse_unix_sockets(text: bytes) -> Iterator[UnixSocket]:
                 yield UnixSocket(fields[6].decode("ascii"), listens, os.fsdecode(fields[7]))
 
 
-# Reading
+# Readers
 
 
 def read(pid: int, name: str, at_most: int = LARGEST) -> bytes:
-    """The beginning of a file in /proc/PID.
+    """Reads the start of a file in /proc/PID.
 
     Args:
         pid: The process.
-        name: The file's name.
-        at_most: Bytes that are read.
+        name: The name of the file.
+        at_most: The number of bytes to read.
 
     Raises:
-        OSError: The process has ended, or the file must not be read.
+        OSError: The process has ended, or muster may not read the file.
     """
     file = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -254,7 +259,7 @@ def read(pid: int, name: str, at_most: int = LARGEST) -> bytes:
 
 
 def _beginning(pid: int, name: str) -> bytes:
-    """As much of a file as the kernel writes in one piece, which is the whole of most."""
+    """Reads a file with a single read, which returns most files of /proc completely."""
     file = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(file, _BEGINNING)
@@ -263,7 +268,7 @@ def _beginning(pid: int, name: str) -> bytes:
 
 
 def stat_of(pid: int) -> Stat | None:
-    """One process at this moment; None if it is not to be seen."""
+    """Returns the present data of a process; None if it is not visible."""
     try:
         return parse_stat(_beginning(pid, "stat"))
     except OSError:
@@ -271,28 +276,29 @@ def stat_of(pid: int) -> Stat | None:
 
 
 def all_stats() -> dict[int, Stat]:
-    """All processes that are to be seen, by their pids.
+    """Returns all visible processes by pid.
 
     Raises:
-        OSError: They cannot be listed.
+        OSError: The processes cannot be listed.
     """
     pids = sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
-    # Processes come and go while they are looked at.
+    # A process may end between the listing and the read.
     return {pid: stat for pid in pids if (stat := stat_of(pid)) is not None}
 
 
 def begun_at(stat: Stat) -> float:
-    """When a process began at the latest, in seconds since the epoch; compare ticks instead.
+    """Returns the latest possible start time of a process, seconds since the epoch.
 
-    Later than that it did not: the clock's grain, 10 ms, and any delay here are added.
+    The result includes the clock's resolution of 10 ms and the delay of this call. Compare
+    `Stat.started` to identify a process.
     """
-    # Not from "btime" in /proc/stat, which is in whole seconds.
+    # "btime" in /proc/stat has only whole seconds.
     since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.time() - since_boot + (stat.started + 1) / _TICKS
 
 
 def program_name(stat: Stat) -> str:
-    """The name of a process's program: in full, if its command line begins with it."""
+    """Returns a program's name; in full if the command line starts with the cut name."""
     if len(os.fsencode(stat.name)) < NAME_AT_MOST:
         return stat.name
     with suppress(OSError):
@@ -307,19 +313,19 @@ def _given(pid: int, name: str) -> bytes:
 
 
 def arguments(pid: int) -> list[bytes]:
-    """What a process was started with, as far as it is read: its program's name, its arguments.
+    """Returns the command line of a process as words, the program first.
 
     Raises:
-        OSError: The process has ended, or its command line must not be read.
+        OSError: The process has ended, or muster may not read its command line.
     """
     return _given(pid, "cmdline").split(b"\0")
 
 
 def numbers_are_ours() -> bool:
-    """Whether the pids in /proc are those of this process's own PID namespace.
+    """Returns whether the pids in /proc belong to this process's own PID namespace.
 
-    Inside a container that was given the host's /proc they are not: a signal to such a
-    number would meet another process.
+    They do not in a container with the host's /proc. A signal to such a pid would reach
+    another process.
     """
     try:
         return os.readlink("/proc/self") == str(os.getpid())
@@ -328,16 +334,16 @@ def numbers_are_ours() -> bool:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """What a process was given as its environment, as far as it is read.
+    """Returns the environment with which a process was started, up to `LARGEST` bytes.
 
     Raises:
-        OSError: The process has ended, or its environment must not be read.
+        OSError: The process has ended, or muster may not read its environment.
     """
     return parse_environment(_given(pid, "environ"))
 
 
 def words(pid: int, name: str) -> list[str]:
-    """What a process was given, word by word; none where that must not be read.
+    """Returns the words of a command line or environment; empty if muster may not read it.
 
     Args:
         pid: The process.
@@ -349,32 +355,32 @@ def words(pid: int, name: str) -> list[str]:
 
 
 def pane_said_by(pid: int) -> PaneEnvironment | None:
-    """What a process says of its pane; None if it says nothing, or that is not to be read.
+    """Returns the pane that a process's environment names; None without one.
 
-    The numbers of another PID namespace are not ours, such as those of a tmux server in a
-    container. But what a pane began in a namespace of its own (``unshare -p``) says what
-    the pane did: then the namespace's first process, which was made from ours, says it too.
+    In another PID namespace, such as a container, the server's pid means another process, so
+    the result is None. There is one exception: a pane may start a namespace of its own
+    (``unshare -p``). Then the first process of the namespace must name the same pane.
     """
     try:
-        said = parse_pane(_given(pid, "environ"))
-        if said is None or _is_in_our_namespace(pid):
-            return said
+        pane = parse_pane(_given(pid, "environ"))
+        if pane is None or _is_in_our_namespace(pid):
+            return pane
         first = _first_of_namespace(pid)
-        says_too = first is not None and parse_pane(_given(first, "environ")) == said
-        return said if says_too else None
+        agrees = first is not None and parse_pane(_given(first, "environ")) == pane
+        return pane if agrees else None
     except OSError:
         return None
 
 
 def _first_of_namespace(pid: int) -> int | None:
-    """The first process of the namespace beneath ours that a process is in, by its pid here."""
+    """Returns the pid of the first process of a process's namespace, directly below ours."""
     if not numbers_are_ours():
         return None
-    passed: set[int] = set()
-    while (stat := stat_of(pid)) is not None and pid not in passed:
-        passed.add(pid)
+    visited: set[int] = set()
+    while (stat := stat_of(pid)) is not None and pid not in visited:
+        visited.add(pid)
         if len(namespace_pids_of(stat.parent)) == 1:
-            # What entered it from elsewhere, as with nsenter, may have been told anything.
+            # A process that entered from outside (nsenter) may have any environment.
             return pid if namespace_pids_of(pid)[-1:] == (1,) else None
         pid = stat.parent
     return None
@@ -385,8 +391,8 @@ def _is_in_our_namespace(pid: int) -> bool:
 
 
 def users_of(pid: int) -> Users | None:
-    """A process's users; None if it is not to be seen."""
-    # Not by who owns /proc/PID: for a process that must not be looked into that is root.
+    """Returns the users of a process; None if it is not visible."""
+    # The owner of /proc/PID is root for a process that muster may not inspect.
     try:
         return parse_users(_beginning(pid, "status"))
     except OSError:
@@ -394,7 +400,7 @@ def users_of(pid: int) -> Users | None:
 
 
 def namespace_pids_of(pid: int) -> tuple[int, ...]:
-    """A process's pid here and in each PID namespace within; empty if it is not to be seen."""
+    """Returns a process's pids, here and in each inner namespace; empty if not visible."""
     try:
         return parse_namespace_pids(read(pid, "status"))
     except OSError:
@@ -402,20 +408,20 @@ def namespace_pids_of(pid: int) -> tuple[int, ...]:
 
 
 def working_directory(pid: int) -> str:
-    """Where a process works, by the name that it had if it was deleted.
+    """Returns the working directory of a process; its former name if it was deleted.
 
     Raises:
-        OSError: The process has ended, or that must not be known.
+        OSError: The process has ended, or muster may not read it.
     """
     path = os.readlink(f"/proc/{pid}/cwd")
     return path if os.path.lexists(path) else path.removesuffix(_DELETED)
 
 
 def open_files(pid: int) -> Iterator[tuple[str, str]]:
-    """The numbers of a process's open files, and where they lead; foreign text.
+    """Yields the number and target of each open file of a process; untrusted text.
 
     Raises:
-        OSError: The process has ended, or that must not be known.
+        OSError: The process has ended, or muster may not read them.
     """
     for number in os.listdir(f"/proc/{pid}/fd"):
         with suppress(OSError):
@@ -423,16 +429,16 @@ def open_files(pid: int) -> Iterator[tuple[str, str]]:
 
 
 def may_see_files(pid: int) -> bool:
-    """Whether we may know what a process has open."""
+    """Returns whether muster may list the open files of a process."""
     return os.access(f"/proc/{pid}/fd", os.R_OK | os.X_OK)
 
 
 def is_open_for_writing(pid: int, number: str) -> bool:
-    """Whether a process may write an open file, by its number.
+    """Returns whether a process has opened a file for writing, by the file's number.
 
     Raises:
-        OSError: It is open no more, or that must not be known.
-        ValueError: The kernel does not say.
+        OSError: The file is closed, or muster may not read its flags.
+        ValueError: The kernel reports no flags.
     """
     for line in read(pid, f"fdinfo/{number}").split(b"\n"):
         if line.startswith(b"flags:"):
@@ -441,13 +447,13 @@ def is_open_for_writing(pid: int, number: str) -> bool:
 
 
 def listening_path(pid: int) -> Path | None:
-    """The path that a process listens at; None if it does not, or that is not to be known."""
+    """Returns the path at which a process listens; None if it does not or is not visible."""
     with suppress(OSError):
         links = (target for _, target in open_files(pid))
-        own = {each[len("socket:[") : -1] for each in links if each.startswith("socket:[")}
+        inodes = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
         every = read(pid, "net/unix", _SOCKETS_AT_MOST)
-        for each in parse_unix_sockets(every):
-            if each.listens and each.inode in own:
-                # It may have been told a relative one.
-                return Path(os.readlink(f"/proc/{pid}/cwd"), each.path)
+        for unix_socket in parse_unix_sockets(every):
+            if unix_socket.listens and unix_socket.inode in inodes:
+                # The path may be relative to the working directory.
+                return Path(os.readlink(f"/proc/{pid}/cwd"), unix_socket.path)
     return None

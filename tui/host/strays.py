@@ -1,8 +1,7 @@
-"""Processes of panes that are gone, because their session or their tmux server has ended.
+"""Finds processes of panes that no longer exist because their session or server has ended.
 
-What ignores SIGHUP outlives both. It still says in its environment which pane it was
-started in, or it still writes what its agent puts out, whatever it says. Linux only, as
-`tui.host.process_tree` is.
+A process that ignores SIGHUP survives both. Its environment still names its pane, or it still
+writes the output files of its agent. Linux only, like `tui.host.process_tree`.
 """
 
 from __future__ import annotations
@@ -26,16 +25,17 @@ _SOURCES = (PROGRESS, FINDINGS, STREAM_LOG)
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A process whose pane is gone.
+    """A process whose pane no longer exists.
 
     Attributes:
-        users: Its real, effective and saved user, by their numbers.
-        began: Seconds since the epoch.
-        said: Where it says that it was started: in a pane of the socket that was asked.
-            None where it says none that is gone, but writes an agent's output.
-        writes_for: Agents whose output files it has open for writing, each as the real
-            path of its task's directory and its id.
-        is_former: Whether another server has the pid of its own by now.
+        process: The process.
+        users: The ids of its real, effective and saved user.
+        began: Its start time, seconds since the epoch.
+        said: The pane that its environment names, if this pane belonged to the queried
+            socket and no longer exists. None if it only writes an agent's output.
+        writes_for: The agents whose output files it has open for writing. Each is the real
+            path of the task's directory and the agent's id.
+        is_former: Whether a new server has the pid of the process's server.
     """
 
     process: Process
@@ -47,9 +47,9 @@ class Stray:
 
     @property
     def pane(self) -> tuple[int, str]:
-        """Its server and its pane: tells it from the processes of other panes.
+        """The pid of its server and the id of its pane, which distinguish it from other panes.
 
-        One that names no pane stands for itself.
+        A process that names no pane gets a value of its own.
         """
         return (
             (-self.process.pid, "")
@@ -59,20 +59,20 @@ class Stray:
 
 
 def find_strays(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...]:
-    """The processes of panes that are gone, of any server of the socket that was asked.
+    """Returns the processes whose pane no longer exists, of any server of the queried socket.
 
-    Those that write an agent's output are among them, unless they run in a pane that is
-    there: a process can wipe or change its environment, but not its parents. Neither this
-    process and its ancestors are, nor tmux servers, nor what runs on another server by now.
+    This includes processes that write an agent's output, unless they run in an existing pane:
+    a process can change its environment, but not its ancestors. These are left out: this
+    process and its ancestors, tmux servers, and processes on another server.
 
     Args:
-        answer: What tmux said; not that it cannot tell.
-        users: Whose processes are believed what they say, by the users' numbers.
+        answer: The tmux snapshot; its state must not be unknown.
+        users: The ids of users whose processes' environments are believed.
 
     Raises:
         OSError: The processes cannot be listed.
     """
-    # A pane that was made since tmux answered is not gone, though it is in no answer.
+    # A pane that was created after the snapshot is not in it, but exists.
     asked_at = time.time() - (time.monotonic() - answer.asked_at)
     now = look()
     spared = now.ourselves | now.servers
@@ -81,20 +81,20 @@ def find_strays(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...
     socket = os.path.realpath(answer.socket)
     strays = []
     for process in now.described(now.panes.keys() - spared):
-        said, own = now.panes[process.pid], now.users_of(process.pid)
-        if own is None or not users.issuperset(own) or os.path.realpath(said.socket) != socket:
+        pane, own = now.panes[process.pid], now.users_of(process.pid)
+        if own is None or not users.issuperset(own) or os.path.realpath(pane.socket) != socket:
             continue
-        if now.runs_on.get(process.pid) not in (None, said.server_pid):
+        if now.runs_on.get(process.pid) not in (None, pane.server_pid):
             continue
         began = procfs.begun_at(now.stats[process.pid])
-        is_ours = said.server_pid == answer.server_pid
+        is_ours = pane.server_pid == answer.server_pid
         is_former = is_ours and server is not None and process.started < server.started
         if is_ours and began > asked_at:
             continue
-        if is_former or _is_gone(said, answer, alive, now):
+        if is_former or _is_gone(pane, answer, alive, now):
             written = _written_by(process.pid)
-            strays.append(Stray(process, frozenset(own), began, said, written, is_former))
-    spared |= {each.process.pid for each in strays}
+            strays.append(Stray(process, frozenset(own), began, pane, written, is_former))
+    spared |= {stray.process.pid for stray in strays}
     roots = {pid for session in answer.sessions.values() for pid in session.pids}
     for process in now.described(now.stats.keys() - spared):
         pid = process.pid
@@ -106,26 +106,26 @@ def find_strays(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...
         if own is None or not users.issuperset(own):
             continue
         began = procfs.begun_at(now.stats[pid])
-        # It may be in a pane that was made since tmux answered.
+        # It may run in a pane that was created after the snapshot.
         if (not servers or began <= asked_at) and (written := _written_by(pid)):
             strays.append(Stray(process, frozenset(own), began, None, written, False))
     return tuple(strays)
 
 
 def _is_gone(
-    said: PaneEnvironment, answer: TmuxSnapshot, alive: Collection[str], now: Look
+    pane: PaneEnvironment, answer: TmuxSnapshot, alive: Collection[str], now: Look
 ) -> bool:
-    """Whether the pane that a process says it was started in is gone."""
-    if said.server_pid == answer.server_pid:
-        # One that does not say which may be in any.
-        return bool(said.pane) and said.pane not in alive
-    # A server whose socket was taken by another one cannot be asked, and may have it.
-    return said.server_pid not in now.servers
+    """Returns whether the pane that an environment names no longer exists."""
+    if pane.server_pid == answer.server_pid:
+        # Without a pane's id the process may be in any pane.
+        return bool(pane.pane) and pane.pane not in alive
+    # If another server took over its socket, the old server cannot be queried, but may run.
+    return pane.server_pid not in now.servers
 
 
 def _written_by(pid: int) -> frozenset[tuple[Path, str]]:
-    """The agents whose output a process has open for writing; see `Stray.writes_for`."""
-    found = set()
+    """Returns the agents whose output files a process has open; see `Stray.writes_for`."""
+    agents = set()
     with suppress(OSError):
         for number, target in procfs.open_files(pid):
             with suppress(OSError, ValueError, IndexError):
@@ -134,12 +134,12 @@ def _written_by(pid: int) -> frozenset[tuple[Path, str]]:
                 if agent is None or not procfs.is_open_for_writing(pid, number):
                     continue
                 if _is(path, pid, number):
-                    found.add(agent)
-    return frozenset(found)
+                    agents.add(agent)
+    return frozenset(agents)
 
 
 def _agent_of(path: Path) -> tuple[Path, str] | None:
-    """Whose output a file is, by its path; None if it is nobody's."""
+    """Returns the agent of an output file by its path; None for any other path."""
     for source in _SOURCES:
         _, ending = source.parts("")
         agent_id = path.name.removesuffix(ending)
@@ -149,7 +149,7 @@ def _agent_of(path: Path) -> tuple[Path, str] | None:
 
 
 def _is(path: Path, pid: int, number: str) -> bool:
-    """Whether a path leads to the very file that a process has open, and nothing else does."""
-    there, open_ = os.lstat(path), os.stat(f"/proc/{pid}/fd/{number}")
-    same = (there.st_dev, there.st_ino) == (open_.st_dev, open_.st_ino)
-    return same and stat.S_ISREG(there.st_mode) and there.st_nlink == 1
+    """Returns whether a path is the only link to the regular file that a process has open."""
+    by_path, open_ = os.lstat(path), os.stat(f"/proc/{pid}/fd/{number}")
+    same = (by_path.st_dev, by_path.st_ino) == (open_.st_dev, open_.st_ino)
+    return same and stat.S_ISREG(by_path.st_mode) and by_path.st_nlink == 1

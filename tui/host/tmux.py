@@ -1,8 +1,8 @@
-"""Asking tmux who is there, starting and ending sessions: the one door to libtmux.
+"""Lists, starts and ends tmux sessions. Only this module imports libtmux.
 
-Three answers are told apart: tmux answered, no server runs, nobody can tell.
-Nothing from a registry ever becomes a target or a format: sessions are matched
-by name in Python and acted on by the ids that tmux gave them.
+A query has one of three results: tmux answered, no server runs, or unknown. Text from a
+registry never becomes part of a target or a format. Sessions are matched by name in Python,
+and then addressed by the ids that tmux assigned.
 """
 
 from __future__ import annotations
@@ -36,44 +36,45 @@ if TYPE_CHECKING:
     import libtmux
 
 ASK_TIMEOUT = 5.0
-"""Seconds after which a silent tmux server counts as "can't tell"."""
+"""Seconds after which a silent tmux server counts as unknown."""
 
-# Everything but the last field is a number or an id, so a name may hold spaces.
+# The name is last because it may contain spaces; all other fields are numbers or ids.
 _FORMAT = (
     "#{session_id} #{session_created} #{window_activity} #{session_attached} "
     "#{pane_id} #{pane_pid} #{pane_dead} #{session_name}"
 )
-# A last line of our own proves that the list before it is whole.
+# The last line proves that the list is complete.
 _END = "end #{pid} #{start_time}"
 
-# Where sessions were started: any text, so each is told from the next by a word before it
-# that nobody could know.
+# The start directories of sessions. They are untrusted text, so each one is preceded by a
+# random word that separates it from the next one.
 _STARTED = "#{session_id} #{session_path}"
 
 _SEEN = "#{pane_width} #{pane_height} #{window_activity}"
 
-# Where a session is gone the server is made to look for one that nobody has: so its
-# client ends with an error.
+# If a session is gone, the server is told to look for this session name, which nobody uses,
+# so that the client exits with an error.
 _GONE = "muster finds that its session is gone"
 
-# Shown for some seconds to whoever has just come; the prefix is that server's own.
+# Shown for some seconds after attaching. The server fills in its own prefix key.
 _WAY_BACK = (
     "display-message -d 6000 'muster: #{prefix} d comes back "
     "(the prefix twice where an outer tmux takes it)'"
 )
 
-_ERROR_AT_MOST = 500  # characters of it that are shown
+# The number of characters of an error that are shown.
+_ERROR_AT_MOST = 500
 
-# tmux expands formats in the names of new sessions, and rewrites "." and ":".
+# tmux expands formats in the names of new sessions, and replaces "." and ":".
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 class Tmux:
-    """One tmux server, by its socket. Every call blocks, at most for a time-out.
+    """A tmux server, addressed by its socket. Every method blocks, at most for the timeout.
 
     Args:
         socket: The server's socket; see `socket_path`.
-        timeout: Seconds that one question may take.
+        timeout: The timeout of one query in seconds.
     """
 
     def __init__(self, socket: Path, timeout: float = ASK_TIMEOUT) -> None:
@@ -83,7 +84,7 @@ class Tmux:
 
     @cached_property
     def _server(self) -> libtmux.Server:
-        """The server as libtmux has it, for what changes something there."""
+        """The server as a libtmux object, for commands that change something."""
         return _bounded_server(self.socket, self._timeout)
 
     def ask(self) -> TmuxSnapshot:
@@ -101,11 +102,11 @@ class Tmux:
         if answer.code != 0:
             why = _readable(_in_words(answer.errors)) or f"exit code {answer.code}"
             return self._refusal(why, asked_at)
-        said = tuple("\n".join([*answer.output, ""]).split(mark)), answer.listener
-        # As a rule it says what it said before, and that is not read anew.
+        texts = tuple("\n".join([*answer.output, ""]).split(mark)), answer.listener
+        # An answer is usually the same as the last one, which was parsed already.
         before = self._before
-        if before is None or before[0] != said:
-            self._before = before = said, self._listing(asked_at, answer.listener, *said[0])
+        if before is None or before[0] != texts:
+            self._before = before = texts, self._listing(asked_at, answer.listener, *texts[0])
         return replace(before[1], asked_at=asked_at)
 
     def _unknown(self, why: str, asked_at: float, advice: str = "") -> TmuxSnapshot:
@@ -113,13 +114,13 @@ class Tmux:
 
     def _refusal(self, message: str, asked_at: float) -> TmuxSnapshot:
         if message == "no current target":
-            # A server told to stay without sessions (exit-empty off).
+            # The server keeps running without sessions (its option exit-empty is off).
             return TmuxSnapshot(TmuxState.ANSWERED, "no sessions", self.socket, {}, asked_at)
-        nobody = message.startswith("no server running on ") or (
+        no_server = message.startswith("no server running on ") or (
             message.startswith("error connecting to ")
             and message.endswith("(No such file or directory)")
         )
-        if nobody:
+        if no_server:
             detail = f"no server on {shown_name(self.socket)}"
             return TmuxSnapshot(TmuxState.NO_SERVER, detail, self.socket, {}, asked_at)
         return self._unknown(message, asked_at, advice_on(message, self.socket))
@@ -128,27 +129,27 @@ class Tmux:
         self, asked_at: float, listener: Listener | None, listed: str, *started: str
     ) -> TmuxSnapshot:
         sessions: dict[str, Session] = {}
-        started_in = dict(each.removesuffix("\n").partition(" ")[::2] for each in started)
+        started_in = dict(text.removesuffix("\n").partition(" ")[::2] for text in started)
         lines = [line for line in listed.split("\n") if line]
         try:
             word, pid, began = lines[-1].split(" ")
             if word != "end":
                 raise ValueError(lines[-1])
             for line in lines[:-1]:
-                each = _parse(line, started_in)
-                same = sessions.get(each.name)
-                sessions[each.name] = each if same is None else _merge(same, each)
+                session = _parse(line, started_in)
+                same = sessions.get(session.name)
+                sessions[session.name] = session if same is None else _merge(same, session)
             server_pid, server_started = int(pid), int(began)
         except (ValueError, IndexError):
             return self._unknown(
-                "tmux answered with something that is no list",
+                "the answer of tmux is not a list of sessions",
                 asked_at,
-                "see which `tmux` is on PATH; if `tmux -V` is below 3.2, get a newer one",
+                "check which `tmux` is on PATH; if `tmux -V` is below 3.2, install a newer one",
             )
         foreign = not is_process_here(server_pid, listener, self.socket)
         if foreign:
-            # Without them nobody can take them for pids of ours.
-            sessions = {name: replace(each, pids=()) for name, each in sessions.items()}
+            # These pids belong to another PID namespace, so they must not be used here.
+            sessions = {name: replace(session, pids=()) for name, session in sessions.items()}
         return TmuxSnapshot(
             TmuxState.ANSWERED,
             f"server {server_pid}",
@@ -163,61 +164,60 @@ class Tmux:
         )
 
     def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
-        """Ends exactly the session of an answer.
+        """Kills exactly the session that a snapshot lists.
 
-        The server itself checks, in the same step, that it still is the server
-        of the answer and that the id still means the session created then, so
-        that a restarted server, which counts its ids anew, loses nothing.
+        In the same step the server checks its own identity and the creation time of the
+        session. So a restarted server, which reuses ids, does not kill another session.
 
         Returns:
-            None when tmux took the command (ask again to see that it is gone), or
-            why it did not.
+            None if tmux accepted the command, or the reason why it did not. Query again to
+            see whether the session is gone.
         """
         check = _all_of(answer, session_created=session.created)
         target = f"{session.id}:"
         return self._do("if-shell", "-F", "-t", target, check, f"kill-session -t '{session.id}'")
 
     def capture(self, session: Session, answer: TmuxSnapshot, pane: str) -> PaneCapture:
-        """What a pane shows now, with its colours as escape sequences: foreign text.
+        """Captures what a pane shows, with colours as escape sequences; untrusted text.
 
-        In the same step the server checks that it still is the one of the answer, and
-        that the pane still is in the session.
+        In the same step the server checks its own identity, and that the pane still is in
+        the session.
 
         Raises:
-            OSError: It is gone, or nobody can tell; the text says so.
+            OSError: The pane is gone, or tmux could not be queried.
         """
         check = _all_of(answer, session_id=session.id, pane_id=pane)
         look = f"display-message -p -t '{pane}' '{_SEEN}' ; capture-pane -p -e -t '{pane}'"
         try:
-            said = self._run(
+            result = self._run(
                 "-u", "if-shell", "-F", "-t", pane, check, look, f"has-session -t '={_GONE}'"
             )
         except TmuxError as error:
             raise OSError(str(error)) from None
-        out = said.output
-        if said.code != 0:
-            raise OSError(_refused(said.errors, said.code))
+        out = result.output
+        if result.code != 0:
+            raise OSError(_refused(result.errors, result.code))
         try:
             width, height, active = map(int, out[0].split(" "))
         except (ValueError, IndexError):
-            raise OSError("tmux answered with something that is no screen") from None
+            raise OSError("the answer of tmux is not the content of a pane") from None
         return PaneCapture(tuple(out[1:]), width, height, active)
 
     @contextmanager
     def attach_command(
         self, session: Session, answer: TmuxSnapshot, *, read_only: bool
     ) -> Iterator[tuple[list[str], tuple[int, ...]]]:
-        """What attaches the terminal that it runs on to a session, for as long as the block lasts.
+        """Yields a command that attaches its terminal to a session; valid in the `with` block.
 
-        Only that very session is attached to, as with `kill_session`; otherwise it ends
-        with an error.
+        The command attaches only to exactly this session, like `kill_session`, and otherwise
+        ends with an error.
 
         Yields:
-            The program and its arguments, which need an environment without ``TMUX``, and
-            the descriptors that it must inherit.
+            The program with its arguments, and the descriptors that it must inherit. Run it
+            in an environment without ``TMUX``.
 
         Raises:
-            TmuxError: The server may be another user's, or there is none.
+            TmuxError: There is no server, or the server may belong to another user.
         """
         flag = " -r" if read_only else ""
         command = f"attach-session{flag} -t '{session.id}' ; {_WAY_BACK}"
@@ -229,44 +229,46 @@ class Tmux:
         return checked(self.socket)
 
     def switch_client(self, session: Session, answer: TmuxSnapshot) -> str | None:
-        """Shows a session on the terminal that shows this process's own pane.
+        """Switches the client that shows this process's own pane to a session.
 
         Returns:
-            None when it does, or why not.
+            None if it switched, or the reason why it did not.
         """
         return self._do(*_guarded(session, answer, f"switch-client -t '{session.id}'"))
 
     def start_sessions(
         self, commands: Mapping[str, Sequence[str]], *, new_server: bool = False
     ) -> str | None:
-        """Starts sessions in the background, all with one tmux process.
+        """Starts sessions in the background with one tmux process.
 
         Args:
-            commands: What to run, by the name of the session to be: a program
-                and at least one argument. No shell sees them.
-            new_server: Whether a server may be started, which then reads no
-                configuration. Otherwise one must be there.
+            commands: The program of each session with at least one argument, by the name of
+                the session. No shell is involved.
+            new_server: Whether to start a server, without a configuration file. Otherwise
+                the server must exist.
 
         Returns:
-            None when all were started, or why not; some may have been.
+            None if all sessions were started, or the reason why not; some may have started.
 
         Raises:
-            ValueError: A name is not made of letters, digits, "_" and "-", or a
-                command has no argument: tmux would hand it to a shell.
+            ValueError: A name contains other characters than letters, digits, "_" and "-", or
+                a command has no argument, so tmux would pass it to a shell.
         """
         words: list[str] = []
         for name, command in commands.items():
             if not _PLAIN_NAME.fullmatch(name):
-                raise ValueError(f"{quoted_name(name)} cannot be the name of a session")
+                raise ValueError(
+                    f'{quoted_name(name)} cannot name a session; use letters, digits, "_" and "-"'
+                )
             if len(command) < 2:
-                raise ValueError(f"{command!r} has no argument")
+                raise ValueError(f"{command!r} has no argument; add one")
             separator = [";"] if words else []
             words += [*separator, "new-session", "-d", "-s", name, "--"]
             words += map(_protected, command)
         return self._do(*(("-f", os.devnull) if new_server else ("-N",)), *words)
 
     def _do(self, *arguments: str) -> str | None:
-        """Runs one tmux command; None when tmux took it, or why it did not."""
+        """Runs a tmux command; returns None if tmux accepted it, or the reason why not."""
         try:
             done = self._server.cmd(*arguments)
         except TmuxError as error:
@@ -274,20 +276,19 @@ class Tmux:
         return _refused(done.stderr, done.returncode or 0) if done.returncode != 0 else None
 
     def _run(self, *arguments: str, errors: str = "backslashreplace") -> Said:
-        """Asks one question; see `run_tmux`."""
+        """Runs a query; see `run_tmux`."""
         return run_tmux(self.socket, self._timeout, arguments, errors)
 
 
 def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
-    """Libtmux's server, whose every command ends within a time-out.
+    """Returns a libtmux server whose commands have a timeout.
 
-    libtmux itself waits for the end of tmux's output without one: a stopped
-    server keeps that open for as long as it is stopped, even when the client is
-    killed, because the client has handed its standard output over to it.
+    libtmux waits for the end of tmux's output without a timeout. A stopped server keeps the
+    output open, even after the client was killed, because the client passed its standard
+    output to the server.
     """
-    # Imported for the first action: it takes several times as long as asking does.
-    # It asks for sys.stdout.encoding when it is imported, and what a running screen
-    # puts in stdout's place has none.
+    # Imported at the first action, because the import takes several times as long as a query.
+    # The import reads sys.stdout.encoding, which Textual's replacement of stdout does not have.
     with contextlib.redirect_stdout(sys.__stdout__ or sys.stderr):
         import libtmux
         from libtmux.common import tmux_cmd
@@ -298,48 +299,49 @@ def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
             words = [cmd, *map(str, (*targeted, *args))]
             answer = tmux_cmd.__new__(tmux_cmd)
             answer.cmd = ["tmux", f"-S{socket}", *words]
-            said = run_tmux(socket, timeout, words)
-            answer.returncode, answer.stdout, answer.stderr = said.code, said.output, said.errors
+            result = run_tmux(socket, timeout, words)
+            answer.returncode = result.code
+            answer.stdout, answer.stderr = result.output, result.errors
             return answer
 
     return BoundedServer(socket_path=socket)
 
 
 def _all_of(answer: TmuxSnapshot, **values: object) -> str:
-    """A format that is true on the server of an answer where each variable has that value."""
+    """Returns a format that is true if a snapshot's server has these values in its variables."""
     values = {"pid": answer.server_pid, "start_time": answer.server_started, **values}
     checks = [f"#{{==:#{{{name}}},{value}}}" for name, value in values.items()]
-    together = checks[0]
-    for each in checks[1:]:
-        together = f"#{{&&:{together},{each}}}"
-    return together
+    combined = checks[0]
+    for check in checks[1:]:
+        combined = f"#{{&&:{combined},{check}}}"
+    return combined
 
 
 def _guarded(session: Session, answer: TmuxSnapshot, command: str) -> tuple[str, ...]:
-    """A command that the server carries out only for the very session of an answer."""
+    """Returns a command that the server runs only if a snapshot's session still exists."""
     check = _all_of(answer, session_id=session.id, session_created=session.created)
     return ("if-shell", "-F", "-t", f"{session.id}:", check, command, f"has-session -t '={_GONE}'")
 
 
-def _refused(said: list[str], code: int) -> str:
-    """Why tmux did not take a command."""
-    why = _in_words(said)
+def _refused(errors: list[str], code: int) -> str:
+    """Returns the reason why tmux did not run a command."""
+    why = _in_words(errors)
     return "its session is gone" if why.endswith(_GONE) else why or f"tmux exited with code {code}"
 
 
 def _in_words(errors: list[str]) -> str:
-    """What tmux said on standard error, as far as that can be shown with every agent."""
-    said = " ".join(errors)
-    return said if len(said) <= _ERROR_AT_MOST else f"{said[:_ERROR_AT_MOST]} …"
+    """Returns the lines of tmux's standard error as one text of limited length."""
+    text = " ".join(errors)
+    return text if len(text) <= _ERROR_AT_MOST else f"{text[:_ERROR_AT_MOST]} …"
 
 
 def _readable(text: str) -> str:
-    """Text whose bytes that are no UTF-8 were kept, with escapes in their place."""
+    """Replaces the surrogates of bytes that are not UTF-8 by visible escapes."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _protected(argument: str) -> str:
-    """An argument that tmux does not take for the end of a command."""
+    """Escapes a final semicolon, which would end the tmux command."""
     return f"{argument[:-1]}\\;" if argument.endswith(";") else argument
 
 
@@ -349,7 +351,7 @@ def _parse(line: str, started_in: Mapping[str, str]) -> Session:
         raise ValueError(line)
     if dead not in ("0", "1"):
         raise ValueError(line)
-    # A dead pane (remain-on-exit) keeps its pid, which may be another process's by now.
+    # A dead pane (remain-on-exit) keeps its pid, which another process may have by now.
     first = int(pid)
     pids = (first,) if dead == "0" else ()
     return Session(

@@ -1,4 +1,4 @@
-"""What to try when tmux is not there or does not answer. Pure but for looking who owns what."""
+"""Remedies for a tmux that is missing or does not answer. Reads only the owners of files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TOO_OLD = (
     "unknown command",
     "usage:",
 )
-"""What tmux says when it, or its server, is of another version than was asked for."""
+"""Messages of a tmux client or server whose version is too old."""
 
 _INSTALLERS = {
     "apt": "apt install tmux",
@@ -31,44 +31,44 @@ _INSTALLERS = {
     "zypper": "zypper install tmux",
     "yum": "yum install tmux",
 }
-"""How each package manager, by the name of its program, installs tmux."""
+"""The command that installs tmux, by the name of the package manager's program."""
 
 
 def install_advice() -> str:
-    """That tmux is not there, and how to get it with this system's package manager."""
+    """Returns a message that tmux is missing, with the command that installs it."""
     import shutil
 
-    here = [command for program, command in _INSTALLERS.items() if shutil.which(program)]
-    if here:
-        return f"tmux is not installed. Get it with: {here[0]}"
+    commands = [command for program, command in _INSTALLERS.items() if shutil.which(program)]
+    if commands:
+        return f"tmux is not installed; install it with: {commands[0]}"
     known = ", ".join(_INSTALLERS.values())
-    return f"tmux is not installed. Get it with your system's packages, as one of these: {known}"
+    return f"tmux is not installed; install it with your package manager, for example: {known}"
 
 
 def advice_on(message: str, socket: Path) -> str:
-    """What to try after tmux said this of a socket."""
-    said = message.casefold()
-    if any(each in said for each in _TOO_OLD):
+    """Returns a remedy for an error message of tmux on a socket."""
+    folded = message.casefold()
+    if any(sign in folded for sign in _TOO_OLD):
         return (
-            "tmux or its server is of an old version: compare `tmux -V` with the "
-            "server's, put the right tmux first on PATH, or end that server"
+            "tmux or its server has an old version; compare `tmux -V` with the version of the "
+            "server, put the right tmux first on PATH, or end that server"
         )
-    if "permission denied" in said or "not allowed" in said:
+    if "permission denied" in folded or "not allowed" in folded:
         owner = _owner(socket)
         if owner is not None and owner != os.geteuid():
             return ask_the_owner(owner)
-        return f"see who may use the socket, or {OTHER_SOCKET}"
+        return f"check the permissions of the socket, or {OTHER_SOCKET}"
     return OTHER_SOCKET
 
 
 def ask_the_owner(uid: int) -> str:
-    """That a tmux server or its socket is this user's, and how to ask it."""
-    return f"it is {shown_name(user_name(uid))}'s: ask with {as_user(uid)}, or {OTHER_SOCKET}"
+    """Returns a remedy for a socket that belongs to another user."""
+    return f"it belongs to {shown_name(user_name(uid))}; use {as_user(uid)}, or {OTHER_SOCKET}"
 
 
 def as_user(uid: int) -> str:
-    """The command that runs muster as this user."""
-    # A number takes a "#" there, and that is a comment to a shell.
+    """Returns the command that runs muster as a user."""
+    # sudo needs a "#" before a user id; the "#" is quoted, as it starts a comment in a shell.
     by_number = f"#{uid}"
     try:
         name = pwd.getpwuid(uid).pw_name
@@ -80,13 +80,13 @@ def as_user(uid: int) -> str:
 
 
 def socket_option(socket: Path) -> str:
-    """The option that chooses a socket; one that nobody can type for sure is only named."""
+    """Returns the option for a socket; describes it if the path cannot be typed reliably."""
     option = command_line(options=[("-S", str(socket))])
     return f"-S with the socket {shown_name(socket)}" if option is None else option
 
 
 def user_name(uid: int) -> str:
-    """The name of a user, or the number of one without."""
+    """Returns the name of a user, or the user id if it has no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -94,8 +94,8 @@ def user_name(uid: int) -> str:
 
 
 def _owner(path: Path) -> int | None:
-    """Who owns a socket, or else the directory that hides it."""
-    for each in (path, path.parent):
+    """Returns the owner of a socket, or else of the directory that hides it."""
+    for candidate in (path, path.parent):
         with contextlib.suppress(OSError):
-            return os.stat(each).st_uid
+            return os.stat(candidate).st_uid
     return None

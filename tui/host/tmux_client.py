@@ -1,7 +1,6 @@
-"""Running tmux's client: the one door, for what is asked and for what is done.
+"""Runs the tmux client. All commands to tmux go through `run_tmux`, except attaching.
 
-A client is only started for a socket that was checked, runs no longer than a time-out,
-and not more than so much is taken of what it says.
+The function checks the socket first, and limits the time and the output of the client.
 """
 
 from __future__ import annotations
@@ -20,22 +19,23 @@ from tui.host.tmux_advice import OTHER_SOCKET, install_advice
 from tui.host.tmux_socket import Listener, NoServerError, TmuxError, checked
 
 OUTPUT_AT_MOST = 32 << 20
-"""Bytes that are read of what tmux lists: enough for some 100,000 sessions."""
+"""The number of bytes that are read of tmux's output; enough for some 100,000 sessions."""
 
 ERRORS_AT_MOST = 8 << 10
-"""Bytes that are read of tmux's errors."""
+"""The number of bytes that are read of tmux's standard error."""
 
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """How one tmux client ended.
+    """The result of a tmux client.
 
     Attributes:
-        output: Its lines.
-        errors: The lines of its errors.
-        listener: Who listened at the socket; None if nobody did.
+        code: Its exit code.
+        output: The lines of its output.
+        errors: The lines of its standard error.
+        listener: The process that listened at the socket; None if there was none.
     """
 
     code: int
@@ -47,18 +47,18 @@ class Said:
 def run_tmux(
     socket: Path, timeout: float, arguments: Sequence[str], errors: str = "backslashreplace"
 ) -> Said:
-    """Runs one tmux command and waits for its end.
+    """Runs a tmux command and waits for its end.
 
     Args:
-        socket: The server's socket.
-        timeout: Seconds that it may take; then its process is ended.
-        arguments: The command; no target or format in it is foreign.
-        errors: What becomes of bytes that are no UTF-8.
+        socket: The socket of the server.
+        timeout: Seconds after which the client is killed.
+        arguments: The command; targets and formats in it must not be untrusted text.
+        errors: The handling of bytes that are not UTF-8, as for `bytes.decode`.
 
     Raises:
-        UntrustedSocketError: The server may be another user's; nothing was started.
-        NoServerError: There is none; nothing was started.
-        TmuxError: tmux is not there, cannot be started, is silent, or says too much.
+        UntrustedSocketError: The server may belong to another user; no client was started.
+        NoServerError: There is no server; no client was started.
+        TmuxError: tmux is not installed, cannot be started, or its output is late or too long.
     """
     try:
         with checked(socket) as door:
@@ -67,13 +67,13 @@ def run_tmux(
     except FileNotFoundError:
         raise TmuxError(install_advice()) from None
     except NoServerError:
-        # Without a tmux nobody can tell either.
+        # Without tmux it is unknown whether a server runs.
         if shutil.which("tmux") is None:
             raise TmuxError(install_advice()) from None
         raise
     except OSError as error:
-        why = f"tmux could not be started: {error}"
-        raise TmuxError(why, "see which `tmux` is on PATH") from None
+        why = f"cannot start tmux: {error}"
+        raise TmuxError(why, "check which `tmux` is on PATH") from None
     err = err.replace(os.fsencode(door.path), os.fsencode(socket))
     return Said(
         code,
@@ -86,16 +86,16 @@ def run_tmux(
 def _run(
     words: Sequence[str], timeout: float, descriptors: Sequence[int]
 ) -> tuple[int, bytes, bytes]:
-    """Runs a program; its exit code, output and errors.
+    """Runs a program; returns its exit code, output and standard error.
 
     Raises:
-        TmuxError: It took too long or said too much; its process was ended.
-        OSError: It could not be started.
+        TmuxError: The output is late or too long; the program was killed.
+        OSError: The program cannot be started.
     """
     deadline = time.monotonic() + timeout
     silent = TmuxError(
         f"tmux did not answer within {timeout:g} s; its server may be stopped",
-        f"let it go on (kill -CONT its process), or {OTHER_SOCKET}",
+        f"continue the server (kill -CONT its process), or {OTHER_SOCKET}",
     )
     with subprocess.Popen(  # noqa: S603 - no shell; see run_tmux
         words,
@@ -108,24 +108,24 @@ def _run(
         assert process.stdout is not None and process.stderr is not None
         limits = {process.stdout: OUTPUT_AT_MOST, process.stderr: ERRORS_AT_MOST}
         try:
-            said = _read(limits, deadline)
-            if said is None:
+            texts = _read(limits, deadline)
+            if texts is None:
                 raise silent
             code = process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise silent from None
         finally:
-            # Its end does not end its output where a server has that as well.
+            # A server may keep the output open after the end of the client.
             if process.returncode is None:
                 process.kill()
-    return code, said[process.stdout], said[process.stderr]
+    return code, texts[process.stdout], texts[process.stderr]
 
 
 def _read(limits: dict[IO[bytes], int], deadline: float) -> dict[IO[bytes], bytes] | None:
-    """What comes from pipes until they are closed; None if they are not by a deadline.
+    """Reads pipes until they are closed; returns None after the deadline.
 
     Raises:
-        TmuxError: It is more than the limit.
+        TmuxError: The output is longer than its limit.
     """
     chunks: dict[IO[bytes], list[bytes]] = {pipe: [] for pipe in limits}
     with selectors.DefaultSelector() as selector:
@@ -145,12 +145,12 @@ def _read(limits: dict[IO[bytes], int], deadline: float) -> dict[IO[bytes], byte
                 limits[key.data] -= len(chunk)
                 if limits[key.data] < 0:
                     raise TmuxError(
-                        "tmux said more than a list of sessions or an error can be long",
-                        f"see which `tmux` is on PATH, or {OTHER_SOCKET}",
+                        "the output of tmux is longer than a list of sessions can be",
+                        f"check which `tmux` is on PATH, or {OTHER_SOCKET}",
                     )
-    return {pipe: b"".join(those) for pipe, those in chunks.items()}
+    return {pipe: b"".join(pieces) for pipe, pieces in chunks.items()}
 
 
 def _lines(output: str) -> list[str]:
-    # Not splitlines(): a session's name may hold what that takes for an end.
+    # Not splitlines(): a session's name may contain other line separators.
     return output.removesuffix("\n").split("\n") if output else []

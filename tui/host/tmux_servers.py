@@ -1,12 +1,12 @@
-"""Whether sessions that one tmux server does not have are on another one.
+"""Looks for missing sessions on the other tmux servers of this host.
 
-A clean "no server runs at this socket" is true of every wrong socket. So before an
-agent is called dead, the other tmux servers of its user are looked for in /proc, and
-asked: one that has its session, or that cannot be asked, keeps it from being proven
-dead. Linux only, as `tui.host.process_tree` is.
+"No server runs" may also mean that the socket is the wrong one. So before an agent is called
+dead, muster finds the other tmux servers of its user in /proc, and queries them. The agent is
+not proven dead if one of them has its session, or cannot be queried. Linux only, like
+`tui.host.process_tree`.
 
-A server of another user is never asked: it could have its client write files. Whatever a
-process of another user is called, or says of itself, leads to *unknown* at most.
+A server of another user is never queried, because a server can make its client write files.
+The processes of other users lead to *unknown* at most, whatever their names and environments.
 """
 
 from __future__ import annotations
@@ -28,26 +28,29 @@ from tui.host.tmux_types import SERVER_NAME, Session, TmuxSnapshot, TmuxState
 _ASK_TIMEOUT = 2.0
 _ALL_TIMEOUT = 4.0
 
-# Seconds in which a server that has just started listens.
+# Seconds in which a starting server begins to listen.
 _STARTING = 0.05
 
 # PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: the host's own PID namespace.
 _INITIAL_NAMESPACE = 0xEFFFFFFC
 
 IN_CONTAINER = (
-    "muster runs in a container (a PID namespace of its own), and agents outside of it "
-    "cannot be seen: run it on the host, or try -S SOCKET"
+    "muster runs in a container (it has its own PID namespace), and cannot see agents outside; "
+    "run it on the host, or try -S SOCKET"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A tmux server that runs on this host.
+    """A running tmux server of this host.
 
     Attributes:
-        socket: Where it listens; None when we may not know, and for one of another user.
-        command: What its process is called.
-        sure: Whether it is one even if it does not answer.
+        pid: Its process id.
+        uid: The user id of its process.
+        socket: The socket at which it listens; None if muster may not read it, and for a
+            server of another user.
+        command: The name of its process.
+        sure: Whether it is certainly a tmux server, even if it does not answer.
     """
 
     pid: int
@@ -59,11 +62,11 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What other tmux servers say of sessions that are missing from one.
+    """The results of other tmux servers for missing sessions.
 
     Attributes:
-        whys: By the session's name why it is not proven gone, and what to try.
-        sessions: All sessions of those that could be asked, with their servers' sockets.
+        whys: The reason why a session is not proven gone, with a remedy, by its name.
+        sessions: All sessions of the queried servers, with the sockets of the servers.
     """
 
     whys: Mapping[str, str] = field(default_factory=dict)
@@ -71,32 +74,35 @@ class Elsewhere:
 
 
 def owners_of(paths: Iterable[Path]) -> frozenset[int] | None:
-    """Whose tmux servers may have the agents of these files: the owners', and ours.
+    """Returns the users whose tmux servers may run the agents of these files.
+
+    These are the owners of the files and this user.
 
     Returns:
-        The users' numbers; None for everybody: root's orchestrators may run as anybody.
+        The user ids; None for all users if muster runs as root, because orchestrators of
+        root may run agents as any user.
     """
     if os.getuid() == 0:
         return None
-    found = {os.getuid()}
+    users = {os.getuid()}
     for path in paths:
         with suppress(OSError):
-            found.add(os.stat(path).st_uid)
-    return frozenset(found)
+            users.add(os.stat(path).st_uid)
+    return frozenset(users)
 
 
 def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
-    """All tmux servers of some users that have a process running in a pane.
+    """Yields the tmux servers of users, if they have a process in a pane.
 
-    First those that surely are, then those that only may be.
+    The certain servers come first, then the possible ones.
 
     Args:
-        owners: The users, by their numbers; None for all.
+        owners: The user ids; None for all users.
     """
     stats = procfs.all_stats()
-    proven = {each.parent for each in stats.values() if _proves_server_of_pane(each)}
-    # Without a process in a pane it has no agent that could be alive.
-    parents = {each.parent for each in stats.values()}
+    proven = {stat.parent for stat in stats.values() if _proves_server_of_pane(stat)}
+    # A server without a process in a pane has no live agent.
+    parents = {stat.parent for stat in stats.values()}
     parents = {pid for pid in parents if pid in stats and not stats[pid].is_ended}
     named = {pid for pid in parents if _is_named_so(stats[pid].name)}
     guessed: list[Server] = []
@@ -113,23 +119,25 @@ def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
             yield Server(pid, uid, socket, command)
         elif socket is not None or uid != os.getuid() or not procfs.may_see_files(pid):
             guessed.append(Server(pid, uid, socket, command, command.startswith("tmux")))
-    yield from (each for each in guessed if each.socket is not None or each.sure)
+    yield from (server for server in guessed if server.socket is not None or server.sure)
 
 
 def _proves_server_of_pane(stat: Stat) -> bool:
-    """Whether a process proves that its parent is a tmux server with a pane that it runs in."""
-    # Most need not be asked: what leads no terminal is no pane's first process.
+    """Returns whether a process runs in a pane, and proves that its parent is a tmux server."""
+    # This check is cheap: a pane's first process leads a session with a terminal.
     if not stat.leads_terminal or stat.parent == INIT:
         return False
-    said = procfs.pane_said_by(stat.pid)
-    return said is not None and bool(said.pane) and process_tree.proves_server(stat, said)
+    environment = procfs.pane_said_by(stat.pid)
+    if environment is None or not environment.pane:
+        return False
+    return process_tree.proves_server(stat, environment)
 
 
 def _is_named_so(command: str) -> bool:
-    """Whether a tmux server may have this name.
+    """Returns whether a process name may be that of a tmux server.
 
-    It calls itself "PROGRAM: server (SOCKET)", of which the kernel keeps so much as fits:
-    "tmux: server", "mux: server", "tmux-next:", "tmux-3.4-static".
+    A server calls itself "PROGRAM: server (SOCKET)", and the kernel cuts the name: "tmux:
+    server", "mux: server", "tmux-next:", "tmux-3.4-static".
     """
     cut = len(os.fsencode(command)) == procfs.NAME_AT_MOST and command.startswith("tmux")
     return cut or command.endswith((": server", ":"))
@@ -138,16 +146,16 @@ def _is_named_so(command: str) -> bool:
 def look_elsewhere(
     names: Collection[str], answer: TmuxSnapshot, owners: Collection[int] | None
 ) -> Elsewhere:
-    """Which of the sessions that are missing from an answer may be on another server.
+    """Finds out which missing sessions may be on another tmux server.
 
-    Blocks, at most for a few seconds. A server that has ended meanwhile counts for none.
+    Blocks for a few seconds at most. A server that ended meanwhile is ignored.
 
     Args:
-        names: The sessions that are missing.
-        answer: What the server that was asked said.
-        owners: Whose servers count, by the users' numbers; None for everybody's.
+        names: The names of the missing sessions.
+        answer: The snapshot of the server that was queried.
+        owners: The ids of the users whose servers are considered; None for all users.
     """
-    found: dict[str, str] = {}
+    whys: dict[str, str] = {}
     sessions: list[tuple[Path, Session]] = []
     give_up_at = time.monotonic() + _ALL_TIMEOUT
     for server in servers_of(owners):
@@ -159,46 +167,46 @@ def look_elsewhere(
             continue
         if server.socket is None:
             why = (
-                f"a tmux server of {user_name(server.uid)} runs, {server.pid}, and may have its "
-                f"session: ask as that user, with {as_user(server.uid)}"
+                f"tmux server {server.pid} of {user_name(server.uid)} may have its session; "
+                f"query it as that user, with {as_user(server.uid)}"
             )
-            found |= {name: why for name in names if name not in found}
+            whys |= {name: why for name in names if name not in whys}
             continue
         timeout = min(_ASK_TIMEOUT, give_up_at - time.monotonic())
-        # With no time left nobody can tell either.
-        there = Tmux(server.socket, timeout).ask() if timeout > 0 else None
-        if there is not None and server.pid in (there.server_process, there.listener):
-            why = f"another tmux server has its session: try {socket_option(server.socket)}"
-            found |= {name: why for name in names if name in there.sessions}
-            sessions += ((server.socket, each) for each in there.sessions.values())
+        # Without time left the server counts as not queried.
+        other = Tmux(server.socket, timeout).ask() if timeout > 0 else None
+        if other is not None and server.pid in (other.server_process, other.listener):
+            why = f"another tmux server has its session; try {socket_option(server.socket)}"
+            whys |= {name: why for name in names if name in other.sessions}
+            sessions += ((server.socket, session) for session in other.sessions.values())
         elif server.sure and _still_runs(server):
-            found |= {name: _unasked(server, there) for name in names if name not in found}
+            whys |= {name: _unasked(server, other) for name in names if name not in whys}
     if answer.state is TmuxState.NO_SERVER and not sees_the_host():
-        # That no server is seen is no news where most of them cannot be.
-        found |= {name: IN_CONTAINER for name in names if name not in found}
-    return Elsewhere(found, tuple(sessions))
+        # In a container, a server that is not visible may still run on the host.
+        whys |= {name: IN_CONTAINER for name in names if name not in whys}
+    return Elsewhere(whys, tuple(sessions))
 
 
 def described_server(pid: int) -> str:
-    """A tmux server in words: where it listens, and how many sessions it has. Blocks.
+    """Describes a tmux server by its pid, socket and number of sessions. Blocks.
 
-    Of one of another user only that it is there.
+    Of a server of another user only the pid is given.
     """
     users = procfs.users_of(pid)
     ours = users is not None and users.real == os.getuid()
     socket = procfs.listening_path(pid) if ours else None
     if socket is None:
         return f"the tmux server {pid}"
-    there = Tmux(socket, _ASK_TIMEOUT).ask()
-    count = len(there.sessions)
-    said = f"the tmux server {pid} on {shown_name(socket)}"
+    snapshot = Tmux(socket, _ASK_TIMEOUT).ask()
+    count = len(snapshot.sessions)
+    text = f"the tmux server {pid} on {shown_name(socket)}"
     sessions = f"{count} session{'' if count == 1 else 's'}"
-    known = pid in (there.server_process, there.listener)
-    return f"{said} ({sessions})" if known else said
+    known = pid in (snapshot.server_process, snapshot.listener)
+    return f"{text} ({sessions})" if known else text
 
 
 def sees_the_host() -> bool:
-    """Whether all processes of this host can be seen: not from within a container."""
+    """Returns whether muster sees all processes of the host; False in a container."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino == _INITIAL_NAMESPACE
     except OSError:
@@ -206,27 +214,27 @@ def sees_the_host() -> bool:
 
 
 def _looked_at_again(server: Server) -> Server:
-    """A server of ours without a socket: it was just starting, or ending."""
+    """Reads the socket of a server again, after a pause in which a new server starts to listen."""
     time.sleep(_STARTING)
     return replace(server, socket=procfs.listening_path(server.pid))
 
 
 def _unasked(server: Server, answer: TmuxSnapshot | None) -> str:
-    """Why a server cannot be asked, and what to do about it."""
+    """Returns why a server cannot be queried, with a remedy."""
     if answer is not None and answer.state is not TmuxState.UNKNOWN:
         lost = f"{shown_name(server.socket)} does not lead to it"
         if not procfs.numbers_are_ours():
             return (
-                f"a tmux server outside of this container (PID namespace) runs but {lost}: "
-                "run muster out there"
+                f"a tmux server runs outside of this container (PID namespace), but {lost}; "
+                "run muster there"
             )
-        makes = command_line("kill", "-USR1", str(server.pid))
-        return f"tmux server {server.pid} runs but {lost}: {makes} makes its socket again"
-    why = "there was no time to ask it" if answer is None else answer.detail
+        command = command_line("kill", "-USR1", str(server.pid))
+        return f"tmux server {server.pid} runs, but {lost}; recreate its socket with: {command}"
+    why = "no time was left" if answer is None else answer.detail
     hint = OTHER_SOCKET
     if server.socket is not None:
         hint = f"try {socket_option(server.socket)}"
-    return f"another tmux server, {server.pid}, cannot be asked ({why}): {hint}"
+    return f"cannot query another tmux server, {server.pid} ({why}); {hint}"
 
 
 def _still_runs(server: Server) -> bool:

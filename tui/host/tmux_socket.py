@@ -1,8 +1,8 @@
-"""Whether a tmux socket may be connected to, and which process listens there.
+"""Decides whether muster may connect to a tmux socket, and which process listens there.
 
-A tmux server may tell its client to write files. So no tmux client is started before it
-is known that the server at its socket is run by this user or by root, and that no other
-user can put another socket in its place. Root is trusted: it can do everything anyway.
+A tmux server can make its client write files. So muster starts a tmux client only under two
+conditions: the server runs as this user or as root, and no other user can replace its socket.
+Root is trusted, because it can do everything anyway.
 
 Linux only: SO_PEERCRED, O_PATH, /proc/self/fd.
 """
@@ -27,10 +27,10 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid; struct ucred of unix(7)
 
 
 class TmuxError(Exception):
-    """Why tmux could not be asked; its text says it.
+    """tmux could not be queried; the text says why.
 
     Attributes:
-        advice: What to try; empty where nothing is known to help.
+        advice: A remedy; empty if none is known.
     """
 
     def __init__(self, why: str, advice: str = "") -> None:
@@ -39,20 +39,20 @@ class TmuxError(Exception):
 
 
 class UntrustedSocketError(TmuxError):
-    """Nothing may be sent to whatever listens at a socket."""
+    """The process at the socket may belong to another user, so no client may be started."""
 
 
 class NoServerError(TmuxError):
-    """No server listens, and the next that does could be anybody's."""
+    """No server listens, and any user could start the next one at this socket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """The process that listens at a socket, or that began to.
+    """The process that listens at a socket, or that started to listen.
 
     Attributes:
-        pid: In the PID namespace of this process; 0 if it cannot be seen from there.
-        uid: Its user.
+        pid: Its pid in the PID namespace of muster; 0 if it is not visible from there.
+        uid: The id of its user.
     """
 
     pid: int
@@ -61,12 +61,12 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class CheckedSocket:
-    """A socket that a tmux client may be started for.
+    """A socket for which a tmux client may be started.
 
     Attributes:
-        path: What to tell tmux. It leads to the very socket that was checked.
-        descriptors: What the client must inherit for that, by these numbers.
-        listener: None if nobody listens.
+        path: The path for tmux, which leads to exactly the checked socket.
+        descriptors: The descriptors that the client must inherit under the same numbers.
+        listener: The listening process; None if there is none.
     """
 
     path: str
@@ -76,20 +76,23 @@ class CheckedSocket:
 
 @contextmanager
 def checked(path: Path) -> Iterator[CheckedSocket]:
-    """A socket for as long as the block lasts, checked by the one rule there is.
+    """Checks a socket, and keeps it open inside the `with` block.
 
-    The socket, every directory above it and every symbolic link on the way belong to this
-    user or to root. Nobody else may write to the directories, unless their sticky bit keeps
-    others from replacing what is not theirs. The directory that tmux makes for this user
-    is as tmux itself wants it. Whoever listens is this user or root; nothing is sent to find
-    that out.
+    These conditions must hold:
+
+    - The socket, every directory above it and every symbolic link on the way belong to this
+      user or to root.
+    - No other user may write to these directories, or the sticky bit stops that user from
+      replacing the files of others.
+    - The directory that tmux makes for this user has the permissions that tmux demands.
+    - The listening process runs as this user or as root. No data is sent to find that out.
 
     Args:
-        path: The socket's path.
+        path: The path of the socket.
 
     Raises:
-        UntrustedSocketError: That is not so, or cannot be known.
-        NoServerError: There is no socket, and other users may make one.
+        UntrustedSocketError: A condition does not hold, or cannot be checked.
+        NoServerError: There is no socket, and other users may create it.
     """
     try:
         place = _walk(path)
@@ -97,7 +100,7 @@ def checked(path: Path) -> Iterator[CheckedSocket]:
         if descriptor is None and os.path.exists(path):
             raise _leads_astray(path)
     except FileNotFoundError:
-        # A server that ends removes its socket.
+        # A server removes its socket when it ends.
         raise NoServerError(f"no server on {shown_name(path)}") from None
     except OSError as error:
         raise _refusal(path, error) from None
@@ -111,7 +114,7 @@ def checked(path: Path) -> Iterator[CheckedSocket]:
         if listener is None and not place.open_to_others:
             yield CheckedSocket(str(path))
         else:
-            # However the path is changed meanwhile, this is the socket that was checked.
+            # This path leads to the checked socket, even if `path` changes meanwhile.
             yield CheckedSocket(f"/proc/self/fd/{descriptor}", (descriptor,), listener)
     finally:
         os.close(descriptor)
@@ -119,11 +122,12 @@ def checked(path: Path) -> Iterator[CheckedSocket]:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a path leads, after all symbolic links.
+    """The target of a path after all symbolic links.
 
     Attributes:
-        exists: Whether there is anything.
-        open_to_others: Whether other users may make something in its directory.
+        path: The target.
+        exists: Whether it exists.
+        open_to_others: Whether other users may create files in its directory.
     """
 
     path: str
@@ -135,20 +139,20 @@ def _walk(path: Path) -> _Place:
     """Follows a path as the kernel does, and checks every step.
 
     Raises:
-        UntrustedSocketError: Another user could have it lead elsewhere.
-        OSError: It cannot be followed.
+        UntrustedSocketError: Another user could change the target.
+        OSError: The path cannot be followed.
     """
     here = "/"
-    # Whoever owns the root directory could show us anything: in a user namespace it may
-    # be a user whose number is not known there.
+    # The owner of the root directory controls all paths anyway. In a user namespace its user
+    # id may be unmapped.
     trusted = {0, os.getuid(), os.lstat(here).st_uid}
     for step, state in steps(path):
         if state is None:
             return _Place(step, False, _is_open(os.path.dirname(step)))
         if state.st_uid not in trusted:
             raise UntrustedSocketError(
-                f"{shown_name(step)} belongs to {user_name(state.st_uid)}, so it cannot be known "
-                "whose tmux server that is",
+                f"{shown_name(step)} belongs to {user_name(state.st_uid)}, so the owner of the "
+                "tmux server cannot be known",
                 ask_the_owner(state.st_uid),
             )
         if stat.S_ISDIR(state.st_mode):
@@ -159,43 +163,43 @@ def _walk(path: Path) -> _Place:
 
 
 def _is_open(directory: str) -> bool:
-    """Whether other users may make files in a directory."""
+    """Returns whether other users may create files in a directory."""
     return is_open_to_others(os.lstat(directory))
 
 
 def _check_directory(path: str, state: os.stat_result) -> None:
-    """Checks that no other user can replace what is in a directory.
+    """Checks that no other user can replace files in a directory.
 
     Raises:
-        UntrustedSocketError: One can.
+        UntrustedSocketError: Another user can.
     """
     if others_may_replace_in(state):
         raise UntrustedSocketError(
-            f"other users may write to {shown_name(path)}, so it cannot be known whose tmux "
-            "server that is",
-            f"take that from them{_by('go-w', path)}, or {OTHER_SOCKET}",
+            f"other users may write to {shown_name(path)}, so the owner of the tmux server "
+            "cannot be known",
+            f"remove that permission{_by('go-w', path)}, or {OTHER_SOCKET}",
         )
     if os.path.basename(path) != f"tmux-{os.getuid()}":
         return
-    # As tmux does itself, which -S makes it leave out.
+    # tmux checks this too, but not with -S.
     if state.st_uid != os.getuid() or state.st_mode & stat.S_IRWXO:
         raise UntrustedSocketError(
             f"directory {shown_name(path)} has unsafe permissions",
-            f"it must be yours alone{_by('700', path)}; or {OTHER_SOCKET}",
+            f"make it accessible to your user only{_by('700', path)}, or {OTHER_SOCKET}",
         )
 
 
 def _by(mode: str, path: str) -> str:
-    """The command that gives a directory a mode, in brackets, if it can be typed for sure."""
+    """Returns the chmod command in brackets; empty if the path cannot be typed reliably."""
     command = command_line("chmod", mode, names=[path])
     return "" if command is None else f" ({command})"
 
 
 def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
-    """Who listens at a socket, without a byte to it; None for nobody.
+    """Returns the process that listens at a socket, without sending data; None without one.
 
     Raises:
-        UntrustedSocketError: It is another user, or that cannot be known.
+        UntrustedSocketError: It runs as another user, or its user cannot be known.
     """
     state = os.fstat(descriptor)
     try:
@@ -213,63 +217,62 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
             return None
         except BlockingIOError:
             raise UntrustedSocketError(
-                f"the tmux server on {shown_name(path)} takes no more clients; it may be stopped",
-                f"let it go on (kill -CONT its process), or {OTHER_SOCKET}",
+                f"the tmux server on {shown_name(path)} accepts no clients; it may be stopped",
+                f"continue it (kill -CONT its process), or {OTHER_SOCKET}",
             ) from None
         except OSError as error:
             raise _refusal(path, error) from None
-        said = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, _ = _CREDENTIALS.unpack(said)
+        peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(peer)
     if uid not in (0, os.getuid()):
         raise UntrustedSocketError(
-            f"{user_name(uid)} listens at {shown_name(path)}, and nothing is sent to another "
-            "user's server",
+            f"the process at {shown_name(path)} runs as {user_name(uid)}, and muster connects "
+            "to no server of another user",
             ask_the_owner(uid),
         )
     return Listener(pid, uid)
 
 
 def _leads_astray(path: Path) -> UntrustedSocketError:
-    # What /proc calls a link may lead out of everything that was checked.
+    # A link in /proc may lead to a target outside of the checked directories.
     return UntrustedSocketError(
-        f"{shown_name(path)} leads elsewhere than its directories say", OTHER_SOCKET
+        f"{shown_name(path)} leads to another place than its directories", OTHER_SOCKET
     )
 
 
 def _refusal(path: Path, error: OSError) -> UntrustedSocketError:
-    """In the words of tmux, which are known."""
+    """Words the error like tmux does, so that `advice_on` recognizes it."""
     message = f"error connecting to {path} ({error.strerror})"
     return UntrustedSocketError(message, advice_on(message, path))
 
 
 def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
-    """Whether the pid that a server gives for itself means the same process here.
+    """Returns whether the pid that a server reports means the same process here.
 
-    Otherwise the server lives in another PID namespace, and every pid that it tells is
-    that of some other process, or of none.
+    If it does not, the server runs in another PID namespace, and none of its pids may be used.
 
     Args:
-        pid: What the server says.
-        listener: Who listens at its socket.
-        path: The socket.
+        pid: The pid that the server reports.
+        listener: The process that listens at its socket.
+        path: The path of the socket.
     """
     try:
-        # /proc may be that of another namespace, too.
+        # /proc may belong to another namespace too.
         if not procfs.numbers_are_ours():
             return False
     except OSError:
         return False
-    # More than one number: it has another one in a namespace of its own.
+    # A process with several pids runs in a PID namespace of its own.
     if listener is None or len(procfs.namespace_pids_of(pid)) != 1:
         return False
-    # Something else may have begun to listen, and have handed that on.
+    # Another process may have created the socket and passed it to the server.
     return pid == listener.pid or listens_at(pid, path)
 
 
 def listens_at(pid: int, path: Path) -> bool:
-    """Whether a process listens at a path, as far as that may be known."""
-    there = procfs.listening_path(pid)
+    """Returns whether a process listens at a path; False if its files are not visible."""
+    actual = procfs.listening_path(pid)
     try:
-        return there is not None and os.path.samefile(there, path)
+        return actual is not None and os.path.samefile(actual, path)
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""What tmux said, as frozen records, and which socket it is asked at."""
+"""The answers of tmux as frozen records, and the path of the socket to query."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from registry.text import quoted_name
 
 SERVER_NAME = "tmux: server"
-"""What a tmux server's process is called, where its program is called tmux."""
+"""The process name of a tmux server whose program is called tmux."""
 
 HIDDEN_PROCESSES = "processes that cannot be seen from here"
-"""What stands for the pids of a session that has none here."""
+"""The text that replaces the pids of a session whose processes are not visible."""
 
 _FALLBACK = Path("/tmp")  # noqa: S108 - tmux's own default, only named here
 
 
 class TmuxState(StrEnum):
-    """What asking tmux led to."""
+    """The result of a query to tmux."""
 
     ANSWERED = "answered"
     NO_SERVER = "no-server"
@@ -29,18 +29,18 @@ class TmuxState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session as tmux listed it.
+    """A session as tmux listed it.
 
     Attributes:
-        id: The server's own id, for example ``$3``; never reused while it runs.
-        created: Seconds since the epoch.
-        activity: When one of its windows last had output; seconds since the epoch.
-        attached: How many clients look at it.
-        panes: Pane ids, for example ``%5``.
-        pids: The panes' first processes; a dead pane (``remain-on-exit``) has none, nor has
-            any if the server's pids are foreign.
-        started_in: The directory that it was started in, foreign text; None if tmux did
-            not say.
+        id: The server's id of the session, for example ``$3``; not reused while it runs.
+        name: Its name; untrusted text.
+        created: Its creation time, seconds since the epoch.
+        activity: The time of the last output in one of its windows, seconds since the epoch.
+        attached: The number of clients that are attached to it.
+        panes: The ids of its panes, for example ``%5``.
+        pids: The first processes of its panes. A dead pane (``remain-on-exit``) has none.
+            Empty if the pids belong to another PID namespace.
+        started_in: The directory where it was started, untrusted text; None if not reported.
     """
 
     id: str
@@ -55,21 +55,22 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class TmuxSnapshot:
-    """What tmux said, once.
+    """The answer of tmux to one query.
 
     Attributes:
-        detail: For people: why it is unknown, or which server answered.
-        advice: What to try when it is unknown; empty where nothing is known to help.
-        socket: The path that was asked.
-        asked_at: When the question was put; seconds of the monotonic clock.
-        server_pid: The server's process as it says itself, or None if none answered.
-        server_started: When that server started; seconds since the epoch, 0 if none.
-        listener: The process that listens at the socket, as the kernel says; None if there
-            is none, or it cannot be seen from here.
-        server_user: Whose that process is, by the user's number, as the kernel says; None
-            if nobody listens.
-        foreign_pids: Whether the server lives in another PID namespace, or that cannot be
-            excluded: then whatever pid it says means another process here, or none.
+        state: The result.
+        detail: For the operator: the server that answered, or why the state is unknown.
+        socket: The path of the queried socket.
+        sessions: The sessions by name.
+        asked_at: The time of the query, seconds of the monotonic clock.
+        server_pid: The pid of the server as it reports it; None if none answered.
+        server_started: The start time of the server, seconds since the epoch; 0 if none.
+        advice: A remedy if the state is unknown; empty if none is known.
+        listener: The pid of the process that listens at the socket, from the kernel; None if
+            there is none, or it is not visible.
+        foreign_pids: Whether the server's pids must not be used here, because it runs in
+            another PID namespace, or may do so.
+        server_user: The user id of the listening process, from the kernel; None without one.
     """
 
     state: TmuxState
@@ -86,29 +87,29 @@ class TmuxSnapshot:
 
     @property
     def server_process(self) -> int | None:
-        """The process of the server that answered, if it is one of ours."""
+        """The pid of the server that answered; None if its pids must not be used here."""
         return None if self.foreign_pids else self.server_pid
 
     @property
     def server(self) -> tuple[int | None, int]:
-        """Which server answered: a pid alone may have been given to another one since."""
+        """The identity of the server that answered; a pid alone may have been reused."""
         return self.server_pid, self.server_started
 
     @property
     def why(self) -> str:
-        """The detail, with what to try."""
+        """The detail with the remedy."""
         return f"{self.detail}; {self.advice}" if self.advice else self.detail
 
 
 @dataclass(frozen=True, slots=True)
 class PaneCapture:
-    """What a pane shows, at one moment.
+    """The content of a pane at one moment.
 
     Attributes:
-        lines: From the top, with colours as escape sequences; foreign text.
-        width: In cells.
-        height: In lines.
-        activity: When its window last had output; seconds since the epoch.
+        lines: The lines from the top, with colours as escape sequences; untrusted text.
+        width: The width in cells.
+        height: The height in lines.
+        activity: The time of the last output in its window, seconds since the epoch.
     """
 
     lines: tuple[str, ...]
@@ -118,21 +119,21 @@ class PaneCapture:
 
 
 def socket_path(name: str | None, path: str | None, environment: Mapping[str, str]) -> Path:
-    """The socket that tmux itself would use.
+    """Returns the socket that tmux itself would use.
 
-    ``-S`` before ``-L`` before ``$TMUX`` before the default; the directory is
-    ``$TMUX_TMPDIR`` or, when that is not there, /tmp (tmux(1), FILES).
+    The order is ``-S``, ``-L``, ``$TMUX``, the default. The directory is ``$TMUX_TMPDIR``, or
+    /tmp if that does not exist (tmux(1), FILES).
 
     Args:
         name: The value of ``-L``, or None.
         path: The value of ``-S``, or None.
-        environment: The process's environment.
+        environment: The environment of the process.
 
     Raises:
-        ValueError: `name` has a slash in it, or one of them is empty.
+        ValueError: `name` contains a slash, or one of the values is empty.
     """
     if path == "":
-        raise ValueError("-S '': a socket path cannot be empty")
+        raise ValueError("-S '': the path is empty; name a socket")
     if path:
         return Path(path).absolute()
     if name is None:
@@ -141,7 +142,7 @@ def socket_path(name: str | None, path: str | None, environment: Mapping[str, st
             return Path(inside)
     if name is not None and ("/" in name or not name):
         raise ValueError(
-            f"a socket name, -L, is not empty and has no slash, unlike {quoted_name(name)}: use -S"
+            f"-L {quoted_name(name)}: a socket name must not be empty or contain a slash; use -S"
         )
     base = Path(environment.get("TMUX_TMPDIR") or _FALLBACK)
     if not base.is_dir():

@@ -1,8 +1,8 @@
-"""What sessions cost: CPU and memory of their whole process trees, with one look at all.
+"""Measures CPU and memory of sessions with all their processes, with one scan of all processes.
 
-Which processes are a session's, the rule of a kill tells (`tui.host.process_tree`).
-Cheap enough to be asked every few seconds: one read of ``/proc/PID/stat`` for each process,
-and of its environment once for each program that it runs. Linux only.
+The processes of a session are those that a kill would end (`tui.host.process_tree`). One
+measurement reads ``/proc/PID/stat`` of each process, and its environment once for each program
+that it runs. Linux only.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Key = TypeVar("Key", bound=Hashable)
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
-# Less time than that between two looks tells of nothing but the grain of the clock.
+# The least number of seconds between two scans; the resolution of the CPU times is coarse.
 _LEAST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the processes of one session cost.
+    """The CPU and memory that the processes of one session use.
 
     Attributes:
-        cpu: Percent of one CPU since the look before; None at the first.
-        memory: The sum of their resident sizes in bytes; what they share counts for each.
-        processes: How many there are.
+        cpu: Percent of one CPU since the previous measurement; None at the first one.
+        memory: The sum of their resident memory in bytes; shared memory counts repeatedly.
+        processes: The number of processes.
     """
 
     cpu: float | None
@@ -42,12 +42,12 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sample(Generic[Key]):
-    """The processes of some sessions at one moment.
+    """The processes of sessions at one moment.
 
     Attributes:
-        at: Seconds of the monotonic clock.
-        stats: All processes by pid, also others'.
-        owned: The processes of each session.
+        at: The time, seconds of the monotonic clock.
+        stats: All processes of the host, by pid.
+        owned: The pids of each session.
     """
 
     at: float
@@ -56,13 +56,13 @@ class Sample(Generic[Key]):
 
 
 def loads(before: Sample[Key] | None, now: Sample[Key]) -> dict[Key, Load]:
-    """What each of some sessions costs, from two looks; those without any process are left out.
+    """Returns the load of each session that has processes, from two samples.
 
-    CPU time of a process that ended in between is with whoever waited for it, so it is
-    the time of all that counts, not the sum over those that are left.
+    The CPU time of an ended process is added to the process that reaped it. So the time is
+    computed for the whole session, not for each remaining process.
     """
     passed = now.at - before.at if before else 0.0
-    found = {}
+    session_loads = {}
     for key, pids in now.owned.items():
         running = [stat for pid in pids if not (stat := now.stats[pid]).is_ended]
         if running:
@@ -70,12 +70,12 @@ def loads(before: Sample[Key] | None, now: Sample[Key]) -> dict[Key, Load]:
             if before is not None and passed >= _LEAST:
                 ticks = _ticks_since(before, now, key)
                 cpu = max(0.0, 100 * ticks / _TICKS / passed)
-            found[key] = Load(cpu, sum(stat.memory for stat in running), len(running))
-    return found
+            session_loads[key] = Load(cpu, sum(stat.memory for stat in running), len(running))
+    return session_loads
 
 
 def _ticks_since(before: Sample[Key], now: Sample[Key], key: Key) -> int:
-    """The CPU time that a session took between two looks."""
+    """Returns the CPU time of a session between two samples, in clock ticks."""
     ticks = 0
     for pid in now.owned[key]:
         stat, was = now.stats[pid], before.stats.get(pid)
@@ -89,19 +89,19 @@ def _ticks_since(before: Sample[Key], now: Sample[Key], key: Key) -> int:
 
 
 class Meter(Generic[Key]):
-    """Measures sessions again and again; keeps the look before. Blocks: for a worker."""
+    """Measures sessions repeatedly, and keeps the previous sample. Blocks: use a worker."""
 
     def __init__(self) -> None:
         self._before: Sample[Key] | None = None
         self._looker = Looker()
 
     def measure(self, sessions: Mapping[Key, Session], answer: TmuxSnapshot) -> dict[Key, Load]:
-        """What each of some sessions costs now; those without any process are left out.
+        """Returns the present load of each session that has processes.
 
         Args:
-            sessions: By whatever tells them apart.
-            answer: What the server that has them said. Where its processes cannot be seen
-                nothing can be told.
+            sessions: The sessions by any key.
+            answer: The snapshot of their server. The result is empty if the server's processes
+                are not visible.
 
         Raises:
             OSError: The processes cannot be listed.
@@ -113,7 +113,7 @@ class Meter(Generic[Key]):
         return loads(before, now)
 
     def sample(self, sessions: Mapping[Key, Session], answer: TmuxSnapshot) -> Sample[Key]:
-        """The processes of some sessions now; see `measure`."""
+        """Returns the present processes of sessions; see `measure`."""
         at = time.monotonic()
         if answer.foreign_pids:
             return Sample(at, {}, {})

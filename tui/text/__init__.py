@@ -1,1 +1,1 @@
-"""Text for people: the only way to the screen, and how ages and sizes are written."""
+"""Text for the operator: untrusted text made safe, and the formats of ages and sizes."""

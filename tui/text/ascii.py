@@ -1,4 +1,4 @@
-"""Text for terminals that show nothing beyond ASCII, as many cells wide. Pure."""
+"""Replaces characters outside ASCII, and keeps the width of the text. Pure."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ def _one(character: str) -> str:
         return "#"
     if "\u2800" <= character <= "\u28ff":
         return ":" if character != "\u2800" else " "
-    # An accent less is read more easily than a question mark.
+    # A letter without its accent is easier to read than a question mark.
     plain = "".join(c for c in unicodedata.normalize("NFKD", character) if c.isascii())
     return plain if len(plain) == cells and plain.isprintable() else "?" * cells
 
 
 def ascii_only(text: str) -> str:
-    """The same text in ASCII, exactly as many cells wide.
+    """Returns a text in ASCII with the same width in cells.
 
     Args:
-        text: Harmless text.
+        text: Safe text.
     """
     if text.isascii():
         return text
     done = "".join(map(_one, text))
     cells = width(text)
-    # Characters that join take less room together than one by one.
+    # Combined characters may be narrower than the sum of their parts.
     return done[:cells].ljust(cells, "?")
 
 
 def is_ascii_locale(environment: Mapping[str, str]) -> bool:
-    """Whether the locale that is set names another encoding than UTF-8.
+    """Returns whether the locale's encoding is not UTF-8.
 
-    Where none is set, UTF-8 is likelier: so it is in containers and over ssh.
+    Returns False if no locale is set: containers and ssh often set none, and use UTF-8.
     """
     for name in ("LC_ALL", "LC_CTYPE", "LANG"):
         value = environment.get(name)

@@ -1,9 +1,9 @@
-"""Untrusted text made harmless; ages and sizes in few characters. Pure.
+"""Makes untrusted text safe to show, and formats ages and sizes. Pure.
 
-Everything that comes from a registry, from tmux or from a log goes through
-`harmless` before it is shown, on a screen or on standard output. What something is
-chosen by, an id, a session's name or a path, goes through `registry.text` instead:
-`harmless` leaves out some marks, and two names must never look the same.
+All text from registries, tmux and logs goes through `harmless` before it is shown on the
+screen or on standard output. Names by which an operator chooses (ids, session names, paths)
+go through `registry.text` instead: `harmless` drops some characters, and two different
+names must never look the same.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from typing import Any
 from registry.text import NAME_AT_MOST, is_invisible, shown_name
 
 SHOWN_AT_MOST = 4096
-"""Characters of one text that are looked at; what is behind them is cut off."""
+"""The number of characters of one text that are processed; the rest is cut off."""
 
-# Categories that move the cursor, start an escape sequence, reorder or hide text,
-# or that terminals draw each in their own way: control, format (bidi marks, zero
+# Categories of characters that move the cursor, start an escape sequence, or reorder or hide
+# text, and of characters that terminals draw differently: control, format (bidi marks, zero
 # width joiners), surrogate, private use, unassigned, line and paragraph separator.
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 _COMBINING_AT_MOST = 2
 
-# Variation selectors and the mark that makes a key of a character: they change how wide the
-# character before them is, in some terminals (and versions of tmux) and not in others.
+# Variation selectors and the keycap mark. In some terminals and versions of tmux they change
+# the width of the character before them, in others they do not.
 _WIDENING = frozenset({*map(chr, range(0xFE00, 0xFE10)), "\u20e3"})
 
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\e"}
 
 
 def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
-    """Makes a text safe to show on one line: what acts on a terminal becomes visible.
+    """Makes a text safe to show on one line: control characters are shown as escapes.
 
-    The length is cut first, so that no size of input costs more than `limit`.
+    The text is cut first, so the cost is limited for any input.
 
     Args:
-        text: Anything.
-        limit: Characters of it to keep.
+        text: Any text.
+        limit: The number of characters to keep.
     """
     cut = text[:limit]
     if cut.isascii() and cut.isprintable():
@@ -53,7 +53,7 @@ def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
             shown.append(_SHORT.get(character) or _escaped(character))
             marks = 0
         elif category in ("Mn", "Me"):
-            # More than a few marks on one letter are drawn across other lines.
+            # Terminals draw a letter with many marks over the neighbouring lines.
             marks += 1
             if marks <= _COMBINING_AT_MOST:
                 shown.append(character)
@@ -66,15 +66,16 @@ def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
 
 
 def _is_filler(character: str, category: str) -> bool:
-    """Whether a letter or sign that shows nothing could make two texts look the same.
+    """Returns whether a character is invisible and could make two texts look the same.
 
-    Blank braille is part of charts in what agents put out; marks are counted apart.
+    Returns False for combining marks, which `harmless` counts separately. Returns False
+    for the blank braille character too, because charts in agents' output contain it.
     """
     return category not in ("Mn", "Me") and character != "\u2800" and is_invisible(character)
 
 
 class _Escapes(dict[int, str]):
-    """What each character is shown as; worked out when it is first met."""
+    """Maps each character code to the text that is shown; computed at the first use."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -88,9 +89,9 @@ _ESCAPES = _Escapes({0x0A: "\n"})
 
 
 def inert(text: str) -> str:
-    """A text of several lines in which nothing acts on a terminal but the line feed.
+    """Escapes all control characters in a text of several lines, except the line feed.
 
-    Unlike `harmless` it cuts nothing off and leaves nothing out.
+    Unlike `harmless` it neither cuts the text nor drops characters.
     """
     if text.isascii() and (text.isprintable() or text.replace("\n", "").isprintable()):
         return text
@@ -105,28 +106,28 @@ def _escaped(character: str) -> str:
 
 
 def named(agent_id: str | None, limit: int = NAME_AT_MOST) -> str:
-    """An agent's id where it is shown to be told from others'; also where it has none."""
+    """Returns an agent's id in a form that differs visibly from other ids, or ``(no id)``."""
     return shown_name(agent_id, limit) if agent_id else "(no id)"
 
 
 def harmless_lines(text: str, limit: int = SHOWN_AT_MOST) -> list[str]:
-    """Makes a text safe to show on several lines: only line ends keep their effect."""
+    """Makes a text safe to show on several lines; only line ends keep their effect."""
     cut = text[:limit] + ("…" if len(text) > limit else "")
     return [harmless(line.expandtabs(4)) for line in cut.replace("\r\n", "\n").split("\n")]
 
 
 def width(text: str) -> int:
-    """How many terminal cells a harmless text takes."""
+    """Returns the width of a safe text in terminal cells."""
     if text.isascii():
         return len(text)
-    # Imported for the first text that needs it: most have none but ASCII letters.
+    # Imported at the first text that needs it; most texts are ASCII.
     from rich.cells import cell_len
 
     return cell_len(text)
 
 
 def fit(text: str, cells: int) -> str:
-    """Cuts or pads a harmless text to exactly so many cells; a cut ends in ``…``."""
+    """Cuts or pads a safe text to an exact width in cells; a cut text ends in ``…``."""
     if cells <= 0:
         return ""
     if width(text) <= cells:
@@ -135,7 +136,7 @@ def fit(text: str, cells: int) -> str:
 
 
 def _sized(text: str, cells: int) -> str:
-    """Cuts or pads a harmless text to exactly so many cells."""
+    """Cuts or pads a safe text to an exact width in cells."""
     if text.isascii():
         return text[:cells].ljust(cells)
     from rich.cells import set_cell_size
@@ -144,7 +145,7 @@ def _sized(text: str, cells: int) -> str:
 
 
 def fit_id(text: str, cells: int) -> str:
-    """As `fit`, but cuts in the middle: an id's end tells it from its siblings."""
+    """Like `fit`, but cuts an id in the middle, because its end distinguishes it from others."""
     wide = width(text)
     if wide <= cells or cells < 16:
         return fit(text, cells)
@@ -161,11 +162,12 @@ def _last_cells(text: str, cells: int) -> str:
 
 
 def age(seconds: float | None) -> str:
-    """How long ago, in one unit and at most four characters; changes once a minute.
+    """Returns an age in one unit and at most four characters, such as ``5m``.
 
     Args:
-        seconds: None for unknown; below a minute it is ``<1m``. More than a minute in
-            the future, which is another clock or zone, it is ``?``.
+        seconds: The age in seconds; None if unknown. An age below a minute becomes ``<1m``.
+            A time more than a minute in the future becomes ``?``, because the clocks or
+            time zones differ.
     """
     if seconds is None:
         return "-"
@@ -182,7 +184,7 @@ def age(seconds: float | None) -> str:
 
 
 def age_in_words(seconds: float) -> str:
-    """How long ago, for a sentence: ``2 h 5 min``; changes once a minute."""
+    """Returns an age for a sentence, such as ``2 h 5 min``."""
     total = max(0, int(seconds))
     days, rest = divmod(total, 86400)
     hours, rest = divmod(rest, 3600)
@@ -195,7 +197,7 @@ def age_in_words(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """A number of bytes, in the largest unit that leaves at least one."""
+    """Returns a number of bytes with its unit, such as ``12 MB``."""
     amount = float(count)
     for unit in ("B", "KB", "MB", "GB"):
         if amount < 1024:
@@ -205,7 +207,7 @@ def size(count: int) -> str:
 
 
 def short_size(count: int) -> str:
-    """A number of bytes in at most five characters; coarse, so that it seldom changes."""
+    """Returns a number of bytes in at most five characters, rounded so that it seldom changes."""
     amount = float(count)
     for unit in ("B", "K", "M", "G", "T"):
         if _coarse(amount) < 1000 or unit == "T":
@@ -216,25 +218,25 @@ def short_size(count: int) -> str:
 
 
 def short_percent(percent: float) -> str:
-    """A percentage in at most five characters; coarse, so that it seldom changes."""
+    """Returns a percentage in at most five characters, rounded so that it seldom changes."""
     return f"{min(_coarse(percent) if percent >= 10 else round(percent), 9999):.0f}%"
 
 
 def _coarse(amount: float) -> float:
-    """A number with two digits that count."""
+    """Rounds a number to two significant digits."""
     return float(f"{amount:.2g}")
 
 
 def some(count: int, one: str, many: str | None = None) -> str:
-    """A count with its noun: ``1 agent``, ``3 agents``."""
+    """Returns a count with its noun: ``1 agent``, ``3 agents``."""
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def as_json(value: Any) -> str:
-    """JSON in ASCII in which every control character is escaped."""
+    """Returns a value as indented JSON; all characters except printable ASCII are escaped."""
     return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
 
 
 def as_json_line(value: Any) -> str:
-    """As `as_json`, on one line."""
+    """Returns a value as JSON on one line, escaped as by `as_json`."""
     return json.dumps(value).replace("\x7f", "\\u007f")

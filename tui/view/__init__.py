@@ -1,1 +1,1 @@
-"""How a roll is looked at: filtered, sorted, folded, marked. Pure."""
+"""Views of a roll call: filter, sort order, folds and marks. Pure."""

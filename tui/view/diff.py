@@ -1,4 +1,4 @@
-"""What is different between two roll calls, change by change. Pure."""
+"""The differences between two roll calls. Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Value: TypeAlias = str | float | None
 
 @dataclass(frozen=True, slots=True)
 class AgentChange:
-    """An agent came, went, or is not what it was.
+    """An agent appeared, disappeared or changed.
 
     Attributes:
         event: ``agent-came``, ``agent-went`` or ``agent-changed``.
-        row: The agent as it is now, or as it was last.
-        task: The id of its task.
-        changed: What changed, with its values before and after.
+        row: The agent's present row; of an agent that disappeared, its last row.
+        task: The id of the agent's task.
+        changed: The changed fields with their values before and after.
     """
 
     event: str
@@ -33,7 +33,7 @@ class AgentChange:
 
 @dataclass(frozen=True, slots=True)
 class OrphanChange:
-    """An orphaned session came or went.
+    """An orphaned session appeared or disappeared.
 
     Attributes:
         event: ``orphan-came`` or ``orphan-went``.
@@ -45,7 +45,7 @@ class OrphanChange:
 
 @dataclass(frozen=True, slots=True)
 class TmuxChange:
-    """tmux answers otherwise than before: at all, or from another server."""
+    """The state of tmux changed, or another tmux server answers."""
 
     before: TmuxState
     state: TmuxState
@@ -55,12 +55,12 @@ class TmuxChange:
 
 @dataclass(frozen=True, slots=True)
 class RegistryChange:
-    """A task's registry, or a workspace with its global one, can or cannot be read.
+    """A task's registry, or a workspace with its global registry, became readable or unreadable.
 
     Attributes:
-        event: ``registry-unreadable``, ``registry-readable``, or ``registry-gone`` of
-            one that could not be read before.
-        error: Why it cannot be read, or None.
+        event: ``registry-unreadable`` or ``registry-readable``; ``registry-gone`` if an
+            unreadable registry disappeared.
+        error: The reason why it cannot be read, or None.
     """
 
     event: str
@@ -72,15 +72,15 @@ Change: TypeAlias = AgentChange | OrphanChange | TmuxChange | RegistryChange
 
 
 def differences(before: RollCall, after: RollCall, wanted: Filter) -> Iterator[Change]:
-    """What changed, in this order: tmux, registries, agents, orphans.
+    """Yields the changes in this order: tmux, registries, agents, orphans.
 
     Args:
         before: A roll call.
-        after: A later one of the same workspaces.
-        wanted: Only agents and orphans that match, before or after.
+        after: A later roll call of the same workspaces.
+        wanted: Limits the changes to agents and orphans that match before or after.
     """
-    told = before.answer.state, before.answer.detail
-    if told != (after.answer.state, after.answer.detail):
+    old_answer = before.answer.state, before.answer.detail
+    if old_answer != (after.answer.state, after.answer.detail):
         yield TmuxChange(before.answer.state, after.answer.state, after.answer.detail)
     yield from _registries(_errors(before), _errors(after))
     yield from _agents(before, after, wanted)
@@ -88,9 +88,12 @@ def differences(before: RollCall, after: RollCall, wanted: Filter) -> Iterator[C
 
 
 def _errors(roll: RollCall) -> dict[Path, str | None]:
-    found: dict[Path, str | None] = {each.path: each.error for each in roll.workspaces}
-    found |= {each.path: str(each) for each in (*roll.databases, *roll.nearby_databases)}
-    return found | {task.state.registry: task.state.error for task in roll.tasks()}
+    errors: dict[Path, str | None] = {
+        workspace.path: workspace.error for workspace in roll.workspaces
+    }
+    databases = (*roll.databases, *roll.nearby_databases)
+    errors |= {database.path: str(database) for database in databases}
+    return errors | {task.state.registry: task.state.error for task in roll.tasks()}
 
 
 def _registries(
@@ -118,14 +121,14 @@ def _by_key(tasks: Iterable[TaskRoll]) -> _Agents:
 
 
 def _news(roll: RollCall, other: RollCall) -> Iterator[TaskRoll]:
-    """Tasks that are not the very same in another roll call."""
-    # Those in which nothing changed are not made anew.
+    """Yields the tasks of a roll call that another roll call does not contain unchanged."""
+    # The roll builder keeps the object of an unchanged task.
     same = {id(task) for task in other.tasks()}
     return (task for task in roll.tasks() if id(task) not in same)
 
 
 def state_of(row: AgentRow) -> dict[str, Value]:
-    """What of an agent is watched."""
+    """Returns the fields of an agent whose changes are reported."""
     return {
         "verdict": row.verdict.value,
         "status": row.record.status,
@@ -151,8 +154,8 @@ def _agents(before: RollCall, after: RollCall, wanted: Filter) -> Iterator[Agent
 
 
 def _orphans(before: RollCall, after: RollCall, wanted: Filter) -> Iterator[OrphanChange]:
-    old = {(each.id, each.created, each.name): each for each in before.orphans}
-    new = {(each.id, each.created, each.name): each for each in after.orphans}
+    old = {(session.id, session.created, session.name): session for session in before.orphans}
+    new = {(session.id, session.created, session.name): session for session in after.orphans}
     for key, session in old.items():
         if key not in new and wanted.matches(orphan_fields(session)):
             yield OrphanChange("orphan-went", session)

@@ -1,15 +1,15 @@
-"""The filter language: which agents, tasks and orphans are meant. Pure.
+"""The filter language, which selects agents, tasks and orphans. Pure.
 
-A filter is words and terms, all of which must match, whatever the case:
+A filter consists of words and terms. All of them must match; upper and lower case are equal.
 
-    builder          a word, in an id, type, task, status, verdict or session
-    status:blocked   in that field alone; the fields are `KEYS`
-    -verdict:live    not so; before a word too
-    type:fix,test    either of them
-    "two words"      as they stand; also behind a key: task:"two words"
+    builder          the word occurs in an id, type, task, status, verdict or session
+    status:blocked   the text occurs in this field; `KEYS` lists the fields
+    -verdict:live    the term does not match; a word can be negated too
+    type:fix,test    one of the texts matches
+    "two words"      the text with its spaces; also after a key: task:"two words"
 
-What is unfinished while one types (``status:``, ``-``) leaves everything in. A key
-that there is not does so too, and is said.
+A part that is still being typed (``status:``, ``-``) excludes nothing. A part with an
+unknown key excludes nothing either, and is reported as a problem.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
 
 KEYS = ("id", "type", "task", "status", "verdict", "session", "parent", "workspace")
-"""What can stand before a colon."""
+"""The keys before a colon."""
 
 WORD_KEYS = frozenset({"id", "type", "task", "status", "verdict", "session"})
-"""Where a word without a key is looked for."""
+"""The fields that are searched for a word without a key."""
 
 _LOOKED_AT = 1024
-"""Characters of a text that are searched: of more, nobody sees where it matched."""
+"""Characters of a text that are searched; more are not visible on a line."""
 
 Fields = Mapping[str, tuple[str, ...]]
-"""What a filter is held against: texts by key; a key that is not there matches nothing."""
+"""The texts of an item by key. A missing key matches nothing."""
 
-# Quotes hold white space together; one that is still open reaches to the end.
+# Quotes keep white space in one term; an unclosed quote extends to the end.
 _TERM = re.compile(r'(?:[^\s"]|"[^"]*(?:"|$))+')
 _KEYED = re.compile(r"([A-Za-z_]+):")
 _BETWEEN = re.compile(r'((?:[^,"]|"[^"]*(?:"|$))*)(?:,|$)')
@@ -46,8 +46,8 @@ class Term:
 
     Attributes:
         key: One of `KEYS`, or None for a word.
-        alternatives: Case-folded texts, one of which must be contained; none is empty.
-        negated: Whether none of them must be.
+        alternatives: Case-folded texts. The term matches if the field contains one of them.
+        negated: Whether the result is inverted.
     """
 
     key: str | None
@@ -55,29 +55,29 @@ class Term:
     negated: bool = False
 
     def concerns(self, key: str) -> bool:
-        """Whether this is looked for in the field of that key."""
+        """Returns whether the term searches the field that has this key."""
         return self.key == key or (self.key is None and key in WORD_KEYS)
 
     def matches(self, fields: Fields) -> bool:
-        """Whether it holds."""
-        # Loops, not generators: ten thousand agents are looked at while one types.
+        """Returns whether the term matches an item."""
+        # Loops are faster than generators; each typed key searches ten thousand agents.
         for key in WORD_KEYS if self.key is None else (self.key,):
             for text in fields.get(key, ()):
                 folded = text[:_LOOKED_AT].casefold()
-                for each in self.alternatives:
-                    if each in folded:
+                for alternative in self.alternatives:
+                    if alternative in folded:
                         return not self.negated
         return self.negated
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter that was read; true if it leaves anything out.
+    """A parsed filter. It is true if it excludes anything.
 
     Attributes:
-        terms: All of which must match.
-        problems: What cannot be meant, in words; left out of `terms`.
-        unfinished: Parts that have no value yet, as they stand; left out of `terms`.
+        terms: The terms, all of which must match.
+        problems: Messages on parts with an unknown key; these are not in `terms`.
+        unfinished: Parts without a value, as typed; these are not in `terms`.
     """
 
     terms: tuple[Term, ...] = ()
@@ -88,35 +88,35 @@ class Filter:
         return bool(self.terms)
 
     def matches(self, fields: Fields) -> bool:
-        """Whether every term holds."""
+        """Returns whether every term matches an item."""
         return all(term.matches(fields) for term in self.terms)
 
     def spans(self, key: str, text: str) -> tuple[tuple[int, int], ...]:
-        """Where a text of a field is what was looked for: to be highlighted.
+        """Returns the parts of a text that match, for highlighting.
 
         Args:
-            key: One of `KEYS`.
-            text: As it is shown.
+            key: The key of the field; one of `KEYS`.
+            text: The text as it is shown.
 
         Returns:
-            Starts and ends, in order, apart from each other.
+            The start and end of each part, in order and without overlaps.
         """
         wanted = [
-            each
+            alternative
             for term in self.terms
             if term.concerns(key) and not term.negated
-            for each in term.alternatives
+            for alternative in term.alternatives
         ]
         if not wanted:
             return ()
         folded, origin = _folded(text[:_LOOKED_AT])
-        found = sorted(
-            (origin[at], origin[at + len(each) - 1] + 1)
-            for each in wanted
-            for at in _occurrences(folded, each)
+        spans = sorted(
+            (origin[at], origin[at + len(alternative) - 1] + 1)
+            for alternative in wanted
+            for at in _occurrences(folded, alternative)
         )
         merged: list[tuple[int, int]] = []
-        for start, end in found:
+        for start, end in spans:
             if merged and start <= merged[-1][1]:
                 merged[-1] = merged[-1][0], max(end, merged[-1][1])
             else:
@@ -125,10 +125,10 @@ class Filter:
 
 
 def _folded(text: str) -> tuple[str, list[int]]:
-    """A text without case, and of each of its characters where it comes from."""
+    """Returns a case-folded text, and the original position of each of its characters."""
     if text.isascii():
         return text.lower(), list(range(len(text)))
-    # One character can become several: ß is ss.
+    # One character may become several: ß becomes ss.
     parts = [character.casefold() for character in text]
     return "".join(parts), [number for number, part in enumerate(parts) for _ in part]
 
@@ -142,10 +142,10 @@ def _occurrences(text: str, wanted: str) -> Iterable[int]:
 
 @lru_cache(maxsize=8)
 def parse(query: str) -> Filter:
-    """Reads a filter; never fails.
+    """Parses a filter. Never fails.
 
     Args:
-        query: As it was typed, finished or not.
+        query: The filter as typed, possibly unfinished.
     """
     terms: list[Term] = []
     problems: list[str] = []
@@ -172,18 +172,18 @@ def _alternatives(value: str) -> tuple[str, ...]:
 
 
 def _no_such_key(key: str) -> str:
-    import difflib  # Only for who mistyped: it takes longer than all the rest here.
+    import difflib  # Imported only here, because it takes longer than the rest of the module.
 
     near = difflib.get_close_matches(key, KEYS, 1)
-    meant = f"; {near[0]}: is meant?" if near else "."
-    return f"a filter has no key {key[:40]!r}{meant} The keys are {', '.join(KEYS)}"
+    hint = f"did you mean {near[0]}:? " if near else ""
+    return f"unknown filter key {key[:40]!r}; {hint}the keys are {', '.join(KEYS)}"
 
 
-# What it is held against
+# Fields
 
 
 def agent_fields(row: AgentRow, task: TaskRoll) -> Fields:
-    """What a filter finds an agent by."""
+    """Returns the texts that a filter searches for an agent."""
     record = row.record
     session = (row.session.name,) if row.session else ()
     return {
@@ -199,9 +199,9 @@ def agent_fields(row: AgentRow, task: TaskRoll) -> Fields:
 
 
 def task_matches(task: TaskRoll, wanted: Filter) -> bool:
-    """Whether a filter means a task without any of its agents.
+    """Returns whether a filter matches a task without agents; False if the task has agents.
 
-    Only one that has none: of others the agents decide, who are found by their task.
+    The agents of a task are matched one by one; their fields include the task.
     """
     record = task.state.record
     return not task.agents and wanted.matches(
@@ -214,15 +214,15 @@ def task_matches(task: TaskRoll, wanted: Filter) -> bool:
 
 
 def workspace_fields(workspace: WorkspaceRoll) -> Fields:
-    """What a filter finds a workspace by that has no tasks."""
+    """Returns the texts that a filter searches for a workspace without tasks."""
     return {"workspace": (str(workspace.path),)}
 
 
 def orphan_fields(session: Session) -> Fields:
-    """What a filter finds an orphaned session by."""
+    """Returns the texts that a filter searches for an orphaned session."""
     return {"verdict": (Verdict.ORPHAN.value,), "session": (session.name,)}
 
 
 def task_texts(task: TaskRoll) -> tuple[str, ...]:
-    """A task's id and description."""
+    """Returns a task's id and description."""
     return task.task_id, task.state.description

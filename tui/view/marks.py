@@ -10,12 +10,12 @@ from tui.view.outline import Key
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Which agents and orphans are marked.
+    """The marked agents and orphans.
 
     Attributes:
-        keys: Those.
-        start: The line at which a range began that still follows the cursor, or None.
-        before: What was marked before that range.
+        keys: Their keys.
+        start: The line where a range starts; the range ends at the cursor. None without one.
+        before: The marks without the range.
     """
 
     keys: frozenset[Key] = frozenset()
@@ -23,25 +23,25 @@ class Marks:
     before: frozenset[Key] = frozenset()
 
     def adding(self, keys: Set[Key]) -> Marks:
-        """With some more; a range ends there."""
+        """Returns the marks with more keys, and without a range."""
         return Marks(self.keys | keys)
 
     def inverting(self, keys: Set[Key]) -> Marks:
-        """With those of some that are not marked, without those that are; a range ends there."""
+        """Returns the marks with the mark of each key inverted, and without a range."""
         return Marks(self.keys ^ keys)
 
     def starting(self, at: Key) -> Marks:
-        """With a range that begins at a line."""
+        """Returns the marks with a range that starts at a line."""
         return Marks(self.keys, at, self.keys)
 
     def reaching(self, keys: Set[Key]) -> Marks:
-        """With exactly these in the range."""
+        """Returns the marks with these keys as the range."""
         return replace(self, keys=self.before | keys)
 
     def ended(self) -> Marks:
-        """Without a range; what it marked stays so."""
+        """Returns the same marks without a range."""
         return Marks(self.keys)
 
-    def alive(self, there: Set[Key]) -> Marks:
-        """Without those that are not there any more."""
-        return replace(self, keys=self.keys & there, before=self.before & there)
+    def alive(self, present: Set[Key]) -> Marks:
+        """Returns the marks of the keys that are still present."""
+        return replace(self, keys=self.keys & present, before=self.before & present)

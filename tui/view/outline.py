@@ -1,4 +1,4 @@
-"""Which lines the roll has: folded, filtered, sorted. Pure."""
+"""The lines of the roll for a view: folded, filtered and sorted. Pure."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from tui.view.view import Sort, View, sort_key
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceKey:
-    """The branch of one workspace."""
+    """The key of a workspace's line."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class TaskKey:
-    """The branch of one task."""
+    """The key of a task's line."""
 
     registry: Path
 
 
 @dataclass(frozen=True, slots=True)
 class OrphansKey:
-    """The branch of all orphaned sessions."""
+    """The key of the line above all orphaned sessions."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrphanKey:
-    """One orphaned session, as its server knows it."""
+    """The key of an orphaned session: its tmux id and its creation time."""
 
     session_id: str
     created: int
@@ -51,12 +51,12 @@ class Line(NamedTuple):
     """One line of the roll.
 
     Attributes:
-        key: What it stands for; stays the same whatever moves.
-        item: The frozen record that it shows.
-        level: How far it is indented.
-        folded: None where nothing is beneath it.
-        leads: Whether it is there only because it leads to what was looked for.
-        task: The id of an agent's task, where its line is not above it.
+        key: The identity of the line, independent of its position.
+        item: The record that the line shows; None for the line above the orphans.
+        level: The indentation level.
+        folded: Whether the branch is folded; None without a branch.
+        leads: Whether the agent is shown only because the view matches an agent below it.
+        task: The id of an agent's task if the task has no line of its own; else empty.
     """
 
     key: Key
@@ -68,7 +68,7 @@ class Line(NamedTuple):
 
 
 class Outliner:
-    """Outlines one roll call after another; works out anew only what changed in between."""
+    """Makes the lines of one roll call after another; reuses those of unchanged tasks."""
 
     def __init__(self) -> None:
         self._way: tuple[frozenset[Key], View, bool] | None = None
@@ -81,13 +81,16 @@ class Outliner:
         view: View = EVERYTHING,
         loads: Mapping[Key, Load] = NO_LOADS,
     ) -> tuple[Line, ...]:
-        """The lines to show: parents before children, or sorted, without branches.
+        """Returns the lines to show.
+
+        If they are sorted by hierarchy, parents come before their children. Other sort orders
+        have no branches.
 
         Args:
             roll: The roll call.
-            folded: Branches that are closed; ignored while some are looked for.
-            view: Whom to show, in which order. Branches that lead to them are shown too.
-            loads: What sessions cost, to sort by.
+            folded: The keys of folded branches; ignored if the view has a filter.
+            view: The filter and the sort order. Parents of matching agents are shown too.
+            loads: CPU and memory of each session, to sort by.
         """
         if view.sort is not Sort.HIERARCHY:
             return tuple(_sorted(roll, view, loads))
@@ -135,17 +138,17 @@ def outline(
     view: View = EVERYTHING,
     loads: Mapping[Key, Load] = NO_LOADS,
 ) -> tuple[Line, ...]:
-    """The lines of one roll call; see `Outliner.outline`."""
+    """Returns the lines of a single roll call; see `Outliner.outline`."""
     return Outliner().outline(roll, folded, view, loads)
 
 
 def _orphans(roll: RollCall, view: View) -> list[Session]:
     if not view.has(Verdict.ORPHAN):
         return []
-    return [each for each in roll.orphans if view.wanted.matches(orphan_fields(each))]
+    return [session for session in roll.orphans if view.wanted.matches(orphan_fields(session))]
 
 
-# The tree
+# Tree
 
 
 def _orphan_lines(roll: RollCall, folded: Collection[Key], view: View) -> Iterator[Line]:
@@ -171,9 +174,9 @@ def _task(task: TaskRoll, folded: Collection[Key], view: View, level: int) -> It
 def _same_lines(
     before: tuple[TaskRoll, tuple[Line, ...]], task: TaskRoll
 ) -> tuple[Line, ...] | None:
-    """The lines of before with what changed in them; None if they are others now.
+    """Returns the previous lines of a task with the changed agents replaced.
 
-    Only of a task all of whose agents are shown.
+    Returns None if the agents or their levels changed. All agents of the task must be shown.
     """
     was, lines = before
     if len(was.agents) != len(task.agents):
@@ -185,22 +188,22 @@ def _same_lines(
                 return None
             changed[id(old)] = row
     first, *others = lines
-    anew = ((each, changed.get(id(each.item))) for each in others)
+    pairs = ((line, changed.get(id(line.item))) for line in others)
     return (
         first._replace(item=task),
-        *(each if row is None else each._replace(item=row) for each, row in anew),
+        *(line if row is None else line._replace(item=row) for line, row in pairs),
     )
 
 
 def _is_meant(task: TaskRoll, view: View) -> bool:
-    """Whether a task is shown although none of its agents is."""
+    """Returns whether a task is shown although none of its agents is shown."""
     if not view.narrows:
         return not task.agents or bool(task.state.error or task.state.hot_journal)
     return view.only is None and task_matches(task, view.wanted)
 
 
 def _agents(task: TaskRoll, view: View) -> Iterable[tuple[AgentRow, bool]]:
-    """Agents to show, parents before children, and whether they only lead to one."""
+    """Returns the agents to show, each with True if it only leads to a matching agent."""
     if not view.hides:
         return ((row, False) for row in task.agents)
     asked_for = {row.key for row in _asked_for(task, view)}
@@ -219,7 +222,7 @@ def _agents(task: TaskRoll, view: View) -> Iterable[tuple[AgentRow, bool]]:
 
 
 def _asked_for(task: TaskRoll, view: View) -> Iterator[AgentRow]:
-    """The agents of a task that a view is about."""
+    """Yields the agents of a task that a view matches."""
     shown = {verdict for verdict in task.counts if task.counts[verdict] and view.has(verdict)}
     if not shown:
         return
@@ -244,22 +247,20 @@ def _lines(
         yield Line(row.key, row, level + row.level, closed, leads)
 
 
-# Sorted
+# Sorted lines
 
 
 def _sorted(roll: RollCall, view: View, loads: Mapping[Key, Load]) -> Iterator[Line]:
     if not view.narrows:
-        # Nobody can tell who is in what cannot be read: that comes first.
+        # An unreadable registry may contain urgent agents, so it comes first.
         yield from _unreadable(roll)
-    found: list[tuple[Key, AgentRow | Session, str]] = [
-        (row.key, row, task_id)
-        for task, task_id in ((each, each.task_id) for each in roll.tasks())
-        for row in _asked_for(task, view)
+    items: list[tuple[Key, AgentRow | Session, str]] = [
+        (row.key, row, task.task_id) for task in roll.tasks() for row in _asked_for(task, view)
     ]
-    found += ((OrphanKey(s.id, s.created), s, "") for s in _orphans(roll, view))
-    of = sort_key(view.sort, loads)
-    found.sort(key=lambda each: of(each[0], each[1]))
-    yield from (Line(key, item, 1, None, task=task) for key, item, task in found)
+    items += ((OrphanKey(s.id, s.created), s, "") for s in _orphans(roll, view))
+    key_of = sort_key(view.sort, loads)
+    items.sort(key=lambda entry: key_of(entry[0], entry[1]))
+    yield from (Line(key, item, 1, None, task=task_id) for key, item, task_id in items)
 
 
 def _unreadable(roll: RollCall) -> Iterator[Line]:
@@ -272,7 +273,7 @@ def _unreadable(roll: RollCall) -> Iterator[Line]:
 
 
 def matching(roll: RollCall, view: View) -> dict[Key, AgentRow | Session]:
-    """Everybody that a view is about, in folds or not: agents and orphans by their keys."""
+    """Returns the agents and orphans that a view matches by their keys, including folded ones."""
     shown: dict[Key, AgentRow | Session] = {
         row.key: row for task in roll.tasks() for row in _asked_for(task, view)
     }
@@ -280,7 +281,7 @@ def matching(roll: RollCall, view: View) -> dict[Key, AgentRow | Session]:
 
 
 def branches(roll: RollCall) -> Iterator[Key]:
-    """Every key that has something beneath it."""
+    """Yields the key of every line that has a branch."""
     for workspace in roll.workspaces:
         yield WorkspaceKey(workspace.path)
         for task in workspace.tasks:
@@ -290,24 +291,24 @@ def branches(roll: RollCall) -> Iterator[Key]:
 
 
 def actionable(roll: RollCall) -> dict[Key, AgentRow | Session]:
-    """Everything that can be marked and acted on, by its key."""
-    found: dict[Key, AgentRow | Session] = {row.key: row for row in roll.agents()}
-    found.update({OrphanKey(s.id, s.created): s for s in roll.orphans})
-    return found
+    """Returns everything that can be marked and acted on, by its key."""
+    items: dict[Key, AgentRow | Session] = {row.key: row for row in roll.agents()}
+    items.update({OrphanKey(s.id, s.created): s for s in roll.orphans})
+    return items
 
 
 def is_asked_for(line: Line) -> bool:
-    """Whether a line is an agent's or an orphan's and does not only lead to one."""
+    """Returns whether a line shows an agent or orphan that the view matches."""
     return not line.leads and isinstance(line.item, AgentRow | Session)
 
 
 def nearest(lines: Sequence[Line], before: Line | None, old: int) -> int:
-    """Where the cursor goes when its line is gone: to what it was inside of.
+    """Returns the line for the cursor after its line disappeared: the nearest parent.
 
     Args:
-        lines: Those that there are now.
-        before: The line that is gone.
-        old: Where it was.
+        lines: The present lines.
+        before: The line that disappeared.
+        old: The number of that line.
     """
     if before is not None and isinstance(before.item, AgentRow):
         for number in range(min(old, len(lines)) - 1, -1, -1):
@@ -317,28 +318,30 @@ def nearest(lines: Sequence[Line], before: Line | None, old: int) -> int:
 
 
 def sessions_of(lines: Iterable[Line]) -> dict[Key, Session]:
-    """The sessions of agents, and those without any agent."""
-    found: dict[Key, Session] = {}
+    """Returns the sessions of agents and orphans, by the keys of their lines."""
+    sessions: dict[Key, Session] = {}
     for line in lines:
         session = line.item.session if isinstance(line.item, AgentRow) else line.item
         if isinstance(session, Session):
-            found[line.key] = session
-    return found
+            sessions[line.key] = session
+    return sessions
 
 
 def meant(roll: RollCall, keys: Iterable[Key]) -> tuple[list[AgentRow], list[Session], bool]:
-    """Whom some lines stand for: an agent, all agents of a task, an orphan, all orphans.
+    """Resolves lines to agents and sessions.
+
+    A task's line means all its agents. The line above the orphans means all orphans.
 
     Returns:
         The agents, the orphaned sessions, and whether a whole task is among them.
     """
-    there = actionable(roll)
+    items = actionable(roll)
     tasks = {TaskKey(task.state.registry): task for task in roll.tasks()}
     rows: list[AgentRow] = []
     sessions: list[Session] = []
     whole = False
     for key in keys:
-        item = there.get(key)
+        item = items.get(key)
         if isinstance(item, AgentRow):
             rows.append(item)
         elif isinstance(item, Session):

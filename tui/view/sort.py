@@ -1,4 +1,4 @@
-"""What agents are sorted by, and how urgent each is. Pure."""
+"""The sort orders of agents, and the urgency of each verdict. Pure."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import Any
 from tui.model.roll import AgentRow, Verdict
 from tui.model.verdicts import VERDICTS
 
-# Between the stalled agents and the next verdict.
+# The rank of blocked agents: after the stalled ones, before the next verdict.
 _BLOCKED = 2 * VERDICTS[Verdict.STALLED].urgency + 1
 
 
 class Order(StrEnum):
-    """What agents can be sorted by."""
+    """The sort orders of agents."""
 
     URGENCY = "urgency"
     """The most urgent verdict first; a blocked agent comes after the stalled ones."""
     AGE = "age"
-    """Who started first comes first."""
+    """The agent that started first comes first."""
     PROGRESS = "progress"
-    """Who is least far comes first."""
+    """The agent with the least progress comes first."""
     ID = "id"
 
 
 def urgency(row: AgentRow) -> int:
-    """How urgent an agent is; less is more urgent."""
+    """Returns an agent's rank by urgency; the lowest rank is the most urgent."""
     if row.record.status == "blocked" and row.verdict is Verdict.LIVE:
         return _BLOCKED
     return urgency_of(row.verdict)
 
 
 def urgency_of(verdict: Verdict) -> int:
-    """How urgent a verdict is by itself."""
-    # In steps of two: a blocked agent has its place between two verdicts.
+    """Returns a verdict's rank by urgency; the lowest rank is the most urgent."""
+    # Even numbers only, so that blocked agents have a rank between two verdicts.
     return 2 * VERDICTS[verdict].urgency
 
 
 def urgency_words() -> tuple[str, ...]:
-    """What agents are called when they are sorted by urgency, the most urgent first."""
+    """Returns the verdicts and "blocked", the most urgent first."""
     ranks = {verdict.value: urgency_of(verdict) for verdict in VERDICTS}
     ranks["blocked"] = _BLOCKED
     return tuple(sorted(ranks, key=ranks.__getitem__))
@@ -59,5 +59,5 @@ _KEYS: dict[Order, Callable[[AgentRow], tuple[Any, ...]]] = {
 
 
 def order_key(order: Order) -> Callable[[AgentRow], tuple[Any, ...]]:
-    """What agents are sorted by; less comes first."""
+    """Returns the sort key of an order; the lowest key comes first."""
     return _KEYS[order]

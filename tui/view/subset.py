@@ -1,4 +1,4 @@
-"""A part of a roll call, or all of it in another order, for the commands that print it. Pure."""
+"""Filters and sorts a roll call, for the commands that print it. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tui.view.sort import Order, order_key
 
 
 def select(roll: RollCall, wanted: Filter, *, hide_finished: bool = False) -> RollCall:
-    """The part of a roll call that a filter means; its counts stay those of the whole.
+    """Returns the part of a roll call that a filter matches; the counts are not changed.
 
-    What cannot be read stays in it: nobody can tell whether it is meant.
+    Unreadable registries stay in it, because they may contain matching agents.
 
     Args:
-        roll: The whole.
-        wanted: Whom to leave in.
-        hide_finished: Whether to leave out who is through and whose session is gone.
+        roll: The whole roll call.
+        wanted: The filter.
+        hide_finished: Whether to leave out finished agents.
     """
     if not wanted and not hide_finished:
         return roll
@@ -28,7 +28,7 @@ def select(roll: RollCall, wanted: Filter, *, hide_finished: bool = False) -> Ro
         tasks = tuple(_tasks(workspace, wanted, hide_finished))
         if tasks or workspace.is_partly_unread:
             workspaces.append(replace(workspace, tasks=tasks))
-    orphans = tuple(each for each in roll.orphans if wanted.matches(orphan_fields(each)))
+    orphans = tuple(session for session in roll.orphans if wanted.matches(orphan_fields(session)))
     return replace(roll, workspaces=tuple(workspaces), orphans=orphans)
 
 
@@ -46,7 +46,7 @@ def _tasks(workspace: WorkspaceRoll, wanted: Filter, hide_finished: bool) -> Ite
 
 
 def _lifted(before: tuple[AgentRow, ...], left: tuple[AgentRow, ...]) -> tuple[AgentRow, ...]:
-    """Agents at the level that they have among those that are left."""
+    """Reduces the levels of the remaining agents by the number of removed ancestors."""
     if len(before) == len(left):
         return left
     kept = {row.key for row in left}
@@ -62,9 +62,10 @@ def _lifted(before: tuple[AgentRow, ...], left: tuple[AgentRow, ...]) -> tuple[A
 
 
 def arrange(roll: RollCall, order: Order) -> RollCall:
-    """A roll call in another order: agents in their task, tasks and workspaces by their first.
+    """Returns a roll call with agents, tasks and workspaces in another order.
 
-    Agents lose their place beneath their parents; those that are equal stay as they were.
+    Agents are sorted within their task, and lose their levels. Tasks and workspaces are
+    sorted by their first agent. The sort is stable.
     """
     key = order_key(order)
     workspaces = []
@@ -75,12 +76,14 @@ def arrange(roll: RollCall, order: Order) -> RollCall:
             tasks.append(replace(task, agents=tuple(replace(row, level=0) for row in agents)))
         tasks.sort(key=lambda task: _first(task.agents, key))
         workspaces.append(replace(workspace, tasks=tuple(tasks)))
-    workspaces.sort(key=lambda each: _first(each.tasks[0].agents if each.tasks else (), key))
+    workspaces.sort(
+        key=lambda workspace: _first(workspace.tasks[0].agents if workspace.tasks else (), key)
+    )
     return replace(roll, workspaces=tuple(workspaces))
 
 
 def _first(
     agents: tuple[AgentRow, ...], key: Callable[[AgentRow], tuple[Any, ...]]
 ) -> tuple[Any, ...]:
-    """What a task is sorted by; one without agents comes last."""
+    """Returns the sort key of a task: that of its first agent; a task without agents is last."""
     return (0, *key(agents[0])) if agents else (1,)

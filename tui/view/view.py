@@ -1,4 +1,4 @@
-"""What of the roll is looked at, and in which order. Pure."""
+"""The view of the roll: its filter and its sort order. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Key = TypeVar("Key")
 
 
 class Sort(StrEnum):
-    """What the lines are sorted by."""
+    """The sort orders of the lines."""
 
     HIERARCHY = "hierarchy"
     URGENCY = "urgency"
@@ -28,23 +28,24 @@ class Sort(StrEnum):
 
     @property
     def by_load(self) -> bool:
-        """Whether it takes what every session costs."""
+        """Whether the order needs the load of every session."""
         return self in (Sort.CPU, Sort.MEMORY)
 
     def after(self, steps: int) -> Sort:
-        """The one so many steps on, round and round."""
+        """Returns the sort order a number of steps further; after the last comes the first."""
         all_ = list(Sort)
         return all_[(all_.index(self) + steps) % len(all_)]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How the roll is looked at.
+    """A filter and a sort order.
 
     Attributes:
-        query: A filter as it was typed (`tui.view.filter`).
-        only: The one verdict to show, or None for all.
-        hide_finished: Whether to leave out who is through and whose session is gone.
+        query: The filter as typed; see `tui.view.filter`.
+        sort: The sort order.
+        only: The only verdict to show, or None for all.
+        hide_finished: Whether finished agents are left out.
     """
 
     query: str = ""
@@ -54,40 +55,40 @@ class View:
 
     @property
     def wanted(self) -> Filter:
-        """The filter."""
+        """The parsed filter."""
         return parse(self.query)
 
     @property
     def narrows(self) -> bool:
-        """Whether it looks for some, so that folds do not matter."""
+        """Whether the view has a filter or a single verdict; folds are ignored then."""
         return bool(self.wanted) or self.only is not None
 
     @property
     def hides(self) -> bool:
-        """Whether it leaves anybody out."""
+        """Whether the view leaves anything out."""
         return self.narrows or self.hide_finished
 
     def has(self, verdict: Verdict) -> bool:
-        """Whether those of a verdict are shown."""
+        """Returns whether agents with this verdict are shown."""
         if self.only is not None:
             return verdict is self.only
         return not (self.hide_finished and verdict is Verdict.FINISHED)
 
     def cleared(self) -> View:
-        """Everybody again, in the same order."""
+        """Returns the view without filter and single verdict, in the same order."""
         return replace(self, query="", only=None)
 
 
 def sort_key(
     sort: Sort, loads: Mapping[Key, Load]
 ) -> Callable[[Key, AgentRow | Session], tuple[float, ...]]:
-    """What lines are sorted by, from their keys and records; less comes first."""
+    """Returns the sort key of a line, from its key and item; the lowest comes first."""
     if sort.by_load:
 
         def cost(key: Key, _: AgentRow | Session) -> tuple[float, ...]:
             load = loads.get(key)
             spent = None if load is None else load.cpu if sort is Sort.CPU else load.memory
-            # Unknown is behind everything known.
+            # Lines with an unknown load come last.
             return (1.0,) if spent is None else (0.0, -spent)
 
         return cost

@@ -229,7 +229,7 @@ async def test_one_leaves_by_a_key_from_anywhere(keys: tuple[str, ...]) -> None:
         assert app._exit and app.return_code == 0
 
 
-async def test_in_a_low_terminal_it_is_said_all_the_same() -> None:
+async def test_a_low_terminal_shows_the_message_too() -> None:
     async with opened(replace(call(SEARCH), evidence=Evidence(ADVISED)), (60, 12)) as (
         app,
         _,
@@ -239,7 +239,7 @@ async def test_in_a_low_terminal_it_is_said_all_the_same() -> None:
         await pilot.press("right_square_bracket", "p")
         await pilot.pause()
         said = [each.message for each in app._notifications]
-        assert said == ["There is no room for the panel: make the terminal higher."] * 2
+        assert said == ["No room for the panel; make the terminal higher."] * 2
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
@@ -282,7 +282,7 @@ async def test_a_mass_death_has_a_banner_and_is_asked_about_once_more(
             await pilot.press("z", "c", "w", "enter")
             await pilot.pause()
             assert isinstance(app.screen, ConfirmScreen) and not given
-            assert "Asked once more" in str(app.screen.query_one("Vertical").border_title)
+            assert "Second confirmation" in str(app.screen.query_one("Vertical").border_title)
             text = shown(app)
             assert "Is it the right socket" in text and str(SOCKET) in text
             await pilot.press(key)
@@ -352,13 +352,13 @@ async def test_escape_with_another_key_right_behind_it_cancels(
         assert app.screen.query(RollView)
 
 
-async def test_with_nobody_to_act_on_it_says_so_and_asks_nothing() -> None:
+async def test_without_an_agent_to_act_on_a_message_is_shown() -> None:
     async with opened(call(alive=())) as (app, _, pilot):
         await pilot.press("k", "K", "c")
         await pilot.pause()
         assert not isinstance(app.screen, ConfirmScreen)
-        said = [each.message.split(":")[0] for each in app._notifications]
-        assert set(said) == {"Nobody to kill", "Nobody to complete"}
+        said = [each.message.split(";")[0] for each in app._notifications]
+        assert set(said) == {"No agent to kill", "No agent to complete"}
 
 
 async def asked_by(pilot: Pilot[None], *keys: str) -> str:
@@ -492,7 +492,7 @@ def test_snapshot_of_an_outcome(snap_compare: SnapCompare) -> None:
     assert snap_compare(app, run_before=show, terminal_size=(100, 30))
 
 
-async def test_a_filter_that_matches_nothing_says_so() -> None:
+async def test_a_filter_without_matches_shows_a_message() -> None:
     async with opened() as (_, view, pilot):
         await pilot.press("slash", *"xyzzy")
         await pilot.pause()
@@ -504,7 +504,7 @@ async def test_a_filter_that_matches_nothing_says_so() -> None:
         assert len(view.lines) > 3
 
 
-async def test_a_filter_by_a_key_narrows_and_a_key_that_there_is_not_is_said() -> None:
+async def test_a_filter_by_a_key_narrows_and_an_unknown_key_is_reported() -> None:
     async with opened() as (app, view, pilot):
         everybody = ids_in(view)
         field = app.query_one("#filter", Input)
@@ -518,4 +518,4 @@ async def test_a_filter_by_a_key_narrows_and_a_key_that_there_is_not_is_said() -
         await pilot.press("enter")
         await pilot.pause()
         (said,) = app._notifications
-        assert "verdict: is meant?" in said.message
+        assert "did you mean verdict:?" in said.message

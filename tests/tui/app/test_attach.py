@@ -57,25 +57,25 @@ def refused(
     return str(error.value)
 
 
-def test_where_there_is_no_session_it_is_said_why() -> None:
+def test_a_missing_session_is_explained() -> None:
     dead, silent = no_server(), cannot_tell()
     assert "no session on this host: it is zombie" in refused(row_of(dead), dead)
     assert "it is finished" in refused(row_of(dead, status="completed"), dead)
     assert "names no session" in refused(row_of(dead, session=None), dead)
-    assert "tmux cannot tell" in refused(row_of(silent), silent)
+    assert "tmux cannot be queried" in refused(row_of(silent), silent)
     taken = replace(row_of(dead), name_reused_by=A)
-    assert "is another's" in refused(taken, dead)
+    assert "belongs to another agent" in refused(taken, dead)
     other = {"agent_a": "the server at /x/s has it; try -S /x/s"}
     assert "try -S /x/s" in refused(row_of(dead), dead, other)
 
 
 @pytest.mark.parametrize("line", [None, Line(OrphansKey(), None, 0, False)])
 def test_other_lines_lead_nowhere(line: Line | None) -> None:
-    with pytest.raises(NowhereToGoError, match="Put the cursor on an agent"):
+    with pytest.raises(NowhereToGoError, match="move the cursor to an agent"):
         session_of(line, Evidence(answered()))
 
 
-def test_only_the_very_session_is_gone_into() -> None:
+def test_only_exactly_the_same_session_is_attached() -> None:
     seen = answered(A)
     assert still_there(A, seen, seen) == A
     renamed = replace(A, name="agent_b")
@@ -85,11 +85,11 @@ def test_only_the_very_session_is_gone_into() -> None:
     for answer in (answered(), answered(again), answered(replace(A, id="$99")), restarted):
         with pytest.raises(NowhereToGoError, match="agent_a is gone"):
             still_there(A, seen, answer)
-    with pytest.raises(NowhereToGoError, match="cannot tell"):
+    with pytest.raises(NowhereToGoError, match="cannot be queried"):
         still_there(A, seen, cannot_tell())
 
 
-def test_whether_it_runs_inside_is_told_by_the_socket_itself(tmp_path: Path) -> None:
+def test_the_socket_itself_decides_whether_muster_runs_inside(tmp_path: Path) -> None:
     socket, link = tmp_path / "s", tmp_path / "l"
     socket.touch()
     link.symlink_to(socket)
@@ -138,7 +138,7 @@ async def test_inside_the_same_server_the_client_switches(socket: Path) -> None:
         await go(SwitchingTmux(answered(A), socket, "no current client"))
 
 
-async def test_to_its_own_session_nobody_goes(
+async def test_muster_does_not_attach_to_its_own_session(
     socket: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMUX_PANE", A.panes[0])
@@ -170,13 +170,13 @@ async def test_only_to_look_the_terminal_is_lent_even_inside(
 @pytest.mark.parametrize(
     ("happens", "says"),
     [
-        ((1, "open terminal failed"), "tmux did not attach: open terminal failed"),
+        ((1, "open terminal failed"), "tmux could not attach: open terminal failed"),
         ((3, ""), "exit code 3"),
-        (NoTerminalError(), "no terminal here"),
-        (OSError("no such file"), "could not be started: no such file"),
+        (NoTerminalError(), "does not run on a terminal"),
+        (OSError("no such file"), "cannot start tmux: no such file"),
     ],
 )
-async def test_what_went_wrong_is_said(
+async def test_an_error_is_described(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, happens: object, says: str
 ) -> None:
     async def lend(*_: object) -> object:

@@ -41,7 +41,7 @@ async def test_escape_leaves_what_would_be_undone(files: Files) -> None:
     assert files.bytes() == before
 
 
-async def test_with_nothing_to_undo_it_says_so(files: Files) -> None:
+async def test_with_nothing_to_undo_a_message_is_shown(files: Files) -> None:
     async with opened(files) as (app, pilot):
         await press(app, pilot, "U")
         assert len(app.screen_stack) == 1
@@ -57,10 +57,10 @@ async def test_what_was_changed_since_is_refused_with_the_reason(files: Files) -
         assert any("status was changed since" in each.message for each in app._notifications)
 
 
-async def test_an_empty_log_says_so_and_markup_in_a_reason_is_text(files: Files) -> None:
+async def test_an_empty_log_shows_a_message_and_markup_in_a_reason_is_text(files: Files) -> None:
     async with opened(files) as (app, pilot):
         await press(app, pilot, "l")
-        assert "Nothing is on record" in text_of(app)
+        assert "The audit log is empty" in text_of(app)
         complete(files, "a", "[/x] [@click=app.quit]here[/] \x1b]52;c;QQ==\x07")
         await press(app, pilot, "escape", "l")
         shown = text_of(app)

@@ -35,7 +35,7 @@ def text(widget: Static) -> str:
     return " ".join(str(widget.render()).split())
 
 
-async def test_above_the_roll_it_is_said_that_agents_are_not_read() -> None:
+async def test_above_the_roll_a_message_tells_of_unread_agents() -> None:
     async with opened(beside_database(call(SEARCH, SPEED))) as (app, view, _pilot):
         notices = app.screen.query_one(Notices)
         assert notices.display
@@ -44,7 +44,7 @@ async def test_above_the_roll_it_is_said_that_agents_are_not_read() -> None:
         assert not any("stranger" in str(line.item) for line in view.lines)
 
 
-async def test_of_several_workspaces_the_line_of_each_says_so() -> None:
+async def test_with_several_workspaces_the_line_of_each_shows_it() -> None:
     roll = beside_database(call(SEARCH, SPEED))
     roll = replace(roll, workspaces=(*roll.workspaces, replace(roll.workspaces[0], tasks=())))
     async with opened(roll, size=(200, 30)) as (_, view, _pilot):

@@ -243,7 +243,7 @@ async def test_a_pane_that_cannot_be_had_says_why(files: Files) -> None:
         assert "no session to show" in paper.text
         await pilot.press("home")
         await calm(pilot)
-        assert "Only agents have this" in paper.text
+        assert "Only agents have this tab" in paper.text
 
 
 async def test_the_record_is_of_the_agent_under_the_cursor(files: Files) -> None:
@@ -281,14 +281,14 @@ async def test_nothing_is_drawn_when_nothing_is_new(
         assert drawn
 
 
-async def test_what_does_not_come_is_said(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_late_content_is_announced(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(files) as (app, paper, pilot):
         panel = app.query_one(Panel)
         monkeypatch.setattr(panel._follower, "wake", lambda: None)
         await pilot.press("right_square_bracket")
         panel._say_late()
         await calm(pilot)
-        assert "No answer for 5 s" in paper.text
+        assert "Still reading after 5 s" in paper.text
 
 
 async def test_p_gives_the_panel_more_room_and_back(files: Files) -> None:
@@ -355,9 +355,9 @@ async def test_in_read_only_mode_one_only_looks(files: Files, lent: list[list[st
 
 @pytest.mark.parametrize(
     ("answer", "says"),
-    [(no_server(), "a has no session on this host"), (cannot_tell(), "tmux cannot tell")],
+    [(no_server(), "a has no session on this host"), (cannot_tell(), "tmux cannot be queried")],
 )
-async def test_where_nobody_can_go_it_is_said(
+async def test_a_session_that_cannot_be_attached_is_explained(
     files: Files, lent: list[list[str]], answer: TmuxSnapshot, says: str
 ) -> None:
     async with opened(files, PaneTmux(answer)) as (app, _, pilot):
@@ -379,18 +379,18 @@ async def test_a_session_that_went_meanwhile_is_not_gone_into(
         assert not lent and any("agent_a is gone" in each for each in app.said)
 
 
-async def test_without_a_terminal_it_is_said(
+async def test_without_a_terminal_a_message_is_shown(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TMUX", raising=False)
     async with opened(files) as (app, _, pilot):
         await pilot.press("a")
         await settled(app, pilot)
-        assert any("no terminal here" in each for each in app.said)
+        assert any("does not run on a terminal" in each for each in app.said)
         monkeypatch.setenv("PAGER", "cat")
         await pilot.press("o")
         await settled(app, pilot)
-        assert any("no terminal here to show it" in each for each in app.said)
+        assert any("cannot show the file" in each for each in app.said)
 
 
 async def test_enter_on_a_task_folds_and_unfolds(files: Files, lent: list[list[str]]) -> None:
@@ -403,7 +403,7 @@ async def test_enter_on_a_task_folds_and_unfolds(files: Files, lent: list[list[s
         assert len(view.lines) == everybody
         await pilot.press("a")
         await settled(app, pilot)
-        assert not lent and any("Put the cursor on an agent" in each for each in app.said)
+        assert not lent and any("move the cursor to an agent" in each for each in app.said)
 
 
 async def test_o_opens_the_only_file_or_asks_which(
@@ -437,7 +437,7 @@ async def test_o_says_what_is_wrong(
     async with opened(files) as (app, _, pilot):
         await pilot.press("o")
         await settled(app, pilot)
-        assert not lent and any("no-such-pager, which is not there" in e for e in app.said)
+        assert not lent and any("cannot find no-such-pager" in e for e in app.said)
         files.registry().unlink()
         await pilot.press("o")
         await settled(app, pilot)

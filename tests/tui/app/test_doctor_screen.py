@@ -43,7 +43,7 @@ def drift(files: Files) -> None:
     write(files.global_registry, whole | {"total_tasks": 9})
 
 
-async def test_d_shows_what_is_wrong_and_f_sets_it_right_after_asking(files: Files) -> None:
+async def test_d_shows_problems_and_f_repairs_them_after_a_confirmation(files: Files) -> None:
     drift(files)
     async with opened(files) as (app, pilot):
         app.roll_screen._tmux = NOBODY
@@ -65,12 +65,12 @@ async def test_d_shows_what_is_wrong_and_f_sets_it_right_after_asking(files: Fil
         app.call_the_roll()
         await press(app, pilot, "escape")
         assert isinstance(app.screen, DoctorScreen)
-        assert "Nothing is wrong" in text_of(app)
+        assert "Healthy" in text_of(app)
         await press(app, pilot, "d")
         assert len(app.screen_stack) == 1
 
 
-async def test_escape_leaves_what_would_be_set_right(files: Files) -> None:
+async def test_escape_repairs_nothing(files: Files) -> None:
     drift(files)
     before = files.bytes()
     async with opened(files) as (app, pilot):
@@ -82,7 +82,7 @@ async def test_escape_leaves_what_would_be_set_right(files: Files) -> None:
     assert files.bytes() == before
 
 
-async def test_closing_while_it_looks_harms_nobody(
+async def test_closing_during_the_examination_is_harmless(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drift(files)
@@ -106,16 +106,16 @@ async def test_closing_while_it_looks_harms_nobody(
             await pilot.pause()
         assert app.roll_screen.roll is not None
         screen._show(await asyncio.to_thread(examine, (), app.roll_screen.roll, settled=0.0))
-        assert screen._found is None
+        assert screen._examination is None
 
 
-async def test_what_nobody_can_set_right_is_not_asked_about(files: Files) -> None:
+async def test_findings_that_cannot_be_repaired_are_not_asked_about(files: Files) -> None:
     files.registry().write_text("{")
     async with opened(files) as (app, pilot):
         await press(app, pilot, "d", "f")
         assert isinstance(app.screen, DoctorScreen)
         assert "cannot be read" in text_of(app)
-        assert any("Nothing here" in each.message for each in app._notifications)
+        assert any("cannot repair any" in each.message for each in app._notifications)
 
 
 async def test_names_from_registries_are_text_and_harmless(files: Files) -> None:

@@ -126,7 +126,7 @@ async def test_t_shows_the_most_urgent_first_and_leads_back_to_the_tree() -> Non
         assert not app.query_one(Shown).has_class("shown")
 
 
-async def test_s_and_capital_s_go_round_through_all_there_is_to_sort_by() -> None:
+async def test_s_and_capital_s_step_through_all_sort_orders() -> None:
     async with opened(size=(80, 24)) as (app, view, pilot):
         seen = []
         for _ in Sort:
@@ -161,7 +161,7 @@ async def test_sorted_by_cpu_all_sessions_are_measured_and_the_lines_follow(
         assert rows(view)[:3] == ["writer-3", "architect-1", "porter-5"]
 
 
-async def test_only_those_on_the_screen_are_measured_unless_sorted_by_it(
+async def test_only_visible_sessions_are_measured_unless_sorted_by_load(
     measured: Measured,
 ) -> None:
     many = task_of("TASK-a", *(agent(f"new-{n}", "working") for n in range(60)))
@@ -190,7 +190,7 @@ async def test_what_stays_the_same_is_measured_more_and_more_seldom(
 
 
 @pytest.mark.parametrize("why", ["another screen", "no focus"])
-async def test_nobody_is_measured_while_nobody_looks(measured: Measured, why: str) -> None:
+async def test_nothing_is_measured_without_the_focus(measured: Measured, why: str) -> None:
     async with opened(size=(160, 50)) as (app, view, pilot):
         pane: Any = view.parent
         await measured_once(pilot)
@@ -239,7 +239,7 @@ async def test_a_change_of_what_one_session_costs_draws_one_line(
 # Narrowing
 
 
-async def test_h_hides_who_is_finished_and_shows_them_again() -> None:
+async def test_h_hides_finished_agents_and_shows_them_again() -> None:
     async with opened() as (app, view, pilot):
         await pilot.press("h")
         await pilot.pause()
@@ -251,7 +251,7 @@ async def test_h_hides_who_is_finished_and_shows_them_again() -> None:
         assert set(rows(view)) == EVERYBODY
 
 
-async def test_with_everybody_finished_and_hidden_it_says_so() -> None:
+async def test_with_all_agents_finished_and_hidden_a_message_is_shown() -> None:
     over = task_of("TASK-over", agent("done-1", "completed"))
     async with opened(call(over, alive=())) as (app, view, pilot):
         await pilot.press("h")
@@ -261,7 +261,7 @@ async def test_with_everybody_finished_and_hidden_it_says_so() -> None:
 
 
 @pytest.mark.parametrize("number", range(1, len(VERDICTS) + 1))
-async def test_a_number_shows_those_of_one_counter_and_once_more_all(number: int) -> None:
+async def test_a_number_key_shows_the_agents_of_a_counter_and_again_all(number: int) -> None:
     verdict = tuple(VERDICTS)[number - 1]
     async with opened() as (app, view, pilot):
         assert app.roll_screen.roll is not None
@@ -280,7 +280,7 @@ async def test_a_number_shows_those_of_one_counter_and_once_more_all(number: int
         assert set(rows(view)) == EVERYBODY
 
 
-async def test_a_click_on_a_counter_shows_only_those_and_another_click_all() -> None:
+async def test_a_click_on_a_counter_shows_only_its_agents_and_another_click_all() -> None:
     async with opened() as (app, view, pilot):
         await pilot.press("down", "down")
         summary = app.query_one(Summary)
@@ -428,13 +428,13 @@ async def test_plus_marks_all_that_the_filter_finds_and_not_what_leads_there() -
         assert "8 marked" in shown(app)
 
 
-async def test_inverting_leaves_alone_whom_the_filter_does_not_find() -> None:
+async def test_inverting_keeps_the_marks_of_agents_that_do_not_match() -> None:
     async with opened() as (_, view, pilot):
         await pilot.press("down", "space", "3", "asterisk")
         assert marked(view) == {"architect-1", "tester-4", "cacher-6"}
 
 
-async def test_marks_that_have_no_line_are_said_to_be_there_and_acted_on() -> None:
+async def test_marks_without_a_line_are_counted_and_acted_on() -> None:
     async with opened(size=(80, 24)) as (app, _, pilot):
         await pilot.press("z", "down", "space", "slash", *"cacher", "enter")
         await pilot.pause()
@@ -466,13 +466,13 @@ async def test_the_help_lists_all_of_these_keys() -> None:
         assert isinstance(app.screen, ReportScreen)
         said = str(app.screen.query_one("VerticalScroll Static").render())
         for what in (
-            "The most urgent first",
+            "Sort the most urgent first",
             "Sort by urgency",
-            "Hide who is finished",
+            "Hide or show finished",
             "Only live, stalled, zombie",
             "Mark a range",
-            "Mark all that the filter finds",
-            "Mark who is not",
+            "Mark all agents that are shown",
+            "Invert the marks",
         ):
             assert what in said
 

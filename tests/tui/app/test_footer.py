@@ -65,7 +65,7 @@ async def test_a_key_under_the_mouse_is_lit_and_says_more() -> None:
         before = list(footer(app).render_line(0))
         await pilot.hover(Footer, offset=(at + 2, 0))
         await pilot.pause()
-        assert footer(app).tooltip == "Take the last change back"
+        assert footer(app).tooltip == "Undo the last change of registries"
         assert list(footer(app).render_line(0)) != before
         await pilot.hover(Footer, offset=(at - 1, 0))
         await pilot.pause()

@@ -70,21 +70,21 @@ def test_the_pager_comes_before_the_editor_and_is_split_as_a_shell_would() -> No
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
-        ({"PAGER": "less 'x"}, "a quote in it does not end"),
-        ({"PAGER": "no-such-program -x"}, "PAGER is set to no-such-program, which is not there"),
-        ({"PAGER": "cat; touch /tmp/x"}, "set to cat;, which is not there"),
+        ({"PAGER": "less 'x"}, "missing closing quote"),
+        ({"PAGER": "no-such-program -x"}, r"cannot find no-such-program; set \$PAGER"),
+        ({"PAGER": "cat; touch /tmp/x"}, "cannot find cat;;"),
     ],
 )
-def test_what_cannot_be_run_is_said(environment: dict[str, str], says: str) -> None:
+def test_a_program_that_cannot_be_run_is_named(environment: dict[str, str], says: str) -> None:
     with pytest.raises(NoViewerError, match=says):
         viewer({**PATH, **environment})
 
 
-def test_without_any_pager_it_is_said_what_to_set(
+def test_without_any_pager_the_error_names_the_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NoViewerError, match=r"Set \$PAGER or \$EDITOR"):
+    with pytest.raises(NoViewerError, match=r"set \$PAGER or \$EDITOR"):
         viewer({"PATH": str(tmp_path)})
     less = tmp_path / "less"
     less.touch(mode=0o755)

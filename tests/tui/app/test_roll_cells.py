@@ -201,7 +201,7 @@ def test_however_deep_an_agent_is_its_arrow_and_its_id_are_seen(cells: int) -> N
             assert shown[fold_column(line, cells)] == "▾"
 
 
-def test_who_has_no_session_any_more_costs_nothing() -> None:
+def test_an_agent_without_a_session_has_no_load() -> None:
     for there in (True, False):
         answer = answered(session("agent_a")) if there else answered()
         (task,) = called(task_state(agent("a")), answer=answer)
@@ -268,7 +268,7 @@ def test_a_highlight_changes_no_text() -> None:
     assert drawn(line, 100, View(query="i")) == drawn(line, 100, View())
 
 
-def test_who_only_leads_to_a_match_is_quiet_and_has_no_highlight() -> None:
+def test_an_agent_that_only_leads_to_a_match_is_dim_and_not_highlighted() -> None:
     state = task_state(agent("head"), agent("heading", "blocked", parent="head"))
     there = answered(session("agent_head"), session("agent_heading", number=2))
     view = View(query="head status:blocked")

@@ -90,7 +90,7 @@ async def test_no_key_behind_one_that_opens_something_acts_on_the_roll(
 
 
 @pytest.mark.parametrize("key", WORKED_OUT_BY)
-async def test_escape_gives_up_what_is_worked_out_and_a_late_answer_opens_nothing(
+async def test_escape_cancels_a_worker_and_a_late_result_opens_nothing(
     files: Files, held: Held, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     complete(files, "a", "")
@@ -132,7 +132,7 @@ async def test_what_is_worked_out_is_not_opened_over_something_else(
         assert isinstance(app.screen, ReportScreen)
 
 
-async def test_what_takes_longer_is_said_until_it_is_there(files: Files, held: Held) -> None:
+async def test_longer_work_is_shown_until_its_result_is_there(files: Files, held: Held) -> None:
     held.hold("k")
     async with opened(files) as (app, pilot):
         said = app.query_one(ProgressLine)
@@ -140,7 +140,7 @@ async def test_what_takes_longer_is_said_until_it_is_there(files: Files, held: H
         assert not said.has_class("shown"), "what takes a moment is not said"
         while not said.has_class("shown"):
             await pilot.pause()
-        assert "Looking at what would be killed … Escape gives up" in str(said.render())
+        assert "Planning the kill … Escape cancels" in str(said.render())
         held.let_go()
         await shows(pilot, ConfirmScreen)
         while said.has_class("shown"):
@@ -158,7 +158,7 @@ async def test_one_can_quit_while_something_is_worked_out(
     assert app.return_code == 0
 
 
-async def test_nothing_is_planned_while_a_session_is_gone_into(
+async def test_nothing_is_planned_while_a_session_is_attached(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = asyncio.Event()

@@ -96,7 +96,7 @@ async def test_the_help_lists_the_keys_of_the_roll_and_closes_by_its_key(key: st
             "Mark all zombies",
             "Fold, or go",
             "Everywhere",
-            "Take the last",
+            "Undo the last",
             "^p",
         ):
             assert said in text
@@ -117,7 +117,7 @@ async def test_the_help_of_the_panel_has_its_keys_and_none_of_the_roll() -> None
 @pytest.mark.parametrize(
     ("opens", "screen", "says", "key"),
     [
-        ("k", ConfirmScreen, "Leave all as it is", "f1"),
+        ("k", ConfirmScreen, "Change nothing", "f1"),
         ("d", DoctorScreen, "Look again", "question_mark"),
         ("m", MetricsScreen, "Close", "question_mark"),
     ],
@@ -132,7 +132,7 @@ async def test_the_help_of_a_screen_has_its_keys_and_none_that_lie_beneath(
         assert isinstance(app.screen, screen)
         text = await _help(pilot, key)
         assert says in text and "^p" in text
-        assert "Mark all zombies" not in text and "Take the last" not in text
+        assert "Mark all zombies" not in text and "Undo the last" not in text
         await pilot.press("f1")
         assert isinstance(app.screen, screen)
 
@@ -158,7 +158,7 @@ async def test_keys_can_be_set_and_the_footer_and_the_help_follow() -> None:
         await pilot.pause()
         assert isinstance(app.screen, ConfirmScreen)
         await drawn_whole(pilot)
-        assert "^g Leave all as it is" in footer(app)
+        assert "^g Change nothing" in footer(app)
         await pilot.press("ctrl+g")
         assert len(app.screen_stack) == 1
         text = await _help(pilot, "exclamation_mark")
@@ -208,7 +208,7 @@ async def _palette(pilot: Pilot[None], words: str) -> str:
 async def test_the_palette_has_every_action_and_does_it() -> None:
     async with opened(size=(100, 80)) as (app, view, pilot):
         text = await _palette(pilot, "")
-        for said in ("Kill", "Kill with all", "Complete", "Take the last", "Mark all zombies"):
+        for said in ("Kill", "Kill with all", "Complete", "Undo the last", "Mark all zombies"):
             assert said in text
         await pilot.press(*"mark all zom")
         await drawn_still(pilot)
@@ -325,11 +325,11 @@ async def test_read_only_has_no_keys_that_change_anything(
             await pilot.pause()
             assert len(app.screen_stack) == 1
         text = await _help(pilot, "question_mark")
-        for said in ("Kill with", "Complete", "Take the last"):
+        for said in ("Kill with", "Complete", "Undo the last"):
             assert said not in text
         await pilot.press("escape")
         text = await _palette(pilot, "")
-        assert "Kill" not in text and "Complete" not in text and "Take the last" not in text
+        assert "Kill" not in text and "Complete" not in text and "Undo the last" not in text
         await pilot.press("escape", "d")
         await drawn_whole(pilot)
         assert isinstance(app.screen, DoctorScreen)
@@ -370,7 +370,7 @@ def test_read_only_finishes_no_commit(
     assert made == [recovers]
 
 
-def test_an_end_by_nobodys_will_has_a_code_that_is_not_zero(
+def test_an_unexpected_end_has_a_nonzero_exit_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Panicking(StillApp):
@@ -442,7 +442,7 @@ DEAD = call(SEARCH, SPEED, alive=("architect-1", "reader-7", "stranger-8"))
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_many_that_die_are_one_note_and_those_that_were_dead_are_none() -> None:
+async def test_many_deaths_are_one_notification_and_earlier_deaths_none() -> None:
     async with opened() as (app, _, pilot):
         await _told(app, pilot, call(SEARCH, SPEED))
         assert not _notes(app)
@@ -453,7 +453,7 @@ async def test_many_that_die_are_one_note_and_those_that_were_dead_are_none() ->
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_an_agent_that_fails_is_told_of_as_text_and_not_as_markup() -> None:
+async def test_a_notification_of_a_failed_agent_is_text_and_not_markup() -> None:
     bad = {**agent("[bold]x[/]-9", "working")}
     roll = call(task_of("TASK-x", bad), alive=("[bold]x[/]-9",))
     failed = call(task_of("TASK-x", {**bad, "status": "failed"}), alive=())
@@ -464,7 +464,7 @@ async def test_an_agent_that_fails_is_told_of_as_text_and_not_as_markup() -> Non
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_whoever_is_ended_by_ourselves_is_no_news() -> None:
+async def test_an_agent_that_muster_ended_is_not_reported() -> None:
     gone = call(task_of("TASK-search", {**agent("porter-5", "terminated")}), alive=())
     async with opened(call(task_of("TASK-search", agent("porter-5", "working")))) as (
         app, _, pilot,
@@ -509,7 +509,7 @@ def test_inside_tmux_the_note_is_wrapped_up() -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_command_that_fails_is_said_once() -> None:
+async def test_a_failing_command_is_reported_once() -> None:
     hooks = {"zombie": ("/nonexistent",), "stalled": (), "failed": ()}
     notify = Notify(dict.fromkeys(("zombie", "stalled", "failed"), ()), hooks, pause=0.01)
     async with opened(settings=Settings(notify=notify)) as (app, _, pilot):
@@ -517,7 +517,7 @@ async def test_a_command_that_fails_is_said_once() -> None:
             await _told(app, pilot, DEAD)
             await _told(app, pilot, call(SEARCH, SPEED))
         (note,) = _notes(app)
-        assert "/nonexistent cannot be run" in note.message
+        assert "cannot run /nonexistent" in note.message
         assert "[notify]" in note.message
 
 

@@ -93,7 +93,7 @@ def test_a_list_can_be_sorted_and_finished_ones_hidden(files: Files, crew: RealT
 @pytest.mark.parametrize(
     ("command", "where", "said"),
     [
-        ("list", "state:x", "status: is meant?"),
+        ("list", "state:x", "did you mean status:?"),
         ("list", "status:", "'status:': a value is missing"),
         ("watch", "-", "'-': a value is missing"),
     ],

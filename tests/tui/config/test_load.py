@@ -88,14 +88,14 @@ def test_everything_that_is_wrong_is_named_at_once(
         assert wrong in said
 
 
-def test_where_the_settings_may_not_be_looked_for_it_is_said_what_to_do(
+def test_unreadable_settings_come_with_a_remedy(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> str:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tui.config.load._read", refused)
-    with pytest.raises(SettingsError, match=r"Permission denied; name another file with --config"):
+    with pytest.raises(SettingsError, match=r"Permission denied; use another file with --config"):
         load_settings({"XDG_CONFIG_HOME": str(home.parent.parent)})
 
 

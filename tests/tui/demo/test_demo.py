@@ -95,7 +95,7 @@ def show() -> Iterator[Show]:
             live.stop()
 
 
-def test_the_very_first_roll_is_well_populated(show: Show) -> None:
+def test_the_first_roll_is_well_populated(show: Show) -> None:
     until(lambda: show.rolls and show.rolls[-1].counts[Verdict.LIVE] >= 5, "five live agents")
     roll = next(roll for roll in show.rolls if roll.counts[Verdict.LIVE] >= 5)
     assert len(list(roll.tasks())) == len(TASKS) == 3
@@ -121,7 +121,7 @@ def test_one_ends_and_leaves_its_session(show: Show) -> None:
     )
 
 
-def test_one_session_belongs_to_nobody(show: Show) -> None:
+def test_one_session_is_an_orphan(show: Show) -> None:
     def is_it() -> bool:
         # One that is just being deployed may look like one for a moment.
         names = [each.name for each in show.rolls[-1].orphans] if show.rolls else []
@@ -155,7 +155,7 @@ def test_some_complete_and_one_fails(show: Show) -> None:
     until(lambda: "failed" in show.statuses("package_builder"), "one failing")
 
 
-def test_the_long_running_ones_begin_again(show: Show) -> None:
+def test_the_long_running_roles_start_again(show: Show) -> None:
     def fell() -> bool:
         progress = [row.record.progress or 0 for row in show.rows("load_tester")]
         return any(later < earlier for earlier, later in pairwise(progress))
@@ -186,7 +186,7 @@ def test_registries_and_files_are_what_an_orchestrator_writes(show: Show) -> Non
                     assert fields is None or entry["agent_id"] == agent_id
 
 
-def test_nobody_comes_back_whom_an_operator_completed(show: Show) -> None:
+def test_an_agent_that_an_operator_completed_stays_completed(show: Show) -> None:
     until(lambda: show.rows("load_tester"), "the load tester")
     row = show.rows("load_tester")[-1]
     finish_agents(

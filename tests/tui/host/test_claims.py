@@ -52,14 +52,12 @@ def test_what_began_between_the_session_and_its_end_belongs_to_it() -> None:
     [
         (facts(users=(0,)), "another user (id 0)"),
         (facts(users=(ADA, 0)), "another user (id 0)"),
-        (facts(begun=900), "begun before that session"),
-        (facts(begun=2100), "begun after that session was ended"),
-        (facts(begun=float("nan")), "begun before that session"),
+        (facts(begun=900), "started before that session"),
+        (facts(begun=2100), "started after the end of that session"),
+        (facts(begun=float("nan")), "started before that session"),
     ],
 )
-def test_what_does_not_prove_it_is_left_alone_and_it_is_said_why(
-    stranger: Facts, why: str
-) -> None:
+def test_a_process_without_proof_is_left_alone_with_a_reason(stranger: Facts, why: str) -> None:
     found, doubts = believed(CLAIM, {7: facts(), 8: stranger})
     assert found == {7}
     assert why in doubts[8]

@@ -31,7 +31,7 @@ def deaths() -> Iterator[ExitWatcher]:
     watch.close()
 
 
-def test_a_death_is_told_without_waiting_for_the_time_out(
+def test_a_death_is_reported_before_the_timeout(
     deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]
 ) -> None:
     deaths.watch([sleeper.pid])
@@ -39,7 +39,7 @@ def test_a_death_is_told_without_waiting_for_the_time_out(
     assert deaths.wait(60.0)
 
 
-def test_a_death_is_told_once(deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_death_is_reported_once(deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]) -> None:
     deaths.watch([sleeper.pid])
     sleeper.kill()
     assert deaths.wait(60.0)
@@ -55,7 +55,7 @@ def test_without_a_death_the_wait_ends_with_its_time(
     assert 0.19 <= time.monotonic() - started < 10
 
 
-def test_only_those_are_watched_who_were_named_last(
+def test_only_the_last_named_processes_are_watched(
     deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]
 ) -> None:
     deaths.watch([sleeper.pid])
@@ -65,7 +65,7 @@ def test_only_those_are_watched_who_were_named_last(
     assert not deaths.wait(0.1)
 
 
-def test_who_is_gone_already_is_left_to_the_sweep(
+def test_a_process_that_is_gone_already_is_left_to_the_roll_call(
     deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]
 ) -> None:
     sleeper.kill()
@@ -80,7 +80,7 @@ def test_a_wait_is_ended_from_another_thread(deaths: ExitWatcher) -> None:
     assert not deaths.wait(0.0)
 
 
-def test_who_was_told_of_is_not_told_of_again_while_nobody_reaps_it(
+def test_a_reported_process_is_not_reported_again_while_it_is_not_reaped(
     deaths: ExitWatcher, sleeper: subprocess.Popen[bytes]
 ) -> None:
     deaths.watch([sleeper.pid])

@@ -68,7 +68,7 @@ def arm(watcher: DirectoryWatcher, told: Told, root: Path, *tasks: Path) -> None
     told.forget()
 
 
-def test_once_the_watch_is_in_place_everything_has_to_be_looked_at(
+def test_after_the_start_of_the_watch_everything_must_be_read(
     watcher: DirectoryWatcher, told: Told, root: Path, task: Path
 ) -> None:
     watcher.watch({root, task}, {root})
@@ -93,7 +93,7 @@ def test_a_change_of_a_registry_is_seen(
     told.wait_for(registry)
 
 
-def test_files_of_other_names_and_below_are_nobodys_business(
+def test_files_with_other_names_and_in_subdirectories_are_ignored(
     watcher: DirectoryWatcher, told: Told, root: Path, task: Path
 ) -> None:
     (task / "logs").mkdir()
@@ -129,7 +129,7 @@ def test_a_new_task_is_watched_from_the_next_arming_on(
     told.wait_for(new / NAME)
 
 
-def test_what_is_no_longer_wanted_is_no_longer_told(
+def test_a_directory_that_is_no_longer_watched_is_not_reported(
     watcher: DirectoryWatcher, told: Told, root: Path, task: Path
 ) -> None:
     other = root / "TASK-2"
@@ -157,7 +157,7 @@ def test_a_directory_that_went_and_came_back_is_watched_again(
     told.wait_for(task / NAME)
 
 
-def test_a_root_that_goes_is_told_and_watched_again_when_it_is_back(
+def test_a_removed_root_is_reported_and_watched_again_when_it_returns(
     watcher: DirectoryWatcher, told: Told, root: Path, task: Path
 ) -> None:
     arm(watcher, told, root, task)

@@ -37,7 +37,7 @@ def test_a_nul_in_a_value_is_left_out(tmp_path: Path) -> None:
 def test_one_that_goes_on_is_ended_with_what_it_started(tmp_path: Path) -> None:
     out = tmp_path / "pids"
     script = f"sleep 300 & echo $! $$ > {out}; wait"
-    assert run_hook(["/bin/sh", "-c", script], 1.0) == "/bin/sh was ended after 1 s"
+    assert run_hook(["/bin/sh", "-c", script], 1.0) == "/bin/sh was killed after 1 s"
     pids = [int(word) for word in out.read_text().split()]
 
     def gone() -> bool:
@@ -52,11 +52,11 @@ def test_one_that_goes_on_is_ended_with_what_it_started(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["/nonexistent/program"], "/nonexistent/program cannot be run: No such file"),
+        (["/nonexistent/program"], "cannot run /nonexistent/program: No such file"),
         (["/bin/sh", "-c", "exit 3"], "/bin/sh failed with exit code 3"),
         (["/bin/sh", "-c", "kill -9 $$"], "/bin/sh failed with signal 9"),
-        (["/"], "/ cannot be run: Permission denied"),
+        (["/"], "cannot run /: Permission denied"),
     ],
 )
-def test_what_went_wrong_is_said(command: list[str], said: str) -> None:
+def test_an_error_is_described(command: list[str], said: str) -> None:
     assert (run_hook(command, 30.0) or "").startswith(said)

@@ -104,7 +104,7 @@ def test_the_zoo_on_a_server_of_another_name(tmp_path: Path, zoo: Zoo, program: 
         assert planned(answer) == counted(Meter(), answer) == {"agent_zoo": pids}
 
 
-def test_what_another_user_says_of_itself_costs_nobody_anything(server: RealTmux) -> None:
+def test_the_environment_of_another_users_process_does_not_count(server: RealTmux) -> None:
     if os.getuid() != 0:
         pytest.skip("needs root, to run a process as another user")
     server.start("agent_a")

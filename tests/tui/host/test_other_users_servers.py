@@ -53,7 +53,7 @@ def test_root_connects_to_no_other_users_server_nor_calls_dead(
     roll = take(files, Tmux(tmp_path / "s"), EAGER)
     (row,) = roll.agents()
     assert row.verdict is Verdict.UNKNOWN
-    assert f"a tmux server of {OTHER} runs" in row.note
+    assert f"of {OTHER} may have its session" in row.note
     assert f"sudo -u '#{OTHER}' muster" in row.note
     assert main.main(["list", "-S", str(tmp_path / "s"), str(files.path)]) == 0
     assert "unknown" in capsys.readouterr().out
@@ -112,7 +112,7 @@ def claimant() -> Iterator[int]:
         pytest.skip("orphans are not handed to process 1 here: there is a subreaper")
 
 
-def test_init_is_no_tmux_server_whatever_its_children_say(claimant: int) -> None:
+def test_init_is_not_a_tmux_server_whatever_its_children_say(claimant: int) -> None:
     assert 1 not in [each.pid for each in servers_of(None)]
 
 
@@ -148,7 +148,7 @@ def test_no_process_of_another_user_is_found_by_its_arguments() -> None:
         theirs.kill()
 
 
-def test_a_real_server_of_another_user_is_told_from_proc(
+def test_a_real_server_of_another_user_is_recognized_from_proc(
     nobody_elses_tmux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = nobody_elses_tmux / "theirs"

@@ -50,7 +50,7 @@ def test_a_pane_of_anything_else_is_never_captured(server: RealTmux, changed: st
         server.client().capture(session, answer, pane)
 
 
-def test_a_capture_that_nobody_answers_says_so(
+def test_a_capture_without_an_answer_raises_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session("$1", "agent_a", 1, 1, 0, ("%1",), (1,))
@@ -59,14 +59,14 @@ def test_a_capture_that_nobody_answers_says_so(
     with pytest.raises(OSError, match="did not answer within"):
         Tmux(tmp_path / "s", timeout=0.2).capture(session, answer, "%1")
     monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "odd", "echo what")))
-    with pytest.raises(OSError, match="no screen"):
+    with pytest.raises(OSError, match="not the content of a pane"):
         Tmux(tmp_path / "s").capture(session, answer, "%1")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="tmux is not installed"):
         Tmux(tmp_path / "s").capture(session, answer, "%1")
 
 
-def test_switching_needs_a_client_and_the_very_session(server: RealTmux) -> None:
+def test_switching_needs_a_client_and_exactly_the_same_session(server: RealTmux) -> None:
     server.start("agent_a")
     session, answer = shown(server)
     client = server.client()

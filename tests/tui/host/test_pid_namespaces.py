@@ -60,7 +60,7 @@ def contained(server: RealTmux) -> Iterator[Contained]:
         server.kill_server()
 
 
-def test_what_it_says_of_pids_counts_for_nothing(server: RealTmux, contained: Contained) -> None:
+def test_the_pids_that_it_reports_are_ignored(server: RealTmux, contained: Contained) -> None:
     contained("agent_a")
     answer = server.client().ask()
     assert answer.state is TmuxState.ANSWERED and set(answer.sessions) == {"agent_a"}
@@ -78,7 +78,7 @@ def test_the_pids_of_a_server_of_ours_are_ours(server: RealTmux) -> None:
     assert set(answer.sessions["agent_a"].pids) == server.pane_pids()
 
 
-def test_its_sessions_are_no_orphans(
+def test_its_sessions_are_not_orphans(
     tmp_path: Path, server: RealTmux, contained: Contained
 ) -> None:
     contained("agent_x")
@@ -130,7 +130,7 @@ def test_what_it_has_is_not_gone(tmp_path: Path, server: RealTmux, contained: Co
         return look_elsewhere(["agent_a"], at, {os.getuid()}).whys.get("agent_a")
 
     assert until(found, "the server") == (
-        f"another tmux server has its session: try -S {server.socket}"
+        f"another tmux server has its session; try -S {server.socket}"
     )
 
 
@@ -144,7 +144,7 @@ print(answer.state, answer.foreign_pids, answer.listener, list(answer.sessions))
 
 
 @pytest.mark.parametrize("proc", [["--mount-proc"], []], ids=["own /proc", "the host's /proc"])
-def test_from_within_one_the_pids_of_the_host_are_none_of_ours(
+def test_inside_a_namespace_the_pids_of_the_host_are_foreign(
     server: RealTmux, proc: list[str]
 ) -> None:
     words = [*UNSHARE, *proc]
@@ -264,7 +264,7 @@ def test_no_pid_of_another_namespace_is_offered(
     assert ("outside of this container" in said["agent_a"]) is not ours
 
 
-def test_nothing_is_looked_for_in_the_proc_of_another_namespace(
+def test_the_proc_of_another_namespace_is_not_searched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("tui.host.procfs.numbers_are_ours", lambda: False)

@@ -109,7 +109,7 @@ def test_a_session_holds_us_if_an_ancestor_of_ours_is_its_pane() -> None:
     assert not holds_us(())
 
 
-def test_everybody_is_ended_whatever_they_do(server: RealTmux, zoo: Zoo) -> None:
+def test_all_processes_are_ended_whatever_they_do(server: RealTmux, zoo: Zoo) -> None:
     session_id = server.start("agent_zoo", zoo.command)
     assert zoo.alive() == set(zoo.pids()) >= set(KINDS)
     origin = origin_of(server, "agent_zoo")
@@ -120,9 +120,7 @@ def test_everybody_is_ended_whatever_they_do(server: RealTmux, zoo: Zoo) -> None
     assert zoo.alive() == set()
 
 
-def test_who_is_forked_while_the_killing_goes_on_is_ended_too(
-    server: RealTmux, tmp_path: Path
-) -> None:
+def test_a_process_forked_during_the_kill_is_ended_too(server: RealTmux, tmp_path: Path) -> None:
     late = tmp_path / "late"
     late.mkdir()
     script = (
@@ -139,7 +137,7 @@ def test_who_is_forked_while_the_killing_goes_on_is_ended_too(
     assert not runs(int(until((late / "pid").read_text, "the late child")))
 
 
-def test_those_who_end_by_themselves_are_given_the_time(
+def test_processes_that_end_by_themselves_get_the_time(
     sleeper: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     note = tmp_path / "note"
@@ -153,7 +151,7 @@ def test_those_who_end_by_themselves_are_given_the_time(
     assert sleeper.poll() is None
 
 
-def test_a_pane_that_is_no_child_of_the_server_is_none_of_its(
+def test_a_process_that_is_not_a_child_of_the_server_is_not_its_pane(
     server: RealTmux, sleeper: subprocess.Popen[bytes]
 ) -> None:
     server.start("agent_x")
@@ -163,7 +161,7 @@ def test_a_pane_that_is_no_child_of_the_server_is_none_of_its(
     assert [each.pid for each in session_processes(other)] == [own.pid]
 
 
-def test_several_sessions_are_told_apart_with_one_look(
+def test_several_sessions_are_distinguished_with_one_scan(
     server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in "abc":
@@ -204,7 +202,7 @@ def test_a_pid_that_was_given_to_another_process_is_not_touched(
     assert sleeper.poll() is None
 
 
-def test_processes_that_ended_before_are_no_survivors(sleeper: subprocess.Popen[bytes]) -> None:
+def test_processes_that_ended_before_are_not_survivors(sleeper: subprocess.Popen[bytes]) -> None:
     known = session_processes(replace(NOWHERE, pids=(sleeper.pid,)))
     assert survivors(known) == known
     sleeper.kill()

@@ -45,7 +45,7 @@ def test_a_programs_name_does_not_confuse(pid: int, name: bytes, numbers: list[i
 
 
 @given(st.integers(1, 4_000_000), COMMANDS, NUMBERS, st.data())
-def test_a_stat_that_is_cut_off_is_no_process(
+def test_an_incomplete_stat_is_not_a_process(
     pid: int, name: bytes, numbers: list[int], data: st.DataObject
 ) -> None:
     text = stat_line(pid, name.replace(b"\n", b""), numbers)
@@ -54,7 +54,7 @@ def test_a_stat_that_is_cut_off_is_no_process(
 
 
 @given(st.binary(max_size=80))
-def test_what_is_no_stat_is_no_process(text: bytes) -> None:
+def test_an_invalid_stat_is_not_a_process(text: bytes) -> None:
     assert procfs.parse_stat(text) is None or len(text.split()) > 21
 
 
@@ -110,7 +110,7 @@ def test_what_tmux_says_is_read_whatever_its_socket_is_called(
 @pytest.mark.parametrize(
     "tmux", ["", "/s", "/s,1", "/s,x,1", "/s,1,x", "/s,-1,1", "/s,1," + "9" * 19, "/s,1,1\n"]
 )
-def test_what_tmux_would_not_say_is_nothing(tmux: str) -> None:
+def test_an_environment_unlike_tmuxs_names_no_pane(tmux: str) -> None:
     assert procfs.parse_pane(f"TMUX={tmux}\0TMUX_PANE=%1\0".encode()) is None
 
 

@@ -83,7 +83,7 @@ def test_a_server_is_found_whatever_its_program_is_called(
         ("mux", HIDDEN, False),
     ],
 )
-def test_one_that_hangs_may_have_everybody_where_it_surely_is_a_tmux(
+def test_a_hanging_server_may_have_all_sessions_if_it_is_certainly_tmux(
     start: Start,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -96,7 +96,7 @@ def test_one_that_hangs_may_have_everybody_where_it_surely_is_a_tmux(
     os.kill(pid, signal.SIGSTOP)
     try:
         said = why(tmp_path)
-        assert (said is not None and "cannot be asked" in said) is counts
+        assert (said is not None and "cannot query another" in said) is counts
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -114,7 +114,7 @@ os.read(0, 1)
 """
 
 
-def test_another_server_than_one_of_tmux_has_nobody(
+def test_a_server_of_another_program_has_no_sessions(
     nobody_elses_tmux: Path, tmp_path: Path
 ) -> None:
     words = [sys.executable, "-S", "-c", _SERVER, str(nobody_elses_tmux / "mail")]
@@ -126,7 +126,7 @@ def test_another_server_than_one_of_tmux_has_nobody(
         mail.kill()
 
 
-def test_a_script_with_a_name_like_that_is_no_server(tmp_path: Path) -> None:
+def test_a_script_with_a_server_like_name_is_not_a_server(tmp_path: Path) -> None:
     script = tmp_path / "tmux-sessions-of-mine"
     script.write_text("#!/bin/sh\necho\nsleep 1000 & wait\n")
     script.chmod(0o755)
@@ -146,4 +146,4 @@ def test_a_socket_that_was_named_from_where_it_was_started_is_found(
     start("tmux", socket="./rel")
     said = why(tmp_path)
     assert said is not None
-    assert f"another tmux server has its session: try -S {nobody_elses_tmux}/rel" in said
+    assert f"another tmux server has its session; try -S {nobody_elses_tmux}/rel" in said

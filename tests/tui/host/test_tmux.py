@@ -123,7 +123,7 @@ NEVER_MIND = "exit 0"
 LISTED = "\\$1 1760000000 1760000000 0 %1 1 0 agent_a"
 
 
-def test_a_file_that_is_no_socket_proves_nothing(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_socket_leads_to_unknown(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("not a socket")
     answer = Tmux(path).ask()
@@ -140,17 +140,17 @@ def test_a_file_that_is_no_socket_proves_nothing(tmp_path: Path) -> None:
         ('echo "lost server" >&2; exit 1', "lost server"),
         ('echo "protocol version mismatch (client 8, server 7)" >&2; exit 1', "mismatch"),
         ("exit 1", "exit code 1"),
-        ("exit 0", "no list"),
-        ("echo garbage", "no list"),
-        ("printf '\\377\\376\\000\\n'", "no list"),
-        (f'echo "{LISTED}"', "no list"),
-        (f'echo "{LISTED}"; echo "end 12"', "no list"),
-        ('echo "\\$1 17600"; echo "end 1 2"', "no list"),
-        ('echo "end one two"', "no list"),
+        ("exit 0", "not a list"),
+        ("echo garbage", "not a list"),
+        ("printf '\\377\\376\\000\\n'", "not a list"),
+        (f'echo "{LISTED}"', "not a list"),
+        (f'echo "{LISTED}"; echo "end 12"', "not a list"),
+        ('echo "\\$1 17600"; echo "end 1 2"', "not a list"),
+        ('echo "end one two"', "not a list"),
         ("kill -9 $$", "exit code -9"),
     ],
 )
-def test_whatever_else_tmux_says_proves_nothing(
+def test_any_other_answer_of_tmux_leads_to_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, says: str
 ) -> None:
     path = fake_binary(tmp_path / "bin", script)
@@ -176,9 +176,7 @@ def test_a_refusal_says_what_to_try(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "-L" in advice and "-S" in advice
 
 
-def test_who_owns_a_socket_is_said_by_name(
-    server: RealTmux, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_owner_of_a_socket_is_named(server: RealTmux, monkeypatch: pytest.MonkeyPatch) -> None:
     server.start("agent_a")
     denied = 'echo "error connecting to /x/s (Permission denied)" >&2; exit 1'
     path = fake_binary(server.directory / "bin", denied)
@@ -186,7 +184,7 @@ def test_who_owns_a_socket_is_said_by_name(
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(path))
         patch.setattr(os, "geteuid", lambda: 65534)
-        assert f"it is {owner}'s: ask with sudo -u {owner}" in server.client().ask().advice
+        assert f"it belongs to {owner}; use sudo -u {owner}" in server.client().ask().advice
 
 
 @pytest.mark.parametrize(
@@ -209,7 +207,7 @@ def test_trouble_with_versions_is_named_as_such(
     assert said in answer.detail and "tmux -V" in answer.advice
 
 
-def test_without_tmux_it_is_said_how_to_get_it(
+def test_without_tmux_the_error_names_the_install_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -226,10 +224,10 @@ def test_the_advice_is_for_the_package_manager_that_is_there(
     program.touch()
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert install_advice() == f"tmux is not installed. Get it with: {command} tmux"
+    assert install_advice() == f"tmux is not installed; install it with: {command} tmux"
 
 
-def test_a_tmux_that_cannot_be_run_proves_nothing(
+def test_a_tmux_that_cannot_be_run_leads_to_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = fake_binary(tmp_path / "bin", NEVER_MIND)
@@ -308,7 +306,7 @@ def test_a_session_of_the_same_id_but_another_age_is_left_alone(server: RealTmux
     assert server.names() == {"agent_x"}
 
 
-def test_a_server_that_was_started_anew_loses_nothing(server: RealTmux) -> None:
+def test_a_restarted_server_loses_no_session(server: RealTmux) -> None:
     server.start("agent_x")
     before = server.client().ask()
     server.kill_server()
@@ -390,6 +388,6 @@ def test_a_relative_path_is_taken_from_here(
 
 
 @pytest.mark.parametrize("name", ["a/b", "../x", ""])
-def test_a_socket_name_is_no_path(name: str) -> None:
+def test_a_socket_name_is_not_a_path(name: str) -> None:
     with pytest.raises(ValueError, match="-L"):
         socket_path(name, None, {})

@@ -32,15 +32,15 @@ def flood(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return note
 
 
-def test_more_than_a_list_can_be_long_proves_nothing(flood: Path, tmp_path: Path) -> None:
+def test_output_longer_than_a_list_leads_to_unknown(flood: Path, tmp_path: Path) -> None:
     tmux = Tmux(tmp_path / "s", timeout=1000)
     answer = tmux.ask()
     assert answer.state is TmuxState.UNKNOWN
-    assert "tmux said more" in answer.detail and "PATH" in answer.advice
+    assert "the output of tmux is longer" in answer.detail and "PATH" in answer.advice
     assert not psutil.pid_exists(int(flood.read_text()))
     a = session("agent_a")
-    assert "tmux said more" in (tmux.kill_session(a, answered(a)) or "")
-    with pytest.raises(OSError, match="tmux said more"):
+    assert "the output of tmux is longer" in (tmux.kill_session(a, answered(a)) or "")
+    with pytest.raises(OSError, match="the output of tmux is longer"):
         tmux.capture(a, answered(a), a.panes[0])
 
 

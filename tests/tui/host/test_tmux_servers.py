@@ -54,19 +54,19 @@ def test_the_server_that_answered_is_not_asked_again(server: RealTmux) -> None:
     assert look("agent_b", at=server.socket) == {}
 
 
-def test_a_server_that_hangs_may_have_everybody(
+def test_a_server_that_hangs_may_have_all_sessions(
     server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start("agent_x")
     os.kill(server.server_pid(), signal.SIGSTOP)
     monkeypatch.setattr(tmux_servers, "_ASK_TIMEOUT", 0.1)
     found = look("agent_a", at=tmp_path / "s")
-    assert "cannot be asked" in found["agent_a"] and str(server.socket) in found["agent_a"]
+    assert "cannot query another" in found["agent_a"] and str(server.socket) in found["agent_a"]
     monkeypatch.setattr(tmux_servers, "_ALL_TIMEOUT", 0.0)
     assert "no time" in look("agent_a", at=tmp_path / "s")["agent_a"]
 
 
-def test_a_server_without_a_process_has_nobody(server: RealTmux, tmp_path: Path) -> None:
+def test_a_server_without_a_process_has_no_sessions(server: RealTmux, tmp_path: Path) -> None:
     server.kill(server.start("agent_a"))
     pid = server.server_pid()
     until(
@@ -76,7 +76,7 @@ def test_a_server_without_a_process_has_nobody(server: RealTmux, tmp_path: Path)
     assert look("agent_a", at=tmp_path / "s") == {}
 
 
-def test_a_server_that_has_ended_has_nobody(
+def test_a_server_that_has_ended_has_no_sessions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child = subprocess.Popen(["sleep", "0"])
@@ -103,7 +103,7 @@ def test_the_owner_of_a_workspace_counts_as_well(
     assert owners_of([tmp_path / "absent"]) == frozenset({4711})
 
 
-def test_to_root_the_servers_of_everybody_count(
+def test_for_root_the_servers_of_all_users_count(
     server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start("agent_a")
@@ -125,7 +125,7 @@ def test_from_a_container_that_no_server_runs_proves_no_death(
     assert look("agent_b", at=server.socket) == {}
 
 
-def test_another_pid_namespace_is_told_from_the_hosts(tmp_path: Path) -> None:
+def test_another_pid_namespace_is_distinguished_from_the_hosts(tmp_path: Path) -> None:
     words = [
         sys.executable,
         "-c",

@@ -74,14 +74,14 @@ def test_another_user_at_a_socket_of_ours_is_sent_nothing(shared: Path, calls: P
     with fake_server(socket, bound_by=0) as server:
         answer = Tmux(socket).ask()
         assert answer.state is TmuxState.UNKNOWN
-        assert f"{OTHER} listens at {socket}" in answer.detail
+        assert f"the process at {socket} runs as {OTHER}" in answer.detail
         assert server.asked() == (1, 0)
     assert not calls.exists()
 
 
 @needs_another_user
 @pytest.mark.parametrize("what", ["socket", "link", "directory"])
-def test_nothing_on_the_way_may_be_another_users(
+def test_no_part_of_the_path_may_belong_to_another_user(
     server: RealTmux, shared: Path, what: str
 ) -> None:
     server.start("agent_a")
@@ -96,7 +96,7 @@ def test_nothing_on_the_way_may_be_another_users(
 
 
 @needs_another_user
-def test_a_server_of_root_may_be_asked_by_everybody(server: RealTmux) -> None:
+def test_a_server_of_root_may_be_queried_by_any_user(server: RealTmux) -> None:
     server.start("agent_a")
     server.directory.chmod(0o755)
     server.socket.chmod(0o666)
@@ -118,7 +118,7 @@ def test_a_server_of_root_may_be_asked_by_everybody(server: RealTmux) -> None:
     ("mode", "counts"),
     [(0o700, True), (0o755, True), (0o1777, True), (0o777, False), (0o770, False)],
 )
-def test_where_others_could_replace_the_socket_nobody_is_believed(
+def test_a_socket_that_others_can_replace_is_not_trusted(
     server: RealTmux, mode: int, counts: bool
 ) -> None:
     server.start("agent_a")
@@ -147,9 +147,7 @@ def test_the_directory_that_tmux_makes_is_as_tmux_wants_it(
         assert answer.state is TmuxState.NO_SERVER
 
 
-def test_what_is_not_there_is_no_server_and_no_client_is_started_for_it(
-    shared: Path, calls: Path
-) -> None:
+def test_a_missing_socket_is_no_server_and_no_client_is_started(shared: Path, calls: Path) -> None:
     """Another user could make it before the client connects."""
     for socket in (shared / "s", shared / "tmux-0" / "default"):
         assert Tmux(socket).ask().state is TmuxState.NO_SERVER
@@ -190,7 +188,7 @@ def test_a_server_that_takes_no_more_clients_is_not_waited_for(
         for client in waiting:
             client.close()
     assert answer.state is TmuxState.UNKNOWN
-    assert "no more clients" in answer.detail and "kill -CONT" in answer.advice
+    assert "accepts no clients" in answer.detail and "kill -CONT" in answer.advice
     assert not calls.exists()
 
 
@@ -220,11 +218,11 @@ def test_what_a_link_of_proc_leads_to_is_not_asked(
         answer = Tmux(Path(f"/proc/{there.pid}/root{hidden}/s")).ask()
         there.stdin.close()
     assert answer.state is TmuxState.UNKNOWN
-    assert "leads elsewhere" in answer.detail
+    assert "leads to another place" in answer.detail
     assert not calls.exists()
 
 
-def test_links_in_a_circle_prove_nothing(server: RealTmux) -> None:
+def test_a_cycle_of_links_leads_to_unknown(server: RealTmux) -> None:
     loop = server.directory / "loop"
     loop.symlink_to(loop)
     answer = Tmux(loop / "s").ask()

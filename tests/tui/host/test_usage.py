@@ -34,7 +34,7 @@ def test_at_the_first_look_only_memory_is_known() -> None:
     assert loads(None, look(1.0, stat(5, 1), stat(6, 5))) == {"a": Load(None, 2000, 2)}
 
 
-def test_a_session_without_processes_costs_nothing_that_could_be_told() -> None:
+def test_a_session_without_processes_has_no_load() -> None:
     ended = stat(5, 1, state="Z")
     assert loads(None, Sample(1.0, {5: ended}, {"gone": [], "ended": [5]})) == {}
 
@@ -80,7 +80,7 @@ def test_a_session_has_the_processes_that_a_kill_would_find(server: RealTmux, zo
     assert found["agent_zoo"].memory > found["agent_other"].memory > 0
 
 
-def test_who_works_is_seen_to_work_and_who_sleeps_to_sleep(server: RealTmux) -> None:
+def test_a_busy_process_shows_cpu_and_a_sleeping_one_shows_none(server: RealTmux) -> None:
     server.start("agent_busy", "sh -c 'while :; do :; done'")
     server.start("agent_idle")
     answer = server.client().ask()
@@ -95,7 +95,7 @@ def test_who_works_is_seen_to_work_and_who_sleeps_to_sleep(server: RealTmux) -> 
     until(at_work, "the busy one is seen to work")
 
 
-def test_a_pid_that_is_no_child_of_the_server_is_not_a_panes(server: RealTmux) -> None:
+def test_a_pid_that_is_not_a_child_of_the_server_is_not_a_panes(server: RealTmux) -> None:
     server.start("agent_x")
     answer = server.client().ask()
     other = replace(answer, server_pid=os.getpid())

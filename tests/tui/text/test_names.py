@@ -66,7 +66,7 @@ def roll(files: Files, tmux: ScriptedTmux) -> RollCall:
     return take(files, tmux, QUICK)
 
 
-def test_advice_about_an_agent_is_no_command_about_another_one(
+def test_advice_about_an_agent_is_not_a_command_about_another_one(
     files: Files, roll: RollCall
 ) -> None:
     found = examine(files.workspaces(), roll, settled=0.0)
@@ -149,12 +149,12 @@ def test_what_may_have_been_meant_can_be_typed(
     assert all(each.isascii() and "\\" not in each for each in meant)
 
 
-def test_a_socket_that_nobody_can_type_is_in_no_option() -> None:
+def test_a_socket_that_cannot_be_typed_is_in_no_option() -> None:
     assert socket_option(Path("/a b/s")) == "-S '/a b/s'"
     assert socket_option(Path("/a\u202e/s")) == "-S with the socket '/a\\u202e/s'"
 
 
-def test_a_hook_is_told_no_other_agents_id(roll: RollCall) -> None:
+def test_a_hook_gets_no_id_of_another_agent(roll: RollCall) -> None:
     rows = list(roll.agents())
     values = _values("zombie", "x", [row for row in rows if row.record.id != "good"], roll)
     assert "good" not in values["id"].split(",")

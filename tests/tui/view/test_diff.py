@@ -74,7 +74,7 @@ def test_agents_come_and_go() -> None:
     assert change_words(came) == "b-2 (TASK-1): came: finished, failed"
 
 
-def test_entries_of_one_id_are_told_apart() -> None:
+def test_entries_with_the_same_id_are_distinguished() -> None:
     one = roll_of(agent("a-1"), agent("a-1", "failed"))
     (change,) = differences(one, roll_of(agent("a-1"), agent("a-1", "completed")))
     assert change_json(change)["ordinal"] == 1
@@ -90,7 +90,7 @@ def test_orphans_come_and_go_and_another_of_the_name_is_another() -> None:
     ]
 
 
-def test_tmux_that_cannot_be_asked_any_more_is_told_first() -> None:
+def test_a_tmux_that_can_no_longer_be_queried_is_reported_first() -> None:
     changes = differences(BEFORE, roll_of(agent("a-1"), answer=cannot_tell()))
     assert changes[0] == TmuxChange(THERE.state, cannot_tell().state, "Permission denied")
     assert [each.event for each in changes[1:]] == ["agent-changed"]
@@ -119,7 +119,7 @@ def test_a_registry_becomes_unreadable_and_readable_again() -> None:
         ("id:b", []),
     ],
 )
-def test_a_change_is_told_if_the_agent_matches_before_or_after(
+def test_a_change_is_reported_if_the_agent_matches_before_or_after(
     query: str, events: list[str]
 ) -> None:
     after = roll_of(agent("a-1", "completed"))
@@ -231,7 +231,7 @@ def test_whoever_applies_the_changes_to_what_was_has_what_is(
 
 
 @given(rolls(), rolls(), st.sampled_from(["id:a", "verdict:zombie,orphan", "-status:running"]))
-def test_with_a_filter_the_changes_are_those_of_whom_it_means(
+def test_with_a_filter_only_changes_of_matching_agents_are_reported(
     before: RollCall, after: RollCall, query: str
 ) -> None:
     wanted = parse(query)

@@ -60,17 +60,17 @@ def test_it_does_not_match(query: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["status:", "-", "-status:", '"', "status:,", 'id:""', "id:,,"])
-def test_what_is_unfinished_leaves_everything_in_and_is_told(query: str) -> None:
+def test_an_unfinished_part_excludes_nothing_and_is_reported(query: str) -> None:
     read = parse(query)
     assert not read
     assert read.matches({}) and read.matches(FIELDS)
     assert read.unfinished == (query,) and read.problems == ()
 
 
-def test_a_key_that_there_is_not_leaves_everything_in_and_is_said() -> None:
+def test_an_unknown_key_excludes_nothing_and_is_reported() -> None:
     read = parse("state:running builder")
     (problem,) = read.problems
-    assert "'state'" in problem and "status: is meant?" in problem and "workspace" in problem
+    assert "'state'" in problem and "did you mean status:?" in problem and "workspace" in problem
     assert len(read.terms) == 1
     assert "is meant" not in parse("colour:red").problems[0]
 
@@ -80,7 +80,7 @@ def test_a_quote_takes_the_meaning_of_what_is_in_it() -> None:
     assert (term.key, term.alternatives, term.negated) == (None, ("status:x,-y",), False)
 
 
-def test_a_field_that_is_not_there_matches_nothing_and_so_every_negation() -> None:
+def test_a_missing_field_matches_no_term_and_every_negated_term() -> None:
     assert not parse("status:a").matches({"id": ("a",)})
     assert parse("-status:a").matches({"id": ("a",)})
 
@@ -119,7 +119,7 @@ def spanned(query: str, key: str, text: str) -> list[str]:
     return [text[start:end] for start, end in parse(query).spans(key, text)]
 
 
-def test_the_matched_parts_are_told_apart_and_merged_where_they_touch() -> None:
+def test_the_matched_parts_are_separate_and_merged_where_they_touch() -> None:
     assert spanned("an", "id", "Banana-An") == ["anan", "An"]
     assert spanned("ban ana", "id", "banana-x-ban") == ["banana", "ban"]
     assert spanned("status:run", "id", "run") == []

@@ -21,7 +21,7 @@ def any_marks(draw: st.DrawFn) -> Marks:
 
 
 @given(any_marks(), key_sets)
-def test_inverting_twice_changes_nothing_and_once_marks_who_was_not(
+def test_inverting_twice_changes_nothing_and_once_marks_the_unmarked(
     marks: Marks, keys: frozenset[OrphanKey]
 ) -> None:
     once = marks.inverting(keys)

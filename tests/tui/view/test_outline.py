@@ -136,7 +136,7 @@ def test_only_what_has_something_beneath_can_be_folded() -> None:
     assert outline(empty, {task_key("TASK-3")})[0].folded is None
 
 
-def test_folding_who_has_no_children_hides_nobody() -> None:
+def test_folding_an_agent_without_children_hides_nothing() -> None:
     assert shown(outline(ROLL, {agent_key("writer-4"), agent_key("prober-3")})) == EVERYTHING
 
 

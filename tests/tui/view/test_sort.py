@@ -54,7 +54,7 @@ def test_without_a_filter_the_roll_stays_as_it_is() -> None:
     assert select(ROLL, parse("")) is ROLL
 
 
-def test_only_whom_the_filter_means_is_left_and_the_counts_are_of_the_whole() -> None:
+def test_only_matching_agents_remain_and_the_counts_are_of_the_whole() -> None:
     left = select(ROLL, parse("verdict:live"))
     assert ids(left) == ["mid", "low"]
     assert [row.level for row in left.agents()] == [0, 1]
@@ -63,12 +63,12 @@ def test_only_whom_the_filter_means_is_left_and_the_counts_are_of_the_whole() ->
     assert left.counts == ROLL.counts
 
 
-def test_who_is_left_stands_beneath_the_nearest_that_is_left() -> None:
+def test_a_remaining_agent_is_below_its_nearest_remaining_ancestor() -> None:
     left = select(ROLL, parse("id:top,low"))
     assert [(row.key.id, row.level) for row in left.agents()] == [("top", 0), ("low", 1)]
 
 
-def test_who_is_finished_can_be_hidden_and_orphans_stay() -> None:
+def test_finished_agents_can_be_hidden_and_orphans_stay() -> None:
     left = select(ROLL, parse(""), hide_finished=True)
     assert ids(left) == ["mid", "low", "gone"]
     assert [task.task_id for task in left.tasks()] == ["TASK-1", "TASK-3"]
@@ -119,7 +119,7 @@ QUERIES = st.sampled_from(
 
 
 @given(ROLLS, QUERIES, st.booleans())
-def test_exactly_whom_the_filter_means_is_left_in_order(
+def test_exactly_the_matching_agents_remain_in_order(
     roll: RollCall, query: str, hide: bool
 ) -> None:
     wanted = parse(query)
@@ -141,7 +141,7 @@ def test_exactly_whom_the_filter_means_is_left_in_order(
 
 
 @given(ROLLS, st.sampled_from(Order))
-def test_sorting_loses_and_adds_nobody(roll: RollCall, order: Order) -> None:
+def test_sorting_neither_loses_nor_adds_agents(roll: RollCall, order: Order) -> None:
     arranged = arrange(roll, order)
     assert {row.key for row in arranged.agents()} == {row.key for row in roll.agents()}
     assert len(ids(arranged)) == len(ids(roll))

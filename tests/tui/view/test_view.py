@@ -100,7 +100,7 @@ def test_what_is_sorted_stands_beside_each_other_with_its_task() -> None:
     assert all(line.folded is None for line in lines)
 
 
-def test_what_cannot_be_read_stands_above_everything_that_is_sorted() -> None:
+def test_unreadable_registries_are_above_the_sorted_lines() -> None:
     broken = replace(TASKS[1], error="is empty")
     roll = roll_call(*called(TASKS[0], broken, answer=THERE))
     lines = outline(roll, (), View(sort=Sort.URGENCY))
@@ -121,7 +121,7 @@ def test_what_cannot_be_read_stands_above_everything_that_is_sorted() -> None:
         (View(only=Verdict.UNKNOWN), []),
     ],
 )
-def test_only_those_asked_for_are_shown(view: View, expected: list[str]) -> None:
+def test_only_matching_agents_are_shown(view: View, expected: list[str]) -> None:
     lines = outline(ROLL, (), view)
     if view.sort is Sort.AGE:
         expected = [name for name in expected if name != "done"]
@@ -166,7 +166,7 @@ def rolls(draw: st.DrawFn) -> RollCall:
 
 
 @given(rolls(), views)
-def test_who_is_asked_for_has_a_line_once_however_it_is_sorted(roll: RollCall, view: View) -> None:
+def test_a_matching_agent_has_one_line_in_every_sort_order(roll: RollCall, view: View) -> None:
     lines = outline(roll, (), view)
     asked_for = [line.key for line in lines if is_asked_for(line)]
     assert len(asked_for) == len(set(asked_for))
@@ -209,7 +209,7 @@ def test_the_cursor_always_has_a_line_to_go_to(roll: RollCall, view: View, old: 
     assert 0 <= place < max(1, len(lines))
 
 
-def test_round_and_round_through_all_there_is_to_sort_by() -> None:
+def test_after_the_last_sort_order_comes_the_first() -> None:
     seen = [Sort.HIERARCHY.after(steps) for steps in range(len(Sort))]
     assert seen == list(Sort)
     assert Sort.HIERARCHY.after(-1) is seen[-1] and seen[-1].after(1) is Sort.HIERARCHY

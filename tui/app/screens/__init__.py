@@ -1,1 +1,1 @@
-"""Questions, results and help: screens that know plans, not sessions."""
+"""The screens: the roll, questions, reports and help."""

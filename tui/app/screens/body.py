@@ -1,4 +1,4 @@
-"""The roll with the panel beside or below it, and all that one does with the line one is on."""
+"""The roll and the panel in one container, and the keys that act on the cursor's line."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ _COPIED_AT_MOST = 512
 
 
 class Body(Container):
-    """Wires the roll to the panel, and the line under the cursor to where it leads.
+    """Connects the roll to the panel, and runs the keys that act on the cursor's line.
 
     Args:
-        read_only: Whether nobody is to type into a session from here.
+        read_only: Whether sessions are only watched: no key reaches a session.
 
     Attributes:
-        roll: What is shown; None until the roll was called.
+        roll: The newest roll call; None before the first one.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
-            "left_square_bracket", "step(-1)", "Tab before", show=False, id="panel.tab-before"
+            "left_square_bracket", "step(-1)", "Previous tab", show=False, id="panel.tab-before"
         ),
         Binding(
             "right_square_bracket", "step(1)", "Next tab", show=False, id="panel.tab-next"
         ),
-        Binding("p", "enlarge", "Larger panel", show=False, tooltip="Larger panel, or as it was",
-                id="panel.enlarge"),
+        Binding("p", "enlarge", "Larger panel", show=False,
+                tooltip="Enlarge the panel, or restore its size", id="panel.enlarge"),
         Binding("a", "attach", "Attach", show=False, tooltip="Go into the session", id="attach"),
         Binding("enter", "enter", "Attach", show=False,
-                tooltip="Go into the session; on a task's line fold or unfold", id="enter"),
+                tooltip="Go into the session; fold or unfold a task", id="enter"),
         Binding("A", "attach(True)", "Watch", show=False,
-                tooltip="Go into the session only to look", id="attach.read-only"),
-        Binding("o", "open", "Open", show=False, tooltip="Open a file of it in $PAGER",
+                tooltip="Watch the session without typing", id="attach.read-only"),
+        Binding("o", "open", "Open", show=False, tooltip="Open one of its files in $PAGER",
                 id="open"),
-        Binding("y", "copy", "Copy id", show=False, tooltip="Copy its id", id="copy"),
+        Binding("y", "copy", "Copy id", show=False, tooltip="Copy the id", id="copy"),
         Binding("Y", "copy(True)", "Copy session", show=False,
-                tooltip="Copy the name of its session", id="copy.session"),
+                tooltip="Copy the name of the session", id="copy.session"),
     ]  # fmt: skip
 
     def __init__(self, *, id: str, read_only: bool) -> None:  # noqa: A002 - Textual's name
@@ -66,7 +66,7 @@ class Body(Container):
         self._tmux: Tmux | None = None
 
     def compose(self) -> ComposeResult:
-        """The roll and the panel."""
+        """Yields the roll and the panel."""
         yield RollPane(id="left")
         yield Panel(id="panel")
 
@@ -79,16 +79,16 @@ class Body(Container):
         return self.query_one(RollView).current
 
     def use(self, tmux: Tmux) -> None:
-        """Has somebody to ask from now on."""
+        """Sets the tmux client for panes and attaching."""
         self._tmux = self._panel.tmux = tmux
         self.tick()
 
     def tick(self) -> None:
-        """Shows what has become another by the time alone."""
+        """Updates what changes with the time alone, such as ages."""
         self.query_one(RollView).refresh_ages()
         self._panel.show(self._line, self.roll)
 
-    # The panel
+    # Panel
 
     @on(RollView.Moved)
     def _show_line(self, message: RollView.Moved) -> None:
@@ -103,28 +103,28 @@ class Body(Container):
         view = self.query_one(RollView)
         view.go_to(message.target)
         if view.current is None or view.current.key != message.target:
-            who = named(message.target.id)
-            self._say(f"{who} is not shown: a fold or the filter hides it.")
+            agent = named(message.target.id)
+            self._say(f"{agent} is not shown: a fold or the filter hides it.")
 
     def action_step(self, by: int) -> None:
-        """Opens the next tab, or the one before."""
+        """Opens the next or the previous tab."""
         if self._has_room():
             self._panel.step(by)
 
     def action_enlarge(self) -> None:
-        """Gives the panel most of the room, or its own again."""
+        """Gives the panel most of the room, or restores its size."""
         if self._has_room():
             self.toggle_class("large")
 
     def _has_room(self) -> bool:
         if not self._panel.display:
-            self._say("There is no room for the panel: make the terminal higher.")
+            self._say("No room for the panel; make the terminal higher.")
         return self._panel.display
 
-    # Going there
+    # Attaching
 
     def action_enter(self) -> None:
-        """Goes into an agent's session; folds or unfolds what has no session."""
+        """Attaches to an agent's session; on a task or workspace, folds or unfolds it."""
         line = self._line
         if line is not None and isinstance(line.item, TaskRoll | WorkspaceRoll):
             view = self.query_one(RollView)
@@ -136,16 +136,16 @@ class Body(Container):
         self.action_attach()
 
     def action_attach(self, read_only: bool = False) -> None:
-        """Goes into the session of the line under the cursor.
+        """Attaches to the session of the cursor's line.
 
         Args:
-            read_only: Only to look.
+            read_only: Whether to watch the session without typing into it.
         """
         if self.roll is None or self._tmux is None:
-            self._say("tmux was not asked yet.")
+            self._say("tmux has not answered yet; try again in a moment.")
             return
         self.screen.query_one(ProgressLine).wait_for("Asking tmux for the session")
-        # Who must change nothing here types nothing there.
+        # Read-only mode also forbids typing into a session.
         self._go_there(self._tmux, self._line, self.roll, read_only or self._read_only)
 
     @work(exclusive=True, group="attach")
@@ -155,18 +155,18 @@ class Body(Container):
         from tui.app.terminal.attach import NowhereToGoError, attach
 
         try:
-            said = await attach(self.app, tmux, line, roll.evidence, read_only=read_only)
+            message = await attach(self.app, tmux, line, roll.evidence, read_only=read_only)
         except NowhereToGoError as error:
             self._say(str(error))
             return
-        if said:
-            self.notify(said, markup=False)
+        if message:
+            self.notify(message, markup=False)
         self._panel.show(self._line, self.roll)
 
     # Files and the clipboard
 
     def action_open(self) -> None:
-        """Opens a file of the line under the cursor."""
+        """Opens a file of the cursor's line in a pager; asks which one if there are several."""
         self.screen.query_one(ProgressLine).wait_for("Looking for its files")
         self._open(self._line)
 
@@ -181,7 +181,7 @@ class Body(Container):
             return
         chosen: int | None = 0
         if len(files) > 1:
-            lines = [f"{each.name:<16}{shown_name(each.path)}" for each in files]
+            lines = [f"{file.name:<16}{shown_name(file.path)}" for file in files]
             chosen = await self.app.push_screen_wait(ChoiceScreen("Open which file?", lines))
         if chosen is not None:
             await self._view(files[chosen])
@@ -192,31 +192,31 @@ class Body(Container):
 
         try:
             words = [*viewer(os.environ), str(file.path)]
-            code, said = await lend_terminal(self.app, words, os.environ)
+            code, errors = await lend_terminal(self.app, words, os.environ)
         except NoViewerError as error:
             self._say(str(error))
         except NoTerminalError:
-            self._say("There is no terminal here to show it on.")
+            self._say("cannot show the file: muster does not run on a terminal")
         except OSError as error:
-            self._say(f"{words[0]} could not be started: {error}")
+            self._say(f"cannot start {words[0]}: {error}")
         else:
             if code != 0:
-                self._say(f"{words[0]} failed: {harmless(said, 400) or f'exit code {code}'}")
+                self._say(f"{words[0]} failed: {harmless(errors, 400) or f'exit code {code}'}")
 
     def action_copy(self, session: bool = False) -> None:
-        """Copies the id of the line under the cursor.
+        """Copies the id of the cursor's line to the clipboard.
 
         Args:
-            session: The name of its session instead.
+            session: Whether to copy the session's name instead.
         """
         text = _name_of(self._line, session)
         if not text:
             self._say("There is no session to copy." if session else "There is no id to copy.")
         elif text.startswith("-") or not is_plain(text, _COPIED_AT_MOST):
-            # Pasted into a shell, a line end in it would act, or a dash make an option of it.
+            # In a shell, a pasted line end would run a command, and a dash start an option.
             self._say(f"Not copied: {quoted_name(text, 80)} would not be safe to paste.")
         else:
-            # It is pasted behind a command, where a shell must find one word in it.
+            # Quoted, so that a shell reads it as one word.
             copied = shell_word(text)
             self.app.copy_to_clipboard(copied)
             self.notify(f"Copied: {copied}", markup=False)

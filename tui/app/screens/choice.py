@@ -1,4 +1,4 @@
-"""Asks which of several things is meant."""
+"""A dialog that asks the operator to choose one of several lines."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tui.app.widgets.footer import Footer
 
 
 class ChoiceScreen(ModalScreen[int | None]):
-    """A list to choose one line from; its number in the list, or None, is the result.
+    """Shows a list. The result is the number of the chosen line from 0, or None.
 
     Args:
-        title: What is asked.
-        lines: What there is to choose from; harmless text.
+        title: The question.
+        lines: The lines to choose from; safe text.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -34,7 +34,7 @@ class ChoiceScreen(ModalScreen[int | None]):
         self._lines = tuple(lines)
 
     def compose(self) -> ComposeResult:
-        """The lines, each with a digit that chooses it."""
+        """Yields the lines, each with the digit that chooses it."""
         with Vertical() as box:
             box.border_title = Content(self._title)
             yield OptionList(
@@ -45,13 +45,13 @@ class ChoiceScreen(ModalScreen[int | None]):
             yield Footer()
 
     def on_mount(self) -> None:
-        """Begins at the first line."""
+        """Highlights the first line."""
         self.query_one(OptionList).highlighted = 0
 
     def on_key(self, event: events.Key) -> None:
-        """A digit chooses its line."""
+        """Chooses the line whose digit was pressed."""
         if event.character and event.character in "123456789"[: len(self._lines)]:
-            # It must not go on to what is shown next.
+            # Otherwise the next screen would get the key too.
             event.stop()
             self.dismiss(int(event.character) - 1)
 
@@ -60,5 +60,5 @@ class ChoiceScreen(ModalScreen[int | None]):
         self.dismiss(event.option_index)
 
     def action_cancel(self) -> None:
-        """Chooses nothing."""
+        """Closes the list without a choice."""
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""Shows what will be done, and asks."""
+"""A dialog that shows a plan, and asks for a confirmation and a reason."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from tui.app.widgets.footer import Footer
 from tui.text.sanitize import harmless
 
 LISTED_AT_MOST = 200
-"""Lines of a plan that are drawn; the rest is counted."""
+"""The number of plan lines that are drawn; further lines are only counted."""
 
 
 READ_FIRST = 0.3
-"""Seconds that a plan must have been on the screen before Enter counts."""
+"""Seconds that a plan must be visible before Enter confirms it."""
 
 HASTE = 0.03
-"""Seconds after another key within which nobody presses Enter, but a paste sends it."""
+"""Seconds after another key in which Enter does not confirm: it is pasted, not pressed."""
 
 
 _REASON_AT_MOST = 2000
-"""Characters of a reason: what is pasted by mistake is not put on record."""
+"""The longest reason, in characters; limits what an accidental paste puts into the audit log."""
 
 
 class ReasonInput(Input):
-    """The field for the reason. Enter is its own key, so that it comes after the text."""
+    """The field for the reason. It handles Enter itself, so that the typed text comes first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Go ahead", id="confirm.accept"),
@@ -46,24 +46,26 @@ class ReasonInput(Input):
 
     @dataclass
     class Hasty(Message):
-        """Enter came so soon that nobody can have meant this plan by it."""
+        """Enter came too soon to confirm this plan."""
 
     @dataclass
     class Cancelled(Message):
-        """Escape came so close before another key that the terminal took them for one."""
+        """Escape and another key came so quickly that the terminal sent them as one Alt key."""
 
     def __init__(self) -> None:
         super().__init__(
-            placeholder="kept on record; may be empty", compact=True, max_length=_REASON_AT_MOST
+            placeholder="written to the audit log; may be empty",
+            compact=True,
+            max_length=_REASON_AT_MOST,
         )
-        # A blinking cursor would send bytes all the time.
+        # A blinking cursor would send output to the terminal all the time.
         self.cursor_blink = False
         self.shown_at = math.inf
         self._last_key = -math.inf
         self._since_last = math.inf
 
     def on_key(self, event: events.Key) -> None:
-        """Notes when keys come: ones typed ahead, or pasted, must not confirm anything."""
+        """Records the times of keys, so that typed-ahead or pasted keys do not confirm."""
         self._since_last = event.time - self._last_key
         self._last_key = event.time
         if event.key.startswith("alt+"):
@@ -72,7 +74,7 @@ class ReasonInput(Input):
             event.prevent_default()
 
     async def action_submit(self) -> None:
-        """Goes ahead, unless its key came too soon to be meant."""
+        """Submits the reason, unless Enter came too soon."""
         if self._since_last < HASTE or self._last_key - self.shown_at < READ_FIRST:
             self.post_message(self.Hasty())
             return
@@ -80,7 +82,7 @@ class ReasonInput(Input):
 
 
 class ConfirmScreen(ModalScreen[str | None]):
-    """A plan, a field for the reason; dismissed with the reason, or with None."""
+    """Shows a plan and a field for the reason. The result is the reason, or None."""
 
     DEFAULT_CSS = """
     ConfirmScreen { align: center middle; }
@@ -97,7 +99,7 @@ class ConfirmScreen(ModalScreen[str | None]):
     ConfirmScreen Footer { background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss_with(None)", "Leave all as it is", id="confirm.cancel"),
+        Binding("escape", "dismiss_with(None)", "Change nothing", id="confirm.cancel"),
         Binding("pageup", "page(-1)", "Page up", show=False, id="confirm.page-up"),
         Binding("pagedown", "page(1)", "Page down", show=False, id="confirm.page-down"),
     ]
@@ -108,7 +110,7 @@ class ConfirmScreen(ModalScreen[str | None]):
         self._questions = list(preview.questions)
 
     def compose(self) -> ComposeResult:
-        """The plan, the field, the keys."""
+        """Yields the plan, the field and the keys."""
         with Vertical() as box:
             box.border_title = Content(harmless(self._proposal.title, 200) + "?")
             with VerticalScroll(can_focus=False):
@@ -119,7 +121,7 @@ class ConfirmScreen(ModalScreen[str | None]):
             yield Footer()
 
     def on_mount(self) -> None:
-        """Puts the cursor in the field, and notes when all of this can be read."""
+        """Focuses the field, and records when the plan becomes visible."""
         self.query_one(ReasonInput).focus()
         self._note_shown()
 
@@ -134,9 +136,9 @@ class ConfirmScreen(ModalScreen[str | None]):
 
     @on(ReasonInput.Hasty)
     def _say_hasty(self) -> None:
-        # Not a toast: it would lie over the keys.
+        # A toast would cover the keys.
         box = self.query_one(Vertical)
-        box.border_subtitle = Content("The key came too soon to be meant: press it again")
+        box.border_subtitle = Content("Enter came too soon; press it again")
 
     @on(ReasonInput.Cancelled)
     def _cancel(self) -> None:
@@ -170,18 +172,18 @@ class ConfirmScreen(ModalScreen[str | None]):
         if not self._questions:
             self.dismiss(event.value.strip())
             return
-        asks = harmless(self._questions.pop(0).asks)
-        said = f"{asks}\n\nEnter goes ahead, Escape leaves all as it is."
+        question = harmless(self._questions.pop(0).asks)
+        text = f"{question}\n\nEnter goes ahead, Escape changes nothing."
         box = self.query_one(Vertical)
-        box.border_title = Content("Asked once more")
+        box.border_title = Content("Second confirmation")
         box.border_subtitle = Content("")
         pane = self.query_one(VerticalScroll)
-        pane.query_one(Static).update(Content.styled(said, "$error bold"))
+        pane.query_one(Static).update(Content.styled(text, "$error bold"))
         pane.scroll_home(animate=False)
         self._note_shown()
 
     def action_dismiss_with(self, result: str | None) -> None:
-        """Leaves everything as it was."""
+        """Closes the dialog with a result; with None nothing is changed."""
         self.dismiss(result)
 
     def action_page(self, by: int) -> None:

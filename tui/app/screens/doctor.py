@@ -1,4 +1,4 @@
-"""What is wrong, file by file; from here it is set right."""
+"""The doctor's screen: lists the problems by file, and starts their repair."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tui.text.sanitize import harmless, some
 
 
 class DoctorScreen(ModalScreen[None]):
-    """What was found; looks again whenever it comes to the front.
+    """Shows the doctor's findings. Examines again whenever the screen comes to the front.
 
     Args:
-        examine: Looks at everything; blocks, and is called in a worker. None while
-            there is no roll to look at.
-        fix: Sets right what was found, with the reason; does not block. None where
-            nothing may be changed.
+        examine: Examines everything; blocks, so it runs in a worker. Returns None before
+            the first roll call.
+        fix: Starts the repair of the findings, with the reason; does not block. None in
+            read-only mode.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,11 +47,11 @@ class DoctorScreen(ModalScreen[None]):
         super().__init__()
         self._examine = examine
         self._fix = fix
-        self._found: Examination | None = None
+        self._examination: Examination | None = None
         self._body = Static("looking …", markup=False)
 
     def compose(self) -> ComposeResult:
-        """The findings and the keys."""
+        """Yields the findings and the keys."""
         with Vertical() as box:
             box.border_title = "Doctor"
             with VerticalScroll():
@@ -59,78 +59,78 @@ class DoctorScreen(ModalScreen[None]):
             yield Footer()
 
     def on_screen_resume(self) -> None:
-        """Looks, the first time and after every question and report."""
+        """Examines when the screen comes to the front."""
         self.action_look()
 
     def action_look(self) -> None:
-        """Looks at everything again."""
+        """Examines everything again."""
         self._look()
 
     @work(thread=True, exclusive=True)
     def _look(self) -> None:
         try:
-            found = self._examine()
+            examination = self._examine()
         except (RegistryError, OSError) as error:
-            said_ = harmless(str(error))
-            self.app.call_from_thread(self._body.update, Content.styled(said_, "$error"))
+            text = harmless(str(error))
+            self.app.call_from_thread(self._body.update, Content.styled(text, "$error"))
             return
-        if found is not None:
-            self.app.call_from_thread(self._show, found)
+        if examination is not None:
+            self.app.call_from_thread(self._show, examination)
 
-    def _show(self, found: Examination) -> None:
+    def _show(self, examination: Examination) -> None:
         if not self.is_attached:
-            return  # Closed while it was looking.
-        self._found = found
-        self.query_one(Vertical).border_title = Content(title_of(found))
-        self._body.update(Content.assemble(*finding_parts(found)))
+            return  # The screen was closed during the examination.
+        self._examination = examination
+        self.query_one(Vertical).border_title = Content(title_of(examination))
+        self._body.update(Content.assemble(*finding_parts(examination)))
 
     def action_fix(self) -> None:
-        """Shows the plan that sets right what can be, and asks."""
-        found, fix = self._found, self._fix
-        if found is None or fix is None:
+        """Shows the plan of the repair, and asks for a confirmation."""
+        examination, fix = self._examination, self._fix
+        if examination is None or fix is None:
             return
-        if not found.fixable:
-            self.notify("Nothing here can be set right by muster.", markup=False)
+        if not examination.fixable:
+            self.notify("muster cannot repair any of these findings.", markup=False)
             return
 
         def answered(reason: str | None) -> None:
             if reason is not None:
-                fix(found, reason)
+                fix(examination, reason)
 
-        self.app.push_screen(ConfirmScreen(propose_fix(found)), answered)
+        self.app.push_screen(ConfirmScreen(propose_fix(examination)), answered)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Hides what may not be done."""
+        """Hides the repair key in read-only mode."""
         return action != "fix" or self._fix is not None
 
     def action_close(self) -> None:
-        """Goes back to the roll."""
+        """Closes the screen."""
         self.dismiss(None)
 
 
-def title_of(found: Examination) -> str:
-    """How many there are, and how many can be set right."""
-    if not found.findings:
-        return "Doctor: not all could be told" if found.unsure else "Doctor: healthy"
-    fixable = f", {len(found.fixable)} of them can be fixed" if found.fixable else ""
-    return f"Doctor: {some(len(found.findings), 'finding')}{fixable}"
+def title_of(examination: Examination) -> str:
+    """Returns the title, with the number of findings and of those that can be repaired."""
+    if not examination.findings:
+        return "Doctor: could not check everything" if examination.unsure else "Doctor: healthy"
+    fixable = f", {len(examination.fixable)} of them can be fixed" if examination.fixable else ""
+    return f"Doctor: {some(len(examination.findings), 'finding')}{fixable}"
 
 
-def finding_parts(found: Examination) -> Iterator[str | tuple[str, str]]:
-    """The screen's text."""
-    for why in found.unsure:
+def finding_parts(examination: Examination) -> Iterator[str | tuple[str, str]]:
+    """Yields the text of the screen, finding by finding, with styles."""
+    for why in examination.unsure:
         yield (f"{harmless(why, 400)}\n", "$warning")
-    if not (found.findings or found.unsure):
-        yield "Nothing is wrong: registries, hierarchy and sessions all agree.\n"
-    for where, there in by_file(found.findings[:LISTED_AT_MOST]).items():
+    if not (examination.findings or examination.unsure):
+        yield "Healthy: registries, hierarchy and sessions agree.\n"
+    for where, findings in by_file(examination.findings[:LISTED_AT_MOST]).items():
         yield (f"\n{shown_name(where, WHOLE_AT_MOST)}\n", "bold")
-        for each in there:
-            yield (f"  {'✗' if each.fixable else '!'} ", "$error bold")
-            yield (f"{each.kind.value}  ", "dim")
-            yield f"{harmless(said(each))}\n"
-            if each.fixable:
-                yield (f"      f: {harmless(remedy(each), 400)}\n", "$success")
+        for finding in findings:
+            yield (f"  {'✗' if finding.fixable else '!'} ", "$error bold")
+            yield (f"{finding.kind.value}  ", "dim")
+            yield f"{harmless(said(finding))}\n"
+            if finding.fixable:
+                yield (f"      f: {harmless(remedy(finding), 400)}\n", "$success")
             else:
-                yield (f"      {harmless(each.advice)}\n", "$warning")
-    if len(found.findings) > LISTED_AT_MOST:
-        yield f"and {len(found.findings) - LISTED_AT_MOST} more: muster doctor\n"
+                yield (f"      {harmless(finding.advice)}\n", "$warning")
+    if len(examination.findings) > LISTED_AT_MOST:
+        yield f"and {len(examination.findings) - LISTED_AT_MOST} more: muster doctor\n"

@@ -1,4 +1,4 @@
-"""The help: the keys of where one is, made from the bindings, and the verdicts."""
+"""The help screen: the keys of the focused widget, made from the bindings, and the verdicts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tui.text.sanitize import fit, width
 _SCROLLING = (
     Binding("up,down", "", "Scroll"),
     Binding("pageup,pagedown", "", "Scroll by windows"),
-    Binding("home,end", "", "To the beginning, to the end"),
+    Binding("home,end", "", "To the first or the last line"),
 )
 
 
 class HelpScreen(ReportScreen):
-    """The help; the keys that open it close it, too."""
+    """Shows the help; the keys that open it also close it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark,f1", "close", "Close", show=False, id="help.close"),
@@ -36,14 +36,15 @@ class HelpScreen(ReportScreen):
 
 
 def help_of(screen: Screen[object], keymap: Mapping[str, str], read_only: bool) -> HelpScreen:
-    """The keys of what has the focus on a screen, of the screen and of the monitor.
+    """Makes the help for the present screen.
 
-    Those that have no use at the moment are listed as well.
+    It lists the keys of the focused widget, of the screen and of the app, including those
+    that have no effect at the moment.
 
     Args:
-        screen: Where one is.
+        screen: The present screen.
         keymap: The user's keys by the id of their binding.
-        read_only: Leaves those out that change something.
+        read_only: Whether to leave out the keys that change something.
     """
     app = screen.app
     innermost = screen.focused or screen
@@ -54,8 +55,8 @@ def help_of(screen: Screen[object], keymap: Mapping[str, str], read_only: bool) 
         if node is not app and (node in screen.ancestors_with_self or screen in node.ancestors)
         for binding in _bindings(node)
     ]
-    # A question or a report keeps all keys from the roll but a few.
-    everywhere = [each for each in _bindings(app) if each.priority or not screen.is_modal]
+    # A modal screen blocks all keys of the app except those with priority.
+    everywhere = [binding for binding in _bindings(app) if binding.priority or not screen.is_modal]
     sections = {"Here": here, "Everywhere": everywhere}
     return HelpScreen(
         "Help",
@@ -101,11 +102,11 @@ def _help_parts(
         yield (f"  {entry.glyph} {fit(verdict.value, 14)}", "bold")
         yield f"{entry.meaning}\n"
     if read_only:
-        yield "\nRead-only: nothing can be changed from here.\n"
+        yield "\nRead-only mode: muster changes nothing.\n"
         return
     yield (
-        "\nUndo takes back the last change of registries; nobody undoes a kill."
-        "\nKill and complete are about the marked agents, or else the one under the "
-        "cursor; on a task's line kill is about all its agents. Both show what they "
-        "will do and ask first.\n"
+        "\nUndo takes back the last change of registries. A kill cannot be undone."
+        "\nKill and complete apply to the marked agents, or else to the agent under the "
+        "cursor. On a task's line kill applies to all agents of the task. Both show a plan "
+        "and ask for a confirmation.\n"
     )

@@ -1,4 +1,4 @@
-"""How the locks do, against what they should; live."""
+"""The metrics screen: lock waits and counts compared with their goals, updated live."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from tui.app.widgets.footer import Footer
 from tui.text.sanitize import fit, fit_id, harmless
 
 REFRESH_EVERY = 2.0
-"""Seconds between two readings while the panel is open."""
+"""Seconds between two readings while the screen is open."""
 
 _NAME = 22
 
 WAIT_AT_MOST = 0.010
-"""Seconds within which a lock should be had in normal operation."""
+"""The goal for the wait for a lock, in seconds: 99 % of the waits are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What the panel shows.
+    """The numbers that the screen shows.
 
     Attributes:
-        locks: By registry, of all processes that publish theirs.
-        zombies: How many there are now.
-        zombies_more: How many more than when this monitor was opened.
+        locks: Lock metrics by the registry's path, summed over all processes that publish them.
+        zombies: The present number of zombies.
+        zombies_more: The change of this number since the monitor was opened.
     """
 
     locks: Mapping[str, LockMetrics]
@@ -47,7 +47,7 @@ class Measures:
 
 
 class MetricsScreen(ModalScreen[None]):
-    """Counts and waits of all registries, and what they should be."""
+    """Shows counts and lock waits of all registries, with their goals."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter,q,m", "close", "Close", id="metrics.close"),
@@ -61,7 +61,7 @@ class MetricsScreen(ModalScreen[None]):
         self._drawn: Content | None = None
 
     def compose(self) -> ComposeResult:
-        """The numbers and the keys."""
+        """Yields the numbers and the keys."""
         with Vertical() as box:
             box.border_title = "Metrics"
             with VerticalScroll():
@@ -69,7 +69,7 @@ class MetricsScreen(ModalScreen[None]):
             yield Footer()
 
     def on_mount(self) -> None:
-        """Reads now and then on."""
+        """Reads the metrics at once, and then every `REFRESH_EVERY` seconds."""
         self._read()
         self.set_interval(REFRESH_EVERY, self._read)
 
@@ -82,23 +82,23 @@ class MetricsScreen(ModalScreen[None]):
         self.app.call_from_thread(self._show, content)
 
     def _show(self, content: Content) -> None:
-        # Most readings say what is said already.
+        # Most readings show no change.
         if self._drawn is None or not content.is_same(self._drawn):
             self._drawn = content
             self._body.update(content)
 
     def action_close(self) -> None:
-        """Goes back to the roll."""
+        """Closes the screen."""
         self.dismiss(None)
 
 
 def milliseconds(seconds: float | None) -> str:
-    """A wait in few characters."""
+    """Returns a duration as text in milliseconds, or ``-`` for None."""
     return f"{_short(seconds)} ms" if seconds is not None else "-"
 
 
 def measure_parts(measures: Measures) -> Iterator[str | tuple[str, str]]:
-    """The panel's text, with what is as it should be and what is not."""
+    """Yields the text of the screen; each goal is marked as met or missed."""
     together = total(measures.locks.values())
     p99 = together.quantile(0.99)
     goals = (
@@ -117,23 +117,24 @@ def measure_parts(measures: Measures) -> Iterator[str | tuple[str, str]]:
         yield (fit(name, 17), "bold")
         yield f"{fit(value, 22)} goal: {goal}\n"
     yield (
-        f"\n{together.acquisitions} locks had, waits p50 {milliseconds(together.quantile(0.5))}, "
-        f"max {milliseconds(together.longest_wait)}; {together.recoveries} commits of the dead "
-        "recovered\n"
+        f"\n{together.acquisitions} locks acquired, "
+        f"waits p50 {milliseconds(together.quantile(0.5))}, "
+        f"max {milliseconds(together.longest_wait)}; "
+        f"{together.recoveries} interrupted commits recovered\n"
     )
     if measures.locks:
         columns = "   locks    p50    p99    max t/o rec bad"
         yield (f"\n{fit('registry of', _NAME)}{columns}\n", "dim")
-    for path, each in sorted(measures.locks.items()):
+    for path, metrics in sorted(measures.locks.items()):
         yield (
-            f"{fit_id(_name(path), _NAME)}{each.acquisitions:>8} "
-            f"{_short(each.quantile(0.5)):>6} {_short(each.quantile(0.99)):>6} "
-            f"{_short(each.longest_wait):>6} {each.timeouts:>3} {each.recoveries:>3} "
-            f"{each.corrupt_reads:>3}\n"
+            f"{fit_id(_name(path), _NAME)}{metrics.acquisitions:>8} "
+            f"{_short(metrics.quantile(0.5)):>6} {_short(metrics.quantile(0.99)):>6} "
+            f"{_short(metrics.longest_wait):>6} {metrics.timeouts:>3} {metrics.recoveries:>3} "
+            f"{metrics.corrupt_reads:>3}\n"
         )
     yield (
-        "\nOf every process that publishes what it counts: muster's own do, others by "
-        "publish_metrics(). Waits in ms; p50 and p99 are upper bounds.\n"
+        "\nThe numbers include muster, and every process that calls publish_metrics(). "
+        "Waits are in ms; p50 and p99 are upper bounds.\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Shows a text to be read and closed: what was done, or the help."""
+"""A screen that shows a text: the outcome of an action, the audit log or the help."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RESULT_STYLES = {
 
 
 class ReportScreen(ModalScreen[None]):
-    """A text in a box; any of the usual keys closes it."""
+    """Shows a text in a box until the operator closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter,q", "close", "Close", id="report.close"),
@@ -43,7 +43,7 @@ class ReportScreen(ModalScreen[None]):
         self._parts = tuple(parts)
 
     def compose(self) -> ComposeResult:
-        """The text and the keys."""
+        """Yields the text and the keys."""
         with Vertical() as box:
             box.border_title = Content(self._title)
             with VerticalScroll():
@@ -51,17 +51,17 @@ class ReportScreen(ModalScreen[None]):
             yield Footer()
 
     def action_close(self) -> None:
-        """Goes back to the roll."""
+        """Closes the screen."""
         self.dismiss(None)
 
 
 def outcome_report(outcome: Outcome) -> ReportScreen:
-    """What was done and what was not, agent by agent."""
+    """Makes the report of an action: each agent with its result."""
     failed = sum(step.result is not Result.DONE for step in outcome.steps)
     done = len(outcome.steps) - failed
     title = f"{outcome.verb.value.capitalize()}: {done} done"
     if failed or outcome.problems:
-        title += f", {failed} not"
+        title += f", {failed} not done"
     return ReportScreen(title, _outcome_parts(outcome))
 
 
@@ -82,13 +82,13 @@ def _outcome_parts(outcome: Outcome) -> Iterator[Part]:
 
 
 def log_report(log: Log) -> ReportScreen:
-    """What is on record, the newest first."""
+    """Makes the report of the audit log, the newest entry first."""
     return ReportScreen(f"Log: {some(len(log.entries), 'entry', 'entries')}", _log_parts(log))
 
 
 def _log_parts(log: Log) -> Iterator[Part]:
     if not log.entries:
-        yield "Nothing is on record: nobody changed anything from here.\n"
+        yield "The audit log is empty: muster has changed nothing here.\n"
     undone = log.taken_back
     for entry in reversed(log.entries[-LISTED_AT_MOST:]):
         yield (f"{entry_title(entry, entry.place in undone)}\n", _STATE_STYLES[entry.state])
@@ -96,8 +96,8 @@ def _log_parts(log: Log) -> Iterator[Part]:
             yield f"    {detail}\n"
     if len(log.entries) > LISTED_AT_MOST:
         yield f"and {len(log.entries) - LISTED_AT_MOST} older ones: muster log --all\n"
-    for said in unread(log):
-        yield (f"{said}\n", "$error bold")
+    for problem in unread(log):
+        yield (f"{problem}\n", "$error bold")
 
 
 _STATE_STYLES = {

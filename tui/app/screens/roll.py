@@ -1,4 +1,4 @@
-"""The screen of the roll: the widgets, what its keys do, and whom they do it to."""
+"""The main screen: shows the roll, and runs the actions of its keys."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
 
 _AGES_EVERY = 15.0
 
-# Actions that change something.
+# The actions that read-only mode disables.
 _OF_CHANGE = frozenset(id_.partition(".")[0] for id_ in CHANGING) - {"doctor"}
 
 
 class RollScreen(Screen[None]):
-    """Shows the live roll of some workspaces, and carries out what is done to it.
+    """Shows the live roll of workspaces, and runs the operator's actions on it.
 
     Args:
-        workspaces: What to show.
-        live: Who calls the roll of them; whoever made it starts and stops it.
-        settings: What may be done.
-        tell: Told of each roll call that has all tasks, while nothing is carried out.
+        workspaces: The workspaces to show.
+        live: Delivers the roll calls. The caller starts and stops it.
+        settings: The settings; in read-only mode actions that change something are disabled.
+        tell: Called with each complete roll call, unless an action is running.
 
     Attributes:
         roll: The newest roll call; None before the first.
@@ -67,11 +67,11 @@ class RollScreen(Screen[None]):
             "kill(True)",
             "Kill tree",
             show=False,
-            tooltip="Kill with all agents beneath",
+            tooltip="Kill with all agents below it",
             id="kill.tree",
         ),
         Binding("c", "complete", "Complete", id="complete"),
-        Binding("U", "undo", "Undo", tooltip="Take the last change back", id="undo"),
+        Binding("U", "undo", "Undo", tooltip="Undo the last change of registries", id="undo"),
         Binding("slash", "filter", "Filter", id="filter"),
         Binding("escape", "clear_filter", "Clear filter", show=False, id="filter.clear"),
         Binding(
@@ -79,41 +79,41 @@ class RollScreen(Screen[None]):
             "doctor",
             "Doctor",
             show=False,
-            tooltip="What is wrong, and setting it right",
+            tooltip="Show problems, and repair them",
             id="doctor",
         ),
-        Binding("l", "log", "Log", show=False, tooltip="What was done here", id="log"),
+        Binding("l", "log", "Log", show=False, tooltip="Show the audit log", id="log"),
         Binding(
             "m",
             "metrics",
             "Metrics",
             show=False,
-            tooltip="Lock waits, and what they should be",
+            tooltip="Show lock waits and their goals",
             id="metrics",
         ),
     ]
 
     @dataclass
     class Rolled(Message):
-        """The roll was called again."""
+        """A new roll call is available."""
 
         roll: RollCall
-        """The newest; older ones that wait are dropped for it."""
+        """The roll call."""
 
         def can_replace(self, message: Message) -> bool:
-            """Only the newest counts."""
+            """Returns whether this replaces a waiting message: only the newest one counts."""
             return isinstance(message, RollScreen.Rolled)
 
     @dataclass
     class Progressed(Message):
-        """Long work has come further."""
+        """Long work has made progress."""
 
         what: str
         done: int
         of: int
 
         def can_replace(self, message: Message) -> bool:
-            """Only the newest counts."""
+            """Returns whether this replaces a waiting message: only the newest one counts."""
             return isinstance(message, RollScreen.Progressed)
 
     def __init__(
@@ -134,15 +134,15 @@ class RollScreen(Screen[None]):
         self._tell = tell
 
     def compose(self) -> ComposeResult:
-        """Counts above, the roll, the panel beside or below it, keys."""
-        # Textual says how large the screen is only once the first frame is drawn.
+        """Yields the counts, the roll with the panel, and the keys."""
+        # Textual reports the size of the screen only after the first frame.
         width, height = self.app.size
         for cells, breakpoints in (
             (width, self.app.HORIZONTAL_BREAKPOINTS),
             (height, self.app.VERTICAL_BREAKPOINTS),
         ):
-            self.add_class(max(each for each in breakpoints or () if each[0] <= cells)[1])
-        # Kept: to look for them at each roll call would take longer than to show it.
+            self.add_class(max(pair for pair in breakpoints or () if pair[0] <= cells)[1])
+        # Kept as attributes: a query at each roll call would take longer than the drawing.
         self._summary = Summary("read-only" if self._settings.read_only else "")
         self._notices = Notices()
         self._body = Body(id="body", read_only=self._settings.read_only)
@@ -151,21 +151,21 @@ class RollScreen(Screen[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """Starts following the workspaces."""
+        """Starts to receive roll calls."""
         self._roll_view = self.query_one(RollView)
         self._roll_view.focus()
         self._body.use(self._tmux)
         self.set_interval(_AGES_EVERY, self._tick)
         if self._live.latest is not None:
-            # In the first frame.
+            # So that the first frame shows it.
             self._show_roll(self._live.latest)
         self._live.listen(self._rolled, self._progress)
 
     def wait_for_actions(self, seconds: float) -> None:
-        """Waits until what is being carried out is done. Blocks.
+        """Waits until the running action is done. Blocks.
 
         Args:
-            seconds: How long at most.
+            seconds: The timeout in seconds.
         """
         if self._acting.acquire(timeout=seconds):
             self._acting.release()
@@ -174,26 +174,26 @@ class RollScreen(Screen[None]):
         self.post_message(self.Rolled(roll))
 
     def _progress(self, what: str, done: int, of: int) -> None:
-        """Shows how far long work is; called in its thread."""
+        """Shows the progress of long work; called in the thread that works."""
         self.post_message(self.Progressed(what, done, of))
 
     @on(Rolled)
     def _show(self, message: Rolled) -> None:
-        # On the way out the widgets are gone already.
+        # While muster quits, the widgets may be gone.
         if message.roll is not self.roll and self._roll_view.is_attached:
             self._show_roll(message.roll)
 
     def _show_roll(self, roll: RollCall) -> None:
         self.roll = roll
         if self._zombies_at_first is None and roll.whole and not roll.counts[Verdict.UNKNOWN]:
-            # Not before each is judged: a death is proven only after a while.
+            # Wait until every agent has a verdict: a zombie is confirmed only after a while.
             self._zombies_at_first = roll.counts[Verdict.ZOMBIE]
         self._summary.show(roll)
         self._notices.show(roll)
         self._body.roll = roll
         self._roll_view.show(roll)
         if roll.whole and not self._acting.locked():
-            # Whoever is being ended looks like a zombie until that is written down.
+            # An agent that is being killed looks like a zombie until its registry is written.
             self._tell(roll)
 
     @on(Progressed)
@@ -206,15 +206,15 @@ class RollScreen(Screen[None]):
             self._body.tick()
 
     def on_key(self, event: events.Key) -> None:
-        """Says why the keys that change something do nothing where nothing may be changed."""
+        """Explains that a key is disabled in read-only mode."""
         if self._settings.read_only and any(
             event.key in keys_of(binding, self._settings.keys)
             for binding in declared(type(self))
             if binding.id in CHANGING
         ):
-            self.notify("Read-only: nothing is changed from here.", markup=False)
+            self.notify("Read-only mode: this key is disabled.", markup=False)
 
-    # Marks and the filter
+    # Marks and filter
 
     @on(RollView.Marked)
     def _show_marks(self, message: RollView.Marked) -> None:
@@ -230,20 +230,20 @@ class RollScreen(Screen[None]):
         self._roll_view.action_only(message.verdict.value)
 
     def action_filter(self) -> None:
-        """Opens the filter's field."""
+        """Opens the filter field."""
         self.query_one(RollPane).open_filter()
 
     def action_clear_filter(self) -> None:
-        """Shows everything again."""
+        """Clears the filter and closes its field."""
         self.query_one(RollPane).clear()
 
     # Actions
 
     def action_kill(self, tree: bool = False) -> None:
-        """Plans to kill the marked ones, or whom the line under the cursor stands for.
+        """Plans to kill the marked agents, or the agents of the cursor's line.
 
         Args:
-            tree: With all agents beneath them.
+            tree: Whether to kill their subtrees too.
         """
         from tui.model.select import subtrees
 
@@ -255,7 +255,7 @@ class RollScreen(Screen[None]):
             return
         if tree:
             rows = subtrees(self.roll, rows)
-        self._working.wait_for("Looking at what would be killed")
+        self._working.wait_for("Planning the kill")
         self._plan_kill(self.roll, rows, orphans, whole or tree)
 
     @work(thread=True, exclusive=True, group="plan kill")
@@ -267,30 +267,30 @@ class RollScreen(Screen[None]):
         plan = weighed_kill(roll, rows, orphans, whole=whole)
         self._open(self._ask, plan)
 
-    def _open(self, show: Callable[..., object], *found: object) -> None:
-        """Shows what a worker's thread has worked out, unless that was given up."""
+    def _open(self, show: Callable[..., object], *contents: object) -> None:
+        """Shows the result of a worker unless it was cancelled; called in the worker's thread."""
 
         def unless_given_up(worker: Worker[None]) -> None:
-            # Nor is it shown over something else that was opened meanwhile.
+            # Skipped too if another screen was opened meanwhile.
             if self.is_active and not worker.is_cancelled:
-                show(*found)
+                show(*contents)
 
         self.app.call_from_thread(unless_given_up, get_current_worker())
 
     def give_up(self) -> None:
-        """Opens nothing of what is being worked out."""
+        """Cancels the workers that prepare what a key opens."""
         for worker in working_out(self.app):
             worker.cancel()
 
     def action_complete(self) -> None:
-        """Plans to complete the marked ones, or the one under the cursor."""
+        """Plans to complete the marked agents, or the agent of the cursor's line."""
         if self.roll is None:
             return
         rows, _, whole = meant(self.roll, self._roll_view.targets())
         if whole or not rows:
             self._nobody("complete")
             return
-        self._working.wait_for("Looking at what would be completed")
+        self._working.wait_for("Planning the completion")
         self._plan_complete(self.roll, rows)
 
     @work(thread=True, exclusive=True, group="plan complete")
@@ -300,20 +300,22 @@ class RollScreen(Screen[None]):
         self._open(self._ask, checked_complete(roll, rows))
 
     def _nobody(self, verb: str) -> None:
-        self.notify(f"Nobody to {verb}: mark agents, or put the cursor on one.", markup=False)
+        self.notify(f"No agent to {verb}; mark agents, or move the cursor to one.", markup=False)
 
     def _ask(self, plan: Plan) -> None:
         if not plan.steps:
-            said = "; ".join(f"{shown_name(who)} {harmless(why)}" for who, why in plan.refused[:3])
+            reasons = "; ".join(
+                f"{shown_name(agent)} {harmless(why)}" for agent, why in plan.refused[:3]
+            )
             if len(plan.refused) > 3:
-                said += f"; and {len(plan.refused) - 3} more"
-            self.notify(said, title="Nothing to do", severity="warning", markup=False)
+                reasons += f"; and {len(plan.refused) - 3} more"
+            self.notify(reasons, title="Nothing to do", severity="warning", markup=False)
             return
 
         self._confirm(plan.preview(), lambda reason: self._carry_out(plan, reason))
 
     def _confirm(self, preview: Preview, go_ahead: Callable[[str], object]) -> None:
-        """Shows what would be done, and does it for a reason once that is confirmed."""
+        """Shows a preview; calls `go_ahead` with the reason if the operator confirms it."""
         from tui.app.screens.confirm import ConfirmScreen
 
         def answered(reason: str | None) -> None:
@@ -329,17 +331,17 @@ class RollScreen(Screen[None]):
         self._act(lambda: carry_out(plan, self._tmux, reason, self._progress))
 
     def _act(self, do: Callable[[], Outcome]) -> None:
-        """Carries something out and shows what became of it; in a worker's thread."""
+        """Runs an action and shows its outcome; called in a worker's thread."""
         with self._acting:
             outcome = do()
         self._progress("", 0, 0)
         self.app.call_from_thread(self._carried_out, outcome)
         self._live.refresh()
 
-    # What is wrong
+    # Doctor
 
     def action_doctor(self) -> None:
-        """Shows what is wrong, to set it right from there."""
+        """Opens the doctor's screen."""
         from tui.app.screens.doctor import DoctorScreen
 
         if self.roll is not None:
@@ -355,17 +357,17 @@ class RollScreen(Screen[None]):
         return examine(self._workspaces, self.roll, where)
 
     @work(thread=True, group="actions")
-    def _fix(self, found: Examination, reason: str) -> None:
+    def _fix(self, examination: Examination, reason: str) -> None:
         from tui.doctor.fix import carry_out_fix
 
-        self._act(lambda: carry_out_fix(found, self._tmux, reason))
+        self._act(lambda: carry_out_fix(examination, self._tmux, reason))
 
-    # The record
+    # Undo and audit log
 
     def action_undo(self) -> None:
-        """Plans to take the last action back."""
+        """Plans to undo the last change of registries."""
         if self.roll is not None:
-            self._working.wait_for("Looking at what would be taken back")
+            self._working.wait_for("Planning the undo")
             self._plan_undo(self.roll)
 
     @work(thread=True, exclusive=True, group="plan undo")
@@ -398,9 +400,9 @@ class RollScreen(Screen[None]):
         self._act(lambda: carry_out_undo(plan, reason))
 
     def action_log(self) -> None:
-        """Shows what was done."""
+        """Shows the audit log."""
         if self.roll is not None:
-            self._working.wait_for("Reading what was done here")
+            self._working.wait_for("Reading the audit log")
             self._read_log(self.roll)
 
     @work(thread=True, exclusive=True, group="log")
@@ -420,7 +422,7 @@ class RollScreen(Screen[None]):
         self.notify(harmless(why), title="Log", severity="error", markup=False)
 
     def action_metrics(self) -> None:
-        """Shows how the locks do."""
+        """Opens the metrics screen."""
         from tui.app.screens.metrics import MetricsScreen
 
         self.app.push_screen(MetricsScreen(self._measure))
@@ -431,7 +433,7 @@ class RollScreen(Screen[None]):
 
         zombies = self.roll.counts[Verdict.ZOMBIE] if self.roll is not None else 0
         at_first = self._zombies_at_first
-        measured = read_metrics([each.path for each in self._workspaces])
+        measured = read_metrics([workspace.path for workspace in self._workspaces])
         return Measures(measured, zombies, zombies - at_first if at_first is not None else 0)
 
     def _carried_out(self, outcome: Outcome) -> None:
@@ -441,7 +443,7 @@ class RollScreen(Screen[None]):
         self.app.push_screen(outcome_report(outcome))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Hides the keys that have no use now."""
+        """Hides the keys that have no effect now."""
         if self._settings.read_only and action in _OF_CHANGE:
             return False
         if action == "clear_filter":
@@ -450,6 +452,6 @@ class RollScreen(Screen[None]):
 
 
 def _seen(roll: RollCall) -> tuple[tuple[TaskState, ...], tuple[Path, ...]]:
-    """All tasks of a roll, and their workspaces."""
+    """Returns the states of all tasks of a roll, and the paths of its workspaces."""
     states = tuple(task.state for task in roll.tasks())
     return states, tuple(workspace.path for workspace in roll.workspaces)

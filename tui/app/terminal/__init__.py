@@ -1,1 +1,1 @@
-"""The terminal that the monitor runs in: keys, job control, handing it to other programs."""
+"""The monitor's terminal: its keys, its job control, and its handover to other programs."""

@@ -1,4 +1,4 @@
-"""Going into an agent's session, and coming back."""
+"""Attaches the terminal to an agent's session, and returns to the monitor afterwards."""
 
 from __future__ import annotations
 
@@ -24,64 +24,64 @@ if TYPE_CHECKING:
 
 
 class NowhereToGoError(Exception):
-    """There is no session to go to; its text says why."""
+    """There is no session to attach to; the text says why."""
 
 
 def session_of(line: Line | None, evidence: Evidence) -> Session:
-    """The session that a line stands for.
+    """Returns the session of a line.
 
     Args:
         line: The line under the cursor.
-        evidence: What the roll was called by.
+        evidence: The evidence of the roll call.
 
     Raises:
-        NowhereToGoError: It has none.
+        NowhereToGoError: The line has no session, or tmux could not be queried.
     """
     answer = evidence.snapshot
     item = line.item if line is not None else None
     if isinstance(item, Session):
         return item
     if not isinstance(item, AgentRow):
-        raise NowhereToGoError("Put the cursor on an agent or on an orphan.")
+        raise NowhereToGoError("This line has no session; move the cursor to an agent.")
     if item.session is not None:
         return item.session
-    who = shown_name(item.record.id) if item.record.id else "It"
+    agent = shown_name(item.record.id) if item.record.id else "This agent"
     name = item.record.tmux_session or ""
     if answer.state is TmuxState.UNKNOWN:
-        raise NowhereToGoError(f"tmux cannot tell: {harmless(answer.why, 600)}")
+        raise NowhereToGoError(f"tmux cannot be queried: {harmless(answer.why, 600)}")
     if item.name_reused_by is not None:
-        raise NowhereToGoError(f"The session of {who}'s name is another's: it was taken again.")
+        raise NowhereToGoError(f"The session of {agent}'s name belongs to another agent now.")
     if (doubt := evidence.doubt(name)) is not None:
-        raise NowhereToGoError(f"Not here: {harmless(doubt, 600)}")
+        raise NowhereToGoError(f"Not attached: {harmless(doubt, 600)}")
     if not name:
-        raise NowhereToGoError(f"The registry names no session of {who}.")
-    raise NowhereToGoError(f"{who} has no session on this host: it is {item.verdict}.")
+        raise NowhereToGoError(f"The registry names no session of {agent}.")
+    raise NowhereToGoError(f"{agent} has no session on this host: it is {item.verdict}.")
 
 
 def still_there(session: Session, seen: TmuxSnapshot, answer: TmuxSnapshot) -> Session:
-    """The same session in a newer answer.
+    """Finds a session in a newer snapshot, even if it was renamed.
 
     Args:
-        session: As the roll call has it.
-        seen: What tmux said then.
-        answer: What it says now.
+        session: The session in the snapshot of the roll call.
+        seen: The snapshot of the roll call.
+        answer: The newer snapshot.
 
     Raises:
-        NowhereToGoError: It is gone, or tmux cannot tell.
+        NowhereToGoError: The session is gone, or tmux could not be queried.
     """
     if answer.state is TmuxState.UNKNOWN:
-        raise NowhereToGoError(f"tmux cannot tell: {harmless(answer.why, 600)}")
-    for each in answer.sessions.values():
-        if answer.server == seen.server and (each.id, each.created) == (
+        raise NowhereToGoError(f"tmux cannot be queried: {harmless(answer.why, 600)}")
+    for candidate in answer.sessions.values():
+        if answer.server == seen.server and (candidate.id, candidate.created) == (
             session.id,
             session.created,
         ):
-            return each
+            return candidate
     raise NowhereToGoError(f"The session {shown_name(session.name)} is gone.")
 
 
 def runs_inside(environment: Mapping[str, str], socket: Path) -> bool:
-    """Whether this process's terminal is a pane of the server at a socket."""
+    """Returns whether this process runs in a pane of the tmux server at a socket."""
     inside = environment.get("TMUX", "").split(",")[0]
     if not inside:
         return False
@@ -94,23 +94,24 @@ def runs_inside(environment: Mapping[str, str], socket: Path) -> bool:
 async def attach(
     app: App[None], tmux: Tmux, line: Line | None, seen: Evidence, *, read_only: bool
 ) -> str:
-    """Shows a session on this terminal, until one detaches from it.
+    """Shows a session on this terminal until the operator detaches from it.
 
-    Inside the very server that has the session the client switches to it, and muster
-    goes on where it is. Elsewhere, and to only look, the terminal is lent to a client.
+    If muster runs inside the same tmux server, the operator's client switches to the
+    session, and muster goes on in its own pane. Otherwise, and to watch without typing,
+    muster hands the terminal to a new tmux client.
 
     Args:
-        app: Whose terminal it is.
-        tmux: The server.
+        app: The app; it releases its terminal.
+        tmux: The client of the server.
         line: The line under the cursor.
-        seen: What the roll was called by.
-        read_only: Whether what is typed is to be kept from the session.
+        seen: The evidence of the roll call.
+        read_only: Whether the session ignores what the operator types.
 
     Returns:
-        What is to be said of it; mostly nothing.
+        A message for the operator; may be empty.
 
     Raises:
-        NowhereToGoError: It is not shown; the text says why.
+        NowhereToGoError: The session cannot be shown; the text says why.
     """
     wanted = session_of(line, seen)
     answer = await asyncio.to_thread(tmux.ask)
@@ -121,19 +122,19 @@ async def attach(
     if inside and not read_only:
         why = await asyncio.to_thread(tmux.switch_client, session, answer)
         if why is not None:
-            raise NowhereToGoError(f"tmux does not switch to it: {harmless(why, 400)}")
-        return "Back here with the tmux prefix and L."
+            raise NowhereToGoError(f"tmux cannot switch to the session: {harmless(why, 400)}")
+        return "To come back here, press the tmux prefix and L."
     try:
         with tmux.attach_command(session, answer, read_only=read_only) as (words, descriptors):
-            code, said = await lend_terminal(app, words, outside_tmux(), descriptors)
+            code, errors = await lend_terminal(app, words, outside_tmux(), descriptors)
     except TmuxError as error:
-        raise NowhereToGoError(f"tmux cannot tell: {harmless(str(error), 600)}") from None
+        raise NowhereToGoError(f"tmux cannot be queried: {harmless(str(error), 600)}") from None
     except NoTerminalError:
-        raise NowhereToGoError("There is no terminal here that tmux could attach to.") from None
+        raise NowhereToGoError("cannot attach: muster does not run on a terminal") from None
     except OSError as error:
-        raise NowhereToGoError(f"tmux could not be started: {error}") from None
+        raise NowhereToGoError(f"cannot start tmux: {error}") from None
     if code != 0:
         raise NowhereToGoError(
-            f"tmux did not attach: {harmless(said, 400) or f'exit code {code}'}"
+            f"tmux could not attach: {harmless(errors, 400) or f'exit code {code}'}"
         )
     return ""

@@ -1,4 +1,4 @@
-"""Lending the terminal to another program, and having it back as it was."""
+"""Hands the terminal to another program, and takes it back when the program ends."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from textual.app import App, SuspendNotSupported
 
 from tui.app.terminal.job_control import leave_stops, take_stops
 
-_SAID_AT_MOST = 2000
+_ERRORS_AT_MOST = 2000
 
 
 class NoTerminalError(Exception):
-    """There is no terminal that could be lent."""
+    """The app does not run on a terminal."""
 
 
 async def lend_terminal(
@@ -26,57 +26,57 @@ async def lend_terminal(
     environment: Mapping[str, str],
     descriptors: Sequence[int] = (),
 ) -> tuple[int, str]:
-    """Runs a program on the terminal until it ends. The event loop goes on meanwhile.
+    """Runs a program on the terminal until it ends. The event loop continues meanwhile.
 
     Args:
-        app: Whose terminal it is; draws nothing while it is lent.
-        words: The program and its arguments; no shell sees them.
-        environment: What the program is to have of an environment.
-        descriptors: What it is to inherit besides the terminal, by the same numbers.
+        app: The app; it draws nothing until the program ends.
+        words: The program and its arguments; no shell is involved.
+        environment: The program's environment variables.
+        descriptors: File descriptors that the program inherits under the same numbers.
 
     Returns:
-        Its exit code, and what it said on standard error.
+        The program's exit code, and the start of its standard error.
 
     Raises:
-        NoTerminalError: There is none, or it is a browser.
+        NoTerminalError: The app does not run on a terminal.
         OSError: The program cannot be started.
     """
     loop = asyncio.get_running_loop()
-    with tempfile.TemporaryFile() as said, app.batch_update():
+    with tempfile.TemporaryFile() as errors, app.batch_update():
         try:
             with app.suspend():
-                # Ctrl-C is for the program, although it reaches every process of the terminal.
+                # Ctrl-C sends SIGINT to muster too; only the program should react to it.
                 loop.add_signal_handler(signal.SIGINT, lambda: None)
                 leave_stops()
                 try:
-                    code = await _run(words, environment, said.fileno(), descriptors)
+                    code = await _run(words, environment, errors.fileno(), descriptors)
                 finally:
                     take_stops(app)
                     loop.add_signal_handler(signal.SIGINT, app.exit, None, 128 + signal.SIGINT)
         except SuspendNotSupported:
             raise NoTerminalError from None
-        said.seek(0)
-        return code, said.read(_SAID_AT_MOST).decode("utf-8", "replace").strip()
+        errors.seek(0)
+        return code, errors.read(_ERRORS_AT_MOST).decode("utf-8", "replace").strip()
 
 
 async def _run(
-    words: Sequence[str], environment: Mapping[str, str], said: int, descriptors: Sequence[int]
+    words: Sequence[str], environment: Mapping[str, str], errors: int, descriptors: Sequence[int]
 ) -> int:
-    # Not a pipe: tmux hands its standard error to its server, which may keep it open.
+    # A file, not a pipe: tmux passes its standard error to its server, which may keep it open.
     process = await asyncio.create_subprocess_exec(
-        *words, stderr=said, env=dict(environment), pass_fds=tuple(descriptors)
+        *words, stderr=errors, env=dict(environment), pass_fds=tuple(descriptors)
     )
     try:
         return await process.wait()
     finally:
         if process.returncode is None:
-            # muster is told to end; nobody could come back from there.
+            # muster is ending, so the program would have no monitor to return to.
             with suppress(ProcessLookupError):
                 process.terminate()
 
 
 def outside_tmux(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """An environment in which tmux does not mind that it runs inside of itself."""
+    """Returns an environment without the variables that stop tmux from running inside tmux."""
     return {
         name: value for name, value in environment.items() if name not in ("TMUX", "TMUX_PANE")
     }

@@ -1,4 +1,4 @@
-"""What Textual leaves to us: any byte on the keyboard, signals, and what it keeps for good."""
+"""Corrections of Textual: invalid input bytes, job control signals, and a cache that leaks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from textual.app import App, SuspendNotSupported
 
 
 def take_any_byte() -> None:
-    """Has bytes on the keyboard that are no UTF-8 taken for U+FFFD.
+    """Makes Textual read input bytes that are not UTF-8 as U+FFFD.
 
-    Textual's input thread decodes strictly, and ends the app with the first such byte: a
-    paste, or a terminal of another locale, would close the monitor.
+    Textual's input thread decodes strictly, and the first invalid byte ends the app. A paste,
+    or a terminal with another encoding, would close the monitor.
     """
     from textual.drivers import linux_driver
 
@@ -26,10 +26,10 @@ def take_any_byte() -> None:
 
 
 def keep_no_drawings() -> None:
-    """Has Textual keep nothing of widgets that are gone.
+    """Stops Textual from keeping objects of removed widgets.
 
-    It caches two styles for each object that has drawn a widget, by that object: the last
-    thousand of these stay, with every line that they drew.
+    Textual caches two styles for each object that has drawn a widget, with the object as
+    the key. The last 1024 objects stay in memory with all lines that they drew.
     """
     from textual._styles_cache import StylesCache
 
@@ -45,13 +45,14 @@ def _forgiving(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
 
 @contextmanager
 def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
-    """Only notes signals in a block: what they do otherwise would leave the terminal as it is.
+    """Replaces signal handlers inside a `with` block by a function that only notes the signal.
 
-    An event loop that takes them in the block has them until it is closed.
+    The default handlers would end the process without restoring the terminal. Handlers that
+    an event loop installs inside the block stay until the loop is closed.
 
     Args:
-        note: Gets the number of each that comes.
-        numbers: Of the signals; those that are ignored stay so.
+        note: Called with the number of each received signal.
+        numbers: The signals to replace. Ignored signals stay ignored.
     """
     before = {}
     for number in numbers:
@@ -65,10 +66,10 @@ def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
 
 
 def take_stops(app: App[None]) -> None:
-    """From now on hands the terminal back while stopped, and has it whole when continued.
+    """Installs handlers that restore the terminal when the process stops or continues.
 
-    Textual's own handlers resume what was never suspended, with a second thread that
-    reads the keyboard, and run wherever the main thread happens to be.
+    Textual's own handlers have two faults. They resume an app that was not suspended, with a
+    second thread that reads the keyboard. They also interrupt the main thread at any point.
     """
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTSTP, stop, app, os.getpid())
@@ -76,43 +77,44 @@ def take_stops(app: App[None]) -> None:
 
 
 def leave_stops() -> None:
-    """Has this process stop and go on like any other: its terminal is lent."""
+    """Removes the handlers of `take_stops` while another program has the terminal."""
     loop = asyncio.get_running_loop()
     loop.remove_signal_handler(signal.SIGTSTP)
     loop.remove_signal_handler(signal.SIGCONT)
 
 
-def stop(app: App[None], whom: int = 0) -> None:
-    """Hands the terminal back and stops, until somebody continues this in the foreground.
+def stop(app: App[None], pid: int = 0) -> None:
+    """Restores the terminal and stops the process until it continues in the foreground.
 
-    Where nobody could, the system lets nothing be stopped, and this goes on at once.
+    If no shell could continue the process, the kernel ignores the stop, and this returns
+    at once.
 
     Args:
-        app: Whose terminal it is.
-        whom: This process, or 0 for all of its job.
+        app: The app on the terminal.
+        pid: The id of this process, or 0 for its process group.
     """
     if not app.is_running:
         return
     with suppress(SuspendNotSupported), app.suspend():
         leave_stops()
         try:
-            os.kill(whom, signal.SIGTSTP)
+            os.kill(pid, signal.SIGTSTP)
             while not _in_front():
-                os.kill(whom, signal.SIGSTOP)
+                os.kill(pid, signal.SIGSTOP)
         finally:
             take_stops(app)
 
 
 def _continued(app: App[None]) -> None:
-    """Sets the terminal up anew: whoever had it since a SIGSTOP left it as they liked."""
-    # On the way out it is being given back.
+    """Sets the terminal up again: after a SIGSTOP another program may have changed it."""
+    # An app that is ending restores the terminal itself.
     if app.is_running and _in_front():
         with suppress(SuspendNotSupported), app.suspend():
             pass
 
 
 def _in_front() -> bool:
-    """Whether this process may use its terminal; also if that knows of no jobs."""
+    """Returns whether this process is in the foreground; True without job control."""
     try:
         return sys.__stdin__ is None or os.tcgetpgrp(sys.__stdin__.fileno()) == os.getpgrp()
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""Keys one by one: each is handed out only once the one before has been acted on.
+"""A queue of keys: each key waits until the previous one has taken effect.
 
-Textual gives a key to whatever has the focus when it comes. Over a slow line several
-come at once, and the second would still go where the first has just left: ``/k`` would
-ask whether to kill, and not look for a "k".
+Textual sends a key to the widget that has the focus when the key arrives. Over a slow line
+several keys arrive at once, and the second one would reach the old focus. With ``/k`` the
+"k" would ask for a kill instead of being typed into the filter.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from textual import events
 from textual.message import Message
 from textual.message_pump import MessagePump
 
-# Seconds after which a key counts as acted on, whatever became of it.
+# Seconds after which a key counts as handled, even if no `Followed` came back.
 _AT_MOST = 1.0
 
 _INTERRUPT = "ctrl+c"
 
-# A key's message may lead to another one (a field that is submitted), and that to what moves
-# the focus: so often something that comes behind them has to come back.
+# A key may cause a message (a submitted field), which causes a second one that moves the
+# focus. So `Followed` must make this many round trips.
 _ROUNDS = 2
 
 
 @dataclass
 class Followed(Message):
-    """Came behind a key, by the same way: by now that was acted on."""
+    """A message that is sent after a key; when it comes back, the key has been handled."""
 
     number: int
     rounds: int
 
 
 class TypeAhead:
-    """Keeps the keys that come while another is being acted on.
+    """Holds keys back while another key is handled.
 
     Args:
-        act_on: Acts on a key as if none came behind it.
-        target: Who gets a key that comes now.
-        later: Calls something after so many seconds.
+        act_on: Handles a key immediately.
+        target: Returns the widget that would get a key now.
+        later: Calls a function after a number of seconds.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class TypeAhead:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a key is being acted on."""
+        """Whether a key is being handled."""
         return time.monotonic() < self._busy_until
 
     async def take(self, key: events.Key) -> None:
-        """Acts on a key, now or when its turn comes; an interrupt's turn is now.
+        """Handles a key, now or after the keys before it; an interrupt is handled now.
 
-        An interrupt gives up the keys before it that were not acted on yet, as a terminal does.
+        Like in a terminal, an interrupt discards the keys before it that still wait.
         """
         if key.key == _INTERRUPT:
             self._waiting.clear()
@@ -73,11 +73,11 @@ class TypeAhead:
         self._waiting.append(key)
         await self.go_on()
         if self._waiting:
-            # Should nothing come back from whoever has the key before.
+            # In case `Followed` does not come back for the previous key.
             self._later(_AT_MOST, self.go_on)
 
     async def go_on(self) -> None:
-        """Acts on the next key, if none is being acted on."""
+        """Handles the next waiting key, unless another key is still being handled."""
         while self._waiting and not self.is_busy:
             key = self._waiting.popleft()
             self._number += 1
@@ -87,7 +87,7 @@ class TypeAhead:
             self._follow(target, Followed(self._number, _ROUNDS))
 
     async def followed(self, message: Followed) -> None:
-        """Notes that what came behind a key has come back."""
+        """Notes that the message behind a key came back, and handles the next key."""
         if message.number != self._number:
             return
         if message.rounds > 1 and self._behind is not None:
@@ -98,8 +98,8 @@ class TypeAhead:
 
     def _follow(self, target: MessagePump, message: Followed) -> None:
         self._behind = target
-        # What an ancestor has sent does not come back to it.
+        # Textual does not bubble a message beyond its sender, so the sender is set here.
         message.set_sender(target)
         if not target.post_message(message):
-            # It is gone, and its keys with it.
+            # The widget is gone, and drops its keys.
             self._busy_until = 0.0

@@ -1,4 +1,4 @@
-"""The files of what is under the cursor, and the program that shows them."""
+"""The files of the cursor's line, and the program that shows them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _VIEWERS = ("less", "more")
 
 
 class NoViewerError(Exception):
-    """No program shows files; the text says what to set."""
+    """There is no program to show files; the text says which variable to set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Openable:
-    """A regular file that is there.
+    """An existing regular file.
 
     Attributes:
-        name: What it is.
-        path: Where it lies.
+        name: The kind of file, for the operator.
+        path: Its path.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Openable:
 
 
 def files_of(line: Line | None, roll: RollCall | None) -> tuple[Openable, ...]:
-    """The files that a line stands for, as far as they are there. Reads directories.
+    """Returns the existing files of a line's agent, task or workspace. Reads directories.
 
     Args:
         line: The line.
-        roll: The roll that it is in.
+        roll: The roll call that contains the line.
     """
     item = line.item if line is not None else None
-    return tuple(each for each in _candidates(item, roll) if _is_regular(each.path))
+    return tuple(file for file in _candidates(item, roll) if _is_regular(file.path))
 
 
 def _candidates(item: object, roll: RollCall | None) -> Iterator[Openable]:
@@ -53,14 +53,14 @@ def _candidates(item: object, roll: RollCall | None) -> Iterator[Openable]:
         if task is not None:
             yield from _of_agent(task.state.source, item.key.id)
     elif isinstance(item, TaskRoll):
-        yield from (Openable(each.name, each.path) for each in item.state.source.files)
+        yield from (Openable(file.name, file.path) for file in item.state.source.files)
     elif isinstance(item, WorkspaceRoll):
         source = workspace_source(Workspace(item.path))
-        yield from (Openable(each.name, each.path) for each in source.files)
+        yield from (Openable(file.name, file.path) for file in source.files)
 
 
 def _of_agent(task: TaskSource, agent_id: str) -> Iterator[Openable]:
-    yield from (Openable(each.name, each.path) for each in task.files[:1])
+    yield from (Openable(file.name, file.path) for file in task.files[:1])
     if is_safe_name(agent_id):
         for facts in reversed(task.output_facts(agent_id)):
             if facts.error is None and facts.size is not None:
@@ -77,21 +77,23 @@ def _is_regular(path: Path) -> bool:
 
 
 def viewer(environment: Mapping[str, str]) -> list[str]:
-    """The program that shows files, with its arguments: ``$PAGER``, or else ``$EDITOR``.
+    """Returns the program that shows files, with its arguments.
+
+    This is ``$PAGER``, else ``$EDITOR``, else less or more.
 
     Raises:
-        NoViewerError: Neither is set to something that can be run, and no pager is there.
+        NoViewerError: A variable is invalid or names a missing program, or no pager is installed.
     """
     for name in ("PAGER", "EDITOR"):
         try:
             words = shlex.split(environment.get(name, ""))
         except ValueError:
-            raise NoViewerError(f"${name} cannot be read: a quote in it does not end.") from None
+            raise NoViewerError(f"cannot parse ${name}: missing closing quote") from None
         if words and shutil.which(words[0], path=environment.get("PATH")) is None:
-            raise NoViewerError(f"${name} is set to {words[0]}, which is not there.")
+            raise NoViewerError(f"cannot find {words[0]}; set ${name} to an installed program")
         if words:
             return words
-    found = next((each for each in _VIEWERS if shutil.which(each)), None)
-    if found is None:
-        raise NoViewerError("Set $PAGER or $EDITOR to a program that shows files.")
-    return [found]
+    pager = next((name for name in _VIEWERS if shutil.which(name)), None)
+    if pager is None:
+        raise NoViewerError("No pager found; set $PAGER or $EDITOR to a program.")
+    return [pager]

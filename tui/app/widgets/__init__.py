@@ -1,1 +1,1 @@
-"""What one sees: widgets that know rows, not files."""
+"""The widgets of the screen. They draw records that are given to them, and read no files."""

@@ -1,4 +1,4 @@
-"""Keeps whatever is drawn to ASCII, borders and scroll bars too."""
+"""A filter that limits everything on the screen to ASCII, including borders and scroll bars."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from tui.text.ascii import ascii_only, is_ascii_locale
 
 
 class AsciiFilter(LineFilter):
-    """Puts ASCII in place of every other character on its way to the terminal."""
+    """Replaces every character outside ASCII before the line is sent to the terminal."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """Draws the same line in ASCII."""
+        """Returns the segments of a line with ASCII text."""
         return [
-            each if each.text.isascii() else Segment(ascii_only(each.text), *each[1:])
-            for each in segments
+            segment if segment.text.isascii() else Segment(ascii_only(segment.text), *segment[1:])
+            for segment in segments
         ]
 
 
 def ascii_filters(wanted: bool | None) -> tuple[LineFilter, ...]:
-    """The filter that keeps to ASCII, if that is wanted.
+    """Returns the ASCII filter in a tuple, or an empty tuple if the filter is off.
 
     Args:
-        wanted: None for what the locale says.
+        wanted: Whether to use the filter; None decides by the locale.
     """
     is_wanted = is_ascii_locale(os.environ) if wanted is None else wanted
     return (AsciiFilter(),) if is_wanted else ()

@@ -1,4 +1,4 @@
-"""The panel beside or below the roll: all about the line under the cursor, in tabs."""
+"""The panel beside or below the roll: details of the line under the cursor, in tabs."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
     from tui.host.tmux import Tmux
 
 KEPT_RECORDS = 500
-"""Records of a file that are shown, the last ones."""
+"""The number of records of a file that are shown; these are the last ones."""
 
 _FOLLOWED = (Tab.LOG, Tab.PANE)
 _FILES = {Tab.TIMELINE: PROGRESS, Tab.FINDINGS: FINDINGS, Tab.LOG: STREAM_LOG}
-_OF_AGENTS = "Only agents have this: put the cursor on one."
+_OF_AGENTS = "Only agents have this tab: move the cursor to an agent."
 
 
 class Panel(Vertical):
-    """Tabs, rows to be read and a field to search them with.
+    """Shows tabs, rows of text and a search field.
 
     Attributes:
-        tmux: Who is asked for panes; None until there is somebody.
+        tmux: The client that captures panes; None until tmux was found.
     """
 
     DEFAULT_CSS = """
@@ -80,20 +80,20 @@ class Panel(Vertical):
 
     @dataclass
     class Found(Message, namespace="panel"):
-        """Something was read."""
+        """The content of a tab was read."""
 
         key: Hashable
-        """What was wanted."""
+        """The identity of the content."""
         found: object
-        """What there is."""
+        """The content."""
 
         def can_replace(self, message: Message) -> bool:
-            """Each is all there is, so the newest will do."""
+            """Returns whether this replaces a waiting message: each one has the full content."""
             return isinstance(message, Panel.Found) and message.key == self.key
 
     @dataclass
     class Left(Message, namespace="panel"):
-        """The keys are to go to the roll again."""
+        """The operator left the panel: the keys go to the roll again."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -102,13 +102,13 @@ class Panel(Vertical):
         self._line: Line | None = None
         self._roll: RollCall | None = None
         self._key: Hashable = None
-        self._found: object = None
+        self._content: object = None
         self._activity = 0
         self._late: Timer | None = None
         self._follower = Follower(lambda key, found: self.post_message(self.Found(key, found)))
 
     def compose(self) -> ComposeResult:
-        """The tabs, the rows, the field."""
+        """Yields the tab bar, the rows and the search field."""
         yield TabBar()
         yield TextView()
         field = Input(placeholder="search", compact=True, max_length=1000)
@@ -116,13 +116,13 @@ class Panel(Vertical):
         yield field
 
     def on_unmount(self) -> None:
-        """Stops reading."""
+        """Stops the reading thread."""
         self._follower.stop()
 
-    # What it shows
+    # Content
 
     def show(self, line: Line | None, roll: RollCall | None) -> None:
-        """Shows another line, or what became of the one that is shown."""
+        """Shows another line, or new facts about the present one."""
         self._line, self._roll = line, roll
         self._look()
 
@@ -137,7 +137,7 @@ class Panel(Vertical):
         self.open_tab(TABS[number])
 
     def step(self, by: int) -> None:
-        """Shows the next tab, or the one before."""
+        """Opens the tab a number of places further; after the last comes the first."""
         self.open_tab(TABS[(TABS.index(self.tab) + by) % len(TABS)])
 
     @on(TabBar.Chosen)
@@ -145,18 +145,18 @@ class Panel(Vertical):
         self.open_tab(message.tab)
 
     def _look(self) -> None:
-        """Has read what is to be shown now."""
+        """Starts to read the content for the present line and tab, or reads it again."""
         key = (self.tab, self._line.key if self._line is not None else None, self._whose())
         if key == self._key:
             session = self._session()
             activity = session.activity if session is not None else 0
-            # Of a pane only output is news: the roll call tells of it.
+            # A pane is captured again only if the roll call reports new output.
             if self.tab is not Tab.PANE or activity != self._activity:
                 self._follower.wake()
             self._activity = activity
             self._draw()
             return
-        self._key, self._found = key, None
+        self._key, self._content = key, None
         source = self._source()
         if source is not None:
             self._follower.follow(key, source)
@@ -172,16 +172,15 @@ class Panel(Vertical):
         return item if isinstance(item, Session) else None
 
     def _whose(self) -> Hashable:
-        """Which session's pane is open."""
+        """Returns the identity of the session whose pane is shown; None without one."""
         session = self._session()
         if self.tab is not Tab.PANE or session is None or self._roll is None:
             return None
         answer = self._roll.answer
-        there = self.tmux is not None
-        return session.id, session.created, session.panes, answer.server, there
+        return session.id, session.created, session.panes, answer.server, self.tmux is not None
 
     def _source(self) -> PanelSource | None:
-        """Where what is to be shown is read; None where nothing is."""
+        """Returns the source of the content to show; None if there is nothing to read."""
         item = self._line.item if self._line is not None else None
         if self.tab is Tab.AUDIT:
             return self._audit_source()
@@ -198,7 +197,7 @@ class Panel(Vertical):
         return FileSource(task, item.key.id, cast(Any, _FILES[self.tab]), KEPT_RECORDS)
 
     def _shown_task(self) -> TaskSource | None:
-        """The task that the line is of, or that its agent belongs to; None where it is of none."""
+        """Returns the task of the line, or the task of the line's agent; None for other lines."""
         item = self._line.item if self._line is not None else None
         if isinstance(item, AgentRow) and self._roll is not None:
             item = self._roll.task_of(item.key)
@@ -216,61 +215,62 @@ class Panel(Vertical):
 
     @on(Found)
     def _read(self, message: Found) -> None:
-        # What was wanted before is dropped for what is wanted now.
+        # Content of a line or tab that was left meanwhile is dropped.
         if message.key == self._key:
-            self._found = message.found
+            self._content = message.found
             self._draw()
 
     def _say_late(self) -> None:
-        if self._found is None and self._source() is not None:
-            said = f"No answer for {STUCK:g} s; it is shown once it comes."
-            self._show([row((said, "warning"))])
+        if self._content is None and self._source() is not None:
+            text = f"Still reading after {STUCK:g} s; the content appears when it is there."
+            self._show([row((text, "warning"))])
 
-    # The rows
+    # Rows
 
     def _draw(self) -> None:
         self._show(tuple(self._rows()))
 
     def _show(self, rows: Iterable[Row]) -> None:
-        for paper in self.query(TextView):
-            paper.show(self._key, tuple(rows), follow=self.tab in _FOLLOWED)
+        for text_view in self.query(TextView):
+            text_view.show(self._key, tuple(rows), follow=self.tab in _FOLLOWED)
         self._place()
 
     def _rows(self) -> Iterable[Row]:
-        line, found, now = self._line, self._found, time.time()
+        line, content, now = self._line, self._content, time.time()
         if self.tab is Tab.OVERVIEW:
-            more = found if isinstance(found, Fields) else Fields(None)
-            return overview(line, self._roll, more, now)
+            fields = content if isinstance(content, Fields) else Fields(None)
+            return overview(line, self._roll, fields, now)
         if self.tab is Tab.PANE:
             return self._pane()
         if self.tab is Tab.AUDIT:
             return self._audit()
         if line is None or not isinstance(line.item, AgentRow):
             return [row((_OF_AGENTS, "dim"))]
-        if not isinstance(found, Tail):
+        if not isinstance(content, Tail):
             return []
         from tui.details import pages
 
         make: dict[Tab, Callable[[], tuple[Row, ...]]] = {
             Tab.TIMELINE: lambda: pages.timeline(
-                found, self.query_one(TextView).cells, now, ascii_only=not _draws_blocks()
+                content, self.query_one(TextView).cells, now, ascii_only=not _draws_blocks()
             ),
-            Tab.FINDINGS: lambda: pages.findings(found),
-            Tab.LOG: lambda: pages.log(found),
+            Tab.FINDINGS: lambda: pages.findings(content),
+            Tab.LOG: lambda: pages.log(content),
         }
         return make[self.tab]()
 
     def _pane(self) -> Iterable[Row]:
-        if isinstance(self._found, Screen):
+        if isinstance(self._content, Screen):
             from tui.details import pages
 
-            return pages.pane(self._found)
+            return pages.pane(self._content)
         item = self._line.item if self._line is not None else None
         if self._session() is not None:
             return []
         if isinstance(item, AgentRow):
             why = f": {harmless(item.note, 400)}" if item.note else ""
-            return [row((f"It has no session to show; {item.verdict}{why}.", "dim"))]
+            text = f"There is no session to show; the agent is {item.verdict}{why}."
+            return [row((text, "dim"))]
         return [row((_OF_AGENTS, "dim"))]
 
     def _audit(self) -> Iterable[Row]:
@@ -278,58 +278,58 @@ class Panel(Vertical):
         if self._audit_source() is None:
             key = self._line.key if self._line is not None else None
             orphan = isinstance(key, OrphanKey | OrphansKey)
-            said = "What was done to orphans is in the log: `l`." if orphan else ""
-            return [row((said, "dim"))]
-        if not isinstance(self._found, Record):
+            text = "The changes to orphans are in the audit log: press l." if orphan else ""
+            return [row((text, "dim"))]
+        if not isinstance(self._content, Record):
             return []
         from tui.details import pages
 
         if isinstance(item, AgentRow):
-            return pages.audit(self._found, item.key.id, None)
+            return pages.audit(self._content, item.key.id, None)
         if isinstance(item, TaskRoll):
-            return pages.audit(self._found, None, item.state.source.audit_name)
-        return pages.audit(self._found, None, None)
+            return pages.audit(self._content, None, item.state.source.audit_name)
+        return pages.audit(self._content, None, None)
 
     @on(TextView.Placed)
     def _place(self) -> None:
-        """Says where one is in the rows."""
+        """Shows the position in the text at the end of the tab bar."""
         for bar in self.query(TabBar):
-            paper = self.query_one(TextView)
-            said = [paper.search_words] if paper.search_words else []
-            if self.tab in _FOLLOWED and paper.follows:
-                said.append("following")
-            elif paper.below:
-                said.append(f"{paper.below} below")
+            text_view = self.query_one(TextView)
+            status = [text_view.search_words] if text_view.search_words else []
+            if self.tab in _FOLLOWED and text_view.follows:
+                status.append("following")
+            elif text_view.below:
+                status.append(f"{text_view.below} below")
             bar.show(
                 self.tab,
-                ", ".join(said),
+                ", ".join(status),
                 numbered=self.has_focus_within,
-                needed=bool(paper.search_words),
+                needed=bool(text_view.search_words),
             )
 
     def on_descendant_focus(self) -> None:
-        """Names the keys that open tabs: they are those of the panel now."""
+        """Shows the numbers of the tabs: they are keys while the panel has the focus."""
         self._place()
 
     def on_descendant_blur(self) -> None:
-        """Names no keys that have another use now."""
+        """Hides the numbers of the tabs: the keys belong to the roll now."""
         self._place()
 
     def on_resize(self) -> None:
-        """Draws the chart for the new width."""
+        """Draws the timeline's chart for the new width."""
         if self.tab is Tab.TIMELINE:
             self._draw()
 
     # Searching
 
     def action_search(self) -> None:
-        """Opens the field to search with."""
+        """Opens the search field."""
         field = self.query_one(Input)
         field.add_class("shown")
         field.focus()
 
     def action_leave(self) -> None:
-        """Ends the search; without one goes back to the roll."""
+        """Ends the search; without a search goes back to the roll."""
         field = self.query_one(Input)
         if not field.has_class("shown"):
             self.post_message(self.Left())
@@ -352,6 +352,6 @@ class Panel(Vertical):
 
 
 def _draws_blocks() -> bool:
-    """Whether the terminal takes more than ASCII."""
+    """Returns whether the terminal's encoding has more characters than ASCII."""
     encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
     return encoding.casefold().replace("-", "").startswith("utf")

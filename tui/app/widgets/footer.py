@@ -1,4 +1,4 @@
-"""The line at the bottom that names the keys which count now; a click presses one."""
+"""The footer: the line at the bottom that names the active keys. A click presses a key."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """One key and what it does.
+    """A key and its action.
 
     Attributes:
-        key: The key as Textual names it.
-        shown: The key as it is shown.
-        says: What the key does, in a word or two.
-        tooltip: What the key does, in a sentence; may be empty.
-        enabled: Whether the key does that at the moment.
+        key: Textual's name of the key.
+        shown: The key as the footer shows it.
+        says: The action in one or two words.
+        tooltip: The action in one sentence; may be empty.
+        enabled: Whether the action is possible now.
     """
 
     key: str
@@ -36,21 +36,20 @@ class Hint:
 
     @property
     def text(self) -> str:
-        """What is drawn."""
+        """The text that the footer draws."""
         return f"{self.shown} {self.says}".rstrip()
 
     @property
     def width(self) -> int:
-        """Cells that it takes."""
+        """The width of the text in cells."""
         return Segment(self.text).cell_length
 
 
 class Footer(Widget):
-    """The keys of the screen and of what has the focus.
+    """Shows the keys of the screen and of the focused widget.
 
-    Textual's footer makes a widget for each key, and new ones whenever the focus moves.
-    Each of them watches an attribute of the footer, and the footer never lets go of
-    those that watch it: all widgets that were ever made stay. This one is a single widget.
+    Textual's own footer leaks memory: it makes one widget for each key whenever the focus
+    moves, and never drops its references to the old widgets. This footer is a single widget.
 
     Attributes:
         hints: The keys that are shown, from the left.
@@ -86,16 +85,16 @@ class Footer(Widget):
         super().__init__()
         self.hints: tuple[Hint, ...] = ()
         self._hovered: Hint | None = None
-        # Cells that are out of sight on the left.
+        # Cells that are scrolled out of view on the left.
         self._scrolled = 0
 
     def on_mount(self) -> None:
-        """Follows the keys of its screen."""
+        """Subscribes to the changes of the screen's keys."""
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_updated)
 
     def _bindings_updated(self, screen: Screen[object]) -> None:
-        # What lies beneath another screen looks as it did, and so it does in a terminal
-        # that has lost the focus: both have no keys for a while.
+        # A screen below another one, and a terminal without the focus, have no active keys.
+        # The footer keeps its text then.
         if not (self.is_attached and screen.is_active and self.app.app_focus):
             return
         hints = tuple(self._active(screen))
@@ -114,7 +113,7 @@ class Footer(Widget):
                 yield Hint(binding.key, shown, binding.description, tooltip, enabled)
 
     def render_line(self, y: int) -> Strip:
-        """The keys, each with what it does."""
+        """Returns the footer's line: each key with its action."""
         room = self.size.width
         line = Strip([*self._segments(self.hints), Segment(" " * room, self._background)])
         return line.crop(self._scrolled, self._scrolled + room)
@@ -136,7 +135,7 @@ class Footer(Widget):
             yield Segment(" ", self._background)
 
     def _at(self, x: int) -> Hint | None:
-        """The hint that stands in a column."""
+        """Returns the hint at a column, or None between two hints."""
         end = -self._scrolled
         for hint in self.hints:
             start, end = end, end + hint.width
@@ -153,15 +152,15 @@ class Footer(Widget):
             self.refresh()
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Lights up what a click would press."""
+        """Highlights the key under the mouse."""
         self._hover(self._at(event.x))
 
     def on_leave(self) -> None:
-        """The mouse is elsewhere."""
+        """Removes the highlight when the mouse leaves the footer."""
         self._hover(None)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        """Presses the key."""
+        """Presses the key under the mouse; rings the bell if the key is disabled."""
         hint = self._at(event.x)
         if hint is None:
             return
@@ -171,16 +170,16 @@ class Footer(Widget):
             self.app.bell()
 
     def on_resize(self) -> None:
-        """Leaves no room empty that a key could have."""
+        """Scrolls back when a wider terminal has room for more keys."""
         self._scroll_by(0)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Shows what is out of sight on the right."""
+        """Scrolls to the keys on the right."""
         event.stop()
         self._scroll_by(4)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Shows what is out of sight on the left."""
+        """Scrolls to the keys on the left."""
         event.stop()
         self._scroll_by(-4)
 

@@ -1,4 +1,4 @@
-"""The lines above the roll: where this is, what tmux said, the counts, the columns."""
+"""The lines above the roll: the host, the state of tmux, the counts and the warnings."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _BETWEEN = "  "
 
 
 class Summary(Static):
-    """Host, workspaces, tmux and counts by verdict.
+    """Shows host, workspaces, tmux and the number of agents of each verdict.
 
     Args:
-        note: What is to be said of the monitor itself; may be empty.
+        note: A remark on the monitor itself, such as "read-only"; may be empty.
     """
 
     DEFAULT_CSS = """
@@ -32,10 +32,10 @@ class Summary(Static):
 
     @dataclass
     class Chosen(Message):
-        """A counter was clicked."""
+        """The operator clicked the counter of a verdict."""
 
         verdict: Verdict
-        """What it counts."""
+        """The verdict of the counter."""
 
     def __init__(self, note: str = "") -> None:
         super().__init__("", markup=False)
@@ -47,29 +47,29 @@ class Summary(Static):
         self._drawn: Content | None = None
 
     def show(self, roll: RollCall) -> None:
-        """Shows another roll call."""
+        """Shows a new roll call."""
         self._roll = roll
         self._draw()
 
     def show_marks(self, count: int, out_of_sight: int) -> None:
-        """Shows how many agents are marked, and how many of them have no line now."""
+        """Shows how many agents are marked, and how many of them are not visible."""
         self._marks = count, out_of_sight
         self._draw()
 
     def show_only(self, only: Verdict | None) -> None:
-        """Shows which counter is looked at alone."""
+        """Highlights the counter of the only verdict that the roll shows; None for no counter."""
         self._only = only
         self._draw()
 
     def on_click(self, event: events.Click) -> None:
-        """Asks for those of the counter that was clicked."""
+        """Posts `Chosen` with the verdict of the clicked counter."""
         if event.y == self.size.height - 1:
             for start, end, verdict in self._counters:
                 if start <= event.x < end:
                     self.post_message(self.Chosen(verdict))
 
     def on_resize(self) -> None:
-        """Fits the lines to another width."""
+        """Draws the lines for the new width."""
         self._draw()
 
     def _draw(self) -> None:
@@ -79,23 +79,23 @@ class Summary(Static):
         note = _marked(*self._marks)
         counts, self._counters = _counts(self._roll, self._only, cells)
         if note and counts.cell_length + width(note) >= cells:
-            # How many are marked must be seen: whoever acts acts on them.
+            # The marks must be visible, because a key acts on all marked agents.
             counts, self._counters = _counts(self._roll, self._only, 0)
         if note:
             gap = max(1, cells - counts.cell_length - width(note))
             counts = Content.assemble(counts, " " * gap, (note, "$warning bold"))
         lines = [_where(self._roll, self._note), _tmux(self._roll), counts]
-        # With room for one line only, the counts are the one that matters.
+        # With room for only one line, show the counts.
         lines = lines[-max(1, self.size.height) :]
         drawn = Content("\n").join(line.truncate(cells, ellipsis=True) for line in lines)
-        # A roll call comes every few seconds; most say here what is said already.
+        # Most roll calls change none of these lines.
         if self._drawn is None or not drawn.is_same(self._drawn):
             self._drawn = drawn
             self.update(drawn, layout=False)
 
 
 class Notices(Static):
-    """What has to be known before anybody acts, in full; not there when there is nothing."""
+    """Shows the warnings that the operator needs before an action; hidden without warnings."""
 
     DEFAULT_CSS = """
     Notices { height: auto; max-height: 5; background: $error 20%; display: none; }
@@ -104,15 +104,15 @@ class Notices(Static):
 
     def __init__(self) -> None:
         super().__init__("", markup=False)
-        self._said: tuple[str, ...] = ()
+        self._shown: tuple[str, ...] = ()
 
     def show(self, roll: RollCall) -> None:
-        """Shows what there is to say of a roll call."""
-        said = tuple(harmless(each, 600) for each in notices(roll))
-        if said != self._said:
-            self._said = said
-            self.set_class(bool(said), "shown")
-            self.update(Content("\n".join(f"! {each}" for each in said)))
+        """Shows the warnings of a roll call."""
+        warnings = tuple(harmless(notice, 600) for notice in notices(roll))
+        if warnings != self._shown:
+            self._shown = warnings
+            self.set_class(bool(warnings), "shown")
+            self.update(Content("\n".join(f"! {warning}" for warning in warnings)))
 
 
 def _where(roll: RollCall, note: str) -> Content:
@@ -134,8 +134,8 @@ def _tmux(roll: RollCall) -> Content:
     socket = shown_name(answer.socket)
     detail = harmless(answer.detail, 400)
     if answer.state is TmuxState.ANSWERED:
-        # One that was renamed is there by its old name as well.
-        count = len({each.id for each in answer.sessions.values()})
+        # A renamed session is listed under its old name too.
+        count = len({session.id for session in answer.sessions.values()})
         sessions = some(count, "session")
         return Content.assemble(("tmux ", "bold"), f"{detail}, {sessions} on {socket}")
     if answer.state is TmuxState.NO_SERVER:
@@ -146,9 +146,9 @@ def _tmux(roll: RollCall) -> Content:
 def _counts(
     roll: RollCall, only: Verdict | None, cells: int
 ) -> tuple[Content, tuple[tuple[int, int, Verdict], ...]]:
-    """How many there are of each verdict; and from where to where each of them stands.
+    """Returns the line of counts, and each counter's first cell, end and verdict.
 
-    Without any cells to spare they have no words.
+    With 0 cells the line has no words, only glyphs and numbers.
     """
     parts: list[tuple[str, str]] = []
     places: list[tuple[int, int, Verdict]] = []
@@ -156,18 +156,18 @@ def _counts(
     if roll.unreadable:
         parts.append((f"! {roll.unreadable} unreadable{_BETWEEN}", "$error bold"))
         at = width(parts[0][0])
-    # With little room the words of what there is none of are left out first.
+    # With little room, leave out the verdicts with a count of 0.
     for verdict, entry in VERDICTS.items():
         count = roll.counts[verdict]
         unknown = verdict is Verdict.ORPHAN and not roll.orphans_known
         if not (count or unknown or verdict is only or cells >= 100):
             continue
-        said = f"{entry.glyph} {'?' if unknown else count}"
-        said += f" {verdict.value}" if cells else ""
+        text = f"{entry.glyph} {'?' if unknown else count}"
+        text += f" {verdict.value}" if cells else ""
         style = entry.style if count and not unknown else "dim"
-        parts += [(said, f"{style} reverse" if verdict is only else style), (_BETWEEN, "")]
-        places.append((at, at + width(said), verdict))
-        at += width(said + _BETWEEN)
+        parts += [(text, f"{style} reverse" if verdict is only else style), (_BETWEEN, "")]
+        places.append((at, at + width(text), verdict))
+        at += width(text + _BETWEEN)
     return Content.assemble(*(parts or [("no agents", "dim")])), tuple(places)
 
 

@@ -1,4 +1,4 @@
-"""A line that shows how far long work is, or what is waited for; not there for a moment's."""
+"""A line that shows the progress of long work; it stays hidden while work is short."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from tui.progress import bar
 from tui.text.sanitize import fit
 
 LONG = 0.7
-"""Seconds that work may take before it is shown how far it is."""
+"""Seconds that work lasts before its progress is shown."""
 
 _REDRAW_EVERY = 0.5
-"""Seconds between two drawings: each is sent over the line."""
+"""Seconds between two updates; each update is sent to the terminal."""
 
 OPENING = frozenset({"plan kill", "plan complete", "plan undo", "log", "attach", "open"})
-"""The groups of workers that work out what a key of the roll opens."""
+"""The groups of workers that prepare what a key of the roll opens."""
 
 MOMENT = 0.3
-"""Seconds that it may take to work that out before it is said."""
+"""Seconds that such a worker runs before the line shows that it runs."""
 
 _LOOK_EVERY = 0.1
 
 
 def working_out(app: App[Any]) -> Iterator[Worker[Any]]:
-    """The workers that work out what a key of the roll opens, if there are any.
+    """Returns the running workers that prepare what a key of the roll opens.
 
-    Until that is there, or given up, the roll takes no other key: it would be for what is
-    about to open, and could do anything on the roll.
+    While one of them runs, the roll accepts no other key: the operator means that key for
+    the screen that is about to open. On the roll it could do something else.
     """
     return (
-        each
-        for each in app.workers
-        if each.group in OPENING and not (each.is_cancelled or each.is_finished)
+        worker
+        for worker in app.workers
+        if worker.group in OPENING and not (worker.is_cancelled or worker.is_finished)
     )
 
 
 class ProgressLine(Static):
-    """What is being done and how far it is."""
+    """Shows what muster is doing, and how far it is."""
 
     DEFAULT_CSS = """
     ProgressLine { height: 1; background: $panel; color: $foreground; display: none; }
@@ -57,14 +57,16 @@ class ProgressLine(Static):
         self._waiting: Timer | None = None
 
     def on_mount(self) -> None:
-        """Waits for nothing any more once the terminal is lent: that was waited for."""
+        """Stops `wait_for` when the terminal is handed over: the awaited program is open."""
         self.app.app_suspend_signal.subscribe(self, lambda _: self._stop_waiting(), immediate=True)
 
     def wait_for(self, what: str) -> None:
-        """Says what is worked out once that takes longer, until it is there or given up.
+        """Shows that work is going on if it takes longer than `MOMENT`.
+
+        The line disappears when the work is done or cancelled.
 
         Args:
-            what: What is done meanwhile.
+            what: The work, for example "planning the kill".
         """
         self._stop_waiting()
         self._waiting = self.set_timer(MOMENT, lambda: self._wait(what))
@@ -75,7 +77,7 @@ class ProgressLine(Static):
             return
         if not self.has_class("shown"):
             self.add_class("shown")
-            self.update(fit(f" {what} … Escape gives up", self.screen.size.width), layout=False)
+            self.update(fit(f" {what} … Escape cancels", self.screen.size.width), layout=False)
         self._waiting = self.set_timer(_LOOK_EVERY, lambda: self._wait(what))
 
     def _stop_waiting(self) -> None:
@@ -85,7 +87,7 @@ class ProgressLine(Static):
             self.finish()
 
     def tell(self, what: str, done: int, of: int) -> None:
-        """Shows how far something is; it goes away when all of it is done."""
+        """Shows how many of the steps are done; hides the line when all are done."""
         now = time.monotonic()
         if done >= of:
             self.finish()
@@ -99,7 +101,7 @@ class ProgressLine(Static):
         self.update(bar(what, done, of, self.screen.size.width), layout=False)
 
     def finish(self) -> None:
-        """Nothing is being done any more."""
+        """Hides the line."""
         self._since = None
         self._drawn_at = 0.0
         self.remove_class("shown")

@@ -38,27 +38,27 @@ _TRIAGE = (
         "t",
         "triage",
         "Triage",
-        tooltip="The most urgent first, and back to the tree",
+        tooltip="Sort the most urgent first, or go back to the tree",
         id="roll.triage",
     ),
     _hidden("s", "sort(1)", "Sort", "sort", "Sort by urgency, age, progress, CPU, memory"),
-    _hidden("S", "sort(-1)", "Sort back", "sort-back", "The sorting before"),
+    _hidden("S", "sort(-1)", "Sort back", "sort-back", "Go back to the previous sort order"),
     _hidden(
-        "h", "hide_finished", "Hide finished", "hide-finished", "Hide who is finished, or not"
+        "h", "hide_finished", "Hide finished", "hide-finished", "Hide or show finished agents"
     ),
     *(_counter(number, verdict) for number, verdict in enumerate(VERDICTS, 1)),
 )
 
 _MARKING = (
     Binding("space", "mark", "Mark", id="roll.mark"),
-    _hidden("v", "range", "Range", "range", "Mark a range, from here to wherever the cursor goes"),
+    _hidden("v", "range", "Range", "range", "Mark a range, from this line to the cursor"),
     Binding("escape", "leave_range", "End range", id="roll.leave-range"),
     _hidden("shift+down", "extend(1)", "Mark down", "extend-down", "Mark this line and the next"),
     _hidden("shift+up", "extend(-1)", "Mark up", "extend-up", "Mark this line and the one above"),
-    _hidden("plus", "mark_found", "Mark all", "mark-found", "Mark all that the filter finds"),
-    _hidden("asterisk", "invert", "Invert", "invert", "Mark who is not, unmark who is"),
+    _hidden("plus", "mark_found", "Mark all", "mark-found", "Mark all agents that are shown"),
+    _hidden("asterisk", "invert", "Invert", "invert", "Invert the marks"),
     _hidden("z", "mark_zombies", "Zombies", "mark-zombies", "Mark all zombies"),
-    _hidden("u", "unmark", "Unmark", "unmark", "Unmark all"),
+    _hidden("u", "unmark", "Unmark", "unmark", "Remove all marks"),
 )
 
 ROLL_KEYS: list[BindingType] = [*_MOVING, *_TRIAGE, *_MARKING]

@@ -1,4 +1,4 @@
-"""The roll with what belongs to it: what is shown of it, its columns, the filter's field."""
+"""The roll with its heading, the description of its view and the filter field."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tui.view.outline import Key
 from tui.view.view import Sort, View
 
 MEASURE_EVERY = 3.0
-"""Seconds between two looks at what sessions cost, at least."""
+"""The least number of seconds between two measurements of the sessions' load."""
 
-# And at most, where two looks at the same sessions found the same.
+# The interval grows to this number of seconds while measurements do not change.
 _MEASURE_RARELY = 12.0
 
 _AT_ONCE = 0.1
 _FIRST_AGAIN = 1.0
 
-# So much of the time at most, one part in so many, goes into looking.
+# A measurement waits this many times as long as the last one took: 0.25 % of the time.
 _SELDOM = 400
 
 
@@ -47,17 +47,17 @@ class Heading(Static):
         self._sort = Sort.HIERARCHY
 
     def show(self, sort: Sort) -> None:
-        """Shows the columns of another order."""
+        """Shows the columns for another sort order."""
         self._sort = sort
         self.on_resize()
 
     def on_resize(self) -> None:
-        """Fits the names to another width; one cell is the scrollbar's."""
+        """Draws the titles for the new width; the scroll bar takes one cell."""
         self.update(Content(heading(self.size.width - 1, self._sort)), layout=False)
 
 
 class Shown(Static):
-    """What is looked at, where that is not simply everything; else not there."""
+    """Describes the view of the roll; hidden if the view shows everything."""
 
     DEFAULT_CSS = """
     Shown { height: 1; background: $primary 25%; padding: 0 1; display: none; }
@@ -68,13 +68,13 @@ class Shown(Static):
         super().__init__("", markup=False)
 
     def show(self, view: View, shown: int, of: int) -> None:
-        """Says how the roll is looked at, and how much of it that is."""
+        """Shows the view, the number of agents that it matches, and the number of all agents."""
         self.set_class(view != View(), "shown")
         self.update(described(view, shown, of), layout=False)
 
 
 def described(view: View, shown: int, of: int) -> Content:
-    """In one line: the filter, what is hidden, the order, how many are left."""
+    """Returns one line with the filter, the hidden agents, the sort order and the counts."""
     parts: list[tuple[str, str]] = []
     if view.query.strip():
         parts.append((f"filter {harmless(view.query.strip(), 200)}", "$warning bold"))
@@ -94,12 +94,12 @@ def described(view: View, shown: int, of: int) -> Content:
 
 
 class FilterField(Input):
-    """Where a filter is typed."""
+    """The input field for the filter."""
 
     def __init__(self) -> None:
         super().__init__(
             placeholder="filter: words, or status:blocked",
-            # A kept filter is typed on.
+            # Keep the text of the last filter when the field is opened again.
             select_on_focus=False,
             compact=True,
             id="filter",
@@ -108,18 +108,18 @@ class FilterField(Input):
 
 
 class RollPane(Vertical):
-    """The roll, and how it is looked at."""
+    """Contains the roll and the lines that describe its view."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._meter: Meter[Key] = Meter()
-        self._found: Mapping[Key, Load] = {}
+        self._loads: Mapping[Key, Load] = {}
         self._fresh_for = MEASURE_EVERY
         self._stale_at = 0.0
         self._sort: Sort | None = None
 
     def compose(self) -> ComposeResult:
-        """What is shown, the columns, the lines, the filter's field."""
+        """Yields the description of the view, the heading, the roll and the filter field."""
         yield Shown()
         yield Heading()
         yield RollView(id="roll")
@@ -127,7 +127,7 @@ class RollPane(Vertical):
 
     @property
     def roll(self) -> RollView:
-        """The lines."""
+        """The list of lines."""
         return self.query_one(RollView)
 
     @on(RollView.Viewed)
@@ -140,23 +140,26 @@ class RollPane(Vertical):
             self._measure_soon(_AT_ONCE)
         self._sort = message.view.sort
 
-    # The filter
+    # Filter
 
     def open_filter(self) -> None:
-        """Opens the filter's field."""
+        """Opens the filter field."""
         field = self.query_one(FilterField)
         field.add_class("shown")
-        # At once: the next key is meant for it.
+        # Immediately, because the next key is typed into the field.
         self.screen.set_focus(field)
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether there is something to clear."""
+        """Whether a filter is set or its field is open."""
         is_open = self.query_one(FilterField).has_class("shown")
         return is_open or self.roll.view != self.roll.view.cleared()
 
     def clear(self) -> None:
-        """Shows everybody again, but for who is hidden as finished; the order stays."""
+        """Clears the filter and closes its field.
+
+        Hidden finished agents and the sort order stay as they are.
+        """
         self.query_one(FilterField).value = ""
         self.roll.look(self.roll.view.cleared())
         self._close_filter()
@@ -168,7 +171,8 @@ class RollPane(Vertical):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        # As the roll's own doing: what it says in a handler of this, its parent, ends here.
+        # Textual takes the widget whose handler runs for a message's sender, and does not bubble
+        # a message beyond its sender. So the roll itself makes this call.
         self.roll.call_later(self._look_for, event.value)
         event.input.set_class(bool(parse(event.value).problems), "mistaken")
 
@@ -182,10 +186,10 @@ class RollPane(Vertical):
             self.notify(harmless(problem), severity="warning", markup=False)
         self._close_filter()
 
-    # What sessions cost
+    # Load of the sessions
 
     def on_mount(self) -> None:
-        """Starts to look at what the visible sessions cost."""
+        """Starts to measure the load of the visible sessions."""
         self._measuring = self.set_timer(MEASURE_EVERY, self._measure)
 
     def _measure_soon(self, seconds: float) -> None:
@@ -193,14 +197,14 @@ class RollPane(Vertical):
         self._measuring = self.set_timer(seconds, self._measure)
 
     def on_app_focus(self, _: events.AppFocus) -> None:
-        """Looks again once somebody looks here."""
+        """Measures again when the terminal gets the focus."""
         self._measure_soon(_AT_ONCE)
 
     def _measure(self) -> None:
         sessions, answer = self.roll.to_measure()
-        # Nobody sees it: where the terminal says whether it has the focus, it is asked.
+        # Measure only if the operator can see the result; some terminals report the focus.
         unseen = not self.app.app_focus or len(self.app.screen_stack) > 1
-        known = sessions.keys() == self._found.keys() and time.monotonic() < self._stale_at
+        known = sessions.keys() == self._loads.keys() and time.monotonic() < self._stale_at
         if unseen or answer is None or not sessions or known:
             self._measure_soon(MEASURE_EVERY)
         else:
@@ -209,21 +213,21 @@ class RollPane(Vertical):
     @work(thread=True, exclusive=True, group="measure")
     def _measure_all(self, sessions: Mapping[Key, Session], answer: TmuxSnapshot) -> None:
         started = time.thread_time()
-        found = self._meter.measure(sessions, answer)
+        loads = self._meter.measure(sessions, answer)
         took = time.thread_time() - started
-        self.app.call_from_thread(self._measured, found, took)
+        self.app.call_from_thread(self._measured, loads, took)
 
-    def _measured(self, found: Mapping[Key, Load], took: float) -> None:
+    def _measured(self, loads: Mapping[Key, Load], took: float) -> None:
         if self.is_attached:
-            # CPU is known from the second look on.
-            if any(load.cpu is None for load in found.values()):
+            # CPU is known from the second measurement on.
+            if any(load.cpu is None for load in loads.values()):
                 self._fresh_for = _FIRST_AGAIN
-            elif found == self._found:
+            elif loads == self._loads:
                 self._fresh_for = min(2 * self._fresh_for, _MEASURE_RARELY)
             else:
                 self._fresh_for = MEASURE_EVERY
             self._stale_at = time.monotonic() + self._fresh_for
-            self._found = found
-            self.roll.show_loads(found)
+            self._loads = loads
+            self.roll.show_loads(loads)
             pause = min(self._fresh_for, MEASURE_EVERY)
             self._measure_soon(max(pause, _SELDOM * took))

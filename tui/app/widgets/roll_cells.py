@@ -1,4 +1,4 @@
-"""The columns of the roll, and the cells of each on every kind of line. Pure."""
+"""The columns of the roll, and the functions that make their cells. Pure."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from tui.view.view import Sort, View
 
 _Cell = TypeVar("_Cell")
 
-# An arrow and an id that can be told from others need this many cells.
+# The least room for an arrow and an id that differs visibly from other ids.
 _READABLE = 24
 
-# The agent's column has at least this many cells; one cell stays empty at the right.
+# The least width of the agent's column, and the empty cells at the right edge.
 _LEAST = 12
 _MARGIN = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How all lines are drawn.
+    """The settings for drawing lines.
 
     Attributes:
-        cells: The width of a line; its pieces take exactly that many cells.
-        now: Seconds since the epoch, for ages.
-        view: The view of the roll; what its filter looks for is highlighted.
+        cells: The width of a line in cells.
+        now: The current time, seconds since the epoch; ages are computed from it.
+        view: The view of the roll; the matches of its filter are highlighted.
         loads: CPU and memory of each session.
     """
 
@@ -53,7 +53,7 @@ class Drawing:
 
 
 def heading(cells: int, sort: Sort = Sort.HIERARCHY) -> str:
-    """The line above the roll."""
+    """Returns the line with the titles of the columns."""
     return fit("".join(_title(column, wide) for column, wide in layout(cells, sort)), cells)
 
 
@@ -64,22 +64,22 @@ def _title(column: Column, wide: int) -> str:
 
 
 def shows_loads(cells: int, sort: Sort) -> bool:
-    """Whether the columns for CPU and memory are shown."""
+    """Returns whether the columns for CPU and memory are shown."""
     return any(column.title == "CPU" for column, _ in layout(cells, sort))
 
 
 def arrow(line: Line) -> str:
-    """The sign of a line that can be folded, or blanks."""
+    """Returns the fold arrow of a line, or spaces if the line cannot be folded."""
     return {None: "  ", True: "▸ ", False: "▾ "}[line.folded]
 
 
 def _indent(level: int, room: int) -> int:
-    """How far an agent is indented; its arrow and id always have room."""
+    """Returns an agent's indentation in cells, limited to keep room for its arrow and id."""
     return 2 * max(0, min(level - 1, (room - _READABLE) // 2))
 
 
 def fold_column(line: Line, cells: int) -> int:
-    """The cell of the line's arrow, counted from the left."""
+    """Returns the column of a line's fold arrow, counted from the left."""
     if not isinstance(line.item, AgentRow):
         return 2 + 2 * line.level
     at = 0
@@ -125,7 +125,7 @@ def _agent_progress(shown: AgentCells, wide: int) -> list[Piece]:
 
 
 def _load_of(shown: AgentCells) -> Load | None:
-    # A session that is gone keeps its last load until the next measurement.
+    # The load of an ended session stays in `loads` until the next measurement.
     return shown.drawing.loads.get(shown.line.key) if shown.row.session is not None else None
 
 
@@ -165,7 +165,7 @@ def _memory(load: Load | None) -> str:
 
 
 def task_id_pieces(shown: TaskCells) -> list[Piece]:
-    """A task's arrow and id."""
+    """Returns a task's arrow and id."""
     return [
         (f"  {'  ' * shown.line.level}{arrow(shown.line)}", "task"),
         *highlighted(shown_name(shown.task.task_id), "task", shown.drawing.view.wanted, "task"),
@@ -209,12 +209,12 @@ def _blank(_: object, wide: int) -> list[Piece]:
 
 
 def _nothing(_: object, wide: int) -> list[Piece]:
-    """A cell with only such cells to its right: the line ends before it."""
+    """Makes an empty cell. Use it only if all cells to the right are empty too."""
     return []
 
 
 def _limits(record: TaskRecord | None) -> str:
-    """A task's limits in a few words."""
+    """Returns a task's limits in a few words."""
     if record is None:
         return ""
     limits = (
@@ -253,7 +253,7 @@ def _orphan_memory(shown: OrphanCells, wide: int) -> list[Piece]:
 
 
 class AgentCells(NamedTuple):
-    """What the cells of an agent's line are made from."""
+    """The arguments for the cells of an agent's line."""
 
     line: Line
     row: AgentRow
@@ -264,7 +264,7 @@ class AgentCells(NamedTuple):
 
 
 class TaskCells(NamedTuple):
-    """What the cells of a task's line are made from."""
+    """The arguments for the cells of a task's line."""
 
     line: Line
     task: TaskRoll
@@ -272,7 +272,7 @@ class TaskCells(NamedTuple):
 
 
 class OrphanCells(NamedTuple):
-    """What the cells of an orphan's line are made from."""
+    """The arguments for the cells of an orphan's line."""
 
     line: Line
     session: Session
@@ -284,22 +284,22 @@ class OrphanCells(NamedTuple):
 class Column:
     """One column of the roll.
 
-    A cell is exactly as wide as its column; that includes the gap before its text. None
-    in place of a cell means that the cell to its left extends over it.
+    A cell has exactly the width of its column, including the gap before its text. If the
+    cell is None, the cell to its left extends over this column.
 
     Attributes:
-        title: What the heading calls it.
-        width: In cells; 0 for the column that gets what the others leave.
-        agent, task, orphan: Makes the column's cell on a line of that kind.
-        gap: Empty cells before its text.
-        right: Whether its title is aligned to the right.
-        priority: 0 for a column that is always shown. The others are added by priority,
-            the lowest first; all columns of one priority are added together.
-        room: The width of the agent's column from which this column is added.
-        share: The column takes two fifths of the agent's column, at most `width`.
-        sorts: The column is shown only if the lines are sorted by one of these.
-        needed_by: If the lines are sorted by one of these, `room` does not matter.
-        yields: A column that `needed_by` adds takes the place of this one.
+        title: The title in the heading.
+        width: The width in cells; 0 for the column that takes the remaining room.
+        agent, task, orphan: Makes the cell on a line of that kind.
+        gap: Empty cells before the text.
+        right: Whether the title is aligned to the right.
+        priority: 0 for a column that is always shown. Other columns are added while there
+            is room, the lowest priority first; columns of equal priority are added together.
+        room: The least width of the agent's column at which this column is added.
+        share: Limits the column to two fifths of the agent's column, and to `width`.
+        sorts: The sort orders in which the column can be shown.
+        needed_by: The sort orders in which the column is shown even without `room`.
+        yields: Whether the column is removed for a column that `needed_by` adds.
     """
 
     title: str
@@ -349,11 +349,11 @@ COLUMNS = (
 
 @lru_cache(64)
 def layout(cells: int, sort: Sort = Sort.HIERARCHY) -> tuple[tuple[Column, int], ...]:
-    """The columns that fit, each with its width.
+    """Returns the columns that fit, each with its width in cells.
 
     Args:
         cells: The width of a line.
-        sort: The order of the lines.
+        sort: The sort order of the lines.
     """
     shown = {column: column.width for column in COLUMNS if column.priority == 0}
     gaps = sum(column.gap for column in COLUMNS if column.width == 0)
@@ -383,7 +383,7 @@ def layout(cells: int, sort: Sort = Sort.HIERARCHY) -> tuple[tuple[Column, int],
 def task_cells(
     cells: int, sort: Sort
 ) -> tuple[tuple[Callable[[TaskCells, int], list[Piece]], int], ...]:
-    """The cells of a task's line, each with its width."""
+    """Returns the functions for the cells of a task's line, each with its width."""
     return _extended([(column.task, wide) for column, wide in layout(cells, sort)])
 
 
@@ -391,12 +391,12 @@ def task_cells(
 def orphan_cells(
     cells: int, sort: Sort
 ) -> tuple[tuple[Callable[[OrphanCells, int], list[Piece]], int], ...]:
-    """The cells of an orphan's line, each with its width."""
+    """Returns the functions for the cells of an orphan's line, each with its width."""
     return _extended([(column.orphan, wide) for column, wide in layout(cells, sort)])
 
 
 def _extended(cells: Iterable[tuple[_Cell | None, int]]) -> tuple[tuple[_Cell, int], ...]:
-    """Cells with their widths; each extends over the columns without one to its right."""
+    """Extends each cell over the columns without a cell to its right."""
     done: list[tuple[_Cell, int]] = []
     for cell, wide in cells:
         if cell is not None:

@@ -1,4 +1,4 @@
-"""The lines of the roll: each item as pieces of text. Pure."""
+"""Makes the lines of the roll from their items, as pieces of text. Pure."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _NO_FILTER = Filter()
 
 
 def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piece]:
-    """Makes one line of the roll.
+    """Returns one line of the roll.
 
     Args:
         line: The line.
-        drawing: How to draw it.
+        drawing: The settings for drawing it.
         marked: Whether the operator marked it.
 
     Returns:
@@ -51,7 +51,7 @@ def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piec
 
 
 def why_empty(view: View) -> str:
-    """Explains an empty roll."""
+    """Returns a message for the operator why the roll shows no lines."""
     if view.narrows:
         return "Nothing matches the filter; Escape clears it."
     if view.hide_finished:

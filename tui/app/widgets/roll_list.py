@@ -1,4 +1,4 @@
-"""The roll: a list of lines drawn one by one, so that a change costs one line."""
+"""The list of the roll's lines. Each line is drawn separately, so a change redraws one line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from tui.view.view import Sort, View
 
 
 def _rules(style: str) -> str:
-    """A style such as ``$error bold`` in the words of a style sheet."""
+    """Converts a style such as ``$error bold`` to rules of a style sheet."""
     words = style.split()
     colours = [f"color: {word};" for word in words if word.startswith("$")]
     styles = " ".join(word for word in words if not word.startswith("$"))
@@ -80,13 +80,13 @@ class RollView(ScrollView, can_focus=True):
 
     @dataclass
     class Moved(Message, namespace="roll"):
-        """The cursor is on another line, or its line says something else."""
+        """The cursor moved to another line, or the content of its line changed."""
 
         line: Line | None
         """The line under the cursor; None when there are no lines."""
 
         def can_replace(self, message: Message) -> bool:
-            """Only the newest counts."""
+            """Returns whether this replaces a waiting message: only the newest one counts."""
             return isinstance(message, RollView.Moved)
 
     @dataclass
@@ -94,23 +94,23 @@ class RollView(ScrollView, can_focus=True):
         """The marks changed."""
 
         count: int
-        """How many there are."""
+        """The number of marked agents and orphans."""
         out_of_sight: int
-        """How many of them have no line now."""
+        """The number of marked agents and orphans that have no visible line."""
 
     @dataclass
     class Viewed(Message, namespace="roll"):
-        """The roll is looked at in another way, or shows more or fewer."""
+        """The view changed, or the number of agents that it shows."""
 
         view: View
-        """How."""
+        """The view."""
         shown: int
-        """How many agents and orphans were looked for and found."""
+        """The number of agents and orphans that the view matches."""
         of: int
-        """How many there are."""
+        """The number of all agents and orphans."""
 
         def can_replace(self, message: Message) -> bool:
-            """Only the newest counts."""
+            """Returns whether this replaces a waiting message: only the newest one counts."""
             return isinstance(message, RollView.Viewed)
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
@@ -128,24 +128,24 @@ class RollView(ScrollView, can_focus=True):
         self.view = View()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offers only the keys that have a use now."""
+        """Enables a key only while it has an effect."""
         if action == "unmark":
             return bool(self.marks)
         if action == "mark_zombies":
             return self._roll is not None and self._roll.counts[Verdict.ZOMBIE] > 0
         return action != "leave_range" or self._marks.start is not None
 
-    # What it shows
+    # Content
 
     def show(self, roll: RollCall) -> None:
-        """Shows another roll call; the cursor stays on the same agent."""
+        """Shows a new roll call; the cursor stays on the same agent."""
         had_zombies = self.check_action("mark_zombies", ())
         before, self._roll = self._roll, roll
         if before is not None and (before.workspaces, before.orphans) == (
             roll.workspaces,
             roll.orphans,
         ):
-            # Most roll calls say nothing new; ages have a beat of their own.
+            # Most roll calls change nothing here; `refresh_ages` redraws the ages.
             return
         if self.check_action("mark_zombies", ()) != had_zombies:
             self.refresh_bindings()
@@ -156,10 +156,11 @@ class RollView(ScrollView, can_focus=True):
             self._mark(self._marks.alive(actionable(roll).keys()))
 
     def look(self, view: View) -> None:
-        """Looks at the roll in another way.
+        """Shows the roll in another view.
 
-        The cursor stays on its agent, unless that is not looked for: then it goes to the
-        first that is. What is sorted anew is looked at from its top.
+        The cursor stays on its agent. If the view does not match this agent, the cursor moves
+        to the first agent that it matches. A new sort order, except the hierarchy, moves it to the
+        top.
         """
         if view == self.view:
             return
@@ -171,13 +172,17 @@ class RollView(ScrollView, can_focus=True):
         if to_top:
             self.action_edge(-1)
         if view.narrows and (self.current is None or not is_asked_for(self.current)):
-            # Whoever acts now means one of those that were looked for.
-            found = (n for n, line in enumerate(self._lines) if is_asked_for(line))
-            self._put_cursor(next(found, self._cursor))
+            # A key that is pressed now is meant for an agent that the filter matches.
+            matched = (n for n, line in enumerate(self._lines) if is_asked_for(line))
+            self._put_cursor(next(matched, self._cursor))
 
     def show_loads(self, loads: Mapping[Key, Load]) -> None:
-        """Shows what sessions cost."""
-        # Who comes first is known only now: whoever looks at the top still does.
+        """Shows new measurements of CPU and memory.
+
+        Args:
+            loads: The loads by the keys of their lines.
+        """
+        # The first loads sort the lines anew: a cursor on the first line stays on the first.
         to_top = self.view.sort.by_load and not self._loads and self._cursor == 0
         self._loads = loads
         if self.view.sort.by_load:
@@ -188,9 +193,10 @@ class RollView(ScrollView, can_focus=True):
             self.action_edge(-1)
 
     def to_measure(self) -> tuple[dict[Key, Session], TmuxSnapshot | None]:
-        """The sessions whose cost is asked for now, and what their server said.
+        """Returns the sessions whose load is needed now, and the snapshot that lists them.
 
-        Those on the screen, if it has room for it; all, if they are sorted by it.
+        If the lines are sorted by load, these are all sessions. Otherwise they are the visible
+        ones, or none if there is no room for the columns of the load.
         """
         if self._roll is None or not shows_loads(self._cells, self.view.sort):
             return {}, None
@@ -207,30 +213,30 @@ class RollView(ScrollView, can_focus=True):
 
     @property
     def lines(self) -> tuple[Line, ...]:
-        """All lines, folded ones left out."""
+        """All lines except those inside folded branches."""
         return self._lines
 
     def go_to(self, key: Key) -> None:
-        """Puts the cursor on a line, if it is there."""
+        """Moves the cursor to the line with this key, if there is one."""
         if (number := self._index.get(key)) is not None:
             self._put_cursor(number)
 
     @property
     def _index(self) -> dict[Key, int]:
-        """Each key's line; most changes need none of it."""
+        """The number of each key's line, computed when it is first needed."""
         if self._numbers is None:
             self._numbers = {line.key: number for number, line in enumerate(self._lines)}
         return self._numbers
 
     def _number_of(self, line: Line) -> int | None:
-        """Where a line is now that was under the cursor: most often there still."""
+        """Returns the present number of a line; the cursor's line is tried first."""
         at = self._cursor
         if at < len(self._lines) and self._lines[at].key == line.key:
             return at
         return self._index.get(line.key)
 
     def refresh_ages(self) -> None:
-        """Draws those visible lines anew that say something else by now."""
+        """Redraws the visible lines whose text has changed with the time."""
         self._refresh_changed()
 
     def _lay_out(self) -> None:
@@ -248,7 +254,7 @@ class RollView(ScrollView, can_focus=True):
         if len(self._lines) != len(lines_before) or not self.virtual_size.width:
             self.virtual_size = Size(self._cells, len(self._lines))
         if moved:
-            # The line stays where the eye left it; the others move around it.
+            # The cursor's line keeps its place on the screen; the other lines move.
             self.scroll_to(y=max(0, cursor - on_screen), animate=False, immediate=True)
         self._refresh_changed(() if moved else lines_before)
         if self.current != before:
@@ -266,10 +272,10 @@ class RollView(ScrollView, can_focus=True):
             self._tell_marks()
 
     def _refresh_changed(self, same_as: Sequence[Line] = ()) -> None:
-        """Refreshes the visible lines whose text or style is not what is shown.
+        """Redraws the visible lines whose text or style changed.
 
         Args:
-            same_as: The lines that there were: what is the very same is not looked at.
+            same_as: The previous lines. A line that is the same object is skipped.
         """
         drawing = self._drawing()
         top = self.scroll_offset.y
@@ -279,7 +285,7 @@ class RollView(ScrollView, can_focus=True):
             if self._shown.get(y) != self._pieces(y, drawing):
                 self.refresh_line(y - top)
 
-    # How it is drawn
+    # Drawing
 
     @property
     def _cells(self) -> int:
@@ -290,8 +296,8 @@ class RollView(ScrollView, can_focus=True):
 
     def _pieces(self, y: int, drawing: Drawing) -> tuple[Piece, ...]:
         if y == 0 and not self._lines and self._roll is not None:
-            said = why_empty(self.view)
-            return ((fit(f"  {said}", self._cells), "finished"), ("", ""))
+            text = why_empty(self.view)
+            return ((fit(f"  {text}", self._cells), "finished"), ("", ""))
         if y >= len(self._lines):
             return ()
         line = self._lines[y]
@@ -300,18 +306,18 @@ class RollView(ScrollView, can_focus=True):
         return (*pieces, ("", style))
 
     def refresh_line(self, y: int) -> None:
-        """Draws one line of the window anew."""
+        """Redraws one line of the window."""
         self.refresh(Region(0, y, self._cells, 1))
 
     def render_line(self, y: int) -> Strip:
-        """Draws a line of the window (Textual's line API)."""
+        """Draws one line of the window (Textual's line API)."""
         row = y + self.scroll_offset.y
         pieces = self._pieces(row, self._drawing())
         self._shown[row] = pieces
         background = self.rich_style
         if not pieces:
             return Strip.blank(self._cells, background)
-        # Reversed as well where there are no colours to tell the cursor by.
+        # Without colours only reversed text shows the cursor.
         over = self._style(pieces[-1][1])
         if over and (self.app.no_color or self.app.ansi_color):
             over += Style(reverse=True)
@@ -323,12 +329,12 @@ class RollView(ScrollView, can_focus=True):
 
     def _style(self, name: str) -> Style:
         styles = (
-            self.get_component_rich_style(f"roll--{each}", partial=True) for each in name.split()
+            self.get_component_rich_style(f"roll--{word}", partial=True) for word in name.split()
         )
         return sum(styles, Style())
 
     def on_resize(self, _: events.Resize) -> None:
-        """Lays the lines out for another width."""
+        """Lays the lines out for the new width."""
         self._shown.clear()
         self.virtual_size = Size(self._cells, len(self._lines))
         self._scroll_to_cursor()
@@ -342,7 +348,7 @@ class RollView(ScrollView, can_focus=True):
         self._refresh_changed()
 
     def watch_scroll_y(self, old: float, new: float) -> None:
-        """Forgets what was shown where."""
+        """Forgets the drawn lines: each one is now at another place."""
         super().watch_scroll_y(old, new)
         self._shown.clear()
 
@@ -379,7 +385,7 @@ class RollView(ScrollView, can_focus=True):
         self._put_cursor(0 if to < 0 else len(self._lines) - 1)
 
     def action_fold(self) -> None:
-        """Closes a branch; on a line without one, or a closed one, goes to its parent."""
+        """Folds a branch; on a folded line, or one without a branch, moves to the parent."""
         line = self.current
         if line is None:
             return
@@ -393,7 +399,7 @@ class RollView(ScrollView, can_focus=True):
                 return
 
     def action_unfold(self) -> None:
-        """Opens a branch; on an open one goes to its first line."""
+        """Unfolds a branch; on an unfolded branch moves to its first line."""
         line = self.current
         if line is None:
             return
@@ -404,7 +410,7 @@ class RollView(ScrollView, can_focus=True):
             self._put_cursor(self._cursor + 1)
 
     def on_click(self, event: events.Click) -> None:
-        """Selects a line; on its arrow folds or unfolds it."""
+        """Moves the cursor to the clicked line; a click on the arrow also folds or unfolds."""
         number = event.y + self.scroll_offset.y
         if number >= len(self._lines) or any(working_out(self.app)):
             return
@@ -416,23 +422,23 @@ class RollView(ScrollView, can_focus=True):
             self._folded ^= {line.key}
             self._lay_out()
 
-    # What is looked at
+    # View
 
     def action_triage(self) -> None:
-        """The most urgent first; or back to the tree."""
+        """Sorts the most urgent first, or goes back to the tree."""
         is_tree = self.view.sort is Sort.HIERARCHY
         self.look(replace(self.view, sort=Sort.URGENCY if is_tree else Sort.HIERARCHY))
 
     def action_sort(self, steps: int) -> None:
-        """Sorts by the next thing there is to sort by."""
+        """Changes to the sort order a number of steps further."""
         self.look(replace(self.view, sort=self.view.sort.after(steps)))
 
     def action_hide_finished(self) -> None:
-        """Leaves out who is finished, or no longer."""
+        """Hides finished agents, or shows them again."""
         self.look(replace(self.view, hide_finished=not self.view.hide_finished))
 
     def action_only(self, verdict: str) -> None:
-        """Shows only those of a verdict; once more, all."""
+        """Shows only the agents with a verdict; a second call shows all again."""
         only = Verdict(verdict)
         self.look(replace(self.view, only=None if self.view.only is only else only))
 
@@ -440,7 +446,7 @@ class RollView(ScrollView, can_focus=True):
 
     @property
     def marks(self) -> frozenset[Key]:
-        """Which agents and orphans are marked."""
+        """The keys of the marked agents and orphans."""
         return self._marks.keys
 
     def _mark(self, marks: Marks) -> None:
@@ -460,17 +466,17 @@ class RollView(ScrollView, can_focus=True):
         lines = self._lines[min(first, last) : max(first, last) + 1]
         return {line.key for line in lines if is_asked_for(line)}
 
-    def _found(self) -> Set[Key]:
+    def _matched_keys(self) -> Set[Key]:
         return matching(self._roll, self.view).keys() if self._roll is not None else set()
 
     def action_mark(self) -> None:
-        """Marks the line, or takes its mark away, and goes to the next."""
+        """Toggles the mark of the cursor's line, and moves to the next line."""
         if self.current is not None and isinstance(self.current.item, AgentRow | Session):
             self._mark(self._marks.inverting({self.current.key}))
             self._put_cursor(self._cursor + 1)
 
     def action_range(self) -> None:
-        """Starts a range that ends at the cursor, or leaves it as it is."""
+        """Starts a range at the cursor; if there is a range, ends it."""
         if self._marks.start is not None:
             self.action_leave_range()
         elif self.current is not None:
@@ -478,7 +484,7 @@ class RollView(ScrollView, can_focus=True):
             self._reach()
 
     def _reach(self) -> None:
-        """Lets a range, if there is one, reach to the cursor."""
+        """Extends the range, if there is one, to the cursor."""
         if self._marks.start is None:
             return
         if (start := self._index.get(self._marks.start)) is not None:
@@ -487,36 +493,36 @@ class RollView(ScrollView, can_focus=True):
             self.action_leave_range()
 
     def action_leave_range(self) -> None:
-        """Ends a range; what is marked stays so."""
+        """Ends the range; its marks stay."""
         self._mark(self._marks.ended())
 
     def action_extend(self, by: int) -> None:
-        """Marks the line and the one it goes to."""
+        """Marks the cursor's line, moves the cursor, and marks the new line too."""
         start = self._cursor
         self.action_leave_range()
         self._put_cursor(start + by)
         self._mark(self._marks.adding(self._between(start, self._cursor)))
 
     def action_mark_found(self) -> None:
-        """Marks everybody that is looked for, folded or not."""
-        self._mark(self._marks.adding(self._found()))
+        """Marks all agents and orphans that the view matches, including folded ones."""
+        self._mark(self._marks.adding(self._matched_keys()))
 
     def action_invert(self) -> None:
-        """Of everybody that is looked for, marks who is not marked and unmarks who is."""
-        self._mark(self._marks.inverting(self._found()))
+        """Inverts the mark of all agents and orphans that the view matches."""
+        self._mark(self._marks.inverting(self._matched_keys()))
 
     def action_mark_zombies(self) -> None:
-        """Marks all zombies, folded or not."""
+        """Marks all zombies, including folded ones."""
         if self._roll is not None:
             zombies = matching(self._roll, View(only=Verdict.ZOMBIE))
             self._mark(self._marks.adding(zombies.keys()))
 
     def action_unmark(self) -> None:
-        """Takes all marks away."""
+        """Removes all marks."""
         self._mark(Marks())
 
     def targets(self) -> Iterable[Key]:
-        """What an action is about: the marked ones, or the line under the cursor."""
+        """Returns the keys that an action applies to: the marked ones, or else the cursor's."""
         if self.marks and self._roll is not None:
             return [key for key in actionable(self._roll) if key in self.marks]
         return [self.current.key] if self.current else []

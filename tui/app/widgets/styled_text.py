@@ -1,4 +1,4 @@
-"""Text in pieces, each with the names of its styles. Pure."""
+"""Pieces of text with the names of their styles. Pure."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from tui.text.sanitize import fit, width
 from tui.view.filter import Filter
 
 Piece = tuple[str, str]
-"""Text that is safe to show, and the names of its styles, separated by blanks."""
+"""Safe text, and the names of its styles, separated by spaces."""
 
-# A bar, and the percentage to its right.
+# The cells of the bar; the percentage follows it.
 _BAR = 6
 PROGRESS_WIDTH = _BAR + 5
-"""Cells that `progress_pieces` takes."""
+"""The width of `progress_pieces` in cells."""
 
 
 def highlighted(text: str, style: str, wanted: Filter, *keys: str) -> list[Piece]:
-    """Splits a text so that what the filter looks for has the style ``match`` too.
+    """Splits a text into pieces; the parts that match the filter also have the style ``match``.
 
     Args:
         text: Safe text.
         style: The style of the whole text.
         wanted: The filter.
-        keys: The filter's fields that this text belongs to.
+        keys: The fields of the filter that this text belongs to.
     """
     if not wanted:
         return [(text, style)]
@@ -39,7 +39,7 @@ def highlighted(text: str, style: str, wanted: Filter, *keys: str) -> list[Piece
 
 
 def exactly(pieces: list[Piece], cells: int) -> list[Piece]:
-    """Cuts pieces, or adds blanks, so that they take exactly that many cells."""
+    """Cuts or pads pieces to an exact width in cells."""
     result: list[Piece] = []
     left = cells
     for text, style in pieces:
@@ -55,11 +55,11 @@ def exactly(pieces: list[Piece], cells: int) -> list[Piece]:
 
 
 def progress_pieces(progress: float | None, style: str) -> list[Piece]:
-    """A bar and a percentage.
+    """Returns a progress bar and a percentage.
 
     Args:
-        progress: In percent; None if it is not known.
-        style: The style of the percentage, and of the bar if there is one.
+        progress: The progress in percent; None if it is not known.
+        style: The style of the percentage, and of the bar unless it is empty.
     """
     if progress is None:
         return [(fit("-", PROGRESS_WIDTH), "finished")]

@@ -1,4 +1,4 @@
-"""The line that names the tabs of the panel, and says where one is in the open one."""
+"""The tab bar of the panel. It also shows the position in the open tab."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui.text.sanitize import fit, width
 
 
 class Tab(StrEnum):
-    """What the panel can show, in the order of the tabs."""
+    """The tabs of the panel, in the order in which they are shown."""
 
     OVERVIEW = "Overview"
     TIMELINE = "Timeline"
@@ -28,7 +28,7 @@ TABS = tuple(Tab)
 
 
 class TabBar(Static):
-    """All tabs with the keys that open them, as far as there is room."""
+    """Shows the tabs and their number keys, with short names if there is little room."""
 
     DEFAULT_CSS = """
     TabBar { height: 1; background: $panel; }
@@ -36,34 +36,35 @@ class TabBar(Static):
 
     @dataclass
     class Chosen(Message, namespace="tabs"):
-        """A tab was clicked on."""
+        """The operator clicked a tab."""
 
         tab: Tab
-        """Which."""
+        """The clicked tab."""
 
     def __init__(self) -> None:
         super().__init__("", markup=False)
         self._tab = Tab.OVERVIEW
-        self._said = ""
+        self._status = ""
         self._numbered = False
         self._needed = False
         self._drawn: Content | None = None
         self._ends: list[tuple[int, Tab]] = []
 
-    def show(self, tab: Tab, said: str, *, numbered: bool, needed: bool) -> None:
+    def show(self, tab: Tab, status: str, *, numbered: bool, needed: bool) -> None:
         """Shows the tabs.
 
         Args:
-            tab: Which is open.
-            said: A few words for the end of the line.
-            needed: Whether names give way to these words; else the words do.
-            numbered: Whether their numbers are keys that open them now.
+            tab: The open tab.
+            status: A few words for the end of the line; may be empty.
+            numbered: Whether the number keys open the tabs now.
+            needed: Whether the tab names are shortened to make room for the status.
+                Otherwise the status is left out if there is no room.
         """
-        self._tab, self._said, self._numbered, self._needed = tab, said, numbered, needed
+        self._tab, self._status, self._numbered, self._needed = tab, status, numbered, needed
         self._draw()
 
     def on_resize(self) -> None:
-        """Draws the names as the new width has room for them."""
+        """Draws the names for the new width."""
         self._draw()
 
     def _draw(self) -> None:
@@ -76,22 +77,22 @@ class TabBar(Static):
             self._ends.append((end, tab))
             parts.append((name, "bold reverse" if tab is self._tab else ""))
         left = room - end - 1
-        if self._said and (self._needed or left > width(self._said)):
-            said = fit(self._said, min(max(0, left), width(self._said)))
-            parts.append((" " * (left - width(said)) + said, "dim"))
+        if self._status and (self._needed or left > width(self._status)):
+            status = fit(self._status, min(max(0, left), width(self._status)))
+            parts.append((" " * (left - width(status)) + status, "dim"))
         content = Content.assemble(*parts)
         if self._drawn is None or not content.is_same(self._drawn):
             self._drawn = content
             self.update(content, layout=False)
 
     def _names(self, room: int) -> list[str]:
-        """How the tabs are called, as far as there is room."""
+        """Returns the names of the tabs, shortened if there is little room."""
         numbered = [f" {number} {tab} " for number, tab in enumerate(TABS, 1)]
         plain = [f" {tab} " for tab in TABS]
-        said = width(self._said) + 2 if self._said else 0
-        if self._numbered and sum(map(width, numbered)) + said <= room:
+        status = width(self._status) + 2 if self._status else 0
+        if self._numbered and sum(map(width, numbered)) + status <= room:
             return numbered
-        if sum(map(width, plain)) + (said if self._needed else 0) <= room:
+        if sum(map(width, plain)) + (status if self._needed else 0) <= room:
             return plain
         return [
             f" {tab} " if tab is self._tab else f" {number if self._numbered else tab[0]} "
@@ -99,7 +100,7 @@ class TabBar(Static):
         ]
 
     def on_click(self, event: events.Click) -> None:
-        """Opens the tab that was clicked on."""
+        """Posts `Chosen` with the clicked tab."""
         tab = next((tab for end, tab in self._ends if event.x < end), None)
         if tab is not None:
             self.post_message(self.Chosen(tab))

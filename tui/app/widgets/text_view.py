@@ -1,4 +1,4 @@
-"""Rows to be read: scrolled, followed to their end, searched; a change costs its lines alone."""
+"""A view of rows of text that can be scrolled, followed and searched."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Line = tuple[Piece, ...]
 
 
 class TextView(ScrollView, can_focus=True):
-    """Shows rows, wrapped to its width."""
+    """Shows rows of text, wrapped to the width. A change redraws only the changed lines."""
 
     DEFAULT_CSS = """
     TextView {
@@ -74,22 +74,22 @@ class TextView(ScrollView, can_focus=True):
         ),
         Binding("enter", "jump", "Go to the agent", show=False, id="panel.jump"),
         Binding("n", "match(1)", "Next match", show=False, id="panel.match-next"),
-        Binding("N", "match(-1)", "Match before", show=False, id="panel.match-before"),
+        Binding("N", "match(-1)", "Previous match", show=False, id="panel.match-before"),
     ]  # fmt: skip
 
     @dataclass
     class Jumped(Message, namespace="paper"):
-        """An agent that is named here was chosen."""
+        """The operator chose an agent that the text names."""
 
         target: AgentKey
-        """Whom it leads to."""
+        """The chosen agent."""
 
     @dataclass
     class Placed(Message, namespace="paper"):
-        """What is to be said of where one is in the rows may be another by now."""
+        """The position in the text, or the result of the search, may have changed."""
 
         def can_replace(self, message: Message) -> bool:
-            """Only the newest counts."""
+            """Returns whether this replaces a waiting message: only the newest one counts."""
             return isinstance(message, TextView.Placed)
 
     def __init__(self) -> None:
@@ -107,22 +107,22 @@ class TextView(ScrollView, can_focus=True):
         self._shift = 0
         self._shown: dict[int, _Line] = {}
 
-    # What it shows
+    # Content
 
     def show(self, key: Hashable, rows: Sequence[Row], *, follow: bool = False) -> None:
         """Shows rows.
 
         Args:
-            key: What they are of; when it is another one begins at their start.
-            rows: What to show.
-            follow: Whether to begin at their end, and stay there as they grow.
+            key: The identity of the content. With a new key the view starts at the first row.
+            rows: The rows.
+            follow: Whether to start at the last row, and to stay there as rows are added.
         """
         new = key != self._key
         if not new and tuple(rows) == self._rows:
             return
         at_end = self.at_end
         self._key, self._rows = key, tuple(rows)
-        self._links = tuple(each.target for each in rows if each.target is not None)
+        self._links = tuple(row.target for row in rows if row.target is not None)
         if self._chosen not in self._links:
             self._chosen = None
         if new:
@@ -138,47 +138,47 @@ class TextView(ScrollView, can_focus=True):
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """What is shown, not wrapped."""
+        """The rows, not wrapped."""
         return self._rows
 
     @property
     def text(self) -> str:
-        """All that is shown, row by row."""
-        return "\n".join(each.text for each in self._rows)
+        """The text of all rows, one row per line."""
+        return "\n".join(row.text for row in self._rows)
 
     @property
     def cells(self) -> int:
-        """Cells of a line."""
+        """The width of a line in cells."""
         return max(1, self.scrollable_content_region.width)
 
     @property
     def at_end(self) -> bool:
-        """Whether the last line is in sight."""
+        """Whether the last line is visible."""
         return self.scroll_offset.y >= self.max_scroll_y
 
     @property
     def follows(self) -> bool:
-        """Whether it stays at the end as rows come."""
+        """Whether the view stays at the end as rows are added."""
         return self._follows and self.at_end
 
     @property
     def below(self) -> int:
-        """How many lines are below those in sight."""
+        """The number of lines below the visible ones."""
         return max(0, self.max_scroll_y - self.scroll_offset.y)
 
     def _lay_out(self) -> None:
         before, self._wrapped = self._wrapped, {}
         self._lines, self._owners = [], []
-        for each in self._rows:
-            lines = self._wrapped.get(each) or before.get(each) or wrapped(each, self.cells)
-            self._wrapped[each] = lines
+        for row in self._rows:
+            lines = self._wrapped.get(row) or before.get(row) or wrapped(row, self.cells)
+            self._wrapped[row] = lines
             self._lines += lines
-            self._owners += [each] * len(lines)
+            self._owners += [row] * len(lines)
         size = Size(self.cells, len(self._lines))
         if size != self.virtual_size:
             self.virtual_size = size
 
-    # How it is drawn
+    # Drawing
 
     def _pieces(self, y: int) -> _Line:
         if y >= len(self._lines):
@@ -195,7 +195,7 @@ class TextView(ScrollView, can_focus=True):
                 self.refresh(Region(0, y - top, self.size.width, 1))
 
     def render_line(self, y: int) -> Strip:
-        """Draws a line of the window (Textual's line API)."""
+        """Draws one line of the window (Textual's line API)."""
         number = y + self.scroll_offset.y
         pieces = self._pieces(number)
         self._shown[number] = pieces
@@ -216,7 +216,7 @@ class TextView(ScrollView, can_focus=True):
         return self.get_component_rich_style(f"paper--{style}", partial=True) if style else Style()
 
     def on_resize(self, _: events.Resize) -> None:
-        """Wraps the rows for another width."""
+        """Wraps the rows for the new width."""
         at_end = self._follows and self.at_end
         self._wrapped, self._shown = {}, {}
         self._lay_out()
@@ -226,25 +226,25 @@ class TextView(ScrollView, can_focus=True):
         self.post_message(self.Placed())
 
     def watch_scroll_y(self, old: float, new: float) -> None:
-        """Forgets what was shown where."""
+        """Forgets the drawn lines: each one is now at another place."""
         super().watch_scroll_y(old, new)
         self._shown.clear()
         self.post_message(self.Placed())
 
     def on_focus(self) -> None:
-        """Chooses the first agent that is named, if any is."""
+        """Highlights the first agent that the text names, if there is one."""
         if self._chosen is None and self._links:
             self._chosen = self._links[0]
         self._refresh_changed()
 
     def on_blur(self) -> None:
-        """Shows no choice."""
+        """Removes the highlight of the chosen agent."""
         self._refresh_changed()
 
     # Moving
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offers only the keys that have a use now."""
+        """Enables a key only while it has an effect."""
         if action == "jump":
             return self._chosen is not None
         if action == "match":
@@ -258,7 +258,7 @@ class TextView(ScrollView, can_focus=True):
         self._refresh_changed()
 
     def action_move(self, by: int) -> None:
-        """Goes to the next agent that is named, or scrolls where there is none."""
+        """Moves to another agent that the text names; scrolls if there is none."""
         if self._chosen is not None and self._links:
             number = self._links.index(self._chosen) + by
             if 0 <= number < len(self._links):
@@ -268,7 +268,7 @@ class TextView(ScrollView, can_focus=True):
         self._go(self.scroll_offset.y + by)
 
     def _owner_line(self, target: AgentKey) -> int:
-        return next(n for n, each in enumerate(self._owners) if each.target == target)
+        return next(n for n, row in enumerate(self._owners) if row.target == target)
 
     def _into_sight(self, line: int) -> None:
         top, height = self.scroll_offset.y, max(1, self.size.height)
@@ -285,20 +285,20 @@ class TextView(ScrollView, can_focus=True):
         self._go(0 if to < 0 else len(self._lines))
 
     def action_shift(self, by: int) -> None:
-        """Scrolls what is too wide and not wrapped."""
-        widest = max((_width(each) for each in self._lines), default=0)
+        """Scrolls sideways, for lines that are wider than the view and not wrapped."""
+        widest = max((_width(line) for line in self._lines), default=0)
         shift = max(0, min(self._shift + by, widest - self.cells))
         if shift != self._shift:
             self._shift = shift
             self.refresh()
 
     def action_jump(self) -> None:
-        """Leads to the agent that is chosen."""
+        """Posts `Jumped` with the chosen agent."""
         if self._chosen is not None:
             self.post_message(self.Jumped(self._chosen))
 
     def on_click(self, event: events.Click) -> None:
-        """Leads to the agent that is named there."""
+        """Posts `Jumped` with the agent that the clicked line names."""
         number = event.y + self.scroll_offset.y
         target = self._owners[number].target if number < len(self._owners) else None
         if target is not None:
@@ -307,32 +307,33 @@ class TextView(ScrollView, can_focus=True):
     # Searching
 
     def search(self, query: str) -> None:
-        """Shows where a text stands, and goes to the nearest place from here on."""
+        """Highlights a text, and scrolls to the first match from here, or else to the last."""
         folded = query.casefold()
         if folded == self._query:
             return
         self._query = folded
-        self._match, found = -1, self.matches
-        if found:
+        self._match, matches = -1, self.matches
+        if matches:
             top = self.scroll_offset.y
-            self._match = next((n for n in found if n >= top), found[-1])
+            self._match = next((n for n in matches if n >= top), matches[-1])
             self._into_sight(self._match)
         self._refresh_changed()
         self.post_message(self.Placed())
 
     @property
     def search_words(self) -> str:
-        """Which match of how many this is; empty when nothing is searched for."""
+        """The number of the current match and of all matches; empty without a search."""
         if not self._query:
             return ""
-        found = self.matches
-        if not found:
+        matches = self.matches
+        if not matches:
             return "not found"
-        return f"{found.index(self._match) + 1 if self._match in found else '?'}/{len(found)}"
+        number = matches.index(self._match) + 1 if self._match in matches else "?"
+        return f"{number}/{len(matches)}"
 
     @property
     def matches(self) -> list[int]:
-        """Lines in which the text stands."""
+        """The numbers of the lines that contain the searched text."""
         if not self._query:
             return []
         return [
@@ -342,13 +343,13 @@ class TextView(ScrollView, can_focus=True):
         ]
 
     def action_match(self, by: int) -> None:
-        """Goes to the next line, or the one before, in which the text stands."""
-        found = self.matches
-        if not found:
+        """Goes to the next or the previous match."""
+        matches = self.matches
+        if not matches:
             return
-        after = [n for n in found if n > self._match]
-        before = [n for n in found if n < self._match]
-        self._match = (after or found)[0] if by > 0 else (before or found)[-1]
+        after = [n for n in matches if n > self._match]
+        before = [n for n in matches if n < self._match]
+        self._match = (after or matches)[0] if by > 0 else (before or matches)[-1]
         self._into_sight(self._match)
         self.post_message(self.Placed())
 

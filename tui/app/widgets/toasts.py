@@ -1,4 +1,4 @@
-"""What is logged, shown as toasts: on standard error it would spoil the screen."""
+"""A logging handler that shows log records as toasts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RECOVERY = recover_registry.__module__
 
 
 class ToastHandler(logging.Handler):
-    """Shows errors that are logged, and recoveries; on standard error they would spoil it."""
+    """Shows logged errors and recoveries as toasts; standard error would disturb the screen."""
 
     def __init__(self, app: App[None]) -> None:
         super().__init__(logging.WARNING)
@@ -21,11 +21,11 @@ class ToastHandler(logging.Handler):
         self.addFilter(lambda record: record.levelno >= logging.ERROR or record.name == _RECOVERY)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Shows one record."""
-        said = harmless(record.getMessage(), 400)
+        """Shows one log record."""
+        text = harmless(record.getMessage(), 400)
         if record.exc_info and record.exc_info[1] is not None:
-            said += f": {harmless(repr(record.exc_info[1]), 400)}"
+            text += f": {harmless(repr(record.exc_info[1]), 400)}"
         if record.levelno >= logging.ERROR:
-            self._app.notify(said, title="Error", severity="error", markup=False)
+            self._app.notify(text, title="Error", severity="error", markup=False)
         else:
-            self._app.notify(said, title="Recovered", severity="warning", markup=False)
+            self._app.notify(text, title="Recovered", severity="warning", markup=False)
