@@ -156,7 +156,7 @@ async def test_the_monitor_asks_every_question_one_after_the_other(
             await pilot.pause()
             shown = screen.query_one(VerticalScroll).query_one(Static)
             assert says in str(shown.render()) and not answers
-            assert "once more" in str(screen.query_one(Vertical).border_title)
+            assert "Second confirmation" in str(screen.query_one(Vertical).border_title)
         await pilot.press("enter")
         await pilot.pause()
     assert answers == [""]

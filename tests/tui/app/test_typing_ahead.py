@@ -26,7 +26,7 @@ WORKED_OUT_BY = {
     "k": "tui.actions.footprint.weighed_kill",
     "K": "tui.actions.footprint.weighed_kill",
     "U": "tui.actions.undo.plan_undo",
-    "l": "registry.audit.log.read_logs",
+    "l": "registry.audit.read_logs",
 }
 """By key what works out what it opens."""
 
