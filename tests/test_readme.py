@@ -11,6 +11,7 @@ import pytest
 from tui.app.keymap import documented
 from tui.cli.main import COMMANDS
 from tui.model.roll import Verdict
+from tui.model.verdicts import VERDICTS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = {
@@ -97,6 +98,33 @@ def test_the_map_names_every_package_and_no_other() -> None:
     assert packages <= named, packages - named
     there = packages | {path.name for path in (ROOT / "tests").iterdir()} | {"tests"}
     assert named <= there, named - there
+
+
+def test_the_map_names_every_module() -> None:
+    text = DOCUMENTS["tests/README.md"].split("```", 2)[1]
+    words = set(re.findall(r"\w+", text))
+    modules = {
+        path.stem
+        for top in ("registry", "tui")
+        for path in (ROOT / top).rglob("*.py")
+        if not path.stem.startswith("__")
+    }
+    # The map has one word for those whose names follow a rule.
+    by_rule = {stem for stem in modules if stem.startswith("format_")} | {*COMMANDS, "monitor"}
+    assert modules - by_rule <= words, modules - by_rule - words
+
+
+def test_documents_show_each_verdict_with_its_signs() -> None:
+    for verdict, entry in VERDICTS.items():
+        assert f"| {entry.glyph} **{verdict}** |" in DOCUMENTS["README.md"]
+        row = f"| {entry.glyph} | `{entry.ascii_glyph}` | **{verdict}** |"
+        assert row in DOCUMENTS["tui/README.md"]
+
+
+def test_each_verdict_has_a_sign_of_its_own_in_ascii_too() -> None:
+    signs = [entry.ascii_glyph for entry in VERDICTS.values()]
+    assert len(set(signs)) == len(VERDICTS)
+    assert all(sign.isascii() and len(sign) == 1 for sign in signs)
 
 
 def test_every_dependency_has_a_tested_version_and_an_upper_bound() -> None:

@@ -5,7 +5,7 @@ the old inode would get it, write there, and lose its update. So the new text
 goes into a journal first, and from there into the file; `registry.storage.recovery`
 finishes what was cut off. The journal then says that it is over, and stays. What
 can go wrong at each step is said beside it; `tests/registry/storage/test_faults.py` and
-`tests/registry/kills` make it go wrong there.
+`tests/torture/kills` make it go wrong there.
 """
 
 from __future__ import annotations

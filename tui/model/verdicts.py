@@ -1,4 +1,4 @@
-"""What each verdict looks like and means: the one table of them. Pure."""
+"""The table of all verdicts: what each looks like and means. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class VerdictEntry:
 
     Attributes:
         urgency: Its rank among all verdicts; 0 is the most urgent.
-        glyph: Its sign, one cell wide.
+        glyph: Its sign, one cell wide; its ASCII sign is in `tui.text.ascii`.
         style: A colour of the theme, then text styles.
         meaning: What is true of an agent with this verdict.
         advice: What a user can do about it.

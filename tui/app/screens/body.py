@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container
 
 from registry.text import is_plain, quoted_name, shell_word, shown_name
 from tui.app.widgets.details_panel import Panel
 from tui.app.widgets.progress_line import ProgressLine
+from tui.app.widgets.roll_bindings import LINE_KEYS
 from tui.app.widgets.roll_box import RollPane
 from tui.app.widgets.roll_list import RollView
 from tui.app.widgets.text_view import TextView
@@ -38,26 +39,7 @@ class Body(Container):
         roll: The newest roll call; None before the first one.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "left_square_bracket", "step(-1)", "Previous tab", show=False, id="panel.tab-before"
-        ),
-        Binding(
-            "right_square_bracket", "step(1)", "Next tab", show=False, id="panel.tab-next"
-        ),
-        Binding("p", "enlarge", "Larger panel", show=False,
-                tooltip="Enlarge the panel, or restore its size", id="panel.enlarge"),
-        Binding("a", "attach", "Attach", show=False, tooltip="Go into the session", id="attach"),
-        Binding("enter", "enter", "Attach", show=False,
-                tooltip="Go into the session; fold or unfold a task", id="enter"),
-        Binding("A", "attach(True)", "Watch", show=False,
-                tooltip="Watch the session without typing", id="attach.read-only"),
-        Binding("o", "open", "Open", show=False, tooltip="Open one of its files in $PAGER",
-                id="open"),
-        Binding("y", "copy", "Copy id", show=False, tooltip="Copy the id", id="copy"),
-        Binding("Y", "copy(True)", "Copy session", show=False,
-                tooltip="Copy the name of the session", id="copy.session"),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = LINE_KEYS
 
     def __init__(self, *, id: str, read_only: bool) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)

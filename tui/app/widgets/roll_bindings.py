@@ -1,4 +1,4 @@
-"""The keys of the roll."""
+"""All default keys of the main screen: each is one entry, whose action is in the class named."""
 
 from __future__ import annotations
 
@@ -62,3 +62,79 @@ _MARKING = (
 )
 
 ROLL_KEYS: list[BindingType] = [*_MOVING, *_TRIAGE, *_MARKING]
+"""Keys of the list of lines; their actions are in `RollView`."""
+
+LINE_KEYS: list[BindingType] = [
+    Binding("left_square_bracket", "step(-1)", "Previous tab", show=False, id="panel.tab-before"),
+    Binding("right_square_bracket", "step(1)", "Next tab", show=False, id="panel.tab-next"),
+    Binding(
+        "p",
+        "enlarge",
+        "Larger panel",
+        show=False,
+        tooltip="Enlarge the panel, or restore its size",
+        id="panel.enlarge",
+    ),
+    Binding("a", "attach", "Attach", show=False, tooltip="Go into the session", id="attach"),
+    Binding(
+        "enter",
+        "enter",
+        "Attach",
+        show=False,
+        tooltip="Go into the session; fold or unfold a task",
+        id="enter",
+    ),
+    Binding(
+        "A",
+        "attach(True)",
+        "Watch",
+        show=False,
+        tooltip="Watch the session without typing",
+        id="attach.read-only",
+    ),
+    Binding("o", "open", "Open", show=False, tooltip="Open one of its files in $PAGER", id="open"),
+    Binding("y", "copy", "Copy id", show=False, tooltip="Copy the id", id="copy"),
+    Binding(
+        "Y",
+        "copy(True)",
+        "Copy session",
+        show=False,
+        tooltip="Copy the name of the session",
+        id="copy.session",
+    ),
+]
+"""Keys for the line under the cursor and for the panel; their actions are in `Body`."""
+
+ACTION_KEYS: list[BindingType] = [
+    Binding("k", "kill", "Kill", id="kill"),
+    Binding(
+        "K",
+        "kill(True)",
+        "Kill tree",
+        show=False,
+        tooltip="Kill with all agents below it",
+        id="kill.tree",
+    ),
+    Binding("c", "complete", "Complete", id="complete"),
+    Binding("U", "undo", "Undo", tooltip="Undo the last change of registries", id="undo"),
+    Binding("slash", "filter", "Filter", id="filter"),
+    Binding("escape", "clear_filter", "Clear filter", show=False, id="filter.clear"),
+    Binding(
+        "d",
+        "doctor",
+        "Doctor",
+        show=False,
+        tooltip="Show problems, and repair them",
+        id="doctor",
+    ),
+    Binding("l", "log", "Log", show=False, tooltip="Show the audit log", id="log"),
+    Binding(
+        "m",
+        "metrics",
+        "Metrics",
+        show=False,
+        tooltip="Show lock waits and their goals",
+        id="metrics",
+    ),
+]
+"""Keys that plan an action or open a screen; their actions are in `RollActions`."""
