@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +19,20 @@ from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
+
+NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+"""What runs a program as the first process of a PID namespace of its own."""
+
+
+def can_choose_pids() -> bool:
+    """Whether there can be a PID namespace, and its next pid can be chosen."""
+    choose = ("sh", "-c", f"echo 300 > {LAST_PID}")
+    try:
+        return (
+            subprocess.run([*NAMESPACE, *choose], capture_output=True, check=False).returncode == 0
+        )
+    except FileNotFoundError:
+        return False
 
 
 def stale_pid(server: RealTmux) -> int:

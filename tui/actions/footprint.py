@@ -140,7 +140,7 @@ def servers_going_on(held: Iterable[process_tree.Held]) -> Callable[[process_tre
 
 
 def left_alone(held: process_tree.Held) -> str:
-    """What to say of processes that only say that they belong to a session a log told of."""
+    """What to say of processes that may belong to a session, which they do not prove."""
     return f"; left alone: {'; '.join(held.doubts)}" if held.doubts else ""
 
 
@@ -198,4 +198,11 @@ def origin_of_ended(ended: EndedSession, answer: TmuxSnapshot, owner: int | None
         since = max(ended.created, ended.server_started)
         # Without a time nothing can prove that it began before it.
         claim = Claim(users, since, -math.inf if ended.ended_at is None else ended.ended_at)
-    return Origin((), panes, Path(ended.socket), ended.server_pid, claim)
+    # The very server that had it may still run.
+    same = same_pid and ended.server_started == answer.server_started
+    began = answer.server_began if same else None
+    # Its id is that of a session that is there, or of one on another server.
+    known = same or not same_pid
+    there = same and ended.id in {session.id for session in sessions}
+    session_id = ended.id if known and panes and not there else None
+    return Origin((), panes, Path(ended.socket), ended.server_pid, claim, began, session_id)

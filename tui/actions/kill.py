@@ -194,6 +194,9 @@ def _checked(
         names = ", ".join(f"{shown_name(each.name)} ({each.pid})" for each in still)
         return StepOutcome(step.label, Result.FAILED, f"still running: {names}")
     count = some(len(own), "process", "processes")
+    if going.session is not None and step.writes and known[step].doubts:
+        why = f"ended its session and {count}, but what may be its runs"
+        return StepOutcome(step.label, Result.FAILED, why)
     if going.session is not None:
         return StepOutcome(step.label, Result.DONE, f"ended its session and {count}")
     said = "its session had gone already"

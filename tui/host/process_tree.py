@@ -7,9 +7,10 @@ A process is identified by its pid *and* its start time. Linux only: /proc.
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,8 +18,16 @@ from registry.text import shown_name
 from tui.host import procfs
 from tui.host.claims import ROOT, Claim, Facts, believed
 from tui.host.pane_origin import is_of_another_pane
-from tui.host.procfs import INIT, PaneEnvironment, Stat, Users
-from tui.host.tmux_types import SERVER_NAME, Session, TmuxSnapshot
+from tui.host.procfs import INIT, PaneEnvironment, Stat
+from tui.host.server_processes import (
+    Listens,
+    UsersOf,
+    is_socket,
+    names_former,
+    naming_former,
+    servers_among,
+)
+from tui.host.tmux_types import DeadPane, Session, TmuxSnapshot
 
 _NAMED = 3
 """The number of processes that one message names; more are only counted."""
@@ -86,6 +95,10 @@ class Origin:
         server_pid: The pid of the tmux server; None for any server of this socket.
         claim: The conditions for each process if these features come from a log; None if
             they come from tmux.
+        server_began: The start of the server's process, in ticks since boot; None if it is
+            not known that the process with that pid is this server.
+        session: The id of the session, for example ``$3``; None if only its panes are known.
+        dead: The panes whose first process has ended.
     """
 
     pids: tuple[int, ...]
@@ -93,11 +106,25 @@ class Origin:
     socket: Path
     server_pid: int | None
     claim: Claim | None = None
+    server_began: int | None = None
+    session: str | None = None
+    dead: tuple[DeadPane, ...] = ()
 
 
 def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
     """Returns the origin of a session that tmux listed."""
-    return Origin(session.pids, session.panes, answer.socket, answer.server_pid)
+    if answer.foreign_pids:
+        # Its pids mean other processes here.
+        return Origin((), (), answer.socket, None)
+    return Origin(
+        session.pids,
+        session.panes,
+        answer.socket,
+        answer.server_pid,
+        server_began=answer.server_began,
+        session=session.id,
+        dead=session.dead,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +135,8 @@ class Held:
         processes: All processes that belong to the session.
         servers: The pids of tmux servers that were started in the session. These servers
             and their panes do not belong to it.
-        doubts: Messages on processes that name the session but do not prove the claim.
+        doubts: Messages on processes that may belong to the session, which is not proven.
+            They are left alone, so it is not known that nothing of the session runs.
     """
 
     processes: tuple[Process, ...]
@@ -147,11 +175,14 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
     for key, origin in origins.items():
         if origin.claim is None:
             pids = now.belonging(origin)
-            held[key] = Held(now.described(pids), now.servers_from(pids, origin))
+            servers = now.servers_from(pids, origin)
+            doubts = now.doubts_about(servers) | now.doubts_of(origin, pids)
+            held[key] = Held(now.described(pids), servers, tuple(_doubted(doubts, now)))
         else:
             pids, doubts = now.proven(origin, origin.claim)
             left = now.described(pids, origin.claim.users)
             servers = now.servers_from(pids, origin)
+            doubts |= now.doubts_about(servers)
             held[key] = Held(left, servers, tuple(_doubted(doubts, now)))
     return held
 
@@ -200,20 +231,6 @@ def holds_us(pane_pids: Collection[int]) -> bool:
     return not line_of(os.getpid(), stats).isdisjoint(pane_pids)
 
 
-def proves_server(stat: Stat, environment: PaneEnvironment | None) -> bool:
-    """Returns whether a process proves that its parent is a tmux server.
-
-    A tmux server is the parent of its panes, whatever its program is called. Init is excluded,
-    because it becomes the parent of every process whose parent has ended.
-    """
-    return environment is not None and environment.server_pid == stat.parent != INIT
-
-
-def is_named_server(stat: Stat) -> bool:
-    """Returns whether a process runs and has the name of a tmux server."""
-    return stat.name == SERVER_NAME and not stat.is_ended
-
-
 @dataclass(frozen=True, slots=True)
 class Look:
     """All processes at one moment.
@@ -221,25 +238,33 @@ class Look:
     Attributes:
         stats: The data of every process, by pid.
         panes: The pane that each process's environment names, if it names one.
-        servers: The pids of the tmux servers.
+        servers: The pids of the tmux servers, and of processes that may be one.
+        sure: Those of them that are certain.
+        former: The processes that name a former tmux server whose pid another one has now.
         runs_on: The tmux server of each process that runs in a pane.
         ourselves: This process and its ancestors.
         users_of: Returns a process's real, effective and saved user; None if it is not
             visible. It is called only when needed.
+        listens: Returns whether a process listens at a socket; also called only when needed.
         children: The children of each process.
         led: The members of each process session.
         saying: The processes that name a server and pane in their environment.
+        unread: The processes whose environment is too large to read.
     """
 
     stats: Mapping[int, Stat]
     panes: Mapping[int, PaneEnvironment]
     servers: frozenset[int]
+    sure: frozenset[int]
+    former: frozenset[int]
     runs_on: Mapping[int, int]
     ourselves: frozenset[int]
-    users_of: Callable[[int], Users | None]
+    users_of: UsersOf
+    listens: Listens
     children: Mapping[int, Sequence[int]]
     led: Mapping[int, Sequence[int]]
     saying: Mapping[tuple[int, str], Sequence[int]]
+    unread: frozenset[int] = frozenset()
 
     def runs(self, process: Process) -> bool:
         """Returns whether a process still runs, and is not a later one with the same pid."""
@@ -274,9 +299,12 @@ class Look:
             origin: The session.
             known: Processes that are left out, because they need no proof.
         """
-        named_by = self.said_to_be_of(origin).difference(known)
-        if not named_by:
-            return named_by
+        return self._trusted(self.said_to_be_of(origin).difference(known), origin)
+
+    def _trusted(self, pids: Collection[int], origin: Origin) -> set[int]:
+        """Returns the processes that belong to the user of a session's server, or to root."""
+        if not pids:
+            return set()
         server = origin.server_pid
         users = self.users_of(server) if server is not None and server in self.servers else None
         if users is not None:
@@ -286,7 +314,7 @@ class Look:
             trusted = {ROOT, os.getuid(), os.getuid() if owner is None else owner}
         return {
             pid
-            for pid in named_by
+            for pid in pids
             if (own := self.users_of(pid)) is not None and trusted.issuperset(own)
         }
 
@@ -323,6 +351,7 @@ class Look:
 
         # A process that init adopted and that cleared its environment keeps its process session.
         led = {pid for root in roots for pid in self.led.get(root, ())}
+        led |= {pid for origin in origins for pid in self._left_by_dead(origin)[0]}
         pids = _with_descendants(roots | led | believed_pids, self.children, is_spared)
         for origin in with_server:
             more = self._believed(origin, pids)
@@ -334,9 +363,83 @@ class Look:
         if origin.server_pid is None or origin.panes is None:
             candidates: Iterable[int] = self.panes
         else:
-            keys = ((origin.server_pid, pane) for pane in origin.panes)
+            panes = origin.panes if origin.session is None else (*origin.panes, "")
+            keys = ((origin.server_pid, pane) for pane in panes)
             candidates = (pid for key in keys for pid in self.saying.get(key, ()))
-        return {pid for pid in candidates if _is_of(self.panes[pid], origin)}
+        return {pid for pid in candidates if self._says(pid, origin)}
+
+    def _says(self, pid: int, origin: Origin) -> bool:
+        """Whether a process says that it was started in a pane of a session."""
+        said = self.panes[pid]
+        # A pane id alone could be that of another server.
+        if origin.server_pid not in (None, said.server_pid):
+            return False
+        if not self._names(pid, origin):
+            return False
+        began = self._server_began(origin)
+        if began is not None:
+            # No other server had that pid since, whatever path leads to its socket where the
+            # process is.
+            return not names_former(pid, began, self.stats, self.panes)
+        return is_socket(said.socket, origin.socket)
+
+    def _names(self, pid: int, origin: Origin) -> bool:
+        """Whether a process names a pane of a session, or no pane but the session."""
+        said = self.panes[pid]
+        if origin.panes is None or said.pane in origin.panes:
+            return True
+        if said.pane or said.session != origin.session:
+            return False
+        # The session of a pane may be another one by now.
+        return said.server_pid not in line_of(pid, self.stats)
+
+    def _left_by_dead(self, origin: Origin) -> tuple[set[int], set[int]]:
+        """What is in the process sessions of dead panes, surely and perhaps.
+
+        No process is given the number of a process session that has members. So where one of
+        them is older than the pane's end they are the pane's. Otherwise its number may have
+        been given to another process, which left them.
+        """
+        sure: set[int] = set()
+        perhaps: set[int] = set()
+        for pane in origin.dead:
+            first = self.stats.get(pane.pid)
+            if first is not None and not (first.is_ended and first.parent == origin.server_pid):
+                continue
+            members = self.led.get(pane.pid, ())
+            began = [procfs.begun_at(self.stats[pid]) for pid in members]
+            # tmux tells the second that its end was in.
+            is_old = pane.ended is not None and min(began, default=math.inf) <= pane.ended + 1
+            (sure if is_old else perhaps).update(members)
+        return sure, perhaps
+
+    def doubts_of(self, origin: Origin, found: Collection[int]) -> dict[int, str]:
+        """Why some processes that were not found to belong to a session may do; in words."""
+        by_dead = "which a pane that is dead may have left"
+        doubts = dict.fromkeys(self._left_by_dead(origin)[1], by_dead)
+        # What runs in another pane belongs there, whatever it says.
+        unread = self.unread - self.runs_on.keys() - self.servers
+        unread = frozenset(pid for pid in unread if self._is_young(pid, origin))
+        unsaid = "whose environment is too large to be read"
+        doubts |= dict.fromkeys(self._trusted(unread, origin), unsaid)
+        return {pid: why for pid, why in doubts.items() if pid not in {*found, *self.ourselves}}
+
+    def _is_young(self, pid: int, origin: Origin) -> bool:
+        """Whether a process may have come from a session's server, by its age.
+
+        No process changes over to the process session of another one: that of what came from
+        a server has no member that is older than the server.
+        """
+        began = self._server_began(origin)
+        members = self.led[self.stats[pid].session]
+        return began is None or all(self.stats[each].started >= began for each in members)
+
+    def _server_began(self, origin: Origin) -> int | None:
+        """When the very server that a session was on began, in ticks; None if nobody knows."""
+        if origin.server_began is not None or origin.claim is not None:
+            return origin.server_began
+        server = origin.server_pid
+        return self.stats[server].started if server in self.servers else None
 
     def proven(self, origin: Origin, claim: Claim) -> tuple[set[int], dict[int, str]]:
         """Returns the processes that prove a claim, and the reason for each other process."""
@@ -357,8 +460,22 @@ class Look:
             origin: The session.
         """
         named_by = self._believed(origin)
-        started = {p for p in self.servers if p in named_by or self.stats[p].parent in pids}
+        leaders = {*self._roots(origin), *(pane.pid for pane in origin.dead)}
+        started = {
+            pid
+            for pid in self.servers
+            if pid in named_by
+            or self.stats[pid].parent in pids
+            or self.stats[pid].session in leaders
+        }
         return tuple(sorted(started - {origin.server_pid} - set(pids)))
+
+    def doubts_about(self, servers: Iterable[int]) -> dict[int, str]:
+        """Why some tmux servers may be none, but processes that a session left; in words."""
+        why = "which may be no tmux server"
+        return {
+            pid: why for pid in servers if pid not in self.sure or self.listens(pid) is not True
+        }
 
     def described(
         self, pids: Iterable[int], users: frozenset[int] | None = None
@@ -423,13 +540,17 @@ class Looker:
         stats = procfs.all_stats()
         before, self._environments = self._environments, {}
         panes: dict[int, PaneEnvironment] = {}
+        unread: set[int] = set()
         for pid, stat in stats.items():
             program = pid, stat.started, stat.name, stat.environment
             pane = before[program] if program in before else procfs.pane_said_by(pid)
             self._environments[program] = pane
-            if pane is not None:
+            if pane is procfs.UNREAD:
+                unread.add(pid)
+            elif pane is not None:
                 panes[pid] = pane
-        return look_at(stats, panes, functools.cache(procfs.users_of))
+        users_of, listens = functools.cache(procfs.users_of), functools.cache(procfs.listens)
+        return replace(look_at(stats, panes, users_of, listens), unread=frozenset(unread))
 
 
 def look() -> Look:
@@ -447,7 +568,8 @@ def look() -> Look:
 def look_at(
     stats: Mapping[int, Stat],
     panes: Mapping[int, PaneEnvironment],
-    users_of: Callable[[int], Users | None],
+    users_of: UsersOf,
+    listens: Listens,
 ) -> Look:
     """Finds the tmux servers and the processes on them. Pure.
 
@@ -455,12 +577,11 @@ def look_at(
         stats: The data of every process.
         panes: The pane that each process's environment names, if it names one.
         users_of: See `Look`.
+        listens: See `Look`.
     """
-    servers = {pid for pid, stat in stats.items() if is_named_server(stat)}
-    servers |= {
-        stats[pid].parent for pid, pane in panes.items() if proves_server(stats[pid], pane)
-    }
-    servers &= stats.keys()
+    among = servers_among(stats, panes, users_of, listens)
+    servers = among.all
+    former = naming_former(stats, panes, servers)
     runs_on = _servers_above(stats, servers)
     led: dict[int, list[int]] = {}
     for pid, stat in stats.items():
@@ -469,16 +590,19 @@ def look_at(
     for pid, pane in panes.items():
         saying.setdefault((pane.server_pid, pane.pane), []).append(pid)
         # A process that init adopted still names its server.
-        if pid not in runs_on and pane.server_pid in servers:
+        if pid not in runs_on and pane.server_pid in servers and pid not in former:
             runs_on[pid] = pane.server_pid
     ourselves = frozenset(line_of(os.getpid(), stats))
     return Look(
         stats,
         panes,
-        frozenset(servers),
+        servers,
+        among.sure,
+        former,
         runs_on,
         ourselves,
         users_of,
+        listens,
         _children(stats),
         led,
         saying,
@@ -500,19 +624,6 @@ def _servers_above(stats: Mapping[int, Stat], servers: Collection[int]) -> dict[
         server = pid if pid in servers and path else above.get(pid)
         above |= dict.fromkeys(path, server)
     return {pid: server for pid, server in above.items() if server is not None}
-
-
-def _is_of(environment: PaneEnvironment, origin: Origin) -> bool:
-    """Returns whether an environment names a pane of a session."""
-    # Pane ids are unique only within one server.
-    if origin.server_pid not in (None, environment.server_pid):
-        return False
-    if origin.panes is not None and environment.pane not in origin.panes:
-        return False
-    # Two paths may lead to the same socket.
-    socket = os.fspath(origin.socket)
-    named = environment.socket
-    return named == socket or os.path.realpath(named) == os.path.realpath(socket)
 
 
 def line_of(pid: int, stats: Mapping[int, Stat]) -> set[int]:

@@ -22,6 +22,12 @@ The kernel limits both to a few megabytes when a process starts. But a process c
 the kernel that they are elsewhere in its memory (prctl(2), PR_SET_MM), with any size.
 """
 
+WHOLE_ENVIRONMENT = 8 * LARGEST
+"""Bytes of an environment that are read for what it says of a pane.
+
+The kernel starts no process with more than 6 MiB of it. What it says beyond is unknown.
+"""
+
 INIT = 1
 """The pid of init, which becomes the parent of processes whose parent has ended."""
 
@@ -111,6 +117,10 @@ class PaneEnvironment(NamedTuple):
     server_pid: int
     session: str
     pane: str
+
+
+UNREAD = PaneEnvironment("", 0, "", "")
+"""What a process says of its pane where its environment is too large to be read."""
 
 
 class Users(NamedTuple):
@@ -308,8 +318,8 @@ def program_name(stat: Stat) -> str:
     return stat.name
 
 
-def _given(pid: int, name: str) -> bytes:
-    return whole_words(read(pid, name))
+def _given(pid: int, name: str, at_most: int = LARGEST) -> bytes:
+    return whole_words(read(pid, name, at_most), at_most)
 
 
 def arguments(pid: int) -> list[bytes]:
@@ -360,13 +370,21 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
     In another PID namespace, such as a container, the server's pid means another process, so
     the result is None. There is one exception: a pane may start a namespace of its own
     (``unshare -p``). Then the first process of the namespace must name the same pane.
+
+    Returns:
+        `UNREAD` if a part beyond `WHOLE_ENVIRONMENT` may name a pane.
     """
     try:
-        pane = parse_pane(_given(pid, "environ"))
+        whole = read(pid, "environ", WHOLE_ENVIRONMENT)
+        pane = parse_pane(whole_words(whole, WHOLE_ENVIRONMENT))
+        if pane is None and len(whole) >= WHOLE_ENVIRONMENT:
+            return UNREAD
         if pane is None or _is_in_our_namespace(pid):
             return pane
         first = _first_of_namespace(pid)
-        agrees = first is not None and parse_pane(_given(first, "environ")) == pane
+        if first is None:
+            return None
+        agrees = parse_pane(_given(first, "environ", WHOLE_ENVIRONMENT)) == pane
         return pane if agrees else None
     except OSError:
         return None
@@ -457,3 +475,10 @@ def listening_path(pid: int) -> Path | None:
                 # The path may be relative to the working directory.
                 return Path(os.readlink(f"/proc/{pid}/cwd"), unix_socket.path)
     return None
+
+
+def listens(pid: int) -> bool | None:
+    """Whether a process listens at a socket that has a path; None if that is not to be known."""
+    if listening_path(pid) is not None:
+        return True
+    return False if may_see_files(pid) else None

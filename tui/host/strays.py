@@ -75,9 +75,8 @@ def find_strays(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...
     # A pane that was created after the snapshot is not in it, but exists.
     asked_at = time.time() - (time.monotonic() - answer.asked_at)
     now = look()
-    spared = now.ourselves | now.servers
+    spared = now.ourselves | now.sure
     alive = {pane for session in answer.sessions.values() for pane in session.panes}
-    server = now.stats.get(answer.server_pid) if answer.server_pid is not None else None
     socket = os.path.realpath(answer.socket)
     strays = []
     for process in now.described(now.panes.keys() - spared):
@@ -88,7 +87,7 @@ def find_strays(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...
             continue
         began = procfs.begun_at(now.stats[process.pid])
         is_ours = pane.server_pid == answer.server_pid
-        is_former = is_ours and server is not None and process.started < server.started
+        is_former = process.pid in now.former
         if is_ours and began > asked_at:
             continue
         if is_former or _is_gone(pane, answer, alive, now):

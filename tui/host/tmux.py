@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.text import quoted_name, shown_name
+from tui.host import procfs
 from tui.host.tmux_advice import advice_on
 from tui.host.tmux_client import Said, run_tmux
 from tui.host.tmux_socket import (
@@ -30,7 +31,7 @@ from tui.host.tmux_socket import (
     checked,
     is_process_here,
 )
-from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot, TmuxState
+from tui.host.tmux_types import DeadPane, PaneCapture, Session, TmuxSnapshot, TmuxState
 
 if TYPE_CHECKING:
     import libtmux
@@ -41,7 +42,7 @@ ASK_TIMEOUT = 5.0
 # The name is last because it may contain spaces; all other fields are numbers or ids.
 _FORMAT = (
     "#{session_id} #{session_created} #{window_activity} #{session_attached} "
-    "#{pane_id} #{pane_pid} #{pane_dead} #{session_name}"
+    "#{pane_id} #{pane_pid} #{?pane_dead,1:#{pane_dead_time},0} #{session_name}"
 )
 # The last line proves that the list is complete.
 _END = "end #{pid} #{start_time}"
@@ -149,7 +150,10 @@ class Tmux:
         foreign = not is_process_here(server_pid, listener, self.socket)
         if foreign:
             # These pids belong to another PID namespace, so they must not be used here.
-            sessions = {name: replace(session, pids=()) for name, session in sessions.items()}
+            sessions = {
+                name: replace(session, pids=(), dead=()) for name, session in sessions.items()
+            }
+        process = None if foreign else procfs.stat_of(server_pid)
         return TmuxSnapshot(
             TmuxState.ANSWERED,
             f"server {server_pid}",
@@ -161,6 +165,7 @@ class Tmux:
             listener=(listener.pid if listener is not None else 0) or None,
             foreign_pids=foreign,
             server_user=None if listener is None else listener.uid,
+            server_began=None if process is None else process.started,
         )
 
     def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
@@ -349,11 +354,12 @@ def _parse(line: str, started_in: Mapping[str, str]) -> Session:
     session_id, created, activity, attached, pane, pid, dead, name = line.split(" ", 7)
     if session_id[:1] != "$" or not session_id[1:].isdecimal() or pane[:1] != "%":
         raise ValueError(line)
-    if dead not in ("0", "1"):
+    is_dead, _, ended = dead.partition(":")
+    if is_dead not in ("0", "1"):
         raise ValueError(line)
-    # A dead pane (remain-on-exit) keeps its pid, which another process may have by now.
     first = int(pid)
-    pids = (first,) if dead == "0" else ()
+    # tmux before 3.3 does not say when.
+    dead_pane = DeadPane(first, int(ended) if ended else None)
     return Session(
         session_id,
         _readable(name),
@@ -361,8 +367,9 @@ def _parse(line: str, started_in: Mapping[str, str]) -> Session:
         int(activity),
         int(attached),
         (pane,),
-        pids,
+        (first,) if is_dead == "0" else (),
         started_in.get(session_id) or None,
+        (dead_pane,) if is_dead == "1" else (),
     )
 
 
@@ -372,4 +379,5 @@ def _merge(one: Session, other: Session) -> Session:
         activity=max(one.activity, other.activity),
         panes=one.panes + tuple(pane for pane in other.panes if pane not in one.panes),
         pids=one.pids + tuple(pid for pid in other.pids if pid not in one.pids),
+        dead=one.dead + tuple(each for each in other.dead if each not in one.dead),
     )

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from registry.text import command_line, shown_name
-from tui.host import process_tree, procfs
+from tui.host import procfs
 from tui.host.procfs import INIT, Stat
+from tui.host.server_processes import is_named_server, is_of_same_user, proves_server
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import OTHER_SOCKET, as_user, socket_option, user_name
 from tui.host.tmux_types import SERVER_NAME, Session, TmuxSnapshot, TmuxState
@@ -100,7 +101,7 @@ def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
         owners: The user ids; None for all users.
     """
     stats = procfs.all_stats()
-    proven = {stat.parent for stat in stats.values() if _proves_server_of_pane(stat)}
+    proven = {stat.parent for stat in stats.values() if _proves_server_of_pane(stat, stats)}
     # A server without a process in a pane has no live agent.
     parents = {stat.parent for stat in stats.values()}
     parents = {pid for pid in parents if pid in stats and not stats[pid].is_ended}
@@ -115,22 +116,27 @@ def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
             continue
         command = stats[pid].name
         socket = procfs.listening_path(pid) if uid == os.getuid() else None
-        if pid in proven or process_tree.is_named_server(stats[pid]):
+        if pid in proven or is_named_server(stats[pid]):
             yield Server(pid, uid, socket, command)
         elif socket is not None or uid != os.getuid() or not procfs.may_see_files(pid):
             guessed.append(Server(pid, uid, socket, command, command.startswith("tmux")))
     yield from (server for server in guessed if server.socket is not None or server.sure)
 
 
-def _proves_server_of_pane(stat: Stat) -> bool:
-    """Returns whether a process runs in a pane, and proves that its parent is a tmux server."""
+def _proves_server_of_pane(stat: Stat, stats: Mapping[int, Stat]) -> bool:
+    """Returns whether a process runs in a pane, and proves that its parent is a tmux server.
+
+    A process of another user proves nothing: its parent may be any program, and would be asked.
+    """
+    parent = stats.get(stat.parent)
     # This check is cheap: a pane's first process leads a session with a terminal.
-    if not stat.leads_terminal or stat.parent == INIT:
+    if parent is None or not stat.leads_terminal or stat.parent == INIT:
         return False
     environment = procfs.pane_said_by(stat.pid)
     if environment is None or not environment.pane:
         return False
-    return process_tree.proves_server(stat, environment)
+    proves = proves_server(stat, environment, parent)
+    return proves and is_of_same_user(procfs.users_of(stat.pid), procfs.users_of(parent.pid))
 
 
 def _is_named_so(command: str) -> bool:

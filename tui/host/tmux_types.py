@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from registry.text import quoted_name
 
@@ -27,6 +28,18 @@ class TmuxState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class DeadPane(NamedTuple):
+    """A pane that tmux keeps though its first process has ended (``remain-on-exit``).
+
+    Attributes:
+        pid: That process's, which may be another process's by now.
+        ended: When it ended, in seconds since the epoch; None if tmux did not say.
+    """
+
+    pid: int
+    ended: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A session as tmux listed it.
@@ -41,6 +54,7 @@ class Session:
         pids: The first processes of its panes. A dead pane (``remain-on-exit``) has none.
             Empty if the pids belong to another PID namespace.
         started_in: The directory where it was started, untrusted text; None if not reported.
+        dead: Its dead panes. Empty if the pids belong to another PID namespace.
     """
 
     id: str
@@ -51,6 +65,7 @@ class Session:
     panes: tuple[str, ...]
     pids: tuple[int, ...]
     started_in: str | None = None
+    dead: tuple[DeadPane, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +86,8 @@ class TmuxSnapshot:
         foreign_pids: Whether the server's pids must not be used here, because it runs in
             another PID namespace, or may do so.
         server_user: The user id of the listening process, from the kernel; None without one.
+        server_began: The start of the server's process, in ticks since boot; None if it is
+            not visible.
     """
 
     state: TmuxState
@@ -84,6 +101,7 @@ class TmuxSnapshot:
     listener: int | None = None
     foreign_pids: bool = False
     server_user: int | None = None
+    server_began: int | None = None
 
     @property
     def server_process(self) -> int | None:

@@ -153,7 +153,7 @@ def eves(daemons: EndedSession) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     }
     silent = {"PATH": os.environ["PATH"]}
     # Of another server's pane: one of this server could be left of the agent.
-    another = inside | {"TMUX": f"/nowhere/socket,{daemons.server_pid},1"}
+    another = inside | {"TMUX": f"/nowhere/socket,{os.getpid()},1"}
     started = {
         name: subprocess.Popen(
             ["sleep", "1000"],

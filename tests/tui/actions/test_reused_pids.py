@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import reused_pids
 from tests.support.real_tmux import RealTmux, runs
+from tests.support.reused_pids import NAMESPACE, can_choose_pids
 from tests.support.selection import TESTS
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, take
@@ -20,19 +20,6 @@ from tui.host.process_tree import Origin, session_processes
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxSnapshot
 from tui.host.usage import Meter
-
-NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
-
-
-def can_choose_pids() -> bool:
-    """Whether there can be a PID namespace, and its next pid can be chosen."""
-    choose = ("sh", "-c", f"echo 300 > {reused_pids.LAST_PID}")
-    try:
-        return (
-            subprocess.run([*NAMESPACE, *choose], capture_output=True, check=False).returncode == 0
-        )
-    except FileNotFoundError:
-        return False
 
 
 def test_killing_a_dead_pane_spares_whoever_has_its_pid_now(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,13 @@ import pytest
 from tests.support.real_tmux import SLEEP, RealTmux, runs
 from tests.support.waiting import until
 from tests.support.zoo import KINDS, Zoo
-from tui.host import host_name, procfs
+from tui.host import host_name, process_tree, procfs
 from tui.host.process_kill import end, survivors
 from tui.host.process_tree import (
     Origin,
     Process,
     holds_us,
+    look,
     processes_of,
     session_processes,
 )
@@ -38,8 +40,7 @@ NOWHERE = Origin((), (), Path("/x"), None)
 
 def origin_of(server: RealTmux, name: str) -> Origin:
     answer = server.client().ask()
-    session = answer.sessions[name]
-    return Origin(session.pids, session.panes, answer.socket, answer.server_pid)
+    return process_tree.origin_of(answer.sessions[name], answer)
 
 
 def found_in(server: RealTmux, name: str) -> tuple[Process, ...]:
@@ -218,3 +219,102 @@ def test_the_hosts_name_has_no_domain() -> None:
 def test_a_session_that_only_sleeps_has_one_process(server: RealTmux) -> None:
     server.start("agent_x", SLEEP)
     assert [process.name for process in found_in(server, "agent_x")] == ["sleep"]
+
+
+def daemon_of(server: RealTmux, note: Path, start: str) -> int:
+    """Starts a session; the pid of a process of it that left its tree."""
+    server.start("keeper")
+    server.start("agent_x", f"({start} &); {SLEEP}")
+    pid = int(until(lambda: note.exists() and note.read_text().strip(), "its pid"))
+    until(lambda: (found := procfs.stat_of(pid)) and found.parent == 1, "init to have it")
+    return pid
+
+
+def test_what_names_its_session_alone_belongs_to_it(server: RealTmux, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    start = f"setsid env -u TMUX_PANE sh -c 'echo $$ > {note}; {SLEEP}'"
+    pid = daemon_of(server, note, start)
+    assert pid in [each.pid for each in found_in(server, "agent_x")]
+    assert pid not in [each.pid for each in found_in(server, "keeper")]
+    os.kill(pid, 9)
+
+
+def test_what_runs_in_a_pane_is_the_panes_whatever_session_it_names(server: RealTmux) -> None:
+    server.start("keeper")
+    number = origin_of(server, "keeper").session
+    assert number is not None
+    says = f"TMUX={server.socket},{server.server_pid()},{number[1:]}"
+    server.start("agent_x", f"env -u TMUX_PANE {says} sleep 1000; :")
+    until(lambda: len(found_in(server, "agent_x")) == 2, "its processes")
+    assert len(found_in(server, "keeper")) == 1
+
+
+_LARGE = """
+import os, sys
+print(os.getpid(), file=open(sys.argv[1], "w"), flush=True)
+filling = {f"A{number}": "x" * 100_000 for number in range(15)}
+says = {name: value for name, value in os.environ.items() if name.startswith("TMUX")}
+os.execve("/bin/sleep", ["sleep", "1000"], filling | says)
+"""
+
+
+def test_a_large_environment_is_read_to_where_it_names_the_pane(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    note, program = tmp_path / "pid", tmp_path / "large.py"
+    program.write_text(_LARGE)
+    pid = daemon_of(server, note, f"setsid {sys.executable} -S {program} {note}")
+    comm = Path(f"/proc/{pid}/comm")
+    until(lambda: comm.read_text() == "sleep\n", "its program")
+    assert len(procfs.read(pid, "environ", procfs.WHOLE_ENVIRONMENT)) > procfs.LARGEST
+    assert pid in [each.pid for each in found_in(server, "agent_x")]
+    os.kill(pid, 9)
+
+
+def test_what_is_beyond_the_bound_is_unknown_and_not_nothing(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = tmp_path / "pid"
+    start = f"setsid env -i A={'x' * 2000} sh -c 'echo $$ > {note}; {SLEEP}'"
+    pid = daemon_of(server, note, start)
+    monkeypatch.setattr(procfs, "WHOLE_ENVIRONMENT", 1000)
+    assert pid in look().unread
+    held = processes_of({name: origin_of(server, name) for name in ("agent_x", "keeper")})
+    said = f"sleep ({pid}), whose environment is too large to be read"
+    assert said in held["agent_x"].doubts and said in held["keeper"].doubts
+    os.kill(pid, 9)
+
+
+@pytest.fixture
+def dead_pane(server: RealTmux, tmp_path: Path) -> int:
+    """A pane that is dead, and what it left in its process session: its pid."""
+    note = tmp_path / "pid"
+    server.start("keeper")
+    server.run("set-option", "-g", "remain-on-exit", "on")
+    left = f"trap '' HUP; env -i sh -c 'echo $$ > {note}; {SLEEP}' &"
+    server.start("agent_x", f"{left} while [ ! -s {note} ]; do sleep 0.01; done")
+    until(lambda: not server.client().ask().sessions["agent_x"].pids, "the pane's end")
+    return int(note.read_text())
+
+
+def test_what_a_dead_pane_left_in_its_process_session_belongs_to_it(
+    server: RealTmux, dead_pane: int
+) -> None:
+    session = server.client().ask().sessions["agent_x"]
+    assert [each.ended is not None for each in session.dead] == [True]
+    assert dead_pane in [each.pid for each in found_in(server, "agent_x")]
+    assert end(found_in(server, "agent_x"), [origin_of(server, "agent_x")]) == ()
+    assert not runs(dead_pane)
+
+
+@pytest.mark.parametrize("ended", [None, 1])
+def test_where_that_may_be_a_later_process_session_it_is_a_doubt(
+    server: RealTmux, dead_pane: int, ended: int | None
+) -> None:
+    """Its number may have been given to another process, all of whose kin began later."""
+    origin = origin_of(server, "agent_x")
+    later = replace(origin, dead=tuple(each._replace(ended=ended) for each in origin.dead))
+    held = processes_of({None: later})[None]
+    assert held.processes == ()
+    assert held.doubts == (f"sleep ({dead_pane}), which a pane that is dead may have left",)
+    os.kill(dead_pane, 9)
