@@ -30,13 +30,30 @@ _BEGINNINGS = 8
 _NO_FILES = ("/dev/", "/proc/", "/sys/")
 
 
+def is_elsewhere(pid: int) -> bool:
+    """Returns whether the paths of a process lead to other files than they do here.
+
+    It is then in another mount namespace, as of a container or a sandbox, or has another root
+    directory. What it says of paths tells nothing here.
+
+    Returns:
+        False for a process that has ended, and if muster may not know.
+    """
+    with suppress(OSError):
+        return not procfs.has_our_mounts(pid)
+    return False
+
+
 def directories_of(pid: int) -> frozenset[Path] | None:
     """Returns the working directory of a process and the value of its ``PWD``.
 
     Returns:
-        An empty set for a process that has ended; None if muster may not read them.
+        An empty set for a process that has ended; None if muster may not read them, or the
+        process is elsewhere (see `is_elsewhere`).
     """
     try:
+        if not procfs.has_our_mounts(pid):
+            return None
         paths = {procfs.working_directory(pid), procfs.environment(pid).get("PWD", "")}
     except (FileNotFoundError, ProcessLookupError):
         return frozenset()
@@ -49,8 +66,10 @@ def directories_touched(pid: int) -> frozenset[Path]:
     """Returns the working directory, the directories of open files, and possible workspaces.
 
     The possible workspaces come from the command line and the environment; they may not exist.
-    What muster may not read is left out.
+    What muster may not read is left out, and all of a process that is elsewhere.
     """
+    if is_elsewhere(pid):
+        return frozenset()
     paths: set[Path] = set()
     here = None
     with suppress(OSError):
@@ -66,7 +85,12 @@ def directories_touched(pid: int) -> frozenset[Path]:
 
 
 def default_workspaces_of(pid: int) -> frozenset[Path]:
-    """Returns the default workspaces of an orchestrator with the environment of a process."""
+    """Returns the default workspaces of an orchestrator with the environment of a process.
+
+    None of a process that is elsewhere.
+    """
+    if is_elsewhere(pid):
+        return frozenset()
     entries = (word.partition("=") for word in procfs.words(pid, "environ"))
     return default_workspaces({name: value for name, _, value in entries})
 

@@ -477,6 +477,19 @@ def listening_path(pid: int) -> Path | None:
     return None
 
 
+def has_our_mounts(pid: int) -> bool:
+    """Returns whether a path of a process leads to the same file here.
+
+    That is so in the same mount namespace and with the same root directory.
+
+    Raises:
+        OSError: The process has ended, or this must not be known.
+    """
+    if not os.path.samefile(f"/proc/{pid}/ns/mnt", "/proc/self/ns/mnt"):
+        return False
+    return os.path.samefile(f"/proc/{pid}/root", "/proc/self/root")
+
+
 def listens(pid: int) -> bool | None:
     """Whether a process listens at a socket that has a path; None if that is not to be known."""
     if listening_path(pid) is not None:

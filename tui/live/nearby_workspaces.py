@@ -314,9 +314,13 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
         default_workspaces_of,
         directories_of,
         directories_touched,
+        is_elsewhere,
     )
 
-    seen = answer.server_process is not None
+    server = answer.server_process
+    # It tells its own path of the directory that a session was started in.
+    hidden = answer.foreign_pids or (server is not None and is_elsewhere(server))
+    seen = server is not None
     families = process_tree.families({session: session.pids for session in sessions})
     above = functools.cache(workspaces_above)
     for session in sessions:
@@ -329,10 +333,9 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
         family = families[session]
         default = frozenset[Path]().union(*map(default_workspaces_of, family))
         try:
-            if answer.foreign_pids or any(
-                each is None or not (each or seen) for each in directories
-            ):
-                # It is hidden, has ended, or is in another PID namespace.
+            unknown = any(each is None or not (each or seen) for each in directories)
+            if hidden or unknown or any(map(is_elsewhere, family)):
+                # It is hidden, has ended, or is in another PID or mount namespace.
                 yield session, Around(None, default)
                 continue
             near = [above(path) for each in directories if each for path in each]

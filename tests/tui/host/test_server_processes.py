@@ -121,7 +121,8 @@ if sys.argv[2]:
     at.listen()
 says = {"TMUX": f"/x,{os.getpid()},0", "TMUX_PANE": "%99"}
 user = {"user": int(sys.argv[1]), "group": int(sys.argv[1]), "extra_groups": []}
-subprocess.Popen(["sleep", "1000"], cwd="/", env=os.environ | says, **user)
+# It ends with this program.
+subprocess.Popen(["cat"], stdin=subprocess.PIPE, cwd="/", env=os.environ | says, **user)
 print(os.getpid(), file=open(sys.argv[3], "w"), flush=True)
 time.sleep(1000)
 """
@@ -163,6 +164,7 @@ def test_no_word_of_another_user_makes_a_server_that_is_asked(
 ) -> None:
     pid = start_wrapper(server, tmp_path, OTHER, listens=True)
     assert pid not in [each.pid for each in servers_of(None)]
+    os.kill(pid, signal.SIGKILL)
 
 
 def refused(files: Files, server: RealTmux) -> str:
