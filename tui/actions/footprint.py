@@ -129,14 +129,25 @@ def servers_going_on(held: Iterable[process_tree.Held]) -> Callable[[process_tre
     Returns:
         Says it of one of them, to follow what is said of it; empty if there is none.
     """
-    pids = {pid for each in held for pid in each.servers if process_tree.begun(pid) is not None}
-    said: dict[int, str] = {}
+    pids = {pid for each in held for pid in (*each.servers, *each.perhaps)}
+    pids = {pid for pid in pids if process_tree.begun(pid) is not None}
+    described: dict[int, str] = {}
     if pids:
         # Not at the top: most sessions have started none.
         from tui.host.tmux_servers import described_server
 
-        said = {pid: f"; it started {described_server(pid)}, which goes on" for pid in pids}
-    return lambda each: "".join(said.get(pid, "") for pid in each.servers)
+        described = {pid: described_server(pid) for pid in pids}
+
+    def say(each: process_tree.Held) -> str:
+        started = [(pid, "started") for pid in each.servers]
+        started += [(pid, "may have started") for pid in each.perhaps]
+        return "".join(
+            f"; it {how} {described[pid]}, which goes on"
+            for pid, how in started
+            if pid in described
+        )
+
+    return say
 
 
 def left_alone(held: process_tree.Held) -> str:

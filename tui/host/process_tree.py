@@ -137,11 +137,13 @@ class Held:
             and their panes do not belong to it.
         doubts: Messages on processes that may belong to the session, which is not proven.
             They are left alone, so it is not known that nothing of the session runs.
+        perhaps: The pids of tmux servers that may have been started in the session.
     """
 
     processes: tuple[Process, ...]
     servers: tuple[int, ...] = ()
     doubts: tuple[str, ...] = ()
+    perhaps: tuple[int, ...] = ()
 
 
 def session_processes(origin: Origin) -> tuple[Process, ...]:
@@ -171,19 +173,21 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
         OSError: The processes cannot be listed.
     """
     now = look()
+    pane_of = functools.cache(procfs.pane_id_of)
     held = {}
     for key, origin in origins.items():
         if origin.claim is None:
             pids = now.belonging(origin)
-            servers = now.servers_from(pids, origin)
-            doubts = now.doubts_about(servers) | now.doubts_of(origin, pids)
-            held[key] = Held(now.described(pids), servers, tuple(_doubted(doubts, now)))
+            doubts = now.doubts_of(origin, pids)
+            left = now.described(pids)
         else:
             pids, doubts = now.proven(origin, origin.claim)
             left = now.described(pids, origin.claim.users)
-            servers = now.servers_from(pids, origin)
-            doubts |= now.doubts_about(servers)
-            held[key] = Held(left, servers, tuple(_doubted(doubts, now)))
+        servers = now.servers_from(pids, origin)
+        doubts |= now.doubts_about(servers)
+        named = tuple(pid for pid in servers if pid not in doubts)
+        perhaps = now.servers_perhaps_from(origin, pane_of) - {*servers, *pids}
+        held[key] = Held(left, named, tuple(_doubted(doubts, now)), tuple(sorted(perhaps)))
     return held
 
 
@@ -469,6 +473,25 @@ class Look:
             or self.stats[pid].session in leaders
         }
         return tuple(sorted(started - {origin.server_pid} - set(pids)))
+
+    def servers_perhaps_from(
+        self, origin: Origin, pane_of: Callable[[int], str | None]
+    ) -> frozenset[int]:
+        """Returns the tmux servers that name a pane of a session, but not the pane's server.
+
+        A server of its own is started in a pane where ``TMUX`` is unset. Then ``TMUX_PANE`` is
+        all that is left, and panes of other servers have the same ids.
+
+        Args:
+            origin: The session.
+            pane_of: Returns the pane id that a process's environment has, if any.
+        """
+        servers = self.sure - self.panes.keys() - {origin.server_pid}
+        began, panes = self._server_began(origin), origin.panes
+        if began is None or panes is None:
+            return frozenset()
+        young = {pid for pid in servers if self.stats[pid].started >= began}
+        return frozenset(pid for pid in self._trusted(young, origin) if pane_of(pid) in panes)
 
     def doubts_about(self, servers: Iterable[int]) -> dict[int, str]:
         """Why some tmux servers may be none, but processes that a session left; in words."""

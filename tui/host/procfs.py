@@ -390,6 +390,17 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
         return None
 
 
+def pane_id_of(pid: int) -> str | None:
+    """Returns the pane id that a process's environment has; None if it has none, or is hidden.
+
+    It tells nothing of the pane's server: see `pane_said_by`.
+    """
+    try:
+        return environment(pid).get("TMUX_PANE") if _is_in_our_namespace(pid) else None
+    except OSError:
+        return None
+
+
 def _first_of_namespace(pid: int) -> int | None:
     """Returns the pid of the first process of a process's namespace, directly below ours."""
     if not numbers_are_ours():

@@ -182,6 +182,10 @@ def test_what_may_be_a_server_on_another_users_word_keeps_an_agent_from_being_ca
 ) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("a")]})
     pid = start_wrapper(server, tmp_path, OTHER, listens=True)
+    answer = server.client().ask()
+    held = processes_of({"a": origin_of(answer.sessions["agent_a"], answer)})["a"]
+    # It is never connected to.
+    assert held.servers == ()
     why = refused(files, server)
     assert f"({pid}), which may be no tmux server" in why
     assert runs(pid)
@@ -228,6 +232,27 @@ def test_a_server_that_an_agent_started_is_named_and_the_kill_is_done(
         done = carry_out(weighed_kill(roll, [row_of(roll, "a")]), server.client(), "")
         assert done.complete
         assert f"it started the tmux server {inner.server_pid()}" in done.steps[0].detail
+
+
+def test_a_server_that_only_names_the_agents_pane_is_named_as_one_that_may_be_its(
+    tmp_path: Path, server: RealTmux
+) -> None:
+    files = Files(tmp_path, {"TASK-1": [entry("a")]})
+    with RealTmux() as inner:
+        start = f"tmux -f /dev/null -S {inner.socket} new-session -d -s b 'exec sleep 1000'"
+        server.start("keeper")
+        server.start("agent_a", f"env -u TMUX {start}; {SLEEP}")
+        until(lambda: inner.names() == {"b"}, "the inner server")
+        answer = server.client().ask()
+        origins = {name: origin_of(each, answer) for name, each in answer.sessions.items()}
+        held = processes_of(origins)
+        assert held["agent_a"].servers == () and held["keeper"].perhaps == ()
+        assert held["agent_a"].perhaps == (inner.server_pid(),)
+        roll = take(files, server.client())
+        done = carry_out(weighed_kill(roll, [row_of(roll, "a")]), server.client(), "")
+        said = f"it may have started the tmux server {inner.server_pid()} on {inner.socket}"
+        assert done.complete and said in done.steps[0].detail
+        assert inner.names() == {"b"}
 
 
 @pytest.fixture
