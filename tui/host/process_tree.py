@@ -7,57 +7,50 @@ A process is identified by its pid *and* its start time. Linux only: /proc.
 from __future__ import annotations
 
 import functools
-import math
 import os
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from registry.text import shown_name
 from tui.host import procfs
-from tui.host.claims import ROOT, Claim, Facts, believed
-from tui.host.pane_origin import is_of_another_pane
-from tui.host.procfs import INIT, PaneEnvironment, Stat
-from tui.host.server_processes import (
-    Listens,
-    UsersOf,
-    is_socket,
-    names_former,
-    naming_former,
-    servers_among,
+from tui.host.ancestry import children_of, line_of, with_descendants
+from tui.host.process_look import (
+    Look,
+    Looker,
+    Origin,
+    Process,
+    described,
+    look,
+    look_at,
+    origin_of,
+    owner_of,
 )
-from tui.host.tmux_types import DeadPane, Session, TmuxSnapshot
+from tui.host.procfs import Stat
+
+__all__ = [
+    "Held",
+    "Look",
+    "Looker",
+    "Origin",
+    "Process",
+    "begun",
+    "families",
+    "holds_us",
+    "line_of",
+    "look",
+    "look_at",
+    "origin_of",
+    "owner_of",
+    "processes_of",
+    "processes_with_argument",
+    "session_processes",
+]
 
 _NAMED = 3
 """The number of processes that one message names; more are only counted."""
 
 Key = TypeVar("Key", bound=Hashable)
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process at one moment.
-
-    Attributes:
-        pid: Its process id.
-        started: Its start time in clock ticks since the boot; with the pid it is an identity.
-        name: The name of its program.
-        memory: Its resident memory in bytes.
-        users: It may be signalled only while it runs as one of these users, given by their
-            ids. None allows any user.
-    """
-
-    pid: int
-    started: int
-    name: str
-    memory: int
-    users: frozenset[int] | None = None
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        """The pid and the start time; differs from a later process with the same pid."""
-        return self.pid, self.started
 
 
 def processes_with_argument(argument: str) -> tuple[Process, ...]:
@@ -81,50 +74,7 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
                 pids.append(pid)
         except OSError:
             continue
-    return _described(pids, stats)
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The features by which a process of a session is recognized.
-
-    Attributes:
-        pids: The first processes of the panes.
-        panes: The ids of the panes; None for all present and former panes.
-        socket: The socket of the tmux server, as in ``$TMUX``.
-        server_pid: The pid of the tmux server; None for any server of this socket.
-        claim: The conditions for each process if these features come from a log; None if
-            they come from tmux.
-        server_began: The start of the server's process, in ticks since boot; None if it is
-            not known that the process with that pid is this server.
-        session: The id of the session, for example ``$3``; None if only its panes are known.
-        dead: The panes whose first process has ended.
-    """
-
-    pids: tuple[int, ...]
-    panes: tuple[str, ...] | None
-    socket: Path
-    server_pid: int | None
-    claim: Claim | None = None
-    server_began: int | None = None
-    session: str | None = None
-    dead: tuple[DeadPane, ...] = ()
-
-
-def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
-    """Returns the origin of a session that tmux listed."""
-    if answer.foreign_pids:
-        # Its pids mean other processes here.
-        return Origin((), (), answer.socket, None)
-    return Origin(
-        session.pids,
-        session.panes,
-        answer.socket,
-        answer.server_pid,
-        server_began=answer.server_began,
-        session=session.id,
-        dead=session.dead,
-    )
+    return described(pids, stats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +154,9 @@ def _doubted(doubts: Mapping[int, str], now: Look) -> Iterable[str]:
 def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]:
     """Returns the processes of each group and their descendants, with one scan."""
     stats = procfs.all_stats()
-    children = _children(stats)
+    children = children_of(stats)
     return {
-        key: frozenset(_with_descendants({pid for pid in pids if pid in stats}, children))
+        key: frozenset(with_descendants({pid for pid in pids if pid in stats}, children))
         for key, pids in groups.items()
     }
 
@@ -217,14 +167,6 @@ def begun(pid: int) -> float | None:
     return None if stat is None else procfs.begun_at(stat)
 
 
-def owner_of(path: Path) -> int | None:
-    """Returns the user id of a file's owner; None if it cannot be read."""
-    try:
-        return os.stat(path).st_uid
-    except OSError:
-        return None
-
-
 def holds_us(pane_pids: Collection[int]) -> bool:
     """Returns whether this process runs in one of the panes."""
     stats: dict[int, Stat] = {}
@@ -233,426 +175,3 @@ def holds_us(pane_pids: Collection[int]) -> bool:
         stats[pid] = stat
         pid = stat.parent
     return not line_of(os.getpid(), stats).isdisjoint(pane_pids)
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """All processes at one moment.
-
-    Attributes:
-        stats: The data of every process, by pid.
-        panes: The pane that each process's environment names, if it names one.
-        servers: The pids of the tmux servers, and of processes that may be one.
-        sure: Those of them that are certain.
-        former: The processes that name a former tmux server whose pid another one has now.
-        runs_on: The tmux server of each process that runs in a pane.
-        ourselves: This process and its ancestors.
-        users_of: Returns a process's real, effective and saved user; None if it is not
-            visible. It is called only when needed.
-        listens: Returns whether a process listens at a socket; also called only when needed.
-        children: The children of each process.
-        led: The members of each process session.
-        saying: The processes that name a server and pane in their environment.
-        unread: The processes whose environment is too large to read.
-    """
-
-    stats: Mapping[int, Stat]
-    panes: Mapping[int, PaneEnvironment]
-    servers: frozenset[int]
-    sure: frozenset[int]
-    former: frozenset[int]
-    runs_on: Mapping[int, int]
-    ourselves: frozenset[int]
-    users_of: UsersOf
-    listens: Listens
-    children: Mapping[int, Sequence[int]]
-    led: Mapping[int, Sequence[int]]
-    saying: Mapping[tuple[int, str], Sequence[int]]
-    unread: frozenset[int] = frozenset()
-
-    def runs(self, process: Process) -> bool:
-        """Returns whether a process still runs, and is not a later one with the same pid."""
-        stat = self.stats.get(process.pid)
-        return stat is not None and stat.identity == process.identity and not stat.is_ended
-
-    def belonging(self, origin: Origin) -> set[int]:
-        """Returns all processes of a session that tmux listed, including ended ones."""
-        return self.came_from(self._roots(origin), [origin])
-
-    def _roots(self, origin: Origin) -> set[int]:
-        """Returns the first processes of the panes that still exist."""
-        return {pid for pid in origin.pids if self._is_root(pid, origin)}
-
-    def _is_root(self, pid: int, origin: Origin) -> bool:
-        server = origin.server_pid
-        if pid not in self.stats or server is None:
-            return pid in self.stats
-        # A pane's process is a child of the server. Any other pid was reused, or belongs to
-        # another PID namespace.
-        if self.stats[pid].parent != server:
-            return False
-        panes = origin.panes
-        return panes is None or not is_of_another_pane(self.panes.get(pid), server, panes)
-
-    def _believed(self, origin: Origin, known: Collection[int] = ()) -> set[int]:
-        """Returns the processes of `said_to_be_of` that run as the server's user or as root.
-
-        The environment of another user's process proves nothing.
-
-        Args:
-            origin: The session.
-            known: Processes that are left out, because they need no proof.
-        """
-        return self._trusted(self.said_to_be_of(origin).difference(known), origin)
-
-    def _trusted(self, pids: Collection[int], origin: Origin) -> set[int]:
-        """Returns the processes that belong to the user of a session's server, or to root."""
-        if not pids:
-            return set()
-        server = origin.server_pid
-        users = self.users_of(server) if server is not None and server in self.servers else None
-        if users is not None:
-            trusted = {ROOT, *users}
-        else:
-            owner = owner_of(origin.socket)
-            trusted = {ROOT, os.getuid(), os.getuid() if owner is None else owner}
-        return {
-            pid
-            for pid in pids
-            if (own := self.users_of(pid)) is not None and trusted.issuperset(own)
-        }
-
-    def came_from(self, roots: set[int], origins: Collection[Origin]) -> set[int]:
-        """Returns some processes, and all that come from them or from the panes of sessions.
-
-        These are left out:
-
-        - init, this process and its ancestors
-        - the servers of the sessions, and tmux servers that are not among the roots
-        - processes on a tmux server that has none of the sessions
-        - processes that come only from processes that are left out
-
-        Args:
-            roots: The pids to start from.
-            origins: The sessions.
-        """
-        servers = {origin.server_pid for origin in origins if origin.server_pid is not None}
-        with_server = [origin for origin in origins if origin.server_pid is not None]
-        without_server = [origin for origin in origins if origin.server_pid is None]
-        believed_pids = set[int]().union(*map(self._believed, without_server))
-        own = servers | roots | {self.runs_on.get(pid) for pid in roots}
-        # A session without a server's pid is recognized by the socket alone.
-        own |= {self.panes[pid].server_pid for pid in believed_pids}
-
-        def is_spared(pid: int) -> bool:
-            if pid <= INIT or pid in self.ourselves or pid in servers:
-                return True
-            # A server is ended only if it is itself a root.
-            if pid in self.servers and pid not in roots:
-                return True
-            server = self.runs_on.get(pid)
-            return server is not None and server not in own
-
-        # A process that init adopted and that cleared its environment keeps its process session.
-        led = {pid for root in roots for pid in self.led.get(root, ())}
-        led |= {pid for origin in origins for pid in self._left_by_dead(origin)[0]}
-        pids = _with_descendants(roots | led | believed_pids, self.children, is_spared)
-        for origin in with_server:
-            more = self._believed(origin, pids)
-            pids |= _with_descendants(more, self.children, is_spared)
-        return pids
-
-    def said_to_be_of(self, origin: Origin) -> set[int]:
-        """Returns the processes whose environment names a session's panes."""
-        if origin.server_pid is None or origin.panes is None:
-            candidates: Iterable[int] = self.panes
-        else:
-            panes = origin.panes if origin.session is None else (*origin.panes, "")
-            keys = ((origin.server_pid, pane) for pane in panes)
-            candidates = (pid for key in keys for pid in self.saying.get(key, ()))
-        return {pid for pid in candidates if self._says(pid, origin)}
-
-    def _says(self, pid: int, origin: Origin) -> bool:
-        """Whether a process says that it was started in a pane of a session."""
-        said = self.panes[pid]
-        # A pane id alone could be that of another server.
-        if origin.server_pid not in (None, said.server_pid):
-            return False
-        if not self._names(pid, origin):
-            return False
-        began = self._server_began(origin)
-        if began is not None:
-            # No other server had that pid since, whatever path leads to its socket where the
-            # process is.
-            return not names_former(pid, began, self.stats, self.panes)
-        return is_socket(said.socket, origin.socket)
-
-    def _names(self, pid: int, origin: Origin) -> bool:
-        """Whether a process names a pane of a session, or no pane but the session."""
-        said = self.panes[pid]
-        if origin.panes is None or said.pane in origin.panes:
-            return True
-        if said.pane or said.session != origin.session:
-            return False
-        # The session of a pane may be another one by now.
-        return said.server_pid not in line_of(pid, self.stats)
-
-    def _left_by_dead(self, origin: Origin) -> tuple[set[int], set[int]]:
-        """What is in the process sessions of dead panes, surely and perhaps.
-
-        No process is given the number of a process session that has members. So where one of
-        them is older than the pane's end they are the pane's. Otherwise its number may have
-        been given to another process, which left them.
-        """
-        sure: set[int] = set()
-        perhaps: set[int] = set()
-        for pane in origin.dead:
-            first = self.stats.get(pane.pid)
-            if first is not None and not (first.is_ended and first.parent == origin.server_pid):
-                continue
-            members = self.led.get(pane.pid, ())
-            began = [procfs.begun_at(self.stats[pid]) for pid in members]
-            # tmux tells the second that its end was in.
-            is_old = pane.ended is not None and min(began, default=math.inf) <= pane.ended + 1
-            (sure if is_old else perhaps).update(members)
-        return sure, perhaps
-
-    def doubts_of(self, origin: Origin, found: Collection[int]) -> dict[int, str]:
-        """Why some processes that were not found to belong to a session may do; in words."""
-        by_dead = "which a pane that is dead may have left"
-        doubts = dict.fromkeys(self._left_by_dead(origin)[1], by_dead)
-        # What runs in another pane belongs there, whatever it says.
-        unread = self.unread - self.runs_on.keys() - self.servers
-        unread = frozenset(pid for pid in unread if self._is_young(pid, origin))
-        unsaid = "whose environment is too large to be read"
-        doubts |= dict.fromkeys(self._trusted(unread, origin), unsaid)
-        return {pid: why for pid, why in doubts.items() if pid not in {*found, *self.ourselves}}
-
-    def _is_young(self, pid: int, origin: Origin) -> bool:
-        """Whether a process may have come from a session's server, by its age.
-
-        No process changes over to the process session of another one: that of what came from
-        a server has no member that is older than the server.
-        """
-        began = self._server_began(origin)
-        members = self.led[self.stats[pid].session]
-        return began is None or all(self.stats[each].started >= began for each in members)
-
-    def _server_began(self, origin: Origin) -> int | None:
-        """When the very server that a session was on began, in ticks; None if nobody knows."""
-        if origin.server_began is not None or origin.claim is not None:
-            return origin.server_began
-        server = origin.server_pid
-        return self.stats[server].started if server in self.servers else None
-
-    def proven(self, origin: Origin, claim: Claim) -> tuple[set[int], dict[int, str]]:
-        """Returns the processes that prove a claim, and the reason for each other process."""
-        spared = self.ourselves | {0, INIT} | self.servers
-        facts = {}
-        for pid in self.said_to_be_of(origin) - spared:
-            users = self.users_of(pid)
-            if users is not None and self.runs_on.get(pid) in (None, origin.server_pid):
-                stat = self.stats[pid]
-                facts[pid] = Facts(stat.parent, frozenset(users), procfs.begun_at(stat))
-        return believed(claim, facts)
-
-    def servers_from(self, pids: Collection[int], origin: Origin) -> tuple[int, ...]:
-        """Returns the tmux servers that a session started.
-
-        Args:
-            pids: The processes of the session.
-            origin: The session.
-        """
-        named_by = self._believed(origin)
-        leaders = {*self._roots(origin), *(pane.pid for pane in origin.dead)}
-        started = {
-            pid
-            for pid in self.servers
-            if pid in named_by
-            or self.stats[pid].parent in pids
-            or self.stats[pid].session in leaders
-        }
-        return tuple(sorted(started - {origin.server_pid} - set(pids)))
-
-    def servers_perhaps_from(
-        self, origin: Origin, pane_of: Callable[[int], str | None]
-    ) -> frozenset[int]:
-        """Returns the tmux servers that name a pane of a session, but not the pane's server.
-
-        A server of its own is started in a pane where ``TMUX`` is unset. Then ``TMUX_PANE`` is
-        all that is left, and panes of other servers have the same ids.
-
-        Args:
-            origin: The session.
-            pane_of: Returns the pane id that a process's environment has, if any.
-        """
-        servers = self.sure - self.panes.keys() - {origin.server_pid}
-        began, panes = self._server_began(origin), origin.panes
-        if began is None or panes is None:
-            return frozenset()
-        young = {pid for pid in servers if self.stats[pid].started >= began}
-        return frozenset(pid for pid in self._trusted(young, origin) if pane_of(pid) in panes)
-
-    def doubts_about(self, servers: Iterable[int]) -> dict[int, str]:
-        """Why some tmux servers may be none, but processes that a session left; in words."""
-        why = "which may be no tmux server"
-        return {
-            pid: why for pid in servers if pid not in self.sure or self.listens(pid) is not True
-        }
-
-    def described(
-        self, pids: Iterable[int], users: frozenset[int] | None = None
-    ) -> tuple[Process, ...]:
-        """Returns the processes that had not ended, sorted by pid.
-
-        Args:
-            pids: The pids.
-            users: The users for each `Process`.
-        """
-        return _described(pids, self.stats, users)
-
-
-def _described(
-    pids: Iterable[int], stats: Mapping[int, Stat], users: frozenset[int] | None = None
-) -> tuple[Process, ...]:
-    return tuple(
-        Process(pid, stat.started, procfs.program_name(stat), stat.memory, users)
-        for pid in sorted(pids)
-        if not (stat := stats[pid]).is_ended
-    )
-
-
-def _children(stats: Mapping[int, Stat]) -> Mapping[int, Sequence[int]]:
-    children: dict[int, list[int]] = {}
-    for pid, stat in stats.items():
-        children.setdefault(stat.parent, []).append(pid)
-    return children
-
-
-def _with_descendants(
-    roots: Iterable[int],
-    children: Mapping[int, Sequence[int]],
-    is_spared: Callable[[int], bool] = lambda _: False,
-) -> set[int]:
-    pids = {pid for pid in roots if not is_spared(pid)}
-    todo = list(pids)
-    while todo:
-        for child in children.get(todo.pop(), ()):
-            if child not in pids and not is_spared(child):
-                pids.add(child)
-                todo.append(child)
-    return pids
-
-
-class Looker:
-    """Scans all processes repeatedly.
-
-    It reads a process's environment once for each program that the process runs. If a process
-    overwrites its environment in place, the old environment counts. Not thread-safe.
-    """
-
-    def __init__(self) -> None:
-        self._environments: dict[object, PaneEnvironment | None] = {}
-
-    def look(self) -> Look:
-        """Scans all processes.
-
-        Raises:
-            OSError: The processes cannot be listed.
-        """
-        stats = procfs.all_stats()
-        before, self._environments = self._environments, {}
-        panes: dict[int, PaneEnvironment] = {}
-        unread: set[int] = set()
-        for pid, stat in stats.items():
-            program = pid, stat.started, stat.name, stat.environment
-            pane = before[program] if program in before else procfs.pane_said_by(pid)
-            self._environments[program] = pane
-            if pane is procfs.UNREAD:
-                unread.add(pid)
-            elif pane is not None:
-                panes[pid] = pane
-        users_of, listens = functools.cache(procfs.users_of), functools.cache(procfs.listens)
-        return replace(look_at(stats, panes, users_of, listens), unread=frozenset(unread))
-
-
-def look() -> Look:
-    """Scans all processes.
-
-    Raises:
-        OSError: The processes cannot be listed, or /proc belongs to another PID namespace,
-            whose pids mean other processes.
-    """
-    if not procfs.numbers_are_ours():
-        raise OSError("/proc belongs to another PID namespace than muster")
-    return Looker().look()
-
-
-def look_at(
-    stats: Mapping[int, Stat],
-    panes: Mapping[int, PaneEnvironment],
-    users_of: UsersOf,
-    listens: Listens,
-) -> Look:
-    """Finds the tmux servers and the processes on them. Pure.
-
-    Args:
-        stats: The data of every process.
-        panes: The pane that each process's environment names, if it names one.
-        users_of: See `Look`.
-        listens: See `Look`.
-    """
-    among = servers_among(stats, panes, users_of, listens)
-    servers = among.all
-    former = naming_former(stats, panes, servers)
-    runs_on = _servers_above(stats, servers)
-    led: dict[int, list[int]] = {}
-    for pid, stat in stats.items():
-        led.setdefault(stat.session, []).append(pid)
-    saying: dict[tuple[int, str], list[int]] = {}
-    for pid, pane in panes.items():
-        saying.setdefault((pane.server_pid, pane.pane), []).append(pid)
-        # A process that init adopted still names its server.
-        if pid not in runs_on and pane.server_pid in servers and pid not in former:
-            runs_on[pid] = pane.server_pid
-    ourselves = frozenset(line_of(os.getpid(), stats))
-    return Look(
-        stats,
-        panes,
-        servers,
-        among.sure,
-        former,
-        runs_on,
-        ourselves,
-        users_of,
-        listens,
-        _children(stats),
-        led,
-        saying,
-    )
-
-
-def _servers_above(stats: Mapping[int, Stat], servers: Collection[int]) -> dict[int, int]:
-    """Returns the nearest tmux server above each process that has one among its ancestors."""
-    above: dict[int, int | None] = {}
-    for pid in stats:
-        path = []
-        while pid not in above and pid in stats:
-            # Mark the pid as visited: pids that were reused during the scan may form a cycle.
-            above[pid] = None
-            path.append(pid)
-            pid = stats[pid].parent
-            if pid in servers:
-                break
-        server = pid if pid in servers and path else above.get(pid)
-        above |= dict.fromkeys(path, server)
-    return {pid: server for pid, server in above.items() if server is not None}
-
-
-def line_of(pid: int, stats: Mapping[int, Stat]) -> set[int]:
-    """Returns the pids of a process and its ancestors."""
-    line = {pid}
-    while (stat := stats.get(pid)) is not None and stat.parent not in line:
-        pid = stat.parent
-        line.add(pid)
-    return line

@@ -1,7 +1,7 @@
-"""Which processes are tmux servers, and which server a process names: the one rule. Pure.
+"""Decides which processes are tmux servers, and which server a process names. Pure.
 
-A process says in its environment which server and pane it was started in. That is the word of
-its user, and the pid of a server that ended may be another process's by now.
+A process names the server and the pane where it was started in its environment. Its user
+chooses that text. The pid of a server that ended may belong to another process by now.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from tui.host.procfs import INIT, PaneEnvironment, Stat, Users
 from tui.host.tmux_types import SERVER_NAME
 
 UsersOf = Callable[[int], Users | None]
-"""Tells a process's users, or None if it is not to be seen."""
+"""Returns a process's users; None if it is not visible."""
 
 Listens = Callable[[int], bool | None]
-"""Tells whether a process listens at a unix socket, or None if that cannot be known."""
+"""Returns whether a process listens at a unix socket; None if that cannot be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,9 @@ class Servers:
     """The tmux servers among some processes.
 
     Attributes:
-        all: Those that are tmux servers, or may be.
-        sure: Those that are named so, or of which their own user's processes say so.
+        all: The tmux servers, and the processes that may be one.
+        sure: Those that have the name of one, or that a process of their own user, or of root,
+            names as its server.
     """
 
     all: frozenset[int]
@@ -36,20 +37,20 @@ class Servers:
 
 
 def is_named_server(stat: Stat) -> bool:
-    """Whether a process has the name of a tmux server, and runs."""
+    """Returns whether a process runs and has the name of a tmux server."""
     return stat.name == SERVER_NAME and not stat.is_ended
 
 
 def proves_server(stat: Stat, said: PaneEnvironment | None, parent: Stat) -> bool:
-    """Whether a process says that its parent is a tmux server, and may know it.
+    """Returns whether a process names its parent as a tmux server, and may know it.
 
-    Whatever its program is called, a server is the parent of its panes. But init is the
-    parent of any user's process that lost its own, and a process that is older than its
-    parent was given to it.
+    A tmux server is the parent of its panes, whatever its program is called. Init is excluded,
+    because it becomes the parent of every process whose parent has ended. A process that is
+    older than its parent was adopted by it.
 
     Args:
         stat: The process.
-        said: What it says.
+        said: The pane that its environment names, if any.
         parent: Its parent.
     """
     names_parent = said is not None and said.server_pid == stat.parent == parent.pid
@@ -67,16 +68,16 @@ def servers_among(
     users_of: UsersOf,
     listens: Listens,
 ) -> Servers:
-    """The tmux servers among some processes.
+    """Returns the tmux servers among some processes.
 
-    On the word of another user a process is a server at most if it may listen at a socket,
-    as all servers do.
+    If only a process of another user names its parent as a server, the parent counts as a
+    possible server. A parent that listens at no socket does not count: every server listens.
 
     Args:
-        stats: Every process.
-        panes: What those that say something of a pane say.
-        users_of: Asked of few.
-        listens: Asked of few.
+        stats: The data of every process, by pid.
+        panes: The pane that each process's environment names, if it names one.
+        users_of: Called for few processes.
+        listens: Called for few processes.
     """
     sure = {pid for pid, stat in stats.items() if is_named_server(stat)}
     doubtful: set[int] = set()
@@ -94,11 +95,11 @@ def servers_among(
 def naming_former(
     stats: Mapping[int, Stat], panes: Mapping[int, PaneEnvironment], servers: Collection[int]
 ) -> frozenset[int]:
-    """The processes that name a former server, whose pid another one has by now.
+    """Returns the processes that name a former server whose pid another server has by now.
 
     Args:
-        stats: Every process.
-        panes: What those that say something of a pane say.
+        stats: The data of every process, by pid.
+        panes: The pane that each process's environment names, if it names one.
         servers: The tmux servers.
     """
     return frozenset(
@@ -112,15 +113,16 @@ def naming_former(
 def names_former(
     pid: int, began: int, stats: Mapping[int, Stat], panes: Mapping[int, PaneEnvironment]
 ) -> bool:
-    """Whether a process names a former server, and not the one of the same pid.
+    """Returns whether a process names a former server, and not the present one of that pid.
 
-    It or an ancestor that says the same began before that one.
+    That is so if the process, or an ancestor that names the same pid, is older than the
+    present server.
 
     Args:
         pid: A process that names the pid of a server.
-        began: When the server began, in ticks since the host was booted.
-        stats: Every process.
-        panes: What those that say something of a pane say.
+        began: The start of the present server, in ticks since boot.
+        stats: The data of every process, by pid.
+        panes: The pane that each process's environment names, if it names one.
     """
     server = panes[pid].server_pid
     passed: set[int] = set()
@@ -134,13 +136,13 @@ def names_former(
 
 
 def is_socket(said: str, socket: Path) -> bool:
-    """Returns whether what a process calls its server's socket may be a socket.
+    """Returns whether the path in ``$TMUX`` may lead to a socket.
 
-    The same may have been reached by another path. A server that was given a relative one
-    tells it like that, and nobody else knows from where.
+    Two paths may lead to the same socket. A server that was started with a relative path passes
+    that on, and its directory is not known.
 
     Args:
-        said: As in ``$TMUX``.
+        said: The path.
         socket: The socket.
     """
     if not os.path.isabs(said):

@@ -1,0 +1,63 @@
+"""Finds ancestors and descendants among processes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from tui.host.procfs import Stat
+
+
+def children_of(stats: Mapping[int, Stat]) -> Mapping[int, Sequence[int]]:
+    """Returns the children of each process that has any."""
+    children: dict[int, list[int]] = {}
+    for pid, stat in stats.items():
+        children.setdefault(stat.parent, []).append(pid)
+    return children
+
+
+def with_descendants(
+    roots: Iterable[int],
+    children: Mapping[int, Sequence[int]],
+    is_spared: Callable[[int], bool] = lambda _: False,
+) -> set[int]:
+    """Returns processes and all that descend from them.
+
+    Args:
+        roots: The processes.
+        children: The children of each process.
+        is_spared: Tells which are left out, with what descends from them alone.
+    """
+    pids = {pid for pid in roots if not is_spared(pid)}
+    todo = list(pids)
+    while todo:
+        for child in children.get(todo.pop(), ()):
+            if child not in pids and not is_spared(child):
+                pids.add(child)
+                todo.append(child)
+    return pids
+
+
+def servers_above(stats: Mapping[int, Stat], servers: Collection[int]) -> dict[int, int]:
+    """Returns the nearest tmux server above each process that has one among its ancestors."""
+    above: dict[int, int | None] = {}
+    for pid in stats:
+        path = []
+        while pid not in above and pid in stats:
+            # Mark the pid as visited: pids that were reused during the scan may form a cycle.
+            above[pid] = None
+            path.append(pid)
+            pid = stats[pid].parent
+            if pid in servers:
+                break
+        server = pid if pid in servers and path else above.get(pid)
+        above |= dict.fromkeys(path, server)
+    return {pid: server for pid, server in above.items() if server is not None}
+
+
+def line_of(pid: int, stats: Mapping[int, Stat]) -> set[int]:
+    """Returns the pids of a process and its ancestors."""
+    line = {pid}
+    while (stat := stats.get(pid)) is not None and stat.parent not in line:
+        pid = stat.parent
+        line.add(pid)
+    return line
