@@ -23,7 +23,9 @@ def restart_at(server: RealTmux, pid: int) -> None:
     """Starts a server whose process has a pid that is free."""
     for before in range(1, 40):
         LAST_PID.write_text(str(pid - before))
-        server.start("agent_new", keep=False)
+        # A client that comes while a server ends may be let down by that one.
+        server.socket.unlink(missing_ok=True)
+        server.start("agent_new")
         if server.server_pid() == pid:
             return
         server.kill_server()
@@ -36,7 +38,7 @@ def main(directory: Path) -> None:
     ready = directory / "ready"
     with RealTmux() as server:
         hardy = f"trap '' HUP; echo > {ready}; exec sleep 1000"
-        server.start("agent_old", f"{hardy}")
+        server.start("agent_old", hardy)
         until(ready.exists, "the trap")
         pid, (old,) = server.server_pid(), server.pane_pids()
         os.kill(pid, signal.SIGKILL)
