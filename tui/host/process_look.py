@@ -242,7 +242,7 @@ class Look:
         return {pid for pid in candidates if self._says(pid, origin)}
 
     def _says(self, pid: int, origin: Origin) -> bool:
-        """Returns whether a process names a pane of a session, on the very server of the session."""
+        """Returns whether a process names a pane of a session on the session's very server."""
         said = self.panes[pid]
         # A pane id alone could be that of another server.
         if origin.server_pid not in (None, said.server_pid):
