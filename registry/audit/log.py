@@ -13,6 +13,7 @@ import os
 import pwd
 import secrets
 import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,13 +24,18 @@ from registry.audit import entries as records
 from registry.audit.diff import FieldChange
 from registry.audit.entries import EndedSession, Entry, Log, State, Who
 from registry.audit.files import LogLines, check_log, read_lines
-from registry.errors import AuditError, RegistryError, RegistryNotFoundError
+from registry.errors import AuditError, RegistryError, RegistryNotFoundError, UntrustedFileError
 from registry.schema.layout import GLOBAL_FOLDER, WORKSPACE_NAME
 from registry.storage import flock
 from registry.storage.flock import Lock
 from registry.storage.interruption import hand_on, tolerating
-from registry.storage.own_files import base_of as base_of
-from registry.storage.own_files import check_same, make_empty, make_own_folder, own_folder
+from registry.storage.own_files import (
+    check_folder,
+    check_same,
+    make_empty,
+    make_own_folder,
+    own_folder,
+)
 from registry.storage.safe_open import write_all
 
 AUDIT_LOG = "muster_audit.jsonl"
@@ -60,7 +66,14 @@ def log_in(workspace: Path) -> Path:
 def _folder_of(workspace: Path) -> Path | None:
     """The folder of a workspace's global registry; None where this is no workspace."""
     folder = workspace / GLOBAL_FOLDER
-    return folder if workspace.name == WORKSPACE_NAME or folder.is_dir() else None
+    if workspace.name == WORKSPACE_NAME or folder.is_dir() or folder.is_symlink():
+        return folder
+    return None
+
+
+def base_of(log: Path) -> Path:
+    """The directory that a log names registries from: a workspace, or its own."""
+    return log.parent.parent if log.parent.name == GLOBAL_FOLDER else log.parent
 
 
 def name_in(log: Path, registry: Path) -> str:
@@ -198,25 +211,40 @@ def _append(fd: int, text: bytes) -> None:
 
 @contextmanager
 def _locked(log: Path) -> Iterator[Lock]:
+    # For all tries together: another user may put the log aside, or fill it, before each.
+    deadline = time.monotonic() + LOCK_TIMEOUT
     make_own_folder(log)
     with own_folder(log) as folder:
-        while True:
-            if make_empty(log, folder, 0o600):
-                os.fsync(folder)
-            try:
-                lock = flock.acquire(log, LOCK_TIMEOUT)
-            except RegistryNotFoundError as error:
-                hand_on(error)
-                # Put aside between the two steps.
-                continue
-            try:
-                _check(log, lock.fd, folder)
-                if os.fstat(lock.fd).st_size < ROTATE_AT:
-                    yield lock
-                    return
-                _rotate(log, folder)
-            finally:
-                lock.release()
+        while (lock := _try_locked(log, folder, deadline)) is None:
+            if time.monotonic() >= deadline:
+                raise UntrustedFileError(log, "was put aside each time it was opened; try again")
+        try:
+            yield lock
+        finally:
+            lock.release()
+
+
+def _try_locked(log: Path, folder: int, deadline: float) -> Lock | None:
+    """The lock on a log that has room, made if need be; None where it was put aside."""
+    if make_empty(log, folder, 0o600):
+        os.fsync(folder)
+    try:
+        lock = flock.acquire(log, max(0.0, deadline - time.monotonic()))
+    except RegistryNotFoundError as error:
+        hand_on(error)
+        # Put aside between the two steps; or the whole folder was, and then for good.
+        check_folder(log, folder)
+        return None
+    try:
+        _check(log, lock.fd, folder)
+        if os.fstat(lock.fd).st_size < ROTATE_AT:
+            return lock
+        _rotate(log, folder)
+    except BaseException:
+        lock.release()
+        raise
+    lock.release()
+    return None
 
 
 def _check(log: Path, fd: int, folder: int) -> None:

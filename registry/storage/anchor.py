@@ -40,7 +40,7 @@ def open_anchor(directory: Path) -> Descriptor:
             user could have put it there.
         OSError: It is not there, or must not be searched.
     """
-    return _checked(directory, open_owned(directory, _FLAGS))
+    return checked(directory, open_owned(directory, _FLAGS))
 
 
 def status_of(directory: Path) -> os.stat_result:
@@ -80,7 +80,7 @@ def open_resolved(directory: Path) -> Descriptor:
     except NotADirectoryError as error:
         hand_on(error)
         raise ReplacedWorkspaceError(directory) from None
-    return _checked(directory, opened)
+    return checked(directory, opened)
 
 
 def make_anchor(directory: Path) -> Descriptor:
@@ -100,7 +100,7 @@ def make_anchor(directory: Path) -> Descriptor:
             raise
     above = make_anchor(directory.parent)
     try:
-        return _checked(directory, make_beneath(directory.name, above.fileno()))
+        return checked(directory, make_beneath(directory.name, above.fileno()))
     finally:
         close_read(above)
 
@@ -119,7 +119,17 @@ def make_beneath(name: str, folder: int) -> Descriptor:
     return open_owned(name, _FLAGS | os.O_NOFOLLOW, dir_fd=folder)
 
 
-def _checked(directory: Path, opened: Descriptor) -> Descriptor:
+def checked(directory: Path, opened: Descriptor) -> Descriptor:
+    """An open directory, if its path led to the same one when it was first opened.
+
+    Args:
+        directory: Its path.
+        opened: Its descriptor; closed if this raises.
+
+    Raises:
+        ReplacedWorkspaceError: As `open_anchor`.
+        OSError: It cannot be looked at.
+    """
     try:
         path = str(directory)
         if not os.path.isabs(path):

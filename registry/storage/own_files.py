@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from registry.errors import NotARegularFileError, UntrustedFileError
-from registry.storage.anchor import open_anchor
+from registry.storage.anchor import checked, open_anchor
 from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
 from registry.storage.partner import GLOBAL_FOLDER
@@ -30,41 +30,58 @@ _LEASE_PAUSE = 0.002
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFDIR: "a directory", stat.S_IFSOCK: "a socket"}
 
 
-def base_of(path: Path) -> Path:
-    """The directory beneath which one of muster's own files lies: a workspace, or its own."""
-    return path.parent.parent if path.parent.name == GLOBAL_FOLDER else path.parent
-
-
 @contextmanager
 def own_folder(path: Path) -> Iterator[int]:
-    """The folder that a file lies in, as a descriptor.
+    """The folder that a file lies in, as a descriptor; no symlink is followed to it.
+
+    The directory above it may be reached by symlinks. That directory must be the one that
+    its path led to before. So must the folder, unless it is a workspace's `registry` folder.
 
     Raises:
         FileNotFoundError: It is not there.
         UntrustedFileError: A symlink or something else is in its place.
-        ReplacedWorkspaceError: Its path leads to another workspace than before.
+        ReplacedWorkspaceError: Its path leads to another directory than before.
         OSError: It cannot be opened.
     """
-    base = open_anchor(base_of(path))
-    try:
-        folder = _open_inside(base.fileno(), path)
-    finally:
-        close_read(base)
+    folder = _open_folder(path)
     try:
         yield folder.fileno()
     finally:
         close_read(folder)
 
 
-def _open_inside(base: int, path: Path) -> Descriptor:
-    name = "." if base_of(path) == path.parent else GLOBAL_FOLDER
+def _open_folder(path: Path) -> Descriptor:
+    directory = path.parent
+    above = open_anchor(directory.parent)
     try:
-        return open_owned(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=base)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+        folder = open_owned(directory.name or ".", flags, dir_fd=above.fileno())
     except NotADirectoryError as error:
         hand_on(error)
         raise UntrustedFileError(
-            path, f"{shown_name(path.parent)} is a link or a file, no folder"
+            path, f"{shown_name(directory)} is a link or a file, no folder"
         ) from None
+    finally:
+        close_read(above)
+    return folder if directory.name == GLOBAL_FOLDER else checked(directory, folder)
+
+
+def check_folder(path: Path, folder: int) -> None:
+    """Refuses to go on where a file's path no longer leads to the folder that is open.
+
+    Raises:
+        UntrustedFileError: It leads to another folder, or to none.
+        OSError: It cannot be opened.
+    """
+    try:
+        with own_folder(path) as there:
+            if os.path.samestat(os.fstat(there), os.fstat(folder)):
+                return
+    except FileNotFoundError as error:
+        hand_on(error)
+    raise UntrustedFileError(
+        path, f"{shown_name(path.parent)} was moved while it was used; try again"
+    )
 
 
 def make_own_folder(path: Path) -> None:
@@ -76,7 +93,7 @@ def make_own_folder(path: Path) -> None:
     """
     # What is made is made for a workspace that is there, never a workspace for that.
     if path.parent.name == GLOBAL_FOLDER:
-        base = open_anchor(base_of(path))
+        base = open_anchor(path.parent.parent)
         try:
             with tolerating(FileExistsError):
                 os.mkdir(GLOBAL_FOLDER, dir_fd=base.fileno())

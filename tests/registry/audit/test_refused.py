@@ -280,3 +280,83 @@ def test_an_outcome_that_cannot_be_recorded_is_said_and_stays(
     assert [each.state for each in entries(task)] == [State.INTENDED]
     undo(task, global_)
     assert (task.read_bytes(), global_.read_bytes()) == before
+
+
+# --- what another user does meanwhile -------------------------------------------
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("moved", ["registry", "."])
+def test_a_folder_that_is_moved_meanwhile_is_an_error_at_once(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch, moved: str
+) -> None:
+    real = audit.make_empty
+
+    def make_empty(*given: Any) -> bool:
+        made = real(*given)
+        monkeypatch.setattr(audit, "make_empty", real)
+        folder = Path(os.path.normpath(task.parent.parent / moved))
+        folder.rename(folder.with_name("moved"))
+        return made
+
+    monkeypatch.setattr(audit, "make_empty", make_empty)
+    with pytest.raises(AuditError, match="was moved while it was used"):
+        audit.append(audit.log_of(task), b"{}\n")
+
+
+@pytest.mark.timeout(60)
+def test_a_log_that_is_filled_again_each_time_is_an_error_after_a_while(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, log = audit._rotate, audit.log_of(task)
+
+    def rotate(path: Path, folder: int) -> None:
+        real(path, folder)
+        log.write_text("{}\n" * 10)
+
+    monkeypatch.setattr(audit, "_rotate", rotate)
+    monkeypatch.setattr(audit, "ROTATE_AT", 10)
+    monkeypatch.setattr(audit, "LOCK_TIMEOUT", 0.05)
+    log.write_text("{}\n" * 10)
+    with pytest.raises(AuditError, match="put aside each time"):
+        audit.append(log, b"{}\n")
+
+
+@pytest.fixture
+def lone(tmp_path: Path) -> Path:
+    """A task in a directory that has no `registry` folder: its log lies beside it."""
+    return write(tmp_path / "tasks" / "TASK-1" / "AGENT_REGISTRY.json", task_registry(agent("a")))
+
+
+def _swap(task: Path) -> Path:
+    """Puts a symlink to another directory in the place of a task's; returns that directory."""
+    other = task.parents[2] / "other"
+    other.mkdir()
+    task.parent.rename(task.parent.with_name("aside"))
+    task.parent.symlink_to(other)
+    return other
+
+
+def test_a_log_is_not_read_through_a_symlink_in_its_tasks_place(lone: Path) -> None:
+    log = audit.log_of(lone)
+    other = _swap(lone)
+    (other / log.name).write_bytes(b"{}\n")
+    (other / log.name).chmod(0o600)
+    with pytest.raises(AuditError, match="is a link"):
+        audit.read_log(log)
+
+
+def test_nor_is_one_made_through_it(lone: Path) -> None:
+    log = audit.log_of(lone)
+    other = _swap(lone)
+    with pytest.raises(AuditError, match="is a link"):
+        audit.append(log, b"{}\n")
+    assert not list(other.iterdir())
+
+
+def test_a_symlink_in_the_place_of_the_folder_for_logs_moves_none(tmp_path: Path) -> None:
+    task = write(tmp_path / "tasks" / "TASK-1" / "AGENT_REGISTRY.json", task_registry(agent("a")))
+    (tmp_path / "tasks" / "registry").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(AuditError, match="is a link"):
+        audit.append(audit.log_of(task), b"{}\n")
+    assert not (task.parent / audit.AUDIT_LOG).exists()
