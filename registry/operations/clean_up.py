@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +28,9 @@ from registry.schema.layout import (
     task_places,
 )
 from registry.schema.records import agent_entries, parse_time
+from registry.storage.anchor import open_anchor
 from registry.storage.codec import Json
+from registry.storage.descriptor import close_read
 from registry.storage.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT, editing
 from registry.text import shown_name
@@ -143,9 +144,12 @@ def clean_up_workspace(
     Raises:
         TypeError: `live_sessions` is no collection of names.
         WrongShapeError: The status is neither of the two.
+        ReplacedWorkspaceError: Its path leads to another workspace than before.
         OSError: The workspace cannot be listed.
     """
-    root = Path(os.path.realpath(workspace))
+    # Symlinks are kept: what they lead to now would be another name, and no change be noticed.
+    root = Path(workspace).absolute()
+    close_read(open_anchor(root))
     sweep = _Sweep.of(live_sessions, status, reason, grace)
     if (database := find_database(root)) is not None:
         return CleanUp({}, (), {database.path: f"nobody is ended: {database}"})

@@ -18,6 +18,7 @@ import pytest
 
 from registry import (
     RegistryError,
+    clean_up_workspace,
     create_task_registry,
     durable_commits,
     finish_agents,
@@ -192,6 +193,10 @@ def _created(scene: Scene) -> None:
     create_task_registry(scene.workspace, "TASK-2", "made", timeout=1)
 
 
+def _cleaned_up(scene: Scene) -> None:
+    clean_up_workspace(scene.workspace, set(), grace=0, timeout=1)
+
+
 STORIES: dict[str, tuple[Callable[[Scene], None], Callable[[Scene], object]]] = {
     "undo": (_completed, _undone),
     "complete": (_nothing, _completed),
@@ -199,6 +204,7 @@ STORIES: dict[str, tuple[Callable[[Scene], None], Callable[[Scene], object]]] = 
     "report": (_nothing, _reported),
     "metrics": (_nothing, _published),
     "create": (_nothing, _created),
+    "clean up": (_nothing, _cleaned_up),
 }
 
 
@@ -250,6 +256,28 @@ def test_a_swapped_workspace_is_named_with_what_to_do(scene: Scene) -> None:
     assert str(scene.workspace) in str(caught.value)
     with pytest.raises(ReplacedWorkspaceError):
         task_places(Workspace(scene.workspace), {})
+
+
+@only_root
+def test_a_clean_up_follows_no_workspace_anew(scene: Scene) -> None:
+    # As a process that works for long does: the first time its path is remembered.
+    scene.lay_out()
+    scene.hand_over()
+    clean_up_workspace(scene.workspace, {"agent_busy", "agent_b"}, grace=0)
+    scene.swap("workspace")
+    before = scene.tree()
+    with pytest.raises(ReplacedWorkspaceError):
+        clean_up_workspace(scene.workspace, set(), grace=0)
+    assert scene.tree() == before
+
+
+def test_a_clean_up_of_a_workspace_by_a_symlink_is_of_what_it_leads_to(
+    task: Path, tmp_path: Path
+) -> None:
+    linked = tmp_path / "linked"
+    linked.symlink_to(task.parent.parent)
+    done = clean_up_workspace(linked, set(), grace=0)
+    assert done.ended == {linked / "TASK-1" / task.name: ("busy",)}
 
 
 def test_a_workspace_made_anew_in_a_safe_place_is_used(task: Path) -> None:
