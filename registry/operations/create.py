@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import secrets
@@ -27,6 +26,7 @@ from registry.storage.descriptor import close_read, open_owned
 from registry.storage.durability import is_durable
 from registry.storage.interruption import hand_on, tolerating
 from registry.storage.locked_file import DEFAULT_TIMEOUT, editing
+from registry.storage.new_file import Prepare, give_away, make_folder, make_nameless
 from registry.storage.safe_open import (
     folder_of,
     is_safe_name,
@@ -214,7 +214,7 @@ def _create(path: Path, registry: Json) -> Created:
 
 def _make_folder(path: Path, workspace: int) -> None:
     with tolerating(FileExistsError):
-        os.mkdir(path.parent.name, dir_fd=workspace)
+        make_folder(path.parent.name, workspace)
 
 
 def _link_whole(text: bytes, name: str, folder: int) -> None:
@@ -224,25 +224,21 @@ def _link_whole(text: bytes, name: str, folder: int) -> None:
         FileExistsError: Something is there.
         OSError: It cannot be made.
     """
-    try:
-        file = open_owned(".", os.O_WRONLY | os.O_TMPFILE, 0o644, dir_fd=folder)
-    except OSError as error:
-        hand_on(error)
-        if error.errno not in _NO_NAMELESS_FILES:
-            raise
-        _link_named(text, name, folder)
-        return
-    with file:
-        _write(file.fileno(), text)
-        here = f"/proc/self/fd/{file.fileno()}"
-        os.link(here, name, dst_dir_fd=folder, follow_symlinks=True)
+
+    def prepare(fd: int) -> None:
+        give_away(fd, folder)
+        write_all(fd, text, 0)
+        if is_durable():
+            os.fsync(fd)
+
+    file = make_nameless(name, folder, 0o644, prepare)
+    if file is None:
+        _link_named(name, folder, prepare)
+    else:
+        close_read(file)
 
 
-# What the kernel says where a file system has no files without a name.
-_NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
-
-
-def _link_named(text: bytes, name: str, folder: int) -> None:
+def _link_named(name: str, folder: int, prepare: Prepare) -> None:
     """As `_link_whole`, by a file that has a second name for a moment.
 
     A process that is killed in between leaves that name, which ends in ``.new``.
@@ -251,14 +247,8 @@ def _link_named(text: bytes, name: str, folder: int) -> None:
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         with open_owned(beside, flags, 0o644, dir_fd=folder) as file:
-            _write(file.fileno(), text)
+            prepare(file.fileno())
             os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     finally:
         with tolerating(FileNotFoundError):
             os.unlink(beside, dir_fd=folder)
-
-
-def _write(fd: int, text: bytes) -> None:
-    write_all(fd, text, 0)
-    if is_durable():
-        os.fsync(fd)

@@ -32,9 +32,10 @@ from registry.schema.records import (
     is_terminal,
 )
 from registry.storage.codec import Json
-from registry.storage.descriptor import close_read, open_owned
+from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
 from registry.storage.locked_file import DEFAULT_TIMEOUT
+from registry.storage.new_file import give_away, make_file, make_folder
 from registry.storage.safe_open import is_safe_name, open_folder
 from registry.text import quoted_name, shown_name
 
@@ -180,14 +181,13 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
     task = open_folder(directory)
     try:
         with tolerating(FileExistsError):
-            os.mkdir(PROGRESS_FOLDER, dir_fd=task.fileno())
+            make_folder(PROGRESS_FOLDER, task.fileno())
     finally:
         close_read(task)
     inside = open_folder(directory, (PROGRESS_FOLDER,))
     path = folder / agent_file(agent_id, "progress")
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     try:
-        file = open_owned(path.name, flags, 0o644, dir_fd=inside.fileno())
+        file = _open_or_make(path.name, inside.fileno())
     except OSError as error:
         hand_on(error)
         raise InaccessibleRegistryError(path, error, "write") from error
@@ -201,6 +201,16 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
         if isinstance(error, RegistryError):
             raise
         raise InaccessibleRegistryError(path, error, "append to") from error
+
+
+def _open_or_make(name: str, folder: int) -> Descriptor:
+    """Opens a progress file for appending; makes it if it is not there."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    with tolerating(FileNotFoundError):
+        return open_owned(name, flags, dir_fd=folder)
+    with tolerating(FileExistsError):
+        close_read(make_file(name, folder, 0o644, lambda fd: give_away(fd, folder)))
+    return open_owned(name, flags, dir_fd=folder)
 
 
 def _append_to(fd: int, path: Path, data: bytes) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from registry.errors import ReplacedWorkspaceError
 from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
+from registry.storage.new_file import make_folder
 from registry.storage.path_walk import is_ours_alone
 
 _FLAGS = os.O_PATH | os.O_DIRECTORY
@@ -115,7 +116,7 @@ def make_beneath(name: str, folder: int) -> Descriptor:
         OSError: It cannot be made or opened; a `NotADirectoryError` for a symlink.
     """
     with tolerating(FileExistsError):
-        os.mkdir(name, dir_fd=folder)
+        make_folder(name, folder)
     return open_owned(name, _FLAGS | os.O_NOFOLLOW, dir_fd=folder)
 
 

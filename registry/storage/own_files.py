@@ -20,6 +20,7 @@ from registry.errors import NotARegularFileError, UntrustedFileError
 from registry.storage.anchor import checked, open_anchor
 from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
+from registry.storage.new_file import give_away, make_file, make_folder
 from registry.storage.partner import GLOBAL_FOLDER
 from registry.storage.permissions import is_unmapped
 from registry.text import shown_name
@@ -96,7 +97,7 @@ def make_own_folder(path: Path) -> None:
         base = open_anchor(path.parent.parent)
         try:
             with tolerating(FileExistsError):
-                os.mkdir(GLOBAL_FOLDER, dir_fd=base.fileno())
+                make_folder(GLOBAL_FOLDER, base.fileno())
         finally:
             close_read(base)
 
@@ -117,25 +118,25 @@ def make_empty(path: Path, folder: int, mode: int, group: int | None = None) -> 
         UntrustedFileError: A symlink is there.
         OSError: It cannot be made.
     """
-    try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        file = open_owned(path.name, flags, mode, dir_fd=folder)
-    except FileExistsError as error:
-        hand_on(error)
-        # Now, before it is opened: one that leads nowhere would look as if nothing were there.
-        with tolerating(FileNotFoundError):
-            named_status(path, folder)
-        return False
-    with file:
-        fd = file.fileno()
-        # By the descriptor: another user may have put something else there by now.
-        owner = os.fstat(folder).st_uid if os.geteuid() == 0 else -1
-        with tolerating(OSError):
-            os.fchown(fd, owner, -1)
+
+    def prepare(fd: int) -> None:
+        give_away(fd, folder)
         if group is not None:
             with tolerating(OSError):
                 os.fchown(fd, -1, group)
             os.fchmod(fd, mode if os.fstat(fd).st_gid == group else mode & ~0o020)
+
+    with tolerating(FileNotFoundError):
+        # Before it is opened: a symlink that leads nowhere would look as if nothing were there.
+        named_status(path, folder)
+        return False
+    try:
+        close_read(make_file(path.name, folder, mode, prepare))
+    except FileExistsError as error:
+        hand_on(error)
+        with tolerating(FileNotFoundError):
+            named_status(path, folder)
+        return False
     return True
 
 

@@ -17,6 +17,7 @@ from registry import AuditError
 from registry.audit import log as audit
 from registry.audit.entries import State
 from registry.storage import flock
+from registry.storage.own_files import make_empty
 from tests.support.limits import no_file_longer_than
 from tests.support.records import complete, entries, numbered_record, undo
 from tests.support.registries import agent, task_registry, write
@@ -290,16 +291,14 @@ def test_an_outcome_that_cannot_be_recorded_is_said_and_stays(
 def test_a_folder_that_is_moved_meanwhile_is_an_error_at_once(
     task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch, moved: str
 ) -> None:
-    real = audit.make_empty
-
-    def make_empty(*given: Any) -> bool:
-        made = real(*given)
-        monkeypatch.setattr(audit, "make_empty", real)
+    def make_empty_and_move(*given: Any) -> bool:
+        made = make_empty(*given)
+        monkeypatch.setattr("registry.audit.log.make_empty", make_empty)
         folder = Path(os.path.normpath(task.parent.parent / moved))
         folder.rename(folder.with_name("moved"))
         return made
 
-    monkeypatch.setattr(audit, "make_empty", make_empty)
+    monkeypatch.setattr("registry.audit.log.make_empty", make_empty_and_move)
     with pytest.raises(AuditError, match="was moved while it was used"):
         audit.append(audit.log_of(task), b"{}\n")
 

@@ -82,6 +82,13 @@ def test_the_intent_is_flushed_before_anything_else_is_written(
             done.append(("create", Path(path).name))
         return fd
 
+    real_link = os.link
+
+    def linked(source: Any, name: str, **options: Any) -> None:
+        real_link(source, name, **options)
+        done.append(("create", name))
+
+    monkeypatch.setattr(os, "link", linked)
     for call in ("pwrite", "fsync", "ftruncate"):
         monkeypatch.setattr(os, call, noted(call, getattr(os, call)))
     monkeypatch.setattr(os, "open", opened)
