@@ -28,7 +28,7 @@ from registry.storage.partner import GLOBAL_FOLDER as GLOBAL_FOLDER
 from registry.storage.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
 from registry.storage.partner import TASK_REGISTRY as TASK_REGISTRY
 from registry.storage.partner import workspace_of
-from registry.storage.permissions import is_unmapped, user_called
+from registry.storage.permissions import Access, is_unmapped, other_writer, user_called
 from registry.storage.safe_open import is_safe_name, look, open_folder
 from registry.text import command_line, shown_name, typed_word
 
@@ -453,6 +453,16 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
 
 def _foreign(registry: Path, workspace: Workspace) -> str | None:
     """Why a task in another workspace is not followed, or None if it is."""
+    why = _why_not_of_home(registry, workspace) or _why_not_listed(registry, workspace)
+    if why is None:
+        return None
+    following = command_line("muster", names=(str(registry),))
+    told = "" if following is None else f": {following}"
+    return f"{why}; to follow it, name it{told}"
+
+
+def _why_not_of_home(registry: Path, workspace: Workspace) -> str | None:
+    """Why the place of a task in another workspace is not relied on, or None if it is."""
     trusted: list[int] = []
     with tolerating(OSError):
         trusted.append(status_of(workspace.path).st_uid)
@@ -460,10 +470,38 @@ def _foreign(registry: Path, workspace: Workspace) -> str | None:
         inside = each == registry.parent
         why = _why_task_foreign(each, trusted) if inside else why_foreign(each, trusted=trusted)
         if why is not None:
-            following = command_line("muster", names=(str(registry),))
-            told = "" if following is None else f": {following}"
-            return f"lies in {shown_name(each)}, which {why}; to follow it, name it{told}"
+            return f"lies in {shown_name(each)}, which {why}"
     return None
+
+
+def _why_not_listed(registry: Path, workspace: Workspace) -> str | None:
+    """Why a global registry's word does not lead to a task in another workspace, or None.
+
+    Whoever may write that global registry, or put another in its place, must be able to
+    write the task: otherwise that user could have the task of anybody else worked on.
+    """
+    names = (".", GLOBAL_FOLDER, f"{GLOBAL_FOLDER}/{GLOBAL_REGISTRY}")
+    try:
+        with open_anchor(workspace.path) as home, open_folder(registry.parent) as task:
+            # Whoever may write a folder above it could replace it.
+            targets = [Access.at(task.fileno(), name) for name in ("..", ".", registry.name)]
+            targets = [_of_owner(each) if each.mode & stat.S_ISVTX else each for each in targets]
+            for name in names:
+                listing = Access.at(home.fileno(), name)
+                others = [other_writer(listing, target) for target in targets]
+                if None not in others:
+                    place = workspace.path / name
+                    return f"is listed by {shown_name(place)}, which {others[0]} may write"
+    except OSError as error:
+        hand_on(error)
+        why = error.reason if isinstance(error, RegistryError) else error.strerror
+        return f"cannot be looked at: {why}"
+    return None
+
+
+def _of_owner(folder: Access) -> Access:
+    """The access to a sticky folder, whose owner alone may replace what is not its own."""
+    return Access(folder.owner, folder.group, 0o700)
 
 
 def _why_task_foreign(directory: Path, trusted: Iterable[int]) -> str | None:

@@ -135,6 +135,36 @@ def is_member(user: int, group: int) -> bool | None:
     return None
 
 
+def other_writer(listing: Access, listed: Access) -> str | None:
+    """Somebody who may write one file, but not another that it leads to; None for nobody.
+
+    This user and root may follow their own word anywhere.
+
+    Returns:
+        A user or a group, in words.
+    """
+    writers, able = listing.allowed(_WRITE), listed.allowed(_WRITE)
+    known = able.users | {listed.owner, 0, os.geteuid()}
+    users = {listing.owner, *writers.users} - known
+    if is_unmapped(listing.owner):
+        users.add(listing.owner)
+    if users:
+        return user_called(min(users))
+    if writers.others and not able.others:
+        return "every user"
+    # A user's own group, which some systems have each user's files writable for.
+    groups = writers.groups - able.groups - {_first_group(listing.owner)}
+    return f"group {min(groups)}" if groups and not able.others else None
+
+
+def _first_group(user: int) -> int | None:
+    import pwd
+
+    with tolerating(KeyError, OSError):
+        return pwd.getpwuid(user).pw_gid
+    return None
+
+
 def why_unbelievable(journal: Access, registry: Access, directory: Access) -> str | None:
     """Why the user who wrote a journal is not known as one who may write its registry.
 

@@ -303,6 +303,41 @@ def test_another_users_task_is_followed_only_in_its_own_workspace(
     assert place.problem is None
 
 
+@only_root
+def test_another_users_global_registry_leads_to_no_task_of_this_user(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    private = make_project(tmp_path / "private", "TASK-9") / ".agent-workspace"
+    private.chmod(0o700)
+    make_anothers(workspace.path)
+    *_, place = task_places(workspace, listed(workspace=str(private)))
+    assert place.problem is not None
+    assert f"is listed by {workspace.path}, which user {OTHER} may write" in place.problem
+    assert f"name it: muster {private / 'TASK-9' / 'AGENT_REGISTRY.json'}" in place.problem
+
+
+@only_root
+@pytest.mark.parametrize("name", [".", "registry", "registry/GLOBAL_REGISTRY.json"])
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_nor_does_one_that_others_may_write_or_replace(
+    workspace: Workspace, tmp_path: Path, name: str, mode: int
+) -> None:
+    private = make_project(tmp_path / "private", "TASK-9") / ".agent-workspace"
+    shared = workspace.path / name
+    os.chown(shared, 0, 64200)
+    shared.chmod(mode)
+    *_, place = task_places(workspace, listed(workspace=str(private)))
+    assert place.problem is not None
+    who = "group 64200" if mode == 0o775 else "every user"
+    assert f"which {who} may write" in place.problem
+    # Whoever may write the task itself gains nothing by listing it.
+    registry = private / "TASK-9" / "AGENT_REGISTRY.json"
+    os.chown(registry, 0, 64200)
+    registry.chmod(mode)
+    *_, place = task_places(workspace, listed(workspace=str(private)))
+    assert place.problem is None
+
+
 # --- the tasks in one
 
 
