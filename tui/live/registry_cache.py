@@ -138,7 +138,11 @@ class Registries:
                 tasks = branch.tasks if not isinstance(error, FileNotFoundError) else ()
             if at_most is not None and len(tasks) > at_most:
                 tasks, branch.listed, whole = tasks[:at_most], False, False
-            branch.tasks = tuple(each for each in tasks if each.path not in seen)
+            branch.tasks = tuple(
+                each
+                for each in tasks
+                if each.path not in seen and not self._is_anothers(each, branch)
+            )
             seen.update(task.path for task in branch.tasks)
             for number, task in enumerate(branch.tasks):
                 progress("Reading registries", number, len(branch.tasks))
@@ -150,6 +154,15 @@ class Registries:
             self._states.pop(gone, None)
         self._scanned_at = scanned_at
         return whole
+
+    def _is_anothers(self, task: TaskSource, branch: _Branch) -> bool:
+        """Whether another of the workspaces holds a task that a global registry only lists."""
+        return task.lies_elsewhere and any(
+            each is not branch
+            and each.source.directory == task.directory.parent
+            and not each.source.is_single_task
+            for each in self._branches
+        )
 
     def known_until(self) -> float:
         """Until when everything that they say is known; seconds since the epoch.

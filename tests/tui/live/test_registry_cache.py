@@ -184,6 +184,24 @@ def test_a_task_that_two_workspaces_have_is_shown_once(files: Files, tmp_path: P
     assert [state.registry.parent.name for state in registries.states()] == ["TASK-1", "TASK-2"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_another_users_workspace_hides_no_task_of_one_that_is_named_after_it(
+    files: Files, tmp_path: Path
+) -> None:
+    other = Files(tmp_path / "other", {})
+    whole = read(other.global_registry)
+    whole["tasks"]["TASK-1"] = {"workspace": str(files.path / "TASK-1")}
+    write(other.global_registry, whole)
+    os.chown(other.path, 64104, 64104)
+    registries = Registries((*other.workspaces(), *files.workspaces()))
+    registries.rescan()
+    states = registries.states()
+    assert [(state.registry.parent.name, state.error) for state in states] == [
+        ("TASK-1", None),
+        ("TASK-2", None),
+    ]
+
+
 def test_a_symlink_out_of_the_workspace_is_named_and_not_opened(
     files: Files, tmp_path: Path
 ) -> None:
