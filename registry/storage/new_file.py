@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable
 from typing import TypeAlias
 
-from registry.storage.descriptor import Descriptor, open_owned
+from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
 
 Prepare: TypeAlias = Callable[[int], None]
@@ -83,7 +83,7 @@ def make_file(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor
     try:
         prepare(file.fileno())
     except BaseException:
-        file.close()
+        close_read(file)
         with tolerating(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
         raise
@@ -94,9 +94,13 @@ def make_nameless(name: str, folder: int, mode: int, prepare: Prepare) -> Descri
     """As `make_file`; returns None where the file system has no files without a name."""
     try:
         file = open_owned(".", os.O_RDWR | os.O_TMPFILE, mode, dir_fd=folder)
-        prepare(file.fileno())
-        here = f"/proc/self/fd/{file.fileno()}"
-        os.link(here, name, dst_dir_fd=folder, follow_symlinks=True)
+        try:
+            prepare(file.fileno())
+            here = f"/proc/self/fd/{file.fileno()}"
+            os.link(here, name, dst_dir_fd=folder, follow_symlinks=True)
+        except BaseException:
+            close_read(file)
+            raise
     except OSError as error:
         hand_on(error)
         if error.errno not in _NO_NAMELESS_FILES:

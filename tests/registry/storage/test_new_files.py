@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -222,6 +223,31 @@ def test_a_folder_that_another_user_put_there_is_not_given_away(home: Home) -> N
     finally:
         os.close(folder)
     assert kept.stat().st_uid == 0
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_what_could_not_be_prepared_is_not_there_and_not_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool
+) -> None:
+    if not nameless:
+        monkeypatch.setattr(new_file, "make_nameless", lambda *_: None)
+    made: list[int] = []
+
+    def fail(fd: int) -> None:
+        made.append(fd)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = os.open(tmp_path, os.O_PATH)
+    try:
+        # The error, which is kept here, must not keep the file open.
+        with pytest.raises(OSError) as caught:
+            new_file.make_file("a", folder, 0o600, fail)
+    finally:
+        os.close(folder)
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(OSError):
+        os.fstat(made[0])
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_file_is_made_once(tmp_path: Path) -> None:
