@@ -27,6 +27,7 @@ from registry.storage import access_list
 from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
 from registry.storage.journal import OVER, is_over, journal_path
+from registry.storage.new_file import make_file
 from registry.storage.permissions import (
     Access,
     is_member,
@@ -371,15 +372,8 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
         OSError: The system refused it.
     """
     _entered.pop(place, None)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    try:
-        with folder_of(place) as folder:
-            file = open_owned(name_of(place), flags, 0o600, dir_fd=folder)
-    except FileExistsError as error:
-        hand_on(error)
-        raise UntrustedJournalError(place, "is in the way of a new journal") from None
-    fd = file.fileno()
-    try:
+
+    def prepare(fd: int) -> None:
         made = os.fstat(fd)
         owner = registry.owner if os.geteuid() == 0 else made.st_uid
         if (made.st_uid, made.st_gid) != (owner, registry.group):
@@ -396,11 +390,13 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
             os.fchmod(fd, 0o600)
         else:
             os.fchmod(fd, wanted.mode)
-    except BaseException:
-        close_read(file)
-        remove(place, durable=False)
-        raise
-    return file
+
+    try:
+        with folder_of(place) as folder:
+            return make_file(name_of(place), folder, 0o600, prepare)
+    except FileExistsError as error:
+        hand_on(error)
+        raise UntrustedJournalError(place, "is in the way of a new journal") from None
 
 
 def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:

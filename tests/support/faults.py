@@ -40,7 +40,7 @@ ADVICE = {
 }
 
 # What `os` is asked to do with a file. Every such call of the library is one of these.
-BY_PATH = ("lstat", "open", "stat", "unlink")
+BY_PATH = ("link", "lstat", "open", "stat", "unlink")
 BY_DESCRIPTOR = ("close", "fchmod", "fdatasync", "fstat", "fsync", "ftruncate", "pread", "pwrite")
 
 
@@ -91,12 +91,17 @@ class Faults:
     halved: bool = False
     calls: list[Call] = field(default_factory=list)
     _owed: int | None = None
+    _linked: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def watch(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         """A call in whose place errors may come."""
 
         def called(first: Any, *rest: Any, **named: Any) -> Any:
-            of = self._below(first, named.get("dir_fd"))
+            if name == "link":
+                # Of a new file, which had no name before.
+                of = self._below(rest[0], named.get("dst_dir_fd"))
+            else:
+                of = self._below(first, named.get("dir_fd"))
             if of is None:
                 return real(first, *rest, **named)
             number = len(self.calls)
@@ -105,7 +110,13 @@ class Faults:
             error, self._owed = self._owed or self.fault(number, call), None
             if error is None:
                 # Nobody here looks at what a flush does, and thousands take long.
-                return None if name in ("fsync", "fdatasync") else real(first, *rest, **named)
+                if name in ("fsync", "fdatasync"):
+                    return None
+                result = real(first, *rest, **named)
+                if name == "link":
+                    status = _real_stat(first)
+                    self._linked[status.st_dev, status.st_ino] = of
+                return result
             if name == "close":
                 # The kernel has let the descriptor go, whatever it says.
                 real(first)
@@ -118,6 +129,9 @@ class Faults:
 
     def _below(self, of: Any, folder: int | None) -> str | None:
         if isinstance(of, int):
+            status = _real_fstat(of)
+            if (linked := self._linked.get((status.st_dev, status.st_ino))) is not None:
+                return linked
             of = _real_readlink(f"/proc/self/fd/{of}")
         if folder is not None:
             of = os.path.join(_real_readlink(f"/proc/self/fd/{folder}"), of)
@@ -126,7 +140,7 @@ class Faults:
         return whole.removeprefix(beneath) if whole.startswith(beneath) else None
 
 
-_real_readlink = os.readlink
+_real_readlink, _real_stat, _real_fstat = os.readlink, os.stat, os.fstat
 
 
 @contextmanager

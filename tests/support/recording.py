@@ -30,6 +30,7 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
     """Writes down what is done to files beneath `root`; flushes are noted, not made."""
     last = None if killed_after is None else len(events) + killed_after
     real_open, real_unlink = os.open, os.unlink
+    real_link, real_fstat = os.link, os.fstat
     real_pwrite, real_ftruncate = os.pwrite, os.ftruncate
     names: dict[int, str] = {}
 
@@ -61,6 +62,16 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
             assert not flags & os.O_TRUNC, "the model knows no O_TRUNC"
         return fd
 
+    def link(source: str, path: str, *, dst_dir_fd: int, follow_symlinks: bool) -> None:
+        # Of a file that had no name before, by its descriptor.
+        live()
+        real_link(source, path, dst_dir_fd=dst_dir_fd, follow_symlinks=follow_symlinks)
+        if (name := below(path, dst_dir_fd)) is not None:
+            fd = int(os.path.basename(source))
+            assert real_fstat(fd).st_size == 0, "the model knows no file that is made with a text"
+            names[fd] = name
+            events.append(Created(name))
+
     def unlink(path: str, *, dir_fd: int | None = None) -> None:
         live()
         real_unlink(path, dir_fd=dir_fd)
@@ -88,6 +99,7 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
 
     shims: dict[str, Any] = {
         "open": open_,
+        "link": link,
         "unlink": unlink,
         "pwrite": pwrite,
         "ftruncate": ftruncate,

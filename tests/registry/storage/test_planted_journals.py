@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -202,14 +203,14 @@ def test_it_is_not_written_through_when_it_comes_just_before_the_journal(
 ) -> None:
     before = task.read_bytes()
     place = journal_path(task)
-    real = os.open
+    real = os.link
 
-    def open_(path: str | Path, flags: int, *rest: int, **named: int) -> int:
-        if Path(path).name == place.name and flags & os.O_CREAT:
+    def link(source: str, name: str, **named: Any) -> None:
+        if name == place.name:
             plant(place, b"planted")
-        return real(path, flags, *rest, **named)
+        real(source, name, **named)
 
-    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(os, "link", link)
     with pytest.raises(UntrustedJournalError, match="in the way of a new journal"):
         write_once(task)
     monkeypatch.undo()

@@ -18,7 +18,7 @@ import pytest
 
 from registry import publish_metrics, read_registry, recover_registry, register_agent
 from registry.audit.log import append
-from registry.storage import permissions
+from registry.storage import new_file, permissions
 from registry.storage.access_list import MASK, OTHERS, OWNER, OWNING_GROUP, UNNAMED
 from registry.storage.journal import is_over, journal_path
 from registry.storage.locked_file import editing_two
@@ -42,12 +42,19 @@ carol = User(CAROL, (AGENTS,))
 root = User(0)
 
 
-def killed_while_the_journal_is_made(task: Path) -> Callable[[], None]:
+def killed_while_the_journal_is_made(task: Path, nameless: bool = False) -> Callable[[], None]:
     def count() -> None:
+        if not nameless:
+            without_nameless_files()
         os.fchmod = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         counting(task)()
 
     return count
+
+
+def without_nameless_files() -> None:
+    """In a process of its own: as on a file system that has none."""
+    new_file.make_nameless = lambda *_: None
 
 
 @pytest.fixture
@@ -172,7 +179,12 @@ def test_killed_while_making_the_second_journal_it_blocks_nobody(
 ) -> None:
     task = shared(home)
     before = load(task)["max_agents"]
-    killed = bob.do(lambda: at_call(2, "fchmod", changing_both(task), die))
+
+    def change() -> None:
+        without_nameless_files()
+        at_call(2, "fchmod", changing_both(task), die)
+
+    killed = bob.do(change)
     assert killed.signal == signal.SIGKILL
     second = journal_path(_global(task)).stat()
     assert (second.st_size, stat.S_IMODE(second.st_mode)) == (0, 0o600)
@@ -240,6 +252,24 @@ def test_the_next_ends_a_members_journal_in_a_sticky_directory(
     assert is_over(place.read_bytes())
     succeeds(bob, task)
     assert not place.exists()
+
+
+@only_root
+@pytest.mark.parametrize("killed", [bob, root], ids=["member", "root"])
+@pytest.mark.parametrize("folder", [0o3775, 0o3770], ids=oct)
+@pytest.mark.parametrize("owner", [0, ALICE], ids=["root's", "owner's"])
+def test_killed_while_making_its_journal_it_leaves_nothing_in_anybodys_way(
+    home: Path, killed: User, folder: int, owner: int
+) -> None:
+    task = shared(home)
+    os.chown(task.parent, owner, AGENTS)
+    task.parent.chmod(folder)
+    done = killed.do(killed_while_the_journal_is_made(task, nameless=True))
+    assert not os.path.lexists(journal_path(task))
+    assert done.signal == signal.SIGKILL
+    # Alice owns the registry, but is in no group that may write a folder of root's.
+    for each in (bob, carol) if owner == 0 else (alice, bob, carol):
+        succeeds(each, task)
 
 
 @only_root
