@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -12,10 +12,11 @@ from registry.audit import log as auditing
 from registry.audit.diff import FieldChange, differences, snapshot
 from registry.audit.entries import Entry, State
 from registry.audit.log import Audit
-from registry.errors import AuditError, BusyRegistryError, HalfWrittenError
+from registry.errors import AuditError, BusyRegistryError, HalfWrittenError, UntrustedFileError
 from registry.pair import editing_pair
 from registry.storage.codec import Json
 from registry.storage.interruption import hand_on
+from registry.storage.permissions import user_called
 
 Result = TypeVar("Result")
 
@@ -50,11 +51,13 @@ class Made(Generic[Result]):
         result: What the change returned.
         written: The registries that were written.
         problems: What was left out, and why; what could not be put on record.
+        owners: The users whom the registries belong to, by their numbers.
     """
 
     result: Result
     written: tuple[Path, ...]
     problems: tuple[str, ...]
+    owners: Mapping[Path, int] = field(default_factory=dict)
 
 
 def change_pair(
@@ -64,6 +67,7 @@ def change_pair(
     *,
     timeout: float,
     on_record: AuditContext | None,
+    owner: int | None = None,
 ) -> Made[Result]:
     """Changes both registries in one locked pass and one commit.
 
@@ -76,13 +80,18 @@ def change_pair(
         change: Called with what is there; more than once if somebody else comes between.
         timeout: Seconds to wait for the locks, in all.
         on_record: How to put it on record; None does not.
+        owner: The user whose the task's registry was when it was judged, by its number. Who
+            may exchange tasks' folders may put one there that it may not write itself. None
+            compares the passes alone.
 
     Raises:
+        UntrustedFileError: A registry of another user lies there now; nothing was changed.
         AuditError: It could not be put on record; nothing was changed.
         RegistryError: The task's registry could not be had; nothing was changed.
     """
+    owners = {} if owner is None else {task: owner}
     if on_record is None:
-        return _pass(task, global_, change, timeout, None, None)[0]
+        return _pass(task, global_, change, timeout, None, None, owners)[0]
     audit, log = on_record.audit, auditing.log_of(task)
     deadline = time.monotonic() + timeout
     expected: tuple[FieldChange, ...] = ()
@@ -90,7 +99,7 @@ def change_pair(
     while True:
         left = max(0.0, deadline - time.monotonic())
         try:
-            done, made = _pass(task, global_, change, left, log, expected)
+            done, made = _pass(task, global_, change, left, log, expected, owners)
         except HalfWrittenError:
             # The next opener will finish it: no outcome, so that its fields tell.
             raise
@@ -112,7 +121,7 @@ def change_pair(
             _end(audit, log, entry, State.VOID, "the registry had changed meanwhile")
             if not left:
                 raise BusyRegistryError(task)
-        expected = made
+        expected, owners = made, {**done.owners, **owners}
         entry = None
         if expected:
             entry = audit.begin(
@@ -147,6 +156,7 @@ def _pass(
     timeout: float,
     log: Path | None,
     expected: tuple[FieldChange, ...] | None,
+    owners: Mapping[Path, int],
 ) -> tuple[Made[Result], tuple[FieldChange, ...]]:
     """One locked pass.
 
@@ -157,12 +167,20 @@ def _pass(
         timeout: Seconds to wait for the locks.
         log: What names the registries in the differences; None for their own paths.
         expected: Only this is written; None writes whatever comes.
+        owners: The users whom the registries must belong to, as far as that is known.
 
     Returns:
         What was done, and every field that differs.
     """
     with editing_pair(task, global_, timeout) as (task_edit, global_edit, problems):
         edits = [each for each in (task_edit, global_edit) if each is not None]
+        for edit in edits:
+            if owners.get(edit.path, edit.owner) != edit.owner:
+                raise UntrustedFileError(
+                    edit.path,
+                    f"belongs to {user_called(edit.owner)} now, and did to "
+                    f"{user_called(owners[edit.path])}; nothing was changed: look at it anew",
+                )
         before = [snapshot(each.registry) for each in edits]
         result = change(task_edit.registry, global_edit.registry if global_edit else None)
         made: list[FieldChange] = []
@@ -176,4 +194,5 @@ def _pass(
         if expected is None or _same(made, expected):
             for edit in edits:
                 edit.changed = edit.path in written
-    return Made(result, tuple(written), tuple(problems)), tuple(made)
+        found_owners = {edit.path: edit.owner for edit in edits}
+    return Made(result, tuple(written), tuple(problems), found_owners), tuple(made)

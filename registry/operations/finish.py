@@ -85,6 +85,7 @@ def finish_agents(
     timeout: float = DEFAULT_TIMEOUT,
     on_record: AuditContext | None = None,
     judged: Judged | None = None,
+    owner: int | None = None,
 ) -> FinishReport:
     """Completes or terminates agents in the task's registry and in the global one.
 
@@ -104,8 +105,11 @@ def finish_agents(
         judged: By agent, the deployments that were found to be through. An entry that is
             about another one under the lock was deployed anew meanwhile: it stays, and
             `FinishReport.untouched` says so. Whom this does not name is not compared.
+        owner: The user whose the task's registry was when that was found, by its number.
+            None does not compare it.
 
     Raises:
+        UntrustedFileError: A registry of another user lies there now; nothing was written.
         WrongShapeError: The status is neither of the two; nothing was written.
         AuditError: It could not be put on record; nothing was written.
         RegistryError: The task's registry could not be had; nothing was written.
@@ -120,7 +124,7 @@ def finish_agents(
     def finish(in_task: Json, in_global: Json | None) -> FinishReport:
         return _finish(task, in_task, in_global, ids, (status, fields), judged or {})
 
-    made = change_pair(task, global_, finish, timeout=timeout, on_record=on_record)
+    made = change_pair(task, global_, finish, timeout=timeout, on_record=on_record, owner=owner)
     report = made.result
     _log.info("Finished %d agents as %s in %s", len(report.changed), status, task)
     return FinishReport(report.changed, report.untouched, made.written, made.problems)

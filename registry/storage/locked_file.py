@@ -60,12 +60,14 @@ class _Opened:
 
     Attributes:
         stamp: Tells whether somebody wrote without the lock meanwhile.
+        owner: The user it belongs to, by its number.
     """
 
     lock: Lock
     old: bytes
     registry: Json
     stamp: committing.Stamp
+    owner: int
 
 
 def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_Opened]:
@@ -99,7 +101,8 @@ def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_O
 def _load(lock: Lock) -> _Opened:
     check_size(_status(lock).st_size, lock.path)
     old = read_all(lock.fd, lock.path, MAX_BYTES)
-    return _Opened(lock, old, decode(old, lock.path), committing.stamp_of(_status(lock)))
+    registry, status = decode(old, lock.path), _status(lock)
+    return _Opened(lock, old, registry, committing.stamp_of(status), status.st_uid)
 
 
 def _status(lock: Lock) -> os.stat_result:
@@ -245,18 +248,20 @@ class Edit:
     Attributes:
         path: Where it lies.
         registry: The decoded object; change it in place.
+        owner: The user that the file belongs to, by its number.
         changed: Set to write it when the block ends well.
     """
 
     path: Path
     registry: Json
+    owner: int
     changed: bool = False
 
 
 @contextmanager
 def _editing(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> Iterator[list[Edit]]:
     opened = _open(acquire, timeout)
-    edits = [Edit(each.lock.path, each.registry) for each in opened]
+    edits = [Edit(each.lock.path, each.registry, each.owner) for each in opened]
     # No `ExitStack`: one that is interrupted keeps what it holds until garbage is collected.
     try:
         yield edits

@@ -125,6 +125,7 @@ def _record(
                 reason=reason or None,
                 on_record=on_record,
                 judged=_judged(group),
+                owner=next((step.owner for step in group if step.owner is not None), None),
             )
         except (RegistryError, OSError) as error:
             for step in group:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from registry import (
     BusyRegistryError,
     HalfWrittenError,
     InaccessibleRegistryError,
+    UntrustedFileError,
     finish_agents,
     recover_registry,
 )
@@ -26,6 +28,7 @@ from registry.audit.entries import Entry, State
 from registry.audit.undo import undoables
 from registry.storage import commit
 from tests.support.kept_journals import without_kept
+from tests.support.other_users import only_root
 from tests.support.peers import careful_update
 from tests.support.records import complete, entries, last_action, raw, undo
 from tests.support.registries import Json, assert_counters_match, entry_of, load
@@ -65,11 +68,13 @@ def test_the_intent_is_flushed_before_anything_else_is_written(
     task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[tuple[str, str]] = []
+    made: dict[int, str] = {}
 
     def noted(call: str, real: Callable[..., Result]) -> Callable[..., Result]:
         def noting(fd: int, *arguments: Any) -> Result:
             result = real(fd, *arguments)
-            done.append((call, Path(os.readlink(f"/proc/self/fd/{fd}")).name))
+            name = made.get(os.fstat(fd).st_ino) or Path(os.readlink(f"/proc/self/fd/{fd}")).name
+            done.append((call, name))
             return result
 
         return noting
@@ -86,6 +91,7 @@ def test_the_intent_is_flushed_before_anything_else_is_written(
 
     def linked(source: Any, name: str, **options: Any) -> None:
         real_link(source, name, **options)
+        made[os.stat(source).st_ino] = name
         done.append(("create", name))
 
     monkeypatch.setattr(os, "link", linked)
@@ -401,3 +407,53 @@ def test_an_undo_that_is_killed_at_any_step_can_be_done_again(task: Path, global
             break
     else:
         pytest.fail("it never came to an end")
+
+
+# --- whose registry it is -------------------------------------------------------
+
+
+def _copy_of_anothers(folder: Path) -> Path:
+    """A folder with the same texts, of another user."""
+    copy = folder.with_name(f"{folder.name}-copy")
+    shutil.copytree(folder, copy)
+    for each in (copy, *copy.iterdir()):
+        os.chown(each, 64104, 64104)
+    return copy
+
+
+@only_root
+@pytest.mark.parametrize("which", ["task", "global"])
+def test_what_another_users_registry_was_judged_for_is_not_written_into_this_users(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    # Who may write a workspace may exchange the folders in it, and copy what they say.
+    folder = (task if which == "task" else global_).parent
+    copy = _copy_of_anothers(folder)
+    before = task.read_bytes(), global_.read_bytes()
+
+    def exchange() -> None:
+        for audit_log in folder.glob("muster_audit*"):
+            os.link(audit_log, copy / audit_log.name)
+            audit_log.unlink()
+        folder.rename(folder.with_name("aside"))
+        copy.rename(folder)
+
+    between(monkeypatch, exchange)
+    with pytest.raises(UntrustedFileError, match="belongs to user 64104 now, and did to user 0"):
+        complete(task, global_, "busy")
+    monkeypatch.undo()
+    assert (task.read_bytes(), global_.read_bytes()) == before
+    if which == "task":
+        (entry,) = entries(task)
+        assert entry.state is State.FAILED
+
+
+@only_root
+def test_nor_is_it_if_the_owner_was_another_before(task: Path, global_: Path) -> None:
+    before = task.read_bytes(), global_.read_bytes()
+    with pytest.raises(
+        UntrustedFileError, match=r"belongs to user 0 .*now, and did to user 64104"
+    ):
+        finish_agents(task, global_, ["busy"], status="completed", owner=64104)
+    assert (task.read_bytes(), global_.read_bytes()) == before
+    assert finish_agents(task, global_, ["busy"], status="completed", owner=0).changed
