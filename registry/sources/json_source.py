@@ -179,6 +179,7 @@ class JsonTask(_JsonSource):
         reason: str | None = None,
         on_record: OnRecord | None = None,
         judged: Judged | None = None,
+        owner: int | None = None,
     ) -> FinishReport:
         """As `TaskSource.finish`."""
         return operations.finish_agents(
@@ -189,6 +190,7 @@ class JsonTask(_JsonSource):
             reason=reason,
             on_record=on_record,
             judged=judged,
+            owner=owner,
         )
 
     def report(

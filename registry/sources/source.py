@@ -189,6 +189,7 @@ class TaskSource(Source, Protocol):
         reason: str | None = None,
         on_record: OnRecord | None = None,
         judged: Judged | None = None,
+        owner: int | None = None,
     ) -> FinishReport:
         """Gives agents a terminal status; only those that are active, and as they were judged.
 
@@ -198,6 +199,8 @@ class TaskSource(Source, Protocol):
             reason: Why, in the operator's words.
             on_record: How to put it on record first; None does not.
             judged: By agent, the deployments that this is about.
+            owner: The user whose it was when that was judged, by its number; None does not
+                compare it.
 
         Raises:
             AuditError: It could not be put on record; nothing was changed.
