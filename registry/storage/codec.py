@@ -83,9 +83,21 @@ def check_size(size: int, path: Path) -> None:
         )
 
 
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+
+
 def _has_too_many_values(data: bytes) -> bool:
-    """Counts the bytes before a value; those inside strings count, too."""
-    return len(data) > MAX_VALUES and sum(data.count(sign) for sign in b",[{") > MAX_VALUES
+    """Counts the bytes that come before a value; looks into strings only if it must."""
+    if len(data) <= MAX_VALUES or _values_in(data) <= MAX_VALUES:
+        return False
+    # A value has at most a key, and so two strings. To look into more would take long.
+    if data.count(b'"') - data.count(b'\\"') > 4 * MAX_VALUES:
+        return True
+    return _values_in(_STRING.sub(b"", data)) > MAX_VALUES
+
+
+def _values_in(data: bytes) -> int:
+    return sum(data.count(sign) for sign in b",[{")
 
 
 def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:

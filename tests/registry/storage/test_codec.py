@@ -125,6 +125,12 @@ def test_a_text_of_very_many_values_is_refused_before_it_is_parsed(value: str) -
         decode(many, PATH)
 
 
+def test_what_looks_like_values_inside_strings_does_not_count() -> None:
+    text = '[{,\\"' * MAX_VALUES
+    data = json.dumps({"x": text, text: 1}).encode()
+    assert decode(data, PATH) == {"x": text, text: 1}
+
+
 def test_what_would_be_refused_when_it_is_read_is_not_written() -> None:
     with pytest.raises(CorruptRegistryError, match="would hold more than 2,000,000 values"):
         encode({"x": [0] * (MAX_VALUES + 1)}, PATH)
