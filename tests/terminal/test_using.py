@@ -132,12 +132,14 @@ def test_config_prints_a_file_that_is_fine_says_where_it_lies_and_checks_it(
     config = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
     path = Path(run_muster("config", "--path", **config).stdout.strip())
     assert path == tmp_path / "config" / "muster" / "config.toml"
-    assert "is not there: the defaults hold" in run_muster("config", "--check", **config).stdout
+    assert (
+        "does not exist: the defaults are used" in run_muster("config", "--check", **config).stdout
+    )
     printed = run_muster("config", "--print", **config)
     path.parent.mkdir(parents=True)
     path.write_text(printed.stdout.replace("#stall_timeout = 900", "stall_timeout = 1e9"))
     done = run_muster("config", "--check", **config)
-    assert (done.returncode, done.stdout) == (0, f"{path} is fine\n")
+    assert (done.returncode, done.stdout) == (0, f"{path} is valid\n")
     missing = run_muster("list", workspace, MUSTER_CONFIG=str(tmp_path / "no"), **config)
     assert missing.returncode == 2 and "the file does not exist" in missing.stderr
     # Also without a screen, and the environment goes before it.

@@ -1,16 +1,16 @@
-"""The command line: one module a command.
+"""The command line: one module for each command.
 
-To add a command, add its module and its line in `main.COMMANDS`. The module is called as the
-command is, and has:
+To add a command, add a module with the command's name, and a line in `main.COMMANDS`. The module
+has:
 
-- `PAGE`: what its help says, with examples and exit codes;
-- `add_arguments(parser)`: what it takes, with the `add_…` functions of `parser` for what other
-  commands take as well;
-- `run(options)`: does it; returns the exit code.
+- `PAGE`: the command's help page, with examples and exit codes;
+- `add_arguments(parser)`: adds the command's arguments. The `add_…` functions of `parser` add
+  arguments that several commands have;
+- `run(options)`: runs the command and returns the exit code.
 
-`--help`, mistakes and completion import the module without running it. So it imports at its top
-only what `main` has imported anyway, and the rest in its functions.
+`--help`, usage errors and completion import the module without running it. So at its top it
+imports only modules that `main` has imported anyway. Its functions import the rest.
 
-A command that changes something calls `context.refuse_if_read_only` first, and changes through
-`confirm.propose`. A command that only reads sets `code_without_reader=DONE`.
+A command that changes something calls `context.refuse_if_read_only` first, and makes its changes
+through `confirm.propose`. A command that only reads sets `code_without_reader=DONE`.
 """

@@ -1,4 +1,4 @@
-"""`muster complete`: marks agents as through."""
+"""`muster complete`: gives agents a terminal status."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tui.errors import UsageError
 
 PAGE = Page(
     """\
-Marks active agents as through in both registries; no session is touched.
-Shows the plan and asks first. Agents whose session is back are left alone.""",
+Gives active agents a terminal status in both registries. No session is changed.
+Shows the plan and asks first. An agent whose session exists again is not changed.""",
     (("muster complete --zombies --as terminated", "clean up after a crash"),),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
     add_workspace_option(parser)
@@ -36,13 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="status",
         choices=("completed", "terminated"),
         default="completed",
-        help="what they become (default: completed)",
+        help="the new status (default: completed)",
     )
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster complete`."""
+    """Runs `muster complete`."""
     from tui.actions.plan_complete import checked_complete
     from tui.cli.confirm import carry_out_plan
     from tui.cli.lookup import exit_code_if_all_found
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
     refuse_if_read_only(options)
     if bool(options.agents) == options.zombies:
-        raise UsageError("complete takes either agents' ids or --zombies")
+        raise UsageError("complete takes either the ids of agents or --zombies")
     tmux = tmux_of(options)
     roll = take_roll(find(options), tmux, policy_of(options))
     if options.zombies:

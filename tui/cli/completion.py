@@ -1,8 +1,8 @@
-"""`muster completion`: scripts for shells, and the words that they offer.
+"""`muster completion`: scripts for shells, and the words that the scripts offer.
 
-The scripts only ask ``muster completion --words`` with the line so far. What it prints
-comes from the parsers and from the registries; tmux is not asked. Only names that mean
-nothing to a shell are offered: what is completed is put on the line as it is.
+The scripts only run ``muster completion --words`` with the line so far. The words come from
+the parsers and the registries; tmux is not queried. The shell inserts a word without quoting,
+so only names without a special meaning for a shell are offered.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ SHELLS = tuple(_SCRIPTS)
 PAGE = Page(
     """\
 Prints a script for bash, zsh or fish that completes commands, options, the ids of
-agents and tasks, and workspaces. Ids come from the registries; tmux is not asked.""",
+agents and tasks, and workspaces. Ids come from the registries; tmux is not queried.""",
     (
         ('eval "$(muster completion bash)"', "in ~/.bashrc"),
         ('eval "$(muster completion zsh)"', "in ~/.zshrc, after compinit"),
@@ -82,45 +82,45 @@ agents and tasks, and workspaces. Ids come from the registries; tmux is not aske
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
-    parser.add_argument("shell", nargs="?", choices=SHELLS, help="which shell")
-    # The line so far, for the scripts: taken from the command line before it is parsed.
+    """Adds the command's arguments."""
+    parser.add_argument("shell", nargs="?", choices=SHELLS, help="the shell")
+    # `main` takes the line so far out of the command line before it is parsed.
     parser.set_defaults(words=None, code_without_reader=DONE)
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster completion`."""
+    """Runs `muster completion`."""
     if options.words is not None:
         for word in candidates(options.words, os.environ, Path.cwd()):
             print(word)
     elif options.shell is not None:
         print(_SCRIPTS[options.shell], end="")
     else:
-        raise UsageError(f"name a shell: {', '.join(_SCRIPTS)}")
+        raise UsageError(f"the shell is missing: name one of {', '.join(_SCRIPTS)}")
     return DONE
 
 
 def candidates(words: Sequence[str], environment: Mapping[str, str], here: Path) -> list[str]:
-    """The words that could stand where the last one is; never fails.
+    """Returns the words that can complete the last word, sorted; none if a file is unreadable.
 
     Args:
         words: The line without the program's name, up to the cursor.
-        environment: The process's environment.
-        here: Where relative paths begin.
+        environment: The environment of the process.
+        here: The directory of relative paths.
     """
-    # bash takes an equals sign for a word of its own.
+    # bash passes an equals sign as a separate word.
     *before, current = [word for word in words[:-1] if word != "="] + list(words[-1:] or [""])
     current = "" if current == "=" else current
     line = _Line(tuple(before), current, environment, here)
     try:
-        found = {word for word in line.offered() if word.startswith(current)}
+        matching = {word for word in line.offered() if word.startswith(current)}
     except (RegistryError, OSError):
         return []
-    return sorted(found)
+    return sorted(matching)
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name means nothing to a shell, and is no option."""
+    """Whether a name has no special meaning for a shell and is not an option."""
     return is_safe_name(name) and not name.startswith("-")
 
 
@@ -139,11 +139,12 @@ class _Line:
 
     def _take_options(self) -> None:
         parser = parser_of(self._command)
-        self._positional = [each for each in parser._actions if not each.option_strings]
-        self._options = {name: each for each in parser._actions for name in each.option_strings}
+        actions = parser._actions
+        self._positional = [action for action in actions if not action.option_strings]
+        self._options = {name: action for action in actions for name in action.option_strings}
 
     def _read(self) -> Iterator[tuple[argparse.Action, str]]:
-        """Options and their values; notes the command, and which option waits for a value."""
+        """Yields options with their values; records the command and an option without a value."""
         self._waiting: argparse.Action | None = None
         for word in self._before:
             if self._waiting is not None:
@@ -160,7 +161,7 @@ class _Line:
                 self._take_options()
 
     def offered(self) -> Iterable[str]:
-        """What could stand here, whatever its beginning."""
+        """Yields the words that may follow, whatever the word at the cursor begins with."""
         if self._waiting is not None:
             yield from self._of(self._waiting)
         elif self._current.startswith("-"):
@@ -176,7 +177,7 @@ class _Line:
     def _of(self, action: argparse.Action) -> Iterable[str]:
         if action.choices is not None:
             return map(str, action.choices)
-        flags = {each.dest for each, _ in self._values}
+        flags = {option.dest for option, _ in self._values}
         if action.dest == "task" or (action.dest == "names" and "task" in flags):
             return self._tasks()
         if action.dest in ("agent", "agents", "names", "parent"):
@@ -187,7 +188,9 @@ class _Line:
 
     def _where(self) -> tuple[Workspace, ...]:
         named = [
-            value for each, value in self._values if each.dest in ("workspaces", "named") and value
+            value
+            for option, value in self._values
+            if option.dest in ("workspaces", "named") and value
         ]
         return find_workspaces(named, self._environment, self._here)
 
@@ -211,13 +214,14 @@ class _Line:
                     yield agent.id
 
     def _workspaces(self) -> Iterator[str]:
-        """Those of the environment, and directories beside what is typed that hold one."""
+        """Returns the environment's workspaces, and those in the directory that is typed."""
         known = self._environment.get(ENVIRONMENT_VARIABLE, "").split(":")
         folder = os.path.dirname(self._current)
-        beside = os.path.join(self._here, os.path.expanduser(folder))
-        found = [
+        directory = os.path.join(self._here, os.path.expanduser(folder))
+        present = [
             os.path.join(folder, name)
-            for name in os.listdir(beside)
-            if os.path.isdir(os.path.join(beside, name, WORKSPACE_NAME)) or name == WORKSPACE_NAME
+            for name in os.listdir(directory)
+            if os.path.isdir(os.path.join(directory, name, WORKSPACE_NAME))
+            or name == WORKSPACE_NAME
         ]
-        return (each for each in (*known, *found) if _SAFE_PATH.fullmatch(each))
+        return (path for path in (*known, *present) if _SAFE_PATH.fullmatch(path))

@@ -15,46 +15,47 @@ from tui.errors import UsageError
 
 PAGE = Page(
     """\
-The settings: colours, keys, notes and the commands they run, when a verdict is sure
-enough, read-only. They lie in $XDG_CONFIG_HOME/muster/config.toml, or else in
-~/.config/muster/config.toml; --config FILE or MUSTER_CONFIG names another file.
+The settings: colours, keys, notifications and the commands that they run, the times
+after which a verdict is certain, read-only mode. The settings file is
+$XDG_CONFIG_HOME/muster/config.toml, by default ~/.config/muster/config.toml.
+--config FILE or MUSTER_CONFIG names another file.
 
---init makes the file, which says of each setting what it does and what it is by
-default, where there is none; --print prints it.
---check names everything that is wrong with a file. With a file that is wrong nothing
-runs but `register`, `report` and what needs no settings.""",
+--init creates the file with the default and an explanation of each setting. It never
+replaces a file. --print prints this text instead.
+--check reports every error in a file. With an invalid file, only commands that use no
+settings run, such as `register` and `report`.""",
     (
-        ("muster config --init", "to begin with"),
-        ("muster config --check", "after every change"),
+        ("muster config --init", "create the file"),
+        ("muster config --check", "check it after every change"),
     ),
-    "0 it is fine, or there is none; 2 it cannot be used",
+    "0 the file is valid, or does not exist; 2 the file cannot be used",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--init", action="store_true", help="make the file, with all defaults")
-    what.add_argument("--print", action="store_true", help="print such a file")
-    what.add_argument("--path", action="store_true", help="print where the file lies")
+    what.add_argument("--init", action="store_true", help="create the file with all defaults")
+    what.add_argument("--print", action="store_true", help="print a file with all defaults")
+    what.add_argument("--path", action="store_true", help="print the path of the file")
     what.add_argument(
         "--check",
         nargs="?",
         const="",
         metavar="FILE",
-        help="say what is wrong with the file, or with that one",
+        help="report the errors in the settings file, or in FILE",
     )
     parser.set_defaults(code_without_reader=DONE)
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster config`.
+    """Runs `muster config`.
 
     Raises:
-        SettingsError: The file that is checked is not fine.
+        SettingsError: The checked file has errors.
     """
-    # The keys that a file can set are those of the screen.
+    # The screen defines the keys that the file can set.
     from tui.app.keymap import documented, key_problems
     from tui.config.load import SettingsError, load_settings, settings_path
     from tui.config.template import default_text
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     if options.init:
         return _make(path, default_text(documented()))
     if not must_be_there and not path.exists():
-        say([f"{shown_name(path)} is not there: the defaults hold"])
+        say([f"{shown_name(path)} does not exist: the defaults are used"])
         return DONE
     try:
         problems = key_problems(load_settings(os.environ, str(path)).keys)
@@ -77,24 +78,24 @@ def run(options: argparse.Namespace) -> int:
         problems = (*error.problems, *key_problems(error.keys))
     if problems:
         raise SettingsError(path, problems)
-    say([f"{shown_name(path)} is fine"])
+    say([f"{shown_name(path)} is valid"])
     return DONE
 
 
 def _make(path: Path, text: str) -> int:
-    """Makes the file with all defaults, where there is none: whole, or not at all."""
+    """Creates the settings file atomically; never replaces one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
     try:
-        with beside.open("x", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
-        # A link, and not a rename: that would replace a file that is there.
-        os.link(beside, path)
+        # A rename would replace an existing file; a link fails.
+        os.link(temporary, path)
     except FileExistsError:
-        raise UsageError(f"{shown_name(path)} is there already; it was left as it is") from None
+        raise UsageError(f"{shown_name(path)} exists already; it was not changed") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        beside.unlink(missing_ok=True)
-    say([f"{shown_name(path)} is made"])
+        temporary.unlink(missing_ok=True)
+    say([f"{shown_name(path)} was created"])
     return DONE

@@ -1,4 +1,4 @@
-"""Asking before something is changed, and saying what was done."""
+"""Asks for a confirmation before a change, and prints the outcome."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from tui.live.publish_metrics import publish_quietly
 from tui.text.sanitize import as_json, harmless
 
 _ANSWER_AT_MOST = 1000
-"""Characters of an answer that are read; without an end it would fill the memory."""
+"""The number of characters that are read of an answer; an endless line would fill the memory."""
 
 
 def confirmed(question: str = "Go ahead?") -> bool:
-    """Asks whether to go ahead.
+    """Asks a question on the terminal; returns whether the answer is yes.
 
     Args:
-        question: What is asked.
+        question: The question.
 
     Raises:
-        UsageError: There is nobody to ask.
+        UsageError: Standard input or standard error is not a terminal.
     """
     if not (sys.stdin.isatty() and is_terminal(sys.stderr)):
-        raise UsageError("there is no terminal to ask on; say --yes to go ahead")
+        raise UsageError("cannot ask for a confirmation without a terminal; give --yes")
     print(f"{harmless(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline(_ANSWER_AT_MOST).strip().lower() in ("y", "yes")
 
@@ -49,13 +49,16 @@ def propose(
     do: Callable[[], Outcome],
     options: argparse.Namespace,
 ) -> int:
-    """Shows what will be done, asks unless told not to, does it and says what was done.
+    """Prints a plan, asks for a confirmation without ``--yes``, carries the plan out.
 
     Args:
-        preview: What will be done.
-        as_object: The same for ``--json``.
-        do: Does it.
-        options: Of the command line.
+        preview: The plan.
+        as_object: The plan in JSON, for ``--json``.
+        do: Carries out the plan.
+        options: The options of the command line.
+
+    Returns:
+        The exit code.
     """
     if options.dry_run or not preview.steps:
         if options.json:
@@ -68,11 +71,15 @@ def propose(
         if not confirmed():
             print("Nothing was done.", file=sys.stderr)
             return NOT_ALL_DONE
-    open_ = [each for each in preview.questions if not getattr(options, each.name)]
+    unanswered = [
+        question for question in preview.questions if not getattr(options, question.name)
+    ]
     if options.yes:
-        for each in open_:
-            complain(each.asks, f"If so, say {each.option} as well.")
-    if open_ and (options.yes or not all(confirmed(each.asks) for each in open_)):
+        for question in unanswered:
+            complain(question.asks, f"If so, give {question.option} as well.")
+    if unanswered and (
+        options.yes or not all(confirmed(question.asks) for question in unanswered)
+    ):
         print("Nothing was done.", file=sys.stderr)
         return NOT_ALL_DONE
     outcome = do()
@@ -81,14 +88,14 @@ def propose(
     else:
         say(outcome_lines(outcome))
         if options.yes:
-            # Who was asked has seen it.
+            # Without --yes the plan showed these lines.
             say(refused_lines(preview))
     publish_quietly({path.parent.parent for path in outcome.written})
     return DONE if outcome.complete and not preview.refused else NOT_ALL_DONE
 
 
 def carry_out_plan(plan: Plan, tmux: Tmux, options: argparse.Namespace) -> int:
-    """Shows the plan of a kill or a completion, asks, and carries it out; the exit code."""
+    """Prints the plan of `kill` or `complete`, asks, carries it out; returns the exit code."""
     return propose(
         plan.preview(),
         plan_json(plan),

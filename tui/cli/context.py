@@ -1,4 +1,4 @@
-"""What a command line asks for: workspaces, a tmux server, settings, a policy, a filter."""
+"""Finds what the options of a command name: workspaces, tmux server, settings, policy, filter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from registry.text import shown_name
 from tui.cli.output import complain
 from tui.errors import UsageError
 
-# Nothing else at the top: every command imports this, whatever it needs of it.
+# Every command imports this module, so the other imports are in the functions that use them.
 if TYPE_CHECKING:
     from tui.config.settings import Settings
     from tui.host.tmux import Tmux
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
 
 
 def find(options: argparse.Namespace) -> tuple[Workspace, ...]:
-    """The workspaces that a command line asks for; says which were passed over on the way."""
+    """Returns the workspaces that a command line names; prints which ones are skipped and why."""
 
-    def passed_over(why: str) -> None:
-        complain(why)
+    def skipped(reason: str) -> None:
+        complain(reason)
 
-    return find_workspaces(options.workspaces, os.environ, Path.cwd(), passed_over)
+    return find_workspaces(options.workspaces, os.environ, Path.cwd(), skipped)
 
 
 def task_states(
     options: argparse.Namespace,
 ) -> tuple[tuple[TaskState, ...], tuple[Path, ...]]:
-    """All tasks of the workspaces that a command line asks for, and these workspaces."""
+    """Returns all tasks of the workspaces that a command line names, and the workspaces' paths."""
     from tui.live.registry_cache import Registries
 
     workspaces = find(options)
     registries = Registries(workspaces)
     registries.rescan()
-    return registries.states(), tuple(each.path for each in workspaces)
+    return registries.states(), tuple(workspace.path for workspace in workspaces)
 
 
 def socket_of(options: argparse.Namespace) -> Path:
-    """The tmux socket that a command line asks for.
+    """Returns the path of the tmux socket that a command line names.
 
     Raises:
-        UsageError: What it says cannot be a socket.
+        UsageError: The options do not give a valid path.
     """
     from tui.host.tmux_types import socket_path
 
@@ -59,14 +59,14 @@ def socket_of(options: argparse.Namespace) -> Path:
 
 
 def tmux_of(options: argparse.Namespace) -> Tmux:
-    """The tmux server that a command line asks for."""
+    """Returns the tmux server that a command line names."""
     from tui.host.tmux import Tmux
 
     return Tmux(socket_of(options))
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The settings that a command line asks for.
+    """Returns the settings that a command line names.
 
     Raises:
         SettingsError: The settings file cannot be used.
@@ -74,23 +74,23 @@ def settings_of(options: argparse.Namespace) -> Settings:
     from tui.config.load import load_settings
 
     settings = load_settings(os.environ, options.config)
-    # Only the commands that open a screen have these.
+    # Only the commands that open a screen have these options.
     given = {name: getattr(options, name, None) for name in ("ascii", "read_only")}
     return replace(settings, **{name: value for name, value in given.items() if value})
 
 
 def policy_of(options: argparse.Namespace) -> Policy:
-    """The policy that a command line asks for, with what the environment sets of it."""
+    """Returns the policy: the settings of a command line, changed by environment variables."""
     from tui.config.load import policy_from
 
     return policy_from(os.environ, settings_of(options).policy)
 
 
 def refuse_if_read_only(options: argparse.Namespace) -> None:
-    """Keeps a command from changing anything where the settings say so; a dry run may go on.
+    """Stops a command that changes something if the settings are read-only; a dry run is allowed.
 
     Raises:
-        UsageError: They do.
+        UsageError: `read_only` is set and the command is not a dry run.
     """
     if options.dry_run:
         return
@@ -103,17 +103,21 @@ def refuse_if_read_only(options: argparse.Namespace) -> None:
 
 
 def filter_of(where: Sequence[str]) -> Filter:
-    """What ``--where`` leaves in; all of several must match.
+    """Returns the filter of all ``--where`` options; an agent must match all of them.
 
     Raises:
-        UsageError: There is no such key, or one has no value.
+        UsageError: A key is unknown, or a value is missing.
     """
     from tui.view.filter import Filter, parse
 
-    # A quote that is not closed ends with its option.
-    read = [parse(each) for each in where]
-    problems = [problem for each in read for problem in each.problems]
-    problems += [f"{part!r}: a value is missing" for each in read for part in each.unfinished]
+    # Parsed one by one: an open quote ends with its option.
+    filters = [parse(text) for text in where]
+    problems = [problem for parsed in filters for problem in parsed.problems]
+    problems += [
+        f"--where {part!r}: the value is missing"
+        for parsed in filters
+        for part in parsed.unfinished
+    ]
     if problems:
         raise UsageError(*problems)
-    return Filter(tuple(term for each in read for term in each.terms))
+    return Filter(tuple(term for parsed in filters for term in parsed.terms))

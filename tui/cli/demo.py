@@ -1,4 +1,4 @@
-"""`muster demo`: a workspace and a private tmux server to try it on."""
+"""`muster demo`: runs the monitor on a temporary workspace and a private tmux server."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tui.errors import UsageError
 
 PAGE = Page(
     """\
-Makes a temporary workspace and a private tmux server, deploys a dozen agents
-that work, stall, die and leak, and opens the monitor on it. Everything is gone
-when you quit. Your own tmux is never touched.""",
+Creates a temporary workspace and a private tmux server, and starts a dozen agents
+that work, stall, die and leak. Then opens the monitor on them. When you quit, muster
+removes everything. It never uses your own tmux server.""",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_screen(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster demo`."""
+    """Runs `muster demo`."""
     if not on_terminal():
         raise UsageError("the demo needs a terminal")
     from tui.demo.run import run_demo

@@ -1,4 +1,4 @@
-"""`muster doctor`: what is wrong, and setting it right."""
+"""`muster doctor`: examines the registries and sessions, and repairs the registries."""
 
 from __future__ import annotations
 
@@ -25,35 +25,42 @@ if TYPE_CHECKING:
 
 PAGE = Page(
     """\
-Looks for what is wrong: zombies, leaked, orphaned and stalled agents; counters,
-statuses and lists of the two registries that do not agree; parents, loops and ids
-that nobody can follow; files that cannot be read, and commits that were cut off.
-Every finding names the file and the field, and what --fix writes, or what to do.
+Reports these problems:
 
---fix shows the plan, asks, and sets right just that, if it still is so; on record,
-so that `muster undo` takes it back. It ends no session: `muster kill` does.""",
+  zombies; leaked, orphaned and stalled sessions
+  counters, statuses and lists that differ between the two registries
+  missing parents, parents in a loop, and ids that occur twice
+  files that cannot be read, and interrupted commits
+
+Every finding names the file and the field, and what --fix writes or what you can do.
+
+--fix shows the plan, asks, and repairs the findings that are still present. The
+audit log records the repair, so `muster undo` can take it back. --fix ends no
+session; use `muster kill`.""",
     (("muster doctor --fix --dry-run", "what would it write?"),),
-    "0 healthy; 1 findings; 2 could not tell (tmux gave no answer and agents are\n"
-    "  active, or a file cannot be read) or wrong usage. With --fix: of what is left",
+    "0 healthy; 1 findings; 2 unknown (a file cannot be read, or tmux did not answer\n"
+    "  and agents are active), or wrong usage. With --fix: the state after the repair",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
-    # Takes workspaces as `list` does, and as the commands do that it stands beside.
+    # Workspaces are words, as for `list`, or values of -w, as for `kill` and `complete`.
     add_workspaces(parser)
     add_workspace_option(parser, "named")
-    parser.add_argument("--fix", action="store_true", help="set right what can be")
+    parser.add_argument(
+        "--fix", action="store_true", help="repair the findings that can be repaired"
+    )
     add_asking(parser)
     add_json(parser)
-    # Its other codes say what was found.
+    # The other exit codes are results of the examination.
     parser.set_defaults(code_without_reader=128 + signal.SIGPIPE)
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster doctor`."""
+    """Runs `muster doctor`."""
     from tui.cli.confirm import propose
     from tui.cli.format_examination import (
         examination_json,
@@ -72,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
         options.code_without_reader = NOT_ALL_DONE
         refuse_if_read_only(options)
     elif options.dry_run or options.yes or options.reason:
-        raise UsageError("--dry-run, --yes and --reason go with --fix")
+        raise UsageError("--dry-run, --yes and --reason need --fix")
     tmux = tmux_of(options)
     workspaces = find(options)
     where = where_of(workspaces, tmux.socket)

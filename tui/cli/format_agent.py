@@ -1,4 +1,4 @@
-"""Everything about one agent, as text and as JSON. Pure; no screen, no Textual."""
+"""Formats everything about one agent as text and as JSON. Pure; does not import Textual."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui.model.roll import AgentRow, TaskRoll
 from tui.text.sanitize import harmless
 
 _ACTIONS = 5
-"""Actions on an agent that are shown."""
+"""The number of audited actions on an agent that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,14 @@ class About:
     """Everything about one agent at one moment.
 
     Attributes:
-        row: The agent on the roll.
+        row: The agent in the roll call.
         task: Its task.
-        more: What was read of it; without an entry if the task's registry cannot be read.
-        reports, findings: The last ones.
-        log: All that is on record; `actions` are the ones about this agent.
-        problems: What could not be read, in words.
+        more: Data from its files and registries; without an entry if the task's registry is
+            unreadable.
+        reports, findings: The last progress reports and findings.
+        log: The whole audit log.
+        actions: The entries of the log about this agent.
+        problems: Messages about data that could not be read.
     """
 
     row: AgentRow
@@ -43,18 +45,18 @@ class About:
     problems: tuple[str, ...]
 
     def fields(self, now: float) -> Iterator[Field]:
-        """What the panel's overview says of it as well."""
+        """Yields the fields that the panel's overview shows, too."""
         return agent_fields(self.row, self.task, self.more, now)
 
 
 def about_json(about: About, now: float) -> dict[str, Any]:
-    """In the shape that `muster show --json` promises.
+    """Returns the document of `muster show --json`.
 
     Args:
         about: The agent.
         now: Seconds since the epoch.
     """
-    keys = {(each.action_id, each.part) for each in about.actions}
+    keys = {(entry.action_id, entry.part) for entry in about.actions}
     document: dict[str, Any] = {"schema": SCHEMA}
     for field in about.fields(now):
         document.update(field.data)
@@ -62,15 +64,15 @@ def about_json(about: About, now: float) -> dict[str, Any]:
         **document,
         "entry": about.more.entry or {},
         "listed": about.more.listed,
-        "progress": [asdict(each) for each in about.reports],
-        "findings": [asdict(each) for each in about.findings],
+        "progress": [asdict(report) for report in about.reports],
+        "findings": [asdict(finding) for finding in about.findings],
         "audit": [r for r in about.log.records if (r.get("id"), r.get("part")) in keys],
         "problems": list(about.problems),
     }
 
 
 def about_lines(about: About, now: float) -> Iterator[str]:
-    """Line by line, harmless.
+    """Yields the lines of `muster show`, harmless.
 
     Args:
         about: The agent.
@@ -78,12 +80,12 @@ def about_lines(about: About, now: float) -> Iterator[str]:
     """
     yield from _columns(list(about.fields(now)))
     for name, records in (("progress", about.reports), ("findings", about.findings)):
-        lines = [line for each in records for line in record_lines(each)]
+        lines = [line for record in records for line in record_lines(record)]
         yield from _section(f"{name}, the last {len(records)}", lines)
-    done = about.actions[-_ACTIONS:]
+    actions = about.actions[-_ACTIONS:]
     yield from _section(
-        f"done with muster, the last {len(done)} of {len(about.actions)}",
-        log_lines(about.log, done),
+        f"actions in the audit log, the last {len(actions)} of {len(about.actions)}",
+        log_lines(about.log, actions),
     )
     yield from _section("problems", map(harmless, about.problems))
 
@@ -97,12 +99,12 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _columns(fields: list[Field]) -> Iterator[str]:
-    # Parts of a field would make the first column wide, and are under their own names.
-    wide = max((len(each.label) for each in fields if not each.level), default=0)
-    for each in fields:
-        indent = "  " * each.level
-        if not each.label:
-            yield f"{indent}{each.value}".rstrip()
+    # The parts of a field have long labels, which would make the first column too wide.
+    wide = max((len(field.label) for field in fields if not field.level), default=0)
+    for field in fields:
+        indent = "  " * field.level
+        if not field.label:
+            yield f"{indent}{field.value}".rstrip()
         else:
-            room = 0 if each.level else wide
-            yield f"{indent}{each.label:<{room}}  {each.value}".rstrip()
+            room = 0 if field.level else wide
+            yield f"{indent}{field.label:<{room}}  {field.value}".rstrip()

@@ -1,4 +1,4 @@
-"""Changes of the roll as text and as JSON. Pure; no screen, no Textual."""
+"""Formats changes of the roll call as text and as JSON. Pure; does not import Textual."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui.view.diff import (
 
 
 def change_json(change: Change) -> dict[str, Any]:
-    """What a change is about, in the shape that `muster watch --json` promises."""
+    """Returns the fields of a change in `muster watch --json`, without `event` and `at`."""
     match change:
         case AgentChange(_, row, task, changed):
             return {
@@ -38,27 +38,27 @@ def change_json(change: Change) -> dict[str, Any]:
 
 
 def change_words(change: Change) -> str:
-    """A change in one harmless line."""
+    """Returns a description of a change in one harmless line."""
     match change:
         case AgentChange(event, row, task, changed):
-            who = f"{named(row.record.id)} ({shown_name(task)})"
+            agent = f"{named(row.record.id)} ({shown_name(task)})"
             if event == "agent-changed":
-                said = ", ".join(
+                text = ", ".join(
                     f"{name} {_value(was)} → {_value(now)}" for name, (was, now) in changed.items()
                 )
             else:
-                said = event.removeprefix("agent-") + f": {row.verdict}"
-                said += f", {harmless(row.record.status or '-', 40)}"
+                text = event.removeprefix("agent-") + f": {row.verdict}"
+                text += f", {harmless(row.record.status or '-', 40)}"
             note = f"; {harmless(row.note, 400)}" if row.note and "verdict" in changed else ""
-            return f"{who}: {said}{note}"
+            return f"{agent}: {text}{note}"
         case OrphanChange(event, session):
             return f"orphan {shown_name(session.name)}: {event.removeprefix('orphan-')}"
         case TmuxChange(before, state, detail):
             return f"tmux: {before} → {state} ({harmless(detail)})"
         case RegistryChange(event, path, error):
-            said = "is gone" if event == "registry-gone" else "can be read again"
-            said = said if error is None else f"cannot be read: {error}"
-            return f"{shown_name(path)}: {harmless(said)}"
+            text = "is gone" if event == "registry-gone" else "can be read again"
+            text = text if error is None else f"cannot be read: {error}"
+            return f"{shown_name(path)}: {harmless(text)}"
 
 
 def _value(value: str | float | None) -> str:

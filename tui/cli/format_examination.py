@@ -1,4 +1,4 @@
-"""What the doctor found, as text and as JSON, and its exit code. Pure; no screen, no Textual."""
+"""Formats an examination as text and as JSON; its exit code. Pure; does not import Textual."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from registry.text import WHOLE_AT_MOST, shown_name
 from tui.cli.format_plan import refused_and_files
 from tui.cli.format_roll import SCHEMA, mass_death_json
 from tui.cli.output import DONE
-from tui.doctor.describe import by_file, propose_fix, remedy, said
+from tui.doctor.describe import by_file, description, propose_fix, repair
 from tui.doctor.examine import Examination
 from tui.model.warnings import notices
 from tui.text.sanitize import harmless, some
 
 FINDINGS = 1
-"""Exit code: something is wrong."""
+"""The exit code if there are findings and everything could be examined."""
 
 COULD_NOT_TELL = 2
-"""Exit code: something could not be told; more may be wrong than was found."""
+"""The exit code if something could not be examined, so there may be more findings."""
 
 
 def exit_code(examination: Examination) -> int:
-    """0 healthy, 1 findings, 2 something could not be told."""
+    """Returns 0 for healthy, 1 for findings, 2 if something could not be examined."""
     if examination.unsure:
         return COULD_NOT_TELL
     return FINDINGS if examination.findings else DONE
 
 
 def examination_json(examination: Examination) -> dict[str, Any]:
-    """An examination in the shape that `muster doctor --json` promises."""
+    """Returns the document of `muster doctor --json`."""
     answer = examination.roll.answer
     return {
         "schema": SCHEMA,
@@ -43,12 +43,12 @@ def examination_json(examination: Examination) -> dict[str, Any]:
         },
         "mass_death": mass_death_json(examination.roll),
         "could_not_tell": list(examination.unsure),
-        "findings": [_finding_json(each) for each in examination.findings],
+        "findings": [_finding_json(finding) for finding in examination.findings],
     }
 
 
 def fix_json(examination: Examination) -> dict[str, Any]:
-    """What would be set right, with what was found."""
+    """Returns the document of `muster doctor --fix --dry-run --json`: findings and plan."""
     whole = examination_json(examination)
     return {"action": "fix", **whole, **refused_and_files(propose_fix(examination))}
 
@@ -63,30 +63,30 @@ def _finding_json(finding: Issue) -> dict[str, Any]:
         "says": finding.says,
         "fixable": finding.fixable,
         "expected": None if finding.fix is MISSING else finding.fix,
-        "fix": remedy(finding) if finding.fixable else None,
+        "fix": repair(finding) if finding.fixable else None,
         "advice": finding.advice or None,
     }
 
 
 def examination_lines(examination: Examination) -> Iterator[str]:
-    """An examination as lines of text, file by file."""
+    """Yields an examination as lines of text, file by file."""
     findings, fixable = examination.findings, len(examination.fixable)
     answer = examination.roll.answer
     title = some(len(findings), "finding") if findings else "healthy"
     if not findings and examination.unsure:
-        title = "nothing found, but not all could be told"
+        title = "nothing found, but not everything could be examined"
     yield f"{harmless(examination.roll.host)}: {title}" + (
-        f"; {fixable} of them muster doctor --fix sets right" if fixable else ""
+        f"; muster doctor --fix repairs {fixable} of them" if fixable else ""
     )
     yield f"tmux: {answer.state} ({harmless(answer.detail)})"
-    yield from (harmless(f"! {each}") for each in notices(examination.roll))
-    for where, there in by_file(findings).items():
+    yield from (harmless(f"! {notice}") for notice in notices(examination.roll))
+    for place, local_findings in by_file(findings).items():
         yield ""
-        yield shown_name(where, WHOLE_AT_MOST)
-        for each in there:
-            yield f"  {each.kind.value}: {harmless(said(each))}"
-            what = f"--fix: {remedy(each)}" if each.fixable else each.advice
-            yield f"      {harmless(what)}"
+        yield shown_name(place, WHOLE_AT_MOST)
+        for finding in local_findings:
+            yield f"  {finding.kind.value}: {harmless(description(finding))}"
+            remedy = f"--fix: {repair(finding)}" if finding.fixable else finding.advice
+            yield f"      {harmless(remedy)}"
     if examination.unsure:
         yield ""
-        yield from (harmless(f"! {why}") for why in examination.unsure)
+        yield from (harmless(f"! {reason}") for reason in examination.unsure)

@@ -1,4 +1,4 @@
-"""Plans and outcomes as text and as JSON. Pure; no screen, no Textual."""
+"""Formats plans and outcomes as text and as JSON. Pure; does not import Textual."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tui.text.sanitize import harmless
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON."""
+    """Returns a plan as JSON."""
     ending = frozenset(plan.ending)
     return {
         "action": plan.verb.value,
@@ -24,20 +24,22 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "agent": step.label,
                 "session": step.session.name if step.session else None,
                 "does": step.says,
-                **_weight_json(step.footprint if step in ending else Footprint(0, 0)),
+                **_footprint_json(step.footprint if step in ending else Footprint(0, 0)),
             }
             for step in plan.steps
         ],
         "sessions": plan.sessions,
-        **_weight_json(plan.footprint),
-        "second_question": "\n".join(each.asks for each in plan.questions) or None,
-        "questions": [{"asks": each.asks, "option": each.option} for each in plan.questions],
+        **_footprint_json(plan.footprint),
+        "second_question": "\n".join(question.asks for question in plan.questions) or None,
+        "questions": [
+            {"asks": question.asks, "option": question.option} for question in plan.questions
+        ],
         **refused_and_files(plan.preview()),
     }
 
 
-def _weight_json(footprint: Footprint | None) -> dict[str, int | None]:
-    """Processes, and bytes of memory that they hold; null where that cannot be told."""
+def _footprint_json(footprint: Footprint | None) -> dict[str, int | None]:
+    """Returns the number of processes and their memory in bytes; null if unknown."""
     return {
         "processes": footprint.processes if footprint else None,
         "memory": footprint.memory if footprint else None,
@@ -45,7 +47,7 @@ def _weight_json(footprint: Footprint | None) -> dict[str, int | None]:
 
 
 def undo_json(action_id: str, preview: Preview) -> dict[str, Any]:
-    """What taking an action back will do, as JSON."""
+    """Returns the plan of an undo as JSON."""
     return {
         "action": "undo",
         "undoes": action_id,
@@ -55,7 +57,7 @@ def undo_json(action_id: str, preview: Preview) -> dict[str, Any]:
 
 
 def refused_and_files(preview: Preview) -> dict[str, Any]:
-    """What every plan has in JSON: who or what stays as it is, and what changes."""
+    """Returns the keys that each plan has in JSON: refused agents, and files that change."""
     return {
         "refused": [{"agent": label, "reason": reason} for label, reason in preview.refused],
         "files": [str(path) for path in preview.files],
@@ -63,7 +65,7 @@ def refused_and_files(preview: Preview) -> dict[str, Any]:
 
 
 def proposal_lines(preview: Preview) -> Iterator[str]:
-    """What will be done, as lines of text."""
+    """Yields the lines that describe a plan."""
     yield harmless(preview.title) + (":" if preview.steps else "")
     for says, labels in grouped(preview.steps):
         if len(labels) == 1:
@@ -79,11 +81,11 @@ def proposal_lines(preview: Preview) -> Iterator[str]:
     if preview.steps and preview.note:
         yield harmless(preview.note)
     if preview.steps:
-        yield from (harmless(each.asks) for each in preview.questions)
+        yield from (harmless(question.asks) for question in preview.questions)
 
 
 def refused_lines(preview: Preview) -> Iterator[str]:
-    """Who or what stays as it is, and why, as lines of text."""
+    """Yields the agents and sessions that are not changed, and the reasons, as lines of text."""
     if preview.refused:
         yield "Not touched:"
         for label, reason in preview.refused:
@@ -91,13 +93,13 @@ def refused_lines(preview: Preview) -> Iterator[str]:
 
 
 def outcome_json(outcome: Outcome, preview: Preview) -> dict[str, Any]:
-    """What became of a proposal, as JSON."""
+    """Returns the outcome of a plan as JSON."""
     return {
         "action": outcome.verb.value,
         "complete": outcome.complete,
         "agents": [
-            {"agent": each.label, "result": each.result.value, "detail": each.detail}
-            for each in outcome.steps
+            {"agent": step.label, "result": step.result.value, "detail": step.detail}
+            for step in outcome.steps
         ],
         "refused": refused_and_files(preview)["refused"],
         "written": [str(path) for path in outcome.written],
@@ -106,9 +108,9 @@ def outcome_json(outcome: Outcome, preview: Preview) -> dict[str, Any]:
 
 
 def outcome_lines(outcome: Outcome) -> Iterator[str]:
-    """An outcome as lines of text, agent by agent."""
-    for each in outcome.steps:
-        detail = f" ({harmless(each.detail)})" if each.detail else ""
-        yield f"{each.result.value}: {whole_name(each.label)}{detail}"
+    """Yields an outcome as lines of text, one for each agent and problem."""
+    for step in outcome.steps:
+        detail = f" ({harmless(step.detail)})" if step.detail else ""
+        yield f"{step.result.value}: {whole_name(step.label)}{detail}"
     for problem in outcome.problems:
         yield f"problem: {harmless(problem)}"

@@ -1,4 +1,4 @@
-"""The roll as text and as JSON. Pure; no screen, no Textual."""
+"""Formats the roll call as text and as JSON. Pure; does not import Textual."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from tui.model.warnings import notices
 from tui.text.sanitize import age, fit, harmless, named, some, width
 
 SCHEMA = 1
-"""Version of the JSON; grows when a field changes its meaning or goes."""
+"""The version of the JSON; it is raised when a field changes its meaning or is removed."""
 
-# Deeper generations are indented no further: a registry that claims ten thousand
-# would make every line that wide.
+# The deepest indented level. A registry with ten thousand levels would make lines too wide.
 _DEEPEST = 20
 
 
 def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The roll in the shape that `muster list --json` promises.
+    """Returns the document of `muster list --json`.
 
     Args:
-        roll: The roll call, or a part of it; its counts are of the whole.
-        filtered: What that part was chosen by; None for the whole.
+        roll: The roll call, or a part of it. The counts are those of the whole.
+        filtered: The conditions that chose the part, from `chosen_by`; None for the whole.
     """
     return {
         "schema": SCHEMA,
@@ -51,26 +50,26 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
             {"session": session.name, "created": session.created} for session in roll.orphans
         ],
         "orphans_known": roll.orphans_known,
-        "databases_beside": [_database_json(each) for each in roll.nearby_databases],
+        "databases_beside": [_database_json(database) for database in roll.nearby_databases],
         "mass_death": mass_death_json(roll),
         "counts": {verdict.value: roll.counts[verdict] for verdict in VERDICTS},
     }
 
 
 def chosen_by(where: Sequence[str], *, hide_finished: bool = False) -> dict[str, Any]:
-    """What a part of a roll call was chosen by, for its JSON."""
+    """Returns the conditions that choose a part of a roll call, as JSON."""
     return {"where": list(where), "hide_finished": hide_finished}
 
 
 def _database_json(database: UnreadDatabase | None) -> dict[str, Any] | None:
-    """A database with agents that are not in the roll."""
+    """Returns a database that muster does not read, as JSON; None without one."""
     if database is None:
         return None
     return {"path": str(database.path), "readable": False, "detail": str(database)}
 
 
 def mass_death_json(roll: RollCall) -> dict[str, int] | None:
-    """How many agents went at once, and of how many; None as a rule."""
+    """Returns how many agents died at once, and of how many; None without a mass death."""
     death = roll.mass_death
     return {"gone": death.gone, "of": death.of} if death is not None else None
 
@@ -114,13 +113,13 @@ def _agent_json(row: AgentRow) -> dict[str, Any]:
 def roll_table(
     roll: RollCall, now: float, columns: int | None, filtered: str = ""
 ) -> Iterator[str]:
-    """The roll as lines of text.
+    """Yields the roll call as lines of text.
 
     Args:
-        roll: What to show; its counts are of the whole.
+        roll: The roll call, or a part of it. The counts are those of the whole.
         now: Seconds since the epoch.
-        columns: Width to cut lines to, or None to cut nothing.
-        filtered: What a part was chosen by, in words; empty for the whole.
+        columns: The width to which lines are cut; None cuts nothing.
+        filtered: A description of the conditions that chose the part; empty for the whole.
     """
     counts = ", ".join(
         f"{roll.counts[verdict]} {verdict}" for verdict in VERDICTS if roll.counts[verdict]
@@ -129,10 +128,10 @@ def roll_table(
     if roll.unreadable:
         yield _cut(f"! {some(roll.unreadable, 'registry', 'registries')} unreadable", columns)
     if not roll.orphans_known:
-        yield _cut("orphans: not known; a registry that may list them is not read", columns)
+        yield _cut("orphans: unknown; a registry that may list them was not read", columns)
     yield _cut(f"tmux: {roll.answer.state} ({harmless(roll.answer.detail)})", columns)
-    # Never cut: what to do stands at its end.
-    yield from (f"! {harmless(said)}" for said in notices(roll))
+    # Never cut: a warning ends with the remedy.
+    yield from (f"! {harmless(notice)}" for notice in notices(roll))
     if filtered:
         shown = some(len(tuple(roll.agents())), "agent")
         orphans = f" and {some(len(roll.orphans), 'orphan')}" if roll.orphans else ""

@@ -1,4 +1,4 @@
-"""What `muster --help` and `muster COMMAND --help` are made of."""
+"""The texts of `muster --help` and `muster COMMAND --help`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Command:
     """One command in the table of all commands.
 
     Attributes:
-        words: What must or may stand behind its name.
-        line: What it does, in a few words.
+        words: The arguments after its name.
+        line: A short description.
     """
 
     words: str
@@ -25,13 +25,13 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is said of one command.
+    """The help page of one command.
 
     Attributes:
-        text: What it does.
-        examples: Command lines, each with what it is good for.
-        codes: What its exit codes mean, where that is not what they mean elsewhere.
-        more: What stands at the end.
+        text: The description.
+        examples: Command lines, each with its purpose.
+        codes: The meaning of its exit codes; empty if they have the usual meaning.
+        more: The text at the end.
     """
 
     text: str
@@ -40,33 +40,34 @@ class Page:
     more: str = ""
 
 
-_MONITOR = Command("[WORKSPACE...]", "the monitor; `?` shows its keys")
+_MONITOR = Command("[WORKSPACE...]", "open the monitor; `?` shows its keys")
 
 _OVERVIEW = f"""\
-Calls the roll of the AI agents on this host: what their registries say against
-what tmux has.
+Monitors the AI agents on this host: compares the registries with the sessions that
+tmux has.
 
 {{}}
 
-`muster COMMAND --help` tells more of each.
+`muster COMMAND --help` explains a command.
 
-A WORKSPACE is a .agent-workspace, a directory that holds one, or one registry
-file. Without any: those in {ENVIRONMENT_VARIABLE} (colon-separated), or else the
-nearest .agent-workspace from here upward."""
+A WORKSPACE is a .agent-workspace directory, a directory that contains one, or one
+registry file. Without a WORKSPACE, muster uses those in {ENVIRONMENT_VARIABLE}
+(separated by colons). If the variable is not set, muster uses the .agent-workspace
+of this directory or of the nearest parent directory."""
 
 _EXAMPLES = (
     ("muster", "the monitor on the nearest workspace"),
     ("muster -L work ~/one ~/two", "two workspaces, and the tmux server of that name"),
-    ("muster list --where verdict:zombie,stalled", "who needs looking after, without a screen"),
+    ("muster list --where verdict:zombie,stalled", "agents with a problem, without a screen"),
 )
 
 _CODES = (
-    "0 done; 1 not all was done, or nobody could tell whom to do it to; 2 wrong usage\n"
+    "0 done; 1 not all was done, or the agents could not be determined; 2 wrong usage\n"
     "  or nothing found; 130 interrupted"
 )
 
 _TIMES = textwrap.fill(
-    ", ".join(each.variable for each in POLICY_SETTINGS),
+    ", ".join(setting.variable for setting in POLICY_SETTINGS),
     80,
     initial_indent="  ",
     subsequent_indent="  ",
@@ -74,36 +75,39 @@ _TIMES = textwrap.fill(
 
 _ENVIRONMENT = f"""\
 environment:
-  {ENVIRONMENT_VARIABLE:<19}workspaces, where none is named; separated by colons
+  {ENVIRONMENT_VARIABLE:<19}the workspaces if none is named; separated by colons
 {_TIMES}
-                     when a verdict is certain enough, in seconds; before the settings
+                     times in seconds that a verdict needs; they replace the settings
   MUSTER_CONFIG      the settings file
-  TMUX, TMUX_TMPDIR  which socket, as for tmux; -L and -S come first
+  TMUX, TMUX_TMPDIR  the socket, as for tmux; -L and -S replace it
   NO_COLOR           no colours in the monitor
 
 files, in a workspace:
   registry/GLOBAL_REGISTRY.json      all tasks and agents
   TASK/AGENT_REGISTRY.json           the agents of one task
-  TASK/progress, findings, logs      what each agent writes, one JSON a line
-  registry/muster_audit.jsonl        what was done with muster
-  .AGENT_REGISTRY.json.journal       of commits, beside each registry"""
+  TASK/progress, findings, logs      the output of each agent, one JSON object a line
+  registry/muster_audit.jsonl        the audit log: all changes that muster made
+  .AGENT_REGISTRY.json.journal       the journal of commits, beside each registry"""
 
 
 def overview(commands: Mapping[str, Command]) -> Page:
-    """The first page, of the monitor: it names every command.
+    """Returns the help page of `muster` without a command, which lists all commands.
 
     Args:
-        commands: By name, in the order in which they are listed.
+        commands: All commands by name, in the order of the list.
     """
     listed_commands = {"": _MONITOR, **commands}
-    usages = {f"{name} {each.words}".strip(): each.line for name, each in listed_commands.items()}
+    usages = {
+        f"{name} {command.words}".strip(): command.line
+        for name, command in listed_commands.items()
+    }
     wide = max(map(len, usages)) + 2
     listed = "\n".join(f"  muster {usage:{wide}}{line}" for usage, line in usages.items())
     return Page(_OVERVIEW.format(listed), _EXAMPLES, more=_ENVIRONMENT)
 
 
 def epilog(page: Page) -> str:
-    """What stands below the options."""
+    """Returns the text below the options: examples, exit codes and the rest."""
     parts = []
     if page.examples:
         wide = max(len(example) for example, _ in page.examples) + 2

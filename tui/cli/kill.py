@@ -1,4 +1,4 @@
-"""`muster kill`: ends agents' sessions and processes."""
+"""`muster kill`: ends the sessions and processes of agents."""
 
 from __future__ import annotations
 
@@ -24,50 +24,50 @@ if TYPE_CHECKING:
 
 PAGE = Page(
     """\
-Ends agents for good: the tmux sessions, then every process that came from them,
-then both registries say `terminated`. Shows the plan and asks first.
+Ends agents: kills their tmux sessions, then all processes of the sessions, and sets
+the status `terminated` in both registries. Shows the plan and asks first.
 
-  muster kill AGENT...         these; or orphaned sessions, by their names
-  muster kill --tree AGENT...  these and all agents beneath them
+  muster kill AGENT...         these agents, or orphaned sessions by their names
+  muster kill --tree AGENT...  these agents and all agents that descend from them
   muster kill --task TASK...   all agents of these tasks
   muster kill --leaked         all leaked sessions
   muster kill --orphans        all orphaned sessions
 
-Ids are compared exactly, never by their beginning or a pattern.""",
+An id must match exactly; a prefix or a pattern does not match.""",
     (
         ("muster kill --dry-run --tree architect-1", "what would that end?"),
-        ("muster kill --yes --reason 'looped' fixer-215911-8c90c7", "without being asked"),
+        ("muster kill --yes --reason 'looped' fixer-215911-8c90c7", "without a question"),
     ),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
     add_workspace_option(parser)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="whole ids; see above")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="complete ids; see above")
     many = parser.add_mutually_exclusive_group()
-    many.add_argument("--tree", action="store_true", help="with all agents beneath them")
-    many.add_argument("--task", action="store_true", help="NAMEs are ids of tasks")
+    many.add_argument("--tree", action="store_true", help="also all agents that descend from them")
+    many.add_argument("--task", action="store_true", help="each NAME is the id of a task")
     many.add_argument("--leaked", action="store_true", help="all leaked sessions")
     many.add_argument("--orphans", action="store_true", help="all orphaned sessions")
     parser.add_argument(
         "--unusual-names",
         action="store_true",
-        help="also end sessions that are not called as an agent's; --yes alone does not",
+        help="also end sessions whose name is not an agent's name; --yes alone does not",
     )
     parser.add_argument(
         "--foreign-registry",
         action="store_true",
-        help="also end what another user's registry lists; --yes alone does not",
+        help="also end agents that another user's registry lists; --yes alone does not",
     )
     add_asking(parser)
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster kill`."""
+    """Runs `muster kill`."""
     from tui.actions.footprint import weighed_kill
     from tui.cli.confirm import carry_out_plan
     from tui.cli.lookup import exit_code_if_all_found
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
 
     refuse_if_read_only(options)
     if bool(options.names) == (options.leaked or options.orphans):
-        raise UsageError("kill takes either names, or --leaked or --orphans")
+        raise UsageError("kill takes either names, or --leaked, or --orphans")
     tmux = tmux_of(options)
     roll = take_roll(find(options), tmux, policy_of(options))
     if options.orphans:
@@ -97,10 +97,10 @@ def run(options: argparse.Namespace) -> int:
 def _named(
     roll: RollCall, options: argparse.Namespace
 ) -> tuple[Sequence[AgentRow], Sequence[Session]]:
-    """Whom the words of `muster kill` name.
+    """Returns the agents and the orphaned sessions that the arguments name.
 
     Raises:
-        UsageError: One of them names nobody, or more than one.
+        UsageError: A name matches nothing, or more than one agent or session.
     """
     from tui.cli.suggest import nearest, nearest_of
     from tui.model.select import rows_of, subtrees, tasks_of
@@ -112,16 +112,16 @@ def _named(
             raise UsageError(*problems, *nearest_of(known, options.names, problems))
         return [row for task in tasks for row in task.agents], ()
     orphans = {} if options.tree else {session.name: session for session in roll.orphans}
-    ids = [each for each in options.names if each not in orphans]
+    ids = [name for name in options.names if name not in orphans]
     rows, problems = rows_of(roll, ids)
     agents = {row.key.id for row in roll.agents()}
     problems += [
-        f"{quoted_name(each)} is an agent's id and an orphaned session's name: "
-        "choose in the monitor, or give the agent's session another name"
-        for each in dict.fromkeys(options.names)
-        if each in orphans and each in agents
+        f"{quoted_name(name)} is both an agent's id and the name of an orphaned session: "
+        "kill the one you mean in the monitor, or rename the agent's session"
+        for name in dict.fromkeys(options.names)
+        if name in orphans and name in agents
     ]
     if problems:
         raise UsageError(*problems, *nearest(roll, ids, problems))
-    chosen = [orphans[each] for each in dict.fromkeys(options.names) if each in orphans]
+    chosen = [orphans[name] for name in dict.fromkeys(options.names) if name in orphans]
     return subtrees(roll, rows) if options.tree else rows, chosen

@@ -1,4 +1,4 @@
-"""`muster list`: the roll, once. Imports nothing of what is done about it."""
+"""`muster list`: prints the roll call once. Does not import `tui.actions`, to start fast."""
 
 from __future__ import annotations
 
@@ -21,59 +21,62 @@ _VERDICTS = "\n".join(f"  {line}" for line in verdict_lines())
 
 PAGE = Page(
     f"""\
-Calls the roll once and prints it: a verdict on every agent, orphaned sessions, what
-cannot be read. With --json in a shape that scripts can rely on: `schema` grows when a
-field changes its meaning or goes, and new fields may come.
+Prints once the verdict on every agent, the orphaned sessions, and the files that
+cannot be read. The format of --json is stable: `schema` is raised when a field changes
+its meaning or is removed. New fields can be added at any time.
 
---where chooses by a filter, as `/` does in the monitor:
+--where filters the agents, as `/` does in the monitor:
 
-  word             in an id, type, task, status, verdict or session
-  KEY:value        in that field: id, type, task, status, verdict, session, parent,
+  word             matches an id, type, task, status, verdict or session
+  KEY:value        matches one field: id, type, task, status, verdict, session, parent,
                    workspace
-  -word -KEY:value not so
-  one,other        either; also KEY:one,other
-  "two words"      as they stand; also KEY:"two words"
+  -word -KEY:value excludes the matches
+  one,other        matches either word; also KEY:one,other
+  "two words"      matches both words with the space; also KEY:"two words"
 
-All of it must match, whatever the case; a part of a word is enough. Registries that
-cannot be read are listed all the same, and the counts are of the whole roll. JSON has
-what was left out by in `filter` (`where`, `hide_finished`), or null there.
+An agent must match all terms. Case is ignored, and a part of a word is enough.
+Unreadable registries are always listed. The counts are those of all agents. In JSON,
+`filter` has the conditions (`where`, `hide_finished`), or null if all agents are listed.
 
---sort puts agents in that order within their task, and tasks by their first agent:
+--sort orders the agents within their task, and the tasks by their first agent:
 urgency ({_URGENT}),
 age (the oldest first), progress (the least first), id.
 
-The verdicts, in the order in which they are counted:
+The verdicts, in the order of the counts:
 
 {_VERDICTS}""",
     (
-        ("muster list --where verdict:zombie,stalled", "who needs looking after"),
-        ("muster list --hide-finished --sort urgency", "everybody at work, the worst first"),
+        ("muster list --where verdict:zombie,stalled", "agents with a problem"),
+        ("muster list --hide-finished --sort urgency", "all active agents, the worst first"),
         ("muster list --json --where 'type:fixer -status:blocked'", "for a script"),
     ),
-    "0 it could list, whatever tmux and the files said (`tmux.state`, `error`); 2 wrong usage",
+    "0 the list was printed, even if tmux or a file could not be read (see `tmux.state`\n"
+    "  and `error`); 2 wrong usage",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
     add_workspaces(parser)
     add_where(parser)
     parser.add_argument(
         "--sort",
-        choices=[each.value for each in Order],
-        help="in this order, not by who started whom",
+        choices=[order.value for order in Order],
+        help="the order, instead of each agent below its parent",
     )
     parser.set_defaults(hide_finished=False, code_without_reader=DONE)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--all", dest="hide_finished", action="store_false", help="all (default)")
-    which.add_argument("--hide-finished", action="store_true", help="without finished agents")
+    which.add_argument(
+        "--all", dest="hide_finished", action="store_false", help="all agents (default)"
+    )
+    which.add_argument("--hide-finished", action="store_true", help="hide finished agents")
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster list`."""
+    """Runs `muster list`."""
     from tui.cli.format_roll import chosen_by, roll_json, roll_table
     from tui.live.collector import take_roll
     from tui.view.subset import arrange, select
@@ -89,6 +92,6 @@ def run(options: argparse.Namespace) -> int:
         print(as_json(roll_json(roll, by if chosen else None)))
         return DONE
     columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
-    words = [*options.where, *(["finished ones hidden"] if options.hide_finished else [])]
+    words = [*options.where, *(["finished agents hidden"] if options.hide_finished else [])]
     say(roll_table(roll, time.time(), columns, "; ".join(words) if chosen else ""))
     return DONE

@@ -1,4 +1,4 @@
-"""`muster log`: what was done, by whom and why."""
+"""`muster log`: prints the audit log."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ if TYPE_CHECKING:
     from registry.audit import Entry, Log
 
 FOLLOW_EVERY = 0.5
-"""Seconds between two looks at the logs with ``--follow``."""
+"""Seconds between two readings of the logs with ``--follow``."""
 
-# An intent is shown with its outcome; one that still has none after so many
-# seconds is shown without.
+# Seconds that an intent waits for its outcome before it is printed without.
 _OUTCOME_WITHIN = 5.0
 
 PAGE = Page(
     """\
-What operators did in these workspaces, oldest first: when, who, why, every field
-before and after, and how it ended. With --json one record a line, as in the log.""",
-    (("muster log -f", "what are the others doing?"),),
+Prints the changes that operators made with muster, oldest first: time, user, reason,
+result, and each field before and after. With --json one record of the log a line.""",
+    (("muster log -f", "what do the other operators do?"),),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
     add_workspaces(parser)
-    parser.add_argument("--follow", "-f", action="store_true", help="go on as it grows")
-    parser.add_argument("--all", action="store_true", help="all that is kept")
+    parser.add_argument(
+        "--follow", "-f", action="store_true", help="print new actions until interrupted"
+    )
+    parser.add_argument("--all", action="store_true", help="all actions that the log has")
     parser.add_argument(
         "-n", dest="number", type=_positive, default=20, help="the last N (default: 20)"
     )
@@ -57,7 +58,7 @@ def _positive(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster log`."""
+    """Runs `muster log`."""
     from registry.audit import read_logs
     from tui.actions.audit_text import log_lines, unread
     from tui.actions.undo import logs_of
@@ -72,10 +73,10 @@ def run(options: argparse.Namespace) -> int:
         if len(shown) < len(log.entries):
             print(f"The last {len(shown)} of {len(log.entries)}; --all shows all.")
         say(log_lines(log, shown))
-    for said in unread(log):
-        complain(said)
+    for problem in unread(log):
+        complain(problem)
     if not log.entries and not options.follow and not options.json:
-        print("Nothing is on record.")
+        print("The audit log is empty.")
     if options.follow:
         _follow(logs, log, options.json)
     return DONE
@@ -92,7 +93,7 @@ def _follow(logs: tuple[Path, ...], log: Log, raw: bool) -> None:
         wait_for_reader(FOLLOW_EVERY)
         log = read_logs(logs)
         if raw:
-            # What was rotated away at the front was printed already.
+            # A rotation removes records that were printed already.
             printed = min(printed, len(log.records))
             for record in log.records[printed:]:
                 print(as_json_line(record))
@@ -112,7 +113,7 @@ def _ready(log: Log) -> Iterator[Entry]:
         if (
             entry.state is not State.INTENDED
             or began is None
-            # An intent ahead of the clock, which was set back, waits for no outcome, either.
+            # The clock was set back: printed at once.
             or not 0 <= time.time() - began <= _OUTCOME_WITHIN
         ):
             yield entry

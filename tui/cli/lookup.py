@@ -1,4 +1,4 @@
-"""Finding tasks and agents, and telling whether all were found. Asks no tmux."""
+"""Finds tasks and agents, and reports if some could not be found. Does not query tmux."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _BROKEN_FOR = 0.3
 def tasks_in(
     workspaces: tuple[Workspace, ...], timeout: float = BUSY_TIMEOUT
 ) -> Iterator[TaskSource]:
-    """All tasks that may be opened.
+    """Yields the tasks that muster is allowed to open.
 
     Args:
-        workspaces: Where to look.
-        timeout: Seconds to wait for writers that keep a workspace's list from being read.
+        workspaces: The workspaces to search.
+        timeout: Seconds to wait for a writer of a global registry.
     """
     for source in map(workspace_source, workspaces):
         listed: Mapping[str, GlobalTask] = {}
-        # Tasks that lie in the workspace are found without it.
+        # Tasks in the workspace's own directory are found without the list.
         with contextlib.suppress(RegistryError):
             listed = when_free(source.listed, timeout).record.tasks
         for task in source.tasks(listed):
@@ -43,22 +43,26 @@ def tasks_in(
 
 
 def find_task(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskSource:
-    """The task of an id, or the only one that there is.
+    """Returns the task with an id, or the only task.
+
+    Args:
+        workspaces: The workspaces to search.
+        task_id: The id; None for the only task.
 
     Raises:
-        UsageError: There is none, or more than one.
+        UsageError: No task matches, or more than one.
     """
-    there = list(tasks_in(workspaces))
-    found = [each for each in there if task_id in (None, each.directory.name)]
-    if len(found) == 1:
-        return found[0]
-    where = _paths(each.path for each in workspaces)
-    if not there:
+    tasks = list(tasks_in(workspaces))
+    matches = [task for task in tasks if task_id in (None, task.directory.name)]
+    if len(matches) == 1:
+        return matches[0]
+    where = _paths(workspace.path for workspace in workspaces)
+    if not tasks:
         raise UsageError(f"there is no task in {where}")
-    names = choices(sorted({each.directory.name for each in there}))
+    names = choices(sorted({task.directory.name for task in tasks}))
     if task_id is None:
         raise UsageError(f"choose one with --task: {names}")
-    if found:
+    if matches:
         name = quoted_name(task_id)
         raise UsageError(f"task {name} is in more than one workspace: choose with -w")
     raise UsageError(f"there is no task {quoted_name(task_id)} in {where}, but: {names}")
@@ -67,10 +71,16 @@ def find_task(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskSou
 def task_with(
     workspaces: tuple[Workspace, ...], agent_id: str, task_id: str | None = None
 ) -> TaskSource:
-    """The task that has an agent; the one of an id if that is given.
+    """Returns the task that has an agent, or the task with the given id.
+
+    Args:
+        workspaces: The workspaces to search.
+        agent_id: The agent.
+        task_id: The id of its task; None to search all tasks.
 
     Raises:
-        UsageError: None has it, or more than one.
+        UsageError: No task has the agent, or more than one.
+        BusyRegistryError: The agent was not found, and a writer kept a registry busy.
     """
     if task_id is not None:
         return find_task(workspaces, task_id)
@@ -81,38 +91,39 @@ def task_with(
     def may_pass() -> bool:
         if found:
             return False
-        if any(isinstance(each, BusyRegistryError) for each in unread.values()):
+        if any(isinstance(error, BusyRegistryError) for error in unread.values()):
             return True
-        # What does not parse may be in the middle of being written, too, but not for long.
-        broken = any(isinstance(each, CorruptRegistryError) for each in unread.values())
+        # A writer that uses no lock leaves a file invalid for a moment while it writes.
+        broken = any(isinstance(error, CorruptRegistryError) for error in unread.values())
         return broken and time.monotonic() < broken_until
 
-    # As long as the command waits for the lock afterwards.
+    # The same timeout as for the lock that the command takes afterwards.
     for _ in while_busy(may_pass, DEFAULT_TIMEOUT):
         found, unread = _look(workspaces, agent_id)
     if len(found) == 1:
         return found[0]
     if found:
-        names = choices(each.directory.name for each in found)
+        names = choices(task.directory.name for task in found)
         name = quoted_name(agent_id)
         raise UsageError(f"{name} is in more than one task: choose with --task: {names}")
     for error in unread.values():
         if isinstance(error, BusyRegistryError):
             raise error
-    said = f"no agent {quoted_name(agent_id)} in {_paths(each.path for each in workspaces)}"
+    where = _paths(workspace.path for workspace in workspaces)
+    message = f"no agent {quoted_name(agent_id)} in {where}"
     if unread:
-        said += f"; not readable, and it may be in there: {_paths(unread)}"
-    raise UsageError(said)
+        message += f"; these files cannot be read and may list it: {_paths(unread)}"
+    raise UsageError(message)
 
 
 def _paths(paths: Iterable[Path]) -> str:
-    return ", ".join(shown_name(each) for each in paths)
+    return ", ".join(shown_name(path) for path in paths)
 
 
 def _look(
     workspaces: tuple[Workspace, ...], agent_id: str
 ) -> tuple[list[TaskSource], dict[Path, RegistryError]]:
-    """The tasks that have an agent, and the registries that could not be read."""
+    """Returns the tasks that have an agent, and the errors of unreadable registries by path."""
     found: list[TaskSource] = []
     unread: dict[Path, RegistryError] = {}
     for task in tasks_in(workspaces):
@@ -129,20 +140,27 @@ def _look(
 def exit_code_if_all_found(
     roll: RollCall, found: Sequence[object], what: str, options: argparse.Namespace
 ) -> int:
-    """Says whether these were all of their kind; an exit code."""
+    """Prints why more agents or sessions of a kind may exist; returns the exit code.
+
+    Args:
+        roll: The roll call.
+        found: The agents or sessions of the kind that the roll call has.
+        what: The kind, for example ``zombie``.
+        options: The options of the command line.
+    """
     if not found and roll.answer.state is TmuxState.UNKNOWN:
-        complain(f"no {what} can be told; tmux: {roll.answer.why}")
+        complain(f"cannot find out whether there is any {what}; tmux: {roll.answer.why}")
         return NOT_ALL_DONE
     unseen = unread_registries(roll, nearby=what == "orphan")
     if unseen:
         complain(*unseen)
         return NOT_ALL_DONE
     if what == "zombie" and roll.evidence.doubts:
-        for said in notices(roll):
-            complain(said)
+        for notice in notices(roll):
+            complain(notice)
         return NOT_ALL_DONE
     if what == "orphan" and not roll.orphans_known:
-        complain("orphans cannot be told: not all registries that may list them are seen")
+        complain("orphans are unknown: not all registries that may list them were read")
         return NOT_ALL_DONE
     if not found and not options.json:
         print(f"No {what}s.")
@@ -150,16 +168,16 @@ def exit_code_if_all_found(
 
 
 def unread_registries(roll: RollCall, *, nearby: bool) -> list[str]:
-    """What could not be read, and so may hold whom nobody found.
+    """Returns messages about the unreadable files that may list more agents.
 
     Args:
         roll: The roll call.
-        nearby: Also what may hold orphans of other workspaces.
+        nearby: Whether to include databases of other workspaces, which may list orphans.
     """
-    said = [
+    messages = [
         f"{shown_name(task.state.registry)} cannot be read: {task.state.error}"
         for task in roll.tasks()
         if task.state.error is not None
     ]
     databases = (*roll.databases, *(roll.nearby_databases if nearby else ()))
-    return [*said, *map(str, dict.fromkeys(databases))]
+    return [*messages, *map(str, dict.fromkeys(databases))]

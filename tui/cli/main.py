@@ -1,4 +1,4 @@
-"""The command line: the table of commands, and what holds for all of them."""
+"""The entry of the command line: the table of commands, and the handling of their errors."""
 
 from __future__ import annotations
 
@@ -28,54 +28,54 @@ from tui.cli.suggest import mistaken_command
 from tui.errors import UsageError
 
 COMMANDS: dict[str, Command] = {
-    "list": Command("", "the same roll once, as a table or as JSON"),
-    "show": Command("AGENT", "everything about one agent"),
-    "tail": Command("AGENT", "what one agent reports, finds and says, also as it goes on"),
-    "watch": Command("", "a line for every change, for scripts"),
-    "kill": Command("NAME...", "end agents' sessions and processes, and record it"),
-    "complete": Command("AGENT...", "mark agents, or all zombies, as through"),
-    "doctor": Command("", "what is wrong, and --fix, which sets it right"),
-    "undo": Command("[ID]", "take the last change, or another one, back"),
-    "log": Command("", "what was done, by whom and why"),
-    "metrics": Command("", "counts and lock times, as OpenMetrics"),
-    "register": Command("TYPE", "write an agent down before it is deployed"),
-    "report": Command("AGENT", "say how far an agent is"),
-    "completion": Command("SHELL", "a script that completes commands, options and ids"),
-    "config": Command("", "the settings file"),
-    "demo": Command("", "a workspace and a private tmux server to try it on"),
+    "list": Command("", "print the roll call once, as a table or as JSON"),
+    "show": Command("AGENT", "print everything about one agent"),
+    "tail": Command("AGENT", "print an agent's last reports, findings and log lines"),
+    "watch": Command("", "print a line for every change, for scripts"),
+    "kill": Command("NAME...", "end the sessions and processes of agents"),
+    "complete": Command("AGENT...", "give agents, or all zombies, a terminal status"),
+    "doctor": Command("", "find problems; --fix repairs the registries"),
+    "undo": Command("[ID]", "take back the last change, or another one"),
+    "log": Command("", "print the audit log: who changed what, and why"),
+    "metrics": Command("", "print counts and lock times, as OpenMetrics"),
+    "register": Command("TYPE", "add an agent to the registries before it starts"),
+    "report": Command("AGENT", "set the status or the progress of an agent"),
+    "completion": Command("SHELL", "print a script that completes commands and ids"),
+    "config": Command("", "create, check or print the settings file"),
+    "demo": Command("", "try the monitor on a temporary workspace"),
 }
-"""All commands, in the order in which they are listed; each is the module of its name.
+"""All commands, in the order of the help; each is a module with the command's name.
 
-The monitor, which needs no name, is the module `monitor`.
+The monitor, which needs no command, is the module `monitor`.
 """
 
 
 class CommandModule(Protocol):
-    """What the module of a command has."""
+    """The contents of a command's module."""
 
     PAGE: Page
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Adds what it takes to its parser."""
+        """Adds the command's arguments to its parser."""
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
-        """Does it; the exit code."""
+        """Runs the command; returns the exit code."""
 
 
 def module_of(command: str) -> CommandModule:
-    """The module of a command in the table; no other is imported."""
+    """Imports and returns the module of a command in the table."""
     return cast(CommandModule, importlib.import_module(f"tui.cli.{command or 'monitor'}"))
 
 
 def page_of(command: str) -> Page:
-    """What the help of a command says; the monitor's page lists the commands."""
+    """Returns the help page of a command; the monitor's page lists all commands."""
     return module_of(command).PAGE if command else overview(COMMANDS)
 
 
 def parser_of(command: str) -> argparse.ArgumentParser:
-    """The parser of a command; of the monitor for an empty name."""
+    """Returns the parser of a command, or of the monitor if the name is empty."""
     return make_parser(command, page_of(command), module_of(command).add_arguments)
 
 
@@ -86,9 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; `sys.argv` if None.
 
     Returns:
-        The exit code: 0 done, 1 not all done, 2 wrong usage or nothing found; of
-        `doctor` 0 healthy, 1 findings, 2 could not tell. 128 and the number of a signal,
-        if that ended it.
+        The exit code: 0 done, 1 not all done, 2 wrong usage or nothing found; for
+        `doctor` 0 healthy, 1 findings, 2 unknown. After a signal, 128 plus its number.
     """
     _hold_standard_descriptors()
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -98,13 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception:
             import traceback
 
-            # Not by the interpreter, which writes past the block.
+            # Printed here, because the interpreter does not use the harmless streams.
             traceback.print_exc()
             return NOT_ALL_DONE
 
 
 def _run(given: list[str]) -> int:
-    """Runs a command line; the exit code."""
+    """Runs a command line; returns the exit code."""
     command = take_command(given, COMMANDS)
     words = take_words(given) if command == "completion" else None
     options = parse(parser_of(command), given)
@@ -118,7 +117,7 @@ def _run(given: list[str]) -> int:
         sys.stdout.flush()
     except (UsageError, RegistryError) as error:
         complain(*lines_of(error))
-        # A file that is locked, or a disk that is full: to be tried again as it is.
+        # The same command may succeed later, for example after a lock or a full disk.
         again = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         return NOT_ALL_DONE if again else USAGE
     except KeyboardInterrupt:
@@ -134,14 +133,14 @@ def _run(given: list[str]) -> int:
 
 
 def _raise_interrupts() -> None:
-    """Has an interrupt raise KeyboardInterrupt: what has begun is ended in order."""
+    """Makes an interrupt raise KeyboardInterrupt, so that cleanup code runs."""
     if threading.current_thread() is threading.main_thread():  # noqa: SIM102
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _hold_standard_descriptors() -> None:
-    """Keeps files that are opened later from becoming a standard stream that was closed."""
+    """Opens closed standard streams on /dev/null, so that no other file gets their numbers."""
     while (fd := os.open(os.devnull, os.O_RDONLY)) <= 2:
         name = ("stdin", "stdout", "stderr")[fd]
         setattr(sys, name, os.fdopen(fd, "r" if fd == 0 else "w", encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""`muster metrics`: the roll's counts and lock times, as OpenMetrics."""
+"""`muster metrics`: prints counts of agents and lock times as OpenMetrics."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tui.cli.parser import add_settings, add_socket, add_workspaces
 
 PAGE = Page(
     """\
-Prints the roll's counts, and what happened to the registries' locks, in the
-OpenMetrics text format: waits, timeouts, recoveries, corrupt reads.""",
+Prints in the OpenMetrics text format the number of agents by verdict, and for each
+registry the lock waits, timeouts, recoveries and corrupt reads.""",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
     add_workspaces(parser)
@@ -26,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster metrics`."""
+    """Runs `muster metrics`."""
     from registry.metrics_file import read_metrics
     from tui.cli.openmetrics import exposition
     from tui.live.collector import take_roll
 
     workspaces = find(options)
     roll = take_roll(workspaces, tmux_of(options), policy_of(options))
-    sys.stdout.write(exposition(roll, read_metrics(each.path for each in workspaces)))
+    sys.stdout.write(exposition(roll, read_metrics(workspace.path for workspace in workspaces)))
     return DONE

@@ -1,4 +1,4 @@
-"""`muster`: the monitor, which is what it does without a command."""
+"""`muster` without a command: opens the monitor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tui.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the arguments of `muster` without a command."""
     add_settings(parser)
     add_screen(parser)
     add_socket(parser)
@@ -20,15 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster`.
+    """Opens the monitor.
 
     Raises:
-        UsageError: There is no terminal, or a setting is wrong.
+        UsageError: There is no terminal, or a setting is invalid.
     """
     workspaces = find(options)
     socket = socket_of(options)
     if not on_terminal():
-        raise UsageError("the monitor needs a terminal; `muster list` does not")
+        raise UsageError("the monitor needs a terminal; without one, use `muster list`")
     from tui.config.load import policy_from
 
     settings = settings_of(options)

@@ -1,4 +1,4 @@
-"""Counts and times in the OpenMetrics text format: the one door to prometheus_client.
+"""Formats counts and times as OpenMetrics text. The only module that uses prometheus_client.
 
 The format: https://prometheus.io/docs/specs/om/open_metrics_spec/
 """
@@ -27,11 +27,11 @@ _QUANTILES = (0.5, 0.99)
 
 
 def exposition(roll: RollCall, locks: Mapping[str, LockMetrics]) -> str:
-    """The roll, and what happened to locks, for a scraper or a text-file collector.
+    """Returns OpenMetrics text for a scraper or a text-file collector.
 
     Args:
-        roll: Called just now.
-        locks: By registry.
+        roll: The newest roll call.
+        locks: The lock metrics of each registry, by path.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Fixed((*_roll(roll), *_locks(locks))))
@@ -40,7 +40,7 @@ def exposition(roll: RollCall, locks: Mapping[str, LockMetrics]) -> str:
 
 
 class _Fixed:
-    """Hands out what was worked out before, as prometheus_client wants it."""
+    """A collector for prometheus_client with metrics that are computed already."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = tuple(families)
@@ -60,12 +60,12 @@ def _roll(roll: RollCall) -> Iterator[Metric]:
     )
     hot_journal = GaugeMetricFamily(
         "muster_hot_journals",
-        "Commits that were cut off and that nobody has finished yet.",
+        "Interrupted commits that no process has recovered yet.",
         labels=("workspace",),
     )
     databases = GaugeMetricFamily(
         "muster_unread_databases",
-        "Databases that may have agents of a workspace, and that muster does not read.",
+        "Databases that may list agents of a workspace and that muster does not read.",
         labels=("workspace",),
     )
     for workspace in roll.workspaces:
@@ -90,14 +90,14 @@ def _roll(roll: RollCall) -> Iterator[Metric]:
             "muster_orphans", "Sessions that no registry lists.", value=len(roll.orphans)
         )
     yield GaugeMetricFamily(
-        "muster_tmux_answered", "Whether tmux could be asked.", value=int(answered)
+        "muster_tmux_answered", "Whether tmux could be queried.", value=int(answered)
     )
 
 
 def _locks(locks: Mapping[str, LockMetrics]) -> Iterator[Metric]:
     label = ("registry",)
     waits = HistogramMetricFamily(
-        "muster_lock_wait_seconds", "Waits for locks that were had.", labels=label
+        "muster_lock_wait_seconds", "Waits for locks that were acquired.", labels=label
     )
     longest = GaugeMetricFamily(
         "muster_lock_wait_longest_seconds", "Longest wait for a lock.", labels=label
@@ -109,16 +109,18 @@ def _locks(locks: Mapping[str, LockMetrics]) -> Iterator[Metric]:
     )
     counters = {
         "acquisitions": CounterMetricFamily(
-            "muster_lock_acquisitions", "Locks that were had.", labels=label
+            "muster_lock_acquisitions", "Locks that were acquired.", labels=label
         ),
         "timeouts": CounterMetricFamily(
             "muster_lock_timeouts", "Waits that ended without the lock.", labels=label
         ),
         "recoveries": CounterMetricFamily(
-            "muster_recoveries", "Commits that were cut off and finished or dropped.", labels=label
+            "muster_recoveries",
+            "Interrupted commits that were completed or rolled back.",
+            labels=label,
         ),
         "corrupt_reads": CounterMetricFamily(
-            "muster_corrupt_reads", "Readings that found no registry.", labels=label
+            "muster_corrupt_reads", "Reads that found an invalid registry.", labels=label
         ),
     }
     for path, numbers in sorted(locks.items()):

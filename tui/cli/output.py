@@ -1,8 +1,8 @@
-"""What a command says: standard streams, lines, errors and exit codes.
+"""Standard streams, lines of output, error messages and exit codes.
 
-Texts are made harmless where they are put together, which knows what is data and what
-is not. `harmless_output` is the net beneath: argparse, warnings, logging and tracebacks
-write, too.
+The code that builds a text makes it harmless, because it knows which parts are data.
+`harmless_output` is the second protection: it also covers the output of argparse, warnings,
+logging and tracebacks.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ INTERRUPTED = 130
 
 _GONE = select.POLLERR | select.POLLHUP
 
-# Our own signs, where an encoding has none of them; all else becomes an escape.
+# Replacements for muster's own symbols if an encoding lacks them; the rest becomes escapes.
 _WITHOUT = str.maketrans({"…": "...", "→": "->", "▸": ">", "·": "-"})
 
 
 class HarmlessStream:
-    """A text stream on which only a line feed keeps its effect.
+    """A text stream that writes all control characters but the line feed as visible text.
 
-    What the stream's encoding cannot say becomes an escape: names that differ still do.
+    Characters that the encoding lacks become escapes, so different names stay different.
 
     Args:
-        stream: Where it goes.
+        stream: The stream that receives the text.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Writes a text; its length as it was given."""
+        """Writes a text; returns the length of the given text."""
         shown = inert(text)
         encoding = self.stream.encoding or "utf-8"
         if not shown.isascii():
@@ -55,12 +55,12 @@ class HarmlessStream:
         return len(text)
 
     def writelines(self, lines: Iterator[str]) -> None:
-        """Writes texts one after the other."""
+        """Writes several texts."""
         for line in lines:
             self.write(line)
 
     def isatty(self) -> bool:
-        """False: colours would not get through, so nobody is to send any."""
+        """Returns False, so that no library writes colours, which would become visible text."""
         return False
 
     def __getattr__(self, name: str) -> Any:
@@ -68,7 +68,7 @@ class HarmlessStream:
 
 
 def is_terminal(stream: object) -> bool:
-    """Whether a standard stream leads to a terminal."""
+    """Whether a standard stream is a terminal, also inside `harmless_output`."""
     if isinstance(stream, HarmlessStream):
         return stream.stream.isatty()
     return cast(TextIO, stream).isatty()
@@ -76,7 +76,7 @@ def is_terminal(stream: object) -> bool:
 
 @contextmanager
 def harmless_output() -> Iterator[None]:
-    """Makes standard output and standard error harmless within the block."""
+    """Replaces standard output and standard error by harmless streams within the block."""
     before = sys.stdout, sys.stderr
     sys.stdout = cast(TextIO, HarmlessStream(before[0]))
     sys.stderr = cast(TextIO, HarmlessStream(before[1]))
@@ -92,24 +92,24 @@ def on_terminal() -> bool:
 
 
 def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:
-    """Prints lines that are harmless."""
+    """Prints lines, which must be harmless."""
     stream = sys.stderr if to_stderr else sys.stdout
     for line in lines:
         print(line, file=stream)
 
 
 def complain(*lines: str) -> None:
-    """Says on standard error what went wrong; a line end within a line is none.
+    """Prints an error on standard error; line breaks within a line become visible text.
 
     Args:
-        lines: The first one is said in muster's name.
+        lines: The lines; ``muster:`` is put before the first one.
     """
     for number, line in enumerate(lines):
         print(harmless(line if number else f"muster: {line}"), file=sys.stderr)
 
 
 def lines_of(error: Exception) -> tuple[str, ...]:
-    """What an error says, line by line."""
+    """Returns the lines of an error message."""
     if isinstance(error, UsageError):
         return error.lines
     if isinstance(error, WorkspaceNotFoundError):
@@ -118,26 +118,29 @@ def lines_of(error: Exception) -> tuple[str, ...]:
 
 
 def wait_for_reader(seconds: float, *wakers: int) -> None:
-    """Waits, unless whoever reads our output is gone.
+    """Waits, and notices when the reader of standard output has closed it.
 
     Args:
-        seconds: How long, at most.
-        wakers: Descriptors that end the wait once there is something to read from them.
+        seconds: The longest wait.
+        wakers: File descriptors; the wait ends when one of them is readable.
 
     Raises:
-        BrokenPipeError: They are.
+        BrokenPipeError: The reader has closed standard output.
     """
     output = sys.stdout.fileno()
     poll = select.poll()
     poll.register(output, 0)
-    for each in wakers:
-        poll.register(each, select.POLLIN)
+    for waker in wakers:
+        poll.register(waker, select.POLLIN)
     if any(fd == output and events & _GONE for fd, events in poll.poll(seconds * 1000)):
         raise BrokenPipeError
 
 
 def reader_is_gone() -> bool:
-    """Whether whoever reads our output is gone; a pipe that broke may be another one."""
+    """Whether the reader of standard output has closed it.
+
+    A BrokenPipeError alone is not a proof: it may come from another pipe.
+    """
     try:
         wait_for_reader(0.0)
     except BrokenPipeError:
@@ -146,12 +149,12 @@ def reader_is_gone() -> bool:
 
 
 def discard_output() -> None:
-    """Drops what is left to print: Python would fail of it once more when it exits."""
+    """Discards unwritten output, because Python would fail once more when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def exit_code_after(problems: Iterable[str]) -> int:
-    """Says what did not work although the rest is done; the exit code."""
+    """Prints problems of a command that is otherwise done; returns the exit code."""
     code = DONE
     for problem in problems:
         complain(problem)

@@ -1,4 +1,4 @@
-"""What can stand on the command line: finding the command, and what commands share."""
+"""Parses the command line: finds the command, and adds arguments that commands share."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _COMPLAINT = 600
 
 
 def take_command(given: list[str], names: Collection[str]) -> str:
-    """Takes the command's name out of the arguments; the monitor, the empty name, is the default.
+    """Removes the command's name from the arguments and returns it; empty for the monitor.
 
     Args:
-        given: The command line; the name is removed from it.
-        names: Of all commands.
+        given: The command line, which is changed.
+        names: The names of all commands.
     """
     index = _first(given)
     if index is not None and given[index] in names:
@@ -30,7 +30,7 @@ def take_command(given: list[str], names: Collection[str]) -> str:
 
 
 def first_word(given: Sequence[str]) -> str:
-    """The first word that is neither an option nor its value; empty if there is none."""
+    """Returns the first word that is not an option or its value; empty without one."""
     index = _first(given)
     return "" if index is None else given[index]
 
@@ -46,9 +46,9 @@ def _first(given: Sequence[str]) -> int | None:
 
 
 def take_words(given: list[str]) -> list[str] | None:
-    """Takes ``--words`` and all behind it out of the arguments; None if it is not there.
+    """Removes ``--words`` and the words after it, and returns these; None without ``--words``.
 
-    For the completion scripts: that is the line so far, of which a ``--`` is a word too.
+    The completion scripts pass the line so far in this way; it may contain ``--``.
     """
     if "--words" not in given:
         return None
@@ -59,18 +59,18 @@ def take_words(given: list[str]) -> list[str] | None:
 
 
 def parse(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.Namespace:
-    """Reads the arguments of a command: options and words in any order."""
-    # `report AGENT --progress 40 half done` needs that. What stands behind `--`
-    # that way of parsing does not leave alone.
+    """Parses the arguments of a command: options and words in any order."""
+    # `report AGENT --progress 40 half done` needs intermixed parsing, which would parse
+    # the words after `--` as options.
     if "--" in given:
         return parser.parse_args(given)
     return parser.parse_intermixed_args(joined(given))
 
 
 def joined(given: Sequence[str]) -> list[str]:
-    """The arguments with each ``--where`` and its value as one.
+    """Returns the arguments with each ``--where`` and its value joined by ``=``.
 
-    A filter may begin with a minus, which would be taken for an option.
+    Otherwise argparse would take a filter that begins with a minus for an option.
     """
     words: list[str] = []
     for word in given:
@@ -82,7 +82,7 @@ def joined(given: Sequence[str]) -> list[str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints hold arguments that are cut, and on one line."""
+    """A parser whose error messages are one short line, whatever the arguments contain."""
 
     def error(self, message: str) -> NoReturn:
         super().error(harmless(message, _COMPLAINT))
@@ -91,12 +91,12 @@ class _Parser(argparse.ArgumentParser):
 def make_parser(
     command: str, page: Page, add_arguments: Callable[[argparse.ArgumentParser], None]
 ) -> argparse.ArgumentParser:
-    """The parser of a command.
+    """Returns the parser of a command.
 
     Args:
         command: Its name; empty for the monitor.
-        page: What its help says.
-        add_arguments: Adds what it takes.
+        page: Its help page.
+        add_arguments: Adds its arguments to a parser.
     """
     from tui import __version__
 
@@ -106,44 +106,47 @@ def make_parser(
         epilog=epilog(page),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    # Later versions of argparse colour what they print; colours do not get through.
+    # Newer versions of argparse print colours, which harmless streams turn into text.
     vars(parser)["color"] = False
-    # A command that only reads has done its work once its reader has read enough.
+    # Commands that only read set DONE: they are done when their reader closes the output.
     parser.set_defaults(opens_screen=False, code_without_reader=NOT_ALL_DONE)
     parser.add_argument("--version", action="version", version=f"muster {__version__}")
     add_arguments(parser)
     return parser
 
 
-# What several commands take
+# Shared arguments
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """``--config``."""
+    """Adds ``--config``."""
     parser.add_argument("--config", metavar="FILE", help="settings file; see `muster config`")
 
 
 def add_socket(parser: argparse.ArgumentParser) -> None:
-    """``-L`` and ``-S``, also where tmux is not asked: an alias may have them in front."""
+    """Adds ``-L`` and ``-S``.
+
+    Commands that do not query tmux have them too, because an alias may contain them.
+    """
     socket = parser.add_mutually_exclusive_group()
     socket.add_argument("-L", dest="socket_name", metavar="NAME", help="tmux socket name")
     socket.add_argument("-S", dest="socket_path", metavar="PATH", help="tmux socket path")
 
 
 def add_screen(parser: argparse.ArgumentParser) -> None:
-    """Options of the commands that open a screen."""
-    parser.add_argument("--ascii", action="store_true", help="nothing beyond ASCII is shown")
-    parser.add_argument("--read-only", action="store_true", help="nothing can be changed")
+    """Adds the options of the commands that open a screen."""
+    parser.add_argument("--ascii", action="store_true", help="show only ASCII characters")
+    parser.add_argument("--read-only", action="store_true", help="disable all changes")
     parser.set_defaults(opens_screen=True)
 
 
 def add_workspaces(parser: argparse.ArgumentParser) -> None:
-    """Workspaces as words, where no other words can stand."""
+    """Adds workspaces as words, for commands without other words."""
     parser.add_argument("workspaces", nargs="*", metavar="WORKSPACE", help="see `muster --help`")
 
 
 def add_workspace_option(parser: argparse.ArgumentParser, dest: str = "workspaces") -> None:
-    """``-w``."""
+    """Adds ``-w``."""
     parser.add_argument(
         "-w",
         "--workspace",
@@ -151,46 +154,47 @@ def add_workspace_option(parser: argparse.ArgumentParser, dest: str = "workspace
         action="append",
         default=[],
         metavar="WORKSPACE",
-        help="where to look; may be given more than once",
+        help="the workspace; may be given more than once",
     )
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:
-    """``--where``."""
+    """Adds ``--where``."""
     parser.add_argument(
         "--where",
         action="append",
         default=[],
         metavar="FILTER",
-        help="only these, for example 'verdict:zombie -task:old'; may be given more than once",
+        help="only matching agents, for example 'verdict:zombie -task:old'; may be given "
+        "more than once",
     )
 
 
 def add_asking(parser: argparse.ArgumentParser, *, of_deaths: bool = True) -> None:
-    """Options of the commands that change something: these ask first and record a reason.
+    """Adds the options of commands that change something, which ask and record a reason.
 
     Args:
-        parser: Of the command.
+        parser: The command's parser.
         of_deaths: Whether the command changes agents because they are dead.
     """
-    parser.add_argument("--reason", default="", metavar="TEXT", help="kept on record")
-    parser.add_argument("--dry-run", action="store_true", help="show the plan, do nothing")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="recorded in the audit log")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, change nothing")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
     if of_deaths:
         parser.add_argument(
             "--mass-death",
             action="store_true",
-            help="go ahead also where most agents died at once; --yes alone does not",
+            help="go ahead even if most agents died at once; --yes alone does not",
         )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """``--json``."""
+    """Adds ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def whole_number(text: str) -> int:
-    """The value of an option that counts."""
+    """Parses the value of an option that takes a whole number, at least 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number, not {quoted_name(text, 80)}")
     return int(text)

@@ -1,4 +1,4 @@
-"""`muster register`: writes an agent down before it is deployed. Asks no tmux."""
+"""`muster register`: adds an agent to the registries before it starts. Does not query tmux."""
 
 from __future__ import annotations
 
@@ -15,35 +15,37 @@ from tui.text.sanitize import as_json
 
 PAGE = Page(
     """\
-Writes an agent down in its task's registry and in the global one, as one change, and
-prints its id. Checks the task's limits (max_agents, max_concurrent, max_depth).
-Start the session, called `agent_` and the id, right afterwards. Without --task the
-only task that there is.""",
-    (("id=$(muster register fixer --task TASK-1 --prompt 'Mend it')", "in a script"),),
-    "0 done; 1 there is no room; 2 wrong usage or no such task",
+Adds an agent to its task's registry and to the global one, as one change, and prints
+its id. Checks the task's limits (max_agents, max_concurrent, max_depth). Start the
+session directly afterwards; its name must be `agent_` and the id. Without --task,
+muster uses the only task.""",
+    (("id=$(muster register fixer --task TASK-1 --prompt 'Repair it')", "in a script"),),
+    "0 done; 1 a limit is reached; 2 wrong usage or no such task",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
     add_workspace_option(parser)
-    parser.add_argument("--task", metavar="ID", help="which task")
-    parser.add_argument("type", metavar="TYPE", help="what the agent does")
-    parser.add_argument("--parent", default=ORCHESTRATOR, metavar="AGENT", help="who starts it")
+    parser.add_argument("--task", metavar="ID", help="the task")
+    parser.add_argument("type", metavar="TYPE", help="the agent's type, for example fixer")
+    parser.add_argument(
+        "--parent", default=ORCHESTRATOR, metavar="AGENT", help="the agent that starts it"
+    )
     parser.add_argument("--id", metavar="ID", help="its id (default: a new one)")
-    parser.add_argument("--prompt", default="", metavar="TEXT", help="what it is told")
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="its prompt")
     parser.add_argument(
         "--reuse",
         action="store_true",
-        help="take one of the type that the registry calls active, if there is one",
+        help="use an agent of this type that has an active status, if there is one",
     )
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster register`."""
+    """Runs `muster register`."""
     from tui.cli.lookup import find_task
 
     task = find_task(find(options), options.task)
@@ -58,11 +60,11 @@ def run(options: argparse.Namespace) -> int:
     except LimitReachedError as error:
         complain(*lines_of(error))
         return NOT_ALL_DONE
-    said = as_json(dataclasses.asdict(agent)) if options.json else agent.agent_id
+    output = as_json(dataclasses.asdict(agent)) if options.json else agent.agent_id
     try:
-        print(said, flush=True)
+        print(output, flush=True)
     except OSError:
-        # Whoever asked never hears of it, and could not start it.
+        # The caller cannot learn the id, so it cannot start the agent.
         if not agent.existing:
             task.withdraw(agent.agent_id)
         raise

@@ -1,4 +1,4 @@
-"""`muster report`: says how far an agent is. Asks no tmux."""
+"""`muster report`: sets the status and progress of an agent. Does not query tmux."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from tui.text.sanitize import as_json
 
 PAGE = Page(
     """\
-Says how far an agent is: its status, its progress and a message, in both registries
-and in progress/AGENT_progress.jsonl. A terminal status ends the agent there; no
-session is touched.""",
+Writes the status, the progress and a message of an agent to both registries and to
+progress/AGENT_progress.jsonl. A terminal status also sets the end time in the
+registries. The session is not changed.""",
     (("muster report fixer-215911-8c90c7 --progress 40 half way", ""),),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
     add_workspace_option(parser)
-    parser.add_argument("--task", metavar="ID", help="which task")
-    parser.add_argument("agent", metavar="AGENT", help="an agent's whole id")
-    parser.add_argument("message", nargs="*", metavar="MESSAGE", help="in words")
+    parser.add_argument("--task", metavar="ID", help="the task")
+    parser.add_argument("agent", metavar="AGENT", help="the complete id of an agent")
+    parser.add_argument("message", nargs="*", metavar="MESSAGE", help="any text")
     statuses = sorted(ACTIVE_STATUSES | TERMINAL_STATUSES)
-    parser.add_argument("--status", choices=statuses, help="its status (default: as it is)")
+    parser.add_argument("--status", choices=statuses, help="the new status (default: unchanged)")
     parser.add_argument("--progress", type=_percent, metavar="PERCENT", help="0 to 100")
     add_json(parser)
 
@@ -49,17 +49,17 @@ def _percent(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster report`."""
+    """Runs `muster report`."""
     from tui.cli.lookup import task_with
 
     workspaces = find(options)
     task = task_with(workspaces, options.agent, options.task)
-    done = task.report(
+    report = task.report(
         options.agent,
         status=options.status,
         progress=options.progress,
         message=" ".join(options.message),
     )
     if options.json:
-        print(as_json(dataclasses.asdict(done)))
-    return exit_code_after(done.problems)
+        print(as_json(dataclasses.asdict(report)))
+    return exit_code_after(report.problems)

@@ -1,4 +1,4 @@
-"""`muster show`: everything about one agent."""
+"""`muster show`: prints everything about one agent."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from tui.model.roll import AgentRow, RollCall
 
 _LAST = 5
-"""Reports and findings that are shown."""
+"""The number of progress reports and of findings that are shown."""
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 PAGE = Page(
     """\
-Prints all that is known of one agent: the verdict and why, every field of its entry
-with times in words, its session and processes, parent and children, its files, its
-last reports and findings, and what was done to it with muster. AGENT is a whole id.
-Of agents that are there twice under one id, the one that is at work.""",
+Prints everything about one agent: the verdict and its reason, every field of its
+entry, its session and processes, parent and children, its files, its last reports and
+findings, and its actions in the audit log. AGENT is a complete id. If several entries
+have the id, the active one is shown.""",
     (
         ("muster show fixer-215911-8c90c7", "why is it a zombie?"),
         ("muster show fixer-215911-8c90c7 --json | jq .entry.prompt", "one field of it"),
@@ -41,18 +41,18 @@ Of agents that are there twice under one id, the one that is at work.""",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
     add_workspace_option(parser)
-    parser.add_argument("agent", metavar="AGENT", help="an agent's whole id")
-    parser.add_argument("--task", metavar="ID", help="which task, if several have such an agent")
+    parser.add_argument("agent", metavar="AGENT", help="the complete id of an agent")
+    parser.add_argument("--task", metavar="ID", help="the task, if several have such an agent")
     add_json(parser)
     parser.set_defaults(code_without_reader=DONE)
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster show`."""
+    """Runs `muster show`."""
     from tui.cli.format_agent import about_json, about_lines
     from tui.cli.suggest import nearest
     from tui.live.collector import take_roll
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def gather(roll: RollCall, row: AgentRow) -> About:
-    """Reads everything about an agent; what cannot be read is named, never an error."""
+    """Reads everything about an agent; read errors become messages in `About.problems`."""
     from registry.agent_output import FINDINGS, PROGRESS
     from registry.audit import Log, read_logs
     from tui.actions.undo import logs_of
@@ -80,16 +80,16 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     from tui.details.sources import Fields
     from tui.host.process_tree import origin_of, session_processes
 
-    task = next(each for each in roll.tasks() if row in each.agents)
+    task = next(task for task in roll.tasks() if row in task.agents)
     state, task_source, agent = task.state, task.state.source, row.key
     problems = [] if state.database is None else [str(state.database)]
 
-    def read(reading: Callable[[], Found], otherwise: Found) -> Found:
+    def read(function: Callable[[], Value], default: Value) -> Value:
         try:
-            return reading()
+            return function()
         except (RegistryError, ValueError) as error:
             problems.append(str(error))
-            return otherwise
+            return default
 
     def last(source: Source[Line]) -> tuple[Line, ...]:
         with task_source.output(agent.id, source) as file:
@@ -109,29 +109,29 @@ def gather(roll: RollCall, row: AgentRow) -> About:
         reports=read(lambda: last(PROGRESS), ()),
         findings=read(lambda: last(FINDINGS), ()),
         log=log,
-        actions=tuple(each for each in log.entries if _concerns(each, agent.id)),
+        actions=tuple(entry for entry in log.entries if _concerns(entry, agent.id)),
         problems=tuple(problems),
     )
 
 
 def _concerns(entry: Entry, agent_id: str) -> bool:
-    whose = entry.session.agent if entry.session is not None else None
-    return whose == agent_id or any(change.agent == agent_id for change in entry.changes)
+    owner = entry.session.agent if entry.session is not None else None
+    return owner == agent_id or any(change.agent == agent_id for change in entry.changes)
 
 
 def _of_task(roll: RollCall, task_id: str | None) -> RollCall:
-    """The part of a roll call that is one task's, if one is named."""
+    """Returns the part of a roll call with one task; the whole without an id."""
     if task_id is None:
         return roll
     workspaces = tuple(
         replace(
-            each,
+            workspace,
             tasks=tuple(
                 task
-                for task in each.tasks
+                for task in workspace.tasks
                 if task_id in (task.task_id, task.state.registry.parent.name)
             ),
         )
-        for each in roll.workspaces
+        for workspace in roll.workspaces
     )
     return replace(roll, workspaces=workspaces)

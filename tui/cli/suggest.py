@@ -1,4 +1,4 @@
-"""What may have been meant: the nearest names of commands, agents, sessions and tasks."""
+"""Suggests similar names of commands, agents, sessions and tasks for a mistyped name."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from tui.model.roll import RollCall
 
 _LONGEST_COMMAND = 64
-"""Characters of the longest word that may be a command, mistyped."""
+"""The length of the longest word for which a command is suggested."""
 
 _COMPARED_AT_MOST = 256
-"""Characters of the longest name that is looked for among similar ones: it takes their square."""
+"""The length of the longest name that is compared; the time grows with its square."""
 
 
 def mistaken_command(word: str, commands: Collection[str]) -> str | None:
-    """What to say of a first word that is neither a command nor there; None if it is."""
+    """Returns a message about a first word that resembles a command; None without one.
+
+    An existing file is a workspace, never a mistyped command.
+    """
     if not word or len(word) > _LONGEST_COMMAND or "/" in word or os.path.lexists(word):
         return None
     near = _near(word, commands, 2)
@@ -29,39 +32,42 @@ def mistaken_command(word: str, commands: Collection[str]) -> str | None:
 
 
 def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> list[str]:
-    """What may have been meant by ids that no agent and no orphan has.
+    """Returns lines with suggestions for ids that no agent and no orphan has.
 
     Args:
         roll: The roll call.
-        ids: As they were given.
-        problems: What is wrong with them.
+        ids: The ids that the user gave.
+        problems: The messages about these ids.
     """
     from tui.cli.lookup import unread_registries
 
     problems = list(problems)
     unseen = unread_registries(roll, nearby=True)
     if unseen and any(problem.startswith("no ") for problem in problems):
-        return [*unseen, "The agent may be in there."]
+        return [*unseen, "An unread file may list the agent."]
     known = [row.key.id for row in roll.agents()]
     return nearest_of([*known, *(session.name for session in roll.orphans)], ids, problems)
 
 
 def nearest_of(known: Sequence[str], names: Iterable[str], problems: Iterable[str]) -> list[str]:
-    """What may have been meant by names, of those that are known."""
+    """Returns a line that suggests known names; no line without a similar name."""
     if not any(problem.startswith("no ") for problem in problems):
         return []
     given = set(names)
-    short = [each for each in known if len(each) <= _COMPARED_AT_MOST]
+    short = [name for name in known if len(name) <= _COMPARED_AT_MOST]
     near = {
-        each for name in given if len(name) <= _COMPARED_AT_MOST for each in _near(name, short, 3)
+        similar
+        for name in given
+        if len(name) <= _COMPARED_AT_MOST
+        for similar in _near(name, short, 3)
     }
-    # Each of them is to be typed, so as a shell takes it.
-    meant = [typed_word(each) for each in sorted(near - given)]
-    said = ", ".join(each for each in meant if each is not None)
-    return [f"meant: {said}?"] if said else []
+    # Quoted for a shell, because the user will type or paste the name.
+    words = [typed_word(name) for name in sorted(near - given)]
+    suggestions = ", ".join(word for word in words if word is not None)
+    return [f"did you mean {suggestions}?"] if suggestions else []
 
 
 def _near(name: str, known: Collection[str], count: int) -> list[str]:
-    import difflib  # Only for what was mistyped: it takes longer than a command line does.
+    import difflib  # Imported late, because the import is slow.
 
     return difflib.get_close_matches(name, known, count)

@@ -1,4 +1,4 @@
-"""`muster tail`: what one agent reports, finds and says. Asks no tmux."""
+"""`muster tail`: prints an agent's reports, findings and log. Does not query tmux."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ if TYPE_CHECKING:
     from registry.agent_output import AgentFile, Batch
 
 FOLLOW_EVERY = 0.25
-"""Seconds between two looks at the files with ``--follow``."""
+"""Seconds between two readings of the files with ``--follow``."""
 
 PAGE = Page(
     """\
-Prints the last progress reports, findings and lines of the stream log of an agent,
-merged by their times; lines without a time come after the one before them. With
---follow it goes on until it is interrupted; files that come later, are replaced or are
-cut are followed too. A last line that is still being written is waited for. Lines that
-are no JSON are counted; those of the log are printed as they are. Asks no tmux.
-With --json one object a line: `source`, `timestamp` as written, `at` in seconds since
-the epoch, and what the line holds.""",
+Prints the last progress reports, findings and stream log lines of an agent, ordered
+by time. A line without a time follows the line before it. Does not query tmux.
+
+With --follow, prints new lines until it is interrupted. Follows also files that are
+created, replaced or truncated later. An incomplete last line is printed once it is
+complete. Lines of the log that are not JSON are printed unchanged; such lines of other
+files are only counted.
+
+With --json, prints one object a line: `source`, `timestamp` as in the file, `at` in
+seconds since the epoch, and the content of the line.""",
     (
         ("muster tail -f fixer-215911-8c90c7", "what is it doing?"),
         ("muster tail -n 100 --only findings fixer-215911-8c90c7", "what did it find?"),
@@ -47,45 +50,51 @@ the epoch, and what the line holds.""",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
     add_workspace_option(parser)
-    parser.add_argument("agent", metavar="AGENT", help="an agent's whole id")
-    parser.add_argument("--task", metavar="ID", help="which task, if several have such an agent")
-    parser.add_argument("--follow", "-f", action="store_true", help="go on as they grow")
+    parser.add_argument("agent", metavar="AGENT", help="the complete id of an agent")
+    parser.add_argument("--task", metavar="ID", help="the task, if several have such an agent")
+    parser.add_argument(
+        "--follow", "-f", action="store_true", help="print new lines until interrupted"
+    )
     parser.add_argument(
         "-n",
         dest="number",
         type=whole_number,
         default=10,
-        help="the last N of each (default: 10)",
+        help="the last N lines of each file (default: 10)",
     )
     parser.add_argument(
         "--only",
         action="append",
         choices=("progress", "findings", "log"),
-        help="one of the three; may be given more than once",
+        help="only this file; may be given more than once",
     )
     add_json(parser)
     parser.set_defaults(code_without_reader=DONE)
 
 
 class _Files:
-    """An agent's files, each read as far as it can be."""
+    """The output files of an agent; an unreadable one does not stop the others.
+
+    Attributes:
+        problems: The current read error of each file, by its name.
+    """
 
     def __init__(self, files: Mapping[str, AgentFile[Any]]) -> None:
         self._files = files
         self.problems: dict[str, str] = {}
 
     def read(self, count: int | None = None) -> dict[str, Batch[Any]]:
-        """The last records of each, or what came since if no count is given."""
+        """Returns the last records of each file, or without a count the new ones."""
         batches: dict[str, Batch[Any]] = {}
         for name, file in self._files.items():
             try:
                 batches[name] = file.more() if count is None else file.last(count)
             except RegistryError as error:
-                # Said once, however often it is met.
+                # A lasting error is printed once.
                 if self.problems.get(name) != str(error):
                     self.problems[name] = str(error)
                     _warn([str(error)])
@@ -95,13 +104,13 @@ class _Files:
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster tail`."""
+    """Runs `muster tail`."""
     from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG
     from tui.cli.lookup import task_with
 
     task = task_with(find(options), options.agent, options.task)
     sources = (PROGRESS, FINDINGS, STREAM_LOG)
-    chosen = [each for each in sources if not options.only or each.name in options.only]
+    chosen = [source for source in sources if not options.only or source.name in options.only]
     with contextlib.ExitStack() as stack:
         opened: dict[str, AgentFile[Any]] = {}
         for source in chosen:
@@ -115,21 +124,21 @@ def run(options: argparse.Namespace) -> int:
         _print(batches, options.json)
         if not options.follow:
             _warn(
-                f"{name}: the last line has no end yet and was left out"
+                f"{name}: the last line is incomplete and was left out"
                 for name, batch in batches.items()
                 if batch.torn
             )
-            if not any(each.size for each in batches.values()) and not options.json:
+            if not any(batch.size for batch in batches.values()) and not options.json:
                 where = ", ".join(shown_name(file.path) for file in opened.values())
                 _warn([f"{shown_name(options.agent)} has written nothing: {where}"])
             return NOT_ALL_DONE if files.problems else DONE
         while True:
             sys.stdout.flush()
-            if not any(each.behind for each in batches.values()):
+            if not any(batch.behind for batch in batches.values()):
                 wait_for_reader(FOLLOW_EVERY)
             batches = files.read()
             _warn(
-                f"{shown_name(opened[name].path)} was replaced or cut; from its beginning:"
+                f"{shown_name(opened[name].path)} was replaced or truncated; from its beginning:"
                 for name, batch in batches.items()
                 if batch.restarted
             )
@@ -146,13 +155,15 @@ def _print(batches: Mapping[str, Batch[Any]], as_json: bool) -> None:
         else:
             say(record_lines(record))
     for name, batch in batches.items():
-        raw = sum(isinstance(each, LogLine) and each.kind is LogKind.RAW for each in batch.records)
+        raw = sum(
+            isinstance(record, LogLine) and record.kind is LogKind.RAW for record in batch.records
+        )
         if raw:
-            _warn([f"{name}: no JSON, printed as they are: {some(raw, 'line')}"])
+            _warn([f"{name}: not JSON, printed unchanged: {some(raw, 'line')}"])
         if left_out := batch.malformed - raw:
-            # Whatever is no JSON in a log is printed, unless it is too long.
-            why = "too long" if name == STREAM_LOG.name else "no JSON"
-            _warn([f"{name}: {why}, left out: {some(left_out, 'line')}"])
+            # Lines of a log that are not JSON are left out only if they are too long.
+            reason = "too long" if name == STREAM_LOG.name else "not JSON"
+            _warn([f"{name}: {reason}, left out: {some(left_out, 'line')}"])
 
 
 def _warn(lines: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""`muster undo`: takes a change of registries back."""
+"""`muster undo`: takes back a change of the registries."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from tui.text.sanitize import as_json_line
 
 PAGE = Page(
     """\
-Takes back the last change of registries, or the one with this ID (`muster log` has
-them): field by field, counter by counter, in both registries. What somebody changed
-since is left alone, and so is whoever was killed. Shows the plan and asks first.""",
+Takes back the last change of the registries, or the change with the given ID (see
+`muster log`). Restores each field and counter in both registries. A field that another
+process changed since is not restored, nor is an agent that was killed. Shows the plan
+and asks first.""",
     (("muster undo --dry-run", "what would that take back?"),),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
     add_workspace_option(parser)
-    parser.add_argument("action_id", nargs="?", metavar="ID", help="which action")
+    parser.add_argument("action_id", nargs="?", metavar="ID", help="the action")
     add_asking(parser, of_deaths=False)
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster undo`."""
+    """Runs `muster undo`."""
     from tui.actions.undo import (
         NoSuchActionError,
         NothingToUndoError,

@@ -1,4 +1,4 @@
-"""`muster watch`: the roll, and then a line for every change."""
+"""`muster watch`: prints the roll call, then a line for every change."""
 
 from __future__ import annotations
 
@@ -26,41 +26,42 @@ if TYPE_CHECKING:
     from tui.view.diff import Change
     from tui.view.filter import Filter
 
-# Added to the time that the proof of a death takes, for asking twice.
+# Seconds added to the death confirmation time, because tmux must be queried twice.
 _SETTLING = 0.5
 
 _LOOK_AT_READER = 5.0
 
 PAGE = Page(
     """\
-Prints the roll, and then a line for each change as it is noticed: an agent came, went,
-or has another verdict, status or progress; an orphan came or went; tmux can or cannot
-be asked; a registry can or cannot be read. Goes on until it is interrupted or nobody
-reads it any more.
+Prints the roll call, then a line for each change: an agent appears, disappears, or has
+a new verdict, status or progress; an orphan appears or disappears; tmux starts or stops
+answering; a registry becomes readable or unreadable. Runs until it is interrupted or
+its output is closed.
 
 With --json each line is an object with `event` and `at` (seconds since the epoch). The
-first is `roll`, with the whole roll in `roll`, as `muster list --json` has it. Then:
+first event is `roll`; its `roll` is the document of `muster list --json`. Then:
 
   agent-came, agent-went, agent-changed
-      `agent`, `task`, `registry`, `ordinal` (of entries with one id), `verdict`,
-      `status`, `progress`, `note`; and `changed`: of each that changed [before, after]
+      `agent`, `task`, `registry`, `ordinal` (among entries with the same id),
+      `verdict`, `status`, `progress`, `note`, and `changed`: [before, after] of each
+      changed field
   orphan-came, orphan-went            `session`, `created`
   tmux-changed                        `state`, `detail`, `before`
   registry-unreadable, registry-readable, registry-gone
       `registry`, `error`
 
---where chooses agents and orphans, as for `muster list`; a change is printed if they
-match before or after it.""",
+--where filters agents and orphans, as for `muster list`. A change is printed if the
+agent or orphan matches before or after it.""",
     (
-        ("muster watch --where verdict:zombie,stalled", "tell me when one dies"),
+        ("muster watch --where verdict:zombie,stalled", "report agents that die or stall"),
         ("ssh host muster watch --json", "from another host"),
     ),
-    "0 its reader is gone; 2 wrong usage; 130 interrupted",
+    "0 the output was closed; 2 wrong usage; 130 interrupted",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what it takes."""
+    """Adds the command's arguments."""
     add_settings(parser)
     add_socket(parser)
     add_workspaces(parser)
@@ -70,24 +71,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Rolls:
-    """Hands roll calls from the thread that calls them to the one that prints."""
+    """A queue of roll calls from the collector's thread to the printing thread."""
 
     def __init__(self) -> None:
         self._rolls: deque[RollCall] = deque()
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def put(self, roll: RollCall) -> None:
-        """Adds one, in any thread."""
+        """Adds a roll call; may be called in any thread."""
         self._rolls.append(roll)
-        # A pipe that is full wakes as well.
+        # A full pipe wakes the reader, too.
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b"\0")
 
     def wait(self, seconds: float) -> Iterator[RollCall]:
-        """Those that came, after waiting for the first of them so long at most.
+        """Waits for a roll call and yields all that arrived; none after the given seconds.
 
         Raises:
-            BrokenPipeError: Whoever reads our output is gone.
+            BrokenPipeError: The reader has closed standard output.
         """
         wait_for_reader(max(0.0, seconds), self._read)
         with contextlib.suppress(BlockingIOError):
@@ -97,12 +98,12 @@ class _Rolls:
 
 
 def run(options: argparse.Namespace) -> int:
-    """`muster watch`; returns only by raising.
+    """Runs `muster watch` until an exception ends it.
 
     Raises:
-        KeyboardInterrupt: It was interrupted.
-        SystemExit: It was told to end.
-        BrokenPipeError: Whoever reads our output is gone.
+        KeyboardInterrupt: The user interrupted it.
+        SystemExit: SIGTERM or SIGHUP ended it.
+        BrokenPipeError: The reader has closed standard output.
     """
     from tui.live.collector import LiveRoll
     from tui.view.diff import differences
@@ -135,14 +136,17 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _settled(rolls: _Rolls, policy: Policy) -> RollCall:
-    """The first roll call in which who died before is known to be dead."""
+    """Returns the first roll call with certain verdicts, or the last one after a time limit.
+
+    So agents that died before muster started are not reported as changes.
+    """
     from tui.model.roll import Verdict
 
     last: RollCall | None = None
     give_up_at = float("inf")
     while True:
         for roll in rolls.wait(min(_LOOK_AT_READER, give_up_at - time.monotonic())):
-            # Before the first answer tmux was not asked yet.
+            # Without a time, tmux has not been queried yet.
             if roll.answer.asked_at:
                 last = roll
                 now = time.monotonic()

@@ -1,1 +1,1 @@
-"""What the panel and `muster show` tell of one agent."""
+"""The details of one agent, for the panel and `muster show`."""

@@ -1,8 +1,8 @@
-"""What a pane shows, as harmless pieces with its colours. Pure.
+"""Converts a captured pane to harmless pieces with its colours. Pure.
 
-Of all escape sequences only SGR (colours and the like) has an effect, and only that
-of a style. Hyperlinks lose their target; line-drawing characters are translated;
-everything else becomes visible (`tui.text.sanitize.harmless`).
+SGR sequences (colours and text attributes) become styles. Hyperlinks lose their target;
+line-drawing characters are translated. All other escape sequences become visible text
+(`tui.text.sanitize.harmless`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tui.details.rows import Piece, Row
 from tui.text.sanitize import harmless
 
 LINE_AT_MOST = 4096
-"""Characters of one captured line that are looked at."""
+"""The number of characters of one captured line that are shown."""
 
 _TOKEN = re.compile(r"\x1b\[([0-9;:]{0,256})m|\x1b\]8;[^\x07\x1b]*(?:\x1b\\|\x07)|([\x0e\x0f])")
 
@@ -51,7 +51,7 @@ State = dict[str, bool | Color]
 
 
 def screen_rows(lines: Iterable[str]) -> tuple[Row, ...]:
-    """The lines of a pane as rows that are not wrapped; colours go on from line to line."""
+    """Returns the lines of a pane as unwrapped rows; a style continues on the next line."""
     state: State = {}
     shift = [False]
     return tuple(Row(tuple(_pieces(line, state, shift)), wrap=False) for line in lines)
@@ -59,15 +59,15 @@ def screen_rows(lines: Iterable[str]) -> tuple[Row, ...]:
 
 def _pieces(line: str, state: State, shift: list[bool]) -> Iterator[Piece]:
     cut = line[:LINE_AT_MOST]
-    done = 0
-    for found in _TOKEN.finditer(cut):
-        yield from _piece(cut[done : found.start()], state, shift)
-        done = found.end()
-        if found[2] is not None:
-            shift[0] = found[2] == "\x0e"
-        elif found[1] is not None:
-            _apply(found[1], state)
-    yield from _piece(cut[done:], state, shift)
+    position = 0
+    for token in _TOKEN.finditer(cut):
+        yield from _piece(cut[position : token.start()], state, shift)
+        position = token.end()
+        if token[2] is not None:
+            shift[0] = token[2] == "\x0e"
+        elif token[1] is not None:
+            _apply(token[1], state)
+    yield from _piece(cut[position:], state, shift)
 
 
 def _piece(text: str, state: State, shift: list[bool]) -> Iterator[Piece]:
@@ -77,7 +77,7 @@ def _piece(text: str, state: State, shift: list[bool]) -> Iterator[Piece]:
 
 
 def _apply(parameters: str, state: State) -> None:
-    """Changes the style as an SGR sequence says; what is not understood changes nothing."""
+    """Applies the parameters of an SGR sequence to the style; ignores unknown ones."""
     words = iter(parameters.split(";"))
     for word in words:
         code, *sub = word.split(":")
@@ -114,15 +114,15 @@ def _extended_words(words: Iterator[str]) -> Color | None:
 
 
 def _extended(sub: list[str]) -> Color | None:
-    """The colour of ``5;n`` or ``2;r;g;b``; with colons a colour space may stand between."""
+    """Returns the colour of ``5;n`` or ``2;r;g;b``; ``2:space:r:g:b`` has a colour space."""
     kind, *values = sub
     if kind == "2" and len(values) > 3:
         values = values[1:]
     try:
-        numbers = [int(each[:6] or 0) for each in values]
+        numbers = [int(value[:6] or 0) for value in values]
     except ValueError:
         return None
-    if any(not 0 <= each <= 255 for each in numbers):
+    if any(not 0 <= number <= 255 for number in numbers):
         return None
     if kind == "5" and len(numbers) >= 1:
         return Color.from_ansi(numbers[0])

@@ -1,4 +1,4 @@
-"""Progress over time as a small chart of characters. Pure."""
+"""Draws progress over time as a small chart of characters. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII_BLOCKS = " .:#"
 
 Point = tuple[float, float]
-"""When, in seconds since the epoch, and how many percent."""
+"""A time in seconds since the epoch, and a percentage."""
 
 
 def chart(points: Sequence[Point], width: int, height: int, *, ascii_only: bool) -> list[str]:
-    """Draws percents, each of which holds until the next one.
+    """Draws a chart in which each percentage holds until the next point.
 
     Args:
-        points: In the order of time; percents beyond 0 to 100 are drawn as those.
-        width: Cells of each line, at least 1.
-        height: Lines, at least 1.
+        points: The points, ordered by time. Percentages are limited to 0 to 100.
+        width: The cells of each line, at least 1.
+        height: The number of lines, at least 1.
         ascii_only: Whether only ASCII may be used.
 
     Returns:
-        Lines from the top, all of that width; none when there are no points.
+        The lines from the top, each of that width; none without points.
     """
     if not points:
         return []
@@ -33,7 +33,7 @@ def chart(points: Sequence[Point], width: int, height: int, *, ascii_only: bool)
         cells = []
         for percent in columns:
             filled = percent / 100 * height * steps - level * steps
-            # What there is at all is seen.
+            # A percentage above 0 is always visible.
             least = 1 if level == 0 and percent > 0 else 0
             cells.append(blocks[max(least, min(steps, round(filled)))])
         lines.append("".join(cells))
@@ -41,7 +41,7 @@ def chart(points: Sequence[Point], width: int, height: int, *, ascii_only: bool)
 
 
 def _columns(points: Sequence[Point], width: int) -> list[float]:
-    """The percent that holds at the end of each column."""
+    """Returns the percentage at the end of each column."""
     first, last = points[0][0], points[-1][0]
     span = last - first
     columns: list[float] = []

@@ -1,4 +1,4 @@
-"""What is known of one agent: one list for the overview, `muster show` and its JSON. Pure."""
+"""The facts about one agent, as one list for the overview, `muster show` and its JSON. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tui.text.sanitize import age_in_words, harmless, harmless_lines, named, siz
 if TYPE_CHECKING:
     from tui.host.process_tree import Process
 
-# Have a line of their own; whatever else the registry holds follows under its own name.
+# These fields of an entry have their own lines; the others are shown under their names.
 _SHOWN = frozenset(
     {
         "id",
@@ -37,10 +37,10 @@ _SHOWN = frozenset(
 )
 
 _PARTS_AT_MOST = 200
-"""Lines of one field of the registry; more are not shown."""
+"""The number of lines that are shown of one field of the registry."""
 
 _DEEPEST = 6
-"""Levels of one field of the registry; what is deeper is in one line."""
+"""The number of nested levels that are shown as lines; deeper values are shown as JSON."""
 
 _PROCESSES_AT_MOST = 10
 
@@ -52,13 +52,13 @@ class Field:
     """One line about an agent.
 
     Attributes:
-        label: What it is; empty if the line goes on with the one before.
-        value: A harmless text of one line; empty if parts of it follow.
-        link: The agent that it leads to, or None.
-        data: The same in JSON: keys of the document and their values. Some lines stand for
-            several keys, and some, which are parts of another key's value, for none.
-        level: 0, or of how many lines above it is a part.
-        problem: Whether it says that something is wrong.
+        label: The name of the fact; empty if the line continues the one before.
+        value: A harmless text of one line; empty if its parts follow.
+        link: The agent that the line links to, or None.
+        data: The keys of the JSON document that this line stands for, with their values.
+            Empty for a line that is a part of another key's value.
+        level: The number of lines above that contain this one; 0 for none.
+        problem: Whether the line reports a problem.
     """
 
     label: str
@@ -72,12 +72,12 @@ class Field:
 def agent_fields(
     row: AgentRow, task: TaskRoll | None, more: Fields, now: float
 ) -> Iterator[Field]:
-    """Everything about an agent.
+    """Yields everything about an agent.
 
     Args:
         row: The agent.
-        task: Its task with all agents; None if the agent is not in the roll any more.
-        more: What was read of it.
+        task: Its task with all agents; None if the agent is no longer in the roll call.
+        more: Data from its files and registries.
         now: Seconds since the epoch.
     """
     record = row.record
@@ -91,8 +91,8 @@ def agent_fields(
     progress = "" if record.progress is None else f", {record.progress:g} %"
     yield Field("status", f"{harmless(record.status or '-', 80)}{progress}")
     if more.listed is not None and more.listed.get("status") not in (None, record.status):
-        said = _compact(more.listed["status"])
-        yield Field("global status", f"{harmless(said, 80)} in the global registry")
+        status = _compact(more.listed["status"])
+        yield Field("global status", f"{harmless(status, 80)} in the global registry")
     yield Field("type", harmless(record.type or "-", 256))
     yield from _relatives(row, task)
     yield Field(
@@ -110,13 +110,13 @@ def agent_fields(
     if isinstance(prompt, str):
         first, *rest = harmless_lines(prompt.strip(), _PROMPT_AT_MOST)
         yield Field("prompt", first)
-        yield from (Field("", each, level=1) for each in rest)
-    yield from (_file(each, now) for each in more.files)
+        yield from (Field("", line, level=1) for line in rest)
+    yield from (_file(facts, now) for facts in more.files)
     yield from _place(row, task, more.files)
 
 
 def task_of(row: AgentRow, roll: RollCall | None) -> TaskRoll | None:
-    """The task of an agent in a roll call, or None."""
+    """Returns the task of an agent in a roll call, or None."""
     for task in roll.tasks() if roll is not None else ():
         if task.state.registry == row.key.registry:
             return task
@@ -124,20 +124,20 @@ def task_of(row: AgentRow, roll: RollCall | None) -> TaskRoll | None:
 
 
 def relatives(row: AgentRow, task: TaskRoll | None) -> tuple[AgentRow | None, list[AgentRow]]:
-    """The agent that started an agent, or None, and those that it started.
+    """Returns the parent of an agent, or None, and its children.
 
     Args:
-        row: The agent; the task may have it as it is now.
-        task: Its task; None if it is not in the roll any more.
+        row: The agent; may be from an older roll call than the task.
+        task: Its task; None if it is no longer in the roll call.
     """
-    for each in task.agents if task is not None else ():
-        if task is not None and each.key == row.key:
-            return parent_of(task, each), children_of(task, each)
+    for agent in task.agents if task is not None else ():
+        if task is not None and agent.key == row.key:
+            return parent_of(task, agent), children_of(task, agent)
     return None, []
 
 
 def _relatives(row: AgentRow, task: TaskRoll | None) -> Iterator[Field]:
-    """The parent, with JSON of the children as well, and a line for each child."""
+    """Yields the parent, whose JSON includes the children, and a line for each child."""
     record = row.record
     parent, children = relatives(row, task)
     name = shown_name(record.parent) if record.parent else "-"
@@ -149,11 +149,11 @@ def _relatives(row: AgentRow, task: TaskRoll | None) -> Iterator[Field]:
         parent.key if parent is not None else None,
         {
             "parent": None if parent is None else _relative_json(parent),
-            "children": [_relative_json(each) for each in children],
+            "children": [_relative_json(child) for child in children],
         },
     )
-    for each in children:
-        yield Field("child", f"{named(each.record.id)} ({_standing(each)})", each.key)
+    for child in children:
+        yield Field("child", f"{named(child.record.id)} ({_standing(child)})", child.key)
 
 
 def _standing(row: AgentRow) -> str:
@@ -167,7 +167,7 @@ def _relative_json(row: AgentRow) -> dict[str, Any]:
 def _session_of(
     row: AgentRow, processes: tuple[Process, ...] | None, now: float
 ) -> Iterator[Field]:
-    """The session's name, with JSON of all of it, and a line for each of its facts."""
+    """Yields the session's name, whose JSON has all facts, and a line for each fact."""
     name, session, other = row.record.tmux_session, row.session, row.name_reused_by
     data = {
         "session": None if session is None else _session_json(session),
@@ -178,23 +178,24 @@ def _session_of(
     if session is not None:
         yield from session_fields(session, now)
     elif other is not None:
-        yield Field("", "Another session has that name now:")
+        yield Field("", "Another session has this name now:")
         yield from session_fields(other, now)
     if processes is None:
         return
-    memory = size(sum(each.memory for each in processes))
+    memory = size(sum(process.memory for process in processes))
     yield Field("processes", f"{len(processes)}, {memory} resident")
-    for each in processes[:_PROCESSES_AT_MOST]:
-        yield Field("", f"{each.pid} {harmless(each.name, 60)}, {size(each.memory)}", level=1)
+    for process in processes[:_PROCESSES_AT_MOST]:
+        name = harmless(process.name, 60)
+        yield Field("", f"{process.pid} {name}, {size(process.memory)}", level=1)
     if len(processes) > _PROCESSES_AT_MOST:
         yield Field("", f"… {len(processes) - _PROCESSES_AT_MOST} more", level=1)
 
 
 def session_fields(session: Session, now: float) -> Iterator[Field]:
-    """What tmux says of a session, beside its name.
+    """Yields the facts that tmux reports about a session, without its name.
 
     Args:
-        session: Of an agent, or an orphan.
+        session: The session of an agent, or an orphan.
         now: Seconds since the epoch.
     """
     pids = ", ".join(map(str, session.pids))
@@ -221,20 +222,20 @@ def _session_json(session: Session) -> dict[str, Any]:
 def _processes_json(processes: tuple[Process, ...]) -> dict[str, Any]:
     return {
         "count": len(processes),
-        "memory": sum(each.memory for each in processes),
+        "memory": sum(process.memory for process in processes),
         "all": [{"pid": p.pid, "name": p.name, "memory": p.memory} for p in processes],
     }
 
 
 def _parts(name: str, value: Any, now: float) -> Iterator[Field]:
-    """A field of the registry, in as many lines as it has parts."""
+    """Yields a field of the registry, with a line for each of its parts."""
     left = [_PARTS_AT_MOST]
     if isinstance(value, str) and (name.endswith("_at") or name == "last_update"):
         yield Field(name, _when(value, parse_time(value), now))
         return
     yield from _part(name, value, 0, left)
     if left[0] <= 0:
-        yield Field("", "and more; the registry has it all", level=1)
+        yield Field("", "… more; see the registry file", level=1)
 
 
 def _part(name: str, value: Any, level: int, left: list[int]) -> Iterator[Field]:
@@ -243,12 +244,12 @@ def _part(name: str, value: Any, level: int, left: list[int]) -> Iterator[Field]
     left[0] -= 1
     parts: list[tuple[str, Any]] = []
     if isinstance(value, dict) and level < _DEEPEST:
-        parts = [(harmless(key, 60), each) for key, each in value.items()]
+        parts = [(harmless(key, 60), part) for key, part in value.items()]
     elif isinstance(value, list) and level < _DEEPEST:
-        parts = [("-", each) for each in value]
+        parts = [("-", part) for part in value]
     yield Field(name, "" if parts else harmless(_compact(value), 600), level=level)
-    for key, each in parts:
-        yield from _part(key, each, level + 1, left)
+    for key, part in parts:
+        yield from _part(key, part, level + 1, left)
 
 
 def _compact(value: Any) -> str:
@@ -257,7 +258,7 @@ def _compact(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):
-        return "(too deep to show)"
+        return "(nested too deeply to be shown)"
 
 
 def _file(facts: FileFacts, now: float) -> Field:
@@ -266,33 +267,33 @@ def _file(facts: FileFacts, now: float) -> Field:
         return Field(label, harmless(facts.error, 400), problem=True)
     shown = shown_name(f"{facts.path.parent.name}/{facts.path.name}")
     if facts.size is None or facts.modified is None:
-        return Field(label, f"{shown} is not there")
+        return Field(label, f"{shown} does not exist")
     return Field(label, f"{shown}, {size(facts.size)}, {exactly(facts.modified, now)}")
 
 
 def _place(row: AgentRow, task: TaskRoll | None, files: tuple[FileFacts, ...]) -> Iterator[Field]:
-    """The task and its registries; with JSON of the agent's files, which lie beside them."""
+    """Yields the task and its registries, with JSON of the agent's files."""
     registry = str(row.key.registry)
-    beside = {"files": [asdict(each) | {"path": str(each.path)} for each in files]}
+    files_json = {"files": [asdict(facts) | {"path": str(facts.path)} for facts in files]}
     if task is None:
-        yield Field("registry", shown_name(registry), data=beside)
+        yield Field("registry", shown_name(registry), data=files_json)
         return
     state = task.state
-    there = {
+    task_json = {
         "task_id": task.task_id,
         "registry": registry,
         "global_registry": str(state.source.global_registry or "") or None,
         "error": state.error,
     }
-    data = {"workspace": str(state.workspace), "task": there}
+    data = {"workspace": str(state.workspace), "task": task_json}
     yield Field("task", shown_name(task.task_id), data=data)
-    yield Field("registry", shown_name(registry), data=beside)
+    yield Field("registry", shown_name(registry), data=files_json)
     if state.source.global_registry is not None:
         yield Field("global", shown_name(state.source.global_registry))
 
 
 def _when(written: str | None, parsed: float | None, now: float) -> str:
-    """A time as it is written, and how long ago that was."""
+    """Returns a time as the registry has it, with its age."""
     if written is None:
         return "-"
     if parsed is None:
@@ -301,11 +302,11 @@ def _when(written: str | None, parsed: float | None, now: float) -> str:
 
 
 def exactly(moment: float, now: float) -> str:
-    """A time on this host's clock, and how long ago it was.
+    """Returns a time in the local time zone, with its age.
 
     Args:
-        moment: Seconds since the epoch.
-        now: The same.
+        moment: The time, seconds since the epoch.
+        now: The current time, seconds since the epoch.
     """
     try:
         local = f"{datetime.fromtimestamp(moment).astimezone():%Y-%m-%d %H:%M:%S}"
@@ -316,5 +317,5 @@ def exactly(moment: float, now: float) -> str:
 
 def _ago(seconds: float) -> str:
     if seconds < -60:
-        return f"in {age_in_words(-seconds)}: another clock or zone"
+        return f"in {age_in_words(-seconds)}: from another clock or time zone"
     return f"{age_in_words(seconds)} ago"

@@ -1,4 +1,4 @@
-"""What an agent wrote of itself, in words and as JSON, merged by time. Pure."""
+"""Formats an agent's reports, findings and log as text and JSON, ordered by time. Pure."""
 
 from __future__ import annotations
 
@@ -12,51 +12,54 @@ from registry.agent_output import AgentFinding, AgentLine, Batch, LogKind, LogLi
 from tui.text.sanitize import harmless, harmless_lines
 
 _LINES = 12
-"""Lines of one text that are shown."""
+"""The number of lines that are shown of one text."""
 
 _SHOWN = 2000
-"""Characters of one text that are shown."""
+"""The number of characters that are shown of one text."""
 
 _CLOCK = 19
 
 
 def merged(batches: Mapping[str, Batch[Any]]) -> Iterator[tuple[str, AgentLine]]:
-    """Records of several files in the order of their times, each with its file's name.
+    """Yields the records of several files ordered by time, each with the name of its file.
 
-    Those of one file stay in its order. One without a time stands with the one before
-    it, or else with the next; if no record of the file has a time, they are as old as
-    the file's last change.
+    The records of one file keep their order. A record without a time gets:
+
+    - the time of the record before it;
+    - at the beginning of a file, the first time in the file;
+    - in a file without any times, the time of the file's last change.
     """
     return (
         (name, record)
         for _, name, record in heapq.merge(
-            *(_timed(name, batch) for name, batch in batches.items()), key=lambda each: each[0]
+            *(_timed(name, batch) for name, batch in batches.items()), key=lambda timed: timed[0]
         )
     )
 
 
 def _timed(name: str, batch: Batch[Any]) -> list[tuple[float, str, AgentLine]]:
     records: Sequence[AgentLine] = batch.records
-    moment = next((each.at for each in records if each.at is not None), batch.modified or 0.0)
+    times = (record.at for record in records if record.at is not None)
+    moment = next(times, batch.modified or 0.0)
     timed = []
-    for each in records:
-        moment = moment if each.at is None else each.at
-        timed.append((moment, name, each))
+    for record in records:
+        moment = moment if record.at is None else record.at
+        timed.append((moment, name, record))
     return timed
 
 
 def record_json(source: str, record: AgentLine) -> dict[str, Any]:
-    """A record in the shape that `muster tail --json` promises."""
+    """Returns the object of a record in `muster tail --json`."""
     return {"source": source, **asdict(record)}
 
 
 def record_lines(record: AgentLine) -> Iterator[str]:
-    """A record as harmless lines: when, what, and its text with further lines beneath."""
+    """Yields a record as harmless lines: time, title and text; more lines of text follow."""
     when = f"{_clock(record):{_CLOCK}}  "
-    what, text = _said(record)
+    title, text = _title_and_text(record)
     first, *further = _cut(text)
-    yield f"{when}{what}{': ' if what and first else ''}{first}".rstrip()
-    yield from (f"{' ' * len(when)}{each}".rstrip() for each in further)
+    yield f"{when}{title}{': ' if title and first else ''}{first}".rstrip()
+    yield from (f"{' ' * len(when)}{line}".rstrip() for line in further)
 
 
 def _clock(record: AgentLine) -> str:
@@ -68,14 +71,14 @@ def _clock(record: AgentLine) -> str:
         return harmless(record.timestamp or "", _CLOCK - 1)
 
 
-def _said(record: AgentLine) -> tuple[str, str]:
+def _title_and_text(record: AgentLine) -> tuple[str, str]:
     match record:
         case ProgressReport(status=status, progress=progress, message=message):
             percent = "" if progress is None else f" {progress:g} %"
             return f"▸ {harmless(status or '-', 40)}{percent}", message
         case AgentFinding(type=type_, severity=severity, message=message, data=data):
-            said = f"{message}\n{data}" if data else message
-            return f"! {harmless(severity or '-', 40)} {harmless(type_, 40)}".rstrip(), said
+            text = f"{message}\n{data}" if data else message
+            return f"! {harmless(severity or '-', 40)} {harmless(type_, 40)}".rstrip(), text
         case LogLine(kind=kind, name=name, text=text, is_error=failed):
             return _log_title(kind, harmless(name, 80), failed), text
 

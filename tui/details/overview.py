@@ -1,4 +1,4 @@
-"""All that is known of the line under the cursor, as rows. Pure."""
+"""The Overview tab: everything about the line under the cursor, as rows. Pure."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tui.view.outline import Line
 def overview(
     line: Line | None, roll: RollCall | None, more: Fields, now: float
 ) -> tuple[Row, ...]:
-    """Everything about one line.
+    """Returns the rows about the agent, task, workspace or session of a line.
 
     Args:
-        line: The line under the cursor.
-        roll: The roll call that it is of.
-        more: What was read of an agent.
+        line: The line under the cursor; None for no rows.
+        roll: The roll call of the line.
+        more: Data from an agent's files and registries; not used for other lines.
         now: Seconds since the epoch.
     """
     item = line.item if line is not None else None
@@ -36,13 +36,13 @@ def overview(
         return tuple(_workspace(item))
     if isinstance(item, Session):
         return tuple(_orphan(item, now))
-    return (row("Sessions that are named like an agent's but that no registry lists."),)
+    return (row("Sessions with a name like an agent's session that no registry lists."),)
 
 
 def field(
     name: str, value: str, style: str = "", target: AgentKey | None = None, level: int = 0
 ) -> Row:
-    """A named value; without a value parts of it follow."""
+    """Returns a row with a name and a value; with the name alone if the value is empty."""
     if name in ("error", "warning"):
         style = "error"
     if not value:
@@ -63,16 +63,16 @@ def _workspace(item: WorkspaceRoll) -> Iterator[Row]:
 
 def _orphan(item: Session, now: float) -> Iterator[Row]:
     yield field("orphan", shown_name(item.name))
-    yield row("No registry that muster sees lists this session. `k` ends it.")
+    yield row("No registry that muster reads lists this session. `k` ends it.")
     yield from map(_row, session_fields(item, now))
 
 
-def _row(each: Field) -> Row:
-    """A line about an agent, or of its session."""
-    if not each.label:
-        return row("  " * each.level + each.value, hang=2)
-    style = "error" if each.problem else "link" if each.link is not None else ""
-    return field("  " * each.level + each.label, each.value, style, each.link, each.level)
+def _row(fact: Field) -> Row:
+    """Returns the row of a fact about an agent or a session."""
+    if not fact.label:
+        return row("  " * fact.level + fact.value, hang=2)
+    style = "error" if fact.problem else "link" if fact.link is not None else ""
+    return field("  " * fact.level + fact.label, fact.value, style, fact.link, fact.level)
 
 
 def _task(task: TaskRoll, now: float) -> Iterator[Row]:
@@ -104,11 +104,11 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
         for warning in record.warnings:
             yield field("warning", harmless(warning))
     if task.progress is not None:
-        many = some(len(task.agents), "agent")
-        said = f"{task.completed} of {many} completed, {task.progress:.0f} % in the mean"
-        yield field("progress", said)
-    found = ", ".join(f"{count} {verdict}" for verdict, count in task.counts.items() if count)
-    yield field("roll", found or "no agents")
+        agents = some(len(task.agents), "agent")
+        progress = f"{task.completed} of {agents} completed, {task.progress:.0f} % on average"
+        yield field("progress", progress)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in task.counts.items() if count)
+    yield field("roll", counts or "no agents")
     yield field("registry", shown_name(state.registry))
     if state.source.global_registry is not None:
         yield field("global", shown_name(state.source.global_registry))

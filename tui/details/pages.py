@@ -1,4 +1,4 @@
-"""What the tabs of the panel show of an agent, as rows: harmless text. Pure."""
+"""The contents of the panel's other tabs, as rows of harmless text. Pure."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tui.text.sanitize import age, fit, harmless, harmless_lines, size, some, wi
 _CHART_WIDEST = 100
 _CHART_LINES = 3
 _LINES_OF_ONE = 12
-"""Lines of one log record that are shown."""
+"""The number of lines that are shown of one log record."""
 
 _SEVERITY_STYLES = {"critical": "error", "high": "error", "medium": "warning", "low": ""}
 
 
 def _clock(at: float | None, written: str | None) -> str:
-    """A time of day on this host's clock, or what is written instead."""
+    """Returns a time in the local time zone, or the text of the file if it is not a time."""
     if at is None:
         return harmless(written, 24) if written else ""
     try:
@@ -35,25 +35,23 @@ def _clock(at: float | None, written: str | None) -> str:
 def _around(
     tail: Tail[ProgressReport] | Tail[AgentFinding] | Tail[LogLine], what: str
 ) -> Iterator[Row]:
-    """What is to be said of a file besides its records."""
+    """Yields messages about a file: errors, a missing file, lines that are not shown."""
     if tail.error is not None:
         yield row((harmless(tail.error, 400), "error"))
     elif tail.size is None:
-        yield row((f"There is no file of {what} yet; one that comes shows up by itself.", "dim"))
+        yield row((f"The file of {what} does not exist yet.", "dim"))
     elif not (tail.records or tail.malformed or tail.torn):
         yield row((f"No {what} yet.", "dim"))
     if tail.malformed:
-        yield row(
-            (f"{some(tail.malformed, 'line')} cannot be understood, or is too long", "warning")
-        )
+        yield row((f"{some(tail.malformed, 'line')} left out: invalid or too long", "warning"))
     if tail.torn:
-        yield row(("A line is being written …", "dim"))
+        yield row(("The last line is incomplete …", "dim"))
 
 
 def timeline(
     tail: Tail[ProgressReport], wide: int, now: float, *, ascii_only: bool
 ) -> tuple[Row, ...]:
-    """Progress as a chart, then the reports, the newest first."""
+    """Returns a chart of the progress, then the reports, the newest first."""
     return tuple(_timeline(tail, wide, now, ascii_only))
 
 
@@ -61,23 +59,23 @@ def _timeline(
     tail: Tail[ProgressReport], wide: int, now: float, ascii_only: bool
 ) -> Iterator[Row]:
     points: list[Point] = sorted(
-        (each.at, each.progress)
-        for each in tail.records
-        if each.at is not None and each.progress is not None
+        (report.at, report.progress)
+        for report in tail.records
+        if report.at is not None and report.progress is not None
     )
     if points:
         yield from _chart(points, wide, ascii_only)
     yield from _around(tail, "progress reports")
-    for each in reversed(tail.records):
-        percent = "" if each.progress is None else f"{each.progress:.4g} %"
-        ago = "" if each.at is None else f"  {age(now - each.at)} ago"
+    for report in reversed(tail.records):
+        percent = "" if report.progress is None else f"{report.progress:.4g} %"
+        ago = "" if report.at is None else f"  {age(now - report.at)} ago"
         yield row(
-            (f"{_clock(each.at, each.timestamp)}  ", "dim"),
+            (f"{_clock(report.at, report.timestamp)}  ", "dim"),
             (f"{harmless(percent, 12):>6}  ", "success"),
-            (harmless(each.status or "-", 40), "bold"),
+            (harmless(report.status or "-", 40), "bold"),
             (ago, "dim"),
         )
-        for text in harmless_lines(each.message, 2000) if each.message else ():
+        for text in harmless_lines(report.message, 2000) if report.message else ():
             yield row(f"  {text}", hang=2)
     if tail.earlier:
         yield row(("Earlier reports are in the file: `o` opens it.", "dim"))
@@ -97,51 +95,51 @@ def _chart(points: list[Point], wide: int, ascii_only: bool) -> Iterator[Row]:
 
 
 def findings(tail: Tail[AgentFinding]) -> tuple[Row, ...]:
-    """Findings, the worst first, of the same severity the newest first."""
+    """Returns the findings by severity, the worst first; equal ones by age, the newest first."""
     return tuple(_findings(tail))
 
 
 def _findings(tail: Tail[AgentFinding]) -> Iterator[Row]:
     yield from _around(tail, "findings")
 
-    def urgency(each: AgentFinding) -> int:
-        severity = each.severity.casefold()
+    def urgency(finding: AgentFinding) -> int:
+        severity = finding.severity.casefold()
         return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
 
     newest_first = list(reversed(tail.records))
-    for each in sorted(newest_first, key=urgency):
-        severity = each.severity.casefold()
+    for finding in sorted(newest_first, key=urgency):
+        style = _SEVERITY_STYLES.get(finding.severity.casefold(), "dim")
         yield row(
-            (fit(harmless(each.severity or "-", 20), 10), _SEVERITY_STYLES.get(severity, "dim")),
-            (harmless(each.type or "-", 40), "bold"),
-            (f"  {_clock(each.at, each.timestamp)}", "dim"),
+            (fit(harmless(finding.severity or "-", 20), 10), style),
+            (harmless(finding.type or "-", 40), "bold"),
+            (f"  {_clock(finding.at, finding.timestamp)}", "dim"),
         )
-        for text in harmless_lines(each.message, 3000) if each.message else ():
+        for text in harmless_lines(finding.message, 3000) if finding.message else ():
             yield row(f"  {text}", hang=2)
-        if each.data:
-            yield row((f"  {harmless(each.data, 1000)}", "dim"), hang=2)
+        if finding.data:
+            yield row((f"  {harmless(finding.data, 1000)}", "dim"), hang=2)
     if tail.earlier:
         yield row(("Earlier findings are in the file: `o` opens it.", "dim"))
 
 
 def log(tail: Tail[LogLine]) -> tuple[Row, ...]:
-    """The end of the stream log, the newest last."""
+    """Returns the last records of the stream log, the newest last."""
     return tuple(_log(tail))
 
 
 def _log(tail: Tail[LogLine]) -> Iterator[Row]:
     if tail.earlier and tail.size is not None:
-        said = f"The last {len(tail.records)} records of {size(tail.size)}: `o` opens all of it."
-        yield row((said, "dim"))
-    for each in tail.records:
-        yield from _said(each)
+        records = f"the last {len(tail.records)} records of {size(tail.size)}"
+        yield row((f"These are {records}. `o` opens the whole file.", "dim"))
+    for line in tail.records:
+        yield from _log_record(line)
     yield from _around(tail, "log")
 
 
 _QUIET = (LogKind.THINKING, LogKind.SYSTEM, LogKind.OTHER, LogKind.TOOL_RESULT)
 
 
-def _said(line: LogLine) -> Iterator[Row]:
+def _log_record(line: LogLine) -> Iterator[Row]:
     name = f" {harmless(line.name, 60)}" if line.name else ""
     kind = "" if line.kind is LogKind.RAW else f"{line.kind.value.replace('_', ' ')}{name}  "
     when = _clock(line.at, line.timestamp)
@@ -157,11 +155,9 @@ def _said(line: LogLine) -> Iterator[Row]:
 
 
 def pane(screen: Screen) -> tuple[Row, ...]:
-    """What a pane shows, without the empty lines at its end."""
+    """Returns the content of a pane without the empty lines at its end."""
     if screen.captured is None:
-        return (
-            row((f"The pane cannot be shown: {harmless(screen.error or '?', 400)}.", "error")),
-        )
+        return (row((f"cannot show the pane: {harmless(screen.error or '?', 400)}", "error")),)
     rows = list(screen_rows(screen.captured.lines))
     while rows and not rows[-1].text.strip():
         rows.pop()
@@ -173,37 +169,37 @@ def pane(screen: Screen) -> tuple[Row, ...]:
 
 
 def audit(record: Record, agent_id: str | None, file: str | None) -> tuple[Row, ...]:
-    """What was done to an agent, to a task or at all, the newest first.
+    """Returns the audited changes of an agent or a registry, the newest first.
 
     Args:
-        record: What is on record.
-        agent_id: The agent; None for everybody.
-        file: The registry as the log calls it; None for all of them.
+        record: The audit log.
+        agent_id: The agent; None for all agents.
+        file: The registry under its name in the log; None for all registries.
     """
     return tuple(_audit(record, agent_id, file))
 
 
 def _concerns(entry: Entry, agent_id: str | None, file: str | None) -> bool:
     if agent_id is None:
-        return file is None or any(each.file == file for each in entry.changes)
+        return file is None or any(change.file == file for change in entry.changes)
     if entry.session is not None and entry.session.agent == agent_id:
         return True
-    # The global registry has an entry of the agent as well, under the same id.
-    return any(each.agent == agent_id for each in entry.changes)
+    # In any file, because the global registry also has an entry with the agent's id.
+    return any(change.agent == agent_id for change in entry.changes)
 
 
 def _audit(record: Record, agent_id: str | None, file: str | None) -> Iterator[Row]:
     if record.error is not None:
         yield row((harmless(record.error, 400), "error"))
     undone = record.log.taken_back
-    found = [each for each in record.log.entries if _concerns(each, agent_id, file)]
-    if not found and record.error is None:
-        yield row(("Nothing is on record: nobody changed it from here.", "dim"))
-    for entry in reversed(found[-200:]):
+    entries = [entry for entry in record.log.entries if _concerns(entry, agent_id, file)]
+    if not entries and record.error is None:
+        yield row(("The audit log has no changes of it.", "dim"))
+    for entry in reversed(entries[-200:]):
         yield row((entry_title(entry, entry.place in undone), "bold"), hang=2)
         for detail in entry_details(entry):
             yield row(f"  {detail}", hang=4)
-    if len(found) > 200:
-        yield row((f"and {len(found) - 200} older ones: muster log --all", "dim"))
-    for said in unread(record.log):
-        yield row((said, "warning"))
+    if len(entries) > 200:
+        yield row((f"and {len(entries) - 200} older entries: muster log --all", "dim"))
+    for problem in unread(record.log):
+        yield row((problem, "warning"))

@@ -1,4 +1,4 @@
-"""Reading one thing at a time, the newest wanted, in a thread of its own."""
+"""Reads the source of the panel's open tab in a thread of its own."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Callable, Hashable
 from tui.details.sources import PanelSource
 
 STUCK = 5.0
-"""Seconds after which whoever reads is left to itself, and another thread takes over."""
+"""Seconds after which a blocked thread is abandoned and a new thread takes over."""
 
 _log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Reads what is wanted until something else is.
+    """Reads one source repeatedly, until another one is followed.
 
-    A file system or a tmux server that gives no answer holds up its own thread alone,
-    and what it says in the end is dropped.
+    A file system or a tmux server that does not answer blocks only the reading thread. A result
+    that arrives after another source was followed is dropped.
 
     Args:
-        deliver: Called with the key of what was wanted and what was read, in a thread.
+        deliver: Called with the source's key and its new content, in the reading thread.
     """
 
     def __init__(self, deliver: Callable[[Hashable, object], object]) -> None:
@@ -35,7 +35,7 @@ class Follower:
         self._busy_since: float | None = None
 
     def follow(self, key: Hashable, source: PanelSource) -> None:
-        """Reads something else from now on; never blocks."""
+        """Follows another source from now on; never blocks."""
         with self._change:
             self._wanted, self._told = (key, source), True
             busy = self._busy_since
@@ -48,13 +48,13 @@ class Follower:
             self._change.notify_all()
 
     def wake(self) -> None:
-        """Reads it again now: it may be another by now."""
+        """Reads the source again now, because its content may have changed."""
         with self._change:
             self._told = True
             self._change.notify_all()
 
     def stop(self) -> None:
-        """Ends; waits for nobody."""
+        """Ends the reading thread without waiting for it."""
         with self._change:
             self._wanted = None
             self._thread += 1
@@ -70,22 +70,22 @@ class Follower:
             if current is None:
                 return
             try:
-                found = current[1].read()
+                content = current[1].read()
             except Exception:
-                # Whatever it is, the next thing must still be read.
-                _log.exception("the panel could not be read")
-                found = None
+                # The thread must survive, to read the next source.
+                _log.exception("cannot read the content of the panel")
+                content = None
             with self._change:
                 wanted_still = thread == self._thread and self._wanted is current
                 if thread == self._thread:
                     self._busy_since = None
-            if found is not None and wanted_still:
-                self._deliver(current[0], found)
+            if content is not None and wanted_still:
+                self._deliver(current[0], content)
 
     def _wait(
         self, thread: int, current: tuple[Hashable, PanelSource] | None
     ) -> tuple[Hashable, PanelSource] | None:
-        """What to read next, once it is time; None if somebody else does from now on."""
+        """Waits, then returns the source to read; None if another thread has taken over."""
         with self._change:
             if current is not None:
                 self._change.wait_for(

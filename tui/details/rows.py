@@ -1,4 +1,4 @@
-"""Rows of a page: pieces of harmless text with styles, wrapped to a width. Pure."""
+"""The rows of a page: pieces of harmless text with styles, wrapped to a width. Pure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Row:
     """One row of a page before it is wrapped.
 
     Attributes:
-        pieces: What it says.
-        hang: Cells that its second and further lines are indented by.
-        target: Whom it leads to, or None.
-        wrap: Whether what is too long goes on in the next line.
+        pieces: The text.
+        hang: The indentation of all lines but the first, in cells.
+        target: The agent that the row links to, or None.
+        wrap: Whether a long text continues on the next line.
     """
 
     pieces: tuple[Piece, ...]
@@ -32,23 +32,23 @@ class Row:
 
     @property
     def text(self) -> str:
-        """All that it says."""
+        """The text of all pieces."""
         return "".join(text for text, _ in self.pieces)
 
 
 def row(*pieces: Piece | str, hang: int = 0, target: AgentKey | None = None) -> Row:
-    """A row of pieces; a plain text has no style."""
-    styled = tuple((each, "") if isinstance(each, str) else each for each in pieces)
+    """Returns a row of pieces; a string becomes a piece without style."""
+    styled = tuple((piece, "") if isinstance(piece, str) else piece for piece in pieces)
     return Row(styled, hang, target)
 
 
-def wrapped(each: Row, width: int) -> tuple[tuple[Piece, ...], ...]:
-    """The lines of a row, each at most `width` cells, broken between words if possible."""
-    if not each.wrap or width < 1 or cell_len(each.text) <= width:
-        return (each.pieces,)
-    hang = each.hang if each.hang < width // 2 else 0
+def wrapped(unwrapped: Row, width: int) -> tuple[tuple[Piece, ...], ...]:
+    """Returns the lines of a row, at most `width` cells wide, broken between words if possible."""
+    if not unwrapped.wrap or width < 1 or cell_len(unwrapped.text) <= width:
+        return (unwrapped.pieces,)
+    hang = unwrapped.hang if unwrapped.hang < width // 2 else 0
     lines: list[tuple[Piece, ...]] = []
-    rest = list(each.pieces)
+    rest = list(unwrapped.pieces)
     while rest:
         indent: list[Piece] = [(" " * hang, "")] if lines and hang else []
         room = width - (hang if lines else 0)
@@ -62,14 +62,14 @@ def wrapped(each: Row, width: int) -> tuple[tuple[Piece, ...], ...]:
 
 
 def _break(text: str, room: int) -> int:
-    """Up to which character a line goes."""
+    """Returns the number of characters in the first line."""
     if cell_len(text) <= room:
         return len(text)
     end = max(1, len(next(iter(chop_cells(text[: 4 * room + 4], room)), text[:1])))
     if text[end : end + 1] == " ":
         return end
     space = text.rfind(" ", 0, end)
-    # Not where only an indentation would be left.
+    # Not at a space of the indentation, which would leave an empty line.
     return space if space > 0 and text[:space].strip() else end
 
 
@@ -86,17 +86,17 @@ def _split(pieces: Iterable[Piece], at: int) -> tuple[list[Piece], list[Piece]]:
 
 
 def marked(pieces: Iterable[Piece], query: str) -> Iterator[Piece]:
-    """The pieces with each place where the query stands, whatever the case, as a match.
+    """Yields the pieces with each occurrence of the query in the style `match`; ignores case.
 
     Args:
-        pieces: Of one line.
-        query: Folded for comparison; empty for none.
+        pieces: The pieces of one line.
+        query: The query, case-folded; empty for no matches.
     """
     whole = list(pieces)
     text = "".join(part for part, _ in whole)
     folded = text.casefold()
     if not query or len(folded) != len(text):
-        # A letter that folds to two: places in one are not places in the other.
+        # Positions differ if a letter folds to two letters, so nothing is marked.
         yield from whole
         return
     done = 0

@@ -1,7 +1,7 @@
-"""What the panel reads: an agent's fields and files, its pane, what was done to it.
+"""The sources of the panel: an agent's fields, output files, pane and audit log.
 
-Each source is read again and again, in a thread, while its tab is open, and says each
-time what there is by now, or that nothing is new.
+While a tab is open, a thread reads its source repeatedly. Each reading returns the current
+content, or None if it has not changed.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ if TYPE_CHECKING:
     from tui.model.roll import AgentKey
 
 FILE_EVERY = 0.5
-"""Seconds between two looks at whether a file that is open in the panel has grown."""
+"""Seconds between two readings of a file in the panel."""
 
 PANE_EVERY = 2.0
-"""Seconds between two captures of a pane that goes on writing."""
+"""Seconds between two captures of a pane that keeps writing."""
 
 _LOG_EVERY = 1.0
 
 
 class PanelSource(Protocol):
-    """Something to read. Used by one thread at a time.
+    """A source of the panel. Used by one thread at a time.
 
     Attributes:
-        every: Seconds until it is to be read again by itself; None for only when told.
+        every: Seconds until the next reading; None to read only on request.
     """
 
     every: float | None
 
     def read(self) -> object | None:
-        """What there is; None if that is nothing new. May block."""
+        """Returns the content, or None if it has not changed. May block."""
 
     def close(self) -> None:
-        """Lets go of what it holds."""
+        """Closes open files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """What is known of an agent beyond its row.
+    """Data about an agent that the roll call does not have.
 
     Attributes:
-        entry: Every field of its entry, or None if there is none to be had.
-        files: Its files.
-        listed: Its entry in the global registry; None if there is none, or it was not read.
-        processes: All of its session; None without one, where they cannot be seen, or where
-            they were not looked at.
+        entry: Its entry in the task's registry; None if it is missing or unreadable.
+        files: The facts about its output files.
+        listed: Its entry in the global registry; None if it is missing or was not read.
+        processes: All processes of its session. None without a session, if muster cannot see
+            them, or if they were not read.
     """
 
     entry: Mapping[str, Any] | None
@@ -68,7 +68,7 @@ class Fields:
 
 
 class FieldsSource:
-    """Every field of an agent's entry, and its files."""
+    """The source of an agent's entry and of the facts about its files."""
 
     every: float | None = None
 
@@ -78,31 +78,31 @@ class FieldsSource:
         self._before: Fields | None = None
 
     def read(self) -> Fields | None:
-        """Reads the entry anew."""
+        """Reads the entry; returns None if it has not changed."""
         try:
             entry = self._task.entry(self._agent.id, self._agent.ordinal)
         except (RegistryError, OSError):
-            # Its task's line says what is wrong with the file.
+            # The task's line in the roll reports the error.
             entry = None
-        found = Fields(entry, self._task.output_facts(self._agent.id))
-        news = found != self._before
-        self._before = found
-        return found if news else None
+        fields = Fields(entry, self._task.output_facts(self._agent.id))
+        changed = fields != self._before
+        self._before = fields
+        return fields if changed else None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no file is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tail(Generic[Line]):
-    """The end of one of an agent's files.
+    """The last records of one of an agent's output files.
 
     Attributes:
-        records: In the order of the file.
-        malformed: Lines that could not be understood, among those read.
-        earlier: Whether there are records before these.
-        torn: Whether a last line is still being written.
-        size: Of the file in bytes; None if it is not there.
+        records: The records, in the order of the file.
+        malformed: The number of lines that were read but are invalid or too long.
+        earlier: Whether the file has records before these.
+        torn: Whether the last line is incomplete.
+        size: The size of the file in bytes; None if it does not exist.
         error: Why it cannot be read, or None.
     """
 
@@ -115,13 +115,13 @@ class Tail(Generic[Line]):
 
 
 class FileSource(Generic[Line]):
-    """The last records of one of an agent's files, and what comes after them.
+    """The source of the last records of one of an agent's output files.
 
     Args:
-        task: The agent's.
-        agent_id: As the registry has it; untrusted.
-        source: Which file.
-        keep: How many records at most.
+        task: The agent's task.
+        agent_id: The agent's id in the registry; untrusted.
+        source: The kind of file.
+        keep: The largest number of records that are kept.
     """
 
     every: float | None = FILE_EVERY
@@ -132,20 +132,20 @@ class FileSource(Generic[Line]):
         self._tail: Tail[Line] | None = None
 
     def read(self) -> Tail[Line] | None:
-        """Reads what was written since the last time."""
+        """Reads the new lines; returns all kept records, or None if nothing changed."""
         before = self._tail
         try:
-            found = self._read(before)
+            tail = self._read(before)
         except (RegistryError, ValueError, OSError) as error:
-            said = error.reason if isinstance(error, RegistryError) else None
-            found = replace(before or Tail(), error=said or str(error))
-        self._tail = found
-        return found if found != before else None
+            reason = error.reason if isinstance(error, RegistryError) else None
+            tail = replace(before or Tail(), error=reason or str(error))
+        self._tail = tail
+        return tail if tail != before else None
 
     def _read(self, before: Tail[Line] | None) -> Tail[Line]:
         batch = self._file.last(self._keep) if before is None else self._file.more()
-        nothing: Tail[Line] = Tail()
-        old = nothing if before is None or batch.restarted else before
+        empty: Tail[Line] = Tail()
+        old = empty if before is None or batch.restarted else before
         records = old.records + batch.records if batch.records else old.records
         return Tail(
             records[-self._keep :],
@@ -162,12 +162,12 @@ class FileSource(Generic[Line]):
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What a session's pane shows.
+    """The content of a session's first pane.
 
     Attributes:
-        captured: None when it cannot be had.
-        error: Why not, or None.
-        more_panes: How many further panes the session has.
+        captured: The captured pane; None after an error.
+        error: Why the pane cannot be captured, or None.
+        more_panes: The number of further panes of the session.
     """
 
     captured: PaneCapture | None
@@ -176,10 +176,10 @@ class Screen:
 
 
 class PaneSource:
-    """The first pane of a session. Captured when told, which is when it had output.
+    """The source of a session's first pane, captured on request: when it had output.
 
-    tmux tells the second of the last output; of what is written later in that same
-    second it would not tell again, so then one more capture follows by itself.
+    tmux reports the time of the last output in whole seconds. More output in the same second
+    does not change it. So after output in the second of a capture, one more capture follows.
     """
 
     def __init__(
@@ -197,26 +197,26 @@ class PaneSource:
         self._before: Screen | None = None
 
     def read(self) -> Screen | None:
-        """Captures the pane."""
+        """Captures the pane; returns None if its content has not changed."""
         self.every = None
         began = self._clock()
         try:
             captured = self._tmux.capture(self._session, self._answer, self._session.panes[0])
         except OSError as error:
-            found = Screen(None, str(error))
+            screen = Screen(None, str(error))
         else:
             if int(began) <= captured.activity <= self._clock():
                 self.every = PANE_EVERY
-            found = Screen(captured, None, len(self._session.panes) - 1)
-        before, self._before = self._before, found
-        return None if before is not None and _same(before, found) else found
+            screen = Screen(captured, None, len(self._session.panes) - 1)
+        before, self._before = self._before, screen
+        return None if before is not None and _same(before, screen) else screen
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no file is open."""
 
 
 def _same(one: Screen, other: Screen) -> bool:
-    """Whether two captures show the same."""
+    """Whether two captures have the same content, whatever their times."""
     if one.captured is None or other.captured is None:
         return one == other
     return replace(one, captured=replace(one.captured, activity=other.captured.activity)) == other
@@ -224,10 +224,11 @@ def _same(one: Screen, other: Screen) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What was done, as far as it is on record.
+    """The content of an audit log.
 
     Attributes:
-        error: Why that cannot be read, or None.
+        log: The entries; empty after an error.
+        error: Why the log cannot be read, or None.
     """
 
     log: Log
@@ -235,7 +236,7 @@ class Record:
 
 
 class AuditSource:
-    """The audit log that a registry's changes are in; read anew when it was written."""
+    """The source of a workspace's audit log; read again after each change of the file."""
 
     every: float | None = _LOG_EVERY
 
@@ -244,7 +245,7 @@ class AuditSource:
         self._seen: tuple[int, ...] | None = None
 
     def read(self) -> Record | None:
-        """Reads the whole log, if it is another than the last time."""
+        """Reads the whole log; returns None if the file has not changed."""
         try:
             status = os.stat(self._path, follow_symlinks=False)
             seen: tuple[int, ...] = (status.st_ino, status.st_size, status.st_mtime_ns)
@@ -263,4 +264,4 @@ class AuditSource:
             return Record(Log((), ()), str(error))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no file is open."""

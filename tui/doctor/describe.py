@@ -1,4 +1,4 @@
-"""Findings in words: what is wrong with whom, and what is done about it. Pure."""
+"""Describes findings and their repairs in words. Pure."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tui.text.sanitize import some
 
 
 def by_file(findings: Iterable[Issue]) -> Mapping[str, list[Issue]]:
-    """Findings by where they are wrong."""
-    found: dict[str, list[Issue]] = {}
-    for each in findings:
-        where = str(each.file) if each.file is not None else "tmux sessions"
-        found.setdefault(where, []).append(each)
-    return found
+    """Returns the findings grouped by file; those without a file under "tmux sessions"."""
+    grouped: dict[str, list[Issue]] = {}
+    for finding in findings:
+        place = str(finding.file) if finding.file is not None else "tmux sessions"
+        grouped.setdefault(place, []).append(finding)
+    return grouped
 
 
-def said(finding: Issue) -> str:
-    """What is wrong, with whom or with what."""
+def description(finding: Issue) -> str:
+    """Returns the agent, the field and the problem of a finding."""
     names = [finding.agent, finding.field if finding.field != "agents" else None]
     if finding.kind is IssueKind.ORPHAN:
         names = [str(finding.found)]
@@ -33,7 +33,7 @@ def said(finding: Issue) -> str:
 
 
 def label(finding: Issue) -> str:
-    """Whom or what a finding is about, in few words."""
+    """Returns a short name of the finding's agent, session, field or file."""
     if finding.agent is not None:
         return finding.agent or "(no id)"
     if finding.kind is IssueKind.ORPHAN:
@@ -46,23 +46,23 @@ def _name(finding: Issue) -> str:
     return finding.file.name if finding.file is not None else ""
 
 
-def remedy(finding: Issue) -> str:
-    """What is done about a finding that can be set right."""
+def repair(finding: Issue) -> str:
+    """Returns a description of what `--fix` does about a fixable finding."""
     match finding.kind:
         case IssueKind.JOURNAL:
-            return "finish or drop the commit that was cut off"
+            return "complete or roll back the interrupted commit"
         case IssueKind.NOT_IN_GLOBAL:
-            return "put it in the global registry, as its task's has it"
+            return "copy its entry from the task's registry to the global registry"
         case IssueKind.NOT_LISTED:
             return "list the task in the global registry"
         case IssueKind.HIERARCHY if not finding.fix:
-            return "take it out of agent_hierarchy"
+            return "remove it from agent_hierarchy"
         case IssueKind.HIERARCHY:
-            return f"list it under {shown_name(finding.fix[0])} alone in agent_hierarchy"
+            return f"list it only under {shown_name(finding.fix[0])} in agent_hierarchy"
         case IssueKind.STATUS:
             return f"write status {_value(finding.fix)} in the global registry"
         case IssueKind.ZOMBIE:
-            return "mark it terminated, for the reason session_not_found"
+            return "set its status to terminated, with the reason session_not_found"
         case _:
             return f"write {finding.field} {_value(finding.fix)}"
 
@@ -72,21 +72,23 @@ def _value(value: Any) -> str:
 
 
 def propose_fix(examination: Examination) -> Preview:
-    """What would be set right, in words, to be shown and asked."""
+    """Returns the plan of `--fix` as a preview, for the confirmation."""
     fixable = examination.fixable
     files: dict[Path, None] = {}
-    for each in fixable:
-        if each.file is not None:
-            files[each.file] = None
+    for finding in fixable:
+        if finding.file is not None:
+            files[finding.file] = None
     files |= dict.fromkeys(examination.zombies.files)
     return Preview(
-        f"Fix {some(len(fixable), 'finding')}"
-        if fixable
-        else "Nothing that --fix could set right",
-        tuple((whole_name(label(each)), remedy(each)) for each in fixable),
-        tuple((label(each), each.advice) for each in examination.findings if not each.fixable),
+        f"Repair {some(len(fixable), 'finding')}" if fixable else "Nothing that --fix can repair",
+        tuple((whole_name(label(finding)), repair(finding)) for finding in fixable),
+        tuple(
+            (label(finding), finding.advice)
+            for finding in examination.findings
+            if not finding.fixable
+        ),
         tuple(files),
-        f"tmux was asked at {shown_name(examination.roll.answer.socket)}."
+        f"tmux was queried at {shown_name(examination.roll.answer.socket)}."
         if examination.zombies.steps
         else "",
         questions=examination.zombies.questions,

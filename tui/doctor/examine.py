@@ -1,7 +1,7 @@
-"""What is wrong with workspaces and their agents, and setting it right; the same everywhere.
+"""Examines workspaces and their agents, for the screen and for `muster doctor`.
 
-Registries are read twice where the first look finds something in them: a writer
-changes the task's registry and then the global one, and between the two they differ.
+If the first reading finds problems, the registries are read a second time. A writer changes the
+task's registry before the global one, so the two differ for a moment.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from tui.model.verdict import JUST_STARTED
 from tui.text.sanitize import some
 
 SETTLED = 0.75
-"""Seconds between two looks; what a writer is in the middle of is through by then."""
+"""Seconds between the two readings; a writer finishes its change in this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """Everything that was found.
+    """The result of an examination.
 
     Attributes:
-        files: What is wrong with whole files: unreadable, or with a hot journal.
-        tasks: By task.
-        globals_: By workspace; set right after all tasks.
-        sessions: What is wrong between registries and tmux.
-        zombies: How those that are dead are written down.
-        unsure: Why something could not be told.
-        roll: The roll that it was worked out from.
+        files: The findings about whole files: unreadable, or with a hot journal.
+        tasks: The findings of each task, with their repair.
+        globals_: The findings of each global registry; repaired after all tasks.
+        sessions: The differences between the registries and tmux.
+        zombies: The plan that gives all zombies a terminal status.
+        unsure: Messages about what could not be examined, with the reasons.
+        roll: The roll call that was examined.
     """
 
     files: tuple[Issue, ...]
@@ -55,14 +55,14 @@ class Examination:
 
     @property
     def findings(self) -> tuple[Issue, ...]:
-        """All of them, in the order of the roll."""
+        """All findings, first files, then tasks, global registries and sessions."""
         jobs = (*self.tasks, *self.globals_)
         return (*self.files, *(f for job in jobs for f in job.findings), *self.sessions)
 
     @property
     def fixable(self) -> tuple[Issue, ...]:
-        """Those that can be set right."""
-        return tuple(each for each in self.findings if each.fixable)
+        """The findings that `--fix` repairs."""
+        return tuple(finding for finding in self.findings if finding.fixable)
 
 
 def examine(
@@ -72,18 +72,18 @@ def examine(
     *,
     settled: float = SETTLED,
 ) -> Examination:
-    """Looks at everything. Blocks; changes nothing, and waits for no lock.
+    """Examines workspaces. Blocks; changes nothing and acquires no lock.
 
     Args:
-        workspaces: What the roll was called of.
+        workspaces: The workspaces of the roll call.
         roll: The roll call.
-        where: What a command that is offered needs to find the same.
-        settled: Seconds until the second look.
+        where: The options for commands in the advice, so that they find the same workspaces.
+        settled: Seconds until the second reading.
     """
     look = _look(workspaces, roll)
     if look.findings:
         time.sleep(settled)
-        first = {each.identity for each in look.findings}
+        first = {finding.identity for finding in look.findings}
         look = _look(workspaces, roll)
         look.files = list(_among(look.files, first))
         look.tasks = [replace(job, findings=_among(job.findings, first)) for job in look.tasks]
@@ -104,42 +104,43 @@ def examine(
 
 
 def _among(findings: Iterable[Issue], first: set[tuple[object, ...]]) -> tuple[Issue, ...]:
-    return tuple(each for each in findings if each.identity in first)
+    return tuple(finding for finding in findings if finding.identity in first)
 
 
 def _unsure(files: Iterable[Issue], roll: RollCall) -> Iterator[str]:
     if roll.answer.state is TmuxState.UNKNOWN:
         active = sum(is_active(row.record.status) for row in roll.agents())
         if active:
-            whom = f"{some(active, 'active agent')} {'lives' if active == 1 else 'live'}"
-            yield f"nobody can tell whether {whom}; tmux: {roll.answer.why}"
+            agents = f"{some(active, 'active agent')} {'lives' if active == 1 else 'live'}"
+            yield f"unknown whether {agents}; tmux: {roll.answer.why}"
     for row in roll.agents():
         if roll.answer.state is TmuxState.UNKNOWN or row.note == JUST_STARTED:
             continue
         if row.verdict is Verdict.UNKNOWN and is_active(row.record.status):
-            yield f"nobody can tell whether {shown_name(row.key.id)} lives: {row.note}"
+            yield f"unknown whether {shown_name(row.key.id)} lives: {row.note}"
     for database in dict.fromkeys((*roll.databases, *roll.nearby_databases)):
         yield f"not examined: {database}"
-    for each in files:
-        if each.kind is IssueKind.UNREADABLE:
-            yield f"nobody can tell what is wrong in {shown_name(each.file)}: it {each.says}"
+    for finding in files:
+        if finding.kind is IssueKind.UNREADABLE:
+            yield f"not examined: {shown_name(finding.file)} {finding.says}"
 
 
 def _look(workspaces: Sequence[Workspace], roll: RollCall) -> Found:
     states = [task.state for task in roll.tasks()]
     unread = {
-        each.registry: each.error
-        for each in states
-        if each.error is not None and each.hot_journal is None
+        state.registry: state.error
+        for state in states
+        if state.error is not None and state.hot_journal is None
     }
-    look = find_issues(map(workspace_source, workspaces), (each.source for each in states), unread)
+    sources = (state.source for state in states)
+    look = find_issues(map(workspace_source, workspaces), sources, unread)
     for workspace in roll.workspaces:
         if workspace.error is not None and not os.access(workspace.path, os.R_OK | os.X_OK):
             look.files.append(unreadable(workspace.path, workspace.error))
     return look
 
 
-# --- sessions -----------------------------------------------------------------
+# Findings about sessions
 
 
 def _sessions(
@@ -160,8 +161,8 @@ def _sessions(
             None,
             "session",
             session.name,
-            "is named like an agent's, and in no registry",
-            advice=f"if it is nobody's, end it: {_kill(session.name, where.options)}",
+            "has a name like an agent's session, but no registry lists it",
+            advice=f"if nobody needs it, end it: {_kill(session.name, where.options)}",
         )
 
 
@@ -173,36 +174,42 @@ def _kill(name: str, options: Iterable[tuple[str, str]]) -> str:
 
 
 class _Ending(NamedTuple):
-    """What ends an agent's session, or why muster would not."""
+    """How to end an agent's session.
+
+    Attributes:
+        command: The command; empty if muster refuses to end the session.
+        refusal: Why muster refuses; empty with a command.
+    """
 
     command: str = ""
-    why: str = ""
+    refusal: str = ""
 
     def advice(self, lead: str) -> str:
-        return f"{lead}: {self.command}" if self.command else self.why
+        """Returns the command after a lead-in, or the refusal."""
+        return f"{lead}: {self.command}" if self.command else self.refusal
 
 
 def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
-    """How to end the sessions of agents that are of no use any more."""
+    """Returns how to end the sessions of leaked and stalled agents, by agent."""
     rows = [row for row in roll.agents() if row.verdict in _OF_SESSIONS]
     plan = checked_kill(plan_kill(roll, rows), roll)
     planned = {step.row.key for step in plan.steps if step.row is not None}
     refused = dict(plan.refused)
     named = {row.key.id: row for row in rows_of(roll, [row.key.id for row in rows])[0]}
-    found: dict[AgentKey, _Ending] = {}
+    endings: dict[AgentKey, _Ending] = {}
     for row in rows:
-        one = named.get(row.key.id)
+        chosen = named.get(row.key.id)
         if row.key not in planned:
-            why = refused.get(row.key.id, "it is in its registry twice")
-            found[row.key] = _Ending(why=f"muster would not end its session: {why}")
-        elif one is not None and one.key != row.key:
+            reason = refused.get(row.key.id, "its registry has two entries with its id")
+            endings[row.key] = _Ending(refusal=f"muster would not end its session: {reason}")
+        elif chosen is not None and chosen.key != row.key:
             path = shown_name(row.key.registry)
-            why = f"its id is taken for another entry of {path}: mend that"
-            found[row.key] = _Ending(why=why)
+            refusal = f"another entry of {path} has the same id: remove one of the entries"
+            endings[row.key] = _Ending(refusal=refusal)
         else:
-            options = where.options if one is not None else where.only(row.key.registry)
-            found[row.key] = _Ending(_kill(row.key.id, options))
-    return found
+            options = where.options if chosen is not None else where.only(row.key.registry)
+            endings[row.key] = _Ending(_kill(row.key.id, options))
+    return endings
 
 
 def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Issue:
@@ -212,7 +219,7 @@ def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Issue:
         row.key.id,
         "status",
         row.record.status,
-        f"is {row.record.status}, and its session is gone",
+        f"is {row.record.status}, but its session is gone",
         "terminated",
         refused.get(row.key.id, ""),
     )
@@ -226,7 +233,7 @@ def _stalled(row: AgentRow, ending: _Ending) -> Issue:
         "last_update",
         row.record.last_update,
         f"is {row.record.status}, its session lives, and {row.note}",
-        advice=ending.advice("if it waits for nobody, end it"),
+        advice=ending.advice("if it does not wait for input, end its session"),
     )
 
 
@@ -237,7 +244,7 @@ def _leaked(row: AgentRow, ending: _Ending) -> Issue:
         row.key.id,
         "status",
         row.record.status,
-        f"is {row.record.status}, and its session is there still",
+        f"is {row.record.status}, but its session still exists",
         advice=ending.advice("end its session"),
     )
 

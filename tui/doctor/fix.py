@@ -1,4 +1,4 @@
-"""Setting right what an operator confirmed of an examination, on record."""
+"""Repairs the findings that an operator confirmed; the audit log records it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from registry.operations import GONE
 from registry.storage import durable_commits, recover_registry
 from tui.actions.execute import Outcome, Result, StepOutcome, complete
 from tui.actions.plan import Verb
-from tui.doctor.describe import label, remedy
+from tui.doctor.describe import label, repair
 from tui.doctor.examine import Examination
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ class _Fix(Protocol):
     def __call__(self, planned: tuple[Issue, ...], *, on_record: AuditContext) -> Made[Fixed]: ...
 
 
-class _Doing:
-    """What became of it so far."""
+class _Results:
+    """The outcomes so far."""
 
     def __init__(self) -> None:
         self.steps: list[StepOutcome] = []
@@ -34,24 +34,26 @@ class _Doing:
         self.problems: list[str] = []
 
     def fix(self, fix: _Fix, findings: tuple[Issue, ...], audit: Audit) -> None:
-        """Sets right what was found in one registry, or in a task's and the global one."""
+        """Repairs the findings in one registry, or in a task's registry and the global one."""
         if not findings:
             return
         try:
             made = fix(findings, on_record=AuditContext(audit))
         except (RegistryError, OSError) as error:
-            said = str(error)
-            self.steps += [StepOutcome(label(each), Result.FAILED, said) for each in findings]
+            reason = str(error)
+            self.steps += [
+                StepOutcome(label(finding), Result.FAILED, reason) for finding in findings
+            ]
             return
         self.written |= dict.fromkeys(made.written)
         self.problems += made.problems
-        for each in made.result.done:
-            self.steps.append(StepOutcome(label(each), Result.DONE, _done(each)))
-        for each, why in made.result.left:
-            self.steps.append(StepOutcome(label(each), Result.LEFT, why))
+        for finding in made.result.done:
+            self.steps.append(StepOutcome(label(finding), Result.DONE, _done(finding)))
+        for finding, reason in made.result.left:
+            self.steps.append(StepOutcome(label(finding), Result.LEFT, reason))
 
-    def buried(self, outcome: Outcome) -> None:
-        """Takes up what became of the dead."""
+    def add(self, outcome: Outcome) -> None:
+        """Adds the outcome of another action."""
         self.steps += outcome.steps
         self.written |= dict.fromkeys(outcome.written)
         self.problems += outcome.problems
@@ -61,45 +63,47 @@ def _done(finding: Issue) -> str:
     if finding.kind in (IssueKind.COUNTER, IssueKind.STATUS):
         before = "none" if finding.found is MISSING else repr(finding.found)[:80]
         return f"{finding.field} {before} -> {finding.fix!r}"
-    return remedy(finding)
+    return repair(finding)
 
 
 def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
-    """Sets right what was found, if it still is so, each pass on record first. Blocks.
+    """Repairs the findings that are still present, recording each pass first. Blocks.
 
-    Hot journals first, since nothing can be written before; then each task with the
-    global registry, then what only the global one counts, and the dead at the end,
-    so that counters that are right by then move with them.
+    The order is:
+
+    1. hot journals, because they block all writes;
+    2. each task together with the global registry;
+    3. counters that only the global registry has;
+    4. zombies, whose new status changes the counters, which are correct by then.
 
     Args:
-        examination: What was confirmed.
-        tmux: The server that the roll was called with; asked again about the dead.
-        reason: Why, in the operator's words; may be empty.
+        examination: The confirmed examination.
+        tmux: The server of the roll call; it is queried again about the zombies.
+        reason: The operator's reason; may be empty.
     """
-    doing = _Doing()
+    results = _Results()
     audit = Audit(Verb.FIX.value, reason)
     with durable_commits():
-        for each in examination.files:
-            if each.kind is IssueKind.JOURNAL and each.file is not None:
-                _recover(each, each.file, doing)
+        for finding in examination.files:
+            if finding.kind is IssueKind.JOURNAL and finding.file is not None:
+                _recover(finding, finding.file, results)
         for job in examination.tasks:
-            doing.fix(job.source.repair, job.fixable, audit)
+            results.fix(job.source.repair, job.fixable, audit)
         for job in examination.globals_:
-            doing.fix(job.source.repair, job.fixable, audit)
+            results.fix(job.source.repair, job.fixable, audit)
         if examination.zombies.steps:
-            doing.buried(complete(examination.zombies, tmux, GONE, audit))
-    return Outcome(Verb.FIX, tuple(doing.steps), tuple(doing.written), tuple(doing.problems))
+            results.add(complete(examination.zombies, tmux, GONE, audit))
+    return Outcome(Verb.FIX, tuple(results.steps), tuple(results.written), tuple(results.problems))
 
 
-def _recover(finding: Issue, path: Path, doing: _Doing) -> None:
+def _recover(finding: Issue, path: Path, results: _Results) -> None:
     try:
         if recover_registry(path, _RECOVERY_TIMEOUT):
-            doing.written[path] = None
-            outcome = StepOutcome(
-                label(finding), Result.DONE, "the commit was finished or dropped"
-            )
+            results.written[path] = None
+            detail = "the commit was completed or rolled back"
         else:
-            outcome = StepOutcome(label(finding), Result.DONE, "somebody else was quicker")
+            detail = "another process recovered it first"
+        outcome = StepOutcome(label(finding), Result.DONE, detail)
     except (RegistryError, OSError) as error:
         outcome = StepOutcome(label(finding), Result.FAILED, str(error))
-    doing.steps.append(outcome)
+    results.steps.append(outcome)

@@ -1,4 +1,4 @@
-"""What a command line needs to find the workspaces and the tmux server that were meant."""
+"""The options with which a command finds the same workspaces and the same tmux server."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tui.host.tmux_types import socket_path
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Options for every command that is offered.
+    """Options for the commands in the doctor's advice.
 
     Attributes:
-        socket: The tmux socket, if it is not the one that is asked anyway.
-        workspaces: Workspaces or registries, if they are not those that are found anyway.
+        socket: The tmux socket; None if it is the default.
+        workspaces: Workspaces or registries; empty if they are the default.
     """
 
     socket: Path | None = None
@@ -27,31 +27,31 @@ class Where:
 
     @property
     def options(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of an option and its value."""
+        """The options as pairs of a name and a value."""
         socket = () if self.socket is None else (("-S", str(self.socket)),)
         return (*(("-w", str(path)) for path in self.workspaces), *socket)
 
     def only(self, registry: Path) -> tuple[tuple[str, str], ...]:
-        """The same, of one registry alone."""
+        """Returns the options for one registry alone."""
         return Where(self.socket, (registry,)).options
 
 
 ANYWHERE = Where()
-"""What is found where nothing is said."""
+"""No options: the default workspaces and socket."""
 
 
 def where_of(workspaces: Sequence[Workspace], socket: Path) -> Where:
-    """What a command line needs, from this directory and environment, to find the same.
+    """Returns the options that a command needs in this directory and environment.
 
     Args:
-        workspaces: Those that were meant.
-        socket: The tmux socket that was asked.
+        workspaces: The workspaces that the command must find.
+        socket: The tmux socket that the command must query.
     """
-    usual: tuple[Workspace, ...] = ()
+    default: tuple[Workspace, ...] = ()
     with contextlib.suppress(RegistryError, OSError):
-        usual = find_workspaces((), os.environ, Path.cwd())
-    named = () if set(workspaces) == set(usual) else workspaces
+        default = find_workspaces((), os.environ, Path.cwd())
+    named = () if set(workspaces) == set(default) else workspaces
     return Where(
         None if socket == socket_path(None, None, os.environ) else socket,
-        tuple(each.only or each.path for each in named),
+        tuple(workspace.only or workspace.path for workspace in named),
     )

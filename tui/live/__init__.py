@@ -1,1 +1,1 @@
-"""The roll kept up to date: collects what registries and tmux say and hands on the newest roll."""
+"""The current roll call, collected from the registries and tmux and delivered on each change."""

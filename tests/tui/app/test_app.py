@@ -262,7 +262,7 @@ async def test_the_details_show_whose_session_has_an_agents_name_now() -> None:
         await pilot.pause()
         text = shown(app)
         assert "? unknown" in text and "taken again" in text
-        assert "Another session has that name now" in text
+        assert "Another session has this name now" in text
 
 
 def massacre() -> RollCall:

@@ -107,7 +107,7 @@ def test_an_agent_whose_session_another_one_may_have_is_could_not_tell(
     said = json.loads(doctor(workspace, "-S", server.socket, "--json").stdout)
     assert said["findings"] == []
     (why,) = said["could_not_tell"]
-    assert why.startswith(f"nobody can tell whether {ZOMBIE} lives: its session's name was taken")
+    assert why.startswith(f"unknown whether {ZOMBIE} lives: its session's name was taken")
     assert doctor(workspace, "-S", server.socket, "--fix", "--yes").returncode == 2
 
 
@@ -212,7 +212,7 @@ def test_when_tmux_cannot_be_asked_nobody_is_dead_and_counters_are_set_right(
     assert "zombie" not in {each["kind"] for each in findings}
     done = doctor(workspace, "-S", tmp_path / "file", "--fix", "--yes")
     assert done.returncode == 2
-    assert "nobody can tell whether 1 active agent lives" in done.stdout
+    assert "unknown whether 1 active agent lives" in done.stdout
     assert found(doctor(workspace, "-S", tmp_path / "file", "--json"), 2) == []
     agents = {each["id"]: each for each in read(task_registry(workspace))["agents"]}
     assert agents[ZOMBIE]["status"] == "working"
@@ -228,7 +228,7 @@ def test_a_file_that_cannot_be_read_is_could_not_tell_and_stays_as_it_is(
     before = contents(workspace)
     done = doctor(workspace, "-S", alive.socket, "--fix", "--yes")
     assert done.returncode == 2
-    assert "Nothing that --fix could set right" in done.stdout
+    assert "Nothing that --fix can repair" in done.stdout
     assert contents(workspace) == before
 
 

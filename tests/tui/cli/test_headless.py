@@ -94,8 +94,8 @@ def test_a_list_can_be_sorted_and_finished_ones_hidden(files: Files, crew: RealT
     ("command", "where", "said"),
     [
         ("list", "state:x", "did you mean status:?"),
-        ("list", "status:", "'status:': a value is missing"),
-        ("watch", "-", "'-': a value is missing"),
+        ("list", "status:", "'status:': the value is missing"),
+        ("watch", "-", "'-': the value is missing"),
     ],
 )
 def test_a_filter_that_cannot_be_meant_is_refused(
@@ -159,7 +159,7 @@ def test_of_one_id_in_two_tasks_the_task_must_be_named(files: Files, tmp_path: P
 
 def test_an_agent_that_there_is_not_is_guessed(files: Files, tmp_path: Path) -> None:
     done = muster(files, "show", "deed", "-S", tmp_path / "nobody")
-    assert done.returncode == 2 and "meant: dead?" in done.stderr
+    assert done.returncode == 2 and "did you mean dead?" in done.stderr
 
 
 def test_a_hostile_agent_is_shown_harmlessly(files: Files, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_what_an_agent_wrote_is_merged_by_time(files: Files) -> None:
     assert found == [
         "▸ working 5 %: one", "not json \\e[2J", "two", "! low: three", "▸ working: four",
     ]  # fmt: skip
-    assert done.stderr == "muster: log: no JSON, printed as they are: 1 line\n"
+    assert done.stderr == "muster: log: not JSON, printed unchanged: 1 line\n"
     last = muster(files, "tail", "top", "-n", "1", "--only", "progress", "--json")
     assert json.loads(last.stdout)["message"] == "four"
 
@@ -204,7 +204,7 @@ def test_a_log_line_that_is_too_long_is_said_to_be_left_out(files: Files) -> Non
     append(files, "logs", "top", "stream", "short")
     done = muster(files, "tail", "top", "--only", "log")
     assert done.stdout.strip().endswith("short")
-    assert "log: no JSON, printed as they are: 1 line\n" in done.stderr
+    assert "log: not JSON, printed unchanged: 1 line\n" in done.stderr
     assert "log: too long, left out: 1 line\n" in done.stderr
 
 
@@ -214,7 +214,7 @@ def test_a_last_line_that_has_no_end_is_said(files: Files) -> None:
         file.write('{"message": "hal')
     done = muster(files, "tail", "top")
     assert "whole" in done.stdout and "hal" not in done.stdout.replace("whole", "")
-    assert done.stderr == "muster: progress: the last line has no end yet and was left out\n"
+    assert done.stderr == "muster: progress: the last line is incomplete and was left out\n"
 
 
 def test_an_agent_that_wrote_nothing_and_one_that_there_is_not(files: Files) -> None:
@@ -259,7 +259,7 @@ def test_followed_it_goes_on_with_files_that_come_later(files: Files) -> None:
         lines_until(tail, "fifth")
         tail.send_signal(signal.SIGINT)
         assert tail.wait(30) == -signal.SIGINT
-        assert tail.stderr is not None and "was replaced or cut" in tail.stderr.read()
+        assert tail.stderr is not None and "was replaced or truncated" in tail.stderr.read()
 
 
 @pytest.mark.parametrize("command", ["tail -f top", "watch", "watch --json"])

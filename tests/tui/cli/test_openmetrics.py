@@ -99,4 +99,4 @@ def _text(measures: Measures) -> list[str]:
 
 def test_of_nothing_there_is_nothing_to_say() -> None:
     text = "".join(_text(Measures({}, 0, 0)))
-    assert "0 locks had" in text and str(Path("/")) not in text.split("publish")[0]
+    assert "0 locks acquired" in text and str(Path("/")) not in text.split("publish")[0]

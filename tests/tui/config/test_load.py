@@ -58,10 +58,10 @@ def test_a_file_with_the_defaults_is_made_once(
 ) -> None:
     assert main(["config", "--init"]) == 0
     assert main(["config", "--print"]) == 0
-    assert capsys.readouterr().out == f"{home} is made\n{home.read_text()}"
+    assert capsys.readouterr().out == f"{home} was created\n{home.read_text()}"
     home.write_text("ascii = true\n")
     assert main(["config", "--init"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert home.read_text() == "ascii = true\n"
     assert main(["config", "--check"]) == 0
 

@@ -96,7 +96,7 @@ def test_a_session_that_has_the_name_now_is_told_to_both(roll: RollCall) -> None
     assert document["session"] is None
     assert document["taken_by"] == {"session": "agent_b", "created": 7}
     values = [each.value for each in agent_fields(row, task_of(row, roll), MORE, NOW)]
-    assert "Another session has that name now:" in values
+    assert "Another session has this name now:" in values
 
 
 def test_of_two_entries_of_one_id_each_has_its_own_fields(tmp_path: Path) -> None:

@@ -93,21 +93,21 @@ def test_the_log_ends_with_the_newest_and_says_what_is_left_out() -> None:
     assert rows[0].text.startswith("The last 4 records of 5 MB")
     assert "tool use Bash" in text and "and 18 more lines" in text
     assert text.index("hello") < text.index("Segmentation fault")
-    assert "1 line cannot be understood" in text and "being written" in text
+    assert "1 line left out" in text and "incomplete" in text
 
 
 @pytest.mark.parametrize(("malformed", "torn"), [(1, True), (1, False), (0, True)])
 def test_a_log_that_is_one_endless_line_is_not_called_none(malformed: int, torn: bool) -> None:
     text = text_of(pages.log(Tail(malformed=malformed, torn=torn, size=5_000_000)))
     assert "No log yet" not in text
-    assert ("1 line cannot be understood, or is too long" in text) is bool(malformed)
+    assert ("1 line left out: invalid or too long" in text) is bool(malformed)
     assert ("being written" in text) is torn
 
 
 @pytest.mark.parametrize("make", [pages.findings, pages.log])
 def test_what_is_not_there_yet_and_what_cannot_be_read_is_said(make: object) -> None:
     assert callable(make)
-    assert "comes shows up by itself" in text_of(make(Tail()))
+    assert "does not exist yet" in text_of(make(Tail()))
     assert "a FIFO" in text_of(make(Tail(error="a FIFO")))
 
 
@@ -135,7 +135,7 @@ def test_the_record_of_an_agent_is_what_was_done_to_it_newest_first() -> None:
     assert "reason 2" not in text and "2 lines of the log cannot be read" in text
     of_task = text_of(pages.audit(Record(log), None, "T/AGENT_REGISTRY.json"))
     assert "reason 1" in of_task and "reason 2" in of_task and "reason 3" not in of_task
-    assert "Nothing is on record" in text_of(pages.audit(Record(Log((), ())), "a", None))
+    assert "has no changes of it" in text_of(pages.audit(Record(Log((), ())), "a", None))
     assert "no permission" in text_of(pages.audit(Record(Log((), ()), "no permission"), "a", None))
 
 
@@ -202,7 +202,7 @@ def test_a_field_of_any_size_and_depth_is_cut() -> None:
         deep = {"in": deep}
     rows = shown(family(), "a", wide=list(range(100_000)), deep=deep)
     assert len(rows) < 500
-    assert "and more; the registry has it all" in text_of(rows)
+    assert "more; see the registry file" in text_of(rows)
 
 
 def test_other_lines_have_an_overview_too() -> None:

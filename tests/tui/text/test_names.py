@@ -134,7 +134,7 @@ def test_a_name_of_an_agent_and_of_an_orphan_ends_neither(
     tmux = ScriptedTmux(answered(session("agent_x", created=0), made_now("other", 2)))
     monkeypatch.setattr("tui.cli.kill.tmux_of", lambda options: tmux)
     assert main(["kill", "agent_x", "--yes", "-w", str(files.path)]) == 2
-    assert "is an agent's id and an orphaned session's name" in capsys.readouterr().err
+    assert "is both an agent's id and the name of an orphaned session" in capsys.readouterr().err
     assert tmux.killed == []
 
 
@@ -145,7 +145,7 @@ def test_what_may_have_been_meant_can_be_typed(
     monkeypatch.setattr("tui.cli.kill.tmux_of", lambda options: tmux)
     assert main(["kill", "goodd", "-w", str(files.path)]) == 2
     meant = capsys.readouterr().err.splitlines()[-1]
-    assert meant.startswith("meant: ") and "good" in meant
+    assert meant.startswith("did you mean ") and "good" in meant
     assert all(each.isascii() and "\\" not in each for each in meant)
 
 

@@ -17,7 +17,7 @@ from registry.errors import RegistryError
 from registry.text import WHOLE_AT_MOST, shown_name
 from tui.app.screens.confirm import LISTED_AT_MOST, ConfirmScreen
 from tui.app.widgets.footer import Footer
-from tui.doctor.describe import by_file, propose_fix, remedy, said
+from tui.doctor.describe import by_file, description, propose_fix, repair
 from tui.doctor.examine import Examination
 from tui.text.sanitize import harmless, some
 
@@ -112,7 +112,9 @@ def title_of(examination: Examination) -> str:
     """Returns the title, with the number of findings and of those that can be repaired."""
     if not examination.findings:
         return "Doctor: could not check everything" if examination.unsure else "Doctor: healthy"
-    fixable = f", {len(examination.fixable)} of them can be fixed" if examination.fixable else ""
+    fixable = (
+        f", {len(examination.fixable)} of them can be repaired" if examination.fixable else ""
+    )
     return f"Doctor: {some(len(examination.findings), 'finding')}{fixable}"
 
 
@@ -127,9 +129,9 @@ def finding_parts(examination: Examination) -> Iterator[str | tuple[str, str]]:
         for finding in findings:
             yield (f"  {'✗' if finding.fixable else '!'} ", "$error bold")
             yield (f"{finding.kind.value}  ", "dim")
-            yield f"{harmless(said(finding))}\n"
+            yield f"{harmless(description(finding))}\n"
             if finding.fixable:
-                yield (f"      f: {harmless(remedy(finding), 400)}\n", "$success")
+                yield (f"      f: {harmless(repair(finding), 400)}\n", "$success")
             else:
                 yield (f"      {harmless(finding.advice)}\n", "$warning")
     if len(examination.findings) > LISTED_AT_MOST:
