@@ -1,3 +1,3 @@
-"""The monitor: calls the roll of the agents on a host, on a screen or without one."""
+"""muster: monitors the agents on a host, on a screen or with commands."""
 
 __version__ = "0.1.0"

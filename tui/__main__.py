@@ -1,4 +1,4 @@
-"""``python -m tui`` is ``muster``."""
+"""Runs muster with ``python -m tui``."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Where muster begins and ends: a signal leaves no traceback at any moment of that.
+"""The start and the end of muster, during which a signal must not print a traceback.
 
-An interrupt while Python imports is a traceback. So this module imports nothing that has to
-be read from a file, and `main` is the first to do so.
+An interrupt during an import would print one. So this module imports only modules that need no
+file. `main` imports the rest after it has changed the handling of interrupts.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -19,13 +19,13 @@ def main() -> int:
     """Runs muster as a program.
 
     Returns:
-        The exit code. If a signal ended muster, the process dies of that signal once all
-        else is done: a shell shows 128 and its number, and stops a script after an interrupt.
+        The exit code. If a signal ended muster, the process finally kills itself with that
+        signal. So the shell sees 128 plus its number, and stops a script after an interrupt.
     """
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        # Nothing has begun yet that would have to be ended in order.
+        # Nothing needs cleanup yet, so an interrupt may kill the process.
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    # Registered first, it is called last.
+    # Registered first, so called last.
     atexit.register(_die)
     sys.unraisablehook = _unraisable
     code = _run()
@@ -44,7 +44,7 @@ def _run() -> int:
                 return end.code
             raise
         finally:
-            # From here on nothing is left to be ended in order.
+            # Nothing needs cleanup any more.
             _die_of_interrupts()
     except KeyboardInterrupt:
         _die_of_interrupts()
@@ -57,7 +57,7 @@ def _die_of_interrupts() -> None:
 
 
 def _unraisable(what: "sys.UnraisableHookArgs") -> None:
-    """Says what Python cannot raise; an interrupt, which it would lose, comes again."""
+    """Reports an exception that Python cannot raise; repeats an interrupt, so it is not lost."""
     if what.exc_type is KeyboardInterrupt:
         _thread.interrupt_main()
     else:

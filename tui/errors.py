@@ -1,13 +1,13 @@
-"""The errors of the monitor: what a user can put right."""
+"""Errors that the user can correct."""
 
 from __future__ import annotations
 
 
 class UsageError(Exception):
-    """Something that the user has to put differently.
+    """Invalid usage: the user must change the command line or the settings.
 
     Args:
-        lines: What is wrong, and what to do.
+        lines: The lines of the message: the error, then the remedy.
     """
 
     def __init__(self, *lines: str) -> None:

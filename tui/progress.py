@@ -1,4 +1,4 @@
-"""How far long work is, told by who does it to who shows it. Pure."""
+"""The progress of long work, reported by a callback and shown as a bar. Pure."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Callable
 from tui.text.sanitize import fit
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Called with what is being done, how many are done, and of how many."""
+"""Called with a description of the work, the number of finished steps, and the total."""
 
 
 def untold(_what: str, _done: int, _of: int) -> None:
-    """Tells nobody."""
+    """Ignores the progress."""
 
 
 def bar(what: str, done: int, of: int, cells: int) -> str:
-    """One line with a bar: exactly so many cells.
+    """Returns one line with a progress bar, exactly `cells` wide.
 
     Args:
-        what: What is being done.
-        done: How many are done.
-        of: Of how many; at least as many as are done.
-        cells: How wide it is.
+        what: A description of the work.
+        done: The number of finished steps.
+        of: The total number of steps, at least `done`.
+        cells: The width in cells.
     """
-    said = f" {what}: {done} of {of} "
-    room = min(40, cells - len(said) - 1)
+    label = f" {what}: {done} of {of} "
+    room = min(40, cells - len(label) - 1)
     if room < 8:
-        return fit(said, cells)
+        return fit(label, cells)
     full = room * done // max(of, 1)
-    return fit(f"{said}{'━' * full}{'─' * (room - full)}", cells)
+    return fit(f"{label}{'━' * full}{'─' * (room - full)}", cells)

@@ -1,4 +1,4 @@
-"""One roll call after another out of what is known: only what may differ is judged again."""
+"""Builds roll calls; gives new verdicts only where something may have changed."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from tui.model.policy import Policy
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.model.suspects import Candidate, find_renamed
 
-# Seconds after which every agent is judged again although nothing is new.
+# Seconds after which all agents get new verdicts even if nothing has changed.
 _RECALL = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Called:
-    """One task as it was called last.
+    """The last roll of one task.
 
     Attributes:
-        seen: The session of each agent that names one, and since when it is missing.
+        roll: The roll.
+        seen: The sessions of its agents, and the times since when they are missing.
     """
 
     roll: TaskRoll
     seen: tuple[object, ...]
 
     def may_change_by_time(self) -> bool:
-        """Whether a verdict may become another though nothing else does."""
+        """Whether a verdict may change only because time passes."""
         finished = self.roll.counts[Verdict.FINISHED] == len(self.roll.agents)
-        return not finished or any(each is not None for each in self.seen)
+        return not finished or any(fact is not None for fact in self.seen)
 
 
 class RollBuilder:
-    """Calls the roll from registries and answers; keeps what did not change."""
+    """Builds roll calls from registries and evidence; reuses the rolls of unchanged tasks."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -50,10 +51,10 @@ class RollBuilder:
         self._called: dict[Path, _Called] = {}
         self._evidence: Evidence | None = None
         self._again_at = 0.0
-        self._vicinity = NearbyWorkspaces()
-        self._around_suspects = NearbyWorkspaces()
+        self._nearby = NearbyWorkspaces()
+        self._near_candidates = NearbyWorkspaces()
         self._begun: dict[int, float | None] = {}
-        self._births = PaneOrigins()
+        self._origins = PaneOrigins()
         self._moved: Mapping[int, PaneOrigin] = {}
         self._moved_of: tuple[object, object] = (None, None)
         self._ids: Mapping[str, str] = {}
@@ -61,20 +62,27 @@ class RollBuilder:
         self._server: tuple[int | None, int] = (None, 0)
 
     def call(self, registries: Registries, evidence: Evidence, now: float) -> RollCall:
-        """One frozen roll call of what is known now."""
+        """Returns a new roll call.
+
+        Args:
+            registries: The registries, which are not read again.
+            evidence: The newest evidence; `renamed` is filled in.
+            now: Seconds since the epoch.
+        """
         answer, missing_since = evidence.snapshot, evidence.missing_since
         self._note_ids(answer, missing_since)
         renamed = self._find_renamed(registries, evidence)
-        evidence = replace(evidence, renamed={name: each.why for name, each in renamed.items()})
+        reasons = {name: candidate.why for name, candidate in renamed.items()}
+        evidence = replace(evidence, renamed=reasons)
         before, self._evidence = self._evidence, evidence
-        # Files changed, and tmux was not asked since.
+        # Only files have changed since the last roll call.
         old_answer = before is not None and before.snapshot.sessions is answer.sessions
         old_answer = old_answer and before is not None and before.missing_since is missing_since
-        # Also when the clock was set back.
+        # Also due if the clock was set back.
         due = not 0 < self._again_at - now <= _RECALL
         anew = before is None or _tells_else(before, evidence)
         if due or anew:
-            # An agent may have stalled although nothing is new.
+            # An agent may stall only because time passes.
             self._again_at = now + min(_RECALL, self._policy.stall_timeout / 20)
         called: dict[Path, _Called] = {}
         workspaces = []
@@ -91,7 +99,7 @@ class RollBuilder:
                     of_now = last is not None and last.seen == seen and not (anew or due)
                     kept = last.roll if last is not None and of_now else None
                     roll = self._call_task(state, evidence, now, kept)
-                    # An equal one keeps its identity: nothing is drawn anew for it.
+                    # An equal roll keeps its identity, so the screen does not draw it again.
                     same = last is not None and last.roll.state is state and last.roll == roll
                     last = _Called(last.roll if last is not None and same else roll, seen)
                 called[state.registry] = last
@@ -109,10 +117,10 @@ class RollBuilder:
             listed = registries.listed_sessions()
             as_of = min(now, registries.known_until())
             orphans = find_orphans(registries.states(), listed, answer, self._policy, as_of)
-        own = [each.path for each in workspaces]
-        suspected = {each.session for each in renamed.values()}
-        nobodys = tuple(each for each in orphans or () if each not in suspected)
-        judged = self._vicinity.judge(nobodys, answer, own, self._policy, now)
+        own = [workspace.path for workspace in workspaces]
+        candidates = {candidate.session for candidate in renamed.values()}
+        unlisted = tuple(session for session in orphans or () if session not in candidates)
+        judged = self._nearby.judge(unlisted, answer, own, self._policy, now)
         counts[Verdict.ORPHAN] = len(judged.orphans)
         return RollCall(
             self._host,
@@ -124,12 +132,12 @@ class RollBuilder:
             nearby_workspaces=judged.read,
             nearby_databases=judged.databases,
             mass_death=find_mass_death(
-                (each.roll for each in called.values()), missing_since, self._policy
+                (task.roll for task in called.values()), missing_since, self._policy
             ),
         )
 
     def _find_renamed(self, registries: Registries, evidence: Evidence) -> Mapping[str, Candidate]:
-        """Which of the missing sessions may be there by another name."""
+        """Returns the missing sessions that may have another name now, with a candidate each."""
         answer = evidence.snapshot
         missing = evidence.missing_since.keys() - answer.sessions.keys()
         begun: dict[int, float | None] = {}
@@ -137,22 +145,22 @@ class RollBuilder:
             return {}
 
         def begun_at(pid: int) -> float | None:
-            # Not at the top: a look at the roll has no use for it as a rule.
+            # Imported late, because most roll calls do not need it.
             from tui.host import process_tree
 
             if pid not in begun:
-                # No look at a process is taken twice.
+                # Each process is read once, and its start time kept for the next roll call.
                 begun[pid] = self._begun[pid] if pid in self._begun else process_tree.begun(pid)
             return begun[pid]
 
         moved = self._find_moved(evidence)
         states, listed = registries.states(), registries.listed_sessions()
-        # Of one that was followed to its new name it is known whose it is.
+        # The owner of a session is known if muster saw it being renamed.
         followed = frozenset(s.name for name, s in answer.sessions.items() if name != s.name)
-        there: dict[Path | None, list[Session]] = {None: list(answer.sessions.values())}
+        by_server: dict[Path | None, list[Session]] = {None: list(answer.sessions.values())}
         for socket, session in evidence.others:
-            there.setdefault(socket, []).append(session)
-        found = {
+            by_server.setdefault(socket, []).append(session)
+        candidates = {
             socket: find_renamed(
                 missing,
                 states,
@@ -162,59 +170,64 @@ class RollBuilder:
                 moved,
                 self._ids if socket is None else {},
             )
-            for socket, sessions in there.items()
+            for socket, sessions in by_server.items()
         }
         self._begun = begun
-        return self._most_likely(found, answer)
+        return self._most_likely(candidates, answer)
 
     def _most_likely(
-        self, found: Mapping[Path | None, Mapping[str, list[Candidate]]], answer: TmuxSnapshot
+        self,
+        candidates: Mapping[Path | None, Mapping[str, list[Candidate]]],
+        answer: TmuxSnapshot,
     ) -> Mapping[str, Candidate]:
-        """Of what may be missing sessions the first each, which no registry around it lists.
+        """Returns for each missing session the first candidate that no registry near it lists.
 
         Args:
-            found: By the socket of the server that has it; None for the one that was asked.
-            answer: What that one said.
+            candidates: The candidates by the name of the missing session, and by the socket of
+                their server; None for the queried server.
+            answer: The answer of the queried server.
         """
-        suspects = {
-            id(each.session): each.session
-            for by_name in found.values()
-            for those in by_name.values()
-            for each in those
+        sessions = {
+            id(candidate.session): candidate.session
+            for by_name in candidates.values()
+            for of_name in by_name.values()
+            for candidate in of_name
         }
-        anothers = set(map(id, self._around_suspects.anothers(suspects.values(), answer)))
+        anothers = set(map(id, self._near_candidates.anothers(sessions.values(), answer)))
         likely: dict[str, Candidate] = {}
-        for socket, by_name in found.items():
-            for name, those in by_name.items():
-                first = next(
-                    (each for each in those if each.moved or id(each.session) not in anothers),
-                    None,
+        for socket, by_name in candidates.items():
+            for name, of_name in by_name.items():
+                possible = (
+                    candidate
+                    for candidate in of_name
+                    if candidate.moved or id(candidate.session) not in anothers
                 )
+                first = next(possible, None)
                 if first is not None and socket is not None:
-                    why = f"on another tmux server {first.why} Try {socket_option(socket)}"
+                    why = f"on another tmux server, {first.why} Try {socket_option(socket)}"
                     first = first._replace(why=why)
                 if first is not None:
                     likely.setdefault(name, first)
         return likely
 
     def _note_ids(self, answer: TmuxSnapshot, missing_since: MissingSince) -> None:
-        """Keeps the ids of sessions, so that those of missing ones are known."""
+        """Records the ids of all sessions, and keeps those of missing sessions."""
         if answer.state is TmuxState.UNKNOWN or self._ids_of is answer.sessions:
             return
-        # Another server counts its ids anew.
+        # A new server assigns the same ids again.
         before = self._ids if answer.server == self._server else {}
         kept = {name: before[name] for name in missing_since if name in before}
         self._ids = kept | {name: session.id for name, session in answer.sessions.items()}
         self._ids_of, self._server = answer.sessions, answer.server
 
     def _find_moved(self, evidence: Evidence) -> Mapping[int, PaneOrigin]:
-        """The panes that were moved, read anew only where tmux says something else."""
-        here, there = evidence.snapshot.sessions, evidence.others
-        sessions, others = self._moved_of
-        if sessions is not here or others is not there:
-            theirs = (session for _, session in there)
-            self._moved = self._births.moved((*here.values(), *theirs))
-            self._moved_of = here, there
+        """Returns the moved panes by pid; finds them again only after a new answer."""
+        sessions, others = evidence.snapshot.sessions, evidence.others
+        last_sessions, last_others = self._moved_of
+        if last_sessions is not sessions or last_others is not others:
+            other_sessions = (session for _, session in others)
+            self._moved = self._origins.moved((*sessions.values(), *other_sessions))
+            self._moved_of = sessions, others
         return self._moved
 
     def _call_task(
@@ -226,14 +239,14 @@ class RollBuilder:
     ) -> TaskRoll:
         roll = call_task(state, evidence, self._policy, now, before=before)
         silent = [row.key.id for row in roll.agents if row.verdict is Verdict.STALLED]
-        # Only they are worth a look at their files.
+        # Progress files are read only of agents that would otherwise be stalled.
         if reported := state.source.last_reports(silent):
             return call_task(state, evidence, self._policy, now, reported, before)
         return roll
 
 
 def _tells_else(before: Evidence, evidence: Evidence) -> bool:
-    """Whether tmux says something else of others than the sessions that are there."""
+    """Whether the state of tmux, its reason, or the doubts have changed."""
     was, now = before.snapshot, evidence.snapshot
     return (was.state, was.why, before.doubts) != (now.state, now.why, evidence.doubts)
 
@@ -242,16 +255,16 @@ def _seen(
     state: TaskState, answer: TmuxSnapshot, missing_since: MissingSince
 ) -> tuple[object, ...]:
     names = state.record.session_names if state.record else ()
-    there = tuple(map(answer.sessions.get, names))
-    return (*there, *map(missing_since.get, names)) if missing_since else there
+    sessions = tuple(map(answer.sessions.get, names))
+    return (*sessions, *map(missing_since.get, names)) if missing_since else sessions
 
 
 def _holds(last: _Called, state: TaskState, seen: tuple[object, ...], due: bool) -> bool:
-    """Whether a task would be called as it was the last time."""
+    """Whether the last roll of a task is still valid."""
     return (
         last.roll.state is state
         and last.seen == seen
-        # Who is missing becomes proven so by another answer.
+        # The next answer may prove that a session is gone.
         and not last.roll.counts[Verdict.UNKNOWN]
         and not (due and last.may_change_by_time())
     )

@@ -1,8 +1,8 @@
-"""Gathering: registries and sessions in, one frozen roll call after another out.
+"""Collects registries and sessions, and delivers a roll call after each change.
 
-Three threads, none of them the screen's: one that watches files, one that asks
-tmux, one that reads what changed and calls the roll. A slow answer delays none
-of the others, and what comes in meanwhile is taken together.
+Three threads run beside the screen's: one watches files, one queries tmux, and one reads changed
+registries and builds the roll call. A slow thread does not delay the others. Changes that arrive
+meanwhile are handled together.
 """
 
 from __future__ import annotations
@@ -38,34 +38,37 @@ from tui.progress import ProgressCallback, untold
 _log = logging.getLogger(__name__)
 
 SWEEP = 3.0
-"""Seconds between two questions to tmux while no death is told of."""
+"""Seconds between two queries of tmux while no process of a pane ends."""
 
 RESCAN = 5.0
-"""Seconds between two looks at everything, for changes that no event told of."""
+"""Seconds between two scans of all registries, for changes without a file event."""
 
-# Seconds without any change after which both are further apart, and how far.
+# After this many seconds without a change, queries and scans have longer intervals.
 _QUIET_AFTER = 30.0
 _QUIET_SWEEP = 6.0
 _QUIET_RESCAN = 15.0
 
 BUSY_RESCAN = 0.25
-"""Seconds until a registry is looked at again that a writer was found at."""
+"""Seconds until a registry is read again after a writer prevented it."""
 
-# Tasks that are read before the first roll call, so that a large workspace shows something at
-# once; and the seconds that the others are put off for until somebody listens.
+# The number of tasks that are read before the first roll call, so that a large workspace is
+# visible at once; and the longest wait for a listener before the others are read.
 _AT_FIRST = 10
 _NOBODY_LISTENS = 1.0
 
-# tmux needs a moment to notice the end of a pane that the kernel told us of.
+# Seconds that tmux needs to notice the end of a pane's process after the kernel reports it.
 _AFTER_DEATH = 0.03
 
-# Seconds until tmux is asked again when it could not tell, or does not know of a death yet:
-# twice as long each time.
+# Seconds until tmux is queried again after a failed query, or if it has not noticed a death yet.
+# The pause doubles each time.
 _ASK_AGAIN = 0.1
 
 
 def _unproven(evidence: Evidence, proofs: Mapping[str, float]) -> float | None:
-    """When, in monotonic seconds, the next absence can be proven; None if none waits."""
+    """Returns the monotonic time at which the next missing session can be proven gone.
+
+    Returns None if no session waits for a proof.
+    """
     waiting = [
         since + proofs[name]
         for name, since in evidence.missing_since.items()
@@ -75,14 +78,14 @@ def _unproven(evidence: Evidence, proofs: Mapping[str, float]) -> float | None:
 
 
 def _is_news(before: Evidence, evidence: Evidence) -> bool:
-    """Whether tmux servers say something else than they said before."""
+    """Whether the evidence differs in more than its times."""
     snapshot = replace(evidence.snapshot, asked_at=before.snapshot.asked_at)
     same_time = replace(evidence, snapshot=snapshot, missing_since=before.missing_since)
     return same_time != before
 
 
 def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
-    """Calls the roll once; asks tmux a second time only if somebody is missing."""
+    """Returns one roll call; queries tmux again only if sessions are missing. Blocks."""
     registries = Registries(workspaces)
     elsewhere = OtherServers(workspaces)
     answer = tmux.ask()
@@ -98,7 +101,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
             break
         registries.rescan()
         expected = expected_sessions(registries.states(), policy, time.time())
-        # No newcomers: who is missing only now would be waited for without end.
+        # Without sessions that are missing only now, which could prolong the loop without end.
         proofs = {
             name: proof for name, proof in expected.items() if name in evidence.missing_since
         }
@@ -109,7 +112,13 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
 
 @dataclass(slots=True)
 class _News:
-    """What came in since the roll was last called."""
+    """The changes since the last roll call.
+
+    Attributes:
+        paths: Changed registries.
+        rescan: Whether to scan all registries.
+        answer: Whether there is a new answer of tmux.
+    """
 
     paths: set[Path] = field(default_factory=set)
     rescan: bool = True
@@ -120,16 +129,16 @@ class _News:
 
 
 class LiveRoll:
-    """Calls the roll again whenever something changed, until it is stopped.
+    """Delivers a new roll call after each change, until it is stopped.
 
     Args:
-        workspaces: What to follow.
-        tmux: The server to ask.
-        policy: When a verdict is sure enough.
-        recover: Whether commits that were cut off are finished: that writes.
+        workspaces: The workspaces to follow.
+        tmux: The server to query.
+        policy: The times that a verdict needs.
+        recover: Whether to recover interrupted commits, which writes to files.
 
     Attributes:
-        tmux: The server that is asked.
+        tmux: The queried server.
         latest: The newest roll call; None before the first.
     """
 
@@ -152,7 +161,7 @@ class LiveRoll:
         self._handing = threading.Lock()
         self._change = threading.Condition()
         self._news = _News()
-        asking = TmuxSnapshot(TmuxState.UNKNOWN, "asking tmux …", tmux.socket, {}, 0.0)
+        asking = TmuxSnapshot(TmuxState.UNKNOWN, "querying tmux …", tmux.socket, {}, 0.0)
         self._evidence = Evidence(asking)
         self._expected: Mapping[str, float] = {}
         self._seen: Mapping[str, Session] = {}
@@ -172,12 +181,12 @@ class LiveRoll:
     def listen(
         self, on_roll: Callable[[RollCall], None], progress: ProgressCallback = untold
     ) -> None:
-        """Hands out the newest roll call, if there is one, and each that comes from now on.
+        """Delivers the newest roll call, if there is one, and all later ones.
 
         Args:
-            on_roll: Called with a roll call, mostly in a thread of this object; one call is
-                over before the next begins.
-            progress: Told how far the first reading is, in a thread of this object.
+            on_roll: Called with each roll call: the first time in the caller's thread, then in
+                a thread of this object. Calls never overlap.
+            progress: Called with the progress of the first reading, in a thread of this object.
         """
         with self._handing:
             self._on_roll, self._progress = on_roll, progress
@@ -187,13 +196,13 @@ class LiveRoll:
             self._change.notify_all()
 
     def start(self) -> None:
-        """Starts gathering."""
+        """Starts the threads."""
         for thread in self._threads:
             thread.start()
         self._watcher.start()
 
     def stop(self) -> None:
-        """Ends all threads; waits for none longer than a moment."""
+        """Ends all threads; waits at most a second for each."""
         with self._change:
             self._stopped = True
             self._change.notify_all()
@@ -205,7 +214,7 @@ class LiveRoll:
             self._deaths.close()
 
     def refresh(self) -> None:
-        """Looks at everything again, now."""
+        """Scans all registries and queries tmux now."""
         self._tell(rescan=True)
         self._deaths.wake()
 
@@ -228,8 +237,8 @@ class LiveRoll:
             try:
                 self._ask_once()
             except Exception:
-                # Whatever it is, the next death must still be seen.
-                _log.exception("tmux could not be asked")
+                # The thread must survive, to notice the next death.
+                _log.exception("cannot query tmux")
                 self._deaths.wait(1.0)
 
     def _ask_once(self) -> None:
@@ -237,7 +246,7 @@ class LiveRoll:
         with self._change:
             answer = self._recognize(answer)
             missing_since = note_absences(self._evidence.missing_since, answer, self._expected)
-        # Before anybody is called dead on this answer, and with nothing held up.
+        # Other servers are searched before a verdict uses this answer, and without the lock.
         evidence = self._elsewhere.noted(Evidence(answer, missing_since))
         with self._change:
             if _is_news(self._evidence, evidence):
@@ -253,11 +262,16 @@ class LiveRoll:
             time.sleep(_AFTER_DEATH)
 
     def _unsettled(self, answer: TmuxSnapshot) -> float:
-        """Watches the processes of an answer; seconds until what it leaves open is asked again."""
+        """Watches the processes of an answer.
+
+        Returns:
+            The seconds until tmux must be queried again, because the query failed or tmux has
+            not noticed a death yet; infinity otherwise.
+        """
         unknown = answer.state is TmuxState.UNKNOWN
         open_questions: frozenset[int | None] = frozenset([None])
         if not unknown:
-            # The kernel told of these sooner than tmux noticed, which may take it long.
+            # Processes that have ended although tmux still lists them.
             open_questions = self._deaths.watch(
                 pid
                 for name, session in answer.sessions.items()
@@ -272,11 +286,11 @@ class LiveRoll:
         return self._ask_again
 
     def _recognize(self, answer: TmuxSnapshot) -> TmuxSnapshot:
-        """Finds again, by their ids, the sessions of agents that were renamed meanwhile."""
+        """Finds renamed sessions of agents by their ids."""
         if answer.state is TmuxState.UNKNOWN:
             return answer
         if answer.server != self._server:
-            # Another server counts its ids anew.
+            # A new server assigns the same ids again.
             self._server, self._seen = answer.server, {}
         answer = follow_renamed(answer, self._seen)
         self._seen = {
@@ -285,8 +299,8 @@ class LiveRoll:
         return answer
 
     def _gather_on(self) -> None:
-        caller = RollBuilder(self._policy)
-        self._begin(caller)
+        builder = RollBuilder(self._policy)
+        self._begin(builder)
         first = True
         while (news := self._wait_for_news()) is not None:
             try:
@@ -298,37 +312,37 @@ class LiveRoll:
                     self._registries.reread(news.paths)
                 states = self._registries.states()
                 self._expect(expected_sessions(states, self._policy, time.time()))
-                self._call(caller)
+                self._call(builder)
                 if self._recover and self._registries.recover():
                     self._tell(rescan=True)
                 if self._registries.busy:
                     self._rescan_at = min(self._rescan_at, time.monotonic() + BUSY_RESCAN)
             except Exception:
-                # Whatever it is, the next change must still be seen.
-                _log.exception("the roll could not be called")
+                # The thread must survive, to notice the next change.
+                _log.exception("cannot build the roll call")
                 with self._change:
                     self._change.wait_for(lambda: self._stopped, timeout=1.0)
-                    # What was news then is so still.
+                    # The changes have not been handled yet.
                     self._news.rescan = True
 
-    def _begin(self, caller: RollBuilder) -> None:
-        """Calls the roll of the first tasks; the others wait until that can be shown.
+    def _begin(self, builder: RollBuilder) -> None:
+        """Builds a roll call of the first tasks, and waits until it is shown.
 
-        Not for somebody who listens already, and so is as quick to hear of all.
+        Does nothing if there is a listener already, because it gets the whole roll call as soon.
         """
         try:
             if self._on_roll is not None or self._registries.rescan(at_most=_AT_FIRST):
                 return
-            self._call(caller, whole=False)
+            self._call(builder, whole=False)
         except Exception:
-            _log.exception("the roll of the first tasks could not be called")
+            _log.exception("cannot build the roll call of the first tasks")
         with self._change:
             self._change.wait_for(lambda: self._on_roll or self._stopped, _NOBODY_LISTENS)
 
-    def _call(self, caller: RollBuilder, *, whole: bool = True) -> None:
+    def _call(self, builder: RollBuilder, *, whole: bool = True) -> None:
         with self._change:
             evidence = self._evidence
-        roll = caller.call(self._registries, evidence, time.time())
+        roll = builder.call(self._registries, evidence, time.time())
         self._elsewhere.doubt(roll.evidence.renamed)
         if not whole:
             roll = replace(roll, whole=False)
@@ -338,7 +352,7 @@ class LiveRoll:
                 self._on_roll(roll)
 
     def _tell_progress(self, what: str, done: int, of: int) -> None:
-        # Whoever listens may have come meanwhile.
+        # Read at each call, because the listener may have been set meanwhile.
         self._progress(what, done, of)
 
     def _wait_for_news(self) -> _News | None:
@@ -348,7 +362,7 @@ class LiveRoll:
             if self._stopped:
                 return None
             news, self._news = self._news, _News(rescan=False)
-            # Whatever else came in: an answer of tmux does not tell of files.
+            # A due scan happens also after an answer of tmux, which says nothing about files.
             news.rescan |= time.monotonic() >= self._rescan_at
             if news.rescan:
                 pause = _QUIET_RESCAN if self._is_quiet() else RESCAN
@@ -360,7 +374,7 @@ class LiveRoll:
 
     def _expect(self, proofs: Mapping[str, float]) -> None:
         with self._change:
-            # Also who is there already: its processes are not watched yet.
+            # Also sessions that exist already, because their processes are not watched yet.
             new = proofs.keys() - self._expected.keys()
             self._expected = proofs
         if new:

@@ -1,4 +1,4 @@
-"""Whether sessions that are missing here are on another tmux server."""
+"""Searches other tmux servers for missing sessions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tui.host.tmux_servers import Elsewhere, look_elsewhere, owners_of
 from tui.host.tmux_types import TmuxState
 from tui.model.evidence import Evidence
 
-# Seconds until other servers are asked again for sessions that they may have: twice as
-# long each time, up to the second.
+# The first pause until other servers are queried again, and the longest one, in seconds. The
+# pause doubles each time.
 _LOOK_AGAIN = 0.5
 _LOOK_RARELY = 10.0
 
 
 class OtherServers:
-    """Looks for missing sessions on other servers, and only for what is news."""
+    """Searches other tmux servers for newly missing sessions, and again for doubtful ones."""
 
     def __init__(self, workspaces: Iterable[Workspace]) -> None:
         self._paths = [workspace.path for workspace in workspaces]
@@ -29,13 +29,13 @@ class OtherServers:
         self._pause = 0.0
 
     def doubt(self, names: Collection[str]) -> None:
-        """Has these asked for again and again: they may be there by another name."""
+        """Searches repeatedly for these sessions, which may have another name now."""
         self._doubted = frozenset(names)
 
     def noted(self, evidence: Evidence) -> Evidence:
-        """The same evidence, with what may be elsewhere. May block.
+        """Returns the evidence with the sessions that may be on other servers. May block.
 
-        A session that is not elsewhere any more is missing from now on only.
+        A session that is no longer on another server counts as missing only from now on.
         """
         answer, missing_since = evidence.snapshot, evidence.missing_since
         missing = set(missing_since.items())

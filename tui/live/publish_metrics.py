@@ -1,4 +1,4 @@
-"""Letting other processes see what this one counted; never worth an error."""
+"""Publishes the lock metrics of this process; ignores errors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from registry.metrics_file import publish_metrics
 
 def publish_quietly(workspaces: Iterable[Path]) -> None:
     """Adds this process's lock metrics to the files of some workspaces."""
-    for each in workspaces:
+    for workspace in workspaces:
         with suppress(RegistryError, OSError):
-            publish_metrics(each)
+            publish_metrics(workspace)

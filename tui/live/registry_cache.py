@@ -1,4 +1,4 @@
-"""All registries of some workspaces, read only when they changed, the last good state kept."""
+"""A cache of the registries of some workspaces, which reads only changed files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from tui.progress import ProgressCallback, untold
 
 @dataclass(slots=True)
 class _File:
-    """One registry: its last good state, and why it cannot be read now.
+    """One registry: its last valid content, and the current error.
 
     Attributes:
-        source: Where it is read.
-        busy_since: When a writer was first found at it, in monotonic seconds, if that
-            is why it could not be read the last time.
-        known_until: When it was last found to be as it was read.
-        hot_journal: What is to be said of a commit that nobody has finished yet.
+        source: The access to the file.
+        snapshot: The last valid content, or None.
+        read_at: When the content was read, seconds since the epoch.
+        known_until: When the content was last found unchanged, seconds since the epoch.
+        error: Why the file cannot be read now, or None.
+        busy_since: When a writer first prevented reading, in monotonic seconds; None if the
+            last reading was not prevented.
+        hot_journal: A message about an interrupted commit that no process has recovered yet,
+            or None.
     """
 
     source: Source
@@ -36,39 +40,42 @@ class _File:
     hot_journal: str | None = None
 
     def read(self) -> None:
-        """Notes that it could be read."""
+        """Records a successful reading."""
         self.read_at = self.known_until = time.time()
         self.error = self.busy_since = None
 
-    def failed(self, error: RegistryError, said: str) -> None:
-        """Notes that it could not; a writer at work is no error for a while."""
+    def failed(self, error: RegistryError, message: str) -> None:
+        """Records a failed reading; a busy writer becomes an error only after a timeout."""
         now = time.monotonic()
         if not isinstance(error, BusyRegistryError):
-            self.error, self.busy_since = said, None
+            self.error, self.busy_since = message, None
             return
         if self.busy_since is None:
             self.busy_since = now
         if self.snapshot is None or now - self.busy_since > BUSY_TIMEOUT:
-            self.error = said
+            self.error = message
 
 
-CUT_OFF = "a commit was cut off here; the monitor, or the next writer, finishes or drops it"
+CUT_OFF = "a commit was interrupted; the monitor or the next writer completes it or rolls it back"
 
 _RECOVERY_TIMEOUT = 0.5
 
 
 def _reason(error: RegistryError) -> str:
-    """What is wrong, without the path that is shown beside it: there is little room."""
+    """Returns the error without the path, which the screen shows beside it."""
     return error.reason or str(error)
 
 
 @dataclass(slots=True)
 class _Branch:
-    """One workspace: where its tasks lie, and what is wrong with it as a whole.
+    """One workspace with the sources of its tasks.
 
     Attributes:
-        listed: Whether its directory could be listed the last time.
-        database: What has agents of it that are in no registry, or None.
+        source: The access to the workspace.
+        tasks: The sources of its tasks.
+        error: Why its directory or its global registry cannot be read, or None.
+        listed: Whether the last scan read the whole directory.
+        database: A database with agents that are in no registry, or None.
     """
 
     source: WorkspaceSource
@@ -79,18 +86,20 @@ class _Branch:
 
 
 def _database_of(branch: _Branch, task: TaskSource) -> UnreadDatabase | None:
-    """The database of the workspace that a task lies in."""
+    """Returns the unread database of a task's workspace, or None."""
     return task.unread_database() if task.lies_elsewhere else branch.database
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One workspace as it is now.
+    """One workspace with the content of its tasks.
 
     Attributes:
+        path: The path of the workspace.
+        states: The content of its tasks.
         error: Why its directory or its global registry cannot be read, or None.
-        hot_journal: As `TaskState.hot_journal`, of its global registry.
-        database: What has agents of it that are in no registry, or None.
+        hot_journal: A message about an interrupted commit of its global registry, or None.
+        database: A database with agents that are in no registry, or None.
     """
 
     path: Path
@@ -101,27 +110,27 @@ class Branch:
 
 
 class Registries:
-    """All registries of some workspaces, with the last good state of each.
+    """All registries of some workspaces, with the last valid content of each.
 
-    Reads only what changed; not for several threads at once.
+    Reads only changed files. Not thread-safe.
     """
 
     def __init__(self, workspaces: Sequence[Workspace]) -> None:
-        self._branches = [_Branch(workspace_source(each)) for each in workspaces]
+        self._branches = [_Branch(workspace_source(workspace)) for workspace in workspaces]
         self._files: dict[Path, _File] = {}
         self._states: dict[Path, TaskState] = {}
         self._scanned_at = 0.0
 
     def rescan(self, progress: ProgressCallback = untold, at_most: int | None = None) -> bool:
-        """Looks for new and vanished registries, and reads what changed.
+        """Finds new and removed registries, and reads changed ones.
 
         Args:
-            progress: Told how far it is.
-            at_most: So many tasks of a workspace are looked at, and the others taken for
-                not there; None for all.
+            progress: Called with the progress.
+            at_most: The largest number of tasks of a workspace that are read; the others are
+                ignored. None for all tasks.
 
         Returns:
-            Whether that were all.
+            Whether all tasks were read.
         """
         scanned_at = time.time()
         seen: set[Path] = set()
@@ -139,9 +148,9 @@ class Registries:
             if at_most is not None and len(tasks) > at_most:
                 tasks, branch.listed, whole = tasks[:at_most], False, False
             branch.tasks = tuple(
-                each
-                for each in tasks
-                if each.path not in seen and not self._is_anothers(each, branch)
+                task
+                for task in tasks
+                if task.path not in seen and not self._is_in_other_workspace(task, branch)
             )
             seen.update(task.path for task in branch.tasks)
             for number, task in enumerate(branch.tasks):
@@ -155,19 +164,19 @@ class Registries:
         self._scanned_at = scanned_at
         return whole
 
-    def _is_anothers(self, task: TaskSource, branch: _Branch) -> bool:
-        """Whether another of the workspaces holds a task that a global registry only lists."""
+    def _is_in_other_workspace(self, task: TaskSource, branch: _Branch) -> bool:
+        """Whether a task that a branch only lists is in the directory of another branch."""
         return task.lies_elsewhere and any(
-            each is not branch
-            and each.source.directory == task.directory.parent
-            and not each.source.is_single_task
-            for each in self._branches
+            other is not branch
+            and other.source.directory == task.directory.parent
+            and not other.source.is_single_task
+            for other in self._branches
         )
 
     def known_until(self) -> float:
-        """Until when everything that they say is known; seconds since the epoch.
+        """Returns the time until which all contents are known, seconds since the epoch.
 
-        One that cannot be read now may have been written to since it was.
+        An unreadable registry may have changed since its last reading.
         """
         stale = (
             file.known_until
@@ -177,14 +186,14 @@ class Registries:
         return min(stale, default=self._scanned_at)
 
     def reread(self, paths: Collection[Path]) -> None:
-        """Reads those of the registries that changed."""
+        """Reads the registries at the given paths, if they changed."""
         for branch in self._branches:
             for task in branch.tasks:
                 if task.path in paths:
                     self._read_task(branch, task)
 
     def knows(self, paths: Iterable[Path]) -> bool:
-        """Whether all of the paths are registries of tasks that are known, and still there."""
+        """Whether all paths are existing registries of known tasks."""
         return all(path in self._states and path.exists() for path in paths)
 
     def _listed(self, branch: _Branch) -> Mapping[str, GlobalTask]:
@@ -249,16 +258,16 @@ class Registries:
             database=_database_of(branch, task),
             owner=file.snapshot.signature.owner if file.snapshot else None,
         )
-        # An equal state keeps its identity: nothing is worked out anew for it.
+        # An equal state keeps its identity, so its verdicts are not computed again.
         if self._states.get(task.path) != state:
             self._states[task.path] = state
 
     def states(self) -> tuple[TaskState, ...]:
-        """Every task, in the order of the workspaces."""
+        """Returns all tasks, in the order of the workspaces."""
         return tuple(self._states[task.path] for branch in self._branches for task in branch.tasks)
 
     def branches(self) -> Iterable[Branch]:
-        """Every workspace with its tasks and what is wrong with it."""
+        """Yields all workspaces with the content of their tasks."""
         for branch in self._branches:
             states = tuple(self._states[task.path] for task in branch.tasks)
             hot_journal = self._file(branch.source).hot_journal
@@ -267,61 +276,64 @@ class Registries:
 
     @property
     def busy(self) -> bool:
-        """Whether a writer kept any of them from being read the last time."""
+        """Whether a writer prevented the last reading of any registry."""
         return any(file.busy_since is not None for file in self._files.values())
 
     def _look_for_journal(self, file: _File) -> None:
         try:
             hot = file.source.is_cut_off()
         except RegistryError:
-            # Reading the registry says why it cannot be had.
+            # Reading the registry reports the error.
             hot = False
         file.hot_journal = (file.hot_journal or CUT_OFF) if hot else None
 
     def recover(self) -> bool:
-        """Finishes or drops commits that were cut off; says where it cannot.
+        """Recovers interrupted commits; records an error in the message of the journal.
 
         Returns:
-            Whether there was one, and something is to be read anew.
+            Whether a commit was recovered or a message changed.
         """
-        found = False
+        changed = False
         for file in self._files.values():
             if file.hot_journal is None:
                 continue
-            said = "a commit was cut off here; it is finished, but its journal cannot be removed"
+            message = "an interrupted commit was completed, but its journal cannot be removed"
             try:
                 file.source.recover(_RECOVERY_TIMEOUT)
                 if not file.source.is_cut_off():
-                    found = True
+                    changed = True
                     continue
             except RegistryError as error:
-                said = f"a commit was cut off here and cannot be finished: {error}"
-            found |= file.hot_journal != said
-            file.hot_journal = said
-        return found
+                message = f"cannot recover an interrupted commit: {error}"
+            changed |= file.hot_journal != message
+            file.hot_journal = message
+        return changed
 
     def sees_all(self) -> bool:
-        """Whether whole workspaces are seen, and not single tasks or parts of them."""
+        """Whether all workspaces were read completely, so no session can be listed elsewhere."""
         return all(
             not branch.source.is_single_task
             and branch.listed
             and branch.database is None
-            # One that was never read may list tasks that lie elsewhere.
+            # A global registry that was never read may list tasks in other directories.
             and not self._is_unread(branch.source)
             for branch in self._branches
         )
 
     def databases(self) -> tuple[UnreadDatabase, ...]:
-        """What whole workspaces have agents in that are in no registry."""
-        found = (branch.database for branch in self._branches)
-        return tuple(each for each in found if each is not None)
+        """Returns the databases with agents that are in no registry."""
+        databases = (branch.database for branch in self._branches)
+        return tuple(database for database in databases if database is not None)
 
     def _is_unread(self, source: Source) -> bool:
         file = self._file(source)
         return file.snapshot is None and file.error is not None
 
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
-        """What tmux calls the sessions of all agents in each of the global registries."""
+        """Returns the sessions that each global registry lists, by their names in tmux.
+
+        A set is None if a name is not certain.
+        """
         snapshots = (self._file(branch.source).snapshot for branch in self._branches)
         return tuple(
             snapshot.record.tmux_sessions
@@ -330,7 +342,7 @@ class Registries:
         )
 
     def directories(self) -> tuple[set[Path], set[Path]]:
-        """What to watch, and those of it where any entry counts."""
+        """Returns the directories to watch, and those of them where each new entry counts."""
         roots = {branch.source.directory for branch in self._branches}
         watched = set(roots)
         for branch in self._branches:
@@ -339,6 +351,6 @@ class Registries:
         return watched, roots
 
     def watched_names(self) -> tuple[str, ...]:
-        """The names of the files there whose change counts."""
+        """Returns the names of the files whose changes count."""
         names = (name for branch in self._branches for name in branch.source.watched_names)
         return tuple(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""Whether registries around sessions list them as agents that must be spared. Blocks."""
+"""Finds sessions that must not be ended, because another agent may use them. Blocks."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tui.model.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The agent whose session is to be ended.
+    """An agent whose session the operator wants to end.
 
     Attributes:
         id: Its id.
-        registry: The registry that says so.
-        names: What registries may call its session.
-        is_through: Whether it has a terminal status there.
+        registry: The registry that lists it.
+        names: The possible names of its session in registries.
+        is_through: Whether it has a terminal status in that registry.
     """
 
     id: str
@@ -36,19 +36,21 @@ class Holder:
 def claims_on(
     nearby: NearbyWorkspaces, held: Mapping[Session, Holder | None], answer: TmuxSnapshot
 ) -> dict[Session, str]:
-    """Why sessions must not be ended as orphans, or as their holders'. Blocks.
+    """Returns the sessions that must not be ended, with the reasons. Blocks.
 
-    Whether an agent at work has its session alone cannot always be known. It is then
-    ended, for its own registry says that it is there; that of one that is through is not.
+    It cannot always be known whether another agent uses a session, too. Then the session may be
+    ended if its holder is active, because the holder's own registry lists it. It must not be
+    ended if its holder has a terminal status.
 
     Args:
-        nearby: The workspaces that the sessions' holders are in, and those around; what
-            did not change since they were read last is not read again.
-        held: Whose each session is, as tmux lists it now; None for an orphan.
-        answer: What tmux said.
+        nearby: The workspaces of the holders, and the workspaces near the sessions. Unchanged
+            files are not read again.
+        held: The holder of each session; None for an orphan.
+        answer: The answer of tmux.
 
     Returns:
-        In words, for those that another agent, or any, may be in.
+        The reasons in words, for each orphan that may belong to an agent, and for each other
+        session that another agent may use.
     """
     if not held:
         return {}
@@ -69,19 +71,20 @@ def _listed(
     held: Mapping[Session, Holder | None],
     answer: TmuxSnapshot,
 ) -> tuple[dict[Session, str], bool]:
-    """Why orphans may be agents', and whether that cannot be known of any."""
-    orphans = {session: each for session, each in around.items() if held[session] is None}
-    # Whether they are old enough was said by the roll.
+    """Returns why orphans may belong to agents, and whether that is unknown for any orphan."""
+    orphans = {session: near for session, near in around.items() if held[session] is None}
+    # The roll call has already checked their age.
     ageless = replace(Policy(), orphan_grace=float("-inf"))
     judged = nearby.judge_around(orphans, answer, ageless, time.time())
-    unsure, nobodys = ({each.id for each in those} for those in (judged.unsure, judged.orphans))
-    why = "nobody can tell whether it is in a registry: one cannot be read, or its processes"
+    unsure = {session.id for session in judged.unsure}
+    proven = {session.id for session in judged.orphans}
+    why = "unknown whether a registry lists it: cannot read a registry near it, or its processes"
     if judged.databases:
-        why = f"nobody can tell whether it is an agent's: {judged.databases[0]}"
+        why = f"unknown whether it belongs to an agent: {judged.databases[0]}"
     listed = {
-        each: why if each.id in unsure else "it is in a registry now"
-        for each in orphans
-        if each.id not in nobodys
+        session: why if session.id in unsure else "a registry lists it now"
+        for session in orphans
+        if session.id not in proven
     }
     return listed, bool(unsure)
 
@@ -91,54 +94,53 @@ def _claimed(
     around: Mapping[Session, Around],
     held: Mapping[Session, Holder | None],
 ) -> tuple[dict[Session, str], bool]:
-    """Why another agent than its holder may be in sessions, and whether that cannot be known."""
-    at_work = {path: _at_work_in(each) for path, each in nearby.readings.items()}
-    active = {path: _active_in(each) for path, each in nearby.readings.items()}
-    found: dict[Session, str | None] = {}
-    for session, each in around.items():
+    """Returns why another agent may use sessions, and whether that is unknown for any session."""
+    at_work = {path: _at_work_in(reading) for path, reading in nearby.readings.items()}
+    active = {path: _active_in(reading) for path, reading in nearby.readings.items()}
+    reasons: dict[Session, str | None] = {}
+    for session, surroundings in around.items():
         holder = held[session]
         if holder is None:
             continue
-        paths = {*nearby.always, *(each.near or ())}
+        paths = {*nearby.always, *(surroundings.near or ())}
         unread = any(path not in at_work or at_work[path][1] for path in paths)
-        if each.near is None or unread:
+        if surroundings.near is None or unread:
             databases = [str(database) for database in nearby.databases_of(paths)]
             known = databases and holder.is_through
-            found[session] = f"it may be at work: {databases[0]}" if known else None
+            reasons[session] = f"the agent may be active: {databases[0]}" if known else None
         for path, (names, _) in at_work.items():
-            # That an agent at work is at work itself is no claim of another's.
+            # An active holder is listed itself, so only other agents count.
             others = names if holder.is_through else _others(active[path], holder)
             if not others.isdisjoint(holder.names):
-                found[session] = (
-                    f"an agent in {shown_name(path)} has its session as well, and is not through"
-                )
+                agent = f"an agent in {shown_name(path)} without a terminal status"
+                reasons[session] = f"{agent} has the same session"
     unknown = (
-        "nobody can tell whether another agent has its session as well: "
-        "a registry around it cannot be read, or its processes"
+        "unknown whether another agent has the same session: "
+        "cannot read a registry near it, or its processes"
     )
     claimed = {
-        session: why or unknown
-        for session, why in found.items()
-        if why is not None or ((holder := held[session]) is not None and holder.is_through)
+        session: reason or unknown
+        for session, reason in reasons.items()
+        if reason is not None or ((holder := held[session]) is not None and holder.is_through)
     }
-    return claimed, None in found.values()
+    return claimed, None in reasons.values()
 
 
 _Active = Mapping[str, Collection[tuple[Path, str]]]
-"""The registries and ids of agents that are not through, by what tmux may call their session."""
+"""The registries and ids of agents without a terminal status, by the name of their session."""
 
 
 def _active_in(reading: Reading) -> _Active:
-    found: dict[str, set[tuple[Path, str]]] = {}
+    active: dict[str, set[tuple[Path, str]]] = {}
     for state in reading.states:
         for agent in state.record.agents if state.record is not None else ():
             if not is_terminal(agent.status):
-                found.setdefault(called(agent), set()).add((state.registry, agent.id))
-    return found
+                active.setdefault(called(agent), set()).add((state.registry, agent.id))
+    return active
 
 
 def _others(active: _Active, holder: Holder) -> frozenset[str]:
-    """Under which of its names another agent than the holder has its session."""
+    """Returns the names of the holder's session that another active agent has, too."""
     return frozenset(
         name
         for name in holder.names
@@ -150,7 +152,7 @@ def _others(active: _Active, holder: Holder) -> frozenset[str]:
 
 
 def _is_same_file(path: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, which may be mounted twice."""
+    """Whether two paths lead to the same file, for example through two mounts."""
     try:
         return path == other or os.path.samefile(path, other)
     except OSError:
@@ -158,9 +160,9 @@ def _is_same_file(path: Path, other: Path) -> bool:
 
 
 def _at_work_in(reading: Reading) -> tuple[frozenset[str], bool]:
-    """What tmux may call the sessions of agents that are not through; whether of more."""
+    """Returns the possible names of sessions of active agents, and whether there may be more."""
     agents = [a for state in reading.states if state.record for a in state.record.agents]
-    names = frozenset(called(each) for each in agents if not is_terminal(each.status))
+    names = frozenset(called(agent) for agent in agents if not is_terminal(agent.status))
     # An agent that only the global registry lists has no known status.
     listed = reading.listed
     only_listed = frozenset[str]().union(*filter(None, listed)) - set(map(called, agents))

@@ -1,4 +1,4 @@
-"""What became of agents between two roll calls that somebody should hear of. Pure."""
+"""Finds agents that failed, stalled or became zombies since the last roll call. Pure."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _NAMED = 3
 
 
 Kinds = Mapping[AgentKey, str | None]
-"""By agent what it is of those somebody should hear of, "" for none of them, and None
-while nobody could tell since it was first seen."""
+"""The result of `kind_of` for each agent: its last known one, or None if none was ever known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was last known of every agent.
+    """The last known state of all agents.
 
     Attributes:
-        tasks: By registry the task that was seen, and its agents' kinds.
-        first: Who was there when nobody had looked yet: what they are is no news.
+        tasks: The last roll of each task, and the kinds of its agents, by registry.
+        first: Agents of the first roll call whose kind is not known yet. Their first known kind
+            is not news.
     """
 
     tasks: Mapping[Path, tuple[TaskRoll, Kinds]] = field(default_factory=dict)
@@ -34,14 +34,22 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One agent that became something."""
+    """An agent with a new kind.
+
+    Attributes:
+        kind: ``failed``, ``zombie`` or ``stalled``.
+        key: The agent.
+    """
 
     kind: str
     key: AgentKey
 
 
 def kind_of(row: AgentRow) -> str | None:
-    """What an agent is of those somebody should hear of; None while nobody can tell."""
+    """Returns ``failed``, ``zombie``, ``stalled`` or, for other agents, an empty string.
+
+    Returns None if the verdict is unknown.
+    """
     if row.record.status in _FAILED:
         return "failed"
     if row.verdict is Verdict.UNKNOWN:
@@ -50,16 +58,16 @@ def kind_of(row: AgentRow) -> str | None:
 
 
 def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
-    """Who became something since.
+    """Compares a roll call with the last known state.
 
-    An agent of whom nobody can tell for a while counts as what it was before.
+    An agent whose verdict becomes unknown keeps its last known kind.
 
     Args:
-        before: What was known; None at first.
-        roll: What is known now.
+        before: The last known state; None for the first roll call.
+        roll: The new roll call.
 
     Returns:
-        What is known now, and the news.
+        The new state, and the agents with a new kind.
     """
     tasks: dict[Path, tuple[TaskRoll, Kinds]] = {}
     waiting = set(before.first) if before is not None else set()
@@ -68,7 +76,7 @@ def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
         at = task.state.registry
         known = before.tasks.get(at) if before is not None else None
         if known is not None and known[0] is task:
-            # Nothing is new in it.
+            # The same object: nothing has changed in the task.
             tasks[at] = known
             continue
         kinds: dict[AgentKey, str | None] = {}
@@ -92,7 +100,7 @@ def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
 
 
 def _changed(before: Sequence[AgentRow], rows: Sequence[AgentRow]) -> list[AgentRow] | None:
-    """The rows that are not what they were; None if others are there now."""
+    """Returns the changed rows; None if agents were added, removed or moved."""
     if len(before) != len(rows):
         return None
     changed = [(was, row) for was, row in zip(before, rows, strict=True) if row is not was]
@@ -101,7 +109,7 @@ def _changed(before: Sequence[AgentRow], rows: Sequence[AgentRow]) -> list[Agent
 
 
 def still(items: Sequence[Item], roll: RollCall) -> list[tuple[Item, AgentRow]]:
-    """Those items that are so by now, each once, with the agents' rows."""
+    """Returns the items that are still true, without duplicates, with the agents' rows."""
     rows = {row.key: row for row in roll.agents()}
     return [
         (item, rows[item.key])
@@ -111,7 +119,7 @@ def still(items: Sequence[Item], roll: RollCall) -> list[tuple[Item, AgentRow]]:
 
 
 def sentence(kind: str, rows: Sequence[AgentRow]) -> str:
-    """What is said of agents that became something."""
+    """Returns a notification about agents with a new kind, for example "a-1 failed"."""
     became = {
         "zombie": ("became a zombie", "became zombies"),
         "stalled": ("stalled", "stalled"),
@@ -127,11 +135,11 @@ def sentence(kind: str, rows: Sequence[AgentRow]) -> str:
 
 
 class Pace:
-    """When to tell: a moment after the first news, and not again for a while.
+    """Decides when to notify: a moment after the first item, with a pause between notifications.
 
     Args:
-        gather: Seconds that news are gathered, for what happens at once is one note.
-        pause: Seconds between two notes.
+        gather: Seconds to wait for more items, so that simultaneous items share a notification.
+        pause: Seconds between two notifications.
     """
 
     def __init__(self, gather: float, pause: float) -> None:
@@ -141,11 +149,11 @@ class Pace:
         self._items: list[Item] = []
 
     def add(self, items: Sequence[Item], now: float) -> float | None:
-        """Takes news in.
+        """Adds items.
 
         Returns:
-            In how many seconds they are to be taken out; None when that was said already,
-            or when there are none.
+            The seconds until the caller must call `take`. None if an earlier call has already
+            returned a time, or if there are no items.
         """
         was_waiting = bool(self._items)
         self._items += items
@@ -157,7 +165,7 @@ class Pace:
         return wait
 
     def take(self, now: float) -> tuple[Item, ...]:
-        """Hands all news out."""
+        """Returns and removes all items."""
         taken, self._items = tuple(self._items), []
         self._last = now
         return taken

@@ -1,4 +1,4 @@
-"""Calling the roll of one task: a verdict on each of its agents. Pure."""
+"""Gives a verdict on each agent of a task. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tui.model.policy import Policy
 from tui.model.roll import AgentRow, TaskRoll, TaskState, Verdict
 from tui.model.verdict import Judgement, judge
 
-# What may become another verdict by the next look at files, or the next answer.
+# These verdicts may change although neither the registry nor tmux's sessions changed.
 _JUDGED_ANEW = frozenset({Verdict.STALLED, Verdict.UNKNOWN})
 
 
 MAY_BE_STALE = "its status may be stale: a database of its workspace may say otherwise"
-"""The note on an agent that JSON lists in a workspace with a database."""
+"""The note on an agent of a JSON registry in a workspace that also has a database."""
 
 
-# What a status contradicts that may have changed in a database only.
+# Verdicts that may be wrong if only a database has the current status.
 _DOUBTED = frozenset({Verdict.ZOMBIE, Verdict.LEAKED})
 
 
@@ -31,18 +31,17 @@ def call_task(
     reported: Mapping[str, float] = MappingProxyType({}),
     before: TaskRoll | None = None,
 ) -> TaskRoll:
-    """Calls the roll of one task.
+    """Gives a verdict on each agent of a task.
 
     Args:
-        state: What is known of its registry.
-        evidence: What tmux has, and what is known of missing sessions.
-        policy: When a verdict is sure enough.
+        state: The content of its registry.
+        evidence: The sessions of tmux, and the times of missing ones.
+        policy: The times that a verdict needs.
         now: Seconds since the epoch.
-        reported: By agent, when its progress file was last written. Needed only of
-            those that would be called stalled without.
-        before: The same task as it was called a moment ago, when tmux said the same of its
-            sessions. An agent that did not change keeps its row, unless it was stalled or
-            unknown.
+        reported: The time of the last change of each agent's progress file, by id, in seconds
+            since the epoch. Needed only for agents that would otherwise be stalled.
+        before: The previous roll of the task, if its sessions have not changed since. An
+            unchanged agent keeps its row, unless it was stalled or unknown.
     """
     rows: list[AgentRow] = []
     counts = dict.fromkeys(Verdict, 0)
@@ -60,7 +59,7 @@ def call_task(
 def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) -> AgentRow:
     verdict, session, note, name_reused_by = judgement
     if verdict is Verdict.ZOMBIE and state.error is not None:
-        # The file may have changed since it could last be read.
+        # The status may have changed after the last successful reading.
         verdict, note = Verdict.UNKNOWN, "its registry cannot be read now"
     if verdict in _DOUBTED and state.database is not None:
         note = f"{note}; {MAY_BE_STALE}"
@@ -74,11 +73,11 @@ def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) 
 
 
 def _mean_progress(rows: Sequence[AgentRow]) -> float | None:
-    """The mean progress; an agent without a number has not begun, or has completed."""
+    """Returns the mean progress in percent: 100 for a completed agent, 0 without a number."""
     if not rows:
         return None
     total = 0.0
     for row in rows:
-        done = row.record.status == "completed"
-        total += 100.0 if done else min(max(row.record.progress or 0.0, 0.0), 100.0)
+        completed = row.record.status == "completed"
+        total += 100.0 if completed else min(max(row.record.progress or 0.0, 0.0), 100.0)
     return total / len(rows)

@@ -1,7 +1,4 @@
-"""What agents are judged by: what tmux said, what is missing since when, and what is doubted.
-
-Pure.
-"""
+"""The evidence for verdicts: tmux's sessions, the times of missing ones, and doubts. Pure."""
 
 from __future__ import annotations
 
@@ -18,22 +15,22 @@ if TYPE_CHECKING:
     from tui.model.roll import TaskState
 
 MissingSince = Mapping[str, float]
-"""Since when each expected session has been missing: monotonic seconds."""
+"""When each missing session was first found missing, in monotonic seconds, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What an agent is judged by beside its record, at one moment.
+    """The evidence for a verdict besides the agent's record, at one moment.
 
     Attributes:
-        snapshot: What tmux said.
-        missing_since: Which of the sessions that agents should have are missing.
-        elsewhere: Sessions that are missing here but may be on another server, by their
-            names, with why and what to try.
-        renamed: Sessions that are missing but may be there, or on another server, by
-            another name, likewise.
-        others: What sessions other servers had when they were asked for missing ones, with
-            their sockets.
+        snapshot: The answer of tmux.
+        missing_since: When each missing session of an active agent was first missing.
+        elsewhere: Missing sessions that may be on another server. The values give the reason
+            and a remedy.
+        renamed: Missing sessions that may have another name now, on this server or another
+            one. The values give the reason and a remedy.
+        others: The sessions of other servers, with their sockets, from the last search for
+            missing sessions.
     """
 
     snapshot: TmuxSnapshot
@@ -44,25 +41,24 @@ class Evidence:
 
     @property
     def doubts(self) -> Mapping[str, str]:
-        """Why sessions that are missing are not proven gone, by their names."""
+        """Why missing sessions may still exist, by their names."""
         return {**self.renamed, **self.elsewhere}
 
     def doubt(self, name: str) -> str | None:
-        """Why one session that is missing is not proven gone, or None: it is."""
+        """Returns why a missing session may still exist, or None without a doubt."""
         return self.elsewhere.get(name, self.renamed.get(name))
 
 
 def note_absences(
     before: MissingSince, answer: TmuxSnapshot, expected: Iterable[str]
 ) -> MissingSince:
-    """Keeps the time at which each expected session was first found missing.
+    """Updates the times at which sessions were first found missing.
 
-    A session that is seen again starts anew; an answer that is none proves
-    nothing either way.
+    A session that is seen again loses its time. A failed query changes nothing.
 
     Args:
-        before: What this function returned last time.
-        answer: tmux's newest answer.
+        before: The previous result of this function.
+        answer: The newest answer of tmux.
         expected: The names of the sessions of all active agents.
     """
     if answer.state is TmuxState.UNKNOWN:
@@ -73,16 +69,16 @@ def note_absences(
 
 
 def is_proven_missing(name: str, evidence: Evidence, proof: float) -> bool:
-    """Whether a session was missing from two answers so many seconds apart."""
+    """Whether a session is missing from two answers at least `proof` seconds apart."""
     since = evidence.missing_since.get(name)
     return since is not None and evidence.snapshot.asked_at - since >= proof
 
 
 def proof_needed(record: AgentRecord, policy: Policy, now: float) -> float:
-    """For how many seconds the session of an agent must have been missing.
+    """Returns for how many seconds an agent's session must be missing until it is proven gone.
 
-    An agent that says no start, or one that is yet to come (another clock, another
-    zone), may be just starting: its session has to be missing for all of the grace.
+    An agent may be just starting if its start is not known or in the future (another clock or
+    time zone). Then the session must be missing for the whole start grace.
     """
     known = record.started is not None and record.started <= now
     confirmation = policy.death_confirmation
@@ -90,14 +86,14 @@ def proof_needed(record: AgentRecord, policy: Policy, now: float) -> float:
 
 
 def follow_renamed(answer: TmuxSnapshot, seen: Mapping[str, Session]) -> TmuxSnapshot:
-    """The same answer, in which a session that was renamed is also there by its old name.
+    """Returns an answer in which a renamed session also has its old name.
 
     Args:
-        answer: What tmux said.
-        seen: Sessions of earlier answers of the same server, by the names of agents'.
+        answer: The answer of tmux.
+        seen: Sessions in earlier answers of the same server, by the names in the registries.
     """
-    by_id = {(each.id, each.created): each for each in answer.sessions.values()}
-    # Also where another session has the old name by now: the id tells whose it is.
+    by_id = {(session.id, session.created): session for session in answer.sessions.values()}
+    # If another session has the old name now, the id decides which one is the agent's.
     renamed = {
         name: session
         for name, before in seen.items()
@@ -110,14 +106,14 @@ def follow_renamed(answer: TmuxSnapshot, seen: Mapping[str, Session]) -> TmuxSna
 def expected_sessions(
     states: Iterable[TaskState], policy: Policy, now: float
 ) -> Mapping[str, float]:
-    """The sessions that active agents should have, by the names tmux gives them.
+    """Returns the sessions of active agents, by their names in tmux.
 
     Returns:
-        For each, how many seconds it must be missing until it is proven gone.
+        For each session the seconds that it must be missing until it is proven gone.
     """
-    found: dict[str, float] = {}
+    needed: dict[str, float] = {}
     for state in states:
         for agent in state.record.expecting if state.record else ():
             name = tmux_name(agent.tmux_session or "")
-            found[name] = max(found.get(name, 0.0), proof_needed(agent, policy, now))
-    return found
+            needed[name] = max(needed.get(name, 0.0), proof_needed(agent, policy, now))
+    return needed

@@ -1,4 +1,4 @@
-"""Parents and children: the order of a task's tree, and the relatives of an agent. Pure."""
+"""The tree of a task's agents: its order, and the parent and children of an agent. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from tui.model.roll import AgentKey, AgentRow, TaskRoll, TaskState
 
 
 def _tree_order(record: TaskRecord) -> list[tuple[int, int, int]]:
-    """Entries as (index, level, number of children), parents before their children.
+    """Returns the entries as (index, level, number of children), parents before children.
 
-    An agent's own `parent` decides; where that leads nowhere `agent_hierarchy`
-    does. An agent without a parent stands at the top; a loop is cut before its first agent.
+    The parent of an agent is the one in its own `parent` field. If that agent does not exist,
+    it is the one in `agent_hierarchy`. An agent without a parent is at the top. In a loop of
+    parents, the first agent in the file is at the top.
     """
     first: dict[str, int] = {}
     for index, agent in enumerate(record.agents):
@@ -47,9 +48,9 @@ def _tree_order(record: TaskRecord) -> list[tuple[int, int, int]]:
             if index in placed:
                 continue
             placed.add(index)
-            below = [each for each in children.get(index, ()) if each not in placed]
+            below = [child for child in children.get(index, ()) if child not in placed]
             ordered.append((index, level, len(below)))
-            todo.extend((each, level + 1) for each in reversed(below))
+            todo.extend((child, level + 1) for child in reversed(below))
 
     for root in children.get(None, ()):
         place(root)
@@ -60,7 +61,7 @@ def _tree_order(record: TaskRecord) -> list[tuple[int, int, int]]:
 
 
 def _first_of_loop(start: int, parents: Sequence[int | None]) -> int:
-    """The first entry, in file order, of the loop that the parents of one lead into."""
+    """Returns the first entry, in file order, of the loop that an entry's ancestors form."""
     seen: dict[int, None] = {}
     index: int | None = start
     while index is not None and index not in seen:
@@ -71,7 +72,7 @@ def _first_of_loop(start: int, parents: Sequence[int | None]) -> int:
 
 
 class Place(NamedTuple):
-    """Where an agent stands among those of its task."""
+    """The place of an agent in the tree of its task."""
 
     key: AgentKey
     record: AgentRecord
@@ -80,7 +81,15 @@ class Place(NamedTuple):
 
 
 def places_of(state: TaskState, before: TaskRoll | None) -> list[tuple[Place, AgentRow | None]]:
-    """All agents of a task, parents before children, with their rows of before."""
+    """Returns the agents of a task, parents before children.
+
+    Args:
+        state: The task.
+        before: The previous roll of the task, or None.
+
+    Returns:
+        The place of each agent, with its previous row, or None if the tree has changed.
+    """
     record = state.record
     if record is None:
         return []
@@ -104,14 +113,17 @@ def places_of(state: TaskState, before: TaskRoll | None) -> list[tuple[Place, Ag
 
 
 def _same_places(record: TaskRecord, before: TaskRoll) -> list[Place] | None:
-    """The places of before; None if an agent came, went or moved since."""
+    """Returns the new records at their previous places.
+
+    Returns None if an agent was added, removed or moved since.
+    """
     was = before.state.record
     by_id = {agent.id: agent for agent in record.agents}
     if (
         was is None
         or was.hierarchy != record.hierarchy
         or len(by_id) < len(record.agents)
-        or [each.id for each in was.agents] != [each.id for each in record.agents]
+        or [agent.id for agent in was.agents] != [agent.id for agent in record.agents]
     ):
         return None
     places = [Place(row.key, by_id[row.key.id], row.level, row.children) for row in before.agents]
@@ -123,17 +135,17 @@ def _same_places(record: TaskRecord, before: TaskRoll) -> list[Place] | None:
 
 
 def beneath(task: TaskRoll, row: AgentRow) -> Iterable[AgentRow]:
-    """All descendants of an agent, as the roll's tree has them."""
+    """Returns all descendants of an agent in the tree of its task."""
     after = task.agents[task.agents.index(row) + 1 :]
-    return itertools.takewhile(lambda each: each.level > row.level, after)
+    return itertools.takewhile(lambda agent: agent.level > row.level, after)
 
 
 def children_of(task: TaskRoll, row: AgentRow) -> list[AgentRow]:
-    """The agents that an agent started itself."""
-    return [each for each in beneath(task, row) if each.level == row.level + 1]
+    """Returns the children of an agent in the tree of its task."""
+    return [agent for agent in beneath(task, row) if agent.level == row.level + 1]
 
 
 def parent_of(task: TaskRoll, row: AgentRow) -> AgentRow | None:
-    """The agent that started an agent, or None if the orchestrator did."""
+    """Returns the parent of an agent in the tree of its task; None at the top."""
     before = task.agents[: task.agents.index(row)]
-    return next((each for each in reversed(before) if each.level < row.level), None)
+    return next((agent for agent in reversed(before) if agent.level < row.level), None)

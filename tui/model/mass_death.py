@@ -1,4 +1,4 @@
-"""Many deaths at once: a wrong socket is likelier than as many deaths. Pure."""
+"""Detects many deaths at once, for which a wrong tmux socket is the likeliest reason. Pure."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from tui.model.policy import Policy
 from tui.model.roll import AgentKey, MassDeath, TaskRoll, Verdict
 
 _MANY = 3
-"""So many deaths at once are looked at twice."""
+"""The smallest number of deaths that count as a mass death."""
 
 
 def find_mass_death(
     tasks: Iterable[TaskRoll], missing_since: MissingSince, policy: Policy
 ) -> MassDeath | None:
-    """Whether so many agents went at once that a wrong socket is the likelier reason.
+    """Finds groups of agents that died at once.
+
+    A group has at least three zombies and more than half of the agents that were active until
+    then.
 
     Args:
         tasks: All tasks that muster sees.
-        missing_since: Since when sessions have been missing. What is missing from the
-            first answer of all went at once, as far as anybody knows.
-        policy: How close together "at once" is.
+        missing_since: When each session was first found missing. All sessions that the first
+            answer of tmux lacks count as one event.
+        policy: The longest time between deaths of one group.
 
     Returns:
-        All such groups together, each of three or more and over half of the active agents
-        that were there until then; None if there is none.
+        All groups together; None without a group.
     """
     tasks = tuple(tasks)
     if sum(task.counts[Verdict.ZOMBIE] for task in tasks) < _MANY:
         return None
-    there = 0
+    present = 0
     gone: list[tuple[float, AgentKey]] = []
     waiting: list[float] = []
     for row in (row for task in tasks for row in task.agents):
@@ -44,7 +46,7 @@ def find_mass_death(
             continue
         since = missing_since.get(tmux_name(name))
         if since is None:
-            there += 1
+            present += 1
         elif row.verdict is Verdict.ZOMBIE:
             gone.append((since, row.key))
         else:
@@ -53,7 +55,7 @@ def find_mass_death(
     of = 0
     for first in sorted({since for since, _ in gone}):
         group = [key for since, key in gone if first <= since <= first + policy.mass_death_window]
-        until_then = there + sum(
+        until_then = present + sum(
             since >= first for since in (*waiting, *(since for since, _ in gone))
         )
         if len(group) >= _MANY and 2 * len(group) > until_then:

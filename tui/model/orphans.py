@@ -1,4 +1,4 @@
-"""Sessions that no registry accounts for. Pure."""
+"""Finds orphans: sessions with a name like an agent's session that no registry lists. Pure."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def find_orphans(
     policy: Policy,
     as_of: float,
 ) -> tuple[Session, ...] | None:
-    """Sessions named like an agent's that no registry accounts for, by name.
+    """Returns the orphans, sorted by name.
 
     Args:
         states: All tasks that muster sees.
-        listed: What tmux calls the sessions that each global registry has; None where that
-            is not certain.
-        answer: What tmux said.
-        policy: When a verdict is sure enough.
-        as_of: Until when the registries are known; seconds since the epoch. A session
-            made later, or shortly before, may be in one that was not read since.
+        listed: The sessions of each global registry by their names in tmux; None if a name is
+            not certain.
+        answer: The answer of tmux.
+        policy: The times that a verdict needs.
+        as_of: The time of the oldest reading of a registry, seconds since the epoch. A session
+            created later, or shortly before, may have been registered since.
 
     Returns:
-        None if nobody can tell: a registry was never read, or names a session
-        that tmux calls otherwise.
+        The orphans. None if they cannot be known: a registry was never read, or the name in
+        tmux of a registered session is not certain.
     """
     unaccounted = frozenset(answer.sessions)
     in_tasks = (state.record.tmux_sessions if state.record else None for state in states)
@@ -40,7 +40,7 @@ def find_orphans(
         if names is None:
             return None
         unaccounted -= names
-    owned = {each.id for name, each in answer.sessions.items() if name not in unaccounted}
+    owned = {session.id for name, session in answer.sessions.items() if name not in unaccounted}
     return tuple(
         session
         for name, session in sorted(answer.sessions.items())

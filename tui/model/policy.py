@@ -1,4 +1,4 @@
-"""When a verdict is certain enough: the times, each with its help, default and limits. Pure."""
+"""The times that a verdict needs, each with its help, default and limits. Pure."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def _seconds(default: float, help_: str, *, least: float = 0.0, former: str = ""
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When a verdict is certain enough to be given; `POLICY_SETTINGS` explains each field."""
+    """The times that a verdict needs; `POLICY_SETTINGS` explains each field."""
 
     death_confirmation: float = _seconds(
         0.75,
-        "A session is proven gone when two answers of tmux this far apart do not have it.",
+        "A session is proven gone if it is missing from two answers of tmux this far apart.",
         least=0.75,
         former="proof",
     )
-    # An orchestrator needs up to two seconds to write down an agent whose session it made.
+    # An orchestrator registers an agent up to two seconds after it created the session.
     start_grace: float = _seconds(
         5.0, "An agent that started less than this ago is never called a zombie.", least=3.0
     )
     orphan_grace: float = _seconds(
-        10.0, "A session that was made less than this ago is never called an orphan.", least=3.0
+        10.0, "A session that was created less than this ago is never called an orphan.", least=3.0
     )
     stall_timeout: float = _seconds(
         900.0,
@@ -43,14 +43,14 @@ class Policy:
     )
     session_late_limit: float = _seconds(
         60.0,
-        "A session made more than this after its agent started belongs to another agent, "
+        "A session created more than this after its agent started belongs to another agent, "
         "unless the agent has reported since.",
         least=5.0,
         former="made_after",
     )
     session_early_limit: float = _seconds(
         300.0,
-        "A session made more than this before its agent started belongs to another agent.",
+        "A session created more than this before its agent started belongs to another agent.",
         least=5.0,
         former="made_before",
     )
@@ -63,10 +63,10 @@ class PolicySetting:
     Attributes:
         name: The field's name.
         former: Its name in earlier versions, which still works; empty if it had no other.
-        default: Its value where nothing is set.
-        least: The smallest value that is safe.
-        unit: What its numbers count.
-        help: What it decides.
+        default: The default value.
+        least: The smallest safe value.
+        unit: The unit of its values.
+        help: The explanation for users.
     """
 
     name: str
@@ -88,27 +88,29 @@ class PolicySetting:
 
     @property
     def variable(self) -> str:
-        """Its variable in the environment."""
+        """The environment variable that sets it."""
         return _PREFIX + self.name.upper()
 
     @property
     def former_variable(self) -> str:
-        """Its former variable; empty if it had no other name."""
+        """Its former environment variable; empty if it had no other name."""
         return _PREFIX + self.former.upper() if self.former else ""
 
     @property
     def range(self) -> str:
-        """Its limits, in words."""
+        """Its limits in words, for example "3 or more"."""
         return f"{self.least:g} or more"
 
 
 POLICY_SETTINGS: tuple[PolicySetting, ...] = tuple(
-    PolicySetting(name=each.name, default=getattr(Policy(), each.name), **each.metadata)
-    for each in fields(Policy)
+    PolicySetting(
+        name=time_field.name, default=getattr(Policy(), time_field.name), **time_field.metadata
+    )
+    for time_field in fields(Policy)
 )
-"""Every field of `Policy`, in its order."""
+"""All fields of `Policy`, in their order."""
 
 FORMER_KEYS: Mapping[str, str] = MappingProxyType(
-    {each.former_key: each.key for each in POLICY_SETTINGS if each.former}
+    {setting.former_key: setting.key for setting in POLICY_SETTINGS if setting.former}
 )
-"""By former key of a settings file the key of today."""
+"""The current key of each former key of a settings file."""

@@ -1,4 +1,4 @@
-"""The roll as frozen records: what is known of each agent, and the verdict on it. Pure."""
+"""The records of a roll call: each agent's data and the verdict on it. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(StrEnum):
-    """What is true of an agent; `tui.model.verdicts.VERDICTS` says all about each."""
+    """The verdict on an agent or a session; `tui.model.verdicts.VERDICTS` explains each."""
 
     LIVE = "live"
     STALLED = "stalled"
@@ -30,10 +30,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AgentKey:
-    """Which agent: stays the same whatever moves.
+    """Identifies an agent in all roll calls.
 
     Attributes:
-        ordinal: Tells apart entries of the same id in one registry; 0 for the first.
+        registry: The path of its task's registry.
+        id: The agent's id.
+        ordinal: The number of the entry among entries with the same id; 0 for the first.
     """
 
     registry: Path
@@ -41,25 +43,25 @@ class AgentKey:
     ordinal: int = 0
 
     def __hash__(self) -> int:
-        # Keys are looked up by the ten thousand; a path's hash is slow, a string's is kept.
+        # For speed with thousands of lookups: a string caches its hash, a path does not.
         return hash(self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """What is known of one task.
+    """The last known content of one task's registry.
 
     Attributes:
-        workspace: The workspace it is shown under.
-        source: Where it is read and changed.
-        record: Its last good content, or None if there never was one.
-        read_at: When that was read; seconds since the epoch.
-        error: Why it cannot be read now, or None.
-        listed_description: What the global registry says of it.
-        hot_journal: What is to be said of a commit that was cut off here and that nobody
-            has finished yet, or None.
-        database: Where the truth about its agents may be, instead of here, or None.
-        owner: Whose the file is that was read, by the user's number; None if none was.
+        workspace: The workspace that the task is shown under.
+        source: The access to its registry.
+        record: The last valid content, or None if there never was one.
+        read_at: When the content was read, seconds since the epoch.
+        error: Why the registry cannot be read now, or None.
+        listed_description: The description in the global registry.
+        hot_journal: A message about an interrupted commit that no process has recovered yet,
+            or None.
+        database: A database that may have newer data about its agents, or None.
+        owner: The user id of the registry file's owner; None if no file was read.
     """
 
     workspace: Path
@@ -74,27 +76,30 @@ class TaskState:
 
     @property
     def registry(self) -> Path:
-        """What names it among all tasks."""
+        """The path of its registry, which identifies the task."""
         return self.source.path
 
     @property
     def description(self) -> str:
-        """What its registry says of it, or else the global one; empty if neither does."""
+        """The description in its registry, or else in the global one; empty without one."""
         return (self.record.description if self.record else "") or self.listed_description
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRow:
-    """One agent on the roll.
+    """One agent in a roll call.
 
     Attributes:
-        record: What its registry says.
+        key: Its identity.
+        record: Its entry in the registry.
+        verdict: The verdict on it.
         session: Its session, or None.
-        name_reused_by: Another's session that has the name of the agent's now, or None.
-        note: Why the verdict is what it is, where that needs saying.
-        last_activity: Last sign of life, in seconds since the epoch, or None.
-        level: 0 for an agent of the orchestrator, 1 for its children, ...
-        children: How many agents it started.
+        note: The reason for the verdict; empty if the verdict needs none.
+        last_activity: The time of its last report or output, seconds since the epoch, or None.
+        level: Its depth in the tree; 0 at the top.
+        children: The number of its children.
+        name_reused_by: A session of another agent that now has this agent's session name, or
+            None.
     """
 
     key: AgentKey
@@ -113,9 +118,11 @@ class TaskRoll:
     """One task with its agents, parents before children.
 
     Attributes:
-        counts: How many agents have each verdict.
-        completed: How many agents have completed.
-        progress: How far its agents are, in the mean, in percent; None without agents.
+        state: The content of its registry.
+        agents: The agents.
+        counts: The number of agents with each verdict.
+        completed: The number of agents with the status completed.
+        progress: The mean progress of the agents in percent; None without agents.
     """
 
     state: TaskState
@@ -126,7 +133,7 @@ class TaskRoll:
 
     @property
     def task_id(self) -> str:
-        """As the registry has it, or else the name of its directory."""
+        """The task's id in the registry, or else the name of its directory."""
         record = self.state.record
         return (record.task_id if record else None) or self.state.source.directory.name
 
@@ -136,9 +143,11 @@ class WorkspaceRoll:
     """One workspace with its tasks.
 
     Attributes:
+        path: The path of the workspace.
+        tasks: Its tasks.
         error: Why its directory or its global registry cannot be read, or None.
-        hot_journal: As `TaskState.hot_journal`, of its global registry.
-        database: What has agents of it that are not among these, or None.
+        hot_journal: A message about an interrupted commit of its global registry, or None.
+        database: A database with agents that are not in `tasks`, or None.
     """
 
     path: Path
@@ -149,18 +158,18 @@ class WorkspaceRoll:
 
     @property
     def is_partly_unread(self) -> bool:
-        """Whether there may be more in it than is known of it."""
+        """Whether the workspace may have tasks or agents that muster has not read."""
         return bool(self.error or self.hot_journal or self.database)
 
 
 @dataclass(frozen=True, slots=True)
 class MassDeath:
-    """Many agents that went at once, or before anybody looked.
+    """Many agents that died at once, or before muster started.
 
     Attributes:
-        gone: How many.
-        of: How many active agents there were until the first of them went.
-        agents: Which.
+        gone: The number of dead agents.
+        of: The number of active agents before the first death.
+        agents: The dead agents.
     """
 
     gone: int
@@ -170,19 +179,21 @@ class MassDeath:
 
 @dataclass(frozen=True, slots=True)
 class RollCall:
-    """Everything that is shown, at one moment.
+    """All verdicts at one moment.
 
     Attributes:
-        evidence: What the agents were judged by.
-        orphans: Sessions named like an agent's that no registry accounts for.
-        orphans_known: False while a registry that might account for them was never
-            read, a database might, or only a part of a workspace is seen: then nobody
-            can tell of others than `orphans`.
-        counts: How many agents, and orphans, have each verdict.
-        mass_death: Whether most agents went at once: rather the wrong socket.
-        nearby_workspaces: Others, which were read to tell whose sessions are.
-        nearby_databases: What keeps orphans from being told, of other workspaces.
-        whole: False while the first tasks were read alone, right after the start.
+        host: The name of the host.
+        evidence: The evidence for the verdicts.
+        workspaces: The workspaces with their tasks and agents.
+        orphans: Sessions with a name like an agent's session that no registry lists.
+        orphans_known: Whether `orphans` has all orphans. False if an unread registry or database
+            may list sessions, or if only a part of a workspace is shown.
+        counts: The number of agents and orphans with each verdict.
+        mass_death: Many deaths at once, which suggest a wrong socket, or None.
+        nearby_workspaces: Other workspaces that were read, because they may list sessions.
+        nearby_databases: Databases of other workspaces that may list sessions.
+        whole: Whether all tasks were read. False right after the start, when only the first
+            tasks were read.
     """
 
     host: str
@@ -198,32 +209,33 @@ class RollCall:
 
     @property
     def answer(self) -> TmuxSnapshot:
-        """What tmux said."""
+        """The answer of tmux."""
         return self.evidence.snapshot
 
     @property
     def databases(self) -> tuple[UnreadDatabase, ...]:
-        """Those that the workspaces' own agents are in, or may be."""
+        """The unread databases that list agents of these workspaces, or may list them."""
         own = (workspace.database for workspace in self.workspaces)
         of_tasks = (task.state.database for task in self.tasks())
-        return tuple(dict.fromkeys(each for each in (*own, *of_tasks) if each is not None))
+        databases = (database for database in (*own, *of_tasks) if database is not None)
+        return tuple(dict.fromkeys(databases))
 
     def task_of(self, key: AgentKey) -> TaskRoll | None:
-        """The task that an agent belongs to, or None if it is gone."""
+        """Returns the task of an agent, or None if it is not in the roll call."""
         return next((task for task in self.tasks() if task.state.registry == key.registry), None)
 
     @property
     def unreadable(self) -> int:
-        """How many registries of tasks cannot be read now."""
+        """The number of tasks whose registries cannot be read now."""
         return sum(task.state.error is not None for task in self.tasks())
 
     def agents(self) -> Iterable[AgentRow]:
-        """All agents of all tasks, in the order of the roll."""
+        """Yields the agents of all tasks."""
         for workspace in self.workspaces:
             for task in workspace.tasks:
                 yield from task.agents
 
     def tasks(self) -> Iterable[TaskRoll]:
-        """All tasks of all workspaces."""
+        """Yields the tasks of all workspaces."""
         for workspace in self.workspaces:
             yield from workspace.tasks

@@ -1,4 +1,4 @@
-"""The agents that an action is about: by their ids, with all beneath them, whole tasks. Pure."""
+"""Selects the agents for an action: by id, with all descendants, or by task. Pure."""
 
 from __future__ import annotations
 
@@ -10,61 +10,61 @@ from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
 
 
 def subtrees(roll: RollCall, rows: Iterable[AgentRow]) -> list[AgentRow]:
-    """Agents with all their descendants, each once, parents before children."""
-    found: dict[AgentKey, AgentRow] = {}
+    """Returns agents with all their descendants, without duplicates, parents before children."""
+    selected: dict[AgentKey, AgentRow] = {}
     tasks = {task.state.registry: task for task in roll.tasks()}
     for row in rows:
-        found[row.key] = row
-        found |= {each.key: each for each in beneath(tasks[row.key.registry], row)}
-    return list(found.values())
+        selected[row.key] = row
+        selected |= {agent.key: agent for agent in beneath(tasks[row.key.registry], row)}
+    return list(selected.values())
 
 
 def rows_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[AgentRow], list[str]]:
-    """The agents of exactly these ids, and what is wrong with the ids.
+    """Returns the agents with exactly these ids. Of entries with one id, an active one is chosen.
 
     Returns:
-        The rows, and a sentence for each id that names nobody or more than one.
+        The rows, and a message for each id that no agent has, or agents of several tasks.
     """
     by_id: dict[str, list[AgentRow]] = {}
     for row in roll.agents():
         by_id.setdefault(row.key.id, []).append(row)
     rows: list[AgentRow] = []
     problems: list[str] = []
-    for each in dict.fromkeys(ids):
-        found = by_id.get(each, [])
-        places = {row.key.registry for row in found}
-        if not found:
-            problems.append(f"no agent {quoted_name(each)} on the roll")
-        elif len(places) > 1:
-            listed = choices(str(place) for place in sorted(places))
-            name = quoted_name(each)
+    for agent_id in dict.fromkeys(ids):
+        entries = by_id.get(agent_id, [])
+        registries = {row.key.registry for row in entries}
+        if not entries:
+            problems.append(f"no agent {quoted_name(agent_id)} in the registries")
+        elif len(registries) > 1:
+            listed = choices(str(registry) for registry in sorted(registries))
+            name = quoted_name(agent_id)
             problems.append(f"{name} is in more than one task: choose with -w one of {listed}")
         else:
-            at_work = [row for row in found if row.verdict is not Verdict.FINISHED]
-            rows.append((at_work or found)[0])
+            unfinished = [row for row in entries if row.verdict is not Verdict.FINISHED]
+            rows.append((unfinished or entries)[0])
     return rows, problems
 
 
 def tasks_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[TaskRoll], list[str]]:
-    """The tasks of exactly these ids, and what is wrong with the ids.
+    """Returns the tasks with exactly these ids.
 
     Returns:
-        The tasks, and a sentence for each id that names none, more than one, or one
-        whose agents nobody knows.
+        The tasks, and a message for each id that no task has, that several tasks have, or
+        whose registry was never read.
     """
     tasks: list[TaskRoll] = []
     problems: list[str] = []
-    for each in dict.fromkeys(ids):
-        found = [task for task in roll.tasks() if task.task_id == each]
-        if not found:
-            problems.append(f"no task {quoted_name(each)} on the roll")
-        elif len(found) > 1:
-            listed = choices(sorted(str(task.state.registry) for task in found))
-            name = quoted_name(each)
-            problems.append(f"{name} is there more than once: choose with -w one of {listed}")
-        elif found[0].state.record is None:
-            path = shown_name(found[0].state.registry)
-            problems.append(f"{path} cannot be read: {found[0].state.error}")
+    for task_id in dict.fromkeys(ids):
+        matches = [task for task in roll.tasks() if task.task_id == task_id]
+        if not matches:
+            problems.append(f"no task {quoted_name(task_id)} in the registries")
+        elif len(matches) > 1:
+            listed = choices(sorted(str(task.state.registry) for task in matches))
+            name = quoted_name(task_id)
+            problems.append(f"{name} is the id of several tasks: choose with -w one of {listed}")
+        elif matches[0].state.record is None:
+            path = shown_name(matches[0].state.registry)
+            problems.append(f"cannot read {path}: {matches[0].state.error}")
         else:
-            tasks.append(found[0])
+            tasks.append(matches[0])
     return tasks, problems

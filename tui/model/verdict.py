@@ -1,4 +1,4 @@
-"""The verdict on one agent: what its registry says against what tmux has. Pure."""
+"""The verdict on one agent, from its registry entry and tmux's sessions. Pure."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from tui.model.policy import Policy
 from tui.model.roll import Verdict
 from tui.text.sanitize import age_in_words
 
-JUST_STARTED = "just started; its session is not seen yet"
-"""Why nobody can tell yet of an agent in the grace after its start."""
+JUST_STARTED = "just started; its session does not exist yet"
+"""The note on an agent without a session in the grace time after its start."""
 
 
 class Judgement(NamedTuple):
-    """What is true of one agent.
+    """The verdict on one agent, with the reason.
 
     Attributes:
-        session: Its session, if it is there.
-        note: Why, where that needs saying.
-        name_reused_by: The session that has the name of the agent's, but is another's.
+        verdict: The verdict.
+        session: Its session, or None.
+        note: The reason for the verdict; empty if the verdict needs none.
+        name_reused_by: A session of another agent that now has this agent's session name, or
+            None.
     """
 
     verdict: Verdict
@@ -44,27 +46,26 @@ def judge(
     now: float,
     reported: float = 0.0,
 ) -> Judgement:
-    """The verdict on one agent.
+    """Returns the verdict on one agent.
 
     Args:
-        record: What its registry says.
-        evidence: What tmux has, and what is known of missing sessions.
-        policy: When a verdict is sure enough.
+        record: Its entry in the registry.
+        evidence: The sessions of tmux, and the times of missing ones.
+        policy: The times that a verdict needs.
         now: Seconds since the epoch.
-        reported: When a line was last written to its progress file, if that is known.
+        reported: The last change of its progress file, seconds since the epoch; 0 if unknown.
     """
     answer = evidence.snapshot
     name = tmux_name(record.tmux_session) if record.tmux_session else None
     certain = name is not None and is_tmux_name_certain(name)
     session = answer.sessions.get(name) if name and certain else None
     if session is not None and (why := why_not_its_own(record, session, policy, now)) is not None:
-        # Never a zombie: the agent's clock or its zone may be another than ours.
-        through = is_terminal(record.status)
-        verdict = Verdict.FINISHED if through else Verdict.UNKNOWN
+        # Never a zombie, because the agent may use another clock or time zone.
+        verdict = Verdict.FINISHED if is_terminal(record.status) else Verdict.UNKNOWN
         return Judgement(verdict, None, why, session)
     if is_terminal(record.status):
         if session is not None:
-            note = "the agent is through, its session is still there"
+            note = "the agent has a terminal status, but its session still exists"
             return Judgement(Verdict.LEAKED, session, note)
         return Judgement(Verdict.FINISHED)
     if answer.state is TmuxState.UNKNOWN:
@@ -72,10 +73,10 @@ def judge(
     if name is None:
         return Judgement(Verdict.UNKNOWN, note="the registry names no session for it")
     if not certain:
-        note = "tmux changes such a session's name; nobody can tell"
+        note = "unknown under which name tmux has its session: tmux changes such names"
         return Judgement(Verdict.UNKNOWN, note=note)
     if not is_active(record.status):
-        note = f"{record.status!r} is no known status"
+        note = f"{record.status!r} is not a known status"
         if session is not None:
             return Judgement(Verdict.LIVE, session, note)
         return Judgement(Verdict.UNKNOWN, note=f"{note}; no session")
@@ -95,7 +96,7 @@ def judge(
 
 
 def _silence(seconds: float) -> str:
-    """How long nothing was heard: in steps, for each of them is drawn."""
+    """Returns a silent time in words, in steps, because each new text redraws the line."""
     if seconds >= 60:
         return age_in_words(seconds)
     tens = int(seconds) // 10 * 10
@@ -109,11 +110,11 @@ def _missing(
     policy: Policy,
     now: float,
 ) -> Judgement:
-    """The verdict on an active agent whose session is not in the answer."""
+    """Returns the verdict on an active agent whose session is missing from tmux's answer."""
     if record.started is not None and 0 <= now - record.started < policy.start_grace:
         return Judgement(Verdict.UNKNOWN, note=JUST_STARTED)
     if not is_proven_missing(name, evidence, proof_needed(record, policy, now)):
-        note = "its session is missing; asking again to be sure"
+        note = "its session is missing; muster queries tmux again to be sure"
         return Judgement(Verdict.UNKNOWN, note=note)
     if (doubt := evidence.doubt(name)) is not None:
         return Judgement(Verdict.UNKNOWN, note=doubt)
@@ -123,34 +124,35 @@ def _missing(
 def why_not_its_own(
     record: AgentRecord, session: Session, policy: Policy, now: float
 ) -> str | None:
-    """Why a session of the name of an agent's cannot be the agent's own, or None.
+    """Returns why a session with the name of an agent's session is another agent's, or None.
 
-    It is the agent's if it was made within the agent's life; a report since it was
-    made shows that the agent was taken up again in it. Times that are missing, or
-    yet to come, tell nothing.
+    The session is the agent's if it was created during the agent's life. It is also the agent's
+    if the agent reported after it was created: the agent was resumed in it. A missing time, or
+    one in the future, is not used.
 
     Args:
-        record: What the agent's registry says.
-        session: The session that has the name.
-        policy: What is plausible.
+        record: The agent's entry in the registry.
+        session: The session with the name.
+        policy: The limits for the time between the start and the session's creation.
         now: Seconds since the epoch.
     """
-    made = session.created
-    reported = record.updated is not None and made <= record.updated <= now
+    created = session.created
+    reported = record.updated is not None and created <= record.updated <= now
     ended = record.ended if is_terminal(record.status) else None
-    if ended is not None and ended < made and not reported:
-        return f"its session's name was taken again {age_in_words(made - ended)} after it ended"
+    if ended is not None and ended < created and not reported:
+        later = age_in_words(created - ended)
+        return f"another session got its session's name {later} after it ended"
     started = record.started
     if started is None or started > now:
         return None
-    if made > started + policy.session_late_limit and not reported:
-        later = age_in_words(made - started)
-        return f"its session's name was taken again {later} after it started"
-    if made < started - policy.session_early_limit:
-        earlier = age_in_words(started - made)
-        return f"the session of its name was made {earlier} before it started: not its own"
+    if created > started + policy.session_late_limit and not reported:
+        later = age_in_words(created - started)
+        return f"another session got its session's name {later} after it started"
+    if created < started - policy.session_early_limit:
+        earlier = age_in_words(started - created)
+        return f"its session is another agent's: created {earlier} before this agent started"
     return None
 
 
 def _renamed(session: Session, name: str) -> str:
-    return "" if session.name == name else f"its session is called {shown_name(session.name)} now"
+    return "" if session.name == name else f"its session is now named {shown_name(session.name)}"

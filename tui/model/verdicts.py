@@ -1,4 +1,4 @@
-"""The table of all verdicts: what each looks like and means. Pure."""
+"""The table of verdicts: their meanings and how they are shown. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class VerdictEntry:
 
     Attributes:
         urgency: Its rank among all verdicts; 0 is the most urgent.
-        glyph: Its sign, one cell wide; its ASCII sign is in `tui.text.ascii`.
+        glyph: Its symbol, one cell wide; its ASCII symbol is in `tui.text.ascii`.
         style: A colour of the theme, then text styles.
-        meaning: What is true of an agent with this verdict.
-        advice: What a user can do about it.
+        meaning: The state of an agent with this verdict.
+        advice: What the user can do.
     """
 
     urgency: int
@@ -30,7 +30,7 @@ class VerdictEntry:
 
     @property
     def ascii_glyph(self) -> str:
-        """Its sign on terminals that show nothing beyond ASCII."""
+        """Its symbol if only ASCII may be shown."""
         return ascii_only(self.glyph)
 
 
@@ -40,7 +40,7 @@ VERDICTS: Mapping[Verdict, VerdictEntry] = MappingProxyType(
             5,
             "●",
             "$success",
-            "active in the registry, and its session is there",
+            "active in the registry, and its session exists",
             "nothing",
         ),
         Verdict.STALLED: VerdictEntry(
@@ -55,28 +55,28 @@ VERDICTS: Mapping[Verdict, VerdictEntry] = MappingProxyType(
             "✗",
             "$error bold",
             "active in the registry, but its session is gone; proven twice",
-            "complete it, or kill it if processes of it are left",
+            "complete it, or kill it if some of its processes still run",
         ),
         Verdict.LEAKED: VerdictEntry(
             2,
             "▲",
             "$accent bold",
-            "terminal status in the registry, but its session is still there",
-            "kill it: that ends the session",
+            "terminal status in the registry, but its session still exists",
+            "kill it to end the session",
         ),
         Verdict.ORPHAN: VerdictEntry(
             3,
             "◆",
             "$secondary bold",
-            "a session named like an agent's that no registry lists",
-            "kill it, if it is not the session of another workspace",
+            "a session with a name like an agent's that no registry lists",
+            "kill it if it does not belong to another workspace",
         ),
         Verdict.UNKNOWN: VerdictEntry(
             4,
             "?",
             "$warning italic",
-            "tmux cannot tell, it is too early, or its session is another's",
-            "read the note: it says why, and what to try",
+            "not certain yet, tmux did not answer, or the name was reused",
+            "read the note: it gives the reason and the remedy",
         ),
         Verdict.FINISHED: VerdictEntry(
             6,
@@ -87,9 +87,9 @@ VERDICTS: Mapping[Verdict, VerdictEntry] = MappingProxyType(
         ),
     }
 )
-"""Every verdict, in the order in which the counters, keys, lists and help show them."""
+"""All verdicts, in the order of the counters, keys, lists and help."""
 
 
 def verdict_lines() -> list[str]:
-    """One line for each verdict: its word and what it means."""
+    """Returns one line for each verdict, with its name and meaning."""
     return [f"{verdict.value:<10}{entry.meaning}" for verdict, entry in VERDICTS.items()]

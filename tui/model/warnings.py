@@ -1,4 +1,4 @@
-"""What has to be said of a roll as a whole, before anybody acts on it. Pure."""
+"""Warnings about a whole roll call, which an operator needs before acting on it. Pure."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from tui.text.sanitize import some
 
 
 def notices(roll: RollCall) -> tuple[str, ...]:
-    """Sentences for people; none when nothing is out of the ordinary."""
+    """Returns the warnings about a roll call; none if everything is normal."""
     answer = roll.answer
-    said: list[str] = []
-    # Before the first answer nothing is wrong yet.
+    warnings: list[str] = []
+    # Without a time, tmux has not been queried yet.
     if answer.state is TmuxState.UNKNOWN and answer.asked_at:
-        said.append(f"tmux cannot be asked at {shown_name(answer.socket)}: {answer.why}")
+        warnings.append(f"cannot query tmux at {shown_name(answer.socket)}: {answer.why}")
     if roll.mass_death is not None:
-        said.append(f"{massacre(roll.mass_death, answer.socket)} Try -L NAME or -S PATH.")
-    said += map(str, roll.databases)
-    said += (
-        f"sessions are called no orphans, since {each}"
-        for each in roll.nearby_databases
-        if each not in roll.databases
+        warnings.append(f"{massacre(roll.mass_death, answer.socket)} Try -L NAME or -S PATH.")
+    warnings += map(str, roll.databases)
+    warnings += (
+        f"orphans are unknown: {database}"
+        for database in roll.nearby_databases
+        if database not in roll.databases
     )
-    said += (
-        f"{some(count, 'agent')} may live: {why}" for why, count in _doubts(roll.evidence).items()
+    warnings += (
+        f"{some(count, 'agent')} may live: {reason}"
+        for reason, count in _doubts(roll.evidence).items()
     )
-    return tuple(said)
+    return tuple(warnings)
 
 
 def massacre(death: MassDeath, socket: Path) -> str:
-    """How many went at once, and what is the likelier reason."""
+    """Returns a warning about a mass death, with its likeliest reason."""
     return (
-        f"{death.gone} of {death.of} active agents went at once, or before muster looked, "
-        f"by what tmux says at {shown_name(socket)}: the wrong socket is likelier than a massacre."
+        f"{death.gone} of {death.of} active agents died at once, or before muster started, "
+        f"according to tmux at {shown_name(socket)}. Probably this is the wrong socket."
     )
 
 

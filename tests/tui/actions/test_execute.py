@@ -186,7 +186,7 @@ def test_agents_are_named_by_their_whole_ids() -> None:
 def test_whatever_is_only_like_an_id_names_nobody(name: str) -> None:
     rows, problems = ids_of(ROLL, [name])
     assert rows == []
-    assert problems == [f"no agent {name!r} on the roll"]
+    assert problems == [f"no agent {name!r} in the registries"]
 
 
 def test_an_id_in_two_tasks_names_nobody_and_says_where_it_is() -> None:
@@ -356,4 +356,4 @@ def test_who_lost_its_name_is_completed_when_asked_for_and_never_killed(files: F
     assert tmux.killed == []
     after = row_of(take(files, tmux), "a")
     assert (after.verdict, after.session) == (Verdict.FINISHED, None)
-    assert "taken again" in after.note
+    assert "another session got its session's name" in after.note

@@ -115,7 +115,7 @@ def test_a_session_that_a_registry_around_it_lists_is_not_ended(
         done = ended(other, server, *words, "--foreign-registry")
         assert done.returncode == 1
         said = done.stdout + done.stderr
-        assert "has its session as well, and is not through" in said
+        assert "without a terminal status has the same session" in said
         assert str(project / ".agent-workspace") in said
     assert NAME in server.names()
     assert other.bytes() == before
@@ -131,7 +131,7 @@ def test_one_that_a_default_workspace_lists_is_not_ended(
     roll = take(other, server.client())
     plan = weighed_kill(roll, [row_of(roll, "prod-1")])
     assert plan.steps == ()
-    assert "has its session as well" in plan.refused[0][1]
+    assert "has the same session" in plan.refused[0][1]
 
 
 def test_what_is_listed_between_plan_and_act_is_not_ended(
@@ -147,7 +147,7 @@ def test_what_is_listed_between_plan_and_act_is_not_ended(
     assert len(plan.steps) == 1
     Files(project, {"TASK-9": [entry("prod-1")]})
     (step,) = carry_out(plan, server.client(), "").steps
-    assert step.result is Result.LEFT and "has its session as well" in step.detail
+    assert step.result is Result.LEFT and "has the same session" in step.detail
     assert NAME in server.names()
 
 

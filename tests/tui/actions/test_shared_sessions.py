@@ -94,11 +94,11 @@ def test_nor_where_nobody_can_tell(server: RealTmux, tmp_path: Path) -> None:
     start(server, other.path.parent)
     roll = take(one, server.client())
     ((_, why),) = weighed_kill(roll, roll.agents()).refused
-    assert "nobody can tell whether another agent has its session" in why
+    assert "unknown whether another agent has the same session" in why
     other.registry("T1").unlink()
     other.write_global({"T1": [at_work()]})
     ((_, why),) = weighed_kill(roll, roll.agents()).refused
-    assert f"an agent in {other.path} has its session as well" in why
+    assert f"an agent in {other.path} without a terminal status has the same session" in why
 
 
 @pytest.mark.parametrize("whose", ["ours", "theirs"])

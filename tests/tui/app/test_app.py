@@ -261,7 +261,7 @@ async def test_the_details_show_whose_session_has_an_agents_name_now() -> None:
         await pilot.press("down")
         await pilot.pause()
         text = shown(app)
-        assert "? unknown" in text and "taken again" in text
+        assert "? unknown" in text and "another session got" in text
         assert "Another session has this name now" in text
 
 
@@ -275,7 +275,7 @@ async def test_a_mass_death_has_a_banner_and_is_asked_about_once_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with opened(massacre(), (80, 24)) as (app, _, pilot):
-        assert "wrong socket is likelier than a massacre" in shown(app)
+        assert "Probably this is the wrong socket" in shown(app)
         given: list[Any] = []
         monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *each: given.append(each))
         for key in ("enter", "escape"):

@@ -107,7 +107,9 @@ def test_an_agent_whose_session_another_one_may_have_is_could_not_tell(
     said = json.loads(doctor(workspace, "-S", server.socket, "--json").stdout)
     assert said["findings"] == []
     (why,) = said["could_not_tell"]
-    assert why.startswith(f"unknown whether {ZOMBIE} lives: its session's name was taken")
+    assert why.startswith(
+        f"unknown whether {ZOMBIE} lives: another session got its session's name"
+    )
     assert doctor(workspace, "-S", server.socket, "--fix", "--yes").returncode == 2
 
 

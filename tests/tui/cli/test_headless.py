@@ -124,9 +124,11 @@ def test_everything_about_an_agent_is_shown(files: Files, crew: RealTmux) -> Non
     done = muster(files, "show", "top", "-S", crew.socket)
     assert (done.returncode, done.stderr) == (0, "")
     for text in (
-        "leaked: the agent is through", "completed", "planner", "TASK-1", "sub (live, blocked)",
-        "old (finished, completed)", "agent_top", "(less than a minute ago)", "Plan it\n  well",
-        "half way", "high: a hole", "why: trial", "not there", "processes", str(files.registry()),
+        "leaked: the agent has a terminal status", "completed", "planner", "TASK-1",
+        "sub (live, blocked)", "old (finished, completed)", "agent_top",
+        "(less than a minute ago)",
+        "Plan it\n  well", "half way", "high: a hole", "why: trial", "does not exist", "processes",
+        str(files.registry()),
     ):  # fmt: skip
         assert text in done.stdout, text
 

@@ -210,4 +210,4 @@ def test_a_reader_that_goes_away_is_no_crash(files: Files, tmp_path: Path) -> No
 def test_an_id_that_begins_with_a_dash_is_named_behind_two(files: Files) -> None:
     done = muster(files, "kill", "--dry-run", "--", "-t")
     assert done.returncode == 2
-    assert "no agent '-t' on the roll" in done.stderr
+    assert "no agent '-t' in the registries" in done.stderr

@@ -219,7 +219,7 @@ def test_metrics_count_the_locks_of_earlier_processes(workspace: Path, nobody: P
 
 def test_a_commit_that_was_cut_off_is_reported(workspace: Path, nobody: Path) -> None:
     cut_off_update(task_registry(workspace), ZOMBIE)
-    assert "a commit was cut off here" in run_muster("list", "-S", nobody, workspace).stdout
+    assert "a commit was interrupted" in run_muster("list", "-S", nobody, workspace).stdout
 
 
 @pytest.mark.parametrize("command", ["list", "log"])

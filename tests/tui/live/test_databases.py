@@ -136,7 +136,7 @@ def test_a_list_says_that_its_agents_are_not_read(
     assert run(today, "list") == 0
     said = capsys.readouterr().out
     assert "are in a database that this version of muster cannot read" in said
-    assert "orphans: not known" in said
+    assert "orphans: unknown" in said
 
 
 def test_a_list_of_a_part_keeps_what_is_not_read(

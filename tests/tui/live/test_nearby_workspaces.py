@@ -250,7 +250,7 @@ def test_an_orphan_of_which_nobody_can_tell_any_more_is_left(
     plan = plan_kill(roll, (), roll.orphans)
     theirs.registry("TASK-9").write_text("{")
     (step,) = carry_out(plan, server.client(), "").steps
-    assert step.result is Result.LEFT and "nobody can tell" in step.detail
+    assert step.result is Result.LEFT and "unknown whether" in step.detail
     assert "agent_late" in server.names()
 
 

@@ -76,7 +76,7 @@ def test_a_task_is_named_by_its_whole_id() -> None:
     assert [task.task_id for task in tasks] == ["TASK-2", "TASK-1"]
     assert problems == []
     for name in ("TASK-", "task-1", "TASK-*", "", "TASK-11"):
-        assert tasks_of(ROLL, [name]) == ([], [f"no task {name!r} on the roll"])
+        assert tasks_of(ROLL, [name]) == ([], [f"no task {name!r} in the registries"])
 
 
 def test_a_task_that_is_there_twice_names_neither() -> None:

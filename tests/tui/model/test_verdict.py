@@ -303,7 +303,7 @@ def test_a_name_that_was_taken_again_is_shown_as_such_and_not_as_the_agent(
     found = judged(agent(status=status, started=NOW - 3 * HOUR, updated=updated), NOW - HOUR)
     assert (found.verdict, found.session) == (Verdict.UNKNOWN, None)
     assert found.name_reused_by == session(created=NOW - HOUR)
-    assert found.note == "its session's name was taken again 2 h 0 min after it started"
+    assert found.note == "another session got its session's name 2 h 0 min after it started"
 
 
 def test_a_report_since_the_session_was_made_shows_that_it_is_the_agents() -> None:
@@ -316,7 +316,7 @@ def test_a_report_since_the_session_was_made_shows_that_it_is_the_agents() -> No
 def test_a_session_made_long_before_the_agent_is_not_its_own() -> None:
     found = judged(agent(started=NOW - HOUR), NOW - 2 * HOUR)
     assert (found.verdict, found.session) == (Verdict.UNKNOWN, None)
-    assert "1 h 0 min before it started" in found.note
+    assert "1 h 0 min before this agent started" in found.note
 
 
 @pytest.mark.parametrize("started", [None, NOW + 1, NOW + 7200])
@@ -334,7 +334,7 @@ def test_a_name_taken_again_after_the_end_is_no_leak(status: str) -> None:
     found = judged(record, NOW - HOUR)
     assert (found.verdict, found.session) == (Verdict.FINISHED, None)
     assert found.name_reused_by is not None
-    assert found.note == "its session's name was taken again 1 h 0 min after it ended"
+    assert found.note == "another session got its session's name 1 h 0 min after it ended"
     within = judged(replace(record, started=NOW - 2.5 * HOUR), NOW - 2.5 * HOUR)
     assert within.verdict is Verdict.LEAKED
 

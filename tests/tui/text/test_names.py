@@ -120,7 +120,7 @@ def test_what_is_typed_is_taken_exactly(name: str) -> None:
     roll = roll_call_of("good")
     assert rows_of(roll, [name])[0] == []
     (problem,) = rows_of(roll, [name])[1]
-    assert problem == f"no agent {name!a} on the roll"
+    assert problem == f"no agent {name!a} in the registries"
 
 
 def roll_call_of(*ids: str) -> RollCall:
