@@ -1,12 +1,15 @@
-"""Whether sessions that no registry read so far lists are agents of another workspace.
+"""Finds out whether unlisted sessions belong to agents of other workspaces.
 
-Several projects may share one tmux server. So before a session is called an orphan,
-every workspace at or above the directory that it was started in, and those that its
-panes' processes work in, have files open in or were told of, is read as well. So are the
-default workspaces of the user, which have agents in whatever directory. Whoever made any
-of those: what they list can only spare a session, or make it unknown.
+Several projects may share one tmux server. So before muster calls a session an orphan, it also
+reads these workspaces:
 
-What a workspace with a database does not list in JSON, its database may.
+- those at or above the directory in which the session was started;
+- those at or above a directory in which a process of its panes works or has open files, or which
+  the process's command line or environment names;
+- the default workspaces of the user, whose agents may be in any directory.
+
+These registries can only protect a session or make it unknown, so their owner does not matter. If
+a workspace has a database, the database may list agents that no JSON registry lists.
 """
 
 from __future__ import annotations
@@ -37,21 +40,21 @@ from tui.model.policy import Policy
 from tui.model.roll import TaskState
 
 _AT_MOST = 16
-"""More workspaces than these are not read for the sake of orphans."""
+"""The largest number of other workspaces that are read."""
 
 _AGAIN = 3.0
-"""Seconds until processes and registries are looked at again for the same sessions."""
+"""Seconds until processes and registries are read again for the same sessions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What is known of sessions that may be orphans.
+    """The verdict on sessions that may be orphans.
 
     Attributes:
-        orphans: Those that no workspace around them lists.
-        unsure: Those of which nobody can tell.
-        read: The workspaces that were read to tell.
-        databases: Those that may list any of the unsure ones.
+        orphans: The sessions that no workspace near them lists.
+        unsure: The sessions of which this cannot be known.
+        read: The workspaces that were read.
+        databases: The unread databases that may list an unsure session.
     """
 
     orphans: tuple[Session, ...] = ()
@@ -62,11 +65,12 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What is around a session.
+    """The workspaces near a session.
 
     Attributes:
-        near: The workspaces around it and its panes' processes; None if nobody can tell.
-        default: Those that an orchestrator may have listed it in, wherever it is.
+        near: The workspaces near the session and the processes of its panes; None if they
+            cannot be known.
+        default: The default workspaces of orchestrators, which may list any session.
     """
 
     near: frozenset[Path] | None
@@ -75,15 +79,15 @@ class Around:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the registries of one workspace say, as they were read last.
+    """The last known content of the registries of one workspace.
 
     Attributes:
         states: Its tasks.
-        listed: As `Registries.listed_sessions` says.
-        databases: What has agents of it that are in none of its registries.
-        sees_all: Whether the whole workspace is seen.
-        known_until: Until when all that is known; seconds since the epoch.
-        is_unclear: Whether there may be more in its registries than can be read now.
+        listed: The result of `Registries.listed_sessions`.
+        databases: The databases with agents that are in no registry.
+        sees_all: Whether the workspace was read completely.
+        known_until: The time until which the content is known, seconds since the epoch.
+        is_unclear: Whether its registries may list more than could be read.
     """
 
     states: tuple[TaskState, ...]
@@ -95,17 +99,15 @@ class Reading:
 
 
 class NearbyWorkspaces:
-    """The workspaces around sessions; reads their registries only when they changed.
-
-    Not for several threads at once.
+    """The workspaces near sessions; reads only changed registries. Not thread-safe.
 
     Args:
-        always: Workspaces that count as being around every session.
-        others: Workspaces that are read as well: what one of them lists is not an orphan.
+        always: Workspaces that count as near every session.
+        others: More workspaces to read; a session that one of them lists is not an orphan.
 
     Attributes:
-        always: The former, as they are found from everywhere.
-        readings: What was read around sessions the last time, by workspace.
+        always: The resolved paths of the workspaces that count as near every session.
+        readings: The last reading of each workspace.
     """
 
     def __init__(self, always: Iterable[Path] = (), others: Iterable[Path] = ()) -> None:
@@ -126,13 +128,13 @@ class NearbyWorkspaces:
         policy: Policy,
         now: float,
     ) -> Judged:
-        """Which of some sessions are orphans. Blocks.
+        """Finds the orphans among sessions; may use the last result for a few seconds. Blocks.
 
         Args:
-            sessions: Those that no registry of the own workspaces lists.
-            answer: What tmux said.
+            sessions: Sessions that no registry of the own workspaces lists.
+            answer: The answer of tmux.
             own: The workspaces that were read already.
-            policy: How old an orphan must be.
+            policy: The minimum age of an orphan.
             now: Seconds since the epoch.
         """
         own = frozenset(own)
@@ -144,7 +146,7 @@ class NearbyWorkspaces:
         if about != self._about or time.monotonic() >= self._again_at:
             self._judged = self.look(sessions, answer, own, policy, now)
             self._about, self._again_at = about, time.monotonic() + _AGAIN
-        # Their other fields may be news.
+        # The given sessions, because their other fields may have changed.
         orphans = {each.id for each in self._judged.orphans}
         return replace(self._judged, orphans=tuple(s for s in sessions if s.id in orphans))
 
@@ -156,18 +158,18 @@ class NearbyWorkspaces:
         policy: Policy,
         now: float,
     ) -> Judged:
-        """As `judge`, but looks in any case."""
+        """Like `judge`, but never uses the last result."""
         return self.judge_around(self.read_around(sessions, answer, own), answer, policy, now)
 
     def judge_around(
         self, around: Mapping[Session, Around], answer: TmuxSnapshot, policy: Policy, now: float
     ) -> Judged:
-        """Which of some sessions are orphans, by what was read around them.
+        """Finds the orphans among sessions after `read_around`.
 
         Args:
-            around: What `read_around` returned, of these sessions.
-            answer: What tmux said.
-            policy: How old an orphan must be.
+            around: The sessions with the result of `read_around`.
+            answer: The answer of tmux.
+            policy: The minimum age of an orphan.
             now: Seconds since the epoch.
         """
         listed = frozenset[str]().union(*map(_listed_in, self.readings.values()))
@@ -175,7 +177,7 @@ class NearbyWorkspaces:
         unsure: list[Session] = []
         databases: dict[UnreadDatabase, None] = {}
         for session, each in around.items():
-            # Whoever lists it, however far from it: it has an owner.
+            # Listed by any workspace, near or not: the session has an owner.
             if session.name in listed:
                 continue
             lone = replace(answer, sessions={session.name: session})
@@ -189,7 +191,7 @@ class NearbyWorkspaces:
         return Judged(tuple(orphans), tuple(unsure), read, tuple(databases))
 
     def databases_of(self, paths: Iterable[Path]) -> Iterator[UnreadDatabase]:
-        """What some workspaces have agents in that were not read."""
+        """Yields the unread databases of some workspaces."""
         for path in sorted(paths):
             if path in self.readings:
                 yield from self.readings[path].databases
@@ -197,15 +199,15 @@ class NearbyWorkspaces:
     def read_around(
         self, sessions: Iterable[Session], answer: TmuxSnapshot, own: frozenset[Path]
     ) -> dict[Session, Around]:
-        """Reads the workspaces around sessions, as far as they changed. Blocks.
+        """Reads the changed registries of the workspaces near sessions. Blocks.
 
         Args:
-            sessions: Which.
-            answer: What tmux said.
-            own: Workspaces that are left out, since they were read already.
+            sessions: The sessions.
+            answer: The answer of tmux.
+            own: Workspaces that are left out, because they were read already.
 
         Returns:
-            What is around each of them.
+            The workspaces near each session.
         """
         around: dict[Session, Around] = {}
         found: dict[Path, None] = {}
@@ -215,7 +217,7 @@ class NearbyWorkspaces:
             default = (each.default | of_user) - own
             around[session] = Around(near, default)
             found |= dict.fromkeys(sorted(default | (near or frozenset())))
-        # What is around them comes first: there is room for so many only.
+        # Near workspaces come first, because the number is limited.
         found |= dict.fromkeys(self._others)
         others = [each for each in found if each not in self.always]
         self._registries = {
@@ -228,7 +230,7 @@ class NearbyWorkspaces:
     def _is_nobodys(
         self, path: Path, lone: TmuxSnapshot, policy: Policy, now: float
     ) -> bool | None:
-        """Whether a workspace does not list the only session of an answer; None: nobody knows."""
+        """Whether a workspace does not list the only session of an answer; None if unknown."""
         reading = self.readings.get(path)
         if reading is None or not reading.sees_all:
             return None
@@ -236,18 +238,18 @@ class NearbyWorkspaces:
         found = find_orphans(reading.states, reading.listed, lone, policy, as_of)
         if found == ():
             return False
-        # A session that is in none of these yet may be in what cannot be read now.
+        # A file that cannot be read now may list the session.
         return None if found is None or reading.is_unclear else True
 
     def anothers(self, sessions: Collection[Session], answer: TmuxSnapshot) -> list[Session]:
-        """Those of some sessions, of any server, that a registry around them lists. Blocks.
+        """Returns the sessions, of any server, that a registry near them lists. Blocks.
 
-        Who is listed is no suspect any more, which may let an agent be called dead. So
-        another user's workspace does not count: who made it could decide that.
+        A listed session is not a candidate for a missing one, so an agent may be called dead.
+        Another user must not be able to cause this, so workspaces of other users do not count.
         """
         about = frozenset(map(_which, sessions))
         if about != self._about or time.monotonic() >= self._again_at:
-            # No server answers for all of them: whose processes are not seen is not told.
+            # The sessions are of several servers, so no server vouches for hidden processes.
             around = self.read_around(sessions, replace(answer, server_pid=None), frozenset())
             listed = {
                 path: _listed_in(each)
@@ -264,7 +266,7 @@ class NearbyWorkspaces:
 
     @property
     def busy(self) -> bool:
-        """Whether a writer kept any registry from being read the last time."""
+        """Whether a writer prevented the last reading of any registry."""
         return any(each.busy for each in self._registries.values())
 
 
@@ -273,12 +275,12 @@ def _which(session: Session) -> object:
 
 
 def called(agent: AgentRecord) -> str:
-    """What tmux may call an agent's session, also where its registry does not name it."""
+    """Returns the possible name in tmux of an agent's session, even if its registry has none."""
     return tmux_name(agent.tmux_session or SESSION_PREFIX + agent.id)
 
 
 def _listed_in(reading: Reading) -> frozenset[str]:
-    """What tmux may call the sessions that registries list, as far as they can be read."""
+    """Returns the possible names in tmux of the sessions that readable registries list."""
     records = [state.record for state in reading.states if state.record is not None]
     return frozenset[str]().union(
         *(names for names in reading.listed if names),
@@ -287,7 +289,7 @@ def _listed_in(reading: Reading) -> frozenset[str]:
 
 
 def _read(registries: Registries) -> Reading:
-    """Reads what changed in the registries of a workspace."""
+    """Reads the changed registries of a workspace; returns their content."""
     registries.rescan()
     states, sees_all = registries.states(), registries.sees_all()
     errors = [state.error or state.hot_journal for state in states]
@@ -304,7 +306,7 @@ def _read(registries: Registries) -> Reading:
 
 
 def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple[Session, Around]]:
-    """The workspaces around sessions and their panes' processes."""
+    """Yields the workspaces near each session and the processes of its panes."""
     sessions = tuple(sessions)
     if not sessions:
         return

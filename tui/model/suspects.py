@@ -1,6 +1,7 @@
-"""Which missing sessions may be there by another name, or as a pane of another. Pure.
+"""Finds missing sessions that may have another name now, or a pane in another session. Pure.
 
-Who asks only once cannot have followed them; but when they were made is known still.
+A program that queries tmux only once has not seen the rename. But the creation times of sessions
+and panes show which session it may be.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from tui.host.pane_origin import PaneOrigin
 from tui.host.tmux_types import Session
 from tui.model.roll import TaskState
 
-# An agent's session is made about two seconds before its start is written down. The
-# window is tight, so that not every session is taken for one that was renamed.
+# An agent's session is created about two seconds before its recorded start. The window is
+# small, so that few other sessions are taken for a renamed one.
 _BEFORE = 15.0
 _AFTER = 2.0
 
 
 class Candidate(NamedTuple):
-    """What may be the session of an agent whose own is missing.
+    """A session that may be the missing session of an agent.
 
     Attributes:
-        session: It, or the one that has its pane now.
-        why: In words.
-        moved: Whether it is known that the pane was moved there, whosever the session is.
+        session: The session, or the session that has its pane now.
+        why: The reason in words.
+        moved: Whether a pane was certainly moved into the session.
     """
 
     session: Session
@@ -43,24 +44,27 @@ def find_renamed(
     moved: Mapping[int, PaneOrigin],
     seen: Mapping[str, str],
 ) -> Mapping[str, list[Candidate]]:
-    """What missing sessions may be called now.
+    """Finds the sessions that missing sessions may be now.
+
+    Candidates are:
+
+    - sessions of no known agent that were created when the agent started;
+    - sessions of no known agent with a pane that began when the agent started;
+    - sessions, even of other agents, into which a pane of the missing session was moved. If
+      muster never saw the missing session, the pane must have begun when the agent started.
 
     Args:
-        missing: What tmux called them.
+        missing: The names of the missing sessions in tmux.
         states: All tasks that muster sees.
         listed: As for `tui.model.orphans.find_orphans`.
-        sessions: All sessions that there are.
-        begun: When the first process of a pane began, in seconds since the epoch, as far
-            as that is known.
-        moved: What `PaneOrigins.moved` says of these sessions.
-        seen: The ids of sessions of this server, by what they were called when they were
-            seen last.
+        sessions: All sessions of a server.
+        begun: Returns the start time of a pane's first process, seconds since the epoch; None
+            if unknown.
+        moved: The result of `PaneOrigins.moved` for these sessions.
+        seen: The last known ids of sessions of this server, by their names then.
 
     Returns:
-        By what it was called, for each that may be there, those that it may be: sessions
-        that no agent claims, made or with a pane begun as the agent started; and those, be
-        they other agents', that a pane was moved to which was made in the missing session,
-        or where nobody saw that, begun as the agent started.
+        The candidates of each missing session, by its name.
     """
     claimed: set[str] = set()
     starts: dict[str, list[float]] = {}
@@ -105,25 +109,30 @@ def find_renamed(
 def _foreign_panes(
     sessions: Collection[Session], moved: Mapping[int, PaneOrigin]
 ) -> Iterator[tuple[Session, int]]:
-    """Panes of sessions that are gone, by their first processes, and where they are."""
-    here = {session.id for session in sessions}
+    """Yields the panes that were created in a session that is gone.
+
+    Yields the session of each pane now, and the pid of its first process.
+    """
+    existing = {session.id for session in sessions}
     for session in sessions if moved else ():
         for pid in session.pids:
-            if pid in moved and moved[pid].session not in here:
+            if pid in moved and moved[pid].session not in existing:
                 yield session, pid
 
 
 def find_mixed(
     sessions: Collection[Session], moved: Mapping[int, PaneOrigin]
 ) -> Mapping[str, str]:
-    """Sessions that cannot be ended with all their own panes, and no others.
+    """Finds sessions with a pane of another session, or with an own pane in another session.
+
+    They cannot be ended with exactly their own panes.
 
     Args:
-        sessions: All of one server.
-        moved: What `PaneOrigins.moved` says of them.
+        sessions: All sessions of one server.
+        moved: The result of `PaneOrigins.moved` for these sessions.
 
     Returns:
-        Why, by the sessions' ids.
+        The reason in words for each such session, by its id.
     """
     by_id = {session.id: session for session in sessions}
     found: dict[str, str] = {}
@@ -145,5 +154,5 @@ def _called(session: Session) -> str:
 
 
 def any_fits(starts: Iterable[float], made: float | None) -> bool:
-    """Whether a session or process was made as one of some agents started."""
+    """Whether a session or process was created when one of some agents started."""
     return made is not None and any(s - _BEFORE <= made <= s + _AFTER for s in starts)

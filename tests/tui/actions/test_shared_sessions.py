@@ -112,7 +112,7 @@ def test_one_that_is_taken_up_again_before_the_kill_is_left(
     plan = weighed_kill(roll, roll.agents())
     {"ours": ours, "theirs": theirs}[whose].write_task("T2", at_work())
     (step,) = carry_out(plan, server.client(), "").steps
-    assert step.result is Result.LEFT and "is not through" in step.detail
+    assert step.result is Result.LEFT and "without a terminal status" in step.detail
     assert server.names() == {"agent_d1"}
 
 
@@ -156,7 +156,7 @@ def test_the_doctor_advises_no_kill_that_would_be_refused(
 
     for all_files in ([one], [one, other]):
         assert "muster kill" not in advice(*all_files)
-        assert "is not through" in advice(*all_files)
+        assert "without a terminal status" in advice(*all_files)
     other.write_task("T1", entry("d2", "completed"))
     other.write_global({})
     assert advice(one) == "end its session: muster kill d1"

@@ -90,7 +90,7 @@ def test_the_log_ends_with_the_newest_and_says_what_is_left_out() -> None:
     )
     rows = pages.log(tail)
     text = text_of(rows)
-    assert rows[0].text.startswith("The last 4 records of 5 MB")
+    assert rows[0].text.startswith("These are the last 4 records of 5 MB")
     assert "tool use Bash" in text and "and 18 more lines" in text
     assert text.index("hello") < text.index("Segmentation fault")
     assert "1 line left out" in text and "incomplete" in text
@@ -101,7 +101,7 @@ def test_a_log_that_is_one_endless_line_is_not_called_none(malformed: int, torn:
     text = text_of(pages.log(Tail(malformed=malformed, torn=torn, size=5_000_000)))
     assert "No log yet" not in text
     assert ("1 line left out: invalid or too long" in text) is bool(malformed)
-    assert ("being written" in text) is torn
+    assert ("incomplete" in text) is torn
 
 
 @pytest.mark.parametrize("make", [pages.findings, pages.log])
@@ -116,7 +116,7 @@ def test_the_pane_is_shown_without_the_empty_lines_at_its_end() -> None:
     assert [each.text for each in pages.pane(Screen(captured))] == ["red", "", "x"]
     assert "empty" in text_of(pages.pane(Screen(replace(captured, lines=("",)))))
     assert "2 more panes" in text_of(pages.pane(Screen(captured, None, 2)))
-    assert "cannot be shown: gone" in text_of(pages.pane(Screen(None, "gone")))
+    assert "cannot show the pane: gone" in text_of(pages.pane(Screen(None, "gone")))
 
 
 def entry(number: int, agent_id: str, file: str = "T/AGENT_REGISTRY.json") -> Entry:

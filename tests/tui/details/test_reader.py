@@ -92,7 +92,7 @@ def test_who_is_stuck_holds_nobody_up(
     assert got.empty()
 
 
-def test_an_error_nobody_thought_of_does_not_end_it(
+def test_an_unexpected_error_does_not_end_it(
     follower: Follower,
     got: queue.Queue[tuple[Hashable, object]],
     caplog: pytest.LogCaptureFixture,
@@ -102,7 +102,7 @@ def test_an_error_nobody_thought_of_does_not_end_it(
     assert bad.reading.wait(SECONDS)
     follower.follow("new", Source("new"))
     assert got.get(timeout=SECONDS) == ("new", "new")
-    assert "could not be read" in caplog.text
+    assert "cannot read the content" in caplog.text
 
 
 def test_it_ends_and_closes_what_it_reads(got: queue.Queue[tuple[Hashable, object]]) -> None:
