@@ -137,11 +137,11 @@ async def test_progress_comes_live_and_a_torn_line_is_waited_for(files: Files) -
             torn.flush()
             reread(app)
             await calm(pilot)
-            assert "being written" in paper.text and "55 %" not in paper.text
+            assert "incomplete" in paper.text and "55 %" not in paper.text
             torn.write('"message": "half way"}\n')
         reread(app)
         await calm(pilot)
-        assert "half way" in paper.text and "being written" not in paper.text
+        assert "half way" in paper.text and "incomplete" not in paper.text
 
 
 async def test_findings_are_sorted_by_severity(files: Files) -> None:
@@ -237,7 +237,7 @@ async def test_a_pane_that_cannot_be_had_says_why(files: Files) -> None:
     async with opened(files, tmux) as (_, paper, pilot):
         await pilot.press(*["right_square_bracket"] * 3)
         await calm(pilot)
-        assert "cannot be shown: tmux did not answer within 5 s" in paper.text
+        assert "cannot show the pane: tmux did not answer within 5 s" in paper.text
         await pilot.press("down")
         await calm(pilot)
         assert "no session to show" in paper.text
