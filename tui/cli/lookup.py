@@ -84,12 +84,12 @@ def task_with(
     """
     if task_id is not None:
         return find_task(workspaces, task_id)
-    found: list[TaskSource] = []
+    matches: list[TaskSource] = []
     unread: dict[Path, RegistryError] = {}
     broken_until = time.monotonic() + _BROKEN_FOR
 
     def may_pass() -> bool:
-        if found:
+        if matches:
             return False
         if any(isinstance(error, BusyRegistryError) for error in unread.values()):
             return True
@@ -99,11 +99,11 @@ def task_with(
 
     # The same timeout as for the lock that the command takes afterwards.
     for _ in while_busy(may_pass, DEFAULT_TIMEOUT):
-        found, unread = _look(workspaces, agent_id)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = choices(task.directory.name for task in found)
+        matches, unread = _look(workspaces, agent_id)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = choices(task.directory.name for task in matches)
         name = quoted_name(agent_id)
         raise UsageError(f"{name} is in more than one task: choose with --task: {names}")
     for error in unread.values():
@@ -124,7 +124,7 @@ def _look(
     workspaces: tuple[Workspace, ...], agent_id: str
 ) -> tuple[list[TaskSource], dict[Path, RegistryError]]:
     """Returns the tasks that have an agent, and the errors of unreadable registries by path."""
-    found: list[TaskSource] = []
+    matches: list[TaskSource] = []
     unread: dict[Path, RegistryError] = {}
     for task in tasks_in(workspaces):
         try:
@@ -133,8 +133,8 @@ def _look(
             unread[task.path] = error
             continue
         if any(agent.id == agent_id for agent in record.agents):
-            found.append(task)
-    return found, unread
+            matches.append(task)
+    return matches, unread
 
 
 def exit_code_if_all_found(

@@ -111,7 +111,7 @@ class NearbyWorkspaces:
     """
 
     def __init__(self, always: Iterable[Path] = (), others: Iterable[Path] = ()) -> None:
-        self.always = tuple(sorted({Path(os.path.realpath(each)) for each in always}))
+        self.always = tuple(sorted({Path(os.path.realpath(path)) for path in always}))
         self.readings: Mapping[Path, Reading] = {}
         self._registries: dict[Path, Registries] = {}
         self._others = tuple(others)
@@ -147,7 +147,7 @@ class NearbyWorkspaces:
             self._judged = self.look(sessions, answer, own, policy, now)
             self._about, self._again_at = about, time.monotonic() + _AGAIN
         # The given sessions, because their other fields may have changed.
-        orphans = {each.id for each in self._judged.orphans}
+        orphans = {orphan.id for orphan in self._judged.orphans}
         return replace(self._judged, orphans=tuple(s for s in sessions if s.id in orphans))
 
     def look(
@@ -176,17 +176,18 @@ class NearbyWorkspaces:
         orphans: list[Session] = []
         unsure: list[Session] = []
         databases: dict[UnreadDatabase, None] = {}
-        for session, each in around.items():
+        for session, surroundings in around.items():
             # Listed by any workspace, near or not: the session has an owner.
             if session.name in listed:
                 continue
             lone = replace(answer, sessions={session.name: session})
-            paths = {*self.always, *each.default, *(each.near or ())}
-            told = [self._is_nobodys(path, lone, policy, now) for path in paths]
-            if False in told:
+            paths = {*self.always, *surroundings.default, *(surroundings.near or ())}
+            unlisted = [self._is_unlisted(path, lone, policy, now) for path in paths]
+            if False in unlisted:
                 continue
             databases |= dict.fromkeys(self.databases_of(paths))
-            (unsure if each.near is None or None in told else orphans).append(session)
+            is_unsure = surroundings.near is None or None in unlisted
+            (unsure if is_unsure else orphans).append(session)
         read = tuple(self.readings)
         return Judged(tuple(orphans), tuple(unsure), read, tuple(databases))
 
@@ -210,24 +211,24 @@ class NearbyWorkspaces:
             The workspaces near each session.
         """
         around: dict[Session, Around] = {}
-        found: dict[Path, None] = {}
+        paths: dict[Path, None] = {}
         of_user = default_workspaces({"HOME": os.path.expanduser("~"), **os.environ})
-        for session, each in _around(sessions, answer):
-            near = None if each.near is None else each.near - own
-            default = (each.default | of_user) - own
+        for session, surroundings in _around(sessions, answer):
+            near = None if surroundings.near is None else surroundings.near - own
+            default = (surroundings.default | of_user) - own
             around[session] = Around(near, default)
-            found |= dict.fromkeys(sorted(default | (near or frozenset())))
+            paths |= dict.fromkeys(sorted(default | (near or frozenset())))
         # Near workspaces come first, because the number is limited.
-        found |= dict.fromkeys(self._others)
-        others = [each for each in found if each not in self.always]
+        paths |= dict.fromkeys(self._others)
+        others = [path for path in paths if path not in self.always]
         self._registries = {
             path: self._registries.get(path) or Registries((Workspace(path),))
             for path in (*self.always, *others[:_AT_MOST])
         }
-        self.readings = {path: _read(each) for path, each in self._registries.items()}
+        self.readings = {path: _read(cached) for path, cached in self._registries.items()}
         return around
 
-    def _is_nobodys(
+    def _is_unlisted(
         self, path: Path, lone: TmuxSnapshot, policy: Policy, now: float
     ) -> bool | None:
         """Whether a workspace does not list the only session of an answer; None if unknown."""
@@ -235,11 +236,11 @@ class NearbyWorkspaces:
         if reading is None or not reading.sees_all:
             return None
         as_of = min(now, reading.known_until)
-        found = find_orphans(reading.states, reading.listed, lone, policy, as_of)
-        if found == ():
+        orphans = find_orphans(reading.states, reading.listed, lone, policy, as_of)
+        if orphans == ():
             return False
         # A file that cannot be read now may list the session.
-        return None if found is None or reading.is_unclear else True
+        return None if orphans is None or reading.is_unclear else True
 
     def anothers(self, sessions: Collection[Session], answer: TmuxSnapshot) -> list[Session]:
         """Returns the sessions, of any server, that a registry near them lists. Blocks.
@@ -252,22 +253,22 @@ class NearbyWorkspaces:
             # The sessions are of several servers, so no server vouches for hidden processes.
             around = self.read_around(sessions, replace(answer, server_pid=None), frozenset())
             listed = {
-                path: _listed_in(each)
-                for path, each in self.readings.items()
+                path: _listed_in(reading)
+                for path, reading in self.readings.items()
                 if why_foreign(path) is None
             }
             self._anothers = frozenset(
                 _which(session)
-                for session, each in around.items()
-                if any(session.name in listed.get(path, ()) for path in each.near or ())
+                for session, surroundings in around.items()
+                if any(session.name in listed.get(path, ()) for path in surroundings.near or ())
             )
             self._about, self._again_at = about, time.monotonic() + _AGAIN
-        return [each for each in sessions if _which(each) in self._anothers]
+        return [session for session in sessions if _which(session) in self._anothers]
 
     @property
     def busy(self) -> bool:
         """Whether a writer prevented the last reading of any registry."""
-        return any(each.busy for each in self._registries.values())
+        return any(registries.busy for registries in self._registries.values())
 
 
 def _which(session: Session) -> object:
@@ -310,7 +311,7 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
     sessions = tuple(sessions)
     if not sessions:
         return
-    # Not at the top: a look at the roll has no use for it as a rule.
+    # Imported late, because most roll calls do not need it.
     from tui.host import process_tree
     from tui.host.process_paths import (
         default_workspaces_of,
@@ -330,7 +331,7 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
         started = session.started_in
         directories.append(None if started is None else frozenset({Path(started)}))
         if not session.pids:
-            # All its panes are dead: what they left may still be hidden from us.
+            # All its panes are dead, but some of their processes may be hidden.
             directories.append(frozenset())
         family = families[session]
         default = frozenset[Path]().union(*map(default_workspaces_of, family))
@@ -342,7 +343,7 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
                 continue
             near = [above(path) for each in directories if each for path in each]
             for path in frozenset[Path]().union(*map(directories_touched, family)):
-                # That one of any file must not be looked into is as a rule no news.
+                # An unreadable directory counts only if its path is in a workspace.
                 with contextlib.suppress(*(() if WORKSPACE_NAME in path.parts else (OSError,))):
                     near.append(above(path))
             yield session, Around(frozenset[Path]().union(*near), default)

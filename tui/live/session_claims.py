@@ -54,15 +54,15 @@ def claims_on(
     """
     if not held:
         return {}
-    found: dict[Session, str] = {}
+    reasons: dict[Session, str] = {}
     for _ in while_busy(lambda: nearby.busy):
         around = nearby.read_around(held, answer, frozenset())
         listed, unsure = _listed(nearby, around, held, answer)
         claimed, unclear = _claimed(nearby, around, held)
-        found = listed | claimed
+        reasons = listed | claimed
         if not (unsure or unclear):
             break
-    return found
+    return reasons
 
 
 def _listed(

@@ -78,18 +78,18 @@ def find_renamed(
             if name in missing and agent.started is not None:
                 starts.setdefault(name, []).append(agent.started)
     claimed = claimed.union(*(names for names in listed if names))
-    found: dict[str, list[Candidate]] = {}
+    candidates: dict[str, list[Candidate]] = {}
     for session, pid in _foreign_panes(sessions, moved):
         pane, made_in = moved[pid]
         for name in missing:
             if name in seen and seen[name] == made_in:
-                why = f"has pane {pane}, which was made in its session: moved?"
+                why = f"has pane {pane}, which was created in the missing session; was it moved?"
             elif name not in seen and any_fits(starts.get(name, ()), begun(pid)):
-                why = f"has pane {pane}, which began when this agent started: moved?"
+                why = f"has pane {pane}, which began when this agent started; was it moved?"
             else:
                 continue
-            suspect = Candidate(session, f"{_called(session)} {why}", moved=True)
-            found.setdefault(name, []).append(suspect)
+            candidate = Candidate(session, f"{_called(session)} {why}", moved=True)
+            candidates.setdefault(name, []).append(candidate)
     for session in sessions if starts else ():
         if session.name in claimed:
             continue
@@ -97,13 +97,13 @@ def find_renamed(
         times = [begun(pid) for pid in session.pids]
         for name, started in starts.items():
             if any_fits(started, session.created):
-                why = f"{called} was made when this agent started: renamed?"
+                why = f"{called} was created when this agent started; was it renamed?"
             elif any(any_fits(started, time) for time in times):
-                why = f"{called} has a pane that began when this agent started: moved?"
+                why = f"{called} has a pane that began when this agent started; was it moved?"
             else:
                 continue
-            found.setdefault(name, []).append(Candidate(session, why))
-    return found
+            candidates.setdefault(name, []).append(Candidate(session, why))
+    return candidates
 
 
 def _foreign_panes(
@@ -135,18 +135,18 @@ def find_mixed(
         The reason in words for each such session, by its id.
     """
     by_id = {session.id: session for session in sessions}
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for session in sessions if moved else ():
         for pid in moved.keys() & set(session.pids):
             pane, made_in = moved[pid]
-            advice = "move it back, or end it, in tmux first"
+            advice = "first move it back in tmux, or end it there"
             whose = "a session that is gone"
             if made_in in by_id:
                 whose = _called(by_id[made_in])
                 why = f"its pane {pane} is in {_called(session)} now; {advice}"
-                found.setdefault(made_in, why)
-            found[session.id] = f"it holds pane {pane}, which was made in {whose}; {advice}"
-    return found
+                reasons.setdefault(made_in, why)
+            reasons[session.id] = f"it has pane {pane}, which was created in {whose}; {advice}"
+    return reasons
 
 
 def _called(session: Session) -> str:

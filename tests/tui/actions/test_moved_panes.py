@@ -75,7 +75,7 @@ def test_a_pane_moved_to_another_agents_session_is_no_death(
     plan = weighed_kill(roll, roll.agents())
     assert [step.label for step in plan.steps] == ["z"]
     says = dict(plan.refused)["y"]
-    assert "it holds pane %1, which was made in a session that is gone" in says
+    assert "it has pane %1, which was created in a session that is gone" in says
     assert carry_out(plan, crew.client(), "").complete
     assert runs(pid)
 
@@ -89,7 +89,7 @@ def test_neither_of_two_agents_whose_panes_were_swapped_is_killed(
     crew.run("swap-pane", "-d", "-s", "=agent_x:", "-t", "=agent_y:")
     # The plan was made before that.
     (step,) = carry_out(before, crew.client(), "").steps
-    assert step.result is Result.LEFT and "it holds pane" in step.detail
+    assert step.result is Result.LEFT and "it has pane" in step.detail
     roll = take(files, crew.client(), NO_GRACE)
     plan = weighed_kill(roll, [row_of(roll, agent_id)])
     assert plan.steps == ()
@@ -138,7 +138,7 @@ def test_the_monitor_knows_whose_pane_it_is_whenever_that_began(
         until(lambda: "%1" in row_of(rolls[-1], "x").note, "the doubt")
         row = row_of(rolls[-1], "x")
         assert row.verdict is Verdict.UNKNOWN
-        assert "session agent_y has pane %1, which was made in its session" in row.note
+        assert "session agent_y has pane %1, which was created in the missing session" in row.note
         crew.run("kill-pane", "-t", "%1")
         live.refresh()
         until(lambda: verdicts(rolls[-1])["x"] is Verdict.ZOMBIE, "the proof of its death")
@@ -199,7 +199,7 @@ def suspects(
 
 def test_a_moved_pane_may_be_that_of_a_missing_agent() -> None:
     assert "began when" in suspects(STARTED)[NAME].why
-    assert "made in its session" in suspects(NOW, seen="$9")[NAME].why
+    assert "created in the missing session" in suspects(NOW, seen="$9")[NAME].why
     assert suspects(NOW) == {}, "it began at another time"
     assert suspects(STARTED, seen="$8") == {}, "it is that of another session"
     assert suspects(STARTED, made_in="$2") == {}, "that session is there"

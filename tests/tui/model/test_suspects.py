@@ -45,9 +45,9 @@ def suspects(
 @pytest.mark.parametrize("name", ["other", "agent_other"])
 @pytest.mark.parametrize("made", [STARTED - 15, STARTED - 2, STARTED + 2])
 def test_a_session_made_as_the_agent_started_may_be_its_own(made: float, name: str) -> None:
-    assert "renamed?" in suspects(made, name=name)[NAME].why
+    assert "was it renamed?" in suspects(made, name=name)[NAME].why
     assert name in suspects(made, name=name)[NAME].why
-    assert "moved?" in suspects(STARTED - 9999, 0.0, made, name=name)[NAME].why
+    assert "was it moved?" in suspects(STARTED - 9999, 0.0, made, name=name)[NAME].why
 
 
 @pytest.mark.parametrize("made", [STARTED - 16, STARTED + 3, STARTED - 60, NOW])
@@ -105,7 +105,7 @@ def test_one_look_calls_no_agent_dead_whose_session_was_renamed(
     assert roll.orphans == ()
     plan = plan_kill(roll, roll.agents())
     assert [step.label for step in plan.steps] == ["z"]
-    assert f"session {name} was made when this agent started" in dict(plan.refused)["a"]
+    assert f"session {name} was created when this agent started" in dict(plan.refused)["a"]
     carry_out(plan, server.client(), "")
     assert name in server.names()
     assert files.agent("a")["status"] == "running"
