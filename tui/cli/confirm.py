@@ -49,7 +49,7 @@ def propose(
     do: Callable[[], Outcome],
     options: argparse.Namespace,
 ) -> int:
-    """Prints a plan, asks for a confirmation without ``--yes``, carries the plan out.
+    """Prints a plan, asks for a confirmation unless ``--yes`` is given, and carries it out.
 
     Args:
         preview: The plan.

@@ -32,7 +32,7 @@ _WITHOUT = str.maketrans({"…": "...", "→": "->", "▸": ">", "·": "-"})
 class HarmlessStream:
     """A text stream that writes all control characters but the line feed as visible text.
 
-    Characters that the encoding lacks become escapes, so different names stay different.
+    A character that the encoding lacks becomes an escape, so different names look different.
 
     Args:
         stream: The stream that receives the text.

@@ -80,7 +80,7 @@ class RollBuilder:
         old_answer = old_answer and before is not None and before.missing_since is missing_since
         # Also due if the clock was set back.
         due = not 0 < self._again_at - now <= _RECALL
-        anew = before is None or _tells_else(before, evidence)
+        anew = before is None or _has_changed(before, evidence)
         if due or anew:
             # An agent may stall only because time passes.
             self._again_at = now + min(_RECALL, self._policy.stall_timeout / 20)
@@ -245,7 +245,7 @@ class RollBuilder:
         return roll
 
 
-def _tells_else(before: Evidence, evidence: Evidence) -> bool:
+def _has_changed(before: Evidence, evidence: Evidence) -> bool:
     """Whether the state of tmux, its reason, or the doubts have changed."""
     was, now = before.snapshot, evidence.snapshot
     return (was.state, was.why, before.doubts) != (now.state, now.why, evidence.doubts)

@@ -66,7 +66,7 @@ def test_yes_alone_ends_nothing_that_another_user_lists(
     done = ended(theirs, server, *words)
     assert done.returncode == 1
     assert f"(user {OTHER})" in done.stderr
-    assert "say --foreign-registry as well" in done.stderr and "Nothing was done" in done.stderr
+    assert "give --foreign-registry as well" in done.stderr and "Nothing was done" in done.stderr
     assert NAME in server.names()
     assert theirs.bytes() == before
 

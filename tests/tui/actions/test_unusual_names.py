@@ -59,7 +59,7 @@ def test_yes_alone_ends_none_of_them(
     done = muster(files, "kill", *words, "--yes", "-S", crew.socket)
     assert done.returncode == 1
     assert f"{named} (of " in done.stderr
-    assert "say --unusual-names as well" in done.stderr and "Nothing was done" in done.stderr
+    assert "give --unusual-names as well" in done.stderr and "Nothing was done" in done.stderr
     assert crew.names() == names
     assert files.bytes() == before
 

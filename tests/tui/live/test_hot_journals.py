@@ -92,7 +92,7 @@ def test_a_journal_that_may_not_be_followed_is_said_and_left(files: Files) -> No
     assert registries.recover() is True
     registries.rescan()
     said = registries.states()[0].hot_journal
-    assert said is not None and "cannot be finished" in said and str(place) in said
+    assert said is not None and "cannot recover" in said and str(place) in said
     # Said once; nobody looks again and again because of it.
     assert registries.recover() is False
     assert place.is_symlink()
