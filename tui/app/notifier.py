@@ -15,7 +15,7 @@ from textual.app import App
 from registry.text import shown_name
 from tui.config.settings import KINDS, Notify, filled
 from tui.host.hooks import run_hook
-from tui.model.alerts import Item, Pace, Seen, news, sentence, still
+from tui.model.alerts import Item, Pace, Seen, news, sentence, still_true
 from tui.model.roll import AgentRow, RollCall
 from tui.text.sanitize import harmless
 
@@ -63,7 +63,7 @@ class Notifier:
         if roll is None:
             return
         # Leave out agents that recovered meanwhile, or that the operator ended.
-        rows = [row for _, row in still(items, roll)]
+        rows = [row for _, row in still_true(items, roll)]
         if not rows:
             return
         text = sentence(kind, rows)

@@ -30,9 +30,9 @@ Value = TypeVar("Value")
 PAGE = Page(
     """\
 Prints everything about one agent: the verdict and its reason, every field of its
-entry, its session and processes, parent and children, its files, its last reports and
-findings, and its actions in the audit log. AGENT is a complete id. If several entries
-have the id, the active one is shown.""",
+entry, its session and processes, parent and children, and its files. Then prints its
+last reports and findings, and its actions in the audit log. AGENT is a complete id. If
+several entries have the id, the active one is shown.""",
     (
         ("muster show fixer-215911-8c90c7", "why is it a zombie?"),
         ("muster show fixer-215911-8c90c7 --json | jq .entry.prompt", "one field of it"),

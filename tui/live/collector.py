@@ -77,7 +77,7 @@ def _unproven(evidence: Evidence, proofs: Mapping[str, float]) -> float | None:
     return min(waiting, default=None)
 
 
-def _is_news(before: Evidence, evidence: Evidence) -> bool:
+def _is_new(before: Evidence, evidence: Evidence) -> bool:
     """Whether the evidence differs in more than its times."""
     snapshot = replace(evidence.snapshot, asked_at=before.snapshot.asked_at)
     same_time = replace(evidence, snapshot=snapshot, missing_since=before.missing_since)
@@ -111,7 +111,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
 
 
 @dataclass(slots=True)
-class _News:
+class _Changes:
     """The changes since the last roll call.
 
     Attributes:
@@ -124,7 +124,7 @@ class _News:
     rescan: bool = True
     answer: bool = False
 
-    def anything(self) -> bool:
+    def __bool__(self) -> bool:
         return bool(self.paths) or self.rescan or self.answer
 
 
@@ -158,9 +158,9 @@ class LiveRoll:
         self._recover = recover
         self._on_roll: Callable[[RollCall], None] | None = None
         self._progress: ProgressCallback = untold
-        self._handing = threading.Lock()
+        self._delivery = threading.Lock()
         self._change = threading.Condition()
-        self._news = _News()
+        self._changes = _Changes()
         asking = TmuxSnapshot(TmuxState.UNKNOWN, "querying tmux …", tmux.socket, {}, 0.0)
         self._evidence = Evidence(asking)
         self._expected: Mapping[str, float] = {}
@@ -174,8 +174,8 @@ class LiveRoll:
         self._deaths = ExitWatcher()
         self._watcher = DirectoryWatcher(self._files_changed, self._registries.watched_names())
         self._threads = [
-            threading.Thread(target=self._ask_on, name="muster-ask", daemon=True),
-            threading.Thread(target=self._gather_on, name="muster-gather", daemon=True),
+            threading.Thread(target=self._query_loop, name="muster-ask", daemon=True),
+            threading.Thread(target=self._build_loop, name="muster-gather", daemon=True),
         ]
 
     def listen(
@@ -188,7 +188,7 @@ class LiveRoll:
                 a thread of this object. Calls never overlap.
             progress: Called with the progress of the first reading, in a thread of this object.
         """
-        with self._handing:
+        with self._delivery:
             self._on_roll, self._progress = on_roll, progress
             if self.latest is not None:
                 on_roll(self.latest)
@@ -215,53 +215,53 @@ class LiveRoll:
 
     def refresh(self) -> None:
         """Scans all registries and queries tmux now."""
-        self._tell(rescan=True)
+        self._add_changes(rescan=True)
         self._deaths.wake()
 
     def _files_changed(self, paths: Collection[Path]) -> None:
-        self._tell(paths=paths, rescan=not paths)
+        self._add_changes(paths=paths, rescan=not paths)
 
-    def _tell(
+    def _add_changes(
         self, paths: Collection[Path] = (), rescan: bool = False, answer: bool = False
     ) -> None:
         with self._change:
             if paths:
                 self._changed_at = time.monotonic()
-            self._news.paths.update(paths)
-            self._news.rescan |= rescan
-            self._news.answer |= answer
+            self._changes.paths.update(paths)
+            self._changes.rescan |= rescan
+            self._changes.answer |= answer
             self._change.notify_all()
 
-    def _ask_on(self) -> None:
+    def _query_loop(self) -> None:
         while not self._stopped:
             try:
-                self._ask_once()
+                self._query_once()
             except Exception:
                 # The thread must survive, to notice the next death.
                 _log.exception("cannot query tmux")
                 self._deaths.wait(1.0)
 
-    def _ask_once(self) -> None:
+    def _query_once(self) -> None:
         answer = self.tmux.ask()
         with self._change:
-            answer = self._recognize(answer)
+            answer = self._follow_renamed(answer)
             missing_since = note_absences(self._evidence.missing_since, answer, self._expected)
         # Other servers are searched before a verdict uses this answer, and without the lock.
         evidence = self._elsewhere.noted(Evidence(answer, missing_since))
         with self._change:
-            if _is_news(self._evidence, evidence):
+            if _is_new(self._evidence, evidence):
                 self._changed_at = time.monotonic()
             self._evidence = evidence
             again_at = _unproven(evidence, self._expected)
-        self._tell(answer=True)
+        self._add_changes(answer=True)
         pause = _QUIET_SWEEP if self._is_quiet() else SWEEP
         if again_at is not None:
             pause = min(pause, max(0.0, again_at - time.monotonic()))
-        pause = min(pause, self._unsettled(answer))
+        pause = min(pause, self._seconds_until_query(answer))
         if self._deaths.wait(pause) and not self._stopped:
             time.sleep(_AFTER_DEATH)
 
-    def _unsettled(self, answer: TmuxSnapshot) -> float:
+    def _seconds_until_query(self, answer: TmuxSnapshot) -> float:
         """Watches the processes of an answer.
 
         Returns:
@@ -285,7 +285,7 @@ class LiveRoll:
         self._ask_again = _ASK_AGAIN if new else min(2 * self._ask_again, _QUIET_SWEEP)
         return self._ask_again
 
-    def _recognize(self, answer: TmuxSnapshot) -> TmuxSnapshot:
+    def _follow_renamed(self, answer: TmuxSnapshot) -> TmuxSnapshot:
         """Finds renamed sessions of agents by their ids."""
         if answer.state is TmuxState.UNKNOWN:
             return answer
@@ -298,23 +298,23 @@ class LiveRoll:
         }
         return answer
 
-    def _gather_on(self) -> None:
+    def _build_loop(self) -> None:
         builder = RollBuilder(self._policy)
-        self._begin(builder)
+        self._show_first_tasks(builder)
         first = True
-        while (news := self._wait_for_news()) is not None:
+        while (changes := self._wait_for_changes()) is not None:
             try:
-                if news.rescan or not self._registries.knows(news.paths):
-                    self._registries.rescan(self._tell_progress if first else untold)
+                if changes.rescan or not self._registries.knows(changes.paths):
+                    self._registries.rescan(self._report_progress if first else untold)
                     first = False
                     self._watcher.watch(*self._registries.directories())
                 else:
-                    self._registries.reread(news.paths)
+                    self._registries.reread(changes.paths)
                 states = self._registries.states()
-                self._expect(expected_sessions(states, self._policy, time.time()))
-                self._call(builder)
+                self._set_expected(expected_sessions(states, self._policy, time.time()))
+                self._deliver(builder)
                 if self._recover and self._registries.recover():
-                    self._tell(rescan=True)
+                    self._add_changes(rescan=True)
                 if self._registries.busy:
                     self._rescan_at = min(self._rescan_at, time.monotonic() + BUSY_RESCAN)
             except Exception:
@@ -323,9 +323,9 @@ class LiveRoll:
                 with self._change:
                     self._change.wait_for(lambda: self._stopped, timeout=1.0)
                     # The changes have not been handled yet.
-                    self._news.rescan = True
+                    self._changes.rescan = True
 
-    def _begin(self, builder: RollBuilder) -> None:
+    def _show_first_tasks(self, builder: RollBuilder) -> None:
         """Builds a roll call of the first tasks, and waits until it is shown.
 
         Does nothing if there is a listener already, because it gets the whole roll call as soon.
@@ -333,46 +333,46 @@ class LiveRoll:
         try:
             if self._on_roll is not None or self._registries.rescan(at_most=_AT_FIRST):
                 return
-            self._call(builder, whole=False)
+            self._deliver(builder, whole=False)
         except Exception:
             _log.exception("cannot build the roll call of the first tasks")
         with self._change:
             self._change.wait_for(lambda: self._on_roll or self._stopped, _NOBODY_LISTENS)
 
-    def _call(self, builder: RollBuilder, *, whole: bool = True) -> None:
+    def _deliver(self, builder: RollBuilder, *, whole: bool = True) -> None:
         with self._change:
             evidence = self._evidence
         roll = builder.call(self._registries, evidence, time.time())
         self._elsewhere.doubt(roll.evidence.renamed)
         if not whole:
             roll = replace(roll, whole=False)
-        with self._handing:
+        with self._delivery:
             self.latest = roll
             if self._on_roll is not None:
                 self._on_roll(roll)
 
-    def _tell_progress(self, what: str, done: int, of: int) -> None:
+    def _report_progress(self, what: str, done: int, of: int) -> None:
         # Read at each call, because the listener may have been set meanwhile.
         self._progress(what, done, of)
 
-    def _wait_for_news(self) -> _News | None:
+    def _wait_for_changes(self) -> _Changes | None:
         with self._change:
-            if not self._stopped and not self._news.anything():
+            if not self._stopped and not self._changes:
                 self._change.wait(max(0.0, self._rescan_at - time.monotonic()))
             if self._stopped:
                 return None
-            news, self._news = self._news, _News(rescan=False)
+            changes, self._changes = self._changes, _Changes(rescan=False)
             # A due scan happens also after an answer of tmux, which says nothing about files.
-            news.rescan |= time.monotonic() >= self._rescan_at
-            if news.rescan:
+            changes.rescan |= time.monotonic() >= self._rescan_at
+            if changes.rescan:
                 pause = _QUIET_RESCAN if self._is_quiet() else RESCAN
                 self._rescan_at = time.monotonic() + pause
-            return news
+            return changes
 
     def _is_quiet(self) -> bool:
         return time.monotonic() - self._changed_at > _QUIET_AFTER
 
-    def _expect(self, proofs: Mapping[str, float]) -> None:
+    def _set_expected(self, proofs: Mapping[str, float]) -> None:
         with self._change:
             # Also sessions that exist already, because their processes are not watched yet.
             new = proofs.keys() - self._expected.keys()

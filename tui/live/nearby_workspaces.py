@@ -141,7 +141,7 @@ class NearbyWorkspaces:
         about = (
             answer.server,
             own,
-            tuple(map(_which, sessions)),
+            tuple(map(_identity, sessions)),
         )
         if about != self._about or time.monotonic() >= self._again_at:
             self._judged = self.look(sessions, answer, own, policy, now)
@@ -248,7 +248,7 @@ class NearbyWorkspaces:
         A listed session is not a candidate for a missing one, so an agent may be called dead.
         Another user must not be able to cause this, so workspaces of other users do not count.
         """
-        about = frozenset(map(_which, sessions))
+        about = frozenset(map(_identity, sessions))
         if about != self._about or time.monotonic() >= self._again_at:
             # The sessions are of several servers, so no server vouches for hidden processes.
             around = self.read_around(sessions, replace(answer, server_pid=None), frozenset())
@@ -258,12 +258,12 @@ class NearbyWorkspaces:
                 if why_foreign(path) is None
             }
             self._anothers = frozenset(
-                _which(session)
+                _identity(session)
                 for session, surroundings in around.items()
                 if any(session.name in listed.get(path, ()) for path in surroundings.near or ())
             )
             self._about, self._again_at = about, time.monotonic() + _AGAIN
-        return [session for session in sessions if _which(session) in self._anothers]
+        return [session for session in sessions if _identity(session) in self._anothers]
 
     @property
     def busy(self) -> bool:
@@ -271,11 +271,11 @@ class NearbyWorkspaces:
         return any(registries.busy for registries in self._registries.values())
 
 
-def _which(session: Session) -> object:
+def _identity(session: Session) -> object:
     return session.id, session.name, session.created, session.pids
 
 
-def called(agent: AgentRecord) -> str:
+def session_name_of(agent: AgentRecord) -> str:
     """Returns the possible name in tmux of an agent's session, even if its registry has none."""
     return tmux_name(agent.tmux_session or SESSION_PREFIX + agent.id)
 
@@ -285,7 +285,7 @@ def _listed_in(reading: Reading) -> frozenset[str]:
     records = [state.record for state in reading.states if state.record is not None]
     return frozenset[str]().union(
         *(names for names in reading.listed if names),
-        *(map(called, record.agents) for record in records),
+        *(map(session_name_of, record.agents) for record in records),
     )
 
 

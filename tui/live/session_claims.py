@@ -12,7 +12,7 @@ from registry.schema import is_terminal, tmux_names
 from registry.snapshots import while_busy
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
-from tui.live.nearby_workspaces import Around, NearbyWorkspaces, Reading, called
+from tui.live.nearby_workspaces import Around, NearbyWorkspaces, Reading, session_name_of
 from tui.model.policy import Policy
 
 
@@ -135,7 +135,7 @@ def _active_in(reading: Reading) -> _Active:
     for state in reading.states:
         for agent in state.record.agents if state.record is not None else ():
             if not is_terminal(agent.status):
-                active.setdefault(called(agent), set()).add((state.registry, agent.id))
+                active.setdefault(session_name_of(agent), set()).add((state.registry, agent.id))
     return active
 
 
@@ -162,9 +162,9 @@ def _is_same_file(path: Path, other: Path) -> bool:
 def _at_work_in(reading: Reading) -> tuple[frozenset[str], bool]:
     """Returns the possible names of sessions of active agents, and whether there may be more."""
     agents = [a for state in reading.states if state.record for a in state.record.agents]
-    names = frozenset(called(agent) for agent in agents if not is_terminal(agent.status))
+    names = frozenset(session_name_of(agent) for agent in agents if not is_terminal(agent.status))
     # An agent that only the global registry lists has no known status.
     listed = reading.listed
-    only_listed = frozenset[str]().union(*filter(None, listed)) - set(map(called, agents))
+    only_listed = frozenset[str]().union(*filter(None, listed)) - set(map(session_name_of, agents))
     unclear = None in listed or tmux_names(names) is None or reading.is_unclear
     return names | only_listed, unclear

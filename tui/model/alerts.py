@@ -108,7 +108,7 @@ def _changed(before: Sequence[AgentRow], rows: Sequence[AgentRow]) -> list[Agent
     return [row for _, row in changed] if same else None
 
 
-def still(items: Sequence[Item], roll: RollCall) -> list[tuple[Item, AgentRow]]:
+def still_true(items: Sequence[Item], roll: RollCall) -> list[tuple[Item, AgentRow]]:
     """Returns the items that are still true, without duplicates, with the agents' rows."""
     rows = {row.key: row for row in roll.agents()}
     return [

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registry.schema.records import task_record
 from registry.sources import JsonTask
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
-from tui.model.alerts import Item, Pace, Seen, kind_of, news, sentence, still
+from tui.model.alerts import Item, Pace, Seen, kind_of, news, sentence, still_true
 from tui.model.evidence import Evidence
 from tui.model.roll import (
     AgentKey,
@@ -112,9 +112,9 @@ def test_nothing_is_told_twice_in_a_row_nor_of_the_first_roll(
 
 def test_who_is_not_so_any_more_is_left_out() -> None:
     items = [Item("zombie", DEAD.key), Item("zombie", DEAD.key), Item("stalled", DEAD.key)]
-    assert [each.key.id for _, each in still(items, call(DEAD))] == ["a"]
-    assert still(items, call(ALIVE)) == []
-    assert still(items, call()) == []
+    assert [each.key.id for _, each in still_true(items, call(DEAD))] == ["a"]
+    assert still_true(items, call(ALIVE)) == []
+    assert still_true(items, call()) == []
 
 
 def test_a_sentence_names_three_and_counts_the_rest() -> None:
