@@ -93,7 +93,7 @@ def test_neither_of_two_agents_whose_panes_were_swapped_is_killed(
     roll = take(files, crew.client(), NO_GRACE)
     plan = weighed_kill(roll, [row_of(roll, agent_id)])
     assert plan.steps == ()
-    assert "which was made in session agent_" in plan.refused[0][1]
+    assert "which was created in session agent_" in plan.refused[0][1]
     assert crew.names() == {"agent_x", "agent_y"}
     crew.run("swap-pane", "-d", "-s", "=agent_x:", "-t", "=agent_y:")
     assert carry_out(before, crew.client(), "").complete
@@ -209,5 +209,5 @@ def test_both_sessions_that_share_a_moved_pane_are_told() -> None:
     own, other = session("agent_x", number=1), SISTER
     mixed = find_mixed([own, other], {7: PaneOrigin("%7", "$1")})
     assert "session agent_sister now" in mixed["$1"]
-    assert "made in session agent_x" in mixed["$2"]
+    assert "created in session agent_x" in mixed["$2"]
     assert find_mixed([own, other], {}) == {}
