@@ -111,7 +111,7 @@ def weigh(plan: Plan, answer: TmuxSnapshot) -> Plan:
             replace(
                 step,
                 footprint=_weight(found[step].processes),
-                says=step.says + going_on(found[step]) + left_alone(found[step]),
+                says=step.says + going_on(found[step]) + _left_alone_by(step, found[step]),
             )
             if step in found
             else step
@@ -153,6 +153,11 @@ def servers_going_on(held: Iterable[process_tree.Held]) -> Callable[[process_tre
 def left_alone(held: process_tree.Held) -> str:
     """What to say of processes that may belong to a session, which they do not prove."""
     return f"; left alone: {'; '.join(held.doubts)}" if held.doubts else ""
+
+
+def _left_alone_by(step: Step, held: process_tree.Held) -> str:
+    said = left_alone(held)
+    return f"{said}; it is not marked while that runs" if said and step.writes else said
 
 
 def _weight(held: Iterable[process_tree.Process]) -> Footprint:

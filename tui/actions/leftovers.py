@@ -142,7 +142,7 @@ def _of(
     # Whoever has the task's directory could have moved another user's open file into it.
     sure = sure and all(each.users == {owner} for each in processes)
     if not sure or owner is None or step.earlier is not None:
-        return Leftover(None, _why(step, processes))
+        return Leftover(None, _why(step, processes, answer.socket))
     runs = "runs" if len(processes) == 1 else "run"
     first = panes_said[0]
     session = EndedSession(
@@ -223,16 +223,37 @@ def _called(processes: list[Stray]) -> str:
     return f"{count} {', '.join(named)}{f' and {more} more' if more else ''}"
 
 
-def _why(step: Step, processes: list[Stray]) -> str:
+def why_not_recorded(step: Step, socket: Path) -> str:
+    """Why an agent is not called dead after a kill that left processes alone, and what to do."""
+    return (
+        "not recorded, for what is left alone may be its: end that and kill it again, "
+        f"or, if it is not, {completing(step, socket)}"
+    )
+
+
+def completing(step: Step, socket: Path) -> str:
+    """How to write down the end of one agent alone; from whatever directory that is run.
+
+    Args:
+        step: Of the agent.
+        socket: The tmux socket that was asked.
+    """
+    options = [("-S", str(socket))]
+    if step.row is not None:
+        options.insert(0, ("-w", str(step.row.key.registry)))
+    line = command_line("muster", "complete", names=[step.label], options=options)
+    return f"`{line}`" if line else "complete this agent alone"
+
+
+def _why(step: Step, processes: list[Stray], socket: Path) -> str:
     pids = ",".join(str(each.process.pid) for each in processes)
-    complete = command_line("muster", "complete", names=[step.label])
     outlived = "outlived the tmux server or session that started them"
     if any(each.said is None for each in processes):
         outlived = f"{'writes' if len(processes) == 1 else 'write'} agents' output in no session"
     return (
         f"{_called(processes)} {outlived}, and may "
         f"be its: see `ps -fp {pids}`. If so, end them and kill it again; if not, "
-        + (f"`{complete}`" if complete else "complete this agent alone")
+        f"{completing(step, socket)}"
     )
 
 
