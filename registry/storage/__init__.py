@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from registry.exports import exports
 
 if TYPE_CHECKING:
+    from registry.storage.anchor import status_of as status_of
     from registry.storage.codec import Json as Json
     from registry.storage.descriptor import close_read as close_read
     from registry.storage.durability import durable_commits as durable_commits
@@ -24,6 +25,7 @@ else:
     __getattr__, __dir__ = exports(
         __name__,
         {
+            "anchor": ("status_of",),
             "codec": ("Json",),
             "descriptor": ("close_read",),
             "durability": ("durable_commits",),

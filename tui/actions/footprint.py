@@ -10,6 +10,7 @@ from pathlib import Path
 
 from registry.audit import EndedSession, log_in, read_logs
 from registry.errors import RegistryError
+from registry.storage import status_of
 from tui.actions.evidence import evidence_of_roll, looked_at
 from tui.actions.leftovers import with_leftovers
 from tui.actions.plan import Footprint, Plan, Step
@@ -181,12 +182,14 @@ def owner_of(plan: Plan, step: Step) -> int | None:
     Returns:
         The user's number; None if that cannot be known.
     """
-    path = step.row.key.registry if step.row is not None else plan.home
-    if path is None:
+    if step.row is not None:
+        # Of the file that was read: by now, another user may have put one of another's there.
+        return step.owner
+    if plan.home is None:
         return None
     try:
-        return os.stat(path, follow_symlinks=False).st_uid
-    except OSError:
+        return status_of(plan.home).st_uid
+    except (RegistryError, OSError):
         return None
 
 

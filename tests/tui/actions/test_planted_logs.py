@@ -97,7 +97,7 @@ def test_a_planted_kill_ends_nothing_of_root(
     said = finished(plan, server)
     assert "ended" not in said and "another user (id 0)" in said
     # Nor is the agent called dead while that runs.
-    assert "not recorded" in said and files.agent("a")["status"] == "running"
+    assert "still running" in said and files.agent("a")["status"] == "running"
     assert zoo.alive() == before
     assert server.names() == {"keeper"}
 
