@@ -17,7 +17,7 @@ from pathlib import Path
 
 from registry.agent_output import ARCHIVE, FINDINGS, PROGRESS, STREAM_LOG, Identity
 from tui.host import procfs
-from tui.host.process_look import Look, Process, look
+from tui.host.process_tree import Look, Process, look
 from tui.host.procfs import PaneEnvironment
 from tui.host.tmux_types import TmuxSnapshot
 

@@ -248,6 +248,7 @@ class Registries:
             hot_journal=file.hot_journal,
             database=_database_of(branch, task),
             owner=file.snapshot.signature.owner if file.snapshot else None,
+            identity=file.snapshot.signature.identity if file.snapshot else None,
         )
         # An equal state keeps its identity: nothing is worked out anew for it.
         if self._states.get(task.path) != state:

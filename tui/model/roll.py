@@ -60,6 +60,7 @@ class TaskState:
             has finished yet, or None.
         database: Where the truth about its agents may be, instead of here, or None.
         owner: Whose the file is that was read, by the user's number; None if none was.
+        identity: Device and inode of that file.
     """
 
     workspace: Path
@@ -71,6 +72,7 @@ class TaskState:
     hot_journal: str | None = None
     database: UnreadDatabase | None = None
     owner: int | None = None
+    identity: tuple[int, int] | None = None
 
     @property
     def registry(self) -> Path:
