@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from registry.storage.recovery import recover_registry as recover_registry
     from registry.storage.safe_open import is_safe_name as is_safe_name
     from registry.storage.safe_open import open_regular as open_regular
+    from registry.storage.writers import Writers as Writers
+    from registry.storage.writers import writers_of as writers_of
 else:
     __getattr__, __dir__ = exports(
         __name__,
@@ -50,6 +52,10 @@ else:
             "safe_open": (
                 "is_safe_name",
                 "open_regular",
+            ),
+            "writers": (
+                "Writers",
+                "writers_of",
             ),
         },
     )

@@ -7,7 +7,7 @@ may see.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 
 from tui.entry import main
 from tui.host import strays, tmux_servers
@@ -18,7 +18,7 @@ _all_servers = tmux_servers.servers_of
 _all_strays = strays.find_strays
 
 
-def ours(owners: Collection[int] | None) -> Iterator[tmux_servers.Server]:
+def ours(owners: Container[int] | None) -> Iterator[tmux_servers.Server]:
     """The servers of this test run."""
     for server in _all_servers(owners):
         socket = server.socket

@@ -16,6 +16,7 @@ from pathlib import Path
 from registry.agent_output import Identity, output_files
 from registry.audit import EndedSession
 from registry.errors import RegistryError
+from registry.storage import writers_of
 from registry.text import command_line, shown_name
 from tui.actions.plan import Plan, Step
 from tui.host.strays import Agent, Stray, Watched, find_strays
@@ -138,12 +139,15 @@ def _may_count(step: Step, stray: Stray, answer: TmuxSnapshot) -> bool:
     """Whether what a process says is any reason to doubt an agent's death.
 
     What names the socket that was asked, or writes the agent's output, is one, whoever's it
-    is. What names another socket is one only if a user of the agent's started it.
+    is. What names another socket is one only if it is of a user whose the agent may be.
     """
     if stray.is_here or _who(step) in stray.may_write_for:
         return True
     users = {step.owner, answer.server_user, os.getuid()}
-    return stray.users <= users
+    if stray.users <= users:
+        return True
+    writers = writers_of([step.row.key.registry] if step.row is not None else [])
+    return all(each in writers for each in stray.users)
 
 
 def _outlived(

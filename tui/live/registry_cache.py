@@ -258,6 +258,10 @@ class Registries:
         """Every task, in the order of the workspaces."""
         return tuple(self._states[task.path] for branch in self._branches for task in branch.tasks)
 
+    def paths(self) -> Iterable[Path]:
+        """The registries of all tasks."""
+        return (task.path for branch in self._branches for task in branch.tasks)
+
     def branches(self) -> Iterable[Branch]:
         """Every workspace with its tasks and what is wrong with it."""
         for branch in self._branches:

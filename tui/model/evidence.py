@@ -34,6 +34,7 @@ class Evidence:
             another name, likewise.
         others: What sessions other servers had when they were asked for missing ones, with
             their sockets.
+        unasked: Those of `elsewhere` that another user's server may have: it is never asked.
     """
 
     snapshot: TmuxSnapshot
@@ -41,6 +42,7 @@ class Evidence:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     others: tuple[tuple[Path, Session], ...] = ()
+    unasked: frozenset[str] = frozenset()
 
     @property
     def doubts(self) -> Mapping[str, str]:

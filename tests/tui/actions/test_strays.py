@@ -19,6 +19,8 @@ from tests.support.workspaces import Files, entry, row_of, stamp, take
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete
+from tui.host import tmux_servers
+from tui.host.tmux_servers import Server
 from tui.model.roll import Verdict
 
 
@@ -271,3 +273,26 @@ def test_what_is_left_of_other_sessions_of_its_server_is_not_its(
     roll = take(files, server.client(), NO_GRACE)
     assert carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "").complete
     assert files.agent("x")["status"] == "terminated"
+
+
+# --- other users' servers -------------------------------------------------------------
+
+
+def test_what_another_users_server_may_have_is_completed_by_name_alone(
+    files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_another")
+    write(files, "x")
+    theirs = Server(1, OTHER, None)
+    monkeypatch.setattr(tmux_servers, "servers_of", lambda _: iter((theirs,)))
+    monkeypatch.setattr(tmux_servers, "_still_runs", lambda _: True)
+    roll = take(files, server.client(), NO_GRACE)
+    row = row_of(roll, "x")
+    assert row.verdict is Verdict.UNKNOWN and "complete this agent alone" in row.note
+    rows = [row, row_of(roll, "another")]
+    assert "x" in dict(checked_complete(roll, rows).refused)
+    assert checked_complete(roll, [row], by_verdict=True).steps == ()
+    plan = checked_complete(roll, [row])
+    assert f"though tmux server 1 of {OTHER} may have its session" in plan.steps[0].says
+    assert carry_out(plan, server.client(), "").complete
+    assert files.agent("x")["status"] == "completed"
