@@ -6,6 +6,7 @@ may see.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Container, Iterator
 
@@ -26,13 +27,17 @@ def ours(owners: Container[int] | None) -> Iterator[tmux_servers.Server]:
             yield server
 
 
+def _is_of_test(socket: str) -> bool:
+    return PREFIX in socket and os.path.isdir(os.path.dirname(socket))
+
+
 def our_strays(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.Stray, ...]:
     """What outlived panes of this test run, and what writes for its agents."""
     found = _all_strays(answer, watched)
     return tuple(
         each
         for each in found
-        if each.said is None or each.may_write_for or PREFIX in each.said.socket
+        if each.said is None or each.may_write_for or _is_of_test(each.said.socket)
     )
 
 
