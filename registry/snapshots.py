@@ -76,6 +76,11 @@ class Signature:
     settled: bool
     owner: int
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Tells the file from all others, whatever paths lead to them."""
+        return self.device, self.inode
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(Generic[Record]):

@@ -34,11 +34,12 @@ from tests.support.selection import (
     waits,
 )
 from tests.support.stragglers import stragglers
+from tests.support.terminal import PREFIX
 from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
 from tui.actions import leftovers
 from tui.host import process_kill, tmux_servers
-from tui.host.strays import Stray, find_strays
+from tui.host.strays import Stray, Watched, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 
 # A deadline would fail examples for what else the machine is doing.
@@ -137,9 +138,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def nobody_elses_strays(monkeypatch: pytest.MonkeyPatch) -> None:
     """What outlived the user's own tmux servers has no say in what a test finds."""
 
-    def ours(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...]:
+    def is_of_test(socket: str) -> bool:
+        # An earlier test's directory is gone, though what it started may run.
+        return PREFIX in socket and os.path.isdir(os.path.dirname(socket))
+
+    def ours(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
         private = answer.socket.parent in RealTmux.directories
-        return find_strays(answer, users) if private else ()
+        found = find_strays(answer, watched) if private else ()
+        return tuple(
+            each
+            for each in found
+            if each.said is None or each.may_write_for or is_of_test(each.said.socket)
+        )
 
     monkeypatch.setattr(leftovers, "find_strays", ours)
 

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from registry.agent_output.files import Batch as Batch
     from registry.agent_output.files import FileFacts as FileFacts
     from registry.agent_output.files import facts_of as facts_of
+    from registry.agent_output.identities import ARCHIVE as ARCHIVE
+    from registry.agent_output.identities import Identity as Identity
+    from registry.agent_output.identities import OutputFiles as OutputFiles
+    from registry.agent_output.identities import output_files as output_files
     from registry.agent_output.lines import FINDINGS as FINDINGS
     from registry.agent_output.lines import PROGRESS as PROGRESS
     from registry.agent_output.lines import SEVERITIES as SEVERITIES
@@ -29,6 +33,12 @@ else:
                 "Batch",
                 "FileFacts",
                 "facts_of",
+            ),
+            "identities": (
+                "ARCHIVE",
+                "Identity",
+                "OutputFiles",
+                "output_files",
             ),
             "lines": (
                 "AgentFinding",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from registry.exports import exports
 
 if TYPE_CHECKING:
+    from registry.storage.anchor import status_of as status_of
     from registry.storage.codec import Json as Json
     from registry.storage.descriptor import close_read as close_read
     from registry.storage.durability import durable_commits as durable_commits
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from registry.storage.recovery import recover_registry as recover_registry
     from registry.storage.safe_open import is_safe_name as is_safe_name
     from registry.storage.safe_open import open_regular as open_regular
+    from registry.storage.writers import Writers as Writers
+    from registry.storage.writers import writers_of as writers_of
 else:
     __getattr__, __dir__ = exports(
         __name__,
         {
+            "anchor": ("status_of",),
             "codec": ("Json",),
             "descriptor": ("close_read",),
             "durability": ("durable_commits",),
@@ -48,6 +52,10 @@ else:
             "safe_open": (
                 "is_safe_name",
                 "open_regular",
+            ),
+            "writers": (
+                "Writers",
+                "writers_of",
             ),
         },
     )

@@ -6,17 +6,20 @@ may see.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 
 from tui.entry import main
-from tui.host import tmux_servers
+from tui.host import strays, tmux_servers
+from tui.host.tmux_types import TmuxSnapshot
 
 PREFIX = sys.argv.pop(1)
 _all_servers = tmux_servers.servers_of
+_all_strays = strays.find_strays
 
 
-def ours(owners: Collection[int] | None) -> Iterator[tmux_servers.Server]:
+def ours(owners: Container[int] | None) -> Iterator[tmux_servers.Server]:
     """The servers of this test run."""
     for server in _all_servers(owners):
         socket = server.socket
@@ -24,6 +27,21 @@ def ours(owners: Collection[int] | None) -> Iterator[tmux_servers.Server]:
             yield server
 
 
+def _is_of_test(socket: str) -> bool:
+    return PREFIX in socket and os.path.isdir(os.path.dirname(socket))
+
+
+def our_strays(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.Stray, ...]:
+    """What outlived panes of this test run, and what writes for its agents."""
+    found = _all_strays(answer, watched)
+    return tuple(
+        each
+        for each in found
+        if each.said is None or each.may_write_for or _is_of_test(each.said.socket)
+    )
+
+
+strays.find_strays = our_strays
 tmux_servers.servers_of = ours
 tmux_servers.sees_the_host = lambda: True
 sys.exit(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from registry.errors import RegistryError
+from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
 from registry.schema import tmux_name
 from registry.snapshots import when_free
 from registry.sources import TaskSource
@@ -44,7 +44,9 @@ def evidence_of_roll(
         sessions=_sessions_now(sessions, snapshot),
         sharing=_sharing(snapshot),
         tasks={
-            state.registry: TaskEvidence(state.record, state.error, state.owner, state.database)
+            state.registry: TaskEvidence(
+                state.record, state.error, state.owner, state.database, state.identity
+            )
             for state in states
         },
         elsewhere=roll.evidence.elsewhere,
@@ -90,7 +92,11 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     It is the same look when the plan is made and before the act.
     """
     snapshot = evidence.snapshot
-    held = {now: _holder(step, now) for step in plan.steps if (now := session_now(step, evidence))}
+    held = {
+        now: _holder(step, now, evidence)
+        for step in plan.steps
+        if (now := session_now(step, evidence))
+    }
     leftovers = find_leftovers([step for step in plan.steps if not step.may_run], snapshot)
     evidence = replace(evidence, leftovers=leftovers)
     if plan.verb is not Verb.KILL or snapshot.state is TmuxState.UNKNOWN:
@@ -103,7 +109,7 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     )
 
 
-def _holder(step: Step, session: Session) -> Holder | None:
+def _holder(step: Step, session: Session, evidence: ActionEvidence) -> Holder | None:
     """Whose the session of a step is, and what registries may call it; None for an orphan."""
     row = step.row
     if row is None:
@@ -111,7 +117,11 @@ def _holder(step: Step, session: Session) -> Holder | None:
     planned = row.session.name if row.session is not None else ""
     names = {session.name, planned, tmux_name(row.record.tmux_session or "")}
     is_through = row.verdict is Verdict.LEAKED
-    return Holder(row.key.id, row.key.registry, frozenset(names - {""}), is_through)
+    # A writer may have replaced the file since the plan.
+    now = evidence.tasks.get(row.key.registry)
+    known = (step.identity, None if now is None else now.identity)
+    identities = frozenset(each for each in known if each is not None)
+    return Holder(row.key.id, row.key.registry, frozenset(names - {""}), is_through, identities)
 
 
 def _sessions_now(
@@ -167,6 +177,9 @@ def _task_now(task: TaskSource) -> TaskEvidence:
     """What a registry says now; a writer that is at it is waited for, but not for long."""
     try:
         there = when_free(task.read)
-    except RegistryError as error:
+    except (BusyRegistryError, CorruptRegistryError) as error:
         return TaskEvidence(None, str(error))
-    return TaskEvidence(there.record, owner=there.signature.owner)
+    except RegistryError as error:
+        return TaskEvidence(None, str(error), is_elsewhere=True)
+    signature = there.signature
+    return TaskEvidence(there.record, owner=signature.owner, identity=signature.identity)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from registry.audit import EndedSession, log_in, read_logs
 from registry.errors import RegistryError
+from registry.storage import status_of
 from tui.actions.evidence import evidence_of_roll, looked_at
 from tui.actions.leftovers import with_leftovers
 from tui.actions.plan import Footprint, Plan, Step
@@ -111,7 +112,7 @@ def weigh(plan: Plan, answer: TmuxSnapshot) -> Plan:
             replace(
                 step,
                 footprint=_weight(found[step].processes),
-                says=step.says + going_on(found[step]) + left_alone(found[step]),
+                says=step.says + going_on(found[step]) + _left_alone_by(step, found[step]),
             )
             if step in found
             else step
@@ -155,6 +156,11 @@ def left_alone(held: process_tree.Held) -> str:
     return f"; left alone: {'; '.join(held.doubts)}" if held.doubts else ""
 
 
+def _left_alone_by(step: Step, held: process_tree.Held) -> str:
+    said = left_alone(held)
+    return f"{said}; it is not marked while that runs" if said and step.writes else said
+
+
 def _weight(held: Iterable[process_tree.Process]) -> Footprint:
     return sum((Footprint(1, each.memory) for each in held), Footprint(0, 0))
 
@@ -176,12 +182,14 @@ def owner_of(plan: Plan, step: Step) -> int | None:
     Returns:
         The user's number; None if that cannot be known.
     """
-    path = step.row.key.registry if step.row is not None else plan.home
-    if path is None:
+    if step.row is not None:
+        # Of the file that was read: by now, another user may have put one of another's there.
+        return step.owner
+    if plan.home is None:
         return None
     try:
-        return os.stat(path, follow_symlinks=False).st_uid
-    except OSError:
+        return status_of(plan.home).st_uid
+    except (RegistryError, OSError):
         return None
 
 

@@ -15,7 +15,7 @@ from registry.text import shown_name
 from tui.actions.evidence import evidence_now
 from tui.actions.footprint import left_alone, origin_of_ended, owner_of, servers_going_on
 from tui.actions.kill_record import KillRecord
-from tui.actions.leftovers import find_writers
+from tui.actions.leftovers import find_survivors, why_not_recorded
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step
 from tui.actions.preconditions import (
@@ -66,12 +66,16 @@ def end_sessions(
         [going[step].origin for step in ended],
     )
     going_on = servers_going_on(known[step] for step in ended)
-    writers = find_writers(ended, tmux.ask()) if ended else {}
+    survivors: Mapping[Step, str] = {}
+    if ended:
+        survivors = find_survivors({step: going[step].ending for step in ended}, tmux.ask())
     for step in ended:
         checked = _checked(step, going[step], known, left)
-        if step in writers and checked.result is Result.DONE:
-            why = f"{checked.detail}; {writers[step]}"
-            checked = replace(checked, result=Result.FAILED, detail=why)
+        doubt = survivors.get(step, "")
+        if not doubt and step.writes and process_kill.survivors(known[step].doubted):
+            doubt = why_not_recorded(step, plan.socket)
+        if doubt and checked.result is Result.DONE:
+            checked = replace(checked, result=Result.FAILED, detail=f"{checked.detail}; {doubt}")
         said = going_on(known[step]) + left_alone(known[step])
         outcomes[step] = replace(checked, detail=checked.detail + said)
     for step, outcome in outcomes.items():

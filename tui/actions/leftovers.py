@@ -13,11 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.agent_output import Identity, output_files
 from registry.audit import EndedSession
+from registry.errors import RegistryError
+from registry.storage import writers_of
 from registry.text import command_line, shown_name
 from tui.actions.plan import Plan, Step
-from tui.host.process_tree import owner_of
-from tui.host.strays import Stray, find_strays
+from tui.host.strays import Agent, Stray, Watched, find_strays
+from tui.host.tmux_advice import user_name
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.model.policy import Policy
 from tui.model.roll import Verdict
@@ -58,91 +61,172 @@ def find_leftovers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, Le
         steps: Of a plan.
         answer: What tmux said last; nothing is told where it cannot tell.
     """
-    gone = {
-        step: owner_of(step.row.key.registry)
+    gone = [
+        step
         for step in steps
         if step.session is None and step.row is not None and step.row.verdict is Verdict.ZOMBIE
-    }
+    ]
     if not gone or answer.state is TmuxState.UNKNOWN:
         return {}
-    users = _users(gone.values(), answer)
+    watched, whys = _watched(gone)
+    found = {step: Leftover(None, why) for step, why in whys.items()}
     try:
-        strays = find_strays(answer, users)
+        strays = find_strays(answer, watched)
     except OSError as error:
-        why = f"whether processes of it still run cannot be told: {error}"
-        return {step: Leftover(None, why) for step in gone}
-    found = {}
-    for step, owner in gone.items():
-        theirs = [each for each in strays if each.users <= _users([owner], answer)]
-        left = _of(step, owner, theirs, answer) if theirs else None
+        return {step: Leftover(None, _untold(error)) for step in gone}
+    for step in gone:
+        theirs = [each for each in strays if _may_count(step, each, answer)]
+        left = _of(step, theirs, answer) if theirs else None
         if left is not None:
-            found[step] = left
+            found.setdefault(step, left)
     return found
 
 
-def find_writers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, str]:
-    """What still writes the output of agents whose processes were just ended.
+def find_survivors(ended: Mapping[Step, EndedSession], answer: TmuxSnapshot) -> dict[Step, str]:
+    """What may still run of agents whose processes were just ended.
 
     Args:
-        steps: They; orphans are passed over.
+        ended: Their sessions; orphans are passed over.
         answer: What tmux said since.
 
     Returns:
-        In words, for each of which something does, or that cannot be told.
+        In words, for each of which something may, or that cannot be told.
     """
-    ended = {step: owner_of(step.row.key.registry) for step in steps if step.row is not None}
+    ended = {step: session for step, session in ended.items() if step.row is not None}
     if not ended or answer.state is TmuxState.UNKNOWN:
         return {}
     give_up_at = time.monotonic() + _STILL_ENDING
     while True:
+        watched, found = _watched(ended)
         try:
-            strays = find_strays(answer, _users(ended.values(), answer))
+            strays = find_strays(answer, watched)
         except OSError as error:
-            why = f"whether processes of it still run cannot be told: {error}"
-            return dict.fromkeys(ended, why)
-        found = {
-            step: f"still running: {_called(writers)}, which may be its: it writes its output"
-            for step, owner in ended.items()
-            if (writers := _writers(step, strays, _users([owner], answer)))
-        }
+            return dict.fromkeys(ended, _untold(error))
+        for step, session in ended.items():
+            left = _outlived(step, session, strays, answer)
+            if left:
+                found.setdefault(step, _survived(step, left, answer.socket))
         # What tmux itself had started for the session may be about to end with it.
         if not found or time.monotonic() >= give_up_at:
             return found
         time.sleep(_PAUSE)
 
 
-def _writers(step: Step, strays: Iterable[Stray], users: frozenset[int]) -> list[Stray]:
-    return [
-        each
-        for each in strays
-        if each.users <= users and _who(step) in each.writes_for and _may_be_of(step, [each])
-    ]
+def _untold(error: Exception) -> str:
+    return f"whether processes of it still run cannot be told: {error}"
 
 
-def _users(owners: Iterable[int | None], answer: TmuxSnapshot) -> frozenset[int]:
-    """Whose processes may be left of agents: the registries' owners', the server's and ours."""
-    users = {*owners, answer.server_user, os.getuid()}
-    return frozenset(each for each in users if each is not None)
+def _watched(steps: Iterable[Step]) -> tuple[Watched, dict[Step, str]]:
+    """The output of agents, opened anew; and why that of some cannot be looked at."""
+    files: dict[Identity, Agent] = {}
+    folders: dict[Identity, Path] = {}
+    whys: dict[Step, str] = {}
+    agents = set()
+    for step in steps:
+        agent = _who(step)
+        try:
+            output = output_files(*agent)
+        except (RegistryError, OSError) as error:
+            whys[step] = _untold(error)
+            continue
+        agents.add(agent)
+        folders[output.folder] = agent[0]
+        files |= dict.fromkeys(output.files, agent)
+    return Watched(frozenset(agents), files, folders), whys
 
 
-def _of(
-    step: Step, owner: int | None, strays: Iterable[Stray], answer: TmuxSnapshot
-) -> Leftover | None:
-    """What of some processes may be left of one agent; None if nothing."""
+def _may_count(step: Step, stray: Stray, answer: TmuxSnapshot) -> bool:
+    """Whether what a process says is any reason to doubt an agent's death.
+
+    What names the socket that was asked, or writes the agent's output, is one, whoever's it
+    is. What names another socket is one only if it is of a user whose the agent may be.
+    """
+    if stray.is_here or _who(step) in stray.may_write_for:
+        return True
+    users = {step.owner, answer.server_user, os.getuid()}
+    if stray.users <= users:
+        return True
+    writers = writers_of([step.row.key.registry] if step.row is not None else [])
+    return all(each in writers for each in stray.users)
+
+
+def _outlived(
+    step: Step, ended: EndedSession, strays: Iterable[Stray], answer: TmuxSnapshot
+) -> list[Stray]:
+    """What may be left of an agent after its session was ended."""
+    found: list[Stray] = []
+    for group in _by_pane(each for each in strays if _may_count(step, each, answer)):
+        if step.session is None:
+            is_left = _may_be_of(step, group)
+        else:
+            is_left = _is_of_ended(step, ended, group)
+        if is_left:
+            found += group
+    return found
+
+
+def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
+    """Whether the processes of a pane may be an agent's whose session was there until now.
+
+    Its other panes are known. So these are its own only if they write its output, if their
+    pane was made in that session, or if it may have had another session before.
+    """
+    agents, said = _writes_for(pane), pane[0].said
+    if _who(step) in _may_write_for(pane):
+        return True
+    if agents or said is None or not pane[0].is_here:
+        return False
+    same_server = said.server_pid == ended.server_pid and not pane[0].is_former
+    if same_server and said.session == ended.id:
+        return True
+    started, began = _started(step), _began(pane)
+    # tmux says it in whole seconds.
+    if began > ended.created + 1:
+        return False
+    if started is None:
+        return True
+    # The session that it has had since its start is the only one of its on this server.
+    return any_fits([started], began) and not (same_server and any_fits([started], ended.created))
+
+
+def _survived(step: Step, processes: list[Stray], socket: Path) -> str:
+    writes = any(_who(step) in each.may_write_for for each in processes)
+    it = len(processes) == 1
+    why = "outlived a pane that is gone"
+    if writes:
+        why = f"{'writes' if it else 'write'} its output"
+    return (
+        f"still running: {_called(processes)}, which may be its: {'it' if it else 'they'} {why}. "
+        f"If so, end {'it' if it else 'them'} and kill the agent again; "
+        f"if not, {completing(step, socket)}"
+    )
+
+
+def _by_pane(strays: Iterable[Stray]) -> list[list[Stray]]:
     panes: dict[tuple[int, str], list[Stray]] = {}
     for each in strays:
         panes.setdefault(each.pane, []).append(each)
-    maybe = [group for group in panes.values() if _may_be_of(step, group)]
+    return list(panes.values())
+
+
+def _of(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Leftover | None:
+    """What of some processes may be left of one agent; None if nothing."""
+    maybe = [
+        group
+        for group in _by_pane(strays)
+        if not _is_ended_by(step, group) and _may_be_of(step, group)
+    ]
     if not maybe:
         return None
     processes = [each for group in maybe for each in group]
     panes_said = [each.said for each in processes if each.said is not None]
     servers = {said.server_pid for said in panes_said}
+    owner = step.owner
     sure = all(_is_of(step, group) for group in maybe) and len(servers) == 1
     # Whoever has the task's directory could have moved another user's open file into it.
     sure = sure and all(each.users == {owner} for each in processes)
     if not sure or owner is None or step.earlier is not None:
-        return Leftover(None, _why(step, processes))
+        return Leftover(None, _why(step, processes, answer.socket))
     runs = "runs" if len(processes) == 1 else "run"
     first = panes_said[0]
     session = EndedSession(
@@ -162,18 +246,17 @@ def _of(
 
 def _may_be_of(step: Step, pane: list[Stray]) -> bool:
     """Whether the processes of a pane may be an agent's, as far as they tell."""
-    if _is_ended_by(step, pane):
+    if _who(step) in _may_write_for(pane):
+        return True
+    if _writes_for(pane) or pane[0].said is None:
         return False
-    agents = _writes_for(pane)
-    if agents and (_who(step) not in agents or pane[0].said is not None):
-        return _who(step) in agents
     started = _started(step)
     # A session made longer before than that is never taken for its own.
     return started is None or _began(pane) >= started - Policy().session_early_limit
 
 
 def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
-    """Whether a step ends the processes of a pane anyway."""
+    """Whether a step looks at the processes of a pane itself, and says what it leaves."""
     earlier, said = step.earlier, pane[0].said
     if earlier is None or said is None or pane[0].is_former:
         return False
@@ -190,23 +273,29 @@ def _is_of(step: Step, pane: list[Stray]) -> bool:
     return (
         _writes_for(pane) == {_who(step)}
         and all(each.said is not None and each.said.pane for each in pane)
-        and not any(each.is_former for each in pane)
+        and _may_write_for(pane) == _writes_for(pane)
+        and not any(each.is_former or not each.is_here for each in pane)
         and started is not None
         and any_fits([started], _began(pane))
     )
 
 
-def _writes_for(pane: Iterable[Stray]) -> frozenset[tuple[Path, str]]:
-    return frozenset[tuple[Path, str]]().union(*(each.writes_for for each in pane))
+def _writes_for(pane: Iterable[Stray]) -> frozenset[Agent]:
+    return frozenset[Agent]().union(*(each.writes_for for each in pane))
+
+
+def _may_write_for(pane: Iterable[Stray]) -> frozenset[Agent]:
+    return frozenset[Agent]().union(*(each.may_write_for for each in pane))
 
 
 def _began(pane: Iterable[Stray]) -> float:
     return min(each.began for each in pane)
 
 
-def _who(step: Step) -> tuple[Path, str]:
-    registry = step.row.key.registry if step.row is not None else Path()
-    return Path(os.path.realpath(registry.parent)), step.label
+def _who(step: Step) -> Agent:
+    if step.source is not None:
+        return step.source.directory, step.label
+    return (step.row.key.registry.parent if step.row is not None else Path()), step.label
 
 
 def _started(step: Step) -> float | None:
@@ -218,21 +307,45 @@ def _started(step: Step) -> float | None:
 def _called(processes: list[Stray]) -> str:
     first = [each.process for each in processes[:_NAMED_AT_MOST]]
     named = [f"{shown_name(each.name)} ({each.pid})" for each in first]
+    others = set[int]().union(*(each.users for each in processes)) - {os.getuid()}
     more = len(processes) - len(named)
     count = some(len(processes), "process", "processes")
-    return f"{count} {', '.join(named)}{f' and {more} more' if more else ''}"
+    users = ", ".join(shown_name(user_name(each)) for each in sorted(others))
+    of_others = f" (of user {users})" if users else ""
+    return f"{count} {', '.join(named)}{f' and {more} more' if more else ''}{of_others}"
 
 
-def _why(step: Step, processes: list[Stray]) -> str:
+def why_not_recorded(step: Step, socket: Path) -> str:
+    """Why an agent is not called dead after a kill that left processes alone, and what to do."""
+    return (
+        "not recorded, for what is left alone may be its: end that and kill it again, "
+        f"or, if it is not, {completing(step, socket)}"
+    )
+
+
+def completing(step: Step, socket: Path) -> str:
+    """How to write down the end of one agent alone; from whatever directory that is run.
+
+    Args:
+        step: Of the agent.
+        socket: The tmux socket that was asked.
+    """
+    options = [("-S", str(socket))]
+    if step.row is not None:
+        options.insert(0, ("-w", str(step.row.key.registry)))
+    line = command_line("muster", "complete", names=[step.label], options=options)
+    return f"`{line}`" if line else "complete this agent alone"
+
+
+def _why(step: Step, processes: list[Stray], socket: Path) -> str:
     pids = ",".join(str(each.process.pid) for each in processes)
-    complete = command_line("muster", "complete", names=[step.label])
     outlived = "outlived the tmux server or session that started them"
     if any(each.said is None for each in processes):
-        outlived = f"{'writes' if len(processes) == 1 else 'write'} agents' output in no session"
+        outlived = f"{'writes' if len(processes) == 1 else 'write'} its output"
     return (
         f"{_called(processes)} {outlived}, and may "
         f"be its: see `ps -fp {pids}`. If so, end them and kill it again; if not, "
-        + (f"`{complete}`" if complete else "complete this agent alone")
+        f"{completing(step, socket)}"
     )
 
 

@@ -75,6 +75,7 @@ class Step:
         may_run: Whether it is known that processes run which may be its.
         owner: Whose the registry is that says all this of it, by the user's number; None
             for an orphan, or where it was not read.
+        identity: Device and inode of that registry, as it was read.
         stale: Whether a database was known that may have a newer status of it.
     """
 
@@ -91,6 +92,7 @@ class Step:
     stale: bool = False
     may_run: bool = False
     owner: int | None = None
+    identity: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,7 @@ def agent_step(
         judged=frozenset(record.deployment for record in same),
         stale=stale,
         owner=task.state.owner,
+        identity=task.state.identity,
     )
 
 

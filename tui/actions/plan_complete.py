@@ -43,14 +43,17 @@ def plan_complete(
     steps: list[Step] = []
     refused: list[tuple[str, str]] = []
     for row in rows:
-        doubt = roll.evidence.renamed.get(tmux_name(row.record.tmux_session or ""))
+        name = tmux_name(row.record.tmux_session or "")
+        doubt = roll.evidence.renamed.get(name)
+        if doubt is None and row.verdict is Verdict.UNKNOWN and name in roll.evidence.unasked:
+            doubt = f"{roll.evidence.elsewhere[name]}."
         step = agent_step(row, tasks[row.key.registry], True, _says(row, status, doubt))
         why = first_reason((registry_can_be_read, status_is_current), step, evidence)
         if row.verdict in (Verdict.FINISHED, Verdict.LEAKED):
             why = f"is {row.record.status!r} already"
         elif why is not None:
             pass
-        elif doubt is not None and len(rows) > 1:
+        elif doubt is not None and not alone:
             note = f"{row.note} If you know that it is not its own, complete this agent alone"
             why = f"cannot be judged: {note}"
         elif row.verdict is Verdict.UNKNOWN and row.name_reused_by is None and doubt is None:

@@ -29,12 +29,16 @@ class TaskEvidence:
         error: Why it cannot be read now, or None.
         owner: Whose file it is, by the user's number, if that is known.
         database: What may have a newer status of its agents, or None.
+        identity: Device and inode of the file that was read, or None.
+        is_elsewhere: Whether it cannot be read since its path leads to no registry any more.
     """
 
     record: TaskRecord | None
     error: str | None = None
     owner: int | None = None
     database: UnreadDatabase | None = None
+    identity: tuple[int, int] | None = None
+    is_elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +200,13 @@ def tmux_answers(step: Step, evidence: ActionEvidence) -> str | None:
 def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
     """That an agent is through, where this is the reason to end its session, can be read.
 
-    The session of an agent at work is ended also where its registry cannot be read now.
+    The session of an agent at work is ended also where its registry is busy or broken now,
+    but not where its path leads to no registry any more: somebody changed that.
     """
     task = _task(step, evidence)
     if step.row is None or task is None or task.record is not None:
         return None
-    if is_active(step.row.record.status):
+    if is_active(step.row.record.status) and not task.is_elsewhere:
         return None
     return f"its registry cannot be read now: {task.error}"
 

@@ -88,12 +88,14 @@ class Held:
         doubts: Messages on processes that may belong to the session, which is not proven.
             They are left alone, so it is not known that nothing of the session runs.
         perhaps: The pids of tmux servers that may have been started in the session.
+        doubted: The processes that these messages are on.
     """
 
     processes: tuple[Process, ...]
     servers: tuple[int, ...] = ()
     doubts: tuple[str, ...] = ()
     perhaps: tuple[int, ...] = ()
+    doubted: tuple[Process, ...] = ()
 
 
 def session_processes(origin: Origin) -> tuple[Process, ...]:
@@ -137,7 +139,8 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
         doubts |= now.doubts_about(servers)
         named = tuple(pid for pid in servers if pid not in doubts)
         perhaps = now.servers_perhaps_from(origin, pane_of) - {*servers, *pids}
-        held[key] = Held(left, named, tuple(_doubted(doubts, now)), tuple(sorted(perhaps)))
+        said = tuple(_doubted(doubts, now))
+        held[key] = Held(left, named, said, tuple(sorted(perhaps)), now.described(doubts))
     return held
 
 

@@ -102,7 +102,7 @@ class Tmux:
             return self._unknown(str(error), asked_at, error.advice)
         if answer.code != 0:
             why = _readable(_in_words(answer.errors)) or f"exit code {answer.code}"
-            return self._refusal(why, asked_at)
+            return self._refusal(why, asked_at, answer.listener)
         texts = tuple("\n".join([*answer.output, ""]).split(mark)), answer.listener
         # An answer is usually the same as the last one, which was parsed already.
         before = self._before
@@ -113,10 +113,18 @@ class Tmux:
     def _unknown(self, why: str, asked_at: float, advice: str = "") -> TmuxSnapshot:
         return TmuxSnapshot(TmuxState.UNKNOWN, why, self.socket, {}, asked_at, advice=advice)
 
-    def _refusal(self, message: str, asked_at: float) -> TmuxSnapshot:
+    def _refusal(self, message: str, asked_at: float, listener: Listener | None) -> TmuxSnapshot:
         if message == "no current target":
             # The server keeps running without sessions (its option exit-empty is off).
-            return TmuxSnapshot(TmuxState.ANSWERED, "no sessions", self.socket, {}, asked_at)
+            return TmuxSnapshot(
+                TmuxState.ANSWERED,
+                "no sessions",
+                self.socket,
+                {},
+                asked_at,
+                listener=(listener.pid if listener is not None else 0) or None,
+                server_user=None if listener is None else listener.uid,
+            )
         no_server = message.startswith("no server running on ") or (
             message.startswith("error connecting to ")
             and message.endswith("(No such file or directory)")

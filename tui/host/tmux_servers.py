@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from registry.storage import writers_of
 from registry.text import command_line, shown_name
 from tui.host import procfs
 from tui.host.procfs import INIT, Stat
@@ -68,31 +68,33 @@ class Elsewhere:
     Attributes:
         whys: The reason why a session is not proven gone, with a remedy, by its name.
         sessions: All sessions of the queried servers, with the sockets of the servers.
+        unasked: The names of missing sessions that no queried server has, but that a server
+            of another user may have.
     """
 
     whys: Mapping[str, str] = field(default_factory=dict)
     sessions: tuple[tuple[Path, Session], ...] = ()
+    unasked: frozenset[str] = frozenset()
 
 
-def owners_of(paths: Iterable[Path]) -> frozenset[int] | None:
-    """Returns the users whose tmux servers may run the agents of these files.
+def owners_of(
+    registries: Iterable[Path], workspaces: Iterable[Path] = ()
+) -> Container[int] | None:
+    """Returns the users whose tmux servers may run the agents of registries.
 
-    These are the owners of the files and this user.
+    These are all users who may write one of them, root and this user.
+
+    Args:
+        registries: The files of the registries.
+        workspaces: Directories in which users may create further registries.
 
     Returns:
-        The user ids; None for all users if muster runs as root, because orchestrators of
-        root may run agents as any user.
+        The users' ids. None for all users: root's orchestrators may run as any user.
     """
-    if os.getuid() == 0:
-        return None
-    users = {os.getuid()}
-    for path in paths:
-        with suppress(OSError):
-            users.add(os.stat(path).st_uid)
-    return frozenset(users)
+    return None if os.getuid() == 0 else writers_of(registries, workspaces)
 
 
-def servers_of(owners: Collection[int] | None) -> Iterator[Server]:
+def servers_of(owners: Container[int] | None) -> Iterator[Server]:
     """Yields the tmux servers of users, if they have a process in a pane.
 
     The certain servers come first, then the possible ones.
@@ -150,7 +152,7 @@ def _is_named_so(command: str) -> bool:
 
 
 def look_elsewhere(
-    names: Collection[str], answer: TmuxSnapshot, owners: Collection[int] | None
+    names: Collection[str], answer: TmuxSnapshot, owners: Container[int] | None
 ) -> Elsewhere:
     """Finds out which missing sessions may be on another tmux server.
 
@@ -162,6 +164,7 @@ def look_elsewhere(
         owners: The ids of the users whose servers are considered; None for all users.
     """
     whys: dict[str, str] = {}
+    unasked: set[str] = set()
     sessions: list[tuple[Path, Session]] = []
     give_up_at = time.monotonic() + _ALL_TIMEOUT
     for server in servers_of(owners):
@@ -176,6 +179,9 @@ def look_elsewhere(
                 f"tmux server {server.pid} of {user_name(server.uid)} may have its session; "
                 f"query it as that user, with {as_user(server.uid)}"
             )
+            if server.uid != os.getuid():
+                why += ", or, if you know that it has not, complete this agent alone"
+                unasked |= {name for name in names if name not in whys}
             whys |= {name: why for name in names if name not in whys}
             continue
         timeout = min(_ASK_TIMEOUT, give_up_at - time.monotonic())
@@ -183,14 +189,16 @@ def look_elsewhere(
         other = Tmux(server.socket, timeout).ask() if timeout > 0 else None
         if other is not None and server.pid in (other.server_process, other.listener):
             why = f"another tmux server has its session; try {socket_option(server.socket)}"
-            whys |= {name: why for name in names if name in other.sessions}
+            found = {name for name in names if name in other.sessions}
+            whys |= dict.fromkeys(found, why)
+            unasked -= found
             sessions += ((server.socket, session) for session in other.sessions.values())
         elif server.sure and _still_runs(server):
             whys |= {name: _unasked(server, other) for name in names if name not in whys}
     if answer.state is TmuxState.NO_SERVER and not sees_the_host():
         # In a container, a server that is not visible may still run on the host.
         whys |= {name: IN_CONTAINER for name in names if name not in whys}
-    return Elsewhere(whys, tuple(sessions))
+    return Elsewhere(whys, tuple(sessions), frozenset(unasked))
 
 
 def described_server(pid: int) -> str:

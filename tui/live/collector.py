@@ -92,7 +92,9 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
     for _ in while_busy(lambda: registries.busy):
         registries.rescan()
     proofs = expected_sessions(registries.states(), policy, time.time())
-    evidence = elsewhere.noted(Evidence(answer, note_absences({}, answer, proofs)))
+    evidence = elsewhere.noted(
+        Evidence(answer, note_absences({}, answer, proofs)), registries.paths()
+    )
     while (again_at := _unproven(evidence, proofs)) is not None:
         time.sleep(max(0.0, again_at - time.monotonic()))
         answer = tmux.ask()
@@ -106,7 +108,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
             name: proof for name, proof in expected.items() if name in evidence.missing_since
         }
         missing_since = note_absences(evidence.missing_since, answer, proofs)
-        evidence = elsewhere.noted(Evidence(answer, missing_since))
+        evidence = elsewhere.noted(Evidence(answer, missing_since), registries.paths())
     return RollBuilder(policy).call(registries, evidence, time.time())
 
 
@@ -247,7 +249,7 @@ class LiveRoll:
             answer = self._follow_renamed(answer)
             missing_since = note_absences(self._evidence.missing_since, answer, self._expected)
         # Other servers are searched before a verdict uses this answer, and without the lock.
-        evidence = self._elsewhere.noted(Evidence(answer, missing_since))
+        evidence = self._elsewhere.noted(Evidence(answer, missing_since), self._registries.paths())
         with self._change:
             if _is_new(self._evidence, evidence):
                 self._changed_at = time.monotonic()

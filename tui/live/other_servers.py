@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from registry.schema import Workspace
 from tui.host.tmux_servers import Elsewhere, look_elsewhere, owners_of
@@ -32,10 +33,14 @@ class OtherServers:
         """Searches repeatedly for these sessions, which may have another name now."""
         self._doubted = frozenset(names)
 
-    def noted(self, evidence: Evidence) -> Evidence:
+    def noted(self, evidence: Evidence, registries: Iterable[Path] = ()) -> Evidence:
         """Returns the evidence with the sessions that may be on other servers. May block.
 
         A session that is no longer on another server counts as missing only from now on.
+
+        Args:
+            evidence: The missing sessions.
+            registries: The files of all tasks. Users who may write one may have agents.
         """
         answer, missing_since = evidence.snapshot, evidence.missing_since
         missing = set(missing_since.items())
@@ -45,7 +50,7 @@ class OtherServers:
         unclear = new | whys.keys() | (self._doubted & missing_since.keys())
         again = bool(unclear) and time.monotonic() >= self._again_at
         if answer.state is not TmuxState.UNKNOWN and (new or again):
-            self._found = look_elsewhere(unclear, answer, owners_of(self._paths))
+            self._found = look_elsewhere(unclear, answer, owners_of(registries, self._paths))
             gone = whys.keys() - self._found.whys.keys()
             missing_since = {**missing_since, **dict.fromkeys(gone, answer.asked_at)}
             whys = dict(self._found.whys)
@@ -55,5 +60,9 @@ class OtherServers:
         elif not unclear and not self._cleared:
             self._found = Elsewhere()
         return replace(
-            evidence, missing_since=missing_since, elsewhere=whys, others=self._found.sessions
+            evidence,
+            missing_since=missing_since,
+            elsewhere=whys,
+            others=self._found.sessions,
+            unasked=self._found.unasked & whys.keys(),
         )

@@ -257,6 +257,7 @@ class Registries:
             hot_journal=file.hot_journal,
             database=_database_of(branch, task),
             owner=file.snapshot.signature.owner if file.snapshot else None,
+            identity=file.snapshot.signature.identity if file.snapshot else None,
         )
         # An equal state keeps its identity, so its verdicts are not computed again.
         if self._states.get(task.path) != state:
@@ -265,6 +266,10 @@ class Registries:
     def states(self) -> tuple[TaskState, ...]:
         """Returns all tasks, in the order of the workspaces."""
         return tuple(self._states[task.path] for branch in self._branches for task in branch.tasks)
+
+    def paths(self) -> Iterable[Path]:
+        """The registries of all tasks."""
+        return (task.path for branch in self._branches for task in branch.tasks)
 
     def branches(self) -> Iterable[Branch]:
         """Yields all workspaces with the content of their tasks."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.nearby_workspaces import Around, NearbyWorkspaces, Reading, session_name_of
 from tui.model.policy import Policy
+from tui.model.roll import TaskState
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,14 @@ class Holder:
         registry: The registry that lists it.
         names: The possible names of its session in registries.
         is_through: Whether it has a terminal status in that registry.
+        identities: Device and inode of that registry, as it was read.
     """
 
     id: str
     registry: Path
     names: frozenset[str]
     is_through: bool
+    identities: frozenset[tuple[int, int]] = frozenset()
 
 
 def claims_on(
@@ -126,16 +128,16 @@ def _claimed(
     return claimed, None in reasons.values()
 
 
-_Active = Mapping[str, Collection[tuple[Path, str]]]
-"""The registries and ids of agents without a terminal status, by the name of their session."""
+_Active = Mapping[str, Collection[tuple[TaskState, str]]]
+"""Agents without a terminal status, with their tasks, by the name of their session."""
 
 
 def _active_in(reading: Reading) -> _Active:
-    active: dict[str, set[tuple[Path, str]]] = {}
+    active: dict[str, list[tuple[TaskState, str]]] = {}
     for state in reading.states:
         for agent in state.record.agents if state.record is not None else ():
             if not is_terminal(agent.status):
-                active.setdefault(session_name_of(agent), set()).add((state.registry, agent.id))
+                active.setdefault(session_name_of(agent), []).append((state, agent.id))
     return active
 
 
@@ -145,18 +147,18 @@ def _others(active: _Active, holder: Holder) -> frozenset[str]:
         name
         for name in holder.names
         if any(
-            agent_id != holder.id or not _is_same_file(registry, holder.registry)
-            for registry, agent_id in active.get(name, ())
+            agent_id != holder.id or not _is_same_registry(state, holder)
+            for state, agent_id in active.get(name, ())
         )
     )
 
 
-def _is_same_file(path: Path, other: Path) -> bool:
-    """Whether two paths lead to the same file, for example through two mounts."""
-    try:
-        return path == other or os.path.samefile(path, other)
-    except OSError:
-        return False
+def _is_same_registry(state: TaskState, holder: Holder) -> bool:
+    """Whether a registry is the holder's, which may be mounted twice.
+
+    By what was read: where the paths lead by now, another user may have changed.
+    """
+    return state.registry == holder.registry or state.identity in holder.identities
 
 
 def _at_work_in(reading: Reading) -> tuple[frozenset[str], bool]:

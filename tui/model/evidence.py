@@ -31,6 +31,8 @@ class Evidence:
             one. The values give the reason and a remedy.
         others: The sessions of other servers, with their sockets, from the last search for
             missing sessions.
+        unasked: The sessions in `elsewhere` that a server of another user may have. muster never
+            queries that server.
     """
 
     snapshot: TmuxSnapshot
@@ -38,6 +40,7 @@ class Evidence:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     others: tuple[tuple[Path, Session], ...] = ()
+    unasked: frozenset[str] = frozenset()
 
     @property
     def doubts(self) -> Mapping[str, str]:

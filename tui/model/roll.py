@@ -62,6 +62,7 @@ class TaskState:
             or None.
         database: A database that may have newer data about its agents, or None.
         owner: The user id of the registry file's owner; None if no file was read.
+        identity: The device and inode of that file.
     """
 
     workspace: Path
@@ -73,6 +74,7 @@ class TaskState:
     hot_journal: str | None = None
     database: UnreadDatabase | None = None
     owner: int | None = None
+    identity: tuple[int, int] | None = None
 
     @property
     def registry(self) -> Path:

@@ -96,6 +96,8 @@ def test_a_planted_kill_ends_nothing_of_root(
     assert "left alone" in plan.steps[0].says and "another user (id 0)" in plan.steps[0].says
     said = finished(plan, server)
     assert "ended" not in said and "another user (id 0)" in said
+    # Nor is the agent called dead while that runs.
+    assert "still running" in said and files.agent("a")["status"] == "running"
     assert zoo.alive() == before
     assert server.names() == {"keeper"}
 

@@ -21,7 +21,7 @@ from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete, plan_complete
 from tui.actions.plan_kill import plan_kill
-from tui.host.strays import Stray, find_strays
+from tui.host.strays import Stray, Watched, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import Verdict
 
@@ -118,21 +118,18 @@ def test_a_reader_is_no_leftover_and_a_writer_is(files: Files, server: RealTmux)
     with log(files).open() as read, subprocess.Popen(["sleep", "1000"], stdin=read) as reader:
         kill_server(server)
         roll = rolled(files, server)
-        assert len(weighed_kill(roll, [row_of(roll, "x")]).steps) == 1
+        plan = weighed_kill(roll, [row_of(roll, "x")])
         reader.kill()
+    assert len(plan.steps) == 1
     with log(files).open("a") as out, subprocess.Popen(["sleep", "1000"], stdout=out) as writer:
         row = row_of(rolled(files, server), "x")
-        assert weighed_kill(rolled(files, server), [row]).steps == ()
+        plan = weighed_kill(rolled(files, server), [row])
         writer.kill()
+    assert plan.steps == ()
 
 
-@pytest.mark.parametrize(("before", "blocks"), [(299.0, True), (301.0, False)])
-def test_a_writer_that_began_long_before_the_agent_is_no_leftover(
-    files: Files,
-    server: RealTmux,
-    monkeypatch: pytest.MonkeyPatch,
-    before: float,
-    blocks: bool,
+def test_a_writer_is_a_leftover_whenever_it_began(
+    files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start("agent_x")
     write(files, "x")
@@ -144,10 +141,11 @@ def test_a_writer_that_began_long_before_the_agent_is_no_leftover(
 
     with log(files).open("a") as out, subprocess.Popen(["sleep", "1000"], stdout=out) as writer:
 
-        def aged(answer: TmuxSnapshot, users: frozenset[int]) -> tuple[Stray, ...]:
-            # When processes began is told by the clock: setting that back moves them as well.
-            found = [each for each in find_strays(answer, users) if each.process.pid == writer.pid]
-            return tuple(replace(each, began=started - before) for each in found)
+        def aged(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
+            # When processes began is told by the clock, and a start may be of another zone.
+            found = find_strays(answer, watched)
+            own = [each for each in found if each.process.pid == writer.pid]
+            return tuple(replace(each, began=started - 7200) for each in own)
 
         monkeypatch.setattr(leftovers, "find_strays", aged)
         try:
@@ -155,18 +153,23 @@ def test_a_writer_that_began_long_before_the_agent_is_no_leftover(
             completed = checked_complete(roll, [row], by_verdict=True)
         finally:
             writer.kill()
-    assert bool(plan.refused) is bool(completed.refused) is blocks
+    assert f"sleep ({writer.pid})" in plan.refused[0][1]
+    assert f"sleep ({writer.pid})" in completed.refused[0][1]
 
 
-def test_what_runs_in_a_pane_that_is_there_may_write_what_it_likes(
-    files: Files, server: RealTmux
+@pytest.mark.parametrize("command", ["exec sleep 1000", *SILENT.values()])
+def test_what_writes_its_output_in_another_session_is_a_leftover_as_well(
+    files: Files, server: RealTmux, command: str
 ) -> None:
-    server.start("agent_another", f"exec 3>> {log(files)}; exec env -i sleep 1000")
+    server.start("agent_another", f"exec 3>> {log(files)}; {command}")
+    (pid,) = server.pane_pids()
+    until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "its program")
     write(files, "x")
     roll = rolled(files, server)
-    outcome = carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "")
-    assert outcome.complete, outcome
-    assert server.names() == {"agent_another"}
+    plan = weighed_kill(roll, [row_of(roll, "x")])
+    assert plan.steps == () and f"sleep ({pid})" in plan.refused[0][1]
+    # Its own known session is another's business.
+    assert weighed_kill(roll, [row_of(roll, "another")]).refused == ()
 
 
 def test_a_pipe_of_tmux_that_ends_with_the_session_is_waited_for(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -94,13 +95,44 @@ def test_a_server_of_another_user_that_cannot_be_looked_into_is_named(
     assert "of root" in look("agent_a", at=tmp_path / "s")["agent_a"]
 
 
-def test_the_owner_of_a_workspace_counts_as_well(
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+def test_whoever_may_write_a_registry_counts_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = tmp_path / "AGENT_REGISTRY.json"
+    registry.touch(0o644)
+    os.chown(registry, 64101, 64110)
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(
+        pwd, "getpwuid", lambda user: pwd.struct_passwd(("m", "x", user, user, "", "/", "/"))
+    )
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: [64110])
+
+    def counting() -> list[int]:
+        owners = owners_of([registry, tmp_path / "absent"])
+        assert owners is not None
+        return [user for user in (0, 4711, 64101, 64102) if user in owners]
+
+    assert counting() == [0, 4711, 64101]
+    registry.chmod(0o664)
+    assert counting() == [0, 4711, 64101, 64102]
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: [64111])
+    assert counting() == [0, 4711, 64101]
+    # Whose groups cannot be known may be a member.
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert counting() == [0, 4711, 64101, 64102]
+    registry.chmod(0o606)
+    assert 64102 in counting()
+
+
+def test_whoever_owns_a_workspace_may_have_agents_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: 4711)
-    assert owners_of([tmp_path]) == frozenset({4711, owner})
-    assert owners_of([tmp_path / "absent"]) == frozenset({4711})
+    owners = owners_of([], [tmp_path])
+    assert owners is not None and owner in owners and 64102 not in owners
 
 
 def test_for_root_the_servers_of_all_users_count(

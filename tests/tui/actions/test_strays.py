@@ -1,0 +1,298 @@
+"""Processes that outlive a pane or write for an agent, wherever they run and whosever they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.leftovers import NO_GRACE, kill_server, rolled, write
+from tests.support.other_user import OTHER, needs_another_user
+from tests.support.real_tmux import RealTmux, runs
+from tests.support.waiting import until
+from tests.support.workspaces import Files, entry, row_of, stamp, take
+from tui.actions.execute import Result, carry_out
+from tui.actions.footprint import weighed_kill
+from tui.actions.plan_complete import checked_complete
+from tui.host import tmux_servers
+from tui.host.tmux_servers import Server
+from tui.model.roll import Verdict
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    files = Files(tmp_path, {"TASK-1": []})
+    (files.path / "TASK-1" / "logs").mkdir()
+    return files
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[RealTmux]:
+    """Another tmux server, at another socket."""
+    with RealTmux() as other:
+        yield other
+
+
+Slept = Callable[[int], int]
+
+
+@pytest.fixture
+def slept() -> Iterator[Slept]:
+    """Waits until a process runs `sleep`, and ends it after the test."""
+    pids: list[int] = []
+
+    def waited(pid: int) -> int:
+        pids.append(pid)
+        until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "its program")
+        return pid
+
+    yield waited
+    for pid in pids:
+        if runs(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def log(files: Files, agent: str = "x") -> Path:
+    return files.path / "TASK-1" / "logs" / f"{agent}_stream.jsonl"
+
+
+def refusals(files: Files, server: RealTmux, agent: str = "x") -> list[str]:
+    """Why an agent is neither killed nor completed as a zombie; empty if it is."""
+    roll = rolled(files, server, agent)
+    row = row_of(roll, agent)
+    plans = (weighed_kill(roll, [row]), checked_complete(roll, [row], by_verdict=True))
+    assert len({bool(plan.refused) for plan in plans}) == 1
+    whys = [why for plan in plans for _, why in plan.refused]
+    # Named alone it can be completed in any case.
+    assert len(checked_complete(roll, [row]).steps) == 1
+    return whys
+
+
+def assert_refused(files: Files, server: RealTmux, pid: int) -> None:
+    whys = refusals(files, server)
+    assert whys and all(f"sleep ({pid})" in why and "muster complete x" in why for why in whys)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not runs(pid), "its end")
+    assert refusals(files, server) == []
+
+
+def test_what_a_dead_server_of_another_socket_left_may_be_an_agents(
+    files: Files, server: RealTmux, elsewhere: RealTmux, slept: Slept
+) -> None:
+    server.start("agent_another")
+    elsewhere.start("agent_x", "trap '' HUP; exec sleep 1000")
+    pid = slept(*elsewhere.pane_pids())
+    write(files, "x")
+    kill_server(elsewhere)
+    assert_refused(files, server, pid)
+
+
+@pytest.mark.parametrize("zone", [None, 2], ids=["no start", "another zone"])
+def test_a_renamed_session_whose_agent_writes_is_no_zombie_whenever_it_started(
+    files: Files, server: RealTmux, slept: Slept, zone: int | None
+) -> None:
+    server.start("agent_x", f"exec 3>> {log(files)}; exec sleep 1000")
+    pid = slept(*server.pane_pids())
+    files.write_task("TASK-1", entry("x", started_at=None if zone is None else stamp(zone * 3600)))
+    server.run("rename-session", "-t", "=agent_x", "debug-this")
+    until(lambda: server.names() == {"debug-this"}, "its new name")
+    whys: list[str] = []
+
+    def has_been_judged() -> bool:
+        roll = take(files, server.client(), NO_GRACE)
+        row = row_of(roll, "x")
+        if row.verdict is not Verdict.ZOMBIE:
+            return False
+        whys.extend(why for _, why in weighed_kill(roll, [row]).refused)
+        return True
+
+    until(has_been_judged, "its verdict")
+    assert whys and f"sleep ({pid})" in whys[0]
+
+
+def test_what_writes_its_output_on_a_server_that_it_started_is_named(
+    files: Files, server: RealTmux, elsewhere: RealTmux, slept: Slept
+) -> None:
+    server.start("agent_x")
+    elsewhere.start("inner", f"exec 3>> {log(files)}; exec sleep 1000")
+    pid = slept(*elsewhere.pane_pids())
+    write(files, "x")
+    roll = take(files, server.client(), NO_GRACE)
+    (step,) = carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "").steps
+    assert step.result is Result.FAILED and f"sleep ({pid})" in step.detail
+    assert files.agent("x")["status"] == "running"
+
+
+# --- files that have another path by now -------------------------------------------
+
+
+def archive(path: Path) -> None:
+    (path.parents[1] / "archive").mkdir()
+    path.rename(path.parents[1] / "archive" / path.name)
+
+
+def put_aside(path: Path) -> None:
+    path.rename(path.with_name(path.name + ".1"))
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("move", [archive, put_aside, delete])
+def test_who_writes_a_file_that_was_moved_may_be_the_agent(
+    files: Files, server: RealTmux, slept: Slept, move: Callable[[Path], None]
+) -> None:
+    with log(files).open("a") as out:
+        pid = slept(subprocess.Popen(["sleep", "1000"], stdout=out).pid)
+    server.start("agent_x")
+    write(files, "x")
+    move(log(files))
+    kill_server(server)
+    whys = refusals(files, server)
+    assert whys and f"sleep ({pid})" in whys[0]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None,
+    reason="only root can mount, and only with unshare in a namespace of its own",
+)
+@pytest.mark.parametrize("gone", [False, True], ids=["there", "deleted"])
+def test_who_writes_it_by_the_path_of_another_mount_may_be_the_agent(
+    files: Files, server: RealTmux, slept: Slept, tmp_path: Path, gone: bool
+) -> None:
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    # It has a name of its own: by that alone some of it is compared, on all of this host.
+    agent = f"mounted-{os.getpid()}"
+    within = f"TASK-1/logs/{log(files, agent).name}"
+    script = 'mount --bind "$1" "$2" && exec 3>> "$2/$3" && exec sleep 1000'
+    words = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh"]
+    pid = slept(subprocess.Popen([*words, str(files.path), str(mounted), within]).pid)
+    if gone:
+        log(files, agent).unlink()
+    server.start(f"agent_{agent}")
+    write(files, agent)
+    kill_server(server)
+    whys = refusals(files, server, agent)
+    assert whys and f"sleep ({pid})" in whys[0]
+
+
+def test_who_writes_for_an_agent_of_the_same_id_elsewhere_is_none_of_its(
+    files: Files, server: RealTmux, slept: Slept, tmp_path: Path
+) -> None:
+    others = tmp_path / "other" / "TASK-1" / "logs"
+    others.mkdir(parents=True)
+    with (others / log(files).name).open("a") as out:
+        slept(subprocess.Popen(["sleep", "1000"], stdout=out).pid)
+    (others / log(files).name).unlink()
+    server.start("agent_x")
+    write(files, "x")
+    kill_server(server)
+    assert refusals(files, server) == []
+
+
+# --- other users' processes ---------------------------------------------------------
+
+
+@needs_another_user
+@pytest.mark.parametrize("writes", [False, True], ids=["says its pane", "writes its log"])
+def test_what_an_agent_ran_as_another_user_may_be_it(
+    files: Files, server: RealTmux, slept: Slept, writes: bool
+) -> None:
+    apart = f"setpriv --reuid {OTHER} --regid {OTHER} --clear-groups"
+    opened = f"exec 3>> {log(files)}; unset TMUX" if writes else ":"
+    server.start("agent_x", f"trap '' HUP; {opened}; exec {apart} sleep 1000")
+    pid = slept(*server.pane_pids())
+    write(files, "x")
+    kill_server(server)
+    assert f"of user {OTHER}" in refusals(files, server)[0]
+    assert_refused(files, server, pid)
+
+
+@needs_another_user
+def test_a_third_users_pane_of_another_socket_is_no_reason(
+    files: Files, server: RealTmux, slept: Slept
+) -> None:
+    server.start("agent_x")
+    write(files, "x")
+    kill_server(server)
+    says = {"TMUX": "/nowhere/s,1,0", "TMUX_PANE": "%0", "PATH": os.environ["PATH"]}
+    with subprocess.Popen(["sleep", "1000"], env=says, user=OTHER, group=OTHER) as liar:
+        assert refusals(files, server) == []
+        liar.kill()
+
+
+# --- a live agent's earlier panes ---------------------------------------------------
+
+
+def test_what_is_left_of_an_agents_first_session_keeps_it_from_being_called_dead(
+    files: Files, server: RealTmux, slept: Slept
+) -> None:
+    server.start("agent_x", "trap '' HUP; exec sleep 1000")
+    pid = slept(*server.pane_pids())
+    write(files, "x")
+    kill_server(server)
+    server.start("agent_x")
+    roll = take(files, server.client(), NO_GRACE)
+    assert row_of(roll, "x").verdict is Verdict.LIVE
+    (step,) = carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "").steps
+    assert step.result is Result.FAILED and f"sleep ({pid})" in step.detail
+    assert "muster complete x" in step.detail
+    assert files.agent("x")["status"] == "running"
+    assert_refused(files, server, pid)
+
+
+def test_what_is_left_of_a_window_that_was_closed_in_its_session_does_as_well(
+    files: Files, server: RealTmux, slept: Slept
+) -> None:
+    server.start("agent_x")
+    before = server.pane_pids()
+    server.run("new-window", "-d", "-t", "=agent_x:", "trap '' HUP; exec sleep 1000")
+    pid = slept(*(server.pane_pids() - before))
+    write(files, "x")
+    server.run("kill-window", "-t", "=agent_x:1")
+    roll = take(files, server.client(), NO_GRACE)
+    (step,) = carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "").steps
+    assert step.result is Result.FAILED and f"sleep ({pid})" in step.detail
+
+
+def test_what_is_left_of_other_sessions_of_its_server_is_not_its(
+    files: Files, server: RealTmux, slept: Slept
+) -> None:
+    server.start("other", "trap '' HUP; exec sleep 1000")
+    slept(*server.pane_pids())
+    server.start("agent_x")
+    write(files, "x")
+    server.run("kill-session", "-t", "=other")
+    roll = take(files, server.client(), NO_GRACE)
+    assert carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "").complete
+    assert files.agent("x")["status"] == "terminated"
+
+
+# --- other users' servers -------------------------------------------------------------
+
+
+def test_what_another_users_server_may_have_is_completed_by_name_alone(
+    files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_another")
+    write(files, "x")
+    theirs = Server(1, OTHER, None)
+    monkeypatch.setattr(tmux_servers, "servers_of", lambda _: iter((theirs,)))
+    monkeypatch.setattr(tmux_servers, "_still_runs", lambda _: True)
+    roll = take(files, server.client(), NO_GRACE)
+    row = row_of(roll, "x")
+    assert row.verdict is Verdict.UNKNOWN and "complete this agent alone" in row.note
+    rows = [row, row_of(roll, "another")]
+    assert "x" in dict(checked_complete(roll, rows).refused)
+    assert checked_complete(roll, [row], by_verdict=True).steps == ()
+    plan = checked_complete(roll, [row])
+    assert f"though tmux server 1 of {OTHER} may have its session" in plan.steps[0].says
+    assert carry_out(plan, server.client(), "").complete
+    assert files.agent("x")["status"] == "completed"
