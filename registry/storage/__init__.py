@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from registry.storage.path_walk import is_open_to_others as is_open_to_others
     from registry.storage.path_walk import others_may_replace_in as others_may_replace_in
     from registry.storage.path_walk import steps as steps
+    from registry.storage.permissions import is_unmapped as is_unmapped
     from registry.storage.recovery import is_hot as is_hot
     from registry.storage.recovery import recover_registry as recover_registry
     from registry.storage.safe_open import is_safe_name as is_safe_name
@@ -41,6 +42,7 @@ else:
                 "others_may_replace_in",
                 "steps",
             ),
+            "permissions": ("is_unmapped",),
             "recovery": (
                 "is_hot",
                 "recover_registry",

@@ -270,12 +270,15 @@ class Tmux:
             separator = [";"] if words else []
             words += [*separator, "new-session", "-d", "-s", name, "--"]
             words += map(_protected, command)
-        return self._do(*(("-f", os.devnull) if new_server else ("-N",)), *words)
+        if not new_server:
+            return self._do("-N", *words)
+        starting = _bounded_server(self.socket, self._timeout, to_start=True)
+        return self._do("-f", os.devnull, *words, server=starting)
 
-    def _do(self, *arguments: str) -> str | None:
+    def _do(self, *arguments: str, server: libtmux.Server | None = None) -> str | None:
         """Runs a tmux command; returns None if tmux accepted it, or the reason why not."""
         try:
-            done = self._server.cmd(*arguments)
+            done = (server or self._server).cmd(*arguments)
         except TmuxError as error:
             return str(error)
         return _refused(done.stderr, done.returncode or 0) if done.returncode != 0 else None
@@ -285,7 +288,7 @@ class Tmux:
         return run_tmux(self.socket, self._timeout, arguments, errors)
 
 
-def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
+def _bounded_server(socket: Path, timeout: float, *, to_start: bool = False) -> libtmux.Server:
     """Returns a libtmux server whose commands have a timeout.
 
     libtmux waits for the end of tmux's output without a timeout. A stopped server keeps the
@@ -304,7 +307,7 @@ def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
             words = [cmd, *map(str, (*targeted, *args))]
             answer = tmux_cmd.__new__(tmux_cmd)
             answer.cmd = ["tmux", f"-S{socket}", *words]
-            result = run_tmux(socket, timeout, words)
+            result = run_tmux(socket, timeout, words, to_start=to_start)
             answer.returncode = result.code
             answer.stdout, answer.stderr = result.output, result.errors
             return answer
