@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from registry.exports import exports
 
 if TYPE_CHECKING:
+    from registry.storage.codec import MAX_BYTES as MAX_BYTES
     from registry.storage.codec import Json as Json
     from registry.storage.descriptor import close_read as close_read
     from registry.storage.durability import durable_commits as durable_commits
@@ -25,7 +26,10 @@ else:
     __getattr__, __dir__ = exports(
         __name__,
         {
-            "codec": ("Json",),
+            "codec": (
+                "Json",
+                "MAX_BYTES",
+            ),
             "descriptor": ("close_read",),
             "durability": ("durable_commits",),
             "locked_file": (

@@ -4,7 +4,8 @@ Several projects may share one tmux server. So before a session is called an orp
 every workspace at or above the directory that it was started in, and those that its
 panes' processes work in, have files open in or were told of, is read as well. So are the
 default workspaces of the user, which have agents in whatever directory. Whoever made any
-of those: what they list can only spare a session, or make it unknown.
+of those: what they list can only spare a session, or make it unknown. Another user's are read
+within bounds; what is left out makes the sessions there unknown.
 
 What a workspace with a database does not list in JSON, its database may.
 """
@@ -31,13 +32,23 @@ from registry.schema import (
     workspaces_above,
 )
 from tui.host.tmux_types import Session, TmuxSnapshot
-from tui.live.registry_cache import Registries
+from tui.live.registry_cache import Bounds, Registries
 from tui.model.orphans import find_orphans
 from tui.model.policy import Policy
 from tui.model.roll import TaskState
 
 _AT_MOST = 16
 """More workspaces than these are not read for the sake of orphans."""
+
+_FOREIGN_TASKS = 1000
+_FOREIGN_LARGEST = 1 << 20
+_FOREIGN_BYTES = 4 << 20
+_FOREIGN_TIME = 1.0
+"""Of workspaces of other users that nobody named so much is read at each look.
+
+They could make a look as long, and as large, as they like. Bytes are five times those of the
+largest registry that is known; the last is in seconds, for all of them together.
+"""
 
 _AGAIN = 3.0
 """Seconds until processes and registries are looked at again for the same sessions."""
@@ -222,8 +233,24 @@ class NearbyWorkspaces:
             path: self._registries.get(path) or Registries((Workspace(path),))
             for path in (*self.always, *others[:_AT_MOST])
         }
-        self.readings = {path: _read(each) for path, each in self._registries.items()}
+        self._read_all()
         return around
+
+    def _read_all(self) -> None:
+        """Reads what changed, of other users' workspaces within bounds."""
+        foreign = {
+            path
+            for path in self._registries
+            if path not in self.always and why_foreign(path) is not None
+        }
+        self.readings = readings = {
+            path: _read(each) for path, each in self._registries.items() if path not in foreign
+        }
+        until = time.monotonic() + _FOREIGN_TIME
+        bounds = Bounds(_FOREIGN_LARGEST, _FOREIGN_BYTES, until)
+        for path in self._registries:
+            if path in foreign and not bounds.are_reached:
+                readings[path] = _read(self._registries[path], bounds)
 
     def _is_nobodys(
         self, path: Path, lone: TmuxSnapshot, policy: Policy, now: float
@@ -286,9 +313,9 @@ def _listed_in(reading: Reading) -> frozenset[str]:
     )
 
 
-def _read(registries: Registries) -> Reading:
+def _read(registries: Registries, bounds: Bounds | None = None) -> Reading:
     """Reads what changed in the registries of a workspace."""
-    registries.rescan()
+    registries.rescan(at_most=None if bounds is None else _FOREIGN_TASKS, bounds=bounds)
     states, sees_all = registries.states(), registries.sees_all()
     errors = [state.error or state.hot_journal for state in states]
     errors += [branch.error or branch.hot_journal for branch in registries.branches()]
