@@ -139,8 +139,9 @@ def held_by_another(pid: int, inode: str) -> Iterator[None]:
     os.close(process)
     if taken < 0:
         pytest.skip("no descriptor of another process can be had here (pidfd_getfd)")
-    as_other = {"user": OTHER, "group": OTHER, "extra_groups": ()}
-    with subprocess.Popen(["sleep", "1000"], pass_fds=(taken,), **as_other) as holder:
+    with subprocess.Popen(
+        ["sleep", "1000"], pass_fds=(taken,), user=OTHER, group=OTHER, extra_groups=()
+    ) as holder:
         os.close(taken)
         comm = Path(f"/proc/{holder.pid}/comm")
         try:
