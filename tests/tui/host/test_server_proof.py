@@ -71,8 +71,8 @@ class Daemon:
 @contextmanager
 def daemon(socket: Path, name: str, *, hands_on: bool = True) -> Iterator[Daemon]:
     sleep = shutil.which("sleep") or ""
-    words = [socket, name, str(hands_on), str(OTHER), sleep]
-    words = [sys.executable, "-S", "-c", _DAEMON, *map(str, words)]
+    given = [socket, name, hands_on, OTHER, sleep]
+    words = [sys.executable, "-S", "-c", _DAEMON, *map(str, given)]
     pipe = subprocess.PIPE
     with subprocess.Popen(words, stdin=pipe, stdout=pipe) as process:
         assert process.stdout is not None
