@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.text import quoted_name, shown_name
 from tui.host import procfs
-from tui.host.tmux_advice import advice_on
+from tui.host.tmux_advice import advice_on, is_ending
 from tui.host.tmux_client import Said, run_tmux
 from tui.host.tmux_socket import (
     CheckedSocket,
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 ASK_TIMEOUT = 5.0
 """Seconds after which a silent tmux server counts as unknown."""
+
+_ENDING_FOR = 2.0
+_ENDING_PAUSE = 0.02
+"""Seconds for which a server that is just ending is queried again, and between two queries."""
 
 # The name is last because it may contain spaces; all other fields are numbers or ids.
 _FORMAT = (
@@ -89,7 +93,17 @@ class Tmux:
         return _bounded_server(self.socket, self._timeout)
 
     def ask(self) -> TmuxSnapshot:
-        """Lists all sessions with one tmux process. Never raises."""
+        """Lists all sessions. Never raises.
+
+        A server that is just ending is queried again, until it has ended.
+        """
+        give_up_at = time.monotonic() + min(_ENDING_FOR, self._timeout)
+        while is_ending((answer := self._ask_once()).detail) and time.monotonic() < give_up_at:
+            time.sleep(_ENDING_PAUSE)
+        return answer
+
+    def _ask_once(self) -> TmuxSnapshot:
+        """Lists all sessions with one tmux process."""
         asked_at = time.monotonic()
         mark = f"{os.urandom(16).hex()} "
         panes = ("list-panes", "-a", "-F", _FORMAT, ";", "display-message", "-p", _END)
