@@ -1,7 +1,8 @@
-"""Where muster begins and ends: a signal leaves no traceback at any moment of that.
+"""Where muster begins and ends: from the first line of `main` on, a signal leaves no traceback.
 
 An interrupt while Python imports is a traceback. So this module imports nothing that has to
-be read from a file, and `main` is the first to do so.
+be read from a file, and `main` is the first to do so. Before `main`, an interrupt is Python's:
+while the interpreter starts, and while the script of the installation imports this module.
 """
 
 import _signal  # type: ignore[import-not-found]
