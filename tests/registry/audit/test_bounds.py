@@ -103,9 +103,10 @@ def test_small_values_count_for_what_they_take_once_they_are_decoded(
     assert read.left_out > 1_200_000
 
 
-@pytest.mark.parametrize("reason", ["", "x" * 5000])
-def test_records_take_no_more_than_is_counted_for_them(log: Path, reason: str) -> None:
-    record = numbered_record("one", 7).replace(b'"reason":""', f'"reason":"{reason}"'.encode())
+@pytest.mark.parametrize("length", [0, 5000])
+def test_records_take_no_more_than_is_counted_for_them(log: Path, length: int) -> None:
+    begins = b'"reason": "'
+    record = numbered_record("one", 7).replace(begins, begins + b"x" * length)
     log.write_bytes(record * 5000)
     log.chmod(0o600)
     tracemalloc.start()
