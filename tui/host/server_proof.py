@@ -92,7 +92,7 @@ def _leads_to(socket: Path, pid: int) -> bool:
         if door.listener is not None and door.listener.pid == pid:
             return True
     with suppress(OSError):
-        return os.path.samefile(f"/proc/{pid}/ns/mnt", "/proc/self/ns/mnt")
+        return procfs.has_our_mounts(pid)
     return False
 
 

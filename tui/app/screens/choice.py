@@ -23,12 +23,12 @@ class _Lines(OptionList):
     def action_page_up(self) -> None:
         """Moves up by a page."""
         with suppress(LookupError):
-            super().action_page_up()
+            super().action_page_up()  # type: ignore[no-untyped-call]
 
     def action_page_down(self) -> None:
         """Moves down by a page."""
         with suppress(LookupError):
-            super().action_page_down()
+            super().action_page_down()  # type: ignore[no-untyped-call]
 
 
 class ChoiceScreen(ModalScreen[int | None]):
