@@ -129,16 +129,16 @@ def signature_of(path: Path) -> Signature | None:
     return now if now.settled else None
 
 
-def _check_size(state: Signature, path: Path) -> None:
+def _check_size(state: Signature, path: Path, largest: int) -> None:
     try:
-        check_size(state.size, path)
+        check_size(state.size, path, largest)
     except CorruptRegistryError as error:
         hand_on(error)
         metrics.count_corrupt_read(path, replace(state, settled=True))
         raise
 
 
-def _read_once(path: Path) -> tuple[bytes, Signature] | None:
+def _read_once(path: Path, largest: int) -> tuple[bytes, Signature] | None:
     """The file's bytes if nobody wrote meanwhile, else None."""
     try:
         file = open_file(path, os.O_RDONLY)
@@ -149,30 +149,32 @@ def _read_once(path: Path) -> tuple[bytes, Signature] | None:
             return None
         raise
     try:
-        return _read_open(file.fileno(), path)
+        return _read_open(file.fileno(), path, largest)
     finally:
         close_read(file)
 
 
-def _read_open(fd: int, path: Path) -> tuple[bytes, Signature] | None:
+def _read_open(fd: int, path: Path, largest: int) -> tuple[bytes, Signature] | None:
     before = os.fstat(fd)
-    _check_size(_signature_of(before), path)
-    data = read_all(fd, path, MAX_BYTES)
+    _check_size(_signature_of(before), path, largest)
+    data = read_all(fd, path, largest)
     # Whoever wrote it under that lock would have stamped it with the present time.
     rests = is_ahead(before) or seconds_since_write(before) >= _UNTOUCHED
     if not flock.nobody_writes(fd, path) and not rests:
         return None
     after = _signature_of(os.fstat(fd))
-    if len(data) != min(after.size, MAX_BYTES + 1):
+    if len(data) != min(after.size, largest + 1):
         return None
     if (before.st_size, before.st_mtime_ns) != (after.size, after.mtime_ns):
         return None
-    if not after.settled and read_all(fd, path, MAX_BYTES) != data:
+    if not after.settled and read_all(fd, path, largest) != data:
         return None
     return data, after
 
 
-def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signature]:
+def _read(
+    path: Path, accept: Callable[[bytes], Record], largest: int = MAX_BYTES
+) -> tuple[Record, Signature]:
     """Reads until nobody writes and `accept` takes it, for some milliseconds.
 
     Raises:
@@ -186,7 +188,7 @@ def _read(path: Path, accept: Callable[[bytes], Record]) -> tuple[Record, Signat
             if time.monotonic() > give_up_at:
                 break
             time.sleep(_PAUSE)
-        read = _read_once(path)
+        read = _read_once(path, largest)
         if read is None:
             continue
         data, signature = read
@@ -218,23 +220,31 @@ def read_registry(path: str | os.PathLike[str]) -> Json:
     return when_free(lambda: _read(registry, lambda data: decode(data, registry))[0])
 
 
-def read_task(path: Path) -> Snapshot[TaskRecord]:
+def read_task(path: Path, largest: int = MAX_BYTES) -> Snapshot[TaskRecord]:
     """A snapshot of a task's registry.
+
+    Args:
+        path: The registry.
+        largest: Bytes above which it is not read.
 
     Raises:
         RegistryError: It is not there, not regular, not accessible or corrupt.
     """
-    record, signature = _read(path, lambda data: task_record(decode(data, path)))
+    record, signature = _read(path, lambda data: task_record(decode(data, path)), largest)
     return Snapshot(path, record, signature)
 
 
-def read_global(path: Path) -> Snapshot[GlobalRecord]:
+def read_global(path: Path, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
     """A snapshot of a workspace's global registry.
+
+    Args:
+        path: The registry.
+        largest: Bytes above which it is not read.
 
     Raises:
         RegistryError: It is not there, not regular, not accessible or corrupt.
     """
-    record, signature = _read(path, lambda data: global_record(decode(data, path)))
+    record, signature = _read(path, lambda data: global_record(decode(data, path)), largest)
     return Snapshot(path, record, signature)
 
 

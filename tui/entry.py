@@ -1,7 +1,8 @@
 """The start and the end of muster, during which a signal must not print a traceback.
 
 An interrupt during an import would print one. So this module imports only modules that need no
-file. `main` imports the rest after it has changed the handling of interrupts.
+file. `main` imports the rest after it has changed the handling of interrupts. Before `main`,
+Python handles an interrupt: while it starts, and while the installed script imports this module.
 """
 
 import _signal  # type: ignore[import-not-found]

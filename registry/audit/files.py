@@ -27,11 +27,12 @@ LONGEST_FILE = 24 * 1024 * 1024
 MOST_LINES = 400_000
 """Lines that are read of all logs together: more than the files of one have room for."""
 
-DECODED_AT_MOST = 512 * 1024 * 1024
+DECODED_AT_MOST = 640 * 1024 * 1024
 """What the records of all logs together may take once decoded, in bytes, by an estimate."""
 
-# A small value of its own takes about so many bytes in memory.
-_VALUE_COST = 64
+# A small value takes about so many bytes in memory with its key, and a record of its own.
+_VALUE_COST = 96
+_RECORD_COST = 512
 
 
 def check_log(path: Path, status: os.stat_result, folder: int) -> None:
@@ -107,7 +108,8 @@ class LogLines:
 
 def _cost(line: bytes) -> int:
     values = line.count(b",") + line.count(b"[") + line.count(b"{")
-    return len(line) + _VALUE_COST * values
+    # The line is kept until all are decoded.
+    return 2 * len(line) + _VALUE_COST * values + _RECORD_COST
 
 
 def read_lines(log: Path, paths: Iterable[Path], before: LogLines, share: int) -> LogLines:

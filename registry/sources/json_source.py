@@ -38,6 +38,7 @@ from registry.snapshots import (
 )
 from registry.sources.source import Dialect, NamedFile, WorkspaceSource
 from registry.storage import recovery
+from registry.storage.codec import MAX_BYTES
 
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
@@ -145,9 +146,9 @@ class JsonTask(_JsonSource):
         """As `Source.unread_database`."""
         return database_beside(self.registry)
 
-    def read(self) -> Snapshot[TaskRecord]:
+    def read(self, largest: int = MAX_BYTES) -> Snapshot[TaskRecord]:
         """As `TaskSource.read`."""
-        return read_task(self.registry)
+        return read_task(self.registry, largest)
 
     def entry(self, agent_id: str, ordinal: int = 0) -> Json | None:
         """As `TaskSource.entry`."""
@@ -279,9 +280,9 @@ class JsonWorkspace(_JsonSource):
         """As `WorkspaceSource.tasks`."""
         return tuple(map(JsonTask.at, task_places(self.workspace, listed)))
 
-    def listed(self) -> Snapshot[GlobalRecord]:
+    def listed(self, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
         """As `WorkspaceSource.listed`."""
-        return read_global(self.path)
+        return read_global(self.path, largest)
 
     def directories(self) -> frozenset[Path]:
         """As `WorkspaceSource.directories`."""

@@ -147,8 +147,11 @@ class TaskSource(Source, Protocol):
     def audit_name(self) -> str:
         """What its audit log calls it."""
 
-    def read(self) -> Snapshot[TaskRecord]:
+    def read(self, largest: int = ...) -> Snapshot[TaskRecord]:
         """One whole state of it, never half a write.
+
+        Args:
+            largest: Bytes above which it is not read.
 
         Raises:
             RegistryError: It cannot be read; `BusyRegistryError` while a writer is at it.
@@ -269,8 +272,11 @@ class WorkspaceSource(Source, Protocol):
             OSError: Its directory cannot be read.
         """
 
-    def listed(self) -> Snapshot[GlobalRecord]:
+    def listed(self, largest: int = ...) -> Snapshot[GlobalRecord]:
         """Every session and task that it accounts for, beside those of its tasks.
+
+        Args:
+            largest: Bytes above which the list is not read.
 
         Raises:
             RegistryNotFoundError: It has no list.

@@ -6,6 +6,7 @@ from registry.exports import exports
 
 if TYPE_CHECKING:
     from registry.storage.anchor import status_of as status_of
+    from registry.storage.codec import MAX_BYTES as MAX_BYTES
     from registry.storage.codec import Json as Json
     from registry.storage.descriptor import close_read as close_read
     from registry.storage.durability import durable_commits as durable_commits
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from registry.storage.path_walk import is_open_to_others as is_open_to_others
     from registry.storage.path_walk import others_may_replace_in as others_may_replace_in
     from registry.storage.path_walk import steps as steps
+    from registry.storage.permissions import is_unmapped as is_unmapped
     from registry.storage.recovery import is_hot as is_hot
     from registry.storage.recovery import recover_registry as recover_registry
     from registry.storage.safe_open import is_safe_name as is_safe_name
@@ -28,7 +30,10 @@ else:
         __name__,
         {
             "anchor": ("status_of",),
-            "codec": ("Json",),
+            "codec": (
+                "Json",
+                "MAX_BYTES",
+            ),
             "descriptor": ("close_read",),
             "durability": ("durable_commits",),
             "locked_file": (
@@ -45,6 +50,7 @@ else:
                 "others_may_replace_in",
                 "steps",
             ),
+            "permissions": ("is_unmapped",),
             "recovery": (
                 "is_hot",
                 "recover_registry",

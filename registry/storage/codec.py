@@ -69,16 +69,16 @@ def _cut_off(path: Path) -> str:
     )
 
 
-def check_size(size: int, path: Path) -> None:
+def check_size(size: int, path: Path, largest: int = MAX_BYTES) -> None:
     """Refuses a file that is too large to be a registry, before it is read.
 
     Raises:
-        CorruptRegistryError: It is.
+        CorruptRegistryError: It has more bytes than the largest that is read.
     """
-    if size > MAX_BYTES:
+    if size > largest:
         raise CorruptRegistryError(
             path,
-            f"is larger than {MAX_BYTES >> 20} MB; not read",
+            f"is larger than {largest >> 20} MB; not read",
             remedy="Make it smaller by hand, or put back a copy of it",
         )
 

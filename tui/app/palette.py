@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
@@ -70,3 +71,8 @@ class Palette(CommandPalette):
     def on_mount(self) -> None:
         """Stops the blinking of the cursor, which would send output all the time."""
         self.query_one(Input).cursor_blink = False
+
+    def _action_command_list(self, action: str) -> None:
+        # A list without a line on the screen has no pages, and Textual raises.
+        with suppress(*((LookupError,) if action.startswith("page_") else ())):
+            super()._action_command_list(action)

@@ -12,7 +12,7 @@ from tui.cli.help import Page
 from tui.cli.output import DONE, is_terminal, say
 from tui.cli.parser import add_json, add_settings, add_socket, add_where, add_workspaces
 from tui.model.verdicts import verdict_lines
-from tui.text.sanitize import as_json
+from tui.text.sanitize import json_pieces
 from tui.view.sort import Order, urgency_words
 
 _URGENT = ", ".join(urgency_words())
@@ -89,7 +89,9 @@ def run(options: argparse.Namespace) -> int:
     chosen = bool(wanted) or options.hide_finished
     if options.json:
         by = chosen_by(options.where, hide_finished=options.hide_finished)
-        print(as_json(roll_json(roll, by if chosen else None)))
+        for piece in json_pieces(roll_json(roll, by if chosen else None)):
+            sys.stdout.write(piece)
+        print()
         return DONE
     columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
     words = [*options.where, *(["finished agents hidden"] if options.hide_finished else [])]

@@ -475,8 +475,12 @@ def is_open_for_writing(pid: int, number: str) -> bool:
     raise ValueError(f"/proc/{pid}/fdinfo/{number} has no flags")
 
 
-def listening_path(pid: int) -> Path | None:
-    """Returns the path at which a process listens; None if it does not or is not visible."""
+def listening_socket(pid: int) -> UnixSocket | None:
+    """Returns the first socket with a path at which a process listens, with the whole path.
+
+    Returns:
+        None if there is none, or the process's files are not visible.
+    """
     with suppress(OSError):
         links = (target for _, target in open_files(pid))
         inodes = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
@@ -484,8 +488,15 @@ def listening_path(pid: int) -> Path | None:
         for unix_socket in parse_unix_sockets(every):
             if unix_socket.listens and unix_socket.inode in inodes:
                 # The path may be relative to the working directory.
-                return Path(os.readlink(f"/proc/{pid}/cwd"), unix_socket.path)
+                path = os.path.join(os.readlink(f"/proc/{pid}/cwd"), unix_socket.path)
+                return unix_socket._replace(path=path)
     return None
+
+
+def listening_path(pid: int) -> Path | None:
+    """Returns the path at which a process listens; None if it does not or is not visible."""
+    found = listening_socket(pid)
+    return None if found is None else Path(found.path)
 
 
 def has_our_mounts(pid: int) -> bool:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.text import quoted_name, shown_name
 from tui.host import procfs
-from tui.host.tmux_advice import advice_on
+from tui.host.tmux_advice import advice_on, is_ending
 from tui.host.tmux_client import Said, run_tmux
 from tui.host.tmux_socket import (
     CheckedSocket,
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 ASK_TIMEOUT = 5.0
 """Seconds after which a silent tmux server counts as unknown."""
+
+_ENDING_FOR = 2.0
+_ENDING_PAUSE = 0.02
+"""Seconds for which a server that is just ending is queried again, and between two queries."""
 
 # The name is last because it may contain spaces; all other fields are numbers or ids.
 _FORMAT = (
@@ -89,7 +93,17 @@ class Tmux:
         return _bounded_server(self.socket, self._timeout)
 
     def ask(self) -> TmuxSnapshot:
-        """Lists all sessions with one tmux process. Never raises."""
+        """Lists all sessions. Never raises.
+
+        A server that is just ending is queried again, until it has ended.
+        """
+        give_up_at = time.monotonic() + min(_ENDING_FOR, self._timeout)
+        while is_ending((answer := self._ask_once()).detail) and time.monotonic() < give_up_at:
+            time.sleep(_ENDING_PAUSE)
+        return answer
+
+    def _ask_once(self) -> TmuxSnapshot:
+        """Lists all sessions with one tmux process."""
         asked_at = time.monotonic()
         mark = f"{os.urandom(16).hex()} "
         panes = ("list-panes", "-a", "-F", _FORMAT, ";", "display-message", "-p", _END)
@@ -278,12 +292,15 @@ class Tmux:
             separator = [";"] if words else []
             words += [*separator, "new-session", "-d", "-s", name, "--"]
             words += map(_protected, command)
-        return self._do(*(("-f", os.devnull) if new_server else ("-N",)), *words)
+        if not new_server:
+            return self._do("-N", *words)
+        starting = _bounded_server(self.socket, self._timeout, to_start=True)
+        return self._do("-f", os.devnull, *words, server=starting)
 
-    def _do(self, *arguments: str) -> str | None:
+    def _do(self, *arguments: str, server: libtmux.Server | None = None) -> str | None:
         """Runs a tmux command; returns None if tmux accepted it, or the reason why not."""
         try:
-            done = self._server.cmd(*arguments)
+            done = (server or self._server).cmd(*arguments)
         except TmuxError as error:
             return str(error)
         return _refused(done.stderr, done.returncode or 0) if done.returncode != 0 else None
@@ -293,7 +310,7 @@ class Tmux:
         return run_tmux(self.socket, self._timeout, arguments, errors)
 
 
-def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
+def _bounded_server(socket: Path, timeout: float, *, to_start: bool = False) -> libtmux.Server:
     """Returns a libtmux server whose commands have a timeout.
 
     libtmux waits for the end of tmux's output without a timeout. A stopped server keeps the
@@ -312,7 +329,7 @@ def _bounded_server(socket: Path, timeout: float) -> libtmux.Server:
             words = [cmd, *map(str, (*targeted, *args))]
             answer = tmux_cmd.__new__(tmux_cmd)
             answer.cmd = ["tmux", f"-S{socket}", *words]
-            result = run_tmux(socket, timeout, words)
+            result = run_tmux(socket, timeout, words, to_start=to_start)
             answer.returncode = result.code
             answer.stdout, answer.stderr = result.output, result.errors
             return answer

@@ -23,6 +23,9 @@ _TOO_OLD = (
 )
 """Messages of a tmux client or server whose version is too old."""
 
+_ENDING = ("server exited", "server exited unexpectedly", "lost server")
+"""Messages of a tmux client whose server ended before it answered."""
+
 _INSTALLERS = {
     "apt": "apt install tmux",
     "dnf": "dnf install tmux",
@@ -45,8 +48,15 @@ def install_advice() -> str:
     return f"tmux is not installed; install it with your package manager, for example: {known}"
 
 
+def is_ending(message: str) -> bool:
+    """Returns whether tmux says that the server ended before it answered."""
+    return message in _ENDING
+
+
 def advice_on(message: str, socket: Path) -> str:
     """Returns a remedy for an error message of tmux on a socket."""
+    if is_ending(message):
+        return "the server was ending; try again"
     folded = message.casefold()
     if any(sign in folded for sign in _TOO_OLD):
         return (

@@ -45,7 +45,12 @@ class Said:
 
 
 def run_tmux(
-    socket: Path, timeout: float, arguments: Sequence[str], errors: str = "backslashreplace"
+    socket: Path,
+    timeout: float,
+    arguments: Sequence[str],
+    errors: str = "backslashreplace",
+    *,
+    to_start: bool = False,
 ) -> Said:
     """Runs a tmux command and waits for its end.
 
@@ -54,6 +59,7 @@ def run_tmux(
         timeout: Seconds after which the client is killed.
         arguments: The command; targets and formats in it must not be untrusted text.
         errors: The handling of bytes that are not UTF-8, as for `bytes.decode`.
+        to_start: Whether the client may start a server where no process listens.
 
     Raises:
         UntrustedSocketError: The server may belong to another user; no client was started.
@@ -61,7 +67,7 @@ def run_tmux(
         TmuxError: tmux is not installed, cannot be started, or its output is late or too long.
     """
     try:
-        with checked(socket) as door:
+        with checked(socket, to_start=to_start) as door:
             words = ["tmux", f"-S{door.path}", *arguments]
             code, out, err = _run(words, timeout, door.descriptors)
     except FileNotFoundError:

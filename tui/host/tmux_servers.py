@@ -6,7 +6,8 @@ not proven dead if one of them has its session, or cannot be queried. Linux only
 `tui.host.process_tree`.
 
 A server of another user is never queried, because a server can make its client write files.
-The processes of other users lead to *unknown* at most, whatever their names and environments.
+The processes of other users lead to *unknown* at most, whatever they say of themselves or of their
+parents: see `tui.host.server_proof`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from registry.text import command_line, shown_name
 from tui.host import procfs
 from tui.host.procfs import INIT, Stat
 from tui.host.server_processes import is_named_server, is_of_same_user, proves_server
+from tui.host.server_proof import Doubt, doubt_about, is_named_so
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import OTHER_SOCKET, as_user, socket_option, user_name
 from tui.host.tmux_types import SERVER_NAME, Session, TmuxSnapshot, TmuxState
@@ -107,7 +109,7 @@ def servers_of(owners: Container[int] | None) -> Iterator[Server]:
     # A server without a process in a pane has no live agent.
     parents = {stat.parent for stat in stats.values()}
     parents = {pid for pid in parents if pid in stats and not stats[pid].is_ended}
-    named = {pid for pid in parents if _is_named_so(stats[pid].name)}
+    named = {pid for pid in parents if is_named_so(stats[pid].name)}
     guessed: list[Server] = []
     for pid in sorted(parents & (proven | named)):
         users = procfs.users_of(pid)
@@ -139,16 +141,6 @@ def _proves_server_of_pane(stat: Stat, stats: Mapping[int, Stat]) -> bool:
         return False
     proves = proves_server(stat, environment, parent)
     return proves and is_of_same_user(procfs.users_of(stat.pid), procfs.users_of(parent.pid))
-
-
-def _is_named_so(command: str) -> bool:
-    """Returns whether a process name may be that of a tmux server.
-
-    A server calls itself "PROGRAM: server (SOCKET)", and the kernel cuts the name: "tmux:
-    server", "mux: server", "tmux-next:", "tmux-3.4-static".
-    """
-    cut = len(os.fsencode(command)) == procfs.NAME_AT_MOST and command.startswith("tmux")
-    return cut or command.endswith((": server", ":"))
 
 
 def look_elsewhere(
@@ -185,8 +177,10 @@ def look_elsewhere(
             whys |= {name: why for name in names if name not in whys}
             continue
         timeout = min(_ASK_TIMEOUT, give_up_at - time.monotonic())
+        doubt = doubt_about(server.pid, server.socket)
         # Without time left the server counts as not queried.
-        other = Tmux(server.socket, timeout).ask() if timeout > 0 else None
+        queried = doubt is None and timeout > 0
+        other = Tmux(server.socket, timeout).ask() if queried else None
         if other is not None and server.pid in (other.server_process, other.listener):
             why = f"another tmux server has its session; try {socket_option(server.socket)}"
             found = {name for name in names if name in other.sessions}
@@ -194,7 +188,8 @@ def look_elsewhere(
             unasked -= found
             sessions += ((server.socket, session) for session in other.sessions.values())
         elif server.sure and _still_runs(server):
-            whys |= {name: _unasked(server, other) for name in names if name not in whys}
+            why = _unasked(server, other, doubt)
+            whys |= {name: why for name in names if name not in whys}
     if answer.state is TmuxState.NO_SERVER and not sees_the_host():
         # In a container, a server that is not visible may still run on the host.
         whys |= {name: IN_CONTAINER for name in names if name not in whys}
@@ -204,12 +199,12 @@ def look_elsewhere(
 def described_server(pid: int) -> str:
     """Describes a tmux server by its pid, socket and number of sessions. Blocks.
 
-    Of a server of another user only the pid is given.
+    Of a server of another user, or of what is not certainly a tmux server, only the pid is given.
     """
     users = procfs.users_of(pid)
     ours = users is not None and users.real == os.getuid()
     socket = procfs.listening_path(pid) if ours else None
-    if socket is None:
+    if socket is None or doubt_about(pid, socket) is not None:
         return f"the tmux server {pid}"
     snapshot = Tmux(socket, _ASK_TIMEOUT).ask()
     count = len(snapshot.sessions)
@@ -233,8 +228,16 @@ def _looked_at_again(server: Server) -> Server:
     return replace(server, socket=procfs.listening_path(server.pid))
 
 
-def _unasked(server: Server, answer: TmuxSnapshot | None) -> str:
-    """Returns why a server cannot be queried, with a remedy."""
+def _unasked(server: Server, answer: TmuxSnapshot | None, doubt: Doubt | None) -> str:
+    """Returns why a server cannot be queried, with a remedy.
+
+    Args:
+        server: The server.
+        answer: Its snapshot; None if it was not queried.
+        doubt: Why it must not be queried, if it must not.
+    """
+    if doubt is not None:
+        return f"process {server.pid} may be another tmux server ({doubt.why}); {doubt.advice}"
     if answer is not None and answer.state is not TmuxState.UNKNOWN:
         lost = f"{shown_name(server.socket)} does not lead to it"
         if not procfs.numbers_are_ours():

@@ -18,12 +18,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.storage import is_open_to_others, others_may_replace_in, steps
+from registry.storage import is_open_to_others, is_unmapped, others_may_replace_in, steps
 from registry.text import command_line, shown_name
 from tui.host import procfs
 from tui.host.tmux_advice import OTHER_SOCKET, advice_on, ask_the_owner, user_name
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid; struct ucred of unix(7)
+
+_SYSTEM_DIRECTORIES = frozenset(
+    f"/{name}"
+    for name in (
+        *("", "dev", "dev/shm", "home", "mnt", "opt", "run", "run/user", "srv", "tmp", "usr"),
+        *("var", "var/run", "var/tmp"),
+    )
+)
+"""The directories that belong to root on every system."""
 
 
 class TmuxError(Exception):
@@ -75,7 +84,7 @@ class CheckedSocket:
 
 
 @contextmanager
-def checked(path: Path) -> Iterator[CheckedSocket]:
+def checked(path: Path, *, to_start: bool = False) -> Iterator[CheckedSocket]:
     """Checks a socket, and keeps it open inside the `with` block.
 
     These conditions must hold:
@@ -89,10 +98,11 @@ def checked(path: Path) -> Iterator[CheckedSocket]:
 
     Args:
         path: The path of the socket.
+        to_start: Whether the client may start a server where no process listens.
 
     Raises:
         UntrustedSocketError: A condition does not hold, or cannot be checked.
-        NoServerError: There is no socket, and other users may create it.
+        NoServerError: No process listens, and other users may create a socket there.
     """
     try:
         place = _walk(path)
@@ -104,20 +114,18 @@ def checked(path: Path) -> Iterator[CheckedSocket]:
         raise NoServerError(f"no server on {shown_name(path)}") from None
     except OSError as error:
         raise _refusal(path, error) from None
-    if descriptor is None:
-        if place.open_to_others:
-            raise NoServerError(f"no server on {shown_name(path)}")
-        yield CheckedSocket(str(path))
-        return
     try:
-        listener = _listener(path, place, descriptor)
-        if listener is None and not place.open_to_others:
-            yield CheckedSocket(str(path))
-        else:
+        listener = None if descriptor is None else _listener(path, place, descriptor)
+        if descriptor is not None and (listener is not None or not to_start):
             # This path leads to the checked socket, even if `path` changes meanwhile.
             yield CheckedSocket(f"/proc/self/fd/{descriptor}", (descriptor,), listener)
+        elif not place.open_to_others:
+            yield CheckedSocket(str(path))
+        else:
+            raise NoServerError(f"no server on {shown_name(path)}")
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +152,14 @@ def _walk(path: Path) -> _Place:
     """
     here = "/"
     # The owner of the root directory controls all paths anyway. In a user namespace its user
-    # id may be unmapped.
-    trusted = {0, os.getuid(), os.lstat(here).st_uid}
+    # id may be unmapped, and then stands for every unmapped user.
+    above_all = os.lstat(here).st_uid
+    trusted = {uid for uid in (0, os.getuid(), above_all) if not is_unmapped(uid)}
     for step, state in steps(path):
         if state is None:
             return _Place(step, False, _is_open(os.path.dirname(step)))
-        if state.st_uid not in trusted:
+        is_systems = step in _SYSTEM_DIRECTORIES and state.st_uid == above_all
+        if state.st_uid not in trusted and not is_systems:
             raise UntrustedSocketError(
                 f"{shown_name(step)} belongs to {user_name(state.st_uid)}, so the owner of the "
                 "tmux server cannot be known",
@@ -224,7 +234,7 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
             raise _refusal(path, error) from None
         peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, _ = _CREDENTIALS.unpack(peer)
-    if uid not in (0, os.getuid()):
+    if uid not in (0, os.getuid()) or is_unmapped(uid):
         raise UntrustedSocketError(
             f"the process at {shown_name(path)} runs as {user_name(uid)}, and muster connects "
             "to no server of another user",

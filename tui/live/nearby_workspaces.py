@@ -8,7 +8,8 @@ reads these workspaces:
   the process's command line or environment names;
 - the default workspaces of the user, whose agents may be in any directory.
 
-These registries can only protect a session or make it unknown, so their owner does not matter. If
+These registries can only protect a session or make it unknown, so their owner does not matter.
+Those of other users are read within bounds; what is left out makes the sessions there unknown. If
 a workspace has a database, the database may list agents that no JSON registry lists.
 """
 
@@ -34,13 +35,23 @@ from registry.schema import (
     workspaces_above,
 )
 from tui.host.tmux_types import Session, TmuxSnapshot
-from tui.live.registry_cache import Registries
+from tui.live.registry_cache import Bounds, Registries
 from tui.model.orphans import find_orphans
 from tui.model.policy import Policy
 from tui.model.roll import TaskState
 
 _AT_MOST = 16
 """The largest number of other workspaces that are read."""
+
+_FOREIGN_TASKS = 1000
+_FOREIGN_LARGEST = 1 << 20
+_FOREIGN_BYTES = 4 << 20
+_FOREIGN_TIME = 1.0
+"""Of workspaces of other users that nobody named so much is read at each look.
+
+They could make a look as long, and as large, as they like. Bytes are five times those of the
+largest registry that is known; the last is in seconds, for all of them together.
+"""
 
 _AGAIN = 3.0
 """Seconds until processes and registries are read again for the same sessions."""
@@ -225,8 +236,24 @@ class NearbyWorkspaces:
             path: self._registries.get(path) or Registries((Workspace(path),))
             for path in (*self.always, *others[:_AT_MOST])
         }
-        self.readings = {path: _read(cached) for path, cached in self._registries.items()}
+        self._read_all()
         return around
+
+    def _read_all(self) -> None:
+        """Reads all workspaces; those of other users within bounds."""
+        foreign = {
+            path
+            for path in self._registries
+            if path not in self.always and why_foreign(path) is not None
+        }
+        self.readings = readings = {
+            path: _read(cached) for path, cached in self._registries.items() if path not in foreign
+        }
+        until = time.monotonic() + _FOREIGN_TIME
+        bounds = Bounds(_FOREIGN_LARGEST, _FOREIGN_BYTES, until)
+        for path in self._registries:
+            if path in foreign and not bounds.are_reached:
+                readings[path] = _read(self._registries[path], bounds)
 
     def _is_unlisted(
         self, path: Path, lone: TmuxSnapshot, policy: Policy, now: float
@@ -289,9 +316,9 @@ def _listed_in(reading: Reading) -> frozenset[str]:
     )
 
 
-def _read(registries: Registries) -> Reading:
+def _read(registries: Registries, bounds: Bounds | None = None) -> Reading:
     """Reads the changed registries of a workspace; returns their content."""
-    registries.rescan()
+    registries.rescan(at_most=None if bounds is None else _FOREIGN_TASKS, bounds=bounds)
     states, sees_all = registries.states(), registries.sees_all()
     errors = [state.error or state.hot_journal for state in states]
     errors += [branch.error or branch.hot_journal for branch in registries.branches()]

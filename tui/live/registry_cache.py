@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,33 @@ from registry.errors import BusyRegistryError, RegistryError
 from registry.schema import GlobalRecord, GlobalTask, TaskRecord, UnreadDatabase, Workspace
 from registry.snapshots import BUSY_TIMEOUT, Snapshot
 from registry.sources import Source, TaskSource, WorkspaceSource, workspace_source
+from registry.storage import MAX_BYTES
 from tui.model.roll import TaskState
 from tui.progress import ProgressCallback, untold
+
+
+@dataclass(slots=True)
+class Bounds:
+    """How much is read; what is left out is not known.
+
+    Attributes:
+        largest: Bytes of one registry.
+        left: Bytes of all registries together that may still be kept.
+        until: When no more is read; seconds of the monotonic clock.
+    """
+
+    largest: int = MAX_BYTES
+    left: float = math.inf
+    until: float = math.inf
+
+    @property
+    def are_reached(self) -> bool:
+        """Whether nothing more may be read."""
+        return self.left <= 0 or time.monotonic() >= self.until
+
+    def count(self, snapshot: Snapshot[TaskRecord] | Snapshot[GlobalRecord] | None) -> None:
+        """Counts what is kept of a registry."""
+        self.left -= 0 if snapshot is None else snapshot.signature.size
 
 
 @dataclass(slots=True)
@@ -121,23 +147,30 @@ class Registries:
         self._states: dict[Path, TaskState] = {}
         self._scanned_at = 0.0
 
-    def rescan(self, progress: ProgressCallback = untold, at_most: int | None = None) -> bool:
+    def rescan(
+        self,
+        progress: ProgressCallback = untold,
+        at_most: int | None = None,
+        bounds: Bounds | None = None,
+    ) -> bool:
         """Finds new and removed registries, and reads changed ones.
 
         Args:
             progress: Called with the progress.
             at_most: The largest number of tasks of a workspace that are read; the others are
                 ignored. None for all tasks.
+            bounds: The limits of this reading, or None.
 
         Returns:
             Whether all tasks were read.
         """
+        bounds = bounds or Bounds()
         scanned_at = time.time()
         seen: set[Path] = set()
         whole = True
         for branch in self._branches:
             branch.database = branch.source.unread_database()
-            self._read_global(branch)
+            self._read_global(branch, bounds)
             try:
                 tasks = branch.source.tasks(self._listed(branch))
                 branch.listed = True
@@ -152,10 +185,13 @@ class Registries:
                 for task in tasks
                 if task.path not in seen and not self._is_in_other_workspace(task, branch)
             )
-            seen.update(task.path for task in branch.tasks)
             for number, task in enumerate(branch.tasks):
+                if bounds.are_reached:
+                    branch.tasks, branch.listed, whole = branch.tasks[:number], False, False
+                    break
                 progress("Reading registries", number, len(branch.tasks))
-                self._read_task(branch, task)
+                self._read_task(branch, task, bounds)
+            seen.update(task.path for task in branch.tasks)
         progress("Reading registries", 0, 0)
         globals_ = {branch.source.path for branch in self._branches}
         for gone in self._files.keys() - seen - globals_:
@@ -190,7 +226,7 @@ class Registries:
         for branch in self._branches:
             for task in branch.tasks:
                 if task.path in paths:
-                    self._read_task(branch, task)
+                    self._read_task(branch, task, Bounds())
 
     def knows(self, paths: Iterable[Path]) -> bool:
         """Whether all paths are existing registries of known tasks."""
@@ -206,15 +242,19 @@ class Registries:
         file.source = source
         return file
 
-    def _read_global(self, branch: _Branch) -> None:
+    def _read_global(self, branch: _Branch, bounds: Bounds) -> None:
         file = self._file(branch.source)
+        self._read_global_file(branch, file, bounds)
+        bounds.count(file.snapshot)
+
+    def _read_global_file(self, branch: _Branch, file: _File, bounds: Bounds) -> None:
         branch.error = None
         self._look_for_journal(file)
         if not self._is_stale(file):
             file.known_until = time.time()
             return
         try:
-            file.snapshot = branch.source.listed()
+            file.snapshot = branch.source.listed(bounds.largest)
             file.read()
         except FileNotFoundError:
             file.snapshot = None
@@ -231,7 +271,7 @@ class Registries:
             or file.source.stamp() != file.snapshot.signature
         )
 
-    def _read_task(self, branch: _Branch, task: TaskSource) -> None:
+    def _read_task(self, branch: _Branch, task: TaskSource, bounds: Bounds) -> None:
         file = self._file(task)
         if task.problem is not None:
             file.error = task.problem
@@ -241,10 +281,11 @@ class Registries:
             file.known_until = time.time()
         elif task.problem is None:
             try:
-                file.snapshot = task.read()
+                file.snapshot = task.read(bounds.largest)
                 file.read()
             except RegistryError as error:
                 file.failed(error, _reason(error))
+        bounds.count(file.snapshot)
         record = file.snapshot.record if file.snapshot else None
         listed = self._listed(branch).get(task.directory.name)
         state = TaskState(

@@ -8,8 +8,10 @@ names must never look the same.
 
 from __future__ import annotations
 
+import itertools
 import json
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 from registry.text import NAME_AT_MOST, is_invisible, shown_name
@@ -23,6 +25,8 @@ SHOWN_AT_MOST = 4096
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 _COMBINING_AT_MOST = 2
+
+_CHUNKS_OF_A_PIECE = 10_000
 
 # Variation selectors and the keycap mark. In some terminals and versions of tmux they change
 # the width of the character before them, in others they do not.
@@ -234,7 +238,18 @@ def some(count: int, one: str, many: str | None = None) -> str:
 
 def as_json(value: Any) -> str:
     """Returns a value as indented JSON; all characters except printable ASCII are escaped."""
-    return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
+    return "".join(json_pieces(value))
+
+
+def json_pieces(value: Any) -> Iterator[str]:
+    """Yields the text that `as_json` returns, piece by piece.
+
+    The encoder makes millions of short strings of a large value, which would be kept all at
+    once: they take many times the memory of the text.
+    """
+    chunks = json.JSONEncoder(indent=2).iterencode(value)
+    while piece := "".join(itertools.islice(chunks, _CHUNKS_OF_A_PIECE)):
+        yield piece.replace("\x7f", "\\u007f")
 
 
 def as_json_line(value: Any) -> str:

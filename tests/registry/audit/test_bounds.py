@@ -103,6 +103,22 @@ def test_small_values_count_for_what_they_take_once_they_are_decoded(
     assert read.left_out > 1_200_000
 
 
+@pytest.mark.parametrize("length", [0, 5000])
+def test_records_take_no_more_than_is_counted_for_them(log: Path, length: int) -> None:
+    begins = b'"reason": "'
+    record = numbered_record("one", 7).replace(begins, begins + b"x" * length)
+    log.write_bytes(record * 1000)
+    log.chmod(0o600)
+    tracemalloc.start()
+    try:
+        read = audit.read_log(log)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(read.records) == 1000
+    assert most < 1.2 * 1000 * files._cost(record)
+
+
 def test_there_is_room_for_as_much_as_muster_lets_a_log_become() -> None:
     small = [numbered_record("one", 7), line(outcome(entry_of(7), "", State.DONE, "", ()))]
     largest = (audit.KEPT + 1) * audit.ROTATE_AT

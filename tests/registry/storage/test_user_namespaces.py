@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,31 +15,11 @@ from registry.storage.journal import Journal, Role, digest, encode, journal_path
 from registry.storage.permissions import is_unmapped
 from tests.support.other_users import User, only_root
 from tests.support.shared_registry import AGENTS, ALICE, BOB, MALLORY, shared
-
-_CLONE_NEWUSER = 0x10000000
-_PR_SET_DUMPABLE = 4
+from tests.support.user_namespaces import in_a_namespace, skip_without
 
 PLANTED = b'{"tasks": {"PLANTED": {}}, "agents": {}}'
 
 member = User(BOB, (AGENTS,))
-
-
-def in_a_namespace(act: Callable[[], object]) -> Callable[[], object]:
-    """Does something as root of a user namespace that knows this user alone."""
-
-    def enter_and_act() -> object:
-        user, group = os.geteuid(), os.getegid()
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(_CLONE_NEWUSER):
-            return f"no user namespace: {os.strerror(ctypes.get_errno())}"
-        libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
-        assert is_unmapped(os.stat("/").st_uid) and not is_unmapped(0)
-        return act()
-
-    return enter_and_act
 
 
 @pytest.fixture
@@ -49,11 +28,6 @@ def home() -> Iterator[Path]:
         path = Path(os.path.realpath(made))
         path.chmod(0o755)
         yield path
-
-
-def skip_without(outcome: object) -> None:
-    if isinstance(outcome, str):
-        pytest.skip(outcome)
 
 
 @only_root

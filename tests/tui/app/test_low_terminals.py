@@ -7,6 +7,8 @@ import pytest
 from tests.support.still_app import drawn_whole, opened
 from tests.support.still_app import quick_hands as quick_hands
 from tests.support.still_app import still as still
+from tui.app.palette import Palette
+from tui.app.screens.choice import ChoiceScreen
 from tui.app.screens.confirm import ConfirmScreen, ReasonInput
 
 
@@ -28,3 +30,18 @@ async def test_the_field_for_the_reason_is_on_the_screen(size: tuple[int, int]) 
         await pilot.press("pagedown")
         await pilot.pause()
         assert plan.scroll_y > before or plan.max_scroll_y == 0
+
+
+@pytest.mark.parametrize("size", [(80, 4), (80, 3), (80, 2), (3, 24), (2, 24)])
+@pytest.mark.parametrize("key", ["pagedown", "pageup"])
+async def test_a_list_without_a_line_on_the_screen_has_no_pages(
+    size: tuple[int, int], key: str
+) -> None:
+    async with opened(size=size) as (app, _, pilot):
+        for screen in (Palette(), ChoiceScreen("files", ("one", "two"))):
+            await app.push_screen(screen)
+            await pilot.pause()
+            await pilot.press(key, key, "end", key)
+            await pilot.pause()
+            assert app.screen is screen
+            app.pop_screen()

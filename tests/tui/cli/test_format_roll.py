@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from tui.actions.preview import Preview
 from tui.cli.format_plan import outcome_json, outcome_lines, plan_json, proposal_lines
 from tui.cli.format_roll import roll_json, roll_table
 from tui.model.roll import RollCall, Verdict
-from tui.text.sanitize import as_json, width
+from tui.text.sanitize import as_json, json_pieces, width
 
 STATE = task_state(
     record=task_record(
@@ -345,3 +346,18 @@ def test_plans_and_outcomes_hold_nothing_that_acts_on_a_terminal(text: str) -> N
         assert not harmful(line)
     for shape in (plan_json(plan), outcome_json(outcome, plan.preview())):
         assert not harmful(as_json(shape).replace("\n", ""))
+
+
+def test_the_json_of_a_large_roll_is_not_kept_whole_and_in_pieces() -> None:
+    agents = [{"id": f"a-{number}", "note": None} for number in range(20_000)]
+    value = {"agents": agents}
+    text = json.dumps(value, indent=2)
+    assert as_json(value) == text
+    tracemalloc.start()
+    try:
+        length = sum(map(len, json_pieces(value)))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert length == len(text)
+    assert most < length

@@ -169,6 +169,33 @@ def test_the_fake_answer_would_be_believed_if_it_were_whole(
     assert set(Tmux(tmp_path / "s").ask().sessions) == {"agent_a"}
 
 
+@pytest.mark.parametrize("said", ["server exited unexpectedly", "server exited", "lost server"])
+def test_a_server_that_is_just_ending_is_queried_until_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    ended = tmp_path / "ended"
+    script = (
+        f'if [ -e "{ended}.3" ]; then echo "no server running on /x/s" >&2; exit 1; fi; '
+        f'for n in 1 2 3; do [ -e "{ended}.$n" ] || break; done; : > "{ended}.$n"; '
+        f'echo "{said}" >&2; exit 1'
+    )
+    monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
+    assert_no_server(Tmux(tmp_path / "s", timeout=60).ask())
+    assert (tmp_path / "ended.3").exists()
+
+
+def test_the_end_of_the_last_session_is_known_though_its_server_ends_with_it(
+    server: RealTmux,
+) -> None:
+    """Often the server is asked while it is about to exit."""
+    for _ in range(30):
+        server.start("agent_a")
+        client = server.client()
+        answer = client.ask()
+        client.kill_session(answer.sessions["agent_a"], answer)
+        assert client.ask().state is not TmuxState.UNKNOWN
+
+
 def test_a_refusal_says_what_to_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     denied = 'echo "error connecting to /x/s (Permission denied)" >&2; exit 1'
     monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "bin", denied)))

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.other_user import OTHER, fake_server, needs_another_user
+from tests.support.other_users import User, only_root
 from tests.support.real_tmux import RealTmux, fake_binary
 from tests.support.rolls import answered, session
+from tests.support.user_namespaces import in_a_namespace, skip_without
 from tui.host.tmux import Tmux
 from tui.host.tmux_socket import NoServerError, UntrustedSocketError, checked
 from tui.host.tmux_types import TmuxState, socket_path
@@ -154,6 +156,58 @@ def test_a_missing_socket_is_no_server_and_no_client_is_started(shared: Path, ca
         with pytest.raises(NoServerError), checked(socket):
             pass
     assert not calls.exists()
+
+
+def test_who_listens_at_a_dead_socket_before_the_client_connects_is_not_reached(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sockets.socket(sockets.AF_UNIX) as stale:
+        stale.bind(str(server.socket))
+    with RealTmux() as other:
+        other.start("agent_b")
+        swap = f'mv "{other.socket}" "{server.socket}"; exec {shutil.which("tmux")} "$@"'
+        with monkeypatch.context() as patch:
+            path = fake_binary(tmp_path / "bin", swap)
+            patch.setenv("PATH", f"{path}:{os.environ['PATH']}")
+            answer = server.client().ask()
+        assert (answer.state, answer.sessions) == (TmuxState.NO_SERVER, {})
+        assert set(server.client().ask().sessions) == {"agent_b"}
+
+
+def test_a_server_is_started_in_the_place_of_a_dead_socket(server: RealTmux) -> None:
+    with sockets.socket(sockets.AF_UNIX) as stale:
+        stale.bind(str(server.socket))
+    start = {"agent_a": ["sleep", "1000"]}
+    assert server.client().start_sessions(start) is not None
+    assert server.client().start_sessions(start, new_server=True) is None
+    assert set(server.client().ask().sessions) == {"agent_a"}
+
+
+@only_root
+def test_in_a_user_namespace_the_directory_of_an_unknown_user_is_not_the_systems(
+    shared: Path,
+) -> None:
+    socket = shared / "theirs" / "s"
+    socket.parent.mkdir()
+    with sockets.socket(sockets.AF_UNIX) as stale:
+        stale.bind(str(socket))
+    for path in (socket.parent, socket):
+        os.chown(path, OTHER, OTHER)
+    for path in (shared.parent, shared):
+        os.chown(path, OTHER + 1, OTHER + 1)
+
+    def look() -> tuple[str, str]:
+        answer = Tmux(socket).ask()
+        return answer.state.value, answer.detail
+
+    told = User(OTHER + 1).do(in_a_namespace(look))
+    skip_without(told.value)
+    assert told.error == "" and told.value[0] == TmuxState.UNKNOWN.value
+    assert f"{socket.parent} belongs to" in told.value[1]
+    os.chown(socket.parent, OTHER + 1, OTHER + 1)
+    os.chown(socket, OTHER + 1, OTHER + 1)
+    told = User(OTHER + 1).do(in_a_namespace(look))
+    assert told.error == "" and told.value[0] == TmuxState.NO_SERVER.value
 
 
 def test_a_client_reaches_the_socket_that_was_checked_however_it_is_replaced(

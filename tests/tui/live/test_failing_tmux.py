@@ -286,7 +286,11 @@ ERRORS = (
 )
 
 
-def test_every_error_that_tmux_knows(crew: RealTmux, probe: Probe, tmp_path: Path) -> None:
+def test_every_error_that_tmux_knows(
+    crew: RealTmux, probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The fake server never has ended.
+    monkeypatch.setattr("tui.host.tmux._ENDING_FOR", 0.0)
     fake = f'cat "{tmp_path}/said" >&2; exit 1'
 
     def say(number: int) -> None:

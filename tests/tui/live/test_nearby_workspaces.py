@@ -7,11 +7,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from registry.schema.layout import workspaces_above
+from tests.support.other_users import only_root
 from tests.support.real_tmux import RealTmux
+from tests.support.rolls import answered
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, take
 from tui.actions.execute import carry_out
@@ -20,7 +23,9 @@ from tui.actions.plan_kill import plan_kill
 from tui.cli.main import main
 from tui.host import process_paths, process_tree
 from tui.host.process_paths import directories_of, directories_touched
+from tui.live import nearby_workspaces
 from tui.live.nearby_workspaces import NearbyWorkspaces
+from tui.live.registry_cache import Bounds, Registries
 from tui.model.roll import RollCall
 
 YOUNG = replace(QUICK, orphan_grace=-1.0)
@@ -91,6 +96,68 @@ def test_another_users_workspace_spares_its_own_and_makes_no_orphan(
     roll = take_young(ours, server)
     assert orphans(roll) == ["agent_elsewhere"]
     assert not roll.orphans_known
+
+
+@only_root
+@pytest.mark.parametrize(
+    ("limit", "reached"),
+    [
+        ({}, False),
+        ({"_FOREIGN_TASKS": 1}, True),
+        ({"_FOREIGN_LARGEST": 40}, True),
+        ({"_FOREIGN_BYTES": 40}, True),
+        ({"_FOREIGN_TIME": 0.0}, True),
+    ],
+)
+def test_of_another_users_workspace_only_so_much_is_read_and_the_rest_is_unknown(
+    ours: Files,
+    theirs: Files,
+    server: RealTmux,
+    begin: Begin,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: dict[str, float],
+    reached: bool,
+) -> None:
+    shutil.copytree(theirs.path / "TASK-9", theirs.path / "TASK-91")
+    begin("agent_nobodys", theirs.path.parent)
+    begin("agent_elsewhere", ours.path.parent)
+    for name, value in limit.items():
+        monkeypatch.setattr(nearby_workspaces, name, value)
+    # One's own is read whole.
+    assert orphans(take_young(ours, server)) == ["agent_elsewhere", "agent_nobodys"]
+    os.chown(theirs.path, 64104, 64104)
+    roll = take_young(ours, server)
+    assert ("agent_nobodys" not in orphans(roll)) is reached
+    assert "agent_elsewhere" in orphans(roll)
+    assert roll.orphans_known is not reached
+
+
+@only_root
+def test_another_user_that_keeps_its_registries_busy_delays_no_look(
+    theirs: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each that has a write lease on it would be waited for."""
+    read: list[Path] = []
+
+    class Slow(Registries):
+        """To which the clock goes on by a second for each file."""
+
+        def _read_task(self, branch: Any, task: Any, bounds: Bounds) -> None:
+            read.append(task.path)
+            bounds.until -= 1.0
+            super()._read_task(branch, task, bounds)
+
+    for number in range(10):
+        shutil.copytree(theirs.path / "TASK-9", theirs.path / f"TASK-9{number}")
+    monkeypatch.setattr(nearby_workspaces, "Registries", Slow)
+    NearbyWorkspaces((theirs.path,)).read_around((), answered(), frozenset())
+    assert len(read) == 11
+    read.clear()
+    os.chown(theirs.path, 64104, 64104)
+    nearby = NearbyWorkspaces((), (theirs.path,))
+    nearby.read_around((), answered(), frozenset())
+    assert len(read) == 1
+    assert not nearby.readings[theirs.path].sees_all
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from textual import events, on
@@ -14,6 +15,20 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 
 from tui.app.widgets.footer import Footer
+
+
+class _Lines(OptionList):
+    """A list of which no line may be on the screen: then it has no pages, and Textual raises."""
+
+    def action_page_up(self) -> None:
+        """Moves up by a page."""
+        with suppress(LookupError):
+            super().action_page_up()  # type: ignore[no-untyped-call]
+
+    def action_page_down(self) -> None:
+        """Moves down by a page."""
+        with suppress(LookupError):
+            super().action_page_down()  # type: ignore[no-untyped-call]
 
 
 class ChoiceScreen(ModalScreen[int | None]):
@@ -37,7 +52,7 @@ class ChoiceScreen(ModalScreen[int | None]):
         """Yields the lines, each with the digit that chooses it."""
         with Vertical() as box:
             box.border_title = Content(self._title)
-            yield OptionList(
+            yield _Lines(
                 *(Content(f"{number}  {line}") for number, line in enumerate(self._lines, 1)),
                 markup=False,
                 compact=True,
