@@ -276,7 +276,7 @@ def test_an_outcome_that_cannot_be_recorded_is_said_and_stays(
 
     assert report.written == (task, global_)
     (problem,) = report.problems
-    assert "not on record" in problem
+    assert "was not logged" in problem
     assert "the disk is gone" in problem
     assert [each.state for each in entries(task)] == [State.INTENDED]
     undo(task, global_)

@@ -79,7 +79,7 @@ def test_where_there_is_no_room_the_limit_is_named_and_the_code_is_1(files: File
     files.registry("TASK-1").write_text(json.dumps(registry | {"max_concurrent": 1}))
     before = registries(files)
     said = refusal(muster(files, "register", "fixer", "--task", "TASK-1"), 1)
-    assert "max_concurrent is 1: 1 agents are active already; nothing was changed" in said
+    assert "max_concurrent is 1: 1 agents are already active; nothing was changed" in said
     assert registries(files) == before
 
 
