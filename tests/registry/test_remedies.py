@@ -58,10 +58,10 @@ def test_whatever_the_system_refuses_there_is_something_to_do(number: int, doing
 
 
 TEXTS: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "if it stays so, put back a copy"),
-    "blank": (b" \n", "if it stays so, put back a copy"),
+    "empty": (b"", "if it stays empty, restore a copy"),
+    "blank": (b" \n", "if it stays empty, restore a copy"),
     "cut short": (b'{\n  "agents": [', "Correct it by hand"),
-    "cut off": (b'\0"agents": []}', r"Do not delete that; whoever opens"),
+    "cut off": (b'\0"agents": []}', r"Do not delete that file: the next process that opens"),
     "a byte order mark": (b"\xef\xbb\xbf{}", "Save it as UTF-8 without a byte order mark"),
     "UTF-16": ("{}".encode("utf-16"), "Save it as UTF-8"),
     "twice": (b'{"a": 1, "a": 2}', "rename or remove one of them by hand"),

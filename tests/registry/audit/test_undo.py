@@ -224,7 +224,7 @@ def _removed(registry: Json) -> None:
     [
         (_changed, "status was changed since, in {}: it is now 'failed'"),
         (_stamped, "completed_at was changed since, in {}: it is now 'another time'"),
-        (_removed, "is not in {} any more"),
+        (_removed, "was removed from {}"),
     ],
 )
 def test_what_was_changed_since_stays_in_both_files_and_is_said(

@@ -253,7 +253,7 @@ def test_a_disk_without_room_leaves_both_registries_as_they_were(
     assert finish_agents(task, global_, ["busy"], status="completed").written == (task, global_)
 
 
-# --- who was deployed again ----------------------------------------------------
+# --- agents that were deployed again -------------------------------------------
 
 FIRST = Deployment("agent_busy", "2025-10-17T21:00:00")
 

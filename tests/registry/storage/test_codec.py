@@ -132,7 +132,7 @@ def test_what_looks_like_values_inside_strings_does_not_count() -> None:
 
 
 def test_what_would_be_refused_when_it_is_read_is_not_written() -> None:
-    with pytest.raises(CorruptRegistryError, match="would hold more than 2,000,000 values"):
+    with pytest.raises(CorruptRegistryError, match="would have more than 2,000,000 values"):
         encode({"x": [0] * (MAX_VALUES + 1)}, PATH)
 
 
