@@ -254,7 +254,7 @@ def test_a_registry_that_was_replaced_under_its_lock_is_not_acknowledged(
 ) -> None:
     new = write(tmp_path / "new.json", load(task) | {"status": "REPLACED"})
     with (
-        pytest.raises(LostLockError, match="another file in its place, or removed it"),
+        pytest.raises(LostLockError, match="was replaced or removed meanwhile"),
         LockedRegistryFile(task) as (registry, file),
     ):
         rewrite(file, registry | {"status": "DONE"})

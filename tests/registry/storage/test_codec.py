@@ -193,7 +193,7 @@ def test_text_that_was_cut_short_is_refused_and_the_place_is_named(
         file.write(text[: data.draw(st.integers(0, len(text) - 1))])
         file.truncate()
     said = str(caught.value)
-    assert said.startswith(f"{path}: the text that was to be written: ")
+    assert said.startswith(f"{path}: the new text is not valid: ")
     assert "nothing was written" in said
     assert re.search(r"line \d+ column \d+|is empty", said)
     assert path.read_text() == "{}"
