@@ -65,7 +65,7 @@ def _cut_off(path: Path) -> str:
     return (
         "It begins with a NUL: a commit was interrupted, and the new content is in "
         f".{path.name}.journal beside it. Do not delete that file: the next process that opens "
-        "the registry for writing finishes the commit. To finish it now, use muster doctor --fix"
+        "the registry for writing finishes the commit"
     )
 
 
