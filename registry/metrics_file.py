@@ -43,7 +43,7 @@ _guard = threading.RLock()
 
 
 # A forked child counts from 0, so none of its numbers are published yet.
-def _begin_anew_in_child() -> None:
+def _reset_in_child() -> None:
     _published.clear()
     _guard.release()
 
@@ -51,7 +51,7 @@ def _begin_anew_in_child() -> None:
 os.register_at_fork(
     before=_guard.acquire,
     after_in_parent=_guard.release,
-    after_in_child=_begin_anew_in_child,
+    after_in_child=_reset_in_child,
 )
 
 
@@ -93,7 +93,7 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
         news = {name: numbers for name, numbers in fresh.items() if numbers.anything()}
         if not news:
             return False
-        if _would_keep_others_out(path_in(home)):
+        if _would_be_untrusted(path_in(home)):
             return False
         with _editing(path_in(home)) as held:
             registries = held.setdefault("registries", {})
@@ -115,7 +115,7 @@ def _unpublished(registry: Path, numbers: LockMetrics) -> LockMetrics:
     return numbers.since(_published.get(registry, LockMetrics()))
 
 
-def _would_keep_others_out(place: Path) -> bool:
+def _would_be_untrusted(place: Path) -> bool:
     """Returns whether the file is missing and other users would not trust one by this user."""
     with own_folder(place) as folder:
         if os.geteuid() in (0, os.fstat(folder).st_uid):
@@ -157,8 +157,8 @@ def _editing(place: Path) -> Iterator[Json]:
                 # muster never writes so much. The journal would have to hold all of it.
                 os.ftruncate(lock.fd, 0)
                 old = b""
-            found = stamp_of(os.fstat(lock.fd))
-            commit([Write(lock.fd, place, old, encode(held, place), found)])
+            stamp = stamp_of(os.fstat(lock.fd))
+            commit([Write(lock.fd, place, old, encode(held, place), stamp)])
         finally:
             lock.release()
 
@@ -168,14 +168,14 @@ def _decoded(text: bytes, place: Path) -> Json:
 
     A crash or a full disk at its creation can leave it empty. Nothing else would repair it.
     """
-    anew: Json = {"schema": 1}
+    empty: Json = {"schema": 1}
     if len(text) > LARGEST:
-        return anew
+        return empty
     try:
         held = decode(text, place)
     except CorruptRegistryError as error:
         hand_on(error)
-        return anew
+        return empty
     if not isinstance(held.get("registries"), dict):
         held.pop("registries", None)
     return held
@@ -189,15 +189,15 @@ def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
     Raises:
         RegistryError: A file exists and cannot be read.
     """
-    found: dict[str, LockMetrics] = {}
+    by_path: dict[str, LockMetrics] = {}
     for workspace in workspaces:
         for name, numbers in _on_file(path_in(workspace)).items():
-            found[str(workspace / name)] = LockMetrics.from_json(numbers)
+            by_path[str(workspace / name)] = LockMetrics.from_json(numbers)
         with _guard:
             for name, numbers in _counted(workspace).items():
                 path = workspace / name
-                found.setdefault(str(path), LockMetrics()).add(_unpublished(path, numbers))
-    return found
+                by_path.setdefault(str(path), LockMetrics()).add(_unpublished(path, numbers))
+    return by_path
 
 
 def _on_file(place: Path) -> Json:
@@ -207,7 +207,7 @@ def _on_file(place: Path) -> Json:
             check_owner(place, status, folder)
             if status.st_size > LARGEST:
                 return {}
-            found: Json = read_registry(place).get("registries", {})
+            registries: Json = read_registry(place).get("registries", {})
     except FileNotFoundError as error:
         hand_on(error)
         return {}
@@ -222,4 +222,4 @@ def _on_file(place: Path) -> Json:
         if isinstance(error, RegistryError):
             raise
         raise InaccessibleRegistryError(place, error, "read") from error
-    return found if isinstance(found, dict) else {}
+    return registries if isinstance(registries, dict) else {}

@@ -124,12 +124,12 @@ def read_lines(log: Path, paths: Iterable[Path], before: LogLines, share: int) -
     Raises:
         AuditError: A file exists, but cannot be read or must not be trusted.
     """
-    found = LogLines(share=share, seen=before.seen, cost=before.cost)
+    log_lines = LogLines(share=share, seen=before.seen, cost=before.cost)
     seen: set[tuple[int, int]] = set()
     try:
         with own_folder(log) as folder:
             for path in paths:
-                _read_file(path, folder, found, seen)
+                _read_file(path, folder, log_lines, seen)
     except FileNotFoundError as error:
         hand_on(error)
         # The folder does not exist, so the log does not exist.
@@ -139,11 +139,11 @@ def read_lines(log: Path, paths: Iterable[Path], before: LogLines, share: int) -
         hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror
         raise AuditError(log, why or str(error)) from error
-    found.lines.reverse()
-    return found
+    log_lines.lines.reverse()
+    return log_lines
 
 
-def _read_file(path: Path, folder: int, found: LogLines, seen: set[tuple[int, int]]) -> None:
+def _read_file(path: Path, folder: int, log_lines: LogLines, seen: set[tuple[int, int]]) -> None:
     file = None
     try:
         file = open_own(path, folder)
@@ -155,7 +155,7 @@ def _read_file(path: Path, folder: int, found: LogLines, seen: set[tuple[int, in
             return
         seen.add((status.st_dev, status.st_ino))
         check_log(path, status, folder)
-        found.take(fd, path, status)
+        log_lines.take(fd, path, status)
     except OSError as error:
         hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror

@@ -11,7 +11,7 @@ from registry.schema.records import agent_entries
 from registry.storage.codec import Json
 
 
-def mend(registry: Json, file: Path, findings: Iterable[Issue]) -> None:
+def apply_fixes(registry: Json, file: Path, findings: Iterable[Issue]) -> None:
     """Applies the fixes of the issues in one registry.
 
     The values of fields are replaced as a whole, except `agents`, whose content is changed.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.audit.diff import MISSING, snapshot
-from registry.checks.apply import mend
+from registry.checks.apply import apply_fixes
 from registry.checks.hierarchy import hierarchy_findings
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.errors import WrongShapeError
@@ -249,7 +249,7 @@ def global_findings(
         return list(_agents_alone(file, global_))
     will_be = snapshot(global_)
     for task_file, task in pairs:
-        mend(will_be, file, pair_findings(task_file, task, file, will_be))
+        apply_fixes(will_be, file, pair_findings(task_file, task, file, will_be))
     return [
         *_agents_alone(file, global_),
         *(_missing_tasks(file, global_, known) if known is not None else ()),

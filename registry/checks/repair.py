@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.audit.transaction import AuditContext, Made, change_pair
-from registry.checks.apply import mend
+from registry.checks.apply import apply_fixes
 from registry.checks.consistency import global_findings, pair_findings, task_findings
 from registry.checks.issue import Issue
 from registry.schema.layout import database_beside
@@ -116,5 +116,5 @@ def fix(registries: Mapping[Path, Json], planned: Sequence[Issue], now: Iterable
         else:
             done.append(issue)
     for file, registry in registries.items():
-        mend(registry, file, done)
+        apply_fixes(registry, file, done)
     return Fixed(tuple(done), tuple(left))

@@ -132,9 +132,12 @@ def clean_up_workspace(
     read and written at most once, and two locks are never held at the same time. A registry that
     cannot be locked or read is left out; `CleanUp.problems` has the reason.
 
-    The global registry is updated as in `clean_up_task`, with two exceptions: agents that report
-    in between, and tasks whose directory does not have the task's id as its name. After a crash
-    in between, the next clean-up updates the global registry.
+    The global registry is updated as in `clean_up_task`, with two exceptions:
+
+    - An agent that reports in between is not ended there.
+    - Agents of a task whose directory is not named after the task are not ended there.
+
+    After a crash in between, the next clean-up updates the global registry.
 
     In a workspace with a database no agent is ended, as in `clean_up_task`.
 

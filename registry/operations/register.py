@@ -140,8 +140,8 @@ def register_agent(
         LimitReachedError: A limit does not allow another agent; the error names the limit.
         AgentNotFoundError: The task's registry does not list the parent.
         DuplicateAgentError: The id is already used.
-        WrongShapeError: The type or id cannot be part of file and session names, the status is
-            not active, or a field of the registry has the wrong type.
+        WrongShapeError: An argument or a field of the registry is wrong: the type or id cannot
+            be part of a file name, the status is not active, or a field has the wrong type.
         TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
             that this function sets itself.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.

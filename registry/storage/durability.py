@@ -17,9 +17,9 @@ def durable_commits(durable: bool = True) -> Iterator[None]:
     the change or nothing. Without this block, a power cut or a kernel crash may lose or tear
     data that the system had not yet written to the disk.
 
-    Inside the block, data is flushed to the disk (fdatasync) before the call returns: the old
-    content, the journal, the new content, and the end of the journal. So after a power cut, too,
-    all of the change is there or nothing, and acknowledged changes are kept.
+    Inside the block, a call returns only after all data is flushed to the disk (fdatasync). So
+    after a power cut, too, all of the change is there or nothing, and acknowledged changes are
+    kept. Flushed are the old content, the journal, the new content, and the end of the journal.
 
     A commit costs four flushes, a commit of two files eight, and the first journal in a
     directory one more. Each takes some milliseconds on a disk without a battery-backed cache,

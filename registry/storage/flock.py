@@ -94,7 +94,7 @@ _CROWDS_AT_MOST = 256
 # lock this many times before it waits.
 _GLANCES = 4
 
-_NEVER_HAD = (0, 0)
+_NO_IDENTITY = (0, 0)
 
 
 def _forget_in_child() -> None:
@@ -131,7 +131,7 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._file: Descriptor | None = None
         self.path = path
-        self.identity = _NEVER_HAD
+        self.identity = _NO_IDENTITY
         self.thread = threading.get_ident()
 
     @property
@@ -176,13 +176,13 @@ class Lock:
             hand_on(error)
             raise InaccessibleRegistryError(self.path, error, "lock") from error
         self.identity = (status.st_dev, status.st_ino)
-        return self.is_of_what_is_there()
+        return self.is_current()
 
     def is_held(self) -> bool:
         """Returns whether this process still holds the lock."""
         return self.fd >= 0 and _flock(self.fd, self.path)
 
-    def is_of_what_is_there(self) -> bool:
+    def is_current(self) -> bool:
         """Returns whether the path still names the locked file.
 
         Raises:
@@ -374,7 +374,7 @@ class _Patience:
         time.sleep(min(left, self._pause * self._jitter(0.5, 1.5)))
         self._pause = min(self._pause * 1.5, self._longest)
 
-    def had(self, path: Path) -> None:
+    def count_acquired(self, path: Path) -> None:
         """Counts an acquired lock."""
         metrics.count_wait(path, time.monotonic() - self._began)
 
@@ -406,7 +406,7 @@ def acquire(
     while lock is None:
         patience.wait(path)
         lock = try_acquire(path, ready, glances=1)
-    patience.had(path)
+    patience.count_acquired(path)
     return lock
 
 
@@ -440,8 +440,8 @@ def acquire_both(
         try:
             other = try_acquire(second, ready)
             if other is not None:
-                patience.had(first)
-                patience.had(second)
+                patience.count_acquired(first)
+                patience.count_acquired(second)
                 return lock, other
             # For example if both paths name the same file.
             _refuse_own(second)

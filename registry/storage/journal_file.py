@@ -159,14 +159,14 @@ class JournalFile:
             except PermissionError as error:
                 hand_on(error)
                 # The directory is sticky, or only its owner may change it.
-                self._say_that_it_is_over(durable)
+                self._mark_over(durable)
             return
         if max(length, self.size) > KEPT_BYTES:
             os.ftruncate(self.fd, 0)
             if durable:
                 os.fdatasync(self.fd)
         else:
-            self._say_that_it_is_over(durable)
+            self._mark_over(durable)
 
     def take_back(self, durable: bool) -> None:
         """Ends a journal whose commit was taken back, and removes it if that is permitted.
@@ -175,7 +175,7 @@ class JournalFile:
             OSError: The disk failed; recovery may still follow the journal.
         """
         try:
-            self._say_that_it_is_over(durable)
+            self._mark_over(durable)
         except OSError as error:
             hand_on(error)
             remove(self.place, durable)
@@ -183,7 +183,7 @@ class JournalFile:
         with tolerating(OSError):
             remove(self.place, durable=False)
 
-    def _say_that_it_is_over(self, durable: bool) -> None:
+    def _mark_over(self, durable: bool) -> None:
         if not is_over(os.pread(self.fd, 1, 0)):
             write_all(self.fd, OVER, 0)
         if durable:
@@ -203,7 +203,7 @@ def check_place(registry: Path) -> None:
         status = look(place)
     except FileNotFoundError as error:
         hand_on(error)
-        _check_that_it_can_be_made(place, registry)
+        _check_creatable(place, registry)
         return
     except OSError as error:
         hand_on(error)
@@ -220,12 +220,12 @@ def check_place(registry: Path) -> None:
     with tolerating(OSError):
         with folder_of(registry) as folder:
             owner = Access.at(folder, name_of(registry))
-        if _says_nothing(place, owner):
+        if _is_unneeded(place, owner):
             return
     raise _not_ours(place, registry, status.st_uid, "written")
 
 
-def _check_that_it_can_be_made(place: Path, registry: Path) -> None:
+def _check_creatable(place: Path, registry: Path) -> None:
     try:
         with folder_of(place) as opened:
             owner = Access.at(opened, name_of(registry))
@@ -296,9 +296,9 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
         return None
     except UntrustedJournalError as error:
         hand_on(error)
-        if not _says_nothing(place, Access.of(registry)):
+        if not _is_unneeded(place, Access.of(registry)):
             raise
-        _make_way(place)
+        _remove_unneeded(place)
         return None
     try:
         if not is_over(os.pread(file.fileno(), 1, 0)):
@@ -311,7 +311,7 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
         ours = journal.owner in (os.geteuid(), owner.owner, 0)
         if unbelievable is not None and status.st_size and not ours:
             raise _planted(place, unbelievable, named)
-        _make_way(place)
+        _remove_unneeded(place)
     except BaseException:
         close_read(file)
         raise
@@ -319,7 +319,7 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
     return None
 
 
-def _says_nothing(place: Path, registry: Access) -> bool:
+def _is_unneeded(place: Path, registry: Access) -> bool:
     """Returns whether a journal that this user may not write is certainly not needed.
 
     A process that was killed while it created its journal, or began to write it, leaves one.
@@ -339,7 +339,7 @@ def _says_nothing(place: Path, registry: Access) -> bool:
         return False
 
 
-def _make_way(place: Path) -> None:
+def _remove_unneeded(place: Path) -> None:
     """Removes a journal that is not needed, so that a new one can be created.
 
     Raises:
@@ -521,7 +521,7 @@ def remove(place: Path, durable: bool) -> None:
         sync_directory(place)
 
 
-def put_an_end_to(place: Path, registry: Path) -> None:
+def discard_journal(place: Path, registry: Path) -> None:
     """Removes a journal after recovery; empties it if this user may not remove it.
 
     In some directories only the owner of the directory or of the journal may remove the file.

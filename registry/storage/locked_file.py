@@ -59,8 +59,8 @@ class _Opened:
     """A registry under its lock, as it was found.
 
     Attributes:
-        stamp: Tells whether somebody wrote without the lock meanwhile.
-        owner: The user it belongs to, by its number.
+        stamp: Shows whether another process wrote the file without the lock meanwhile.
+        owner: The id of the user that owns the file.
     """
 
     lock: Lock
@@ -128,7 +128,7 @@ def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
             continue
         if not lock.is_held():
             raise LostLockError(lock.path, "this process no longer holds the lock")
-        if not lock.is_of_what_is_there():
+        if not lock.is_current():
             raise LostLockError(lock.path, "the file was replaced or removed meanwhile")
         if committing.stamp_of(_status(lock)) != opened.stamp:
             raise LostLockError(lock.path, "another process wrote it without the lock")
@@ -253,7 +253,7 @@ class Edit:
     Attributes:
         path: Where it lies.
         registry: The decoded object; change it in place.
-        owner: The user that the file belongs to, by its number.
+        owner: The id of the user that owns the file.
         changed: Set to write it when the block ends well.
     """
 

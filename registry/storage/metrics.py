@@ -136,7 +136,7 @@ _last_corrupt: dict[Path, object] = {}
 
 
 # A forked child starts with empty numbers and a free guard.
-def _begin_anew_in_child() -> None:
+def _reset_in_child() -> None:
     _by_path.clear()
     _guard.release()
 
@@ -144,7 +144,7 @@ def _begin_anew_in_child() -> None:
 os.register_at_fork(
     before=_guard.acquire,
     after_in_parent=_guard.release,
-    after_in_child=_begin_anew_in_child,
+    after_in_child=_reset_in_child,
 )
 
 

@@ -27,7 +27,7 @@ from registry.storage.journal_file import (
     find_journal,
     is_open,
     make_beside,
-    put_an_end_to,
+    discard_journal,
     read_journal,
 )
 from registry.storage.partner import partner_of
@@ -186,7 +186,7 @@ def _apply(journal: Journal, partner: Path | None, fd: int, path: Path, place: P
 
 
 def _finish(place: Path, path: Path, message: str) -> None:
-    put_an_end_to(place, path)
+    discard_journal(place, path)
     metrics.count_recovery(path)
     _log.warning("Recovery %s %s", message, shown_name(path))
 
@@ -219,8 +219,7 @@ def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
         return False
     place = journal_path(second)
     if not is_open(place):
-        # Checked before the owner: an empty journal or one that is over is harmless, whoever
-        # owns it.
+        # Checked before the owner: an empty journal, or one that is over, is always harmless.
         return False
     try:
         with open_file(second, os.O_RDONLY) as file:
