@@ -151,11 +151,11 @@ def clean_up_workspace(
 
     Raises:
         TypeError: `live_sessions` is not a collection of strings.
-        WrongShapeError: The status is neither of the two.
-        ReplacedWorkspaceError: Its path leads to another workspace than before.
+        WrongShapeError: The status is another word, or `grace` is not a finite number.
+        ReplacedWorkspaceError: The path leads to another workspace than before.
         OSError: The workspace cannot be listed.
     """
-    # Symlinks are kept: what they lead to now would be another name, and no change be noticed.
+    # Symlinks are not resolved. With a resolved path a redirection would not be noticed.
     root = Path(workspace).absolute()
     close_read(open_anchor(root))
     sweep = _Sweep.of(live_sessions, status, reason, grace)

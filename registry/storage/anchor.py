@@ -124,27 +124,30 @@ def make_beneath(name: str, folder: int) -> Descriptor:
 
 
 def checked(directory: Path, opened: Descriptor) -> Descriptor:
-    """An open directory, if its path led to the same one when it was first opened.
+    """Checks that an open directory is the one that its path named at the first time.
 
     Args:
-        directory: Its path.
-        opened: Its descriptor; closed if this raises.
+        directory: The path of the directory.
+        opened: The descriptor; it is closed if an error is raised.
+
+    Returns:
+        The descriptor.
 
     Raises:
-        ReplacedWorkspaceError: As `open_anchor`.
-        OSError: It cannot be looked at.
+        ReplacedWorkspaceError: See `open_anchor`.
+        OSError: The directory cannot be examined.
     """
     try:
         path = str(directory)
         if not os.path.isabs(path):
             path = os.path.join(os.getcwd(), path)
         status = os.fstat(opened.fileno())
-        found = (status.st_dev, status.st_ino, status.st_uid)
-        pinned = _pins.setdefault(path, found)
-        if found[:2] != pinned[:2]:
+        present = (status.st_dev, status.st_ino, status.st_uid)
+        pinned = _pins.setdefault(path, present)
+        if present[:2] != pinned[:2]:
             if status.st_uid != pinned[2] or not is_ours_alone(Path(path), status):
                 raise ReplacedWorkspaceError(directory)
-            _pins[path] = found
+            _pins[path] = present
     except BaseException:
         close_read(opened)
         raise

@@ -378,7 +378,7 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
         made = os.fstat(fd)
         owner = registry.owner if os.geteuid() == 0 else made.st_uid
         if (made.st_uid, made.st_gid) != (owner, registry.group):
-            # Whether that is good enough is decided by what the file is then.
+            # The caller decides by the resulting owner and permissions whether that is enough.
             with tolerating(PermissionError):
                 os.fchown(fd, owner, registry.group)
         made = os.fstat(fd)
@@ -387,7 +387,7 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
             access_list.write(fd, wanted.listed)
         except OSError as error:
             hand_on(error)
-            # Whether the owner alone is enough is decided by what the file is then, too.
+            # The caller also decides whether access for the owner alone is enough.
             os.fchmod(fd, 0o600)
         else:
             os.fchmod(fd, wanted.mode)

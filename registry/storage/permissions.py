@@ -136,12 +136,16 @@ def is_member(user: int, group: int) -> bool | None:
 
 
 def other_writer(listing: Access, listed: Access) -> str | None:
-    """Somebody who may write one file, but not another that it leads to; None for nobody.
+    """Returns a user or group that may write one file, but not another one that it names.
 
-    This user and root may follow their own word anywhere.
+    This user and root are not compared: they may name any file.
+
+    Args:
+        listing: The permissions of the file that names the other one.
+        listed: The permissions of the other file.
 
     Returns:
-        A user or a group, in words.
+        A text for the user or group; None if there is none.
     """
     writers, able = listing.allowed(_WRITE), listed.allowed(_WRITE)
     known = able.users | {listed.owner, 0, os.geteuid()}
@@ -152,7 +156,7 @@ def other_writer(listing: Access, listed: Access) -> str | None:
         return user_called(min(users))
     if writers.others and not able.others:
         return "every user"
-    # A user's own group, which some systems have each user's files writable for.
+    # On some systems the files of each user are writable for the user's own group.
     groups = writers.groups - able.groups - {_first_group(listing.owner)}
     return f"group {min(groups)}" if groups and not able.others else None
 

@@ -439,7 +439,9 @@ def test_what_another_users_registry_was_judged_for_is_not_written_into_this_use
         copy.rename(folder)
 
     between(monkeypatch, exchange)
-    with pytest.raises(UntrustedFileError, match=r"belonged to user 0 .*belongs to user 64104 now"):
+    with pytest.raises(
+        UntrustedFileError, match=r"belonged to user 0 .*belongs to user 64104 now"
+    ):
         complete(task, global_, "busy")
     monkeypatch.undo()
     assert (task.read_bytes(), global_.read_bytes()) == before
