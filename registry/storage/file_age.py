@@ -13,7 +13,7 @@ import time
 from registry.storage.interruption import tolerating
 
 # Files with a time in the future, by device and inode. The values are the size and time of the
-# file, and when this state was first seen, by the monotonic clock and by the system clock.
+# file, and the time when this state was first seen, by the monotonic and by the system clock.
 _first_seen: dict[tuple[int, int], tuple[tuple[int, int], float, float]] = {}
 _SEEN_AT_MOST = 65_536
 

@@ -214,5 +214,5 @@ def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
         raise UntrustedFileError(path, "has a second name (hard link); move it aside")
     ours = (os.geteuid(), 0, os.fstat(folder).st_uid)
     if status.st_uid not in ours or is_unmapped(status.st_uid):
-        why = f"belongs to another user (id {status.st_uid}); move it aside"
+        why = f"belongs to another user (user id {status.st_uid}); move it aside"
         raise UntrustedFileError(path, why)

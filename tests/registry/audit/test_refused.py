@@ -128,7 +128,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "a FIFO": (_fifo, "FIFO"),
     "a directory": (_directory, "directory"),
     "a hard link": (_hard_link, "second name"),
-    "another user": (_other_owner, "user id 4321"),
+    "owned by another user": (_other_owner, "user id 4321"),
     "written by its group": (functools.partial(_writable, mode=0o660), "chmod go-w"),
     "written by all": (functools.partial(_writable, mode=0o602), "chmod go-w"),
     "in a linked folder": (_linked_folder, "a link"),
