@@ -1,8 +1,8 @@
-"""Registries of AI agents: the only way to read and to change them safely.
+"""Reads and changes registries of AI agents safely.
 
-An orchestrator writes down its agents in one ``AGENT_REGISTRY.json`` a task and
-one ``GLOBAL_REGISTRY.json`` a workspace, and many processes write these files at
-once. Everything here takes the same lock as they do and writes in place.
+An orchestrator lists its agents in one ``AGENT_REGISTRY.json`` per task and in one
+``GLOBAL_REGISTRY.json`` per workspace. Many processes write these files at the same time.
+This package takes the same lock as those processes, and writes in place.
 """
 
 from typing import TYPE_CHECKING
@@ -147,7 +147,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # A type checker is to refuse names that are not there.
+if not TYPE_CHECKING:  # With `__getattr__`, a type checker would accept every name.
     __getattr__, __dir__ = exports(
         __name__,
         {

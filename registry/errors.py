@@ -1,8 +1,8 @@
-"""One tree of exceptions for everything that can go wrong with a registry.
+"""The exceptions of the `registry` package.
 
-Every error names the file, and the field where there is one, and says what to
-do. Each also is an `OSError`, `ValueError`, `TimeoutError` or `json.JSONDecodeError`,
-so that ``except`` clauses written for a plain `open` and `json.load` keep working.
+The message of every error names the file, the field if there is one, and a remedy. Every
+class also derives from `OSError`, `ValueError`, `RuntimeError` or `json.JSONDecodeError`.
+So ``except`` clauses written for a plain `open` and `json.load` keep working.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def _shown(path: Path) -> str:
 
 
 def moving_aside(path: Path) -> str:
-    """How to move a file aside, for advice: with a command where one can be typed."""
+    """Returns the advice to move a file aside, with the command if it can be typed."""
     command = command_line("mv", names=(str(path), f"{path}.aside"))
     return "move it aside" if command is None else f"move it aside: {command}"
 
 
 def finding_names(path: Path) -> str:
-    """How to find the other names of a file, for advice."""
+    """Returns the advice to find the other names (hard links) of a file."""
     command = command_line("find", "/", "-xdev", options=(("-samefile", str(path)),))
     if command is None:
         return "Find its other names (find / -xdev -samefile)"
@@ -37,17 +37,18 @@ def finding_names(path: Path) -> str:
 
 
 class RegistryError(Exception):
-    """Anything `registry` raises on purpose.
+    """The base class of all errors that `registry` raises.
 
     Attributes:
-        reason: What is wrong, without the file's name where that can be left out.
+        reason: What is wrong, as a predicate for the file's name, for example "is not a regular
+            file". None if only the whole message says it.
     """
 
     reason: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Pickled as it is: calling the class with `args`, as other exceptions are
-        # restored, fails, and in a pool of processes takes the whole pool along.
+        # By default an exception is unpickled by calling its class with `args`. That would
+        # fail here, because the constructors take other arguments; a process pool would break.
         state = dict(vars(self))
         if isinstance(self, OSError) and self.errno is not None:
             state |= {"errno": self.errno, "strerror": self.strerror}
@@ -65,21 +66,21 @@ def _restored(
 
 
 class LockTimeoutError(RegistryError, TimeoutError):
-    """The flock on a registry could not be had in time.
+    """The lock of a registry could not be acquired in time.
 
     Attributes:
-        path: The registry that is locked.
-        timeout: How long was waited, in seconds; 0 where the caller's own thread holds it.
+        path: The locked registry.
+        timeout: The waiting time in seconds; 0 if the calling thread itself holds the lock.
     """
 
     def __init__(self, path: Path, timeout: float, *, by_caller: bool = False) -> None:
         asking = command_line("fuser", options=[("-v", str(path))])
         why = (
-            "this very thread holds it: one operation within another's lock, a signal handler "
-            "in the middle of one, or one file given twice"
+            "this thread already holds it. Do not start an operation inside another one, or in "
+            "a signal handler, and do not name the same file twice"
             if by_caller
-            else "somebody else, or another thread of this process, holds it"
-            + (f"; `{asking}` names who" if asking is not None else "")
+            else "another process, or another thread of this process, holds it"
+            + (f"; find the process with `{asking}`" if asking is not None else "")
         )
         super().__init__(
             f"Could not acquire lock on {_shown(path)} after {timeout:g}s: {why}. "
@@ -90,7 +91,7 @@ class LockTimeoutError(RegistryError, TimeoutError):
 
 
 class BusyRegistryError(RegistryError, TimeoutError):
-    """A writer holds the registry's lock and may be in the middle of writing it.
+    """Another process holds the registry's lock, and may be writing the file.
 
     Attributes:
         path: The registry.
@@ -98,109 +99,111 @@ class BusyRegistryError(RegistryError, TimeoutError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{_shown(path)} is being written by somebody who holds its lock; try again"
+            f"{_shown(path)} is being written: another process holds its lock; try again"
         )
         self.path = path
-        self.reason = "is being written by somebody who holds its lock"
+        self.reason = "is being written: another process holds its lock"
 
 
 class LostLockError(RegistryError, RuntimeError):
-    """The lock was gone, or no use, by the time that something was to be written.
+    """Before a write, the lock was lost, or it no longer protected the registry.
 
     Attributes:
-        path: The registry; nothing was written to it.
+        path: The registry; it was not changed.
     """
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"{_shown(path)}: not written: {why}; open the registry anew and do it again"
+            f"cannot write {_shown(path)}: {why}; open the registry again and repeat the change"
         )
         self.path = path
 
 
 class RegistryNotFoundError(RegistryError, FileNotFoundError):
-    """There is no file at the path of a registry."""
+    """No file exists at the path of the registry."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"no registry at {_shown(path)}; nothing was changed. Check the path, and whether "
-            "somebody moved or removed it"
+            "the file was moved or removed"
         )
         self.path = path
-        self.reason = "is not there"
+        self.reason = "does not exist"
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 _ADVICE = {
-    errno.ENOSPC: "free some space on its disk",
-    errno.EDQUOT: "the disk quota is used up: remove something, or have it raised",
-    errno.EFBIG: "a limit on the size of files is in force (ulimit -f): raise it",
-    errno.EIO: "the disk or its connection fails: look at the system's log (dmesg)",
+    errno.ENOSPC: "free space on its disk",
+    errno.EDQUOT: "the disk quota is used up: remove files, or have the quota raised",
+    errno.EFBIG: "the limit on file sizes is too low: raise it (ulimit -f)",
+    errno.EIO: "the disk or its connection fails: look at the system log (dmesg)",
     errno.EROFS: "the file system is mounted read-only: mount it for writing",
-    errno.EACCES: "the file and its directory must be writable for this user",
-    errno.EPERM: "the file and its directory must be writable for this user",
-    errno.EMFILE: "this process has too many files open: close some, or raise its limit "
+    errno.EACCES: "make the file and its directory writable for this user",
+    errno.EPERM: "make the file and its directory writable for this user",
+    errno.EMFILE: "this process has too many open files: close some, or raise the limit "
     "(ulimit -n)",
-    errno.ENFILE: "the system has too many files open: end what opens them (lsof), or raise "
-    "fs.file-max",
-    errno.ENOMEM: "the system has no memory left: end something",
+    errno.ENFILE: "the system has too many open files: end the processes that hold them (lsof), "
+    "or raise fs.file-max",
+    errno.ENOMEM: "the system has no memory left: end other processes",
     errno.ENAMETOOLONG: "shorten the path",
-    errno.ELOOP: "symlinks on the way lead in a circle: correct them",
-    errno.ENOLCK: "its file system has no locks, or none left: put the workspace on a local disk",
-    errno.EOPNOTSUPP: "its file system cannot do that: put the workspace on a local disk",
-    errno.EAGAIN: "somebody holds it back for a moment: try again",
-    errno.ESTALE: "its network file system lost it: open it anew, or mount that again",
+    errno.ELOOP: "the symlinks in its path form a loop: correct them",
+    errno.ENOLCK: "its file system offers no locks, or no more locks: move the workspace to a "
+    "local disk",
+    errno.EOPNOTSUPP: "its file system cannot do this: move the workspace to a local disk",
+    errno.EAGAIN: "another process blocks it for a moment: try again",
+    errno.ESTALE: "its network file system lost the file: open it again, or mount the file "
+    "system again",
 }
 
-_OTHERWISE = "try again; if that fails too, look at the file and at the system's log (dmesg)"
+_OTHERWISE = "try again; if it fails again, look at the file and at the system log (dmesg)"
 
 _READING = _ADVICE | {
-    errno.EACCES: "the file must be readable, and its directory open, for this user",
-    errno.EPERM: "the file must be readable, and its directory open, for this user",
+    errno.EACCES: "make the file readable, and its directory searchable, for this user",
+    errno.EPERM: "make the file readable, and its directory searchable, for this user",
 }
 
 
 class InaccessibleRegistryError(RegistryError, OSError):
-    """The registry is there but cannot be opened, read or written.
+    """The registry exists, but cannot be opened, read or written.
 
     Attributes:
         path: The registry.
-        errno: The system's error number.
+        errno: The error number of the system.
     """
 
     def __init__(self, path: Path, cause: OSError, doing: str) -> None:
-        what = os.strerror(cause.errno or 0)
-        said = f"cannot {doing} {_shown(path)}: {what}"
+        problem = os.strerror(cause.errno or 0)
         advice = (_READING if doing == "read" else _ADVICE).get(cause.errno or 0, _OTHERWISE)
-        kept = "The journal beside it is kept" if doing == "recover" else "Nothing was changed"
-        said = f"{said}. {kept}; {advice}."
-        super().__init__(cause.errno, said)
+        kept = "Its journal is kept" if doing == "recover" else "Nothing was changed"
+        message = f"cannot {doing} {_shown(path)}: {problem}. {kept}; {advice}."
+        super().__init__(cause.errno, message)
         self.path = path
-        self.reason = f"cannot {doing} it: {what}"
+        self.reason = f"cannot {doing} it: {problem}"
 
     def __str__(self) -> str:
         return str(self.args[1])
 
 
 class HalfWrittenError(RegistryError, OSError):
-    """A write failed, and undoing it failed as well.
+    """A write failed, and taking it back failed too.
 
-    The journal stays beside the registry; the next opener finishes the write, or
-    takes it back if it had not begun. Look which before doing it again.
+    The journal is kept. The next process that opens the registry finishes the write, or
+    takes it back if it had not begun. Check the registry before you repeat the change.
 
     Attributes:
         path: The registry.
-        errno: The system's error number.
+        errno: The error number of the system.
     """
 
     def __init__(self, path: Path, cause: OSError, journals: str) -> None:
         super().__init__(
             cause.errno,
-            f"cannot write {_shown(path)}, nor undo it: {os.strerror(cause.errno or 0)}. "
-            f"What was to be written is kept in {journals}: whoever opens the registry for "
-            "writing next finishes it, or takes it back; look which before you do it again",
+            f"cannot write {_shown(path)}, and cannot take the write back: "
+            f"{os.strerror(cause.errno or 0)}. The new content is kept in {journals}. The next "
+            "process that opens the registry for writing finishes the write or takes it back; "
+            "check the registry before you repeat the change",
         )
         self.path = path
 
@@ -209,7 +212,7 @@ class HalfWrittenError(RegistryError, OSError):
 
 
 class UntrustedJournalError(RegistryError, OSError):
-    """Something that may not be followed lies where a registry's journal belongs.
+    """A file at the path of a registry's journal cannot be trusted to be a journal.
 
     Attributes:
         path: The journal.
@@ -218,34 +221,34 @@ class UntrustedJournalError(RegistryError, OSError):
     def __init__(self, path: Path, what: str, remedy: str | None = None) -> None:
         remedy = remedy or f"Look at it; if it does not belong here, {moving_aside(path)}"
         super().__init__(
-            f"{_shown(path)} {what}: it is not followed as a journal; nothing was changed. "
+            f"{_shown(path)} {what}: it is not used as a journal; nothing was changed. "
             f"{remedy}. Do not delete it: it may hold the only copy of a change"
         )
         self.path = path
 
 
 class UnfinishableCommitError(RegistryError, OSError):
-    """A commit was refused because not every writer of the registry could finish it.
+    """A commit was refused because some users could not finish it after a crash.
 
-    If the process was killed in the middle, the registry would stay unreadable for
-    a user who may write it but may not read the journal.
+    If this process was killed during the commit, the registry would stay broken for a user
+    that may write the registry but may not read the journal.
 
     Attributes:
-        path: The registry; nothing was written to it.
+        path: The registry; it was not changed.
     """
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"{_shown(path)}: not written: if this process was killed in the middle, {why}. "
-            "Nothing was changed. Write as the file's owner or as root, or give the file to you "
-            "and a group that all its writers are in (chown USER:GROUP)"
+            f"cannot write {_shown(path)}: if this process was killed during the write, {why}. "
+            "Nothing was changed. Write as the file's owner or as root, or change the file's "
+            "owner to your user, and its group to one with all its writers (chown USER:GROUP)"
         )
         self.path = path
-        self.reason = f"cannot be written: if this process was killed in the middle, {why}"
+        self.reason = f"cannot be written: if this process was killed during the write, {why}"
 
 
 class UntrustedFileError(RegistryError, OSError):
-    """Somebody may have put something in the place of one of muster's own files.
+    """Another user may have replaced one of muster's own files.
 
     Attributes:
         path: The file.
@@ -260,7 +263,7 @@ class UntrustedFileError(RegistryError, OSError):
 class AuditError(RegistryError, OSError):
     """The audit log cannot be written or read.
 
-    Nothing is changed that cannot be put on record first.
+    A change that cannot be logged first is not made.
 
     Attributes:
         path: The log.
@@ -268,24 +271,24 @@ class AuditError(RegistryError, OSError):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"the audit log {_shown(path)} cannot be used: {why}. Nothing is changed that cannot "
-            "be put on record: let this user read and write that file and its directory"
+            f"cannot use the audit log {_shown(path)}: {why}. Changes that cannot be logged are "
+            "not made; make that file and its directory readable and writable for this user"
         )
         self.path = path
         self.reason = f"its audit log cannot be used: {why}"
 
 
 class NotARegularFileError(RegistryError, OSError):
-    """A FIFO, device, directory or link stands in a registry's place.
+    """The path of a registry leads to a FIFO, device, directory or link.
 
     Attributes:
-        what: What it is, with an article.
+        what: The kind of file, with an article.
     """
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(
-            f"{_shown(path)} is {what}, not a regular file; it was not opened further. "
-            "Move it aside, and put the file that belongs there in its place"
+            f"{_shown(path)} is {what}, not a regular file; it was not read or changed. "
+            "Move it aside, and put the right file in its place"
         )
         self.path = path
         self.what = what
@@ -293,36 +296,36 @@ class NotARegularFileError(RegistryError, OSError):
 
 
 class LinkedRegistryError(NotARegularFileError):
-    """A symlink or a hard link stands in a registry's place, or a symlink in its directory's.
+    """The registry is a symlink, is in a symlinked directory, or has a second hard link.
 
-    Below a workspace no link is followed: it could lead into another workspace.
+    Below a workspace links are not followed: they could lead into another workspace.
 
     Attributes:
-        link: The symlink; the registry itself where that has a second name.
+        link: The symlink; the registry itself if it has a second hard link.
     """
 
     def __init__(self, path: Path, link: Path, *, hard: bool = False) -> None:
         if hard:
             what = "a file with a second name (hard link)"
             self.reason = "has a second name (hard link)"
-            said = (
-                f"{_shown(path)} has a second name (hard link), which may lie in another "
+            message = (
+                f"{_shown(path)} has a second name (hard link), which may be in another "
                 f"workspace; nothing was read or changed. {finding_names(path)}; then remove the "
-                "one that does not belong there. The other keeps the data"
+                "wrong name. The other name keeps the data"
             )
         else:
             what = "a symlink"
             target = shown_name(os.path.realpath(path), WHOLE_AT_MOST)
             where = "" if link == path else "lies in a directory that "
             self.reason = (
-                f"{where}is a symlink, which is not followed; name what it leads to: {target}"
+                f"{where}is a symlink, which is not followed; use its target instead: {target}"
             )
-            said = (
-                f"{_shown(path)}: {_shown(link)} is a symlink, and below a workspace none is "
-                "followed; nothing was read or changed. To use what it leads to, name that "
-                f"itself: {target}"
+            message = (
+                f"cannot use {_shown(path)}: {_shown(link)} is a symlink, and symlinks below a "
+                "workspace are not followed; nothing was read or changed. Use its target "
+                f"instead: {target}"
             )
-        OSError.__init__(self, said)
+        OSError.__init__(self, message)
         self.path = path
         self.link = link
         self.what = what
@@ -331,7 +334,7 @@ class LinkedRegistryError(NotARegularFileError):
 class ReplacedWorkspaceError(RegistryError, OSError):
     """A workspace's path leads to another directory than when this process first opened it.
 
-    Whoever owns a directory above it could have it lead anywhere, between any two steps.
+    The owner of a directory above it could redirect the path at any moment.
 
     Attributes:
         path: The workspace.
@@ -339,9 +342,8 @@ class ReplacedWorkspaceError(RegistryError, OSError):
 
     def __init__(self, path: Path) -> None:
         self.reason = (
-            "was replaced while muster ran, and another user could have done that; nothing in "
-            "what is there now was read or changed. If that is the right workspace, start muster "
-            "anew and name it"
+            "was replaced while muster ran, possibly by another user; the new directory was not "
+            "read or changed. If it is the right workspace, start muster again and name it"
         )
         super().__init__(errno.ESTALE, f"workspace {_shown(path)} {self.reason}")
         self.path = path
@@ -351,12 +353,12 @@ class ReplacedWorkspaceError(RegistryError, OSError):
 
 
 class CorruptRegistryError(RegistryError, json.JSONDecodeError):
-    """The file is not a JSON object that can be read, or read and written safely.
+    """The file is not a JSON object that can be read and written without loss.
 
     Attributes:
         path: The registry.
-        remedy: What to do about it.
-        pos, lineno, colno: Where decoding failed (of `json.JSONDecodeError`).
+        remedy: The advice for the user.
+        pos, lineno, colno: The position of the failure, as in `json.JSONDecodeError`.
     """
 
     def __init__(
@@ -365,10 +367,10 @@ class CorruptRegistryError(RegistryError, json.JSONDecodeError):
         reason: str,
         text: str = "",
         pos: int = 0,
-        remedy: str = "Correct it there by hand, or put back a copy of the file",
+        remedy: str = "Correct it by hand, or restore a copy of the file",
     ) -> None:
         json.JSONDecodeError.__init__(self, reason, text, pos)
-        # The whole registry would otherwise live on in every stored traceback.
+        # Otherwise every stored traceback would keep the whole text in memory.
         self.doc = ""
         where = f" at line {self.lineno} column {self.colno}" if text else ""
         self.path = path
@@ -378,16 +380,16 @@ class CorruptRegistryError(RegistryError, json.JSONDecodeError):
 
 
 class UnnamedError(RegistryError):
-    """An error of a pure function, which does not know the registry's file.
+    """An error of a pure function, which does not know the file of the registry.
 
     Attributes:
-        path: The registry, once it is known.
+        path: The registry; None until `named` sets it.
     """
 
     path: Path | None = None
 
     def named(self, path: Path) -> Self:
-        """The same error, which now names the file."""
+        """Adds the file's name to the message, unless it has one, and returns the error."""
         if self.path is None:
             self.path = path
             self.args = (f"{_shown(path)}: {self}",)
@@ -396,7 +398,7 @@ class UnnamedError(RegistryError):
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Names the file in every error of a pure function within the block."""
+    """Adds the file's name to every `UnnamedError` that the `with` block raises."""
     try:
         yield
     except UnnamedError as error:
@@ -404,7 +406,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 class WrongShapeError(UnnamedError, ValueError):
-    """A field that an operation needs has a type it cannot work with.
+    """A field, or an argument for it, has the wrong type or value.
 
     Attributes:
         field: The field, for example ``agents``.
@@ -412,41 +414,40 @@ class WrongShapeError(UnnamedError, ValueError):
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(
-            f"field {field!r} {problem}; nothing was changed. Correct it in the call or, if it "
-            "stands there, in the file"
+            f"field {field!r} {problem}; nothing was changed. Correct the argument or, if the "
+            "value is in the file, the file"
         )
         self.field = field
 
 
 class AgentNotFoundError(UnnamedError, ValueError):
-    """No agent of that id is in the registry."""
+    """The registry has no agent with this id."""
 
     def __init__(self, agent_id: str) -> None:
         super().__init__(
-            f"agent {quoted_name(agent_id)} not found; nothing was changed. Check the id, and "
-            "which task it is of"
+            f"agent {quoted_name(agent_id)} not found; nothing was changed. Check the id and the "
+            "task"
         )
         self.agent_id = agent_id
 
 
 class DuplicateAgentError(UnnamedError, ValueError):
-    """An agent of that id is in the registry already."""
+    """The registry already has an agent with this id."""
 
     def __init__(self, agent_id: str) -> None:
         super().__init__(
-            f"agent {quoted_name(agent_id)} is there already; nothing was changed. "
-            "Choose another id"
+            f"agent {quoted_name(agent_id)} already exists; nothing was changed. Choose another id"
         )
         self.agent_id = agent_id
 
 
 class LimitReachedError(UnnamedError, RuntimeError):
-    """A limit of the registry leaves no room for one agent more.
+    """A limit in the registry does not allow another agent.
 
     Attributes:
-        limit: The field that sets it, for example ``max_agents``.
-        allowed: Its value.
-        found: How many there are, or how deep the agent would be.
+        limit: The field with the limit, for example ``max_agents``.
+        allowed: The value of the limit.
+        found: The present number of agents, or the depth of the new agent.
     """
 
     def __init__(self, limit: str, allowed: int, found: int, what: str) -> None:
@@ -459,15 +460,15 @@ class LimitReachedError(UnnamedError, RuntimeError):
 
 
 class WorkspaceNotFoundError(RegistryError, FileNotFoundError):
-    """No workspace where one was looked for.
+    """No workspace was found.
 
     Attributes:
-        looked: The places that were looked at, in order.
+        looked: The searched directories, in order.
     """
 
     def __init__(self, looked: tuple[Path, ...], advice: str) -> None:
         places = "\n".join(f"  {_shown(place)}" for place in looked)
-        super().__init__(f"no .agent-workspace found. Looked at:\n{places}\n{advice}")
+        super().__init__(f"no .agent-workspace found. Searched:\n{places}\n{advice}")
         self.looked = looked
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a package exports, imported when it is first asked for: few programs need all of it."""
+"""Lazy imports of the names that a package exports, because few programs need all of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from importlib import import_module
 def exports(
     package: str, homes: Mapping[str, Iterable[str]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """A package's `__getattr__` and `__dir__`.
+    """Returns the functions `__getattr__` and `__dir__` for a package.
 
     Args:
-        package: Its name.
-        homes: By inner module, the names that it exports.
+        package: The name of the package.
+        homes: The exported names of each inner module.
     """
     module_of = {name: module for module, names in homes.items() for name in names}
     namespace = sys.modules[package].__dict__

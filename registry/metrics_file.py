@@ -1,8 +1,8 @@
-"""The lock metrics of many processes, in one file a workspace.
+"""The lock metrics of many processes, in one file per workspace.
 
-Each process counts for itself (`registry.storage.metrics`); whoever wants its numbers
-seen by others adds them to `registry/muster_metrics.json`, now and then and at
-its end. The file is changed under its own lock, as any registry is.
+Each process counts its own metrics (`registry.storage.metrics`). To show them to other
+processes, it adds them to `registry/muster_metrics.json` from time to time and at its end.
+The file is changed under its own lock, like a registry.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from registry.storage.safe_open import is_safe_name, read_all
 METRICS_FILE = "muster_metrics.json"
 
 LARGEST = 16 * 1024 * 1024
-"""Bytes of a file that is read: the numbers of tens of thousands of registries."""
+"""The largest size, in bytes, of a metrics file that is read."""
 
 _TIMEOUT = 1.0
 
@@ -42,8 +42,8 @@ _published: dict[Path, LockMetrics] = {}
 _guard = threading.RLock()
 
 
-# A forked child counts from 0, so nothing of its numbers is published yet.
-def _begin_anew_in_child() -> None:
+# A forked child counts from 0, so none of its numbers are published yet.
+def _reset_in_child() -> None:
     _published.clear()
     _guard.release()
 
@@ -51,17 +51,17 @@ def _begin_anew_in_child() -> None:
 os.register_at_fork(
     before=_guard.acquire,
     after_in_parent=_guard.release,
-    after_in_child=_begin_anew_in_child,
+    after_in_child=_reset_in_child,
 )
 
 
 def path_in(workspace: Path) -> Path:
-    """Where a workspace's metrics lie."""
+    """Returns the path of a workspace's metrics file."""
     return workspace / GLOBAL_FOLDER / METRICS_FILE
 
 
 def _name(registry: Path, workspace: Path) -> str | None:
-    """What the file calls a registry, or None if it is none of this workspace."""
+    """Returns the key of a registry in the file; None if it is not in this workspace."""
     folder, name = registry.parent, registry.name
     if folder.parent != workspace or not is_safe_name(folder.name):
         return None
@@ -71,18 +71,20 @@ def _name(registry: Path, workspace: Path) -> str | None:
 
 
 def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
-    """Adds what this process counted since the last time to its workspace's file.
+    """Adds the numbers since the last call to the metrics file of a workspace.
+
+    A user that is neither root nor the folder's owner does not create the file: other users
+    would not trust it.
 
     Args:
-        workspace: The `.agent-workspace`, as its registries are named by this process.
+        workspace: The `.agent-workspace`; spelled as in the paths of its registries.
 
     Returns:
-        Whether anything was added. Nothing is where the file is not there and this user
-        is neither root nor the folder's owner: others would not believe one of its own.
+        Whether numbers were added.
 
     Raises:
-        RegistryError: The file cannot be had; the numbers are kept for the next time.
-        OSError: It cannot be made.
+        RegistryError: The file cannot be used; the numbers are kept for the next call.
+        OSError: The file cannot be created.
     """
     home = Path(workspace)
     with _guard:
@@ -91,7 +93,7 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
         news = {name: numbers for name, numbers in fresh.items() if numbers.anything()}
         if not news:
             return False
-        if _would_keep_others_out(path_in(home)):
+        if _would_be_untrusted(path_in(home)):
             return False
         with _editing(path_in(home)) as held:
             registries = held.setdefault("registries", {})
@@ -104,8 +106,8 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
 
 
 def _counted(workspace: Path) -> Mapping[str, LockMetrics]:
-    """What this process counted of a workspace's registries, by what the file calls them."""
-    named = ((_name(path, workspace), each) for path, each in metrics.snapshot().items())
+    """Returns the numbers of this process for a workspace, by the registry's key in the file."""
+    named = ((_name(path, workspace), numbers) for path, numbers in metrics.snapshot().items())
     return {name: numbers for name, numbers in named if name is not None}
 
 
@@ -113,8 +115,8 @@ def _unpublished(registry: Path, numbers: LockMetrics) -> LockMetrics:
     return numbers.since(_published.get(registry, LockMetrics()))
 
 
-def _would_keep_others_out(place: Path) -> bool:
-    """Whether the file is not there, and one of this user's would be believed by nobody else."""
+def _would_be_untrusted(place: Path) -> bool:
+    """Returns whether the file is missing and other users would not trust one by this user."""
     with own_folder(place) as folder:
         if os.geteuid() in (0, os.fstat(folder).st_uid):
             return False
@@ -128,16 +130,18 @@ def _would_keep_others_out(place: Path) -> bool:
 
 @contextmanager
 def _editing(place: Path) -> Iterator[Json]:
-    """One locked read-change-write of the file, which is made if it is not there.
+    """Yields the content of the file under its lock; writes it back at the end of the block.
+
+    A missing file is created first.
 
     Raises:
-        RegistryError: It cannot be had, or is not ours to write.
-        OSError: It cannot be made.
+        RegistryError: The file cannot be locked, read or trusted.
+        OSError: The file cannot be created.
     """
     with own_folder(place) as folder:
         with tolerating(OSError):
             shared = Access.at(folder, GLOBAL_REGISTRY)
-            # With a list, the group's bits are those of the users and groups in the list.
+            # With an access list, the group bits are the mask of the entries in the list.
             bits = 0o664 if shared.listed is None else 0o604
             make_empty(place, folder, shared.mode & bits | 0o600, shared.group)
         make_empty(place, folder, 0o644)
@@ -150,50 +154,50 @@ def _editing(place: Path) -> Iterator[Json]:
             held = _decoded(old, place)
             yield held
             if len(old) > LARGEST:
-                # Whoever made it so large was not us; the journal would hold all of it.
+                # muster never writes so much. The journal would have to hold all of it.
                 os.ftruncate(lock.fd, 0)
                 old = b""
-            found = stamp_of(os.fstat(lock.fd))
-            commit([Write(lock.fd, place, old, encode(held, place), found)])
+            stamp = stamp_of(os.fstat(lock.fd))
+            commit([Write(lock.fd, place, old, encode(held, place), stamp)])
         finally:
             lock.release()
 
 
 def _decoded(text: bytes, place: Path) -> Json:
-    """What the file says; what is no JSON object, or too large, is begun anew.
+    """Returns the content of the file; an empty content if it is too large or corrupt.
 
-    A crash or a full disk, when it was made, left it empty; nobody would mend it.
+    A crash or a full disk at its creation can leave it empty. Nothing else would repair it.
     """
-    anew: Json = {"schema": 1}
+    empty: Json = {"schema": 1}
     if len(text) > LARGEST:
-        return anew
+        return empty
     try:
         held = decode(text, place)
     except CorruptRegistryError as error:
         hand_on(error)
-        return anew
+        return empty
     if not isinstance(held.get("registries"), dict):
         held.pop("registries", None)
     return held
 
 
 def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
-    """What is on file, and what this process has not added yet, by registry.
+    """Returns the numbers in the files plus the unpublished ones of this process, by registry.
 
-    A file that says nothing counts as empty: the next process that adds to it mends it.
+    A corrupt file counts as empty; the next process that adds numbers repairs it.
 
     Raises:
-        RegistryError: A file is there and cannot be read.
+        RegistryError: A file exists and cannot be read.
     """
-    found: dict[str, LockMetrics] = {}
+    by_path: dict[str, LockMetrics] = {}
     for workspace in workspaces:
         for name, numbers in _on_file(path_in(workspace)).items():
-            found[str(workspace / name)] = LockMetrics.from_json(numbers)
+            by_path[str(workspace / name)] = LockMetrics.from_json(numbers)
         with _guard:
             for name, numbers in _counted(workspace).items():
                 path = workspace / name
-                found.setdefault(str(path), LockMetrics()).add(_unpublished(path, numbers))
-    return found
+                by_path.setdefault(str(path), LockMetrics()).add(_unpublished(path, numbers))
+    return by_path
 
 
 def _on_file(place: Path) -> Json:
@@ -203,14 +207,14 @@ def _on_file(place: Path) -> Json:
             check_owner(place, status, folder)
             if status.st_size > LARGEST:
                 return {}
-            found: Json = read_registry(place).get("registries", {})
+            registries: Json = read_registry(place).get("registries", {})
     except FileNotFoundError as error:
         hand_on(error)
         return {}
     except CorruptRegistryError as error:
         hand_on(error)
         if recovery.is_hot(place):
-            # Cut off half-way: the next process that adds to it finishes that first.
+            # A commit was interrupted. The next process that adds numbers finishes it.
             raise
         return {}
     except OSError as error:
@@ -218,4 +222,4 @@ def _on_file(place: Path) -> Json:
         if isinstance(error, RegistryError):
             raise
         raise InaccessibleRegistryError(place, error, "read") from error
-    return found if isinstance(found, dict) else {}
+    return registries if isinstance(registries, dict) else {}

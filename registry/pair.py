@@ -1,4 +1,4 @@
-"""A task's registry and the global one, changed together under both locks."""
+"""Changes a task's registry and the global registry together, under both locks."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, editing, editing
 def editing_both(
     task: Path, global_: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> Iterator[tuple[Edit, Edit]]:
-    """One locked read-change-write of a task's registry and the global one.
+    """Yields a task's registry and the global one under their locks; commits both at the end.
 
     Raises:
-        WrongShapeError: One of them is no such registry; it names which.
-        RegistryError: A lock, file or content cannot be obtained; nothing was written.
+        WrongShapeError: One file is not a registry of the expected kind; the error names it.
+        RegistryError: A registry cannot be locked or read; nothing was written.
     """
     with editing_two(task, global_, timeout) as (first, second):
         with naming(task):
@@ -38,10 +38,11 @@ def editing_both(
 def editing_pair(
     task: Path, global_: Path | None, timeout: float
 ) -> Iterator[tuple[Edit, Edit | None, list[str]]]:
-    """Both registries under their locks, or the task's alone where the global one fails.
+    """Yields both registries under their locks, or only the task's if the global one fails.
 
-    A death must be on record in the task's registry even while the global one
-    is broken; what was left out is said in the list.
+    The end of an agent must be recorded in the task's registry even if the global registry is
+    broken. The third yielded value is a list of problems, which says why the global registry
+    was left out.
     """
     deadline = time.monotonic() + timeout
     problems: list[str] = []
@@ -64,9 +65,10 @@ def editing_pair(
 
 
 class _Entered:
-    """One or two registries whose locks are held already; a ``with`` releases them.
+    """One or two registries whose locks are held already; a ``with`` block releases them.
 
-    No `ExitStack`: one that is interrupted keeps what it holds until garbage is collected.
+    An `ExitStack` is not used: after an interruption it would keep the locks until the garbage
+    collector runs.
     """
 
     def __init__(self, editing: AbstractContextManager[Edit | tuple[Edit, Edit]]) -> None:
@@ -86,10 +88,10 @@ class _Entered:
 
 
 def _paths_of(registry: Path) -> tuple[Path, Path]:
-    """What errors about a registry name: it, or its journal."""
+    """Returns the paths that errors about a registry can name: the registry and its journal."""
     return registry, journal_path(registry)
 
 
 def left_out(error: RegistryError) -> str:
-    """Says of the global registry that it was not written, and why."""
+    """Returns the message that the global registry was not written, with the reason."""
     return f"the global registry was not updated: {error}"

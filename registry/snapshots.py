@@ -1,8 +1,7 @@
-"""Snapshots of registries, taken without making any writer wait.
+"""Reads snapshots of registries, and never makes a writer wait.
 
-A change event is a hint that there is something to read, not a promise that the
-file is whole: careless writers truncate first and dump after. So a reader looks
-whether somebody writes, reads, and looks again.
+A change event does not mean that the file is complete: some writers first truncate the file
+and then write it. So a reader checks that no process is writing, reads, and checks again.
 """
 
 from __future__ import annotations
@@ -36,22 +35,22 @@ from registry.storage.interruption import hand_on
 from registry.storage.safe_open import look, open_file, read_all
 
 BUSY_TIMEOUT = 2.5
-"""Seconds that a reader waits for a registry that writers are busy with, before it gives up."""
+"""How long, in seconds, a reader waits for the writers of a registry before it gives up."""
 
 _BUSY_PAUSE = 0.03
 
 _ATTEMPTS = 12
 _PAUSE = 0.003
 
-# Seconds after which no further attempt is made: waiting for a lease may take long.
+# No further attempt starts after this many seconds: the wait for a lease may be long.
 _PATIENCE = 0.5
 
-# Linux stamps mtime with the granularity of its tick (at most 10 ms): within
-# that, two different contents can carry the same stamp and the same size.
+# Linux updates mtime once per tick (at most 10 ms). Within one tick, two different contents
+# can have the same timestamp and the same size.
 _YOUNG = 0.012
 
-# A writer may hold the lock for long without touching the file. What nobody
-# has touched for this many seconds is read all the same.
+# A writer may hold the lock for long without writing. A file that was not changed for this
+# many seconds is read in spite of the lock.
 _UNTOUCHED = 1.0
 
 Record = TypeVar("Record")
@@ -60,12 +59,12 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What tells one state of a file from another without reading it.
+    """The metadata of a file, which differs between two states of it.
 
     Attributes:
-        settled: False while the file is so young that a second change could
-            have left the other fields as they are.
-        owner: The user it belongs to, by its number.
+        settled: Whether the last write is old enough. If it is not, a second write may have
+            left all other fields the same.
+        owner: The user id of the file's owner.
     """
 
     device: int
@@ -84,11 +83,11 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(Generic[Record]):
-    """A registry as it was at one moment.
+    """The content of a registry at one moment.
 
     Attributes:
-        path: Where it was read.
-        record: What it said.
+        path: The registry.
+        record: The decoded content.
         signature: The file's state, for `changed_since`.
     """
 
@@ -110,16 +109,17 @@ def _signature_of(status: os.stat_result) -> Signature:
 
 
 def changed_since(path: Path, signature: Signature) -> bool:
-    """Whether a registry may differ from the snapshot with this signature."""
+    """Returns whether a registry may differ from the snapshot with this signature."""
     return signature_of(path) != signature
 
 
 def signature_of(path: Path) -> Signature | None:
-    """The signature of a registry, without reading it.
+    """Returns the signature of a registry without reading the file.
 
     Returns:
-        None where the registry is so young that a change could go unnoticed, or where it
-        cannot be looked at. So whatever equals a snapshot's says what the snapshot says.
+        None if the last write is so recent that a change could go unnoticed, or if the file
+        cannot be examined. If the result equals the signature of a snapshot, the content is
+        the same too.
     """
     try:
         now = _signature_of(look(path))
@@ -139,13 +139,13 @@ def _check_size(state: Signature, path: Path, largest: int) -> None:
 
 
 def _read_once(path: Path, largest: int) -> tuple[bytes, Signature] | None:
-    """The file's bytes if nobody wrote meanwhile, else None."""
+    """Returns the file's bytes and state; None if a process may have written meanwhile."""
     try:
         file = open_file(path, os.O_RDONLY)
     except InaccessibleRegistryError as error:
         hand_on(error)
         if error.errno == errno.EAGAIN:
-            # A writer holds a lease on it.
+            # A writer holds a lease on the file.
             return None
         raise
     try:
@@ -158,7 +158,7 @@ def _read_open(fd: int, path: Path, largest: int) -> tuple[bytes, Signature] | N
     before = os.fstat(fd)
     _check_size(_signature_of(before), path, largest)
     data = read_all(fd, path, largest)
-    # Whoever wrote it under that lock would have stamped it with the present time.
+    # A write under the present lock would have set mtime to the present time.
     rests = is_ahead(before) or seconds_since_write(before) >= _UNTOUCHED
     if not flock.nobody_writes(fd, path) and not rests:
         return None
@@ -175,10 +175,10 @@ def _read_open(fd: int, path: Path, largest: int) -> tuple[bytes, Signature] | N
 def _read(
     path: Path, accept: Callable[[bytes], Record], largest: int = MAX_BYTES
 ) -> tuple[Record, Signature]:
-    """Reads until nobody writes and `accept` takes it, for some milliseconds.
+    """Reads until no process writes and `accept` succeeds; gives up after `_PATIENCE` seconds.
 
     Raises:
-        RegistryError: What the last attempt failed of.
+        RegistryError: The error of the last attempt.
     """
     problem: RegistryError = BusyRegistryError(path)
     state: Signature | None = None
@@ -197,8 +197,8 @@ def _read(
         except CorruptRegistryError as error:
             hand_on(error)
             problem, state = error, signature
-            # A file that has been whole-heartedly broken for a while is not
-            # in the middle of anything; trying on would only cost time.
+            # A file that is corrupt and was not changed lately is not being written;
+            # further attempts would only take time.
             if signature.settled and attempt:
                 break
     if isinstance(problem, CorruptRegistryError):
@@ -207,69 +207,72 @@ def _read(
 
 
 def read_registry(path: str | os.PathLike[str]) -> Json:
-    """A registry, decoded as it is. Takes no lock, and never returns half a write.
+    """Returns the decoded content of a registry. Takes no lock, and never returns half a write.
 
     Args:
         path: A task's registry or the global one.
 
     Raises:
-        RegistryError: It is not there, not regular, not accessible, corrupt, or was being
-            written for longer than `BUSY_TIMEOUT`.
+        RegistryError: The file does not exist, is not a regular file, is not accessible, is
+            corrupt, or was being written for longer than `BUSY_TIMEOUT`.
     """
     registry = Path(path)
     return when_free(lambda: _read(registry, lambda data: decode(data, registry))[0])
 
 
 def read_task(path: Path, largest: int = MAX_BYTES) -> Snapshot[TaskRecord]:
-    """A snapshot of a task's registry.
+    """Returns a snapshot of a task's registry.
 
     Args:
         path: The registry.
         largest: Bytes above which it is not read.
 
     Raises:
-        RegistryError: It is not there, not regular, not accessible or corrupt.
+        RegistryError: The file does not exist, is not a regular file, is not accessible, or is
+            corrupt; `BusyRegistryError` while it is being written.
     """
     record, signature = _read(path, lambda data: task_record(decode(data, path)), largest)
     return Snapshot(path, record, signature)
 
 
 def read_global(path: Path, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
-    """A snapshot of a workspace's global registry.
+    """Returns a snapshot of a workspace's global registry.
 
     Args:
         path: The registry.
         largest: Bytes above which it is not read.
 
     Raises:
-        RegistryError: It is not there, not regular, not accessible or corrupt.
+        RegistryError: The file does not exist, is not a regular file, is not accessible, or is
+            corrupt; `BusyRegistryError` while it is being written.
     """
     record, signature = _read(path, lambda data: global_record(decode(data, path)), largest)
     return Snapshot(path, record, signature)
 
 
 def read_agent_fields(path: Path, agent_id: str, ordinal: int = 0) -> Json | None:
-    """Every field of one agent as its registry has it, or None if it is not there.
+    """Returns all fields of one agent in a registry; None if the registry does not list it.
 
     Args:
         path: The registry of a task, or the global one.
         agent_id: The agent's id.
-        ordinal: Which one, if several entries have that id; 0 is the first.
+        ordinal: The position among the entries with this id; 0 is the first.
 
     Raises:
-        RegistryError: The registry is not there, not regular, not accessible or corrupt.
+        RegistryError: The file does not exist, is not a regular file, is not accessible, or is
+            corrupt; `BusyRegistryError` while it is being written.
     """
     registry, _ = _read(path, lambda data: decode(data, path))
-    found = [entry for each, entry in agent_entries(registry) if each == agent_id]
-    return found[ordinal] if ordinal < len(found) else None
+    entries = [entry for id_, entry in agent_entries(registry) if id_ == agent_id]
+    return entries[ordinal] if ordinal < len(entries) else None
 
 
 def while_busy(is_busy: Callable[[], bool], timeout: float = BUSY_TIMEOUT) -> Iterator[None]:
-    """Yields once, and then again and again while writers are busy with what is read.
+    """Yields once, and then again, after a pause, as long as `is_busy` returns True.
 
     Args:
-        is_busy: Whether a writer kept anything from being read in the last turn.
-        timeout: Seconds after which no further turn begins.
+        is_busy: Returns whether a writer blocked a read since the last yield.
+        timeout: No further yield follows after this many seconds.
     """
     give_up_at = time.monotonic() + timeout
     yield
@@ -279,15 +282,15 @@ def while_busy(is_busy: Callable[[], bool], timeout: float = BUSY_TIMEOUT) -> It
 
 
 def when_free(read: Callable[[], Read], timeout: float = BUSY_TIMEOUT) -> Read:
-    """What `read` returns; it is called again while it finds a writer at work.
+    """Calls `read` until it does not raise `BusyRegistryError`, and returns its result.
 
     Args:
         read: Reads a registry.
-        timeout: Seconds after which no further attempt is made.
+        timeout: No further attempt starts after this many seconds.
 
     Raises:
-        BusyRegistryError: Writers kept it from reading in every attempt.
-        RegistryError: Whatever else `read` raises, at once.
+        BusyRegistryError: Every attempt raised it.
+        RegistryError: `read` raised another error, which is not tried again.
     """
     problems: list[BusyRegistryError] = []
     for _ in while_busy(lambda: bool(problems), timeout):

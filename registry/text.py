@@ -1,8 +1,8 @@
-"""Names in messages, and command lines that messages offer. Pure.
+"""Formats names and command lines for messages. Pure.
 
-An id, a session's name or a path is what a person chooses by, so two that differ never
-look the same: nothing of a name is left out, and what would not be seen is escaped. A
-command line is offered to be pasted, so it holds each argument exactly, or is not offered.
+A person chooses by an id, a session's name or a path. So different names must never look the
+same: a name is shown whole, and invisible characters are escaped. A command line in a message
+is meant to be pasted. So it holds each argument exactly, or the message has no command line.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import unicodedata
 from collections.abc import Iterable
 
 NAME_AT_MOST = 256
-"""Characters of one name that are shown; of a longer one its length is said."""
+"""The number of characters shown of a name; a longer name is cut, and its length is added."""
 
 WHOLE_AT_MOST = 1024
-"""Characters of the longest name that is shown whole where an action is chosen by it."""
+"""The same limit where the user chooses an action by the name."""
 
 _WORD_AT_MOST = 1024
 _LINE_AT_MOST = 2048
 
-# What neither shells nor muster's options take for anything else than a letter.
+# Characters without a special meaning for shells and for muster's options.
 _PLAIN = frozenset("_./:@+,-")
 
-# "…" marks a cut in what is shown, a quote and a backslash what is escaped.
+# Shown text uses "…" for a cut, and a quote or a backslash for an escape.
 _OWN_SIGNS = frozenset("\\…")
 _QUOTES = ("'", '"')
 
@@ -34,48 +34,49 @@ _IGNORABLE = (
     *((0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A)),
     (0xE0000, 0xE0FFF),
 )
-"""First and last of what is not drawn where it has no effect: Default_Ignorable_Code_Point
-in DerivedCoreProperties.txt of the Unicode Character Database. The ranges have been the same
-from version 14 on."""
+"""The first and last code points of the ranges that fonts may draw as nothing:
+Default_Ignorable_Code_Point in DerivedCoreProperties.txt of the Unicode Character Database.
+The ranges have not changed since version 14."""
 
-# Blank braille, null notehead, Khitan filler, blank hieroglyphs, and what stands for an object.
+# Blank braille, null notehead, Khitan filler, blank hieroglyphs, object replacement character.
 _BLANK = frozenset("\u2800\U0001d159\U00016fe4\U00013441\U00013442\ufffc")
 
 
 def is_invisible(character: str) -> bool:
-    """Whether a character, though it may be called printable, shows nothing."""
+    """Returns whether a character is drawn as nothing, even if Python calls it printable."""
     code = ord(character)
     return character in _BLANK or any(first <= code <= last for first, last in _IGNORABLE)
 
 
 def is_plain(name: str, limit: int = NAME_AT_MOST) -> bool:
-    """Whether a name can be shown as it is, and looks like no other one's escaped form."""
+    """Returns whether a name can be shown as it is, without confusion with an escaped name."""
     if not name or len(name) > limit or not name.isprintable():
         return False
     if name != name.strip() or name.startswith(_QUOTES) or not _OWN_SIGNS.isdisjoint(name):
         return False
     return name.isascii() or not any(
-        unicodedata.category(each) in ("Mn", "Me") or is_invisible(each) for each in name
+        unicodedata.category(character) in ("Mn", "Me") or is_invisible(character)
+        for character in name
     )
 
 
 def shown_name(name: object, limit: int = NAME_AT_MOST) -> str:
-    """A name as it is if it is plain; otherwise quoted, with all that is not ASCII escaped.
+    """Returns a plain name unchanged, and any other name quoted, with non-ASCII escaped.
 
     Args:
-        name: An id, a session's name, a path; what `str` makes of anything else.
-        limit: Characters of it to show.
+        name: An id, a session's name or a path; any other object is converted by `str`.
+        limit: The number of characters to show.
     """
     text = str(name)
     return text if is_plain(text, limit) else quoted_name(text, limit)
 
 
 def quoted_name(name: object, limit: int = NAME_AT_MOST) -> str:
-    """A name in quotes and in ASCII: for a message, whatever is in it.
+    """Returns a name in quotes, with non-ASCII characters escaped.
 
     Args:
-        name: Anything; what is behind `limit` is not looked at.
-        limit: Characters of it to show.
+        name: Any object; it is converted by `str`.
+        limit: The number of characters to show; of a longer name the length is added.
     """
     text = str(name)
     if len(text) <= limit:
@@ -84,25 +85,25 @@ def quoted_name(name: object, limit: int = NAME_AT_MOST) -> str:
 
 
 def whole_name(name: str) -> str:
-    """A name where an action is chosen by it: whole, and told from every lookalike.
+    """Returns a name in a form that no other name shares, for the choice of an action.
 
-    Letters of other scripts can look like Latin ones, so such a name is escaped as well.
-    One that is too long to be compared is told by its hash.
+    Letters of other scripts can look like Latin ones, so an escaped form is added for them.
+    A name that is too long is cut, and its hash is added.
     """
     if len(name) > WHOLE_AT_MOST:
-        from hashlib import sha256  # Only for a name that nobody can compare by eye.
+        from hashlib import sha256  # Imported here because such names are rare.
 
         digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
         return f"{quoted_name(name)[:-1]}, SHA-256 {digest[:16]}…)"
-    said = shown_name(name, WHOLE_AT_MOST)
-    return said if said.isascii() else f"{said} ({quoted_name(name, WHOLE_AT_MOST)})"
+    shown = shown_name(name, WHOLE_AT_MOST)
+    return shown if shown.isascii() else f"{shown} ({quoted_name(name, WHOLE_AT_MOST)})"
 
 
 def typed_word(word: str) -> str | None:
-    """A word as a shell takes it, or None if nobody can type it for sure.
+    """Returns a word quoted for a shell; None if it may be typed wrongly.
 
-    Only printable ASCII is typed as it is shown, on every terminal and in every shell.
-    A backslash within quotes means itself to some shells, and not to others.
+    Only printable ASCII is the same on every terminal and in every shell. A backslash is
+    refused too, because shells differ in its meaning inside quotes.
     """
     if not word or len(word) > _WORD_AT_MOST or "\\" in word:
         return None
@@ -112,49 +113,50 @@ def typed_word(word: str) -> str | None:
 
 
 def shell_word(word: str) -> str:
-    """A word in quotes if it needs them, whatever is in it; to be copied, not to be read."""
-    if all(each.isalnum() or each in _PLAIN for each in word) and word:
+    """Returns any word, in quotes if a shell needs them. The result may be unreadable."""
+    if all(character.isalnum() or character in _PLAIN for character in word) and word:
         return word
     quoted = shlex.quote(word)
-    # zsh and fish give a meaning to some words that need no quotes elsewhere.
+    # In zsh and fish some words are special that need no quotes in other shells.
     return f"'{word}'" if quoted == word else quoted
 
 
 def command_line(
     *words: str, names: Iterable[str] = (), options: Iterable[tuple[str, str]] = ()
 ) -> str | None:
-    """The one way to compose a command line that is shown to be pasted.
+    """Composes a command line that the user can paste. All messages use this function.
 
     Args:
-        words: The program, its command and flags, written in muster's own source.
-        names: Arguments that stand for themselves, such as ids; a ``--`` comes before
-            them where one looks like an option.
+        words: The program, its command and flags, which are constants of muster.
+        names: Positional arguments, such as ids. If one of them looks like an option, ``--``
+            is put before them.
         options: Options with their values, for example ``("-S", socket)``.
 
     Returns:
-        The line; None if a value or a name cannot be typed for sure: say in words how to act.
+        The command line. None if a value or a name may be typed wrongly; then describe the
+        action in words.
     """
-    given, values = list(names), list(options)
+    positional, values = list(names), list(options)
     if any(value.startswith("-") for _, value in values):
         return None
-    with_options = [each for pair in values for each in pair]
-    if any(each.startswith("-") for each in given):
-        line = [*words, *with_options, "--", *given]
+    option_words = [word for pair in values for word in pair]
+    if any(name.startswith("-") for name in positional):
+        line = [*words, *option_words, "--", *positional]
     else:
-        line = [*words, *given, *with_options]
-    as_typed = [typed_word(each) for each in line]
-    said = " ".join(each for each in as_typed if each is not None)
-    return None if None in as_typed or len(said) > _LINE_AT_MOST else said
+        line = [*words, *positional, *option_words]
+    typed = [typed_word(word) for word in line]
+    command = " ".join(word for word in typed if word is not None)
+    return None if None in typed or len(command) > _LINE_AT_MOST else command
 
 
 def choices(names: Iterable[str]) -> str:
-    """Names to choose from by typing one; those that cannot be typed are only counted."""
-    given = list(dict.fromkeys(names))
-    can = [each for each in map(typed_word, given[:_CHOICES]) if each is not None]
-    left = len(given) - len(can)
+    """Returns a list of names to type; names that cannot be typed are only counted."""
+    distinct = list(dict.fromkeys(names))
+    shown = [word for word in map(typed_word, distinct[:_CHOICES]) if word is not None]
+    left = len(distinct) - len(shown)
     if left:
-        can.append(f"{left} more" if can else f"{left} whose names cannot be typed")
-    return ", ".join(can)
+        shown.append(f"{left} more" if shown else f"{left} with names that cannot be typed")
+    return ", ".join(shown)
 
 
 _CHOICES = 50

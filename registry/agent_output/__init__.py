@@ -1,4 +1,4 @@
-"""What an agent writes of itself: progress reports, findings and its stream log."""
+"""Reads the output files of an agent: progress reports, findings and the stream log."""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,8 @@
-"""Reading what an agent writes of itself: the last lines of a file of any size, then as it grows.
+"""Reads the last lines of an agent's output file, and then the lines that are appended.
 
-Takes no lock: agents append whole lines, and a last line without its end is one that
-is still being written. Files are opened beneath the task's directory, through no
-symlink, and only under names that an id can make (`registry.storage.safe_open`).
+No lock is needed: agents append whole lines, and an incomplete last line is still being
+written. Files are opened below the task's directory, without following symlinks. The name of a
+file may only contain a checked id (`registry.storage.safe_open`).
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from registry.storage.interruption import hand_on
 from registry.storage.safe_open import open_beneath
 
 LONGEST_LINE = 4 * 1024 * 1024
-"""Bytes of one line; a longer one is counted as malformed and not looked at."""
+"""The longest line that is read, in bytes; a longer one counts as malformed."""
 
 LOOK_BACK = 32 * 1024 * 1024
-"""Bytes from the end that are searched for the last lines, at most."""
+"""How many bytes from the end of a file are searched for the last lines."""
 
-# So many bytes before the place that was read up to are remembered: they tell a file
-# that was cut and written anew, and is as long again, from one that grew.
+# This many bytes before the read position are remembered. They distinguish a file that grew
+# from one that was truncated and written again to at least the same length.
 _REMEMBERED = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[Line]):
-    """What was read at one time.
+    """The result of one read.
 
     Attributes:
-        records: In the order of the file.
-        malformed: Lines that are no JSON object, or too long, among those read.
-        earlier: Whether the file has lines before these that were not read.
-        torn: Whether a last line is still being written; the next batch has it.
-        restarted: Whether the file was replaced or cut since the last batch: these
-            are from the beginning of what is there now.
-        behind: Whether there is more to read at once.
-        size: Of the file in bytes; None if it is not there.
-        modified: When it was last written; seconds since the epoch, or None.
+        records: The records in the order of the file.
+        malformed: The number of lines that were not JSON objects, or were too long.
+        earlier: Whether the file has earlier lines that were not read.
+        torn: Whether the last line is still being written; the next batch contains it.
+        restarted: Whether the file was replaced or truncated since the last batch. If so, these
+            records are from the start of the present file.
+        behind: Whether more data can be read at once.
+        size: The size of the file in bytes; None if it does not exist.
+        modified: The time of the last write, in seconds since the epoch, or None.
     """
 
     records: tuple[Line, ...] = ()
@@ -59,14 +59,14 @@ class Batch(Generic[Line]):
 
 
 class AgentFile(Generic[Line]):
-    """One of an agent's files. Not for several threads at once; close it after use.
+    """A reader of one of an agent's files. Not thread-safe; close it after use.
 
-    A file that is not there yet is empty, and is found once it comes.
+    A file that does not exist counts as empty. If it is created later, `more` reads it.
 
     Args:
         directory: The task's directory; trusted.
-        agent_id: As the registry has it; untrusted.
-        source: Which of the files: `PROGRESS`, `FINDINGS` or `STREAM_LOG`.
+        agent_id: The id in the registry; untrusted.
+        source: The kind of file: `PROGRESS`, `FINDINGS` or `STREAM_LOG`.
     """
 
     def __init__(self, directory: Path, agent_id: str, source: Source[Line]) -> None:
@@ -77,12 +77,12 @@ class AgentFile(Generic[Line]):
         self._identity = (0, 0)
         self._offset = 0
         self._remembered = b""
-        # Inside a line that is too long: the rest of it is passed over.
+        # True inside a line that is too long; the rest of it is skipped.
         self._skipping = False
 
     @property
     def path(self) -> Path:
-        """Where it lies, whether or not it is there; to be shown, not to be opened."""
+        """The path of the file for display; it may not exist, and must not be opened."""
         return self._directory.joinpath(*self._parts)
 
     def __enter__(self) -> Self:
@@ -97,20 +97,20 @@ class AgentFile(Generic[Line]):
         self.close()
 
     def close(self) -> None:
-        """Lets go of the file; `more` would begin at its start."""
+        """Closes the file; a later call of `more` begins at its start."""
         if self._file is not None:
             close_read(self._file)
         self._file, self._offset, self._remembered, self._skipping = None, 0, b"", False
 
     def last(self, count: int) -> Batch[Line]:
-        """The last records; what comes after them is for `more`.
+        """Returns the last records; `more` then returns the records after them.
 
         Args:
-            count: How many, at most; 0 for none, to go on from the end.
+            count: The largest number of records; 0 to only move to the end of the file.
 
         Raises:
             ValueError: The id cannot be part of a file's name.
-            RegistryError: The file is there and cannot be read.
+            RegistryError: The file exists, but cannot be read.
         """
         self.close()
         self._open()
@@ -120,11 +120,11 @@ class AgentFile(Generic[Line]):
         return self._last(fd, self._status(fd), count)
 
     def more(self) -> Batch[Line]:
-        """What was written since the last call; a few megabytes at most (`Batch.behind`).
+        """Returns the records since the last call, at most 4 MB of them (see `Batch.behind`).
 
         Raises:
             ValueError: The id cannot be part of a file's name.
-            RegistryError: The file is there and cannot be read.
+            RegistryError: The file exists, but cannot be read.
         """
         restarted = False
         if self._file is None:
@@ -135,7 +135,7 @@ class AgentFile(Generic[Line]):
             self._begin(self._file)
             restarted = True
         elif self._offset >= self._status(fd).st_size and self._was_replaced():
-            # Only once the old one is read to its end.
+            # The old file has been read to its end.
             self.close()
             self._open()
             if self._file is None:
@@ -177,7 +177,7 @@ class AgentFile(Generic[Line]):
             file = open_beneath(self._directory, self._parts)
         except RegistryNotFoundError as error:
             hand_on(error)
-            # Being moved aside; the next one is not there yet.
+            # The file was moved away, and the new one does not exist yet.
             return False
         try:
             status = self._status(file.fileno())
@@ -191,12 +191,12 @@ class AgentFile(Generic[Line]):
         self._remembered = self._read(fd, length, offset - length)
 
     def _pass_hole(self, fd: int, size: int) -> None:
-        """Goes on after a hole, in which no line ends; it may be larger than any disk."""
+        """Skips a hole of a sparse file: no line ends in it, and it may be very large."""
         try:
             data = os.lseek(fd, self._offset, os.SEEK_DATA)
         except OSError as error:
             hand_on(error)
-            # Nothing but a hole follows; or this file system knows of none.
+            # ENXIO: only a hole follows. Otherwise this file system does not support holes.
             data = size if error.errno == errno.ENXIO else self._offset
         if self._offset < data <= size:
             self._go_on_from(fd, data)
@@ -204,7 +204,7 @@ class AgentFile(Generic[Line]):
     # Its lines
 
     def _last(self, fd: int, status: os.stat_result, count: int) -> Batch[Line]:
-        found: list[tuple[Line, ...]] = []
+        groups: list[tuple[Line, ...]] = []
         number = malformed = 0
         reached = status.st_size
         go_on_from: int | None = None
@@ -218,7 +218,7 @@ class AgentFile(Generic[Line]):
             if go_on_from is None:
                 whole = ended or (line is not None and is_whole(line))
                 if line is None and not ended:
-                    # A last line that grew too long before it ended.
+                    # The last line is too long, and is still being written.
                     go_on_from, self._skipping = status.st_size, True
                     malformed += 1
                     continue
@@ -230,11 +230,11 @@ class AgentFile(Generic[Line]):
             records = self._taken(line)
             malformed += records is None
             shown = records or (self._source.raw(line) if records is None and line else ())
-            found.append(shown)
+            groups.append(shown)
             number += len(shown)
         offset = status.st_size if go_on_from is None else go_on_from
         self._go_on_from(fd, offset)
-        records = tuple(record for each in reversed(found) for record in each)
+        records = tuple(record for group in reversed(groups) for record in group)
         return Batch(
             records[max(0, len(records) - count) :],
             malformed,
@@ -245,7 +245,7 @@ class AgentFile(Generic[Line]):
         )
 
     def _taken(self, line: bytes | None) -> tuple[Line, ...] | None:
-        """The records of a line; None if it is malformed, which None always is."""
+        """Returns the records of a line; None if it is malformed or None."""
         if line is None:
             return None
         return self._source.read(line) if line.strip() else ()
@@ -291,13 +291,14 @@ class AgentFile(Generic[Line]):
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What is known of one of an agent's files without reading it.
+    """The metadata of one of an agent's files.
 
     Attributes:
-        name: As `Source.name`.
-        size: In bytes; None if it is not there or cannot be had.
-        modified: When it was last written; seconds since the epoch, or None.
-        error: Why it cannot be had, or None.
+        name: The kind of file, from `Source.name`.
+        path: The path of the file.
+        size: The size in bytes; None if the file does not exist or is not accessible.
+        modified: The time of the last write, in seconds since the epoch, or None.
+        error: Why the file is not accessible, or None.
     """
 
     name: str
@@ -308,14 +309,14 @@ class FileFacts:
 
 
 def facts_of(directory: Path, agent_id: str) -> tuple[FileFacts, ...]:
-    """What is known of each of an agent's files; never fails.
+    """Returns the metadata of each of an agent's files; never fails.
 
     Args:
         directory: The task's directory; trusted.
-        agent_id: As the registry has it; untrusted.
+        agent_id: The id in the registry; untrusted.
     """
     sources = (PROGRESS, FINDINGS, STREAM_LOG)
-    return tuple(_facts(directory, each.name, each.parts(agent_id)) for each in sources)
+    return tuple(_facts(directory, source.name, source.parts(agent_id)) for source in sources)
 
 
 def _facts(directory: Path, name: str, parts: tuple[str, str]) -> FileFacts:
@@ -327,8 +328,8 @@ def _facts(directory: Path, name: str, parts: tuple[str, str]) -> FileFacts:
         return FileFacts(name, path, None, None, None)
     except (RegistryError, ValueError) as error:
         hand_on(error)
-        said = error.reason if isinstance(error, RegistryError) else None
-        return FileFacts(name, path, None, None, said or str(error))
+        reason = error.reason if isinstance(error, RegistryError) else None
+        return FileFacts(name, path, None, None, reason or str(error))
     try:
         status = os.fstat(file.fileno())
         return FileFacts(name, path, status.st_size, status.st_mtime, None)

@@ -1,9 +1,9 @@
-"""What an agent writes of itself, line by line, as frozen records. Pure.
+"""Decodes the lines of an agent's output files to frozen records. Pure.
 
-Three files, one JSON object a line: progress reports, findings, and the stream log,
-which is the raw output of the program that the agent is. Reading a line never fails
-on its shape: what cannot be understood is None, or is kept as compact JSON. All text
-is as the agent wrote it, untrusted; whoever shows it makes it harmless.
+An agent has three files with one JSON object per line: progress reports, findings, and the
+stream log. The stream log is the raw output of the agent's program. Decoding never fails on an
+unknown structure: such a value becomes None, or is kept as compact JSON. All text is untrusted
+and unchanged; a caller that shows it must sanitize it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from registry.schema.records import number_of, parse_time, text_of
 from registry.storage.interruption import hand_on
 
 TEXT_AT_MOST = 64 * 1024
-"""Characters of one text that a record keeps; a text that was cut ends in ``…``."""
+"""The longest text in a record, in characters; a longer text is cut and ends in ``…``."""
 
 SEVERITIES = ("critical", "high", "medium", "low")
-"""Of findings, the worst first; others are kept as written."""
+"""The known severities of findings, the worst first; other words are possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class ProgressReport:
     """One progress report.
 
     Attributes:
-        timestamp: As written, or None.
-        at: The same in seconds since the epoch, or None.
-        status: As written, known word or not; empty when missing.
-        progress: Percent as written, not clamped, or None.
-        message: In the agent's words; may be empty.
+        timestamp: The time in the file, or None.
+        at: The time in seconds since the epoch, or None.
+        status: The status in the file, which may be an unknown word; empty if it is missing.
+        progress: The percentage in the file, which may be out of range, or None.
+        message: The agent's message; may be empty.
     """
 
     timestamp: str | None
@@ -49,12 +49,12 @@ class AgentFinding:
     """One finding.
 
     Attributes:
-        timestamp: As written, or None.
-        at: The same in seconds since the epoch, or None.
-        type: As written (``issue``, ``solution``, …); empty when missing.
-        severity: As written, one of `SEVERITIES` or not; empty when missing.
-        message: In the agent's words; may be empty.
-        data: What came with it as compact JSON; empty when there is nothing.
+        timestamp: The time in the file, or None.
+        at: The time in seconds since the epoch, or None.
+        type: The type, such as ``issue`` or ``solution``; empty if it is missing.
+        severity: One of `SEVERITIES` or another word; empty if it is missing.
+        message: The agent's message; may be empty.
+        data: Additional data as compact JSON; empty if there is none.
     """
 
     timestamp: str | None
@@ -66,34 +66,34 @@ class AgentFinding:
 
 
 class LogKind(StrEnum):
-    """What a line of the stream log is."""
+    """The kind of a record of the stream log."""
 
     ASSISTANT = "assistant"
-    """The model's words."""
+    """Text of the model."""
     THINKING = "thinking"
     TOOL_USE = "tool_use"
     TOOL_RESULT = "tool_result"
     USER = "user"
     RESULT = "result"
-    """How the run ended."""
+    """The result of the run."""
     SYSTEM = "system"
     OTHER = "other"
-    """JSON of another shape, compact."""
+    """JSON with an unknown structure, in compact form."""
     RAW = "raw"
-    """Not JSON: as written, an error message of a program for example."""
+    """A line that is not JSON, for example an error message of a program."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One thing that was said or done; a line of the file can hold several.
+    """One message, tool call or result; a line of the file can contain several.
 
     Attributes:
-        timestamp: As written, or None; many programs write none.
-        at: The same in seconds since the epoch, or None.
-        name: Of the tool that is used, or what kind of result or system message; may
-            be empty.
-        text: What was said; of a tool its input, as compact JSON.
-        is_error: Whether a tool, or the run, failed.
+        timestamp: The time in the file, or None; many programs write no time.
+        at: The time in seconds since the epoch, or None.
+        kind: The kind of the record.
+        name: The name of the tool, or the subtype of a result or system message; may be empty.
+        text: The text; for a tool call its input as compact JSON.
+        is_error: Whether the tool, or the run, failed.
     """
 
     timestamp: str | None
@@ -114,11 +114,11 @@ class Source(Generic[Line]):
     """One kind of an agent's files.
 
     Attributes:
-        name: What it is called on a command line.
-        folder: The folder beneath the task's directory.
-        suffix: What the agent's id has behind it in the file's name.
-        read: Makes records of one line without its end; None if it is malformed.
-        raw: Makes records of a malformed line, where that is worth showing.
+        name: The name of the kind on the command line.
+        folder: The folder below the task's directory.
+        suffix: The part of the file's name after the agent's id.
+        read: Decodes one line, without its line end; returns None if it is malformed.
+        raw: Returns the records to show for a malformed line; may be none.
     """
 
     name: str
@@ -128,7 +128,7 @@ class Source(Generic[Line]):
     raw: Callable[[bytes], tuple[Line, ...]]
 
     def parts(self, agent_id: str) -> tuple[str, str]:
-        """The folder and the name of an agent's file, unchecked."""
+        """Returns the folder and the name of an agent's file; the id is not checked."""
         return self.folder, agent_file(agent_id, self.suffix)
 
 
@@ -142,7 +142,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def is_whole(line: bytes) -> bool:
-    """Whether a last line that has no line end yet is nevertheless complete."""
+    """Returns whether a last line without a line end is complete JSON."""
     return line.rstrip().endswith(b"}") and _object(line) is not None
 
 
@@ -151,7 +151,7 @@ def _cut(text: str) -> str:
 
 
 def compact(value: object) -> str:
-    """A decoded JSON value on one line, cut at `TEXT_AT_MOST`."""
+    """Returns a decoded JSON value on one line, cut at `TEXT_AT_MOST` characters."""
     try:
         return _cut(json.dumps(value, ensure_ascii=False))
     except (ValueError, TypeError, RecursionError) as error:
@@ -160,7 +160,7 @@ def compact(value: object) -> str:
 
 
 def _words(value: object) -> str:
-    """A field that should be text; anything else as compact JSON."""
+    """Returns a text field, or any other value as compact JSON."""
     if value is None:
         return ""
     return _cut(value) if isinstance(value, str) else compact(value)
@@ -172,7 +172,7 @@ def _when(entry: Mapping[str, Any]) -> tuple[str | None, float | None]:
 
 
 def read_progress(line: bytes) -> tuple[ProgressReport, ...] | None:
-    """A line of a progress file; None if it is no JSON object."""
+    """Decodes a line of a progress file; None if it is not a JSON object."""
     entry = _object(line)
     if entry is None:
         return None
@@ -181,7 +181,7 @@ def read_progress(line: bytes) -> tuple[ProgressReport, ...] | None:
 
 
 def read_finding(line: bytes) -> tuple[AgentFinding, ...] | None:
-    """A line of a findings file; None if it is no JSON object."""
+    """Decodes a line of a findings file; None if it is not a JSON object."""
     entry = _object(line)
     if entry is None:
         return None
@@ -198,10 +198,9 @@ def read_finding(line: bytes) -> tuple[AgentFinding, ...] | None:
 
 
 def read_log(line: bytes) -> tuple[LogLine, ...] | None:
-    """A line of a stream log, as programs like Claude write them; None if it is no JSON object.
+    """Decodes a line of a stream log, in Claude's format; None if it is not a JSON object.
 
-    A message has several parts (words, tools that are used, what they gave), each of
-    which becomes a record.
+    A message has several parts (text, tool calls, tool results). Each part becomes a record.
     """
     entry = _object(line)
     if entry is None:
@@ -214,7 +213,7 @@ def read_log(line: bytes) -> tuple[LogLine, ...] | None:
 
 
 def raw_log(line: bytes) -> tuple[LogLine, ...]:
-    """A line of a stream log that is no JSON object."""
+    """Returns the record of a line of a stream log that is not a JSON object."""
     return (LogLine(None, None, LogKind.RAW, "", _cut(line.decode("utf-8", "replace"))),)
 
 
@@ -235,11 +234,11 @@ def _parts_of(entry: Mapping[str, Any]) -> Iterator[_Part]:
     elif kind in ("tool_use", "tool_result"):
         yield _block(LogKind.OTHER, entry)
     elif kind == "result":
-        said = entry.get("result", entry.get("error"))
+        result = entry.get("result", entry.get("error"))
         yield (
             LogKind.RESULT,
             _words(entry.get("subtype")),
-            _rest(entry) if said is None else _words(said),
+            _rest(entry) if result is None else _words(result),
             entry.get("is_error") is True,
         )
     elif kind == "system":
@@ -272,7 +271,7 @@ def _block(speaker: LogKind, block: object) -> _Part:
 
 
 def _result(content: object) -> str:
-    """What a tool gave: text, or a list of blocks of which some are text."""
+    """Returns the text of a tool's result, which is a text or a list of blocks."""
     if not isinstance(content, list):
         return _words(content)
     texts = (

@@ -1,4 +1,4 @@
-"""What operators did, on record before it is done, and how it is taken back."""
+"""Logs what operators do, before it is done, and takes changes back."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What two states of a registry differ in, field by field, and how to go back. Pure."""
+"""Compares two states of a registry field by field, and takes changes back. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from registry.storage.codec import Json
 
 
 class Missing(Enum):
-    """Stands for the value of a field that is not there; JSON has no word for it."""
+    """The type of `MISSING`, the value of a missing field; JSON has no such value."""
 
     MISSING = "missing"
 
@@ -26,14 +26,14 @@ class FieldChange:
     """One field of a registry, or of one of its agents, before and after a change.
 
     Attributes:
-        file: The registry's path, as the log that it stands in has it.
+        file: The path of the registry as its log names it.
         agent: The agent's id; None for a field of the registry itself.
-        nth: Which of the entries with this id, from 0.
-        field: The field's name; empty for a whole entry.
-        before: Its value, or `MISSING`.
-        after: Its value, or `MISSING`.
-        whole: Whether the agent itself came or went: its entry is the value.
-        deployed: Of an agent's status, which deployment it is that of; or None.
+        nth: The position among the entries with this id, from 0.
+        field: The name of the field; empty for a whole entry.
+        before: The value before the change, or `MISSING`.
+        after: The value after the change, or `MISSING`.
+        whole: Whether the agent was added or removed. If so, its entry is the value.
+        deployed: For the status of an agent, its deployment; otherwise None.
     """
 
     file: str
@@ -47,11 +47,11 @@ class FieldChange:
 
     @property
     def is_counter(self) -> bool:
-        """Whether it is a number that several writers move, and no value that one sets."""
+        """Whether the field is a counter, which several writers change by adding to it."""
         return self.agent is None and is_count(self.before) and is_count(self.after)
 
     def means_the_same(self) -> tuple[object, ...]:
-        """What two passes of the same change agree in: of counters, only the movement."""
+        """Returns a key that is equal for the same change; for a counter, the added number."""
         if self.is_counter:
             return self.file, self.agent, self.nth, self.field, self.after - self.before
         values = _exact(self.before), _exact(self.after)
@@ -60,18 +60,22 @@ class FieldChange:
 
 
 def _exact(value: Any) -> str:
-    """For comparing: 1, 1.0 and true are the same to Python, but not in JSON."""
+    """Returns a text to compare values, because in Python 1, 1.0 and True are equal."""
     return repr(value)
 
 
 def snapshot(registry: Json) -> Json:
-    """A copy to compare with, for changes that replace fields and change none inside."""
+    """Copies a registry down to the fields of agents.
+
+    The copy stays unchanged if a change replaces the values of fields, and does not change the
+    values themselves.
+    """
     copied = dict(registry)
     agents = registry.get("agents")
     if isinstance(agents, dict):
-        copied["agents"] = {key: _copy(each) for key, each in agents.items()}
+        copied["agents"] = {key: _copy(entry) for key, entry in agents.items()}
     elif isinstance(agents, list):
-        copied["agents"] = [_copy(each) for each in agents]
+        copied["agents"] = [_copy(entry) for entry in agents]
     return copied
 
 
@@ -80,35 +84,36 @@ def _copy(entry: Any) -> Any:
 
 
 def differences(file: str, before: Json, after: Json) -> tuple[FieldChange, ...]:
-    """Every field that differs, agents first, in the order of the registry.
+    """Returns all changed fields in the order of the registry, those of agents first.
 
     Args:
-        file: What to call the registry.
-        before: Its decoded state.
-        after: The same with fields changed, and agents put in or taken out.
+        file: The name of the registry for the changes.
+        before: The decoded registry before the change.
+        after: The decoded registry after the change.
 
     Raises:
-        ValueError: Agents changed places, or one came or went whose id another has.
+        ValueError: The order of the agents changed, or an agent whose id is not unique was added
+            or removed.
     """
     old = dict(_numbered(agent_entries(before)))
     new = dict(_numbered(agent_entries(after)))
     if [key for key in old if key in new] != [key for key in new if key in old]:
-        raise ValueError("agents changed places")
+        raise ValueError("a change must not change the order of agents")
     if any(nth for _, nth in old.keys() ^ new.keys()):
-        raise ValueError("agents of the same id came or went")
-    found: list[FieldChange] = []
+        raise ValueError("a change must not add or remove an agent whose id is not unique")
+    changes: list[FieldChange] = []
     for (agent, nth), entry in old.items():
         now = new.get((agent, nth))
         if now is None:
-            found.append(FieldChange(file, agent, nth, "", entry, MISSING, whole=True))
+            changes.append(FieldChange(file, agent, nth, "", entry, MISSING, whole=True))
         else:
-            found += _fields(file, agent, nth, entry, now)
+            changes += _fields(file, agent, nth, entry, now)
     for (agent, nth), entry in new.items():
         if (agent, nth) not in old:
-            found.append(FieldChange(file, agent, nth, "", MISSING, dict(entry), whole=True))
-    rest = ({k: v for k, v in each.items() if k != "agents"} for each in (before, after))
-    found += _fields(file, None, 0, *rest)
-    return tuple(found)
+            changes.append(FieldChange(file, agent, nth, "", MISSING, dict(entry), whole=True))
+    rest = ({k: v for k, v in state.items() if k != "agents"} for state in (before, after))
+    changes += _fields(file, None, 0, *rest)
+    return tuple(changes)
 
 
 def _fields(
@@ -124,13 +129,13 @@ def _fields(
 
 @dataclass(frozen=True, slots=True)
 class Reverted:
-    """What going back did.
+    """The result of taking changes back.
 
     Attributes:
-        agents: Whose fields are as they were before, in order.
-        fields: Which fields of registries themselves are; counters only where they were
-            set, and not moved with agents.
-        refused: By agent, or by field: why it stays as it is.
+        agents: The ids of the agents whose fields have their old values again, in order.
+        fields: The fields of registries that have their old values again. Counters that changed
+            together with agents are not included.
+        refused: Why agents or fields were not changed, by the agent's id or the field's name.
     """
 
     agents: tuple[str, ...]
@@ -139,15 +144,16 @@ class Reverted:
 
 
 def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Reverted:
-    """Takes changes back, in place, where nobody changed those fields since.
+    """Takes changes back in place, except fields that were changed again since.
 
-    An agent goes back in all registries or in none. Counters are moved back by as
-    much as they were moved for the agents that go back, whatever else moved them.
-    An agent that was put in is taken out only as it was put in.
+    - The changes of an agent are taken back in all registries or in none.
+    - Counters change by the number of agents that are taken back, also if other agents changed
+      them since.
+    - An agent that was added is removed only if its entry is still the same.
 
     Args:
-        registries: By the name that the changes have for them; changed in place.
-        changes: What was done.
+        registries: The decoded registries by their names in the changes; changed in place.
+        changes: The changes to take back.
     """
     by_agent: dict[tuple[str, int], list[FieldChange]] = {}
     alone: list[FieldChange] = []
@@ -168,47 +174,49 @@ def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Re
     moved: dict[tuple[str, str], int] = {}
     agents: list[str] = []
     for key, fields in by_agent.items():
-        places = {file: entries.get((file, *key)) for file in {each.file for each in fields}}
-        why = next((why for each in fields if (why := _objection(places[each.file], each))), None)
+        files = {change.file for change in fields}
+        places = {file: entries.get((file, *key)) for file in files}
+        objections = (_objection(places[change.file], change) for change in fields)
+        why = next((why for why in objections if why), None)
         if why is not None:
             refused[key[0]] = why
             continue
         agents.append(key[0])
-        for each in fields:
-            if each.whole:
-                _put_back(registries[each.file], each, places[each.file])
+        for change in fields:
+            if change.whole:
+                _put_back(registries[change.file], change, places[change.file])
         for file, entry in places.items():
             if entry is None:
                 continue
             before = _counted(registries[file], entry)
-            for each in fields:
-                if each.file == file and not each.whole:
-                    _set(entry, each.field, each.before)
+            for change in fields:
+                if change.file == file and not change.whole:
+                    _set(entry, change.field, change.before)
             for counter, count in _counted(registries[file], entry).items():
                 place = (file, counter)
                 moved[place] = moved.get(place, 0) + count - before.get(counter, 0)
     whole = not refused
     fields_done = []
     with_agents = {change.file for fields in by_agent.values() for change in fields}
-    for each in counters:
-        for_agents = each.file in with_agents
-        moves = _move_back(registries.get(each.file), each, moved, whole, for_agents)
+    for change in counters:
+        for_agents = change.file in with_agents
+        moves = _move_back(registries.get(change.file), change, moved, whole, for_agents)
         if moves and not for_agents:
-            fields_done.append(each.field)
-    for each in alone:
-        why = _objection(registries.get(each.file), each)
+            fields_done.append(change.field)
+    for change in alone:
+        why = _objection(registries.get(change.file), change)
         if why is None:
-            _set(registries[each.file], each.field, each.before)
-            fields_done.append(each.field)
+            _set(registries[change.file], change.field, change.before)
+            fields_done.append(change.field)
         else:
-            refused[each.field] = why
+            refused[change.field] = why
     return Reverted(tuple(dict.fromkeys(agents)), tuple(fields_done), refused)
 
 
 def _numbered(
     entries: Iterable[tuple[str | None, Json]],
 ) -> Iterable[tuple[tuple[str, int], Json]]:
-    """Entries with their ids, and which of those with the same id each is."""
+    """Yields entries with their id and their position among the entries with this id."""
     seen: dict[str, int] = {}
     for id_, entry in entries:
         agent = id_ or ""
@@ -218,30 +226,30 @@ def _numbered(
 
 
 def _objection(holder: Json | None, change: FieldChange) -> str | None:
-    """Why a field, or a whole entry, cannot go back, or None."""
+    """Returns why the change of a field or a whole entry cannot be taken back, or None."""
     if change.whole:
         now = MISSING if holder is None else holder
         if _exact(now) == _exact(change.after):
             return None
         if change.after is MISSING:
             return f"is in {change.file} again"
-        return f"was changed since it was put in {change.file}, or is not there any more"
+        return f"was changed or removed since it was added to {change.file}"
     if holder is None:
-        return f"is not in {change.file} any more"
+        return f"was removed from {change.file}"
     now = holder.get(change.field, MISSING)
     if _exact(now) == _exact(change.after):
         if change.deployed is not None and Deployment.of(holder) != change.deployed:
-            return f"was deployed anew since, in {change.file}"
+            return f"was deployed again since, in {change.file}"
         return None
     if _exact(now) == _exact(change.before):
-        return f"{change.field} is as it was before already, in {change.file}"
-    return f"{change.field} was changed since, in {change.file}: it is {said(now)} now"
+        return f"{change.field} already has its old value in {change.file}"
+    return f"{change.field} was changed since, in {change.file}: it is now {said(now)}"
 
 
 def said(value: Any) -> str:
-    """A value in a few words."""
+    """Returns a value as a short text for messages."""
     if value is MISSING:
-        return "not there"
+        return "missing"
     text = repr(value)
     return text if len(text) <= 80 else text[:79] + "…"
 
@@ -254,7 +262,7 @@ def _set(holder: Json, field: str, value: Any) -> None:
 
 
 def _put_back(registry: Json, change: FieldChange, entry: Json | None) -> None:
-    """Takes out an entry that was put in, or puts one in that was taken out."""
+    """Removes an entry that was added, or adds an entry that was removed."""
     agents = registry.get("agents")
     if entry is not None:
         take_out(registry, (entry,))
@@ -265,7 +273,7 @@ def _put_back(registry: Json, change: FieldChange, entry: Json | None) -> None:
 
 
 def _counted(registry: Json, entry: Json) -> dict[str, int]:
-    """What one agent adds to the counters."""
+    """Returns what one agent contributes to each counter."""
     names = counter_names(registry)
     counts = {names.active: int(counts_as_active(registry, entry))}
     if names.completed is not None:
@@ -280,18 +288,30 @@ def _move_back(
     whole: bool,
     for_agents: bool,
 ) -> bool:
-    """Moves a counter back; whether there was one to move."""
+    """Takes the change of a counter back.
+
+    Args:
+        registry: The decoded registry; changed in place. None if it is missing.
+        change: The change of the counter.
+        moved: How much each counter changes with the agents that were taken back.
+        whole: Whether all agents of the changes were taken back.
+        for_agents: Whether the counter changed together with agents.
+
+    Returns:
+        Whether the registry has this counter.
+    """
     now = registry.get(change.field) if registry is not None else None
     if registry is None or not is_count(now):
         return False
     if whole and now == change.after:
-        # Also where it had been below 0, which no movement leads back to.
+        # This also restores a negative value, which an addition would not.
         registry[change.field] = change.before
         return True
     back: int = change.before - change.after
     if for_agents:
-        # No further than it had been moved: a counter stops at 0, and not every
-        # agent may have gone back. Where the two point apart: not at all.
+        # Use the smaller of the logged change and the change for the agents taken back. They
+        # differ because a counter stops at 0, and some agents may be refused. If they have
+        # opposite signs, the counter is not changed.
         nominal = moved.get((change.file, change.field), 0)
         back = sorted((0, back, nominal))[1]
     registry[change.field] = max(0, now + back)

@@ -1,4 +1,4 @@
-"""What stands in an audit log: one JSON object a line, an intent and then its outcome. Pure."""
+"""The records of an audit log, one JSON object per line: an intent, then its outcome. Pure."""
 
 from __future__ import annotations
 
@@ -14,31 +14,35 @@ from registry.schema.records import Deployment, parse_time
 from registry.storage.interruption import hand_on
 
 VERSION = 1
-"""Of the records; grows when a field changes its meaning or goes."""
+"""The version of the records; it grows when a field is removed or changes its meaning."""
 
 
 Place = tuple[str, str, int]
-"""A log's path, and the key of an entry in it."""
+"""The path of a log, and the key of an entry in it."""
 
 
 class State(StrEnum):
-    """How what was intended ended."""
+    """The outcome of an intent."""
 
     INTENDED = "intended"
-    """No outcome is on record: whoever began it died, or is still at it."""
+    """The log has no outcome: the process died, or is still working."""
     DONE = "done"
+    """The change was made."""
     FAILED = "failed"
+    """The change failed."""
     VOID = "void"
-    """Nothing was done: the registry had changed before it could be."""
+    """The change was not made, because another process changed the registry first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who acts.
+    """The user and the process that acts.
 
     Attributes:
         user: The account of the process.
-        login: The account that sudo was called from, or None.
+        login: The account that called sudo, or None.
+        host: The name of the host.
+        pid: The id of the process.
         tty: The terminal, or None.
     """
 
@@ -51,17 +55,20 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class EndedSession:
-    """A tmux session that was to be ended: what cannot be undone.
+    """A tmux session that was, or was to be, killed. This cannot be undone.
 
     Attributes:
-        agent: Whose it was, or None for an orphan.
-        created: Seconds since the epoch.
-        server_pid: The tmux server's process, or None if that is not on record.
-        server_started: When that server started; seconds since the epoch.
-        panes: Its panes' ids; processes that are left of it can be told by them.
-        told_by: The users on whose word this is known, by their numbers: whoever owns a log
-            that it was read from. None where no log was read.
-        ended_at: When its end began, as the log has it; seconds since the epoch.
+        name: The name of the session.
+        id: The id of the session in tmux.
+        created: When it was created, in seconds since the epoch.
+        socket: The socket of its tmux server.
+        agent: The id of its agent; None for an orphan.
+        server_pid: The process id of the tmux server; None if the log does not have it.
+        server_started: When the server started, in seconds since the epoch.
+        panes: The ids of its panes, which identify processes that it left behind.
+        told_by: The ids of the users that own the logs with this record. None if it was not
+            read from a log.
+        ended_at: When the kill began, according to the log, in seconds since the epoch.
     """
 
     name: str
@@ -78,22 +85,23 @@ class EndedSession:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One step of what an operator did.
+    """One step of an operator's action.
 
     Attributes:
-        action_id: Of the whole action; what `muster undo` takes.
-        part: Number of the step within the action, from 1.
-        at: When it was intended: ISO 8601, UTC.
-        action: "kill", "complete", "undo" or another word of the caller's.
-        reason: In the operator's words; may be empty.
-        changes: The fields that change; of counters, as they were expected.
-        session: The session that ends, or None.
+        action_id: The id of the whole action, for `muster undo`.
+        part: The number of the step within the action, from 1.
+        at: The time of the intent: ISO 8601, UTC.
+        action: The word for the action: "kill", "complete", "undo" or another one.
+        reason: The reason in the operator's words; may be empty.
+        who: The user and the process.
+        changes: The changed fields. The counters have the expected values.
+        session: The session that is killed, or None.
         final: Why the changes cannot be taken back, or None.
-        undoes: What it takes back, as `key` of another entry; or None.
-        detail: What was said of the outcome.
-        log: The path of the log that it stands in; empty before it is read from one.
-        writers: The users whose files it was read from, by their numbers: what stands in
-            an entry is their word.
+        undoes: The `key` of the entry that this step takes back, or None.
+        state: The outcome.
+        detail: A message about the outcome.
+        log: The path of its log; empty if it was not read from a log.
+        writers: The ids of the users that own the files of the entry. They may have forged it.
     """
 
     action_id: str
@@ -113,24 +121,24 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells it from every other of its log."""
+        """The key of the entry in its log."""
         return self.action_id, self.part
 
     @property
     def place(self) -> Place:
-        """What tells it from every other, also of other logs."""
+        """The key of the entry among the entries of all logs."""
         return self.log, self.action_id, self.part
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What was read from a log.
+    """The content of a log.
 
     Attributes:
-        entries: Oldest first.
-        records: The same as raw objects, intents and outcomes, oldest first.
-        damaged: Lines that are no records: cut off by a crash, or somebody else's.
-        left_out: Bytes of older records that were not read, because there are too many.
+        entries: The entries, oldest first.
+        records: The intents and outcomes as JSON objects, oldest first.
+        damaged: The number of lines that are not records, for example after a crash.
+        left_out: The number of bytes of older records that were not read because of the limits.
     """
 
     entries: tuple[Entry, ...]
@@ -140,46 +148,47 @@ class Log:
 
     @property
     def unfinished_ends(self) -> tuple[EndedSession, ...]:
-        """Sessions that were to be ended, and of which it is not on record that all of it was.
+        """Sessions whose kill began, but was not completed according to the log.
 
-        Only those whose panes are on record: nothing could be told of the others.
+        Sessions without logged panes are left out: their processes could not be identified.
         """
-        found: dict[tuple[str, str, int, int | None], EndedSession] = {}
-        for each in self.entries:
-            session = each.session
+        unfinished: dict[tuple[str, str, int, int | None], EndedSession] = {}
+        for entry in self.entries:
+            session = entry.session
             if session is not None and session.panes:
                 key = (session.socket, session.id, session.created, session.server_pid)
-                if each.state is State.DONE:
-                    found.pop(key, None)
-                elif each.state is not State.VOID:
-                    found[key] = session
-        return tuple(found.values())
+                if entry.state is State.DONE:
+                    unfinished.pop(key, None)
+                elif entry.state is not State.VOID:
+                    unfinished[key] = session
+        return tuple(unfinished.values())
 
     @property
     def taken_back(self) -> frozenset[Place]:
-        """Places of the entries that were taken back, at least in part, and still are."""
-        found: set[Place] = set()
-        # The youngest first: what an undo took back is there again once it is undone itself.
-        for each in reversed(self.entries):
-            if each.undoes is not None and each.state is State.DONE and each.place not in found:
-                # One log says nothing of what stands in another.
-                found.add((each.log, *each.undoes))
-        return frozenset(found)
+        """The places of entries that were taken back, at least in part."""
+        undone: set[Place] = set()
+        # Newest first: an undo that was undone itself has no effect.
+        for entry in reversed(self.entries):
+            is_done = entry.undoes is not None and entry.state is State.DONE
+            if entry.undoes is not None and is_done and entry.place not in undone:
+                # An undo can only take back entries of its own log.
+                undone.add((entry.log, *entry.undoes))
+        return frozenset(undone)
 
     @property
     def undone(self) -> frozenset[tuple[str, int]]:
-        """Keys of the entries that were taken back, at least in part, and still are."""
+        """The keys of entries that were taken back, at least in part."""
         return frozenset((action_id, part) for _, action_id, part in self.taken_back)
 
 
 def line(record: Mapping[str, Any]) -> bytes:
-    """One record as one line of ASCII without control characters."""
-    # All but the printable ASCII characters is escaped; DEL as well.
+    """Encodes one record as one line of printable ASCII."""
+    # json.dumps escapes control characters and non-ASCII characters. It does not escape DEL.
     return json.dumps(record).encode("ascii") + b"\n"
 
 
 def intent(entry: Entry) -> dict[str, Any]:
-    """The record that is written before anything is done."""
+    """Returns the record that is written before the change."""
     return {
         "v": VERSION,
         "id": entry.action_id,
@@ -189,7 +198,7 @@ def intent(entry: Entry) -> dict[str, Any]:
         "action": entry.action,
         "reason": entry.reason,
         "who": asdict(entry.who),
-        "changes": [_change(each) for each in entry.changes],
+        "changes": [_change(change) for change in entry.changes],
         "session": _session(entry.session) if entry.session is not None else None,
         "final": entry.final,
         "undoes": list(entry.undoes) if entry.undoes else None,
@@ -199,14 +208,14 @@ def intent(entry: Entry) -> dict[str, Any]:
 def outcome(
     entry: Entry, at: str, state: State, detail: str, changes: Sequence[FieldChange]
 ) -> dict[str, Any]:
-    """The record that is written after it was done, or could not be.
+    """Returns the record that is written after the change, or after its failure.
 
     Args:
-        entry: What was intended.
-        at: When: ISO 8601, UTC.
-        state: How it ended.
-        detail: In words.
-        changes: What did change, with the counters as they were.
+        entry: The intent.
+        at: The time of the outcome: ISO 8601, UTC.
+        state: The outcome.
+        detail: A message about the outcome.
+        changes: The changes that were made, with the real values of the counters.
     """
     return {
         "v": VERSION,
@@ -215,33 +224,33 @@ def outcome(
         "phase": state.value,
         "at": at,
         "detail": detail,
-        "changes": [_change(each) for each in changes],
+        "changes": [_change(change) for change in changes],
     }
 
 
 def _session(session: EndedSession) -> dict[str, Any]:
-    made = asdict(session)
-    told_by, ended_at = made.pop("told_by"), made.pop("ended_at")
+    record = asdict(session)
+    told_by, ended_at = record.pop("told_by"), record.pop("ended_at")
     if told_by is not None:
-        # Else the word of whoever owns the first log would become that of who writes this.
-        made |= {"told_by": sorted(told_by), "ended_at": ended_at}
-    return made
+        # Otherwise the user that writes this record would vouch for the claims of another log.
+        record |= {"told_by": sorted(told_by), "ended_at": ended_at}
+    return record
 
 
 def _change(change: FieldChange) -> dict[str, Any]:
-    made: dict[str, Any] = {"file": change.file, "agent": change.agent}
+    record: dict[str, Any] = {"file": change.file, "agent": change.agent}
     if change.nth:
-        made["nth"] = change.nth
-    made["field"] = change.field
+        record["nth"] = change.nth
+    record["field"] = change.field
     if change.whole:
-        made["whole"] = True
+        record["whole"] = True
     if change.before is not MISSING:
-        made["before"] = change.before
+        record["before"] = change.before
     if change.after is not MISSING:
-        made["after"] = change.after
+        record["after"] = change.after
     if change.deployed is not None:
-        made["deployed"] = asdict(change.deployed)
-    return made
+        record["deployed"] = asdict(change.deployed)
+    return record
 
 
 @dataclass(slots=True)
@@ -255,19 +264,19 @@ class _Merging:
 def merge(
     lines: Iterable[bytes], log: str, writers: Iterable[int | None] = itertools.repeat(None)
 ) -> Log:
-    """Puts intents and outcomes together; what is no record is counted, never an error.
+    """Merges the intents and outcomes of a log. Never fails; damaged lines are counted.
 
     Args:
-        lines: The log's lines, oldest first.
-        log: Its path.
-        writers: Of each line the user whose file it is from, by its number, if that counts.
+        lines: The lines of the log, oldest first.
+        log: The path of the log.
+        writers: The id of the user that owns the file of each line, or None.
     """
     merging = _Merging(log)
-    for each, writer in zip(lines, writers, strict=False):
-        if not each.strip():
+    for text, writer in zip(lines, writers, strict=False):
+        if not text.strip():
             continue
         try:
-            record = json.loads(each)
+            record = json.loads(text)
             _take(merging, record, frozenset() if writer is None else frozenset({writer}))
         except (ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
             hand_on(error)

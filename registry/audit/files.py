@@ -1,7 +1,7 @@
-"""The files of an audit log: whose word they are, and their lines as far as there is room.
+"""Reads the lines of an audit log's files, up to a limit, and checks the owners of the files.
 
-Reading and writing follow the same rule: they must be muster's own files (`own_files`), and
-writable for their owner alone.
+For reading and writing the same rule holds: the files must be muster's own (`own_files`), and
+writable only for their owner.
 """
 
 from __future__ import annotations
@@ -19,54 +19,55 @@ from registry.storage.interruption import hand_on
 from registry.storage.own_files import check_owner, open_own, own_folder
 
 LONGEST_RECORD = 16 * 1024 * 1024
-"""Bytes of a record that is read; the largest bulk actions stay below it."""
+"""The longest record that is read, in bytes; the largest bulk actions stay below it."""
 
 LONGEST_FILE = 24 * 1024 * 1024
-"""Bytes that are read of one file, from its end: more than muster puts into one."""
+"""How many bytes are read from the end of one file; muster's files are smaller."""
 
 MOST_LINES = 400_000
-"""Lines that are read of all logs together: more than the files of one have room for."""
+"""How many lines are read from all logs together; the files of one log have fewer."""
 
 DECODED_AT_MOST = 640 * 1024 * 1024
-"""What the records of all logs together may take once decoded, in bytes, by an estimate."""
+"""The largest estimated size in memory of the records of all logs together, in bytes."""
 
-# A small value takes about so many bytes in memory with its key, and a record of its own.
+# The approximate sizes in memory of a small value with its key, and of a record, in bytes.
 _VALUE_COST = 96
 _RECORD_COST = 512
 
 
 def check_log(path: Path, status: os.stat_result, folder: int) -> None:
-    """Refuses what another user put in a log's place, or could have written to.
+    """Refuses a log that another user than its trusted owner may have written.
 
     Args:
-        path: What errors call it.
-        status: Of the open file.
-        folder: The folder that it lies in.
+        path: The path of the log, for errors.
+        status: The status of the open file.
+        folder: The descriptor of its folder.
 
     Raises:
-        RegistryError: It is not a log that only its owner wrote.
+        RegistryError: The owner is not trusted, or other users can write the file.
     """
     check_owner(path, status, folder)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UntrustedFileError(
             path,
-            "can be written by other users than its owner, so what it says proves nothing; "
-            "move it aside, or if it is right: chmod go-w",
+            "is writable for other users than its owner, so its content cannot be trusted; "
+            "move it aside or, if it is right, make it writable only for its owner (chmod go-w)",
         )
 
 
 @dataclass(slots=True)
 class LogLines:
-    """The lines of a log's files, as far as there is room for them.
+    """The lines of a log's files, up to the limits.
 
     Attributes:
-        lines: Each with the user whose file it is from; oldest first once all was read.
-        too_long: Lines that were passed over because they are too long.
-        left_out: Bytes of older lines that were not read.
-        share: Of how many logs this is one that are left to read: each has an equal part of
-            the room that is left, so that none keeps the others from being read.
-        seen: Lines that were met, those of the logs before included.
-        cost: What they may take once they are decoded, likewise.
+        lines: The lines, each with the id of the user that owns its file. They are in the order
+            oldest first when all files are read.
+        too_long: The number of lines that were skipped because they are too long.
+        left_out: The number of bytes of older lines that were not read.
+        share: The number of logs left to read, including this one. Each gets an equal part of
+            what is left of the limits, so that one large log does not block the others.
+        seen: The number of lines so far, including the logs read before.
+        cost: Their estimated size in memory in bytes, including the logs read before.
     """
 
     lines: list[tuple[bytes, int]] = field(default_factory=list)
@@ -83,16 +84,16 @@ class LogLines:
         self._most_cost = self.cost + (DECODED_AT_MOST - self.cost) // self.share
 
     def take(self, fd: int, path: Path, status: os.stat_result) -> None:
-        """Reads one file from its end to its start, as long as there is room.
+        """Reads one file from its end to its start, or until a limit is reached.
 
         Raises:
-            RegistryError: Reading failed.
+            RegistryError: The file cannot be read.
         """
         reached = status.st_size
-        found = lines_from_end(
+        lines = lines_from_end(
             fd, path, status.st_size, longest=LONGEST_RECORD, look_back=LONGEST_FILE
         )
-        for start, line, _ in found:
+        for start, line, _ in lines:
             cost = _cost(line) if line else 0
             if self.seen >= self._most_lines or self.cost + cost > self._most_cost:
                 break
@@ -113,38 +114,38 @@ def _cost(line: bytes) -> int:
 
 
 def read_lines(log: Path, paths: Iterable[Path], before: LogLines, share: int) -> LogLines:
-    """The lines of a log.
+    """Reads the lines of a log.
 
     Args:
-        log: The log.
-        paths: Its files, the youngest first: what is put aside meanwhile is then met
-            again, not missed.
-        before: The log that was read before it, if any: both share the room.
-        share: How many logs are left to read, with this one.
+        log: The path of the log.
+        paths: Its files, the newest first. If a file is rotated during the read, it is found a
+            second time instead of being missed.
+        before: The lines of the logs that were read before; the limits hold for all logs.
+        share: The number of logs left to read, including this one.
 
     Raises:
-        AuditError: One of its files is there and cannot be read, or must not be believed.
+        AuditError: A file exists, but cannot be read or must not be trusted.
     """
-    found = LogLines(share=share, seen=before.seen, cost=before.cost)
+    log_lines = LogLines(share=share, seen=before.seen, cost=before.cost)
     seen: set[tuple[int, int]] = set()
     try:
         with own_folder(log) as folder:
             for path in paths:
-                _read_file(path, folder, found, seen)
+                _read_file(path, folder, log_lines, seen)
     except FileNotFoundError as error:
         hand_on(error)
-        # Without its folder there is no log.
+        # The folder does not exist, so the log does not exist.
     except AuditError:
         raise
     except OSError as error:
         hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror
         raise AuditError(log, why or str(error)) from error
-    found.lines.reverse()
-    return found
+    log_lines.lines.reverse()
+    return log_lines
 
 
-def _read_file(path: Path, folder: int, found: LogLines, seen: set[tuple[int, int]]) -> None:
+def _read_file(path: Path, folder: int, log_lines: LogLines, seen: set[tuple[int, int]]) -> None:
     file = None
     try:
         file = open_own(path, folder)
@@ -156,7 +157,7 @@ def _read_file(path: Path, folder: int, found: LogLines, seen: set[tuple[int, in
             return
         seen.add((status.st_dev, status.st_ino))
         check_log(path, status, folder)
-        found.take(fd, path, status)
+        log_lines.take(fd, path, status)
     except OSError as error:
         hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror

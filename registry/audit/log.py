@@ -1,10 +1,11 @@
-"""The audit log: what operators did, on the disk before it is done.
+"""Writes and reads the audit log, which records each action of an operator before it is done.
 
-`registry/muster_audit.jsonl` in the workspace: appended to under a flock of its
-own, by any number of processes, flushed (fsync) with every record, rotated. An
-intent is written first, then the change is made, then its outcome is written; no
-registry is locked while the log is. An intent without an outcome was cut off,
-and its fields tell whether the change came about.
+The log is `registry/muster_audit.jsonl` in the workspace. Many processes may append to it, under
+its own flock. Every record is flushed (fsync), and large logs are rotated.
+
+First the intent is written, then the change is made, and then the outcome is written. No
+registry is locked while the log is locked. An intent without an outcome was interrupted; its
+fields show whether the change was made.
 """
 
 from __future__ import annotations
@@ -41,30 +42,31 @@ from registry.storage.safe_open import write_all
 AUDIT_LOG = "muster_audit.jsonl"
 
 ROTATE_AT = 8 * 1024 * 1024
-"""Size in bytes from which a log is put aside before the next record."""
+"""A log of at least this size, in bytes, is rotated before the next record."""
 
 KEPT = 5
-"""Logs that were put aside and are kept: muster_audit.1.jsonl is the youngest."""
+"""The number of rotated logs that are kept; muster_audit.1.jsonl is the newest."""
 
 LOCK_TIMEOUT = 5.0
-"""Seconds to wait for other writers of the log."""
+"""How long to wait for other writers of the log, in seconds."""
 
 
 def log_of(registry: Path) -> Path:
-    """Where changes of a registry are put on record.
+    """Returns the path of the audit log for a registry.
 
-    In the `registry` folder of its workspace; beside the registry where it lies in none.
+    The log is in the `registry` folder of the workspace. If the registry is not in a workspace,
+    the log is in the directory of the registry.
     """
     return (_folder_of(registry.parent.parent) or registry.parent) / AUDIT_LOG
 
 
 def log_in(workspace: Path) -> Path:
-    """Where what concerns a workspace, but no task in it, is put on record."""
+    """Returns the path of the audit log for a workspace itself."""
     return (_folder_of(workspace) or workspace) / AUDIT_LOG
 
 
 def _folder_of(workspace: Path) -> Path | None:
-    """The folder of a workspace's global registry; None where this is no workspace."""
+    """Returns the `registry` folder of a workspace; None if this is not a workspace."""
     folder = workspace / GLOBAL_FOLDER
     if workspace.name == WORKSPACE_NAME or folder.is_dir() or folder.is_symlink():
         return folder
@@ -72,18 +74,21 @@ def _folder_of(workspace: Path) -> Path | None:
 
 
 def base_of(log: Path) -> Path:
-    """The directory that a log names registries from: a workspace, or its own."""
+    """Returns the base directory for the names of registries in a log.
+
+    It is the workspace, or else the log's own directory.
+    """
     return log.parent.parent if log.parent.name == GLOBAL_FOLDER else log.parent
 
 
 def name_in(log: Path, registry: Path) -> str:
-    """What a log calls a registry: its path beneath `base_of`, or the whole path."""
+    """Returns the name of a registry in a log: its path below `base_of`, or its whole path."""
     base = base_of(log)
     return str(registry.relative_to(base) if registry.is_relative_to(base) else registry)
 
 
 def who() -> Who:
-    """This process and its user."""
+    """Returns the description of this process and its user."""
     tty = None
     for fd in (0, 1, 2):
         with tolerating(OSError):
@@ -98,23 +103,23 @@ def who() -> Who:
 
 
 def timestamp() -> str:
-    """Now, in UTC, to the millisecond."""
+    """Returns the present time in UTC, in milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def new_action_id() -> str:
-    """An id for an action: when it began, in UTC, and a few digits of chance."""
+    """Returns a new id for an action, from the time in UTC and six random digits."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 @dataclass(slots=True)
 class Audit:
-    """One action of an operator, while it is put on record. Not for several threads.
+    """Logs one action of an operator. Not thread-safe.
 
     Attributes:
-        action: What is done, in a word: "kill", "complete", "undo".
-        reason: Why, in the operator's words.
-        action_id: Shared by all steps, in whichever logs they stand.
+        action: The word for the action: "kill", "complete" or "undo".
+        reason: The reason in the operator's words.
+        action_id: The id of the action; all its steps in all logs have the same one.
     """
 
     action: str
@@ -132,17 +137,17 @@ class Audit:
         final: str | None = None,
         undoes: tuple[str, int] | None = None,
     ) -> Entry:
-        """Puts on record what is about to be done; it is on the disk on return.
+        """Logs an intent, and flushes it to the disk.
 
         Args:
-            log: As `log_of` gives it.
+            log: The path of the log, from `log_of`.
             changes: The fields that will change.
-            session: The session that will end.
-            final: Why this cannot be taken back, if so.
-            undoes: Key of the entry that this takes back, if so.
+            session: The session that will be killed, or None.
+            final: Why the step cannot be taken back, or None.
+            undoes: The key of the entry that the step takes back, or None.
 
         Raises:
-            AuditError: It could not be put on record, so it must not be done.
+            AuditError: The intent cannot be logged, so the step must not be done.
         """
         self._parts += 1
         entry = Entry(
@@ -168,19 +173,19 @@ class Audit:
         detail: str = "",
         changes: Sequence[FieldChange] = (),
     ) -> None:
-        """Puts the outcome on record.
+        """Logs the outcome of a step.
 
         Raises:
-            AuditError: It could not be; what was done stays done.
+            AuditError: The outcome cannot be logged; the step is not taken back.
         """
         append(log, records.line(records.outcome(entry, timestamp(), state, detail, changes)))
 
 
 def append(log: Path, text: bytes) -> None:
-    """Appends a whole line and flushes it to the disk, under the log's own lock.
+    """Appends a complete line to a log under its lock, and flushes it to the disk.
 
     Raises:
-        AuditError: The log cannot be written; it holds what it held.
+        AuditError: The log cannot be written; its content was not changed.
     """
     try:
         with _locked(log) as lock:
@@ -198,7 +203,7 @@ def append(log: Path, text: bytes) -> None:
 def _append(fd: int, text: bytes) -> None:
     end = os.fstat(fd).st_size
     try:
-        # A crash may have cut the last line off: the new one starts its own.
+        # After a crash the last line may be incomplete; then a new line is started.
         if end and os.pread(fd, 1, end - 1) != b"\n":
             text = b"\n" + text
         write_all(fd, text, end)
@@ -211,13 +216,13 @@ def _append(fd: int, text: bytes) -> None:
 
 @contextmanager
 def _locked(log: Path) -> Iterator[Lock]:
-    # For all tries together: another user may put the log aside, or fill it, before each.
+    # One deadline for all attempts: another user may move or fill the log before each one.
     deadline = time.monotonic() + LOCK_TIMEOUT
     make_own_folder(log)
     with own_folder(log) as folder:
         while (lock := _try_locked(log, folder, deadline)) is None:
             if time.monotonic() >= deadline:
-                raise UntrustedFileError(log, "was put aside each time it was opened; try again")
+                raise UntrustedFileError(log, "was moved each time it was opened; try again")
         try:
             yield lock
         finally:
@@ -225,14 +230,15 @@ def _locked(log: Path) -> Iterator[Lock]:
 
 
 def _try_locked(log: Path, folder: int, deadline: float) -> Lock | None:
-    """The lock on a log that has room, made if need be; None where it was put aside."""
+    """Locks a log, and creates it if necessary; returns None if it was moved or rotated."""
     if make_empty(log, folder, 0o600):
         os.fsync(folder)
     try:
         lock = flock.acquire(log, max(0.0, deadline - time.monotonic()))
     except RegistryNotFoundError as error:
         hand_on(error)
-        # Put aside between the two steps; or the whole folder was, and then for good.
+        # The log was moved between the two steps. If the whole folder was moved, another
+        # attempt would fail too; then `check_folder` raises an error.
         check_folder(log, folder)
         return None
     try:
@@ -248,13 +254,13 @@ def _try_locked(log: Path, folder: int, deadline: float) -> Lock | None:
 
 
 def _check(log: Path, fd: int, folder: int) -> None:
-    """Refuses what somebody put in the log's place."""
+    """Refuses a file that another user put in the place of the log."""
     check_same(log, fd, folder)
     check_log(log, os.fstat(fd), folder)
 
 
 def aside(log: Path, number: int) -> Path:
-    """The name of a log that was put aside; 1 is the youngest."""
+    """Returns the path of a rotated log; number 1 is the newest."""
     return log.with_name(f"{log.stem}.{number}{log.suffix}")
 
 
@@ -267,25 +273,25 @@ def _rotate(log: Path, folder: int) -> None:
 
 
 def read_log(log: Path) -> Log:
-    """What is on record, oldest first. Takes no lock.
+    """Reads a log, oldest entry first. Takes no lock.
 
-    A log that is larger than muster lets one become is read from its youngest end; the
-    rest is counted in `Log.left_out`.
+    If a log is larger than muster's limits, only its newest part is read. The size of the rest
+    is in `Log.left_out`.
 
     Raises:
-        AuditError: A log is there and cannot be read, or others than its owner, who must
-            be this user, root or the owner of its folder, could have written it.
+        AuditError: A log exists, but cannot be read or trusted. Only its owner may be able to
+            write it, and the owner must be this user, root or the owner of its folder.
     """
     return _read(log, LogLines(), 1)[0]
 
 
 def _read(log: Path, before: LogLines, share: int) -> tuple[Log, LogLines]:
-    found = read_lines(log, _files_of(log), before, share)
-    read = records.merge(
-        [line for line, _ in found.lines], str(log), [writer for _, writer in found.lines]
+    lines = read_lines(log, _files_of(log), before, share)
+    content = records.merge(
+        [line for line, _ in lines.lines], str(log), [writer for _, writer in lines.lines]
     )
-    damaged = read.damaged + found.too_long
-    return replace(read, damaged=damaged, left_out=found.left_out), found
+    damaged = content.damaged + lines.too_long
+    return replace(content, damaged=damaged, left_out=lines.left_out), lines
 
 
 def _files_of(log: Path) -> list[Path]:
@@ -301,22 +307,24 @@ def _size(log: Path) -> int:
 
 
 def read_logs(logs: Iterable[Path]) -> Log:
-    """Several logs as one, in the order of their times.
+    """Reads several logs, and merges them in the order of their times.
 
-    All together have the room that one log has, in equal parts. What one does not need is
-    left to the larger ones; what is not read of any is counted in `Log.left_out`.
+    The limits hold for all logs together, and each log gets an equal part of them. A part that a
+    small log does not need is used for larger ones. The size of everything that was not read is
+    in `Log.left_out`.
 
     Raises:
-        AuditError: A log is there and cannot be read.
+        AuditError: A log exists, but cannot be read or trusted.
     """
-    given = list(dict.fromkeys(logs))
-    found: dict[Path, Log] = {}
+    distinct = list(dict.fromkeys(logs))
+    by_path: dict[Path, Log] = {}
     before = LogLines()
-    for log in sorted(given, key=_size):
-        found[log], before = _read(log, before, len(given) - len(found))
-    read = [found[log] for log in given]
-    # Of the same millisecond those of one log stay in the order they were written in.
-    entries = sorted((e for each in read for e in each.entries), key=lambda e: e.at)
-    raw = sorted((r for each in read for r in each.records), key=lambda r: str(r.get("at")))
-    damaged, left_out = sum(each.damaged for each in read), sum(each.left_out for each in read)
+    for path in sorted(distinct, key=_size):
+        by_path[path], before = _read(path, before, len(distinct) - len(by_path))
+    contents = [by_path[path] for path in distinct]
+    # The sort is stable: entries of one log with the same time stay in their order.
+    entries = sorted((e for log in contents for e in log.entries), key=lambda e: e.at)
+    raw = sorted((r for log in contents for r in log.records), key=lambda r: str(r.get("at")))
+    damaged = sum(log.damaged for log in contents)
+    left_out = sum(log.left_out for log in contents)
     return Log(tuple(entries), tuple(raw), damaged, left_out)

@@ -1,4 +1,4 @@
-"""One change of a task's registry and the global one, on record before it is made."""
+"""Changes a task's registry and the global one, and logs the change before it is made."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ from registry.storage.permissions import user_called
 Result = TypeVar("Result")
 
 Change = Callable[[Json, Json | None], Result]
-"""Changes a task's decoded registry and the global one (None if it cannot be had) in place."""
+"""Changes a task's decoded registry and the global one in place.
+
+The second argument is None if the global registry is not used, or cannot be locked or read.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditContext:
-    """How to put a change on record.
+    """The context of a change for the audit log.
 
     Attributes:
-        audit: The action that it is a step of.
-        final: Why it cannot be taken back, if so.
-        undoes: Key of the entry that it takes back, if so.
+        audit: The action, of which the change is a step.
+        final: Why the change cannot be taken back, or None.
+        undoes: The key of the entry that the change takes back, or None.
     """
 
     audit: Audit
@@ -45,13 +48,14 @@ OnRecord = AuditContext
 
 @dataclass(frozen=True, slots=True)
 class Made(Generic[Result]):
-    """A change that was made.
+    """The result of `change_pair`.
 
     Attributes:
-        result: What the change returned.
+        result: The return value of the change.
         written: The registries that were written.
-        problems: What was left out, and why; what could not be put on record.
-        owners: The users whom the registries belong to, by their numbers.
+        problems: Messages about a registry that was not written, or an outcome that was not
+            logged.
+        owners: The ids of the users that own the registries.
     """
 
     result: Result
@@ -69,25 +73,27 @@ def change_pair(
     on_record: AuditContext | None,
     owner: int | None = None,
 ) -> Made[Result]:
-    """Changes both registries in one locked pass and one commit.
+    """Changes both registries under both locks, in one commit.
 
-    With `on_record` the first pass only looks what will change; that is put on record
-    with no lock held, and the second pass makes the change if it is the same still.
+    With `on_record`, this takes two passes:
+
+    1. The first pass finds what will change. This is logged while no lock is held.
+    2. The second pass makes the change if it is still the same; otherwise both passes repeat.
 
     Args:
         task: The task's registry.
-        global_: The workspace's, or None. While it is broken the task's is changed alone.
-        change: Called with what is there; more than once if somebody else comes between.
-        timeout: Seconds to wait for the locks, in all.
-        on_record: How to put it on record; None does not.
-        owner: The user whose the task's registry was when it was judged, by its number. Who
-            may exchange tasks' folders may put one there that it may not write itself. None
-            compares the passes alone.
+        global_: The global registry, or None. If it is broken, only the task's is changed.
+        change: Makes the change; called several times if another process writes meanwhile.
+        timeout: How long to wait for the locks in total, in seconds.
+        on_record: The context for the audit log; None to not log.
+        owner: The id of the user that owned the task's registry when it was judged. A user that
+            may rename the tasks' folders could replace the registry by one of another user.
+            None compares only the passes with each other.
 
     Raises:
-        UntrustedFileError: A registry of another user lies there now; nothing was changed.
-        AuditError: It could not be put on record; nothing was changed.
-        RegistryError: The task's registry could not be had; nothing was changed.
+        UntrustedFileError: A registry now belongs to another user; nothing was changed.
+        AuditError: The audit log cannot be written; nothing was changed.
+        RegistryError: The task's registry cannot be locked or read; nothing was changed.
     """
     owners = {} if owner is None else {task: owner}
     if on_record is None:
@@ -101,24 +107,26 @@ def change_pair(
         try:
             done, made = _pass(task, global_, change, left, log, expected, owners)
         except HalfWrittenError:
-            # The next opener will finish it: no outcome, so that its fields tell.
+            # The next opener finishes or drops the write. So the outcome is not known yet, and
+            # is not logged.
             raise
         except Exception as error:
-            # An interruption (Ctrl-C) has no outcome either: it may come after the commit.
+            # KeyboardInterrupt is not caught: it may come after the commit, so its outcome is
+            # not known either.
             hand_on(error)
             if entry is not None:
                 _end(audit, log, entry, State.FAILED, str(error) or type(error).__name__)
             raise
         if _same(made, expected):
             if entry is not None:
-                # Said again only where others moved the counters in between.
+                # Logged again only if other processes changed the counters in between.
                 counted = () if made == expected else made
                 problem = _end(audit, log, entry, State.DONE, "", counted)
                 if problem is not None:
                     done = replace(done, problems=(*done.problems, problem))
             return done
         if entry is not None:
-            _end(audit, log, entry, State.VOID, "the registry had changed meanwhile")
+            _end(audit, log, entry, State.VOID, "the registry was changed meanwhile")
             if not left:
                 raise BusyRegistryError(task)
         expected, owners = made, {**done.owners, **owners}
@@ -141,12 +149,14 @@ def _end(
         audit.end(log, entry, state, detail, changes)
     except AuditError as error:
         hand_on(error)
-        return f"how it ended is not on record: {error}"
+        return f"the outcome was not logged: {error}"
     return None
 
 
 def _same(made: Sequence[FieldChange], expected: Sequence[FieldChange]) -> bool:
-    return [each.means_the_same() for each in made] == [each.means_the_same() for each in expected]
+    return [change.means_the_same() for change in made] == [
+        change.means_the_same() for change in expected
+    ]
 
 
 def _pass(
@@ -158,41 +168,42 @@ def _pass(
     expected: tuple[FieldChange, ...] | None,
     owners: Mapping[Path, int],
 ) -> tuple[Made[Result], tuple[FieldChange, ...]]:
-    """One locked pass.
+    """Makes one pass under both locks.
 
     Args:
         task: The task's registry.
-        global_: The global one, or None.
-        change: What to do.
-        timeout: Seconds to wait for the locks.
-        log: What names the registries in the differences; None for their own paths.
-        expected: Only this is written; None writes whatever comes.
-        owners: The users whom the registries must belong to, as far as that is known.
+        global_: The global registry, or None.
+        change: Makes the change.
+        timeout: How long to wait for the locks, in seconds.
+        log: The log, which defines the names of the registries in the differences; None to use
+            their paths.
+        expected: The only changes that may be written; None to write all changes.
+        owners: The ids of the users that must own the registries, as far as they are known.
 
     Returns:
-        What was done, and every field that differs.
+        The result, and all changed fields.
     """
     with editing_pair(task, global_, timeout) as (task_edit, global_edit, problems):
-        edits = [each for each in (task_edit, global_edit) if each is not None]
+        edits = [edit for edit in (task_edit, global_edit) if edit is not None]
         for edit in edits:
             if owners.get(edit.path, edit.owner) != edit.owner:
                 raise UntrustedFileError(
                     edit.path,
-                    f"belongs to {user_called(edit.owner)} now, and did to "
-                    f"{user_called(owners[edit.path])}; nothing was changed: look at it anew",
+                    f"belonged to {user_called(owners[edit.path])} before, and belongs to "
+                    f"{user_called(edit.owner)} now; nothing was changed. Check it and try again",
                 )
-        before = [snapshot(each.registry) for each in edits]
+        before = [snapshot(edit.registry) for edit in edits]
         result = change(task_edit.registry, global_edit.registry if global_edit else None)
         made: list[FieldChange] = []
         written: list[Path] = []
         for edit, old in zip(edits, before, strict=True):
             name = str(edit.path) if log is None else auditing.name_in(log, edit.path)
-            found = differences(name, old, edit.registry)
-            made += found
-            if found:
+            changes = differences(name, old, edit.registry)
+            made += changes
+            if changes:
                 written.append(edit.path)
         if expected is None or _same(made, expected):
             for edit in edits:
                 edit.changed = edit.path in written
-        found_owners = {edit.path: edit.owner for edit in edits}
-    return Made(result, tuple(written), tuple(problems), found_owners), tuple(made)
+        present_owners = {edit.path: edit.owner for edit in edits}
+    return Made(result, tuple(written), tuple(problems), present_owners), tuple(made)

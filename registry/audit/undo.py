@@ -1,4 +1,4 @@
-"""Taking back what is on record, field by field and counter by counter."""
+"""Takes back logged changes, field by field and counter by counter."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ from registry.text import shown_name
 _log = logging.getLogger(__name__)
 
 KILLED = "it was killed; a kill cannot be undone"
-"""Why nobody takes back that a session was ended, or what was written down of it."""
+"""Why a kill, and the changes of registries for it, cannot be taken back."""
 
 UNDO = "undo"
-"""The word for taking back in the log."""
+"""The action of undo entries in the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undoable:
-    """One entry of a log that can be asked to be taken back.
+    """One entry of a log, with the registries that an undo would change.
 
     Attributes:
-        entry: What was done.
-        task: The task's registry that it changed, or the only one.
-        global_: The global registry that it changed as well, or None.
-        refused: Why it cannot be taken back at all, or None.
+        entry: The entry.
+        task: The task's registry; the global registry if only that was changed. None if the
+            entry cannot be taken back.
+        global_: The global registry, if both were changed, or None.
+        refused: Why the entry cannot be taken back, or None.
     """
 
     entry: Entry
@@ -51,7 +52,7 @@ class Undoable:
 
 
 def last_actions(log: Log) -> Iterator[str]:
-    """The ids of the actions that changed something and were not taken back, the last first."""
+    """Yields the ids of actions that may be taken back, the newest first."""
     undone = log.taken_back
     seen: set[str] = set()
     for entry in reversed(log.entries):
@@ -63,18 +64,23 @@ def last_actions(log: Log) -> Iterator[str]:
 
 
 def _took_place(entry: Entry) -> bool:
-    """Whether it changed something, or may have."""
+    """Returns whether the entry changed, or may have changed, a registry or a session."""
     return entry.state in (State.DONE, State.INTENDED) and bool(entry.changes or entry.session)
 
 
 def undoables(log: Log, action_id: str, known: Collection[Path]) -> tuple[Undoable, ...]:
-    """The steps of an action, the last first.
+    """Returns the steps of an action, the newest first.
+
+    A step is refused in these cases:
+
+    - It changes a registry that is not in `known`.
+    - Its log is not the audit log of that registry.
+    - Its log belongs to another user than the registry: that user may have forged the entry.
 
     Args:
-        log: What is on record.
-        action_id: Which action.
-        known: Every registry that may be touched. Of these an entry's are only those whose
-            changes its log is for, and that its writers could have changed themselves.
+        log: The content of the logs.
+        action_id: The id of the action.
+        known: All registries that may be changed.
     """
     steps = [entry for entry in log.entries if entry.action_id == action_id]
     return tuple(_undoable(entry, known) for entry in reversed(steps) if _took_place(entry))
@@ -93,63 +99,66 @@ def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
     tasks = [path for path in paths if path.name != GLOBAL_REGISTRY]
     globals_ = [path for path in paths if path.name == GLOBAL_REGISTRY]
     if len(tasks) > 1 or len(globals_) > 1:
-        return Undoable(entry, None, None, "its record names more registries than one pass takes")
+        return Undoable(
+            entry, None, None, "its entry names more than one task's and one global registry"
+        )
     if not tasks:
         return Undoable(entry, globals_[0], None)
     return Undoable(entry, tasks[0], globals_[0] if globals_ else None)
 
 
 def _not_to_touch(entry: Entry, path: Path, known: Collection[Path]) -> str | None:
-    """Why a registry is not changed on the word of an entry, or None."""
+    """Returns why a registry must not be changed because of an entry, or None."""
     if path not in known:
-        said = f"{shown_name(path)} is no registry of these workspaces"
-        return f"{said}; to change it name its workspace"
-    if path.name != GLOBAL_REGISTRY and auditing.log_of(path) != Path(entry.log):
         return (
-            f"changes of {shown_name(path)} are in another audit log than {shown_name(entry.log)}"
+            f"{shown_name(path)} is not a registry of these workspaces; to change it, name its "
+            "workspace"
         )
+    if path.name != GLOBAL_REGISTRY and auditing.log_of(path) != Path(entry.log):
+        return f"{shown_name(entry.log)} is not the audit log of {shown_name(path)}"
     return _doubt(entry, path)
 
 
 def _doubt(entry: Entry, path: Path) -> str | None:
-    """Why those who wrote an entry could not have written a registry themselves, or None.
+    """Returns why the writers of an entry could not change a registry themselves, or None.
 
-    What a log says is their word, and who takes it back does it in their stead.
+    The writers may have forged the entry. An undo must not change a file for them that they
+    could not change themselves.
     """
     try:
-        # Of the very file that would be opened: through the same directory, and no symlink.
+        # The same file that will be opened: through the same directory, and not a symlink.
         owner = look(path).st_uid
     except FileNotFoundError as error:
         hand_on(error)
-        # What is not there is not changed; that is said where it is read.
+        # A later read of the missing registry fails.
         return None
     except OSError as error:
         hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror
-        return f"whose {shown_name(path)} is cannot be known: {why or error}"
+        return f"the owner of {shown_name(path)} cannot be known: {why or error}"
     known = {0, os.geteuid(), owner}
     others = {user for user in entry.writers if user not in known or is_unmapped(user)}
     if not others:
         return None
     return (
-        f"{shown_name(path)} belongs to user id {owner}, but the entry is in a log of user id "
-        f"{min(others)}, who may have made it up"
+        f"{shown_name(path)} belongs to user id {owner}, but the log of the entry belongs to "
+        f"user id {min(others)}, which may have forged it"
     )
 
 
 def _places(entry: Entry) -> Mapping[Path, str]:
-    """Where the registries of an entry lie, with what its changes call them."""
+    """Returns the paths of an entry's registries, with their names in its changes."""
     base = auditing.base_of(Path(entry.log))
     return {base / change.file: change.file for change in entry.changes}
 
 
 def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
-    """What taking a step back would do now; nothing is locked or written.
+    """Returns the result of taking a step back now; locks and writes nothing.
 
     Args:
-        step: What would be taken back.
-        registries: Those that were read for the steps before, as they would be after
-            them; what this one needs is added, and changed.
+        step: The step to take back.
+        registries: The registries in the state after the steps that are taken back before this
+            one. This step adds and changes registries in it.
 
     Raises:
         RegistryError: A registry cannot be read now.
@@ -163,22 +172,23 @@ def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
 
 
 def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT) -> Made[Reverted]:
-    """Takes one step back in all its registries, in one commit, on record first.
+    """Takes one step back in all its registries, in one commit, and logs this first.
 
-    What somebody changed since stays as it is, and is said in `Reverted.refused`.
+    A field that was changed again since is not changed; `Reverted.refused` has the reason.
 
     Args:
-        step: What to take back; not refused.
-        audit: The action that this is a step of.
-        timeout: Seconds to wait for the locks.
+        step: The step; not a refused one.
+        audit: The undo action, of which this is a step.
+        timeout: How long to wait for the locks, in seconds.
 
     Raises:
-        AuditError: It could not be put on record; nothing was changed.
-        RegistryError: A registry could not be had, or is not the log's writer's to change;
-            nothing was changed.
+        AuditError: The audit log cannot be written; nothing was changed.
+        RegistryError: A registry cannot be locked or read, or the writers of the entry could
+            not change it themselves; nothing was changed.
+        ValueError: The step is a refused one.
     """
     if step.task is None:
-        raise ValueError(step.refused or "there is nothing to take back")
+        raise ValueError(step.refused or "the step changed nothing, so it cannot be taken back")
     first, second = step.task, step.global_
 
     def check() -> None:
@@ -191,14 +201,15 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
     names = _places(step.entry)
 
     def revert(task: Json, global_: Json | None) -> Reverted:
-        # Once more under the locks, which are on what the paths name: a commit makes sure.
+        # Checked again under the locks. The commit ensures that the locked files are still
+        # the ones at these paths.
         check()
         registries = {names[first]: task}
         if second is not None:
             if global_ is None:
                 raise RegistryError(
-                    f"{shown_name(second)} cannot be had; nothing was taken back. Set that "
-                    "registry right (muster doctor says what is wrong), then undo again"
+                    f"cannot read or lock {shown_name(second)}; nothing was taken back. Repair "
+                    "that registry (muster doctor shows its issues), then undo again"
                 )
             registries[names[second]] = global_
         return diff.revert(registries, step.entry.changes)

@@ -1,4 +1,4 @@
-"""Consistency checks of a registry, and their repair."""
+"""Finds issues in registries, and repairs them."""
 
 from typing import TYPE_CHECKING
 

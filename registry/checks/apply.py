@@ -1,4 +1,4 @@
-"""Writing what findings say belongs there, into decoded registries. Pure."""
+"""Applies the fixes of issues to decoded registries. Pure."""
 
 from __future__ import annotations
 
@@ -11,40 +11,42 @@ from registry.schema.records import agent_entries
 from registry.storage.codec import Json
 
 
-def mend(registry: Json, file: Path, findings: Iterable[Issue]) -> None:
-    """Writes the fixes that concern one registry, and nothing else.
+def apply_fixes(registry: Json, file: Path, findings: Iterable[Issue]) -> None:
+    """Applies the fixes of the issues in one registry.
 
-    Fields are replaced, never changed inside, but for the collection of agents.
+    The values of fields are replaced as a whole, except `agents`, whose content is changed.
 
     Args:
-        registry: Changed in place; in it everything is still as it was found.
-        file: Its path; findings in other files are left out.
-        findings: What to set right; all fixable.
+        registry: The decoded registry; changed in place. It must not have changed since the
+            issues were found.
+        file: Its path; issues in other files are ignored.
+        findings: The issues; those that are not fixable are ignored.
     """
-    mine = [each for each in findings if each.file == file and each.fixable]
+    issues = [issue for issue in findings if issue.file == file and issue.fixable]
     by_id = {id_: entry for id_, entry in agent_entries(registry) if id_}
-    moved = [each for each in mine if each.kind is IssueKind.HIERARCHY]
-    if moved:
+    moves = [issue for issue in issues if issue.kind is IssueKind.HIERARCHY]
+    if moves:
         hierarchy = {
             parent: list(children) if isinstance(children, list) else children
             for parent, children in registry[FIELD].items()
         }
-        for each in moved:
-            set_places(hierarchy, each.agent or "", each.found, each.fix)
+        for issue in moves:
+            set_places(hierarchy, issue.agent or "", issue.found, issue.fix)
         registry[FIELD] = hierarchy
-    for each in mine:
-        if each.kind is IssueKind.COUNTER and each.field is not None:
-            registry[each.field] = each.fix
-        elif each.kind is IssueKind.STATUS and each.agent is not None:
-            by_id[each.agent]["status"] = each.fix
-        elif each.kind is IssueKind.NOT_LISTED:
-            registry["tasks"] = {**(registry.get("tasks") or {}), **each.fix}
-        elif each.kind is IssueKind.NOT_IN_GLOBAL and each.agent is not None:
-            _put_in(registry, each.agent, each.fix)
+    for issue in issues:
+        if issue.kind is IssueKind.COUNTER and issue.field is not None:
+            registry[issue.field] = issue.fix
+        elif issue.kind is IssueKind.STATUS and issue.agent is not None:
+            by_id[issue.agent]["status"] = issue.fix
+        elif issue.kind is IssueKind.NOT_LISTED:
+            registry["tasks"] = {**(registry.get("tasks") or {}), **issue.fix}
+        elif issue.kind is IssueKind.NOT_IN_GLOBAL and issue.agent is not None:
+            _add_entry(registry, issue.agent, issue.fix)
 
 
-def _put_in(global_: Json, agent_id: str, entry: Json) -> None:
-    # Its counters are findings of their own: they may count it already.
+def _add_entry(global_: Json, agent_id: str, entry: Json) -> None:
+    # The counters are not changed here: they may include the agent already. Wrong counters
+    # are separate issues.
     agents = global_.get("agents")
     if isinstance(agents, list):
         agents.append({"id": agent_id, **entry})

@@ -1,10 +1,11 @@
-"""What is wrong with decoded registries, and what belongs there instead. Pure.
+"""Finds issues in decoded registries, and their fixes. Pure.
 
-The task's registry is the truth where the global one repeats it. What nobody can
-tell is found as well, and says why it cannot be set right.
+If the global registry and a task's registry differ, the task's registry is right. An issue
+whose fix cannot be known is reported too, with the reason.
 
-In a workspace with a database the JSON files may be left from the creation of tasks:
-nobody keeps what they repeat. Only what makes such a file of no use is found there.
+In a workspace with a database, the JSON files may be left from the creation of the tasks, and
+their counters and lists are not updated. There, only issues that make a file unusable are
+reported.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.audit.diff import MISSING, snapshot
-from registry.checks.apply import mend
+from registry.checks.apply import apply_fixes
 from registry.checks.hierarchy import hierarchy_findings
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.errors import WrongShapeError
@@ -36,22 +37,22 @@ _LISTED_FIELDS = (
     "last_update",
     "completed_at",
 )
-"""What a global registry's entry repeats of the task's, in its order."""
+"""The fields that a global registry's entry repeats from the task's registry, in order."""
 
 
 def task_id_of(file: Path, task: Json) -> str:
-    """A task's id: as its registry has it, or else the name of its directory."""
+    """Returns a task's id from its registry, or else the name of its directory."""
     written = task.get("task_id")
     return written if isinstance(written, str) and written else file.parent.name
 
 
 def task_findings(file: Path, task: Json, *, kept: bool = True) -> list[Issue]:
-    """What is wrong within one task's registry.
+    """Returns the issues within one task's registry.
 
     Args:
-        file: Its path, to be named.
+        file: The path of the registry, for the issues.
         task: The decoded registry.
-        kept: Whether what it repeats is kept: its workspace has no database.
+        kept: Whether its counters and lists are updated; False if its workspace has a database.
     """
     shape = _shape(file, task, is_global(task), "looks like a global registry")
     if shape is not None:
@@ -66,7 +67,7 @@ def task_findings(file: Path, task: Json, *, kept: bool = True) -> list[Issue]:
 
 
 def _shape(file: Path, registry: Json, is_other: bool, what: str) -> Issue | None:
-    """Why a registry cannot be looked into, or None."""
+    """Returns the issue that makes a registry unusable, or None."""
     if is_other:
         says = f"{what}, by its fields"
         return Issue(IssueKind.SHAPE, file, None, None, MISSING, says, advice=BY_HAND)
@@ -80,7 +81,7 @@ def _shape(file: Path, registry: Json, is_other: bool, what: str) -> Issue | Non
 
 
 def _agents_alone(file: Path, registry: Json) -> Iterator[Issue]:
-    """Agents that cannot be told apart."""
+    """Yields issues for agents without a unique id."""
     ids = Counter(id_ for id_, _ in agent_entries(registry))
     for id_, count in ids.items():
         if not id_:
@@ -93,13 +94,13 @@ def _agents_alone(file: Path, registry: Json) -> Iterator[Issue]:
                 id_,
                 "id",
                 count,
-                f"is there {count} times",
-                advice="nobody can tell which of them is meant: remove all but one by hand",
+                f"is listed {count} times",
+                advice="the right entry cannot be known: remove all but one by hand",
             )
 
 
 def _counters(file: Path, registry: Json, as_it_will_be: Json) -> Iterator[Issue]:
-    """Counters that differ from what they will count."""
+    """Yields issues for wrong counters; `as_it_will_be` is the registry after all repairs."""
     right = {drift.counter: drift.counted for drift in counter_drifts(as_it_will_be)}
     for counter, count in edits.count_tasks(as_it_will_be).items() if is_global(registry) else ():
         written = registry.get(counter)
@@ -107,56 +108,57 @@ def _counters(file: Path, registry: Json, as_it_will_be: Json) -> Iterator[Issue
             right[counter] = count
     for counter, count in right.items():
         found = registry.get(counter, MISSING)
-        says = f"counts {count}, and says {_value(found)}"
+        says = f"is {_value(found)}, but should be {count}"
         yield Issue(IssueKind.COUNTER, file, None, counter, found, says, count)
 
 
 def _value(found: Any) -> str:
-    return "nothing" if found is MISSING else json.dumps(found)[:80]
+    return "missing" if found is MISSING else json.dumps(found)[:80]
 
 
 def pair_findings(task_file: Path, task: Json, global_file: Path, global_: Json) -> list[Issue]:
-    """Where the global registry says something else than a task's.
+    """Returns the differences between a task's registry and the global one, as issues.
 
     Args:
-        task_file: The task's registry.
-        task: Decoded.
-        global_file: The global registry that follows it.
-        global_: Decoded.
+        task_file: The path of the task's registry.
+        task: The task's registry, decoded.
+        global_file: The path of the global registry that lists the task.
+        global_: The global registry, decoded.
     """
     if _shape(task_file, task, is_global(task), "") or _global_shape(global_file, global_):
         return []
     task_id = task_id_of(task_file, task)
     ids = Counter(id_ for id_, _ in agent_entries(task))
-    mine = {id_: entry for id_, entry in agent_entries(task) if id_ and ids[id_] == 1}
+    own = {id_: entry for id_, entry in agent_entries(task) if id_ and ids[id_] == 1}
     listed_ids = Counter(id_ for id_, _ in agent_entries(global_))
     listed = {id_: entry for id_, entry in agent_entries(global_) if id_ and listed_ids[id_] == 1}
-    found = list(_task_listed(task_id, task, global_file, global_))
-    for id_, entry in mine.items():
+    issues = list(_task_listed(task_id, task, global_file, global_))
+    for id_, entry in own.items():
         if listed_ids[id_] > 1:
             continue
-        there = listed.get(id_)
-        if there is None:
-            found.append(_not_in_global(id_, entry, task_id, global_file, global_))
-        elif there.get("task_id") != task_id:
-            found.append(_of_another_task(id_, there, task_id, global_file))
+        in_global = listed.get(id_)
+        if in_global is None:
+            issues.append(_not_in_global(id_, entry, task_id, global_file, global_))
+        elif in_global.get("task_id") != task_id:
+            issues.append(_of_another_task(id_, in_global, task_id, global_file))
         else:
-            found += _status(id_, entry, there, global_file)
+            issues += _status(id_, entry, in_global, global_file)
     for id_, entry in listed.items():
         if entry.get("task_id") == task_id and id_ not in ids:
-            found.append(
+            issues.append(
                 Issue(
                     IssueKind.NOT_IN_TASK,
                     global_file,
                     id_,
                     "agents",
                     entry.get("status", MISSING),
-                    f"is listed as of task {shown_name(task_id)}, whose registry does not have it",
-                    advice="whether it ever was cannot be known: remove the entry there by hand, "
-                    f"or add it to {shown_name(task_file)}",
+                    f"is listed for task {shown_name(task_id)}, but the task's registry does not "
+                    "list it",
+                    advice="the right state cannot be known: remove the entry from the global "
+                    f"registry by hand, or add it to {shown_name(task_file)}",
                 )
             )
-    return found
+    return issues
 
 
 def _task_listed(task_id: str, task: Json, file: Path, global_: Json) -> Iterator[Issue]:
@@ -165,7 +167,8 @@ def _task_listed(task_id: str, task: Json, file: Path, global_: Json) -> Iterato
         return
     fields = {"description": "task_description", "created_at": "created_at", "status": "status"}
     entry = {name: task[own] for name, own in fields.items() if own in task}
-    advice = "" if tasks is None or isinstance(tasks, dict) else "tasks is no object: " + BY_HAND
+    is_usable = tasks is None or isinstance(tasks, dict)
+    advice = "" if is_usable else "tasks is not an object: " + BY_HAND
     says = f"does not list task {shown_name(task_id)}"
     yield Issue(
         IssueKind.NOT_LISTED,
@@ -183,35 +186,37 @@ def _not_in_global(id_: str, entry: Json, task_id: str, file: Path, global_: Jso
     agents = global_.get("agents")
     advice = ""
     if isinstance(agents, dict) and id_ in agents:
-        advice = "another agent's entry stands under its id: mend that by hand"
+        advice = "its id is the key of another agent's entry: repair that by hand"
     fields = {name: entry[name] for name in _LISTED_FIELDS if name in entry}
-    says = f"is in task {shown_name(task_id)}, and not in the global registry"
+    says = f"is in task {shown_name(task_id)}, but not in the global registry"
     fix = {"task_id": task_id, **fields}
     return Issue(IssueKind.NOT_IN_GLOBAL, file, id_, "agents", MISSING, says, fix, advice)
 
 
-def _of_another_task(id_: str, there: Json, task_id: str, file: Path) -> Issue:
-    other = there.get("task_id", MISSING)
+def _of_another_task(id_: str, in_global: Json, task_id: str, file: Path) -> Issue:
+    other = in_global.get("task_id", MISSING)
+    named = "no task" if other is MISSING else f"task {_value(other)}"
     return Issue(
         IssueKind.NOT_IN_GLOBAL,
         file,
         id_,
         "task_id",
         other,
-        f"is in task {shown_name(task_id)}; the agent of this id here is of task {_value(other)}",
-        advice="an id can be here once only, and nobody can tell whose it is: mend it by hand",
+        f"is in task {shown_name(task_id)}, but the global entry with its id names {named}",
+        advice="an id must be unique, and the right task cannot be known: repair it by hand",
     )
 
 
-def _status(id_: str, entry: Json, there: Json, file: Path) -> Iterator[Issue]:
-    own, listed = entry.get("status"), there.get("status")
-    # An entry has no status until its first update, and counts as active so long.
+def _status(id_: str, entry: Json, in_global: Json, file: Path) -> Iterator[Issue]:
+    own, listed = entry.get("status"), in_global.get("status")
+    # An entry has no status until its first update; until then it counts as active.
     if not isinstance(own, str) or own == listed or (listed is None and not is_terminal(own)):
         return
-    found = there.get("status", MISSING)
-    says = f"is {_value(found)} here, and {_value(own)} in its task's registry"
+    found = in_global.get("status", MISSING)
+    says = f"has the status {_value(found)} here, but {_value(own)} in its task's registry"
     if listed is None:
-        says = f"has no status here, as if at work, and is {_value(own)} in its task's registry"
+        says = f"counts as active here, without a status, but is {_value(own)} in its task's "
+        says += "registry"
     yield Issue(IssueKind.STATUS, file, id_, "status", found, says, own)
 
 
@@ -227,15 +232,15 @@ def global_findings(
     *,
     kept: bool = True,
 ) -> list[Issue]:
-    """What is wrong within a global registry, once it says what the tasks' do.
+    """Returns the issues within a global registry.
 
     Args:
-        file: Its path, to be named.
+        file: The path of the registry, for the issues.
         global_: The decoded registry.
-        pairs: The registries of its tasks: what they are the truth for is counted as
-            it will be.
-        known: Ids of all tasks that are there; None to look for no missing ones.
-        kept: As in `task_findings`.
+        pairs: The paths and decoded registries of its tasks. The counters are compared with the
+            state after the differences from these registries are repaired.
+        known: The ids of all existing tasks; None to skip the search for missing tasks.
+        kept: Whether its counters and lists are updated, as in `task_findings`.
     """
     shape = _global_shape(file, global_)
     if shape is not None:
@@ -244,7 +249,7 @@ def global_findings(
         return list(_agents_alone(file, global_))
     will_be = snapshot(global_)
     for task_file, task in pairs:
-        mend(will_be, file, pair_findings(task_file, task, file, will_be))
+        apply_fixes(will_be, file, pair_findings(task_file, task, file, will_be))
     return [
         *_agents_alone(file, global_),
         *(_missing_tasks(file, global_, known) if known is not None else ()),
@@ -267,8 +272,8 @@ def _missing_tasks(file: Path, global_: Json, known: Collection[str]) -> Iterabl
                 None,
                 f"tasks[{task_id}]",
                 of_agents[task_id],
-                f"task {shown_name(task_id)} with {of_agents[task_id]} agents is here, and its "
-                "registry is not there",
-                advice="nobody can tell what became of it: put its registry back, or remove "
-                "what is listed of it by hand",
+                f"task {shown_name(task_id)} with {of_agents[task_id]} agents is listed, but its "
+                "registry does not exist",
+                advice="its state cannot be known: restore its registry, or remove the task and "
+                "its agents from the list by hand",
             )

@@ -1,13 +1,12 @@
-"""Who started whom, as the agents and as `agent_hierarchy` have it: where it goes wrong. Pure.
+"""Finds issues in the parents of agents and in `agent_hierarchy`. Pure.
 
-An agent's `parent` is its own word; `agent_hierarchy` only repeats it, and is what is
-brought in line.
+If the two differ, the `parent` field of the agent is right, and `agent_hierarchy` is repaired.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ FIELD = "agent_hierarchy"
 
 
 def hierarchy_findings(file: Path, task: Json) -> Iterator[Issue]:
-    """What is wrong with parents, children and `agent_hierarchy` of a task's registry."""
+    """Yields the issues with parents and with `agent_hierarchy` in a task's registry."""
     raw = task.get(FIELD)
     entries = [(id_, entry) for id_, entry in agent_entries(task) if id_]
     first: dict[str, Json] = {}
@@ -40,7 +39,7 @@ def hierarchy_findings(file: Path, task: Json) -> Iterator[Issue]:
             "parent",
             list(loop),
             f"is its own ancestor: {' → '.join(map(shown_name, (*loop, loop[0])))}",
-            advice="nobody can tell which of them came first: set the parent of one right by hand",
+            advice="the first of them cannot be known: correct one agent's parent by hand",
         )
     for id_, entry in first.items():
         own = _own_parent(entry)
@@ -51,15 +50,13 @@ def hierarchy_findings(file: Path, task: Json) -> Iterator[Issue]:
                 id_,
                 "parent",
                 own,
-                "says that its parent is an agent that is not there",
-                advice="nobody can tell who started it: set its parent right by hand",
+                "names a parent that does not exist",
+                advice="the right parent cannot be known: correct it by hand",
             )
     if isinstance(raw, dict):
-        left_alone = {id_ for loop in loops for id_ in loop}
-        left_alone |= {
-            id_ for id_, count in Counter(id_ for id_, _ in entries).items() if count > 1
-        }
-        yield from _disagreements(file, first, hierarchy, listed, left_alone)
+        skipped = {id_ for loop in loops for id_ in loop}
+        skipped |= {id_ for id_, count in Counter(id_ for id_, _ in entries).items() if count > 1}
+        yield from _disagreements(file, first, hierarchy, listed, skipped)
 
 
 def _misshapen(file: Path, field: str, what: str) -> Issue:
@@ -79,8 +76,8 @@ def _shapes(file: Path, hierarchy: Json) -> Iterator[Issue]:
         field = f"{FIELD}[{parent}]"
         if not isinstance(children, list):
             yield _misshapen(file, field, f"is {kind_of(children)}, not a list")
-        elif not all(isinstance(each, str) for each in children):
-            yield _misshapen(file, field, "holds something that is no id")
+        elif not all(isinstance(child, str) for child in children):
+            yield _misshapen(file, field, "contains a value that is not a string")
 
 
 def _own_parent(entry: Mapping[str, Any]) -> str | None:
@@ -89,7 +86,7 @@ def _own_parent(entry: Mapping[str, Any]) -> str | None:
 
 
 def _listed(hierarchy: Json) -> dict[str, list[str]]:
-    """Under whom each child is listed, as often as it is."""
+    """Returns the parents under which each child is listed; a repeated listing is repeated."""
     listed: dict[str, list[str]] = {}
     for parent, children in hierarchy.items():
         for child in children if isinstance(children, list) else ():
@@ -101,7 +98,7 @@ def _listed(hierarchy: Json) -> dict[str, list[str]]:
 def _loops(
     agents: Mapping[str, Json], listed: Mapping[str, list[str]]
 ) -> Iterator[tuple[str, ...]]:
-    """Every loop of parents once, from its first agent in file order on."""
+    """Yields each loop of parents once, starting with its first agent in file order."""
     parents: dict[str, str | None] = {}
     for id_, entry in agents.items():
         own = _own_parent(entry)
@@ -129,20 +126,19 @@ def _disagreements(
     agents: Mapping[str, Json],
     hierarchy: Json,
     listed: Mapping[str, list[str]],
-    left_alone: Iterable[str],
+    skipped: Collection[str],
 ) -> Iterator[Issue]:
-    skipped = frozenset(left_alone)
     for id_, entry in agents.items():
         own = _own_parent(entry)
         places = listed.get(id_, [])
         if id_ in skipped or places == [own]:
             continue
         if own is not None and (own in agents or own == ORCHESTRATOR):
-            says = f"says that its parent is {shown_name(own)}; "
-            says += f"{FIELD} has it under {_several(places)}"
+            says = f"names {shown_name(own)} as its parent, but {FIELD} "
+            says += f"lists it under {_several(places)}" if places else "does not list it"
             advice = ""
             if not isinstance(hierarchy.get(own, []), list):
-                advice = f"{FIELD}[{shown_name(own)}] is no list: mend that by hand first"
+                advice = f"{FIELD}[{shown_name(own)}] is not a list: repair that by hand first"
             fix = [own]
             yield Issue(IssueKind.HIERARCHY, file, id_, FIELD, places, says, fix, advice)
         elif len(places) > 1:
@@ -153,36 +149,36 @@ def _disagreements(
                 FIELD,
                 places,
                 f"is listed under {_several(places)}",
-                advice="it names no parent of its own that is there: set its parent by hand",
+                advice="it names no existing parent: set its parent by hand",
             )
     for id_, places in listed.items():
         if id_ not in agents:
-            says = f"is listed under {_several(places)}, but is no agent here"
+            says = f"is listed under {_several(places)}, but the registry has no such agent"
             yield Issue(IssueKind.HIERARCHY, file, id_, FIELD, places, says, [])
 
 
 def _several(names: list[str]) -> str:
-    return " and ".join(map(shown_name, names)) if names else "nobody"
+    return " and ".join(map(shown_name, names))
 
 
 def set_places(hierarchy: Json, child: str, found: list[str], parents: list[str]) -> None:
-    """Lists a child under these parents alone, once each. Changes lists in place.
+    """Lists a child exactly once under each of these parents, and under no other parent.
 
     Args:
-        hierarchy: Its lists belong to the caller.
-        child: Whom.
-        found: Under whom it is listed now, as often as it is.
-        parents: Under whom it is to be.
+        hierarchy: The lists of children by parent; changed in place.
+        child: The id of the child.
+        found: The parents under which it is listed now; a repeated listing is repeated.
+        parents: The right parents.
     """
     for parent in dict.fromkeys(found):
         kept = []
         wanted = int(parent in parents)
-        for each in hierarchy[parent]:
-            if each == child:
+        for listed_child in hierarchy[parent]:
+            if listed_child == child:
                 wanted -= 1
                 if wanted < 0:
                     continue
-            kept.append(each)
+            kept.append(listed_child)
         hierarchy[parent] = kept
     for parent in parents:
         if parent not in found:

@@ -1,4 +1,4 @@
-"""One thing that is wrong with a registry: where, what is there, what belongs there. Pure."""
+"""The record of one issue in a registry, with its place and its fix. Pure."""
 
 from __future__ import annotations
 
@@ -9,53 +9,62 @@ from typing import Any
 
 from registry.audit.diff import MISSING
 
-BY_HAND = "nobody can tell what was meant: mend it by hand"
-"""What to do about what muster cannot set right."""
+BY_HAND = "the right value cannot be known: repair it by hand"
+"""The advice for an issue that muster cannot repair."""
 
 
 class IssueKind(StrEnum):
-    """What sort of thing is wrong."""
+    """The kind of an issue."""
 
     UNREADABLE = "unreadable"
-    """A registry cannot be read, so nobody can tell what else is wrong."""
+    """A registry cannot be read, so its other issues cannot be known."""
     JOURNAL = "hot_journal"
-    """A commit was cut off and nobody has finished or dropped it yet."""
+    """A commit was interrupted, and has not been finished or dropped yet."""
     SHAPE = "shape"
-    """A field has a type that nobody can work with."""
+    """A field has the wrong type, or a required field is missing."""
     DUPLICATE = "duplicate_id"
+    """Several entries have the same id."""
     LOOP = "loop"
-    """Agents that are each other's parents, all around."""
+    """An agent is its own ancestor."""
     PARENT = "parent_missing"
-    """A parent that no agent is."""
+    """The parent of an agent does not exist."""
     HIERARCHY = "hierarchy"
-    """`agent_hierarchy` and `parent` disagree."""
+    """`agent_hierarchy` and `parent` differ."""
     NOT_LISTED = "task_not_listed"
-    """A task that the global registry does not list."""
+    """The global registry does not list a task."""
     TASK_MISSING = "task_missing"
-    """A task that the global registry lists, and whose registry is not there."""
+    """The global registry lists a task whose registry does not exist."""
     NOT_IN_GLOBAL = "not_in_global"
+    """The global registry does not list an agent of a task."""
     NOT_IN_TASK = "not_in_task"
+    """The global registry lists an agent that the task's registry does not list."""
     STATUS = "status"
-    """The two registries have different statuses of an agent."""
+    """The two registries have different statuses for an agent."""
     COUNTER = "counter"
+    """A counter is wrong."""
     ZOMBIE = "zombie"
+    """An active agent has no session."""
     STALLED = "stalled"
+    """An active agent has not reported for too long."""
     LEAKED = "leaked"
+    """An agent with a terminal status still has a session."""
     ORPHAN = "orphan"
+    """A session belongs to no agent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that is wrong.
+    """One issue in a registry.
 
     Attributes:
-        file: The registry that it is wrong in; None for a session of no registry.
-        agent: Whom it is about, or None.
-        field: Which field, or None where it is the file or a session itself.
-        found: What is there, or `MISSING`.
-        says: What is wrong, in a sentence.
-        fix: What is to be written in its place, or `MISSING` where nothing is.
-        advice: Why it cannot be set right here, and what can be done; empty where it can.
+        kind: The kind of the issue.
+        file: The registry; None for a session that belongs to no registry.
+        agent: The id of the agent, or None.
+        field: The field; None if the issue is about the whole file or a session.
+        found: The present value, or `MISSING`.
+        says: The problem, as a predicate for the agent, field or file.
+        fix: The right value, or `MISSING`.
+        advice: Why muster cannot repair it, and what the user can do; empty if muster can.
     """
 
     kind: IssueKind
@@ -69,15 +78,15 @@ class Issue:
 
     @property
     def fixable(self) -> bool:
-        """Whether it can be set right without anybody's judgement."""
+        """Whether muster can repair it."""
         return not self.advice
 
     @property
     def place(self) -> tuple[object, ...]:
-        """What it is about, whatever is there."""
+        """The place of the issue, without the present value."""
         return self.kind, self.file, self.agent, self.field
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """Equal for two that say the same: 1, 1.0 and true are the same to Python only."""
+        """A key that is equal for equal issues; in Python 1, 1.0 and True would be equal too."""
         return *self.place, repr(self.found), repr(self.fix), self.fixable

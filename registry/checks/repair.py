@@ -1,4 +1,4 @@
-"""Setting right what was found, on record, if it still is so under the lock."""
+"""Repairs issues that still exist under the lock, and logs the repair first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.audit.transaction import AuditContext, Made, change_pair
-from registry.checks.apply import mend
+from registry.checks.apply import apply_fixes
 from registry.checks.consistency import global_findings, pair_findings, task_findings
 from registry.checks.issue import Issue
 from registry.schema.layout import database_beside
@@ -17,11 +17,11 @@ from registry.storage.locked_file import DEFAULT_TIMEOUT
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """What became of findings that were to be set right.
+    """The result of a repair.
 
     Attributes:
-        done: Those that were.
-        left: Those that were not, each with the reason.
+        done: The repaired issues.
+        left: The issues that were not repaired, each with the reason.
     """
 
     done: tuple[Issue, ...]
@@ -36,21 +36,21 @@ def fix_task(
     on_record: AuditContext | None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Made[Fixed]:
-    """Sets right what was found in a task's registry, and where the global one differs.
+    """Repairs issues in a task's registry, and its differences from the global registry.
 
-    Both are looked at anew under their locks; what is no more, or is another finding
-    now, is left as it is.
+    Both registries are checked again under their locks. An issue that has changed or no longer
+    exists is not repaired.
 
     Args:
         task: The task's registry.
-        global_: The global registry that follows it, or None.
-        planned: What to set right.
-        on_record: How to put it on record; None does not.
-        timeout: Seconds to wait for the locks.
+        global_: The global registry that lists the task, or None.
+        planned: The issues to repair.
+        on_record: The context for the audit log; None to not log.
+        timeout: How long to wait for the locks, in seconds.
 
     Raises:
-        AuditError: It could not be put on record; nothing was changed.
-        RegistryError: The task's registry could not be had; nothing was changed.
+        AuditError: The audit log cannot be written; nothing was changed.
+        RegistryError: The task's registry cannot be locked or read; nothing was changed.
     """
 
     def change(in_task: Json, in_global: Json | None) -> Fixed:
@@ -73,17 +73,17 @@ def fix_global(
     on_record: AuditContext | None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Made[Fixed]:
-    """Sets a global registry's counters right, after all of its tasks were.
+    """Repairs the counters of a global registry. Call it after `fix_task` for all its tasks.
 
     Args:
         global_: The global registry.
-        planned: What to set right; as `fix_task`.
-        on_record: As for `fix_task`.
-        timeout: Seconds to wait for the lock.
+        planned: The issues to repair.
+        on_record: The context for the audit log; None to not log.
+        timeout: How long to wait for the lock, in seconds.
 
     Raises:
-        AuditError: It could not be put on record; nothing was changed.
-        RegistryError: The registry could not be had; nothing was changed.
+        AuditError: The audit log cannot be written; nothing was changed.
+        RegistryError: The registry cannot be locked or read; nothing was changed.
     """
 
     def change(registry: Json, _: Json | None) -> Fixed:
@@ -95,26 +95,26 @@ def fix_global(
 
 
 def fix(registries: Mapping[Path, Json], planned: Sequence[Issue], now: Iterable[Issue]) -> Fixed:
-    """Sets right what was planned and is found still. Pure; changes the registries.
+    """Repairs the planned issues that still exist. Pure, but changes the registries.
 
     Args:
-        registries: Decoded, by their paths.
-        planned: What to set right.
-        now: What is found in them now.
+        registries: The decoded registries by their paths; changed in place.
+        planned: The issues to repair.
+        now: All issues that the registries have now.
     """
-    there = {each.place: each for each in now}
+    by_place = {issue.place: issue for issue in now}
     done: list[Issue] = []
     left: list[tuple[Issue, str]] = []
-    for each in planned:
-        same = there.get(each.place)
-        if each.file not in registries:
-            left.append((each, "its registry could not be had"))
-        elif same is None:
-            left.append((each, "is so no more: somebody changed it meanwhile"))
-        elif same.identity != each.identity:
-            left.append((each, f"was changed meanwhile, and {same.says} now"))
+    for issue in planned:
+        present = by_place.get(issue.place)
+        if issue.file not in registries:
+            left.append((issue, "its registry cannot be locked or read"))
+        elif present is None:
+            left.append((issue, "the issue no longer exists: the registry was changed meanwhile"))
+        elif present.identity != issue.identity:
+            left.append((issue, f"the registry was changed meanwhile; now it {present.says}"))
         else:
-            done.append(each)
+            done.append(issue)
     for file, registry in registries.items():
-        mend(registry, file, done)
+        apply_fixes(registry, file, done)
     return Fixed(tuple(done), tuple(left))

@@ -1,4 +1,4 @@
-"""Changes of a registry that the orchestrator, its agents and muster make."""
+"""The changes of registries that an orchestrator, its agents and muster make."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
-"""The atomic operations: each one locked read-change-write of one file.
+"""Atomic operations: each reads, changes and writes one registry under its lock.
 
-Every function takes a task's registry or the global one and tells them apart by
-their fields. Nothing here asks tmux or waits for anything but the lock.
+Every function accepts a task's registry or the global one; it recognizes them by their fields.
+The functions do not use tmux, and wait only for the lock.
 """
 
 from __future__ import annotations
@@ -23,22 +23,28 @@ _log = logging.getLogger(__name__)
 def atomic_add_agent(
     registry_path: RegistryPath, agent_data: Mapping[str, Any], parent: str
 ) -> None:
-    """Adds an agent and counts it, in one locked pass.
+    """Adds an agent and counts it, under the lock.
 
-    Appends to `agents`, adds 1 to `total_spawned`, and to `active_count` if its
-    status is active, and puts it under ``agent_hierarchy[parent]``. (In a global
-    registry: `total_agents_spawned`, `active_agents`, no hierarchy.)
+    In a task's registry this changes:
+
+    - `agents`: the agent is appended,
+    - `total_spawned`: plus 1,
+    - `active_count`: plus 1 if its status is active,
+    - `agent_hierarchy[parent]`: its id is appended.
+
+    A global registry has the counters `total_agents_spawned` and `active_agents`, and no
+    hierarchy.
 
     Args:
         registry_path: The registry.
-        agent_data: The agent's fields; `id` is required. Kept as given.
+        agent_data: The agent's fields, which are written unchanged; `id` is required.
         parent: The id of the agent that started it, or "orchestrator".
 
     Raises:
-        DuplicateAgentError: The id is there already; nothing was changed.
-        WrongShapeError: No id, or the registry's fields cannot take an agent.
-        TypeError, ValueError: JSON has no word for something in `agent_data`.
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+        DuplicateAgentError: The registry already has this id; nothing was changed.
+        WrongShapeError: The id is missing, or a field of the registry has the wrong type.
+        TypeError, ValueError: `agent_data` contains a value that JSON cannot represent.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     path = Path(registry_path)
     agent = plain(agent_data)
@@ -52,26 +58,26 @@ def atomic_add_agent(
 def atomic_update_agent_status(
     registry_path: RegistryPath, agent_id: str, status: str, **extra_fields: Any
 ) -> dict[str, Any]:
-    """Sets an agent's status, `last_update` and further fields, in one locked pass.
+    """Sets an agent's status, `last_update` and further fields, under the lock.
 
-    The counter of active agents falls when an active agent leaves the active
-    statuses and rises when it comes back; `completed_count` follows `completed`.
+    The counter of active agents decreases when an agent's status is no longer active, and
+    increases when it is active again. `completed_count` counts the status `completed`.
 
     Args:
         registry_path: The registry.
-        agent_id: Which agent.
-        status: Its new status.
+        agent_id: The id of the agent.
+        status: The new status.
         **extra_fields: Further fields to set, for example ``progress=40``.
 
     Returns:
-        `success` (True), `agent_id`, `previous_status`, `new_status`,
-        `active_count`, `completed_count` (None in a global registry) and
-        `total_spawned`, as they are after the change.
+        `success` (True), `agent_id`, `previous_status`, `new_status`, and the counters after
+        the change: `active_count`, `completed_count` (None in a global registry) and
+        `total_spawned`.
 
     Raises:
-        ValueError: The registry has no such agent, or the status is no string.
-        TypeError, ValueError: JSON has no word for one of the fields.
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+        ValueError: The registry has no such agent, or the status is not a string.
+        TypeError, ValueError: A field has a value that JSON cannot represent.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     path = Path(registry_path)
     fields = plain({"last_update": timestamp(), **extra_fields})
@@ -93,10 +99,11 @@ def atomic_update_agent_status(
 
 
 def atomic_increment_counts(registry_path: RegistryPath, active: int = 0, total: int = 0) -> None:
-    """Adds to the counters of active and of all agents; never below 0.
+    """Adds numbers to the counters of active and of all agents; the result is at least 0.
 
     Raises:
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+        ValueError: A number is not an integer.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     with editing(Path(registry_path)) as edit:
         edits.shift_counters(edit.registry, active=active, total=total)
@@ -105,28 +112,29 @@ def atomic_increment_counts(registry_path: RegistryPath, active: int = 0, total:
 
 
 def atomic_decrement_active_count(registry_path: RegistryPath, amount: int = 1) -> None:
-    """Takes from the counter of active agents; never below 0.
+    """Subtracts a number from the counter of active agents; the result is at least 0.
 
     Raises:
-        ValueError: The amount is no whole number, or below 0.
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+        ValueError: The amount is not an integer of at least 0.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     if not edits.is_count(amount) or amount < 0:
-        raise WrongShapeError("amount", "must be a whole number, not below 0")
+        raise WrongShapeError("amount", "must be an integer of at least 0")
     atomic_increment_counts(registry_path, active=-amount)
 
 
 def atomic_mark_agents_completed(registry_path: RegistryPath, agent_ids: Iterable[str]) -> int:
-    """Completes all the named agents that are active, in one locked pass.
+    """Gives all active agents among these the status `completed`, under the lock.
 
-    Sets `status` and `completed_at` and moves the counters. Agents that are
-    not active, or not there, stay as they are: a second call returns 0.
+    Sets `status` and `completed_at`, and adapts the counters. Agents that are not active or not
+    listed are not changed, so a second call returns 0.
 
     Returns:
-        How many were changed.
+        The number of changed entries.
 
     Raises:
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+        TypeError: `agent_ids` is a single string, or contains an object that is not a string.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     path = Path(registry_path)
     ids = distinct_ids(agent_ids)

@@ -1,6 +1,6 @@
-"""Ending, in the registries, the agents whose session is gone: a task, or a whole workspace.
+"""Gives agents whose session no longer exists a terminal status, in a task or a workspace.
 
-The live sessions are an argument: nothing here knows tmux.
+The live sessions are an argument; this module does not use tmux.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CleanUp:
-    """What a clean-up did.
+    """The result of a clean-up.
 
     Attributes:
-        ended: Ids of the agents that were ended, by their task's registry.
+        ended: The ids of the agents that got a terminal status, by their task's registry.
         written: The registries that were written.
-        problems: By registry, why it could not be cleaned up.
+        problems: Why registries could not be cleaned up, by their paths.
     """
 
     ended: Mapping[Path, tuple[str, ...]]
@@ -54,7 +54,7 @@ class CleanUp:
 
     @property
     def count(self) -> int:
-        """How many agents were ended."""
+        """The number of agents that got a terminal status."""
         return sum(map(len, self.ended.values()))
 
 
@@ -68,51 +68,53 @@ def clean_up_task(
     grace: float = counters.START_GRACE,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> CleanUp:
-    """Ends all agents of a task whose session is gone, in both registries as one change.
+    """Ends all agents of a task whose session does not exist, in both registries, in one commit.
 
-    At most one read and one write of each file. The global registry follows the
-    task's also where it had been left behind before; an agent that it lists for the
-    task and the task has not is ended there if its session is gone. In a workspace with
-    a database nobody is ended: who seems dead in JSON may have completed.
+    Each file is read and written at most once. Agents that already have a terminal status in
+    the task's registry get it in the global registry too. If the global registry lists an agent
+    of the task that the task's registry does not list, it is ended if its session does not exist.
+
+    In a workspace with a database no agent is ended: an agent that seems dead in JSON may have
+    completed.
 
     Args:
         task_registry: The task's registry.
-        global_registry: The workspace's, or None.
-        live_sessions: Names of all sessions that there are. tmux must have
-            answered: where it cannot be asked, do not call this. To be sure of a
-            death, ask twice, some 750 ms apart, and pass what either answer has.
-        status: What they become.
-        reason: Why, as `termination_reason` or `completion_reason`.
-        grace: Agents started within that many seconds are left alone: they may
-            have come after the sessions were listed.
-        timeout: Seconds to wait for the locks.
+        global_registry: The workspace's global registry, or None.
+        live_sessions: The names of all existing sessions. If tmux cannot be queried, do not call
+            this function. To be certain, query tmux twice, about 750 ms apart, and pass the
+            sessions of both results.
+        status: The new status.
+        reason: The value for `termination_reason` or `completion_reason`.
+        grace: An agent that started less than this many seconds ago is not ended, because it
+            may have started after the sessions were listed.
+        timeout: How long to wait for the locks, in seconds.
 
     Raises:
-        TypeError: `live_sessions` is no collection of names.
-        WrongShapeError: The status is neither of the two, or `agents` holds what
-            cannot be counted; nothing was written.
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+        TypeError: `live_sessions` is not a collection of strings.
+        WrongShapeError: The status is another word, or `agents` contains an entry that is not an
+            object; nothing was written.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
     sweep = _Sweep.of(live_sessions, status, reason, grace)
     if (database := database_beside(task)) is not None:
-        return CleanUp({}, (), {task: f"nobody is ended: {database}"})
+        return CleanUp({}, (), {task: f"no agent is ended: {database}"})
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
         ended = sweep.end(in_task.registry)
         in_task.changed = bool(ended)
         if in_global is not None:
-            # With both locks in hand nothing comes in between.
+            # Both locks are held, so no other change comes in between.
             seen = _by_task_id(in_task.registry, math.inf)
             try:
                 in_global.changed = sweep.follow(in_global.registry, seen)
             except WrongShapeError as error:
                 hand_on(error)
                 problems.append(left_out(error.named(in_global.path)))
-        written = [each.path for each in (in_task, in_global) if each and each.changed]
+        written = [edit.path for edit in (in_task, in_global) if edit and edit.changed]
     _log.info("Cleaned up %s: %d agents ended", task, len(ended))
-    said = {global_: "; ".join(problems)} if problems and global_ is not None else {}
-    return CleanUp({task: ended} if ended else {}, tuple(written), said)
+    by_path = {global_: "; ".join(problems)} if problems and global_ is not None else {}
+    return CleanUp({task: ended} if ended else {}, tuple(written), by_path)
 
 
 def clean_up_workspace(
@@ -124,35 +126,41 @@ def clean_up_workspace(
     grace: float = counters.START_GRACE,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> CleanUp:
-    """Ends all agents of a workspace whose session is gone.
+    """Ends all agents of a workspace whose session does not exist.
 
-    One locked pass over each task's registry, and then one over the global one: at
-    most one read and one write of each file, and never two locks at once. The global
-    registry follows as in `clean_up_task`, but for whoever reports in between, and for
-    tasks whose directory has another name than they. What a crash in between leaves
-    it behind by, the next clean-up mends. A registry that cannot be had is left out,
-    and said. In a workspace with a database nobody is ended, as in `clean_up_task`.
+    First each task's registry is changed under its lock, then the global registry. Each file is
+    read and written at most once, and two locks are never held at the same time. A registry that
+    cannot be locked or read is left out; `CleanUp.problems` has the reason.
+
+    The global registry is updated as in `clean_up_task`, with two exceptions:
+
+    - An agent that reports in between is not ended there.
+    - Agents of a task whose directory is not named after the task are not ended there.
+
+    After a crash in between, the next clean-up updates the global registry.
+
+    In a workspace with a database no agent is ended, as in `clean_up_task`.
 
     Args:
         workspace: The `.agent-workspace`.
-        live_sessions: As `clean_up_task`.
-        status: As `clean_up_task`.
-        reason: As `clean_up_task`.
-        grace: As `clean_up_task`.
-        timeout: Seconds to wait for each lock.
+        live_sessions: See `clean_up_task`.
+        status: See `clean_up_task`.
+        reason: See `clean_up_task`.
+        grace: See `clean_up_task`.
+        timeout: How long to wait for each lock, in seconds.
 
     Raises:
-        TypeError: `live_sessions` is no collection of names.
-        WrongShapeError: The status is neither of the two.
-        ReplacedWorkspaceError: Its path leads to another workspace than before.
+        TypeError: `live_sessions` is not a collection of strings.
+        WrongShapeError: The status is another word, or `grace` is not a finite number.
+        ReplacedWorkspaceError: The path leads to another workspace than before.
         OSError: The workspace cannot be listed.
     """
-    # Symlinks are kept: what they lead to now would be another name, and no change be noticed.
+    # Symlinks are not resolved. With a resolved path a redirection would not be noticed.
     root = Path(workspace).absolute()
     close_read(open_anchor(root))
     sweep = _Sweep.of(live_sessions, status, reason, grace)
     if (database := find_database(root)) is not None:
-        return CleanUp({}, (), {database.path: f"nobody is ended: {database}"})
+        return CleanUp({}, (), {database.path: f"no agent is ended: {database}"})
     ended: dict[Path, tuple[str, ...]] = {}
     written: list[Path] = []
     problems: dict[Path, str] = {}
@@ -166,13 +174,13 @@ def clean_up_workspace(
             with naming(task), editing(task, timeout) as edit:
                 gone = sweep.end(edit.registry)
                 edit.changed = bool(gone)
-                found = _by_task_id(edit.registry, time.time())
+                agents = _by_task_id(edit.registry, time.time())
         except RegistryError as error:
             hand_on(error)
             problems[task] = str(error)
             continue
-        # A copy of a task's directory does not speak for the task.
-        seen |= {id_: each for id_, each in found.items() if id_ == task.parent.name}
+        # The directory may be a copy of another task's directory, which is not used here.
+        seen |= {id_: of_task for id_, of_task in agents.items() if id_ == task.parent.name}
         if gone:
             ended[task] = gone
             written.append(task)
@@ -194,12 +202,12 @@ def clean_up_workspace(
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A task's agents, as its registry has them.
+    """The agents in a task's registry.
 
     Attributes:
-        known: Ids of all of them.
-        ends: Those that are through.
-        at: When that was so, in seconds since the epoch.
+        known: The ids of all agents.
+        ends: The terminal statuses and end fields of ended agents, by their ids.
+        at: When the registry was read, in seconds since the epoch.
     """
 
     known: frozenset[str]
@@ -222,7 +230,7 @@ def _by_task_id(task: Json, at: float) -> dict[str, _Seen]:
 
 @dataclass(frozen=True, slots=True)
 class _Sweep:
-    """Who is gone, and what becomes of them."""
+    """The rule of one clean-up: which agents are ended, with which status and fields."""
 
     live: frozenset[str]
     status: str
@@ -237,31 +245,32 @@ class _Sweep:
         return cls(counters.session_names(live), status, fields, time.time(), grace)
 
     def end(self, task: Json) -> tuple[str, ...]:
-        """Ends in a task's registry who is gone; returns their ids."""
+        """Ends the dead agents in a task's registry, and returns their ids."""
         edits.check_agents(task)
         dead = self._dead(task)
         done = edits.finish_each(
             task, lambda _, entry: (self.status, self.fields) if id(entry) in dead else None
         )
-        return tuple(each.agent_id for each in done)
+        return tuple(change.agent_id for change in done)
 
     def follow(self, global_: Json, seen: Mapping[str, _Seen]) -> bool:
-        """Ends in the global registry who is through in a task's.
+        """Ends agents in the global registry that have ended in their task's registry.
 
-        Also who is gone and is not in the task's at all: a withdrawal that could not
-        reach the global registry leaves such.
+        Dead agents that the task's registry does not list are ended too. A withdrawal that
+        could not change the global registry leaves such entries.
 
         Returns:
-            Whether anybody was ended.
+            Whether an agent was ended.
 
         Raises:
-            WrongShapeError: The agents there cannot be counted; nothing was changed.
+            WrongShapeError: `agents` contains an entry that is not an object; nothing was
+                changed.
         """
         edits.check_agents(global_)
         dead, now = self._dead(global_), time.time()
 
         def end_in_task(agent_id: str | None, entry: Json) -> edits.End | None:
-            # An id of one task may be another agent's in another task.
+            # Another task may have a different agent with the same id.
             task_id = entry.get("task_id")
             task = seen.get(task_id) if isinstance(task_id, str) else None
             if task is None or not agent_id or _touched(entry, task.at, now):
@@ -273,12 +282,12 @@ class _Sweep:
         return bool(edits.finish_each(global_, end_in_task))
 
     def _dead(self, registry: Json) -> frozenset[int]:
-        """The entries, by identity, of who is gone."""
+        """Returns the identities (`id`) of the entries of dead agents."""
         gone = counters.zombies_in(registry, self.live, self.as_of, self.grace)
         return frozenset(id(entry) for _, entry in gone)
 
 
 def _touched(entry: Json, since: float, until: float) -> bool:
-    """Whether an agent was registered, or reported, after its task was looked at."""
+    """Returns whether an agent was registered, or reported, after its task was read."""
     times = (parse_time(entry.get(name)) for name in ("started_at", "last_update"))
     return any(time_ is not None and since <= time_ <= until for time_ in times)

@@ -1,4 +1,4 @@
-"""New registries, made whole: nobody ever sees half of one, or one replaced."""
+"""Creates registries; other processes never see an incomplete or replaced one."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A registry that is there now.
+    """An existing registry.
 
     Attributes:
         path: The registry.
-        new: Whether this call made it; somebody else may have been quicker.
+        new: Whether this call created it; False if it already existed.
     """
 
     path: Path
@@ -54,19 +54,19 @@ class Created:
 
 
 def create_global_registry(workspace: RegistryPath, *, max_concurrent_agents: int = 20) -> Created:
-    """Makes a workspace and its global registry, unless they are there.
+    """Creates a workspace and its global registry, unless they exist.
 
-    Any number of processes may do so at once: one makes it, and all of them find
-    it whole. Nothing that is there is touched.
+    Many processes may call this at the same time. One of them creates the registry, and all
+    find it complete. Existing files are not changed.
 
     Args:
-        workspace: The directory, called `.agent-workspace` as a rule.
-        max_concurrent_agents: Written down for the orchestrator; not checked here.
+        workspace: The directory, usually called `.agent-workspace`.
+        max_concurrent_agents: A limit for the orchestrator; this library does not check it.
 
     Raises:
-        WrongShapeError: The path is empty, or the limit no whole number.
-        InaccessibleRegistryError: It cannot be made.
-        NotARegularFileError: Something else is in its place.
+        WrongShapeError: The path is empty, or the limit is not an integer of at least 0.
+        InaccessibleRegistryError: The registry cannot be created.
+        NotARegularFileError: The path of the registry leads to another kind of file.
     """
     _check_limit("max_concurrent_agents", max_concurrent_agents)
     path = _root(workspace) / GLOBAL_FOLDER / GLOBAL_REGISTRY
@@ -98,34 +98,40 @@ def create_task_registry(
     fields: Mapping[str, Any] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Created:
-    """Makes a task's directory and registry, and lists it in the global registry.
+    """Creates a task's directory and registry, and lists the task in the global registry.
 
-    Any number of processes may do so at once, for one task or for many; a task is
-    counted once. After a crash in between a second call lists what is there already.
+    Many processes may call this at the same time, for the same task or for several; each task
+    is counted once. After a crash in between, a second call lists the existing task.
 
     Args:
-        workspace: The `.agent-workspace`; made with its global registry if need be.
-        task_id: Names the directory, for example ``TASK-20251018-213115-d9cfa244``.
-        description: What is to be done.
-        priority: As the orchestrator has it.
-        client_cwd: Where the client works.
-        max_agents: How many agents may be registered in all.
-        max_depth: How deep agents may start agents.
-        max_concurrent: How many may be active at once.
+        workspace: The `.agent-workspace`; it and its global registry are created if necessary.
+        task_id: The name of the directory, for example ``TASK-20251018-213115-d9cfa244``.
+        description: The description of the task.
+        priority: The orchestrator's priority.
+        client_cwd: The working directory of the client.
+        max_agents: The largest number of agents in the registry.
+        max_depth: The largest depth of an agent below the orchestrator.
+        max_concurrent: The largest number of active agents.
         fields: Further fields of the task's registry.
-        timeout: Seconds to wait for the global registry's lock.
+        timeout: How long to wait for the lock of the global registry, in seconds.
 
     Raises:
-        WrongShapeError: The id cannot name a directory, or a limit is no whole number.
-        LinkedRegistryError: Its directory is a symlink.
-        NotARegularFileError: Something else is in the registry's place.
-        TypeError, ValueError: JSON has no word for something in `fields`, or they
-            hold what is set here.
-        InaccessibleRegistryError: It cannot be made.
-        TimeoutError, json.JSONDecodeError: As `LockedRegistryFile`, of the global registry.
+        WrongShapeError: The id cannot be a directory name, or a limit is not an integer of at
+            least 0.
+        LinkedRegistryError: The task's directory is a symlink.
+        NotARegularFileError: The path of the registry leads to another kind of file.
+        TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
+            that this function sets itself.
+        InaccessibleRegistryError: The registry cannot be created.
+        TimeoutError, json.JSONDecodeError: The global registry cannot be locked or decoded; see
+            `LockedRegistryFile`.
     """
     if not isinstance(task_id, str) or not is_safe_name(task_id) or task_id == GLOBAL_FOLDER:
-        raise WrongShapeError("task_id", f"{quoted_name(task_id, 80)} cannot name a directory")
+        raise WrongShapeError(
+            "task_id",
+            f"is {quoted_name(task_id, 80)}, which cannot name a directory: use 1 to 128 letters, "
+            "digits, '_', '-' and '.', without a '.' at the start",
+        )
     limits = {"max_agents": max_agents, "max_depth": max_depth, "max_concurrent": max_concurrent}
     for name, limit in limits.items():
         _check_limit(name, limit)
@@ -133,7 +139,7 @@ def create_task_registry(
     now = timestamp()
     directory = root / task_id
     with tolerating(FileNotFoundError):
-        # Raises before anything is made, where the directory is a symlink.
+        # If the directory is a symlink, this raises an error before anything is created.
         look(directory / TASK_REGISTRY)
     text: Json = {
         "task_id": task_id,
@@ -153,7 +159,8 @@ def create_task_registry(
     }
     extra = plain(fields or {})
     if not extra.keys().isdisjoint(text):
-        raise ValueError(f"fields may not hold {', '.join(sorted(extra.keys() & text.keys()))}")
+        names = ", ".join(sorted(extra.keys() & text.keys()))
+        raise ValueError(f"fields must not contain {names}: create_task_registry() sets them")
     text |= extra
     global_ = create_global_registry(root).path
     created = _create(directory / TASK_REGISTRY, text)
@@ -171,17 +178,17 @@ def _root(workspace: RegistryPath) -> Path:
 
 def _check_limit(name: str, limit: object) -> None:
     if not edits.is_count(limit) or limit < 0:
-        raise WrongShapeError(name, f"is {limit!r:.80}, no whole number from 0 upward")
+        raise WrongShapeError(name, f"is {limit!r:.80}, not an integer of at least 0")
 
 
 def _create(path: Path, registry: Json) -> Created:
-    """Puts a whole file in its place, if nothing is there; through no symlink.
+    """Creates a registry with its content, unless it exists. Follows no symlink.
 
-    A link, and not a rename: that would replace what somebody else has made and
-    perhaps locked by now.
+    The complete file is linked to its name. A rename could replace a file that another process
+    has created and perhaps locked meanwhile.
     """
     try:
-        # Raises if that is no registry.
+        # Raises an error if the file cannot be a registry.
         close_read(open_file(path, os.O_RDONLY))
         return Created(path, new=False)
     except RegistryNotFoundError as error:
@@ -218,11 +225,11 @@ def _make_folder(path: Path, workspace: int) -> None:
 
 
 def _link_whole(text: bytes, name: str, folder: int) -> None:
-    """Makes a file appear with its text, if nothing of its name is there.
+    """Creates a file that has its complete text from the start.
 
     Raises:
-        FileExistsError: Something is there.
-        OSError: It cannot be made.
+        FileExistsError: The name is already used.
+        OSError: The file cannot be created.
     """
 
     def prepare(fd: int) -> None:
@@ -239,9 +246,9 @@ def _link_whole(text: bytes, name: str, folder: int) -> None:
 
 
 def _link_named(name: str, folder: int, prepare: Prepare) -> None:
-    """As `_link_whole`, by a file that has a second name for a moment.
+    """Creates a file like `_link_whole`; the file has a second name for a moment.
 
-    A process that is killed in between leaves that name, which ends in ``.new``.
+    A process that is killed in between leaves the second name, which ends in ``.new``.
     """
     beside = f".{name}.{secrets.token_hex(6)}.new"
     try:

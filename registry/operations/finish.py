@@ -1,4 +1,4 @@
-"""Writing agents down as through, in the task's registry and in the global one."""
+"""Gives agents a terminal status, in the task's registry and in the global one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from registry.text import shown_name
 _log = logging.getLogger(__name__)
 
 Judged = Mapping[str, Collection[Deployment]]
-"""By agent, the deployments that its end is about (several where its id is there twice)."""
+"""The deployments that may be ended, by the agent's id; several if entries share an id."""
 
 END_FIELD = {
     "completed": "completed_at",
@@ -29,21 +29,21 @@ END_FIELD = {
     "error": "failed_at",
     "failed": "failed_at",
 }
-"""The field that holds the time at which an agent got a terminal status."""
+"""The field for the time of each terminal status."""
 
 END_FIELDS = (*dict.fromkeys(END_FIELD.values()), "termination_reason", "completion_reason")
-"""What the global registry repeats of an agent that is through."""
+"""The fields of an ended agent that the global registry repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinishReport:
-    """What `finish_agents` did, agent by agent.
+    """The result of `finish_agents`.
 
     Attributes:
-        changed: Agents whose status changed, in the task's registry or the global one.
-        untouched: For every other agent that was asked for, why it stayed.
+        changed: The agents whose status was changed, in the task's registry or the global one.
+        untouched: Why the other agents were not changed, by their ids.
         written: The registries that were written.
-        problems: Why the global registry could not be written, if so.
+        problems: Why the global registry was not written; empty if it was.
     """
 
     changed: tuple[edits.StatusChange, ...]
@@ -53,14 +53,14 @@ class FinishReport:
 
 
 def end_fields(status: str, reason: str | None) -> dict[str, str]:
-    """What an agent's entry is given, beside the status, when it is ended now.
+    """Returns the fields, besides the status, of an agent that ends now.
 
     Args:
         status: "completed" or "terminated".
-        reason: Why; None for no such field.
+        reason: The reason; None to leave the field out.
 
     Raises:
-        WrongShapeError: The status is neither of the two.
+        WrongShapeError: The status is another word.
     """
     if status not in ("completed", "terminated"):
         raise WrongShapeError("status", f"must be 'completed' or 'terminated', not {status!r}")
@@ -69,7 +69,7 @@ def end_fields(status: str, reason: str | None) -> dict[str, str]:
 
 
 def end_of(entry: Json) -> edits.End | None:
-    """The end that an agent's entry tells of, or None while it is not through."""
+    """Returns the terminal status and the end fields of an entry; None if it has none."""
     if not is_terminal(entry.get("status")):
         return None
     return entry["status"], {name: entry[name] for name in END_FIELDS if name in entry}
@@ -89,30 +89,32 @@ def finish_agents(
 ) -> FinishReport:
     """Completes or terminates agents in the task's registry and in the global one.
 
-    Only agents in an active status change. The global registry follows the
-    task's, also where it had been left behind before; either may lack an agent.
+    Only agents with an active status are changed. If an agent already has a terminal status in
+    the task's registry, the global registry takes over that status. An agent may be missing in
+    one of the registries.
 
     Args:
-        task_registry: The task's registry; the truth where the two differ.
-        global_registry: The workspace's, or None.
-        agent_ids: Which agents.
+        task_registry: The task's registry; it is right if the two differ.
+        global_registry: The workspace's global registry, or None.
+        agent_ids: The agents.
         status: "completed" sets `completed_at`, and `completion_reason` if a
             reason is given; "terminated" sets `terminated_at` and
             `termination_reason`.
-        reason: Why, in the operator's words.
-        timeout: Seconds to wait for the locks.
-        on_record: How to write it to the workspace's audit log first; None does not.
-        judged: By agent, the deployments that were found to be through. An entry that is
-            about another one under the lock was deployed anew meanwhile: it stays, and
-            `FinishReport.untouched` says so. Whom this does not name is not compared.
-        owner: The user whose the task's registry was when that was found, by its number.
-            None does not compare it.
+        reason: The reason in the operator's words.
+        timeout: How long to wait for the locks, in seconds.
+        on_record: The context for the workspace's audit log; None to not log.
+        judged: The deployments that may be ended, by the agent's id. If an entry describes
+            another deployment, the agent was deployed again meanwhile. It is not changed, and
+            `FinishReport.untouched` has the reason. Agents that are not in `judged` are not
+            compared.
+        owner: The id of the user that owned the task's registry when the agents were judged;
+            None to not compare it.
 
     Raises:
-        UntrustedFileError: A registry of another user lies there now; nothing was written.
-        WrongShapeError: The status is neither of the two; nothing was written.
-        AuditError: It could not be put on record; nothing was written.
-        RegistryError: The task's registry could not be had; nothing was written.
+        UntrustedFileError: A registry now belongs to another user; nothing was written.
+        WrongShapeError: The status is another word; nothing was written.
+        AuditError: The audit log cannot be written; nothing was written.
+        RegistryError: The task's registry cannot be locked or read; nothing was written.
     """
     if status == "terminated":
         reason = reason or "terminated"
@@ -131,11 +133,14 @@ def finish_agents(
 
 
 class SessionEnd(StrEnum):
-    """What became of an agent's session when it was to be ended."""
+    """The result of killing an agent's session."""
 
     ENDED = "ended"
-    GONE = "gone"  # It was not there any more.
+    """The session was killed."""
+    GONE = "gone"
+    """The session had already ended."""
     STILL_THERE = "still there"
+    """The session could not be killed."""
 
 
 def terminate_agents(
@@ -147,29 +152,29 @@ def terminate_agents(
     timeout: float = DEFAULT_TIMEOUT,
     judged: Judged | None = None,
 ) -> FinishReport:
-    """Writes down as terminated whose sessions were ended, in both registries as one change.
+    """Gives agents whose sessions have ended the status `terminated`, in one commit.
 
-    To be called after the sessions were ended, and with no lock held meanwhile.
-    Whose session is still there stays as it is: it may be at work.
+    First kill the sessions without holding a lock, then call this function. An agent whose
+    session still exists is not changed, because it may be working.
 
     Args:
         task_registry: The task's registry.
-        global_registry: The workspace's, or None.
-        sessions: By agent, what became of its session.
-        reason: Why, as `termination_reason`.
-        timeout: Seconds to wait for the locks.
-        judged: By agent, the deployments whose sessions these were, as for
-            `finish_agents`: who was deployed anew since stays as it is.
+        global_registry: The workspace's global registry, or None.
+        sessions: The result of killing the session, by the agent's id.
+        reason: The value for `termination_reason`.
+        timeout: How long to wait for the locks, in seconds.
+        judged: The deployments of these sessions, by the agent's id. An agent that was deployed
+            again since is not changed, as in `finish_agents`.
 
     Returns:
-        Who was changed, and why the others were not.
+        The changed agents, and the reasons why the others were not changed.
 
     Raises:
-        TypeError, ValueError: `sessions` is no mapping of ids to ends.
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+        TypeError, ValueError: `sessions` is not a mapping of agent ids to `SessionEnd`.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     if not isinstance(sessions, Mapping):
-        raise TypeError("sessions must say of each agent what became of its session")
+        raise TypeError("sessions must map each agent's id to a SessionEnd")
     ends = {agent_id: SessionEnd(end) for agent_id, end in sessions.items()}
     ended = [agent_id for agent_id, end in ends.items() if end is not SessionEnd.STILL_THERE]
     report = finish_agents(
@@ -181,7 +186,7 @@ def terminate_agents(
         timeout=timeout,
         judged=judged,
     )
-    left = {id_: "its session is still there" for id_ in ends if id_ not in ended}
+    left = {id_: "its session still exists" for id_ in ends if id_ not in ended}
     return replace(report, untouched={**report.untouched, **left})
 
 
@@ -200,7 +205,7 @@ def _finish(
     )
     in_global = _follow(task, global_, wanted, end, judged) if global_ is not None else []
     entries = {id_: entry for id_, entry in agent_entries(task) if id_}
-    changed = {each.agent_id: each for each in (*in_global, *in_task)}
+    changed = {change.agent_id: change for change in (*in_global, *in_task)}
     untouched = {
         id_: _why_untouched(entries[id_]) if id_ in entries else f"is not in {shown_name(path)}"
         for id_ in ids
@@ -210,7 +215,7 @@ def _finish(
 
 
 def _is_judged(agent_id: str | None, entry: Json, judged: Judged) -> bool:
-    """Whether an entry is about a deployment that was judged."""
+    """Returns whether an entry describes a deployment that may be ended."""
     deployments = judged.get(agent_id or "")
     return deployments is None or Deployment.of(entry) in deployments
 
@@ -218,24 +223,24 @@ def _is_judged(agent_id: str | None, entry: Json, judged: Judged) -> bool:
 def _why_untouched(entry: Json) -> str:
     status = entry.get("status")
     if is_active(status):
-        return f"was deployed anew meanwhile; it stays {status!r}"
-    return f"is {status!r} already"
+        return f"was deployed again meanwhile; it stays {status!r}"
+    return f"is already {status!r}"
 
 
 def _follow(
     task: Json, global_: Json, wanted: Collection[str], end: edits.End, judged: Judged
 ) -> list[edits.StatusChange]:
-    """Brings the global registry's entries to where the task's are."""
+    """Updates the agents' entries in the global registry to those in the task's registry."""
     in_task = {id_: entry for id_, entry in agent_entries(task) if id_ in wanted}
     task_id = task.get("task_id")
 
     def end_in_task(agent_id: str | None, listed: Json) -> edits.End | None:
-        # An id of this task may be another agent's in another task.
+        # Another task may have a different agent with the same id.
         if agent_id not in wanted or listed.get("task_id", task_id) != task_id:
             return None
         entry = in_task.get(agent_id)
         if entry is None:
-            # It may be on its way into the task's registry.
+            # The agent may not have been added to the task's registry yet.
             return end if _is_judged(agent_id, listed, judged) else None
         return end_of(entry)
 

@@ -1,11 +1,11 @@
-"""One registry against a set of live sessions: what is wrong, and setting it right.
+"""Compares one registry with the live sessions, and repairs the differences.
 
-The live sessions are an argument: nothing here knows tmux. None stands for
-"tmux could not be asked", and then no agent is called dead.
+The live sessions are an argument; this module does not use tmux. None means that tmux could not
+be queried; then no agent is called dead.
 
 In a workspace with a database (`registry.schema.layout.find_database`) the JSON registries may
-be stale: nobody keeps their counters, the database may list what looks like an orphan, and
-an agent that seems dead may have completed. That is said, and nothing is repaired.
+be stale. Their counters are not updated, the database may list an apparent orphan, and an
+apparently dead agent may have completed. So nothing is repaired there, and a warning says why.
 """
 
 from __future__ import annotations
@@ -46,21 +46,22 @@ _log = logging.getLogger(__name__)
 
 
 GONE = "session_not_found"
-"""The `termination_reason` of an agent whose session is gone."""
+"""The `termination_reason` of an agent whose session no longer exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """What `registry_health_check` found.
+    """The result of `registry_health_check`.
 
     Attributes:
-        sessions_known: False when no list of sessions was given: `zombies`,
-            `leaked` and `orphans` are then empty because nobody could tell.
-        zombies: Ids of active agents whose session is gone.
-        leaked: Ids of terminal agents whose session is still there.
-        orphans: Sessions named like an agent's that no agent accounts for.
-        drifts: Counters that differ from what they count.
-        recommendations: What to do, one sentence each.
+        path: The registry.
+        sessions_known: Whether a list of sessions was given. If not, `zombies`, `leaked` and
+            `orphans` are empty, because they cannot be known.
+        zombies: The ids of active agents whose session does not exist.
+        leaked: The ids of agents with a terminal status whose session still exists.
+        orphans: The sessions that are named like an agent's but belong to no known agent.
+        drifts: The counters with a wrong value.
+        recommendations: The recommended actions, one sentence each.
         warnings: Why something could not be checked, one sentence each.
     """
 
@@ -75,18 +76,20 @@ class HealthReport:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found."""
+        """Whether the report has no issues and no warnings."""
         return not (self.zombies or self.leaked or self.orphans or self.drifts or self.warnings)
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One field that `validate_and_repair_registry` set, or would set.
+    """One field that `validate_and_repair_registry` sets, or would set.
 
     Attributes:
-        agent_id: None for a field of the registry itself; empty for an agent without id.
-        before: The value in the file, None where it was missing.
-        after: The value that is written.
+        agent_id: The agent; None for a field of the registry itself, empty for an agent without
+            an id.
+        field: The name of the field.
+        before: The value in the file; None if it is missing.
+        after: The new value.
     """
 
     agent_id: str | None
@@ -102,22 +105,21 @@ def registry_health_check(
     other_sessions: Collection[str] = (),
     grace: float = START_GRACE,
 ) -> HealthReport:
-    """Holds one registry against the live sessions. Reads only, waits for no lock.
+    """Compares one registry with the live sessions. Only reads, and waits for no lock.
 
-    In a workspace with a database no orphans and no counters are told, and
-    `HealthReport.warnings` says so.
+    In a workspace with a database, orphans and counters are not reported;
+    `HealthReport.warnings` says why.
 
     Args:
         registry_path: A task's registry or the global one.
-        live_sessions: Names of all tmux sessions that are there, or None if
-            tmux could not be asked.
-        other_sessions: Names that other registries account for, which are
-            therefore no orphans.
-        grace: Agents started within that many seconds are not called dead.
+        live_sessions: The names of all existing tmux sessions; None if tmux could not be
+            queried.
+        other_sessions: The names of sessions that other registries list; they are not orphans.
+        grace: An agent that started less than this many seconds ago is not called dead.
 
     Raises:
-        WrongShapeError: The grace is no number.
-        FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+        WrongShapeError: `grace` is not a finite number.
+        FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     check_grace(grace)
     as_of = time.time()
@@ -173,19 +175,23 @@ def _recommend(
 ) -> list[str]:
     advice = []
     if live is None:
-        advice.append("tmux could not be asked: find out why before anything is repaired.")
+        advice.append("tmux could not be queried: find the reason before you repair anything.")
     if zombies:
         advice.append(
             f"{len(zombies)} active agents have no session: "
             "validate_and_repair_registry() terminates them."
         )
     if leaked:
-        advice.append(f"{len(leaked)} agents are through but left a session: kill it.")
+        advice.append(
+            f"{len(leaked)} agents have a terminal status but still a session: kill the sessions."
+        )
     if orphans:
-        advice.append(f"{len(orphans)} sessions belong to no agent here: look, then kill them.")
+        advice.append(
+            f"{len(orphans)} sessions belong to no agent here: look at them, then kill them."
+        )
     if drifts:
         names = ", ".join(drift.counter for drift in drifts)
-        advice.append(f"Counters are off ({names}): validate_and_repair_registry() sets them.")
+        advice.append(f"Counters are wrong ({names}): validate_and_repair_registry() sets them.")
     return advice
 
 
@@ -195,8 +201,8 @@ def _recommend_beside_database(
     advice = _recommend(live, (), (), (), ())
     if zombies or leaked:
         advice.append(
-            f"{len(zombies) + len(leaked)} agents have another status than their sessions "
-            "tell: the database may have a newer one, look there first."
+            f"{len(zombies) + len(leaked)} agents have a status that does not match their "
+            "sessions: first check the database, which may have a newer status."
         )
     return advice
 
@@ -208,26 +214,26 @@ def validate_and_repair_registry(
     *,
     grace: float = START_GRACE,
 ) -> tuple[Repair, ...]:
-    """Terminates zombies and sets counters right, in one locked pass.
+    """Terminates zombies and repairs counters, under the lock.
 
-    A zombie becomes `terminated` with `terminated_at` and the
-    `termination_reason` "session_not_found". In a workspace with a database nothing is
-    repaired: what JSON says there may be stale.
+    A zombie gets the status `terminated`, the time `terminated_at`, and the
+    `termination_reason` "session_not_found". In a workspace with a database nothing is repaired,
+    because its JSON registries may be stale.
 
     Args:
         registry_path: A task's registry or the global one.
-        live_sessions: As in `registry_health_check`; with None only the
-            counters are repaired.
-        dry_run: Say what would be done and write nothing.
-        grace: Agents started within that many seconds are left alone.
+        live_sessions: The names of all existing tmux sessions. With None, only the counters are
+            repaired.
+        dry_run: Whether to return the repairs without writing them.
+        grace: An agent that started less than this many seconds ago is not terminated.
 
     Returns:
-        Every field that was set (or would be); empty when all is well.
+        All fields that were set, or would be set; empty if nothing needs repair.
 
     Raises:
-        ValueError: `agents` holds something that cannot be counted, or the grace is no
+        ValueError: `agents` contains an entry that is not an object, or `grace` is not a finite
             number; nothing was changed.
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     check_grace(grace)
     as_of = time.time()

@@ -1,4 +1,4 @@
-"""Writing an agent down before it is deployed, and taking it out when that fails."""
+"""Registers an agent before it is started, and removes it if the start fails."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ _OURS = frozenset({"id", "type", "parent", "depth", "status", "started_at", "pro
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """An agent that was written down.
+    """A registered agent.
 
     Attributes:
-        agent_id: Its id.
-        tmux_session: What its session is to be called.
-        parent: The agent that starts it, or "orchestrator".
-        depth: 1 for an agent of the orchestrator, 2 for its children, ...
-        existing: Whether it was there before, and nothing was written.
-        problems: Why the global registry was not written, if so.
+        agent_id: The id.
+        tmux_session: The name for its session.
+        parent: The id of the agent that starts it, or "orchestrator".
+        depth: The level below the orchestrator: 1 for its agents, 2 for their children, ...
+        existing: Whether the agent was already registered, and nothing was written.
+        problems: Why the global registry was not written; empty if it was.
     """
 
     agent_id: str
@@ -70,11 +70,11 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """What became of a withdrawal.
+    """The result of a withdrawal.
 
     Attributes:
-        was_there: Whether the task's registry had the agent.
-        problems: Why the global registry was not written, if so.
+        was_there: Whether the task's registry listed the agent.
+        problems: Why the global registry was not written; empty if it was.
     """
 
     was_there: bool
@@ -83,7 +83,7 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """Who is to be written down."""
+    """The agent to register, from the arguments of `register_agent`."""
 
     type: str
     parent: str
@@ -107,44 +107,49 @@ def register_agent(
     fields: Mapping[str, Any] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Registration:
-    """Writes an agent down in the task's registry and in the global one, as one change.
+    """Adds an agent to the task's registry and to the global one, in one commit.
 
-    Under the locks, and so against what is there at that moment: the limits
-    `max_agents` (agents listed), `max_concurrent` (agents active) and `max_depth`
-    of the task's registry, where it sets them; an id that neither registry has;
-    the depth, from the parent's; counters and hierarchy.
+    Under the locks of both registries it does these steps:
 
-    Start the session right afterwards: an active agent without one is taken for
-    dead some seconds after its `started_at`.
+    - It checks the limits in the task's registry: `max_agents` (listed agents),
+      `max_concurrent` (active agents) and `max_depth`.
+    - It creates an id that neither registry uses.
+    - It sets the depth to the parent's depth plus 1.
+    - It adapts the counters and the hierarchy.
+
+    Start the session immediately afterwards. Some seconds after its `started_at`, an active
+    agent without a session is called dead.
 
     Args:
         task_registry: The task's registry.
-        global_registry: The workspace's, or None. One that is not there is left out;
-            so is one that is broken or locked too long, and
-            `Registration.problems` says so.
-        agent_type: What it does; the first part of its id.
-        parent: The agent that starts it.
-        agent_id: Its id; None makes one.
-        reuse: Take an active agent of the same type, if there is one, and write nothing.
+        global_registry: The workspace's global registry, or None. If it does not exist, it is
+            left out. If it is broken or locked too long, it is left out too, and
+            `Registration.problems` has the reason.
+        agent_type: The type of the agent; the first part of a new id.
+        parent: The id of the agent that starts it.
+        agent_id: Its id; None to create one.
+        reuse: Whether to return an active agent of the same type, if one exists. Nothing is
+            written then.
         status: Its status, one of the active ones.
-        prompt: What it is told; the first 200 characters are kept.
+        prompt: The instructions for the agent; the first 200 characters are written.
         fields: Further fields of its entry in the task's registry, for example
-            ``tmux_session`` where it is not "agent_" and the id.
-        timeout: Seconds to wait for the locks.
+            ``tmux_session`` if it is not "agent_" and the id.
+        timeout: How long to wait for the locks, in seconds.
 
     Raises:
-        LimitReachedError: A limit leaves no room; it names which.
-        AgentNotFoundError: The parent is in the task's registry neither.
-        DuplicateAgentError: The id is taken.
-        WrongShapeError: The type or id cannot name files and sessions; the status is
-            no active one; or the registry's fields cannot take an agent.
-        TypeError, ValueError: JSON has no word for something in `fields`, or they
-            hold what is worked out here.
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+        LimitReachedError: A limit does not allow another agent; the error names the limit.
+        AgentNotFoundError: The task's registry does not list the parent.
+        DuplicateAgentError: The id is already used.
+        WrongShapeError: An argument or a field of the registry is wrong: the type or id cannot
+            be part of a file name, the status is not active, or a field has the wrong type.
+        TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
+            that this function sets itself.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     extra = plain(fields if fields is not None else {})
     if not _OURS.isdisjoint(extra):
-        raise ValueError(f"fields may not hold {', '.join(sorted(_OURS & extra.keys()))}")
+        names = ", ".join(sorted(_OURS & extra.keys()))
+        raise ValueError(f"fields must not contain {names}: register_agent() sets them")
     if not isinstance(extra.get("tmux_session", ""), str):
         raise WrongShapeError("tmux_session", "must be a string")
     if not is_active(status):
@@ -158,15 +163,15 @@ def register_agent(
         if not (isinstance(name, str) and is_safe_name(name)):
             raise WrongShapeError(
                 field,
-                f"is {quoted_name(name, 80)}: 1 to 128 letters, digits, '_', '-' and '.' are "
-                "taken, no '.' at the beginning",
+                f"is {quoted_name(name, 80)}: use 1 to 128 letters, digits, '_', '-' and '.', "
+                "without a '.' at the start",
             )
     wish = _Wish(agent_type, parent, agent_id, reuse, status, prompt, extra)
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
-        found = _find(in_task.registry, wish) if reuse else None
-        if found is None:
+        registration = _find(in_task.registry, wish) if reuse else None
+        if registration is None:
             listed = in_global.registry if in_global else {}
             entry = _add(in_task.registry, listed, wish)
             in_task.changed = True
@@ -178,11 +183,11 @@ def register_agent(
                     problems.append(left_out(error.named(in_global.path)))
                 else:
                     in_global.changed = True
-            found = Registration(
+            registration = Registration(
                 entry["id"], entry["tmux_session"], entry["parent"], entry["depth"]
             )
-    _log.info("Registered agent %s in %s", found.agent_id, task)
-    return replace(found, problems=tuple(problems))
+    _log.info("Registered agent %s in %s", registration.agent_id, task)
+    return replace(registration, problems=tuple(problems))
 
 
 @contextmanager
@@ -199,26 +204,25 @@ def registering(
     fields: Mapping[str, Any] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Iterator[Registration]:
-    """Registers an agent while it is deployed, and withdraws it if that fails.
+    """Registers an agent, and withdraws it if the `with` block raises an exception.
 
-    One that was there already (`reuse`) stays.
+    An agent that was already registered (`reuse`) is not withdrawn. An exception of the block
+    is passed on. If the withdrawal fails too, a note on that exception has the reason.
 
     Args:
-        task_registry: As `register_agent`.
-        global_registry: As `register_agent`.
-        agent_type: As `register_agent`.
-        parent: As `register_agent`.
-        agent_id: As `register_agent`.
-        reuse: As `register_agent`.
-        status: As `register_agent`.
-        prompt: As `register_agent`.
-        fields: As `register_agent`.
-        timeout: As `register_agent`; the withdrawal waits as long.
+        task_registry: See `register_agent`.
+        global_registry: See `register_agent`.
+        agent_type: See `register_agent`.
+        parent: See `register_agent`.
+        agent_id: See `register_agent`.
+        reuse: See `register_agent`.
+        status: See `register_agent`.
+        prompt: See `register_agent`.
+        fields: See `register_agent`.
+        timeout: See `register_agent`; it also holds for the withdrawal.
 
     Raises:
-        RegistryError, TypeError, ValueError: As `register_agent`. What is raised in the
-            block passes through; where the agent could not be withdrawn either, from
-            both registries, a note on it says so.
+        RegistryError, TypeError, ValueError: See `register_agent`.
 
     Example:
         >>> with registering(task, global_, "fixer", prompt=prompt) as agent:
@@ -240,7 +244,7 @@ def registering(
     try:
         yield agent
     except BaseException as error:
-        # A child that was forked in the block ends with an exception, too.
+        # A process that was forked in the block also ends with an exception here.
         if not agent.existing and os.getpid() == registered_by:
             try:
                 withdrawal = withdraw_agent(
@@ -248,10 +252,10 @@ def registering(
                 )
             except RegistryError as failure:
                 hand_on(failure)
-                error.add_note(f"agent {agent.agent_id} could not be withdrawn: {failure}")
+                error.add_note(f"cannot withdraw agent {agent.agent_id}: {failure}")
             else:
                 for problem in withdrawal.problems:
-                    error.add_note(f"agent {agent.agent_id} could not be withdrawn: {problem}")
+                    error.add_note(f"cannot withdraw agent {agent.agent_id}: {problem}")
         raise
 
 
@@ -262,19 +266,20 @@ def withdraw_agent(
     *,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Withdrawal:
-    """Takes an agent out of both registries as if it had never been registered.
+    """Removes an agent from both registries after its start failed.
 
-    For a deployment that failed. Whoever has worked is terminated instead. Where the
-    global registry cannot be had it still lists the agent, until a clean-up ends it there.
+    Terminate an agent that has worked instead. If the global registry cannot be locked or read,
+    it lists the agent until the next clean-up.
 
     Args:
         task_registry: The task's registry.
-        global_registry: The workspace's, or None; left out where it is not there.
-        agent_id: Which agent.
-        timeout: Seconds to wait for the locks.
+        global_registry: The workspace's global registry, or None; left out if it does not
+            exist.
+        agent_id: The id of the agent.
+        timeout: How long to wait for the locks, in seconds.
 
     Raises:
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: As `LockedRegistryFile`.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
@@ -285,13 +290,13 @@ def withdraw_agent(
             in_global.changed = edits.remove_agent(
                 in_global.registry, agent_id, is_of_task(task_id)
             )
-        there = in_task.changed
+        was_listed = in_task.changed
     _log.info("Withdrew agent %s from %s", agent_id, task)
-    return Withdrawal(there, tuple(problems))
+    return Withdrawal(was_listed, tuple(problems))
 
 
 def is_of_task(task_id: object) -> Callable[[Json], bool]:
-    """Whether an entry of the global registry is of this task."""
+    """Returns a function that tells whether an entry of the global registry is of this task."""
     return lambda entry: entry.get("task_id", task_id) == task_id
 
 
@@ -299,9 +304,9 @@ def _find(task: Json, wish: _Wish) -> Registration | None:
     entry = find_existing_agent(task.get("task_id", ""), wish.type, task)
     if entry is None:
         return None
-    agent_id = next(id_ for id_, each in agent_entries(task) if each is entry)
+    agent_id = next(id_ for id_, other in agent_entries(task) if other is entry)
     if not agent_id:
-        # Nobody could report for it, or end it.
+        # Without an id the agent cannot report, and cannot be ended.
         return None
     parent = str(entry.get("parent") or ORCHESTRATOR)
     depth = entry.get("depth")
@@ -316,9 +321,9 @@ def _by_id(entries: Sequence[tuple[str | None, Json]]) -> dict[str, Json]:
 
 
 def _depth_below(by_id: Mapping[str, Json], parent: object) -> int:
-    """The depth of an agent that this one starts; 1 below the orchestrator and below nobody.
+    """Returns the depth of a child of this parent; 1 if the parent is not an agent.
 
-    From the nearest agent upward that states its own.
+    It is counted from the nearest ancestor whose entry has a depth.
     """
     depth, above, seen = 1, parent, set[str]()
     while isinstance(above, str) and above in by_id and above not in seen:
@@ -335,26 +340,26 @@ def _check_limits(task: Json, entries: Sequence[tuple[str | None, Json]], depth:
     listed = len(entries)
     active = sum(counts_as_active(task, entry) for _, entry in entries)
     for limit, found, full, what in (
-        ("max_agents", listed, listed + 1, f"{listed} agents are listed already"),
-        ("max_concurrent", active, active + 1, f"{active} agents are active already"),
+        ("max_agents", listed, listed + 1, f"{listed} agents are already listed"),
+        ("max_concurrent", active, active + 1, f"{active} agents are already active"),
         ("max_depth", depth, depth, f"the agent would be at depth {depth}"),
     ):
         allowed = task.get(limit)
         if allowed is None:
             continue
         if not edits.is_count(allowed):
-            raise WrongShapeError(limit, f"is {allowed!r:.80}, not a whole number")
+            raise WrongShapeError(limit, f"is {allowed!r:.80}, not an integer")
         if full > allowed:
             raise LimitReachedError(limit, allowed, found, what)
 
 
 def _add(task: Json, global_: Json, wish: _Wish) -> Json:
-    """Adds the agent to the task's registry; returns its entry.
+    """Adds the agent to the task's registry, and returns its entry.
 
     Args:
         task: The task's registry; changed in place.
-        global_: The global one, whose ids are taken too.
-        wish: Who is to be added.
+        global_: The global registry, whose ids must not be used again.
+        wish: The agent to add.
     """
     entries = agent_entries(task)
     by_id = _by_id(entries)
@@ -391,12 +396,12 @@ def _list(global_: Json, task_id: object, entry: Json) -> None:
     """Adds an agent of a task to the global registry.
 
     Raises:
-        WrongShapeError: `agents` there cannot take one; nothing was changed.
+        WrongShapeError: A field of the global registry has the wrong type; nothing was changed.
     """
     agent_id = entry["id"]
     kept = ("type", "parent", "started_at", "tmux_session")
     listed = {"id": agent_id, "task_id": task_id} | {name: entry[name] for name in kept}
     edits.add_agent(global_, listed, entry["parent"])
     if isinstance(global_["agents"], dict):
-        # There the key is the id.
+        # In an object the key is the id.
         del global_["agents"][agent_id]["id"]

@@ -1,4 +1,4 @@
-"""What an agent says of its own progress: in both registries, and line by line in its file."""
+"""Records the progress reports of agents in both registries and in the agent's own file."""
 
 from __future__ import annotations
 
@@ -44,12 +44,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A report that was taken.
+    """The result of a progress report.
 
     Attributes:
-        previous: The status before, or None where the entry had none.
-        status: The status now.
-        problems: What was left out: the global registry, or the agent's own file.
+        agent_id: The agent.
+        previous: The status before; None if the entry had none.
+        status: The status after the report.
+        problems: Why the global registry, or the agent's own file, was not written.
     """
 
     agent_id: str
@@ -68,52 +69,54 @@ def report_progress(
     message: str = "",
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Reported:
-    """Writes down how far an agent is, in both registries as one change, then in its file.
+    """Records the progress of an agent in both registries, in one commit, and in its own file.
 
-    Sets `status`, `progress` and `last_update`, and moves the counters; who gets a
-    terminal status also gets its time (`completed_at`, `terminated_at`, `failed_at`).
-    Who reports an active one after that is at work again. Then, with no lock held,
-    one line is appended to ``progress/<agent id>_progress.jsonl`` in the task's
-    directory.
+    It sets `status`, `progress` and `last_update`, and adapts the counters. For a terminal
+    status it also sets the time (`completed_at`, `terminated_at`, `failed_at`). An agent that
+    reports an active status after a terminal one is active again.
+
+    Then, without a lock, one line is appended to ``progress/<agent id>_progress.jsonl`` in the
+    task's directory.
 
     Args:
         task_registry: The task's registry.
-        global_registry: The workspace's, or None; left out where it is not there.
-        agent_id: Who reports.
-        status: An active or a terminal one; None leaves it as it is.
-        progress: Percent, 0 to 100; None leaves it as it is.
-        message: In words, for people.
-        timeout: Seconds to wait for the locks.
+        global_registry: The workspace's global registry, or None; left out if it does not
+            exist.
+        agent_id: The id of the agent.
+        status: An active or terminal status; None to keep the present status.
+        progress: The progress in percent, 0 to 100; None to keep the present value.
+        message: A message for the user.
+        timeout: How long to wait for the locks, in seconds.
 
     Raises:
         AgentNotFoundError: The task has no such agent; nothing was written.
-        WrongShapeError: The progress is no number from 0 to 100, the status no
-            known one, or the id cannot name a file; nothing was written.
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: As
-            `LockedRegistryFile`; a task that is not there is a `FileNotFoundError`.
+        WrongShapeError: The progress is not a number from 0 to 100, the status is unknown, or
+            the id cannot be part of a file name; nothing was written.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`. If the
+            task's registry does not exist, this is a `FileNotFoundError`.
     """
     _check(agent_id, status, progress, message)
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
-        # Under the locks: a clean-up goes by it.
+        # Taken under the locks, because a clean-up compares this time.
         now = timestamp()
         entry = _entry(in_task.registry, agent_id)
-        wanted, given = _reported(entry, status, progress, now)
-        change = edits.set_status(in_task.registry, agent_id, wanted, given)
+        wanted, new_fields = _reported(entry, status, progress, now)
+        change = edits.set_status(in_task.registry, agent_id, wanted, new_fields)
         in_task.changed = True
         if in_global is not None:
             shown = ("last_update", END_FIELD.get(change.status))
             fields = {name: entry[name] for name in shown if name in entry}
-            ours = is_of_task(in_task.registry.get("task_id"))
+            is_meant = is_of_task(in_task.registry.get("task_id"))
             try:
-                edits.set_status(in_global.registry, agent_id, change.status, fields, ours)
+                edits.set_status(in_global.registry, agent_id, change.status, fields, is_meant)
                 in_global.changed = True
             except AgentNotFoundError as error:
                 hand_on(error)
                 problems.append(
                     f"{shown_name(in_global.path)} does not list agent {quoted_name(agent_id)}; "
-                    "the task's registry is written (`muster doctor --fix` puts it in there)"
+                    "only the task's registry was written (`muster doctor --fix` lists the agent)"
                 )
     line = {
         "timestamp": now,
@@ -126,14 +129,16 @@ def report_progress(
         _append(task.parent, agent_id, json.dumps(line) + "\n")
     except (RegistryError, OSError) as error:
         hand_on(error)
-        problems.append(f"not in the agent's progress file: {error}")
+        problems.append(f"the agent's progress file was not written: {error}")
     _log.info("Agent %s reported %s (%s %%)", agent_id, change.status, line["progress"])
     return Reported(agent_id, change.previous, change.status, tuple(problems))
 
 
 def _check(agent_id: str, status: str | None, progress: float | None, message: str) -> None:
     if not isinstance(agent_id, str) or not is_safe_name(agent_id):
-        raise WrongShapeError("id", f"{quoted_name(agent_id, 80)} cannot be part of a file's name")
+        raise WrongShapeError(
+            "id", f"is {quoted_name(agent_id, 80)}, which cannot be part of a file's name"
+        )
     if not isinstance(message, str):
         raise WrongShapeError("message", "must be a string")
     if status is not None and not (is_active(status) or is_terminal(status)):
@@ -142,7 +147,7 @@ def _check(agent_id: str, status: str | None, progress: float | None, message: s
     if progress is None:
         return
     number = isinstance(progress, (int, float)) and not isinstance(progress, bool)
-    # NaN is in no order.
+    # The comparison also refuses NaN.
     if not number or not 0 <= progress <= 100:
         raise WrongShapeError("progress", "must be a number from 0 to 100")
 
@@ -157,7 +162,7 @@ def _entry(task: Json, agent_id: str) -> Json:
 def _reported(
     entry: Json, status: str | None, progress: float | None, now: str
 ) -> tuple[str, Json]:
-    """The status that an entry is to have after a report, and the fields beside it."""
+    """Returns the new status of an entry after a report, and its further new fields."""
     kept = entry.get("status")
     wanted = status if status is not None else kept if isinstance(kept, str) else "working"
     fields: Json = {"last_update": now}
@@ -170,12 +175,12 @@ def _reported(
 
 
 def _append(directory: Path, agent_id: str, line: str) -> None:
-    """Appends a line to an agent's progress file; never through a symlink.
+    """Appends a line to an agent's progress file; follows no symlink.
 
     Raises:
-        NotARegularFileError: Something else is in its place.
-        UntrustedFileError: It has a second name, which may be anybody's file.
-        OSError: It cannot be written.
+        NotARegularFileError: The path leads to another kind of file.
+        UntrustedFileError: The file has a second hard link, and may belong to another user.
+        OSError: The file cannot be written.
     """
     folder = directory / PROGRESS_FOLDER
     task = open_folder(directory)
@@ -204,7 +209,7 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
 
 
 def _open_or_make(name: str, folder: int) -> Descriptor:
-    """Opens a progress file for appending; makes it if it is not there."""
+    """Opens a progress file for appending; creates it if it does not exist."""
     flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     with tolerating(FileNotFoundError):
         return open_owned(name, flags, dir_fd=folder)
@@ -220,7 +225,7 @@ def _append_to(fd: int, path: Path, data: bytes) -> None:
     if status.st_nlink > 1:
         raise UntrustedFileError(path, "has a second name (hard link); move it aside")
     if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
-        # Somebody who died left half a line: it must not swallow this one.
+        # A process died during a write. Its incomplete line must not damage this one.
         data = b"\n" + data
     while data:
         data = data[os.write(fd, data) :]

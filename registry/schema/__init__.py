@@ -1,4 +1,4 @@
-"""What a registry says, as pure records and edits."""
+"""The content of registries: records and edits, without I/O."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What callers give to the operations, checked. Pure."""
+"""Checks the arguments of the operations. Pure."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ RegistryPath = str | os.PathLike[str]
 
 
 def strings(name: str, values: Iterable[str]) -> tuple[str, ...]:
-    """What is given as a collection of strings, and is one.
+    """Returns a collection of strings as a tuple.
 
     Args:
-        name: What errors call it.
-        values: What is given.
+        name: The name of the argument, for errors.
+        values: The collection.
 
     Raises:
-        TypeError: It is a lone string, or something in it is no string.
+        TypeError: `values` is a single string, or contains an object that is not a string.
     """
     if isinstance(values, (str, bytes)):
         kind = "string" if isinstance(values, str) else "bytes"
         raise TypeError(f"{name} must be a collection of strings, not the {kind} {values!r:.80}")
-    given = tuple(values)
-    for each in given:
-        if not isinstance(each, str):
-            raise TypeError(f"{name} must hold strings, not {each!r:.80}")
-    return given
+    checked = tuple(values)
+    for value in checked:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must contain strings, not {value!r:.80}")
+    return checked
 
 
 def distinct_ids(agent_ids: Iterable[str]) -> tuple[str, ...]:
-    """Ids to go through more than once; a lone string is no collection of ids.
+    """Returns the ids in their order, each once.
 
     Raises:
-        TypeError: It is one, or something in it is no string.
+        TypeError: `agent_ids` is a single string, or contains an object that is not a string.
     """
     return tuple(dict.fromkeys(strings("agent_ids", agent_ids)))
 
 
 def path_or_none(registry_path: RegistryPath | None) -> Path | None:
-    """The path of a registry that there may be none of."""
+    """Converts an optional registry path to an optional `Path`."""
     return Path(registry_path) if registry_path is not None else None
 
 
 def timestamp() -> str:
-    """Now as registries write it: local time, ISO 8601, no zone."""
+    """Returns the present time in the format of registries: ISO 8601, local time, no zone."""
     return datetime.now().isoformat()

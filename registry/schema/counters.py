@@ -1,4 +1,4 @@
-"""What a registry's counters must say, and which of its agents have no session. Pure."""
+"""Checks the counters of a registry, and finds active agents without a session. Pure."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from registry.schema.records import (
 from registry.storage.codec import Json
 
 START_GRACE = 5.0
-"""Seconds after its start in which an agent without a session is not called dead.
+"""For this many seconds after its start, an agent without a session is not called dead.
 
-The list of sessions was taken before the registry is read, so an agent that was
-registered in between is missing from it.
+The sessions are listed before the registry is read. So the session of an agent that was
+registered in between is missing from the list.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class CounterDrift:
-    """A counter that differs from what it counts.
+    """A counter whose value is wrong.
 
     Attributes:
-        written: The value in the file, of whatever type.
-        counted: What it should be.
+        counter: The name of the counter.
+        written: The value in the file; it may have any type.
+        counted: The correct value.
     """
 
     counter: str
@@ -43,58 +44,58 @@ class CounterDrift:
 
 
 def session_names(sessions: Iterable[str]) -> frozenset[str]:
-    """Names of sessions; a lone string is no collection of them, and bytes are no names.
+    """Returns the names of the sessions as a set.
 
     Raises:
-        TypeError: It is one, or something in it is no string: whoever is compared with
-            that is missing.
+        TypeError: `sessions` is a single string, or contains an object that is not a string.
+            Agents would be called dead by mistake.
     """
     return frozenset(strings("sessions", sessions))
 
 
 def check_grace(grace: float) -> None:
-    """Makes sure that a grace is one.
+    """Checks that a grace period is a number of seconds.
 
     Raises:
-        WrongShapeError: It is no finite number: whoever is compared with that is not new.
+        WrongShapeError: It is not a finite number. New agents would be called dead by mistake.
     """
     number = isinstance(grace, (int, float)) and not isinstance(grace, bool)
     if not number or not math.isfinite(grace):
-        raise WrongShapeError("grace", f"is {grace!r:.80}, no number of seconds")
+        raise WrongShapeError("grace", f"is {grace!r:.80}, not a number of seconds")
 
 
 def zombies_in(
     registry: Json, live: Collection[str], as_of: float, grace: float
 ) -> list[tuple[str | None, Json]]:
-    """The active agents of a decoded registry whose session is gone, with their ids.
+    """Returns the ids and entries of active agents whose session does not exist.
 
     Args:
-        registry: A task's registry or the global one.
-        live: Names of the sessions that there are.
-        as_of: When those were listed, in seconds since the epoch.
-        grace: Agents started since so many seconds before it are left out. (Not those
-            whose start is yet to come: their clock is wrong.)
+        registry: A task's registry or the global one, decoded.
+        live: The names of the existing sessions.
+        as_of: When the sessions were listed, in seconds since the epoch.
+        grace: Agents that started later than this many seconds before `as_of` are left out. A
+            start time in the future is ignored, because its clock was wrong.
     """
-    found = []
+    zombies = []
     now = time.time()
     for agent_id, entry in agent_entries(registry):
         session = named_session(entry)
         if session is None or session in live:
             continue
         started = parse_time(entry.get("started_at"))
-        # Also who was registered while this waited for the lock.
+        # This includes agents that were registered while this process waited for the lock.
         just_started = started is not None and as_of - grace < started < now + grace
         if counts_as_active(registry, entry) and not just_started:
-            found.append((agent_id, entry))
-    return found
+            zombies.append((agent_id, entry))
+    return zombies
 
 
 def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
-    """Counters of agents that differ from what they count. Pure.
+    """Returns the counters of agents whose value is wrong.
 
     Args:
-        registry: A decoded registry, of a task or the global one, whose agents can be
-            counted (`changes.check_agents`).
+        registry: A task's registry or the global one, decoded and checked by
+            `edits.check_agents`.
     """
     names = edits.counter_names(registry)
     counted = {
@@ -104,14 +105,14 @@ def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
     if names.completed is not None:
         counted[names.completed] = edits.count_completed(registry)
     return tuple(
-        CounterDrift(counter, registry.get(counter), right)
-        for counter, right in counted.items()
-        if not edits.is_count(registry.get(counter)) or registry[counter] != right
+        CounterDrift(counter, registry.get(counter), count)
+        for counter, count in counted.items()
+        if not edits.is_count(registry.get(counter)) or registry[counter] != count
     )
 
 
 def named_session(entry: Json) -> str | None:
-    """The session of an agent, by the name that tmux gives it; None if nobody can tell."""
+    """Returns the name that tmux gives an agent's session; None if it is not certain."""
     session = entry.get("tmux_session")
     if not isinstance(session, str) or not session or not is_tmux_name_certain(session):
         return None

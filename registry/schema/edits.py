@@ -1,7 +1,6 @@
-"""The changes that can be made to a decoded registry. Pure: no file, no clock.
+"""Changes decoded registries. Pure: no file, no clock.
 
-One set of functions serves a task's registry and the global one; they differ
-only in what their counters are called.
+The same functions serve a task's registry and the global one, whose counters have other names.
 """
 
 from __future__ import annotations
@@ -28,7 +27,9 @@ class CounterNames:
     """The names of a registry's counters.
 
     Attributes:
-        completed: None where the registry does not count completed agents.
+        active: The counter of active agents.
+        total: The counter of all agents.
+        completed: The counter of completed agents; None if the registry has none.
     """
 
     active: str
@@ -41,29 +42,29 @@ GLOBAL_COUNTERS = CounterNames("active_agents", "total_agents_spawned", None)
 
 
 def counter_names(registry: Json) -> CounterNames:
-    """The names of this registry's counters."""
+    """Returns the names of this registry's counters."""
     return GLOBAL_COUNTERS if is_global(registry) else TASK_COUNTERS
 
 
 def count_active(registry: Json) -> int:
-    """How many agents of the registry are active."""
+    """Returns the number of active agents in the registry."""
     return sum(counts_as_active(registry, entry) for _, entry in agent_entries(registry))
 
 
 def count_completed(registry: Json) -> int:
-    """How many agents of the registry are completed."""
+    """Returns the number of completed agents in the registry."""
     return sum(entry.get("status") == "completed" for _, entry in agent_entries(registry))
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """Whether a counter's value can be counted on with."""
+    """Returns whether the value of a counter is an integer."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _shift(registry: Json, counter: str, by: int, recount: Callable[[Json], int]) -> None:
-    """Moves a counter; one that is missing or no number is counted anew instead.
+    """Adds a number to a counter; a counter that is not an integer is recounted instead.
 
-    Called after the change that it counts.
+    Call it after the change of the agents, because the recount includes that change.
     """
     value = registry.get(counter)
     if not is_count(value):
@@ -73,12 +74,12 @@ def _shift(registry: Json, counter: str, by: int, recount: Callable[[Json], int]
 
 
 def count_all(registry: Json) -> int:
-    """How many agents the registry lists."""
+    """Returns the number of agents in the registry."""
     return len(agent_entries(registry))
 
 
-def _is_over(status: str) -> bool | None:
-    """Whether a task of this status is over; None if nobody can tell."""
+def _is_terminal_word(status: str) -> bool | None:
+    """Returns whether a task's status is terminal; None for an unknown word."""
     word = status.casefold()
     if word in TERMINAL_STATUSES:
         return True
@@ -89,51 +90,53 @@ _TASK_AT_WORK = frozenset({"initialized", "active"})
 
 
 def count_tasks(registry: Json) -> dict[str, int]:
-    """What a global registry's counters of tasks should say.
+    """Returns the correct values of a global registry's counters of tasks.
 
-    One that nobody can tell is left out: of active tasks, where one has a status that
-    is no known word. (A task that has no status is at work.)
+    A task without a status counts as active. If one task has an unknown status, the counter of
+    active tasks is left out.
     """
     tasks = registry.get("tasks")
     if not isinstance(tasks, dict):
         return {}
     counted = {"total_tasks": len(tasks)}
-    statuses = [each.get("status") if isinstance(each, dict) else None for each in tasks.values()]
-    over = [_is_over(each) if isinstance(each, str) else False for each in statuses]
-    if None not in over:
-        counted["active_tasks"] = over.count(False)
+    statuses = [task.get("status") if isinstance(task, dict) else None for task in tasks.values()]
+    terminal = [
+        _is_terminal_word(status) if isinstance(status, str) else False for status in statuses
+    ]
+    if None not in terminal:
+        counted["active_tasks"] = terminal.count(False)
     return counted
 
 
 def check_task(registry: Json) -> None:
-    """Makes sure that this is no global registry.
+    """Checks that this is not a global registry.
 
     Raises:
-        WrongShapeError: It is one.
+        WrongShapeError: It is a global registry.
     """
     if is_global(registry):
         raise WrongShapeError(
-            "task_id", "is missing, and this is a global registry; give the task's own"
+            "task_id", "is missing: this is a global registry; use the task's registry"
         )
 
 
 def check_global(registry: Json) -> None:
-    """Makes sure that this is a global registry.
+    """Checks that this is a global registry.
 
     Raises:
-        WrongShapeError: It is another, or none.
+        WrongShapeError: It is a task's registry, or not a registry.
     """
     if "task_id" in registry:
-        raise WrongShapeError("task_id", "is there: this is a task's registry, no global one")
+        raise WrongShapeError("task_id", "is present: this is a task's registry, not a global one")
     if not is_global(registry):
-        raise WrongShapeError("tasks", "is missing: this is no global registry")
+        raise WrongShapeError("tasks", "is missing: this is not a global registry")
 
 
 def check_agents(registry: Json) -> None:
-    """Makes sure that every agent can be counted.
+    """Checks that every agent can be counted.
 
     Raises:
-        WrongShapeError: `agents` is no collection of objects.
+        WrongShapeError: `agents` is not a list or an object that contains only objects.
     """
     agents = registry.get("agents", [])
     if not isinstance(agents, (list, dict)):
@@ -141,9 +144,9 @@ def check_agents(registry: Json) -> None:
             "agents",
             f"is {kind_of(agents)}, not a list or an object",
         )
-    for each in agents.values() if isinstance(agents, dict) else agents:
-        if not isinstance(each, dict):
-            raise WrongShapeError("agents", f"holds {kind_of(each)}, not an object")
+    for entry in agents.values() if isinstance(agents, dict) else agents:
+        if not isinstance(entry, dict):
+            raise WrongShapeError("agents", f"contains {kind_of(entry)}, not an object")
 
 
 def _place_to_append(registry: Json) -> list[Any] | Json:
@@ -159,27 +162,30 @@ def _place_to_append(registry: Json) -> list[Any] | Json:
 
 
 def _is_key(registry: Json, agent_id: str) -> bool:
-    """Whether adding would overwrite a key of `agents`, be it another agent's or no agent's."""
+    """Returns whether `agents` is an object that already has this key."""
     agents = registry.get("agents")
     return isinstance(agents, dict) and agent_id in agents
 
 
 def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
-    """Appends an agent and counts it; in a task's registry also as its parent's child.
+    """Appends an agent and counts it; in a task's registry also adds it to `agent_hierarchy`.
 
     Raises:
-        DuplicateAgentError: The id is there already; nothing was changed.
-        WrongShapeError: The agent has no id, or `agents` or `agent_hierarchy`
-            cannot take one; nothing was changed.
+        DuplicateAgentError: The registry already has this id; nothing was changed.
+        WrongShapeError: The agent has no valid id, or `agents` or `agent_hierarchy` has the
+            wrong type; nothing was changed.
     """
     agent_id = agent.get("id")
     if not isinstance(agent_id, str) or not agent_id:
-        raise WrongShapeError("id", "of the agent's data must be a string that is not empty")
+        raise WrongShapeError("id", "of the new agent must be a non-empty string")
     if not isinstance(parent, str):
         raise WrongShapeError("parent", "must be a string")
     if agent_id == ORCHESTRATOR:
-        raise WrongShapeError("id", f"{ORCHESTRATOR!r} stands for whoever has no agent above it")
-    if any(agent_id == each for each, _ in agent_entries(registry)) or _is_key(registry, agent_id):
+        raise WrongShapeError(
+            "id", f"must not be {ORCHESTRATOR!r}, which is the parent of agents without a parent"
+        )
+    ids = [id_ for id_, _ in agent_entries(registry)]
+    if agent_id in ids or _is_key(registry, agent_id):
         raise DuplicateAgentError(agent_id)
     agents = _place_to_append(registry)
     if not is_global(registry):
@@ -198,25 +204,23 @@ def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
 
 
 def _entries(registry: Json, agent_id: str, is_meant: Callable[[Json], bool]) -> list[Json]:
-    return [
-        entry for each, entry in agent_entries(registry) if each == agent_id and is_meant(entry)
-    ]
+    return [entry for id_, entry in agent_entries(registry) if id_ == agent_id and is_meant(entry)]
 
 
 def remove_agent(
     registry: Json, agent_id: str, is_meant: Callable[[Json], bool] = lambda _: True
 ) -> bool:
-    """Takes an agent out again, with what it added to counters and hierarchy.
+    """Removes an agent from `agents`, from the counters and from its parent's children.
 
-    Children that it has by now keep it as their parent.
+    Children of the agent keep it as their parent.
 
     Args:
         registry: The decoded registry; changed in place.
-        agent_id: Which agent.
-        is_meant: Which of the entries of that id.
+        agent_id: The id of the agent.
+        is_meant: Selects among the entries with this id.
 
     Returns:
-        Whether it was there.
+        Whether an entry was removed.
     """
     entries = _entries(registry, agent_id, is_meant)
     if not entries:
@@ -237,26 +241,26 @@ def remove_agent(
 
 
 def take_out(registry: Json, entries: Collection[Json]) -> None:
-    """Takes these very entries out of `agents`, and nothing else with them."""
+    """Removes these entries, compared by identity, from `agents`; changes nothing else."""
 
     def stays(value: object) -> bool:
-        return all(value is not each for each in entries)
+        return all(value is not entry for entry in entries)
 
     agents = registry["agents"]
     if isinstance(agents, dict):
-        registry["agents"] = {key: each for key, each in agents.items() if stays(each)}
+        registry["agents"] = {key: entry for key, entry in agents.items() if stays(entry)}
     else:
-        registry["agents"] = [each for each in agents if stays(each)]
+        registry["agents"] = [entry for entry in agents if stays(entry)]
 
 
 def list_task(global_: Json, task_id: str, fields: Mapping[str, Any]) -> bool:
-    """Lists a task in a global registry and counts it, unless it is listed.
+    """Adds a task to a global registry and counts it, unless it is listed already.
 
     Returns:
-        Whether anything was changed.
+        Whether the registry was changed.
 
     Raises:
-        WrongShapeError: `tasks` is no object; nothing was changed.
+        WrongShapeError: `tasks` is not an object; nothing was changed.
     """
     tasks = global_.get("tasks")
     if tasks is None:
@@ -291,10 +295,12 @@ def _append_child(registry: Json, parent: str, agent_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StatusChange:
-    """One agent's change of status.
+    """The change of one agent's status.
 
     Attributes:
-        previous: The status it had, or None where the entry had none.
+        agent_id: The agent.
+        previous: The status before; None if the entry had none.
+        status: The status after the change.
     """
 
     agent_id: str
@@ -309,26 +315,26 @@ def set_status(
     fields: Mapping[str, Any],
     is_meant: Callable[[Json], bool] = lambda _: True,
 ) -> StatusChange:
-    """Sets an agent's status and further fields, and moves the counters with it.
+    """Sets an agent's status and further fields, and adapts the counters.
 
-    An id that is there more than once is changed everywhere.
+    If several entries have this id, all of them are changed.
 
     Args:
         registry: The decoded registry; changed in place.
-        agent_id: Which agent.
-        status: Its status from now on.
-        fields: Further fields of its entry.
-        is_meant: Which of the entries of that id.
+        agent_id: The id of the agent.
+        status: The new status.
+        fields: Further fields of its entry, with the new values.
+        is_meant: Selects among the entries with this id.
 
     Raises:
         AgentNotFoundError: The registry has no such agent.
-        WrongShapeError: The status is no string.
-        ValueError: `fields` would change the agent's id.
+        WrongShapeError: The status is not a string.
+        ValueError: `fields` contains ``id``.
     """
     if not isinstance(status, str):
         raise WrongShapeError("status", "must be a string")
     if "id" in fields:
-        raise ValueError("an agent's id cannot be changed")
+        raise ValueError("an agent's id cannot be changed; remove 'id' from the fields")
     entries = _entries(registry, agent_id, is_meant)
     if not entries:
         raise AgentNotFoundError(agent_id)
@@ -353,16 +359,16 @@ def _count(registry: Json, active: int, completed: int) -> None:
 
 
 def shift_counters(registry: Json, *, active: int = 0, total: int = 0) -> None:
-    """Moves the counters of active and of all agents, never below 0.
+    """Adds numbers to the counters of active and of all agents; the result is at least 0.
 
-    A counter that is missing or no number counts as 0.
+    A counter that is missing or not an integer counts as 0.
 
     Raises:
-        WrongShapeError: A number to add is not a whole one.
+        WrongShapeError: A number to add is not an integer.
     """
     for name, by in (("active", active), ("total", total)):
         if not is_count(by):
-            raise WrongShapeError(name, "to be added must be a whole number")
+            raise WrongShapeError(name, "must be an integer to add to a counter")
     names = counter_names(registry)
     for counter, by in ((names.active, active), (names.total, total)):
         if by:
@@ -371,16 +377,16 @@ def shift_counters(registry: Json, *, active: int = 0, total: int = 0) -> None:
 
 
 End = tuple[str, Mapping[str, Any]]
-"""A terminal status, and the further fields that go with it."""
+"""A terminal status, and the fields that are set with it."""
 
 
 def finish(
     registry: Json, agent_ids: Collection[str], status: str, fields: Mapping[str, Any]
 ) -> list[StatusChange]:
-    """Gives agents that are active a terminal status; all others stay as they are.
+    """Gives the active agents among these a terminal status; the others are not changed.
 
     Returns:
-        What was changed, in file order, one for each entry.
+        One change for each changed entry, in file order.
     """
     wanted = frozenset(agent_ids)
     return finish_each(registry, lambda id_, _: (status, fields) if id_ in wanted else None)
@@ -389,11 +395,15 @@ def finish(
 def finish_each(
     registry: Json, end_of: Callable[[str | None, Json], End | None]
 ) -> list[StatusChange]:
-    """As `finish`, each agent in its own way.
+    """Gives active agents a terminal status, which `end_of` chooses for each agent.
 
     Args:
         registry: The decoded registry; changed in place.
-        end_of: Given an agent's id and entry, how it ends; None leaves it alone.
+        end_of: Receives an agent's id and entry. It returns the new status and fields, or None
+            to leave the agent unchanged.
+
+    Returns:
+        One change for each changed entry, in file order.
     """
     changes = []
     completed = 0

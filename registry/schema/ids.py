@@ -1,7 +1,7 @@
-"""Who an agent is: unique ids, and whether one of its kind is there already.
+"""Creates unique agent ids, and finds an active agent of a type. Pure.
 
-Pure functions over decoded registries, to be called where the caller holds
-them, for example inside `LockedRegistryFile`.
+Call these functions while you hold the lock of the registries, for example inside
+`LockedRegistryFile`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ def find_existing_agent(
     registry: Json,
     status_filter: Collection[str] = ACTIVE_STATUSES,
 ) -> Json | None:
-    """Finds an agent of a type that is at work on a task.
+    """Finds an active agent of a type in a task's registry.
 
     Args:
-        task_id: The task; a registry of another task has none to offer.
-        agent_type: The type that is about to be deployed.
+        task_id: The task; the result is None if the registry belongs to another task.
+        agent_type: The type of the agent.
         registry: The task's decoded registry.
-        status_filter: Statuses that count; the active ones unless told otherwise.
+        status_filter: The accepted statuses; by default the active ones.
 
     Returns:
         The agent's entry in `registry` (not a copy), or None.
@@ -44,12 +44,12 @@ def find_existing_agent(
 
 
 def verify_agent_id_unique(agent_id: str, registry: Json, global_registry: Json) -> bool:
-    """Whether no agent, nor a key of `agents`, of the two registries is this id."""
-    for where in (registry, global_registry):
-        agents = where.get("agents")
+    """Returns whether neither registry uses this id for an agent or as a key of `agents`."""
+    for decoded in (registry, global_registry):
+        agents = decoded.get("agents")
         if isinstance(agents, dict) and agent_id in agents:
             return False
-        if any(agent_id == each for each, _ in agent_entries(where)):
+        if any(agent_id == used for used, _ in agent_entries(decoded)):
             return False
     return True
 
@@ -57,16 +57,16 @@ def verify_agent_id_unique(agent_id: str, registry: Json, global_registry: Json)
 def generate_unique_agent_id(
     agent_type: str, registry: Json, global_registry: Json, max_attempts: int = 10
 ) -> str:
-    """Makes an id ``type-HHMMSS-6 hex`` that neither registry has.
+    """Creates an id that neither registry uses: ``<type>-<HHMMSS>-<6 hex digits>``.
 
     Args:
-        agent_type: Becomes the first part, as it is.
+        agent_type: The first part of the id; it is not changed.
         registry: The task's decoded registry.
-        global_registry: The workspace's.
-        max_attempts: How often to try again on a clash.
+        global_registry: The workspace's global registry, decoded.
+        max_attempts: The number of attempts.
 
     Raises:
-        RuntimeError: Every attempt clashed.
+        RuntimeError: Every created id was already used.
     """
     for _ in range(max_attempts):
         clock = datetime.now().strftime("%H%M%S")
@@ -74,5 +74,6 @@ def generate_unique_agent_id(
         if verify_agent_id_unique(agent_id, registry, global_registry):
             return agent_id
     raise RuntimeError(
-        f"no unique id for type {quoted_name(agent_type)} in {max_attempts} attempts"
+        f"cannot create a unique id for type {quoted_name(agent_type)}: "
+        f"{max_attempts} attempts failed; try again"
     )

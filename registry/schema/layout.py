@@ -1,7 +1,7 @@
-"""Finding workspaces, and where each file of a task and of an agent lies.
+"""Finds workspaces, and defines the paths of a task's and an agent's files.
 
-Where a file lies is trusted; what a registry says about where it lies is not:
-`workspace` may hold a path of another machine or an unexpanded variable.
+The location of a file is trusted. A location that a registry names is not trusted: its
+`workspace` field may contain a path of another machine or an unexpanded variable.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from registry.text import command_line, shown_name, typed_word
 WORKSPACE_NAME = ".agent-workspace"
 PROGRESS_FOLDER = "progress"
 DATABASE = "state.sqlite3"
-"""In the global folder: where an orchestrator keeps its agents in place of JSON files."""
+"""The name, in the global folder, of a database that some orchestrators use instead of JSON."""
 
 ENVIRONMENT_VARIABLE = "MUSTER_WORKSPACES"
-"""Workspaces to open when none is named, separated by colons."""
+"""The variable with the workspaces to open by default, separated by colons."""
 
 DEFAULT_VARIABLE = "CLAUDE_ORCHESTRATOR_WORKSPACE"
-"""Where an orchestrator keeps the tasks of every project, if it is set."""
+"""The variable with the directory where an orchestrator keeps the tasks of all projects."""
 
 _DEFAULT_FOLDERS = (".claude-orchestrator", "workspaces")
 
@@ -52,7 +52,7 @@ class UnreadDatabase:
 
     Attributes:
         path: The database.
-        problem: Why it cannot be seen whether the database is there; None if it is.
+        problem: Why the existence of the database cannot be checked; None if it exists.
     """
 
     path: Path
@@ -60,16 +60,17 @@ class UnreadDatabase:
 
     def __str__(self) -> str:
         if self.problem is None:
-            said = "agents are in a database that this version of muster cannot read"
-            return f"{said}: {shown_name(self.path)}"
-        said = "agents may be in a database that muster cannot look for"
-        return f"{said}: {shown_name(self.path)}: {self.problem}"
+            message = "agents are in a database that this version of muster cannot read"
+            return f"{message}: {shown_name(self.path)}"
+        message = "agents may be in a database whose existence muster cannot check"
+        return f"{message}: {shown_name(self.path)}: {self.problem}"
 
 
 def find_database(workspace: Path) -> UnreadDatabase | None:
-    """The database of a workspace, or None if there certainly is none. Never opens it.
+    """Returns the database of a workspace; None if it certainly does not exist.
 
-    Whatever has its name counts, be it a link, a directory or a device.
+    The database is never opened. Any file with its name counts, also a link, a directory or a
+    device.
 
     Args:
         workspace: The workspace.
@@ -80,7 +81,7 @@ def find_database(workspace: Path) -> UnreadDatabase | None:
             look(path)
         except LinkedRegistryError as error:
             hand_on(error)
-            # What the folder's link leads to is not used, and yet may hold the agents.
+            # The folder is a symlink. Its target is not used, but may contain the agents.
             os.lstat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         hand_on(error)
@@ -95,7 +96,7 @@ def find_database(workspace: Path) -> UnreadDatabase | None:
 
 
 def database_beside(registry: Path) -> UnreadDatabase | None:
-    """As `find_database`, of the workspace that a registry lies in.
+    """Returns the database of a registry's workspace, like `find_database`.
 
     Args:
         registry: A task's registry, or the global one.
@@ -108,8 +109,8 @@ class Workspace:
     """A directory of tasks.
 
     Attributes:
-        path: The workspace itself, absolute, symlinks resolved.
-        only: If set, the one task's registry in it that was asked for.
+        path: The absolute path of the workspace, with symlinks resolved.
+        only: The registry of the one task that the user named; None for all tasks.
     """
 
     path: Path
@@ -117,23 +118,24 @@ class Workspace:
 
     @property
     def global_registry(self) -> Path:
-        """Where its global registry lies, whether or not it is there."""
+        """The path of its global registry, which may not exist."""
         return self.path / GLOBAL_FOLDER / GLOBAL_REGISTRY
 
     @property
     def has_database(self) -> bool:
-        """Whether agents of it are, or may be, in a database: JSON alone is not the truth."""
+        """Whether some of its agents are, or may be, in a database instead of JSON files."""
         return find_database(self.path) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPlace:
-    """Where one task's registry lies.
+    """The location of one task's registry.
 
     Attributes:
-        registry: The file.
-        listed_by: The global registry that led here, or None if it lies in the workspace.
-        problem: Why it must not be opened, or None.
+        registry: The path of the file.
+        listed_by: The global registry of another workspace that lists the task; None if the
+            task is in the workspace itself.
+        problem: Why the file must not be opened, or None.
     """
 
     registry: Path
@@ -147,17 +149,17 @@ class TaskPlace:
 
     @property
     def home_global(self) -> Path:
-        """The global registry of the workspace the task lies in."""
+        """The path of the global registry in the task's own workspace."""
         return self.registry.parent.parent / GLOBAL_FOLDER / GLOBAL_REGISTRY
 
     @property
     def global_registry(self) -> Path | None:
-        """The global registry that follows this task's, if there is one.
+        """The global registry that repeats this task's registry, or None.
 
-        The one beside it; for a task that lies elsewhere and has none there,
-        the one that points to it.
+        It is the one in the task's own workspace. If that does not exist, it is the one that
+        lists the task.
         """
-        # A link is not followed: whoever opens it is told so.
+        # A link counts as existing. It is not followed: opening it raises an error.
         home = self.home_global
         if os.path.lexists(home) or home.parent.is_symlink():
             return home
@@ -170,19 +172,19 @@ def find_workspaces(
     here: Path,
     passed_over: Callable[[str], object] = str,
 ) -> tuple[Workspace, ...]:
-    """Finds the workspaces that a command line asks for.
+    """Finds the workspaces for a command line.
 
     Args:
-        arguments: A `.agent-workspace`, a directory that holds one, a task's
-            directory, or a registry file, each.
-        environment: For `MUSTER_WORKSPACES`.
-        here: Where to search upward from when nothing is named.
-        passed_over: Told, in words, of each workspace on the way that was not taken
-            because another user could have put it there.
+        arguments: Paths, each of a `.agent-workspace`, of a directory that contains one, of a
+            task's directory, or of a registry file.
+        environment: The environment, for `MUSTER_WORKSPACES`.
+        here: The directory where an upward search starts if no workspace is named.
+        passed_over: Receives a message for each workspace that the search skips because
+            another user could have created it.
 
     Raises:
-        WorkspaceNotFoundError: One that was named is not there, or none was found.
-        ReplacedWorkspaceError: One was replaced by a symlink in this moment.
+        WorkspaceNotFoundError: A named workspace does not exist, or none was found.
+        ReplacedWorkspaceError: A workspace was replaced by a symlink during the call.
     """
     named = tuple(arguments)
     if not named:
@@ -192,18 +194,18 @@ def find_workspaces(
         origin = f"Correct {ENVIRONMENT_VARIABLE}, or name a workspace: muster WORKSPACE"
     else:
         origin = (
-            "Name a .agent-workspace, a directory that holds one, or a registry file; "
+            "Name a .agent-workspace, a directory that contains one, or a registry file; "
             "or try `muster demo`."
         )
     if named:
-        found = (_named(here / os.path.expanduser(each), origin) for each in named)
-        return tuple(dict.fromkeys(map(_pinned, found)))
+        workspaces = (_named(here / os.path.expanduser(path), origin) for path in named)
+        return tuple(dict.fromkeys(map(_pinned, workspaces)))
     return (_nearest(here, passed_over),)
 
 
 def _pinned(workspace: Workspace) -> Workspace:
-    """The same workspace, which from now on is the directory that its path leads to."""
-    # Without it, or where it must not be searched, that is said once it is read.
+    """Fixes the workspace to the directory that its path leads to now, and returns it."""
+    # If it does not exist or is not accessible, a later read reports that.
     with tolerating(FileNotFoundError, PermissionError):
         close_read(open_resolved(workspace.path))
     return workspace
@@ -248,16 +250,16 @@ def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
         workspace = _pinned(Workspace(candidate.resolve()))
         why = why_foreign(candidate) or why_foreign(workspace.path)
         if why is None and candidate.name != WORKSPACE_NAME:
-            # What lies in it makes it a workspace: another user may have put that there.
+            # Its content makes it a workspace, and another user may have created that.
             why = why_foreign(workspace.path / GLOBAL_FOLDER)
-            why = why and f"is one only by its {GLOBAL_FOLDER}/, which {why}"
+            why = why and f"is a workspace only because of its {GLOBAL_FOLDER}/, which {why}"
         if why is None:
-            for each in refused:
-                passed_over(each)
+            for message in refused:
+                passed_over(message)
             return workspace
         typed = typed_word(str(candidate))
         refused.append(
-            f"passed over {shown_name(candidate)}: it {why}; to use it all the same, name it"
+            f"skipped {shown_name(candidate)}: it {why}; to use it anyway, name it"
             + ("" if typed is None else f": {ENVIRONMENT_VARIABLE}={typed}")
         )
     advice = f"Name one (muster WORKSPACE), set {ENVIRONMENT_VARIABLE}, or try `muster demo`."
@@ -265,73 +267,78 @@ def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
 
 
 def why_foreign(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
-    """Why a workspace that nobody named is not to be relied on: another user may have made it.
+    """Returns why a workspace that the user did not name may belong to another user.
 
     Args:
         workspace: Its directory, or a symlink to it.
-        trusted: Ids of users who may have made it, besides this one and root.
+        trusted: The ids of further trusted users, besides this user and root.
 
     Returns:
-        None where it belongs to one of them, and not everybody may write it.
+        The reason. None if a trusted user owns the directory, and it is not writable for all.
     """
     try:
         states = os.lstat(workspace), status_of(workspace)
     except OSError as error:
         hand_on(error)
         why = error.reason if isinstance(error, ReplacedWorkspaceError) else error.strerror
-        return f"cannot be looked at: {why}"
-    return _why_not_of(states, trusted)
+        return f"cannot be examined: {why}"
+    return _why_untrusted(states, trusted)
 
 
-def _why_not_of(states: Sequence[os.stat_result], trusted: Iterable[int]) -> str | None:
-    """Why users who are not trusted may have made a directory, or a symlink to it; or None."""
+def _why_untrusted(states: Sequence[os.stat_result], trusted: Iterable[int]) -> str | None:
+    """Returns why an untrusted user may have created a directory, or a symlink to it; or None."""
     ours = {os.geteuid(), 0, *trusted}
-    for each in states:
-        if each.st_uid not in ours or is_unmapped(each.st_uid):
-            return f"belongs to {user_called(each.st_uid)}"
-    if any(stat.S_ISDIR(each.st_mode) and each.st_mode & stat.S_IWOTH for each in states):
-        return "may be written by every user"
+    for status in states:
+        if status.st_uid not in ours or is_unmapped(status.st_uid):
+            return f"belongs to {user_called(status.st_uid)}"
+    modes = (status.st_mode for status in states)
+    if any(stat.S_ISDIR(mode) and mode & stat.S_IWOTH for mode in modes):
+        return "is writable for every user"
     return None
 
 
 def workspaces_above(directory: Path) -> frozenset[Path]:
-    """Every workspace that is, or lies in, a directory or one above it; symlinks resolved.
+    """Returns the workspaces among a directory, its parents, and the `.agent-workspace` in each.
+
+    Symlinks are resolved.
 
     Raises:
-        OSError: Nobody can tell, because one of them must not be looked into.
+        OSError: One of the directories is not accessible, so the result cannot be known.
     """
-    found = set()
-    for each in (directory, *directory.parents):
-        beneath = each / WORKSPACE_NAME
-        if _has_mode(beneath, stat.S_ISDIR):
-            found.add(beneath.resolve())
-        named = each.name == WORKSPACE_NAME and _has_mode(each, stat.S_ISDIR)
-        if named or _keeps_tasks(each):
-            found.add(each.resolve())
-    return frozenset(found)
+    workspaces = set()
+    for parent in (directory, *directory.parents):
+        inside = parent / WORKSPACE_NAME
+        if _has_mode(inside, stat.S_ISDIR):
+            workspaces.add(inside.resolve())
+        named = parent.name == WORKSPACE_NAME and _has_mode(parent, stat.S_ISDIR)
+        if named or _keeps_tasks(parent):
+            workspaces.add(parent.resolve())
+    return frozenset(workspaces)
 
 
 def default_workspaces(environment: Mapping[str, str]) -> frozenset[Path]:
-    """Where an orchestrator may keep tasks of whatever project; symlinks resolved.
+    """Returns the workspaces where an orchestrator may keep tasks of any project.
+
+    Symlinks are resolved.
 
     Args:
-        environment: That of the orchestrator, or of a process that it started.
+        environment: The environment of the orchestrator, or of a process that it started.
 
     Returns:
-        Those that are there, or may be.
+        The workspaces that exist, or that cannot be examined.
     """
     named = [environment.get(DEFAULT_VARIABLE, "")]
     if home := environment.get("HOME"):
         named.append(os.path.join(home, *_DEFAULT_FOLDERS))
-    absolute = (Path(each) for each in named if os.path.isabs(each))
-    return frozenset(Path(os.path.realpath(each)) for each in absolute if _may_keep_tasks(each))
+    absolute = (Path(path) for path in named if os.path.isabs(path))
+    return frozenset(Path(os.path.realpath(path)) for path in absolute if _may_keep_tasks(path))
 
 
 def _keeps_tasks(directory: Path) -> bool:
-    """Whether a directory is a workspace by what lies in it.
+    """Returns whether a directory is a workspace because of its content.
 
     Raises:
-        OSError: It must not be looked into.
+        OSError: The directory is not accessible.
     """
     return Workspace(directory).has_database or _has_mode(
         directory / GLOBAL_FOLDER / GLOBAL_REGISTRY, stat.S_ISREG
@@ -355,14 +362,14 @@ def _has_mode(path: Path, kind: Callable[[int], bool]) -> bool:
 
 
 def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple[TaskPlace, ...]:
-    """Where the registries of a workspace's tasks lie.
+    """Returns the locations of the registries of a workspace's tasks.
 
-    Tasks in the workspace come in the order of their names; after them those
-    that its global registry lists and that lie in another workspace.
+    First come the tasks in the workspace, in the order of their names. Then come tasks that its
+    global registry lists and that are in another workspace.
 
     Args:
         workspace: The workspace.
-        listed: The tasks of its global registry; empty if that cannot be read.
+        listed: The tasks in its global registry; empty if that cannot be read.
 
     Raises:
         OSError: The workspace's directory cannot be read.
@@ -373,8 +380,8 @@ def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple
     for name, linked, mode in _folders_in(workspace.path):
         if name == GLOBAL_FOLDER:
             continue
-        # A task that the global registry lists and whose directory is there
-        # stays on the screen without its file, as an error.
+        # If the global registry lists the task, it is shown even without a registry, as an
+        # error.
         if mode is None and name not in listed:
             continue
         registry = workspace.path / name / TASK_REGISTRY
@@ -391,7 +398,11 @@ def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple
 
 
 def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
-    """Each directory in a workspace by name, whether it is a symlink, and its registry's mode.
+    """Returns the directories in a workspace.
+
+    Returns:
+        For each directory its name, whether it is a symlink, and the file mode of the registry
+        in it. The mode is None if the registry does not exist.
 
     Raises:
         OSError: The workspace's directory cannot be read.
@@ -404,9 +415,9 @@ def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
     try:
         with os.scandir(opened.fileno()) as entries:
             folders = sorted(
-                (each.name, each.is_symlink()) for each in entries if _is_directory(each)
+                (entry.name, entry.is_symlink()) for entry in entries if _is_directory(entry)
             )
-        # One call, and no path is made, for each directory that is none of a task.
+        # For speed there is one call per directory, which needs no Path object.
         within = opened.fileno()
         return [
             (name, linked, _mode_of(f"{name}/{TASK_REGISTRY}", within)) for name, linked in folders
@@ -418,13 +429,13 @@ def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
 def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError as error:  # A symlink to itself, for example.
+    except OSError as error:  # For example a symlink to itself.
         hand_on(error)
         return False
 
 
 def _mode_of(path: str, folder: int) -> int | None:
-    """What kind of file is at a path in a directory, a symlink too; None if nothing is."""
+    """Returns the mode of a file below a directory, without following it if it is a symlink."""
     try:
         return os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
     except OSError as error:
@@ -433,7 +444,7 @@ def _mode_of(path: str, folder: int) -> int | None:
 
 
 def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
-    """The registry of a task that lies in another workspace, if it is there."""
+    """Returns the registry of a task in another workspace; None if it does not exist."""
     if not task.elsewhere or not is_safe_name(task.task_id):
         return None
     base = Path(task.elsewhere)
@@ -452,40 +463,44 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
 
 
 def _foreign(registry: Path, workspace: Workspace) -> str | None:
-    """Why a task in another workspace is not followed, or None if it is."""
+    """Returns why a task in another workspace must not be opened; None if it may be."""
     why = _why_not_of_home(registry, workspace) or _why_not_listed(registry, workspace)
     if why is None:
         return None
-    following = command_line("muster", names=(str(registry),))
-    told = "" if following is None else f": {following}"
-    return f"{why}; to follow it, name it{told}"
+    command = command_line("muster", names=(str(registry),))
+    typed = "" if command is None else f": {command}"
+    return f"{why}; to show it, name it{typed}"
 
 
 def _why_not_of_home(registry: Path, workspace: Workspace) -> str | None:
-    """Why the place of a task in another workspace is not relied on, or None if it is."""
+    """Returns why the location of a task in another workspace is not trusted, or None."""
     trusted: list[int] = []
     with tolerating(OSError):
         trusted.append(status_of(workspace.path).st_uid)
-    for each in (registry.parent.parent, registry.parent):
-        inside = each == registry.parent
-        why = _why_task_foreign(each, trusted) if inside else why_foreign(each, trusted=trusted)
+    for directory in (registry.parent.parent, registry.parent):
+        if directory == registry.parent:
+            why = _why_task_foreign(directory, trusted)
+        else:
+            why = why_foreign(directory, trusted=trusted)
         if why is not None:
-            return f"lies in {shown_name(each)}, which {why}"
+            return f"is in {shown_name(directory)}, which {why}"
     return None
 
 
 def _why_not_listed(registry: Path, workspace: Workspace) -> str | None:
-    """Why a global registry's word does not lead to a task in another workspace, or None.
+    """Returns why a global registry must not lead to a task in another workspace, or None.
 
-    Whoever may write that global registry, or put another in its place, must be able to
-    write the task: otherwise that user could have the task of anybody else worked on.
+    Every user that may write or replace the global registry must be able to write the task.
+    Otherwise such a user could make muster change the task of another user.
     """
     names = (".", GLOBAL_FOLDER, f"{GLOBAL_FOLDER}/{GLOBAL_REGISTRY}")
     try:
         with open_anchor(workspace.path) as home, open_folder(registry.parent) as task:
-            # Whoever may write a folder above it could replace it.
+            # A user that may write a folder above a file could replace the file.
             targets = [Access.at(task.fileno(), name) for name in ("..", ".", registry.name)]
-            targets = [_of_owner(each) if each.mode & stat.S_ISVTX else each for each in targets]
+            targets = [
+                _of_owner(target) if target.mode & stat.S_ISVTX else target for target in targets
+            ]
             for name in names:
                 listing = Access.at(home.fileno(), name)
                 others = [other_writer(listing, target) for target in targets]
@@ -495,50 +510,53 @@ def _why_not_listed(registry: Path, workspace: Workspace) -> str | None:
     except OSError as error:
         hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror
-        return f"cannot be looked at: {why}"
+        return f"cannot be examined: {why}"
     return None
 
 
 def _of_owner(folder: Access) -> Access:
-    """The access to a sticky folder, whose owner alone may replace what is not its own."""
+    """Returns the access to a sticky folder: only its owner may replace other users' files."""
     return Access(folder.owner, folder.group, 0o700)
 
 
 def _why_task_foreign(directory: Path, trusted: Iterable[int]) -> str | None:
-    """As `why_foreign`, of a task's directory: in the workspace that its path led to before."""
+    """Returns why a task's directory may belong to another user, like `why_foreign`.
+
+    The directory is opened in the workspace directory that this process opened first.
+    """
     try:
         folder = open_folder(directory)
     except RegistryError as error:
         hand_on(error)
-        return f"cannot be looked at: {error.reason or error}"
+        return f"cannot be examined: {error.reason or error}"
     try:
-        return _why_not_of((os.fstat(folder.fileno()),), trusted)
+        return _why_untrusted((os.fstat(folder.fileno()),), trusted)
     finally:
         close_read(folder)
 
 
 def agent_file(agent_id: str, suffix: str) -> str:
-    """The name of one of an agent's files, unchecked: ``<agent id>_<suffix>.jsonl``."""
+    """Returns the name of an agent's file, ``<agent id>_<suffix>.jsonl``; checks nothing."""
     return f"{agent_id}_{suffix}.jsonl"
 
 
 def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, float]:
-    """When lines were last appended to agents' progress files.
+    """Returns the times when lines were last appended to agents' progress files.
 
     Args:
         task_registry: The task's registry.
-        agent_ids: Which agents; those whose id cannot name a file have none.
+        agent_ids: The agents; an id that cannot be part of a file name is skipped.
 
     Returns:
-        Seconds since the epoch, of those that have such a file. A time ahead of the
-        clock is replaced by that at which this process first saw it.
+        Seconds since the epoch, by agent, for the agents that have such a file. A time in the
+        future is replaced by the time when this process first saw it.
     """
-    found: dict[str, float] = {}
+    times: dict[str, float] = {}
     try:
         folder = open_folder(task_registry.parent, (PROGRESS_FOLDER,))
     except RegistryError as error:
         hand_on(error)
-        return found
+        return times
     try:
         for agent_id in agent_ids:
             if is_safe_name(agent_id):
@@ -546,7 +564,7 @@ def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, flo
                 with tolerating(OSError):
                     status = os.stat(name, dir_fd=folder.fileno(), follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
-                        found[agent_id] = written_at(status)
+                        times[agent_id] = written_at(status)
     finally:
         close_read(folder)
-    return found
+    return times

@@ -1,8 +1,8 @@
-"""What a registry says, as frozen records; and the words it says it in.
+"""Frozen records of the content of registries, and the known statuses.
 
-Real registries hold agents as a list or as an object keyed by id, with fields
-missing, null, unknown or of the wrong type. Reading never fails on that: what
-cannot be understood becomes None or is named in `TaskRecord.warnings`.
+Registries hold agents as a list, or as an object whose keys are ids. Fields may be missing,
+null, unknown or of the wrong type. Reading never fails on that: a value that cannot be
+understood becomes None, or is reported in `TaskRecord.warnings`.
 """
 
 from __future__ import annotations
@@ -19,51 +19,51 @@ from registry.storage.interruption import hand_on
 from registry.text import shown_name
 
 ACTIVE_STATUSES = frozenset({"running", "working", "blocked"})
-"""An agent of such a status should have a session."""
+"""The statuses of agents that should have a session."""
 
 TERMINAL_STATUSES = frozenset({"completed", "error", "failed", "terminated"})
-"""An agent of such a status is through."""
+"""The statuses of agents that have ended."""
 
 ORCHESTRATOR = "orchestrator"
-"""The parent of an agent that no other agent started."""
+"""The parent of an agent that was not started by another agent."""
 
 SESSION_PREFIX = "agent_"
-"""What the orchestrator puts before an agent's id to name its tmux session."""
+"""The name of an agent's tmux session is this prefix and the agent's id."""
 
 
 def is_active(status: object) -> bool:
-    """Whether a status, of whatever type it came, counts as active."""
+    """Returns whether a status is active; a value that is not a string is not."""
     return isinstance(status, str) and status in ACTIVE_STATUSES
 
 
 def is_terminal(status: object) -> bool:
-    """Whether a status, of whatever type it came, counts as terminal."""
+    """Returns whether a status is terminal; a value that is not a string is not."""
     return isinstance(status, str) and status in TERMINAL_STATUSES
 
 
 def tmux_name(name: str) -> str:
-    """The name that tmux gives a session that was to be called so.
+    """Returns the name that tmux gives to a session that is created with this name.
 
-    tmux replaces ``.`` and ``:``, which separate the parts of a target
-    (session_check_name in its source).
+    tmux replaces ``.`` and ``:``, which separate the parts of a target (session_check_name in
+    its source).
     """
     return name.replace(".", "_").replace(":", "_")
 
 
 def is_tmux_name_certain(name: str) -> bool:
-    """Whether `tmux_name` is sure to be what tmux makes of a name.
+    """Returns whether `tmux_name` is certainly right for a name.
 
-    tmux expands formats (``#``) in a new session's name and escapes backslashes,
-    some dollar signs and what the C library cannot print, by version and system.
+    tmux expands formats (``#``) in the name of a new session. It also escapes backslashes, some
+    dollar signs and unprintable characters, which depends on its version and the C library.
     """
     plain = "#" not in name and "\\" not in name and "$" not in name
     return plain and name.isprintable()
 
 
 def is_global(registry: Json) -> bool:
-    """Whether a decoded registry is a workspace's global one, by its fields.
+    """Returns whether a decoded registry is a global registry, by its fields.
 
-    A task's registry names its task, and may have further fields of any name.
+    A registry with a ``task_id`` is a task's registry, whatever other fields it has.
     """
     if "task_id" in registry:
         return False
@@ -71,31 +71,31 @@ def is_global(registry: Json) -> bool:
 
 
 def agent_entries(registry: Json) -> list[tuple[str | None, Json]]:
-    """The agents of a task's or the global registry with their ids, in file order.
+    """Returns the ids and entries of all agents in a registry, in file order.
 
-    Entries that are not objects are left out. In an object keyed by id the key
-    is the id unless the entry has one of its own.
+    Entries that are not objects are left out. If `agents` is an object, the id is the entry's
+    own ``id``, or else its key.
     """
     agents = registry.get("agents")
-    found: list[tuple[str | None, Json]] = []
+    entries: list[tuple[str | None, Json]] = []
     if isinstance(agents, dict):
         for key, entry in agents.items():
             if isinstance(entry, dict):
                 own = entry.get("id")
-                found.append((own if isinstance(own, str) and own else key, entry))
+                entries.append((own if isinstance(own, str) and own else key, entry))
     elif isinstance(agents, list):
-        for each in agents:
-            if isinstance(each, dict):
-                own = each.get("id")
-                found.append((own if isinstance(own, str) else text_of(own), each))
-    return found
+        for entry in agents:
+            if isinstance(entry, dict):
+                own = entry.get("id")
+                entries.append((own if isinstance(own, str) else text_of(own), entry))
+    return entries
 
 
 def counts_as_active(registry: Json, entry: Json) -> bool:
-    """Whether the registry's counter of active agents includes this entry.
+    """Returns whether the registry's counter of active agents includes this entry.
 
-    A global registry's entry has no status until its first update; the
-    orchestrator counted it as active when it wrote it.
+    An entry of a global registry has no status until its first update. The orchestrator counts
+    it as active when it adds the entry.
     """
     status = entry.get("status")
     if status is None and is_global(registry):
@@ -104,9 +104,9 @@ def counts_as_active(registry: Json, entry: Json) -> bool:
 
 
 def parse_time(value: object) -> float | None:
-    """Seconds since the epoch of a registry's timestamp, or None.
+    """Converts a registry's timestamp to seconds since the epoch; None if it is not valid.
 
-    Timestamps are ISO 8601; naive ones are local time, some end in ``Z``.
+    Timestamps are ISO 8601. Without a time zone they are local time; some end in ``Z``.
     """
     if not isinstance(value, str) or len(value) > 40:
         return None
@@ -119,11 +119,11 @@ def parse_time(value: object) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What tells one deployment of an agent from a later one of the same id.
+    """Identifies one deployment of an agent among deployments with the same id.
 
     Attributes:
-        tmux_session: As its task's registry has it, or None where that names none.
-        started_at: Likewise.
+        tmux_session: The session in the task's registry, or None.
+        started_at: The start time in the task's registry, or None.
     """
 
     tmux_session: str | None
@@ -131,27 +131,28 @@ class Deployment:
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Deployment:
-        """That which an agent's entry is about."""
+        """Returns the deployment that an agent's entry describes."""
         return cls(text_of(entry.get("tmux_session")) or None, text_of(entry.get("started_at")))
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRecord:
-    """One agent as its task's registry has it.
+    """One agent in its task's registry.
 
     Attributes:
-        id: Empty when the entry has none.
-        type: Empty when the entry has none.
-        tmux_session: The name of its session, or None when not named by a string.
+        id: The id; empty if the entry has none.
+        type: The type; empty if the entry has none.
+        tmux_session: The name of its session; None if the field is not a non-empty string.
         parent: The id of another agent, "orchestrator", or None.
-        depth: Its own claim; 1 is the top.
-        status: As written, known word or not; empty when missing.
-        progress: Percent as written, not clamped, or None.
-        started_at: As written.
-        last_update: As written.
+        depth: The `depth` field of the entry; 1 is the top level.
+        status: The status in the file, which may be an unknown word; empty if it is missing.
+        progress: The percentage in the file, which may be out of range, or None.
+        started_at: The text of the field, or None.
+        last_update: The text of the field, or None.
         started: `started_at` in seconds since the epoch, or None.
-        updated: `last_update` likewise.
-        ended: The later of `completed_at` and `terminated_at` likewise.
+        updated: `last_update` in seconds since the epoch, or None.
+        ended: The later of `completed_at` and `terminated_at` in seconds since the epoch, or
+            None.
     """
 
     id: str
@@ -169,26 +170,30 @@ class AgentRecord:
 
     @property
     def deployment(self) -> Deployment:
-        """That which the entry was about when it was read."""
+        """The deployment that the entry described when it was read."""
         return Deployment(self.tmux_session, self.started_at)
 
 
 def tmux_names(names: Iterable[str]) -> frozenset[str] | None:
-    """The names that tmux gives some sessions; None if one of them is not certain."""
+    """Returns the names that tmux gives to sessions; None if one of them is not certain."""
     kept = frozenset(map(tmux_name, names))
     return kept if all(map(is_tmux_name_certain, kept)) else None
 
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """One task's registry.
+    """The content of a task's registry.
 
     Attributes:
-        task_id: As written, or None.
-        hierarchy: `agent_hierarchy`: parent id to child ids.
-        active_count, completed_count, total_spawned: Counters as written, or None.
-        warnings: What in the file could not be understood, for people.
-        max_agents, max_depth, max_concurrent: Limits as written, or None.
+        task_id: The id in the file, or None.
+        description: The description; empty if it is missing.
+        status: The status; empty if it is missing.
+        created_at: The text of the field, or None.
+        agents: All agents, in file order.
+        hierarchy: `agent_hierarchy`: the ids of the children for each parent's id.
+        active_count, completed_count, total_spawned: The counters in the file, or None.
+        warnings: Messages about parts of the file that could not be understood.
+        max_agents, max_depth, max_concurrent: The limits in the file, or None.
     """
 
     task_id: str | None
@@ -205,11 +210,11 @@ class TaskRecord:
     max_depth: int | None = None
     max_concurrent: int | None = None
 
-    # Worked out once a reading, and not again for every change elsewhere.
+    # Cached: these are used again for every change of another registry.
 
     @cached_property
     def expecting(self) -> tuple[AgentRecord, ...]:
-        """The active agents whose session has a name that tmux is sure to keep."""
+        """The active agents whose session's name in tmux is certain."""
         return tuple(
             agent
             for agent in self.agents
@@ -220,21 +225,24 @@ class TaskRecord:
 
     @cached_property
     def session_names(self) -> tuple[str, ...]:
-        """What tmux calls the agents' sessions, of those that name one."""
-        return tuple(tmux_name(each.tmux_session) for each in self.agents if each.tmux_session)
+        """The names in tmux of all sessions in the registry."""
+        return tuple(tmux_name(agent.tmux_session) for agent in self.agents if agent.tmux_session)
 
     @cached_property
     def tmux_sessions(self) -> frozenset[str] | None:
-        """What tmux calls all agents' sessions; None if that is not certain."""
-        return tmux_names(each.tmux_session or SESSION_PREFIX + each.id for each in self.agents)
+        """The names in tmux of all agents' sessions; None if one of them is not certain."""
+        return tmux_names(agent.tmux_session or SESSION_PREFIX + agent.id for agent in self.agents)
 
 
 @dataclass(frozen=True, slots=True)
 class GlobalTask:
-    """A task as the global registry lists it.
+    """A task in the list of the global registry.
 
     Attributes:
-        elsewhere: The `workspace` it points to, as written, or None.
+        task_id: The id of the task.
+        description: The description; empty if it is missing.
+        status: The status; empty if it is missing.
+        elsewhere: The `workspace` field, which points to another workspace, or None.
     """
 
     task_id: str
@@ -245,13 +253,13 @@ class GlobalTask:
 
 @dataclass(frozen=True)
 class GlobalRecord:
-    """A workspace's global registry.
+    """The content of a workspace's global registry.
 
     Attributes:
-        tasks: By task id, in file order.
-        sessions: Every tmux session name that an agent's entry has.
-        active_agents, total_agents_spawned: Counters as written, or None.
-        warnings: What in the file could not be understood, for people.
+        tasks: The tasks by their ids, in file order.
+        sessions: All names of tmux sessions in the agents' entries.
+        active_agents, total_agents_spawned: The counters in the file, or None.
+        warnings: Messages about parts of the file that could not be understood.
     """
 
     tasks: Mapping[str, GlobalTask]
@@ -262,12 +270,12 @@ class GlobalRecord:
 
     @cached_property
     def tmux_sessions(self) -> frozenset[str] | None:
-        """What tmux calls these sessions; None if that is not certain."""
+        """The names in tmux of these sessions; None if one of them is not certain."""
         return tmux_names(self.sessions)
 
 
 def text_of(value: object) -> str | None:
-    """A field that should be a string; numbers are taken for the text they show."""
+    """Returns a string field, or a number as text; None for any other type."""
     if isinstance(value, str):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -284,7 +292,7 @@ def _whole(value: object) -> int | None:
 
 
 def number_of(value: object) -> float | None:
-    """A field that should be a finite number."""
+    """Returns a field as a finite number; None if it is not one."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -303,7 +311,7 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
     return AgentRecord(
         id=agent_id or "",
         type=text_of(entry.get("type")) or "",
-        # No number: the text that shows it may be another than was meant.
+        # A number is not accepted: its text may differ from the name of the session.
         tmux_session=(session or None) if isinstance(session, str) else None,
         parent=text_of(entry.get("parent")),
         depth=_whole(entry.get("depth")),
@@ -320,7 +328,8 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
 def _latest(one: object, other: object) -> float | None:
     if one is None and other is None:
         return None
-    return max((each for each in map(parse_time, (one, other)) if each is not None), default=None)
+    times = [time for time in map(parse_time, (one, other)) if time is not None]
+    return max(times, default=None)
 
 
 def _agents_warnings(registry: Json) -> Iterable[str]:
@@ -348,7 +357,7 @@ def _hierarchy(registry: Json) -> dict[str, tuple[str, ...]]:
 
 
 def task_record(registry: Json) -> TaskRecord:
-    """Reads a decoded task's registry; never fails."""
+    """Reads a task's decoded registry; never fails."""
     return TaskRecord(
         task_id=text_of(registry.get("task_id")),
         description=text_of(registry.get("task_description")) or "",

@@ -1,4 +1,4 @@
-"""A task's registry and a workspace's list of tasks, whichever way they are stored."""
+"""Access to tasks and workspaces, independent of the way they are stored."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What is wrong in tasks and in workspaces, each by itself and compared with each other."""
+"""Finds the issues within tasks and workspaces, and the differences between them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from registry.text import shown_name
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is repaired in one locked pass.
+    """The issues of one source, which are repaired under one lock.
 
     Attributes:
-        source: The task, or the workspace where there is no task.
-        findings: What was found there; not all of it can be repaired.
+        source: The task or the workspace.
+        findings: All issues, also those that muster cannot repair.
     """
 
     source: Source
@@ -36,18 +36,18 @@ class Job:
 
     @property
     def fixable(self) -> tuple[Issue, ...]:
-        """Those that can be."""
-        return tuple(each for each in self.findings if each.fixable)
+        """The issues that muster can repair."""
+        return tuple(issue for issue in self.findings if issue.fixable)
 
 
 @dataclass(slots=True)
 class Found:
-    """What one look at tasks and workspaces found.
+    """The issues of tasks and workspaces.
 
     Attributes:
-        files: What is wrong with whole files.
-        tasks: By task.
-        globals_: By workspace.
+        files: The issues of whole files, which are unreadable or have a journal.
+        tasks: The issues of each task.
+        globals_: The issues of each workspace's global registry.
     """
 
     files: list[Issue] = field(default_factory=list)
@@ -56,9 +56,9 @@ class Found:
 
     @property
     def findings(self) -> list[Issue]:
-        """All of them."""
+        """All issues."""
         jobs = (*self.tasks, *self.globals_)
-        return [*self.files, *(each for job in jobs for each in job.findings)]
+        return [*self.files, *(issue for job in jobs for issue in job.findings)]
 
 
 def find_issues(
@@ -66,22 +66,22 @@ def find_issues(
     tasks: Iterable[TaskSource],
     unread: Mapping[Path, str],
 ) -> Found:
-    """Looks at tasks and workspaces. Blocks; changes nothing, and waits for no lock.
+    """Returns the issues of tasks and workspaces. Blocks; changes nothing, and takes no lock.
 
     Args:
-        workspaces: Those that were asked for.
-        tasks: All tasks that were found for them.
-        unread: By task, why it is not to be opened.
+        workspaces: The workspaces that the user named.
+        tasks: All tasks of these workspaces.
+        unread: Why tasks must not be opened, by the paths of these tasks.
     """
     found = Found()
-    lists = {each.path: each for each in workspaces if not each.is_single_task}
-    sources = {each.path: each for each in tasks}
-    followed = {each.global_registry for each in sources.values()} - {None}
+    lists = {source.path: source for source in workspaces if not source.is_single_task}
+    sources = {source.path: source for source in tasks}
+    globals_ = {source.global_registry for source in sources.values()}
     decoded: dict[Path, Json] = {}
-    for path in dict.fromkeys((*lists, *(each for each in followed if each is not None))):
+    for path in dict.fromkeys((*lists, *(path for path in globals_ if path is not None))):
         _open(path, decoded, found.files)
     for path in sources:
-        # What is no file of the workspace, as a link out of it, is not followed here either.
+        # A path that leaves the workspace, such as a symlink, is not followed here either.
         if path not in unread:
             _open(path, decoded, found.files)
         elif os.path.lexists(path):
@@ -107,11 +107,11 @@ def find_issues(
             else:
                 issues.append(_task_twice(path, task_id))
         found.tasks.append(Job(source, tuple(issues)))
-    there = {path.parent.name for path in sources if os.path.lexists(path)}
-    there |= {task_id_of(path, decoded[path]) for path in sources if path in decoded}
+    existing = {path.parent.name for path in sources if os.path.lexists(path)}
+    existing |= {task_id_of(path, decoded[path]) for path in sources if path in decoded}
     for path, home in lists.items():
         if path in decoded:
-            known = there | _elsewhere(decoded[path], home.directory)
+            known = existing | _elsewhere(decoded[path], home.directory)
             pairs, kept = by_global.get(path, ()), path not in unkept
             issues = global_findings(path, decoded[path], pairs, known, kept=kept)
             found.globals_.append(Job(home, tuple(issues)))
@@ -119,12 +119,12 @@ def find_issues(
 
 
 def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
-    """Reads a registry, and notes what is wrong with it as a file; none there is no fault."""
+    """Reads a registry, and appends issues of the file; a missing file is not an issue."""
     try:
         if recovery.is_hot(path):
             files.append(_hot(path))
     except RegistryError as error:
-        hand_on(error)  # Else reading it says why it cannot be read.
+        hand_on(error)  # The read below fails too, and reports the reason.
     try:
         decoded[path] = read_registry(path)
     except RegistryNotFoundError as error:
@@ -136,11 +136,11 @@ def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
 
 
 def unreadable(path: Path, why: str) -> Issue:
-    """That a file or a directory cannot be read.
+    """Returns the issue that a file or a directory cannot be read.
 
     Args:
-        path: Which.
-        why: The reason, in words.
+        path: The file or directory.
+        why: The reason.
     """
     return Issue(
         IssueKind.UNREADABLE,
@@ -149,12 +149,12 @@ def unreadable(path: Path, why: str) -> Issue:
         None,
         MISSING,
         f"cannot be read: {why}",
-        advice="mend it by hand, or put back a copy; muster writes nothing to it meanwhile",
+        advice="repair it by hand, or restore a copy; until then muster does not write to it",
     )
 
 
 def _hot(path: Path) -> Issue:
-    says = "a commit was cut off here, and nobody has finished or dropped it yet"
+    says = "a commit was interrupted, and has not been finished or dropped yet"
     return Issue(IssueKind.JOURNAL, path, None, None, MISSING, says)
 
 
@@ -165,13 +165,13 @@ def _task_twice(path: Path, task_id: str) -> Issue:
         None,
         "task_id",
         task_id,
-        f"another task of this workspace is called {shown_name(task_id)} as well",
-        advice="nobody can tell which of them the global registry means: rename one by hand",
+        f"another task of this workspace also has the id {shown_name(task_id)}",
+        advice="the global registry cannot tell them apart: rename one of them by hand",
     )
 
 
 def _elsewhere(global_: Json, workspace: Path) -> set[str]:
-    """Tasks that are said to lie in another workspace: whether they do cannot be seen here."""
+    """Returns the ids of tasks in other workspaces, whose existence is not checked here."""
     return {
         task_id
         for task_id, task in global_record(global_).tasks.items()
@@ -180,5 +180,5 @@ def _elsewhere(global_: Json, workspace: Path) -> set[str]:
 
 
 def _is_here(written: Path, workspace: Path) -> bool:
-    """Whether a task's `workspace` means this one, by itself or by the project it is in."""
+    """Returns whether a task's `workspace` field names this workspace or its project."""
     return written == workspace.parent or written.is_relative_to(workspace)

@@ -1,4 +1,4 @@
-"""Tasks and workspaces that are kept in JSON files."""
+"""Tasks and workspaces that are stored in JSON files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-# Packages, whose names are imported when they are used: most programs only read.
+# Packages import their names at the first use, because most programs only read.
 from registry import agent_output, checks, operations
 from registry import audit as auditing
 from registry.schema.layout import (
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 
 class _JsonSource:
-    """What the registry of a task and the global one have in common: each is one file."""
+    """The common part of tasks and workspaces in JSON: each has one registry file."""
 
     __slots__ = ()
 
@@ -68,38 +68,38 @@ class _JsonSource:
 
     @property
     def dialect(self) -> Dialect:
-        """JSON."""
+        """The storage format: JSON."""
         return Dialect.JSON
 
     def stamp(self) -> Signature | None:
-        """As `Source.stamp`."""
+        """See `Source.stamp`."""
         return signature_of(self.path)
 
     def is_cut_off(self) -> bool:
-        """As `Source.is_cut_off`."""
+        """See `Source.is_cut_off`."""
         return recovery.is_hot(self.path)
 
     def recover(self, timeout: float) -> bool:
-        """As `Source.recover`."""
+        """See `Source.recover`."""
         return recovery.recover_registry(self.path, timeout)
 
     def preview_revert(self, step: Undoable, before: dict[Path, Json]) -> Reverted:
-        """As `Source.preview_revert`."""
+        """See `Source.preview_revert`."""
         return auditing.preview(step, before)
 
     def revert(self, step: Undoable, audit: Audit) -> Made[Reverted]:
-        """As `Source.revert`."""
+        """See `Source.revert`."""
         return auditing.take_back(step, audit)
 
 
 @dataclass(frozen=True, slots=True)
 class JsonTask(_JsonSource):
-    """A task that has a registry of its own, which a global one may follow.
+    """A task with its own registry; a global registry may list the task too.
 
     Attributes:
         registry: The task's registry.
-        global_registry: The global registry that follows it, or None.
-        lies_elsewhere: Whether a global registry of another workspace led here.
+        global_registry: The global registry that lists it, or None.
+        lies_elsewhere: Whether the task is outside the workspace that shows it.
         problem: Why it must not be opened, or None.
     """
 
@@ -110,7 +110,7 @@ class JsonTask(_JsonSource):
 
     @classmethod
     def at(cls, place: TaskPlace) -> JsonTask:
-        """The task at a place."""
+        """Creates the source for the location of a task's registry."""
         elsewhere = place.listed_by is not None
         return cls(place.registry, place.global_registry, elsewhere, place.problem)
 
@@ -121,12 +121,12 @@ class JsonTask(_JsonSource):
 
     @property
     def directory(self) -> Path:
-        """As `Source.directory`."""
+        """See `Source.directory`."""
         return self.registry.parent
 
     @property
     def files(self) -> tuple[NamedFile, ...]:
-        """As `Source.files`."""
+        """See `Source.files`."""
         own = NamedFile("registry", self.registry)
         if self.global_registry is None:
             return (own,)
@@ -134,42 +134,42 @@ class JsonTask(_JsonSource):
 
     @property
     def audit_log(self) -> Path:
-        """As `Source.audit_log`."""
+        """See `Source.audit_log`."""
         return auditing.log_of(self.registry)
 
     @property
     def audit_name(self) -> str:
-        """As `TaskSource.audit_name`."""
+        """See `TaskSource.audit_name`."""
         return auditing.name_in(self.audit_log, self.registry)
 
     def unread_database(self) -> UnreadDatabase | None:
-        """As `Source.unread_database`."""
+        """See `Source.unread_database`."""
         return database_beside(self.registry)
 
     def read(self, largest: int = MAX_BYTES) -> Snapshot[TaskRecord]:
-        """As `TaskSource.read`."""
+        """See `TaskSource.read`."""
         return read_task(self.registry, largest)
 
     def entry(self, agent_id: str, ordinal: int = 0) -> Json | None:
-        """As `TaskSource.entry`."""
+        """See `TaskSource.entry`."""
         return _entry(self.registry, agent_id, ordinal)
 
     def listed_entry(self, agent_id: str) -> Json | None:
-        """As `TaskSource.listed_entry`."""
+        """See `TaskSource.listed_entry`."""
         if self.global_registry is None:
             return None
         return _entry(self.global_registry, agent_id, 0)
 
     def last_reports(self, agent_ids: Iterable[str]) -> dict[str, float]:
-        """As `TaskSource.last_reports`."""
+        """See `TaskSource.last_reports`."""
         return last_reports(self.registry, agent_ids)
 
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
-        """As `TaskSource.output`."""
+        """See `TaskSource.output`."""
         return agent_output.AgentFile(self.directory, agent_id, kind)
 
     def output_facts(self, agent_id: str) -> tuple[FileFacts, ...]:
-        """As `TaskSource.output_facts`."""
+        """See `TaskSource.output_facts`."""
         return agent_output.facts_of(self.directory, agent_id)
 
     def finish(
@@ -182,7 +182,7 @@ class JsonTask(_JsonSource):
         judged: Judged | None = None,
         owner: int | None = None,
     ) -> FinishReport:
-        """As `TaskSource.finish`."""
+        """See `TaskSource.finish`."""
         return operations.finish_agents(
             self.registry,
             self.global_registry,
@@ -197,7 +197,7 @@ class JsonTask(_JsonSource):
     def report(
         self, agent_id: str, *, status: str | None, progress: float | None, message: str
     ) -> Reported:
-        """As `TaskSource.report`."""
+        """See `TaskSource.report`."""
         return operations.report_progress(
             self.registry,
             self.global_registry,
@@ -216,7 +216,7 @@ class JsonTask(_JsonSource):
         reuse: bool = False,
         prompt: str = "",
     ) -> Registration:
-        """As `TaskSource.register`."""
+        """See `TaskSource.register`."""
         return operations.register_agent(
             self.registry,
             self.global_registry,
@@ -228,76 +228,76 @@ class JsonTask(_JsonSource):
         )
 
     def withdraw(self, agent_id: str) -> Withdrawal:
-        """As `TaskSource.withdraw`."""
+        """See `TaskSource.withdraw`."""
         return operations.withdraw_agent(self.registry, self.global_registry, agent_id)
 
     def repair(self, planned: Sequence[Issue], *, on_record: OnRecord | None) -> Made[Fixed]:
-        """As `Source.repair`."""
+        """See `Source.repair`."""
         return checks.fix_task(self.registry, self.global_registry, planned, on_record=on_record)
 
 
 class JsonWorkspace(_JsonSource):
-    """A workspace whose tasks have a registry each, and which a global one may list."""
+    """A workspace with one registry per task; it may also have a global registry."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
     @property
     def path(self) -> Path:
-        """The global registry, whether or not it is there."""
+        """The path of the global registry, which may not exist."""
         return self.workspace.global_registry
 
     @property
     def directory(self) -> Path:
-        """As `Source.directory`."""
+        """See `Source.directory`."""
         return self.workspace.path
 
     @property
     def is_single_task(self) -> bool:
-        """As `WorkspaceSource.is_single_task`."""
+        """See `WorkspaceSource.is_single_task`."""
         return self.workspace.only is not None
 
     @property
     def files(self) -> tuple[NamedFile, ...]:
-        """As `Source.files`."""
+        """See `Source.files`."""
         return (NamedFile("global registry", self.path),)
 
     @property
     def audit_log(self) -> Path:
-        """As `Source.audit_log`."""
+        """See `Source.audit_log`."""
         return auditing.log_in(self.directory)
 
     @property
     def watched_names(self) -> tuple[str, ...]:
-        """As `WorkspaceSource.watched_names`."""
+        """See `WorkspaceSource.watched_names`."""
         return TASK_REGISTRY, GLOBAL_REGISTRY
 
     def unread_database(self) -> UnreadDatabase | None:
-        """As `Source.unread_database`."""
+        """See `Source.unread_database`."""
         return find_database(self.directory)
 
     def tasks(self, listed: Mapping[str, GlobalTask]) -> tuple[JsonTask, ...]:
-        """As `WorkspaceSource.tasks`."""
+        """See `WorkspaceSource.tasks`."""
         return tuple(map(JsonTask.at, task_places(self.workspace, listed)))
 
     def listed(self, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
-        """As `WorkspaceSource.listed`."""
+        """See `WorkspaceSource.listed`."""
         return read_global(self.path, largest)
 
     def directories(self) -> frozenset[Path]:
-        """As `WorkspaceSource.directories`."""
+        """See `WorkspaceSource.directories`."""
         return frozenset({self.directory, self.path.parent})
 
     def repair(self, planned: Sequence[Issue], *, on_record: OnRecord | None) -> Made[Fixed]:
-        """As `Source.repair`."""
+        """See `Source.repair`."""
         return checks.fix_global(self.path, planned, on_record=on_record)
 
 
 def _entry(registry: Path, agent_id: str, ordinal: int) -> Json | None:
-    found = [entry for id_, entry in agent_entries(read_registry(registry)) if id_ == agent_id]
-    return found[ordinal] if len(found) > ordinal else None
+    entries = [entry for id_, entry in agent_entries(read_registry(registry)) if id_ == agent_id]
+    return entries[ordinal] if len(entries) > ordinal else None
 
 
 def workspace_source(workspace: Workspace) -> WorkspaceSource:
-    """A workspace, read the way that it is stored."""
+    """Returns the source of a workspace, for its storage format."""
     return JsonWorkspace(workspace)

@@ -1,4 +1,4 @@
-"""What a task and a workspace are asked for, whichever way they are stored. Pure."""
+"""The protocols of tasks and workspaces, independent of the way they are stored. Pure."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 
 class Dialect(StrEnum):
-    """How a task, or a workspace's list of tasks, is stored."""
+    """The storage format of a task, or of a workspace's list of tasks."""
 
     JSON = "json"
 
 
 class NamedFile(NamedTuple):
-    """A file that a source is kept in.
+    """A file of a source.
 
     Attributes:
-        name: What it is, for people.
-        path: Where it lies, whether or not it is there.
+        name: The name of the file for the user, for example "global registry".
+        path: The path of the file, which may not exist.
     """
 
     name: str
@@ -47,15 +47,15 @@ class NamedFile(NamedTuple):
 
 
 class Source(Protocol):
-    """What a task and a workspace have in common."""
+    """The common protocol of tasks and workspaces."""
 
     @property
     def dialect(self) -> Dialect:
-        """How it is stored."""
+        """The storage format."""
 
     @property
     def path(self) -> Path:
-        """What names it among all others, also in messages: for JSON, its registry."""
+        """The path that identifies the source, also in messages; for JSON, its registry."""
 
     @property
     def directory(self) -> Path:
@@ -63,126 +63,128 @@ class Source(Protocol):
 
     @property
     def files(self) -> tuple[NamedFile, ...]:
-        """The files that it is kept in, and that a change of it writes; its own comes first."""
+        """The files that a change of the source writes; its own file comes first."""
 
     @property
     def audit_log(self) -> Path:
-        """Where its changes are put on record."""
+        """The path of the audit log for changes of the source."""
 
     def stamp(self) -> Signature | None:
-        """What tells its present state from others; cheap.
+        """Returns the signature of the present state, without reading the content.
 
         Returns:
-            Equal to the signature of a snapshot as long as nothing has changed. None where a
-            change could go unnoticed, or where it cannot be looked at.
+            A signature that equals the one of a snapshot as long as nothing has changed. None
+            if a change could go unnoticed, or if the state cannot be examined.
         """
 
     def is_cut_off(self) -> bool:
-        """Whether a commit was cut off and no process has recovered it yet.
+        """Returns whether a commit was interrupted, and no process has recovered it yet.
 
         Raises:
-            RegistryError: It is not there, or not accessible.
+            RegistryError: The source does not exist, or is not accessible.
         """
 
     def recover(self, timeout: float) -> bool:
-        """Finishes or drops a commit that was cut off.
+        """Finishes or drops an interrupted commit.
 
         Args:
-            timeout: Seconds to wait for the lock.
+            timeout: How long to wait for the lock, in seconds.
 
         Returns:
-            Whether there was one.
+            Whether there was an interrupted commit.
 
         Raises:
-            RegistryError: It cannot be recovered.
+            RegistryError: The commit cannot be finished or dropped.
         """
 
     def unread_database(self) -> UnreadDatabase | None:
-        """What may hold newer facts about its agents and is not read, or None."""
+        """Returns a database that may contain newer data of its agents, or None."""
 
     def repair(self, planned: Sequence[Issue], *, on_record: OnRecord | None) -> Made[Fixed]:
-        """Repairs what was found, if it still is so under the lock.
+        """Repairs the planned issues that still exist under the lock.
 
         Raises:
-            AuditError: It could not be put on record; nothing was changed.
-            RegistryError: It could not be read or locked; nothing was changed.
+            AuditError: The audit log cannot be written; nothing was changed.
+            RegistryError: The source cannot be locked or read; nothing was changed.
         """
 
     def preview_revert(self, step: Undoable, before: dict[Path, Json]) -> Reverted:
-        """What taking a step back would do now; nothing is locked or written.
+        """Returns the result of taking a step back now; locks and writes nothing.
 
         Args:
-            step: What would be taken back.
-            before: What was read for the steps before, as it would be after them.
+            step: The step to take back.
+            before: The registries in the state after the steps that are taken back before this
+                one; this step adds and changes registries in it.
 
         Raises:
-            RegistryError: It cannot be read now.
+            RegistryError: A registry cannot be read now.
         """
 
     def revert(self, step: Undoable, audit: Audit) -> Made[Reverted]:
-        """Takes a step back, in one commit, on record first.
+        """Takes a step back in one commit, and logs this first.
 
         Raises:
-            AuditError: It could not be put on record; nothing was changed.
-            RegistryError: It could not be read or locked; nothing was changed.
+            AuditError: The audit log cannot be written; nothing was changed.
+            RegistryError: The source cannot be locked or read; nothing was changed.
         """
 
 
 class TaskSource(Source, Protocol):
-    """One task: what its registry says, and every way to change that."""
+    """One task: reads and changes its registry."""
 
     @property
     def global_registry(self) -> Path | None:
-        """The file of a workspace that lists the task as well and follows it, or None."""
+        """The global registry that lists the task and repeats its agents, or None."""
 
     @property
     def lies_elsewhere(self) -> bool:
-        """Whether it lies outside the workspace that it is shown under."""
+        """Whether the task is outside the workspace that shows it."""
 
     @property
     def problem(self) -> str | None:
-        """Why it must not be opened, or None."""
+        """Why the task must not be opened, or None."""
 
     @property
     def audit_name(self) -> str:
-        """What its audit log calls it."""
+        """The name of the task's registry in its audit log."""
 
     def read(self, largest: int = ...) -> Snapshot[TaskRecord]:
-        """One whole state of it, never half a write.
+        """Returns a complete state of the task, never half a write.
 
         Args:
             largest: Bytes above which it is not read.
 
         Raises:
-            RegistryError: It cannot be read; `BusyRegistryError` while a writer is at it.
+            RegistryError: The task cannot be read; `BusyRegistryError` while it is being
+                written.
         """
 
     def entry(self, agent_id: str, ordinal: int = 0) -> Json | None:
-        """Every field of one agent, or None if it is not there. Waits for busy writers.
+        """Returns all fields of one agent; None if it is not listed. Waits for busy writers.
 
         Args:
-            agent_id: Which agent.
-            ordinal: Tells apart entries of the same id; 0 for the first.
+            agent_id: The id of the agent.
+            ordinal: The position among the entries with this id; 0 is the first.
 
         Raises:
-            RegistryError: It cannot be read.
+            RegistryError: The task cannot be read.
         """
 
     def listed_entry(self, agent_id: str) -> Json | None:
-        """Every field that the workspace's list has of one agent, or None.
+        """Returns all fields of one agent in the workspace's list, or None.
 
         Raises:
             RegistryError: The list cannot be read.
         """
 
     def last_reports(self, agent_ids: Iterable[str]) -> dict[str, float]:
-        """When agents last appended to their progress files; seconds since the epoch."""
+        """Returns when agents last appended to their progress files: seconds since the epoch."""
 
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
-        """One of the files that an agent writes."""
+        """Returns a reader for one of an agent's output files."""
 
     def output_facts(self, agent_id: str) -> tuple[FileFacts, ...]:
-        """Which files an agent has written."""
+        """Returns the sizes and times of an agent's output files."""
 
     def finish(
         self,
@@ -194,35 +196,36 @@ class TaskSource(Source, Protocol):
         judged: Judged | None = None,
         owner: int | None = None,
     ) -> FinishReport:
-        """Gives agents a terminal status; only those that are active, and as they were judged.
+        """Gives the active agents among these a terminal status.
 
         Args:
-            agent_ids: Which agents.
-            status: The one that they get.
-            reason: Why, in the operator's words.
-            on_record: How to put it on record first; None does not.
-            judged: By agent, the deployments that this is about.
-            owner: The user whose it was when that was judged, by its number; None does not
-                compare it.
+            agent_ids: The agents.
+            status: The new status.
+            reason: The reason in the operator's words.
+            on_record: The context for the audit log; None to not log.
+            judged: The deployments of each agent that may be changed; None for all. An agent
+                that was deployed again meanwhile is not changed.
+            owner: The id of the user that owned the task's registry when the agents were judged;
+                None to not compare it.
 
         Raises:
-            AuditError: It could not be put on record; nothing was changed.
-            RegistryError: It could not be read or locked; nothing was changed.
+            AuditError: The audit log cannot be written; nothing was changed.
+            RegistryError: The task cannot be locked or read; nothing was changed.
         """
 
     def report(
         self, agent_id: str, *, status: str | None, progress: float | None, message: str
     ) -> Reported:
-        """Records how far an agent is.
+        """Records the progress of an agent.
 
         Args:
-            agent_id: Which agent.
-            status: An active or a terminal one; None leaves it as it is.
-            progress: Percent, 0 to 100; None leaves it as it is.
-            message: In words, for people.
+            agent_id: The id of the agent.
+            status: An active or terminal status; None to keep the present status.
+            progress: The progress in percent, 0 to 100; None to keep the present value.
+            message: A message for the user.
 
         Raises:
-            RegistryError: It could not be written; nothing was changed.
+            RegistryError: The task cannot be written; nothing was changed.
         """
 
     def register(
@@ -237,55 +240,56 @@ class TaskSource(Source, Protocol):
         """Adds an agent.
 
         Args:
-            agent_type: What it does; the first part of its id.
-            parent: The agent that starts it.
-            agent_id: Its id; None makes one.
-            reuse: Take an active agent of the same type, if there is one.
-            prompt: What it is told.
+            agent_type: The type of the agent; the first part of a new id.
+            parent: The id of the agent that starts it.
+            agent_id: Its id; None to create one.
+            reuse: Whether to return an active agent of the same type instead, if one exists.
+            prompt: The instructions for the agent.
 
         Raises:
-            RegistryError: It could not be written, or a limit leaves no room.
+            RegistryError: The task cannot be written, or a limit does not allow another agent.
         """
 
     def withdraw(self, agent_id: str) -> Withdrawal:
         """Removes an agent that was never started.
 
         Raises:
-            RegistryError: It could not be written; nothing was changed.
+            RegistryError: The task cannot be written; nothing was changed.
         """
 
 
 class WorkspaceSource(Source, Protocol):
-    """One workspace: its tasks, and every session and task that it accounts for."""
+    """One workspace: its tasks, and its list of tasks and sessions."""
 
     @property
     def is_single_task(self) -> bool:
-        """Whether one task of it was asked for, and not the workspace."""
+        """Whether the user named one task of it instead of the workspace."""
 
     def tasks(self, listed: Mapping[str, GlobalTask]) -> tuple[TaskSource, ...]:
-        """Its tasks, in the order of their names; then those that lie elsewhere.
+        """Returns its tasks in the order of their names, then listed tasks of other workspaces.
 
         Args:
-            listed: The tasks of its list, as read last; empty if that cannot be read.
+            listed: The tasks in its list when it was last read; empty if it cannot be read.
 
         Raises:
-            OSError: Its directory cannot be read.
+            OSError: The workspace's directory cannot be read.
         """
 
     def listed(self, largest: int = ...) -> Snapshot[GlobalRecord]:
-        """Every session and task that it accounts for, beside those of its tasks.
+        """Returns its list of tasks and sessions.
 
         Args:
             largest: Bytes above which the list is not read.
 
         Raises:
-            RegistryNotFoundError: It has no list.
-            RegistryError: The list cannot be read; `BusyRegistryError` while a writer is at it.
+            RegistryNotFoundError: The workspace has no list.
+            RegistryError: The list cannot be read; `BusyRegistryError` while it is being
+                written.
         """
 
     def directories(self) -> frozenset[Path]:
-        """What to watch for changes of it, beside the directories of its tasks."""
+        """Returns the directories to watch, in addition to those of its tasks."""
 
     @property
     def watched_names(self) -> tuple[str, ...]:
-        """The names of files in these directories whose change is a change of it."""
+        """The names of the files to watch in these directories."""

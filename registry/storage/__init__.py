@@ -1,4 +1,4 @@
-"""One JSON file: opened safely, locked, read, and committed all or nothing."""
+"""Opens, locks, reads and commits JSON files: a commit writes all or nothing."""
 
 from typing import TYPE_CHECKING
 

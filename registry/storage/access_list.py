@@ -1,6 +1,6 @@
-"""POSIX access control lists of files, as Linux keeps them in an extended attribute.
+"""Reads and writes POSIX access control lists, which Linux stores in an extended attribute.
 
-The format is that of ``linux/posix_acl_xattr.h``; see acl(5) for the meaning of entries.
+The format is defined in ``linux/posix_acl_xattr.h``; see acl(5) for the meaning of the entries.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TypeAlias
 from registry.storage.interruption import hand_on
 
 OWNER, USER, OWNING_GROUP, GROUP, MASK, OTHERS = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-"""Kinds of entries."""
+"""The kinds of entries."""
 
 UNNAMED = 0xFFFFFFFF
-"""The number in an entry that is not of a named user or group."""
+"""The id in an entry that does not name a user or group."""
 
 AccessList: TypeAlias = Mapping[tuple[int, int], int]
-"""Permission bits (4 read, 2 write, 1 execute) by kind of entry and user or group."""
+"""The permission bits (4 read, 2 write, 1 execute) by the kind of entry and the id."""
 
 _ATTRIBUTE = "system.posix_acl_access"
 _VERSION = 2
@@ -29,10 +29,10 @@ _ENTRY = struct.Struct("<HHI")
 
 
 def unpack(data: bytes) -> AccessList:
-    """Reads the attribute's value.
+    """Decodes the value of the attribute.
 
     Raises:
-        ValueError: It is not an access control list of a known version.
+        ValueError: The value is not an access control list of a known version.
     """
     if len(data) < _HEAD.size or _HEAD.unpack_from(data) != (_VERSION,):
         raise ValueError("not an access control list")
@@ -45,13 +45,13 @@ def unpack(data: bytes) -> AccessList:
 
 
 def pack(entries: AccessList) -> bytes:
-    """Makes the attribute's value; the kernel wants the entries sorted."""
+    """Encodes the value of the attribute; the kernel requires sorted entries."""
     parts = [_ENTRY.pack(kind, bits, number) for (kind, number), bits in sorted(entries.items())]
     return _HEAD.pack(_VERSION) + b"".join(parts)
 
 
 def effective(entries: AccessList) -> dict[tuple[int, int], int]:
-    """The entries as they count: the mask limits named users and all groups."""
+    """Returns the effective entries: the mask limits named users and all groups."""
     mask = entries.get((MASK, UNNAMED), 0o7)
     limited = (USER, OWNING_GROUP, GROUP)
     return {
@@ -62,14 +62,14 @@ def effective(entries: AccessList) -> dict[tuple[int, int], int]:
 
 
 def read(file: int | str) -> AccessList | None:
-    """The list of a file; None where its mode says all.
+    """Returns the access control list of a file; None if the file has only a mode.
 
     Args:
-        file: A descriptor, or a path; a symlink has no list.
+        file: A descriptor, or a path; symlinks are not followed and have no list.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It cannot be understood.
+        OSError: The list cannot be read.
+        ValueError: The format of the list is not known.
     """
     try:
         if isinstance(file, int):
@@ -77,17 +77,17 @@ def read(file: int | str) -> AccessList | None:
         return unpack(os.getxattr(file, _ATTRIBUTE, follow_symlinks=False))
     except OSError as error:
         hand_on(error)
-        # The file, or its file system, has none.
+        # The file has no list, or its file system does not support lists.
         if error.errno in (errno.ENODATA, errno.ENOTSUP):
             return None
         raise
 
 
 def write(fd: int, entries: AccessList | None) -> None:
-    """Gives an open file a list, or takes away the one that its directory gave it.
+    """Sets the list of an open file; with None, removes a list inherited from its directory.
 
     Raises:
-        OSError: The file is another user's, or the file system has no lists.
+        OSError: The file belongs to another user, or the file system does not support lists.
     """
     if entries is not None:
         os.setxattr(fd, _ATTRIBUTE, pack(entries))

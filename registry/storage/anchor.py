@@ -1,11 +1,11 @@
-"""The directories that everything is opened beneath, each the same one for a process's life.
+"""Opens workspaces; a path must lead to the same directory as long as the process runs.
 
-A workspace may lie in a directory of another user, which can put another one in its place
-between any two steps of an operation: a symlink to a workspace of root's, for example. So
-which directory a path names is remembered when it is first opened. Later it must be the same
-one, and everything in it is opened from its descriptor.
+The directory above a workspace may belong to another user. This user can replace the workspace
+between any two steps of an operation, for example by a symlink to a workspace of root. So the
+directory of each path is remembered when it is first opened. Later the path must lead to the
+same directory, and everything in it is opened from its descriptor.
 
-A workspace that was removed and made anew is accepted where nobody else could have done that.
+A workspace that was removed and created again is accepted if no other user could do that.
 """
 
 from __future__ import annotations
@@ -21,34 +21,36 @@ from registry.storage.path_walk import is_ours_alone
 
 _FLAGS = os.O_PATH | os.O_DIRECTORY
 
-# Device, inode and owner of each directory when it was first opened, by its absolute path.
-# Never forgotten: another user could have that happen at will. No lock guards it, since each
-# use of it is one step for every thread, and a fork in between leaves it whole.
+# The device, inode and owner of each directory when it was first opened, by its absolute path.
+# Entries are never removed, because another user could force their removal. It needs no lock:
+# each access is atomic for threads, and a fork copies it in a consistent state.
 _pins: dict[str, tuple[int, int, int]] = {}
 
 
 def open_anchor(directory: Path) -> Descriptor:
-    """Opens a directory that a path led to before, or for the first time; through symlinks.
+    """Opens a directory, and checks that its path leads to the same one as at the first time.
+
+    Symlinks in the path are followed.
 
     Args:
-        directory: A workspace, or another directory that paths are taken from.
+        directory: A workspace, or another directory.
 
     Returns:
-        A descriptor to open others beneath (`O_PATH`).
+        A descriptor with `O_PATH`, to open files below it.
 
     Raises:
-        ReplacedWorkspaceError: It is another directory than the first time, and another
-            user could have put it there.
-        OSError: It is not there, or must not be searched.
+        ReplacedWorkspaceError: It is another directory than at the first time, and another
+            user could have replaced it.
+        OSError: The directory does not exist, or is not accessible.
     """
     return checked(directory, open_owned(directory, _FLAGS))
 
 
 def status_of(directory: Path) -> os.stat_result:
-    """The status of the directory that `open_anchor` opens.
+    """Returns the status of the directory that `open_anchor` opens.
 
     Raises:
-        OSError: As `open_anchor`.
+        OSError: See `open_anchor`.
     """
     opened = open_anchor(directory)
     try:
@@ -58,21 +60,21 @@ def status_of(directory: Path) -> os.stat_result:
 
 
 def identity_of(directory: Path) -> tuple[int, int]:
-    """Device and inode of the directory that `open_anchor` opens.
+    """Returns the device and inode of the directory that `open_anchor` opens.
 
     Raises:
-        OSError: As `open_anchor`.
+        OSError: See `open_anchor`.
     """
     status = status_of(directory)
     return status.st_dev, status.st_ino
 
 
 def open_resolved(directory: Path) -> Descriptor:
-    """As `open_anchor`, of a path whose symlinks were resolved: none may be in it now.
+    """Opens a directory like `open_anchor`, from a path without symlinks.
 
     Raises:
-        ReplacedWorkspaceError: One is, so somebody has it lead elsewhere since.
-        OSError: As `open_anchor`.
+        ReplacedWorkspaceError: The path contains a symlink now, so it was redirected.
+        OSError: See `open_anchor`.
     """
     opened = open_owned("/", _FLAGS)
     try:
@@ -85,13 +87,13 @@ def open_resolved(directory: Path) -> Descriptor:
 
 
 def make_anchor(directory: Path) -> Descriptor:
-    """Opens a directory as `open_anchor` does, and makes what is missing of it.
+    """Opens a directory like `open_anchor`, and creates missing directories of the path.
 
-    Nothing is made through a symlink that is put there meanwhile.
+    No directory is created through a symlink that appears meanwhile.
 
     Raises:
-        ReplacedWorkspaceError: As `open_anchor`.
-        OSError: It cannot be made or opened.
+        ReplacedWorkspaceError: See `open_anchor`.
+        OSError: A directory cannot be created or opened.
     """
     try:
         return open_anchor(directory)
@@ -107,13 +109,14 @@ def make_anchor(directory: Path) -> Descriptor:
 
 
 def make_beneath(name: str, folder: int) -> Descriptor:
-    """Opens a directory in another, which is made if it is not there; no symlink is followed.
+    """Opens a directory in another one; creates it if it is missing. Follows no symlink.
 
     Returns:
-        A descriptor (`O_PATH`).
+        A descriptor with `O_PATH`.
 
     Raises:
-        OSError: It cannot be made or opened; a `NotADirectoryError` for a symlink.
+        OSError: The directory cannot be created or opened; for a symlink this is a
+            `NotADirectoryError`.
     """
     with tolerating(FileExistsError):
         make_folder(name, folder)
@@ -121,27 +124,30 @@ def make_beneath(name: str, folder: int) -> Descriptor:
 
 
 def checked(directory: Path, opened: Descriptor) -> Descriptor:
-    """An open directory, if its path led to the same one when it was first opened.
+    """Checks that an open directory is the one that its path named at the first time.
 
     Args:
-        directory: Its path.
-        opened: Its descriptor; closed if this raises.
+        directory: The path of the directory.
+        opened: The descriptor; it is closed if an error is raised.
+
+    Returns:
+        The descriptor.
 
     Raises:
-        ReplacedWorkspaceError: As `open_anchor`.
-        OSError: It cannot be looked at.
+        ReplacedWorkspaceError: See `open_anchor`.
+        OSError: The directory cannot be examined.
     """
     try:
         path = str(directory)
         if not os.path.isabs(path):
             path = os.path.join(os.getcwd(), path)
         status = os.fstat(opened.fileno())
-        found = (status.st_dev, status.st_ino, status.st_uid)
-        pinned = _pins.setdefault(path, found)
-        if found[:2] != pinned[:2]:
+        present = (status.st_dev, status.st_ino, status.st_uid)
+        pinned = _pins.setdefault(path, present)
+        if present[:2] != pinned[:2]:
             if status.st_uid != pinned[2] or not is_ours_alone(Path(path), status):
                 raise ReplacedWorkspaceError(directory)
-            _pins[path] = found
+            _pins[path] = present
     except BaseException:
         close_read(opened)
         raise

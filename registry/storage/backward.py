@@ -1,4 +1,4 @@
-"""The lines of a file from its end to its start, in bounded memory and over a bounded length."""
+"""Reads the lines of a file from its end to its start, with bounded memory and length."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _BLOCK = 64 * 1024
 
 
 def read_piece(fd: int, path: Path, length: int, offset: int) -> bytes:
-    """Reads so many bytes from a place; fewer only where the file ends.
+    """Reads `length` bytes at `offset`; fewer only if the file ends there.
 
     Raises:
-        InaccessibleRegistryError: Reading failed.
+        InaccessibleRegistryError: The file cannot be read.
     """
     chunks = []
     try:
@@ -33,25 +33,25 @@ def read_piece(fd: int, path: Path, length: int, offset: int) -> bytes:
 def lines_from_end(
     fd: int, path: Path, size: int, *, longest: int, look_back: int
 ) -> Iterator[tuple[int, bytes | None, bool]]:
-    """The lines of a file from the last to the first.
+    """Yields the lines of a file from the last to the first.
 
     Args:
-        fd: The file, open for reading.
-        path: What errors call it.
-        size: Where to begin; what comes after it is not looked at.
-        longest: Bytes of a line; a longer one comes as None.
-        look_back: Bytes from the end that are read, at most. What has no line's end in
-            them comes as one line that is too long.
+        fd: The descriptor of the file, open for reading.
+        path: The path of the file, for errors.
+        size: The offset to start from; later bytes are not read.
+        longest: The longest line in bytes; None is yielded for a longer one.
+        look_back: How many bytes before `size` are read. If the first line does not fit into
+            them, None is yielded for it.
 
     Yields:
-        Where a line starts, the line, and whether its end was written.
+        The offset of a line, the line, and whether the line has a line end.
 
     Raises:
-        InaccessibleRegistryError: Reading failed.
+        InaccessibleRegistryError: The file cannot be read.
     """
     floor = max(0, size - look_back)
     end, ended, held = size, False, 0
-    # The line's pieces from its end; None for one that is too long.
+    # The pieces of the line, from its end; None if the line is too long.
     parts: list[bytes] | None = []
     while end > floor:
         start = max(floor, end - _BLOCK)

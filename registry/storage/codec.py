@@ -22,12 +22,12 @@ from registry.text import quoted_name
 Json: TypeAlias = dict[str, Any]
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Largest registry that is read, in bytes: 300 times the largest real one."""
+"""The largest registry that is read, in bytes. The largest known one has a 300th of this size."""
 
 MAX_VALUES = 2_000_000
-"""Most values in a registry that is read.
+"""The largest number of values in a registry that is read.
 
-A text of `MAX_BYTES` that holds nothing but empty arrays would take over 1 GB of memory.
+A text of `MAX_BYTES` with only empty arrays would take over 1 GB of memory.
 """
 
 
@@ -42,7 +42,7 @@ class _TooLargeError(ValueError):
 def _float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        # It would be written back as Infinity, which is no JSON.
+        # It would be written back as Infinity, which is not JSON.
         raise _TooLargeError(text)
     return number
 
@@ -63,23 +63,23 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 def _cut_off(path: Path) -> str:
     return (
-        "It begins with a NUL: a commit was cut off, and what was to be written is in "
-        f".{path.name}.journal beside it. Do not delete that; whoever opens the registry for "
-        "writing next finishes the commit"
+        "It begins with a NUL: a commit was interrupted, and the new content is in "
+        f".{path.name}.journal beside it. Do not delete that file: the next process that opens "
+        "the registry for writing finishes the commit"
     )
 
 
 def check_size(size: int, path: Path, largest: int = MAX_BYTES) -> None:
-    """Refuses a file that is too large to be a registry, before it is read.
+    """Checks the size of a file before it is read as a registry.
 
     Raises:
-        CorruptRegistryError: It has more bytes than the largest that is read.
+        CorruptRegistryError: The file is too large.
     """
     if size > largest:
         raise CorruptRegistryError(
             path,
-            f"is larger than {largest >> 20} MB; not read",
-            remedy="Make it smaller by hand, or put back a copy of it",
+            f"is larger than {largest >> 20} MB, so it was not read",
+            remedy="Make it smaller by hand, or restore a copy of it",
         )
 
 
@@ -87,10 +87,13 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 def _has_too_many_values(data: bytes) -> bool:
-    """Counts the bytes that come before a value; looks into strings only if it must."""
+    """Returns whether a text has too many values, by counting ``,``, ``[`` and ``{``.
+
+    Strings are removed only if their content could make the difference.
+    """
     if len(data) <= MAX_VALUES or _values_in(data) <= MAX_VALUES:
         return False
-    # A value has at most a key, and so two strings. To look into more would take long.
+    # A value and its key have at most two strings. The removal of more strings would be slow.
     if data.count(b'"') - data.count(b'\\"') > 4 * MAX_VALUES:
         return True
     return _values_in(_STRING.sub(b"", data)) > MAX_VALUES
@@ -104,29 +107,31 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     """Decodes the text of a registry.
 
     Args:
-        data: The file's bytes.
-        path: Named in errors only.
-        lenient: Take the last of a key that is there twice, as peers do.
+        data: The bytes of the file.
+        path: The path, for errors.
+        lenient: Whether to accept a duplicate key, and use its last value, like other writers.
 
     Raises:
-        CorruptRegistryError: Not UTF-8, not JSON, not an object, too large, nested
-            too deep, an integer of more digits than Python converts, or an object with
-            a key twice (unless `lenient`): nobody can tell which of them is meant,
-            and writing it back would lose one.
+        CorruptRegistryError: One of these:
+
+            - The text is not UTF-8, not JSON, or not an object.
+            - The text is too large or nested too deep.
+            - An integer has more digits than Python converts.
+            - An object has a key twice (unless `lenient`). Writing it back would lose a value.
     """
     check_size(len(data), path)
     if _has_too_many_values(data):
         raise CorruptRegistryError(
             path,
-            f"holds more than {MAX_VALUES:,} values; not read",
-            remedy="Make it smaller by hand, or put back a copy of it",
+            f"has more than {MAX_VALUES:,} values, so it was not read",
+            remedy="Make it smaller by hand, or restore a copy of it",
         )
     if not data.strip():
         raise CorruptRegistryError(
             path,
             "is empty",
-            remedy="Try again, as a writer may be in the middle of it; if it stays so, put back "
-            "a copy",
+            remedy="Try again, because a process may be writing it; if it stays empty, restore a "
+            "copy",
         )
     if data.startswith(_BYTE_ORDER_MARK):
         raise CorruptRegistryError(
@@ -163,37 +168,38 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
         raise CorruptRegistryError(
             path,
             "is nested too deep",
-            remedy="Make what is nested flatter by hand, or put back a copy of the file",
+            remedy="Make its content flatter by hand, or restore a copy of the file",
         ) from None
     except _TooLargeError as error:
         raise CorruptRegistryError(
             path,
-            f"has the number {str(error)[:40]}, which is too large to be written back as it is",
+            f"has the number {str(error)[:40]}, which is too large to be written back unchanged",
         ) from None
     except ValueError as error:
         hand_on(error)
         limit = sys.get_int_max_str_digits()
         raise CorruptRegistryError(path, f"has an integer of more than {limit} digits") from None
     if not isinstance(decoded, dict):
-        raise CorruptRegistryError(path, f"holds {kind_of(decoded)}, not an object")
+        raise CorruptRegistryError(path, f"contains {kind_of(decoded)}, not an object")
     return decoded
 
 
 def prepare() -> None:
-    """Imports what writing takes, so that nothing is imported while a lock is held."""
+    """Imports the modules for writing, so that nothing is imported while a lock is held."""
     import encodings.ascii  # noqa: F401
 
     import msgspec  # noqa: F401
 
 
 def _indented(registry: Json) -> bytes:
-    """The same bytes as ``json.dumps(registry, indent=2)``, several times sooner.
+    """Returns the same bytes as ``json.dumps(registry, indent=2)``, but several times faster.
 
-    The standard library indents in Python, but encodes without indent in C;
-    msgspec puts the white space in and leaves every token as it is. It refuses
-    NaN and lone surrogates, which are no JSON but survive here all the same.
+    The standard library indents in Python, but encodes without indent in C. msgspec then adds
+    the white space, and changes no token. It refuses NaN and lone surrogates, which are not
+    JSON. For these the standard library is used.
     """
-    # Imported on first use: readers have none for it, and it takes longer than they do.
+    # Imported at the first write: readers do not need it, and the import takes longer than a
+    # read.
     import msgspec
 
     tight = json.dumps(registry).encode("ascii")
@@ -205,7 +211,7 @@ def _indented(registry: Json) -> bytes:
 
 
 def kind_of(value: object) -> str:
-    """What JSON calls a decoded value, with an article."""
+    """Returns the JSON type of a decoded value, with an article."""
     return _KIND.get(type(value), "something")
 
 
@@ -221,18 +227,18 @@ _KIND = {
 
 
 def plain(fields: Mapping[str, Any]) -> Json:
-    """A caller's own fields as they will be read again, and apart from the caller's objects.
+    """Copies a caller's fields by encoding and decoding them as JSON.
 
     Raises:
-        TypeError: They are no mapping, or JSON has no word for a value.
-        ValueError: A value holds itself, is nested deeper than 500, or has keys that
-            are the same once they are strings.
+        TypeError: `fields` is not a mapping, or JSON cannot represent a value.
+        ValueError: A value contains itself, is nested deeper than 500, or has keys that are
+            equal after their conversion to strings.
     """
     if not isinstance(fields, Mapping):
         raise TypeError(f"fields must be a mapping, not {fields!r:.80}")
     text = json.dumps(fields)
     if _depth(text) > _DEEPEST:
-        raise ValueError(f"nested deeper than {_DEEPEST}")
+        raise ValueError(f"the fields are nested deeper than {_DEEPEST}; make them flatter")
     decoded: Json = json.loads(text, object_pairs_hook=_refuse_duplicates)
     return decoded
 
@@ -241,7 +247,7 @@ _DEEPEST = 500
 
 
 def _depth(text: str) -> int:
-    """An upper bound of how deep a JSON text is nested; brackets in strings count, too."""
+    """Returns an upper bound of a text's nesting depth; brackets in strings count too."""
     deepest = depth = 0
     for bracket in re.findall(r"[][{}]", text):
         depth += 1 if bracket in "[{" else -1
@@ -250,12 +256,12 @@ def _depth(text: str) -> int:
 
 
 def encode(registry: Json, path: Path) -> bytes:
-    """Encodes a registry as its peers do.
+    """Encodes a registry in the format of the other writers.
 
     Raises:
-        CorruptRegistryError: Nested deeper than can be written, or so large that it
-            could not be read again.
-        TypeError: A caller put in something JSON has no word for.
+        CorruptRegistryError: It is nested too deep to be written, or too large to be read
+            again.
+        TypeError: JSON cannot represent a value.
     """
     try:
         text = _indented(registry)
@@ -264,18 +270,18 @@ def encode(registry: Json, path: Path) -> bytes:
         raise CorruptRegistryError(
             path,
             "is nested too deep to be written",
-            remedy="Make what is nested flatter before it is written",
+            remedy="Make its content flatter before you write it",
         ) from None
     if len(text) > MAX_BYTES:
         raise CorruptRegistryError(
             path,
             f"would become larger than {MAX_BYTES >> 20} MB",
-            remedy="Write less, or move what is old to another file",
+            remedy="Write less, or move old content to another file",
         )
     if _has_too_many_values(text):
         raise CorruptRegistryError(
             path,
-            f"would hold more than {MAX_VALUES:,} values",
-            remedy="Write less, or move what is old to another file",
+            f"would have more than {MAX_VALUES:,} values",
+            remedy="Write less, or move old content to another file",
         )
     return text

@@ -1,11 +1,10 @@
-"""Putting new texts in registries' places, all or nothing, on the same inodes.
+"""Writes the new content of registries, all or nothing, to the same inodes.
 
-Never by renaming a new file over the old one: a peer that waits for the lock on
-the old inode would get it, write there, and lose its update. So the new text
-goes into a journal first, and from there into the file; `registry.storage.recovery`
-finishes what was cut off. The journal then says that it is over, and stays. What
-can go wrong at each step is said beside it; `tests/registry/storage/test_faults.py` and
-`tests/torture/kills` make it go wrong there.
+A new file is never renamed over the old one. Another process may wait for the lock on the old
+inode; it would get that lock, write there, and lose its update. So the new text is first written
+to a journal, and then to the file. `registry.storage.recovery` finishes an interrupted commit.
+After the commit the journal is marked as over, and kept. The tests in
+`tests/registry/storage/test_faults.py` and `tests/torture/kills` interrupt each step.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ Stamp: TypeAlias = tuple[int, int]
 
 
 def stamp(fd: int) -> Stamp:
-    """The stamp of an open file.
+    """Returns the stamp of an open file.
 
     Raises:
         OSError: The disk failed.
@@ -51,20 +50,20 @@ def stamp(fd: int) -> Stamp:
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """The stamp of a file."""
+    """Returns the stamp in the status of a file."""
     return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One registry to be rewritten.
+    """The change of one registry file.
 
     Attributes:
-        fd: Its descriptor; holds the exclusive lock.
-        path: Its path.
-        old: The bytes that are there.
-        new: The bytes to put there; checked to be JSON by the caller.
-        found: The file's stamp when `old` was read.
+        fd: The descriptor of the file, which holds the exclusive lock.
+        path: The path of the file.
+        old: The present content.
+        new: The new content; the caller has checked that it is JSON.
+        found: The stamp of the file when `old` was read.
     """
 
     fd: int
@@ -76,13 +75,13 @@ class Write:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a commit has come, for the case that it fails.
+    """The state of a commit, for the case that it fails.
 
     Attributes:
-        journals: Those that were begun, with how many bytes each has.
-        left: The stamp that each file was left with; None while that cannot be known.
-        placed: Those whose old text was touched.
-        shared: Those that another process had open.
+        journals: The journals begun so far, each with its length in bytes.
+        left: The stamp of each file after its last change; None during a change.
+        placed: The writes that have begun to overwrite the old content.
+        shared: The files that another process had open.
     """
 
     journals: list[tuple[JournalFile, int]] = field(default_factory=list)
@@ -92,22 +91,22 @@ class _Progress:
 
 
 def commit(writes: Sequence[Write]) -> set[Path]:
-    """Writes one text, or two as one: after a crash both are there or neither.
+    """Writes one file, or two files so that after a crash both are written or neither.
 
     Args:
-        writes: At most two. Of two the first is the task's registry.
+        writes: At most two. If there are two, the first is the task's registry.
 
     Returns:
-        Those that another process had open while they were written.
+        The files that another process had open during the write.
 
     Raises:
-        LostLockError: Another process wrote one of them without the lock; its text stands.
-        InaccessibleRegistryError: The disk is full, failed, or may not be written;
-            every file holds its old text.
-        HalfWrittenError: The disk failed, and then failed again when the old text
-            was to be put back; the journal stays, and the next opener finishes.
-        UntrustedJournalError: Somebody put a file where the journal belongs.
-        UnfinishableCommitError: Not every user who may write a registry could finish it.
+        LostLockError: Another process wrote a file without the lock; its content is kept.
+        InaccessibleRegistryError: The disk is full or failed, or a file is not writable. All
+            files have their old content.
+        HalfWrittenError: The disk failed during the write, and again while the old content was
+            restored. The journal is kept, and the next opener finishes the commit.
+        UntrustedJournalError: The path of the journal leads to another file.
+        UnfinishableCommitError: A user that may write a registry could not finish the commit.
     """
     changed = [write for write in writes if write.old != write.new]
     progress = _Progress(left={write.path: write.found for write in changed})
@@ -126,16 +125,16 @@ def _commit(changed: Sequence[Write], progress: _Progress, durable: bool) -> Non
     try:
         transaction = os.urandom(8).hex()
         if durable:
-            # Peers do not flush: a power cut could otherwise mix the text before
-            # theirs with what follows, and recovery knows only two texts.
+            # Other writers do not flush. Without this flush, a power cut could mix an even
+            # older text into the file, and recovery knows only the old and the new text.
             for at in changed:
                 os.fdatasync(at.fd)
         for number in range(len(changed)):
             at = changed[number]
             _write_journal(changed, number, transaction, durable, progress)
-        # Room for all before any byte that is there is touched: a full disk shows
-        # here. Spaces after a JSON text do not change what it says. Not before the
-        # journals: a power cut can leave zeros where the file had just grown.
+        # Reserve the space for all files before any old byte is changed, so that a full disk
+        # is found here. Spaces after a JSON text do not change its meaning. The journals must
+        # be written before: a power cut can leave zeros where a file has just grown.
         for at in changed:
             _reserve(at, progress)
         for at in changed:
@@ -143,7 +142,7 @@ def _commit(changed: Sequence[Write], progress: _Progress, durable: bool) -> Non
             if durable:
                 os.fdatasync(at.fd)
     except BaseException as error:
-        # Also an interruption (Ctrl-C) between two steps.
+        # This includes an interruption (Ctrl-C) between two steps.
         _put_back(changed, progress, error)
         hand_on(error)
         if isinstance(error, OSError) and not isinstance(error, RegistryError):
@@ -158,8 +157,8 @@ def _write_journal(
     write = writes[number]
     partner = None
     role = Role.ALONE
-    # Two of different workspaces are finished or dropped one by one: a journal that could
-    # name a file anywhere would let whoever plants it choose what is opened for writing.
+    # Registries of different workspaces are finished or dropped separately. If a journal could
+    # name any file, a planted journal could choose which file is opened for writing.
     if len(writes) == 2 and are_partners(writes[0].path, writes[1].path):
         role = (Role.FIRST, Role.SECOND)[number]
         partner = name_for_partner(writes[1 - number].path)
@@ -195,10 +194,10 @@ def _replace(write: Write, progress: _Progress) -> None:
 
 
 def _alone(write: Write, progress: _Progress, change: Callable[[], None]) -> None:
-    """Changes a file that is as it was left, and that nobody can open meanwhile.
+    """Changes a file under a write lease, if it is unchanged since the last step.
 
     Raises:
-        LostLockError: It is not as it was left.
+        LostLockError: Another process changed the file.
         OSError: The disk is full or failed.
     """
     if not lease.take(write.fd):
@@ -214,9 +213,9 @@ def _alone(write: Write, progress: _Progress, change: Callable[[], None]) -> Non
 
 
 def _place(fd: int, text: bytes) -> None:
-    # The first byte is NUL until all the rest is there: whoever reads without
-    # the lock meanwhile gets a decode error, never a mix of two states, and
-    # recovery knows a commit that was cut off from a text that a peer wrote.
+    # The first byte is NUL until the rest is written. So a reader without the lock gets a
+    # decode error, never a mix of two states. And recovery can distinguish an interrupted
+    # commit from a text of another writer.
     write_all(fd, b"\0", 0)
     write_all(fd, text[1:], 1)
     os.ftruncate(fd, len(text))
@@ -224,10 +223,12 @@ def _place(fd: int, text: bytes) -> None:
 
 
 def place_whole(fd: int, text: bytes) -> None:
-    """Puts a journal's text in its registry's place, room first, and flushes it.
+    """Writes the new content of a journal to its registry, and flushes it.
+
+    The space is reserved first.
 
     Raises:
-        OSError: The disk is full or failed; the journal still says what is to come.
+        OSError: The disk is full or failed; the journal still has the new content.
     """
     missing = len(text) - os.fstat(fd).st_size
     if missing > 0:
@@ -237,7 +238,7 @@ def place_whole(fd: int, text: bytes) -> None:
 
 
 def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseException) -> None:
-    """Makes a commit that failed undone."""
+    """Restores the old content after a commit failed."""
     try:
         for write in changed:
             if write in progress.placed:
@@ -252,8 +253,8 @@ def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseExceptio
     else:
         again = _take_back(progress, is_durable())
         if len(progress.journals) < 2:
-            # One file's journal is dropped by the next opener, who finds the old
-            # text; two say that the commit counts, and would be followed.
+            # A single journal is harmless: the next opener finds the old text, and drops it.
+            # Two complete journals would be followed.
             return
     if again is not None:
         where = ", ".join(str(journal.place) for journal, _ in progress.journals)
@@ -261,27 +262,25 @@ def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseExceptio
 
 
 def _end(progress: _Progress, durable: bool) -> None:
-    """Ends the journals, the one that makes a commit count first.
+    """Ends the journals after a commit; first the last one, which makes the commit count.
 
-    One that cannot be ended does no harm after a commit: the next opener finds
-    that its text is in place, and tries again.
+    A journal that cannot be ended is harmless: the next opener finds the new text in the file,
+    and ends the journal.
     """
     for journal, length in reversed(progress.journals):
         try:
             journal.end(length, durable)
         except OSError as error:
             hand_on(error)
-            _log.error(
-                "Could not end the journal %s: %s", shown_name(journal.place), error.strerror
-            )
+            _log.error("cannot end the journal %s: %s", shown_name(journal.place), error.strerror)
             return
 
 
 def _take_back(progress: _Progress, durable: bool) -> OSError | None:
-    """Ends the journals of a commit that was undone; returns what went wrong.
+    """Ends the journals of a commit that was taken back; returns the error, if one occurs.
 
-    The one that makes a commit count first, and the other only after it: alone, that one
-    would be followed.
+    The last journal, which makes the commit count, is ended first, and the other one only if
+    that succeeded. Otherwise recovery would follow the last journal.
     """
     for journal, _ in reversed(progress.journals):
         try:
@@ -289,7 +288,7 @@ def _take_back(progress: _Progress, durable: bool) -> OSError | None:
         except OSError as error:
             hand_on(error)
             _log.error(
-                "Could not take back the journal %s: %s", shown_name(journal.place), error.strerror
+                "cannot take back the journal %s: %s", shown_name(journal.place), error.strerror
             )
             return error
     return None
@@ -297,7 +296,7 @@ def _take_back(progress: _Progress, durable: bool) -> OSError | None:
 
 @cache
 def boot_id() -> str:
-    """Which boot of the machine this is (proc(5)); empty where nobody can tell."""
+    """Returns the id of the machine's present boot (proc(5)); empty if it is not known."""
     with tolerating(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return ""

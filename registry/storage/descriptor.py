@@ -1,7 +1,8 @@
-"""Open files and directories, each owned by an object that closes it.
+"""Opens files and directories; each descriptor is owned by an object that closes it.
 
-A bare number that is interrupted on its way to whoever closes it stays open for good, and
-keeps a lock, or leases from everybody. So nothing in `registry` opens one but through here.
+If an interruption comes before a bare descriptor number is stored, the file stays open forever.
+It keeps a lock, and prevents leases of other processes. So `registry` opens all files through
+this module.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import TypeAlias
 from registry.storage.interruption import tolerating
 
 Descriptor: TypeAlias = select.epoll
-"""An open file or directory; closed at the latest when nothing refers to it any more.
+"""An open file or directory; it is closed at the latest with the last reference to it.
 
-Of the types of the standard library that close what they own without running any Python
-code, which could be interrupted, this one takes every kind of file. Nothing is polled.
+Some types of the standard library close their descriptor without running Python code, which
+could be interrupted. Among them, only this type accepts every kind of file. Nothing is polled.
 """
 
 _own = select.epoll.fromfd
@@ -27,21 +28,21 @@ _own = select.epoll.fromfd
 def open_owned(
     path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
 ) -> Descriptor:
-    """As `os.open`, and what it returns has an owner before anything can interrupt.
+    """Opens a file like `os.open`; an interruption cannot leave the descriptor without owner.
 
     Raises:
-        OSError: The system refused it.
+        OSError: The file cannot be opened.
     """
-    # `map` calls both without a step in between at which a signal handler could run.
+    # `map` calls both functions, and no signal handler can run between them.
     opening = map(partial(os.open, dir_fd=dir_fd), (path,), (flags | os.O_CLOEXEC,), (mode,))
     (opened,) = map(_own, opening)
     return opened
 
 
 def close_read(opened: Descriptor) -> None:
-    """Closes a file that was only read.
+    """Closes a file that was only read, and ignores errors.
 
-    An error then says nothing about what was read, and the descriptor is gone.
+    Such an error does not concern the data that was read, and the descriptor is closed anyway.
     """
     with tolerating(OSError):
         opened.close()

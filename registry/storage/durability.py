@@ -1,4 +1,4 @@
-"""Which crashes a commit outlasts: the library's one switch."""
+"""The switch for commits that survive a power cut."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _durable: ContextVar[bool] = ContextVar("registry_durable", default=False)
 
 @contextmanager
 def durable_commits(durable: bool = True) -> Iterator[None]:
-    """Makes every commit within the block durable, in this thread or task.
+    """Makes every commit inside the `with` block durable, in this thread or task.
 
-    Without it a commit outlasts the death of its process, at any moment, as
-    every commit does: whoever opens the registry next finds all of it or
-    nothing. What the system had not yet written to the disk a power cut or a
-    kernel crash may still take, or tear.
+    Every commit survives the death of its process: the next opener of the registry finds all of
+    the change or nothing. Without this block, a power cut or a kernel crash may lose or tear
+    data that the system had not yet written to the disk.
 
-    Within it the registry as it is, the journal, the registry as it becomes, and
-    the journal's end are flushed to the disk (fdatasync) before the call returns: a
-    power cut, too, leaves all or nothing, and what was acknowledged stays. That
-    costs four flushes a commit, eight of two files, and of a directory when it gets
-    its first journal; some milliseconds each on a disk without a battery-backed
-    cache, while the lock is held. `tests/benchmarks/commits.py` prints what it costs here.
+    Inside the block, a call returns only after all data is flushed to the disk (fdatasync). So
+    after a power cut, too, all of the change is there or nothing, and acknowledged changes are
+    kept. Flushed are the old content, the journal, the new content, and the end of the journal.
+
+    A commit costs four flushes, a commit of two files eight, and the first journal in a
+    directory one more. Each takes some milliseconds on a disk without a battery-backed cache,
+    while the lock is held. `tests/benchmarks/commits.py` measures it.
 
     Args:
-        durable: False switches it off again for an inner block.
+        durable: Whether commits are durable; False switches it off for an inner block.
 
     Example:
         >>> with durable_commits():
@@ -34,7 +34,7 @@ def durable_commits(durable: bool = True) -> Iterator[None]:
     """
     before = _durable.get()
     try:
-        # Within, so that an interruption right behind it finds it set back.
+        # Inside the try, so that the value is restored after an interruption here.
         _durable.set(durable)
         yield
     finally:
@@ -42,5 +42,5 @@ def durable_commits(durable: bool = True) -> Iterator[None]:
 
 
 def is_durable() -> bool:
-    """Whether commits are to be durable now."""
+    """Returns whether commits are durable now."""
     return _durable.get()

@@ -1,8 +1,8 @@
-"""How long ago a file was written, whatever its clock and this machine's say.
+"""Returns how long ago a file was written, also if its time is in the future.
 
-A file's time may lie ahead of the clock: the clock was set back, or the file was copied
-from another machine. Such a time says nothing of when the file was written. So its age
-counts from when this process first saw the file as it is, by a clock that nobody sets.
+The time of a file is in the future if the clock was set back, or if the file was copied from
+another machine. Such a time does not tell when the file was written. So the age is counted from
+the moment when this process first saw this state of the file, by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import time
 
 from registry.storage.interruption import tolerating
 
-# Files whose time lies ahead, by device and inode: size and time of the file, and when it
-# was first seen so, by the monotonic clock and by the other one.
+# Files with a time in the future, by device and inode. The values are the size and time of the
+# file, and the time when this state was first seen, by the monotonic and by the system clock.
 _first_seen: dict[tuple[int, int], tuple[tuple[int, int], float, float]] = {}
 _SEEN_AT_MOST = 65_536
 
 
 def is_ahead(status: os.stat_result) -> bool:
-    """Whether a file's time lies ahead of the clock: it was not written by that clock."""
+    """Returns whether a file's time is in the future."""
     return status.st_mtime_ns > time.time_ns()
 
 
 def seconds_since_write(status: os.stat_result) -> float:
-    """How long ago a file was written, in seconds, never less than 0.
+    """Returns how long ago a file was written, in seconds; at least 0.
 
     Args:
-        status: As `os.stat` gives it, just now.
+        status: The present result of `os.stat`.
     """
     if not is_ahead(status):
         return (time.time_ns() - status.st_mtime_ns) / 1e9
@@ -35,16 +35,16 @@ def seconds_since_write(status: os.stat_result) -> float:
 
 
 def written_at(status: os.stat_result) -> float:
-    """When a file was written, in seconds since the epoch; not ahead of the clock.
+    """Returns when a file was written, in seconds since the epoch; never in the future.
 
     Args:
-        status: As `os.stat` gives it, just now.
+        status: The present result of `os.stat`.
     """
     if not is_ahead(status):
         return status.st_mtime
     since, at = _seen(status)
     now = time.time()
-    # The same as the last time, unless the clock was set back again since.
+    # The same result as in the last call, unless the clock was set back again since.
     return at if at <= now else now - (time.monotonic() - since)
 
 
@@ -54,7 +54,7 @@ def _seen(status: os.stat_result) -> tuple[float, float]:
     if seen is None or seen[0] != state:
         _first_seen.pop(file, None)
         if len(_first_seen) >= _SEEN_AT_MOST:
-            # The one that was first seen the longest ago.
+            # Remove the oldest entry.
             with tolerating(StopIteration, KeyError, RuntimeError):
                 del _first_seen[next(iter(_first_seen))]
         seen = _first_seen[file] = (state, time.monotonic(), time.time())

@@ -1,13 +1,13 @@
-"""Waiting for the flock on a registry: the one door to portalocker.
+"""Acquires the flock on a registry. Only this module imports portalocker.
 
-The lock is ``flock`` on the registry's own inode, because that is what the
-peers lock; a sidecar file or ``lockf`` would exclude nobody. Each attempt opens
-the file anew, so that a file that was replaced meanwhile is noticed and so that
-nothing of ours keeps the file open while it waits.
+The lock is ``flock`` on the registry's own inode, because other writers use that lock. A
+sidecar file or ``lockf`` would exclude none of them. Each attempt opens the file again. So a
+file that was replaced meanwhile is noticed, and a waiting process does not keep the file open.
 
-Peers try every 0.1 s, and keep the file open. A writer whose commits find it open all the
-time therefore stays away now and then, together with all others of its kind. Beside four
-writers in a hot loop a peer waits 1.4 s at most, and they make 570 commits a second.
+Other writers try every 0.1 s, and keep the file open. If the commits of a writer always find
+the file open, this writer pauses from time to time, together with all writers of this library.
+With four writers in a tight loop, another writer waits at most 1.4 s, and the four make 570
+commits per second.
 """
 
 from __future__ import annotations
@@ -34,50 +34,52 @@ from registry.text import shown_name
 _log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.0003
-"""Seconds before the second attempt; each further pause is half as long again."""
+"""The pause before the second attempt, in seconds; each next pause is 1.5 times as long."""
 
 LONGEST_PAUSE = 0.02
-"""Longest pause between two attempts, in seconds, before jitter."""
+"""The longest pause between two attempts, in seconds, before jitter."""
 
 STAY_AWAY = 0.11
-"""Seconds that a writer stays away from a registry that a slow poller waits for.
+"""How long, in seconds, a writer leaves a registry to a slow poller that waits for it.
 
-A little more than the 0.1 s that the peers sleep between two tries.
+This is slightly longer than the 0.1 s that other writers sleep between two attempts.
 """
 
-# A file that so many commits in a row, over so many seconds, found open elsewhere is open
-# for longer than readers, and other writers at a try that fails, have it open.
+# If this many commits in a row, over this many seconds, find the file open in another process,
+# a poller waits. Readers, and failed attempts of other writers, open it for a shorter time.
 _COMMITS_IN_A_ROW = 4
 _OPEN_FOR = 0.03
 
-# Writers stay away at the same times, by the clock that all processes share: one that did
-# not would take the poller's turn. They do so every so many seconds; and once somebody has
-# had the file open for long, who then hardly waits for the lock, in every fourth round.
+# All writers pause at the same times, by the clock that all processes share. Otherwise one of
+# them would take the lock instead of the poller. They pause once in each round of _ROUND
+# seconds. If the file was open for longer than _FOR_LONG seconds, that process is probably not
+# waiting for the lock. Then they pause only in every fourth round.
 _ROUND = 0.25
 _FOR_LONG = 2.0
 _SELDOM = 4
 
 Ready: TypeAlias = Callable[[int, Path], bool]
-"""Called with a locked descriptor; False lets go of the lock and waits on."""
+"""Called with the descriptor and path under the lock. If it returns False, the lock is released,
+and the wait goes on."""
 
 Found = TypeVar("Found")
 
 
 _held: WeakSet[Lock] = WeakSet()
 
-# Between opening a file and noting it in `_held` nobody may fork: the child would
-# share an open file, and later its lock, that it knows nothing of.
+# No fork may happen between opening a file and adding it to `_held`. Otherwise the child would
+# share the open file, and later its lock, without knowing it.
 _fork_guard = threading.RLock()
 
 
 @dataclass(slots=True)
 class _Crowd:
-    """Commits of this process, in a row, that found a registry open elsewhere.
+    """Consecutive commits of this process that found a registry open in another process.
 
     Attributes:
-        since: When the first of them was, in monotonic seconds.
-        last: When the last of them was.
-        commits: How many.
+        since: The time of the first commit, in monotonic seconds.
+        last: The time of the last commit, in monotonic seconds.
+        commits: The number of commits.
     """
 
     since: float
@@ -88,15 +90,16 @@ class _Crowd:
 _crowds: dict[Path, _Crowd] = {}
 _CROWDS_AT_MOST = 256
 
-# A reader's glance at the lock lasts some microseconds; it is no reason to wait.
+# A reader holds the shared lock only for some microseconds. So the first attempt tries the
+# lock this many times before it waits.
 _GLANCES = 4
 
-_NEVER_HAD = (0, 0)
+_NO_IDENTITY = (0, 0)
 
 
 def _forget_in_child() -> None:
-    # A forked child shares our open file descriptions: left open there, the
-    # lock would outlive our own death. Closing them does not unlock.
+    # A forked child shares the open file descriptions. If they stayed open there, the lock
+    # would survive the death of the parent. Closing them in the child does not unlock.
     for lock in _held:
         lock.close()
     _held.clear()
@@ -112,13 +115,15 @@ os.register_at_fork(
 
 
 class Lock:
-    """A registry opened for reading and writing, and the exclusive lock on it.
+    """A registry that is open for reading and writing, and its exclusive lock.
 
-    Let go at the latest when nobody refers to it any more, so that no interruption
-    between two steps can leave a lock behind.
+    When the last reference to this object is gone, the lock is released. So no interruption
+    between two steps leaves a lock behind.
 
     Attributes:
         path: The registry.
+        identity: The device and inode of the locked file.
+        thread: The thread that created the lock.
     """
 
     __slots__ = ("__weakref__", "_file", "identity", "path", "thread")
@@ -126,19 +131,19 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._file: Descriptor | None = None
         self.path = path
-        self.identity = _NEVER_HAD
+        self.identity = _NO_IDENTITY
         self.thread = threading.get_ident()
 
     @property
     def fd(self) -> int:
-        """Its descriptor; -1 once it was let go, and in a forked child."""
+        """The descriptor; -1 after the release, and in a forked child."""
         return -1 if self._file is None or self._file.closed else self._file.fileno()
 
     def open(self) -> bool:
-        """Opens the file; False while a peer has a lease on it.
+        """Opens the file; returns False while another process holds a lease on it.
 
         Raises:
-            RegistryError: It is not there, not regular or not accessible.
+            RegistryError: The file does not exist, is not a regular file, or is not accessible.
         """
         with _fork_guard:
             try:
@@ -152,7 +157,13 @@ class Lock:
         return True
 
     def try_lock(self, glances: int) -> bool:
-        """One try for the lock on what the path names now; so many glances are outlasted.
+        """Tries to lock the file that the path names now.
+
+        Args:
+            glances: How many times to try at once, because readers hold the lock for a moment.
+
+        Returns:
+            Whether the lock is held, and the path still names the locked file.
 
         Raises:
             InaccessibleRegistryError: The disk failed, or its file system has no locks.
@@ -165,25 +176,25 @@ class Lock:
             hand_on(error)
             raise InaccessibleRegistryError(self.path, error, "lock") from error
         self.identity = (status.st_dev, status.st_ino)
-        return self.is_of_what_is_there()
+        return self.is_current()
 
     def is_held(self) -> bool:
-        """Whether the lock is still held, and by this process."""
+        """Returns whether this process still holds the lock."""
         return self.fd >= 0 and _flock(self.fd, self.path)
 
-    def is_of_what_is_there(self) -> bool:
-        """Whether the path still names the file that is locked.
+    def is_current(self) -> bool:
+        """Returns whether the path still names the locked file.
 
         Raises:
-            InaccessibleRegistryError: Nobody can tell.
+            InaccessibleRegistryError: The path cannot be examined.
         """
         return self.identity == _identity(self.path)
 
     def release(self) -> None:
-        """Unlocks and closes; the second time, and in a forked child, does nothing.
+        """Unlocks and closes the file; a second call, or a call in a forked child, does nothing.
 
-        Unlocked by name and not by closing alone: a child forked meanwhile may
-        hold a copy of the descriptor, and with it the lock.
+        Closing alone would not be enough: a process that was forked meanwhile may have a copy
+        of the descriptor, which keeps the lock.
         """
         fd = self.fd
         if fd < 0:
@@ -194,28 +205,29 @@ class Lock:
             hand_on(error)
             _log.error("Error unlocking registry %s: %s", shown_name(self.path), error)
         finally:
-            # Also when interrupted; interrupted even before this, it is closed with the object.
+            # This also runs after an interruption. After an interruption before this line, the
+            # destructor closes the file.
             self.close()
 
     def close(self) -> None:
-        """Closes the file; a lock goes with it, unless a child has the file open as well."""
+        """Closes the file; this ends the lock, unless a forked child has the file open too."""
         try:
             if self._file is not None:
                 self._file.close()
         except OSError as error:
             hand_on(error)
-            # The descriptor is gone all the same, and what was written is written:
-            # to raise would tell the caller that it was not.
+            # The descriptor is closed in spite of the error, and the data is written. An
+            # exception here would tell the caller that it was not.
             _log.error("Error closing registry %s: %s", shown_name(self.path), error)
 
     def __del__(self) -> None:
-        # Made but for an interruption, it has no file yet.
+        # After an interruption of the constructor the attribute does not exist.
         if getattr(self, "_file", None) is not None:
             self.release()
 
 
 def _flock(fd: int, path: Path) -> bool:
-    # Imported on first use: readers get by without it.
+    # Imported at the first use: readers do not need it.
     import portalocker
 
     flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
@@ -241,14 +253,14 @@ def _unlock(fd: int) -> None:
 
 
 def _cause(error: Exception) -> OSError:
-    """What the system said, which portalocker wraps in an exception that is no OSError."""
+    """Returns the system's error, which portalocker wraps in an exception of its own."""
     cause = error.__cause__
     return cause if isinstance(cause, OSError) else OSError(errno.ENOLCK, str(error))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        there = look(path)
+        status = look(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         hand_on(error)
         return None
@@ -257,32 +269,33 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError as error:
         hand_on(error)
         raise InaccessibleRegistryError(path, error, "look at") from error
-    return there.st_dev, there.st_ino
+    return status.st_dev, status.st_ino
 
 
 def holds(path: Path) -> bool:
-    """Whether this thread holds the exclusive lock on what `path` names now."""
-    there = _identity(path)
-    me = threading.get_ident()
+    """Returns whether this thread holds the exclusive lock on the file that `path` names now."""
+    identity = _identity(path)
+    thread = threading.get_ident()
     return any(
-        lock.identity == there and lock.thread == me and lock.fd >= 0 for lock in tuple(_held)
+        lock.identity == identity and lock.thread == thread and lock.fd >= 0
+        for lock in tuple(_held)
     )
 
 
 def try_acquire(path: Path, ready: Ready | None = None, *, glances: int = _GLANCES) -> Lock | None:
-    """One try for the exclusive lock on what `path` names now.
+    """Tries once to acquire the exclusive lock on the file that `path` names now.
 
     Args:
         path: The registry.
-        ready: Decides under the lock whether it may be given out.
-        glances: How often to look again at once, for readers' sake; who tries again
-            and again anyway needs it once only, and costs the holder less.
+        ready: Decides, under the lock, whether the caller gets it.
+        glances: How many times to try at once, because readers hold the lock for a moment. A
+            caller that repeats its attempts should use 1, which costs the holder less.
 
     Returns:
-        None if somebody else holds the lock.
+        The lock; None if it is held elsewhere, or if `ready` returned False.
 
     Raises:
-        RegistryError: The file is not there, not regular or not accessible.
+        RegistryError: The file does not exist, is not a regular file, or is not accessible.
     """
     lock = Lock(path)
     try:
@@ -296,11 +309,13 @@ def try_acquire(path: Path, ready: Ready | None = None, *, glances: int = _GLANC
 
 
 def note_commit(path: Path, *, shared: bool) -> None:
-    """Notes what a commit told of other processes, for the next one to leave them room.
+    """Records whether a commit found the registry open in another process.
+
+    `acquire` uses this to pause for slow pollers.
 
     Args:
         path: The registry.
-        shared: Whether another process had it open, as pollers have while they wait.
+        shared: Whether another process had it open, like a poller while it waits.
     """
     now = time.monotonic()
     if not shared:
@@ -317,11 +332,11 @@ def note_commit(path: Path, *, shared: bool) -> None:
 
 
 class _Patience:
-    """Pauses that grow, with jitter, until a deadline."""
+    """Growing pauses with jitter, until a deadline."""
 
     def __init__(self, timeout: float, longest_pause: float) -> None:
-        # Imported before the clock runs, and before the lock is held and others wait:
-        # it takes longer than most waits.
+        # Imported before the time is measured and the lock is held, because the imports take
+        # longer than most waits.
         import hashlib  # noqa: F401
         from random import uniform
 
@@ -336,7 +351,7 @@ class _Patience:
         self._pause = min(FIRST_PAUSE, longest_pause)
 
     def stay_away(self, path: Path) -> None:
-        """Leaves a slow poller its turn, if this process had many just now."""
+        """Pauses for a slow poller, if this process made many commits just before."""
         crowd = _crowds.get(path)
         if crowd is None or self._began - crowd.last > STAY_AWAY:
             return
@@ -347,7 +362,7 @@ class _Patience:
         if into < STAY_AWAY and (open_for < _FOR_LONG or number % _SELDOM == 0):
             away = STAY_AWAY - into + self._jitter(0, 0.01)
             time.sleep(min(away, self._timeout / 2))
-            # What it did not see is no gap.
+            # The pause must not count as a gap between commits.
             crowd.last = time.monotonic()
 
     def wait(self, busy: Path) -> None:
@@ -359,8 +374,8 @@ class _Patience:
         time.sleep(min(left, self._pause * self._jitter(0.5, 1.5)))
         self._pause = min(self._pause * 1.5, self._longest)
 
-    def had(self, path: Path) -> None:
-        """Counts a lock that was had."""
+    def count_acquired(self, path: Path) -> None:
+        """Counts an acquired lock."""
         metrics.count_wait(path, time.monotonic() - self._began)
 
 
@@ -371,17 +386,17 @@ def acquire(
     longest_pause: float = LONGEST_PAUSE,
     ready: Ready | None = None,
 ) -> Lock:
-    """Takes the exclusive lock on a registry.
+    """Acquires the exclusive lock on a registry.
 
     Args:
         path: The registry.
-        timeout: Seconds to wait at most; 0 tries once.
-        longest_pause: Upper bound of the pause between two tries, in seconds.
-        ready: Decides under the lock whether it may be given out.
+        timeout: How long to wait, in seconds; 0 for one attempt.
+        longest_pause: The longest pause between two attempts, in seconds.
+        ready: Decides, under the lock, whether the caller gets it.
 
     Raises:
-        LockTimeoutError: Somebody else held it all the time.
-        RegistryError: The file is not there, not regular or not accessible.
+        LockTimeoutError: The lock was held elsewhere until the timeout.
+        RegistryError: The file does not exist, is not a regular file, or is not accessible.
     """
     patience = _Patience(timeout, longest_pause)
     patience.stay_away(path)
@@ -391,12 +406,12 @@ def acquire(
     while lock is None:
         patience.wait(path)
         lock = try_acquire(path, ready, glances=1)
-    patience.had(path)
+    patience.count_acquired(path)
     return lock
 
 
 def _refuse_own(path: Path) -> None:
-    """Raises where this very thread holds the lock: to wait for that would be in vain."""
+    """Raises an error if this thread itself holds the lock, because a wait would never end."""
     if holds(path):
         raise LockTimeoutError(path, 0, by_caller=True)
 
@@ -404,18 +419,18 @@ def _refuse_own(path: Path) -> None:
 def acquire_both(
     first: Path, second: Path, timeout: float, *, ready: Ready | None = None
 ) -> tuple[Lock, Lock]:
-    """Takes the locks of a task's registry and of the global one.
+    """Acquires the locks of a task's registry and of the global one.
 
-    The first is waited for, the second only tried; if it is busy both are let
-    go and the wait starts again. So no order that others lock in can deadlock.
+    It waits for the first lock, and only tries the second one. If the second is busy, both are
+    released, and the wait starts again. So no lock order of other processes causes a deadlock.
 
     Raises:
-        LockTimeoutError: One of the two was held all the time; it names which.
-        RegistryError: As `acquire`, for either.
+        LockTimeoutError: One of the locks was held elsewhere; the error names the file.
+        RegistryError: See `acquire`, for either file.
     """
     patience = _Patience(timeout, LONGEST_PAUSE)
-    for each in (first, second):
-        patience.stay_away(each)
+    for path in (first, second):
+        patience.stay_away(path)
     while True:
         lock = try_acquire(first, ready)
         if lock is None:
@@ -425,10 +440,10 @@ def acquire_both(
         try:
             other = try_acquire(second, ready)
             if other is not None:
-                patience.had(first)
-                patience.had(second)
+                patience.count_acquired(first)
+                patience.count_acquired(second)
                 return lock, other
-            # The same file, by two names, for example.
+            # For example if both paths name the same file.
             _refuse_own(second)
         except BaseException:
             lock.release()
@@ -438,10 +453,10 @@ def acquire_both(
 
 
 def nobody_writes(fd: int, path: Path) -> bool:
-    """Whether no writer holds the lock at this instant; lets go at once.
+    """Returns whether no writer holds the lock now; the shared lock is released at once.
 
     Args:
-        fd: The registry, open for reading.
+        fd: The descriptor of the registry, open for reading.
         path: Its path, for errors.
 
     Raises:
@@ -451,21 +466,21 @@ def nobody_writes(fd: int, path: Path) -> bool:
 
 
 def while_nobody_writes(fd: int, path: Path, look: Callable[[], Found | None]) -> Found | None:
-    """Looks at something while no writer can hold the lock; for an instant only.
+    """Calls a function under the shared lock, while no writer can hold the lock.
 
     Args:
-        fd: The registry, open for reading.
+        fd: The descriptor of the registry, open for reading.
         path: Its path, for errors.
-        look: What to do meanwhile.
+        look: The function; it must be fast.
 
     Returns:
-        What was seen; None also when a writer holds the lock.
+        The result of the function; None also if a writer holds the lock.
 
     Raises:
         InaccessibleRegistryError: The file system has no locks.
     """
-    # What portalocker calls on Linux, without the 30 ms that importing it takes: a reader
-    # never holds a lock, it only looks whether somebody does.
+    # The same call as in portalocker, but without its import, which takes 30 ms. A reader
+    # needs the lock only to see whether a writer holds it.
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as error:

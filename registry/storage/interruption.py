@@ -1,12 +1,12 @@
-"""Telling an exception of a signal handler from an error of the call that it interrupted.
+"""Distinguishes an exception of a signal handler from an error of the interrupted call.
 
-A handler may raise anything, a `TimeoutError` for one, between any two steps. Where an
-``except`` clause takes that for the failure of a call, whoever set the handler never
-hears of it. So each such clause of `registry` hands the exception on first.
+A signal handler may raise any exception, for example a `TimeoutError`, between any two steps.
+If an ``except`` clause treats it as the failure of a call, the program that set the handler
+never sees it. So each ``except`` clause in `registry` first calls `hand_on`.
 
-A handler written in Python is known by its code in the traceback. One written in C, and an
-exception that another thread injects, cannot be told from an error of the call. What is
-raised while the interpreter itself destroys an object is only printed, by Python's own rule.
+A handler written in Python is recognized by its code in the traceback. An exception of a handler
+written in C, or one that another thread injects, cannot be recognized. An exception while the
+interpreter destroys an object is only printed, as always in Python.
 """
 
 from __future__ import annotations
@@ -18,26 +18,30 @@ from functools import partial
 from pathlib import Path
 from types import CodeType, TracebackType
 
-# No handler is of these; decoders of JSON are named because whole files may be malformed.
+# Code in these directories is never a handler. This makes the check faster for the JSON
+# decoder, which fails often when many files are malformed.
 _NEVER_OF_HANDLERS = (f"{Path(__file__).parents[1]}/", f"{Path(json.__file__).parent}/")
 _SIGNALS = tuple(map(int, signal.valid_signals()))
 
 
 def hand_on(error: BaseException) -> None:
-    """Raises an exception again, if a signal handler raised it; call it first in the clause."""
+    """Raises an exception again if a signal handler raised it.
+
+    Every ``except`` clause must call this first.
+    """
     if _is_of_handler(error):
         context = error.__context__
         try:
             raise error
         finally:
-            # No cycle: it would keep the frames, and their locks and files, until garbage is
-            # collected. What is handled here may well have been made from this very error.
+            # Avoid a reference cycle. It would keep the frames, and their locks and files,
+            # until the garbage collector runs.
             error.__context__ = context
             del error, context
 
 
 class tolerating(contextlib.suppress):  # noqa: N801
-    """As `contextlib.suppress`, but what a signal handler raised goes on."""
+    """Like `contextlib.suppress`, but passes on an exception of a signal handler."""
 
     def __exit__(
         self,
@@ -52,7 +56,7 @@ class tolerating(contextlib.suppress):  # noqa: N801
 
 def _is_of_handler(error: BaseException) -> bool:
     codes = set()
-    # The first entry is the clause's own frame.
+    # The first entry is the frame of the except clause itself.
     trace = error.__traceback__ and error.__traceback__.tb_next
     while trace is not None:
         codes.add(trace.tb_frame.f_code)
@@ -63,8 +67,8 @@ def _is_of_handler(error: BaseException) -> bool:
 
 
 def _handlers() -> set[CodeType]:
-    """The code of every handler that is set."""
-    found = set()
+    """Returns the code objects of all signal handlers."""
+    codes = set()
     for number in _SIGNALS:
         handler: object = signal.getsignal(number)
         if isinstance(handler, signal.Handlers):
@@ -74,5 +78,5 @@ def _handlers() -> set[CodeType]:
         for called in (handler, getattr(handler, "__func__", None), type(handler).__call__):
             code = getattr(called, "__code__", None)
             if isinstance(code, CodeType):
-                found.add(code)
-    return found
+                codes.add(code)
+    return codes

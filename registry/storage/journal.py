@@ -1,13 +1,19 @@
-"""The journal of a commit, and what a file that is found beside one needs. Pure.
+"""Encodes the journal of a commit, and decides what recovery must do. Pure.
 
-SQLite's rollback journal, turned around: it holds the text that is to come, so
-that a commit that was cut off is finished by whoever opens the registry next.
+SQLite's rollback journal contains the old text. This journal contains the new text, so that the
+next process that opens the registry finishes an interrupted commit.
 
-The layout: a magic line with the length of what follows, a header as one line of
-JSON, the old text (of durable commits only), the new text, and a digest of all of
-that. A journal without its digest was not finished, and the registry not yet
-touched. What lies behind the digest is left of a longer journal before: the file
-is kept, and a journal whose commit is over begins with a NUL.
+A journal has these parts:
+
+1. a magic line with the length of parts 2 to 4,
+2. a header as one line of JSON,
+3. the old text (only for durable commits),
+4. the new text,
+5. a digest of parts 1 to 4.
+
+If the digest is missing, the journal is incomplete, and the registry has not been changed yet.
+Bytes after the digest are the rest of an older, longer journal, because the file is kept. A
+journal whose commit is over begins with a NUL.
 """
 
 from __future__ import annotations
@@ -23,10 +29,10 @@ from typing import Any
 from registry.storage.interruption import hand_on
 
 SECTOR = 512
-"""Bytes that a disk writes whole or not at all."""
+"""The number of bytes that a disk writes completely or not at all."""
 
 OVER = b"\0"
-"""What a journal begins with once its commit is over."""
+"""The first byte of a journal whose commit is over."""
 
 _MAGIC = b"muster journal 2 "
 _LENGTH = re.compile(rb"([0-9a-f]{16})\n")
@@ -34,25 +40,29 @@ _DIGEST_SIZE = 16
 
 
 class Role(Enum):
-    """Which of a commit's files a journal is of."""
+    """The role of a journal's registry in its commit."""
 
     ALONE = "alone"
+    """The only file of the commit."""
     FIRST = "first"
-    SECOND = "second"  # Once this one is complete, the whole commit counts.
+    """The first of two files."""
+    SECOND = "second"
+    """The second of two files. When its journal is complete, the commit counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What a commit is about to do to one registry.
+    """The change of one registry by a commit.
 
     Attributes:
-        transaction: The same for both files of one commit.
-        partner: The other file of the commit, relative to this one's directory.
-        boot: Which boot of the machine it was written in.
-        old_length: Bytes of the text before.
-        old_digest: Digest of the text before.
-        old: The text before, or None where a power cut need not be survived.
-        new: The text after.
+        transaction: The id of the commit; both files of a commit have the same one.
+        role: The role of this file in the commit.
+        partner: The other file of the commit, relative to this one's directory, or None.
+        boot: The id of the machine's boot in which the journal was written.
+        old_length: The length of the old text in bytes.
+        old_digest: The digest of the old text.
+        old: The old text; None if the commit is not durable.
+        new: The new text.
     """
 
     transaction: str
@@ -66,24 +76,24 @@ class Journal:
 
 
 def _digest(text: bytes) -> bytes:
-    # Imported on first use: a reader that finds no journal has none for it.
+    # Imported at the first use: a reader without a journal does not need it.
     from hashlib import blake2b
 
     return blake2b(text, digest_size=_DIGEST_SIZE).digest()
 
 
 def digest(text: bytes) -> str:
-    """The digest by which a text is known again."""
+    """Returns the digest of a text, in hexadecimal."""
     return _digest(text).hex()
 
 
 def journal_path(registry: Path) -> Path:
-    """Where the journal of a registry lies: beside it."""
+    """Returns the path of a registry's journal, which is in the same directory."""
     return registry.with_name(f".{registry.name}.journal")
 
 
 def encode(journal: Journal) -> bytes:
-    """A journal as it is written."""
+    """Encodes a journal."""
     header = {
         "transaction": journal.transaction,
         "role": journal.role.value,
@@ -100,15 +110,15 @@ def encode(journal: Journal) -> bytes:
 
 
 def is_over(start: bytes) -> bool:
-    """Whether what a journal begins with says that its commit is over, or never began."""
+    """Returns whether the first bytes of a journal say that its commit is over or never began."""
     return start[:1] in (b"", OVER)
 
 
 def decode(data: bytes) -> Journal | None:
-    """Reads a journal; None when it was not finished, or is over.
+    """Decodes a journal; returns None if it is incomplete, or if its commit is over.
 
     Raises:
-        ValueError: It is whole, but is not what this library writes.
+        ValueError: The journal is complete, but this library does not write such a journal.
     """
     length = _LENGTH.match(data, len(_MAGIC))
     if length is None or not data.startswith(_MAGIC):
@@ -133,7 +143,7 @@ def _decoded(body: bytes, start: int) -> Journal:
     strings = (header["transaction"], boot, old_digest, *(() if partner is None else (partner,)))
     if not (isinstance(old_length, int) and old_length >= 0 and middle <= len(body)):
         raise ValueError(old_length)
-    if not all(isinstance(each, str) for each in strings):
+    if not all(isinstance(value, str) for value in strings):
         raise TypeError(strings)
     return Journal(
         transaction=header["transaction"],
@@ -148,37 +158,41 @@ def _decoded(body: bytes, start: int) -> Journal:
 
 
 class RecoveryAction(Enum):
-    """What makes a registry whole that was found beside a journal."""
+    """The action that recovers a registry with a journal."""
 
     NOTHING = auto()
-    CUT_BACK = auto()  # to the old length: only room had been reserved
-    WRITE = auto()  # the new text
-    SET_ASIDE = auto()  # keep a copy of what is there, then write the new text
+    """Keep the registry as it is."""
+    CUT_BACK = auto()
+    """Truncate it to the old length: only space had been reserved."""
+    WRITE = auto()
+    """Write the new text."""
+    SET_ASIDE = auto()
+    """Keep a copy of the present text, then write the new text."""
 
 
 def decide(
     journal: Journal, data: bytes, *, boot: str, committed: bool, parses: bool
 ) -> RecoveryAction:
-    """Decides what a registry needs whose commit was cut off.
+    """Returns the action that recovers a registry after an interrupted commit.
 
     Args:
-        journal: The complete journal found beside it.
-        data: What the registry holds now.
-        boot: Which boot this is.
-        committed: Whether the commit counts though this file was not touched yet:
-            the other file's journal was complete, too.
-        parses: Whether `data` is a registry.
+        journal: The complete journal.
+        data: The present content of the registry.
+        boot: The id of the present boot.
+        committed: Whether the commit counts even if this file was not changed yet, because the
+            other file's journal is complete too.
+        parses: Whether `data` is a valid registry.
     """
     if data == journal.new:
         return RecoveryAction.NOTHING
-    # Behind the old text: reserved room, or what a power cut left of it.
+    # After the old text there may be reserved space, or the rest of it after a power cut.
     tail = data[journal.old_length :]
     if digest(data[: journal.old_length]) == journal.old_digest and not tail.strip(b" \0"):
         if committed:
             return RecoveryAction.WRITE
         return RecoveryAction.CUT_BACK if tail else RecoveryAction.NOTHING
     if data[:1] == b"\0":
-        # No peer writes that: it is the mark of a commit under way.
+        # Only a commit writes this byte, while it replaces the text.
         return RecoveryAction.WRITE
     if boot != journal.boot and journal.old is not None and _is_mix(journal.old, journal, data):
         return RecoveryAction.WRITE
@@ -188,13 +202,18 @@ def decide(
 
 
 def _is_mix(old: bytes, journal: Journal, data: bytes) -> bool:
-    """Whether every sector is one that the commit may have left there.
+    """Returns whether every sector of a registry may be the result of this commit.
 
-    After a power cut each sector is of the old or of the new text, of the spaces
-    that reserved room, or zeros where the file system had grown the file only.
-    In a sector that one of the texts ends in, what lies behind that end is a
-    matter of its own: the old text's tail was not cut off yet, or a recovery that
-    was itself cut off had reserved room behind what the first cut had left.
+    After a power cut each sector may contain one of these:
+
+    - the old text,
+    - the new text,
+    - spaces from reserved space,
+    - zeros, if the file system had only grown the file.
+
+    In a sector where one of the texts ends, the part after that end is compared separately. It
+    may be a part of the old text that was not cut off yet. Or an interrupted recovery may have
+    reserved space there.
     """
     ends = {len(old), len(journal.new), len(data)}
     edges = sorted(edge for edge in ends.union(range(0, len(data), SECTOR)) if edge <= len(data))

@@ -1,8 +1,8 @@
-"""The file that a journal lies in: found, trusted, written, and kept for the next commit.
+"""Finds, checks and writes the file of a journal, and keeps it for the next commit.
 
-Kept, because to make and remove a file at each commit costs a durable one two more
-flushes, of the directory (SQLite's ``journal_mode=PERSIST``). A journal whose commit
-is over begins with a NUL.
+The file is kept because the creation and removal of a file would cost each durable commit two
+more flushes, of the directory (compare SQLite's ``journal_mode=PERSIST``). A journal whose
+commit is over begins with a NUL.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ from registry.storage.safe_open import (
 from registry.text import command_line
 
 KEPT_BYTES = 1 << 20
-"""A journal that is over and larger than this is emptied."""
+"""A journal that is larger than this, in bytes, is emptied at the end of its commit."""
 
-# Journals whose directory entry this process has flushed, by device and inode.
+# The device and inode of the journals whose directory entry this process has flushed.
 _entered: dict[Path, tuple[int, int]] = {}
 _ENTERED_AT_MOST = 256
 
 
 def find_journal(registry: Path) -> Path | None:
-    """The journal of a commit that is not over, as far as one look tells; or None."""
+    """Returns the path of a registry's journal if its commit seems not to be over, or None."""
     place = journal_path(registry)
     return place if is_open(place) else None
 
 
 def is_open(place: Path) -> bool:
-    """Whether there is a journal whose commit is not over; also if that cannot be known."""
+    """Returns whether a journal's commit is not over; True also if that cannot be known."""
     try:
         with folder_of(place) as folder:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -84,9 +84,9 @@ def is_open(place: Path) -> bool:
 
 
 def _is_empty(place: Path) -> bool:
-    """Whether a journal is known to say nothing, though it may not be opened.
+    """Returns whether a journal is certainly empty, without opening it.
 
-    A process that was killed while it made its journal leaves one.
+    A process that was killed while it created its journal leaves an empty one.
     """
     try:
         status = look(place)
@@ -98,14 +98,14 @@ def _is_empty(place: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class JournalFile:
-    """A journal's file, open for a commit under the registry's lock.
+    """The open file of a journal during a commit, under the registry's lock.
 
     Attributes:
-        place: Its path.
-        opened: Its descriptor.
-        size: Bytes in it.
-        stays: Whether it may be left for the next commit: it belongs to whom the
-            registry belongs to, and may be opened by whoever may open that.
+        place: The path.
+        opened: The descriptor.
+        size: The size in bytes.
+        stays: Whether the file is kept for the next commit. This is the case if it has the same
+            owner, group and permissions as the registry.
     """
 
     place: Path
@@ -119,13 +119,13 @@ class JournalFile:
         return self.opened.fileno()
 
     def write(self, text: bytes, durable: bool) -> None:
-        """Writes a journal over what is over.
+        """Writes a journal over an older one whose commit is over.
 
         Raises:
             OSError: The disk is full or failed.
         """
-        # The first byte last: until then it is over, whatever is cut off. A few bytes
-        # of the new one's start could otherwise bring back the one beneath.
+        # The first byte is written last: until then the journal counts as over. Otherwise
+        # the first bytes of the new journal could revive the older one.
         write_all(self.fd, text[1:], 1)
         write_all(self.fd, text[:1], 0)
         if durable:
@@ -143,12 +143,12 @@ class JournalFile:
         _entered[self.place] = identity
 
     def end(self, length: int, durable: bool) -> None:
-        """Says that the commit is over.
+        """Marks the commit as over.
 
         Args:
-            length: Bytes of the journal that was written.
-            durable: Whether that must outlast a power cut: a journal that came back
-                could undo what a peer wrote since.
+            length: The length of the written journal in bytes.
+            durable: Whether to flush the mark. Otherwise a power cut could revive the journal,
+                and recovery could overwrite later writes of other processes.
 
         Raises:
             OSError: The disk failed.
@@ -158,24 +158,24 @@ class JournalFile:
                 remove(self.place, durable)
             except PermissionError as error:
                 hand_on(error)
-                # A sticky directory, or one that only its owner may change.
-                self._say_that_it_is_over(durable)
+                # The directory is sticky, or only its owner may change it.
+                self._mark_over(durable)
             return
         if max(length, self.size) > KEPT_BYTES:
             os.ftruncate(self.fd, 0)
             if durable:
                 os.fdatasync(self.fd)
         else:
-            self._say_that_it_is_over(durable)
+            self._mark_over(durable)
 
     def take_back(self, durable: bool) -> None:
-        """Ends a journal whose commit was made undone, and removes it where that is allowed.
+        """Ends a journal whose commit was taken back, and removes it if that is permitted.
 
         Raises:
-            OSError: The disk failed; it may still be followed.
+            OSError: The disk failed; recovery may still follow the journal.
         """
         try:
-            self._say_that_it_is_over(durable)
+            self._mark_over(durable)
         except OSError as error:
             hand_on(error)
             remove(self.place, durable)
@@ -183,7 +183,7 @@ class JournalFile:
         with tolerating(OSError):
             remove(self.place, durable=False)
 
-    def _say_that_it_is_over(self, durable: bool) -> None:
+    def _mark_over(self, durable: bool) -> None:
         if not is_over(os.pread(self.fd, 1, 0)):
             write_all(self.fd, OVER, 0)
         if durable:
@@ -191,27 +191,27 @@ class JournalFile:
 
 
 def check_place(registry: Path) -> None:
-    """Makes sure, as far as a look tells, that a journal can be written beside a registry.
+    """Checks that a journal for a registry can probably be written.
 
     Raises:
-        UntrustedJournalError: Something else is there, or it may not be written by this user.
-        UnfinishableCommitError: Not every user who may write the registry could finish a commit.
-        InaccessibleRegistryError: It may not be made.
+        UntrustedJournalError: Another kind of file is there, or this user may not write it.
+        UnfinishableCommitError: A user that may write the registry could not finish a commit.
+        InaccessibleRegistryError: This user may not create the journal.
     """
     place = journal_path(registry)
     try:
-        there = look(place)
+        status = look(place)
     except FileNotFoundError as error:
         hand_on(error)
-        _check_that_it_can_be_made(place, registry)
+        _check_creatable(place, registry)
         return
     except OSError as error:
         hand_on(error)
-        # The commit says why.
+        # The commit will fail with the reason.
         return
-    if not stat.S_ISREG(there.st_mode):
-        raise UntrustedJournalError(place, "is no regular file")
-    if there.st_size == 0:
+    if not stat.S_ISREG(status.st_mode):
+        raise UntrustedJournalError(place, "is not a regular file")
+    if status.st_size == 0:
         return
     with folder_of(place) as folder:
         usable = os.access(name_of(place), os.R_OK | os.W_OK, dir_fd=folder, effective_ids=True)
@@ -220,12 +220,12 @@ def check_place(registry: Path) -> None:
     with tolerating(OSError):
         with folder_of(registry) as folder:
             owner = Access.at(folder, name_of(registry))
-        if _says_nothing(place, owner):
+        if _is_unneeded(place, owner):
             return
-    raise _not_ours(place, registry, there.st_uid, "written")
+    raise _not_ours(place, registry, status.st_uid, "written")
 
 
-def _check_that_it_can_be_made(place: Path, registry: Path) -> None:
+def _check_creatable(place: Path, registry: Path) -> None:
     try:
         with folder_of(place) as opened:
             owner = Access.at(opened, name_of(registry))
@@ -249,22 +249,22 @@ def _check_that_it_can_be_made(place: Path, registry: Path) -> None:
 
 
 def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
-    """Opens the file for a journal, or makes it; in a state that others can finish it from.
+    """Opens or creates the file for a journal, with permissions for all writers of the registry.
 
     Args:
-        place: Where it lies.
-        fd: The registry's descriptor; holds the exclusive lock, and the registry
-            is recovered.
-        registry: The registry's path, for errors.
+        place: The path of the journal.
+        fd: The descriptor of the registry, which holds the exclusive lock. The registry must
+            be recovered.
+        registry: The path of the registry, for errors.
 
     Returns:
-        It; whoever is done with it closes its descriptor.
+        The open file; the caller must close its descriptor.
 
     Raises:
-        UntrustedJournalError: Something else is there.
-        UnfinishableCommitError: Not every user who may write the registry could finish
-            a commit that is cut off.
-        OSError: The system refused it.
+        UntrustedJournalError: Another file is at this path.
+        UnfinishableCommitError: A user that may write the registry could not finish an
+            interrupted commit.
+        OSError: The file cannot be opened or created.
     """
     owner = Access.of(fd)
     journal = _open_kept(place, fd, registry)
@@ -285,9 +285,9 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
 
 
 def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
-    """The journal that a commit before left, if exactly those may use it who should.
+    """Opens the journal of an earlier commit, if its permissions fit the registry.
 
-    Otherwise one that says nothing any more is removed, to be made anew.
+    If they do not fit, and its commit is over, the journal is removed, and None is returned.
     """
     try:
         file = _open_single(place, os.O_RDWR, named)
@@ -296,9 +296,9 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
         return None
     except UntrustedJournalError as error:
         hand_on(error)
-        if not _says_nothing(place, Access.of(registry)):
+        if not _is_unneeded(place, Access.of(registry)):
             raise
-        _make_way(place)
+        _remove_unneeded(place)
         return None
     try:
         if not is_over(os.pread(file.fileno(), 1, 0)):
@@ -311,7 +311,7 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
         ours = journal.owner in (os.geteuid(), owner.owner, 0)
         if unbelievable is not None and status.st_size and not ours:
             raise _planted(place, unbelievable, named)
-        _make_way(place)
+        _remove_unneeded(place)
     except BaseException:
         close_read(file)
         raise
@@ -319,10 +319,10 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
     return None
 
 
-def _says_nothing(place: Path, registry: Access) -> bool:
-    """Whether a journal that this user may not write is known to keep nobody out.
+def _is_unneeded(place: Path, registry: Access) -> bool:
+    """Returns whether a journal that this user may not write is certainly not needed.
 
-    A process that was killed while it made its journal, or began to write it, leaves one.
+    A process that was killed while it created its journal, or began to write it, leaves one.
     """
     if _is_empty(place):
         return True
@@ -339,11 +339,11 @@ def _says_nothing(place: Path, registry: Access) -> bool:
         return False
 
 
-def _make_way(place: Path) -> None:
-    """Removes a journal that says nothing, for a new one.
+def _remove_unneeded(place: Path) -> None:
+    """Removes a journal that is not needed, so that a new one can be created.
 
     Raises:
-        UntrustedJournalError: It may not be removed by this user.
+        UntrustedJournalError: This user may not remove it.
         OSError: The disk failed.
     """
     try:
@@ -355,21 +355,22 @@ def _make_way(place: Path) -> None:
         able = " or ".join([*map(user_called, sorted(owners)), "root"])
         raise UntrustedJournalError(
             place,
-            f"is in the way of a new journal, and can be moved only by {able}",
-            f"It says nothing: have {able} {moving_aside(place)}",
+            f"blocks a new journal, and only {able} can move it",
+            f"It is not needed: have {able} {moving_aside(place)}",
         ) from None
 
 
 def make_beside(place: Path, registry: Access) -> Descriptor:
-    """Makes a file that whoever may use a registry may use, and opens it; it is empty.
+    """Creates and opens an empty file with the permissions of a registry.
 
     Args:
-        place: Where; in the registry's directory.
-        registry: Whose owner, group and mode it follows, as far as this user may set them.
+        place: The path of the new file, in the registry's directory.
+        registry: The permissions of the registry. The new file gets the same owner, group and
+            mode, if this user may set them.
 
     Raises:
-        UntrustedJournalError: Something is there.
-        OSError: The system refused it.
+        UntrustedJournalError: A file already exists at this path.
+        OSError: The file cannot be created.
     """
     _entered.pop(place, None)
 
@@ -377,7 +378,7 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
         made = os.fstat(fd)
         owner = registry.owner if os.geteuid() == 0 else made.st_uid
         if (made.st_uid, made.st_gid) != (owner, registry.group):
-            # Whether that is good enough is decided by what the file is then.
+            # The caller decides by the resulting owner and permissions whether that is enough.
             with tolerating(PermissionError):
                 os.fchown(fd, owner, registry.group)
         made = os.fstat(fd)
@@ -386,7 +387,7 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
             access_list.write(fd, wanted.listed)
         except OSError as error:
             hand_on(error)
-            # Whether the owner alone is enough is decided by what the file is then, too.
+            # The caller also decides whether access for the owner alone is enough.
             os.fchmod(fd, 0o600)
         else:
             os.fchmod(fd, wanted.mode)
@@ -400,12 +401,12 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
 
 
 def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
-    """Opens a journal that is a regular file of one name.
+    """Opens a journal that is a regular file with a single name.
 
     Raises:
-        RegistryNotFoundError: There is none.
-        UntrustedJournalError: It is another kind of file, has a second name, or may not
-            be opened.
+        RegistryNotFoundError: The journal does not exist.
+        UntrustedJournalError: It is another kind of file, has a second hard link, or must not
+            be opened by this user.
     """
     try:
         file = open_regular(place, flags)
@@ -420,7 +421,7 @@ def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
     except InaccessibleRegistryError as error:
         hand_on(error)
         if error.errno != errno.EACCES:
-            # A disk that fails makes nobody's journal one that may be removed.
+            # After an error of the disk the user must not be told to move the journal aside.
             raise
         doing = "read" if flags == os.O_RDONLY else "written"
         raise _not_ours(place, registry, None, doing) from None
@@ -429,7 +430,7 @@ def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
             raise UntrustedJournalError(
                 place,
                 "has a second name (hard link)",
-                f"{finding_names(place)}; then move the one that does not belong there aside",
+                f"{finding_names(place)}; then move the wrong name aside",
             )
     except BaseException:
         close_read(file)
@@ -451,7 +452,7 @@ def _planted(place: Path, why: str, registry: Path) -> UntrustedJournalError:
     return UntrustedJournalError(
         place,
         why,
-        f"If that user may write the registry, have it finish its commit{_repairing(registry)}. "
+        f"If that user may write the registry, let it finish its commit{_repairing(registry)}. "
         f"Otherwise {moving_aside(place)}",
     )
 
@@ -464,8 +465,8 @@ def _not_ours(place: Path, registry: Path, owner: int | None, doing: str) -> Unt
     return UntrustedJournalError(
         place,
         f"may not be {doing} by this user, but by {whose}",
-        f"It may hold a commit that was cut off: have {whose} or root finish "
-        f"that{_repairing(registry)}. If there was none, {moving_aside(place)}",
+        f"It may contain an interrupted commit: let {whose} or root finish "
+        f"it{_repairing(registry)}. If there was no commit, {moving_aside(place)}",
     )
 
 
@@ -475,17 +476,17 @@ def _repairing(registry: Path) -> str:
 
 
 def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
-    """The bytes of a journal that is to be followed, flushed to the disk.
+    """Reads a trusted journal, and flushes it to the disk.
 
     Args:
-        place: Where it lies.
-        registry: The registry's descriptor: whoever may write that may be believed.
-        named: The registry's path, for errors.
-        limit: How many bytes at most.
+        place: The path of the journal.
+        registry: The descriptor of the registry. Users that may write it are trusted.
+        named: The path of the registry, for errors.
+        limit: The largest size of a journal in bytes.
 
     Raises:
-        RegistryNotFoundError: There is none.
-        UntrustedJournalError: It may not be followed.
+        RegistryNotFoundError: The journal does not exist.
+        UntrustedJournalError: The journal must not be trusted.
         OSError: The disk failed.
     """
     file = _open_single(place, os.O_RDONLY, named)
@@ -498,8 +499,8 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
         if status.st_size > limit:
             raise UntrustedJournalError(place, "is larger than any journal")
         text = read_all(fd, place, limit)
-        # A process that was killed may not have come to flush it. It must not be
-        # lost to a power cut once anything is done because of it.
+        # The writer may have been killed before it flushed the journal. After recovery has
+        # used the journal, it must not be lost in a power cut.
         os.fsync(fd)
     finally:
         close_read(file)
@@ -508,10 +509,10 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
 
 
 def remove(place: Path, durable: bool) -> None:
-    """Removes a journal's file, if it is there.
+    """Removes a journal's file, if it exists.
 
     Raises:
-        OSError: It could not be removed.
+        OSError: The file cannot be removed.
     """
     with tolerating(FileNotFoundError), folder_of(place) as folder:
         os.unlink(name_of(place), dir_fd=folder)
@@ -520,17 +521,17 @@ def remove(place: Path, durable: bool) -> None:
         sync_directory(place)
 
 
-def put_an_end_to(place: Path, registry: Path) -> None:
-    """Removes a journal that was followed or dropped; or empties it, where it must stay.
+def discard_journal(place: Path, registry: Path) -> None:
+    """Removes a journal after recovery; empties it if this user may not remove it.
 
-    That is so in a directory that only its owner, or the journal's, may remove it from.
+    In some directories only the owner of the directory or of the journal may remove the file.
 
     Args:
-        place: Where it lies.
-        registry: The registry's path, for errors.
+        place: The path of the journal.
+        registry: The path of the registry, for errors.
 
     Raises:
-        UntrustedJournalError: This user may do neither; it is as it was.
+        UntrustedJournalError: This user may neither remove nor empty it; it was not changed.
         OSError: The disk failed.
     """
     try:

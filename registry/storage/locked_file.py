@@ -1,4 +1,4 @@
-"""A registry held under its lock while it is read, changed and written."""
+"""Holds the lock of a registry while the registry is read, changed and written."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from registry.storage.safe_open import read_all
 _log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 10.0
-"""Seconds that every operation waits for a lock unless told otherwise."""
+"""How long, in seconds, every operation waits for a lock by default."""
 
-# A careless writer empties the file first and writes it then: what does not parse
-# but was touched a moment ago is looked at again before it is called corrupt.
+# Some writers first truncate the file, and then write it. So a file that cannot be decoded,
+# but was changed a moment ago, is read again before it is called corrupt.
 _IN_THE_MAKING = 0.1
 _LOOK_AGAIN = 0.005
 
 
 class StagedText(io.StringIO):
-    """What `LockedRegistryFile` hands out as its file: writes are staged.
+    """The file object of `LockedRegistryFile`, which keeps the written text in memory.
 
-    Behaves as a text file opened with ``r+`` that has been read to its end.
-    What is written reaches the registry when the ``with`` block ends well.
+    It behaves like a text file that was opened with ``r+`` and read to its end. If the ``with``
+    block raises no exception, the text is written to the registry at its end.
     """
 
     def __init__(self, text: str, path: Path, fd: int) -> None:
@@ -47,11 +47,11 @@ class StagedText(io.StringIO):
         self._fd = fd
 
     def fileno(self) -> int:
-        """The locked descriptor, for `os.fstat`; the staged text is not in it yet."""
+        """Returns the locked descriptor, for `os.fstat`; the new text is not in that file yet."""
         return self._fd
 
     def close(self) -> None:
-        """Does nothing: the end of the ``with`` block closes the registry."""
+        """Does nothing, because the end of the ``with`` block closes the registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class _Opened:
     """A registry under its lock, as it was found.
 
     Attributes:
-        stamp: Tells whether somebody wrote without the lock meanwhile.
-        owner: The user it belongs to, by its number.
+        stamp: Shows whether another process wrote the file without the lock meanwhile.
+        owner: The id of the user that owns the file.
     """
 
     lock: Lock
@@ -71,11 +71,13 @@ class _Opened:
 
 
 def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_Opened]:
-    """Locks, recovers, reads and decodes; looks again at what is just being written.
+    """Locks, recovers, reads and decodes the registries.
+
+    If a file is corrupt and was changed a moment ago, it tries again.
 
     Args:
-        acquire: Takes the locks, given seconds to wait for them.
-        timeout: Seconds to wait in all.
+        acquire: Acquires the locks; its argument is the timeout in seconds.
+        timeout: How long to wait in total, in seconds.
     """
     deadline = time.monotonic() + timeout
     left = timeout
@@ -114,26 +116,26 @@ def _status(lock: Lock) -> os.stat_result:
 
 
 def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
-    """Commits new texts, unless they would overwrite what somebody wrote meanwhile.
+    """Commits new texts, unless another process has changed a file meanwhile.
 
     Raises:
-        LostLockError: The lock was let go in between, or somebody wrote without it.
-        RegistryError: As `registry.storage.commit.commit`.
+        LostLockError: The lock was lost, or another process wrote a file without it.
+        RegistryError: See `registry.storage.commit.commit`.
     """
     for opened, new in changes:
         lock = opened.lock
         if new == opened.old:
             continue
         if not lock.is_held():
-            raise LostLockError(lock.path, "the lock stayed with the process that took it")
-        if not lock.is_of_what_is_there():
-            raise LostLockError(lock.path, "somebody put another file in its place, or removed it")
+            raise LostLockError(lock.path, "this process no longer holds the lock")
+        if not lock.is_current():
+            raise LostLockError(lock.path, "the file was replaced or removed meanwhile")
         if committing.stamp_of(_status(lock)) != opened.stamp:
-            raise LostLockError(lock.path, "somebody who holds no lock wrote it meanwhile")
+            raise LostLockError(lock.path, "another process wrote it without the lock")
     shared = committing.commit(
         [
-            committing.Write(each.lock.fd, each.lock.path, each.old, new, each.stamp)
-            for each, new in changes
+            committing.Write(opened.lock.fd, opened.lock.path, opened.old, new, opened.stamp)
+            for opened, new in changes
         ]
     )
     for opened, new in changes:
@@ -142,15 +144,16 @@ def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
 
 
 class LockedRegistryFile:
-    """Opens a registry under an exclusive lock and gives its content and a file.
+    """Opens a registry under an exclusive lock, and returns its content and a file object.
 
-    The lock is ``flock`` on the registry's inode and excludes every process and
-    thread that takes it too. It is released on any exit from the block.
-    What was written to the file is checked to be a JSON object and then
-    committed in place, all or nothing; a block that raises leaves the registry
-    untouched. See `durable_commits` for what a commit outlasts.
+    The lock is ``flock`` on the registry's inode. It excludes every process and thread that uses
+    the same lock, and it is released on any exit from the ``with`` block.
 
-    One object may be used again and by several threads at once.
+    At the end of the block, the text in the file object must be a JSON object. It is committed
+    in place, all or nothing. If the block raises an exception, the registry is not changed. See
+    `durable_commits` for the crashes that a commit survives.
+
+    An object can be used several times, also by several threads at once.
 
     Example:
         >>> with LockedRegistryFile(path) as (registry, f):
@@ -161,19 +164,18 @@ class LockedRegistryFile:
 
     Args:
         path: The registry.
-        timeout: Seconds to wait for the lock; 0 means one try.
-        retry_delay: Longest pause between two tries, in seconds. Pauses start
-            well under a millisecond and never exceed 20 ms.
+        timeout: How long to wait for the lock, in seconds; 0 for one attempt.
+        retry_delay: The longest pause between two attempts, in seconds. Pauses start well
+            under a millisecond, and are at most 20 ms.
 
     Raises:
-        TimeoutError: On entry, when the lock cannot be had in time.
-        FileNotFoundError: On entry, when there is no such file.
-        json.JSONDecodeError: On entry, when the file is corrupt, and on exit, when
-            what was written is not a JSON object; the file keeps its content.
-        LostLockError: On exit, when the lock was let go inside the block, in a child that
-            was forked there, or when another file was put in the registry's place; nothing
-            is written.
-        OSError: On exit, when the disk is full or failed; nothing is written.
+        TimeoutError: On entry, if the lock cannot be acquired in time.
+        FileNotFoundError: On entry, if the file does not exist.
+        json.JSONDecodeError: On entry, if the file is corrupt. On exit, if the new text is not
+            a JSON object; the file keeps its content.
+        LostLockError: On exit, if the lock was released inside the block, if the block ends in
+            a forked child, or if the file was replaced. Nothing is written.
+        OSError: On exit, if the disk is full or failed. Nothing is written.
     """
 
     def __init__(
@@ -207,15 +209,18 @@ class LockedRegistryFile:
                 self._write(opened, staged.getvalue())
         finally:
             opened.lock.release()
-        # Logged only now: a log handler may be slow, and the lock is not for that.
+        # Logged after the release, because a log handler may be slow.
         _log.info("Registry locked and loaded: %s", self.path)
 
     def _leave(self) -> tuple[_Opened, StagedText]:
-        """This thread's own entry; or, for a generator that another thread ends, the last."""
-        mine = [each for each in self._entered if each[0] == threading.get_ident()]
-        entry = (mine or self._entered)[-1]
-        self._entered.remove(entry)
-        return entry[1], entry[2]
+        """Removes and returns the last entry of this thread.
+
+        If another thread ends a generator with the ``with`` block, it is the last entry of all.
+        """
+        own = [entry for entry in self._entered if entry[0] == threading.get_ident()]
+        last = (own or self._entered)[-1]
+        self._entered.remove(last)
+        return last[1], last[2]
 
     def _write(self, opened: _Opened, text: str) -> None:
         try:
@@ -235,20 +240,20 @@ class LockedRegistryFile:
             hand_on(error)
             raise CorruptRegistryError(
                 self.path,
-                f"the text that was to be written: {error.reason}",
-                remedy="Write a JSON object, as json.dumps makes it, and cut what is behind it",
+                f"the new text is not valid: {error.reason}",
+                remedy="Write a JSON object with json.dumps, then truncate the file",
             ) from None
         _commit([(opened, new)])
 
 
 @dataclass(slots=True)
 class Edit:
-    """A decoded registry under its lock, and whether it is to be written.
+    """A decoded registry under its lock, and whether to write it.
 
     Attributes:
         path: Where it lies.
         registry: The decoded object; change it in place.
-        owner: The user that the file belongs to, by its number.
+        owner: The id of the user that owns the file.
         changed: Set to write it when the block ends well.
     """
 
@@ -261,30 +266,31 @@ class Edit:
 @contextmanager
 def _editing(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> Iterator[list[Edit]]:
     opened = _open(acquire, timeout)
-    edits = [Edit(each.lock.path, each.registry, each.owner) for each in opened]
-    # No `ExitStack`: one that is interrupted keeps what it holds until garbage is collected.
+    edits = [Edit(locked.lock.path, locked.registry, locked.owner) for locked in opened]
+    # An `ExitStack` is not used: after an interruption it would keep the locks until the
+    # garbage collector runs.
     try:
         yield edits
         _commit(
             [
-                (each, encode(edit.registry, edit.path))
-                for each, edit in zip(opened, edits, strict=True)
+                (locked, encode(edit.registry, edit.path))
+                for locked, edit in zip(opened, edits, strict=True)
                 if edit.changed
             ]
         )
     finally:
-        for each in reversed(opened):
-            each.lock.release()
+        for locked in reversed(opened):
+            locked.lock.release()
     for edit in edits:
         _log.info("Registry locked and loaded: %s", edit.path)
 
 
 @contextmanager
 def editing(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Edit]:
-    """One locked read-change-write of one registry.
+    """Yields the decoded content of a registry under its lock; commits it at the end.
 
     Raises:
-        RegistryError: The lock, the file or its content cannot be had.
+        RegistryError: The registry cannot be locked, read or written.
     """
     with _editing(lambda left: (recovery.acquire(path, left),), timeout) as (edit,), naming(path):
         yield edit
@@ -294,10 +300,10 @@ def editing(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Edit]:
 def editing_two(
     task: Path, global_: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> Iterator[tuple[Edit, Edit]]:
-    """One locked read-change-write of two registries: a task's and the global one.
+    """Yields a task's registry and the global one under their locks; commits both at the end.
 
     Raises:
-        RegistryError: A lock, file or content cannot be obtained; nothing was written.
+        RegistryError: A registry cannot be locked, read or written; nothing was written.
     """
     with _editing(lambda left: recovery.acquire_both(task, global_, left), timeout) as edits:
         first, second = edits

@@ -1,6 +1,6 @@
-"""Counting and timing what locks, recovery and reading do, in this process.
+"""Counts locks, recoveries and failed reads of this process, and measures the waits for locks.
 
-Cheap enough to be always on: two additions and a bisection for each lock.
+It is always on, because it is cheap: two additions and a bisection for each lock.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 WAIT_BOUNDS: tuple[float, ...] = tuple(1e-5 * 2**power for power in range(21))
-"""Upper bounds of the wait histogram's buckets, in seconds: 10 µs to 10.5 s."""
+"""The upper bounds of the buckets of the wait histogram, in seconds: 10 µs to 10.5 s."""
 
 
 @dataclass(slots=True)
 class LockMetrics:
-    """What happened to the locks and texts of some registries.
+    """The numbers for the locks and reads of one or more registries.
 
     Attributes:
-        acquisitions: Locks that were had.
-        timeouts: Waits that ended without the lock.
-        recoveries: Commits of somebody who died that were finished or dropped.
-        corrupt_reads: Readings that found no registry, after all retries.
-        waited: All waits together, in seconds.
-        longest_wait: In seconds.
-        buckets: How many waits were at most each of `WAIT_BOUNDS`, and longer.
+        acquisitions: The number of acquired locks.
+        timeouts: The number of waits that ended without the lock.
+        recoveries: The number of interrupted commits that were finished or dropped.
+        corrupt_reads: The number of reads that found a corrupt file after all retries.
+        waited: The sum of all waits, in seconds.
+        longest_wait: The longest wait, in seconds.
+        buckets: The number of waits in each bucket of `WAIT_BOUNDS`; the last bucket is for
+            longer waits.
     """
 
     acquisitions: int = 0
@@ -41,7 +42,7 @@ class LockMetrics:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(WAIT_BOUNDS) + 1))
 
     def add(self, other: LockMetrics) -> None:
-        """Adds what happened elsewhere."""
+        """Adds other numbers to these."""
         self.acquisitions += other.acquisitions
         self.timeouts += other.timeouts
         self.recoveries += other.recoveries
@@ -51,7 +52,7 @@ class LockMetrics:
         self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
 
     def since(self, before: LockMetrics) -> LockMetrics:
-        """What was added after an earlier copy was made; the longest wait of all time."""
+        """Returns the difference from an earlier copy; the longest wait is that of all time."""
         return LockMetrics(
             self.acquisitions - before.acquisitions,
             self.timeouts - before.timeouts,
@@ -63,17 +64,17 @@ class LockMetrics:
         )
 
     def anything(self) -> bool:
-        """Whether anything was counted."""
+        """Returns whether any event was counted."""
         return bool(self.acquisitions or self.timeouts or self.recoveries or self.corrupt_reads)
 
     def quantile(self, share: float) -> float | None:
-        """An upper bound of the wait that this share of all waits did not exceed.
+        """Returns an upper bound of a quantile of the waits.
 
         Args:
-            share: Between 0 and 1, for example 0.99.
+            share: The quantile between 0 and 1, for example 0.99.
 
         Returns:
-            Seconds; at most twice the true value. None when there was no wait.
+            The bound in seconds, at most twice the true value. None if there was no wait.
         """
         total = sum(self.buckets)
         if not total:
@@ -86,7 +87,7 @@ class LockMetrics:
         return self.longest_wait
 
     def as_json(self) -> dict[str, Any]:
-        """For a file; `from_json` reads it."""
+        """Returns the numbers as a JSON object, for `from_json`."""
         return {
             "acquisitions": self.acquisitions,
             "timeouts": self.timeouts,
@@ -99,33 +100,33 @@ class LockMetrics:
 
     @classmethod
     def from_json(cls, data: object) -> LockMetrics:
-        """Reads what `as_json` made; whatever else it is given counts as nothing."""
+        """Reads the result of `as_json`; a missing or wrong value counts as 0."""
         fields = data if isinstance(data, dict) else {}
-        made = cls()
+        metrics = cls()
         for name in ("acquisitions", "timeouts", "recoveries", "corrupt_reads"):
             if _is_whole(fields.get(name)):
-                setattr(made, name, fields[name])
+                setattr(metrics, name, fields[name])
         for name in ("waited", "longest_wait"):
             number = fields.get(name)
             if _is_time(number):
-                setattr(made, name, float(number))
+                setattr(metrics, name, float(number))
         buckets = fields.get("buckets")
         if (
             isinstance(buckets, list)
-            and len(buckets) == len(made.buckets)
+            and len(buckets) == len(metrics.buckets)
             and all(map(_is_whole, buckets))
         ):
-            made.buckets = list(buckets)
-        return made
+            metrics.buckets = list(buckets)
+        return metrics
 
 
 def _is_whole(value: object) -> TypeGuard[int]:
-    # No number of events is that large; as a float it would overflow.
+    # A larger number is not a real count, and could overflow as a float.
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
 def _is_time(value: object) -> TypeGuard[float]:
-    # One NaN or infinity would stay in every sum from then on.
+    # A NaN or infinity would stay in every later sum.
     return _is_whole(value) or (isinstance(value, float) and 0.0 <= value < math.inf)
 
 
@@ -134,8 +135,8 @@ _by_path: dict[Path, LockMetrics] = {}
 _last_corrupt: dict[Path, object] = {}
 
 
-# A forked child starts with numbers of its own, and a guard that nobody holds.
-def _begin_anew_in_child() -> None:
+# A forked child starts with empty numbers and a free guard.
+def _reset_in_child() -> None:
     _by_path.clear()
     _guard.release()
 
@@ -143,31 +144,33 @@ def _begin_anew_in_child() -> None:
 os.register_at_fork(
     before=_guard.acquire,
     after_in_parent=_guard.release,
-    after_in_child=_begin_anew_in_child,
+    after_in_child=_reset_in_child,
 )
 
 
 def of(path: Path) -> LockMetrics:
-    """This process's numbers for one registry, as they are now; not a copy."""
+    """Returns the live numbers of this process for one registry; not a copy."""
     return _by_path.setdefault(path, LockMetrics())
 
 
 def snapshot() -> Mapping[Path, LockMetrics]:
-    """This process's numbers by registry, as copies."""
+    """Returns copies of the numbers of this process, by registry."""
     with _guard:
-        return {path: LockMetrics.from_json(each.as_json()) for path, each in _by_path.items()}
+        return {
+            path: LockMetrics.from_json(numbers.as_json()) for path, numbers in _by_path.items()
+        }
 
 
 def total(metrics: Iterable[LockMetrics]) -> LockMetrics:
-    """All of them together."""
+    """Returns the sum of all numbers."""
     together = LockMetrics()
-    for each in metrics:
-        together.add(each)
+    for numbers in metrics:
+        together.add(numbers)
     return together
 
 
 def count_wait(path: Path, seconds: float) -> None:
-    """Counts a lock that was had after so many seconds."""
+    """Counts an acquired lock, and the wait for it in seconds."""
     with _guard:
         numbers = of(path)
         numbers.acquisitions += 1
@@ -183,13 +186,13 @@ def count_timeout(path: Path) -> None:
 
 
 def count_recovery(path: Path) -> None:
-    """Counts a commit of somebody who died that was finished or dropped."""
+    """Counts an interrupted commit that was finished or dropped."""
     with _guard:
         of(path).recoveries += 1
 
 
 def count_corrupt_read(path: Path, state: object) -> None:
-    """Counts a reading that found no registry; the same state of the file once only."""
+    """Counts a read that found a corrupt file; each state of the file is counted once."""
     with _guard:
         if _last_corrupt.get(path) != state:
             _last_corrupt[path] = state

@@ -1,11 +1,11 @@
-"""New files and folders, which have their name only once they are as they should be.
+"""Creates files and folders that get their name only after their owner and mode are set.
 
-A process may be killed between any two steps. A file that had its name before it had its
-owner and mode would stay in the way of everybody else then. So a file is made without a name,
-prepared, and linked; a folder is prepared under another name, and renamed.
+A process may be killed between any two steps. A file with its final name, but with the wrong
+owner or mode, would then block all other users. So a file is created without a name, prepared,
+and then linked. A folder is prepared under another name, and then renamed.
 
-What root makes in a folder is given to the owner of that folder, as if that user had made it:
-`sudo muster` must not keep that user out of its own workspace.
+If root creates a file in a folder, the owner of the folder gets it, as if that user had created
+it. So `sudo muster` does not keep a user out of its own workspace.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
 
 Prepare: TypeAlias = Callable[[int], None]
-"""Makes a new file, which is open for reading and writing, what it should be."""
+"""Prepares a new file; its argument is a descriptor, open for reading and writing."""
 
-# Where a file system has no files without a name, or they cannot be linked; each system says
-# it in its own way. ENOENT: also without /proc.
+# The errors if a file system does not support files without a name, or cannot link them. They
+# differ between systems. ENOENT also occurs without /proc.
 _NO_NAMELESS_FILES = (
     errno.EOPNOTSUPP,
     errno.EISDIR,
@@ -32,25 +32,25 @@ _NO_NAMELESS_FILES = (
     errno.ENOENT,
     errno.EPERM,
 )
-_NOREPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
+_NOREPLACE = 1  # RENAME_NOREPLACE of renameat2(2).
 
 
 def give_away(fd: int, folder: int) -> None:
-    """Gives what root made to the owner of the folder that it is made in.
+    """Gives a file that root created to the owner of its folder.
 
     Args:
-        fd: What was made.
-        folder: A descriptor of the folder, of any kind.
+        fd: The descriptor of the file.
+        folder: A descriptor of the folder; it may be one with O_PATH.
     """
     owner = _new_owner(folder)
     if owner is not None:
-        # Root of a container may not give to every user.
+        # In a container, root may not be able to give files to every user.
         with tolerating(OSError):
             os.fchown(fd, owner, -1)
 
 
 def _new_owner(folder: int) -> int | None:
-    """The user that a thing of root's in a folder is to be given to; None for nobody."""
+    """Returns the user that gets root's new files in a folder; None if root keeps them."""
     if os.geteuid() != 0:
         return None
     owner = os.fstat(folder).st_uid
@@ -58,22 +58,22 @@ def _new_owner(folder: int) -> int | None:
 
 
 def make_file(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor:
-    """Makes a file, if nothing has its name.
+    """Creates a file, unless its name is already used.
 
-    Where the file system has no files without a name, it has its name from the start.
+    If the file system does not support files without a name, it has its name from the start.
 
     Args:
-        name: Its name.
-        folder: A descriptor of the folder that it is to lie in, of any kind.
-        mode: Its permission bits, as the umask leaves them.
-        prepare: Called before it has its name.
+        name: The name of the file.
+        folder: A descriptor of its folder; it may be one with O_PATH.
+        mode: The permission bits, to which the umask is applied.
+        prepare: Prepares the file before it gets its name.
 
     Returns:
-        It, open for reading and writing.
+        A descriptor, open for reading and writing.
 
     Raises:
-        FileExistsError: Something has its name.
-        OSError: It cannot be made.
+        FileExistsError: The name is already used.
+        OSError: The file cannot be created.
     """
     file = make_nameless(name, folder, mode, prepare)
     if file is not None:
@@ -91,7 +91,7 @@ def make_file(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor
 
 
 def make_nameless(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor | None:
-    """As `make_file`; returns None where the file system has no files without a name."""
+    """Creates a file like `make_file`; None if the file system needs a name from the start."""
     try:
         file = open_owned(".", os.O_RDWR | os.O_TMPFILE, mode, dir_fd=folder)
         try:
@@ -110,11 +110,11 @@ def make_nameless(name: str, folder: int, mode: int, prepare: Prepare) -> Descri
 
 
 def make_folder(name: str, folder: int) -> None:
-    """Makes a folder in another, if nothing has its name.
+    """Creates a folder in another one, unless its name is already used.
 
     Raises:
-        FileExistsError: Something has its name.
-        OSError: It cannot be made.
+        FileExistsError: The name is already used.
+        OSError: The folder cannot be created.
     """
     if _new_owner(folder) is None or not _make_renamed(name, folder):
         os.mkdir(name, dir_fd=folder)
@@ -122,9 +122,12 @@ def make_folder(name: str, folder: int) -> None:
 
 
 def _make_renamed(name: str, folder: int) -> bool:
-    """As `make_folder`; False where nothing can be renamed without replacing what is there.
+    """Creates a folder under another name, and renames it.
 
     A process that is killed in between leaves an empty folder whose name ends in ``.new``.
+
+    Returns:
+        False if the system cannot rename without replacing an existing file.
     """
     with tolerating(FileNotFoundError):
         os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -145,17 +148,18 @@ def _give_folder_away(name: str, folder: int) -> None:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
     with open_owned(name, flags, dir_fd=folder) as made:
         status = os.fstat(made.fileno())
-        # Whoever may write the folder may have put another of root's there: with something in it.
+        # A user that may write the folder could have moved another folder of root here. That
+        # one would not be empty.
         if status.st_uid == 0 and stat.S_ISDIR(status.st_mode) and not os.listdir(made.fileno()):
             give_away(made.fileno(), folder)
 
 
 def _rename(old: str, new: str, folder: int) -> bool:
-    """Renames a folder; False where the system cannot do that without replacing what is there.
+    """Renames a folder without replacing an existing file; returns False if that is not possible.
 
     Raises:
-        FileExistsError: Something has its new name.
-        OSError: It cannot be renamed.
+        FileExistsError: The new name is already used.
+        OSError: The folder cannot be renamed.
     """
     import ctypes
 

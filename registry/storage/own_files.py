@@ -1,10 +1,9 @@
-"""muster's own files in a workspace, beneath which nothing is a link: whose they are.
+"""Opens and creates muster's own files in a workspace, and checks their owners.
 
-A workspace's directory is trusted as it was named, and stays the same one
-(`registry.storage.anchor`). What lies in it may have been put there by another user: so that
-nobody can have root write elsewhere, or believe what it did not write, the `registry` folder
-and the files in it must be no links, and must belong to this user, to root or to the
-folder's owner.
+The directory of a workspace is trusted as the user named it, and must stay the same one
+(`registry.storage.anchor`). Its content may come from another user. Such a user must not be able
+to make root write to another place, or to forge a file of root. So the `registry` folder and the
+files in it must not be links. They must belong to this user, to root or to the folder's owner.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFDIR: "a directory", stat.S_IFSOCK: "a
 
 @contextmanager
 def own_folder(path: Path) -> Iterator[int]:
-    """The folder that a file lies in, as a descriptor; no symlink is followed to it.
+    """Yields a descriptor of a file's folder, which must not be a symlink.
 
-    The directory above it may be reached by symlinks. That directory must be the one that
-    its path led to before. So must the folder, unless it is a workspace's `registry` folder.
+    The path of the directory above it may contain symlinks, but must lead to the same directory
+    as before. This also holds for the folder, except for the `registry` folder of a workspace.
 
     Raises:
-        FileNotFoundError: It is not there.
-        UntrustedFileError: A symlink or something else is in its place.
-        ReplacedWorkspaceError: Its path leads to another directory than before.
-        OSError: It cannot be opened.
+        FileNotFoundError: The folder does not exist.
+        UntrustedFileError: It is a symlink or another kind of file.
+        ReplacedWorkspaceError: The path leads to another directory than before.
+        OSError: The folder cannot be opened.
     """
     folder = _open_folder(path)
     try:
@@ -60,7 +59,7 @@ def _open_folder(path: Path) -> Descriptor:
     except NotADirectoryError as error:
         hand_on(error)
         raise UntrustedFileError(
-            path, f"{shown_name(directory)} is a link or a file, no folder"
+            path, f"{shown_name(directory)} is a link or a file, not a folder; move it aside"
         ) from None
     finally:
         close_read(above)
@@ -68,15 +67,15 @@ def _open_folder(path: Path) -> Descriptor:
 
 
 def check_folder(path: Path, folder: int) -> None:
-    """Refuses to go on where a file's path no longer leads to the folder that is open.
+    """Checks that a file's path still leads to the open folder.
 
     Raises:
-        UntrustedFileError: It leads to another folder, or to none.
-        OSError: It cannot be opened.
+        UntrustedFileError: It leads to another folder, or the folder does not exist.
+        OSError: The folder cannot be opened.
     """
     try:
-        with own_folder(path) as there:
-            if os.path.samestat(os.fstat(there), os.fstat(folder)):
+        with own_folder(path) as present:
+            if os.path.samestat(os.fstat(present), os.fstat(folder)):
                 return
     except FileNotFoundError as error:
         hand_on(error)
@@ -86,13 +85,13 @@ def check_folder(path: Path, folder: int) -> None:
 
 
 def make_own_folder(path: Path) -> None:
-    """Makes the `registry` folder that a file is to lie in, in a workspace that is there.
+    """Creates the `registry` folder for a file in an existing workspace.
 
     Raises:
-        ReplacedWorkspaceError: Its path leads to another workspace than before.
-        OSError: It cannot be made.
+        ReplacedWorkspaceError: The path leads to another workspace than before.
+        OSError: The folder cannot be created.
     """
-    # What is made is made for a workspace that is there, never a workspace for that.
+    # Only the folder is created, never the workspace itself.
     if path.parent.name == GLOBAL_FOLDER:
         base = open_anchor(path.parent.parent)
         try:
@@ -103,20 +102,20 @@ def make_own_folder(path: Path) -> None:
 
 
 def make_empty(path: Path, folder: int, mode: int, group: int | None = None) -> bool:
-    """Makes an empty file where nothing is; one that root makes is the folder's owner's.
+    """Creates an empty file if it does not exist. If root creates it, the folder's owner gets it.
 
     Args:
-        path: Where.
-        folder: The folder that it lies in.
-        mode: Its permission bits, as the umask leaves them; with a group, exactly these.
-        group: The group to give it to, where this user may do that.
+        path: The path of the file.
+        folder: The descriptor of its folder.
+        mode: The permission bits. Without a group the umask is applied to them.
+        group: The group of the file, if this user may set it.
 
     Returns:
-        Whether it was made.
+        Whether the file was created.
 
     Raises:
-        UntrustedFileError: A symlink is there.
-        OSError: It cannot be made.
+        UntrustedFileError: The path is a symlink.
+        OSError: The file cannot be created.
     """
 
     def prepare(fd: int) -> None:
@@ -127,7 +126,7 @@ def make_empty(path: Path, folder: int, mode: int, group: int | None = None) -> 
             os.fchmod(fd, mode if os.fstat(fd).st_gid == group else mode & ~0o020)
 
     with tolerating(FileNotFoundError):
-        # Before it is opened: a symlink that leads nowhere would look as if nothing were there.
+        # Checked before the open, which would treat a dangling symlink like a missing file.
         named_status(path, folder)
         return False
     try:
@@ -141,18 +140,18 @@ def make_empty(path: Path, folder: int, mode: int, group: int | None = None) -> 
 
 
 def open_own(path: Path, folder: int) -> Descriptor | None:
-    """Opens a file for reading, through no link; never blocks for what is no regular file.
+    """Opens a file for reading, without following links and without blocking.
 
     Returns:
-        It; None if nothing is there.
+        The descriptor; None if the file does not exist.
 
     Raises:
-        NotARegularFileError: Something else is there.
-        UntrustedFileError: A symlink is there.
-        OSError: It cannot be opened.
+        NotARegularFileError: The path leads to another kind of file.
+        UntrustedFileError: The path is a symlink.
+        OSError: The file cannot be opened.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-    # A writer that lets it go has a lease on it for a moment: then this open is refused.
+    # While a writer holds a lease on the file for a moment, this open is refused.
     until = time.monotonic() + _LEASE_PATIENCE
     while True:
         try:
@@ -174,11 +173,11 @@ def _check_regular(path: Path, mode: int) -> None:
 
 
 def named_status(path: Path, folder: int) -> os.stat_result:
-    """The status of what a path names.
+    """Returns the status of a file, which must not be a symlink.
 
     Raises:
-        UntrustedFileError: That is a symlink.
-        FileNotFoundError: Nothing is there.
+        UntrustedFileError: The path is a symlink.
+        FileNotFoundError: The file does not exist.
     """
     named = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
     if stat.S_ISLNK(named.st_mode):
@@ -187,33 +186,33 @@ def named_status(path: Path, folder: int) -> os.stat_result:
 
 
 def check_same(path: Path, fd: int, folder: int) -> None:
-    """Refuses a file that was opened by its whole path and is not the one in the folder.
+    """Checks that a file that was opened by its whole path is the one in the folder.
 
     Raises:
-        UntrustedFileError: It is another, and so a folder above is or was a link.
+        UntrustedFileError: It is another file, so a directory above is, or was, a link.
     """
-    there, named = os.fstat(fd), named_status(path, folder)
-    if (there.st_dev, there.st_ino) != (named.st_dev, named.st_ino):
+    opened, named = os.fstat(fd), named_status(path, folder)
+    if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino):
         raise UntrustedFileError(path, "was replaced while it was opened; try again")
 
 
 def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
-    """Refuses what another user put in the place of one of muster's files.
+    """Refuses a file that another user may have put in the place of one of muster's files.
 
     Args:
-        path: What errors call it.
-        status: Of the open file.
-        folder: The folder that it lies in.
+        path: The path of the file, for errors.
+        status: The status of the open file.
+        folder: The descriptor of its folder.
 
     Raises:
-        NotARegularFileError: It is none.
-        UntrustedFileError: It has a second name, or belongs to somebody else.
+        NotARegularFileError: It is not a regular file.
+        UntrustedFileError: It has a second hard link, or belongs to an untrusted user.
     """
     _check_regular(path, status.st_mode)
-    # None at all where it was put aside so often meanwhile that it is gone.
+    # There may be no link at all, if the file was rotated away meanwhile.
     if status.st_nlink > 1:
         raise UntrustedFileError(path, "has a second name (hard link); move it aside")
     ours = (os.geteuid(), 0, os.fstat(folder).st_uid)
     if status.st_uid not in ours or is_unmapped(status.st_uid):
-        why = f"belongs to somebody else (user id {status.st_uid}); move it aside"
+        why = f"belongs to another user (user id {status.st_uid}); move it aside"
         raise UntrustedFileError(path, why)

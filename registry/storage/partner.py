@@ -1,7 +1,7 @@
-"""Which two registries one commit may change: those of one task and of its workspace.
+"""Checks which two registries one commit may change: a task's and the global one.
 
-A journal names the other file of its commit, and whoever follows it opens that
-for writing. So no other file may be named there.
+A journal names the other file of its commit, and recovery opens that file for writing. So a
+journal must not be able to name any other file.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _GLOBAL = (GLOBAL_FOLDER, GLOBAL_REGISTRY)
 
 
 def workspace_of(registry: Path) -> Path:
-    """The workspace that a registry lies in, by the path that the registry was named by.
+    """Returns the workspace of a registry, from the path of the registry.
 
-    Its symlinks are not resolved: what they lead to now may be another workspace.
+    Symlinks in the path are not resolved: they may lead to another workspace now.
     """
     folder = registry.parent
     return folder / ".." if folder.name in ("", "..") else folder.parent
@@ -41,27 +41,27 @@ def _is_task(parts: tuple[str, str]) -> bool:
 
 
 def are_partners(first: Path, second: Path) -> bool:
-    """Whether two registries are a task's and the global one of the same workspace."""
+    """Returns whether two paths name a task's and the global registry of the same workspace."""
     one, two = workspace_of(first), workspace_of(second)
     named = _is_task(_parts(first)) and _parts(second) == _GLOBAL
     return named and (one == two or identity_of(one) == identity_of(two))
 
 
 def name_for_partner(registry: Path) -> str:
-    """What the journal of its partner calls a registry."""
+    """Returns the name of a registry in the journal of its partner."""
     return "/".join(("..", *_parts(registry)))
 
 
 def partner_of(journal: Journal, registry: Path) -> Path | None:
-    """The other file of a journal's commit; None where the commit is of one file.
+    """Returns the other file of a journal's commit; None if the commit has one file.
 
     Args:
-        journal: What was found beside the registry.
-        registry: Its path.
+        journal: The journal of the registry.
+        registry: The path of the registry.
 
     Raises:
-        ValueError: The journal names anything but the other registry of the same
-            workspace, or has the part in the commit that is the other file's.
+        ValueError: The journal names another file than the other registry of the same
+            workspace, or has the role of the other file.
     """
     if journal.role is Role.ALONE:
         return None

@@ -1,4 +1,4 @@
-"""Following a path as the kernel does, step by step, to see who could change where it leads."""
+"""Follows a path step by step like the kernel, to find which users could redirect it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 from registry.storage.interruption import hand_on
 
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
-_LINKS_AT_MOST = 40  # as the kernel's own limit, path_resolution(7)
+_LINKS_AT_MOST = 40  # The kernel's own limit, see path_resolution(7).
 
 
 def steps(path: Path) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Every directory and symlink on the way to what a path names, and that itself.
+    """Yields every directory and symlink on the way to the target of a path, and the target.
 
-    Each is looked at only once the caller asks for it. A caller that stops at the first
-    step that another user could change therefore never looks at a forged one.
+    Each one is examined only when the caller asks for it. So a caller that stops at the first
+    step that another user could change never examines a forged one.
 
     Args:
-        path: Absolute, or from the working directory.
+        path: An absolute path, or one relative to the working directory.
 
     Yields:
-        A path without symlinks above its last part, and the status of what is there;
-        None, as the last, where nothing is. The root directory comes first.
+        A path without symlinks above its last part, and its status. The root directory comes
+        first. If a step does not exist, it is the last one, and its status is None.
 
     Raises:
-        OSError: It cannot be followed.
+        OSError: The path cannot be followed.
     """
     here = "/"
     yield here, os.lstat(here)
@@ -62,27 +62,30 @@ def steps(path: Path) -> Iterator[tuple[str, os.stat_result | None]]:
 
 
 def is_open_to_others(directory: os.stat_result) -> bool:
-    """Whether other users than its owner may make files in a directory."""
+    """Returns whether other users than its owner may create files in a directory."""
     return bool(directory.st_mode & _BY_OTHERS)
 
 
 def others_may_replace_in(directory: os.stat_result) -> bool:
-    """Whether other users than its owner may replace what is not theirs in a directory."""
+    """Returns whether other users than its owner may replace any file in a directory."""
     return is_open_to_others(directory) and not directory.st_mode & stat.S_ISVTX
 
 
 def is_ours_alone(path: Path, expected: os.stat_result) -> bool:
-    """Whether no user but this one and root could have chosen which directory a path names.
+    """Returns whether only this user and root could choose the directory that a path names.
 
-    Every directory and symlink on the way, and the directory itself, belongs to this user
-    or to root. Nobody else may replace anything in the directories above it.
+    This is the case under two conditions:
+
+    - Every directory and symlink on the way, and the directory itself, belongs to this user or
+      to root.
+    - No other user may replace files in the directories above it.
 
     Args:
         path: The directory's path.
-        expected: The status of the directory that was opened by it.
+        expected: The status of the directory that was opened by this path.
 
     Returns:
-        Also False where that cannot be known.
+        The result; False if it cannot be known.
     """
     trusted = (0, os.geteuid())
     above: os.stat_result | None = None
@@ -94,7 +97,7 @@ def is_ours_alone(path: Path, expected: os.stat_result) -> bool:
             if above is not None:
                 if others_may_replace_in(above):
                     return False
-                # The one thing of ours that others might put under a name of theirs.
+                # Other users could hard-link a symlink of this user to a name of theirs.
                 if stat.S_ISLNK(state.st_mode) and state.st_nlink > 1 and is_open_to_others(above):
                     return False
             if stat.S_ISDIR(state.st_mode):

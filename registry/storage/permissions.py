@@ -1,8 +1,8 @@
-"""Who may write a registry: it may be believed about its content, and nobody else.
+"""Checks which users may write a registry, and so may leave a journal for it.
 
-A journal says what is to stand in its registry. So whoever may write the registry
-may leave a journal, and must be able to read the journal of another such user: it
-may have to finish that user's commit.
+A journal contains the new content of its registry. So only a user that may write the registry
+is trusted to write a journal. And every user that may write the registry must be able to read
+the journals of the others, because it may have to finish their commits.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _READ, _WRITE = 4, 2
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Who, besides the owner, may do one thing with a file.
+    """The users and groups, besides the owner, that have one permission for a file.
 
     Attributes:
-        users: Users that an access control list names.
-        refused: Users that it names without allowing them this.
-        groups: Groups whose members may.
-        others: Whether users may who are neither named nor in a group that is.
+        users: The ids of named users in the access control list that have the permission.
+        refused: The ids of named users that do not have it.
+        groups: The ids of groups whose members have it.
+        others: Whether all other users have it.
     """
 
     users: frozenset[int]
@@ -38,14 +38,14 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may do what with a file.
+    """The owner and the permissions of a file.
 
     Attributes:
-        owner: User id.
-        group: Group id.
+        owner: The user id of the owner.
+        group: The group id.
         mode: The permission bits.
-        listed: Its access control list; None where the mode says all. With one, the
-            group's bits of the mode are the list's mask.
+        listed: The access control list; None if the file has only a mode. With a list, the
+            group bits of the mode are the mask of the list.
     """
 
     owner: int
@@ -55,19 +55,19 @@ class Access:
 
     @classmethod
     def of(cls, fd: int) -> Access:
-        """The access to a file that is open for reading or writing.
+        """Returns the permissions of a file that is open for reading or writing.
 
         Raises:
-            OSError: It cannot be looked at.
+            OSError: The file cannot be examined.
         """
         return cls._from(os.fstat(fd), fd)
 
     @classmethod
     def at(cls, folder: int, name: str) -> Access:
-        """The access to what lies in an open directory; of a symlink, its own.
+        """Returns the permissions of a file in an open directory; a symlink is not followed.
 
         Raises:
-            OSError: It cannot be looked at.
+            OSError: The file cannot be examined.
         """
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         return cls._from(status, f"/proc/self/fd/{folder}/{name}")
@@ -78,12 +78,12 @@ class Access:
             listed = access_list.read(file)
         except ValueError as error:
             hand_on(error)
-            # Of a later kernel: nobody but the owner is known to have access.
+            # The list has an unknown format, so only the owner is known to have access.
             listed = {_OWNER: _READ | _WRITE}
         return cls(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), listed)
 
     def allowed(self, bit: int) -> Allowed:
-        """Who may read (4) or write (2) the file."""
+        """Returns the users and groups that may read (4) or write (2) the file."""
         if self.listed is None:
             groups = frozenset({self.group} if self.mode >> 3 & bit else ())
             return Allowed(frozenset(), frozenset(), groups, bool(self.mode & bit))
@@ -100,13 +100,13 @@ class Access:
 
 
 def is_unmapped(number: int, *, kind: str = "uid") -> bool:
-    """Whether a number stands for every user that this user namespace does not know.
+    """Returns whether an id stands for all users that this user namespace does not know.
 
-    Two files with that owner may belong to two users; see user_namespaces(7).
+    Two files with this owner may belong to different users; see user_namespaces(7).
 
     Args:
-        number: The id of a user.
-        kind: ``uid``, or ``gid`` for the id of a group.
+        number: The id of a user or a group.
+        kind: ``uid`` for a user, ``gid`` for a group.
     """
     try:
         if number != int(Path(f"/proc/sys/kernel/overflow{kind}").read_text("ascii")):
@@ -114,19 +114,19 @@ def is_unmapped(number: int, *, kind: str = "uid") -> bool:
         lines = Path(f"/proc/self/{kind}_map").read_text("ascii").splitlines()
     except FileNotFoundError as error:
         hand_on(error)
-        # A kernel without user namespaces.
+        # The kernel does not support user namespaces.
         return False
     ranges = [[int(word) for word in line.split()] for line in lines]
     return not any(first <= number < first + count for first, _, count in ranges)
 
 
 def is_member(user: int, group: int) -> bool | None:
-    """Whether a user is in a group; None where the system does not know one of them."""
+    """Returns whether a user is in a group; None if one of the two is not known."""
     if is_unmapped(group, kind="gid"):
         return None
     if user == os.geteuid() and group in (os.getegid(), *os.getgroups()):
         return True
-    # Imported on first use: in a workspace of one user nobody asks.
+    # Imported at the first use: a workspace of one user does not need it.
     import pwd
 
     with tolerating(KeyError, OSError):
@@ -136,12 +136,16 @@ def is_member(user: int, group: int) -> bool | None:
 
 
 def other_writer(listing: Access, listed: Access) -> str | None:
-    """Somebody who may write one file, but not another that it leads to; None for nobody.
+    """Returns a user or group that may write one file, but not another one that it names.
 
-    This user and root may follow their own word anywhere.
+    This user and root are not compared: they may name any file.
+
+    Args:
+        listing: The permissions of the file that names the other one.
+        listed: The permissions of the other file.
 
     Returns:
-        A user or a group, in words.
+        A text for the user or group; None if there is none.
     """
     writers, able = listing.allowed(_WRITE), listed.allowed(_WRITE)
     known = able.users | {listed.owner, 0, os.geteuid()}
@@ -152,7 +156,7 @@ def other_writer(listing: Access, listed: Access) -> str | None:
         return user_called(min(users))
     if writers.others and not able.others:
         return "every user"
-    # A user's own group, which some systems have each user's files writable for.
+    # On some systems the files of each user are writable for the user's own group.
     groups = writers.groups - able.groups - {_first_group(listing.owner)}
     return f"group {min(groups)}" if groups and not able.others else None
 
@@ -166,15 +170,15 @@ def _first_group(user: int) -> int | None:
 
 
 def why_unbelievable(journal: Access, registry: Access, directory: Access) -> str | None:
-    """Why the user who wrote a journal is not known as one who may write its registry.
+    """Returns why the writer of a journal may not be allowed to write its registry.
 
     Args:
-        journal: Whose owner wrote it.
-        registry: What it is about.
-        directory: What both lie in.
+        journal: The permissions of the journal.
+        registry: The permissions of the registry.
+        directory: The permissions of their directory.
 
     Returns:
-        None where that user is known as one.
+        The reason; None if the writer is known to be allowed.
     """
     writers = registry.allowed(_WRITE)
     if writers.others:
@@ -182,7 +186,7 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
     able = journal.allowed(_WRITE)
     known = writers.users | {registry.owner, 0}
     if able.others or able.users - known or able.groups - writers.groups:
-        return "may be written by users who may not write the registry"
+        return "is writable for users that may not write the registry"
     is_known = not is_unmapped(journal.owner)
     if is_known and (journal.owner in known or journal.owner == os.geteuid()):
         return None
@@ -195,14 +199,16 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
         )
     ):
         return None
-    return f"belongs to {user_called(journal.owner)}, who is not known to write the registry"
+    return (
+        f"belongs to {user_called(journal.owner)}, which may not be allowed to write the registry"
+    )
 
 
 def _only_writers_may_write(directory: Access, registry: Access, groups: frozenset[int]) -> bool:
-    """Whether whoever put a file in a directory may write a registry of these groups.
+    """Returns whether every user that may create files in a directory may write the registry.
 
-    A file's group tells nothing of its owner: a directory elsewhere may give that group
-    to files of users outside it, who can move them.
+    The group of a file alone proves nothing about its owner. In another directory, a user
+    outside the group can create files with this group, and then move them here.
     """
     writers = directory.allowed(_WRITE)
     if directory.listed is not None or writers.others:
@@ -213,14 +219,14 @@ def _only_writers_may_write(directory: Access, registry: Access, groups: frozens
 
 
 def why_unfinishable(journal: Access, registry: Access) -> str | None:
-    """Why a user who may write a registry may not be able to read a journal.
+    """Returns why some user that may write a registry could not read its journal.
 
     Args:
-        journal: As it is, or would be.
-        registry: What it is about.
+        journal: The present or planned permissions of the journal.
+        registry: The permissions of the registry.
 
     Returns:
-        In words; None where all of them can.
+        The reason; None if all these users can read the journal.
     """
     readers, writers = journal.allowed(_READ), registry.allowed(_WRITE)
     if journal.listed is None and readers.groups and readers.others:
@@ -230,7 +236,7 @@ def why_unfinishable(journal: Access, registry: Access) -> str | None:
         return f"{user_called(registry.owner)}, its owner, could not read {whose}"
     for user in sorted(writers.users - {journal.owner, 0}):
         if not _may(user, journal, readers):
-            return f"{user_called(user)}, who may write it, could not read {whose}"
+            return f"{user_called(user)}, which may write it, could not read {whose}"
     for group in sorted(writers.groups - readers.groups):
         return f"members of group {group} could not read {whose}"
     if writers.others and not readers.others:
@@ -239,7 +245,7 @@ def why_unfinishable(journal: Access, registry: Access) -> str | None:
 
 
 def _may(user: int, file: Access, allowed: Allowed) -> bool:
-    """Whether a user who does not own a file is known to be allowed a thing."""
+    """Returns whether a user that does not own a file certainly has a permission for it."""
     if user in allowed.users or user in allowed.refused:
         return user in allowed.users
     groups = {file.group, *allowed.groups}
@@ -252,13 +258,13 @@ def _may(user: int, file: Access, allowed: Allowed) -> bool:
 
 
 def journal_access(user: int, group: int, registry: Access) -> Access:
-    """The access to a new journal: who may read and write the registry may do so with it.
+    """Returns the permissions for a new journal: the same users may read and write it.
 
     Args:
-        user: The journal's owner.
-        group: The journal's group: another than the registry's where the user who makes
-            it is not in that one.
-        registry: What it is about.
+        user: The owner of the journal.
+        group: The group of the journal. It differs from the registry's group if the user that
+            creates the journal is not in that group.
+        registry: The permissions of the registry.
     """
     if registry.listed is not None:
         listed = _journal_list(user, group, registry, registry.listed)
@@ -279,7 +285,7 @@ _OTHERS = access_list.OTHERS, access_list.UNNAMED
 def _journal_list(
     user: int, group: int, registry: Access, listed: AccessList
 ) -> dict[tuple[int, int], int]:
-    """The registry's list, with its owner and group by name where the journal has others."""
+    """Returns the list for a journal; the registry's owner and group are added by name."""
     both = _READ | _WRITE
     entries = {entry: bits & both for entry, bits in access_list.effective(listed).items()}
     entries[_OWNER] = both
@@ -295,11 +301,11 @@ def _journal_list(
 
 
 def user_called(user: int) -> str:
-    """A user in words, with its number and, where the system knows it, its name."""
+    """Returns a text for a user, with its id and, if it is known, its name."""
     import pwd
 
     if is_unmapped(user):
-        return "a user whom this user namespace does not know"
+        return "a user that this user namespace does not know"
     try:
         return f"user {user} ({pwd.getpwuid(user).pw_name})"
     except (KeyError, OSError) as error:

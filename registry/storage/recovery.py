@@ -1,4 +1,4 @@
-"""Finishing, or dropping, commits that were cut off; by whoever holds the lock next."""
+"""Finishes or drops interrupted commits; the next process that gets the lock does this."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from registry.storage.flock import Lock
 from registry.storage.interruption import hand_on
 from registry.storage.journal import Journal, RecoveryAction, Role, journal_path
 from registry.storage.journal_file import (
+    discard_journal,
     find_journal,
     is_open,
     make_beside,
-    put_an_end_to,
     read_journal,
 )
 from registry.storage.partner import partner_of
@@ -39,39 +39,39 @@ _log = logging.getLogger(__name__)
 
 _JOURNAL_BYTES = 3 * MAX_BYTES
 
-# A file that is no registry and that nobody is known to have broken: a careless
-# writer may be in the middle of it. Only after so many seconds it is given up.
+# A corrupt file that was not corrupted by a commit may be being written without the lock. It
+# is replaced only if its last write is older than this many seconds.
 _GIVEN_UP_AFTER = 1.0
 
 
 def is_hot(registry: Path) -> bool:
-    """Whether a commit was cut off and nobody has recovered it yet. Waits for nobody.
+    """Returns whether a commit was interrupted and not recovered yet. Does not wait.
 
     Raises:
-        RegistryError: The registry is not there, not regular or not accessible.
+        RegistryError: The registry does not exist, is not a regular file, or is not accessible.
     """
     if find_journal(registry) is None:
         return False
     with open_file(registry, os.O_RDONLY) as file:
-        # With the shared lock in hand nobody is committing.
+        # While this process holds the shared lock, no other process can commit.
         hot = flock.while_nobody_writes(file.fileno(), registry, lambda: find_journal(registry))
     return hot is not None
 
 
 def recover_registry(registry: str | os.PathLike[str], timeout: float = 10.0) -> bool:
-    """Finishes or drops a commit that was cut off.
+    """Finishes or drops an interrupted commit.
 
-    Every writer of this library does so by itself; this is for those who only read.
+    Every write with this library does this too. This function is for callers that only read.
 
     Args:
         registry: The registry.
-        timeout: Seconds to wait for its lock.
+        timeout: How long to wait for its lock, in seconds.
 
     Returns:
-        Whether there was one.
+        Whether there was an interrupted commit.
 
     Raises:
-        RegistryError: The lock, the file or its journal cannot be had.
+        RegistryError: The registry cannot be locked, or its journal cannot be read or trusted.
     """
     path = Path(registry)
     if find_journal(path) is None:
@@ -81,37 +81,37 @@ def recover_registry(registry: str | os.PathLike[str], timeout: float = 10.0) ->
 
 
 def acquire(path: Path, timeout: float, *, longest_pause: float = flock.LONGEST_PAUSE) -> Lock:
-    """As `locking.acquire`, and the registry is recovered when the lock is given out.
+    """Acquires the lock like `flock.acquire`, and recovers the registry.
 
     Raises:
-        RegistryError: As `locking.acquire`; or the journal cannot be trusted or read.
+        RegistryError: See `flock.acquire`; also if the journal cannot be read or trusted.
     """
     return flock.acquire(path, timeout, longest_pause=longest_pause, ready=recover)
 
 
 def acquire_both(first: Path, second: Path, timeout: float) -> tuple[Lock, Lock]:
-    """As `locking.acquire_both`, and both are recovered when the locks are given out.
+    """Acquires both locks like `flock.acquire_both`, and recovers both registries.
 
     Raises:
-        RegistryError: As `acquire`, for either.
+        RegistryError: See `acquire`, for either file.
     """
     return flock.acquire_both(first, second, timeout, ready=recover)
 
 
 def recover(fd: int, path: Path) -> bool:
-    """Finishes or drops a commit that was cut off, under the registry's lock.
+    """Finishes or drops an interrupted commit, under the registry's lock.
 
     Args:
-        fd: The registry's descriptor; holds the exclusive lock.
+        fd: The descriptor of the registry, which holds the exclusive lock.
         path: Its path.
 
     Returns:
-        False when it is too early: the other file of the commit is locked, or
-        somebody may be in the middle of writing this one without a lock.
+        Whether the registry is ready. False if the other file of the commit is locked, or if
+        another process may be writing this file without the lock.
 
     Raises:
-        UntrustedJournalError: The journal is not ours to follow.
-        CorruptRegistryError: The registry is larger than any that is read.
+        UntrustedJournalError: The journal must not be trusted.
+        CorruptRegistryError: The registry is too large to be read.
         InaccessibleRegistryError: The disk is full or failed.
     """
     place = journal_path(path)
@@ -123,18 +123,19 @@ def recover(fd: int, path: Path) -> bool:
         except RegistryNotFoundError as error:
             hand_on(error)
             return True
-        found = _decoded(text, place, path)
-        if found is None:
-            # Nothing is touched before the journal is whole.
+        decoded = _decoded(text, place, path)
+        if decoded is None:
+            # A commit changes the registry only after its journal is complete.
             _finish(place, path, "dropped the unfinished journal of")
             return True
-        journal, partner = found
+        journal, partner = decoded
         if journal.role is Role.SECOND and partner and not _first_is_settled(partner):
             return False
         return _apply(journal, partner, fd, path, place)
     except OSError as error:
         hand_on(error)
-        # What failed of the journal says nothing of what was done to the registry before.
+        # An error of the journal is reported as an error of the recovery, which may already
+        # have changed the registry.
         of_journal = isinstance(error, InaccessibleRegistryError) and error.path == place
         if isinstance(error, RegistryError) and not of_journal:
             raise
@@ -142,10 +143,10 @@ def recover(fd: int, path: Path) -> bool:
 
 
 def _decoded(text: bytes, place: Path, registry: Path) -> tuple[Journal, Path | None] | None:
-    """A journal and the other file of its commit; None where it was not finished.
+    """Returns a journal and the other file of its commit; None if the journal is incomplete.
 
     Raises:
-        UntrustedJournalError: It says what no journal of this library says.
+        UntrustedJournalError: This library does not write such a journal.
     """
     try:
         journal = journals.decode(text)
@@ -158,49 +159,53 @@ def _decoded(text: bytes, place: Path, registry: Path) -> tuple[Journal, Path | 
 def _apply(journal: Journal, partner: Path | None, fd: int, path: Path, place: Path) -> bool:
     check_size(os.fstat(fd).st_size, path)
     data = read_all(fd, path, MAX_BYTES)
-    found = journals.decide(
+    action = journals.decide(
         journal,
         data,
         boot=boot_id(),
         committed=journal.role is Role.SECOND or _second_is_journalled(journal, partner),
         parses=_parses(data, path),
     )
-    if found is RecoveryAction.SET_ASIDE:
+    if action is RecoveryAction.SET_ASIDE:
         if seconds_since_write(os.fstat(fd)) < _GIVEN_UP_AFTER:
             return False
         _keep_copy(data, fd, path)
-    if found is RecoveryAction.CUT_BACK:
+    if action is RecoveryAction.CUT_BACK:
         os.ftruncate(fd, journal.old_length)
-    elif found in (RecoveryAction.WRITE, RecoveryAction.SET_ASIDE):
+    elif action in (RecoveryAction.WRITE, RecoveryAction.SET_ASIDE):
         place_whole(fd, journal.new)
     os.fsync(fd)
-    said = {
+    messages = {
         RecoveryAction.NOTHING: "found nothing to do for",
-        RecoveryAction.CUT_BACK: "took back a commit that had not begun in",
-        RecoveryAction.WRITE: "finished a commit that was cut off in",
-        RecoveryAction.SET_ASIDE: "set a broken text aside and finished a commit in",
+        RecoveryAction.CUT_BACK: "dropped a commit that had not begun in",
+        RecoveryAction.WRITE: "finished an interrupted commit in",
+        RecoveryAction.SET_ASIDE: "kept a copy of a corrupt text and finished a commit in",
     }
-    _finish(place, path, said[found])
+    _finish(place, path, messages[action])
     return True
 
 
-def _finish(place: Path, path: Path, said: str) -> None:
-    put_an_end_to(place, path)
+def _finish(place: Path, path: Path, message: str) -> None:
+    discard_journal(place, path)
     metrics.count_recovery(path)
-    _log.warning("Recovery %s %s", said, shown_name(path))
+    _log.warning("Recovery %s %s", message, shown_name(path))
 
 
 def _first_is_settled(first: Path) -> bool:
-    """Recovers the task's registry of a commit of two, whose fate hangs on this journal."""
+    """Recovers the task's registry of a commit of two files, which needs this journal.
+
+    Returns:
+        False if another process holds its lock.
+    """
     if flock.holds(first):
         return True
     try:
-        # Its own journal may name the global registry only, as the first of two: this
-        # goes no deeper.
+        # This does not recurse further: the journal of a task's registry can only name the
+        # global registry, and only with the role FIRST.
         lock = flock.try_acquire(first, ready=recover)
     except (RegistryNotFoundError, NotARegularFileError) as error:
         hand_on(error)
-        # Its task was removed: there is nothing to keep in step with.
+        # The task was removed, so its registry needs no recovery.
         return True
     if lock is None:
         return False
@@ -209,12 +214,12 @@ def _first_is_settled(first: Path) -> bool:
 
 
 def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
-    """Whether the other file's journal is complete: from then on the commit counts."""
+    """Returns whether the other file's journal is complete, which makes the commit count."""
     if journal.role is not Role.FIRST or second is None:
         return False
     place = journal_path(second)
     if not is_open(place):
-        # Before it is asked whose it is: one that says nothing keeps nobody out.
+        # Checked before the owner: an empty journal, or one that is over, is always harmless.
         return False
     try:
         with open_file(second, os.O_RDONLY) as file:
@@ -222,8 +227,8 @@ def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
     except FileNotFoundError as error:
         hand_on(error)
         return False
-    found = _decoded(text, place, second)
-    return found is not None and found[0].transaction == journal.transaction
+    decoded = _decoded(text, place, second)
+    return decoded is not None and decoded[0].transaction == journal.transaction
 
 
 def _parses(data: bytes, path: Path) -> bool:
@@ -241,6 +246,7 @@ def _keep_copy(data: bytes, registry: int, path: Path) -> None:
     with make_beside(copy, Access.of(registry)) as file:
         write_all(file.fileno(), data, 0)
         os.fsync(file.fileno())
-    # Not only with the journal's removal: the text is overwritten before that.
+    # The removal of the journal also flushes the directory, but the old text is overwritten
+    # before that.
     sync_directory(path)
-    _log.warning("Kept what stood in %s as %s", shown_name(path), shown_name(copy))
+    _log.warning("Kept the corrupt content of %s as %s", shown_name(path), shown_name(copy))

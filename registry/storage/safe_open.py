@@ -1,9 +1,9 @@
-"""Opening files that somebody else may have planted: no hang, no device, no link.
+"""Opens files that another user may have planted, without hanging or following links.
 
-Everything that `registry` opens, it opens through here. What leads to a workspace may be
-symlinks, but it leads to the same directory for as long as the process runs
-(`registry.storage.anchor`). Below it no symlink is followed, neither in a task
-directory's place nor in a file's; a registry that has a second name is refused as well.
+`registry` opens all files through this module. The path to a workspace may contain symlinks, but
+it leads to the same directory as long as the process runs (`registry.storage.anchor`). Below the
+workspace no symlink is followed, neither for a directory nor for a file. A registry with a
+second hard link is refused too.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on
 from registry.text import quoted_name
 
-# O_NONBLOCK: a FIFO would hang a plain open. O_NOCTTY: a terminal device must
-# not become ours. On a regular file neither has an effect on what follows.
+# O_NONBLOCK: a plain open of a FIFO would hang. O_NOCTTY: a terminal device must not become
+# the controlling terminal. Both flags have no effect on regular files.
 _SAFE = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
-# While a peer holds a write lease on the file the kernel answers O_NONBLOCK
-# opens with EAGAIN instead of waiting for the lease to be given up.
+# While another process holds a write lease on the file, an open with O_NONBLOCK fails with
+# EAGAIN instead of waiting.
 _LEASE_PATIENCE = 0.25
 _LEASE_PAUSE = 0.002
 
-# Seconds for which a file that has two names may be one that is just being made.
+# A file with two names may be a new file for this many seconds, while it is being created.
 _NEW_FOR = 0.1
 
 _KINDS = {
@@ -55,16 +55,16 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
 @contextmanager
 def folder_of(path: Path) -> Iterator[int]:
-    """The directory that a file lies in, as a descriptor; it must not be a symlink.
+    """Yields a descriptor of a file's directory, which must not be a symlink.
 
-    The directory above it, a workspace as a rule, may be reached by symlinks, but must be
-    the one that it was when it was first opened.
+    The path of the directory above it, usually the workspace, may contain symlinks. But it must
+    lead to the same directory as when this process first opened it.
 
     Raises:
-        RegistryNotFoundError: It is not there.
-        LinkedRegistryError: It is a symlink.
-        ReplacedWorkspaceError: Its path leads to another workspace than before.
-        InaccessibleRegistryError: It must not be searched.
+        RegistryNotFoundError: The directory does not exist.
+        LinkedRegistryError: The directory is a symlink.
+        ReplacedWorkspaceError: The path leads to another workspace than before.
+        InaccessibleRegistryError: The directory is not accessible.
     """
     folder = open_folder(path.parent, on_the_way_to=path)
     try:
@@ -74,38 +74,40 @@ def folder_of(path: Path) -> Iterator[int]:
 
 
 def name_of(path: Path) -> str:
-    """What a file is called in its directory."""
+    """Returns the name of a file in its directory."""
     return path.name or "."
 
 
 def look(path: Path) -> os.stat_result:
-    """The status of what is at a path: of the same thing that `open_regular` would open.
+    """Returns the status of the same file that `open_regular` would open.
+
+    If the file is a symlink, the status of the symlink is returned.
 
     Raises:
-        OSError: Nothing is there, or it cannot be looked at. A symlink in its
-            directory's place is a `LinkedRegistryError`; one in its own place is returned.
+        OSError: The file does not exist or cannot be examined. If its directory is a symlink,
+            this is a `LinkedRegistryError`.
     """
     with folder_of(path) as folder:
         return os.stat(name_of(path), dir_fd=folder, follow_symlinks=False)
 
 
 def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> Descriptor:
-    """Opens a regular file through no symlink, or raises without ever blocking.
+    """Opens a regular file without following symlinks, and without blocking.
 
     Args:
-        path: What to open.
+        path: The path of the file.
         flags: `os.O_RDONLY` or `os.O_RDWR`.
-        past_lease: Whether to wait a moment for a peer's lease on the file, or to
-            raise at once, with `errno.EAGAIN`.
+        past_lease: Whether to wait a moment for the end of another process's lease. If False,
+            such a lease causes an error at once, with `errno.EAGAIN`.
 
     Returns:
-        A descriptor, closed on exec.
+        A descriptor, which is closed on exec.
 
     Raises:
-        RegistryNotFoundError: Nothing is there.
-        LinkedRegistryError: It, or the directory that it lies in, is a symlink.
-        NotARegularFileError: A FIFO, device, directory or socket is there.
-        InaccessibleRegistryError: The system refused it for another reason.
+        RegistryNotFoundError: The file does not exist.
+        LinkedRegistryError: The file or its directory is a symlink.
+        NotARegularFileError: The path leads to a FIFO, device, directory or socket.
+        InaccessibleRegistryError: The file cannot be opened for another reason.
     """
     with folder_of(path) as folder:
         return _open_regular(name_of(path), flags, folder, path, past_lease)
@@ -140,10 +142,10 @@ def _open_regular(name: str, flags: int, folder: int, named: Path, past_lease: b
 
 
 def open_file(path: Path, flags: int, *, past_lease: bool = True) -> Descriptor:
-    """As `open_regular`, but of one name only.
+    """Opens a regular file like `open_regular`, and refuses one with a second hard link.
 
     Raises:
-        RegistryError: As `open_regular`; also a `LinkedRegistryError` for a hard link.
+        RegistryError: See `open_regular`; `LinkedRegistryError` also for a second hard link.
     """
     opened = open_regular(path, flags, past_lease=past_lease)
     try:
@@ -155,15 +157,16 @@ def open_file(path: Path, flags: int, *, past_lease: bool = True) -> Descriptor:
 
 
 def check_one_name(fd: int, path: Path) -> None:
-    """Refuses a file that has a second name: that may lie in another workspace.
+    """Refuses a file with a second hard link, which may be in another workspace.
 
     Raises:
-        LinkedRegistryError: It has.
-        InaccessibleRegistryError: That cannot be known.
+        LinkedRegistryError: The file has a second hard link.
+        InaccessibleRegistryError: The file cannot be examined.
     """
     try:
         status = os.fstat(fd)
-        # Where `registry.operations.create` cannot do without it, a new file has two for a moment.
+        # On some file systems, `registry.operations.create` gives a new file two names for a
+        # moment.
         until = time.monotonic() + _NEW_FOR
         while status.st_nlink > 1:
             if time.time() - status.st_ctime > _NEW_FOR or time.monotonic() > until:
@@ -190,27 +193,30 @@ def _open(name: str, flags: int, folder: int, patience: float) -> Descriptor:
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether an id may become part of a file's name.
+    """Returns whether an id may be part of a file's name.
 
-    Only ``[A-Za-z0-9_.-]``, at most 128 characters, no leading dot.
+    Such an id has 1 to 128 of the characters ``[A-Za-z0-9_.-]``, and no leading dot.
     """
     return _SAFE_NAME.fullmatch(name) is not None
 
 
 def open_beneath(directory: Path, parts: tuple[str, ...]) -> Descriptor:
-    """Opens a file for reading beneath a directory, following no symlink on the way.
+    """Opens a file below a directory for reading, without following symlinks.
 
     Args:
-        directory: Where to start; no symlink itself.
-        parts: Names of the folders and the file, each checked with `is_safe_name`.
+        directory: The directory; it must not be a symlink itself.
+        parts: The names of the folders and the file; each is checked with `is_safe_name`.
 
     Raises:
-        ValueError: A part cannot be a file's name.
-        RegistryError: As `open_file`.
+        ValueError: A name cannot be part of a file's name.
+        RegistryError: See `open_file`.
     """
     for part in parts:
         if not is_safe_name(part):
-            raise ValueError(f"{quoted_name(part, 128)} cannot be part of a file's name")
+            raise ValueError(
+                f"{quoted_name(part, 128)} cannot be part of a file's name; use at most 128 "
+                "letters, digits, '_', '-' and '.', without a '.' at the start"
+            )
     full = directory.joinpath(*parts)
     folder = open_folder(directory, parts[:-1], on_the_way_to=full)
     try:
@@ -228,18 +234,18 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> Descriptor:
 def open_folder(
     directory: Path, parts: tuple[str, ...] = (), *, on_the_way_to: Path | None = None
 ) -> Descriptor:
-    """Opens a directory beneath another to look for files in it, following no symlink.
+    """Opens a directory below another one to search it, without following symlinks.
 
     Args:
-        directory: Where to start; no symlink itself.
-        parts: Names of the directories on the way.
-        on_the_way_to: What errors name; the directory itself unless told otherwise.
+        directory: The directory to start from; it must not be a symlink itself.
+        parts: The names of the directories below it.
+        on_the_way_to: The path for errors; by default the path of the opened directory.
 
     Raises:
-        RegistryError: As `folder_of`.
+        RegistryError: See `folder_of`.
     """
     named = on_the_way_to or directory.joinpath(*parts)
-    # A folder that has no name of its own in the path is itself what everything is beneath.
+    # A directory such as "." or ".." has no name in the path; it is opened as the anchor.
     nameless = directory.name in ("", "..")
     anchor = directory if nameless else directory.parent
     with _naming(named, anchor):
@@ -249,7 +255,7 @@ def open_folder(
         for part in parts if nameless else (directory.name, *parts):
             at = at / part
             with _naming(named, at, part, folder.fileno()):
-                # O_PATH: to search a directory is enough, as for a plain open of the whole path.
+                # O_PATH needs only the permission to search, like an open of the whole path.
                 flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
                 folder = open_owned(part, flags, dir_fd=folder.fileno())
     except BaseException:
@@ -262,7 +268,7 @@ def open_folder(
 def _naming(
     on_the_way_to: Path, folder: Path, name: str = "", above: int | None = None
 ) -> Iterator[None]:
-    """Says of what was to be opened why a folder on the way to it cannot be."""
+    """Converts the error of a folder on the way into an error that names the final path."""
     try:
         yield
     except FileNotFoundError as error:
@@ -272,7 +278,7 @@ def _naming(
         raise
     except OSError as error:
         hand_on(error)
-        # With O_DIRECTORY the kernel answers ENOTDIR for a symlink, too.
+        # With O_DIRECTORY the kernel returns ENOTDIR also for a symlink.
         followed = error.errno in (errno.ENOTDIR, errno.ELOOP)
         if followed and above is not None and _is_link(name, above):
             raise LinkedRegistryError(on_the_way_to, folder) from None
@@ -290,10 +296,10 @@ def _is_link(name: str, folder: int) -> bool:
 
 
 def read_all(fd: int, path: Path, limit: int) -> bytes:
-    """Reads a whole file from its start, at most `limit` bytes and one.
+    """Reads a whole file, but at most `limit` + 1 bytes.
 
     Raises:
-        InaccessibleRegistryError: Reading failed.
+        InaccessibleRegistryError: The file cannot be read.
     """
     chunks: list[bytes] = []
     position = 0
@@ -311,10 +317,10 @@ def read_all(fd: int, path: Path, limit: int) -> bytes:
 
 
 def write_all(fd: int, data: bytes, offset: int) -> None:
-    """Writes every byte at its place.
+    """Writes all bytes at `offset`.
 
     Raises:
-        OSError: It failed; some bytes may be written.
+        OSError: The write failed; some bytes may have been written.
     """
     view = memoryview(data)
     while view:
@@ -326,24 +332,24 @@ def write_all(fd: int, data: bytes, offset: int) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Flushes the entries of the directory that a file lies in to the disk.
+    """Flushes the entries of a file's directory to the disk.
 
     Raises:
-        RegistryError: As `folder_of`.
-        OSError: It failed.
+        RegistryError: See `folder_of`.
+        OSError: The flush failed.
     """
     with folder_of(path) as folder:
         sync_folder(folder)
 
 
 def sync_folder(folder: int) -> None:
-    """Flushes a directory's entries to the disk.
+    """Flushes the entries of a directory to the disk.
 
     Args:
-        folder: A descriptor of it, of any kind.
+        folder: A descriptor of the directory; it may be one with O_PATH.
 
     Raises:
-        OSError: It failed.
+        OSError: The flush failed.
     """
     with open_owned(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder) as opened:
         os.fsync(opened.fileno())

@@ -31,7 +31,7 @@ HOME = Path(registry.__file__).parent
 ADVICE = re.compile(
     r"Check|Choose|Correct|Find|Keep|Look|look|Make|Move|move it aside|Name|name (it|that)|"
     r"Put|put |Raise|raise|Save|Set|Try|try again|Use|Wait|Write|fuser|free|mount|must be|"
-    r"let this user|open the registry anew|end |close some|shorten|correct them|opens the registry"
+    r"make |move |remove |open the registry again|end |close some|shorten|correct them"
 )
 DESTROYS = re.compile(r"(remove|delete) it\b|\brm\b", re.I)
 
@@ -53,22 +53,22 @@ def test_whatever_the_system_refuses_there_is_something_to_do(number: int, doing
     error = InaccessibleRegistryError(Path("/somewhere/a.json"), cause, doing)
     assert_says_what_to_do(str(error))
     assert "/somewhere/a.json" in str(error)
-    kept = "The journal beside it is kept" if doing == "recover" else "Nothing was changed"
+    kept = "Its journal is kept" if doing == "recover" else "Nothing was changed"
     assert kept in str(error)
 
 
 TEXTS: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "if it stays so, put back a copy"),
-    "blank": (b" \n", "if it stays so, put back a copy"),
-    "cut short": (b'{\n  "agents": [', "Correct it there by hand"),
-    "cut off": (b'\0"agents": []}', r"Do not delete that; whoever opens"),
+    "empty": (b"", "if it stays empty, restore a copy"),
+    "blank": (b" \n", "if it stays empty, restore a copy"),
+    "cut short": (b'{\n  "agents": [', "Correct it by hand"),
+    "cut off": (b'\0"agents": []}', r"Do not delete that file: the next process that opens"),
     "a byte order mark": (b"\xef\xbb\xbf{}", "Save it as UTF-8 without a byte order mark"),
     "UTF-16": ("{}".encode("utf-16"), "Save it as UTF-8"),
     "twice": (b'{"a": 1, "a": 2}', "rename or remove one of them by hand"),
     "nested": (b'{"a":' * 200_000, "flatter by hand"),
-    "too large a number": (b'{"a": 1e999}', "Correct it there by hand"),
-    "too many digits": (b'{"a": ' + b"9" * 5000 + b"}", "Correct it there by hand"),
-    "an array": (b"[]", "Correct it there by hand"),
+    "too large a number": (b'{"a": 1e999}', "Correct it by hand"),
+    "too many digits": (b'{"a": ' + b"9" * 5000 + b"}", "Correct it by hand"),
+    "an array": (b"[]", "Correct it by hand"),
     "too large": (b" " * (MAX_BYTES + 1), "Make it smaller by hand"),
 }
 

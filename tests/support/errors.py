@@ -49,6 +49,6 @@ ERRORS: dict[RegistryError, type[Exception]] = {
     WrongShapeError("agents", "is a string").named(PATH): ValueError,
     AgentNotFoundError("one").named(PATH): ValueError,
     DuplicateAgentError("one").named(PATH): ValueError,
-    LimitReachedError("max_agents", 5, 5, "5 agents are listed already").named(PATH): RuntimeError,
+    LimitReachedError("max_agents", 5, 5, "5 agents are already listed").named(PATH): RuntimeError,
     WorkspaceNotFoundError((PATH.parent,), "Name one."): FileNotFoundError,
 }

@@ -32,11 +32,11 @@ Act = Callable[[Path], None]
 # What an error tells the user to do.
 ADVICE = {
     errno.EIO: "dmesg",
-    errno.ENOSPC: "free some space",
+    errno.ENOSPC: "free space",
     errno.EDQUOT: "quota",
     errno.EFBIG: "ulimit",
     errno.EROFS: "mount it for writing",
-    errno.EACCES: "must be writable",
+    errno.EACCES: "writable for this user",
 }
 
 # What `os` is asked to do with a file. Every such call of the library is one of these.

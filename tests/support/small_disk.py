@@ -185,7 +185,7 @@ def recovery_without_room(place: Place, room: Room) -> int:
             recover_registry(place.root / GLOBAL, timeout=0)
         except InaccessibleRegistryError as error:
             assert error.errno == errno.ENOSPC
-            assert "The journal beside it is kept; free some space" in str(error)
+            assert "Its journal is kept; free space" in str(error)
             for name in (TASK, GLOBAL):
                 assert json.loads((place.root / name).read_bytes()) in (
                     json.loads(before[name]),

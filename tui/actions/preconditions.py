@@ -227,7 +227,7 @@ def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
     own = _entries(step, evidence)
     if not own or any(each.deployment in step.judged for each in own):
         return None
-    return f"was deployed anew meanwhile; it is {own[-1].status!r} now"
+    return f"was deployed again meanwhile; it is {own[-1].status!r} now"
 
 
 def is_not_at_work_again(step: Step, evidence: ActionEvidence) -> str | None:

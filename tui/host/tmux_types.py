@@ -160,7 +160,7 @@ def socket_path(name: str | None, path: str | None, environment: Mapping[str, st
             return Path(inside)
     if name is not None and ("/" in name or not name):
         raise ValueError(
-            f"-L {quoted_name(name)}: a socket name must not be empty or contain a slash; use -S"
+            f"socket name {quoted_name(name)} of -L must not be empty or contain a slash; use -S"
         )
     base = Path(environment.get("TMUX_TMPDIR") or _FALLBACK)
     if not base.is_dir():

@@ -110,8 +110,8 @@ def test_differences_name_every_field_and_the_entry_among_those_of_one_id() -> N
 @pytest.mark.parametrize(
     ("others", "what"),
     [
-        ([agent("b"), agent("a")], "changed places"),
-        ([agent("a"), agent("b")] * 2, "same id came or went"),
+        ([agent("b"), agent("a")], "order of agents"),
+        ([agent("a"), agent("b")] * 2, "whose id is not unique"),
     ],
 )
 def test_agents_that_nobody_can_tell_apart_are_no_change(others: list[Json], what: str) -> None:
@@ -138,10 +138,10 @@ def test_an_agent_that_was_changed_since_it_was_put_in_stays(whole: Any) -> None
     now = whole(agent("a"), agent("b", "completed"))
     agents = now["agents"]
     reverted = revert({"f": now}, differences("f", before, after))
-    assert "changed since" in reverted.refused["b"]
+    assert "changed or removed since" in reverted.refused["b"]
     assert now["agents"] == agents
     assert (
-        "is not there any more"
+        "was changed or removed since"
         in revert({"f": whole(agent("a"))}, differences("f", before, after)).refused["b"]
     )
 
@@ -251,7 +251,7 @@ def test_agents_that_stay_leave_their_share_of_the_counters() -> None:
     done = revert({"f": registry}, made)
 
     assert done.agents == ("a",)
-    assert done.refused == {"b": "status was changed since, in f: it is 'failed' now"}
+    assert done.refused == {"b": "status was changed since, in f: it is now 'failed'"}
     assert_counters_match(registry)
 
 
@@ -279,7 +279,7 @@ def test_an_agent_goes_back_in_all_registries_or_in_none() -> None:
     done = revert(both, made)
 
     assert done.agents == ("b",)
-    assert done.refused == {"a": "is not in g any more"}
+    assert done.refused == {"a": "was removed from g"}
     assert entry_of(task, "a")["status"] == "completed"
     assert entry_of(task, "b")["status"] == entry_of(global_, "b")["status"] == "running"
     assert task["active_count"] == global_["active_agents"] == 1
@@ -292,7 +292,7 @@ def test_a_second_time_says_that_it_is_as_it_was() -> None:
     before = exactly(registry)
     done = revert({"f": registry}, made)
 
-    assert done.refused == {"a": "status is as it was before already, in f"}
+    assert done.refused == {"a": "status already has its old value in f"}
     assert exactly(registry) == before
 
 

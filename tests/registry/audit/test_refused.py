@@ -128,7 +128,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "a FIFO": (_fifo, "FIFO"),
     "a directory": (_directory, "directory"),
     "a hard link": (_hard_link, "second name"),
-    "somebody else's": (_other_owner, "user id 4321"),
+    "owned by another user": (_other_owner, "user id 4321"),
     "written by its group": (functools.partial(_writable, mode=0o660), "chmod go-w"),
     "written by all": (functools.partial(_writable, mode=0o602), "chmod go-w"),
     "in a linked folder": (_linked_folder, "a link"),
@@ -276,7 +276,7 @@ def test_an_outcome_that_cannot_be_recorded_is_said_and_stays(
 
     assert report.written == (task, global_)
     (problem,) = report.problems
-    assert "not on record" in problem
+    assert "was not logged" in problem
     assert "the disk is gone" in problem
     assert [each.state for each in entries(task)] == [State.INTENDED]
     undo(task, global_)
@@ -317,7 +317,7 @@ def test_a_log_that_is_filled_again_each_time_is_an_error_after_a_while(
     monkeypatch.setattr(audit, "ROTATE_AT", 10)
     monkeypatch.setattr(audit, "LOCK_TIMEOUT", 0.05)
     log.write_text("{}\n" * 10)
-    with pytest.raises(AuditError, match="put aside each time"):
+    with pytest.raises(AuditError, match="moved each time"):
         audit.append(log, b"{}\n")
 
 

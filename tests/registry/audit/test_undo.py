@@ -222,9 +222,9 @@ def _removed(registry: Json) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (_changed, "status was changed since, in {}: it is 'failed' now"),
-        (_stamped, "completed_at was changed since, in {}: it is 'another time' now"),
-        (_removed, "is not in {} any more"),
+        (_changed, "status was changed since, in {}: it is now 'failed'"),
+        (_stamped, "completed_at was changed since, in {}: it is now 'another time'"),
+        (_removed, "was removed from {}"),
     ],
 )
 def test_what_was_changed_since_stays_in_both_files_and_is_said(
@@ -262,9 +262,9 @@ def test_a_file_outside_of_what_is_known_is_refused(task: Path, global_: Path) -
     for known in ((), (task,), (global_,)):
         (step,) = undoables(the_log(task), entries(task)[0].action_id, known)
         assert step.task is None
-        assert "is no registry of these workspaces" in str(step.refused)
+        assert "is not a registry of these workspaces" in str(step.refused)
         before = texts(task, global_)
-        with pytest.raises(ValueError, match="no registry of these workspaces"):
+        with pytest.raises(ValueError, match="not a registry of these workspaces"):
             take_back(step, Audit("undo", ""))
         assert texts(task, global_) == before
 
@@ -293,7 +293,7 @@ def test_a_planted_log_leads_nowhere(
     (step,) = steps_of_the_last(task, global_)
 
     assert step.task is None
-    assert "is no registry of these workspaces" in str(step.refused)
+    assert "is not a registry of these workspaces" in str(step.refused)
     assert texts(task, global_, victim) == before
 
 
@@ -307,7 +307,7 @@ def test_a_record_that_names_more_registries_than_one_pass_takes_is_refused(
     ]
     Audit("complete", "").begin(audit.log_of(task), changes=changes)
     (step,) = steps_of_the_last(task, other, global_)
-    assert "more registries" in str(step.refused)
+    assert "names more than one" in str(step.refused)
 
 
 def test_a_kill_cannot_be_undone_nor_what_went_with_it(task: Path, global_: Path) -> None:
@@ -383,7 +383,7 @@ def test_what_did_not_take_place_is_as_it_was_before_already(
         complete(task, global_, "busy")
     monkeypatch.undo()
     (done,) = undo(task, global_)
-    assert "is as it was before already" in done.refused["busy"]
+    assert "already has its old value" in done.refused["busy"]
     assert not done.agents
     assert texts(task, global_) == before
     assert len(entries(task)) == 1

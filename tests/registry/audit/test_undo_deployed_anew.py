@@ -1,4 +1,4 @@
-"""Taking back never writes an end over an agent that was deployed anew since."""
+"""Taking back never writes an end over an agent that was deployed again since."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_an_undo_that_is_undone_ends_nobody_who_was_deployed_anew_since(
     before = texts(task, global_)
     (done,) = undo(task, global_, action=entries(task)[-1].action_id)
 
-    assert done.refused == {"busy": "was deployed anew since, in TASK-1/AGENT_REGISTRY.json"}
+    assert done.refused == {"busy": "was deployed again since, in TASK-1/AGENT_REGISTRY.json"}
     assert texts(task, global_) == before
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.audit.diff import MISSING, differences, snapshot
-from registry.checks.apply import mend
+from registry.checks.apply import apply_fixes
 from registry.checks.consistency import global_findings, pair_findings, task_findings
 from registry.checks.issue import Issue, IssueKind
 from registry.checks.repair import fix
@@ -47,8 +47,8 @@ def of(kind: IssueKind, findings: list[Issue]) -> list[tuple[Any, ...]]:
 @given(task=st.one_of(tasks, registries), global_=st.one_of(globals_, registries))
 def test_once_set_right_nothing_is_left_to_set_right(task: Json, global_: Json) -> None:
     first = found(task, global_)
-    mend(task, TASK, first)
-    mend(global_, GLOBAL, first)
+    apply_fixes(task, TASK, first)
+    apply_fixes(global_, GLOBAL, first)
     assert [each for each in found(task, global_) if each.fixable] == []
     stays = [each.identity for each in first if not each.fixable]
     assert {each.place for each in found(task, global_)} >= {
@@ -65,7 +65,7 @@ def test_nothing_changes_but_what_a_finding_names(task: Json, global_: Json) -> 
     for file, registry in ((TASK, task), (GLOBAL, global_)):
         before = exactly(registry)
         old = snapshot(registry)
-        mend(registry, file, findings)
+        apply_fixes(registry, file, findings)
         named = {(each.agent, each.field) for each in findings if each.file == file}
         added = {each.agent for each in findings if each.kind is IssueKind.NOT_IN_GLOBAL}
         for change in differences("f", old, registry):
@@ -91,7 +91,7 @@ def test_what_is_another_finding_by_now_is_left(task: Json, global_: Json, other
     assert all((each.identity in same) == (each in fixed.done) for each in planned)
     assert len(fixed.done) + len(fixed.left) == len(planned)
     expected = before
-    mend(expected, TASK, fixed.done)
+    apply_fixes(expected, TASK, fixed.done)
     assert exactly(other) == exactly(expected)
 
 
@@ -257,7 +257,7 @@ def test_the_hierarchy_follows_what_agents_say_of_their_parents(
     hierarchy: Json, after: Json | None
 ) -> None:
     task = family(hierarchy, a="orchestrator", b="a")
-    mend(task, TASK, found(task))
+    apply_fixes(task, TASK, found(task))
     assert task["agent_hierarchy"] == (after or hierarchy | {"x": []})
 
 

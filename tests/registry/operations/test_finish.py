@@ -253,7 +253,7 @@ def test_a_disk_without_room_leaves_both_registries_as_they_were(
     assert finish_agents(task, global_, ["busy"], status="completed").written == (task, global_)
 
 
-# --- who was deployed anew ----------------------------------------------------
+# --- agents that were deployed again -------------------------------------------
 
 FIRST = Deployment("agent_busy", "2025-10-17T21:00:00")
 
@@ -306,7 +306,7 @@ def test_who_was_deployed_anew_stays_active_in_both_registries_and_is_named(
 
     assert (task.read_bytes(), global_.read_bytes()) == before
     assert not (report.changed or report.written or report.problems)
-    assert report.untouched == {"busy": f"was deployed anew meanwhile; it stays {status!r}"}
+    assert report.untouched == {"busy": f"was deployed again meanwhile; it stays {status!r}"}
     assert log.read_log(log.log_of(task)).entries == ()
 
 
@@ -342,7 +342,7 @@ def test_who_is_deployed_anew_between_the_look_and_the_commit_stays(
         on_record=AuditContext(Audit("complete", "")),
     )
 
-    assert "deployed anew" in report.untouched["busy"]
+    assert "deployed again" in report.untouched["busy"]
     assert entry_of(load(task), "busy")["status"] == "running"
     assert global_.read_bytes() == before
     (entry,) = log.read_log(log.log_of(task)).entries

@@ -140,7 +140,7 @@ def test_written_after_a_lock_was_released_by_hand_it_stays(
     task: Path,
 ) -> None:
     with (
-        pytest.raises(LostLockError, match="not written"),
+        pytest.raises(LostLockError, match="cannot write"),
         LockedRegistryFile(task) as (registry, file),
     ):
         fcntl.flock(file.fileno(), fcntl.LOCK_UN)
@@ -232,9 +232,9 @@ def test_an_id_that_is_a_key_already_is_not_unique() -> None:
 
 def test_an_operation_within_ones_own_lock_is_refused_at_once(task: Path) -> None:
     with LockedRegistryFile(task):
-        with pytest.raises(TimeoutError, match="this very thread holds it"):
+        with pytest.raises(TimeoutError, match="this thread already holds it"):
             atomic_increment_counts(task, total=1)
-        with pytest.raises(TimeoutError, match="this very thread holds it"):
+        with pytest.raises(TimeoutError, match="this thread already holds it"):
             report_progress(task, None, "busy", progress=5)
     atomic_increment_counts(task, total=1)
 
@@ -245,7 +245,7 @@ def test_one_file_given_twice_is_refused_at_once(task: Path, tmp_path: Path) -> 
     linked.symlink_to(task.parent.parent)
     other = linked / task.parent.name / task.name
     report = report_progress(task, other, "busy", progress=5)
-    assert "this very thread holds it" in " ".join(report.problems)
+    assert "this thread already holds it" in " ".join(report.problems)
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["replaced", "removed"])
@@ -254,7 +254,7 @@ def test_a_registry_that_was_replaced_under_its_lock_is_not_acknowledged(
 ) -> None:
     new = write(tmp_path / "new.json", load(task) | {"status": "REPLACED"})
     with (
-        pytest.raises(LostLockError, match="another file in its place, or removed it"),
+        pytest.raises(LostLockError, match="was replaced or removed meanwhile"),
         LockedRegistryFile(task) as (registry, file),
     ):
         rewrite(file, registry | {"status": "DONE"})

@@ -149,7 +149,7 @@ def test_a_limit_that_is_no_whole_number_is_refused_and_not_overlooked(
 ) -> None:
     write(task, load(task) | {limit: odd})
     before = task.read_bytes(), global_.read_bytes()
-    with pytest.raises(WrongShapeError, match=rf"AGENT_REGISTRY.*'{limit}' is .* Correct it"):
+    with pytest.raises(WrongShapeError, match=rf"AGENT_REGISTRY.*'{limit}' is .* Correct the"):
         register_agent(task, global_, "fixer", parent="busy")
     assert (task.read_bytes(), global_.read_bytes()) == before
 

@@ -45,7 +45,7 @@ def test_whose_session_is_still_there_stays_and_the_report_says_why(
 
     assert (task.read_bytes(), global_.read_bytes()) == before
     assert not report.changed
-    assert report.untouched == {"busy": "its session is still there"}
+    assert report.untouched == {"busy": "its session still exists"}
 
 
 def test_a_set_of_agents_is_terminated_each_by_its_own_session(task: Path, global_: Path) -> None:
@@ -139,4 +139,4 @@ def test_who_was_deployed_anew_since_its_session_was_ended_stays(
     )
 
     assert (task.read_bytes(), global_.read_bytes()) == before
-    assert report.untouched == {"busy": "was deployed anew meanwhile; it stays 'running'"}
+    assert report.untouched == {"busy": "was deployed again meanwhile; it stays 'running'"}

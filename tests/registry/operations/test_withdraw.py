@@ -132,7 +132,7 @@ def test_a_withdrawal_that_fails_is_noted_on_what_was_raised(
 
     (note,) = caught.value.__notes__
     assert found.agent_id in note
-    assert "could not be withdrawn" in note
+    assert "cannot withdraw" in note
     assert str(spoiled) in note
 
 

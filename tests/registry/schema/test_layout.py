@@ -221,7 +221,7 @@ def _linked(workspace: Path) -> None:
 
 FOREIGN = {
     "another user's": (_owned, f"belongs to user {OTHER}"),
-    "writable by all": (_writable, "may be written by every user"),
+    "writable by all": (_writable, "is writable for every user"),
     "another user's symlink to one of ours": (_linked, f"belongs to user {OTHER}"),
 }
 
@@ -241,8 +241,7 @@ def test_one_that_another_user_could_have_made_is_passed_over_and_said(
     assert taken == Workspace(project / ".agent-workspace")
     (told,) = said
     assert told == (
-        f"passed over {planted}: it {why}; to use it all the same, name it: "
-        f"MUSTER_WORKSPACES={planted}"
+        f"skipped {planted}: it {why}; to use it anyway, name it: MUSTER_WORKSPACES={planted}"
     )
     # Named it is taken, whosever it is.
     by_name = Workspace(planted.resolve())
@@ -259,7 +258,7 @@ def test_where_it_is_the_only_one_the_error_says_why_it_was_not_taken(
     make(planted)
     with pytest.raises(WorkspaceNotFoundError) as caught:
         found(here=project)
-    assert f"passed over {planted}: it {why}" in str(caught.value)
+    assert f"skipped {planted}: it {why}" in str(caught.value)
     assert f"MUSTER_WORKSPACES={planted}" in str(caught.value)
 
 
@@ -271,7 +270,7 @@ def test_a_directory_that_everybody_may_write_is_not_a_workspace(
     here.mkdir(parents=True)
     write(public / "registry" / "GLOBAL_REGISTRY.json", global_registry())
     public.chmod(0o1777)
-    with pytest.raises(WorkspaceNotFoundError, match="may be written by every user"):
+    with pytest.raises(WorkspaceNotFoundError, match="is writable for every user"):
         found(here=here)
 
 
@@ -282,7 +281,7 @@ def test_root_and_the_user_are_relied_on_and_a_group_may_write(project: Path) ->
     assert found(here=project) == found(workspace)
     made = User(OTHER).do(lambda: why_foreign(workspace))
     # It belongs to root, whom everybody relies on, if that user may look there at all.
-    assert made.value in (None, "cannot be looked at: Permission denied")
+    assert made.value in (None, "cannot be examined: Permission denied")
     make_anothers(workspace)
     assert why_foreign(workspace) is not None
     assert why_foreign(workspace, trusted=(OTHER,)) is None
@@ -477,6 +476,8 @@ def test_a_workspace_made_by_another_users_folder_is_passed_over(
     os.chown(folder, OTHER, OTHER)
     with pytest.raises(WorkspaceNotFoundError) as caught:
         find_workspaces([], {}, folder.parent)
-    assert f"is one only by its registry/, which belongs to user {OTHER}" in str(caught.value)
+    assert f"is a workspace only because of its registry/, which belongs to user {OTHER}" in str(
+        caught.value
+    )
     os.chown(folder, 0, 0)
     assert find_workspaces([], {}, folder.parent)[0].path == folder.parent

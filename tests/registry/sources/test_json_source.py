@@ -110,7 +110,7 @@ def test_a_task_alone_and_a_workspace_without_a_list_are_read(task: Path) -> Non
 def test_what_was_judged_is_finished_in_both_registries(source: TaskSource) -> None:
     other = Deployment("agent_busy", "another time")
     left = source.finish(["busy"], status="terminated", judged={"busy": {other}})
-    assert not left.changed and "deployed anew" in left.untouched["busy"]
+    assert not left.changed and "deployed again" in left.untouched["busy"]
     done = source.finish(["busy"], status="terminated", reason="over")
     assert [each.agent_id for each in done.changed] == ["busy"]
     for file in source.files:

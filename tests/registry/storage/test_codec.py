@@ -132,7 +132,7 @@ def test_what_looks_like_values_inside_strings_does_not_count() -> None:
 
 
 def test_what_would_be_refused_when_it_is_read_is_not_written() -> None:
-    with pytest.raises(CorruptRegistryError, match="would hold more than 2,000,000 values"):
+    with pytest.raises(CorruptRegistryError, match="would have more than 2,000,000 values"):
         encode({"x": [0] * (MAX_VALUES + 1)}, PATH)
 
 
@@ -193,7 +193,7 @@ def test_text_that_was_cut_short_is_refused_and_the_place_is_named(
         file.write(text[: data.draw(st.integers(0, len(text) - 1))])
         file.truncate()
     said = str(caught.value)
-    assert said.startswith(f"{path}: the text that was to be written: ")
+    assert said.startswith(f"{path}: the new text is not valid: ")
     assert "nothing was written" in said
     assert re.search(r"line \d+ column \d+|is empty", said)
     assert path.read_text() == "{}"

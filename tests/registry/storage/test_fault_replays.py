@@ -96,7 +96,7 @@ def test_what_cannot_be_undone_for_two_journals_stay_is_not_called_unchanged(
     place_of_journal = str(journal_path(Path(GLOBAL)))
     unlinked = each("unlink", place_of_journal)
     overwritten = each("pwrite", place_of_journal, first=2)
-    told = pytest.raises(HalfWrittenError, match="finishes it, or takes it back")
+    told = pytest.raises(HalfWrittenError, match="finishes the write or takes it back")
     with (
         told,
         failing(place.root, lambda *call: cut(*call) or unlinked(*call) or overwritten(*call)),
@@ -122,7 +122,7 @@ def test_a_recovery_that_fails_halfway_does_not_say_that_nothing_was_changed(
     with told as caught, failing(place.root, each("pwrite", TASK, first=1)):
         recover_registry(place.root / TASK, timeout=0)
     assert "Nothing was changed" not in str(caught.value)
-    assert "The journal beside it is kept" in str(caught.value)
+    assert "Its journal is kept" in str(caught.value)
     recover_registry(place.root / TASK, timeout=0)
     assert load(place.root / TASK)["status"] == "DONE"
     assert place.texts().keys() == before.keys()

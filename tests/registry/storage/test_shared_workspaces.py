@@ -279,7 +279,7 @@ def test_who_can_remove_a_journal_from_a_sticky_directory_is_named(home: Path) -
     assert bob.do(killed_while_the_journal_is_made(task)).signal == signal.SIGKILL
     done = carol.do(counting(task))
     assert "UntrustedJournalError" in done.error
-    assert f"can be moved only by user {ALICE} or user {BOB} or root" in done.error
+    assert f"only user {ALICE} or user {BOB} or root can move it" in done.error
     assert task.read_bytes() == before
     succeeds(alice, task)
     succeeds(carol, task)
@@ -369,7 +369,7 @@ def test_a_journal_that_may_not_be_read_is_kept_and_its_user_is_named(home: Path
     before = task.read_bytes(), place.read_bytes()
     done = alice.do(counting(task))
     assert f"may not be read by this user, but by user {BOB}" in done.error
-    assert f"have user {BOB} or root finish that: muster doctor --fix {task}" in done.error
+    assert f"let user {BOB} or root finish it: muster doctor --fix {task}" in done.error
     assert "Do not delete it" in done.error
     assert (task.read_bytes(), place.read_bytes()) == before
     succeeds(bob, task)

@@ -58,7 +58,7 @@ def test_an_audit_log_of_an_unknown_user_is_not_written(home: Path) -> None:
     log.chmod(0o666)
     done = member.do(in_a_namespace(lambda: append(log, b"{}\n")))
     skip_without(done.value)
-    assert "belongs to somebody else" in done.error
+    assert "belongs to another user" in done.error
 
 
 def test_outside_of_a_namespace_every_number_is_a_user() -> None:

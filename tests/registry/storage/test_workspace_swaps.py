@@ -251,7 +251,7 @@ def test_a_swapped_workspace_is_named_with_what_to_do(scene: Scene) -> None:
     scene.hand_over()
     look(scene.task)
     scene.swap("workspace")
-    with pytest.raises(ReplacedWorkspaceError, match="start muster anew") as caught:
+    with pytest.raises(ReplacedWorkspaceError, match="start muster again") as caught:
         report_progress(scene.task, None, "busy")
     assert str(scene.workspace) in str(caught.value)
     with pytest.raises(ReplacedWorkspaceError):

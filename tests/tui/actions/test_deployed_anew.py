@@ -106,7 +106,7 @@ def test_a_zombie_that_was_deployed_anew_is_not_written_down_as_dead(
 
     code = run(*words, meanwhile=meanwhile)
     said = capsys.readouterr().out
-    assert "left alone: z1 (was deployed anew meanwhile; it " in said
+    assert "left alone: z1 (was deployed again meanwhile; it " in said
     assert f"{status!r}" in said and "done:" not in said
     assert files.bytes() == after
     assert on_record(files) == ()
@@ -130,7 +130,7 @@ def test_in_json_it_is_one_that_was_left_alone(
     said = json.loads(capsys.readouterr().out)
     (z1,) = said["agents"]
     assert (z1["agent"], z1["result"]) == ("z1", "left alone")
-    assert "deployed anew" in z1["detail"]
+    assert "deployed again" in z1["detail"]
     assert (said["complete"], said["written"], said["problems"]) == (False, [], [])
 
 
@@ -144,7 +144,7 @@ def test_a_live_agent_that_was_deployed_anew_keeps_both_sessions(
 ) -> None:
     server.start("agent_z1")
     assert run(*words, meanwhile=lambda: deploy_anew(files, server)) == 1
-    assert "left alone: z1 (was deployed anew" in capsys.readouterr().out
+    assert "left alone: z1 (was deployed again" in capsys.readouterr().out
     assert files.agent("z1")["status"] == "running"
     assert server.names() == {"keeper", "agent_z1", "agent_z1_again"}
     assert on_record(files) == ()
@@ -229,7 +229,7 @@ def test_deployed_anew_in_the_grace_only_old_processes_end(
     said = capsys.readouterr().out
     assert code == 1
     assert "left alone: z1 (ended its session and " in said
-    assert "; was deployed anew meanwhile; it stays 'working')" in said
+    assert "; was deployed again meanwhile; it stays 'working')" in said
     assert not runs(pid)
     assert server.names() == {"keeper", "agent_z1_again"}
     assert files.agent("z1")["status"] == "working"

@@ -86,12 +86,12 @@ def test_a_task_that_a_workspace_says_lies_elsewhere_is_not_touched(
     listed["tasks"]["TASK-1"] = {"description": "", "workspace": str(mine.path / "TASK-1")}
     write(eves.global_registry, listed)
     assert {row.key.id for row in take(eves, NOBODY).agents()} == {"a", "b", "e"}
-    assert_refused(planned(eves), "is no registry of these workspaces", mine, eves)
+    assert_refused(planned(eves), "is not a registry of these workspaces", mine, eves)
 
 
 def test_a_log_takes_back_nothing_in_a_task_of_another_workspace(mine: Files, eves: Files) -> None:
     plant(mine, eves)
-    assert_refused(planned(mine, eves), "are in another audit log", mine, eves)
+    assert_refused(planned(mine, eves), "is not the audit log of", mine, eves)
 
 
 @pytest.mark.parametrize("name", ["../mine/.agent-workspace/TASK-1", "../../mine/x", "/etc"])
@@ -100,7 +100,7 @@ def test_paths_that_lead_out_of_a_workspace_are_no_registries_of_it(
 ) -> None:
     complete(eves, "e")
     rewrite(eves, "TASK-2/AGENT_REGISTRY.json", f"{name}/AGENT_REGISTRY.json")
-    assert_refused(planned(mine, eves), "is no registry of these workspaces", mine, eves)
+    assert_refused(planned(mine, eves), "is not a registry of these workspaces", mine, eves)
 
 
 def test_a_task_that_is_a_symlink_out_of_its_workspace_is_not_touched(
@@ -117,7 +117,7 @@ def test_a_users_log_takes_back_nothing_in_a_registry_of_root(mine: Files, eves:
     complete(eves, "e")
     rewrite(eves, "registry/GLOBAL_REGISTRY.json", mine.global_registry.resolve())
     give(EVE, eves)
-    why = f"belongs to user id 0, but the entry is in a log of user id {EVE}"
+    why = f"belongs to user id 0, but the log of the entry belongs to user id {EVE}"
     assert_refused(planned(mine, eves), why, mine, eves)
 
 
@@ -126,7 +126,7 @@ def test_whose_registry_it_is_counts_also_within_one_workspace(eves: Files) -> N
     complete(eves, "e")
     give(EVE, eves)
     os.chown(eves.registry("TASK-2"), 0, 0)
-    assert_refused(planned(eves), "who may have made it up", eves)
+    assert_refused(planned(eves), "which may have forged it", eves)
 
 
 @needs_root

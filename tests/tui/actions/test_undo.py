@@ -122,7 +122,7 @@ def test_an_unknown_id_and_a_change_of_another_workspace_are_refused(
     )
     plan = planned(files)
     assert plan.steps == () and plan.preview.steps == ()
-    assert "is no registry of these workspaces" in undo_refusal(plan)
+    assert "is not a registry of these workspaces" in undo_refusal(plan)
     assert outside.read_bytes() == files.registry().read_bytes()
 
 

@@ -51,7 +51,7 @@ async def test_d_shows_problems_and_f_repairs_them_after_a_confirmation(files: F
         assert isinstance(app.screen, DoctorScreen)
         shown = text_of(app)
         assert str(files.global_registry) in shown
-        assert "total_tasks: counts 1, and says 9" in shown
+        assert "total_tasks: is 9, but should be 1" in shown
         assert shown.count("zombie") == 2
         await press(app, pilot, "f")
         assert isinstance(app.screen, ConfirmScreen)

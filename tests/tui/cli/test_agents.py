@@ -79,7 +79,7 @@ def test_where_there_is_no_room_the_limit_is_named_and_the_code_is_1(files: File
     files.registry("TASK-1").write_text(json.dumps(registry | {"max_concurrent": 1}))
     before = registries(files)
     said = refusal(muster(files, "register", "fixer", "--task", "TASK-1"), 1)
-    assert "max_concurrent is 1: 1 agents are active already; nothing was changed" in said
+    assert "max_concurrent is 1: 1 agents are already active; nothing was changed" in said
     assert registries(files) == before
 
 
@@ -90,7 +90,7 @@ def test_where_there_is_no_room_the_limit_is_named_and_the_code_is_1(files: File
         (("register", "fixer", "--task", "TASK-9"), "there is no task 'TASK-9'"),
         (("register", "a/b", "--task", "TASK-1"), "field 'type' is 'a/b'"),
         (("register", "a", "--task", "TASK-1", "--parent", "who"), "agent 'who' not found"),
-        (("register", "a", "--task", "TASK-1", "--id", "old"), "agent 'old' is there already"),
+        (("register", "a", "--task", "TASK-1", "--id", "old"), "agent 'old' already exists"),
         (("report", "nobody"), "no agent 'nobody' in"),
         (("report", "lead", "--progress", "101"), "must be a number from 0 to 100, not '101'"),
         (("report", "lead", "--progress", "nan"), "must be a number from 0 to 100, not 'nan'"),
@@ -178,7 +178,7 @@ def test_try_again_has_another_exit_code_than_wrong_usage(
 
     assert failing(full) == failing(LockTimeoutError(Path("/a"), 1)) == 1
     assert failing(RegistryNotFoundError(Path("/a"))) == failing(AgentNotFoundError("a")) == 2
-    assert "free some space" in capsys.readouterr().err
+    assert "free space" in capsys.readouterr().err
 
 
 def test_an_agent_whose_id_nobody_hears_is_not_registered(files: Files) -> None:

@@ -196,9 +196,9 @@ def test_who_changes_a_registry_between_plan_and_fix_is_heard(files: Files) -> N
     outcome = results(carry_out_fix(found, ALL, ""))
     assert outcome["TASK-1/active_count"] == (
         Result.LEFT,
-        "was changed meanwhile, and counts 1, and says 8 now",
+        "the registry was changed meanwhile; now it is 8, but should be 1",
     )
-    assert outcome["done"][0] is Result.LEFT and "so no more" in outcome["done"][1]
+    assert outcome["done"][0] is Result.LEFT and "no longer exists" in outcome["done"][1]
     assert outcome["b"][0] is Result.DONE
     assert files.bytes()[files.registry()] == before[files.registry()]
     assert kinds(look(files)) == [("counter", "active_count")]
