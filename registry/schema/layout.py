@@ -536,7 +536,7 @@ def _why_task_foreign(directory: Path, trusted: Iterable[int]) -> str | None:
 
 
 def agent_file(agent_id: str, suffix: str) -> str:
-    """Returns the name of an agent's file, ``<agent id>_<suffix>.jsonl``; the id is not checked."""
+    """Returns the name of an agent's file, ``<agent id>_<suffix>.jsonl``; checks nothing."""
     return f"{agent_id}_{suffix}.jsonl"
 
 

@@ -24,10 +24,10 @@ from registry.storage.flock import Lock
 from registry.storage.interruption import hand_on
 from registry.storage.journal import Journal, RecoveryAction, Role, journal_path
 from registry.storage.journal_file import (
+    discard_journal,
     find_journal,
     is_open,
     make_beside,
-    discard_journal,
     read_journal,
 )
 from registry.storage.partner import partner_of
