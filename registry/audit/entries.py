@@ -1,4 +1,4 @@
-"""The records of an audit log, one JSON object per line: an intent, then its outcome. Pure."""
+"""The records of an audit log, one JSON object per line: intents and their outcomes. Pure."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def end_fields(status: str, reason: str | None) -> dict[str, str]:
 
 
 def end_of(entry: Json) -> edits.End | None:
-    """Returns the terminal status and the end fields of an entry; None if it has none."""
+    """Returns the terminal status and the end fields of an entry; None if it has not ended."""
     if not is_terminal(entry.get("status")):
         return None
     return entry["status"], {name: entry[name] for name in END_FIELDS if name in entry}

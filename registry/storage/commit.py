@@ -1,9 +1,9 @@
 """Writes the new content of registries, all or nothing, to the same inodes.
 
 A new file is never renamed over the old one. Another process may wait for the lock on the old
-inode; it would get that lock, write there, and lose its update. So the new text is first written
-to a journal, and then to the file. `registry.storage.recovery` finishes an interrupted commit.
-After the commit the journal is marked as over, and kept. The tests in
+inode; it would get that lock, write there, and lose its update. So the new text is first
+written to a journal, and then to the file. `registry.storage.recovery` finishes an interrupted
+commit. After the commit the journal is marked as over, and kept. The tests in
 `tests/registry/storage/test_faults.py` and `tests/torture/kills` interrupt each step.
 """
 

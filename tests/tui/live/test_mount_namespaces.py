@@ -60,7 +60,7 @@ def assert_nobody_can_tell(files: Files, server: RealTmux) -> None:
     assert roll.orphans == () and not roll.orphans_known
     there = roll.answer.sessions["agent_x"]
     (step,) = carry_out(plan_kill(roll, [], [there]), server.client(), "").steps
-    assert step.result is Result.LEFT and "nobody can tell" in step.detail
+    assert step.result is Result.LEFT and "unknown whether" in step.detail
     assert "agent_x" in server.names()
 
 
