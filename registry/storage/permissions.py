@@ -109,9 +109,9 @@ def is_unmapped(number: int, *, kind: str = "uid") -> bool:
         kind: ``uid`` for a user, ``gid`` for a group.
     """
     try:
-        if number != int(Path(f"/proc/sys/kernel/overflow{kind}").read_text("ascii")):
+        if number != int(Path(f"/proc/sys/kernel/overflow{kind}").read_bytes()):
             return False
-        lines = Path(f"/proc/self/{kind}_map").read_text("ascii").splitlines()
+        lines = Path(f"/proc/self/{kind}_map").read_bytes().splitlines()
     except FileNotFoundError as error:
         hand_on(error)
         # The kernel does not support user namespaces.

@@ -130,13 +130,18 @@ class Tmux:
     def _refusal(self, message: str, asked_at: float, listener: Listener | None) -> TmuxSnapshot:
         if message == "no current target":
             # The server keeps running without sessions (its option exit-empty is off).
+            server = (listener.pid if listener is not None else 0) or None
+            pane = None if server is None else _pane_of(server)
+            if pane is not None:
+                why = f"tmux lists no sessions, but process {pane} runs in a pane of it"
+                return self._unknown(why, asked_at, advice_on(message, self.socket))
             return TmuxSnapshot(
                 TmuxState.ANSWERED,
                 "no sessions",
                 self.socket,
                 {},
                 asked_at,
-                listener=(listener.pid if listener is not None else 0) or None,
+                listener=server,
                 server_user=None if listener is None else listener.uid,
             )
         no_server = message.startswith("no server running on ") or (
@@ -363,6 +368,13 @@ def _in_words(errors: list[str]) -> str:
     """Returns the lines of tmux's standard error as one text of limited length."""
     text = " ".join(errors)
     return text if len(text) <= _ERROR_AT_MOST else f"{text[:_ERROR_AT_MOST]} …"
+
+
+def _pane_of(server: int) -> int | None:
+    """Returns a process that the server started in a pane and that still runs, or None."""
+    stats = procfs.all_stats().values()
+    running = (stat for stat in stats if stat.parent == server and not stat.is_ended)
+    return next((stat.pid for stat in running if stat.leads_terminal), None)
 
 
 def _readable(text: str) -> str:

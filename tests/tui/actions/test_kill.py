@@ -334,7 +334,7 @@ def test_a_second_kill_of_the_same_plan_writes_nothing_more(
     after = files.bytes()
     step = only(carry_out(plan, server.client(), ""))
     assert step.result is Result.LEFT
-    assert "'terminated' already" in step.detail
+    assert "already 'terminated'" in step.detail
     assert files.bytes() == after
 
 

@@ -98,10 +98,10 @@ def test_roots_session_is_not_ended_as_another_users(
     row = row_of(roll, "x")
     assert row.verdict is Verdict.LIVE
     ((_, why),) = weighed_kill(roll, [row]).refused
-    assert "has its session as well" in why
+    assert "has the same session" in why
     swapping_before(monkeypatch, evidence, "claims_on", others, own)
     plan = weighed_kill(roll, [row])
-    assert plan.steps == () and "has its session as well" in plan.refused[0][1]
+    assert plan.steps == () and "has the same session" in plan.refused[0][1]
     assert server.names() == {"agent_x"}
 
 
