@@ -76,7 +76,9 @@ def run(options: argparse.Namespace) -> int:
 
     refuse_if_read_only(options)
     if bool(options.names) == (options.leaked or options.orphans):
-        raise UsageError("kill takes either names, or --leaked, or --orphans")
+        raise UsageError(
+            "kill takes either names (also with --tree or --task), or --leaked, or --orphans"
+        )
     tmux = tmux_of(options)
     roll = take_roll(find(options), tmux, policy_of(options))
     if options.orphans:
@@ -122,6 +124,8 @@ def _named(
         if name in orphans and name in agents
     ]
     if problems:
+        if not {task.task_id for task in roll.tasks()}.isdisjoint(ids):
+            problems.append("a task of this name exists; name tasks with --task")
         raise UsageError(*problems, *nearest(roll, ids, problems))
     chosen = [orphans[name] for name in dict.fromkeys(options.names) if name in orphans]
     return subtrees(roll, rows) if options.tree else rows, chosen

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from registry.text import quoted_name
 from tui.cli.context import task_states
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FOLLOW_EVERY = 0.5
 """Seconds between two readings of the logs with ``--follow``."""
+
+_SHOWN = 20
 
 # Seconds that an intent waits for its outcome before it is printed without.
 _OUTCOME_WITHIN = 5.0
@@ -43,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="all actions that the log has")
     parser.add_argument(
-        "-n", dest="number", type=_positive, default=20, help="the last N (default: 20)"
+        "-n",
+        dest="number",
+        type=_positive,
+        help="only the last N (default: 20; with --json all)",
     )
     add_json(parser)
     parser.set_defaults(code_without_reader=DONE)
@@ -66,10 +71,10 @@ def run(options: argparse.Namespace) -> int:
     logs = logs_of(*task_states(options))
     log = read_logs(logs)
     if options.json:
-        for record in log.records:
+        for record in _last(log, None if options.all else options.number):
             print(as_json_line(record))
     else:
-        shown = log.entries if options.all else log.entries[-options.number :]
+        shown = log.entries if options.all else log.entries[-(options.number or _SHOWN) :]
         if len(shown) < len(log.entries):
             print(f"The last {len(shown)} of {len(log.entries)}; --all shows all.")
         say(log_lines(log, shown))
@@ -80,6 +85,14 @@ def run(options: argparse.Namespace) -> int:
     if options.follow:
         _follow(logs, log, options.json)
     return DONE
+
+
+def _last(log: Log, count: int | None) -> Iterator[Mapping[str, Any]]:
+    """Yields the records of the last entries; of all if there is no number."""
+    kept = {entry.key for entry in (log.entries if count is None else log.entries[-count:])}
+    for record in log.records:
+        if count is None or (record.get("id"), record.get("part", 0)) in kept:
+            yield record
 
 
 def _follow(logs: tuple[Path, ...], log: Log, raw: bool) -> None:

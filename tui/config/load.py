@@ -35,7 +35,7 @@ class SettingsError(UsageError):
         super().__init__(
             f"{shown_name(path)} cannot be used:",
             *(f"  {problem}" for problem in problems),
-            "Nothing was done. `muster config --print` shows all settings.",
+            "`muster config --print` shows all settings.",
         )
         self.path = path
         self.problems = problems

@@ -170,6 +170,9 @@ def test_what_was_done_is_on_record_and_is_undone(workspace: Path, nobody: Path)
     after = (task_registry(workspace).read_bytes(), global_registry(workspace).read_bytes())
     assert [json.loads(each) for each in after] == [json.loads(each) for each in before]
     assert "done, undone later" in run_muster("log", workspace).stdout
+    last = run_muster("log", "--json", "-n", "1", workspace).stdout.splitlines()
+    assert len({json.loads(line)["id"] for line in last} - {records[0]["id"]}) == 1
+    assert [json.loads(line)["phase"] for line in last] == ["intent", "done"]
     nothing = run_muster("undo", "-w", workspace, "--yes")
     assert nothing.returncode == 1
     assert "nothing is on record that could be undone" in nothing.stderr
@@ -183,6 +186,13 @@ def test_a_change_since_keeps_an_undo_from_it_and_says_so(workspace: Path, nobod
     assert done.returncode == 1
     assert "status was changed since" in done.stderr and "'failed'" in done.stderr
     assert task_registry(workspace).read_bytes() == before
+
+
+def test_a_task_that_is_named_as_an_agent_is_explained(workspace: Path, nobody: Path) -> None:
+    task = task_registry(workspace).parent.name
+    done = run_muster("kill", task, "-S", nobody, "-w", workspace, "--yes")
+    assert done.returncode == 2
+    assert "name tasks with --task" in done.stderr
 
 
 def test_followed_the_log_goes_on_as_it_grows(workspace: Path, nobody: Path) -> None:
