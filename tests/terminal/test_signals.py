@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -54,7 +55,8 @@ class Trial:
         while self.process.poll() is None:
             self.read(0.02)
             if patience.is_over():
-                raise AssertionError(f"it goes on: {self.seen[-2000:]!r}")
+                states = "\n".join(threads_of(self.process.pid))
+                raise AssertionError(f"it goes on: {self.seen[-2000:]!r}\n{states}")
         self.read(0.02)
         return self.process.wait()
 
@@ -73,9 +75,12 @@ class Trial:
         """
         seen = False
         patience = Patience(60.0, pause=0.0)
-        while (caught := catches_interrupts(self.process.pid)) or not seen:
+        while (caught := catches(self.process.pid, signal.SIGINT)) or not seen:
             seen = seen or caught
-            assert not patience.is_over() and self.process.poll() is None
+            if catches(self.process.pid, signal.SIGTERM) or self.process.poll() is not None:
+                # That moment was missed: muster takes signals itself by now, or has ended.
+                return
+            assert not patience.is_over()
 
     def close(self) -> None:
         self.process.kill()
@@ -84,11 +89,22 @@ class Trial:
         os.close(self._theirs)
 
 
-def catches_interrupts(pid: int) -> bool:
-    """Whether a process has a handler of its own for SIGINT, as Python has at its start."""
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal, as Python has for SIGINT."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
-    return bool(int(caught.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def threads_of(pid: int) -> Iterator[str]:
+    """The state of each thread of a process, for a message."""
+    for task in sorted(Path(f"/proc/{pid}/task").iterdir()):
+        status = (task / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+        wanted = ("Name", "State", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
+        said = [line.replace("\t", " ") for line in status if line.startswith(wanted)]
+        with contextlib.suppress(OSError):
+            said.append((task / "wchan").read_text(encoding="ascii"))
+        yield " ".join(said)
 
 
 @pytest.fixture
