@@ -148,7 +148,7 @@ def nobody_elses_strays(monkeypatch: pytest.MonkeyPatch) -> None:
         return tuple(
             each
             for each in found
-            if each.said is None or each.may_write_for or is_of_test(each.said.socket)
+            if each.named_pane is None or each.may_write_for or is_of_test(each.named_pane.socket)
         )
 
     monkeypatch.setattr(leftovers, "find_strays", ours)

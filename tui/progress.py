@@ -10,7 +10,7 @@ ProgressCallback = Callable[[str, int, int], None]
 """Called with a description of the work, the number of finished steps, and the total."""
 
 
-def untold(_what: str, _done: int, _of: int) -> None:
+def no_progress(_what: str, _done: int, _of: int) -> None:
     """Ignores the progress."""
 
 

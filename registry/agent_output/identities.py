@@ -1,4 +1,4 @@
-"""Which files on this host are an agent's output, whatever path another process knows them by."""
+"""Identifies an agent's output files by device and inode, independent of their paths."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from registry.storage.interruption import tolerating
 from registry.storage.safe_open import is_safe_name, open_folder
 
 ARCHIVE = "archive"
-"""The folder of a task that orchestrators move the output of agents to."""
+"""The folder of a task to which orchestrators move the output of agents."""
 
 Identity = tuple[int, int]
-"""Device and inode: tells a file from all others, in every mount namespace."""
+"""The device and inode of a file, which are unique and the same in every mount namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
-    """The files of one agent.
+    """The output files of one agent.
 
     Attributes:
-        folder: The task's directory.
-        files: What the agent's output is written to, in place or archived.
+        folder: The directory of the task.
+        files: The output files, including archived ones.
     """
 
     folder: Identity
@@ -33,26 +33,26 @@ class OutputFiles:
 
 
 def output_files(directory: Path, agent_id: str) -> OutputFiles:
-    """Looks at an agent's files, through no symlink; none is opened.
+    """Returns an agent's output files. Follows no symlinks, and opens no output file.
 
     Args:
-        directory: The task's directory.
-        agent_id: As the registry has it; untrusted.
+        directory: The directory of the task.
+        agent_id: The id in the registry; untrusted text.
 
     Raises:
-        RegistryError: The directory is not there, or is a symlink.
-        OSError: It cannot be looked at.
+        RegistryError: The directory does not exist, or is a symlink.
+        OSError: The directory or a file cannot be examined.
     """
     task = open_folder(directory)
     try:
         status = os.fstat(task.fileno())
-        found: set[Identity] = set()
+        files: set[Identity] = set()
         for source in (PROGRESS, FINDINGS, STREAM_LOG) if is_safe_name(agent_id) else ():
-            folder, name = source.parts(agent_id)
-            for each in (folder, ARCHIVE):
+            usual_folder, name = source.parts(agent_id)
+            for folder in (usual_folder, ARCHIVE):
                 with tolerating(FileNotFoundError, NotADirectoryError):
-                    found |= _regular(task.fileno(), each, name)
-        return OutputFiles((status.st_dev, status.st_ino), frozenset(found))
+                    files |= _regular(task.fileno(), folder, name)
+        return OutputFiles((status.st_dev, status.st_ino), frozenset(files))
     finally:
         close_read(task)
 

@@ -258,7 +258,7 @@ def _may(user: int, file: Access, allowed: Allowed) -> bool:
 
 
 def journal_access(user: int, group: int, registry: Access) -> Access:
-    """Returns the permissions for a new journal: the same users may read and write it.
+    """Returns the permissions for a new journal, which give users the same access as the registry.
 
     Args:
         user: The owner of the journal.

@@ -1,4 +1,4 @@
-"""Which users may write some registries, and so may have agents in them."""
+"""Finds the users who may write registries, and so may run the agents in them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ _WRITE = 2
 
 @dataclass(frozen=True, slots=True)
 class Writers:
-    """The users who may write any of some registries: ask with ``in``, by a user's number.
+    """The users who may write at least one of some registries; ``user_id in writers`` tests it.
 
-    One of whom that cannot be known is among them. So are root and this user.
+    Root and this user are always among them, and every user whose permission cannot be known.
+
+    Attributes:
+        accesses: The permissions of the registries.
     """
 
     accesses: tuple[Access, ...] = ()
@@ -29,27 +32,31 @@ class Writers:
     def __contains__(self, user: object) -> bool:
         if not isinstance(user, int):
             return False
-        return user in (0, os.geteuid()) or any(_may_write(user, each) for each in self.accesses)
+        if user in (0, os.geteuid()):
+            return True
+        return any(_may_write(user, access) for access in self.accesses)
 
 
 def writers_of(registries: Iterable[Path], workspaces: Iterable[Path] = ()) -> Writers:
-    """Who may write registries, or make some; what cannot be looked at tells nobody.
+    """Returns the users who may write registries or create them.
+
+    A path that cannot be examined is ignored.
 
     Args:
-        registries: Their files.
-        workspaces: Directories that registries may be made in.
+        registries: The paths of the registries.
+        workspaces: Directories in which registries may be created.
     """
-    found: dict[object, Access] = {}
-    for look, paths in ((_access_of, registries), (_access_to, workspaces)):
+    accesses: dict[object, Access] = {}
+    for read_access, paths in ((_access_of, registries), (_access_to, workspaces)):
         for path in paths:
             try:
-                access = look(path)
+                access = read_access(path)
             except (RegistryError, OSError) as error:
                 hand_on(error)
                 continue
             listed = None if access.listed is None else frozenset(access.listed.items())
-            found[access.owner, access.group, access.mode, listed] = access
-    return Writers(tuple(found.values()))
+            accesses[access.owner, access.group, access.mode, listed] = access
+    return Writers(tuple(accesses.values()))
 
 
 def _access_of(registry: Path) -> Access:
@@ -71,7 +78,7 @@ def _may_write(user: int, file: Access) -> bool:
     allowed = file.allowed(_WRITE)
     if user in allowed.users or allowed.others:
         return True
-    # Of a user whom the system does not know the groups are not known either.
+    # A user that the system does not know may be in any group.
     return user not in allowed.refused and any(
         is_member(user, group) is not False for group in allowed.groups
     )

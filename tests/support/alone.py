@@ -37,7 +37,7 @@ def our_strays(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.St
     return tuple(
         each
         for each in found
-        if each.said is None or each.may_write_for or _is_of_test(each.said.socket)
+        if each.named_pane is None or each.may_write_for or _is_of_test(each.named_pane.socket)
     )
 
 

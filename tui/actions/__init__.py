@@ -1,1 +1,1 @@
-"""What an operator does: planned, confirmed, checked again, carried out, on record."""
+"""The operator's actions: plans them, checks them again, executes them and logs them."""

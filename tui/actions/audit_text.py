@@ -1,4 +1,4 @@
-"""The audit log in words. Pure; as text for a terminal and for a screen."""
+"""Formats the audit log as text, for the terminal and for the screen. Pure."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ _SHOWN = 60
 
 
 def value(raw: object) -> str:
-    """One value of a field, short and harmless."""
+    """Returns the value of a field as short text that is safe to print."""
     if raw is MISSING:
         return "(none)"
     return harmless(raw if isinstance(raw, str) else repr(raw), _SHOWN)
 
 
 def change_words(changes: Sequence[FieldChange]) -> str:
-    """Fields of one holder, each with what it was and what it becomes."""
+    """Returns the changed fields of one agent, each with its old and its new value."""
     return ", ".join(map(_words, changes))
 
 
 def _words(change: FieldChange) -> str:
     if change.whole:
-        return "taken out of the registry" if change.after is MISSING else "put in the registry"
+        return "removed from the registry" if change.after is MISSING else "added to the registry"
     return f"{harmless(change.field, _SHOWN)} {value(change.before)} → {value(change.after)}"
 
 
 def by_holder(
     changes: Iterable[FieldChange],
 ) -> Mapping[tuple[str, str | None], list[FieldChange]]:
-    """Changes by registry and agent; under None the fields of the registry itself."""
-    found: dict[tuple[str, str | None], list[FieldChange]] = {}
-    for each in changes:
-        found.setdefault((each.file, each.agent), []).append(each)
-    return found
+    """Groups changes by registry and agent; None stands for the fields of the registry itself."""
+    groups: dict[tuple[str, str | None], list[FieldChange]] = {}
+    for change in changes:
+        groups.setdefault((change.file, change.agent), []).append(change)
+    return groups
 
 
 def local_time(at: str) -> str:
-    """A time of the log on this host's clock."""
+    """Returns a time of the log in the time zone of this host."""
     try:
         return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError, OSError):
@@ -49,7 +49,7 @@ def local_time(at: str) -> str:
 
 
 _STATES = {
-    State.INTENDED: "intended; whether it was done is not on record",
+    State.INTENDED: "started; the log has no result",
     State.DONE: "done",
     State.FAILED: "failed",
     State.VOID: "not done",
@@ -57,7 +57,7 @@ _STATES = {
 
 
 def entry_title(entry: Entry, undone: bool) -> str:
-    """When, what and how it ended, in one line."""
+    """Returns the time, the action and its result as one line."""
     state = "done, undone later" if undone else _STATES[entry.state]
     return (
         f"{local_time(entry.at)}  {shown_name(entry.action_id, 80)}  "
@@ -66,7 +66,7 @@ def entry_title(entry: Entry, undone: bool) -> str:
 
 
 def entry_details(entry: Entry) -> Iterator[str]:
-    """Who, why, and what changed, line by line."""
+    """Yields the user, the reason and the changes of an entry, line by line."""
     who = entry.who
     login = f" (sudo of {harmless(who.login, 40)})" if who.login else ""
     tty = f", {harmless(who.tty, 40)}" if who.tty else ""
@@ -74,18 +74,17 @@ def entry_details(entry: Entry) -> Iterator[str]:
     if entry.reason:
         yield f"why: {harmless(entry.reason, 400)}"
     if entry.session is not None:
-        whose = entry.session.agent or "nobody"
-        yield (
-            f"session {shown_name(entry.session.name)} of {shown_name(whose)} "
-            f"on {shown_name(entry.session.socket)}"
-        )
+        kind = "session" if entry.session.agent else "orphaned session"
+        holder = f" of {shown_name(entry.session.agent)}" if entry.session.agent else ""
+        session = shown_name(entry.session.name)
+        yield f"{kind} {session}{holder} on {shown_name(entry.session.socket)}"
     if entry.undoes is not None:
         yield f"takes back {shown_name(entry.undoes[0], 80)}"
-    said: dict[tuple[str | None, str], list[str]] = {}
+    files_by_text: dict[tuple[str | None, str], list[str]] = {}
     for (file, agent), changes in by_holder(entry.changes).items():
-        said.setdefault((agent, change_words(changes)), []).append(file)
-    for (agent, words), files in said.items():
-        # Both registries of a task mostly have the same said of an agent.
+        files_by_text.setdefault((agent, change_words(changes)), []).append(file)
+    for (agent, words), files in files_by_text.items():
+        # An agent's changes are mostly the same in both registries of its task.
         where = " and ".join(map(shown_name, files))
         yield f"{shown_name(agent)}: {words} ({where})" if agent else f"{where}: {words}"
     if entry.detail:
@@ -93,11 +92,11 @@ def entry_details(entry: Entry) -> Iterator[str]:
 
 
 def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
-    """Entries as lines of text.
+    """Yields entries as lines of text.
 
     Args:
-        log: Where they stand; tells which were undone.
-        entries: Those to show.
+        log: The log that contains the entries; it also tells which were undone.
+        entries: The entries to show.
     """
     undone = log.taken_back
     for entry in entries:
@@ -107,7 +106,7 @@ def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def unread(log: Log) -> Iterator[str]:
-    """What of a log could not be read, or was not, in words."""
+    """Yields messages on the parts of a log that were not read."""
     if log.damaged:
         yield f"{some(log.damaged, 'line')} of the log cannot be read"
     if log.left_out:

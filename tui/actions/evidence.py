@@ -1,4 +1,4 @@
-"""Gathering what the steps of a plan are checked against. Blocks."""
+"""Collects the data that the steps of a plan are checked against. Blocks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tui.model.suspects import find_mixed
 def evidence_of_roll(
     roll: RollCall, sessions: Iterable[Session], *, alone: bool = False
 ) -> ActionEvidence:
-    """What the roll itself tells of steps, without another look.
+    """Returns the evidence that the roll call contains, without querying the host again.
 
     Args:
         roll: The roll call.
-        sessions: Those that may be ended.
-        alone: The operator named one agent alone.
+        sessions: The sessions that may be ended.
+        alone: Whether the operator named exactly one agent.
     """
     snapshot, sessions = roll.answer, tuple(sessions)
     holders: dict[str, list[AgentRow]] = {}
@@ -58,11 +58,11 @@ def evidence_of_roll(
 
 
 def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
-    """What is true of the steps of a plan now.
+    """Returns the present evidence for the steps of a plan.
 
     Args:
         plan: A confirmed plan.
-        snapshot: What tmux said just now.
+        snapshot: A new snapshot of tmux.
     """
     server = plan.server_pid, plan.server_started
     planned = [step.session for step in plan.steps if step.session is not None]
@@ -75,21 +75,21 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
         elsewhere=_elsewhere(plan.steps, snapshot),
     )
     if plan.verb is Verb.KILL and snapshot.state is not TmuxState.UNKNOWN:
-        ours = _holding_us([*planned, *sessions.values()])
+        holding_us = _holding_us([*planned, *sessions.values()])
         sources = {
             step.row.key.registry: step.source
             for step in plan.steps
             if step.row is not None and step.source is not None
         }
         tasks = {path: _task_now(source) for path, source in sources.items()}
-        evidence = replace(evidence, tasks=tasks, holding_us=ours)
+        evidence = replace(evidence, tasks=tasks, holding_us=holding_us)
     return looked_at(plan, evidence)
 
 
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
-    """The same evidence, with what this host has of the steps of a plan.
+    """Returns the evidence with data of this host: leftovers, moved panes, and claims.
 
-    It is the same look when the plan is made and before the act.
+    It is called when the plan is made, and again before the plan is executed.
     """
     snapshot = evidence.snapshot
     held = {
@@ -105,58 +105,62 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     return replace(
         evidence,
         mixed=find_mixed(sessions, PaneOrigins().moved(sessions)),
-        claims={each.id: why for each, why in claims_on(nearby, held, snapshot).items()},
+        claims={session.id: why for session, why in claims_on(nearby, held, snapshot).items()},
     )
 
 
 def _holder(step: Step, session: Session, evidence: ActionEvidence) -> Holder | None:
-    """Whose the session of a step is, and what registries may call it; None for an orphan."""
+    """Returns the agent of a step, with the possible names of its session; None for an orphan."""
     row = step.row
     if row is None:
         return None
     planned = row.session.name if row.session is not None else ""
     names = {session.name, planned, tmux_name(row.record.tmux_session or "")}
-    is_through = row.verdict is Verdict.LEAKED
-    # A writer may have replaced the file since the plan.
+    has_terminal_status = row.verdict is Verdict.LEAKED
+    # A writer may have replaced the file after the plan was made.
     now = evidence.tasks.get(row.key.registry)
     known = (step.identity, None if now is None else now.identity)
-    identities = frozenset(each for each in known if each is not None)
-    return Holder(row.key.id, row.key.registry, frozenset(names - {""}), is_through, identities)
+    identities = frozenset(identity for identity in known if identity is not None)
+    return Holder(
+        row.key.id, row.key.registry, frozenset(names - {""}), has_terminal_status, identities
+    )
 
 
 def _sessions_now(
     sessions: Iterable[Session], snapshot: TmuxSnapshot
 ) -> Mapping[Session, Session]:
-    """Sessions as the same server lists them now, whatever they are called."""
-    by_id = {(each.id, each.created): each for each in snapshot.sessions.values()}
+    """Maps sessions to their present data on the same server; a session may have a new name."""
+    by_id = {(session.id, session.created): session for session in snapshot.sessions.values()}
     return {
-        each: by_id[each.id, each.created] for each in sessions if (each.id, each.created) in by_id
+        session: by_id[session.id, session.created]
+        for session in sessions
+        if (session.id, session.created) in by_id
     }
 
 
 def _sharing(snapshot: TmuxSnapshot) -> Mapping[str, str]:
-    """Sessions that show panes which another one shows too, with the name of one such."""
-    showing: dict[str, list[Session]] = {}
-    for session in {each.id: each for each in snapshot.sessions.values()}.values():
+    """Returns the ids of sessions that share a pane, each with the name of another of them."""
+    by_pane: dict[str, list[Session]] = {}
+    for session in {session.id: session for session in snapshot.sessions.values()}.values():
         for pane in session.panes:
-            showing.setdefault(pane, []).append(session)
-    found: dict[str, str] = {}
-    for sessions in showing.values():
+            by_pane.setdefault(pane, []).append(session)
+    sharing: dict[str, str] = {}
+    for sessions in by_pane.values():
         for session in sessions if len(sessions) > 1 else ():
-            other = next(each for each in sessions if each is not session)
-            found.setdefault(session.id, other.name)
-    return found
+            other = next(other for other in sessions if other is not session)
+            sharing.setdefault(session.id, other.name)
+    return sharing
 
 
 def _holding_us(sessions: Collection[Session]) -> frozenset[str]:
-    if not process_tree.holds_us({pid for each in sessions for pid in each.pids}):
+    if not process_tree.holds_us({pid for session in sessions for pid in session.pids}):
         return frozenset()
-    return frozenset(each.id for each in sessions if process_tree.holds_us(each.pids))
+    return frozenset(session.id for session in sessions if process_tree.holds_us(session.pids))
 
 
 def _elsewhere(steps: Iterable[Step], snapshot: TmuxSnapshot) -> Mapping[str, str]:
-    """Why sessions that are gone may still be on another tmux server, by their names."""
-    # Not at the top: the monitor opens its screen before it needs this.
+    """Returns why missing sessions may be on another tmux server, by the sessions' names."""
+    # Imported here, because the monitor opens its screen before it needs this.
     from tui.host.tmux_servers import look_elsewhere, owners_of
 
     if snapshot.state is TmuxState.UNKNOWN:
@@ -174,12 +178,12 @@ def _elsewhere(steps: Iterable[Step], snapshot: TmuxSnapshot) -> Mapping[str, st
 
 
 def _task_now(task: TaskSource) -> TaskEvidence:
-    """What a registry says now; a writer that is at it is waited for, but not for long."""
+    """Reads the present content of a registry; waits a short time for other writers."""
     try:
-        there = when_free(task.read)
+        present = when_free(task.read)
     except (BusyRegistryError, CorruptRegistryError) as error:
         return TaskEvidence(None, str(error))
     except RegistryError as error:
         return TaskEvidence(None, str(error), is_elsewhere=True)
-    signature = there.signature
-    return TaskEvidence(there.record, owner=signature.owner, identity=signature.identity)
+    signature = present.signature
+    return TaskEvidence(present.record, owner=signature.owner, identity=signature.identity)

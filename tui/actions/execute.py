@@ -1,7 +1,6 @@
-"""Carrying out what an operator confirmed, and checking that it is done.
+"""Executes a confirmed plan, and checks the result. The screen and the command line use it.
 
-The same for the screen and for the command line. Registries are changed only
-after tmux was asked again, and no lock is held while it is.
+Registries are changed only after tmux was queried again. No lock is held during the query.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tui.actions.kill import end_sessions
 from tui.actions.outcome import Outcome, Result, StepOutcome
 from tui.actions.plan import EndStatus, Plan, Step, Verb
 from tui.actions.preconditions import COMPLETE, TaskEvidence, database_was_known, refusal
-from tui.progress import ProgressCallback, untold
+from tui.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
     from registry.sources import TaskSource
@@ -31,16 +30,18 @@ __all__ = ["KILL_REASON", "Outcome", "Result", "StepOutcome", "carry_out", "comp
 KILL_REASON = "killed by operator"
 
 
-def carry_out(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback = untold) -> Outcome:
-    """Does what a plan says, on record first, and checks that it is done. Blocks.
+def carry_out(
+    plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback = no_progress
+) -> Outcome:
+    """Logs and executes a plan, and checks the result. Blocks.
 
-    A registry is not changed where that cannot be put on record.
+    A registry is not changed if the change cannot be logged.
 
     Args:
         plan: A confirmed plan.
-        tmux: The server that the plan is about.
-        reason: Why, in the operator's words; empty for a default.
-        progress: Told how far it is.
+        tmux: The tmux server of the plan.
+        reason: The reason in the operator's words; empty for a default.
+        progress: Called with the progress.
     """
     with durable_commits():
         if plan.verb is Verb.KILL:
@@ -57,21 +58,21 @@ def _kill(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback) -> Ou
         if outcome.result is Result.DONE and step.writes
     }
     written, problems = _record(ended, plan, reason or KILL_REASON, outcomes, audit, progress)
-    said = (*unrecorded, *problems)
-    return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, said)
+    problems = (*unrecorded, *problems)
+    return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, problems)
 
 
 def complete(
-    plan: Plan, tmux: Tmux, reason: str, audit: Audit, progress: ProgressCallback = untold
+    plan: Plan, tmux: Tmux, reason: str, audit: Audit, progress: ProgressCallback = no_progress
 ) -> Outcome:
-    """Writes agents down as through, but none that is back from the dead. Blocks.
+    """Gives agents a terminal status, except those whose session has come back. Blocks.
 
     Args:
-        plan: A confirmed plan to complete, whichever end it is.
-        tmux: The server that the plan is about; asked again.
-        reason: What the registries are told; may be empty.
-        audit: What it is put on record as.
-        progress: Told how far it is.
+        plan: A confirmed plan; its status is the new status of the agents.
+        tmux: The tmux server of the plan, which is queried again.
+        reason: The reason for the registries; may be empty.
+        audit: Logs the change.
+        progress: Called with the progress.
     """
     evidence = evidence_now(plan, tmux.ask())
     outcomes: dict[Step, StepOutcome] = {}
@@ -93,9 +94,9 @@ def _record(
     audit: Audit,
     progress: ProgressCallback,
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Writes the registries, one locked pass a task, and corrects the outcomes.
+    """Writes the registries, with one lock per task, and updates the outcomes.
 
-    Those whose sessions were ended have a pass of their own: it cannot be undone.
+    Agents whose sessions were ended are written separately, because that cannot be undone.
     """
     ending = frozenset(plan.ending)
     by_task: dict[tuple[TaskSource, bool], list[Step]] = {}
@@ -129,9 +130,9 @@ def _record(
             )
         except (RegistryError, OSError) as error:
             for step in group:
-                said = f"{steps[step]}; " if steps[step] else ""
+                prefix = f"{steps[step]}; " if steps[step] else ""
                 outcomes[step] = StepOutcome(
-                    step.label, Result.FAILED, f"{said}not recorded: {error}"
+                    step.label, Result.FAILED, f"{prefix}not recorded: {error}"
                 )
             continue
         written |= dict.fromkeys(report.written)
@@ -142,21 +143,21 @@ def _record(
 
 
 def _judged(steps: Iterable[Step]) -> dict[str, frozenset[Deployment]]:
-    found: dict[str, frozenset[Deployment]] = {}
+    judged: dict[str, frozenset[Deployment]] = {}
     for step in steps:
-        found[step.label] = found.get(step.label, frozenset()) | step.judged
-    return found
+        judged[step.label] = judged.get(step.label, frozenset()) | step.judged
+    return judged
 
 
-def _recorded(step: Step, status: EndStatus, said: str, report: FinishReport) -> StepOutcome:
-    prefix = f"{said}; " if said else ""
-    change = {each.agent_id: each for each in report.changed}.get(step.label)
+def _recorded(step: Step, status: EndStatus, detail: str, report: FinishReport) -> StepOutcome:
+    prefix = f"{detail}; " if detail else ""
+    change = {change.agent_id: change for change in report.changed}.get(step.label)
     if change is not None and change.status == status:
         before = change.previous or "no status"
         return StepOutcome(step.label, Result.DONE, f"{prefix}{before} -> {status}")
     if change is not None:
-        why = f"is {change.status!r} already"
+        why = f"its status is already {change.status!r}"
     else:
-        why = report.untouched.get(step.label, "is as it was")
-    # Somebody else was quicker: what was wanted is so, or the agent is gone.
+        why = report.untouched.get(step.label, "not changed")
+    # Another process has changed or removed the agent meanwhile.
     return StepOutcome(step.label, Result.LEFT, f"{prefix}{why}")

@@ -1,4 +1,4 @@
-"""What a plan to kill needs to know of the host before it is shown. Blocks."""
+"""Plans a kill with data of this host: processes, leftovers and earlier kills. Blocks."""
 
 from __future__ import annotations
 
@@ -33,19 +33,20 @@ def weighed_kill(
     whole: bool = False,
     all_orphans: bool = False,
 ) -> Plan:
-    """Plans a kill as `plan_kill` does, with what earlier kills left, and weighs it.
+    """Plans a kill like `plan_kill`, adds the leftovers of earlier kills, and the footprints.
 
     Args:
         roll: The roll call.
-        rows: Which agents.
-        orphans: Which orphaned sessions.
-        whole: As in `plan_kill`.
-        all_orphans: Finish all orphans that an earlier kill did not end with all processes.
+        rows: The agents to kill.
+        orphans: The orphaned sessions to end.
+        whole: See `plan_kill`.
+        all_orphans: Whether to also end the remaining processes of orphans that earlier kills
+            ended.
     """
     rows = tuple(rows)
     homes = [workspace.path for workspace in roll.workspaces] if all_orphans else []
     tasks = {row.key.registry: roll.task_of(row.key) for row in rows}
-    logs = {each.state.source.audit_log for each in tasks.values() if each is not None}
+    logs = {task.state.source.audit_log for task in tasks.values() if task is not None}
     logs |= set(map(log_in, homes))
     unread: tuple[tuple[str, str], ...] = ()
     unfinished: tuple[EndedSession, ...] = ()
@@ -54,10 +55,10 @@ def weighed_kill(
         unfinished = log.unfinished_ends
         if log.left_out:
             why = f"{size(log.left_out)} of older records were not read: the log is too large"
-            unread = (("what earlier kills left", why),)
+            unread = ((_EARLIER_KILLS, why),)
     except (RegistryError, OSError) as error:
-        unread = (("what earlier kills left", f"cannot be known: {error}"),)
-    ended = [each for each in unfinished if all_orphans and _is_left_over(each, roll.answer)]
+        unread = ((_EARLIER_KILLS, f"cannot be known: {error}"),)
+    ended = [session for session in unfinished if all_orphans and _is_left(session, roll.answer)]
     plan = plan_kill(
         roll,
         rows,
@@ -67,17 +68,20 @@ def weighed_kill(
         ended_orphans=ended,
     )
     plan = checked_kill(plan, roll)
-    return weigh(replace(plan, refused=(*plan.refused, *unread)), roll.answer)
+    return with_footprints(replace(plan, refused=(*plan.refused, *unread)), roll.answer)
+
+
+_EARLIER_KILLS = "leftovers of earlier kills"
 
 
 def checked_kill(plan: Plan, roll: RollCall) -> Plan:
-    """A plan to kill without what this host has something against. Blocks.
+    """Removes the steps from a plan to kill that must not be executed on this host. Blocks.
 
-    What is surely left of agents whose session is gone is ended, too.
+    Processes that certainly belong to agents whose session is gone are added to the plan.
 
     Args:
-        plan: What `plan_kill` returned.
-        roll: What it was made of.
+        plan: The result of `plan_kill`.
+        roll: The roll call of the plan.
     """
     sessions = [step.session for step in plan.steps if step.session is not None]
     evidence = looked_at(plan, evidence_of_roll(roll, sessions))
@@ -85,105 +89,109 @@ def checked_kill(plan: Plan, roll: RollCall) -> Plan:
     return with_questions(checked(plan, KILL, evidence), roll)
 
 
-def _is_left_over(ended: EndedSession, answer: TmuxSnapshot) -> bool:
-    """Whether an ended session was an orphan of this server's that is not there again."""
+def _is_left(ended: EndedSession, answer: TmuxSnapshot) -> bool:
+    """Returns whether an ended session was an orphan on this socket, and is still gone."""
     here = ended.socket == str(answer.socket)
     return here and ended.agent is None and ended.name not in answer.sessions
 
 
-def weigh(plan: Plan, answer: TmuxSnapshot) -> Plan:
-    """A plan that knows how many processes will be ended, and what they hold.
+def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
+    """Adds the number of processes that each step ends, and their memory, to a plan.
 
     Args:
         plan: A plan to kill.
-        answer: What tmux said; where its server cannot be seen nothing can be told.
+        answer: The snapshot of tmux. If the processes of its server are not visible from here,
+            the plan is returned unchanged.
     """
     origins = _origins(plan, answer)
     if not origins or answer.foreign_pids:
         return plan
     try:
-        found = process_tree.processes_of(origins)
+        by_step = process_tree.processes_of(origins)
     except OSError:
         return plan
-    going_on = servers_going_on(found.values())
+    describe = describe_servers(by_step.values())
     return replace(
         plan,
         steps=tuple(
             replace(
                 step,
-                footprint=_weight(found[step].processes),
-                says=step.says + going_on(found[step]) + _left_alone_by(step, found[step]),
+                footprint=_footprint(by_step[step].processes),
+                says=step.says + describe(by_step[step]) + _left_alone_by(step, by_step[step]),
             )
-            if step in found
+            if step in by_step
             else step
             for step in plan.steps
         ),
     )
 
 
-def servers_going_on(held: Iterable[process_tree.Held]) -> Callable[[process_tree.Held], str]:
-    """What to say of the tmux servers that sessions started, which outlive them. Blocks.
+def describe_servers(held: Iterable[process_tree.Held]) -> Callable[[process_tree.Held], str]:
+    """Describes the tmux servers that were started in sessions, and are not ended. Blocks.
 
     Args:
-        held: What belongs to the sessions.
+        held: The processes of the sessions.
 
     Returns:
-        Says it of one of them, to follow what is said of it; empty if there is none.
+        A function that returns the text to append to the message on one of the sessions. The
+        text is empty if no server was started in it.
     """
-    pids = {pid for each in held for pid in (*each.servers, *each.perhaps)}
+    pids = {pid for session in held for pid in (*session.servers, *session.perhaps)}
     pids = {pid for pid in pids if process_tree.begun(pid) is not None}
     described: dict[int, str] = {}
     if pids:
-        # Not at the top: most sessions have started none.
+        # Imported here, because most sessions have not started a server.
         from tui.host.tmux_servers import described_server
 
         described = {pid: described_server(pid) for pid in pids}
 
-    def say(each: process_tree.Held) -> str:
-        started = [(pid, "started") for pid in each.servers]
-        started += [(pid, "may have started") for pid in each.perhaps]
+    def describe(session: process_tree.Held) -> str:
+        started = [(pid, "started") for pid in session.servers]
+        started += [(pid, "may have started") for pid in session.perhaps]
         return "".join(
-            f"; it {how} {described[pid]}, which goes on"
-            for pid, how in started
+            f"; it {verb} {described[pid]}, which keeps running"
+            for pid, verb in started
             if pid in described
         )
 
-    return say
+    return describe
 
 
 def left_alone(held: process_tree.Held) -> str:
-    """What to say of processes that may belong to a session, which they do not prove."""
+    """Returns a text on the processes that may belong to a session, but do not prove it."""
     return f"; left alone: {'; '.join(held.doubts)}" if held.doubts else ""
 
 
 def _left_alone_by(step: Step, held: process_tree.Held) -> str:
-    said = left_alone(held)
-    return f"{said}; it is not marked while that runs" if said and step.writes else said
+    text = left_alone(held)
+    if not text or not step.writes:
+        return text
+    return f"{text}; while these run, the agent does not become terminated"
 
 
-def _weight(held: Iterable[process_tree.Process]) -> Footprint:
-    return sum((Footprint(1, each.memory) for each in held), Footprint(0, 0))
+def _footprint(processes: Iterable[process_tree.Process]) -> Footprint:
+    return sum((Footprint(1, process.memory) for process in processes), Footprint(0, 0))
 
 
 def _origins(plan: Plan, answer: TmuxSnapshot) -> dict[Step, Origin]:
-    """What tells the processes of each step that ends any."""
-    found = {}
+    """Returns the origin of the processes for each step that ends processes."""
+    origins = {}
     for step in plan.ending:
         if step.session is not None:
-            found[step] = process_tree.origin_of(step.session, answer)
+            origins[step] = process_tree.origin_of(step.session, answer)
         elif step.earlier is not None:
-            found[step] = origin_of_ended(step.earlier, answer, owner_of(plan, step))
-    return found
+            origins[step] = origin_of_ended(step.earlier, answer, owner_of(plan, step))
+    return origins
 
 
 def owner_of(plan: Plan, step: Step) -> int | None:
-    """Who owns what a step is about: an agent's registry, or the workspace of an orphan.
+    """Returns the user id of the owner of an agent's registry, or of an orphan's workspace.
 
     Returns:
-        The user's number; None if that cannot be known.
+        The user id; None if it cannot be known.
     """
     if step.row is not None:
-        # Of the file that was read: by now, another user may have put one of another's there.
+        # The owner of the file that was read. Another user may have replaced the file since.
         return step.owner
     if plan.home is None:
         return None
@@ -194,18 +202,18 @@ def owner_of(plan: Plan, step: Step) -> int | None:
 
 
 def origin_of_ended(ended: EndedSession, answer: TmuxSnapshot, owner: int | None = None) -> Origin:
-    """What tells the processes that are left of a session that was ended before.
+    """Returns the origin of the remaining processes of a session that was ended before.
 
-    Pane ids count within the life of one server, which its process and start tell
-    apart; a pane that lives on in another session is not left over.
+    A pane id is unique only on one server, which is identified by its pid and start time. A
+    pane that now belongs to another session is left out.
 
     Args:
         ended: The session.
-        answer: What tmux said last.
-        owner: Who owns the registry that it belongs to, if that is known.
+        answer: The latest snapshot of tmux.
+        owner: The user id of the owner of its registry; None if it is not known.
     """
     same_pid = ended.server_pid == answer.server_pid
-    # Another server counts its panes anew.
+    # Another server numbers its panes from the start.
     sessions = answer.sessions.values() if same_pid else ()
     alive = {pane for session in sessions for pane in session.panes}
     panes = tuple(pane for pane in ended.panes if pane not in alive)
@@ -215,13 +223,13 @@ def origin_of_ended(ended: EndedSession, answer: TmuxSnapshot, owner: int | None
     if ended.told_by is not None:
         users = users_believed(ended.told_by, owner, os.geteuid())
         since = max(ended.created, ended.server_started)
-        # Without a time nothing can prove that it began before it.
+        # Without an end time, no process can prove that it started before the end.
         claim = Claim(users, since, -math.inf if ended.ended_at is None else ended.ended_at)
-    # The very server that had it may still run.
+    # The session's own server may still run.
     same = same_pid and ended.server_started == answer.server_started
     began = answer.server_began if same else None
-    # Its id is that of a session that is there, or of one on another server.
+    # Its id may now mean an existing session, or a session of another server.
     known = same or not same_pid
-    there = same and ended.id in {session.id for session in sessions}
-    session_id = ended.id if known and panes and not there else None
+    exists = same and ended.id in {session.id for session in sessions}
+    session_id = ended.id if known and panes and not exists else None
     return Origin((), panes, Path(ended.socket), ended.server_pid, claim, began, session_id)

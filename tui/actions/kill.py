@@ -1,7 +1,8 @@
-"""Ending the sessions of a plan with all their processes, all of them together.
+"""Ends the sessions of a plan together, with all their processes.
 
-Each on record first, children before their parents. Only what tmux confirmed to be
-the session of the plan is ended, and nothing is called dead before that was seen.
+Each session is logged before it is ended, and child agents come before their parents. A session
+is ended only if tmux confirms that it is the session of the plan. An agent becomes terminated
+only after its session and its processes were seen to be gone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from registry.audit import Audit, EndedSession
 from registry.text import shown_name
 from tui.actions.evidence import evidence_now
-from tui.actions.footprint import left_alone, origin_of_ended, owner_of, servers_going_on
+from tui.actions.footprint import describe_servers, left_alone, origin_of_ended, owner_of
 from tui.actions.kill_record import KillRecord
 from tui.actions.leftovers import find_survivors, why_not_recorded
 from tui.actions.outcome import Result, StepOutcome
@@ -29,7 +30,7 @@ from tui.actions.preconditions import (
 from tui.host import process_kill, process_tree
 from tui.host.process_tree import Held, Origin, Process
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
-from tui.progress import ProgressCallback, untold
+from tui.progress import ProgressCallback, no_progress
 from tui.text.sanitize import some
 
 if TYPE_CHECKING:
@@ -37,62 +38,64 @@ if TYPE_CHECKING:
 
 
 def end_sessions(
-    plan: Plan, tmux: Tmux, audit: Audit, progress: ProgressCallback = untold
+    plan: Plan, tmux: Tmux, audit: Audit, progress: ProgressCallback = no_progress
 ) -> tuple[dict[Step, StepOutcome], tuple[str, ...]]:
-    """Ends what a plan to kill says. Blocks; all sessions share one grace.
+    """Ends the sessions of a plan to kill. Blocks; all sessions share one grace period.
 
     Args:
         plan: A confirmed plan.
-        tmux: The server that the plan is about.
-        audit: What puts it on record.
-        progress: Told how far it is.
+        tmux: The tmux server of the plan.
+        audit: Logs the kills.
+        progress: Called with the progress.
 
     Returns:
-        What became of every step, and what could not be put on record.
+        The outcome of every step, and messages on what could not be logged.
     """
     record = KillRecord(plan, audit)
     answer = tmux.ask()
     evidence = evidence_now(plan, answer)
-    outcomes, going = _sort(plan, evidence)
+    outcomes, targets = _sort(plan, evidence)
     try:
-        known = process_tree.processes_of({step: each.origin for step, each in going.items()})
+        known = process_tree.processes_of(
+            {step: target.origin for step, target in targets.items()}
+        )
     except OSError as error:
         why = f"its processes cannot be listed: {error}"
-        outcomes |= {step: StepOutcome(step.label, Result.FAILED, why) for step in going}
-        known, going = {}, {}
-    ended = _end_all(going, tmux, answer, record, outcomes, progress)
+        outcomes |= {step: StepOutcome(step.label, Result.FAILED, why) for step in targets}
+        known, targets = {}, {}
+    ended = _end_all(targets, tmux, answer, record, outcomes, progress)
     left = process_kill.end(
-        [each for step in ended for each in known[step].processes],
-        [going[step].origin for step in ended],
+        [process for step in ended for process in known[step].processes],
+        [targets[step].origin for step in ended],
     )
-    going_on = servers_going_on(known[step] for step in ended)
+    other_servers = describe_servers(known[step] for step in ended)
     survivors: Mapping[Step, str] = {}
     if ended:
-        survivors = find_survivors({step: going[step].ending for step in ended}, tmux.ask())
+        survivors = find_survivors({step: targets[step].ending for step in ended}, tmux.ask())
     for step in ended:
-        checked = _checked(step, going[step], known, left)
+        checked = _checked(step, targets[step], known, left)
         doubt = survivors.get(step, "")
         if not doubt and step.writes and process_kill.survivors(known[step].doubted):
             doubt = why_not_recorded(step, plan.socket)
         if doubt and checked.result is Result.DONE:
             checked = replace(checked, result=Result.FAILED, detail=f"{checked.detail}; {doubt}")
-        said = going_on(known[step]) + left_alone(known[step])
-        outcomes[step] = replace(checked, detail=checked.detail + said)
+        more = other_servers(known[step]) + left_alone(known[step])
+        outcomes[step] = replace(checked, detail=checked.detail + more)
     for step, outcome in outcomes.items():
         record.end(step, outcome)
     if any(step.writes and outcomes[step].result is Result.DONE for step in plan.steps):
-        _leave_who_is_back(outcomes, tmux.ask())
+        _check_not_back(outcomes, tmux.ask())
     return outcomes, tuple(record.problems)
 
 
 @dataclass(frozen=True, slots=True)
-class _Going:
-    """What is about to be ended.
+class _Target:
+    """A session to end, or the remaining processes of a former session.
 
     Attributes:
-        session: As tmux lists it now; None if it is gone, and only processes are left.
-        origin: What tells its processes.
-        ending: How it is put on record.
+        session: The session as tmux lists it now; None if only its processes remain.
+        origin: The features that identify its processes.
+        ending: The session as it is logged.
     """
 
     session: Session | None
@@ -102,32 +105,32 @@ class _Going:
 
 def _sort(
     plan: Plan, evidence: ActionEvidence
-) -> tuple[dict[Step, StepOutcome], dict[Step, _Going]]:
-    """Whom nothing is to be done about any more, and what is about to be ended."""
+) -> tuple[dict[Step, StepOutcome], dict[Step, _Target]]:
+    """Returns the outcomes of the steps that end nothing, and the targets of the others."""
     outcomes: dict[Step, StepOutcome] = {}
-    going: dict[Step, _Going] = {}
+    targets: dict[Step, _Target] = {}
     for step in plan.steps:
         if (refused := refusal(KILL, step, evidence)) is not None:
             outcomes[step] = refused
         elif (target := _target(plan, step, evidence)) is not None:
-            going[step] = target
+            targets[step] = target
         else:
             outcomes[step] = StepOutcome(step.label, Result.DONE, "had no session")
-    return outcomes, going
+    return outcomes, targets
 
 
-def _target(plan: Plan, step: Step, evidence: ActionEvidence) -> _Going | None:
-    """What a step that may be carried out ends now; None if nothing."""
+def _target(plan: Plan, step: Step, evidence: ActionEvidence) -> _Target | None:
+    """Returns what an allowed step ends now; None if it ends nothing."""
     snapshot, session = evidence.snapshot, step.session
     if session is None:
         if step.earlier is None:
             return None
         origin = origin_of_ended(step.earlier, snapshot, owner_of(plan, step))
-        return _Going(None, origin, step.earlier)
+        return _Target(None, origin, step.earlier)
     now = session_now(step, evidence)
     last = now or session
     ending = EndedSession(
-        # The next kill of the agent finds by it what this one may leave.
+        # By this name, the next kill of the agent finds the processes that this one may leave.
         step.expected_session or last.name,
         last.id,
         last.created,
@@ -138,13 +141,13 @@ def _target(plan: Plan, step: Step, evidence: ActionEvidence) -> _Going | None:
         last.panes,
     )
     if now is None:
-        # What left the session may have outlived it.
-        return _Going(None, origin_of_ended(ending, snapshot), ending)
-    return _Going(now, process_tree.origin_of(now, snapshot), ending)
+        # Processes that detached from the session may still run.
+        return _Target(None, origin_of_ended(ending, snapshot), ending)
+    return _Target(now, process_tree.origin_of(now, snapshot), ending)
 
 
 def _end_all(
-    going: Mapping[Step, _Going],
+    targets: Mapping[Step, _Target],
     tmux: Tmux,
     answer: TmuxSnapshot,
     record: KillRecord,
@@ -154,14 +157,14 @@ def _end_all(
     """Ends sessions one after another; returns the steps whose session is gone."""
     refusals: dict[Step, str | None] = {}
     silent = None
-    for number, (step, each) in enumerate(going.items()):
-        progress("Ending sessions", number, len(going))
+    for number, (step, target) in enumerate(targets.items()):
+        progress("Ending sessions", number, len(targets))
         if silent is not None:
-            # It would only keep each of the others waiting.
+            # tmux does not answer, so each further session would only wait for its timeout.
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"not tried: {silent}")
             continue
-        record.begin(step, each.ending)
-        refusals[step] = tmux.kill_session(each.session, answer) if each.session else None
+        record.begin(step, target.ending)
+        refusals[step] = tmux.kill_session(target.session, answer) if target.session else None
         if refusals[step] is not None and tmux.ask().state is TmuxState.UNKNOWN:
             silent = refusals[step]
     if not refusals:
@@ -169,7 +172,7 @@ def _end_all(
     after = tmux.ask()
     gone = []
     for step, refused in refusals.items():
-        session = going[step].session
+        session = targets[step].session
         if after.state is TmuxState.UNKNOWN:
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"tmux: {after.why}")
         elif (
@@ -186,29 +189,29 @@ def _end_all(
 
 def _checked(
     step: Step,
-    going: _Going,
+    target: _Target,
     known: Mapping[Step, Held],
     left: Iterable[Process],
 ) -> StepOutcome:
-    own = {each.identity for each in known[step].processes}
-    others = {each.identity for held in known.values() for each in held.processes} - own
-    # Who came only while they were being ended may be anybody's.
-    still = [each for each in left if each.identity not in others]
-    if still:
-        names = ", ".join(f"{shown_name(each.name)} ({each.pid})" for each in still)
+    own = {process.identity for process in known[step].processes}
+    others = {process.identity for held in known.values() for process in held.processes} - own
+    # A process that started only during the kill may belong to any of the sessions.
+    running = [process for process in left if process.identity not in others]
+    if running:
+        names = ", ".join(f"{shown_name(process.name)} ({process.pid})" for process in running)
         return StepOutcome(step.label, Result.FAILED, f"still running: {names}")
     count = some(len(own), "process", "processes")
-    if going.session is not None and step.writes and known[step].doubts:
-        why = f"ended its session and {count}, but what may be its runs"
+    if target.session is not None and step.writes and known[step].doubts:
+        why = f"ended its session and {count}, but a process runs that may belong to it"
         return StepOutcome(step.label, Result.FAILED, why)
-    if going.session is not None:
+    if target.session is not None:
         return StepOutcome(step.label, Result.DONE, f"ended its session and {count}")
-    said = "its session had gone already"
-    return StepOutcome(step.label, Result.DONE, f"{said}; ended {count}" if own else said)
+    text = "its session was already gone"
+    return StepOutcome(step.label, Result.DONE, f"{text}; ended {count}" if own else text)
 
 
-def _leave_who_is_back(outcomes: dict[Step, StepOutcome], snapshot: TmuxSnapshot) -> None:
-    """Keeps agents from being written down as dead that are not, or of whom nobody knows."""
+def _check_not_back(outcomes: dict[Step, StepOutcome], snapshot: TmuxSnapshot) -> None:
+    """Refuses to record agents as terminated whose session exists again, or cannot be known."""
     evidence = ActionEvidence(snapshot, snapshot.server)
     for step, outcome in outcomes.items():
         if outcome.result is not Result.DONE or not step.writes:

@@ -1,4 +1,4 @@
-"""Which sessions a kill ends, and how that went, on record."""
+"""Logs the sessions that a kill ends, and the results."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tui.actions.plan import Plan, Step
 
 @dataclass(slots=True)
 class KillRecord:
-    """Puts on record which sessions end, and how that went.
+    """Logs which sessions a kill ends, and the results.
 
-    A session is ended even where that fails, and this is said: a full disk must not
-    keep anybody from ending what fills it.
+    If a session cannot be logged, it is ended anyway, and a problem is reported. Otherwise a full
+    disk would prevent the kill of the agent that fills it.
 
     Attributes:
-        plan: What is carried out.
-        audit: What puts it on record.
-        entries: The entries that were begun, and the logs that they are in.
-        problems: What could not be put on record.
+        plan: The plan that is executed.
+        audit: Writes the log entries.
+        entries: The entries that were started, and the paths of their logs.
+        problems: Messages on entries that could not be logged.
     """
 
     plan: Plan
@@ -31,7 +31,7 @@ class KillRecord:
     problems: dict[str, None] = field(default_factory=dict)
 
     def begin(self, step: Step, ending: EndedSession) -> None:
-        """Puts on record that a session is about to end."""
+        """Logs that a session is about to be ended."""
         log = log_in(self.plan.home) if self.plan.home is not None else None
         if step.source is not None:
             log = step.source.audit_log
@@ -40,17 +40,17 @@ class KillRecord:
         try:
             self.entries[step] = (log, self.audit.begin(log, session=ending))
         except RegistryError as error:
-            self.problems[f"not on record: {error}"] = None
+            self.problems[f"the kill is not logged: {error}"] = None
 
     def end(self, step: Step, outcome: StepOutcome) -> None:
-        """Puts on record how that went."""
+        """Logs the result of a step."""
         if step not in self.entries:
             return
         log, entry = self.entries[step]
         try:
             self.audit.end(log, entry, _STATES[outcome.result], outcome.detail)
         except RegistryError as error:
-            self.problems[f"how it ended is not on record: {error}"] = None
+            self.problems[f"the result of the kill is not logged: {error}"] = None
 
 
 _STATES = {Result.DONE: State.DONE, Result.LEFT: State.VOID, Result.FAILED: State.FAILED}

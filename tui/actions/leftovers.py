@@ -1,8 +1,8 @@
-"""What may still run of agents whose session is gone, before they are called dead. Blocks.
+"""Finds processes that may belong to agents whose session is gone. Blocks.
 
-The verdict on an agent is by its session alone. But before its death is written down, the
-processes that outlived their pane are looked at: of each it is its own, another's, or
-nobody can tell, and then nothing is written.
+The verdict on an agent depends only on its session. But before muster records that the agent is
+terminated, it checks the processes that outlived their pane. If one of them may belong to the
+agent, the status is not changed.
 """
 
 from __future__ import annotations
@@ -28,24 +28,26 @@ from tui.model.suspects import any_fits
 from tui.text.sanitize import some
 
 _NAMED_AT_MOST = 5
-"""Processes that are named; the others are counted."""
+"""The number of processes that one message names; more are only counted."""
 
 _STILL_ENDING = 1.0
-"""Seconds that what writes to a file is given to end after its session."""
+"""Seconds that a writer of an output file has to end after its session."""
 
 _PAUSE = 0.02
 
-_OWN = "its session is gone, but processes of it run; end them; mark it terminated"
+_OWN_PROCESSES = (
+    "its session is gone, but its processes run; end them; set its status to terminated"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What may be left of an agent.
+    """The processes that may be left of an agent.
 
     Attributes:
-        session: What its own processes are told by; None where it is not sure that all of
-            them are its own.
-        why: Why it cannot be called dead, and what to do about it.
+        session: The former session that identifies its processes; None if it is not certain
+            that all of them belong to the agent.
+        why: Why the agent must not become terminated, and a remedy.
     """
 
     session: EndedSession | None
@@ -53,13 +55,13 @@ class Leftover:
 
 
 def find_leftovers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, Leftover]:
-    """What may be left of those of some agents whose session is gone.
+    """Returns what may be left of agents whose session is gone.
 
-    What the step itself ends already is not told again.
+    Processes that the step itself ends are not reported again.
 
     Args:
-        steps: Of a plan.
-        answer: What tmux said last; nothing is told where it cannot tell.
+        steps: The steps of a plan.
+        answer: The latest snapshot of tmux. If its state is unknown, the result is empty.
     """
     gone = [
         step
@@ -69,65 +71,65 @@ def find_leftovers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, Le
     if not gone or answer.state is TmuxState.UNKNOWN:
         return {}
     watched, whys = _watched(gone)
-    found = {step: Leftover(None, why) for step, why in whys.items()}
+    leftovers = {step: Leftover(None, why) for step, why in whys.items()}
     try:
         strays = find_strays(answer, watched)
     except OSError as error:
-        return {step: Leftover(None, _untold(error)) for step in gone}
+        return {step: Leftover(None, _unknown(error)) for step in gone}
     for step in gone:
-        theirs = [each for each in strays if _may_count(step, each, answer)]
-        left = _of(step, theirs, answer) if theirs else None
+        candidates = [stray for stray in strays if _may_count(step, stray, answer)]
+        left = _leftover(step, candidates, answer) if candidates else None
         if left is not None:
-            found.setdefault(step, left)
-    return found
+            leftovers.setdefault(step, left)
+    return leftovers
 
 
 def find_survivors(ended: Mapping[Step, EndedSession], answer: TmuxSnapshot) -> dict[Step, str]:
-    """What may still run of agents whose processes were just ended.
+    """Finds processes that may belong to agents whose processes were just ended.
 
     Args:
-        ended: Their sessions; orphans are passed over.
-        answer: What tmux said since.
+        ended: The agents' sessions; orphans are ignored.
+        answer: A snapshot of tmux after the end.
 
     Returns:
-        In words, for each of which something may, or that cannot be told.
+        A message for each agent that may have processes, or whose processes cannot be known.
     """
     ended = {step: session for step, session in ended.items() if step.row is not None}
     if not ended or answer.state is TmuxState.UNKNOWN:
         return {}
     give_up_at = time.monotonic() + _STILL_ENDING
     while True:
-        watched, found = _watched(ended)
+        watched, messages = _watched(ended)
         try:
             strays = find_strays(answer, watched)
         except OSError as error:
-            return dict.fromkeys(ended, _untold(error))
+            return dict.fromkeys(ended, _unknown(error))
         for step, session in ended.items():
             left = _outlived(step, session, strays, answer)
             if left:
-                found.setdefault(step, _survived(step, left, answer.socket))
-        # What tmux itself had started for the session may be about to end with it.
-        if not found or time.monotonic() >= give_up_at:
-            return found
+                messages.setdefault(step, _survived(step, left, answer.socket))
+        # Processes that tmux itself started for the session may be about to end.
+        if not messages or time.monotonic() >= give_up_at:
+            return messages
         time.sleep(_PAUSE)
 
 
-def _untold(error: Exception) -> str:
-    return f"whether processes of it still run cannot be told: {error}"
+def _unknown(error: Exception) -> str:
+    return f"it is not known whether its processes still run: {error}"
 
 
 def _watched(steps: Iterable[Step]) -> tuple[Watched, dict[Step, str]]:
-    """The output of agents, opened anew; and why that of some cannot be looked at."""
+    """Returns the present output files of agents, and why some of them cannot be examined."""
     files: dict[Identity, Agent] = {}
     folders: dict[Identity, Path] = {}
     whys: dict[Step, str] = {}
     agents = set()
     for step in steps:
-        agent = _who(step)
+        agent = _agent_of(step)
         try:
             output = output_files(*agent)
         except (RegistryError, OSError) as error:
-            whys[step] = _untold(error)
+            whys[step] = _unknown(error)
             continue
         agents.add(agent)
         folders[output.folder] = agent[0]
@@ -136,81 +138,85 @@ def _watched(steps: Iterable[Step]) -> tuple[Watched, dict[Step, str]]:
 
 
 def _may_count(step: Step, stray: Stray, answer: TmuxSnapshot) -> bool:
-    """Whether what a process says is any reason to doubt an agent's death.
+    """Returns whether a process may belong to an agent, by its socket and its users.
 
-    What names the socket that was asked, or writes the agent's output, is one, whoever's it
-    is. What names another socket is one only if it is of a user whose the agent may be.
+    A process that names the queried socket, or that may write the agent's output, counts for
+    every user. A process that names another socket counts only if the agent may run as its user.
     """
-    if stray.is_here or _who(step) in stray.may_write_for:
+    if stray.is_here or _agent_of(step) in stray.may_write_for:
         return True
     users = {step.owner, answer.server_user, os.getuid()}
     if stray.users <= users:
         return True
     writers = writers_of([step.row.key.registry] if step.row is not None else [])
-    return all(each in writers for each in stray.users)
+    return all(user in writers for user in stray.users)
 
 
 def _outlived(
     step: Step, ended: EndedSession, strays: Iterable[Stray], answer: TmuxSnapshot
 ) -> list[Stray]:
-    """What may be left of an agent after its session was ended."""
-    found: list[Stray] = []
-    for group in _by_pane(each for each in strays if _may_count(step, each, answer)):
+    """Returns the processes that may be left of an agent after its session was ended."""
+    left: list[Stray] = []
+    for group in _by_pane(stray for stray in strays if _may_count(step, stray, answer)):
         if step.session is None:
             is_left = _may_be_of(step, group)
         else:
             is_left = _is_of_ended(step, ended, group)
         if is_left:
-            found += group
-    return found
+            left += group
+    return left
 
 
 def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
-    """Whether the processes of a pane may be an agent's whose session was there until now.
+    """Returns whether a pane's processes may belong to an agent whose session was just ended.
 
-    Its other panes are known. So these are its own only if they write its output, if their
-    pane was made in that session, or if it may have had another session before.
+    The panes of the ended session are known. So other processes may belong to the agent only if:
+
+    - they may write its output
+    - their pane was created in that session
+    - the agent may have had another session before
     """
-    agents, said = _writes_for(pane), pane[0].said
-    if _who(step) in _may_write_for(pane):
+    agents, named = _writes_for(pane), pane[0].named_pane
+    if _agent_of(step) in _may_write_for(pane):
         return True
-    if agents or said is None or not pane[0].is_here:
+    if agents or named is None or not pane[0].is_here:
         return False
-    same_server = said.server_pid == ended.server_pid and not pane[0].is_former
-    if same_server and said.session == ended.id:
+    same_server = named.server_pid == ended.server_pid and not pane[0].is_former
+    if same_server and named.session == ended.id:
         return True
     started, began = _started(step), _began(pane)
-    # tmux says it in whole seconds.
+    # tmux reports the creation time in whole seconds.
     if began > ended.created + 1:
         return False
     if started is None:
         return True
-    # The session that it has had since its start is the only one of its on this server.
+    # If the agent had its session since its start, it had no other session on this server.
     return any_fits([started], began) and not (same_server and any_fits([started], ended.created))
 
 
 def _survived(step: Step, processes: list[Stray], socket: Path) -> str:
-    writes = any(_who(step) in each.may_write_for for each in processes)
-    it = len(processes) == 1
+    writes = any(_agent_of(step) in process.may_write_for for process in processes)
+    single = len(processes) == 1
     why = "outlived a pane that is gone"
     if writes:
-        why = f"{'writes' if it else 'write'} its output"
+        why = f"{'writes' if single else 'write'} its output"
+    pronoun = "it" if single else "they"
     return (
-        f"still running: {_called(processes)}, which may be its: {'it' if it else 'they'} {why}. "
-        f"If so, end {'it' if it else 'them'} and kill the agent again; "
+        f"still running: {_called(processes)}, which may belong to it: {pronoun} {why}. "
+        f"If so, end {'it' if single else 'them'} and kill the agent again; "
         f"if not, {completing(step, socket)}"
     )
 
 
 def _by_pane(strays: Iterable[Stray]) -> list[list[Stray]]:
     panes: dict[tuple[int, str], list[Stray]] = {}
-    for each in strays:
-        panes.setdefault(each.pane, []).append(each)
+    for stray in strays:
+        panes.setdefault(stray.pane, []).append(stray)
     return list(panes.values())
 
 
-def _of(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Leftover | None:
-    """What of some processes may be left of one agent; None if nothing."""
+def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Leftover | None:
+    """Returns the leftover of one agent among some processes; None without one."""
     maybe = [
         group
         for group in _by_pane(strays)
@@ -218,17 +224,17 @@ def _of(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Leftover |
     ]
     if not maybe:
         return None
-    processes = [each for group in maybe for each in group]
-    panes_said = [each.said for each in processes if each.said is not None]
-    servers = {said.server_pid for said in panes_said}
+    processes = [process for group in maybe for process in group]
+    panes = [process.named_pane for process in processes if process.named_pane is not None]
+    servers = {pane.server_pid for pane in panes}
     owner = step.owner
     sure = all(_is_of(step, group) for group in maybe) and len(servers) == 1
-    # Whoever has the task's directory could have moved another user's open file into it.
-    sure = sure and all(each.users == {owner} for each in processes)
+    # The owner of the task's directory could have moved another user's open file into it.
+    sure = sure and all(process.users == {owner} for process in processes)
     if not sure or owner is None or step.earlier is not None:
         return Leftover(None, _why(step, processes, answer.socket))
     runs = "runs" if len(processes) == 1 else "run"
-    first = panes_said[0]
+    first = panes[0]
     session = EndedSession(
         name=step.expected_session or "",
         id=first.session,
@@ -237,7 +243,7 @@ def _of(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Leftover |
         agent=step.label,
         server_pid=first.server_pid,
         server_started=answer.server_started if first.server_pid == answer.server_pid else 0,
-        panes=tuple(dict.fromkeys(said.pane for said in panes_said)),
+        panes=tuple(dict.fromkeys(pane.pane for pane in panes)),
         told_by=frozenset({owner}),
         ended_at=time.time(),
     )
@@ -245,90 +251,90 @@ def _of(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Leftover |
 
 
 def _may_be_of(step: Step, pane: list[Stray]) -> bool:
-    """Whether the processes of a pane may be an agent's, as far as they tell."""
-    if _who(step) in _may_write_for(pane):
+    """Returns whether a pane's processes may belong to an agent, by their own data."""
+    if _agent_of(step) in _may_write_for(pane):
         return True
-    if _writes_for(pane) or pane[0].said is None:
+    if _writes_for(pane) or pane[0].named_pane is None:
         return False
     started = _started(step)
-    # A session made longer before than that is never taken for its own.
+    # A session that was created before this limit never counts as the agent's session.
     return started is None or _began(pane) >= started - Policy().session_early_limit
 
 
 def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
-    """Whether a step looks at the processes of a pane itself, and says what it leaves."""
-    earlier, said = step.earlier, pane[0].said
-    if earlier is None or said is None or pane[0].is_former:
+    """Returns whether a step itself ends the processes of a pane, and reports the survivors."""
+    earlier, named = step.earlier, pane[0].named_pane
+    if earlier is None or named is None or pane[0].is_former:
         return False
-    return said.server_pid == earlier.server_pid and said.pane in earlier.panes
+    return named.server_pid == earlier.server_pid and named.pane in earlier.panes
 
 
 def _is_of(step: Step, pane: list[Stray]) -> bool:
-    """Whether the processes of a pane are surely an agent's, and no other's.
+    """Returns whether a pane's processes certainly belong to one agent, and to no other.
 
-    One of them writes its output. That alone may be whoever started it, and many others;
-    but this pane began as it did.
+    One of them writes the agent's output. That alone is not enough, because the program that
+    started the agent may do so too. But the pane also started at the same time as the agent.
     """
     started = _started(step)
     return (
-        _writes_for(pane) == {_who(step)}
-        and all(each.said is not None and each.said.pane for each in pane)
+        _writes_for(pane) == {_agent_of(step)}
+        and all(process.named_pane is not None and process.named_pane.pane for process in pane)
         and _may_write_for(pane) == _writes_for(pane)
-        and not any(each.is_former or not each.is_here for each in pane)
+        and not any(process.is_former or not process.is_here for process in pane)
         and started is not None
         and any_fits([started], _began(pane))
     )
 
 
 def _writes_for(pane: Iterable[Stray]) -> frozenset[Agent]:
-    return frozenset[Agent]().union(*(each.writes_for for each in pane))
+    return frozenset[Agent]().union(*(process.writes_for for process in pane))
 
 
 def _may_write_for(pane: Iterable[Stray]) -> frozenset[Agent]:
-    return frozenset[Agent]().union(*(each.may_write_for for each in pane))
+    return frozenset[Agent]().union(*(process.may_write_for for process in pane))
 
 
 def _began(pane: Iterable[Stray]) -> float:
-    return min(each.began for each in pane)
+    return min(process.began for process in pane)
 
 
-def _who(step: Step) -> Agent:
+def _agent_of(step: Step) -> Agent:
     if step.source is not None:
         return step.source.directory, step.label
     return (step.row.key.registry.parent if step.row is not None else Path()), step.label
 
 
 def _started(step: Step) -> float | None:
-    """When an agent started, as its registry says; None where that tells nothing."""
+    """Returns an agent's start time from its registry; None if it is missing or in the future."""
     started = step.row.record.started if step.row is not None else None
     return started if started is not None and started <= time.time() else None
 
 
 def _called(processes: list[Stray]) -> str:
-    first = [each.process for each in processes[:_NAMED_AT_MOST]]
-    named = [f"{shown_name(each.name)} ({each.pid})" for each in first]
-    others = set[int]().union(*(each.users for each in processes)) - {os.getuid()}
+    first = [stray.process for stray in processes[:_NAMED_AT_MOST]]
+    named = [f"{shown_name(process.name)} ({process.pid})" for process in first]
+    others = set[int]().union(*(stray.users for stray in processes)) - {os.getuid()}
     more = len(processes) - len(named)
     count = some(len(processes), "process", "processes")
-    users = ", ".join(shown_name(user_name(each)) for each in sorted(others))
+    users = ", ".join(shown_name(user_name(user)) for user in sorted(others))
     of_others = f" (of user {users})" if users else ""
     return f"{count} {', '.join(named)}{f' and {more} more' if more else ''}{of_others}"
 
 
 def why_not_recorded(step: Step, socket: Path) -> str:
-    """Why an agent is not called dead after a kill that left processes alone, and what to do."""
+    """Returns why a kill that left processes alone does not change the status, with a remedy."""
     return (
-        "not recorded, for what is left alone may be its: end that and kill it again, "
-        f"or, if it is not, {completing(step, socket)}"
+        "not recorded, because processes that were left alone may belong to it. If so, end them "
+        f"and kill the agent again; if not, {completing(step, socket)}"
     )
 
 
 def completing(step: Step, socket: Path) -> str:
-    """How to write down the end of one agent alone; from whatever directory that is run.
+    """Returns the command that completes one agent; it works from every directory.
 
     Args:
-        step: Of the agent.
-        socket: The tmux socket that was asked.
+        step: The step of the agent.
+        socket: The queried tmux socket.
     """
     options = [("-S", str(socket))]
     if step.row is not None:
@@ -338,27 +344,28 @@ def completing(step: Step, socket: Path) -> str:
 
 
 def _why(step: Step, processes: list[Stray], socket: Path) -> str:
-    pids = ",".join(str(each.process.pid) for each in processes)
-    outlived = "outlived the tmux server or session that started them"
-    if any(each.said is None for each in processes):
-        outlived = f"{'writes' if len(processes) == 1 else 'write'} its output"
+    pids = ",".join(str(stray.process.pid) for stray in processes)
+    single = len(processes) == 1
+    pronoun = "it" if single else "them"
+    why = f"outlived the tmux server or session that started {pronoun}"
+    if any(stray.named_pane is None for stray in processes):
+        why = f"{'writes' if single else 'write'} its output"
     return (
-        f"{_called(processes)} {outlived}, and may "
-        f"be its: see `ps -fp {pids}`. If so, end them and kill it again; if not, "
-        f"{completing(step, socket)}"
+        f"{_called(processes)} {why}, and may belong to it: see `ps -fp {pids}`. If so, end "
+        f"{pronoun} and kill the agent again; if not, {completing(step, socket)}"
     )
 
 
-def with_leftovers(plan: Plan, found: Mapping[Step, Leftover]) -> Plan:
-    """A plan to kill that ends what is surely left of agents too.
+def with_leftovers(plan: Plan, leftovers: Mapping[Step, Leftover]) -> Plan:
+    """Adds the processes that certainly belong to agents without a session to a plan to kill.
 
     Args:
         plan: A plan to kill.
-        found: What `find_leftovers` found of its steps.
+        leftovers: The result of `find_leftovers` for its steps.
     """
     steps = tuple(
-        replace(step, earlier=left.session, says=_OWN)
-        if (left := found.get(step)) is not None and left.session is not None
+        replace(step, earlier=left.session, says=_OWN_PROCESSES)
+        if (left := leftovers.get(step)) is not None and left.session is not None
         else step
         for step in plan.steps
     )

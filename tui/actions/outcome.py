@@ -1,4 +1,4 @@
-"""What became of a plan, step by step. Pure."""
+"""The outcome of a plan and of its steps. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui.actions.plan import Verb
 
 
 class Result(StrEnum):
-    """How a step ended."""
+    """The result of a step."""
 
     DONE = "done"
     LEFT = "left alone"
@@ -19,10 +19,12 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What became of one step.
+    """The outcome of one step.
 
     Attributes:
-        detail: What was done, or why not.
+        label: The id of the agent, or the name of the orphaned session.
+        result: The result.
+        detail: The change that was made, or the reason why it was not made.
     """
 
     label: str
@@ -32,11 +34,13 @@ class StepOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a plan.
+    """The outcome of a plan.
 
     Attributes:
-        written: Registries that were changed.
-        problems: What went wrong beside the single agents.
+        verb: The action.
+        steps: The outcome of each step.
+        written: The registries that were changed.
+        problems: Messages on problems that do not belong to a step.
     """
 
     verb: Verb
@@ -46,5 +50,5 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether everything was done."""
-        return not self.problems and all(each.result is Result.DONE for each in self.steps)
+        """Whether all steps were done, without problems."""
+        return not self.problems and all(step.result is Result.DONE for step in self.steps)

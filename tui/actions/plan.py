@@ -1,7 +1,7 @@
-"""What an action will do, worked out before anything is done. Pure.
+"""The plan of an action. Pure.
 
-Nothing is touched by planning: a plan is shown and confirmed first, and carried
-out by `tui.actions.execute`.
+A plan changes nothing: it is shown and confirmed first, and then executed by
+`tui.actions.execute`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EndStatus = Literal["completed", "terminated"]
 
 
 class Verb(StrEnum):
-    """What can be done."""
+    """The kind of an action."""
 
     KILL = "kill"
     COMPLETE = "complete"
@@ -38,11 +38,11 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a session holds.
+    """The processes and the memory of a session.
 
     Attributes:
-        processes: How many.
-        memory: The sum of their resident sizes in bytes; what they share counts for each.
+        processes: The number of processes.
+        memory: The sum of their resident memory in bytes. Shared memory counts for each process.
     """
 
     processes: int
@@ -52,31 +52,31 @@ class Footprint:
         return Footprint(self.processes + other.processes, self.memory + other.memory)
 
     def __str__(self) -> str:
-        said = some(self.processes, "process", "processes")
-        return f"{said}, {size(self.memory)}" if self.processes else "no process left"
+        count = some(self.processes, "process", "processes")
+        return f"{count}, {size(self.memory)}" if self.processes else "no process left"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What will be done to one agent, or to one orphaned session.
+    """The planned action on one agent, or on one orphaned session.
 
     Attributes:
-        label: The agent's id, or the orphan's session.
-        session: The session to end, or None if there is none.
-        expected_session: The name its session has, or would have.
+        label: The agent's id, or the name of the orphaned session.
+        session: The session to end, or None.
+        expected_session: The name of the agent's session; it may not exist.
         row: The agent; None for an orphan.
         source: The agent's task; None for an orphan.
         writes: Whether registries will change.
-        says: In words, for the plan.
-        earlier: Its session that an earlier kill ended, but maybe not all processes of it.
-        footprint: What will be ended; None as long as that is not known.
-        judged: The agent's deployments that this is about: more than one where its id is
-            in the registry twice, none for an orphan.
-        may_run: Whether it is known that processes run which may be its.
-        owner: Whose the registry is that says all this of it, by the user's number; None
-            for an orphan, or where it was not read.
-        identity: Device and inode of that registry, as it was read.
-        stale: Whether a database was known that may have a newer status of it.
+        says: A description of the step for the plan.
+        earlier: Its former session, which an earlier kill ended, maybe without all processes.
+        footprint: The processes to end; None if they are not known.
+        judged: The agent's deployments that the step concerns. These are several if the registry
+            lists its id twice, and none for an orphan.
+        may_run: Whether processes are known that may belong to the agent.
+        owner: The user id of the owner of the agent's registry; None for an orphan, or if the
+            registry was not read.
+        identity: The device and inode of the registry that was read.
+        stale: Whether a database is known that may contain a newer status of the agent.
     """
 
     label: str
@@ -97,18 +97,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an action will do, before it does it.
+    """The planned steps of an action.
 
     Attributes:
-        status: What agents become in the registries.
-        refused: Who was asked for and will not be touched, with the reason.
-        socket: The tmux socket that was asked.
-        server_pid: The server that answered; only its sessions are ended.
-        server_started: When it started; seconds since the epoch, 0 if none answered.
-        home: The workspace whose audit log takes what belongs to no task.
-        questions: What is asked apart; see `Preview`.
-        nearby: The workspaces around the sessions, read when the plan was made; they are
-            looked at again before a session is ended. None where none is ended.
+        verb: The kind of the action.
+        status: The new status of the agents.
+        steps: The steps in the order of execution.
+        refused: The agents and sessions that will not be changed, each with the reason.
+        socket: The queried tmux socket.
+        server_pid: The pid of the server that answered; only its sessions are ended.
+        home: The workspace whose audit log receives the entries on orphans.
+        questions: Questions to confirm separately; see `Preview`.
+        server_started: The start of that server, seconds since the epoch; 0 if none answered.
+        nearby: The workspaces near the sessions, which are checked again before a session is
+            ended. None if no session is ended.
     """
 
     verb: Verb
@@ -124,12 +126,12 @@ class Plan:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The registries that will change, each once."""
-        found: dict[Path, None] = {}
+        """The registries that will change, without duplicates."""
+        paths: dict[Path, None] = {}
         for step in self.steps:
             if step.writes and step.source is not None:
-                found |= dict.fromkeys(each.path for each in step.source.files)
-        return tuple(found)
+                paths |= dict.fromkeys(file.path for file in step.source.files)
+        return tuple(paths)
 
     @property
     def ending(self) -> tuple[Step, ...]:
@@ -142,18 +144,18 @@ class Plan:
 
     @property
     def sessions(self) -> int:
-        """How many sessions will be ended."""
+        """The number of sessions that will be ended."""
         return sum(step.session is not None for step in self.ending)
 
     @property
     def footprint(self) -> Footprint | None:
-        """What will be ended in all; None if that of one of them is not known."""
-        weights = [step.footprint for step in self.ending]
-        known = [each for each in weights if each is not None]
-        return sum(known, Footprint(0, 0)) if len(known) == len(weights) else None
+        """The total of all steps; None if that of one step is not known."""
+        footprints = [step.footprint for step in self.ending]
+        known = [footprint for footprint in footprints if footprint is not None]
+        return sum(known, Footprint(0, 0)) if len(known) == len(footprints) else None
 
     def without(self, refused: Mapping[Step, str]) -> Plan:
-        """The same plan, some steps of which are refused, each with the reason."""
+        """Returns the plan without some steps, which are refused with the given reasons."""
         if not refused:
             return self
         return replace(
@@ -163,22 +165,22 @@ class Plan:
         )
 
     def title(self) -> str:
-        """In one line."""
+        """Returns a description of the action in one line."""
         orphans = sum(step.row is None for step in self.steps)
         agents = len(self.steps) - orphans
         if self.verb is Verb.COMPLETE:
             return f"Mark {some(agents, 'agent')} {self.status}"
-        whom = [some(agents, "agent")] if agents or not orphans else []
-        whom += [some(orphans, "orphaned session")] if orphans else []
-        return f"Kill {' and '.join(whom)}"
+        objects = [some(agents, "agent")] if agents or not orphans else []
+        objects += [some(orphans, "orphaned session")] if orphans else []
+        return f"Kill {' and '.join(objects)}"
 
     def preview(self) -> Preview:
-        """In words, to be shown and asked."""
-        note = f"tmux was asked at {shown_name(self.socket)}"
+        """Returns the plan as text, to be shown and confirmed."""
+        note = f"tmux socket: {shown_name(self.socket)}"
         note += "." if self.server_pid is not None else ", where no server runs."
         grave = bool(self.ending)
         if grave:
-            note = self._says_what_ends()
+            note = self._note_on_end()
         steps = tuple((_labelled(step), step.says) for step in self.steps)
         return Preview(
             self.title(),
@@ -190,14 +192,14 @@ class Plan:
             questions=self.questions,
         )
 
-    def _says_what_ends(self) -> str:
+    def _note_on_end(self) -> str:
         footprint = self.footprint
-        what = [some(self.sessions, "session")] if self.sessions else []
+        objects = [some(self.sessions, "session")] if self.sessions else []
         if footprint is not None:
-            what.append(some(footprint.processes, "process", "processes"))
-        note = f"Ends {' and '.join(what) or 'processes'} on {shown_name(self.socket)}"
+            objects.append(some(footprint.processes, "process", "processes"))
+        note = f"Ends {' and '.join(objects) or 'processes'} on {shown_name(self.socket)}"
         if footprint is None:
-            note += ". How many processes that are cannot be told from here."
+            note += ". The number of processes is not known."
         else:
             note += f"; frees about {size(footprint.memory)}, the sum of their resident memory."
         return f"{note} This cannot be undone."
@@ -206,24 +208,24 @@ class Plan:
 def agent_step(
     row: AgentRow, task: TaskRoll, writes: bool, says: str, earlier: EndedSession | None = None
 ) -> Step:
-    """What will be done to one agent.
+    """Returns the step for one agent.
 
     Args:
         row: The agent.
-        task: The task that it is of.
+        task: Its task.
         writes: Whether registries will change.
-        says: In words, for the plan.
-        earlier: As in `Step`.
+        says: A description of the step for the plan.
+        earlier: See `Step`.
     """
     name = row.record.tmux_session
     same = (
-        each.record
-        for each in task.agents
-        if each.key.id == row.key.id and each.record.tmux_session == name
+        agent.record
+        for agent in task.agents
+        if agent.key.id == row.key.id and agent.record.tmux_session == name
     )
     stale = task.state.database is not None
     if writes and stale:
-        says += "; the database of its workspace stays as it is"
+        says += "; the database of its workspace is not changed"
     return Step(
         label=row.key.id,
         session=row.session,
@@ -241,13 +243,13 @@ def agent_step(
 
 
 def usual_session(row: AgentRow) -> str:
-    """What tmux calls an agent's session where the orchestrator made it."""
+    """Returns the tmux name that the orchestrator gives to an agent's session."""
     return tmux_name(SESSION_PREFIX + row.key.id)
 
 
 def _labelled(step: Step) -> str:
-    """Whom or what a step is about, the session that it ends, and what that holds."""
-    # An orphan is called as its session is.
+    """Returns the label of a step, with the session that it ends and the footprint."""
+    # The label of an orphan is the name of its session.
     is_agents = step.session is not None and step.row is not None
     session = f"session {whole_name(step.session.name)}" if step.session and is_agents else ""
     more = ", ".join(filter(None, (session, str(step.footprint) if step.footprint else "")))

@@ -1,4 +1,4 @@
-"""Planning to write agents down as through; carrying it out is `tui.actions.execute`."""
+"""Plans to give agents a terminal status; `tui.actions.execute` executes the plans."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def plan_complete(
     *,
     by_verdict: bool = False,
 ) -> Plan:
-    """Plans to write active agents down as through, without touching any session.
+    """Plans to give active agents a terminal status; sessions are not changed.
 
     Args:
         roll: The roll call.
-        rows: Which agents.
-        status: What they become.
-        by_verdict: They were chosen for their verdict, and not named by the operator.
+        rows: The agents.
+        status: Their new status.
+        by_verdict: Whether they were chosen by their verdict, and not named by the operator.
     """
     rows = tuple(rows)
     alone = len(rows) == 1 and not by_verdict
@@ -50,16 +50,16 @@ def plan_complete(
         step = agent_step(row, tasks[row.key.registry], True, _says(row, status, doubt))
         why = first_reason((registry_can_be_read, status_is_current), step, evidence)
         if row.verdict in (Verdict.FINISHED, Verdict.LEAKED):
-            why = f"is {row.record.status!r} already"
+            why = f"its status is already {row.record.status!r}"
         elif why is not None:
             pass
         elif doubt is not None and not alone:
-            note = f"{row.note} If you know that it is not its own, complete this agent alone"
-            why = f"cannot be judged: {note}"
+            note = f"{row.note} If that session is not its own, complete this agent alone"
+            why = f"its state is unknown: {note}"
         elif row.verdict is Verdict.UNKNOWN and row.name_reused_by is None and doubt is None:
-            why = f"cannot be judged: {row.note}"
+            why = f"its state is unknown: {row.note}"
         elif not is_active(row.record.status):
-            why = f"{row.record.status!r} is no known status"
+            why = f"its status {row.record.status!r} is not known"
         else:
             why = is_listed_once(step, evidence)
         if why is None:
@@ -86,23 +86,23 @@ def checked_complete(
     *,
     by_verdict: bool = False,
 ) -> Plan:
-    """Plans as `plan_complete` does, but for agents whose processes may run on. Blocks.
+    """Plans like `plan_complete`, and refuses agents whose processes may still run. Blocks.
 
-    An agent that the operator named alone stays in the plan, which says so: it may be known
-    that what runs is not its own.
+    If the operator named exactly one agent, it stays in the plan with a remark. The operator may
+    know that these processes do not belong to it.
     """
     rows = tuple(rows)
     plan = plan_complete(roll, rows, status, by_verdict=by_verdict)
     evidence = looked_at(plan, evidence_of_roll(roll, ()))
     if len(rows) == 1 and not by_verdict:
-        plan = _though_left_over(plan, evidence)
+        plan = _with_remarks(plan, evidence)
     return with_questions(checked(plan, COMPLETE, evidence), roll)
 
 
-def _though_left_over(plan: Plan, evidence: ActionEvidence) -> Plan:
-    """A plan that says what may still run of its agents, and completes them all the same."""
+def _with_remarks(plan: Plan, evidence: ActionEvidence) -> Plan:
+    """Adds the processes that may belong to the agents to the steps; refuses no step."""
     steps = tuple(
-        replace(step, says=f"{step.says}, though {left.why}", may_run=True)
+        replace(step, says=f"{step.says}, although {left.why}", may_run=True)
         if (left := evidence.leftovers.get(step)) is not None
         else step
         for step in plan.steps
@@ -111,11 +111,12 @@ def _though_left_over(plan: Plan, evidence: ActionEvidence) -> Plan:
 
 
 def _says(row: AgentRow, status: EndStatus, doubt: str | None) -> str:
-    """What completing an agent means, in words."""
+    """Returns the description of a step that completes an agent."""
+    change = f"set its status to {status}"
     if row.verdict is Verdict.ZOMBIE:
-        return f"its session is gone; mark it {status}"
+        return f"its session is gone; {change}"
     if doubt is not None:
-        return f"mark it {status}, though {doubt} No session is touched"
+        return f"{change}, although {doubt} No session is ended"
     if row.name_reused_by is not None:
-        return f"mark it {status}; the session that has its name now is not touched"
-    return f"mark it {status}; its session goes on, and will be called leaked"
+        return f"{change}; the session that has its name now is not ended"
+    return f"{change}; its session is not ended, so the agent becomes leaked"

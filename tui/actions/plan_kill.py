@@ -1,7 +1,4 @@
-"""Working out what would be done to whom. Pure.
-
-Plans are made of a roll call alone; carrying them out is `tui.actions.execute`.
-"""
+"""Plans kills from a roll call alone; `tui.actions.execute` executes the plans. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from tui.actions.preconditions import FROM_ROLL, first_reason
 from tui.actions.questions import with_questions
 from tui.host.tmux_types import Session
 from tui.live.nearby_workspaces import NearbyWorkspaces
-from tui.model.hierarchy import beneath
+from tui.model.hierarchy import descendants_of
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
 from tui.text.sanitize import some
 
@@ -32,20 +29,22 @@ def plan_kill(
     unfinished: Collection[EndedSession] = (),
     ended_orphans: Iterable[EndedSession] = (),
 ) -> Plan:
-    """Plans to end sessions with all their processes, and to record it.
+    """Plans to end sessions with all their processes, and to change the status of agents.
 
-    Live and stalled agents lose their session and become terminated, zombies
-    only the latter, leaked agents and orphans only the former. Children come before
-    their parents, who might start them anew.
+    - For live and stalled agents, the session is ended, and the status becomes terminated.
+    - For zombies, the status becomes terminated.
+    - For leaked agents and orphans, the session is ended.
+
+    Children come before their parents, because a parent might start its children again.
 
     Args:
         roll: The roll call.
-        rows: Which agents.
-        orphans: Which orphaned sessions.
-        whole: The agents are all of a tree or a task, so that those who are through are
-            passed over, not refused, as long as anybody is left.
-        unfinished: Sessions that earlier kills may not have ended with all processes.
-        ended_orphans: Those of them that were orphans and are to be finished.
+        rows: The agents to kill.
+        orphans: The orphaned sessions to end.
+        whole: Whether the agents are a whole tree or task. Then finished agents are skipped, and
+            they are refused only if there is no other agent.
+        unfinished: The sessions that earlier kills may not have ended with all processes.
+        ended_orphans: The orphans among these whose remaining processes are to be ended.
     """
     chosen = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.level)
     orphans = tuple(orphans)
@@ -58,16 +57,16 @@ def plan_kill(
     )
     steps: dict[tuple[object, str | None], Step] = {}
     refused: list[tuple[str, str]] = []
-    through: list[tuple[str, str]] = []
-    drafts = (*map(killing.draft, chosen), *(killing.draft_orphan(each) for each in orphans))
+    skipped: list[tuple[str, str]] = []
+    drafts = (*map(killing.draft, chosen), *map(killing.draft_orphan, orphans))
     for step in drafts:
-        if _is_through(step):
-            passed_over = through if whole else refused
-            passed_over.append((step.label, "is finished; there is nothing to kill"))
+        if _is_finished(step):
+            finished = skipped if whole else refused
+            finished.append((step.label, "is finished; there is nothing to kill"))
         elif (why := first_reason(FROM_ROLL, step, evidence)) is not None:
             refused.append((step.label, why))
         else:
-            # The same agent may be in its registry twice.
+            # The registry may list the same agent twice.
             agent = step.row and (step.row.key.registry, step.row.key.id)
             steps.setdefault((agent, step.expected_session), step)
     made = list(steps.values())
@@ -81,7 +80,7 @@ def plan_kill(
         Verb.KILL,
         "terminated",
         tuple(made),
-        tuple(refused if made or refused else through),
+        tuple(refused if made or refused else skipped),
         answer.socket,
         answer.server_pid,
         own[0] if own else None,
@@ -91,17 +90,20 @@ def plan_kill(
     return with_questions(plan, roll)
 
 
-def _is_through(step: Step) -> bool:
+_TERMINATE = "set its status to terminated"
+
+
+def _is_finished(step: Step) -> bool:
     finished = step.row is not None and step.row.verdict is Verdict.FINISHED
     return finished and step.earlier is None
 
 
-_LEFT_OVER = "its session was ended before, but maybe not all of its processes; end them"
+_LEFT_OVER = "an earlier kill ended its session, but maybe not all its processes; end them"
 
 
 @dataclass(frozen=True, slots=True)
 class _Killing:
-    """What killing some agents of a roll means for each."""
+    """Drafts the steps of a kill."""
 
     roll: RollCall
     tasks: Mapping[Path, TaskRoll]
@@ -109,57 +111,57 @@ class _Killing:
     unfinished: tuple[EndedSession, ...]
 
     def draft(self, row: AgentRow) -> Step:
-        """What would be done to an agent, if nothing speaks against it."""
+        """Returns the step for an agent, before any checks."""
         earlier = self._earlier(row)
         writes, says = self._meaning(row, earlier)
         return agent_step(row, self.tasks[row.key.registry], writes, says, earlier)
 
     def draft_orphan(self, session: Session) -> Step:
-        """What would be done to an orphaned session."""
+        """Returns the step for an orphaned session, before any checks."""
         own = (workspace.path for workspace in self.roll.workspaces)
         read = ", ".join(shown_name(path) for path in (*own, *self.roll.nearby_workspaces))
         says = (
-            f"in none of the registries read: {read}; end the session and its processes "
-            "(an agent of a workspace elsewhere looks the same)"
+            f"not in the registries of {read}; end the session and its processes "
+            "(it may belong to an agent of another workspace)"
         )
         return Step(session.name, session, session.name, None, None, False, says)
 
     def _meaning(self, row: AgentRow, earlier: EndedSession | None) -> tuple[bool, str]:
-        """Whether killing an agent changes its registry, and what it means in words."""
+        """Returns whether killing an agent changes its registry, and a description."""
         if earlier is not None:
             writes = row.verdict is Verdict.ZOMBIE
-            return writes, f"{_LEFT_OVER}; mark it terminated" if writes else _LEFT_OVER
+            return writes, f"{_LEFT_OVER}; {_TERMINATE}" if writes else _LEFT_OVER
         if row.verdict is Verdict.LEAKED:
-            return False, f"end its session{_called(row)}; it is through already"
+            return False, f"end its session{_called(row)}; its status is already terminal"
         if row.verdict is Verdict.ZOMBIE:
-            return True, "its session is gone; mark it terminated"
+            return True, f"its session is gone; {_TERMINATE}"
         known = is_active(row.record.status)
         says = f"end its session{_called(row)} and processes; "
-        says += "mark it terminated" if known else f"its status {row.record.status!r} stays"
-        return known, says + self._going_on(row)
+        says += _TERMINATE if known else f"its status {row.record.status!r} is not changed"
+        return known, says + self._descendants(row)
 
     def _earlier(self, row: AgentRow) -> EndedSession | None:
         if row.verdict not in (Verdict.ZOMBIE, Verdict.FINISHED) or not row.record.tmux_session:
             return None
         name, socket = tmux_name(row.record.tmux_session), str(self.roll.answer.socket)
-        for each in reversed(self.unfinished):
-            if (each.agent, each.name, each.socket) == (row.key.id, name, socket):
-                return each
+        for ended in reversed(self.unfinished):
+            if (ended.agent, ended.name, ended.socket) == (row.key.id, name, socket):
+                return ended
         return None
 
-    def _going_on(self, row: AgentRow) -> str:
-        """What to say of the agents beneath one that is killed, who have their own sessions."""
+    def _descendants(self, row: AgentRow) -> str:
+        """Returns a text on the agent's descendants whose sessions are not ended."""
         count = sum(
-            each.session is not None and each.key not in self.chosen
-            for each in beneath(self.tasks[row.key.registry], row)
+            agent.session is not None and agent.key not in self.chosen
+            for agent in descendants_of(self.tasks[row.key.registry], row)
         )
         if not count:
             return ""
-        return f"; {some(count, 'agent')} beneath it {'goes' if count == 1 else 'go'} on"
+        return f"; {some(count, 'descendant')} of it {'keeps' if count == 1 else 'keep'} running"
 
 
 def _called(row: AgentRow) -> str:
-    """How to add what a session is called, where that is not as an agent's is."""
+    """Returns the name of an agent's session in brackets; empty if it is the usual name."""
     if row.session is None or tmux_name(row.session.name) == usual_session(row):
         return ""
     now = "" if row.session.name == tmux_name(row.record.tmux_session or "") else " now"

@@ -1,7 +1,8 @@
-"""What must be true before anything is done about an agent or a session. Pure.
+"""The preconditions of actions on agents and sessions. Pure.
 
-Each check tells why a step of a plan must not be carried out, or None. The same checks are
-run when the plan is made, and again right before the act, on a new snapshot of tmux.
+Each check returns why a step of a plan must not be executed, or None if it may. The docstring of a
+check states its condition. The checks run when the plan is made, and again right before the
+action, with a new snapshot of tmux.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from tui.model.roll import AgentRow, Verdict
 
 @dataclass(frozen=True, slots=True)
 class TaskEvidence:
-    """What is known of one task's registry.
+    """The data of one task's registry.
 
     Attributes:
-        record: What it says; None if that is not known.
-        error: Why it cannot be read now, or None.
-        owner: Whose file it is, by the user's number, if that is known.
-        database: What may have a newer status of its agents, or None.
-        identity: Device and inode of the file that was read, or None.
-        is_elsewhere: Whether it cannot be read since its path leads to no registry any more.
+        record: The content; None if it is not known.
+        error: Why the registry cannot be read now, or None.
+        owner: The user id of the file's owner; None if it is not known.
+        database: A database that may contain a newer status of its agents, or None.
+        identity: The device and inode of the file that was read, or None.
+        is_elsewhere: Whether its path no longer leads to a registry.
     """
 
     record: TaskRecord | None
@@ -43,22 +44,23 @@ class TaskEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ActionEvidence:
-    """What steps are checked against, as it is at one moment.
+    """The data that steps are checked against, at one moment.
 
     Attributes:
-        snapshot: What tmux says.
-        server: The server that the plan is about; see `TmuxSnapshot.server`.
-        sessions: Those of the plan as that server lists them now, whatever they are called.
-        sharing: The names of other sessions that show the same panes, by id.
-        tasks: By registry. Of those that are not in it nothing is known.
-        elsewhere: Why sessions that are missing may be on another tmux server, by their names.
-        leftovers: What may still run of agents whose session is gone.
-        mixed: Why sessions cannot be ended with all their own panes and no others, by id.
-        claims: Why sessions may be another agent's, or any agent's, by id.
-        holding_us: The ids of sessions that muster itself runs in.
-        rows: The agents on the roll, by registry.
-        holders: Whose each session is or may be on the roll, by id.
-        alone: The operator named one agent alone.
+        snapshot: The snapshot of tmux.
+        server: The tmux server of the plan; see `TmuxSnapshot.server`.
+        sessions: The sessions of the plan, each with its present data on that server. A session
+            may have a new name.
+        sharing: The name of another session that shows the same panes, by session id.
+        tasks: The data of registries by path; a missing registry is not known.
+        elsewhere: Why missing sessions may be on another tmux server, by their names.
+        leftovers: The processes that may be left of agents whose session is gone.
+        mixed: Why panes were moved from or to a session, so that it must not be ended, by id.
+        claims: Why a session may belong to another agent, by id.
+        holding_us: The ids of the sessions that muster itself runs in.
+        rows: The agents in the roll call, by registry.
+        holders: The agents in the roll call that have or may have a session, by session id.
+        alone: Whether the operator named exactly one agent.
     """
 
     snapshot: TmuxSnapshot
@@ -80,14 +82,14 @@ Check = Callable[[Step, ActionEvidence], str | None]
 
 
 def first_reason(checks: Iterable[Check], step: Step, evidence: ActionEvidence) -> str | None:
-    """Why a step must not be carried out, by the first check that says so, or None."""
+    """Returns the reason of the first check that a step fails, or None."""
     return next((why for check in checks if (why := check(step, evidence)) is not None), None)
 
 
 def refusal(
     checks: Iterable[tuple[Check, Result]], step: Step, evidence: ActionEvidence
 ) -> StepOutcome | None:
-    """What becomes of a step that must not be carried out; None if it may be."""
+    """Returns the outcome of a step that must not be executed; None if it may be executed."""
     for check, result in checks:
         why = check(step, evidence)
         if why is not None:
@@ -96,86 +98,91 @@ def refusal(
 
 
 def checked(plan: Plan, checks: Iterable[tuple[Check, Result]], evidence: ActionEvidence) -> Plan:
-    """A plan without the steps that must not be carried out, each refused with the reason."""
+    """Returns the plan without the steps that must not be executed; they are refused."""
     checks = tuple(checks)
-    refused = {step: refusal(checks, step, evidence) for step in plan.steps}
-    return plan.without({step: each.detail for step, each in refused.items() if each is not None})
+    refusals = {step: refusal(checks, step, evidence) for step in plan.steps}
+    return plan.without(
+        {step: refused.detail for step, refused in refusals.items() if refused is not None}
+    )
 
 
 def session_now(step: Step, evidence: ActionEvidence) -> Session | None:
-    """The session of a step as it is now; None if there is none, or it is gone."""
+    """Returns the present data of a step's session; None if it has none, or it is gone."""
     return evidence.sessions.get(step.session) if step.session is not None else None
 
 
 def same_session(session: Session, snapshot: TmuxSnapshot) -> Session | None:
-    """A session as the same server lists it in another snapshot, whatever it is called."""
-    for each in snapshot.sessions.values():
-        if (each.id, each.created) == (session.id, session.created):
-            return each
+    """Returns a session's data in another snapshot of the same server; it may have a new name."""
+    for other in snapshot.sessions.values():
+        if (other.id, other.created) == (session.id, session.created):
+            return other
     return None
 
 
 def takes_for_dead(step: Step) -> bool:
-    """Whether a step rests on it that a session is gone."""
+    """Returns whether a step assumes that a session is gone."""
     gone = step.row is None or step.row.verdict in (Verdict.ZOMBIE, Verdict.FINISHED)
     return gone and step.session is None
 
 
-# --- what only the roll tells ---------------------------------------------------------
+# --- Checks of the roll call ----------------------------------------------------------
 
 
 def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
-    """The registry that the plan was made of could be read."""
+    """The registry of the agent could be read when the plan was made."""
     task = _task(step, evidence)
     if task is None or task.error is None:
         return None
-    return f"its registry cannot be read now: {task.error}"
+    return f"cannot read its registry: {task.error}"
 
 
 def status_is_current(step: Step, evidence: ActionEvidence) -> str | None:
-    """No database of its workspace may contradict the verdict.
+    """No database of the workspace may contradict the verdict.
 
-    An agent that the operator named alone may be written down as dead all the same.
+    Exception: a zombie may get a terminal status if the operator named exactly this agent.
     """
     task = _task(step, evidence)
     if step.row is None or task is None or task.database is None:
         return None
     if step.row.verdict is Verdict.LEAKED:
-        return f"it may be at work: {MAY_BE_STALE}"
+        return f"it may be active: {MAY_BE_STALE}"
     if step.row.verdict is Verdict.ZOMBIE and not evidence.alone:
-        return f"it may be through: {MAY_BE_STALE}; if you know how it ended, name it alone"
+        return (
+            f"it may have a terminal status: {MAY_BE_STALE}; if you know how it ended, "
+            "name only this agent"
+        )
     return None
 
 
 def verdict_is_known(step: Step, evidence: ActionEvidence) -> str | None:
-    """The roll could tell what is true of the agent."""
+    """The verdict on the agent is known."""
     if step.row is None or step.row.verdict is not Verdict.UNKNOWN:
         return None
-    return f"cannot be judged: {step.row.note}"
+    return f"its state is unknown: {step.row.note}"
 
 
 def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
-    """No other agent on the roll has, or may have, its session."""
+    """No other agent in the roll call has, or may have, its session."""
     row = step.row
     if row is None or row.session is None:
         return None
-    through = is_terminal(row.record.status)
+    has_terminal_status = is_terminal(row.record.status)
     for other in evidence.holders[row.session.id]:
         if other.key == row.key:
             continue
         if other.key.id != row.key.id and other.session is not None:
             name = shown_name(row.session.name)
             return f"shares the session {name} with {shown_name(other.key.id)}"
-        # It may be at work in there: of one that is in its registry twice, too.
+        # The other agent may be active in this session, even with the same id in this registry.
         same = other.key.registry == row.key.registry or other.session is None
-        if not is_terminal(other.record.status) and (through or not same):
-            whose = f"{shown_name(other.key.id)} in {shown_name(other.key.registry)}"
-            return f"{whose} has its session as well, and is not through"
+        if not is_terminal(other.record.status) and (has_terminal_status or not same):
+            agent = f"{shown_name(other.key.id)} in {shown_name(other.key.registry)}"
+            return f"{agent} has the same session, and does not have a terminal status"
     return None
 
 
 def is_listed_once(step: Step, evidence: ActionEvidence) -> str | None:
-    """Writing down the agent's end would not end another one of its id."""
+    """The registry does not list another agent with this id and another session."""
     row = step.row
     for other in evidence.rows.get(row.key.registry, ()) if row is not None else ():
         if (
@@ -188,101 +195,101 @@ def is_listed_once(step: Step, evidence: ActionEvidence) -> str | None:
     return None
 
 
-# --- what is checked when the plan is made and before the act ------------------------------
+# --- Checks of the plan, repeated before the action -----------------------------------------
 
 
 def tmux_answers(step: Step, evidence: ActionEvidence) -> str | None:
-    """Tmux can tell what is there."""
+    """Tmux could be queried."""
     snapshot = evidence.snapshot
     return f"tmux: {snapshot.why}" if snapshot.state is TmuxState.UNKNOWN else None
 
 
 def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
-    """That an agent is through, where this is the reason to end its session, can be read.
+    """The registry of an agent with a terminal status can still be read.
 
-    The session of an agent at work is ended also where its registry is busy or broken now,
-    but not where its path leads to no registry any more: somebody changed that.
+    An active agent's session is ended even if its registry is busy or damaged. It is not ended if
+    the path no longer leads to a registry, because then the workspace was changed.
     """
     task = _task(step, evidence)
     if step.row is None or task is None or task.record is not None:
         return None
     if is_active(step.row.record.status) and not task.is_elsewhere:
         return None
-    return f"its registry cannot be read now: {task.error}"
+    return f"cannot read its registry: {task.error}"
 
 
 def registry_has_its_owner(step: Step, evidence: ActionEvidence) -> str | None:
-    """The registry belongs to the user that it belonged to."""
+    """The registry still has the same owner."""
     task = _task(step, evidence)
     if task is None or task.record is None or step.owner in (None, task.owner):
         return None
-    return "its registry belongs to another user now; look at it anew"
+    return "its registry belongs to another user now; check it, and repeat the action"
 
 
 def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
-    """The agent was not deployed anew.
+    """The agent was not deployed again.
 
-    An agent that its registry does not list any more passes: its session was confirmed.
+    An agent that is no longer in its registry passes, because the operator confirmed its session.
     """
-    own = _entries(step, evidence)
-    if not own or any(each.deployment in step.judged for each in own):
+    entries = _entries(step, evidence)
+    if not entries or any(entry.deployment in step.judged for entry in entries):
         return None
-    return f"was deployed again meanwhile; it is {own[-1].status!r} now"
+    return f"was deployed again meanwhile; its status is {entries[-1].status!r} now"
 
 
 def is_not_at_work_again(step: Step, evidence: ActionEvidence) -> str | None:
-    """An agent that was through is so still."""
+    """An agent that had a terminal status has not become active again."""
     if step.row is None or is_active(step.row.record.status):
         return None
-    own = (each for each in _entries(step, evidence) if each.deployment in step.judged)
-    return "is at work again" if any(is_active(each.status) for each in own) else None
+    own = (entry for entry in _entries(step, evidence) if entry.deployment in step.judged)
+    return "is active again" if any(is_active(entry.status) for entry in own) else None
 
 
 def session_is_not_elsewhere(step: Step, evidence: ActionEvidence) -> str | None:
-    """A session that is gone is on no other tmux server."""
+    """A missing session is not on another tmux server."""
     if not takes_for_dead(step) or not step.expected_session:
         return None
     return evidence.elsewhere.get(step.expected_session)
 
 
 def nothing_is_left_over(step: Step, evidence: ActionEvidence) -> str | None:
-    """No process runs that may be an agent's whose session is gone."""
+    """No process runs that may belong to an agent whose session is gone."""
     left = None if step.may_run else evidence.leftovers.get(step)
     return left.why if left is not None else None
 
 
 def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
-    """The processes that a step ends can be told from others."""
+    """The processes that a step ends are visible from here."""
     if not evidence.snapshot.foreign_pids or (step.session is None and step.earlier is None):
         return None
     return (
-        "the processes of this tmux server cannot be seen from here: it runs in another "
-        "container (PID namespace), so run muster in there"
+        "cannot see the processes of this tmux server, because it runs in another container "
+        "(PID namespace); run muster in that container"
     )
 
 
 def session_is_not_back(step: Step, evidence: ActionEvidence) -> str | None:
-    """A session that was gone is so still."""
+    """A session that was gone has not come back."""
     if not takes_for_dead(step):
         return None
     return no_session_has_its_name(step, evidence) and "its session is back"
 
 
 def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | None:
-    """The session is there as it was, or is gone with all its panes."""
+    """The session still exists unchanged, or is gone with all its panes."""
     session, snapshot = step.session, evidence.snapshot
     if session is None:
         return None
     now = session_now(step, evidence)
-    there = snapshot.sessions.get(step.expected_session) if step.expected_session else None
-    if now is None and there is not None:
-        return "another session has its name now; look at it anew"
+    named = snapshot.sessions.get(step.expected_session) if step.expected_session else None
+    if now is None and named is not None:
+        return "another session has its name now; check it, and repeat the action"
     if now is None and snapshot.server == evidence.server:
         other = _shown_by(session, snapshot)
         if other is not None:
             return f"its session is gone, but a pane of it is in session {shown_name(other.name)}"
-    if now is not None and now is not there and step.row is None:
-        # That it is an orphan was told by its name.
+    if now is not None and now is not named and step.row is None:
+        # It was recognized as an orphan by its name.
         return f"its session has another name now: {shown_name(now.name)}"
     return None
 
@@ -297,44 +304,43 @@ def is_not_our_session(step: Step, evidence: ActionEvidence) -> str | None:
 def panes_are_its_own(step: Step, evidence: ActionEvidence) -> str | None:
     """No other session shows the same panes.
 
-    A session that was made to look into another one (``new-session -t``), or a window
-    that was linked, shows them too.
+    Other sessions do so after ``new-session -t`` or ``link-window``.
     """
     now = session_now(step, evidence)
     if now is None or now.id not in evidence.sharing:
         return None
     name = shown_name(evidence.sharing[now.id])
-    return f"session {name} shows the same panes; end that one in tmux first"
+    return f"session {name} shows the same panes; end that session in tmux first"
 
 
 def panes_were_made_in_it(step: Step, evidence: ActionEvidence) -> str | None:
-    """No pane was moved from the session to another one, or from there."""
+    """No pane was moved out of the session, or into it."""
     now = session_now(step, evidence)
     return evidence.mixed.get(now.id) if now is not None else None
 
 
 def nobody_else_claims_it(step: Step, evidence: ActionEvidence) -> str | None:
-    """No registry around the session lists it as another agent's."""
+    """No registry near the session lists it as the session of another agent."""
     now = session_now(step, evidence)
     return evidence.claims.get(now.id) if now is not None else None
 
 
-# --- what is checked once more before registries are written --------------------------------
+# --- Checks before registries are written ---------------------------------------------------
 
 
 def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
-    """No session has the name of the agent's."""
+    """No session has the name of the agent's session."""
     if step.expected_session in evidence.snapshot.sessions:
-        return "a session of its name is there"
+        return "a session with its name exists"
     return None
 
 
 def database_was_known(step: Step, task: TaskEvidence) -> str | None:
-    """No database came since the plan that may contradict what it was made of."""
+    """No database that may contradict the plan has appeared since it was made."""
     if step.row is None or task.database is None or step.stale:
         return None
     if step.row.verdict is Verdict.ZOMBIE:
-        return f"it may be through: {task.database}"
+        return f"it may have a terminal status: {task.database}"
     return None
 
 
@@ -347,7 +353,7 @@ FROM_ROLL: tuple[Check, ...] = (
     is_listed_once,
     panes_are_its_own,
 )
-"""What a plan to kill needs to be true of the roll alone."""
+"""The checks of a plan to kill that need only the roll call."""
 
 KILL: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
@@ -365,7 +371,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (panes_were_made_in_it, Result.LEFT),
     (nobody_else_claims_it, Result.LEFT),
 )
-"""What a kill needs, when it is planned and before the first session is ended."""
+"""The checks of a kill, when it is planned and before the first session is ended."""
 
 COMPLETE: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
@@ -373,17 +379,16 @@ COMPLETE: tuple[tuple[Check, Result], ...] = (
     (nothing_is_left_over, Result.LEFT),
     (session_is_not_back, Result.LEFT),
 )
-"""What writing an agent's end needs where no session is ended: some of `KILL`.
+"""The checks before an agent gets a terminal status without a kill: a part of `KILL`.
 
-Whether its entry is as it was is checked with its registry locked; see
-`registry.finish_agents`.
+Its entry in the registry is checked later, under the lock; see `registry.finish_agents`.
 """
 
 ENDED: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
     (no_session_has_its_name, Result.LEFT),
 )
-"""What writing an agent's end needs after its session was ended."""
+"""The checks before an agent gets a terminal status after its session was ended."""
 
 
 def _task(step: Step, evidence: ActionEvidence) -> TaskEvidence | None:
@@ -391,13 +396,15 @@ def _task(step: Step, evidence: ActionEvidence) -> TaskEvidence | None:
 
 
 def _entries(step: Step, evidence: ActionEvidence) -> list[AgentRecord]:
-    """What the registry has of the agent's id."""
+    """Returns the entries of the registry with the agent's id."""
     task = _task(step, evidence)
     agents = task.record.agents if task is not None and task.record is not None else ()
-    return [each for each in agents if each.id == step.label]
+    return [agent for agent in agents if agent.id == step.label]
 
 
 def _shown_by(session: Session, snapshot: TmuxSnapshot) -> Session | None:
-    """A session that has a pane now which one that is gone had."""
-    others = snapshot.sessions.values()
-    return next((each for each in others if not set(each.panes).isdisjoint(session.panes)), None)
+    """Returns a session that now has a pane of a session that is gone; None without one."""
+    panes = set(session.panes)
+    return next(
+        (other for other in snapshot.sessions.values() if not panes.isdisjoint(other.panes)), None
+    )

@@ -1,4 +1,4 @@
-"""What is shown and asked before anything is done, whatever it is. Pure."""
+"""The description of an action, which is shown and confirmed before the action. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked apart: whoever agrees to a plan has not answered it.
+    """A question that must be confirmed separately, in addition to the plan.
 
     Attributes:
-        asks: In words.
-        option: What answers it on the command line, for example ``--mass-death``.
+        asks: The text of the question.
+        option: The option that confirms it on the command line, for example ``--mass-death``.
     """
 
     asks: str
@@ -21,22 +21,22 @@ class Question:
 
     @property
     def name(self) -> str:
-        """The option as argparse names its value."""
+        """The name of the option's value in argparse."""
         return self.option.removeprefix("--").replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What will be done, in words.
+    """The description of an action.
 
     Attributes:
-        title: In one line.
-        steps: Who or what, and what will be done to it.
-        refused: Who or what will not be touched, and why.
+        title: A description in one line.
+        steps: The labels of agents and sessions, each with the planned change.
+        refused: The labels of agents and sessions that will not change, each with the reason.
         files: The registries that will change.
-        note: What else has to be known before one agrees; may be empty.
+        note: A remark that the operator should read before confirming; may be empty.
         grave: Whether the note is a warning.
-        questions: What is asked after that, one by one.
+        questions: The questions to confirm one by one after the plan.
     """
 
     title: str
@@ -49,8 +49,8 @@ class Preview:
 
 
 def grouped(steps: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:
-    """Who has the same done to them, by what is done, in the order it is first done."""
-    found: dict[str, list[str]] = {}
+    """Groups the labels by their planned change, in the order of the first steps."""
+    groups: dict[str, list[str]] = {}
     for label, says in steps:
-        found.setdefault(says, []).append(label)
-    return found.items()
+        groups.setdefault(says, []).append(label)
+    return groups.items()

@@ -1,4 +1,4 @@
-"""What is asked apart before a plan is carried out: who agrees to it has not answered it. Pure."""
+"""Finds the questions that must be confirmed separately, in addition to a plan. Pure."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from tui.actions.preview import Question
 from tui.host.claims import ROOT
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import RollCall
-from tui.model.warnings import massacre
+from tui.model.warnings import mass_death_warning
 from tui.text.sanitize import some
 
 _MASS_DEATH = "--mass-death"
 
 _SEVERAL = 2
-"""From so many agents on, an action is one in bulk."""
+"""The number of agents from which an action counts as a bulk action."""
 
 _NAMED_AT_MOST = 10
-"""Sessions or registries that are named in one question; the plan names all."""
+"""The number of sessions or registries that one question names; the plan names all."""
 
 
 def with_questions(plan: Plan, roll: RollCall) -> Plan:
-    """A plan that knows what is asked of its steps.
+    """Adds the questions on its steps to a plan.
 
-    What was asked of many deaths is asked also where only some are still in the plan.
+    The question on a mass death stays, even if only one of these agents is left in the plan.
 
     Args:
-        plan: Any.
-        roll: What it was made of.
+        plan: A plan of any kind.
+        roll: The roll call of the plan.
     """
-    before = tuple(each for each in plan.questions if each.option == _MASS_DEATH)
+    before = tuple(question for question in plan.questions if question.option == _MASS_DEATH)
     questions = _of_deaths(roll, plan.steps) or before
     if plan.verb is Verb.KILL:
         questions += (*_of_names(plan.steps), *_of_owners(roll.answer, plan.steps))
@@ -41,66 +41,70 @@ def with_questions(plan: Plan, roll: RollCall) -> Plan:
 
 
 def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
-    """What is asked apart when several of those that went at once are acted on."""
+    """Returns the question on a mass death, if the steps concern several of its agents."""
     death = roll.mass_death
     if death is None:
         return ()
     among = sum(step.row is not None and step.row.key in death.agents for step in steps)
     if among < _SEVERAL:
         return ()
-    asks = f"{massacre(death, roll.answer.socket)} Is it the right socket, and are they dead?"
-    return (Question(asks, _MASS_DEATH),)
+    warning = mass_death_warning(death, roll.answer.socket)
+    return (Question(f"{warning} Is it the right socket, and are they dead?", _MASS_DEATH),)
 
 
 def _of_owners(answer: TmuxSnapshot, steps: Iterable[Step]) -> tuple[Question, ...]:
-    """What is asked apart when sessions are ended on the word of other users' registries.
+    """Returns the question on sessions that registries of other users list.
 
-    An id is no secret: whoever can have muster read a registry could list in it the
-    session of an agent of anybody's, by its usual name.
+    Agent ids are not secret. So another user could list the session of any agent in a registry
+    that muster reads, under its usual name.
     """
     trusted = {ROOT, *(() if answer.server_user is None else (answer.server_user,))}
-    whose = {
+    owners = {
         step.row.key.registry: step.owner
         for step in steps
         if step.session is not None and step.row is not None and step.owner is not None
     }
-    foreign = [f"{whole_name(str(p))} (user {o})" for p, o in whose.items() if o not in trusted]
+    foreign = [
+        f"{whole_name(str(path))} (user {owner})"
+        for path, owner in owners.items()
+        if owner not in trusted
+    ]
     if not foreign:
         return ()
     named = _named_first(foreign)
-    it_is = "A registry belongs" if len(foreign) == 1 else f"{len(foreign)} registries belong"
+    subject = "A registry belongs" if len(foreign) == 1 else f"{len(foreign)} registries belong"
     asks = (
-        f"{it_is} neither to the tmux server's user nor to root: {named}. "
-        f"Who wrote {'it' if len(foreign) == 1 else 'them'} can name any session. "
-        "End the sessions all the same?"
+        f"{subject} neither to the tmux server's user nor to root: {named}. "
+        f"The writer of {'it' if len(foreign) == 1 else 'them'} can name any session. "
+        "End the sessions anyway?"
     )
     return (Question(asks, "--foreign-registry"),)
 
 
-def _named_first(said: Sequence[str]) -> str:
-    more = len(said) - _NAMED_AT_MOST
-    return ", ".join(said[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+def _named_first(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def _of_names(steps: Iterable[Step]) -> tuple[Question, ...]:
-    """What is asked apart when sessions are ended that are not called as an agent's is.
+    """Returns the question on sessions that do not have the usual name of an agent's session.
 
-    Whatever writes a registry could name anybody's session there.
+    The writer of a registry could name a session of any user there.
     """
-    unusual = [said for step in steps if (said := _unusual(step)) is not None]
+    unusual = [name for step in steps if (name := _unusual(step)) is not None]
     if not unusual:
         return ()
     named = _named_first(unusual)
-    count = some(len(unusual), "session is", "sessions are")
+    count = some(len(unusual), "session does", "sessions do")
     asks = (
-        f"{count} not called as the orchestrator calls an agent's, {SESSION_PREFIX} and its "
-        f"id: {named}. End {'it' if len(unusual) == 1 else 'them'} all the same?"
+        f"{count} not have the usual name of an agent's session, {SESSION_PREFIX} and the agent's "
+        f"id: {named}. End {'it' if len(unusual) == 1 else 'them'} anyway?"
     )
     return (Question(asks, "--unusual-names"),)
 
 
 def _unusual(step: Step) -> str | None:
-    """The session whose processes a step ends, and whose it is, where its name is unusual."""
+    """Returns the name and agent of a step's session; None if the name is usual."""
     name = step.session.name if step.session else step.earlier.name if step.earlier else None
     if name is None:
         return None

@@ -145,7 +145,7 @@ def _deploy(stage: Stage) -> None:
             task_id = task_ids[role.task]
             members[role.type] = member_of(role, task_id, parent, now - role.ago)
     orphan = member_of(ORPHAN, task_ids[ORPHAN.task], ORCHESTRATOR, now - ORPHAN.ago)
-    at_work = [member for member in members.values() if not member.role.is_through]
+    at_work = [member for member in members.values() if not member.role.is_finished]
     problem = Tmux(stage.socket, _START_TIMEOUT).start_sessions(
         {member.session: stage.command(member) for member in (*at_work, orphan)},
         new_server=True,

@@ -234,7 +234,7 @@ def tell_past(stage: Stage, member: Member, started: float, now: float) -> None:
     """Reports the steps that an agent did before the demo started, with their past times."""
     past = member.role.steps[: member.role.past]
     # The last report of a working agent is newer than its session, so the session is its own.
-    silent = member.role.silent if member.role.is_through else 0.0
+    silent = member.role.silent if member.role.is_finished else 0.0
     *earlier, last = _moments(started, now - silent, len(past)) or [started]
     for step, moment in zip(past, earlier, strict=False):
         note(stage, member, step, step.status, moment)

@@ -75,7 +75,7 @@ class Role:
     script: bool = False
 
     @property
-    def is_through(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether the agent had a terminal status and no session before the demo started."""
         return self.past == len(self.steps) and self.ending in (Ending.COMPLETES, Ending.FAILS)
 

@@ -1,8 +1,8 @@
-"""Processes of panes that are gone, and processes that write an agent's output. Linux only.
+"""Finds processes whose pane is gone, and processes that write an agent's output. Linux only.
 
-What ignores SIGHUP outlives its session and its tmux server. It still says in its
-environment which pane it was started in, or it still writes what its agent puts out,
-whatever it says. Whose a process is decides nothing here: the caller decides what it proves.
+A process that ignores SIGHUP outlives its session and its tmux server. Its environment may still
+name the pane where it was started, and it may still write its agent's output. This module only
+reports these processes, of all users; the caller decides what they prove.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Agent = tuple[Path, str]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Agents whose output is looked for, as muster opened it.
+    """The agents whose writers are to be found, and the identities of their files.
 
     Attributes:
-        agents: They.
-        files: Whose output a file is.
-        folders: The tasks' directories.
+        agents: The agents.
+        files: The agent of each output file.
+        folders: The path of each task's directory.
     """
 
     agents: frozenset[Agent] = frozenset()
@@ -49,21 +49,22 @@ class Stray:
     """A process whose pane is gone, or that writes the output of a watched agent.
 
     Attributes:
-        users: Its real, effective and saved user, by their numbers.
-        began: Seconds since the epoch.
-        said: The pane that it says it was started in, which is gone. None where it says
-            none that is gone, but writes an agent's output.
-        writes_for: Agents whose output files it surely has open for writing: in place, and
-            by their only name.
-        may_write_for: These, and watched agents whose output it may write.
-        is_former: Whether another server has the pid of its own by now.
-        is_here: Whether that pane was of the socket that was asked.
+        process: The process.
+        users: The ids of its real, effective and saved user.
+        began: Its start time, seconds since the epoch.
+        named_pane: The pane that its environment names, which is gone. None if it names no such
+            pane, and only writes an agent's output.
+        writes_for: The agents whose output files it certainly has open for writing. These files
+            are in place, and have only one name.
+        may_write_for: The same agents, and the watched agents whose output it may write.
+        is_former: Whether another server has the pid of its former server by now.
+        is_here: Whether the pane belonged to the queried socket.
     """
 
     process: Process
     users: frozenset[int]
     began: float
-    said: PaneEnvironment | None
+    named_pane: PaneEnvironment | None
     writes_for: frozenset[Agent] = frozenset()
     may_write_for: frozenset[Agent] = frozenset()
     is_former: bool = False
@@ -71,87 +72,92 @@ class Stray:
 
     @property
     def pane(self) -> tuple[int, str]:
-        """Its server and its pane: tells it from the processes of other panes.
+        """A key for processes of the same pane: the pid of the server, and the id of the pane.
 
-        One that names no pane stands for itself.
+        A process that names no pane has a key of its own.
         """
-        return (
-            (-self.process.pid, "")
-            if self.said is None
-            else (self.said.server_pid, self.said.pane)
-        )
+        named = self.named_pane
+        return (-self.process.pid, "") if named is None else (named.server_pid, named.pane)
 
 
 def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
-    """The processes of panes that are gone, of any server, and those that write for agents.
+    """Returns the processes whose pane is gone, of any server, and the writers of agents' output.
 
-    The former are neither this process and its ancestors, nor tmux servers, nor what runs
-    on another server by now. The latter may run anywhere: also in a pane that is there.
+    Processes whose pane is gone do not include this process, its ancestors, tmux servers, and
+    processes that run on another server by now. A writer may also run in an existing pane.
 
     Args:
-        answer: What tmux said; not that it cannot tell.
-        watched: Agents whose writers are looked for.
+        answer: A snapshot of tmux; its state must be known.
+        watched: The agents whose writers are to be found.
 
     Raises:
         OSError: The processes cannot be listed.
     """
-    # A pane that was made since tmux answered is not gone, though it is in no answer.
+    # A pane that was created after the snapshot is not gone, although the snapshot lacks it.
     asked_at = time.time() - (time.monotonic() - answer.asked_at)
     now = look()
     alive = {pane for session in answer.sessions.values() for pane in session.panes}
-    trusted = {each for each in (os.getuid(), 0, answer.server_user) if each is not None}
-    # A server without sessions does not say who it is.
+    trusted = {user for user in (os.getuid(), 0, answer.server_user) if user is not None}
+    # A server without sessions does not report its pid.
     asked = answer.listener if answer.server_pid is None else answer.server_pid
     strays = []
     for process in now.described(now.panes.keys() - now.ourselves - now.sure):
-        said, own = now.panes[process.pid], now.users_of(process.pid)
-        if own is None or now.runs_on.get(process.pid) not in (None, said.server_pid):
+        named, own = now.panes[process.pid], now.users_of(process.pid)
+        if own is None or now.runs_on.get(process.pid) not in (None, named.server_pid):
             continue
-        is_ours = said.server_pid == asked
+        is_ours = named.server_pid == asked
         is_former = process.pid in now.former
         began = procfs.begun_at(now.stats[process.pid])
         if is_ours and began > asked_at:
             continue
-        if is_former or _is_gone(said, asked, alive, now):
-            exactly, maybe = _written_by(process.pid, watched)
-            is_here = is_ours or _is_same_socket(said.socket, answer, trusted.issuperset(own))
+        if is_former or _is_gone(named, asked, alive, now):
+            surely, maybe = _written_by(process.pid, watched)
+            is_here = is_ours or _is_same_socket(named.socket, answer, trusted.issuperset(own))
             users = frozenset(own)
-            strays.append(Stray(process, users, began, said, exactly, maybe, is_former, is_here))
-    known = {each.process.pid for each in strays} | {os.getpid()}
+            strays.append(Stray(process, users, began, named, surely, maybe, is_former, is_here))
+    known = {stray.process.pid for stray in strays} | {os.getpid()}
     for process in now.described(now.stats.keys() - known) if watched.agents else ():
-        exactly, maybe = _written_by(process.pid, watched)
+        surely, maybe = _written_by(process.pid, watched)
         own = now.users_of(process.pid) if not maybe.isdisjoint(watched.agents) else None
         if own is not None:
             began = procfs.begun_at(now.stats[process.pid])
-            strays.append(Stray(process, frozenset(own), began, None, exactly, maybe))
+            strays.append(Stray(process, frozenset(own), began, None, surely, maybe))
     return tuple(strays)
 
 
-def _is_gone(said: PaneEnvironment, asked: int | None, alive: Collection[str], now: Look) -> bool:
-    """Whether the pane that a process says it was started in is gone."""
-    if said.server_pid == asked:
-        # One that does not say which may be in any.
-        return bool(said.pane) and said.pane not in alive
-    # A server whose socket was taken by another one cannot be asked, and may have it.
-    return said.server_pid not in now.servers
-
-
-def _is_same_socket(said: str, answer: TmuxSnapshot, may_follow: bool) -> bool:
-    """Whether a process names the socket that was asked.
+def _is_gone(named: PaneEnvironment, asked: int | None, alive: Collection[str], now: Look) -> bool:
+    """Returns whether the pane that a process names is gone.
 
     Args:
-        said: What it names.
-        answer: What tmux said.
-        may_follow: Whether the path may be followed: another user's may lead anywhere.
+        named: The pane.
+        asked: The pid of the queried server, if it is known.
+        alive: The ids of the panes on that server.
+        now: All processes.
+    """
+    if named.server_pid == asked:
+        # Without a pane id, it may be any pane.
+        return bool(named.pane) and named.pane not in alive
+    # Another server that still runs may have the pane, even if its socket cannot be reached.
+    return named.server_pid not in now.servers
+
+
+def _is_same_socket(named: str, answer: TmuxSnapshot, may_follow: bool) -> bool:
+    """Returns whether a process names the queried socket.
+
+    Args:
+        named: The path that the process names.
+        answer: A snapshot of tmux.
+        may_follow: Whether symlinks in the path may be followed. The path of an untrusted user
+            may lead anywhere.
     """
     socket = os.fspath(answer.socket)
-    if os.path.normpath(said) == os.path.normpath(socket):
+    if os.path.normpath(named) == os.path.normpath(socket):
         return True
-    return may_follow and os.path.realpath(said) == os.path.realpath(socket)
+    return may_follow and os.path.realpath(named) == os.path.realpath(socket)
 
 
 def _written_by(pid: int, watched: Watched) -> tuple[frozenset[Agent], frozenset[Agent]]:
-    """Whose output a process has open for writing: surely, and maybe; see `Stray`."""
+    """Returns the agents whose output a process certainly writes, and may write; see `Stray`."""
     surely: set[Agent] = set()
     maybe: set[Agent] = set()
     with suppress(OSError):
@@ -162,20 +168,21 @@ def _written_by(pid: int, watched: Watched) -> tuple[frozenset[Agent], frozenset
                     continue
                 opened = os.stat(f"/proc/{pid}/fd/{number}")
                 if stat.S_ISREG(opened.st_mode):
-                    found = _agent_of(named, opened, pid, watched)
-                    maybe |= found.keys()
-                    surely |= {agent for agent, is_sure in found.items() if is_sure}
+                    agents = _agents_of(named, opened, pid, watched)
+                    maybe |= agents.keys()
+                    surely |= {agent for agent, is_sure in agents.items() if is_sure}
     return frozenset(surely), frozenset(maybe)
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """An agent's output file, by its path alone, which may be of another mount namespace.
+    """An agent's output file, recognized only by its path.
 
     Attributes:
-        agent: The agent, by the path of its task's directory there.
-        in_place: Whether it has the name of one that is written now: neither archived,
-            nor deleted, nor put aside under a longer name.
+        path: The path, which may belong to another mount namespace.
+        agent: The agent, with the path of its task's directory in the same namespace.
+        in_place: Whether the file has its usual name and place. It does not after it was
+            archived, deleted or renamed.
     """
 
     path: str
@@ -184,7 +191,7 @@ class _Named:
 
 
 def _named(path: str) -> _Named | None:
-    """Whose output a file may be, by its path; None if it is nobody's."""
+    """Returns the agent whose output file has this path; None if it is not an output file."""
     above, name = os.path.split(path)
     task, folder = os.path.split(above)
     for source in _SOURCES:
@@ -197,39 +204,40 @@ def _named(path: str) -> _Named | None:
     return None
 
 
-def _agent_of(
+def _agents_of(
     named: _Named, opened: os.stat_result, pid: int, watched: Watched
 ) -> dict[Agent, bool]:
-    """Whose output an open file of a process may be, and whether it surely is."""
+    """Returns the agents whose output an open file may be, each with whether it certainly is."""
     task, agent_id = named.agent
     identity = opened.st_dev, opened.st_ino
-    found: dict[Agent, bool] = {}
+    by_identity: dict[Agent, bool] = {}
     if identity in watched.files:
-        found[watched.files[identity]] = False
+        by_identity[watched.files[identity]] = False
     own = {(path, agent_id) for path in _tasks_at(task, pid, watched)} & watched.agents
     if not named.in_place or not _leads_to(named.path, opened):
-        # It was moved or deleted, or its path is of another mount namespace.
-        return dict.fromkeys(own, False) | found
+        # The file was moved or deleted, or its path belongs to another mount namespace.
+        return dict.fromkeys(own, False) | by_identity
     if not own:
-        return {named.agent: True} | found
-    # What was opened beneath the workspace is sure; a path alone is not.
-    return dict.fromkeys(own, False) | {agent: agent in own for agent in found}
+        return {named.agent: True} | by_identity
+    # A path alone is not certain. It is certain together with the identity of a file that muster
+    # found in the workspace.
+    return dict.fromkeys(own, False) | {agent: agent in own for agent in by_identity}
 
 
 def _tasks_at(directory: Path, pid: int, watched: Watched) -> set[Path]:
-    """Which watched tasks' directory a path of a process may be of."""
+    """Returns the watched tasks whose directory a path of a process may lead to."""
     with suppress(OSError):
-        there = os.stat(directory)
-        if (task := watched.folders.get((there.st_dev, there.st_ino))) is not None:
+        status = os.stat(directory)
+        if (task := watched.folders.get((status.st_dev, status.st_ino))) is not None:
             return {task}
     if not _has_other_mounts(pid):
         return set()
-    # Its paths lead elsewhere, or nowhere here; only the name can be compared.
+    # The path belongs to another mount namespace, so only its name can be compared.
     return {path for path in watched.folders.values() if path.name == directory.name}
 
 
 def _has_other_mounts(pid: int) -> bool:
-    """Whether paths of a process may lead elsewhere than here, or nowhere."""
+    """Returns whether a path of a process may lead to another file here, or to none."""
     try:
         return not os.path.samestat(os.stat(f"/proc/{pid}/ns/mnt"), os.stat("/proc/self/ns/mnt"))
     except OSError:
@@ -237,8 +245,8 @@ def _has_other_mounts(pid: int) -> bool:
 
 
 def _leads_to(path: str, opened: os.stat_result) -> bool:
-    """Whether a path leads to the very file that a process has open, and nothing else does."""
+    """Returns whether a path leads to an open file, and is the only name of that file."""
     with suppress(OSError):
-        there = os.lstat(path)
-        return os.path.samestat(there, opened) and there.st_nlink == 1
+        status = os.lstat(path)
+        return os.path.samestat(status, opened) and status.st_nlink == 1
     return False

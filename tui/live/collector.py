@@ -33,7 +33,7 @@ from tui.model.evidence import (
 )
 from tui.model.policy import Policy
 from tui.model.roll import RollCall
-from tui.progress import ProgressCallback, untold
+from tui.progress import ProgressCallback, no_progress
 
 _log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class LiveRoll:
         self._policy = policy
         self._recover = recover
         self._on_roll: Callable[[RollCall], None] | None = None
-        self._progress: ProgressCallback = untold
+        self._progress: ProgressCallback = no_progress
         self._delivery = threading.Lock()
         self._change = threading.Condition()
         self._changes = _Changes()
@@ -181,7 +181,7 @@ class LiveRoll:
         ]
 
     def listen(
-        self, on_roll: Callable[[RollCall], None], progress: ProgressCallback = untold
+        self, on_roll: Callable[[RollCall], None], progress: ProgressCallback = no_progress
     ) -> None:
         """Delivers the newest roll call, if there is one, and all later ones.
 
@@ -307,7 +307,7 @@ class LiveRoll:
         while (changes := self._wait_for_changes()) is not None:
             try:
                 if changes.rescan or not self._registries.knows(changes.paths):
-                    self._registries.rescan(self._report_progress if first else untold)
+                    self._registries.rescan(self._report_progress if first else no_progress)
                     first = False
                     self._watcher.watch(*self._registries.directories())
                 else:

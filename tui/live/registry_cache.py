@@ -14,7 +14,7 @@ from registry.snapshots import BUSY_TIMEOUT, Snapshot
 from registry.sources import Source, TaskSource, WorkspaceSource, workspace_source
 from registry.storage import MAX_BYTES
 from tui.model.roll import TaskState
-from tui.progress import ProgressCallback, untold
+from tui.progress import ProgressCallback, no_progress
 
 
 @dataclass(slots=True)
@@ -149,7 +149,7 @@ class Registries:
 
     def rescan(
         self,
-        progress: ProgressCallback = untold,
+        progress: ProgressCallback = no_progress,
         at_most: int | None = None,
         bounds: Bounds | None = None,
     ) -> bool:

@@ -24,14 +24,14 @@ class Holder:
         id: Its id.
         registry: The registry that lists it.
         names: The possible names of its session in registries.
-        is_through: Whether it has a terminal status in that registry.
+        has_terminal_status: Whether it has a terminal status in that registry.
         identities: Device and inode of that registry, as it was read.
     """
 
     id: str
     registry: Path
     names: frozenset[str]
-    is_through: bool
+    has_terminal_status: bool
     identities: frozenset[tuple[int, int]] = frozenset()
 
 
@@ -108,11 +108,11 @@ def _claimed(
         unread = any(path not in at_work or at_work[path][1] for path in paths)
         if surroundings.near is None or unread:
             databases = [str(database) for database in nearby.databases_of(paths)]
-            known = databases and holder.is_through
+            known = databases and holder.has_terminal_status
             reasons[session] = f"the agent may be active: {databases[0]}" if known else None
         for path, (names, _) in at_work.items():
             # An active holder is listed itself, so only other agents count.
-            others = names if holder.is_through else _others(active[path], holder)
+            others = names if holder.has_terminal_status else _others(active[path], holder)
             if not others.isdisjoint(holder.names):
                 agent = f"an agent in {shown_name(path)} without a terminal status"
                 reasons[session] = f"{agent} has the same session"
@@ -123,7 +123,8 @@ def _claimed(
     claimed = {
         session: reason or unknown
         for session, reason in reasons.items()
-        if reason is not None or ((holder := held[session]) is not None and holder.is_through)
+        if reason is not None
+        or ((holder := held[session]) is not None and holder.has_terminal_status)
     }
     return claimed, None in reasons.values()
 

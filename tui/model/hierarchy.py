@@ -134,7 +134,7 @@ def _same_places(record: TaskRecord, before: TaskRoll) -> list[Place] | None:
     return None if moved else places
 
 
-def beneath(task: TaskRoll, row: AgentRow) -> Iterable[AgentRow]:
+def descendants_of(task: TaskRoll, row: AgentRow) -> Iterable[AgentRow]:
     """Returns all descendants of an agent in the tree of its task."""
     after = task.agents[task.agents.index(row) + 1 :]
     return itertools.takewhile(lambda agent: agent.level > row.level, after)
@@ -142,7 +142,7 @@ def beneath(task: TaskRoll, row: AgentRow) -> Iterable[AgentRow]:
 
 def children_of(task: TaskRoll, row: AgentRow) -> list[AgentRow]:
     """Returns the children of an agent in the tree of its task."""
-    return [agent for agent in beneath(task, row) if agent.level == row.level + 1]
+    return [agent for agent in descendants_of(task, row) if agent.level == row.level + 1]
 
 
 def parent_of(task: TaskRoll, row: AgentRow) -> AgentRow | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from registry.text import choices, quoted_name, shown_name
-from tui.model.hierarchy import beneath
+from tui.model.hierarchy import descendants_of
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
 
 
@@ -15,7 +15,7 @@ def subtrees(roll: RollCall, rows: Iterable[AgentRow]) -> list[AgentRow]:
     tasks = {task.state.registry: task for task in roll.tasks()}
     for row in rows:
         selected[row.key] = row
-        selected |= {agent.key: agent for agent in beneath(tasks[row.key.registry], row)}
+        selected |= {agent.key: agent for agent in descendants_of(tasks[row.key.registry], row)}
     return list(selected.values())
 
 

@@ -20,7 +20,8 @@ def notices(roll: RollCall) -> tuple[str, ...]:
     if answer.state is TmuxState.UNKNOWN and answer.asked_at:
         warnings.append(f"cannot query tmux at {shown_name(answer.socket)}: {answer.why}")
     if roll.mass_death is not None:
-        warnings.append(f"{massacre(roll.mass_death, answer.socket)} Try -L NAME or -S PATH.")
+        warning = mass_death_warning(roll.mass_death, answer.socket)
+        warnings.append(f"{warning} Try -L NAME or -S PATH.")
     warnings += map(str, roll.databases)
     warnings += (
         f"orphans are unknown: {database}"
@@ -28,14 +29,14 @@ def notices(roll: RollCall) -> tuple[str, ...]:
         if database not in roll.databases
     )
     warnings += (
-        f"{some(count, 'agent')} may live: {reason}"
+        f"{some(count, 'agent')} may be alive: {reason}"
         for reason, count in _doubts(roll.evidence).items()
     )
     return tuple(warnings)
 
 
-def massacre(death: MassDeath, socket: Path) -> str:
-    """Returns a warning about a mass death, with its likeliest reason."""
+def mass_death_warning(death: MassDeath, socket: Path) -> str:
+    """Returns a warning about a mass death, with its most likely reason."""
     return (
         f"{death.gone} of {death.of} active agents died at once, or before muster started, "
         f"according to tmux at {shown_name(socket)}. Probably this is the wrong socket."

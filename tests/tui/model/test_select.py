@@ -17,7 +17,7 @@ from tests.support.rolls import (
     task_record,
     task_state,
 )
-from tui.model.hierarchy import beneath
+from tui.model.hierarchy import descendants_of
 from tui.model.roll import RollCall, TaskState
 from tui.model.select import subtrees, tasks_of
 
@@ -63,7 +63,7 @@ def test_a_loop_is_all_beneath_its_first() -> None:
 def test_whoever_is_beneath_somebody_hangs_on_somebody_of_that_tree(record: TaskRecord) -> None:
     (task,) = called(task_state(record=record), answer=no_server())
     for row in task.agents:
-        found = list(beneath(task, row))
+        found = list(descendants_of(task, row))
         assert len({each.key for each in found}) == len(found)
         assert row not in found
         levels = [row.level, *(each.level for each in found)]
