@@ -38,7 +38,7 @@ def test_zombies_are_completed_in_both_registries_and_the_screen_follows(
         screen.press("z")
         screen.shows("1 marked")
         screen.press("c")
-        screen.shows("Mark 1 agent completed?", ZOMBIE, "Go ahead")
+        screen.shows("Mark 1 agent as completed?", ZOMBIE, "Go ahead")
         screen.type("gone since autumn")
         screen.confirm()
         screen.shows("1 done", "working -> completed")

@@ -39,7 +39,7 @@ def test_nothing_beyond_ascii_reaches_the_terminal(
         screen.shows("x 1 zombie", "+ 26 finished", "q Quit")
         assert screen.screen().isascii()
         screen.press("z", "c")
-        screen.shows("Mark 1 agent completed?", "Go ahead")
+        screen.shows("Mark 1 agent as completed?", "Go ahead")
         assert screen.screen().isascii()
         screen.press("Escape")
         screen.hides("Go ahead")

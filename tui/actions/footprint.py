@@ -149,7 +149,7 @@ def describe_servers(held: Iterable[process_tree.Held]) -> Callable[[process_tre
         started = [(pid, "started") for pid in session.servers]
         started += [(pid, "may have started") for pid in session.perhaps]
         return "".join(
-            f"; it {verb} {described[pid]}, which keeps running"
+            f"; it {verb} {described[pid]}, which continues"
             for pid, verb in started
             if pid in described
         )

@@ -169,7 +169,7 @@ class Plan:
         orphans = sum(step.row is None for step in self.steps)
         agents = len(self.steps) - orphans
         if self.verb is Verb.COMPLETE:
-            return f"Mark {some(agents, 'agent')} {self.status}"
+            return f"Mark {some(agents, 'agent')} as {self.status}"
         objects = [some(agents, "agent")] if agents or not orphans else []
         objects += [some(orphans, "orphaned session")] if orphans else []
         return f"Kill {' and '.join(objects)}"

@@ -157,7 +157,7 @@ class _Killing:
         )
         if not count:
             return ""
-        return f"; {some(count, 'descendant')} of it {'keeps' if count == 1 else 'keep'} running"
+        return f"; {some(count, 'descendant')} of it {'continues' if count == 1 else 'continue'}"
 
 
 def _called(row: AgentRow) -> str:

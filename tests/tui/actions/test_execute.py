@@ -153,14 +153,14 @@ def test_a_completion_takes_whoever_is_active_and_touches_no_session() -> None:
     assert [step.label for step in plan.steps] == ["live", "stalled", "zombie"]
     assert all(step.writes for step in plan.steps)
     assert set(refused(plan)) == {"leaked", "finished", "unknown"}
-    assert plan.title() == "Mark 3 agents completed"
-    assert "goes on" in plan.steps[0].says
+    assert plan.title() == "Mark 3 agents as completed"
+    assert "its session is not ended" in plan.steps[0].says
 
 
 def test_a_completion_may_be_a_termination() -> None:
     plan = plan_complete(ROLL, ROLL.agents(), "terminated")
     assert plan.status == "terminated"
-    assert plan.title() == "Mark 3 agents terminated"
+    assert plan.title() == "Mark 3 agents as terminated"
 
 
 def test_an_agent_of_an_unknown_status_is_not_completed() -> None:
@@ -269,7 +269,7 @@ def test_whom_somebody_else_completed_meanwhile_is_left_as_it_is(files: Files) -
     files.write_task("TASK-1", entry("a", "failed"), entry("b"), entry("done", "completed"))
     (step,) = carry_out(plan, ScriptedTmux(no_server()), "").steps
     assert step.result is Result.LEFT
-    assert step.detail == "is 'failed' already"
+    assert step.detail == "its status is already 'failed'"
     assert files.agent("a")["status"] == "failed"
     assert files.listed("a")["status"] == "failed"
 
@@ -349,7 +349,7 @@ def test_who_lost_its_name_is_completed_when_asked_for_and_never_killed(files: F
     assert plan_kill(roll, [row]).steps == ()
     plan = plan_complete(roll, [row])
     assert [step.says for step in plan.steps] == [
-        "mark it completed; the session that has its name now is not touched"
+        "set its status to completed; the session that has its name now is not ended"
     ]
     assert carry_out(plan, tmux, "").complete
     assert files.agent("a")["status"] == "completed"

@@ -199,7 +199,7 @@ def test_a_log_that_cannot_be_read_keeps_nobody_from_killing_and_is_named(
     plan = plan_for(files, server, "a")
     assert [step.label for step in plan.steps] == ["a"]
     ((what, why),) = plan.refused
-    assert what == "what earlier kills left"
+    assert what == "leftovers of earlier kills"
     assert AUDIT_LOG in why
 
 
@@ -325,7 +325,7 @@ def test_an_agent_that_is_started_anew_while_it_is_killed_is_not_called_dead(
     tmux = Interfered(server, lambda session: server.start(session.name))
     step = only(carry_out(plan_for(files, server, "a"), tmux, ""))
     assert step.result is Result.LEFT
-    assert "not recorded: a session of its name is there" in step.detail
+    assert "not recorded: a session with its name exists" in step.detail
     assert server.names() == {"agent_a"}
     assert files.bytes() == before
 

@@ -116,7 +116,7 @@ def test_neighbours_whose_names_begin_alike_are_not_touched(
     server.kill(ids["x-1"])
     outcome = carry_out(plan, server.client(), "")
     assert only(outcome).result is Result.DONE
-    assert "gone already" in only(outcome).detail
+    assert "already gone" in only(outcome).detail
     assert server.names() == {"agent_x-10", "agent_x-1b"}
     assert files.agent("x-1")["status"] == "terminated"
     assert files.agent("x-10")["status"] == files.agent("x-1b")["status"] == "running"
@@ -251,7 +251,7 @@ def test_who_has_its_name_by_then_is_left_alone(files: Files, server: RealTmux) 
     server.run("rename-session", "-t", f"{session_id}:", "something else")
     server.start("agent_x-1")
     step = only(carry_out(plan, server.client(), ""))
-    assert step.result is Result.LEFT and "a session of its name is there" in step.detail
+    assert step.result is Result.LEFT and "a session with its name exists" in step.detail
     assert server.names() == {"agent_x-1"}
     assert files.agent("x-1")["status"] == "running"
 
@@ -287,7 +287,7 @@ def test_what_outlived_a_session_that_went_by_itself_is_ended(
     assert "setsid" in zoo.alive()
     outcome = carry_out(plan, server.client(), "")
     assert outcome.complete
-    assert "had gone already; ended" in only(outcome).detail
+    assert "was already gone; ended" in only(outcome).detail
     # Of its session only the panes are known any more, and of those it says nothing.
     assert zoo.alive() <= {"wiped"}
 

@@ -51,10 +51,10 @@ def test_a_server_that_a_killed_agent_started_goes_on_and_is_named(
     plan = until(planned, "its two processes")
     assert plan is not None
     says = f"started the tmux server {other.server_pid()} on {other.socket} (2 sessions)"
-    assert f"{says}, which goes on" in plan.steps[0].says
+    assert f"{says}, which continues" in plan.steps[0].says
     outcome = carry_out(plan, server.client(), "")
     assert outcome.complete
-    assert f"ended its session and 2 processes; it {says}, which goes on" in (
+    assert f"ended its session and 2 processes; it {says}, which continues" in (
         outcome.steps[0].detail
     )
     assert other.names() == {"agent_kid", "human"}

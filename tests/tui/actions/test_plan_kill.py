@@ -71,7 +71,7 @@ def test_a_tree_goes_leaf_first_with_those_that_leaked() -> None:
 
 def test_who_cannot_be_judged_is_named_and_does_not_stop_the_others() -> None:
     plan = plan_tree(ROLL, "root")
-    assert refused(plan) == {"lost": "cannot be judged: the registry names no session for it"}
+    assert refused(plan) == {"lost": "its state is unknown: the registry names no session for it"}
 
 
 def test_who_is_through_is_passed_over_in_a_tree_and_refused_by_name() -> None:
@@ -106,11 +106,11 @@ def test_nobody_is_killed_while_tmux_cannot_tell() -> None:
 
 def test_only_those_who_are_not_in_the_plan_go_on() -> None:
     says = {step.label: step.says for step in plan_tree(ROLL, "root").steps}
-    assert "go" not in says["root"].split()
+    assert "continue" not in says["root"]
     rows = [row for row in ROLL.agents() if row.key.id in ("root", "left")]
     says = {step.label: step.says for step in plan_kill(ROLL, rows).steps}
-    assert says["root"].endswith("2 agents beneath it go on")
-    assert says["left"].endswith("1 agent beneath it goes on")
+    assert says["root"].endswith("2 descendants of it continue")
+    assert says["left"].endswith("1 descendant of it continues")
 
 
 @given(any_task)
@@ -159,7 +159,7 @@ def test_what_is_known_of_some_is_not_said_of_all() -> None:
     plan = weighed(plan_tree(ROLL, "left"), Footprint(2, 1 << 20), None)
     assert plan.footprint is None
     assert "Ends 2 sessions on" in plan.preview().note
-    assert "cannot be told" in plan.preview().note
+    assert "is not known" in plan.preview().note
 
 
 def test_a_plan_that_ends_nothing_weighs_nothing() -> None:

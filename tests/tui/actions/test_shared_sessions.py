@@ -51,7 +51,7 @@ def test_a_session_in_use_is_not_ended_for_another_tasks_agent(
     files = Files(tmp_path, {"T1": [at_work()], "T2": [through()]})
     start(server)
     assert kill(server, *words, "-w", files.path) == 1
-    assert "has its session as well, and is not through" in capsys.readouterr().out
+    assert "has the same session, and does not have a terminal status" in capsys.readouterr().out
     assert server.names() == {"agent_d1"}
 
 
@@ -157,7 +157,7 @@ def test_the_doctor_advises_no_kill_that_would_be_refused(
     for all_files in ([one], [one, other]):
         why = advice(*all_files)
         assert "muster kill" not in why
-        assert "is not through" in why or "without a terminal status" in why
+        assert "does not have a terminal status" in why or "without a terminal status" in why
     other.write_task("T1", entry("d2", "completed"))
     other.write_global({})
     assert advice(one) == "end its session: muster kill d1"

@@ -116,5 +116,5 @@ def test_a_registry_whose_path_leads_elsewhere_is_no_active_agents(
     assert len(plan.steps) == 1
     swap(others, own)
     (step,) = carry_out(plan, server.client(), "").steps
-    assert step.result is Result.LEFT and "cannot be read now" in step.detail
+    assert step.result is Result.LEFT and "cannot read its registry" in step.detail
     assert server.names() == {"agent_x"}

@@ -76,7 +76,7 @@ def test_undo_takes_back_one_action_after_the_other_and_then_none(files: Files) 
     assert [label for label, _ in planned(files).preview.steps] == ["a"]
     carry_out_undo(planned(files), "")
     assert files.bytes() == before
-    with pytest.raises(NothingToUndoError, match="nothing is on record"):
+    with pytest.raises(NothingToUndoError, match="contains no action that can be undone"):
         planned(files)
 
 
@@ -204,7 +204,7 @@ def test_a_session_ends_also_where_that_cannot_be_put_on_record(files: Files) ->
     assert results(outcome) == {"a": Result.FAILED}
     assert "ended its session" in outcome.steps[0].detail
     assert "not recorded" in outcome.steps[0].detail
-    assert any("not on record" in problem for problem in outcome.problems)
+    assert any("not logged" in problem for problem in outcome.problems)
     assert files.bytes() == before
 
 

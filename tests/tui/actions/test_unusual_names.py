@@ -131,7 +131,7 @@ def test_any_other_name_is_asked_about(name: str) -> None:
 def test_of_very_many_the_first_are_named_and_the_others_counted() -> None:
     plan = plan_of(*((f"a{number}", f"db-{number}") for number in range(30)))
     (question,) = plan.questions
-    assert question.asks.startswith("30 sessions are not called")
+    assert question.asks.startswith("30 sessions do not have the usual name")
     assert "and 20 more" in question.asks
     said = "\n".join(proposal_lines(plan.preview()))
     assert all(f"db-{number})" in said for number in range(30))

@@ -265,7 +265,7 @@ async def test_the_details_show_whose_session_has_an_agents_name_now() -> None:
         assert "Another session has this name now" in text
 
 
-def massacre() -> RollCall:
+def mass_death() -> RollCall:
     roll = call(SEARCH, SPEED, alive=())
     keys = frozenset(row.key for row in roll.agents() if row.verdict is Verdict.ZOMBIE)
     return replace(roll, mass_death=MassDeath(len(keys), len(keys), keys))
@@ -274,7 +274,7 @@ def massacre() -> RollCall:
 async def test_a_mass_death_has_a_banner_and_is_asked_about_once_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with opened(massacre(), (80, 24)) as (app, _, pilot):
+    async with opened(mass_death(), (80, 24)) as (app, _, pilot):
         assert "Probably this is the wrong socket" in shown(app)
         given: list[Any] = []
         monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *each: given.append(each))
@@ -295,7 +295,7 @@ async def test_a_mass_death_has_a_banner_and_is_asked_about_once_more(
 async def test_one_death_of_many_is_asked_about_only_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with opened(massacre()) as (app, _, pilot):
+    async with opened(mass_death()) as (app, _, pilot):
         given: list[Any] = []
         monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *each: given.append(each))
         await pilot.press("down", "c", "enter")

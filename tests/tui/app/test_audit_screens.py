@@ -45,7 +45,7 @@ async def test_with_nothing_to_undo_a_message_is_shown(files: Files) -> None:
     async with opened(files) as (app, pilot):
         await press(app, pilot, "U")
         assert len(app.screen_stack) == 1
-        assert any("nothing is on record" in each.message for each in app._notifications)
+        assert any("contains no action" in each.message for each in app._notifications)
 
 
 async def test_what_was_changed_since_is_refused_with_the_reason(files: Files) -> None:

@@ -442,7 +442,7 @@ async def test_marks_without_a_line_are_counted_and_acted_on() -> None:
         await pilot.press("c")
         await pilot.pause()
         assert isinstance(app.screen, ConfirmScreen)
-        assert "Mark 3 agents completed" in str(app.screen.query_one("Vertical").border_title)
+        assert "Mark 3 agents as completed" in str(app.screen.query_one("Vertical").border_title)
 
 
 async def test_a_folded_agent_counts_as_not_shown() -> None:

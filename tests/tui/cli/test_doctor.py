@@ -160,7 +160,7 @@ def test_every_drift_is_found_set_right_found_no_more_and_brought_back(
     assert "healthy" in done.stdout
     assert found(doctor(workspace, "-S", alive.socket, "--json"), 0) == []
     said = run("log", cwd=workspace).stdout
-    assert f"{UNLISTED}: put in the registry" in said and "active_count 3 → 0" in said
+    assert f"{UNLISTED}: added to the registry" in said and "active_count 3 → 0" in said
     now = {path: json.loads(text) for path, text in contents(workspace).items()}
     changed = {path for path in now if now[path] != healthy[path]}
     assert changed == {task_registry(workspace, FIXED), global_registry(workspace)}

@@ -241,11 +241,11 @@ def test_a_plan_as_text_names_everybody_and_every_file() -> None:
     assert list(proposal_lines(WEIGHED.preview())) == [
         "Kill 2 agents and 1 orphaned session:",
         "  a-1 (session agent_a-1, 2 processes, 3 MB): end its session and processes; "
-        "mark it terminated",
-        "  c-3: its session is gone; mark it terminated",
-        "  agent_lost (2 processes, 3 MB): in none of the registries read: "
+        "set its status to terminated",
+        "  c-3: its session is gone; set its status to terminated",
+        "  agent_lost (2 processes, 3 MB): not in the registries of "
         "/ws/.agent-workspace; end the session and its processes "
-        "(an agent of a workspace elsewhere looks the same)",
+        "(it may belong to an agent of another workspace)",
         "Not touched:",
         "  b-2: is finished; there is nothing to kill",
         "Files that change:",
@@ -259,8 +259,8 @@ def test_a_plan_as_text_names_everybody_and_every_file() -> None:
 def test_a_plan_whose_processes_cannot_be_seen_says_so() -> None:
     lines = list(proposal_lines(PLAN.preview()))
     session = "(session agent_a-1)"
-    assert f"  a-1 {session}: end its session and processes; mark it terminated" in lines
-    assert "How many processes that are cannot be told from here." in lines[-1]
+    assert f"  a-1 {session}: end its session and processes; set its status to terminated" in lines
+    assert "The number of processes is not known." in lines[-1]
 
 
 def test_a_plan_that_ends_no_session_does_not_warn_of_it() -> None:

@@ -175,7 +175,7 @@ def test_what_was_done_is_on_record_and_is_undone(workspace: Path, nobody: Path)
     assert [json.loads(line)["phase"] for line in last] == ["intent", "done"]
     nothing = run_muster("undo", "-w", workspace, "--yes")
     assert nothing.returncode == 1
-    assert "nothing is on record that could be undone" in nothing.stderr
+    assert "the audit log contains no action that can be undone" in nothing.stderr
 
 
 def test_a_change_since_keeps_an_undo_from_it_and_says_so(workspace: Path, nobody: Path) -> None:

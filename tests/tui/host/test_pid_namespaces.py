@@ -103,10 +103,10 @@ def test_its_agents_are_live_and_are_not_killed_from_here(
     row = row_of(roll, "a")
     assert row.verdict is Verdict.LIVE
     plan = weighed_kill(roll, [row])
-    assert plan.steps == () and "cannot be seen from here" in dict(plan.refused)["a"]
+    assert plan.steps == () and "cannot see the processes" in dict(plan.refused)["a"]
     # So it is as the plan is carried out.
     (step,) = carry_out(plan_kill(roll, [row]), server.client(), "").steps
-    assert step.result is Result.FAILED and "cannot be seen from here" in step.detail
+    assert step.result is Result.FAILED and "cannot see the processes" in step.detail
     assert server.names() == {"agent_a"}
     assert files.bytes() == before
 

@@ -328,7 +328,7 @@ def test_a_session_of_one_that_may_be_at_work_is_not_ended(
     before = everything(mixed)
     assert run(mixed, "kill", "--leaked", "--yes") == 1
     said = capsys.readouterr()
-    assert "it may be at work" in said.out and "state.sqlite3" in said.err
+    assert "it may be active" in said.out and "state.sqlite3" in said.err
     assert run(mixed, "kill", "through", "--yes") == 1
     assert server.names() == {"agent_at-work", "agent_through"}
     assert everything(mixed) == before
@@ -346,7 +346,7 @@ def test_the_dead_are_written_down_by_name_only(
     assert everything(mixed) == before
     capsys.readouterr()
     assert run(mixed, "complete", "gone", "--dry-run") == 0
-    assert "the database of its workspace stays as it is" in capsys.readouterr().out
+    assert "the database of its workspace is not changed" in capsys.readouterr().out
     assert run(mixed, "complete", "gone", "--yes") == 0
     assert mixed.agent("gone")["status"] == "completed"
 

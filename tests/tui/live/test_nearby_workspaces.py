@@ -291,7 +291,7 @@ def test_kill_all_orphans_leaves_the_agents_of_another_project(
     said = capsys.readouterr().out
     assert main(["kill", "--orphans", "--yes", *words]) == 0
     assert server.names() == {"agent_a", "agent_b"}
-    assert f"in none of the registries read: {ours.path}, {theirs.path}" in said
+    assert f"not in the registries of {ours.path}, {theirs.path}" in said
     assert main(["kill", "agent_b", "--yes", *words]) == 2
     assert server.names() == {"agent_a", "agent_b"}
 

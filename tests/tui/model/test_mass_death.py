@@ -138,7 +138,7 @@ def test_sessions_that_may_be_elsewhere_are_counted_and_are_no_deaths() -> None:
     assert [row.verdict.value for row in task.agents] == ["unknown", "unknown", "zombie"]
     assert task.agents[0].note == "try -S /x"
     assert notices(replace(roll_call(task), evidence=evidence)) == (
-        "2 agents may live: try -S /x",
+        "2 agents may be alive: try -S /x",
     )
 
 
