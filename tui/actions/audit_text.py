@@ -95,7 +95,7 @@ def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
     """Yields entries as lines of text.
 
     Args:
-        log: The log that contains the entries; it also tells which were undone.
+        log: The log that contains the entries.
         entries: The entries to show.
     """
     undone = log.taken_back

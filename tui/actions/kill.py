@@ -211,7 +211,7 @@ def _checked(
 
 
 def _check_not_back(outcomes: dict[Step, StepOutcome], snapshot: TmuxSnapshot) -> None:
-    """Refuses to record agents as terminated whose session exists again, or cannot be known."""
+    """Refuses to record an agent as terminated if its session may exist again."""
     evidence = ActionEvidence(snapshot, snapshot.server)
     for step, outcome in outcomes.items():
         if outcome.result is not Result.DONE or not step.writes:

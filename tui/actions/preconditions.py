@@ -319,7 +319,7 @@ def panes_were_made_in_it(step: Step, evidence: ActionEvidence) -> str | None:
     return evidence.mixed.get(now.id) if now is not None else None
 
 
-def nobody_else_claims_it(step: Step, evidence: ActionEvidence) -> str | None:
+def is_not_claimed(step: Step, evidence: ActionEvidence) -> str | None:
     """No registry near the session lists it as the session of another agent."""
     now = session_now(step, evidence)
     return evidence.claims.get(now.id) if now is not None else None
@@ -369,7 +369,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (is_not_our_session, Result.LEFT),
     (panes_are_its_own, Result.LEFT),
     (panes_were_made_in_it, Result.LEFT),
-    (nobody_else_claims_it, Result.LEFT),
+    (is_not_claimed, Result.LEFT),
 )
 """The checks of a kill, when it is planned and before the first session is ended."""
 

@@ -1,4 +1,4 @@
-"""Looks at all processes, and tells which belong to a tmux session.
+"""Scans all processes, and decides which belong to a tmux session.
 
 A process is identified by its pid *and* its start time. Linux only: /proc.
 """
@@ -37,8 +37,8 @@ class Process:
         started: Its start time in clock ticks since the boot; with the pid it is an identity.
         name: The name of its program.
         memory: Its resident memory in bytes.
-        users: It may be signalled only while it runs as one of these users, given by their
-            ids. None allows any user.
+        users: The ids of users. The process may be signalled only while it runs as one of them.
+            None allows any user.
     """
 
     pid: int
@@ -111,9 +111,9 @@ class Look:
     Attributes:
         stats: The data of every process, by pid.
         panes: The pane that each process's environment names, if it names one.
-        servers: The pids of the tmux servers, and of processes that may be one.
-        sure: Those of them that are certain.
-        former: The processes that name a former tmux server whose pid another one has now.
+        servers: The pids of the tmux servers, and of processes that may be tmux servers.
+        sure: The pids of the certain tmux servers.
+        former: The processes that name a former tmux server whose pid another server has now.
         runs_on: The tmux server of each process that runs in a pane.
         ourselves: This process and its ancestors.
         users_of: Returns a process's real, effective and saved user; None if it is not
@@ -121,7 +121,7 @@ class Look:
         listens: Returns whether a process listens at a socket; also called only when needed.
         children: The children of each process.
         led: The members of each process session.
-        saying: The processes that name a server and pane in their environment.
+        saying: The processes by the server and the pane that their environment names.
         unread: The processes whose environment is too large to read.
     """
 
@@ -242,10 +242,10 @@ class Look:
         return {pid for pid in candidates if self._says(pid, origin)}
 
     def _says(self, pid: int, origin: Origin) -> bool:
-        """Returns whether a process names a pane of a session on the session's very server."""
-        said = self.panes[pid]
-        # A pane id alone could be that of another server.
-        if origin.server_pid not in (None, said.server_pid):
+        """Returns whether a process names a pane of a session, and the session's own server."""
+        named = self.panes[pid]
+        # Another server may have a pane with the same id.
+        if origin.server_pid not in (None, named.server_pid):
             return False
         if not self._names(pid, origin):
             return False
@@ -254,24 +254,24 @@ class Look:
             # No other server has had that pid since then. So the path of the socket, which may
             # be relative or of another mount namespace, does not matter.
             return not names_former(pid, began, self.stats, self.panes)
-        return is_socket(said.socket, origin.socket)
+        return is_socket(named.socket, origin.socket)
 
     def _names(self, pid: int, origin: Origin) -> bool:
         """Returns whether a process names a pane of a session, or the session and no pane."""
-        said = self.panes[pid]
-        if origin.panes is None or said.pane in origin.panes:
+        named = self.panes[pid]
+        if origin.panes is None or named.pane in origin.panes:
             return True
-        if said.pane or said.session != origin.session:
+        if named.pane or named.session != origin.session:
             return False
-        # It runs in a pane, which may have been moved to another session.
-        return said.server_pid not in line_of(pid, self.stats)
+        # If it runs in a pane, this pane may have been moved to another session.
+        return named.server_pid not in line_of(pid, self.stats)
 
     def _left_by_dead(self, origin: Origin) -> tuple[set[int], set[int]]:
-        """Returns the members of dead panes' process sessions, and the possible ones.
+        """Returns the processes that dead panes certainly left, and those they may have left.
 
-        The kernel does not reuse the id of a process session that has members. So if a member
-        is older than the end of the pane, all are the pane's. Otherwise another process may
-        have got that id, and have left them.
+        These are the members of the process sessions of the panes. The kernel does not reuse the
+        id of a process session that has members. So if one member is older than the end of the
+        pane, all members belong to the pane. Otherwise the id may have been reused.
         """
         sure: set[int] = set()
         perhaps: set[int] = set()
@@ -286,29 +286,34 @@ class Look:
             (sure if is_old else perhaps).update(members)
         return sure, perhaps
 
-    def doubts_of(self, origin: Origin, found: Collection[int]) -> dict[int, str]:
-        """Returns why processes that were not found to belong to a session may do so."""
-        by_dead = "which a pane that is dead may have left"
+    def doubts_of(self, origin: Origin, known: Collection[int]) -> dict[int, str]:
+        """Returns the processes that may also belong to a session, each with the reason.
+
+        Args:
+            origin: The session.
+            known: The processes that are known to belong to it; they are left out.
+        """
+        by_dead = "which a dead pane may have left"
         doubts = dict.fromkeys(self._left_by_dead(origin)[1], by_dead)
-        # A process that runs in another pane belongs there, whatever it names.
+        # A process that runs in another pane belongs to that pane, whatever it names.
         unread = self.unread - self.runs_on.keys() - self.servers
         unread = frozenset(pid for pid in unread if self._is_young(pid, origin))
-        unsaid = "whose environment is too large to be read"
-        doubts |= dict.fromkeys(self._trusted(unread, origin), unsaid)
-        return {pid: why for pid, why in doubts.items() if pid not in {*found, *self.ourselves}}
+        too_large = "whose environment is too large to be read"
+        doubts |= dict.fromkeys(self._trusted(unread, origin), too_large)
+        return {pid: why for pid, why in doubts.items() if pid not in {*known, *self.ourselves}}
 
     def _is_young(self, pid: int, origin: Origin) -> bool:
-        """Returns whether a process may come from a session's server, by its age.
+        """Returns whether a process may descend from a session's server, by its age.
 
-        A process cannot join the process session of an unrelated one. So the process session
-        of what came from a server has no member that is older than the server.
+        A process cannot join the process session of an unrelated process. So if a member of its
+        process session is older than the server, the process does not descend from the server.
         """
         began = self._server_began(origin)
         members = self.led[self.stats[pid].session]
-        return began is None or all(self.stats[each].started >= began for each in members)
+        return began is None or all(self.stats[member].started >= began for member in members)
 
     def _server_began(self, origin: Origin) -> int | None:
-        """Returns when the server of a session began, in ticks; None if that is not known."""
+        """Returns the start of a session's server in ticks since boot; None if not known."""
         if origin.server_began is not None or origin.claim is not None:
             return origin.server_began
         server = origin.server_pid
@@ -348,8 +353,8 @@ class Look:
     ) -> frozenset[int]:
         """Returns the tmux servers that name a pane of a session, but not the pane's server.
 
-        A server of its own is started in a pane where ``TMUX`` is unset. Then ``TMUX_PANE`` is
-        all that is left, and panes of other servers have the same ids.
+        To start another server inside a pane, ``TMUX`` is unset. The environment then contains
+        only ``TMUX_PANE``, and panes of other servers have the same ids.
 
         Args:
             origin: The session.
@@ -363,8 +368,8 @@ class Look:
         return frozenset(pid for pid in self._trusted(young, origin) if pane_of(pid) in panes)
 
     def doubts_about(self, servers: Iterable[int]) -> dict[int, str]:
-        """Returns why servers that a session started may be other processes of it."""
-        why = "which may be no tmux server"
+        """Returns the servers of a session that may be ordinary processes, with the reason."""
+        why = "which may not be a tmux server"
         return {
             pid: why for pid in servers if pid not in self.sure or self.listens(pid) is not True
         }
@@ -372,22 +377,17 @@ class Look:
     def described(
         self, pids: Iterable[int], users: frozenset[int] | None = None
     ) -> tuple[Process, ...]:
-        """Returns the processes that had not ended, sorted by pid.
-
-        Args:
-            pids: The pids.
-            users: The users for each `Process`.
-        """
+        """Returns the data of running processes; see the function `described`."""
         return described(pids, self.stats, users)
 
 
 def described(
     pids: Iterable[int], stats: Mapping[int, Stat], users: frozenset[int] | None = None
 ) -> tuple[Process, ...]:
-    """Returns those of some processes that run, in the order of their pids.
+    """Returns the data of running processes, sorted by pid; ended processes are left out.
 
     Args:
-        pids: The processes.
+        pids: The pids.
         stats: The data of every process.
         users: See `Process`.
     """

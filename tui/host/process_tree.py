@@ -1,6 +1,6 @@
 """Decides which processes belong to a tmux session, and which are tmux servers.
 
-This is the only such rule: kills, their plans, `show` and the columns of the roll use it.
+All parts of muster use this rule: kills, their plans, `show` and the columns of the roll.
 A process is identified by its pid *and* its start time. Linux only: /proc.
 """
 
@@ -79,16 +79,16 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The processes of a session, and what else was found.
+    """The processes of a session, and other processes that have to do with it.
 
     Attributes:
         processes: All processes that belong to the session.
         servers: The pids of tmux servers that were started in the session. These servers
             and their panes do not belong to it.
-        doubts: Messages on processes that may belong to the session, which is not proven.
-            They are left alone, so it is not known that nothing of the session runs.
+        doubts: Messages on processes that may belong to the session, without proof. They are
+            left alone, so the session may still have processes after a kill.
         perhaps: The pids of tmux servers that may have been started in the session.
-        doubted: The processes that these messages are on.
+        doubted: The processes that the messages concern.
     """
 
     processes: tuple[Process, ...]
@@ -112,8 +112,8 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
     - every process whose environment names one of the panes and this server, because
       processes keep ``TMUX_PANE`` after setsid, nohup or a double fork
 
-    Of a session from a log (`Origin.claim`) only the second kind belongs to it, and only
-    processes that prove the claim; see `tui.host.claims.believed`.
+    For a session from a log (`Origin.claim`), only the second kind counts, and only processes
+    that prove the claim; see `tui.host.claims.believed`.
 
     These never belong to a session: this process, its ancestors, init, tmux servers, and
     processes in panes of another tmux server.
@@ -139,12 +139,12 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
         doubts |= now.doubts_about(servers)
         named = tuple(pid for pid in servers if pid not in doubts)
         perhaps = now.servers_perhaps_from(origin, pane_of) - {*servers, *pids}
-        said = tuple(_doubted(doubts, now))
-        held[key] = Held(left, named, said, tuple(sorted(perhaps)), now.described(doubts))
+        messages = tuple(_messages(doubts, now))
+        held[key] = Held(left, named, messages, tuple(sorted(perhaps)), now.described(doubts))
     return held
 
 
-def _doubted(doubts: Mapping[int, str], now: Look) -> Iterable[str]:
+def _messages(doubts: Mapping[int, str], now: Look) -> Iterable[str]:
     by_reason: dict[str, list[str]] = {}
     for pid, why in sorted(doubts.items()):
         for process in now.described({pid}):

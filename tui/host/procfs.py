@@ -23,9 +23,9 @@ the kernel that they are elsewhere in its memory (prctl(2), PR_SET_MM), with any
 """
 
 WHOLE_ENVIRONMENT = 8 * LARGEST
-"""Bytes of an environment that are read for what it says of a pane.
+"""The number of bytes that are read of an environment to find its pane.
 
-The kernel starts no process with more than 6 MiB of it. What it says beyond is unknown.
+The kernel does not start a process with more than 6 MiB. The content beyond is not known.
 """
 
 INIT = 1
@@ -120,7 +120,7 @@ class PaneEnvironment(NamedTuple):
 
 
 UNREAD = PaneEnvironment("", 0, "", "")
-"""What a process says of its pane where its environment is too large to be read."""
+"""Stands for the pane of a process whose environment is too large to be read."""
 
 
 class Users(NamedTuple):
@@ -393,7 +393,7 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
 def pane_id_of(pid: int) -> str | None:
     """Returns the pane id that a process's environment has; None if it has none, or is hidden.
 
-    It tells nothing of the pane's server: see `pane_said_by`.
+    It does not identify the pane's server; see `pane_said_by`.
     """
     try:
         return environment(pid).get("TMUX_PANE") if _is_in_our_namespace(pid) else None
@@ -495,17 +495,17 @@ def listening_socket(pid: int) -> UnixSocket | None:
 
 def listening_path(pid: int) -> Path | None:
     """Returns the path at which a process listens; None if it does not or is not visible."""
-    found = listening_socket(pid)
-    return None if found is None else Path(found.path)
+    unix_socket = listening_socket(pid)
+    return None if unix_socket is None else Path(unix_socket.path)
 
 
 def has_our_mounts(pid: int) -> bool:
     """Returns whether a path of a process leads to the same file here.
 
-    That is so in the same mount namespace and with the same root directory.
+    Both need the same mount namespace and the same root directory.
 
     Raises:
-        OSError: The process has ended, or this must not be known.
+        OSError: The process has ended, or muster may not read this data.
     """
     if not os.path.samefile(f"/proc/{pid}/ns/mnt", "/proc/self/ns/mnt"):
         return False
@@ -513,7 +513,7 @@ def has_our_mounts(pid: int) -> bool:
 
 
 def listens(pid: int) -> bool | None:
-    """Whether a process listens at a socket that has a path; None if that is not to be known."""
+    """Returns whether a process listens at a socket with a path; None if it cannot be known."""
     if listening_path(pid) is not None:
         return True
     return False if may_see_files(pid) else None

@@ -27,9 +27,9 @@ class Servers:
     """The tmux servers among some processes.
 
     Attributes:
-        all: The tmux servers, and the processes that may be one.
-        sure: Those that have the name of one, or that a process of their own user, or of root,
-            names as its server.
+        all: The tmux servers, and the processes that may be tmux servers.
+        sure: The certain servers: they have the name of a tmux server, or a child process of
+            their user or of root names them as its server.
     """
 
     all: frozenset[int]
@@ -41,7 +41,7 @@ def is_named_server(stat: Stat) -> bool:
     return stat.name == SERVER_NAME and not stat.is_ended
 
 
-def proves_server(stat: Stat, said: PaneEnvironment | None, parent: Stat) -> bool:
+def proves_server(stat: Stat, named: PaneEnvironment | None, parent: Stat) -> bool:
     """Returns whether a process names its parent as a tmux server, and may know it.
 
     A tmux server is the parent of its panes, whatever its program is called. Init is excluded,
@@ -50,10 +50,10 @@ def proves_server(stat: Stat, said: PaneEnvironment | None, parent: Stat) -> boo
 
     Args:
         stat: The process.
-        said: The pane that its environment names, if any.
+        named: The pane that its environment names, if any.
         parent: Its parent.
     """
-    names_parent = said is not None and said.server_pid == stat.parent == parent.pid
+    names_parent = named is not None and named.server_pid == stat.parent == parent.pid
     return names_parent and parent.pid != INIT and stat.started >= parent.started
 
 
@@ -81,9 +81,9 @@ def servers_among(
     """
     sure = {pid for pid, stat in stats.items() if is_named_server(stat)}
     doubtful: set[int] = set()
-    for pid, said in panes.items():
+    for pid, named in panes.items():
         parent = stats.get(stats[pid].parent)
-        if parent is None or parent.pid in sure or not proves_server(stats[pid], said, parent):
+        if parent is None or parent.pid in sure or not proves_server(stats[pid], named, parent):
             continue
         if is_of_same_user(users_of(pid), users_of(parent.pid)):
             sure.add(parent.pid)
@@ -104,9 +104,9 @@ def naming_former(
     """
     return frozenset(
         pid
-        for pid, said in panes.items()
-        if said.server_pid in servers
-        and names_former(pid, stats[said.server_pid].started, stats, panes)
+        for pid, named in panes.items()
+        if named.server_pid in servers
+        and names_former(pid, stats[named.server_pid].started, stats, panes)
     )
 
 
@@ -115,8 +115,8 @@ def names_former(
 ) -> bool:
     """Returns whether a process names a former server, and not the present one of that pid.
 
-    That is so if the process, or an ancestor that names the same pid, is older than the
-    present server.
+    A process names a former server if it is older than the present server, or if an ancestor
+    that names the same pid is.
 
     Args:
         pid: A process that names the pid of a server.
@@ -128,23 +128,23 @@ def names_former(
     passed: set[int] = set()
     while pid in stats and pid not in passed and pid != server:
         passed.add(pid)
-        said = panes.get(pid)
-        if said is not None and said.server_pid == server and stats[pid].started < began:
+        named = panes.get(pid)
+        if named is not None and named.server_pid == server and stats[pid].started < began:
             return True
         pid = stats[pid].parent
     return False
 
 
-def is_socket(said: str, socket: Path) -> bool:
+def is_socket(named: str, socket: Path) -> bool:
     """Returns whether the path in ``$TMUX`` may lead to a socket.
 
     Two paths may lead to the same socket. A server that was started with a relative path passes
     that on, and its directory is not known.
 
     Args:
-        said: The path.
+        named: The path.
         socket: The socket.
     """
-    if not os.path.isabs(said):
-        return os.path.basename(said) == socket.name
-    return said == os.fspath(socket) or os.path.realpath(said) == os.path.realpath(socket)
+    if not os.path.isabs(named):
+        return os.path.basename(named) == socket.name
+    return named == os.fspath(socket) or os.path.realpath(named) == os.path.realpath(socket)

@@ -1,8 +1,8 @@
-"""Whether a tmux client may be started for a server that was found on this host.
+"""Decides whether muster may query a tmux server that it found on this host.
 
-The user did not name such a server. SO_PEERCRED tells which process began to listen at a
-socket, not which one accepts the connections: a daemon may share its socket with workers of
-other users, and those may say that the daemon is a tmux server. Linux only, like
+The user did not name this server. SO_PEERCRED returns the process that started to listen at a
+socket, and not the process that accepts the connections. A daemon may share its socket with
+workers of other users, and a worker may claim that the daemon is a tmux server. Linux only, like
 `tui.host.procfs`.
 """
 
@@ -28,8 +28,8 @@ _ROOT = 0
 def is_named_so(command: str) -> bool:
     """Returns whether a process name may be that of a tmux server.
 
-    A server calls itself "PROGRAM: server (SOCKET)", and the kernel cuts the name: "tmux:
-    server", "mux: server", "tmux-next:", "tmux-3.4-static".
+    A server sets its name to "PROGRAM: server (SOCKET)", and the kernel cuts it. Examples are
+    "tmux: server", "mux: server", "tmux-next:" and "tmux-3.4-static".
     """
     cut = len(os.fsencode(command)) == procfs.NAME_AT_MOST and command.startswith("tmux")
     return cut or command.endswith((": server", ":"))
@@ -37,10 +37,11 @@ def is_named_so(command: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why nothing is sent to a process that may be a tmux server.
+    """The reason why muster does not query a process that may be a tmux server.
 
     Attributes:
-        advice: What to try.
+        why: The reason.
+        advice: A remedy.
     """
 
     why: str
@@ -48,28 +49,34 @@ class Doubt:
 
 
 def doubt_about(pid: int, socket: Path) -> Doubt | None:
-    """Returns why nothing may be sent to a process that may be a tmux server.
+    """Returns why muster may not query a process that may be a tmux server.
+
+    These conditions must hold:
+
+    - The process runs only as this user.
+    - Only this user and root have its socket open.
+    - Its name or its program is that of tmux.
+    - The path leads to its socket from here.
 
     Args:
-        pid: The process.
+        pid: The pid of the process.
         socket: The path at which it listens.
 
     Returns:
-        None if three conditions hold: only this user runs the process; only this user and
-        root have its socket; its name or its program is that of tmux.
+        The reason and a remedy; None if the conditions hold.
     """
-    looking = f"see what process {pid} is"
+    looking = f"check what process {pid} is"
     own = os.getuid()
     stat, users = procfs.stat_of(pid), procfs.users_of(pid)
     if stat is None or users is None or set(users) != {own} or is_unmapped(own):
-        return Doubt("it is not known to be yours alone", looking)
+        return Doubt("it may not run only as your user", looking)
     listening = procfs.listening_socket(pid)
     if listening is None or Path(listening.path) != socket:
         return Doubt("it listens elsewhere by now", looking)
     for holder, uid in _foreign_holders(listening.inode):
         return Doubt(f"process {holder} of {user_name(uid)} has its socket as well", looking)
     if not (is_named_so(stat.name) or _runs_tmux(stat)):
-        asking = f"if it is one, try {socket_option(socket)}"
+        asking = f"if it is a tmux server, try {socket_option(socket)}"
         return Doubt(f"its program, {shown_name(stat.name)}, is not called tmux", asking)
     if not _leads_to(socket, pid):
         return Doubt(f"{shown_name(socket)} may lead to another process from here", looking)
@@ -88,8 +95,9 @@ def _runs_tmux(stat: Stat) -> bool:
 
 def _leads_to(socket: Path, pid: int) -> bool:
     """Returns whether the path of a process's socket certainly leads to that socket from here."""
-    with suppress(TmuxError, OSError), checked(socket) as door:
-        if door.listener is not None and door.listener.pid == pid:
+    with suppress(TmuxError, OSError), checked(socket) as checked_socket:
+        listener = checked_socket.listener
+        if listener is not None and listener.pid == pid:
             return True
     with suppress(OSError):
         return procfs.has_our_mounts(pid)
@@ -100,7 +108,7 @@ def _foreign_holders(inode: str) -> Iterator[tuple[int, int]]:
     """Yields the processes of other users that have a socket open, as far as that is visible.
 
     Args:
-        inode: The socket's number, in digits.
+        inode: The inode number of the socket, in digits.
 
     Yields:
         The pid and the user id of each.

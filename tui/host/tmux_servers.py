@@ -6,8 +6,8 @@ not proven dead if one of them has its session, or cannot be queried. Linux only
 `tui.host.process_tree`.
 
 A server of another user is never queried, because a server can make its client write files.
-The processes of other users lead to *unknown* at most, whatever they say of themselves or of their
-parents: see `tui.host.server_proof`.
+Whatever the processes of other users claim, the verdict becomes *unknown* at most; see
+`tui.host.server_proof`.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def servers_of(owners: Container[int] | None) -> Iterator[Server]:
 def _proves_server_of_pane(stat: Stat, stats: Mapping[int, Stat]) -> bool:
     """Returns whether a process runs in a pane, and proves that its parent is a tmux server.
 
-    A process of another user proves nothing: its parent may be any program, and would be asked.
+    A process of another user proves nothing. Otherwise it could make muster query any program.
     """
     parent = stats.get(stat.parent)
     # This check is cheap: a pane's first process leads a session with a terminal.
@@ -183,9 +183,9 @@ def look_elsewhere(
         other = Tmux(server.socket, timeout).ask() if queried else None
         if other is not None and server.pid in (other.server_process, other.listener):
             why = f"another tmux server has its session; try {socket_option(server.socket)}"
-            found = {name for name in names if name in other.sessions}
-            whys |= dict.fromkeys(found, why)
-            unasked -= found
+            on_other = {name for name in names if name in other.sessions}
+            whys |= dict.fromkeys(on_other, why)
+            unasked -= on_other
             sessions += ((server.socket, session) for session in other.sessions.values())
         elif server.sure and _still_runs(server):
             why = _unasked(server, other, doubt)
@@ -199,7 +199,8 @@ def look_elsewhere(
 def described_server(pid: int) -> str:
     """Describes a tmux server by its pid, socket and number of sessions. Blocks.
 
-    Of a server of another user, or of what is not certainly a tmux server, only the pid is given.
+    The text contains only the pid if the server belongs to another user, or may not be a tmux
+    server.
     """
     users = procfs.users_of(pid)
     ours = users is not None and users.real == os.getuid()

@@ -101,7 +101,7 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
     "is_not_our_session": ("live", lambda e: replace(e, holding_us=frozenset({LIVE.id}))),
     "panes_are_its_own": ("live", lambda e: replace(e, sharing={LIVE.id: "view"})),
     "panes_were_made_in_it": ("live", lambda e: replace(e, mixed={LIVE.id: "mixed"})),
-    "nobody_else_claims_it": ("agent_lost", lambda e: replace(e, claims={LOST.id: "listed"})),
+    "is_not_claimed": ("agent_lost", lambda e: replace(e, claims={LOST.id: "listed"})),
 }
 
 
