@@ -1,8 +1,8 @@
 """Checks which users may write a registry, and so may leave a journal for it.
 
 A journal contains the new content of its registry. So only a user that may write the registry
-is trusted to write a journal. And every user that may write the registry must be able to read
-the journals of the others, because it may have to finish their commits.
+is trusted to write a journal. Every such user must be able to read the journals of the others,
+because it may have to finish their commits.
 """
 
 from __future__ import annotations

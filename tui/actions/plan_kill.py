@@ -90,14 +90,12 @@ def plan_kill(
     return with_questions(plan, roll)
 
 
-_TERMINATE = "set its status to terminated"
-
-
 def _is_finished(step: Step) -> bool:
     finished = step.row is not None and step.row.verdict is Verdict.FINISHED
     return finished and step.earlier is None
 
 
+_TERMINATE = "set its status to terminated"
 _LEFT_OVER = "an earlier kill ended its session, but maybe not all its processes; end them"
 
 

@@ -1,8 +1,8 @@
 """Decides which processes may be killed because a log lists them as leftovers. Pure.
 
 The content of a log is only a claim, because its writer may have invented it. So each process
-must prove that it belongs to the session, and the writer of the log must be a user who could
-have killed the process itself.
+must prove that it belongs to the session. And the writer of the log must be a user who could have
+killed the process without muster.
 """
 
 from __future__ import annotations
