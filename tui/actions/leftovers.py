@@ -199,10 +199,10 @@ def _survived(step: Step, processes: list[Stray], socket: Path) -> str:
     single = len(processes) == 1
     why = "outlived a pane that is gone"
     if writes:
-        why = f"{'writes' if single else 'write'} its output"
+        why = f"{'writes' if single else 'write'} the agent's output"
     pronoun = "it" if single else "they"
     return (
-        f"still running: {_called(processes)}, which may belong to it: {pronoun} {why}. "
+        f"still running: {_called(processes)}, which may belong to the agent: {pronoun} {why}. "
         f"If so, end {'it' if single else 'them'} and kill the agent again; "
         f"if not, {completing(step, socket)}"
     )
@@ -247,7 +247,7 @@ def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Left
         told_by=frozenset({owner}),
         ended_at=time.time(),
     )
-    return Leftover(session, f"{_called(processes)} of it still {runs}: kill it")
+    return Leftover(session, f"{_called(processes)} of the agent still {runs}: kill the agent")
 
 
 def _may_be_of(step: Step, pane: list[Stray]) -> bool:
@@ -324,8 +324,8 @@ def _called(processes: list[Stray]) -> str:
 def why_not_recorded(step: Step, socket: Path) -> str:
     """Returns why a kill that left processes alone does not change the status, with a remedy."""
     return (
-        "not recorded, because processes that were left alone may belong to it. If so, end them "
-        f"and kill the agent again; if not, {completing(step, socket)}"
+        "not recorded, because processes that were left alone may belong to the agent. If so, "
+        f"end them and kill the agent again; if not, {completing(step, socket)}"
     )
 
 
@@ -349,10 +349,10 @@ def _why(step: Step, processes: list[Stray], socket: Path) -> str:
     pronoun = "it" if single else "them"
     why = f"outlived the tmux server or session that started {pronoun}"
     if any(stray.named_pane is None for stray in processes):
-        why = f"{'writes' if single else 'write'} its output"
+        why = f"{'writes' if single else 'write'} the agent's output"
     return (
-        f"{_called(processes)} {why}, and may belong to it: see `ps -fp {pids}`. If so, end "
-        f"{pronoun} and kill the agent again; if not, {completing(step, socket)}"
+        f"{_called(processes)} {why}, and may belong to the agent: see `ps -fp {pids}`. "
+        f"If so, end {pronoun} and kill the agent again; if not, {completing(step, socket)}"
     )
 
 

@@ -235,7 +235,7 @@ def test_only_whoever_names_it_alone_completes_it(
     step, _ = carry_out(plan_complete(roll, rows), server.client(), "").steps
     assert step.result is Result.LEFT and f"sleep ({pid})" in step.detail
     alone = checked_complete(rolled(files, server), [row_of(roll, "x")])
-    assert f"although 1 process sleep ({pid}) of it still runs" in alone.steps[0].says
+    assert f"although 1 process sleep ({pid}) of the agent still runs" in alone.steps[0].says
     assert carry_out(alone, server.client(), "").complete
     assert files.agent("x")["status"] == "completed"
     assert runs(pid)
