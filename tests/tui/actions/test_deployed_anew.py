@@ -191,7 +191,7 @@ def test_a_leaked_agent_that_was_deployed_anew_is_not_killed(
     assert server.names() == {"keeper", "agent_old"}
 
 
-def test_whether_a_leaked_agent_is_through_must_be_readable(
+def test_a_leaked_agent_is_not_killed_if_its_registry_cannot_be_read(
     files: Files, server: RealTmux, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.start("agent_old")

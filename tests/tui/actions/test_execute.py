@@ -96,7 +96,7 @@ def test_a_plan_names_the_files_that_will_change_each_once() -> None:
     assert plan_kill(roll, roll.agents()).files == (REGISTRY,)
 
 
-def test_whom_nobody_can_judge_nobody_kills() -> None:
+def test_an_agent_with_an_unknown_state_is_not_killed() -> None:
     roll = roll_with(task_state(*AGENTS), answer=cannot_tell())
     plan = plan_kill(roll, roll.agents())
     assert plan.steps == ()
@@ -148,7 +148,7 @@ def test_of_unknown_status_it_loses_its_session_and_keeps_its_status() -> None:
 # --- plans to complete --------------------------------------------------------
 
 
-def test_a_completion_takes_whoever_is_active_and_touches_no_session() -> None:
+def test_a_completion_takes_all_active_agents_and_ends_no_session() -> None:
     plan = plan_complete(ROLL, ROLL.agents())
     assert [step.label for step in plan.steps] == ["live", "stalled", "zombie"]
     assert all(step.writes for step in plan.steps)
@@ -183,13 +183,13 @@ def test_agents_are_named_by_their_whole_ids() -> None:
 
 
 @pytest.mark.parametrize("name", ["liv", "lives", "LIVE", "l*", "", "agent_live"])
-def test_whatever_is_only_like_an_id_names_nobody(name: str) -> None:
+def test_a_text_that_only_resembles_an_id_names_no_agent(name: str) -> None:
     rows, problems = ids_of(ROLL, [name])
     assert rows == []
     assert problems == [f"no agent {name!r} in the registries"]
 
 
-def test_an_id_in_two_tasks_names_nobody_and_says_where_it_is() -> None:
+def test_an_id_in_two_tasks_is_refused_with_both_tasks() -> None:
     roll = roll_with(task_state(agent("live")), task_state(agent("live"), name="TASK-2"))
     rows, (problem,) = ids_of(roll, ["live"])
     assert rows == []
@@ -263,7 +263,7 @@ def test_nothing_is_written_while_tmux_cannot_tell(files: Files) -> None:
     assert files.bytes() == before
 
 
-def test_whom_somebody_else_completed_meanwhile_is_left_as_it_is(files: Files) -> None:
+def test_an_agent_that_was_completed_meanwhile_is_not_changed(files: Files) -> None:
     roll = take(files, ScriptedTmux(no_server()))
     plan = plan_complete(roll, [row_of(roll, "a")], "terminated")
     files.write_task("TASK-1", entry("a", "failed"), entry("b"), entry("done", "completed"))
@@ -340,7 +340,7 @@ def test_a_plan_of_orphans_alone_speaks_of_no_agents() -> None:
 # --- a name that was taken again ----------------------------------------------
 
 
-def test_who_lost_its_name_is_completed_when_asked_for_and_never_killed(files: Files) -> None:
+def test_an_agent_whose_name_is_reused_can_be_completed_but_not_killed(files: Files) -> None:
     files.write_task("TASK-1", entry("a", started_at=stamp(7200), last_update=stamp(7000)))
     tmux = ScriptedTmux(answered(made_now("agent_a")))
     roll = take(files, tmux)

@@ -172,7 +172,7 @@ def test_an_orphan_that_was_half_killed_is_finished_with_all_orphans(
     assert server.names() == {"keeper"}
 
 
-def test_the_registry_is_locked_by_somebody_who_does_not_let_go(
+def test_the_registry_stays_locked_by_another_process(
     files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start("agent_a")
@@ -191,7 +191,7 @@ def test_the_registry_is_locked_by_somebody_who_does_not_let_go(
     files.assert_counters_match()
 
 
-def test_a_log_that_cannot_be_read_keeps_nobody_from_killing_and_is_named(
+def test_a_log_that_cannot_be_read_is_named_and_does_not_prevent_a_kill(
     files: Files, server: RealTmux
 ) -> None:
     server.start("agent_a")

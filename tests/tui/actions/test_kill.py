@@ -159,7 +159,7 @@ def test_an_agent_whose_name_tmux_rewrites_is_refused_and_lives(
 
 
 @pytest.mark.parametrize("name", ["", "$0", "@0", "%0", "!", "+", "*", "agent_*", "=agent_x-1"])
-def test_a_name_that_is_a_target_to_tmux_kills_nobody(
+def test_a_name_that_is_a_target_to_tmux_kills_no_session(
     tmp_path: Path, server: RealTmux, name: str
 ) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("odd", tmux_session=name)]})

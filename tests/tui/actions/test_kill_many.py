@@ -60,7 +60,7 @@ def labels(plan: Any) -> list[str]:
     return [each["agent"] for each in plan["steps"]]
 
 
-def test_a_tree_is_killed_leaf_first_and_nobody_else(files: Files, crew: RealTmux) -> None:
+def test_a_tree_is_killed_leaf_first_and_no_other_agent(files: Files, crew: RealTmux) -> None:
     outcome = kill(files, crew, "--tree", "root", "--yes")
     assert outcome["complete"]
     assert [each["agent"] for each in outcome["agents"]] == ["leaf", "leak", "left", "root"]
@@ -155,7 +155,7 @@ def test_all_orphans_go_as_one_plan(
 
 
 @pytest.mark.parametrize("kind", ["--leaked", "--orphans"])
-def test_where_nobody_can_tell_that_is_said(files: Files, tmp_path: Path, kind: str) -> None:
+def test_an_unknown_state_is_reported(files: Files, tmp_path: Path, kind: str) -> None:
     done = muster(files, "kill", kind, "--yes", "-S", tmp_path)
     assert done.returncode == 1
     assert "cannot find out whether" in done.stderr
@@ -186,7 +186,7 @@ def test_a_registry_that_cannot_be_read_is_named(files: Files, crew: RealTmux, k
     ],
     ids=" ".join,
 )
-def test_what_names_nobody_or_cannot_be_meant_kills_nobody(
+def test_an_invalid_selection_kills_no_agent(
     files: Files, crew: RealTmux, words: list[str]
 ) -> None:
     before = files.bytes()
@@ -196,7 +196,7 @@ def test_what_names_nobody_or_cannot_be_meant_kills_nobody(
     assert files.bytes() == before
 
 
-def test_a_task_without_agents_has_nobody_to_kill(files: Files, crew: RealTmux) -> None:
+def test_a_task_without_agents_has_no_agent_to_kill(files: Files, crew: RealTmux) -> None:
     files.write_task("TASK-2")
     done = muster(files, "kill", "--task", "TASK-2", "--yes", "-S", crew.socket)
     assert (done.returncode, done.stdout) == (0, "No agents.\n")

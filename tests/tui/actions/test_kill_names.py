@@ -178,7 +178,7 @@ def exit_code(*words: str) -> object:
 
 
 @pytest.mark.parametrize("flag", ["", "--tree", "--task"])
-def test_whatever_is_asked_for_by_name_nobody_is_killed(
+def test_a_hostile_name_on_the_command_line_kills_no_agent(
     crew: RealTmux, tmp_path: Path, canary: Path, flag: str
 ) -> None:
     files = Files(tmp_path / "work", {"TASK-1": [entry("y", "completed")]})

@@ -69,22 +69,22 @@ def test_a_tree_goes_leaf_first_with_those_that_leaked() -> None:
     assert plan.sessions == 4
 
 
-def test_who_cannot_be_judged_is_named_and_does_not_stop_the_others() -> None:
+def test_an_agent_with_an_unknown_state_is_named_and_does_not_stop_the_others() -> None:
     plan = plan_tree(ROLL, "root")
     assert refused(plan) == {"lost": "its state is unknown: the registry names no session for it"}
 
 
-def test_who_is_through_is_passed_over_in_a_tree_and_refused_by_name() -> None:
+def test_a_finished_agent_is_skipped_in_a_tree_and_refused_by_name() -> None:
     assert "through" not in refused(plan_tree(ROLL, "root"))
     assert "through" in refused(plan_kill(ROLL, ROLL.agents()))
 
 
-def test_the_tree_of_one_that_is_through_may_still_have_somebody_in_it() -> None:
+def test_the_tree_of_a_finished_agent_may_contain_a_session() -> None:
     plan = plan_tree(ROLL, "through")
     assert (labels(plan), plan.refused) == (["leak"], ())
 
 
-def test_where_all_are_through_that_is_said() -> None:
+def test_a_tree_of_finished_agents_is_refused() -> None:
     roll = roll_with(task_state(agent("a", "failed"), agent("b", "completed", parent="a")))
     plan = plan_tree(roll, "a")
     assert plan.steps == ()
@@ -98,13 +98,13 @@ def test_an_unreadable_registry_keeps_a_whole_tree_as_it_is() -> None:
     assert "is half written" in refused(plan)["leaf"]
 
 
-def test_nobody_is_killed_while_tmux_cannot_tell() -> None:
+def test_no_agent_is_killed_while_tmux_cannot_be_queried() -> None:
     plan = plan_tree(roll_with(task_state(*FAMILY), answer=cannot_tell()), "root")
     assert plan.steps == ()
     assert set(refused(plan)) >= {"root", "left", "leaf"}
 
 
-def test_only_those_who_are_not_in_the_plan_go_on() -> None:
+def test_only_descendants_outside_the_plan_continue() -> None:
     says = {step.label: step.says for step in plan_tree(ROLL, "root").steps}
     assert "continue" not in says["root"]
     rows = [row for row in ROLL.agents() if row.key.id in ("root", "left")]
@@ -114,7 +114,7 @@ def test_only_those_who_are_not_in_the_plan_go_on() -> None:
 
 
 @given(any_task)
-def test_children_always_come_before_their_parents_and_nobody_twice(record: TaskRecord) -> None:
+def test_children_always_come_before_their_parents_and_no_agent_twice(record: TaskRecord) -> None:
     names = {each.tmux_session for each in record.agents if each.tmux_session}
     answer = answered(*(session(name, number=n) for n, name in enumerate(sorted(names))))
     roll = roll_with(task_state(record=record), answer=answer)
@@ -180,7 +180,7 @@ def test_what_an_earlier_kill_left_of_a_zombie_is_ended_with_it() -> None:
     assert (step.earlier, step.session, step.writes) == (LEFT, None, True)
 
 
-def test_what_an_earlier_kill_left_of_one_that_is_through_is_ended() -> None:
+def test_the_leftovers_of_a_finished_agent_are_ended() -> None:
     roll = roll_with(task_state(agent("a", "completed")))
     for whole in (True, False):
         plan = plan_kill(roll, roll.agents(), whole=whole, unfinished=[LEFT])
@@ -196,7 +196,7 @@ def test_an_agent_that_has_a_session_again_has_nothing_left_over() -> None:
     assert step.session is not None
 
 
-def test_what_was_ended_of_another_agent_or_server_is_nobodys_here() -> None:
+def test_the_ended_session_of_another_agent_or_server_does_not_count() -> None:
     roll = roll_with(task_state(agent("a")))
     for other in (
         replace(LEFT, agent="b"),

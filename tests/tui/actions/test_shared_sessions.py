@@ -87,7 +87,7 @@ def test_nor_where_the_workspace_that_it_was_started_in_was_not_named(
     assert server.names() == set()
 
 
-def test_nor_where_nobody_can_tell(server: RealTmux, tmp_path: Path) -> None:
+def test_nor_if_the_other_registry_cannot_be_read(server: RealTmux, tmp_path: Path) -> None:
     one = Files(tmp_path / "one", {"T1": [through()]})
     other = Files(tmp_path / "other", {"T1": []})
     other.registry("T1").write_text("{")

@@ -145,7 +145,7 @@ def delete(path: Path) -> None:
 
 
 @pytest.mark.parametrize("move", [archive, put_aside, delete])
-def test_who_writes_a_file_that_was_moved_may_be_the_agent(
+def test_the_writer_of_a_moved_file_may_be_the_agent(
     files: Files, server: RealTmux, slept: Slept, move: Callable[[Path], None]
 ) -> None:
     with log(files).open("a") as out:
@@ -163,7 +163,7 @@ def test_who_writes_a_file_that_was_moved_may_be_the_agent(
     reason="only root can mount, and only with unshare in a namespace of its own",
 )
 @pytest.mark.parametrize("gone", [False, True], ids=["there", "deleted"])
-def test_who_writes_it_by_the_path_of_another_mount_may_be_the_agent(
+def test_a_writer_with_the_path_of_another_mount_may_be_the_agent(
     files: Files, server: RealTmux, slept: Slept, tmp_path: Path, gone: bool
 ) -> None:
     mounted = tmp_path / "mounted"
@@ -183,7 +183,7 @@ def test_who_writes_it_by_the_path_of_another_mount_may_be_the_agent(
     assert whys and f"sleep ({pid})" in whys[0]
 
 
-def test_who_writes_for_an_agent_of_the_same_id_elsewhere_is_none_of_its(
+def test_the_writer_of_an_agent_with_the_same_id_elsewhere_does_not_count(
     files: Files, server: RealTmux, slept: Slept, tmp_path: Path
 ) -> None:
     others = tmp_path / "other" / "TASK-1" / "logs"

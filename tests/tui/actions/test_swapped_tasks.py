@@ -105,7 +105,7 @@ def test_roots_session_is_not_ended_as_another_users(
     assert server.names() == {"agent_x"}
 
 
-def test_a_registry_whose_path_leads_elsewhere_is_no_active_agents(
+def test_a_registry_whose_path_leads_elsewhere_keeps_the_session(
     own: Files, others: Files, server: RealTmux
 ) -> None:
     server.start("agent_x")

@@ -90,7 +90,7 @@ def test_an_undo_can_be_undone_by_its_id(files: Files) -> None:
     assert files.bytes() == completed
 
 
-def test_who_was_changed_since_stays_and_the_others_go_back(files: Files) -> None:
+def test_an_agent_that_changed_since_is_not_taken_back_and_others_are(files: Files) -> None:
     complete(files, "a", "b")
     atomic_update_agent_status(files.registry(), "a", "blocked")
     plan = planned(files)

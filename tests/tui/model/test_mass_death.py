@@ -89,7 +89,7 @@ def test_what_is_not_proven_yet_is_no_death() -> None:
     assert gone_and_of(several(5, AT)) is None
 
 
-def test_who_is_through_counts_for_nothing() -> None:
+def test_agents_with_a_terminal_status_do_not_count() -> None:
     state = task_state(*(agent(name, "completed") for name in "abcdef"))
     task = call_task(state, Evidence(answered(asked_at=AT)), POLICY, NOW)
     assert find_mass_death([task], {}, POLICY) is None

@@ -52,7 +52,7 @@ def test_trees_in_trees_and_in_other_tasks_are_there_once() -> None:
     assert tree_of(ROLL, "root", "leaf", "left", "far") == ["root", "left", "leaf", "right", "far"]
 
 
-def test_a_loop_is_all_beneath_its_first() -> None:
+def test_a_loop_consists_of_descendants_of_its_first_agent() -> None:
     loop = agent("a", parent="c"), agent("b", parent="a"), agent("c", parent="b")
     roll = roll_with(task_state(*loop))
     assert tree_of(roll, "a") == ["a", "b", "c"]
@@ -60,7 +60,7 @@ def test_a_loop_is_all_beneath_its_first() -> None:
 
 
 @given(any_task)
-def test_whoever_is_beneath_somebody_hangs_on_somebody_of_that_tree(record: TaskRecord) -> None:
+def test_every_descendant_has_its_parent_in_the_same_tree(record: TaskRecord) -> None:
     (task,) = called(task_state(record=record), answer=no_server())
     for row in task.agents:
         found = list(descendants_of(task, row))
