@@ -87,7 +87,7 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
 
 
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
-    """Returns the evidence with data of this host: leftovers, moved panes, and claims.
+    """Adds data of this host to the evidence: leftovers, moved panes, and claims.
 
     It is called when the plan is made, and again before the plan is executed.
     """

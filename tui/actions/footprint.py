@@ -96,7 +96,7 @@ def _is_left(ended: EndedSession, answer: TmuxSnapshot) -> bool:
 
 
 def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
-    """Adds the number of processes that each step ends, and their memory, to a plan.
+    """Adds to each step of a plan the number of processes that it ends, and their memory.
 
     Args:
         plan: A plan to kill.
@@ -185,7 +185,7 @@ def _origins(plan: Plan, answer: TmuxSnapshot) -> dict[Step, Origin]:
 
 
 def owner_of(plan: Plan, step: Step) -> int | None:
-    """Returns the user id of the owner of an agent's registry, or of an orphan's workspace.
+    """Returns the owner of an agent's registry, or of an orphan's workspace.
 
     Returns:
         The user id; None if it cannot be known.

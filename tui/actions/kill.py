@@ -60,7 +60,7 @@ def end_sessions(
             {step: target.origin for step, target in targets.items()}
         )
     except OSError as error:
-        why = f"its processes cannot be listed: {error}"
+        why = f"cannot list its processes: {error}"
         outcomes |= {step: StepOutcome(step.label, Result.FAILED, why) for step in targets}
         known, targets = {}, {}
     ended = _end_all(targets, tmux, answer, record, outcomes, progress)

@@ -216,7 +216,7 @@ def _by_pane(strays: Iterable[Stray]) -> list[list[Stray]]:
 
 
 def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Leftover | None:
-    """Returns the leftover of one agent among some processes; None without one."""
+    """Returns the processes that may belong to one agent; None if there are none."""
     maybe = [
         group
         for group in _by_pane(strays)
@@ -262,7 +262,7 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
 
 
 def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
-    """Returns whether a step itself ends the processes of a pane, and reports the survivors."""
+    """Returns whether the step itself already ends the processes of a pane."""
     earlier, named = step.earlier, pane[0].named_pane
     if earlier is None or named is None or pane[0].is_former:
         return False
@@ -357,7 +357,7 @@ def _why(step: Step, processes: list[Stray], socket: Path) -> str:
 
 
 def with_leftovers(plan: Plan, leftovers: Mapping[Step, Leftover]) -> Plan:
-    """Adds the processes that certainly belong to agents without a session to a plan to kill.
+    """Extends a plan to kill by processes that certainly belong to agents without a session.
 
     Args:
         plan: A plan to kill.

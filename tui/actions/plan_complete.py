@@ -100,7 +100,7 @@ def checked_complete(
 
 
 def _with_remarks(plan: Plan, evidence: ActionEvidence) -> Plan:
-    """Adds the processes that may belong to the agents to the steps; refuses no step."""
+    """Adds to each step a remark on processes that may belong to the agent; refuses no step."""
     steps = tuple(
         replace(step, says=f"{step.says}, although {left.why}", may_run=True)
         if (left := evidence.leftovers.get(step)) is not None

@@ -1,8 +1,7 @@
 """The preconditions of actions on agents and sessions. Pure.
 
-Each check returns why a step of a plan must not be executed, or None if it may. The docstring of a
-check states its condition. The checks run when the plan is made, and again right before the
-action, with a new snapshot of tmux.
+Each check returns why a step of a plan must not be executed, or None if it may. The checks run
+when the plan is made, and again right before the action, with a new snapshot of tmux.
 """
 
 from __future__ import annotations
@@ -129,7 +128,7 @@ def takes_for_dead(step: Step) -> bool:
 
 
 def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
-    """The registry of the agent could be read when the plan was made."""
+    """Requires that the agent's registry could be read when the plan was made."""
     task = _task(step, evidence)
     if task is None or task.error is None:
         return None
@@ -137,7 +136,7 @@ def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def status_is_current(step: Step, evidence: ActionEvidence) -> str | None:
-    """No database of the workspace may contradict the verdict.
+    """Requires that no database of the workspace may contradict the verdict.
 
     Exception: a zombie may get a terminal status if the operator named exactly this agent.
     """
@@ -155,14 +154,14 @@ def status_is_current(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def verdict_is_known(step: Step, evidence: ActionEvidence) -> str | None:
-    """The verdict on the agent is known."""
+    """Requires that the verdict on the agent is known."""
     if step.row is None or step.row.verdict is not Verdict.UNKNOWN:
         return None
     return f"its state is unknown: {step.row.note}"
 
 
 def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
-    """No other agent in the roll call has, or may have, its session."""
+    """Requires that no other agent in the roll call has, or may have, its session."""
     row = step.row
     if row is None or row.session is None:
         return None
@@ -182,7 +181,7 @@ def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def is_listed_once(step: Step, evidence: ActionEvidence) -> str | None:
-    """The registry does not list another agent with this id and another session."""
+    """Requires that the registry lists no other agent with this id and another session."""
     row = step.row
     for other in evidence.rows.get(row.key.registry, ()) if row is not None else ():
         if (
@@ -199,13 +198,13 @@ def is_listed_once(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def tmux_answers(step: Step, evidence: ActionEvidence) -> str | None:
-    """Tmux could be queried."""
+    """Requires that tmux could be queried."""
     snapshot = evidence.snapshot
     return f"tmux: {snapshot.why}" if snapshot.state is TmuxState.UNKNOWN else None
 
 
 def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
-    """The registry of an agent with a terminal status can still be read.
+    """Requires that the registry of an agent with a terminal status can still be read.
 
     An active agent's session is ended even if its registry is busy or damaged. It is not ended if
     the path no longer leads to a registry, because then the workspace was changed.
@@ -219,7 +218,7 @@ def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def registry_has_its_owner(step: Step, evidence: ActionEvidence) -> str | None:
-    """The registry still has the same owner."""
+    """Requires that the registry still has the same owner."""
     task = _task(step, evidence)
     if task is None or task.record is None or step.owner in (None, task.owner):
         return None
@@ -227,7 +226,7 @@ def registry_has_its_owner(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
-    """The agent was not deployed again.
+    """Requires that the agent was not deployed again.
 
     An agent that is no longer in its registry passes, because the operator confirmed its session.
     """
@@ -238,7 +237,7 @@ def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def is_not_at_work_again(step: Step, evidence: ActionEvidence) -> str | None:
-    """An agent that had a terminal status has not become active again."""
+    """Requires that an agent with a terminal status has not become active again."""
     if step.row is None or is_active(step.row.record.status):
         return None
     own = (entry for entry in _entries(step, evidence) if entry.deployment in step.judged)
@@ -246,20 +245,20 @@ def is_not_at_work_again(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def session_is_not_elsewhere(step: Step, evidence: ActionEvidence) -> str | None:
-    """A missing session is not on another tmux server."""
+    """Requires that a missing session is not on another tmux server."""
     if not takes_for_dead(step) or not step.expected_session:
         return None
     return evidence.elsewhere.get(step.expected_session)
 
 
 def nothing_is_left_over(step: Step, evidence: ActionEvidence) -> str | None:
-    """No process runs that may belong to an agent whose session is gone."""
+    """Requires that no process runs that may belong to an agent whose session is gone."""
     left = None if step.may_run else evidence.leftovers.get(step)
     return left.why if left is not None else None
 
 
 def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
-    """The processes that a step ends are visible from here."""
+    """Requires that the processes of a step are visible in this PID namespace."""
     if not evidence.snapshot.foreign_pids or (step.session is None and step.earlier is None):
         return None
     return (
@@ -269,14 +268,14 @@ def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def session_is_not_back(step: Step, evidence: ActionEvidence) -> str | None:
-    """A session that was gone has not come back."""
+    """Requires that a session that was gone has not come back."""
     if not takes_for_dead(step):
         return None
     return no_session_has_its_name(step, evidence) and "its session is back"
 
 
 def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | None:
-    """The session still exists unchanged, or is gone with all its panes."""
+    """Requires that the session is unchanged, or is gone with all its panes."""
     session, snapshot = step.session, evidence.snapshot
     if session is None:
         return None
@@ -295,14 +294,14 @@ def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | No
 
 
 def is_not_our_session(step: Step, evidence: ActionEvidence) -> str | None:
-    """Muster does not run in the session."""
+    """Requires that muster does not run in the session."""
     if step.session is None or step.session.id not in evidence.holding_us:
         return None
     return f"muster itself runs in {'it' if step.row is None else 'its session'}"
 
 
 def panes_are_its_own(step: Step, evidence: ActionEvidence) -> str | None:
-    """No other session shows the same panes.
+    """Requires that no other session shows the same panes.
 
     Other sessions do so after ``new-session -t`` or ``link-window``.
     """
@@ -314,13 +313,13 @@ def panes_are_its_own(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def panes_were_made_in_it(step: Step, evidence: ActionEvidence) -> str | None:
-    """No pane was moved out of the session, or into it."""
+    """Requires that no pane was moved out of the session, or into it."""
     now = session_now(step, evidence)
     return evidence.mixed.get(now.id) if now is not None else None
 
 
 def is_not_claimed(step: Step, evidence: ActionEvidence) -> str | None:
-    """No registry near the session lists it as the session of another agent."""
+    """Requires that no registry near the session lists it for another agent."""
     now = session_now(step, evidence)
     return evidence.claims.get(now.id) if now is not None else None
 
@@ -329,14 +328,14 @@ def is_not_claimed(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
-    """No session has the name of the agent's session."""
+    """Requires that no session has the name of the agent's session."""
     if step.expected_session in evidence.snapshot.sessions:
         return "a session with its name exists"
     return None
 
 
 def database_was_known(step: Step, task: TaskEvidence) -> str | None:
-    """No database that may contradict the plan has appeared since it was made."""
+    """Requires that no database that may contradict the plan has appeared since it was made."""
     if step.row is None or task.database is None or step.stale:
         return None
     if step.row.verdict is Verdict.ZOMBIE:
