@@ -127,7 +127,7 @@ def test_muster_itself_is_killed_between_the_session_and_its_processes(
     assert states(files) == [State.INTENDED]
     assert "stubborn" in zoo.alive()
     plan = plan_for(files, server, "a")
-    assert "ended before" in plan.steps[0].says
+    assert "an earlier kill ended its session" in plan.steps[0].says
     assert carry_out(plan, server.client(), "").complete
     assert not zoo.alive() & set(TRACKED)
     assert files.agent("a")["status"] == files.listed("a")["status"] == "terminated"
@@ -354,10 +354,10 @@ def test_where_the_processes_of_the_server_cannot_be_seen_nothing_is_ended(
     seen = plan_for(files, server, "a")
     monkeypatch.setattr("tui.host.tmux.is_process_here", lambda *_: False)
     plan = plan_for(files, server, "a")
-    assert plan.steps == () and "cannot be seen" in dict(plan.refused)["a"]
+    assert plan.steps == () and "cannot see the processes" in dict(plan.refused)["a"]
     step = only(carry_out(seen, server.client(), ""))
     assert step.result is Result.FAILED
-    assert "cannot be seen" in step.detail
+    assert "cannot see the processes" in step.detail
     assert server.names() == {"agent_a"}
     assert files.agent("a")["status"] == "running"
 
