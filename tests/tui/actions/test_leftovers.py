@@ -251,7 +251,7 @@ def test_the_command_line_says_it_and_goes_by_it(
     done = muster(files, "kill", "x", *where)
     assert done.returncode == 1, done
     # No server is no proof where muster cannot see the host's processes.
-    assert "cannot be seen" in done.stdout or f"sleep ({pid})" in done.stdout
+    assert "cannot see agents" in done.stdout or f"sleep ({pid})" in done.stdout
     assert files.agent("x")["status"] == "running"
 
 
