@@ -82,7 +82,7 @@ class AgentFile(Generic[Line]):
 
     @property
     def path(self) -> Path:
-        """The path of the file for display; it may not exist, and must not be opened."""
+        """The file's path, only for messages. Do not open the file by this path."""
         return self._directory.joinpath(*self._parts)
 
     def __enter__(self) -> Self:

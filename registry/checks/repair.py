@@ -1,4 +1,4 @@
-"""Repairs issues that still exist under the lock, and logs the repair first."""
+"""Takes the lock, finds the issues that still exist, logs their repair, and repairs them."""
 
 from __future__ import annotations
 

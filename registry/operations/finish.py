@@ -21,7 +21,7 @@ from registry.text import shown_name
 _log = logging.getLogger(__name__)
 
 Judged = Mapping[str, Collection[Deployment]]
-"""The deployments that may be ended, by the agent's id; several if entries share an id."""
+"""Maps an agent's id to the deployments that may be ended; several if entries share an id."""
 
 END_FIELD = {
     "completed": "completed_at",
@@ -60,7 +60,7 @@ def end_fields(status: str, reason: str | None) -> dict[str, str]:
         reason: The reason; None to leave the field out.
 
     Raises:
-        WrongShapeError: The status is another word.
+        WrongShapeError: The status is neither ``completed`` nor ``terminated``.
     """
     if status not in ("completed", "terminated"):
         raise WrongShapeError("status", f"must be 'completed' or 'terminated', not {status!r}")
@@ -94,7 +94,7 @@ def finish_agents(
     one of the registries.
 
     Args:
-        task_registry: The task's registry; it is right if the two differ.
+        task_registry: The task's registry. If it differs from the global registry, it is right.
         global_registry: The workspace's global registry, or None.
         agent_ids: The agents.
         status: "completed" sets `completed_at`, and `completion_reason` if a
@@ -103,7 +103,7 @@ def finish_agents(
         reason: The reason in the operator's words.
         timeout: How long to wait for the locks, in seconds.
         on_record: The context for the workspace's audit log; None to not log.
-        judged: The deployments that may be ended, by the agent's id. If an entry describes
+        judged: Maps an agent's id to the deployments that may be ended. If an entry describes
             another deployment, the agent was deployed again meanwhile. It is not changed, and
             `FinishReport.untouched` has the reason. Agents that are not in `judged` are not
             compared.
@@ -112,7 +112,7 @@ def finish_agents(
 
     Raises:
         UntrustedFileError: A registry now belongs to another user; nothing was written.
-        WrongShapeError: The status is another word; nothing was written.
+        WrongShapeError: The status is neither ``completed`` nor ``terminated``.
         AuditError: The audit log cannot be written; nothing was written.
         RegistryError: The task's registry cannot be locked or read; nothing was written.
     """

@@ -175,7 +175,7 @@ class AgentRecord:
 
 
 def tmux_names(names: Iterable[str]) -> frozenset[str] | None:
-    """Returns the names that tmux gives to sessions; None if one of them is not certain."""
+    """Returns the names that tmux gives to sessions; None if any name is not certain."""
     kept = frozenset(map(tmux_name, names))
     return kept if all(map(is_tmux_name_certain, kept)) else None
 
@@ -230,7 +230,7 @@ class TaskRecord:
 
     @cached_property
     def tmux_sessions(self) -> frozenset[str] | None:
-        """The names in tmux of all agents' sessions; None if one of them is not certain."""
+        """The names that tmux gives to all agents' sessions; None if any name is not certain."""
         return tmux_names(agent.tmux_session or SESSION_PREFIX + agent.id for agent in self.agents)
 
 
@@ -270,7 +270,7 @@ class GlobalRecord:
 
     @cached_property
     def tmux_sessions(self) -> frozenset[str] | None:
-        """The names in tmux of these sessions; None if one of them is not certain."""
+        """The names that these sessions have in tmux; None if any name is not certain."""
         return tmux_names(self.sessions)
 
 

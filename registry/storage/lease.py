@@ -12,7 +12,7 @@ replace a text. During these calls the text is of no use anyway, because its fir
 Measured with four writers that make 175 commits per second:
 
 - Reads without the lock that fail to decode: 3 in 1,000 (10 KB) to 6 in 1,000 (140 KB) without
-  a lease, and 0 of 1,500 with this lease. A lease from the first read on also gives 0.
+  a lease, and 0 of 1,500 with this lease. Taking the lease before the first read also gives 0.
 - Writes by ``open(path, "w")`` that are overwritten: 1 in 1,200 without a lease, and 0 of 1,700
   with this lease.
 """

@@ -35,7 +35,8 @@ def own_folder(path: Path) -> Iterator[int]:
     """Yields a descriptor of a file's folder, which must not be a symlink.
 
     The path of the directory above it may contain symlinks, but must lead to the same directory
-    as before. This also holds for the folder, except for the `registry` folder of a workspace.
+    as before. The folder must be the same as before, too, unless it is the
+    `registry` folder of a workspace.
 
     Raises:
         FileNotFoundError: The folder does not exist.

@@ -60,7 +60,7 @@ def partner_of(journal: Journal, registry: Path) -> Path | None:
         registry: The path of the registry.
 
     Raises:
-        ValueError: The journal names another file than the other registry of the same
+        ValueError: The journal names any file except the other registry of the same
             workspace, or has the role of the other file.
     """
     if journal.role is Role.ALONE:

@@ -75,7 +75,7 @@ _EARLIER_KILLS = "leftovers of earlier kills"
 
 
 def checked_kill(plan: Plan, roll: RollCall) -> Plan:
-    """Removes the steps from a plan to kill that must not be executed on this host. Blocks.
+    """Removes from a kill plan the steps that must not be executed on this host. Blocks.
 
     Processes that certainly belong to agents whose session is gone are added to the plan.
 

@@ -170,7 +170,8 @@ def _outlived(
 def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
     """Returns whether a pane's processes may belong to an agent whose session was just ended.
 
-    The panes of the ended session are known. So other processes may belong to the agent only if:
+    The panes of the ended session are known. So another process may belong to the agent only if
+    one of these is true:
 
     - they may write its output
     - their pane was created in that session

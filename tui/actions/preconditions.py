@@ -50,15 +50,17 @@ class ActionEvidence:
         server: The tmux server of the plan; see `TmuxSnapshot.server`.
         sessions: The sessions of the plan, each with its present data on that server. A session
             may have a new name.
-        sharing: The name of another session that shows the same panes, by session id.
+        sharing: Maps a session's id to the name of another session that shows the same panes.
         tasks: The data of registries by path; a missing registry is not known.
-        elsewhere: Why missing sessions may be on another tmux server, by their names.
+        elsewhere: Maps the name of a missing session to the reason why another tmux server
+            may have it.
         leftovers: The processes that may be left of agents whose session is gone.
-        mixed: Why panes were moved from or to a session, so that it must not be ended, by id.
-        claims: Why a session may belong to another agent, by id.
+        mixed: Maps the id of a session that must not be ended to the reason: panes were moved
+            into it or out of it.
+        claims: Maps a session's id to the reason why it may belong to another agent.
         holding_us: The ids of the sessions that muster itself runs in.
         rows: The agents in the roll call, by registry.
-        holders: The agents in the roll call that have or may have a session, by session id.
+        holders: Maps a session's id to the agents in the roll call that have it or may have it.
         alone: Whether the operator named exactly one agent.
     """
 

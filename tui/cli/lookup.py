@@ -112,7 +112,7 @@ def task_with(
     where = _paths(workspace.path for workspace in workspaces)
     message = f"no agent {quoted_name(agent_id)} in {where}"
     if unread:
-        message += f"; these files cannot be read and may list it: {_paths(unread)}"
+        message += f"; it may be listed in files that cannot be read: {_paths(unread)}"
     raise UsageError(message)
 
 

@@ -128,9 +128,10 @@ def servers_of(owners: Container[int] | None) -> Iterator[Server]:
 
 
 def _proves_server_of_pane(stat: Stat, stats: Mapping[int, Stat]) -> bool:
-    """Returns whether a process runs in a pane, and proves that its parent is a tmux server.
+    """Returns whether a process runs in a pane, and so proves that its parent is a tmux server.
 
-    A process of another user proves nothing. Otherwise it could make muster query any program.
+    The process must have the same user as its parent. Otherwise any user's process could make
+    muster query any program.
     """
     parent = stats.get(stat.parent)
     # This check is cheap: a pane's first process leads a session with a terminal.

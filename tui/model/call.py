@@ -38,7 +38,7 @@ def call_task(
         evidence: The sessions of tmux, and the times of missing ones.
         policy: The times that a verdict needs.
         now: Seconds since the epoch.
-        reported: The time of the last change of each agent's progress file, by id, in seconds
+        reported: Maps an agent's id to the last change of its progress file, in seconds
             since the epoch. Needed only for agents that would otherwise be stalled.
         before: The previous roll of the task, if its sessions have not changed since. An
             unchanged agent keeps its row, unless it was stalled or unknown.

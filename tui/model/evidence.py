@@ -44,7 +44,7 @@ class Evidence:
 
     @property
     def doubts(self) -> Mapping[str, str]:
-        """Why missing sessions may still exist, by their names."""
+        """Maps the name of a missing session to the reason why it may still exist."""
         return {**self.renamed, **self.elsewhere}
 
     def doubt(self, name: str) -> str | None:

@@ -83,7 +83,10 @@ def find_renamed(
         pane, made_in = moved[pid]
         for name in missing:
             if name in seen and seen[name] == made_in:
-                why = f"has pane {pane}, which was created in the missing session; was it moved?"
+                why = (
+                    f"contains pane {pane}, which was created in the agent's missing session; "
+                    "was it moved?"
+                )
             elif name not in seen and any_fits(starts.get(name, ()), begun(pid)):
                 why = f"has pane {pane}, which began when this agent started; was it moved?"
             else:

@@ -128,7 +128,7 @@ def _news(roll: RollCall, other: RollCall) -> Iterator[TaskRoll]:
 
 
 def state_of(row: AgentRow) -> dict[str, Value]:
-    """Returns the fields of an agent whose changes are reported."""
+    """Returns those fields of an agent that are reported when they change."""
     return {
         "verdict": row.verdict.value,
         "status": row.record.status,

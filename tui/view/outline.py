@@ -176,7 +176,8 @@ def _same_lines(
 ) -> tuple[Line, ...] | None:
     """Returns the previous lines of a task with the changed agents replaced.
 
-    Returns None if the agents or their levels changed. All agents of the task must be shown.
+    Returns None if the agents or their levels changed. Call this only if all agents of the task
+    are shown.
     """
     was, lines = before
     if len(was.agents) != len(task.agents):

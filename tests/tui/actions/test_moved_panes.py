@@ -138,7 +138,8 @@ def test_the_monitor_knows_whose_pane_it_is_whenever_that_began(
         until(lambda: "%1" in row_of(rolls[-1], "x").note, "the doubt")
         row = row_of(rolls[-1], "x")
         assert row.verdict is Verdict.UNKNOWN
-        assert "session agent_y has pane %1, which was created in the missing session" in row.note
+        text = "session agent_y contains pane %1, which was created in the agent's missing session"
+        assert text in row.note
         crew.run("kill-pane", "-t", "%1")
         live.refresh()
         until(lambda: verdicts(rolls[-1])["x"] is Verdict.ZOMBIE, "the proof of its death")
@@ -199,7 +200,7 @@ def suspects(
 
 def test_a_moved_pane_may_be_that_of_a_missing_agent() -> None:
     assert "began when" in suspects(STARTED)[NAME].why
-    assert "created in the missing session" in suspects(NOW, seen="$9")[NAME].why
+    assert "created in the agent's missing session" in suspects(NOW, seen="$9")[NAME].why
     assert suspects(NOW) == {}, "it began at another time"
     assert suspects(STARTED, seen="$8") == {}, "it is that of another session"
     assert suspects(STARTED, made_in="$2") == {}, "that session is there"
