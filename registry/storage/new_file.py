@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from typing import TypeAlias
@@ -132,7 +131,7 @@ def _make_renamed(name: str, folder: int) -> bool:
     with tolerating(FileNotFoundError):
         os.stat(name, dir_fd=folder, follow_symlinks=False)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
-    beside = f".{name}.{secrets.token_hex(6)}.new"
+    beside = f".{name}.{os.urandom(6).hex()}.new"
     os.mkdir(beside, dir_fd=folder)
     try:
         _give_folder_away(beside, folder)
