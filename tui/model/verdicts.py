@@ -68,7 +68,7 @@ VERDICTS: Mapping[Verdict, VerdictEntry] = MappingProxyType(
             3,
             "◆",
             "$secondary bold",
-            "a session that is named like an agent's session, but that no registry lists",
+            "a session with a name like an agent's that no registry lists",
             "kill it if it does not belong to another workspace",
         ),
         Verdict.UNKNOWN: VerdictEntry(
