@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +70,11 @@ def test_a_file_with_the_defaults_is_made_once(
 def test_a_full_disk_leaves_no_half_of_it(home: Path) -> None:
     # In a process of its own: the limit is for its output as well, where that is a file.
     limited = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *MUSTER, "config", "--init"]
-    done = subprocess.run(limited, capture_output=True, text=True, timeout=60, check=False)
+    # Compiled modules are files, too: Python would be ended before it can say anything.
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        limited, capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
     assert done.returncode != 0 and str(home.parent) in done.stderr
     assert not list(home.parent.iterdir())
     assert main(["config", "--init"]) == 0
