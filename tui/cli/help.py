@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from registry.schema import ENVIRONMENT_VARIABLE
 from tui.model.policy import POLICY_SETTINGS
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+# Tuples: the definition of a dataclass takes longer, and every command needs these.
+class Command(NamedTuple):
     """One command in the table of all commands.
 
     Attributes:
@@ -23,8 +23,7 @@ class Command:
     line: str
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """The help page of one command.
 
     Attributes:
