@@ -26,15 +26,15 @@ from registry.schema.records import (
     GlobalRecord,
     GlobalTask,
     TaskRecord,
-    agent_entries,
 )
 from registry.snapshots import (
     Signature,
     Snapshot,
+    read_agent_fields,
     read_global,
-    read_registry,
     read_task,
     signature_of,
+    when_free,
 )
 from registry.sources.source import Dialect, NamedFile, WorkspaceSource
 from registry.storage import recovery
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from registry.agent_output.lines import Source as OutputKind
     from registry.audit.diff import Reverted
     from registry.audit.log import Audit
-    from registry.audit.transaction import Made, OnRecord
+    from registry.audit.transaction import AuditContext, Made
     from registry.audit.undo import Undoable
     from registry.checks.issue import Issue
     from registry.checks.repair import Fixed
@@ -178,7 +178,7 @@ class JsonTask(_JsonSource):
         *,
         status: Literal["completed", "terminated"],
         reason: str | None = None,
-        on_record: OnRecord | None = None,
+        on_record: AuditContext | None = None,
         judged: Judged | None = None,
         owner: int | None = None,
     ) -> FinishReport:
@@ -231,7 +231,7 @@ class JsonTask(_JsonSource):
         """See `TaskSource.withdraw`."""
         return operations.withdraw_agent(self.registry, self.global_registry, agent_id)
 
-    def repair(self, planned: Sequence[Issue], *, on_record: OnRecord | None) -> Made[Fixed]:
+    def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
         """See `Source.repair`."""
         return checks.fix_task(self.registry, self.global_registry, planned, on_record=on_record)
 
@@ -288,14 +288,13 @@ class JsonWorkspace(_JsonSource):
         """See `WorkspaceSource.directories`."""
         return frozenset({self.directory, self.path.parent})
 
-    def repair(self, planned: Sequence[Issue], *, on_record: OnRecord | None) -> Made[Fixed]:
+    def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
         """See `Source.repair`."""
         return checks.fix_global(self.path, planned, on_record=on_record)
 
 
 def _entry(registry: Path, agent_id: str, ordinal: int) -> Json | None:
-    entries = [entry for id_, entry in agent_entries(read_registry(registry)) if id_ == agent_id]
-    return entries[ordinal] if len(entries) > ordinal else None
+    return when_free(lambda: read_agent_fields(registry, agent_id, ordinal))
 
 
 def workspace_source(workspace: Workspace) -> WorkspaceSource:

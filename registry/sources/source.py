@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from registry.agent_output.lines import Source as OutputKind
     from registry.audit.diff import Reverted
     from registry.audit.log import Audit
-    from registry.audit.transaction import Made, OnRecord
+    from registry.audit.transaction import AuditContext, Made
     from registry.audit.undo import Undoable
     from registry.checks.issue import Issue
     from registry.checks.repair import Fixed
@@ -100,7 +100,7 @@ class Source(Protocol):
     def unread_database(self) -> UnreadDatabase | None:
         """Returns a database that may contain newer data of its agents, or None."""
 
-    def repair(self, planned: Sequence[Issue], *, on_record: OnRecord | None) -> Made[Fixed]:
+    def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
         """Repairs the planned issues that still exist under the lock.
 
         Raises:
@@ -192,7 +192,7 @@ class TaskSource(Source, Protocol):
         *,
         status: Literal["completed", "terminated"],
         reason: str | None = None,
-        on_record: OnRecord | None = None,
+        on_record: AuditContext | None = None,
         judged: Judged | None = None,
         owner: int | None = None,
     ) -> FinishReport:
