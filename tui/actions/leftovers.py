@@ -7,6 +7,7 @@ agent, the status is not changed.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -77,7 +78,7 @@ def find_leftovers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, Le
     except OSError as error:
         return {step: Leftover(None, _unknown(error)) for step in gone}
     for step in gone:
-        candidates = [stray for stray in strays if _may_count(step, stray, answer)]
+        candidates = _candidates(step, strays, answer)
         left = _leftover(step, candidates, answer) if candidates else None
         if left is not None:
             leftovers.setdefault(step, left)
@@ -137,19 +138,24 @@ def _watched(steps: Iterable[Step]) -> tuple[Watched, dict[Step, str]]:
     return Watched(frozenset(agents), files, folders), whys
 
 
-def _may_count(step: Step, stray: Stray, answer: TmuxSnapshot) -> bool:
-    """Returns whether a process may belong to an agent, by its socket and its users.
+def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> list[Stray]:
+    """Returns the processes that may belong to an agent, by their sockets and their users.
 
     A process that names the queried socket, or that may write the agent's output, counts for
     every user. A process that names another socket counts only if the agent may run as its user.
     """
-    if stray.is_here or _agent_of(step) in stray.may_write_for:
-        return True
-    users = {step.owner, answer.server_user, os.getuid()}
-    if stray.users <= users:
-        return True
-    writers = writers_of([step.row.key.registry] if step.row is not None else [])
-    return all(user in writers for user in stray.users)
+    agent, users = _agent_of(step), {step.owner, answer.server_user, os.getuid()}
+    registries = [step.row.key.registry] if step.row is not None else []
+    # Only processes of other users need it, so the registry is opened at most once.
+    writers = functools.cache(lambda: writers_of(registries))
+    return [
+        stray
+        for stray in strays
+        if stray.is_here
+        or agent in stray.may_write_for
+        or stray.users <= users
+        or all(user in writers() for user in stray.users)
+    ]
 
 
 def _outlived(
@@ -157,7 +163,7 @@ def _outlived(
 ) -> list[Stray]:
     """Returns the processes that may be left of an agent after its session was ended."""
     left: list[Stray] = []
-    for group in _by_pane(stray for stray in strays if _may_count(step, stray, answer)):
+    for group in _by_pane(_candidates(step, strays, answer)):
         if step.session is None:
             is_left = _may_be_of(step, group)
         else:
