@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,19 @@ from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, take
 from tui.model.roll import RollCall, Verdict
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """A workspace of one task, which has a directory for stream logs."""
+    files = Files(tmp_path, {"TASK-1": []})
+    (files.path / "TASK-1" / "logs").mkdir()
+    return files
+
+
+def log(files: Files, agent: str = "x") -> Path:
+    return files.path / "TASK-1" / "logs" / f"{agent}_stream.jsonl"
+
 
 NO_GRACE = replace(QUICK, start_grace=0.0)
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from registry.storage import commit
 from registry.storage.locked_file import editing
@@ -14,6 +18,21 @@ from tests.support.registries import agent, global_registry, task_registry, writ
 
 ALICE, BOB, CAROL, MALLORY = 64101, 64102, 64103, 64104
 AGENTS = 64200
+
+
+@contextmanager
+def searchable() -> Iterator[Path]:
+    """A directory that every user may search; those that pytest makes are its user's own."""
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(os.path.realpath(made))
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with searchable() as path:
+        yield path
 
 
 def counting(task: Path) -> Callable[[], None]:

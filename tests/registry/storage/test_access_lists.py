@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +41,7 @@ from tests.support.shared_registry import (
     counting,
     cut_off_by,
     killed_half_way,
+    searchable,
     shared,
 )
 
@@ -72,13 +72,11 @@ def has_lists(folder: Path) -> bool:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as made:
-        path = Path(os.path.realpath(made))
+    with searchable() as path:
         probe = path / "probe"
         probe.mkdir()
         if not has_lists(probe):
             pytest.skip("the file system of the temporary directory has no access control lists")
-        path.chmod(0o755)
         yield path
 
 

@@ -9,8 +9,7 @@ import errno
 import os
 import signal
 import stat
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from tests.support.shared_registry import (
     cut_off_by,
     shared,
 )
+from tests.support.shared_registry import home as home
 
 alice = User(ALICE)
 bob = User(BOB, (AGENTS,))
@@ -55,15 +55,6 @@ def killed_while_the_journal_is_made(task: Path, nameless: bool = False) -> Call
 def without_nameless_files() -> None:
     """In a process of its own: as on a file system that has none."""
     new_file.make_nameless = lambda *_: None
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A directory that every user may search; those that pytest makes are its user's own."""
-    with tempfile.TemporaryDirectory() as made:
-        path = Path(os.path.realpath(made))
-        path.chmod(0o755)
-        yield path
 
 
 def succeeds(user: User, task: Path) -> None:

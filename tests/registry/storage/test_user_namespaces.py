@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,12 @@ from registry.storage.journal import Journal, Role, digest, encode, journal_path
 from registry.storage.permissions import is_unmapped
 from tests.support.other_users import User, only_root
 from tests.support.shared_registry import AGENTS, ALICE, BOB, MALLORY, shared
+from tests.support.shared_registry import home as home
 from tests.support.user_namespaces import in_a_namespace, skip_without
 
 PLANTED = b'{"tasks": {"PLANTED": {}}, "agents": {}}'
 
 member = User(BOB, (AGENTS,))
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as made:
-        path = Path(os.path.realpath(made))
-        path.chmod(0o755)
-        yield path
 
 
 @only_root

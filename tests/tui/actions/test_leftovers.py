@@ -21,6 +21,7 @@ from tests.support.leftovers import (
     rolled,
     write,
 )
+from tests.support.leftovers import files as files
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, stamp, take
@@ -37,13 +38,6 @@ from tui.host.procfs import PaneEnvironment
 from tui.host.strays import Stray
 
 Live = Callable[..., int]
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    files = Files(tmp_path, {"TASK-1": []})
-    (files.path / "TASK-1" / "logs").mkdir()
-    return files
 
 
 @pytest.fixture

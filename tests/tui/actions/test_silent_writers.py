@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import muster
-from tests.support.leftovers import ENDS, NO_GRACE, kill_server, rolled, write
+from tests.support.leftovers import ENDS, NO_GRACE, kill_server, log, rolled, write
+from tests.support.leftovers import files as files
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, row_of, take
@@ -34,13 +35,6 @@ SILENT = {
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    files = Files(tmp_path, {"TASK-1": []})
-    (files.path / "TASK-1" / "logs").mkdir()
-    return files
-
-
-@pytest.fixture
 def pids() -> Iterator[list[int]]:
     """Processes that are ended after the test."""
     started: list[int] = []
@@ -48,10 +42,6 @@ def pids() -> Iterator[list[int]]:
     for pid in started:
         if runs(pid):
             os.kill(pid, signal.SIGKILL)
-
-
-def log(files: Files, agent: str = "x") -> Path:
-    return files.path / "TASK-1" / "logs" / f"{agent}_stream.jsonl"
 
 
 def start(files: Files, server: RealTmux, pids: list[int], command: str) -> int:

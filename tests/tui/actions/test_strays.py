@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.leftovers import NO_GRACE, kill_server, rolled, write
+from tests.support.leftovers import NO_GRACE, kill_server, log, rolled, write
+from tests.support.leftovers import files as files
 from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
@@ -22,13 +23,6 @@ from tui.actions.plan_complete import checked_complete
 from tui.host import tmux_servers
 from tui.host.tmux_servers import Server
 from tui.model.roll import Verdict
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    files = Files(tmp_path, {"TASK-1": []})
-    (files.path / "TASK-1" / "logs").mkdir()
-    return files
 
 
 @pytest.fixture
@@ -55,10 +49,6 @@ def slept() -> Iterator[Slept]:
     for pid in pids:
         if runs(pid):
             os.kill(pid, signal.SIGKILL)
-
-
-def log(files: Files, agent: str = "x") -> Path:
-    return files.path / "TASK-1" / "logs" / f"{agent}_stream.jsonl"
 
 
 def refusals(files: Files, server: RealTmux, agent: str = "x") -> list[str]:
