@@ -82,7 +82,9 @@ def atomic_update_agent_status(
     path = Path(registry_path)
     fields = plain({"last_update": timestamp(), **extra_fields})
     with editing(path) as edit:
-        change = edits.set_status(edit.registry, agent_id, status, fields)
+        change = edits.set_status(
+            edit.registry, agent_id, status, fields, counts=edits.is_completed
+        )
         edit.changed = True
         names = edits.counter_names(edit.registry)
         result = {

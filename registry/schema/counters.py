@@ -93,6 +93,9 @@ def zombies_in(
 def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
     """Returns the counters of agents whose value is wrong.
 
+    Agents that failed are counted as completed by the orchestrator, and are not by the functions
+    ``atomic_*``. Both values of `completed_count` are right, and all values between them.
+
     Args:
         registry: A task's registry or the global one, decoded and checked by
             `edits.check_agents`.
@@ -102,13 +105,18 @@ def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
         names.active: edits.count_active(registry),
         names.total: edits.count_all(registry),
     }
-    if names.completed is not None:
-        counted[names.completed] = edits.count_completed(registry)
-    return tuple(
+    drifts = [
         CounterDrift(counter, registry.get(counter), count)
         for counter, count in counted.items()
         if not edits.is_count(registry.get(counter)) or registry[counter] != count
-    )
+    ]
+    if names.completed is not None:
+        written = registry.get(names.completed)
+        least = edits.count_completed(registry, edits.is_completed)
+        most = edits.count_completed(registry)
+        if not edits.is_count(written) or not least <= written <= most:
+            drifts.append(CounterDrift(names.completed, written, most))
+    return tuple(drifts)
 
 
 def named_session(entry: Json) -> str | None:

@@ -29,7 +29,8 @@ class CounterNames:
     Attributes:
         active: The counter of active agents.
         total: The counter of all agents.
-        completed: The counter of completed agents; None if the registry has none.
+        completed: The counter of agents that ended by themselves; None if the registry has
+            none.
     """
 
     active: str
@@ -51,9 +52,31 @@ def count_active(registry: Json) -> int:
     return sum(counts_as_active(registry, entry) for _, entry in agent_entries(registry))
 
 
-def count_completed(registry: Json) -> int:
-    """Returns the number of completed agents in the registry."""
-    return sum(entry.get("status") == "completed" for _, entry in agent_entries(registry))
+def is_completed(entry: Json) -> bool:
+    """Returns whether an agent's status is `completed`."""
+    return entry.get("status") == "completed"
+
+
+def ended_by_itself(entry: Json) -> bool:
+    """Returns whether an agent ended, and was not killed.
+
+    The orchestrator counts each terminal status that an agent reports as a completion, also
+    `failed` and `error`. A kill writes `terminated_at` and is not counted.
+    """
+    status = entry.get("status")
+    return status in ("completed", "failed", "error") or (
+        status == "terminated" and "terminated_at" not in entry
+    )
+
+
+def count_completed(registry: Json, counts: Callable[[Json], bool] = ended_by_itself) -> int:
+    """Returns the correct value of `completed_count`.
+
+    Args:
+        registry: A task's registry, decoded.
+        counts: Whether an agent's entry counts as completed.
+    """
+    return sum(counts(entry) for _, entry in agent_entries(registry))
 
 
 def is_count(value: object) -> TypeGuard[int]:
@@ -89,17 +112,24 @@ def _is_terminal_word(status: str) -> bool | None:
 _TASK_AT_WORK = frozenset({"initialized", "active"})
 
 
+def is_reference(task: object) -> bool:
+    """Returns whether a task's entry in a global registry names a task of another workspace."""
+    return isinstance(task, Mapping) and bool(task.get("cross_project_reference"))
+
+
 def count_tasks(registry: Json) -> dict[str, int]:
     """Returns the correct values of a global registry's counters of tasks.
 
     A task without a status counts as active. If one task has an unknown status, the counter of
-    active tasks is left out.
+    active tasks is left out. A task of another workspace, which the orchestrator marks with
+    `cross_project_reference`, is not counted.
     """
-    tasks = registry.get("tasks")
-    if not isinstance(tasks, dict):
+    listed = registry.get("tasks")
+    if not isinstance(listed, dict):
         return {}
+    tasks = [task for task in listed.values() if not is_reference(task)]
     counted = {"total_tasks": len(tasks)}
-    statuses = [task.get("status") if isinstance(task, dict) else None for task in tasks.values()]
+    statuses = [task.get("status") if isinstance(task, dict) else None for task in tasks]
     terminal = [
         _is_terminal_word(status) if isinstance(status, str) else False for status in statuses
     ]
@@ -199,7 +229,7 @@ def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
     names = counter_names(registry)
     _shift(registry, names.total, 1, count_all)
     _shift(registry, names.active, int(counts_as_active(registry, entry)), count_active)
-    if names.completed is not None and entry.get("status") == "completed":
+    if names.completed is not None and ended_by_itself(entry):
         _shift(registry, names.completed, 1, count_completed)
 
 
@@ -226,7 +256,7 @@ def remove_agent(
     if not entries:
         return False
     active = sum(counts_as_active(registry, entry) for entry in entries)
-    completed = sum(entry.get("status") == "completed" for entry in entries)
+    completed = sum(ended_by_itself(entry) for entry in entries)
     take_out(registry, entries)
     hierarchy = registry.get("agent_hierarchy")
     if isinstance(hierarchy, dict):
@@ -271,8 +301,11 @@ def list_task(global_: Json, task_id: str, fields: Mapping[str, Any]) -> bool:
         return False
     tasks[task_id] = dict(fields)
     global_["tasks"] = tasks
-    for counter in ("total_tasks", "active_tasks"):
-        _shift(global_, counter, 1, lambda registry: len(registry["tasks"]))
+    if not is_reference(fields):
+        counted = {"total_tasks": len(tasks), "active_tasks": len(tasks)} | count_tasks(global_)
+        for counter, count in counted.items():
+            value = global_.get(counter)
+            global_[counter] = max(0, value + 1) if is_count(value) else count
     return True
 
 
@@ -314,6 +347,7 @@ def set_status(
     status: str,
     fields: Mapping[str, Any],
     is_meant: Callable[[Json], bool] = lambda _: True,
+    counts: Callable[[Json], bool] = ended_by_itself,
 ) -> StatusChange:
     """Sets an agent's status and further fields, and adapts the counters.
 
@@ -325,6 +359,7 @@ def set_status(
         status: The new status.
         fields: Further fields of its entry, with the new values.
         is_meant: Selects among the entries with this id.
+        counts: Whether an entry counts in `completed_count`.
 
     Raises:
         AgentNotFoundError: The registry has no such agent.
@@ -342,11 +377,11 @@ def set_status(
     active = completed = 0
     for entry in entries:
         active -= counts_as_active(registry, entry)
-        completed -= entry.get("status") == "completed"
+        completed -= counts(entry)
         entry["status"] = status
         entry.update(fields)
         active += is_active(status)
-        completed += status == "completed"
+        completed += counts(entry)
     _count(registry, active, completed)
     return StatusChange(agent_id, previous if isinstance(previous, str) else None, status)
 
@@ -415,7 +450,7 @@ def finish_each(
         previous = entry.get("status")
         entry["status"] = status
         entry.update(fields)
-        completed += status == "completed"
+        completed += ended_by_itself(entry)
         changes.append(StatusChange(agent_id or "", previous, status))
     if changes:
         _count(registry, -len(changes), completed)

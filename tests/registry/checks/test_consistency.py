@@ -307,3 +307,33 @@ def test_agents_that_cannot_be_counted_are_said_and_nothing_is_counted(agents: A
     task = task_registry() | {"agents": agents, "active_count": 5}
     (finding,) = found(task)
     assert (finding.kind, finding.field, finding.fixable) == (IssueKind.SHAPE, "agents", False)
+
+
+@pytest.mark.parametrize("counted", [1, 2, 3])
+def test_agents_that_failed_may_be_counted_as_completed(counted: int) -> None:
+    task = task_registry(
+        agent("done", "completed"), agent("failed", "failed"), agent("wrong", "error")
+    )
+    assert found(task | {"completed_count": counted}) == []
+
+
+@pytest.mark.parametrize("counted", [0, 4])
+def test_a_killed_agent_is_not_counted_as_completed(counted: int) -> None:
+    task = task_registry(
+        agent("done", "completed"),
+        agent("failed", "failed"),
+        agent("wrong", "error"),
+        agent("killed", "terminated", terminated_at="2025-01-01T00:00:00"),
+    )
+    issues = of(IssueKind.COUNTER, found(task | {"completed_count": counted}))
+    assert issues == [(None, "completed_count", counted, 3)]
+
+
+def test_a_task_of_another_workspace_is_not_counted() -> None:
+    task = task_registry(agent("one"))
+    global_ = global_registry(agent("one"))
+    global_["tasks"]["TASK-ELSEWHERE"] = {
+        "status": "INITIALIZED",
+        "cross_project_reference": True,
+    }
+    assert of(IssueKind.COUNTER, found(task, global_)) == []

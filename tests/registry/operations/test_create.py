@@ -206,6 +206,13 @@ def test_listing_counts_a_task_once() -> None:
     assert (registry["total_tasks"], registry["active_tasks"]) == (8, 4)
 
 
+def test_a_task_of_another_workspace_is_listed_without_being_counted() -> None:
+    registry: dict[str, Any] = {"tasks": {}, "total_tasks": 7, "active_tasks": 3}
+    before = {name: registry[name] for name in ("total_tasks", "active_tasks")}
+    assert edits.list_task(registry, "b", {"cross_project_reference": True})
+    assert {name: registry[name] for name in before} == before
+
+
 def test_whoever_is_second_by_a_hair_finds_the_first_ones(root: Path) -> None:
     other: list[bool] = []
     link = os.link
