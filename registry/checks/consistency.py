@@ -22,7 +22,7 @@ from registry.checks.hierarchy import hierarchy_findings
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.errors import WrongShapeError
 from registry.schema import edits
-from registry.schema.counters import counter_drifts
+from registry.schema.counters import counter_drifts, ended_just_now
 from registry.schema.records import agent_entries, is_global, is_terminal
 from registry.storage.codec import Json, kind_of
 from registry.storage.interruption import hand_on
@@ -116,14 +116,19 @@ def _value(found: Any) -> str:
     return "missing" if found is MISSING else json.dumps(found)[:80]
 
 
-def pair_findings(task_file: Path, task: Json, global_file: Path, global_: Json) -> list[Issue]:
+def pair_findings(
+    task_file: Path, task: Json, global_file: Path, global_: Json, now: float
+) -> list[Issue]:
     """Returns the differences between a task's registry and the global one, as issues.
+
+    The status of an agent that has just ended is not compared.
 
     Args:
         task_file: The path of the task's registry.
         task: The task's registry, decoded.
         global_file: The path of the global registry that lists the task.
         global_: The global registry, decoded.
+        now: The time of the check, in seconds since the epoch.
     """
     if _shape(task_file, task, is_global(task), "") or _global_shape(global_file, global_):
         return []
@@ -141,7 +146,7 @@ def pair_findings(task_file: Path, task: Json, global_file: Path, global_: Json)
             issues.append(_not_in_global(id_, entry, task_id, global_file, global_))
         elif in_global.get("task_id") != task_id:
             issues.append(_of_another_task(id_, in_global, task_id, global_file))
-        else:
+        elif not ended_just_now(entry, now):
             issues += _status(id_, entry, in_global, global_file)
     for id_, entry in listed.items():
         if entry.get("task_id") == task_id and id_ not in ids:
@@ -230,6 +235,7 @@ def global_findings(
     pairs: Sequence[tuple[Path, Json]] = (),
     known: Collection[str] | None = None,
     *,
+    now: float,
     kept: bool = True,
 ) -> list[Issue]:
     """Returns the issues within a global registry.
@@ -240,6 +246,7 @@ def global_findings(
         pairs: The paths and decoded registries of its tasks. The counters are compared with the
             state after the differences from these registries are repaired.
         known: The ids of all existing tasks; None to skip the search for missing tasks.
+        now: The time of the check, in seconds since the epoch.
         kept: Whether its counters and lists are updated, as in `task_findings`.
     """
     shape = _global_shape(file, global_)
@@ -249,7 +256,7 @@ def global_findings(
         return list(_agents_alone(file, global_))
     will_be = snapshot(global_)
     for task_file, task in pairs:
-        apply_fixes(will_be, file, pair_findings(task_file, task, file, will_be))
+        apply_fixes(will_be, file, pair_findings(task_file, task, file, will_be, now))
     return [
         *_agents_alone(file, global_),
         *(_missing_tasks(file, global_, known) if known is not None else ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,12 +57,12 @@ def fix_task(
     def change(in_task: Json, in_global: Json | None) -> Fixed:
         registries = {task: in_task}
         kept = database_beside(task) is None
-        now = task_findings(task, in_task, kept=kept)
+        present = task_findings(task, in_task, kept=kept)
         if global_ is not None and in_global is not None:
             registries[global_] = in_global
             if kept and database_beside(global_) is None:
-                now += pair_findings(task, in_task, global_, in_global)
-        return fix(registries, planned, now)
+                present += pair_findings(task, in_task, global_, in_global, time.time())
+        return fix(registries, planned, present)
 
     return change_pair(task, global_, change, timeout=timeout, on_record=on_record)
 
@@ -88,8 +89,8 @@ def fix_global(
 
     def change(registry: Json, _: Json | None) -> Fixed:
         kept = database_beside(global_) is None
-        now = global_findings(global_, registry, kept=kept)
-        return fix({global_: registry}, planned, now)
+        present = global_findings(global_, registry, now=time.time(), kept=kept)
+        return fix({global_: registry}, planned, present)
 
     return change_pair(global_, None, change, timeout=timeout, on_record=on_record)
 

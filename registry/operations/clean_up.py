@@ -105,7 +105,7 @@ def clean_up_task(
         in_task.changed = bool(ended)
         if in_global is not None:
             # Both locks are held, so no other change comes in between.
-            seen = _by_task_id(in_task.registry, math.inf)
+            seen = _by_task_id(in_task.registry, ended, math.inf)
             try:
                 in_global.changed = sweep.follow(in_global.registry, seen)
             except WrongShapeError as error:
@@ -174,7 +174,7 @@ def clean_up_workspace(
             with naming(task), editing(task, timeout) as edit:
                 gone = sweep.end(edit.registry)
                 edit.changed = bool(gone)
-                agents = _by_task_id(edit.registry, time.time())
+                agents = _by_task_id(edit.registry, gone, time.time())
         except RegistryError as error:
             hand_on(error)
             problems[task] = str(error)
@@ -206,7 +206,8 @@ class _Seen:
 
     Attributes:
         known: The ids of all agents.
-        ends: The terminal statuses and end fields of ended agents, by their ids.
+        ends: Maps the ids of ended agents to their terminal statuses and end fields. Agents that
+            have just ended by themselves are left out.
         at: When the registry was read, in seconds since the epoch.
     """
 
@@ -215,14 +216,16 @@ class _Seen:
     at: float
 
 
-def _by_task_id(task: Json, at: float) -> dict[str, _Seen]:
+def _by_task_id(task: Json, ours: Collection[str], at: float) -> dict[str, _Seen]:
     task_id = task.get("task_id")
     if not isinstance(task_id, str):
         return {}
     ends: dict[str, edits.End] = {}
     entries = agent_entries(task)
+    now = time.time()
     for id_, entry in entries:
-        if id_ and (end := end_of(entry)) is not None:
+        is_settled = id_ in ours or not counters.ended_just_now(entry, now)
+        if id_ and is_settled and (end := end_of(entry)) is not None:
             ends[id_] = end
     known = frozenset(id_ for id_, _ in entries if id_)
     return {task_id: _Seen(known, ends, at)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,6 +14,7 @@ from registry.audit.transaction import AuditContext, change_pair
 from registry.errors import WrongShapeError
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, distinct_ids, path_or_none, timestamp
+from registry.schema.counters import ended_just_now
 from registry.schema.records import Deployment, agent_entries, is_active, is_terminal
 from registry.storage.codec import Json
 from registry.storage.locked_file import DEFAULT_TIMEOUT
@@ -203,7 +205,8 @@ def _finish(
         task,
         lambda id_, entry: end if id_ in wanted and _is_judged(id_, entry, judged) else None,
     )
-    in_global = _follow(task, global_, wanted, end, judged) if global_ is not None else []
+    ours = {change.agent_id for change in in_task}
+    in_global = _follow(task, global_, wanted, ours, end, judged) if global_ is not None else []
     entries = {id_: entry for id_, entry in agent_entries(task) if id_}
     changed = {change.agent_id: change for change in (*in_global, *in_task)}
     untouched = {
@@ -228,9 +231,26 @@ def _why_untouched(entry: Json) -> str:
 
 
 def _follow(
-    task: Json, global_: Json, wanted: Collection[str], end: edits.End, judged: Judged
+    task: Json,
+    global_: Json,
+    wanted: Collection[str],
+    ours: Collection[str],
+    end: edits.End,
+    judged: Judged,
 ) -> list[edits.StatusChange]:
-    """Updates the agents' entries in the global registry to those in the task's registry."""
+    """Updates the agents' entries in the global registry to those in the task's registry.
+
+    If an agent has just ended by itself, its entry is left to the process that wrote that end.
+
+    Args:
+        task: The task's registry, decoded and changed.
+        global_: The global registry, decoded; changed in place.
+        wanted: The ids of the agents that the caller ends.
+        ours: The ids of those that this call has ended in the task's registry.
+        end: The status and the fields of this end.
+        judged: The deployments that may be ended.
+    """
+    now = time.time()
     in_task = {id_: entry for id_, entry in agent_entries(task) if id_ in wanted}
     task_id = task.get("task_id")
 
@@ -242,6 +262,6 @@ def _follow(
         if entry is None:
             # The agent may not have been added to the task's registry yet.
             return end if _is_judged(agent_id, listed, judged) else None
-        return end_of(entry)
+        return end_of(entry) if agent_id in ours or not ended_just_now(entry, now) else None
 
     return edits.finish_each(global_, end_in_task)

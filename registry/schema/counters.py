@@ -14,6 +14,7 @@ from registry.schema.arguments import strings
 from registry.schema.records import (
     agent_entries,
     counts_as_active,
+    is_terminal,
     is_tmux_name_certain,
     parse_time,
     tmux_name,
@@ -25,6 +26,15 @@ START_GRACE = 5.0
 
 The sessions are listed before the registry is read. So the session of an agent that was
 registered in between is missing from the list.
+"""
+
+
+END_DELAY = 10.0
+"""For this many seconds after an agent has reported its end, the global registry may lack it.
+
+The orchestrator ends the session, writes the task's registry, and up to 4 s later the global
+registry. There it decreases `active_agents` whatever the agent's entry says. If another process
+has written the end to that entry meanwhile, the counter becomes too low.
 """
 
 
@@ -90,6 +100,21 @@ def zombies_in(
     return zombies
 
 
+def ended_just_now(entry: Json, now: float) -> bool:
+    """Returns whether an agent reported its end less than `END_DELAY` ago.
+
+    A report sets `last_update`; a kill or a completion by another process does not.
+
+    Args:
+        entry: The agent's entry in the task's registry.
+        now: The time of the check, in seconds since the epoch.
+    """
+    if not is_terminal(entry.get("status")):
+        return False
+    reported = parse_time(entry.get("last_update"))
+    return reported is not None and now - END_DELAY < reported <= now
+
+
 def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
     """Returns the counters of agents whose value is wrong.
 
@@ -112,8 +137,7 @@ def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
     ]
     if names.completed is not None:
         written = registry.get(names.completed)
-        least = edits.count_completed(registry, edits.is_completed)
-        most = edits.count_completed(registry)
+        least, most = edits.completed_range(registry)
         if not edits.is_count(written) or not least <= written <= most:
             drifts.append(CounterDrift(names.completed, written, most))
     return tuple(drifts)

@@ -69,14 +69,18 @@ def ended_by_itself(entry: Json) -> bool:
     )
 
 
-def count_completed(registry: Json, counts: Callable[[Json], bool] = ended_by_itself) -> int:
-    """Returns the correct value of `completed_count`.
+def count_completed(registry: Json) -> int:
+    """Returns the value of `completed_count` that the orchestrator would write."""
+    return sum(ended_by_itself(entry) for _, entry in agent_entries(registry))
 
-    Args:
-        registry: A task's registry, decoded.
-        counts: Whether an agent's entry counts as completed.
+
+def completed_range(registry: Json) -> tuple[int, int]:
+    """Returns the least and the greatest correct value of `completed_count`.
+
+    The orchestrator counts agents that failed, and the functions ``atomic_*`` do not.
     """
-    return sum(counts(entry) for _, entry in agent_entries(registry))
+    least = sum(is_completed(entry) for _, entry in agent_entries(registry))
+    return least, count_completed(registry)
 
 
 def is_count(value: object) -> TypeGuard[int]:
@@ -255,6 +259,7 @@ def remove_agent(
     entries = _entries(registry, agent_id, is_meant)
     if not entries:
         return False
+    was_right = _is_completed_right(registry)
     active = sum(counts_as_active(registry, entry) for entry in entries)
     completed = sum(ended_by_itself(entry) for entry in entries)
     take_out(registry, entries)
@@ -266,7 +271,7 @@ def remove_agent(
                 if not children:
                     del hierarchy[parent]
     _shift(registry, counter_names(registry).total, -len(entries), count_all)
-    _count(registry, -active, -completed)
+    _count(registry, -active, -completed, was_right)
     return True
 
 
@@ -374,6 +379,7 @@ def set_status(
     if not entries:
         raise AgentNotFoundError(agent_id)
     previous = entries[0].get("status")
+    was_right = _is_completed_right(registry)
     active = completed = 0
     for entry in entries:
         active -= counts_as_active(registry, entry)
@@ -382,15 +388,26 @@ def set_status(
         entry.update(fields)
         active += is_active(status)
         completed += counts(entry)
-    _count(registry, active, completed)
+    _count(registry, active, completed, was_right)
     return StatusChange(agent_id, previous if isinstance(previous, str) else None, status)
 
 
-def _count(registry: Json, active: int, completed: int) -> None:
+def _is_completed_right(registry: Json) -> bool:
+    value = registry.get("completed_count")
+    least, most = completed_range(registry)
+    return is_count(value) and least <= value <= most
+
+
+def _count(registry: Json, active: int, completed: int, was_right: bool) -> None:
     names = counter_names(registry)
     _shift(registry, names.active, active, count_active)
-    if names.completed is not None:
-        _shift(registry, names.completed, completed, count_completed)
+    if names.completed is None:
+        return
+    _shift(registry, names.completed, completed, count_completed)
+    if was_right:
+        # An agent that failed may not have been counted.
+        least, most = completed_range(registry)
+        registry[names.completed] = min(max(registry[names.completed], least), most)
 
 
 def shift_counters(registry: Json, *, active: int = 0, total: int = 0) -> None:
@@ -441,6 +458,7 @@ def finish_each(
         One change for each changed entry, in file order.
     """
     changes = []
+    was_right = _is_completed_right(registry)
     completed = 0
     for agent_id, entry in agent_entries(registry):
         end = end_of(agent_id, entry) if counts_as_active(registry, entry) else None
@@ -453,5 +471,5 @@ def finish_each(
         completed += ended_by_itself(entry)
         changes.append(StatusChange(agent_id or "", previous, status))
     if changes:
-        _count(registry, -len(changes), completed)
+        _count(registry, -len(changes), completed, was_right)
     return changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ def find_issues(
     lists = {source.path: source for source in workspaces if not source.is_single_task}
     sources = {source.path: source for source in tasks}
     globals_ = {source.global_registry for source in sources.values()}
+    now = time.time()
     decoded: dict[Path, Json] = {}
     for path in dict.fromkeys((*lists, *(path for path in globals_ if path is not None))):
         _open(path, decoded, found.files)
@@ -103,7 +105,7 @@ def find_issues(
             task_id = task_id_of(path, task)
             if twice[global_path, task_id] == 1:
                 by_global.setdefault(global_path, []).append((path, task))
-                issues += pair_findings(path, task, global_path, decoded[global_path])
+                issues += pair_findings(path, task, global_path, decoded[global_path], now)
             else:
                 issues.append(_task_twice(path, task_id))
         found.tasks.append(Job(source, tuple(issues)))
@@ -113,7 +115,7 @@ def find_issues(
         if path in decoded:
             known = existing | _elsewhere(decoded[path], home.directory)
             pairs, kept = by_global.get(path, ()), path not in unkept
-            issues = global_findings(path, decoded[path], pairs, known, kept=kept)
+            issues = global_findings(path, decoded[path], pairs, known, now=now, kept=kept)
             found.globals_.append(Job(home, tuple(issues)))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from registry.checks.apply import apply_fixes
 from registry.checks.consistency import global_findings, pair_findings, task_findings
 from registry.checks.issue import Issue, IssueKind
 from registry.checks.repair import fix
+from registry.schema.records import parse_time
 from tests.support.fixture_workspace import SOURCE
 from tests.support.inconsistent import globals_, tasks
 from tests.support.json_values import exactly, registries
 from tests.support.registries import Json, agent, global_registry, task_registry
+
+NOW = parse_time("2026-02-01T12:00:00") or 0.0
 
 TASK, GLOBAL = Path("/w/TASK-1/AGENT_REGISTRY.json"), Path("/w/registry/GLOBAL_REGISTRY.json")
 
@@ -28,8 +32,8 @@ def found(task: Json, global_: Json | None = None) -> list[Issue]:
     """Everything that is found in a task's registry and a global one."""
     everything = task_findings(TASK, task)
     if global_ is not None:
-        everything += pair_findings(TASK, task, GLOBAL, global_)
-        everything += global_findings(GLOBAL, global_, [(TASK, task)], ["TASK-1"])
+        everything += pair_findings(TASK, task, GLOBAL, global_, NOW)
+        everything += global_findings(GLOBAL, global_, [(TASK, task)], ["TASK-1"], now=NOW)
     return everything
 
 
@@ -102,10 +106,10 @@ def test_the_real_workspace_is_healthy() -> None:
     for path in sorted(SOURCE.glob("*/AGENT_REGISTRY.json")):
         task = json.loads(path.read_text())
         assert task_findings(path, task) == []
-        assert pair_findings(path, task, file, whole) == []
+        assert pair_findings(path, task, file, whole, NOW) == []
         pairs.append((path, task))
     assert len(pairs) == 5
-    assert global_findings(file, whole, pairs, whole["tasks"]) == []
+    assert global_findings(file, whole, pairs, whole["tasks"], now=NOW) == []
 
 
 # --- counters -----------------------------------------------------------------
@@ -151,7 +155,7 @@ def test_active_tasks_are_those_that_are_not_over_if_that_can_be_told(
     listed = {f"TASK-{n}": {"status": status} for n, status in enumerate(statuses_)}
     whole = global_registry(tasks=listed, total_tasks=len(listed), active_tasks=99)
     expected = [(None, "active_tasks", 99, active)] if active is not None else []
-    assert of(IssueKind.COUNTER, global_findings(GLOBAL, whole)) == expected
+    assert of(IssueKind.COUNTER, global_findings(GLOBAL, whole, now=NOW)) == expected
 
 
 def test_the_tasks_are_the_truth_for_what_the_global_counters_repeat() -> None:
@@ -202,7 +206,7 @@ def test_missing_globally_it_is_put_in_as_others_are_listed() -> None:
 def test_an_agent_that_the_task_lacks_is_nobodys_to_remove() -> None:
     whole = global_registry(agent("a"), agent("else", task_id="TASK-2"))
     whole["tasks"]["TASK-2"] = {"status": "INITIALIZED"}
-    findings = pair_findings(TASK, task_registry(), GLOBAL, whole)
+    findings = pair_findings(TASK, task_registry(), GLOBAL, whole, NOW)
     assert of(IssueKind.NOT_IN_TASK, findings) == [("a", "agents", "running", "by hand")]
     assert str(TASK) in findings[0].advice
     assert len(findings) == 1
@@ -210,7 +214,7 @@ def test_an_agent_that_the_task_lacks_is_nobodys_to_remove() -> None:
 
 def test_an_id_that_another_task_has_there_cannot_be_put_in() -> None:
     whole = global_registry(agent("a", task_id="TASK-2"))
-    findings = pair_findings(TASK, task_registry(agent("a")), GLOBAL, whole)
+    findings = pair_findings(TASK, task_registry(agent("a")), GLOBAL, whole, NOW)
     assert of(IssueKind.NOT_IN_GLOBAL, findings) == [("a", "task_id", "TASK-2", "by hand")]
 
 
@@ -337,3 +341,14 @@ def test_a_task_of_another_workspace_is_not_counted() -> None:
         "cross_project_reference": True,
     }
     assert of(IssueKind.COUNTER, found(task, global_)) == []
+
+
+@pytest.mark.parametrize(
+    ("ago", "compared"), [(0.0, False), (9.0, False), (11.0, True), (-60.0, True)]
+)
+def test_the_orchestrator_has_time_to_write_an_end(ago: float, compared: bool) -> None:
+    ended = datetime.fromtimestamp(NOW - ago).isoformat()
+    task = task_registry(agent("one", "completed", last_update=ended))
+    global_ = global_registry(agent("one", "running"))
+    issues = pair_findings(TASK, task, GLOBAL, global_, NOW)
+    assert bool(of(IssueKind.STATUS, issues)) is compared

@@ -20,6 +20,7 @@ from registry import (
     report_progress,
 )
 from registry.operations import clean_up as cleaning
+from registry.schema import counters
 from registry.storage import flock
 from registry.storage.locked_file import editing
 from tests.support.io_counts import passes, watching
@@ -181,12 +182,16 @@ def test_a_session_is_compared_by_the_name_that_tmux_gives_it(workspace: Path, h
 @either
 @pytest.mark.parametrize("status", TERMINAL)
 def test_a_global_registry_that_was_left_behind_catches_up(
-    workspace: Path, how: str, status: str
+    workspace: Path, how: str, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, _, global_ = registries(workspace)
     report_progress(one, None, "one", status=status)
+    live = ["agent_one", "agent_two", "agent_three"]
+    # The process that wrote the end has time to write it to the global registry.
+    assert not any(done.written for done in clean_up(workspace, live, how))
+    monkeypatch.setattr(counters, "END_DELAY", 0.0)
 
-    done = clean_up(workspace, ["agent_one", "agent_two", "agent_three"], how)
+    done = clean_up(workspace, live, how)
 
     mine, listed = entry_of(load(one), "one"), entry_of(load(global_), "one")
     assert listed["status"] == status
@@ -279,7 +284,7 @@ def test_the_dead_are_ended_nobody_else_and_the_global_registry_agrees(
     sweep = cleaning._Sweep.of(live, "terminated", "gone", 5.0)
 
     ended = sweep.end(task)
-    seen = cleaning._by_task_id(task, float("inf"))
+    seen = cleaning._by_task_id(task, ended, float("inf"))
     sweep.follow(global_, seen)
 
     dead = [id_ for id_, (status, lives) in people.items() if status in ACTIVE and not lives]
@@ -292,3 +297,24 @@ def test_the_dead_are_ended_nobody_else_and_the_global_registry_agrees(
         assert now not in TERMINAL or shown == now
     assert_counters_match(task)
     assert_counters_match(global_)
+
+
+@either
+def test_an_end_that_is_being_written_is_counted_once(workspace: Path, how: str) -> None:
+    """The orchestrator writes the task's registry, and decreases the global counter later."""
+    one, _, global_ = registries(workspace)
+    active = load(global_)["active_agents"]
+    task = load(one)
+    entry_of(task, "one").update(status="completed", last_update=_ago(0), completed_at=_ago(0))
+    task["active_count"] -= 1
+    task["completed_count"] += 1
+    write(one, task)
+
+    clean_up(workspace, ["agent_two", "agent_three"], how)
+
+    late = load(global_)
+    late["agents"]["one"].update(status="completed")
+    late["active_agents"] -= 1
+    write(global_, late)
+    assert late["active_agents"] == active - 1
+    assert_counters_match(load(global_))

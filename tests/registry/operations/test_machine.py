@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import settings
@@ -30,6 +31,7 @@ from registry import (
     terminate_agents,
     withdraw_agent,
 )
+from registry.schema import counters
 from tests.support.registries import (
     ACTIVE,
     TERMINAL,
@@ -50,6 +52,9 @@ _MAX_AGENTS, _MAX_CONCURRENT, _MAX_DEPTH = 8, 5, 3
 class _Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
+        # Otherwise the global registry catches up ten seconds after an agent's own end.
+        self._delay = mock.patch.object(counters, "END_DELAY", 0.0)
+        self._delay.start()
         self._directory = tempfile.TemporaryDirectory(prefix="muster-machine-")
         self.root = Path(self._directory.name) / ".agent-workspace"
         self.global_ = self.root / "registry" / "GLOBAL_REGISTRY.json"
@@ -65,6 +70,7 @@ class _Machine(RuleBasedStateMachine):
         self.alone = False
 
     def teardown(self) -> None:
+        self._delay.stop()
         self._directory.cleanup()
 
     @initialize(odd=st.booleans())
