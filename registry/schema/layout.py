@@ -171,6 +171,8 @@ def find_workspaces(
     environment: Mapping[str, str],
     here: Path,
     passed_over: Callable[[str], object] = str,
+    *,
+    missing: Callable[[str], object] | None = None,
 ) -> tuple[Workspace, ...]:
     """Finds the workspaces for a command line.
 
@@ -181,9 +183,11 @@ def find_workspaces(
         here: The directory where an upward search starts if no workspace is named.
         passed_over: Receives a message for each workspace that the search skips because
             another user could have created it.
+        missing: Receives a message for each named path that is not a workspace, if another
+            named path is one. If it is None, such a path is an error.
 
     Raises:
-        WorkspaceNotFoundError: A named workspace does not exist, or none was found.
+        WorkspaceNotFoundError: A named path is not a workspace, or none was found.
         ReplacedWorkspaceError: A workspace was replaced by a symlink during the call.
     """
     named = tuple(arguments)
@@ -198,8 +202,21 @@ def find_workspaces(
             "or try `muster demo`."
         )
     if named:
-        workspaces = (_named(here / os.path.expanduser(path), origin) for path in named)
-        return tuple(dict.fromkeys(map(_pinned, workspaces)))
+        workspaces: list[Workspace] = []
+        wrong: list[Path] = []
+        for path in (here / os.path.expanduser(text) for text in named):
+            workspace = _named(path)
+            if workspace is None:
+                wrong.append(path)
+            else:
+                workspaces.append(_pinned(workspace))
+        if wrong and (missing is None or not workspaces):
+            looked = (place for path in wrong for place in (path, path / WORKSPACE_NAME))
+            raise WorkspaceNotFoundError(tuple(looked), origin)
+        for path in wrong:
+            assert missing is not None
+            missing(f"skipped {shown_name(path)}: it is not a workspace and contains none")
+        return tuple(dict.fromkeys(workspaces))
     return (_nearest(here, passed_over),)
 
 
@@ -217,7 +234,8 @@ def _looks_like_workspace(path: Path) -> bool:
     return (path / GLOBAL_FOLDER / GLOBAL_REGISTRY).is_file()
 
 
-def _named(path: Path, advice: str) -> Workspace:
+def _named(path: Path) -> Workspace | None:
+    """Returns the workspace that a path names; None if it names none."""
     resolved = Path(os.path.realpath(path))
     if resolved.name == GLOBAL_REGISTRY and resolved.is_file():
         return Workspace(resolved.parent.parent)
@@ -234,7 +252,7 @@ def _named(path: Path, advice: str) -> Workspace:
             return Workspace(resolved)
     if resolved.is_file() and resolved.suffix == ".json":
         return Workspace(resolved.parent.parent, only=resolved)
-    raise WorkspaceNotFoundError((path, path / WORKSPACE_NAME), advice)
+    return None
 
 
 def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:

@@ -28,6 +28,7 @@ from tui.app.widgets.ascii_filter import ascii_filters
 from tui.app.widgets.progress_line import working_out
 from tui.app.widgets.toasts import ToastHandler
 from tui.config.settings import Settings
+from tui.text.sanitize import harmless
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -119,8 +120,10 @@ class MusterApp(App[None]):
         workspaces: Sequence[Workspace],
         live: LiveRoll,
         settings: Settings | None = None,
+        notices: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        self._notices = notices
         keep_no_drawings()
         self.animation_level = "none"
         self._settings = settings or Settings()
@@ -189,6 +192,8 @@ class MusterApp(App[None]):
     def on_ready(self) -> None:
         """Quits if `exit` was called while the app was starting."""
         self.has_begun.set()
+        for notice in self._notices:
+            self.notify(harmless(notice), severity="warning", timeout=30, markup=False)
         if self._ending is not None:
             super().exit(*self._ending)
 

@@ -38,6 +38,7 @@ def run_monitor(
     policy: Policy,
     settings: Settings,
     on_hangup: Callable[[], object] = lambda: None,
+    notices: Sequence[str] = (),
 ) -> int:
     """Runs the monitor on this terminal until the user quits.
 
@@ -47,6 +48,7 @@ def run_monitor(
         policy: The thresholds of the verdicts.
         settings: The settings of the monitor.
         on_hangup: Called before the process ends because its terminal disappeared.
+        notices: Messages to show when the monitor has started.
 
     Returns:
         The exit code.
@@ -72,7 +74,7 @@ def run_monitor(
 
             if problems := key_problems(settings.keys):
                 raise SettingsError(settings.source, problems)
-        return _run(MusterApp(workspaces, live, settings), on_hangup)
+        return _run(MusterApp(workspaces, live, settings, notices), on_hangup)
     finally:
         live.stop()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tui.cli.context import find, policy_of, refuse_if_read_only, tmux_of
+from tui.cli.context import find_all, policy_of, refuse_if_read_only, tmux_of
 from tui.cli.help import Page
 from tui.cli.parser import (
     add_asking,
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     if bool(options.agents) == options.zombies:
         raise UsageError("complete takes either the ids of agents or --zombies")
     tmux = tmux_of(options)
-    roll = take_roll(find(options), tmux, policy_of(options))
+    roll = take_roll(find_all(options), tmux, policy_of(options))
     if options.zombies:
         rows = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
     else:

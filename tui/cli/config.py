@@ -64,6 +64,11 @@ def run(options: argparse.Namespace) -> int:
         print(default_text(documented()), end="")
         return DONE
     path, must_be_there = settings_path(os.environ, options.check or options.config)
+    if path is None:
+        raise UsageError(
+            f"user {os.geteuid()} has no home directory for a settings file: set HOME, or name a "
+            "file with --config"
+        )
     if options.path:
         say([str(path)])
         return DONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +23,25 @@ if TYPE_CHECKING:
     from tui.view.filter import Filter
 
 
-def find(options: argparse.Namespace) -> tuple[Workspace, ...]:
-    """Returns the workspaces that a command line names; prints which ones are skipped and why."""
+def find(
+    options: argparse.Namespace, missing: Callable[[str], object] = complain
+) -> tuple[Workspace, ...]:
+    """Returns the workspaces that a command line names; prints which ones are skipped and why.
 
-    def skipped(reason: str) -> None:
-        complain(reason)
+    Args:
+        options: The command line.
+        missing: Receives a message for each path that is not a workspace, if others are.
+    """
+    return find_workspaces(options.workspaces, os.environ, Path.cwd(), complain, missing=missing)
 
-    return find_workspaces(options.workspaces, os.environ, Path.cwd(), skipped)
+
+def find_all(options: argparse.Namespace) -> tuple[Workspace, ...]:
+    """Returns the workspaces that a command line names, for a command that changes something.
+
+    Raises:
+        WorkspaceNotFoundError: A path is not a workspace.
+    """
+    return find_workspaces(options.workspaces, os.environ, Path.cwd(), complain)
 
 
 def task_states(

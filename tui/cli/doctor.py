@@ -6,7 +6,7 @@ import argparse
 import signal
 from typing import TYPE_CHECKING
 
-from tui.cli.context import find, policy_of, refuse_if_read_only, tmux_of
+from tui.cli.context import find, find_all, policy_of, refuse_if_read_only, tmux_of
 from tui.cli.help import Page
 from tui.cli.output import NOT_ALL_DONE, say
 from tui.cli.parser import (
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.dry_run or options.yes or options.reason:
         raise UsageError("--dry-run, --yes and --reason need --fix")
     tmux = tmux_of(options)
-    workspaces = find(options)
+    workspaces = find_all(options) if options.fix else find(options)
     where = where_of(workspaces, tmux.socket)
     examination = examine(workspaces, take_roll(workspaces, tmux, policy_of(options)), where)
     if not options.fix:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from registry.text import quoted_name
-from tui.cli.context import find, policy_of, refuse_if_read_only, tmux_of
+from tui.cli.context import find_all, policy_of, refuse_if_read_only, tmux_of
 from tui.cli.help import Page
 from tui.cli.parser import (
     add_asking,
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
             "kill takes either names (also with --tree or --task), or --leaked, or --orphans"
         )
     tmux = tmux_of(options)
-    roll = take_roll(find(options), tmux, policy_of(options))
+    roll = take_roll(find_all(options), tmux, policy_of(options))
     if options.orphans:
         plan = weighed_kill(roll, (), roll.orphans, all_orphans=True)
         done = carry_out_plan(plan, tmux, options)

@@ -25,7 +25,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: There is no terminal, or a setting is invalid.
     """
-    workspaces = find(options)
+    notices: list[str] = []
+    workspaces = find(options, notices.append)
     socket = socket_of(options)
     if not on_terminal():
         raise UsageError("the monitor needs a terminal; without one, use `muster list`")
@@ -35,4 +36,4 @@ def run(options: argparse.Namespace) -> int:
     policy = policy_from(os.environ, settings.policy)
     from tui.app.run import run_monitor
 
-    return run_monitor(workspaces, socket, policy, settings)
+    return run_monitor(workspaces, socket, policy, settings, notices=notices)

@@ -7,7 +7,7 @@ import dataclasses
 
 from registry.errors import LimitReachedError
 from registry.schema import ORCHESTRATOR
-from tui.cli.context import find
+from tui.cli.context import find_all
 from tui.cli.help import Page
 from tui.cli.output import NOT_ALL_DONE, complain, exit_code_after, lines_of
 from tui.cli.parser import add_json, add_settings, add_socket, add_workspace_option
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs `muster register`."""
     from tui.cli.lookup import find_task
 
-    task = find_task(find(options), options.task)
+    task = find_task(find_all(options), options.task)
     try:
         agent = task.register(
             options.type,

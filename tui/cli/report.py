@@ -7,7 +7,7 @@ import dataclasses
 
 from registry.schema import ACTIVE_STATUSES, TERMINAL_STATUSES
 from registry.text import quoted_name
-from tui.cli.context import find
+from tui.cli.context import find_all
 from tui.cli.help import Page
 from tui.cli.output import exit_code_after
 from tui.cli.parser import add_json, add_settings, add_socket, add_workspace_option
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs `muster report`."""
     from tui.cli.lookup import task_with
 
-    workspaces = find(options)
+    workspaces = find_all(options)
     task = task_with(workspaces, options.agent, options.task)
     report = task.report(
         options.agent,

@@ -42,7 +42,9 @@ class SettingsError(UsageError):
         self.keys = keys or {}
 
 
-def settings_path(environment: Mapping[str, str], named: str | None = None) -> tuple[Path, bool]:
+def settings_path(
+    environment: Mapping[str, str], named: str | None = None
+) -> tuple[Path | None, bool]:
     """Returns the path of the settings file.
 
     Args:
@@ -50,7 +52,8 @@ def settings_path(environment: Mapping[str, str], named: str | None = None) -> t
         named: The value of ``--config``.
 
     Returns:
-        The path, and whether the user named it; a named file must exist.
+        The path, and whether the user named it; a named file must exist. The path is None if
+        none is named and the user has no home directory.
     """
     given = named or environment.get(CONFIG_VARIABLE)
     if given:
@@ -58,7 +61,10 @@ def settings_path(environment: Mapping[str, str], named: str | None = None) -> t
     base = Path(environment.get("XDG_CONFIG_HOME", ""))
     if not base.is_absolute():
         # The XDG base directory specification says to ignore a relative path.
-        base = Path("~/.config").expanduser()
+        # Without HOME and an entry in the user database, the text stays as it is.
+        base = Path(os.path.expanduser("~/.config"))
+    if not base.is_absolute():
+        return None, False
     return base / "muster" / "config.toml", False
 
 
@@ -73,6 +79,8 @@ def load_settings(environment: Mapping[str, str], named: str | None = None) -> S
         SettingsError: A named file does not exist, or the file cannot be read or is invalid.
     """
     path, must_be_there = settings_path(environment, named)
+    if path is None:
+        return Settings()
     try:
         text = _read(path)
     except FileNotFoundError:

@@ -481,3 +481,13 @@ def test_a_workspace_made_by_another_users_folder_is_passed_over(
     )
     os.chown(folder, 0, 0)
     assert find_workspaces([], {}, folder.parent)[0].path == folder.parent
+
+
+def test_the_workspaces_are_found_beside_a_path_that_is_none(project: Path) -> None:
+    wrong: list[str] = []
+    named = [str(project), str(project / "typo")]
+    (workspace,) = find_workspaces(named, {}, project, missing=wrong.append)
+    assert workspace.path == project / ".agent-workspace"
+    assert wrong == [f"skipped {project / 'typo'}: it is not a workspace and contains none"]
+    with pytest.raises(WorkspaceNotFoundError, match="typo"):
+        find_workspaces(named, {}, project)

@@ -340,3 +340,19 @@ def test_told_to_end_it_ends_cleanly(files: Files, tmp_path: Path, number: signa
         watch.send_signal(number)
         assert watch.wait(30) == -number
         assert watch.stderr is not None and watch.stderr.read() == ""
+
+
+def test_a_list_skips_a_path_that_is_no_workspace(files: Files) -> None:
+    done = muster(files, "list", "--json", files.path, files.path / "typo")
+    assert done.returncode == 0
+    assert len(decoded(done)["workspaces"]) == 1
+    assert "typo: it is not a workspace" in done.stderr
+
+
+def test_a_change_is_refused_if_a_path_is_no_workspace(files: Files) -> None:
+    before = (files.path / "TASK-2" / "AGENT_REGISTRY.json").read_bytes()
+    named = ("-w", files.path, "-w", files.path / "typo")
+    done = muster(files, "complete", "--zombies", "--yes", *named)
+    assert done.returncode == 2
+    assert "typo" in done.stderr
+    assert (files.path / "TASK-2" / "AGENT_REGISTRY.json").read_bytes() == before

@@ -6,12 +6,14 @@ import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from tests.support.terminal import MUSTER
 from tui.cli.main import main
-from tui.config.load import SettingsError, load_settings, policy_from
+from tui.config.load import SettingsError, load_settings, policy_from, settings_path
+from tui.config.settings import Settings
 from tui.errors import UsageError
 from tui.model.policy import POLICY_SETTINGS, Policy, PolicySetting
 
@@ -113,3 +115,11 @@ def test_the_guide_has_every_time_of_the_policy() -> None:
         for each in POLICY_SETTINGS
     ]
     assert [line for line in lines if line in rows] == rows
+
+
+def test_a_user_without_a_home_has_the_default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", mock.Mock(side_effect=KeyError))
+    assert settings_path({}) == (None, False)
+    assert load_settings({}) == Settings()
+    assert settings_path({}, "mine.toml") == (Path("mine.toml"), True)
