@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,10 +11,14 @@ from types import TracebackType
 
 from registry.errors import RegistryError, naming
 from registry.schema.edits import check_global, check_task
+from registry.schema.layout import TASK_REGISTRY
+from registry.storage.codec import Json
 from registry.storage.interruption import hand_on
 from registry.storage.journal import journal_path
 from registry.storage.journal_file import check_place
 from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, editing, editing_two
+from registry.storage.safe_open import is_safe_name
+from registry.text import shown_name
 
 
 @contextmanager
@@ -41,8 +46,8 @@ def editing_pair(
     """Yields both registries under their locks, or only the task's if the global one fails.
 
     The end of an agent must be recorded in the task's registry even if the global registry is
-    broken. The third yielded value is a list of problems, which says why the global registry
-    was left out.
+    broken, or if the task's registry has the id of another task. The third yielded value is a
+    list of problems, which says why the global registry was left out.
     """
     deadline = time.monotonic() + timeout
     problems: list[str] = []
@@ -61,7 +66,31 @@ def editing_pair(
         left = max(1.0, deadline - time.monotonic())
         entered = _Entered(editing(task, left))
     with entered as (task_edit, global_edit):
+        if global_ is not None and global_edit is not None:
+            other = _registry_of_its_id(task, task_edit.registry, global_)
+            if other is not None:
+                problems.append(
+                    "the global registry was not updated: task_id in "
+                    f"{shown_name(task)} names the task of {shown_name(other)}; correct task_id"
+                )
+                global_edit = None
         yield task_edit, global_edit, problems
+
+
+def _registry_of_its_id(task: Path, registry: Json, global_: Path) -> Path | None:
+    """Returns another task's registry that has the `task_id` of this one as its directory.
+
+    Whoever may write one task's registry could otherwise change another task's agents in the
+    global registry.
+    """
+    task_id = registry.get("task_id")
+    if not isinstance(task_id, str) or not is_safe_name(task_id) or task_id == task.parent.name:
+        return None
+    for workspace in dict.fromkeys((task.parent.parent, global_.parent.parent)):
+        other = workspace / task_id / TASK_REGISTRY
+        if os.path.lexists(other):
+            return other
+    return None
 
 
 class _Entered:

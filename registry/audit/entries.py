@@ -69,6 +69,7 @@ class EndedSession:
         told_by: The ids of the users that own the logs with this record. None if it was not
             read from a log.
         ended_at: When the kill began, according to the log, in seconds since the epoch.
+        log: The path of the log with this record; empty if it was not read from a log.
     """
 
     name: str
@@ -81,6 +82,7 @@ class EndedSession:
     panes: tuple[str, ...] = ()
     told_by: frozenset[int] | None = field(default=None, compare=False, repr=False)
     ended_at: float | None = field(default=None, compare=False, repr=False)
+    log: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +153,13 @@ class Log:
         """Sessions whose kill began, but was not completed according to the log.
 
         Sessions without logged panes are left out: their processes could not be identified.
+        A log completes only its own records: the logs may belong to different users.
         """
-        unfinished: dict[tuple[str, str, int, int | None], EndedSession] = {}
+        unfinished: dict[tuple[str, str, str, int, int | None], EndedSession] = {}
         for entry in self.entries:
             session = entry.session
             if session is not None and session.panes:
-                key = (session.socket, session.id, session.created, session.server_pid)
+                key = entry.log, session.socket, session.id, session.created, session.server_pid
                 if entry.state is State.DONE:
                     unfinished.pop(key, None)
                 elif entry.state is not State.VOID:
@@ -231,6 +234,7 @@ def outcome(
 def _session(session: EndedSession) -> dict[str, Any]:
     record = asdict(session)
     told_by, ended_at = record.pop("told_by"), record.pop("ended_at")
+    del record["log"]
     if told_by is not None:
         # Otherwise the user that writes this record would vouch for the claims of another log.
         record |= {"told_by": sorted(told_by), "ended_at": ended_at}
@@ -291,7 +295,8 @@ def _take(merging: _Merging, record: Mapping[str, Any], writers: frozenset[int])
     changes = tuple(map(_read_change, record["changes"]))
     if record["phase"] == "intent":
         entry = _read_intent(key, record, changes, writers)
-        merging.entries[key] = replace(entry, log=merging.log)
+        session = entry.session and replace(entry.session, log=merging.log)
+        merging.entries[key] = replace(entry, session=session, log=merging.log)
         return
     known = merging.entries.get(key)
     state = State(record["phase"])

@@ -142,8 +142,11 @@ class _Killing:
         if row.verdict not in (Verdict.ZOMBIE, Verdict.FINISHED) or not row.record.tmux_session:
             return None
         name, socket = tmux_name(row.record.tmux_session), str(self.roll.answer.socket)
+        log = str(self.tasks[row.key.registry].state.source.audit_log)
         for ended in reversed(self.unfinished):
-            if (ended.agent, ended.name, ended.socket) == (row.key.id, name, socket):
+            # The log of another workspace may belong to another user.
+            is_own = ended.log in ("", log)
+            if is_own and (ended.agent, ended.name, ended.socket) == (row.key.id, name, socket):
                 return ended
         return None
 

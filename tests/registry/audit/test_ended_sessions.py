@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry.audit.entries import EndedSession, State
-from registry.audit.log import AUDIT_LOG, Audit, read_log
+from registry.audit.log import AUDIT_LOG, Audit, read_log, read_logs
 
 SESSION = EndedSession("agent_a", "$1", 1000, "/tmp/s", "a", 4711, 500, ("%1", "%2"))
 
@@ -64,6 +64,15 @@ def test_another_session_of_the_same_name_is_another(log: Path) -> None:
     ):
         note(log, State.DONE, other)
     assert unfinished(log) == (SESSION,)
+
+
+def test_a_log_finishes_only_its_own_kills(log: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / AUDIT_LOG
+    note(log, State.FAILED)
+    note(other, State.DONE)
+    (ended,) = read_logs([log, other]).unfinished_ends
+    assert ended.log == str(log)
 
 
 def test_a_record_without_panes_is_read_and_nothing_is_made_of_it(log: Path) -> None:
