@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.storage import access_list
@@ -17,6 +17,9 @@ from registry.storage.access_list import AccessList
 from registry.storage.interruption import hand_on, tolerating
 
 _READ, _WRITE = 4, 2
+
+_USUAL_OVERFLOW = 65534
+"""The id that Linux shows for unknown users, unless the administrator changed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,15 @@ class Allowed:
         users: The ids of named users in the access control list that have the permission.
         refused: The ids of named users that do not have it.
         groups: The ids of groups whose members have it.
+        refused_groups: The ids of groups whose members do not have it, even if all other users
+            have it.
         others: Whether all other users have it.
     """
 
     users: frozenset[int]
     refused: frozenset[int]
     groups: frozenset[int]
+    refused_groups: frozenset[int]
     others: bool
 
 
@@ -85,18 +91,25 @@ class Access:
     def allowed(self, bit: int) -> Allowed:
         """Returns the users and groups that may read (4) or write (2) the file."""
         if self.listed is None:
-            groups = frozenset({self.group} if self.mode >> 3 & bit else ())
-            return Allowed(frozenset(), frozenset(), groups, bool(self.mode & bit))
+            own, none = frozenset({self.group}), frozenset[int]()
+            groups, refused = (own, none) if self.mode >> 3 & bit else (none, own)
+            return Allowed(none, none, groups, refused, bool(self.mode & bit))
         entries = access_list.effective(self.listed)
         named = {number for kind, number in entries if kind == access_list.USER}
         users = {number for number in named if entries[access_list.USER, number] & bit}
-        groups = frozenset(
-            self.group if kind == access_list.OWNING_GROUP else number
+        by_group = {
+            self.group if kind == access_list.OWNING_GROUP else number: bits & bit
             for (kind, number), bits in entries.items()
-            if kind in (access_list.OWNING_GROUP, access_list.GROUP) and bits & bit
-        )
+            if kind in (access_list.OWNING_GROUP, access_list.GROUP)
+        }
         others = entries.get((access_list.OTHERS, access_list.UNNAMED), 0)
-        return Allowed(frozenset(users), frozenset(named - users), groups, bool(others & bit))
+        return Allowed(
+            frozenset(users),
+            frozenset(named - users),
+            frozenset(group for group, has in by_group.items() if has),
+            frozenset(group for group, has in by_group.items() if not has),
+            bool(others & bit),
+        )
 
 
 def is_unmapped(number: int, *, kind: str = "uid") -> bool:
@@ -109,12 +122,18 @@ def is_unmapped(number: int, *, kind: str = "uid") -> bool:
         kind: ``uid`` for a user, ``gid`` for a group.
     """
     try:
-        if number != int(Path(f"/proc/sys/kernel/overflow{kind}").read_bytes()):
-            return False
         lines = Path(f"/proc/self/{kind}_map").read_bytes().splitlines()
     except FileNotFoundError as error:
         hand_on(error)
         # The kernel does not support user namespaces.
+        return False
+    try:
+        overflow = int(Path(f"/proc/sys/kernel/overflow{kind}").read_bytes())
+    except FileNotFoundError as error:
+        hand_on(error)
+        # A /proc that is mounted with `subset=pid` has no /proc/sys.
+        overflow = _USUAL_OVERFLOW
+    if number != overflow:
         return False
     ranges = [[int(word) for word in line.split()] for line in lines]
     return not any(first <= number < first + count for first, _, count in ranges)
@@ -149,24 +168,55 @@ def other_writer(listing: Access, listed: Access) -> str | None:
     """
     writers, able = listing.allowed(_WRITE), listed.allowed(_WRITE)
     known = able.users | {listed.owner, 0, os.geteuid()}
-    users = {listing.owner, *writers.users} - known
-    if is_unmapped(listing.owner):
-        users.add(listing.owner)
-    if users:
+    if listing.owner not in known or is_unmapped(listing.owner):
+        return user_called(listing.owner)
+    # On some systems the files of each user are writable for a group of this user alone.
+    private = {group for group in writers.groups if _is_private(group, listing.owner)}
+    return _beyond(replace(writers, groups=writers.groups - private), able, known)
+
+
+def _beyond(writers: Allowed, able: Allowed, known: frozenset[int]) -> str | None:
+    """Returns a user or group that has one permission, but perhaps not another one.
+
+    Args:
+        writers: The users with the first permission.
+        able: The users with the second one.
+        known: Further ids of users that have the second one.
+
+    Returns:
+        A text for the user or group; None if there is none.
+    """
+    if users := writers.users - known:
         return user_called(min(users))
     if writers.others and not able.others:
         return "every user"
-    # On some systems the files of each user are writable for the user's own group.
-    groups = writers.groups - able.groups - {_first_group(listing.owner)}
-    return f"group {min(groups)}" if groups and not able.others else None
+    if not able.others and (groups := writers.groups - able.groups):
+        return f"group {min(groups)}"
+    if writers.groups or writers.others:
+        for user in sorted(able.refused - writers.refused - known):
+            may = (is_member(user, group) is not False for group in writers.groups)
+            if writers.others or any(may):
+                return user_called(user)
+    if able.others:
+        kept_out = able.refused_groups - writers.refused_groups if writers.others else frozenset()
+        if groups := kept_out | able.refused_groups & writers.groups:
+            return f"group {min(groups)}"
+    return None
 
 
-def _first_group(user: int) -> int | None:
+def _is_private(group: int, user: int) -> bool:
+    """Returns whether a user is the only member of a group that has the user's name."""
+    import grp
     import pwd
 
     with tolerating(KeyError, OSError):
-        return pwd.getpwuid(user).pw_gid
-    return None
+        name, entry = pwd.getpwuid(user).pw_name, grp.getgrgid(group)
+        if entry.gr_name != name or not set(entry.gr_mem) <= {name}:
+            return False
+        return not any(
+            account.pw_gid == group and account.pw_uid != user for account in pwd.getpwall()
+        )
+    return False
 
 
 def why_unbelievable(journal: Access, registry: Access, directory: Access) -> str | None:
@@ -181,15 +231,18 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
         The reason; None if the writer is known to be allowed.
     """
     writers = registry.allowed(_WRITE)
-    if writers.others:
-        return None
-    able = journal.allowed(_WRITE)
     known = writers.users | {registry.owner, 0}
-    if able.others or able.users - known or able.groups - writers.groups:
+    if _beyond(journal.allowed(_WRITE), writers, known) is not None:
         return "is writable for users that may not write the registry"
+    if writers.others and not (writers.refused or writers.refused_groups):
+        return None
     is_known = not is_unmapped(journal.owner)
     if is_known and (journal.owner in known or journal.owner == os.geteuid()):
         return None
+    if writers.others and is_known and journal.owner not in writers.refused:
+        member = (is_member(journal.owner, group) for group in writers.refused_groups)
+        if all(is_in is False for is_in in member):
+            return None
     if journal.owner not in writers.refused and (
         any(is_member(journal.owner, group) for group in writers.groups)
         or (
