@@ -300,11 +300,20 @@ class LinkedRegistryError(NotARegularFileError):
 
     Below a workspace links are not followed: they could lead into another workspace.
 
+    Args:
+        path: The registry.
+        link: The symlink; the registry itself if it has a second hard link.
+        target: The path in the symlink, not resolved further; None if it is not known. Resolving
+            a link of another user could take long.
+        hard: Whether a hard link is the reason.
+
     Attributes:
         link: The symlink; the registry itself if it has a second hard link.
     """
 
-    def __init__(self, path: Path, link: Path, *, hard: bool = False) -> None:
+    def __init__(
+        self, path: Path, link: Path, target: str | None = None, *, hard: bool = False
+    ) -> None:
         if hard:
             what = "a file with a second name (hard link)"
             self.reason = "has a second name (hard link)"
@@ -315,15 +324,16 @@ class LinkedRegistryError(NotARegularFileError):
             )
         else:
             what = "a symlink"
-            target = shown_name(os.path.realpath(path), WHOLE_AT_MOST)
             where = "" if link == path else "lies in a directory that "
+            rest = [] if link == path else [path.relative_to(link)]
+            shown = shown_name(os.path.join(target or os.fspath(link), *rest), WHOLE_AT_MOST)
             self.reason = (
-                f"{where}is a symlink, which is not followed; use its target instead: {target}"
+                f"{where}is a symlink, which is not followed; use its target instead: {shown}"
             )
             message = (
                 f"cannot use {_shown(path)}: {_shown(link)} is a symlink, and symlinks below a "
                 "workspace are not followed; nothing was read or changed. Use its target "
-                f"instead: {target}"
+                f"instead: {shown}"
             )
         OSError.__init__(self, message)
         self.path = path

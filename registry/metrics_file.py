@@ -33,8 +33,8 @@ from registry.storage.safe_open import is_safe_name, read_all
 
 METRICS_FILE = "muster_metrics.json"
 
-LARGEST = 16 * 1024 * 1024
-"""The largest size, in bytes, of a metrics file that is read."""
+LARGEST = 4 * 1024 * 1024
+"""The largest size, in bytes, of a metrics file that is read; enough for 15,000 tasks."""
 
 _TIMEOUT = 1.0
 
@@ -184,7 +184,9 @@ def _decoded(text: bytes, place: Path) -> Json:
 def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
     """Returns the numbers in the files plus the unpublished ones of this process, by registry.
 
-    A corrupt file counts as empty; the next process that adds numbers repairs it.
+    A corrupt file counts as empty; the next process that adds numbers repairs it. Numbers of
+    registries that do not exist in the workspace are left out: another user may have written
+    the file.
 
     Raises:
         RegistryError: A file exists and cannot be read.
@@ -192,7 +194,9 @@ def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
     by_path: dict[str, LockMetrics] = {}
     for workspace in workspaces:
         for name, numbers in _on_file(path_in(workspace)).items():
-            by_path[str(workspace / name)] = LockMetrics.from_json(numbers)
+            registry = workspace / name
+            if _name(registry, workspace) == name and os.path.lexists(registry):
+                by_path[str(registry)] = LockMetrics.from_json(numbers)
         with _guard:
             for name, numbers in _counted(workspace).items():
                 path = workspace / name

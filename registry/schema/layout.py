@@ -29,7 +29,7 @@ from registry.storage.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
 from registry.storage.partner import TASK_REGISTRY as TASK_REGISTRY
 from registry.storage.partner import workspace_of
 from registry.storage.permissions import Access, is_unmapped, other_writer, user_called
-from registry.storage.safe_open import is_safe_name, look, open_folder
+from registry.storage.safe_open import is_safe_name, look, open_folder, target_of
 from registry.text import command_line, shown_name, typed_word
 
 WORKSPACE_NAME = ".agent-workspace"
@@ -404,7 +404,9 @@ def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple
             continue
         registry = workspace.path / name / TASK_REGISTRY
         link = registry.parent if linked else registry if stat.S_ISLNK(mode or 0) else None
-        problem = None if link is None else LinkedRegistryError(registry, link).reason
+        problem = None
+        if link is not None:
+            problem = LinkedRegistryError(registry, link, target_of(link)).reason
         places[registry] = TaskPlace(registry, problem=problem)
     for task in listed.values():
         elsewhere = _elsewhere(task, workspace)

@@ -122,7 +122,7 @@ def _open_regular(name: str, flags: int, folder: int, named: Path, past_lease: b
     except OSError as error:
         hand_on(error)
         if error.errno == errno.ELOOP:
-            raise LinkedRegistryError(named, named) from None
+            raise LinkedRegistryError(named, named, target_of(named)) from None
         if error.errno == errno.EISDIR:
             raise NotARegularFileError(named, "a directory") from None
         if error.errno == errno.ENXIO:
@@ -281,10 +281,19 @@ def _naming(
         # With O_DIRECTORY the kernel returns ENOTDIR also for a symlink.
         followed = error.errno in (errno.ENOTDIR, errno.ELOOP)
         if followed and above is not None and _is_link(name, above):
-            raise LinkedRegistryError(on_the_way_to, folder) from None
+            raise LinkedRegistryError(on_the_way_to, folder, target_of(folder)) from None
         if error.errno == errno.ENOTDIR:
             raise RegistryNotFoundError(on_the_way_to) from None
         raise InaccessibleRegistryError(on_the_way_to, error, "read") from error
+
+
+def target_of(link: Path) -> str | None:
+    """Returns the path in a symlink, made absolute but not resolved; None if it is not known."""
+    try:
+        return os.path.join(os.path.dirname(link), os.readlink(link))
+    except OSError as error:
+        hand_on(error)
+        return None
 
 
 def _is_link(name: str, folder: int) -> bool:

@@ -345,3 +345,17 @@ def test_whatever_is_read_can_be_added_and_written(data: Any) -> None:
 
 def test_without_a_wait_there_is_no_quantile() -> None:
     assert LockMetrics(timeouts=3).quantile(0.5) is None
+
+
+def test_numbers_of_registries_that_do_not_exist_here_are_left_out(
+    workspace: Path, task: Path
+) -> None:
+    elsewhere = workspace.parent / "other" / "TASK-1" / "AGENT_REGISTRY.json"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.write_text("{}")
+    names = (str(elsewhere), "../other/TASK-1/AGENT_REGISTRY.json", "GONE/AGENT_REGISTRY.json")
+    held = {name: {"timeouts": 777} for name in names}
+    path_in(workspace).write_text(json.dumps({"registries": held}))
+    assert read_metrics([workspace]) == {}
+    metrics.count_wait(task, 0.5)
+    assert list(read_metrics([workspace])) == [str(task)]

@@ -19,7 +19,7 @@ from registry import (
     report_progress,
 )
 from registry.pair import editing_both
-from registry.schema.layout import last_reports
+from registry.schema.layout import Workspace, last_reports, task_places
 from registry.snapshots import changed_since, read_task
 from registry.storage.journal import journal_path
 from registry.storage.journal_file import open_journal
@@ -205,3 +205,20 @@ def test_without_nameless_files_one_is_made_all_the_same(
     assert created.new
     assert os.listdir(created.path.parent) == [created.path.name]
     assert created.path.stat().st_nlink == 1
+
+
+def test_the_target_of_a_link_is_named_without_resolving_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link of another user could lead through very many others."""
+
+    def resolve(*_: object, **__: object) -> str:
+        raise AssertionError("a target was resolved")
+
+    monkeypatch.setattr(os.path, "realpath", resolve)
+    workspace = tmp_path / ".agent-workspace"
+    workspace.mkdir()
+    (workspace / "TASK-1").symlink_to("../elsewhere")
+    write(tmp_path / "elsewhere" / "AGENT_REGISTRY.json", task_registry())
+    (place,) = task_places(Workspace(workspace), {})
+    assert str(workspace / "../elsewhere/AGENT_REGISTRY.json") in str(place.problem)
