@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,11 @@ from registry.schema.arguments import RegistryPath, timestamp
 from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
 from registry.storage.anchor import make_anchor
 from registry.storage.codec import Json, encode, plain
-from registry.storage.descriptor import close_read, open_owned
+from registry.storage.descriptor import close_read
 from registry.storage.durability import is_durable
 from registry.storage.interruption import hand_on, tolerating
 from registry.storage.locked_file import DEFAULT_TIMEOUT, editing
-from registry.storage.new_file import Prepare, give_away, make_folder, make_nameless
+from registry.storage.new_file import give_away, make_file, make_folder
 from registry.storage.safe_open import (
     folder_of,
     is_safe_name,
@@ -238,24 +237,4 @@ def _link_whole(text: bytes, name: str, folder: int) -> None:
         if is_durable():
             os.fsync(fd)
 
-    file = make_nameless(name, folder, 0o644, prepare)
-    if file is None:
-        _link_named(name, folder, prepare)
-    else:
-        close_read(file)
-
-
-def _link_named(name: str, folder: int, prepare: Prepare) -> None:
-    """Creates a file like `_link_whole`; the file has a second name for a moment.
-
-    A process that is killed in between leaves the second name, which ends in ``.new``.
-    """
-    beside = f".{name}.{secrets.token_hex(6)}.new"
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        with open_owned(beside, flags, 0o644, dir_fd=folder) as file:
-            prepare(file.fileno())
-            os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-    finally:
-        with tolerating(FileNotFoundError):
-            os.unlink(beside, dir_fd=folder)
+    close_read(make_file(name, folder, 0o644, prepare))

@@ -2,7 +2,8 @@
 
 A process may be killed between any two steps. A file with its final name, but with the wrong
 owner or mode, would then block all other users. So a file is created without a name, prepared,
-and then linked. A folder is prepared under another name, and then renamed.
+and then linked. Where that is not possible, a file or folder is prepared under another name, and
+then renamed.
 
 If root creates a file in a folder, the owner of the folder gets it, as if that user had created
 it. So `sudo muster` does not keep a user out of its own workspace.
@@ -59,7 +60,7 @@ def _new_owner(folder: int) -> int | None:
 def make_file(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor:
     """Creates a file, unless its name is already used.
 
-    If the file system does not support files without a name, it has its name from the start.
+    If the file system does not support files without a name, it has another name first.
 
     Args:
         name: The name of the file.
@@ -75,17 +76,27 @@ def make_file(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor
         OSError: The file cannot be created.
     """
     file = make_nameless(name, folder, mode, prepare)
-    if file is not None:
-        return file
+    return _make_under_other_name(name, folder, mode, prepare) if file is None else file
+
+
+def _make_under_other_name(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor:
+    """Creates a file like `make_file`, under another name first.
+
+    A process that is killed in between leaves a file whose name ends in ``.new``.
+    """
+    beside = f".{name}.{os.urandom(6).hex()}.new"
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    file = open_owned(name, flags, mode, dir_fd=folder)
+    file = open_owned(beside, flags, mode, dir_fd=folder)
     try:
         prepare(file.fileno())
+        if not _rename(beside, name, folder):
+            os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except BaseException:
         close_read(file)
-        with tolerating(FileNotFoundError):
-            os.unlink(name, dir_fd=folder)
         raise
+    finally:
+        with tolerating(FileNotFoundError):
+            os.unlink(beside, dir_fd=folder)
     return file
 
 
@@ -154,11 +165,11 @@ def _give_folder_away(name: str, folder: int) -> None:
 
 
 def _rename(old: str, new: str, folder: int) -> bool:
-    """Renames a folder without replacing an existing file; returns False if that is not possible.
+    """Renames a file or folder, and replaces none; returns False if that is not possible.
 
     Raises:
         FileExistsError: The new name is already used.
-        OSError: The folder cannot be renamed.
+        OSError: It cannot be renamed.
     """
     import ctypes
 

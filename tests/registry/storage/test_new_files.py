@@ -179,8 +179,13 @@ def _killed_before(number: int, act: Callable[[], None]) -> Callable[[], int]:
 
 
 @only_root
+@pytest.mark.parametrize("nameless", [True, False])
 @pytest.mark.parametrize("story", STORIES)
-def test_root_killed_at_any_moment_keeps_the_owner_out_of_nothing(home: Home, story: str) -> None:
+def test_root_killed_at_any_moment_keeps_the_owner_out_of_nothing(
+    home: Home, story: str, nameless: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not nameless:
+        monkeypatch.setattr(new_file, "make_nameless", lambda *_: None)
     prepare, act, then = STORIES[story]
     for number in range(1, 100):
         home.lay_out()
@@ -201,7 +206,6 @@ def test_where_a_file_system_can_do_less_the_owner_is_the_same(
     home: Home, story: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(new_file, "make_nameless", lambda *_: None)
-    monkeypatch.setattr("registry.operations.create.make_nameless", lambda *_: None)
     monkeypatch.setattr(new_file, "_rename", lambda *_: False)
     prepare, act, then = STORIES[story]
     prepare(home)
