@@ -54,7 +54,10 @@ def is_plain(name: str, limit: int = NAME_AT_MOST) -> bool:
         return False
     if name != name.strip() or name.startswith(_QUOTES) or not _OWN_SIGNS.isdisjoint(name):
         return False
-    return name.isascii() or not any(
+    if name.isascii():
+        return True
+    # Two spellings of one text, such as U+00C5 and U+212B, look the same in every font.
+    return unicodedata.is_normalized("NFC", name) and not any(
         unicodedata.category(character) in ("Mn", "Me") or is_invisible(character)
         for character in name
     )

@@ -305,3 +305,13 @@ def test_what_is_printable_but_not_seen_is_escaped(character: str) -> None:
 
 def test_letters_that_are_seen_are_none_of_them() -> None:
     assert not any(map(is_invisible, "fixer-1 größe日本語한글👍🏽🇩🇪⠿ក"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("\u00c5ngel", "\u212bngel"), ("\uac00", "\u1100\u1161"), ("\u00e9", "e\u0301")],
+)
+def test_two_spellings_of_one_text_look_different(one: str, other: str) -> None:
+    assert unicodedata.normalize("NFC", other) == one
+    assert shown_name(one) == one
+    assert shown_name(other).isascii()
