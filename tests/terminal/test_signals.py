@@ -82,10 +82,17 @@ class Trial:
                 return
             assert not patience.is_over()
 
+    def hang_up(self) -> int:
+        """Closes the terminal, and waits for the end; the exit code."""
+        os.close(self._ours)
+        self._ours = -1
+        return self.process.wait(60)
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._ours)
+        if self._ours >= 0:
+            os.close(self._ours)
         os.close(self._theirs)
 
 
@@ -164,6 +171,18 @@ def test_a_signal_right_after_the_terminal_was_taken_gives_it_back(
     assert trial.ended() == -number
     assert b"\x1b[?1049h" in trial.seen and b"Traceback" not in trial.seen
     assert trial.is_in_order()
+
+
+def test_a_closed_terminal_ends_it_even_if_hangups_are_ignored(
+    trials: Callable[[list[str]], Trial], workspace: Path, tmp_path: Path
+) -> None:
+    muster = [*MUSTER, "-S", str(tmp_path / "none"), str(workspace)]
+    trial = trials(["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *muster])
+    patience = Patience(60.0, pause=0.0)
+    while b"\x1b[?1049h" not in trial.seen:
+        trial.read(0.02)
+        assert not patience.is_over()
+    assert trial.hang_up() == 128 + signal.SIGHUP
 
 
 def test_a_key_that_was_typed_ahead_ends_it_in_order(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -79,12 +80,29 @@ def run_monitor(
         live.stop()
 
 
+def _wait_for_hangup(leave: Callable[[], object]) -> None:
+    """Waits until the terminal disappears, and then calls a function.
+
+    A process that ignores SIGHUP, as its shell may have it, gets no signal. Textual would then
+    read the end of the input again and again.
+    """
+    terminal = select.poll()
+    # Errors and hang-ups are always reported.
+    terminal.register(0, 0)
+    terminal.poll()
+    leave()
+
+
 def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     """Runs the app until the user quits or the terminal disappears."""
     # Imported late, because it imports Textual.
     from tui.app.terminal.job_control import noting, take_any_byte
 
+    leaving = threading.Lock()
+
     def leave() -> None:
+        if not leaving.acquire(blocking=False):
+            return
         if os.isatty(0):
             # Another process sent the signal, and the terminal must be restored.
             app.has_begun.wait(_BEGINS_WITHIN)
@@ -100,6 +118,9 @@ def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     before = signal.signal(
         signal.SIGHUP, lambda *_: threading.Thread(target=leave, name="muster-hangup").start()
     )
+    threading.Thread(
+        target=_wait_for_hangup, args=(leave,), name="muster-terminal", daemon=True
+    ).start()
     take_any_byte()
     try:
         # While the app has the terminal, a signal ends only the app, so that it is restored.
