@@ -6,6 +6,7 @@ which do not change the roll.
 
 from __future__ import annotations
 
+import logging
 import stat
 import threading
 import time
@@ -13,8 +14,12 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui.text.sanitize import harmless
+
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
+
+_log = logging.getLogger(__name__)
 
 # Milliseconds: how long changes are collected, and the polling interval. A change arrives
 # within about two intervals; a burst of changes is passed on every `_DEBOUNCE`.
@@ -30,6 +35,13 @@ _QUIET_STEP = 50
 _FIRST_LOOK = 250
 _NEXT_LOOK = 10_000
 _RETRY = 1.0
+_LONGEST_RETRY = 60.0
+
+_BLIND = (
+    "Changes of registries are seen only every few seconds, because the directories cannot be "
+    "watched. If the system has no free watches, raise fs.inotify.max_user_watches or "
+    "max_user_instances with sysctl: %s"
+)
 
 # The number of "deleted" in watchfiles.Change.
 _DELETED = 3
@@ -55,6 +67,8 @@ class DirectoryWatcher:
         self._wanted: _Armed = frozenset()
         self._roots: frozenset[Path] = frozenset()
         self._rearm = threading.Event()
+        # Seconds until the next attempt after a failure.
+        self._pause = _RETRY
         self._change = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="muster-watch", daemon=True)
@@ -107,12 +121,18 @@ class DirectoryWatcher:
 
         try:
             with RustNotify(list(map(str, directories)), False, False, 0, False, False) as notify:
+                self._pause = _RETRY
                 self._hand_on(notify, directories)
-        except (OSError, RuntimeError):
-            # A directory disappeared during the setup, or the system has no free watches. The
-            # periodic scan finds changes meanwhile.
+        except FileNotFoundError:
+            # A directory disappeared during the setup.
             self._rearm.wait(_RETRY)
             self._on_change(())
+        except (OSError, RuntimeError) as error:
+            if self._pause == _RETRY:
+                _log.error(_BLIND, harmless(str(error).partition(" about ")[0]))
+            # The periodic scan finds changes meanwhile.
+            self._rearm.wait(self._pause)
+            self._pause = min(2 * self._pause, _LONGEST_RETRY)
 
     def _hand_on(self, notify: RustNotify, directories: list[Path]) -> None:
         changed_at = time.monotonic()

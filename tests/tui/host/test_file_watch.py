@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import until
+from tui.host import file_watch
 from tui.host.file_watch import DirectoryWatcher
 
 NAME = "AGENT_REGISTRY.json"
@@ -205,3 +206,33 @@ def test_a_stopped_watcher_leaves_no_thread(
 def test_a_watcher_that_never_started_can_be_stopped(told: Told) -> None:
     DirectoryWatcher(told, (NAME,)).stop()
     assert told.changes == []
+
+
+def test_used_up_watches_are_reported_once_and_asked_for_ever_more_rarely(
+    watcher: DirectoryWatcher,
+    told: Told,
+    root: Path,
+    task: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    attempts: list[float] = []
+
+    def refused(*_: object) -> None:
+        attempts.append(watcher._pause)
+        raise OSError("OS file watch limit reached.")
+
+    monkeypatch.setattr(file_watch, "_RETRY", 0.01)
+    monkeypatch.setattr(file_watch, "_LONGEST_RETRY", 0.04)
+    watcher._pause = 0.01
+    monkeypatch.setattr("watchfiles._rust_notify.RustNotify", refused)
+    watcher.watch({root, task}, {root})
+    until(lambda: len(attempts) >= 4, "the fourth attempt")
+    monkeypatch.undo()
+    told.wait_for(None)
+
+    assert attempts[:4] == [0.01, 0.02, 0.04, 0.04]
+    (record,) = caplog.records
+    assert "fs.inotify.max_user_watches" in record.getMessage()
+    (task / NAME).write_text("{}")
+    told.wait_for(task / NAME)
