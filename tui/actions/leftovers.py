@@ -36,6 +36,8 @@ _STILL_ENDING = 1.0
 
 _PAUSE = 0.02
 
+_NOT_KNOWN = "it is not known whether its processes still run"
+
 _OWN_PROCESSES = (
     "its session is gone, but its processes run; end them; set its status to terminated"
 )
@@ -96,7 +98,9 @@ def find_survivors(ended: Mapping[Step, EndedSession], answer: TmuxSnapshot) -> 
         A message for each agent that may have processes, or whose processes cannot be known.
     """
     ended = {step: session for step, session in ended.items() if step.row is not None}
-    if not ended or answer.state is TmuxState.UNKNOWN:
+    if answer.state is TmuxState.UNKNOWN:
+        return dict.fromkeys(ended, f"{_NOT_KNOWN}: tmux: {answer.why}")
+    if not ended:
         return {}
     give_up_at = time.monotonic() + _STILL_ENDING
     while True:
@@ -116,7 +120,7 @@ def find_survivors(ended: Mapping[Step, EndedSession], answer: TmuxSnapshot) -> 
 
 
 def _unknown(error: Exception) -> str:
-    return f"it is not known whether its processes still run: {error}"
+    return f"{_NOT_KNOWN}: {error}"
 
 
 def _watched(steps: Iterable[Step]) -> tuple[Watched, dict[Step, str]]:
@@ -186,7 +190,7 @@ def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
     agents, named = _writes_for(pane), pane[0].named_pane
     if _agent_of(step) in _may_write_for(pane):
         return True
-    if agents or named is None or not pane[0].is_here:
+    if agents or named is None:
         return False
     same_server = named.server_pid == ended.server_pid and not pane[0].is_former
     if same_server and named.session == ended.id:
@@ -195,10 +199,8 @@ def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
     # tmux reports the creation time in whole seconds.
     if began > ended.created + 1:
         return False
-    if started is None:
-        return True
-    # If the agent had its session since its start, it had no other session on this server.
-    return any_fits([started], began) and not (same_server and any_fits([started], ended.created))
+    # Without a start that fits its present session, the time of an earlier one is not known.
+    return started is None or not any_fits([started], ended.created) or any_fits([started], began)
 
 
 def _survived(step: Step, processes: list[Stray], socket: Path) -> str:
@@ -264,6 +266,9 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
     if _writes_for(pane) or pane[0].named_pane is None:
         return False
     started = _started(step)
+    if started is not None and pane[0].other_runs:
+        # The user may work on that server, and what was started there later is not the agent's.
+        return any_fits([started], _began(pane))
     # A session that was created before this limit never counts as the agent's session.
     return started is None or _began(pane) >= started - Policy().session_early_limit
 

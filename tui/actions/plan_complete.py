@@ -14,6 +14,7 @@ from tui.actions.preconditions import (
     checked,
     first_reason,
     is_listed_once,
+    processes_can_be_seen,
     registry_can_be_read,
     status_is_current,
 )
@@ -101,13 +102,15 @@ def checked_complete(
 
 def _with_remarks(plan: Plan, evidence: ActionEvidence) -> Plan:
     """Adds to each step a remark on processes that may belong to the agent; refuses no step."""
-    steps = tuple(
-        replace(step, says=f"{step.says}, although {left.why}", may_run=True)
-        if (left := evidence.leftovers.get(step)) is not None
-        else step
-        for step in plan.steps
-    )
-    return replace(plan, steps=steps)
+
+    def remarked(step: Step) -> Step:
+        left = evidence.leftovers.get(step)
+        why = left.why if left is not None else processes_can_be_seen(step, evidence)
+        if why is None:
+            return step
+        return replace(step, says=f"{step.says}, although {why}", may_run=True)
+
+    return replace(plan, steps=tuple(map(remarked, plan.steps)))
 
 
 def _says(row: AgentRow, status: EndStatus, doubt: str | None) -> str:

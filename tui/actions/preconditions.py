@@ -260,8 +260,14 @@ def nothing_is_left_over(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that the processes of a step are visible in this PID namespace."""
-    if not evidence.snapshot.foreign_pids or (step.session is None and step.earlier is None):
+    """Requires that the processes of a step are visible in this PID namespace.
+
+    Exception: the operator knows that the agent has ended, and named exactly this agent.
+    """
+    ends = step.session is not None or step.earlier is not None
+    if not evidence.snapshot.foreign_pids or not (ends or takes_for_dead(step)):
+        return None
+    if step.may_run and not ends:
         return None
     return (
         "cannot see the processes of this tmux server, because it runs in another container "
@@ -378,6 +384,7 @@ COMPLETE: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
     (session_is_not_elsewhere, Result.LEFT),
     (nothing_is_left_over, Result.LEFT),
+    (processes_can_be_seen, Result.LEFT),
     (session_is_not_back, Result.LEFT),
 )
 """The checks before an agent gets a terminal status without a kill: a part of `KILL`.

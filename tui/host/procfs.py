@@ -206,10 +206,9 @@ def parse_pane(text: bytes) -> PaneEnvironment | None:
     """Returns the pane that an environment names; None if it names none as tmux does."""
     if b"TMUX=" not in text:
         return None
-    values = dict(word.partition(b"=")[::2] for word in text.split(b"\0") if word)
     # TMUX is "socket,server pid,session number"; the socket's path may contain commas.
-    socket, *words = values.get(b"TMUX", b"").rsplit(b",", 2)
-    pane = values.get(b"TMUX_PANE", b"")
+    socket, *words = _value_of(b"TMUX", text).rsplit(b",", 2)
+    pane = _value_of(b"TMUX_PANE", text)
     if len(words) != 2 or not all(map(_NUMBER.fullmatch, words)):
         return None
     return PaneEnvironment(
@@ -218,6 +217,15 @@ def parse_pane(text: bytes) -> PaneEnvironment | None:
         f"${int(words[1])}",
         pane.decode() if _PANE.fullmatch(pane) else "",
     )
+
+
+def _value_of(name: bytes, text: bytes) -> bytes:
+    """Returns the last value of a variable in an environment; empty without one.
+
+    The words are not split: another user may have started many processes with millions of them.
+    """
+    _, is_there, after = (b"\0" + text).rpartition(b"\0" + name + b"=")
+    return after.partition(b"\0")[0] if is_there else b""
 
 
 def parse_users(text: bytes) -> Users | None:
@@ -257,7 +265,11 @@ def read(pid: int, name: str, at_most: int = LARGEST) -> bytes:
     Raises:
         OSError: The process has ended, or muster may not read the file.
     """
-    file = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    return _read(f"/proc/{pid}/{name}", at_most)
+
+
+def _read(path: str, at_most: int) -> bytes:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         chunks = []
         while at_most > 0 and (chunk := os.read(file, min(at_most, 1 << 16))):
@@ -266,6 +278,18 @@ def read(pid: int, name: str, at_most: int = LARGEST) -> bytes:
         return b"".join(chunks)
     finally:
         os.close(file)
+
+
+def _running_thread(pid: int) -> str | None:
+    """Returns the directory in /proc of a thread that runs although the first one has ended.
+
+    Only there are the environment and the open files of such a process. None without one.
+    """
+    stat = stat_of(pid)
+    if stat is None or stat.is_ended or stat.state not in _ENDED:
+        return None
+    others = (name for name in os.listdir(f"/proc/{pid}/task") if name != str(pid))
+    return next((f"/proc/{pid}/task/{name}" for name in others), None)
 
 
 def _beginning(pid: int, name: str) -> bytes:
@@ -375,11 +399,16 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
         `UNREAD` if a part beyond `WHOLE_ENVIRONMENT` may name a pane.
     """
     try:
-        whole = read(pid, "environ", WHOLE_ENVIRONMENT)
+        place = f"/proc/{pid}"
+        try:
+            whole = _read(f"{place}/environ", WHOLE_ENVIRONMENT)
+        except ProcessLookupError:
+            place = _running_thread(pid) or place
+            whole = _read(f"{place}/environ", WHOLE_ENVIRONMENT)
         pane = parse_pane(whole_words(whole, WHOLE_ENVIRONMENT))
         if pane is None and len(whole) >= WHOLE_ENVIRONMENT:
             return UNREAD
-        if pane is None or _is_in_our_namespace(pid):
+        if pane is None or _is_in_our_namespace(place):
             return pane
         first = _first_of_namespace(pid)
         if first is None:
@@ -396,7 +425,8 @@ def pane_id_of(pid: int) -> str | None:
     It does not identify the pane's server; see `pane_said_by`.
     """
     try:
-        return environment(pid).get("TMUX_PANE") if _is_in_our_namespace(pid) else None
+        is_ours = _is_in_our_namespace(f"/proc/{pid}")
+        return environment(pid).get("TMUX_PANE") if is_ours else None
     except OSError:
         return None
 
@@ -415,8 +445,8 @@ def _first_of_namespace(pid: int) -> int | None:
     return None
 
 
-def _is_in_our_namespace(pid: int) -> bool:
-    return os.stat(f"/proc/{pid}/ns/pid").st_ino == os.stat("/proc/self/ns/pid").st_ino
+def _is_in_our_namespace(process: str) -> bool:
+    return os.stat(f"{process}/ns/pid").st_ino == os.stat("/proc/self/ns/pid").st_ino
 
 
 def users_of(pid: int) -> Users | None:
@@ -447,14 +477,24 @@ def working_directory(pid: int) -> str:
 
 
 def open_files(pid: int) -> Iterator[tuple[str, str]]:
-    """Yields the number and target of each open file of a process; untrusted text.
+    """Yields the link in /proc and the target of each open file of a process.
+
+    The target is untrusted text.
 
     Raises:
         OSError: The process has ended, or muster may not read them.
     """
-    for number in os.listdir(f"/proc/{pid}/fd"):
-        with suppress(OSError):
-            yield number, os.readlink(f"/proc/{pid}/fd/{number}")
+    has_files = False
+    # Not a list: another user's process may have very many.
+    with os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            has_files = True
+            with suppress(OSError):
+                yield entry.path, os.readlink(entry.path)
+    if not has_files and (thread := _running_thread(pid)) is not None:
+        for name in os.listdir(f"{thread}/fd"):
+            with suppress(OSError):
+                yield f"{thread}/fd/{name}", os.readlink(f"{thread}/fd/{name}")
 
 
 def may_see_files(pid: int) -> bool:
@@ -462,17 +502,21 @@ def may_see_files(pid: int) -> bool:
     return os.access(f"/proc/{pid}/fd", os.R_OK | os.X_OK)
 
 
-def is_open_for_writing(pid: int, number: str) -> bool:
-    """Returns whether a process has opened a file for writing, by the file's number.
+def is_open_for_writing(link: str) -> bool:
+    """Returns whether a process has opened a file for writing.
+
+    Args:
+        link: The link of the open file, from `open_files`.
 
     Raises:
         OSError: The file is closed, or muster may not read its flags.
         ValueError: The kernel reports no flags.
     """
-    for line in read(pid, f"fdinfo/{number}").split(b"\n"):
+    folder, number = os.path.split(link)
+    for line in _read(f"{folder}info/{number}", LARGEST).split(b"\n"):
         if line.startswith(b"flags:"):
             return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
-    raise ValueError(f"/proc/{pid}/fdinfo/{number} has no flags")
+    raise ValueError(f"{folder}info/{number} has no flags")
 
 
 def listening_socket(pid: int) -> UnixSocket | None:

@@ -7,23 +7,33 @@ reports these processes, of all users; the caller decides what they prove.
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.agent_output import ARCHIVE, FINDINGS, PROGRESS, STREAM_LOG, Identity
 from tui.host import procfs
+from tui.host.ancestry import line_of
 from tui.host.process_tree import Look, Process, look
 from tui.host.procfs import PaneEnvironment
+from tui.host.tmux_servers import panes_of
 from tui.host.tmux_types import TmuxSnapshot
 
 _SOURCES = (PROGRESS, FINDINGS, STREAM_LOG)
 
 _DELETED = " (deleted)"
+
+FILES_OF_A_USER = 20_000
+"""The number of open files that are examined of all processes of one user.
+
+Only for users other than this user, root and the tmux server's user. Another user could
+otherwise stall muster for hours; by more files it hides only agents that run as that user.
+"""
 
 Agent = tuple[Path, str]
 """An agent: its task's directory, and its id."""
@@ -59,6 +69,7 @@ class Stray:
         may_write_for: The same agents, and the watched agents whose output it may write.
         is_former: Whether another server has the pid of its former server by now.
         is_here: Whether the pane belonged to the queried socket.
+        other_runs: Whether the pane belonged to another tmux server that still runs.
     """
 
     process: Process
@@ -69,6 +80,7 @@ class Stray:
     may_write_for: frozenset[Agent] = frozenset()
     is_former: bool = False
     is_here: bool = True
+    other_runs: bool = False
 
     @property
     def pane(self) -> tuple[int, str]:
@@ -100,6 +112,8 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
     trusted = {user for user in (os.getuid(), 0, answer.server_user) if user is not None}
     # A server without sessions does not report its pid.
     asked = answer.listener if answer.server_pid is None else answer.server_pid
+    # Each server is queried at most once, and only if a process may have lost its pane.
+    panes = functools.cache(panes_of)
     strays = []
     for process in now.described(now.panes.keys() - now.ourselves - now.sure):
         named, own = now.panes[process.pid], now.users_of(process.pid)
@@ -110,35 +124,58 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
         began = procfs.begun_at(now.stats[process.pid])
         if is_ours and began > asked_at:
             continue
-        if is_former or _is_gone(named, asked, alive, now):
-            surely, maybe = _written_by(process.pid, watched)
+        if is_former or _is_gone(process.pid, named, asked, alive, now, panes):
+            surely, maybe = _written_by(process.pid, watched, procfs.open_files(process.pid))
             is_here = is_ours or _is_same_socket(named.socket, answer, trusted.issuperset(own))
             users = frozenset(own)
-            strays.append(Stray(process, users, began, named, surely, maybe, is_former, is_here))
+            other_runs = not is_ours and named.server_pid in now.servers
+            strays.append(
+                Stray(process, users, began, named, surely, maybe, is_former, is_here, other_runs)
+            )
     known = {stray.process.pid for stray in strays} | {os.getpid()}
+    left: dict[int, int] = {}
     for process in now.described(now.stats.keys() - known) if watched.agents else ():
-        surely, maybe = _written_by(process.pid, watched)
-        own = now.users_of(process.pid) if not maybe.isdisjoint(watched.agents) else None
-        if own is not None:
+        own = now.users_of(process.pid)
+        if own is None:
+            continue
+        files = procfs.open_files(process.pid)
+        if own.real not in trusted:
+            files = _at_most(files, left, own.real)
+        surely, maybe = _written_by(process.pid, watched, files)
+        if not maybe.isdisjoint(watched.agents):
             began = procfs.begun_at(now.stats[process.pid])
             strays.append(Stray(process, frozenset(own), began, None, surely, maybe))
     return tuple(strays)
 
 
-def _is_gone(named: PaneEnvironment, asked: int | None, alive: Collection[str], now: Look) -> bool:
-    """Returns whether the pane that a process names is gone.
+def _is_gone(
+    pid: int,
+    named: PaneEnvironment,
+    asked: int | None,
+    alive: Collection[str],
+    now: Look,
+    panes_of: Callable[[int], frozenset[str] | None],
+) -> bool:
+    """Returns whether the pane that a process names is gone, or may be.
 
     Args:
+        pid: The process.
         named: The pane.
         asked: The pid of the queried server, if it is known.
         alive: The ids of the panes on that server.
         now: All processes.
+        panes_of: Queries another tmux server; see `tmux_servers.panes_of`.
     """
     if named.server_pid == asked:
         # Without a pane id, it may be any pane.
         return bool(named.pane) and named.pane not in alive
-    # Another server that still runs may have the pane, even if its socket cannot be reached.
-    return named.server_pid not in now.servers
+    if named.server_pid not in now.servers:
+        return True
+    # A process below the server runs in a pane of it. Any other process may have lost its pane.
+    if named.server_pid in line_of(pid, now.stats):
+        return False
+    panes = panes_of(named.server_pid)
+    return panes is None or named.pane not in panes
 
 
 def _is_same_socket(named: str, answer: TmuxSnapshot, may_follow: bool) -> bool:
@@ -151,22 +188,42 @@ def _is_same_socket(named: str, answer: TmuxSnapshot, may_follow: bool) -> bool:
             may lead anywhere.
     """
     socket = os.fspath(answer.socket)
-    if os.path.normpath(named) == os.path.normpath(socket):
+    if os.path.normpath(named) in (os.path.normpath(socket), os.path.realpath(socket)):
         return True
     return may_follow and os.path.realpath(named) == os.path.realpath(socket)
 
 
-def _written_by(pid: int, watched: Watched) -> tuple[frozenset[Agent], frozenset[Agent]]:
+def _at_most(
+    files: Iterator[tuple[str, str]], left: dict[int, int], user: int
+) -> Iterator[tuple[str, str]]:
+    """Yields open files until the limit of their user is reached.
+
+    Args:
+        files: The open files of one process.
+        left: How many files may still be read, by user; changed in place.
+        user: The user of the process.
+    """
+    left.setdefault(user, FILES_OF_A_USER)
+    for file in files:
+        if left[user] <= 0:
+            return
+        left[user] -= 1
+        yield file
+
+
+def _written_by(
+    pid: int, watched: Watched, files: Iterator[tuple[str, str]]
+) -> tuple[frozenset[Agent], frozenset[Agent]]:
     """Returns the agents whose output a process certainly writes, and may write; see `Stray`."""
     surely: set[Agent] = set()
     maybe: set[Agent] = set()
     with suppress(OSError):
-        for number, target in procfs.open_files(pid):
+        for link, target in files:
             with suppress(OSError, ValueError):
                 named = _named(target)
-                if named is None or not procfs.is_open_for_writing(pid, number):
+                if named is None or not procfs.is_open_for_writing(link):
                     continue
-                opened = os.stat(f"/proc/{pid}/fd/{number}")
+                opened = os.stat(link)
                 if stat.S_ISREG(opened.st_mode):
                     agents = _agents_of(named, opened, pid, watched)
                     maybe |= agents.keys()

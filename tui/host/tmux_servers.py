@@ -203,17 +203,44 @@ def described_server(pid: int) -> str:
     The text contains only the pid if the server belongs to another user, or may not be a tmux
     server.
     """
+    socket, snapshot = _queried(pid)
+    text = f"the tmux server {pid}"
+    if socket is not None:
+        text += f" on {shown_name(socket)}"
+    if snapshot is None:
+        return text
+    count = len(snapshot.sessions)
+    return f"{text} ({count} session{'' if count == 1 else 's'})"
+
+
+def panes_of(pid: int) -> frozenset[str] | None:
+    """Returns the ids of the panes in sessions of a tmux server in which a process runs. Blocks.
+
+    Returns:
+        None if the server cannot be queried.
+    """
+    _, snapshot = _queried(pid)
+    if snapshot is None:
+        return None
+    alive = (session for session in snapshot.sessions.values() if session.pids)
+    return frozenset(pane for session in alive for pane in session.panes)
+
+
+def _queried(pid: int) -> tuple[Path | None, TmuxSnapshot | None]:
+    """Queries a tmux server of this user.
+
+    Returns:
+        Its socket, and the snapshot. The socket is None if it is the server of another user or
+        may not be a tmux server; the snapshot is None if this server did not answer.
+    """
     users = procfs.users_of(pid)
     ours = users is not None and users.real == os.getuid()
     socket = procfs.listening_path(pid) if ours else None
     if socket is None or doubt_about(pid, socket) is not None:
-        return f"the tmux server {pid}"
+        return None, None
     snapshot = Tmux(socket, _ASK_TIMEOUT).ask()
-    count = len(snapshot.sessions)
-    text = f"the tmux server {pid} on {shown_name(socket)}"
-    sessions = f"{count} session{'' if count == 1 else 's'}"
     known = pid in (snapshot.server_process, snapshot.listener)
-    return f"{text} ({sessions})" if known else text
+    return socket, snapshot if known else None
 
 
 def sees_the_host() -> bool:

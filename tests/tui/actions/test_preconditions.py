@@ -25,7 +25,7 @@ from tui.actions.footprint import weighed_kill
 from tui.actions.leftovers import Leftover
 from tui.actions.outcome import Result
 from tui.actions.plan import Plan
-from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_complete import checked_complete, plan_complete
 from tui.actions.plan_kill import plan_kill
 from tui.actions.preconditions import (
     COMPLETE,
@@ -175,3 +175,13 @@ def test_a_kill_makes_its_look_at_nearby_workspaces_once_and_refreshes_it(
 @pytest.fixture
 def files(tmp_path: object) -> Files:
     return Files(tmp_path, {"TASK-1": [entry("a")]})  # type: ignore[arg-type]
+
+
+def test_the_dead_are_not_written_down_where_their_processes_cannot_be_seen() -> None:
+    known = seen(replace(THERE, foreign_pids=True))(evidence(KILLS))
+    assert "container" in dict(checked(KILLS, KILL, known).refused)["dead"]
+    roll = replace(ROLL, evidence=replace(ROLL.evidence, snapshot=known.snapshot))
+    rows = [row for row in roll.agents() if row.key.id == "dead"]
+    (step,) = checked_complete(roll, rows).steps
+    assert "although" in step.says and step.may_run
+    assert not checked_complete(roll, rows, by_verdict=True).steps

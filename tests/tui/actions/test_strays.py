@@ -6,7 +6,9 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,11 +19,13 @@ from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, stamp, take
+from tui.actions import kill, leftovers
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete
-from tui.host import tmux_servers
+from tui.host import procfs, strays, tmux_servers
 from tui.host.tmux_servers import Server
+from tui.host.tmux_types import TmuxState
 from tui.model.roll import Verdict
 
 
@@ -49,6 +53,13 @@ def slept() -> Iterator[Slept]:
     for pid in pids:
         if runs(pid):
             os.kill(pid, signal.SIGKILL)
+
+
+def asleep(shell: int, count: int) -> list[int]:
+    """The children of a shell that run `sleep`, if they are so many."""
+    children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+    sleeping = [int(c) for c in children if Path(f"/proc/{c}/comm").read_text() == "sleep\n"]
+    return sleeping if len(sleeping) == count else []
 
 
 def refusals(files: Files, server: RealTmux, agent: str = "x") -> list[str]:
@@ -80,6 +91,75 @@ def test_what_a_dead_server_of_another_socket_left_may_be_an_agents(
     write(files, "x")
     kill_server(elsewhere)
     assert_refused(files, server, pid)
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["gone", "dead pane"])
+def test_what_a_running_server_of_another_socket_lost_may_be_an_agents(
+    files: Files, server: RealTmux, elsewhere: RealTmux, slept: Slept, kept: bool
+) -> None:
+    server.start("agent_another")
+    elsewhere.start("agent_another")
+    (others,) = elsewhere.pane_pids()
+    if kept:
+        elsewhere.run("set-option", "-g", "remain-on-exit", "on")
+    # What goes on ignores the hangup, and is no child of the server any more.
+    elsewhere.start("agent_x", "trap '' HUP; sleep 1000 & sleep 1001")
+    write(files, "x")
+    (shell,) = elsewhere.pane_pids() - {others}
+    children = until(lambda: asleep(shell, 2), "its programs")
+    os.kill(shell, signal.SIGKILL)
+    pid, other = children
+    os.kill(other, signal.SIGKILL)
+    until(lambda: not runs(shell), "the end of the shell")
+    if kept:
+        # With nothing below it, the server is not asked for its sessions.
+        os.kill(others, signal.SIGKILL)
+        until(lambda: not runs(others), "the end of the other pane")
+    slept(pid)
+    assert_refused(files, server, pid)
+
+
+def test_what_runs_in_a_pane_of_another_server_is_no_agents(
+    files: Files, server: RealTmux, elsewhere: RealTmux, slept: Slept
+) -> None:
+    server.start("agent_another")
+    elsewhere.start("agent_another", "exec sleep 1000")
+    slept(*elsewhere.pane_pids())
+    write(files, "x")
+    assert refusals(files, server) == []
+
+
+def test_what_the_first_session_on_another_server_left_may_be_its(
+    files: Files, server: RealTmux, elsewhere: RealTmux, slept: Slept
+) -> None:
+    elsewhere.start("agent_x", "trap '' HUP; exec sleep 1000")
+    pid = slept(*elsewhere.pane_pids())
+    kill_server(elsewhere)
+    server.start("agent_x")
+    write(files, "x")
+    roll = take(files, server.client(), NO_GRACE)
+    (step,) = carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "").steps
+    assert step.result is Result.FAILED and f"sleep ({pid})" in step.detail
+
+
+def test_without_an_answer_after_the_kill_nobody_is_written_down(
+    files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_another")
+    server.start("agent_x")
+    write(files, "x")
+    roll = take(files, server.client(), NO_GRACE)
+    plan = weighed_kill(roll, [row_of(roll, "x")])
+    real = leftovers.find_survivors
+    monkeypatch.setattr(
+        kill,
+        "find_survivors",
+        lambda ended, answer: real(ended, replace(answer, state=TmuxState.UNKNOWN)),
+    )
+    (step,) = carry_out(plan, server.client(), "").steps
+    assert step.result is Result.FAILED
+    assert "not known whether its processes still run" in step.detail
+    assert files.agent("x")["status"] == "running"
 
 
 @pytest.mark.parametrize("zone", [None, 2], ids=["no start", "another zone"])
@@ -252,15 +332,24 @@ def test_what_is_left_of_a_window_that_was_closed_in_its_session_does_as_well(
     assert step.result is Result.FAILED and f"sleep ({pid})" in step.detail
 
 
-def test_what_is_left_of_other_sessions_of_its_server_is_not_its(
-    files: Files, server: RealTmux, slept: Slept
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_other_sessions_left_is_its_if_they_were_made_at_its_start(
+    files: Files, server: RealTmux, slept: Slept, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
     server.start("other", "trap '' HUP; exec sleep 1000")
     slept(*server.pane_pids())
+    (pid,) = server.pane_pids()
     server.start("agent_x")
     write(files, "x")
     server.run("kill-session", "-t", "=other")
+    if not at_once:
+        monkeypatch.setattr(leftovers, "_began", lambda _: time.time() - 100)
     roll = take(files, server.client(), NO_GRACE)
+    if at_once:
+        # The deployment may have been tried again.
+        (step,) = carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "").steps
+        assert step.result is Result.FAILED and f"sleep ({pid})" in step.detail
+        return
     assert carry_out(weighed_kill(roll, [row_of(roll, "x")]), server.client(), "").complete
     assert files.agent("x")["status"] == "terminated"
 
@@ -286,3 +375,33 @@ def test_what_another_users_server_may_have_is_completed_by_name_alone(
     assert f"although tmux server 1 of {OTHER} may have its session" in plan.steps[0].says
     assert carry_out(plan, server.client(), "").complete
     assert files.agent("x")["status"] == "completed"
+
+
+@needs_another_user
+def test_the_open_files_of_another_user_are_examined_up_to_a_limit(
+    files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examined: list[str] = []
+    real = procfs.open_files
+
+    def counted(pid: int) -> Iterator[tuple[str, str]]:
+        for link, target in real(pid):
+            if theirs.pid == pid:
+                examined.append(link)
+            yield link, target
+
+    server.start("agent_another")
+    write(files, "x")
+    many = "exec 3<&0 4<&0 5<&0 6<&0 7<&0 8<&0 9<&0; echo; exec sleep 1000"
+    command = ["sh", "-c", many]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, user=OTHER, cwd="/"
+    ) as theirs:
+        assert theirs.stdout is not None and theirs.stdout.readline()
+        roll = rolled(files, server)
+        monkeypatch.setattr(strays, "FILES_OF_A_USER", 3)
+        monkeypatch.setattr(procfs, "open_files", counted)
+        assert len(checked_complete(roll, [row_of(roll, "x")]).steps) == 1
+        theirs.kill()
+    # One more is listed before the limit is noticed.
+    assert 0 < len(examined) <= 4

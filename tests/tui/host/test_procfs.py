@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from tui.host import procfs
 from tui.host.pane_origin import pane_origin
 from tui.host.process_paths import directories_of, directories_touched
 from tui.host.process_tree import processes_with_argument
+from tui.host.procfs import PaneEnvironment
 
 # struct prctl_mm_map of <linux/prctl.h>; no privilege is needed for it.
 _HUGE = """
@@ -40,6 +42,7 @@ sys.stdin.read()
 
 _FIRST_THREAD_ENDS = """
 import ctypes, sys, threading
+log = open("log", "a")
 threading.Thread(target=sys.stdin.read).start()
 ctypes.CDLL(None).pthread_exit(None)
 """
@@ -90,9 +93,10 @@ def test_what_a_process_was_given_is_read() -> None:
         procfs.read(p.pid, "environ")
 
 
-def test_a_process_lives_as_long_as_one_of_its_threads() -> None:
+def test_a_process_lives_as_long_as_one_of_its_threads(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _FIRST_THREAD_ENDS]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    named = {"TMUX": "/s,7,3", "TMUX_PANE": "%4"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=tmp_path, env=named) as process:
         assert process.stdin is not None
 
         def stat() -> procfs.Stat:
@@ -102,5 +106,8 @@ def test_a_process_lives_as_long_as_one_of_its_threads() -> None:
 
         until(lambda: stat().state == "Z", "the first thread to end")
         assert not stat().is_ended
+        assert procfs.pane_said_by(process.pid) == PaneEnvironment("/s", 7, "$3", "%4")
+        opened = {target: link for link, target in procfs.open_files(process.pid)}
+        assert procfs.is_open_for_writing(opened[str(tmp_path / "log")])
         process.kill()
         until(lambda: stat().is_ended, "the other thread to end")

@@ -131,7 +131,7 @@ def test_a_server_of_ours_whose_socket_another_user_holds_is_only_named(
 @contextmanager
 def held_by_another(pid: int, inode: str) -> Iterator[None]:
     """As if a process had handed one of its sockets on to a process of another user."""
-    opened = {to: int(number) for number, to in procfs.open_files(pid)}
+    opened = {to: int(os.path.basename(link)) for link, to in procfs.open_files(pid)}
     process = os.pidfd_open(pid)
     taken = ctypes.CDLL(None, use_errno=True).syscall(
         _PIDFD_GETFD, process, opened[f"socket:[{inode}]"], 0
