@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         withdraw_agent,
     )
     from registry.operations.report import Reported, report_progress
+    from registry.operations.session_proof import gone_sessions
     from registry.schema.counters import CounterDrift
     from registry.schema.edits import StatusChange
     from registry.schema.ids import (
@@ -133,6 +134,7 @@ __all__ = [
     "find_existing_agent",
     "finish_agents",
     "generate_unique_agent_id",
+    "gone_sessions",
     "publish_metrics",
     "read_registry",
     "recover_registry",
@@ -221,5 +223,6 @@ if not TYPE_CHECKING:  # With `__getattr__`, a type checker would accept every n
                 "withdraw_agent",
             ),
             "operations.report": ("Reported", "report_progress"),
+            "operations.session_proof": ("gone_sessions",),
         },
     )

@@ -95,6 +95,7 @@ def create_task_registry(
     max_depth: int = 5,
     max_concurrent: int = 20,
     fields: Mapping[str, Any] | None = None,
+    global_fields: Mapping[str, Any] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Created:
     """Creates a task's directory and registry, and lists the task in the global registry.
@@ -112,6 +113,7 @@ def create_task_registry(
         max_depth: The largest depth of an agent below the orchestrator.
         max_concurrent: The largest number of active agents.
         fields: Further fields of the task's registry.
+        global_fields: Further fields of the task's entry in the global registry.
         timeout: How long to wait for the lock of the global registry, in seconds.
 
     Raises:
@@ -119,8 +121,8 @@ def create_task_registry(
             least 0.
         LinkedRegistryError: The task's directory is a symlink.
         NotARegularFileError: The path of the registry leads to another kind of file.
-        TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
-            that this function sets itself.
+        TypeError, ValueError: `fields` or `global_fields` contains a value that JSON cannot
+            represent, or a field that this function sets itself.
         InaccessibleRegistryError: The registry cannot be created.
         TimeoutError, json.JSONDecodeError: The global registry cannot be locked or decoded; see
             `LockedRegistryFile`.
@@ -156,17 +158,27 @@ def create_task_registry(
         "active_count": 0,
         "completed_count": 0,
     }
-    extra = plain(fields or {})
-    if not extra.keys().isdisjoint(text):
-        names = ", ".join(sorted(extra.keys() & text.keys()))
-        raise ValueError(f"fields must not contain {names}: create_task_registry() sets them")
-    text |= extra
+    listed: Json = {"description": description, "created_at": now, "status": "INITIALIZED"}
+    text |= _further("fields", fields, text)
+    listed |= _further("global_fields", global_fields, listed)
     global_ = create_global_registry(root).path
     created = _create(directory / TASK_REGISTRY, text)
     with naming(global_), editing(global_, timeout) as edit:
-        listed = {"description": description, "created_at": now, "status": "INITIALIZED"}
         edit.changed = edits.list_task(edit.registry, task_id, listed)
     return created
+
+
+def _further(name: str, fields: Mapping[str, Any] | None, set_here: Json) -> Json:
+    """Returns further fields of a new registry or entry.
+
+    Raises:
+        TypeError, ValueError: A value cannot be represented in JSON, or a field is set here.
+    """
+    extra = plain(fields if fields is not None else {})
+    if not extra.keys().isdisjoint(set_here):
+        names = ", ".join(sorted(extra.keys() & set_here.keys()))
+        raise ValueError(f"{name} must not contain {names}: create_task_registry() sets them")
+    return extra
 
 
 def _root(workspace: RegistryPath) -> Path:

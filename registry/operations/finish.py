@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from registry.audit.transaction import AuditContext, change_pair
 from registry.errors import WrongShapeError
@@ -16,7 +16,7 @@ from registry.schema import edits
 from registry.schema.arguments import RegistryPath, distinct_ids, path_or_none, timestamp
 from registry.schema.counters import ended_just_now
 from registry.schema.records import Deployment, agent_entries, is_active, is_terminal
-from registry.storage.codec import Json
+from registry.storage.codec import Json, plain
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.text import shown_name
 
@@ -35,6 +35,9 @@ END_FIELD = {
 
 END_FIELDS = (*dict.fromkeys(END_FIELD.values()), "termination_reason", "completion_reason")
 """The fields of an ended agent that the global registry repeats."""
+
+
+_OURS = frozenset({"id", "status", *END_FIELDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ def finish_agents(
     *,
     status: Literal["completed", "terminated"],
     reason: str | None = None,
+    fields: Mapping[str, Any] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     on_record: AuditContext | None = None,
     judged: Judged | None = None,
@@ -103,6 +107,7 @@ def finish_agents(
             reason is given; "terminated" sets `terminated_at` and
             `termination_reason`.
         reason: The reason in the operator's words.
+        fields: Further fields of each agent's entry in the task's registry.
         timeout: How long to wait for the locks, in seconds.
         on_record: The context for the workspace's audit log; None to not log.
         judged: Maps an agent's id to the deployments that may be ended. If an entry describes
@@ -115,18 +120,24 @@ def finish_agents(
     Raises:
         UntrustedFileError: A registry now belongs to another user; nothing was written.
         WrongShapeError: The status is neither ``completed`` nor ``terminated``.
+        TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
+            that this function sets itself.
         AuditError: The audit log cannot be written; nothing was written.
         RegistryError: The task's registry cannot be locked or read; nothing was written.
     """
     if status == "terminated":
         reason = reason or "terminated"
-    fields = end_fields(status, reason or None)
+    ends = end_fields(status, reason or None)
+    extra = plain(fields if fields is not None else {})
+    if not _OURS.isdisjoint(extra):
+        names = ", ".join(sorted(_OURS & extra.keys()))
+        raise ValueError(f"fields must not contain {names}: finish_agents() sets them")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
     ids = distinct_ids(agent_ids)
 
     def finish(in_task: Json, in_global: Json | None) -> FinishReport:
-        return _finish(task, in_task, in_global, ids, (status, fields), judged or {})
+        return _finish(task, in_task, in_global, ids, (status, ends), extra, judged or {})
 
     made = change_pair(task, global_, finish, timeout=timeout, on_record=on_record, owner=owner)
     report = made.result
@@ -151,6 +162,7 @@ def terminate_agents(
     sessions: Mapping[str, SessionEnd],
     *,
     reason: str,
+    fields: Mapping[str, Any] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     judged: Judged | None = None,
 ) -> FinishReport:
@@ -164,6 +176,7 @@ def terminate_agents(
         global_registry: The workspace's global registry, or None.
         sessions: The result of killing the session, by the agent's id.
         reason: The value for `termination_reason`.
+        fields: Further fields of each agent's entry in the task's registry.
         timeout: How long to wait for the locks, in seconds.
         judged: The deployments of these sessions, by the agent's id. An agent that was deployed
             again since is not changed, as in `finish_agents`.
@@ -172,7 +185,9 @@ def terminate_agents(
         The changed agents, and the reasons why the others were not changed.
 
     Raises:
-        TypeError, ValueError: `sessions` is not a mapping of agent ids to `SessionEnd`.
+        TypeError, ValueError: `sessions` is not a mapping of agent ids to `SessionEnd`, or
+            `fields` contains a value that JSON cannot represent, or a field that this function
+            sets itself.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     if not isinstance(sessions, Mapping):
@@ -185,6 +200,7 @@ def terminate_agents(
         ended,
         status="terminated",
         reason=reason,
+        fields=fields,
         timeout=timeout,
         judged=judged,
     )
@@ -198,13 +214,17 @@ def _finish(
     global_: Json | None,
     ids: tuple[str, ...],
     end: edits.End,
+    extra: Json,
     judged: Judged,
 ) -> FinishReport:
-    wanted = frozenset(ids)
-    in_task = edits.finish_each(
-        task,
-        lambda id_, entry: end if id_ in wanted and _is_judged(id_, entry, judged) else None,
-    )
+    wanted, (status, fields) = frozenset(ids), end
+    all_fields = status, {**extra, **fields}
+
+    def end_of_wanted(agent_id: str | None, entry: Json) -> edits.End | None:
+        is_meant = agent_id in wanted and _is_judged(agent_id, entry, judged)
+        return all_fields if is_meant else None
+
+    in_task = edits.finish_each(task, end_of_wanted)
     ours = {change.agent_id for change in in_task}
     in_global = _follow(task, global_, wanted, ours, end, judged) if global_ is not None else []
     entries = {id_: entry for id_, entry in agent_entries(task) if id_}

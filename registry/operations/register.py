@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,9 @@ _log = logging.getLogger(__name__)
 
 _PROMPT_LENGTH = 200
 
+Fields = Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None
+"""Further fields of an agent's entry, or a function that returns them for the agent's id."""
+
 _OURS = frozenset({"id", "type", "parent", "depth", "status", "started_at", "prompt"})
 
 
@@ -58,6 +61,8 @@ class Registration:
         depth: The level below the orchestrator: 1 for its agents, 2 for their children, ...
         existing: Whether the agent was already registered, and nothing was written.
         problems: Why the global registry was not written; empty if it was.
+        status: Its status in the task's registry.
+        registries: The task's registry and the global one.
     """
 
     agent_id: str
@@ -66,6 +71,28 @@ class Registration:
     depth: int
     existing: bool = False
     problems: tuple[str, ...] = ()
+    status: str = "running"
+    registries: tuple[Path, Path | None] | None = field(default=None, compare=False, repr=False)
+
+    def withdraw(self, *, timeout: float = DEFAULT_TIMEOUT) -> Withdrawal:
+        """Removes the agent from both registries, because its start failed.
+
+        Use it in a block of `registering` that does not raise an exception, or after
+        `register_agent`. A second call changes nothing.
+
+        Args:
+            timeout: How long to wait for the locks, in seconds.
+
+        Raises:
+            ValueError: The agent was registered before (`existing`), and may be at work.
+            TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
+        """
+        if self.existing or self.registries is None:
+            raise ValueError(
+                f"agent {self.agent_id} was not registered by this call, so it is not withdrawn; "
+                "use withdraw_agent() or terminate_agents()"
+            )
+        return withdraw_agent(*self.registries, self.agent_id, timeout=timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +118,7 @@ class _Wish:
     reuse: bool
     status: str
     prompt: str
-    fields: Json
+    fields: Callable[[str], Json]
 
 
 def register_agent(
@@ -104,7 +131,7 @@ def register_agent(
     reuse: bool = False,
     status: str = "running",
     prompt: str = "",
-    fields: Mapping[str, Any] | None = None,
+    fields: Fields = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Registration:
     """Adds an agent to the task's registry and to the global one, in one commit.
@@ -129,11 +156,12 @@ def register_agent(
         parent: The id of the agent that starts it.
         agent_id: Its id; None to create one.
         reuse: Whether to return an active agent of the same type, if one exists. Nothing is
-            written then.
+            written then; `Registration.status` is the status of that agent.
         status: Its status, one of the active ones.
         prompt: The instructions for the agent; the first 200 characters are written.
         fields: Further fields of its entry in the task's registry, for example
-            ``tmux_session`` if it is not "agent_" and the id.
+            ``tmux_session`` if it is not "agent_" and the id. A function that receives the id
+            and returns them is called under the locks.
         timeout: How long to wait for the locks, in seconds.
 
     Raises:
@@ -146,12 +174,7 @@ def register_agent(
             that this function sets itself.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
-    extra = plain(fields if fields is not None else {})
-    if not _OURS.isdisjoint(extra):
-        names = ", ".join(sorted(_OURS & extra.keys()))
-        raise ValueError(f"fields must not contain {names}: register_agent() sets them")
-    if not isinstance(extra.get("tmux_session", ""), str):
-        raise WrongShapeError("tmux_session", "must be a string")
+    extra = _fields_of(fields)
     if not is_active(status):
         raise WrongShapeError("status", f"must be one of {', '.join(sorted(ACTIVE_STATUSES))}")
     if not isinstance(prompt, str):
@@ -159,10 +182,10 @@ def register_agent(
     named = (
         (("type", agent_type),) if agent_id is None else (("type", agent_type), ("id", agent_id))
     )
-    for field, name in named:
+    for part, name in named:
         if not (isinstance(name, str) and is_safe_name(name)):
             raise WrongShapeError(
-                field,
+                part,
                 f"is {quoted_name(name, 80)}: use 1 to 128 letters, digits, '_', '-' and '.', "
                 "without a '.' at the start",
             )
@@ -184,10 +207,32 @@ def register_agent(
                 else:
                     in_global.changed = True
             registration = Registration(
-                entry["id"], entry["tmux_session"], entry["parent"], entry["depth"]
+                entry["id"],
+                entry["tmux_session"],
+                entry["parent"],
+                entry["depth"],
+                status=entry["status"],
             )
     _log.info("Registered agent %s in %s", registration.agent_id, task)
-    return replace(registration, problems=tuple(problems))
+    return replace(registration, problems=tuple(problems), registries=(task, global_))
+
+
+def _fields_of(fields: Fields) -> Callable[[str], Json]:
+    """Returns a function from an agent's id to the checked further fields of its entry."""
+    if callable(fields):
+        return lambda agent_id: _checked(fields(agent_id))
+    checked = _checked(fields if fields is not None else {})
+    return lambda _: checked
+
+
+def _checked(fields: Mapping[str, Any]) -> Json:
+    extra = plain(fields)
+    if not _OURS.isdisjoint(extra):
+        names = ", ".join(sorted(_OURS & extra.keys()))
+        raise ValueError(f"fields must not contain {names}: register_agent() sets them")
+    if not isinstance(extra.get("tmux_session", ""), str):
+        raise WrongShapeError("tmux_session", "must be a string")
+    return extra
 
 
 @contextmanager
@@ -201,13 +246,14 @@ def registering(
     reuse: bool = False,
     status: str = "running",
     prompt: str = "",
-    fields: Mapping[str, Any] | None = None,
+    fields: Fields = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Iterator[Registration]:
     """Registers an agent, and withdraws it if the `with` block raises an exception.
 
-    An agent that was already registered (`reuse`) is not withdrawn. An exception of the block
-    is passed on. If the withdrawal fails too, a note on that exception has the reason.
+    An agent that was already registered (`reuse`) is not withdrawn. If the start failed without
+    an exception, call `Registration.withdraw`. An exception of the block is passed on. If the
+    withdrawal fails too, a note on that exception has the reason.
 
     Args:
         task_registry: See `register_agent`.
@@ -246,17 +292,25 @@ def registering(
     except BaseException as error:
         # A process that was forked in the block also ends with an exception here.
         if not agent.existing and os.getpid() == registered_by:
-            try:
-                withdrawal = withdraw_agent(
-                    task_registry, global_registry, agent.agent_id, timeout=timeout
-                )
-            except RegistryError as failure:
-                hand_on(failure)
-                error.add_note(f"cannot withdraw agent {agent.agent_id}: {failure}")
-            else:
-                for problem in withdrawal.problems:
-                    error.add_note(f"cannot withdraw agent {agent.agent_id}: {problem}")
+            withdraw_after(error, agent, timeout)
         raise
+
+
+def withdraw_after(error: BaseException, agent: Registration, timeout: float) -> None:
+    """Withdraws an agent whose start raised an exception.
+
+    Args:
+        error: The exception; if the withdrawal fails, a note with the reason is added.
+        agent: The agent, which this process registered.
+        timeout: How long to wait for the locks, in seconds.
+    """
+    try:
+        problems = agent.withdraw(timeout=timeout).problems
+    except RegistryError as failure:
+        hand_on(failure)
+        problems = (str(failure),)
+    for problem in problems:
+        error.add_note(f"cannot withdraw agent {agent.agent_id}: {problem}")
 
 
 def withdraw_agent(
@@ -313,7 +367,8 @@ def _find(task: Json, wish: _Wish) -> Registration | None:
     if not edits.is_count(depth) or depth < 1:
         depth = _depth_below(_by_id(agent_entries(task)), parent)
     session = str(entry.get("tmux_session") or SESSION_PREFIX + agent_id)
-    return Registration(agent_id, session, parent, depth, existing=True)
+    status = str(entry.get("status") or "running")
+    return Registration(agent_id, session, parent, depth, existing=True, status=status)
 
 
 def _by_id(entries: Sequence[tuple[str | None, Json]]) -> dict[str, Json]:
@@ -386,7 +441,7 @@ def _add(task: Json, global_: Json, wish: _Wish) -> Json:
         "progress": 0,
         "last_update": now,
         "prompt": wish.prompt[:_PROMPT_LENGTH],
-        **wish.fields,
+        **wish.fields(agent_id),
     }
     edits.add_agent(task, entry, wish.parent)
     return entry

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from registry.errors import (
     AgentNotFoundError,
@@ -31,7 +34,7 @@ from registry.schema.records import (
     is_active,
     is_terminal,
 )
-from registry.storage.codec import Json
+from registry.storage.codec import Json, plain
 from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
 from registry.storage.locked_file import DEFAULT_TIMEOUT
@@ -40,6 +43,8 @@ from registry.storage.safe_open import is_safe_name, open_folder
 from registry.text import quoted_name, shown_name
 
 _log = logging.getLogger(__name__)
+
+_OURS = frozenset({"id", "status", "progress", "last_update", *END_FIELD.values()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,9 @@ def report_progress(
     status: str | None = None,
     progress: float | None = None,
     message: str = "",
+    fields: Mapping[str, Any] | None = None,
+    clamp: bool = False,
+    any_status: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Reported:
     """Records the progress of an agent in both registries, in one commit, and in its own file.
@@ -86,16 +94,28 @@ def report_progress(
         status: An active or terminal status; None to keep the present status.
         progress: The progress in percent, 0 to 100; None to keep the present value.
         message: A message for the user.
+        fields: Further fields of the agent's entry in the task's registry.
+        clamp: Whether a progress below 0 or above 100 becomes 0 or 100, instead of an error.
+        any_status: Whether a status that this library does not know is written. Such an agent
+            does not count as active or ended.
         timeout: How long to wait for the locks, in seconds.
 
     Raises:
         AgentNotFoundError: The task has no such agent; nothing was written.
         WrongShapeError: The progress is not a number from 0 to 100, the status is unknown, or
             the id cannot be part of a file name; nothing was written.
+        TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
+            that this function sets itself.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`. If the
             task's registry does not exist, this is a `FileNotFoundError`.
     """
-    _check(agent_id, status, progress, message)
+    if clamp and _is_number(progress) and not math.isnan(progress):
+        progress = min(max(progress, 0), 100)
+    _check(agent_id, status, progress, message, any_status=any_status)
+    extra = plain(fields if fields is not None else {})
+    if not _OURS.isdisjoint(extra):
+        names = ", ".join(sorted(_OURS & extra.keys()))
+        raise ValueError(f"fields must not contain {names}: report_progress() sets them")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
     with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
@@ -103,7 +123,7 @@ def report_progress(
         now = timestamp()
         entry = _entry(in_task.registry, agent_id)
         wanted, new_fields = _reported(entry, status, progress, now)
-        change = edits.set_status(in_task.registry, agent_id, wanted, new_fields)
+        change = edits.set_status(in_task.registry, agent_id, wanted, {**extra, **new_fields})
         in_task.changed = True
         if in_global is not None:
             shown = ("last_update", END_FIELD.get(change.status))
@@ -134,21 +154,33 @@ def report_progress(
     return Reported(agent_id, change.previous, change.status, tuple(problems))
 
 
-def _check(agent_id: str, status: str | None, progress: float | None, message: str) -> None:
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check(
+    agent_id: str,
+    status: str | None,
+    progress: float | None,
+    message: str,
+    *,
+    any_status: bool,
+) -> None:
     if not isinstance(agent_id, str) or not is_safe_name(agent_id):
         raise WrongShapeError(
             "id", f"is {quoted_name(agent_id, 80)}, which cannot be part of a file's name"
         )
     if not isinstance(message, str):
         raise WrongShapeError("message", "must be a string")
-    if status is not None and not (is_active(status) or is_terminal(status)):
+    if any_status and (not isinstance(status, str | None) or status == ""):
+        raise WrongShapeError("status", "must be a non-empty string")
+    if status is not None and not (any_status or is_active(status) or is_terminal(status)):
         known = ", ".join(sorted(ACTIVE_STATUSES | TERMINAL_STATUSES))
         raise WrongShapeError("status", f"is {quoted_name(status, 80)}, not one of {known}")
     if progress is None:
         return
-    number = isinstance(progress, (int, float)) and not isinstance(progress, bool)
     # The comparison also refuses NaN.
-    if not number or not 0 <= progress <= 100:
+    if not _is_number(progress) or not 0 <= progress <= 100:
         raise WrongShapeError("progress", "must be a number from 0 to 100")
 
 

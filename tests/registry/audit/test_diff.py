@@ -102,7 +102,7 @@ def test_differences_name_every_field_and_the_entry_among_those_of_one_id() -> N
         FieldChange("f", "a", 1, "completed_at", MISSING, "2026-01-01T00:00:00"),
         FieldChange("f", "a", 1, "completion_reason", MISSING, "said so"),
         FieldChange("f", None, 0, "active_count", 1, 0),
-        FieldChange("f", None, 0, "completed_count", None, 1),
+        FieldChange("f", None, 0, "completed_count", None, 2),
     ]
     assert [each.is_counter for each in made] == [False, False, False, True, False]
 

@@ -259,3 +259,13 @@ def test_of_many_that_make_a_workspace_one_does_and_all_find_it(root: Path, crow
         assert_counters_match(task)
         assert not [name for name in os.listdir(root / task_id) if name.endswith(".new")]
     assert json.dumps(listed)
+
+
+def test_further_fields_of_both_registries_are_written(root: Path) -> None:
+    created = create_task_registry(
+        root, "TASK-9", "x", fields={"phases": []}, global_fields={"deliverables_count": 3}
+    )
+    assert load(created.path)["phases"] == []
+    assert load(_global(root))["tasks"]["TASK-9"]["deliverables_count"] == 3
+    with pytest.raises(ValueError, match="global_fields must not contain status"):
+        create_task_registry(root, "TASK-8", "x", global_fields={"status": "DONE"})

@@ -22,6 +22,7 @@ from registry import (
     atomic_add_agent,
     atomic_update_agent_status,
     register_agent,
+    registering,
     withdraw_agent,
 )
 from registry.operations.register import _depth_below
@@ -432,3 +433,35 @@ def test_a_full_disk_leaves_both_as_they_were(task: Path, global_: Path) -> None
     with no_file_longer_than(limit), pytest.raises(OSError):
         register_agent(task, global_, "fixer", fields={"note": "x" * 4096})
     assert _bytes(task, global_) == before
+
+
+def test_fields_may_depend_on_the_id(task: Path, global_: Path) -> None:
+    agent_ = register_agent(
+        task, global_, "fixer", fields=lambda id_: {"tmux_session": f"own_{id_}", "log": id_}
+    )
+    assert agent_.tmux_session == f"own_{agent_.agent_id}"
+    assert entry_of(load(task), agent_.agent_id)["log"] == agent_.agent_id
+    with pytest.raises(ValueError, match="depth"):
+        register_agent(task, global_, "fixer", fields=lambda _: {"depth": 1})
+
+
+def test_a_reused_agent_is_returned_with_its_status(task: Path, global_: Path) -> None:
+    first = register_agent(task, global_, "reviewer", status="working")
+    again = register_agent(task, global_, "reviewer", reuse=True)
+    assert (first.status, first.existing) == ("working", False)
+    assert (again.agent_id, again.status, again.existing) == (first.agent_id, "working", True)
+
+
+def test_an_agent_can_be_withdrawn_without_an_exception(task: Path, global_: Path) -> None:
+    before = task.read_bytes(), global_.read_bytes()
+    with registering(task, global_, "tester") as agent_:
+        assert agent_.withdraw().was_there
+    assert not agent_.withdraw().was_there
+    assert (task.read_bytes(), global_.read_bytes()) == before
+
+
+def test_an_agent_that_was_there_before_is_not_withdrawn(task: Path, global_: Path) -> None:
+    register_agent(task, global_, "tester")
+    again = register_agent(task, global_, "tester", reuse=True)
+    with pytest.raises(ValueError, match="was not registered by this call"):
+        again.withdraw()

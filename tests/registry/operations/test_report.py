@@ -207,13 +207,13 @@ def test_what_makes_no_sense_is_refused_by_name_and_nothing_is_written(
 
 @given(progress=st.floats(0, 100) | st.integers(0, 100))
 def test_any_number_from_0_to_100_is_taken(progress: float) -> None:
-    report._check("busy", None, progress, "")
+    report._check("busy", None, progress, "", any_status=False)
 
 
 @given(progress=st.floats().filter(lambda number: not 0 <= number <= 100) | st.booleans())
 def test_no_other_number_is_taken(progress: float) -> None:
     with pytest.raises(WrongShapeError, match="progress"):
-        report._check("busy", None, progress, "")
+        report._check("busy", None, progress, "", any_status=False)
 
 
 def test_an_agent_that_the_task_does_not_have_is_an_error_that_names_both(
@@ -338,3 +338,28 @@ def test_who_was_registered_can_report(task: Path, global_: Path) -> None:
         entry = entry_of(load(path), found.agent_id)
         assert (entry["status"], entry["completed_at"]) == ("completed", entry["last_update"])
         assert_counters_match(load(path))
+
+
+def test_progress_can_be_clamped(task: Path, global_: Path) -> None:
+    for given_, written in ((-3, 0), (250.5, 100), (40, 40)):
+        report_progress(task, global_, "busy", progress=given_, clamp=True)
+        assert entry_of(load(task), "busy")["progress"] == written
+    with pytest.raises(WrongShapeError, match="progress"):
+        report_progress(task, global_, "busy", progress=math.nan, clamp=True)
+
+
+def test_an_unknown_status_can_be_allowed(task: Path, global_: Path) -> None:
+    with pytest.raises(WrongShapeError, match="dreaming"):
+        report_progress(task, global_, "busy", status="dreaming")
+    report_progress(task, global_, "busy", status="dreaming", any_status=True)
+    for path in (task, global_):
+        assert entry_of(load(path), "busy")["status"] == "dreaming"
+        assert_counters_match(load(path))
+
+
+def test_a_report_may_set_further_fields(task: Path, global_: Path) -> None:
+    report_progress(task, global_, "busy", fields={"cost": 1.5})
+    assert entry_of(load(task), "busy")["cost"] == 1.5
+    assert "cost" not in entry_of(load(global_), "busy")
+    with pytest.raises(ValueError, match="last_update"):
+        report_progress(task, global_, "busy", fields={"last_update": "x"})

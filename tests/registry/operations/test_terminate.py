@@ -140,3 +140,13 @@ def test_who_was_deployed_anew_since_its_session_was_ended_stays(
 
     assert (task.read_bytes(), global_.read_bytes()) == before
     assert report.untouched == {"busy": "was deployed again meanwhile; it stays 'running'"}
+
+
+def test_further_fields_are_set_in_the_task(task: Path, global_: Path) -> None:
+    terminate_agents(
+        task, global_, {"busy": SessionEnd.GONE}, reason="x", fields={"log_archived": True}
+    )
+    assert entry_of(load(task), "busy")["log_archived"] is True
+    assert "log_archived" not in entry_of(load(global_), "busy")
+    with pytest.raises(ValueError, match="termination_reason"):
+        terminate_agents(task, global_, {}, reason="x", fields={"termination_reason": "y"})
