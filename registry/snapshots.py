@@ -10,10 +10,10 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from registry.dataclass import dataclass, replace
 from registry.errors import (
     BusyRegistryError,
     CorruptRegistryError,

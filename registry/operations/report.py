@@ -6,9 +6,9 @@ import json
 import logging
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.errors import (
     AgentNotFoundError,
     InaccessibleRegistryError,

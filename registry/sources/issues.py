@@ -6,12 +6,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.audit.diff import MISSING
 from registry.checks.consistency import global_findings, pair_findings, task_findings, task_id_of
 from registry.checks.issue import Issue, IssueKind
+from registry.dataclass import dataclass, field
 from registry.errors import RegistryError, RegistryNotFoundError
 from registry.schema.layout import database_beside
 from registry.schema.records import global_record

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-# Packages import their names at the first use, because most programs only read.
 from registry import agent_output, checks, operations
 from registry import audit as auditing
+
+# Packages import their names at the first use, because most programs only read.
+from registry.dataclass import dataclass
 from registry.schema.layout import (
     GLOBAL_REGISTRY,
     TASK_REGISTRY,

@@ -19,11 +19,11 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 from weakref import WeakSet
 
+from registry.dataclass import dataclass
 from registry.errors import InaccessibleRegistryError, LockTimeoutError, RegistryError
 from registry.storage import codec, metrics
 from registry.storage.descriptor import Descriptor

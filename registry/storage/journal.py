@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from registry.dataclass import dataclass
 from registry.storage.interruption import hand_on
 
 SECTOR = 512

@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.errors import (
     InaccessibleRegistryError,
     LinkedRegistryError,

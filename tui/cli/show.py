@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from registry.dataclass import replace
 from registry.errors import RegistryError
 from tui.cli.context import find, policy_of, tmux_of
 from tui.cli.help import Page

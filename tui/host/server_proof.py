@@ -12,9 +12,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.storage import is_unmapped
 from registry.text import shown_name
 from tui.host import procfs

@@ -14,11 +14,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.dataclass import replace
 from registry.text import quoted_name, shown_name
 from tui.host import procfs
 from tui.host.tmux_advice import advice_on, is_ending

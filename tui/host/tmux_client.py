@@ -11,10 +11,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from registry.dataclass import dataclass
 from tui.host.tmux_advice import OTHER_SOCKET, install_advice
 from tui.host.tmux_socket import Listener, NoServerError, TmuxError, checked
 

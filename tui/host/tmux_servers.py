@@ -15,9 +15,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from registry.dataclass import dataclass, field, replace
 from registry.storage import writers_of
 from registry.text import command_line, shown_name
 from tui.host import procfs

@@ -15,9 +15,9 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.storage import is_open_to_others, is_unmapped, others_may_replace_in, steps
 from registry.text import command_line, shown_name
 from tui.host import procfs

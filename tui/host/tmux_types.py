@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from registry.dataclass import dataclass
 from registry.text import quoted_name
 
 SERVER_NAME = "tmux: server"

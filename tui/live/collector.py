@@ -12,9 +12,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from registry.dataclass import dataclass, field, replace
 from registry.schema import Workspace
 from registry.snapshots import while_busy
 from tui.host.exit_watch import ExitWatcher

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from pathlib import Path
 
+from registry.dataclass import replace
 from registry.schema import Workspace
 from tui.host.tmux_servers import Elsewhere, look_elsewhere, owners_of
 from tui.host.tmux_types import TmuxState

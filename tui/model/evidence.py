@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.dataclass import dataclass, field, replace
 from registry.schema import AgentRecord, tmux_name
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.policy import Policy

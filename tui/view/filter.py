@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
+from registry.dataclass import dataclass
 from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
 
