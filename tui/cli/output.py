@@ -23,6 +23,9 @@ NOT_ALL_DONE = 1
 USAGE = 2
 INTERRUPTED = 130
 
+# The width of a terminal that does not tell it.
+_COLUMNS = 80
+
 _GONE = select.POLLERR | select.POLLHUP
 
 # Replacements for muster's own symbols if an encoding lacks them; the rest becomes escapes.
@@ -72,6 +75,17 @@ def is_terminal(stream: object) -> bool:
     if isinstance(stream, HarmlessStream):
         return stream.stream.isatty()
     return cast(TextIO, stream).isatty()
+
+
+def terminal_columns() -> int:
+    """Returns the width of the terminal; as `shutil`, which imports compressors, tells it."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(cast(TextIO, sys.__stdout__).fileno()).columns or _COLUMNS
+    except (AttributeError, ValueError, OSError):
+        return _COLUMNS
 
 
 @contextmanager

@@ -9,7 +9,6 @@ workers of other users, and a worker may claim that the daemon is a tmux server.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -88,6 +87,9 @@ def _runs_tmux(stat: Stat) -> bool:
     with suppress(OSError):
         if os.path.basename(os.readlink(program)).startswith("tmux"):
             return True
+        # Imported here because it imports compressors.
+        import shutil
+
         tmux = shutil.which("tmux")
         return tmux is not None and os.path.samefile(program, tmux)
     return False

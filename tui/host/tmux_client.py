@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -74,6 +73,9 @@ def run_tmux(
         raise TmuxError(install_advice()) from None
     except NoServerError:
         # Without tmux it is unknown whether a server runs.
+        # Imported here because it imports compressors.
+        import shutil
+
         if shutil.which("tmux") is None:
             raise TmuxError(install_advice()) from None
         raise

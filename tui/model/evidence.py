@@ -120,3 +120,16 @@ def expected_sessions(
             name = tmux_name(agent.tmux_session or "")
             needed[name] = max(needed.get(name, 0.0), proof_needed(agent, policy, now))
     return needed
+
+
+def next_proof(evidence: Evidence, proofs: Mapping[str, float]) -> float | None:
+    """Returns the monotonic time at which the next missing session can be proven gone.
+
+    Returns None if no session waits for a proof.
+    """
+    waiting = [
+        since + proofs[name]
+        for name, since in evidence.missing_since.items()
+        if name in proofs and not is_proven_missing(name, evidence, proofs[name])
+    ]
+    return min(waiting, default=None)

@@ -111,7 +111,15 @@ def test_every_system_call_of_the_library_is_made_to_fail() -> None:
     pure = {"access", "geteuid", "getpid", "register_at_fork", "strerror", "fspath", "fchown"}
     pure |= {"urandom", "getegid"}
     made = set()
-    for name in ("commit", "journal_file", "recovery", "locked_file", "flock", "safe_open"):
+    for name in (
+        "commit",
+        "hot_journal",
+        "journal_file",
+        "recovery",
+        "locked_file",
+        "flock",
+        "safe_open",
+    ):
         tree = ast.parse(
             Path(registry.__file__).with_name("storage").joinpath(f"{name}.py").read_text()
         )

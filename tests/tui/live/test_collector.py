@@ -24,7 +24,8 @@ from tui.host.tmux_servers import Elsewhere
 from tui.host.tmux_types import TmuxSnapshot
 from tui.live import collector, other_servers
 from tui.live.builder import RollBuilder
-from tui.live.collector import LiveRoll, take_roll
+from tui.live.collector import LiveRoll
+from tui.live.once import take_roll
 from tui.live.other_servers import OtherServers
 from tui.live.registry_cache import Registries
 from tui.model import call as rollcall
