@@ -1,16 +1,15 @@
 """The dataclasses of `registry` and `tui`: as those of `dataclasses`, but quick to define.
 
-`dataclasses` imports `inspect`, and compiles six functions for each class. For a hundred
-classes this takes longer than the rest of a short command. Here one function is compiled for
-a class, its `__init__`, before the first instance is created.
+`dataclasses` imports `inspect`, and compiles six methods for each class. For a hundred classes
+this takes longer than the rest of a short command. Here a method is compiled when it is first
+used.
 
 The functions of `dataclasses` accept these classes, and type checkers see its decorator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -69,22 +68,33 @@ def _dataclass(
     if hasattr(cls, "__own_fields__"):
         raise TypeError(f"{cls.__qualname__} inherits from a dataclass; repeat its fields instead")
     fields = _fields_in(cls)
-    methods: dict[str, Any] = {"__repr__": _repr(fields), "__match_args__": tuple(fields)}
+    attributes: dict[str, Any] = {
+        "__own_fields__": tuple(fields.values()),
+        "__match_args__": tuple(fields),
+        "__replace__": _replace,
+        "__init__": _Late(lambda: _make_init(made, fields.values(), slots=slots)),
+        "__repr__": _Late(lambda: _make_repr(made)),
+        "__dataclass_fields__": _Late(lambda: _make_standard_fields(made)),
+    }
     if eq:
-        methods |= _comparison(fields, frozen=frozen)
-    methods = {name: method for name, method in methods.items() if vars(cls).get(name) is None}
-    methods |= {"__own_fields__": tuple(fields.values()), "__replace__": _replace}
+        attributes["__eq__"] = _Late(lambda: _make_eq(made))
+        attributes["__hash__"] = _Late(lambda: _make_hash(made)) if frozen else None
     if frozen:
-        methods |= _protection(fields, slots=slots)
-    made = _with_slots(cls, fields, methods) if slots else _with(cls, fields, methods)
-    made.__init__ = _Late(lambda: _compile_init(made, fields, slots=slots))
-    made.__dataclass_fields__ = _Late(lambda: _standard_fields(made, fields))
+        attributes |= {"__setattr__": _refuse_to_assign, "__delattr__": _refuse_to_delete}
+    if frozen and slots:
+        attributes |= {"__getstate__": _getstate, "__setstate__": _setstate}
+    # A class that has a method itself keeps it. With `__eq__` alone its `__hash__` is None.
+    for name in ("__repr__", "__eq__", "__hash__"):
+        if vars(cls).get(name) is not None:
+            attributes.pop(name, None)
+    made = (_with_slots if slots else _extended)(cls, fields, attributes)
     return made
 
 
 def _fields_in(cls: type) -> dict[str, _Field]:
     """Returns the fields that a class itself declares, by their names."""
     fields: dict[str, _Field] = {}
+    before: _Field | None = None
     for name, annotation in cls.__annotations__.items():
         if str(annotation).startswith(("ClassVar", "typing.ClassVar")):
             continue
@@ -92,102 +102,40 @@ def _fields_in(cls: type) -> dict[str, _Field]:
         field = default if isinstance(default, _Field) else _Field(default=default)
         if type(field.default).__hash__ is None:
             raise ValueError(f"{cls.__qualname__}.{name}: instances would share the default value")
-        if field.is_required and fields and not fields[next(reversed(fields))].is_required:
+        if before is not None and field.is_required and not before.is_required:
             raise TypeError(f"{cls.__qualname__}.{name} must come before the optional fields")
         field.name = name
-        fields[name] = field
+        before = fields[name] = field
     return fields
 
 
-def _repr(fields: Mapping[str, _Field]) -> Callable[[Any], str]:
-    shown = [name for name, field in fields.items() if field.repr]
-
-    @recursive_repr()
-    def __repr__(self: Any) -> str:  # noqa: N807
-        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
-        return f"{type(self).__qualname__}({values})"
-
-    return __repr__
-
-
-def _comparison(fields: Mapping[str, _Field], *, frozen: bool) -> dict[str, Any]:
-    values = _getter([name for name, field in fields.items() if field.compare])
-
-    def __eq__(self: Any, other: Any) -> Any:  # noqa: N807
-        if other.__class__ is self.__class__:
-            return values(self) == values(other)
-        return NotImplemented
-
-    def __hash__(self: Any) -> int:  # noqa: N807
-        return hash(values(self))
-
-    return {"__eq__": __eq__, "__hash__": __hash__ if frozen else None}
-
-
-def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """Returns a function that returns the named attributes of an object as a tuple."""
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda record: tuple(getattr(record, name) for name in names)
-
-
-def _protection(fields: Mapping[str, _Field], *, slots: bool) -> dict[str, Any]:
-    """Returns the methods that refuse to change an instance, and those that unpickle it."""
-
-    def __setattr__(self: Any, name: str, value: object) -> NoReturn:  # noqa: N807
-        _refuse(f"cannot assign to field {name!r}")
-
-    def __delattr__(self: Any, name: str) -> NoReturn:  # noqa: N807
-        _refuse(f"cannot delete field {name!r}")
-
-    def __getstate__(self: Any) -> list[Any]:  # noqa: N807
-        return [getattr(self, name) for name in fields]
-
-    def __setstate__(self: Any, state: list[Any]) -> None:  # noqa: N807
-        for name, value in zip(fields, state, strict=True):
-            object.__setattr__(self, name, value)
-
-    methods: dict[str, Any] = {"__setattr__": __setattr__, "__delattr__": __delattr__}
-    # The attributes of other objects are unpickled into their `__dict__`.
-    return methods | (
-        {"__getstate__": __getstate__, "__setstate__": __setstate__} if slots else {}
-    )
-
-
-def _refuse(message: str) -> NoReturn:
-    from dataclasses import FrozenInstanceError
-
-    raise FrozenInstanceError(message)
-
-
-def _with_slots(cls: type, fields: Mapping[str, _Field], methods: Mapping[str, Any]) -> Any:
-    """Returns a class as another one, but with slots: an existing class cannot get them."""
+def _with_slots(cls: type, fields: Mapping[str, _Field], attributes: Mapping[str, Any]) -> Any:
+    """Returns a new class instead of a class, because an existing class cannot get slots."""
     left_out = {"__dict__", "__weakref__", *fields}
     namespace = {name: value for name, value in vars(cls).items() if name not in left_out}
-    namespace |= {**methods, "__slots__": tuple(fields)}
+    namespace |= {**attributes, "__slots__": tuple(fields)}
     made = type(cls)(cls.__name__, cls.__bases__, namespace)
     made.__qualname__ = cls.__qualname__
     return made
 
 
-def _with(cls: Any, fields: Mapping[str, _Field], methods: Mapping[str, Any]) -> Any:
-    """Returns the class itself, with methods and without the descriptions of its fields."""
+def _extended(cls: Any, fields: Mapping[str, _Field], attributes: Mapping[str, Any]) -> Any:
+    """Returns the class itself, with more attributes."""
     for name, field in fields.items():
         if field.default is not _MISSING:
             setattr(cls, name, field.default)
         elif not field.is_required:
             delattr(cls, name)
-    for name, method in methods.items():
-        setattr(cls, name, method)
+    for name, value in attributes.items():
+        setattr(cls, name, value)
     return cls
 
 
-def _compile_init(cls: Any, fields: Mapping[str, _Field], *, slots: bool) -> Callable[..., None]:
-    """Makes the `__init__` of a class, and sets it."""
+def _make_init(cls: Any, fields: Iterable[_Field], *, slots: bool) -> Callable[..., None]:
     scope: dict[str, Any] = {"_MISSING": _MISSING, "_set": object.__setattr__}
     parameters, steps = ["self"], []
-    for name, field in fields.items():
-        value = name
+    for field in fields:
+        name = value = field.name
         if field.default_factory is not _MISSING:
             scope[f"_new_{name}"] = field.default_factory
             parameters.append(f"{name}=_MISSING")
@@ -198,7 +146,7 @@ def _compile_init(cls: Any, fields: Mapping[str, _Field], *, slots: bool) -> Cal
         else:
             parameters.append(name)
         if slots:
-            # Quicker than `object.__setattr__`, which searches for the slot.
+            # Faster than `object.__setattr__`, which searches for the slot.
             scope[f"_set_{name}"] = vars(cls)[name].__set__
             steps.append(f"_set_{name}(self, {value})")
         else:
@@ -206,22 +154,74 @@ def _compile_init(cls: Any, fields: Mapping[str, _Field], *, slots: bool) -> Cal
     if hasattr(cls, "__post_init__"):
         steps.append("self.__post_init__()")
     # Each step returns None, so all of them are taken.
-    source = f"lambda {', '.join(parameters)}: {' or '.join(steps) or None}"
-    init: Callable[..., None] = eval(source, scope)  # noqa: S307  The names of fields are ours.
-    init.__name__ = "__init__"
-    init.__qualname__ = f"{cls.__qualname__}.__init__"
-    init.__module__ = cls.__module__
-    init.__annotations__ = {name: cls.__annotations__[name] for name in fields} | {"return": None}
-    cls.__init__ = init
+    init = _compiled(cls, "__init__", parameters, " or ".join(steps) or "None", scope)
+    annotations = {field.name: cls.__annotations__[field.name] for field in fields}
+    init.__annotations__ = annotations | {"return": None}
     return init
 
 
-def _standard_fields(cls: Any, fields: Mapping[str, _Field]) -> dict[str, Any]:
-    """Makes the fields as `dataclasses` describes them, and sets them."""
+def _make_repr(cls: Any) -> Callable[[Any], str]:
+    shown = (f"{field.name}={{self.{field.name}!r}}" for field in _fields(cls) if field.repr)
+    text = f"f'{{self.__class__.__qualname__}}({', '.join(shown)})'"
+    cls.__repr__ = recursive_repr()(_compiled(cls, "__repr__", ["self"], text, {}))
+    return cls.__repr__  # type: ignore[no-any-return]
+
+
+def _make_eq(cls: Any) -> Callable[[Any, Any], bool]:
+    equal = f"{_values_of('self', cls)} == {_values_of('other', cls)}"
+    text = f"{equal} if other.__class__ is self.__class__ else NotImplemented"
+    return _compiled(cls, "__eq__", ["self", "other"], text, {})
+
+
+def _make_hash(cls: Any) -> Callable[[Any], int]:
+    return _compiled(cls, "__hash__", ["self"], f"hash({_values_of('self', cls)})", {})
+
+
+def _values_of(record: str, cls: Any) -> str:
+    """Returns the expression for the compared values of a record, as a tuple."""
+    return f"({''.join(f'{record}.{each.name}, ' for each in _fields(cls) if each.compare)})"
+
+
+def _compiled(
+    cls: Any, name: str, parameters: Sequence[str], result: str, scope: dict[str, Any]
+) -> Callable[..., Any]:
+    """Compiles a method that returns the result of an expression, and adds it to the class."""
+    # Only the names of fields are part of the text.
+    method: Callable[..., Any] = eval(f"lambda {', '.join(parameters)}: {result}", scope)  # noqa: S307
+    method.__name__ = name
+    method.__qualname__ = f"{cls.__qualname__}.{name}"
+    method.__module__ = cls.__module__
+    setattr(cls, name, method)
+    return method
+
+
+def _refuse_to_assign(self: Any, name: str, value: object) -> NoReturn:
+    from dataclasses import FrozenInstanceError
+
+    raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+def _refuse_to_delete(self: Any, name: str) -> NoReturn:
+    from dataclasses import FrozenInstanceError
+
+    raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+def _getstate(self: Any) -> list[Any]:
+    return [getattr(self, field.name) for field in self.__own_fields__]
+
+
+def _setstate(self: Any, state: list[Any]) -> None:
+    for field, value in zip(self.__own_fields__, state, strict=True):
+        object.__setattr__(self, field.name, value)
+
+
+def _make_standard_fields(cls: Any) -> dict[str, Any]:
+    # What the functions of `dataclasses` read.
     import dataclasses
 
     described: list[Any] = []
-    for name, field in fields.items():
+    for field in _fields(cls):
         options: dict[str, Any] = {
             "compare": field.compare,
             "repr": field.repr,
@@ -232,7 +232,7 @@ def _standard_fields(cls: Any, fields: Mapping[str, _Field]) -> dict[str, Any]:
         if field.default_factory is not _MISSING:
             options["default_factory"] = field.default_factory
         standard = dataclasses.field(**options)
-        described.append((name, cls.__annotations__[name], standard))
+        described.append((field.name, cls.__annotations__[field.name], standard))
     made: Any = dataclasses.make_dataclass(cls.__name__, described)
     cls.__dataclass_fields__ = made.__dataclass_fields__
     return cls.__dataclass_fields__  # type: ignore[no-any-return]
