@@ -109,7 +109,8 @@ def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:
     """Prints lines, which must be harmless."""
     stream = sys.stderr if to_stderr else sys.stdout
     for line in lines:
-        print(line, file=stream)
+        # `print` would write the line and its end one after the other.
+        stream.write(f"{line}\n")
 
 
 def complain(*lines: str) -> None:

@@ -71,7 +71,7 @@ _WAY_BACK = (
 _ERROR_AT_MOST = 500
 
 # tmux expands formats in the names of new sessions, and replaces "." and ":".
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_PLAIN_NAME = r"(?a)[A-Za-z0-9_-]+"
 
 
 class Tmux:
@@ -288,7 +288,7 @@ class Tmux:
         """
         words: list[str] = []
         for name, command in commands.items():
-            if not _PLAIN_NAME.fullmatch(name):
+            if not re.fullmatch(_PLAIN_NAME, name):
                 raise ValueError(
                     f'{quoted_name(name)} cannot name a session; use letters, digits, "_" and "-"'
                 )
