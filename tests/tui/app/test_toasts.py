@@ -7,4 +7,4 @@ from tui.app.widgets.toasts import RECOVERY
 
 
 def test_recoveries_are_known_by_the_name_of_their_logger() -> None:
-    assert RECOVERY == recovery.__name__
+    assert recovery.__name__ == RECOVERY
