@@ -19,6 +19,7 @@ from registry.snapshots import read_registry
 from registry.storage import metrics, recovery
 from registry.storage.codec import Json, decode, encode
 from registry.storage.commit import Write, commit, stamp_of
+from registry.storage.hot_journal import is_hot
 from registry.storage.interruption import hand_on, tolerating
 from registry.storage.metrics import LockMetrics
 from registry.storage.own_files import (
@@ -217,7 +218,7 @@ def _on_file(place: Path) -> Json:
         return {}
     except CorruptRegistryError as error:
         hand_on(error)
-        if recovery.is_hot(place):
+        if is_hot(place):
             # A commit was interrupted. The next process that adds numbers finishes it.
             raise
         return {}

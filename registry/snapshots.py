@@ -10,10 +10,10 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from registry.dataclass import dataclass, replace
 from registry.errors import (
     BusyRegistryError,
     CorruptRegistryError,
@@ -27,12 +27,13 @@ from registry.schema.records import (
     global_record,
     task_record,
 )
-from registry.storage import flock, metrics
+from registry.storage import metrics
 from registry.storage.codec import MAX_BYTES, Json, check_size, decode
 from registry.storage.descriptor import close_read
 from registry.storage.file_age import is_ahead, seconds_since_write
 from registry.storage.interruption import hand_on
 from registry.storage.safe_open import look, open_file, read_all
+from registry.storage.shared_lock import nobody_writes
 
 BUSY_TIMEOUT = 2.5
 """How long, in seconds, a reader waits for the writers of a registry before it gives up."""
@@ -160,7 +161,7 @@ def _read_open(fd: int, path: Path, largest: int) -> tuple[bytes, Signature] | N
     data = read_all(fd, path, largest)
     # A write under the present lock would have set mtime to the present time.
     rests = is_ahead(before) or seconds_since_write(before) >= _UNTOUCHED
-    if not flock.nobody_writes(fd, path) and not rests:
+    if not nobody_writes(fd, path) and not rests:
         return None
     after = _signature_of(os.fstat(fd))
     if len(data) != min(after.size, largest + 1):

@@ -7,7 +7,6 @@ is meant to be pasted. So it holds each argument exactly, or the message has no 
 
 from __future__ import annotations
 
-import shlex
 import unicodedata
 from collections.abc import Iterable
 
@@ -119,6 +118,9 @@ def shell_word(word: str) -> str:
     """Returns any word, in quotes if a shell needs them. The result may be unreadable."""
     if all(character.isalnum() or character in _PLAIN for character in word) and word:
         return word
+    # Imported here because few words need quotes.
+    import shlex
+
     quoted = shlex.quote(word)
     # In zsh and fish some words are special that need no quotes in other shells.
     return f"'{word}'" if quoted == word else quoted

@@ -8,10 +8,14 @@ Python handles an interrupt: while it starts, and while the installed script imp
 import _signal  # type: ignore[import-not-found]
 import _thread
 import atexit
+import gc
 import os
 import sys
 
 _SIGNALS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGPIPE, _signal.SIGTERM)
+
+# The number of new objects after which garbage is collected; imports make many, but no garbage.
+_NEW_OBJECTS = 50_000
 
 _ended_by: list[int] = []
 
@@ -29,7 +33,11 @@ def main() -> int:
     # Registered first, so called last.
     atexit.register(_die)
     sys.unraisablehook = _unraisable
+    gc.set_threshold(_NEW_OBJECTS)
     code = _run()
+    # At its end Python collects all garbage twice, for the sake of finalizers. The process gives
+    # all memory back anyway, so the collector skips everything that was made until here.
+    gc.freeze()
     _ended_by[:] = [number for number in _SIGNALS if code == 128 + number]
     return code
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self
 
 from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG, Line, Source, is_whole
+from registry.dataclass import dataclass
 from registry.errors import InaccessibleRegistryError, RegistryError, RegistryNotFoundError
 from registry.storage.backward import lines_from_end, read_piece
 from registry.storage.descriptor import Descriptor, close_read

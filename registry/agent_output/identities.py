@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
+from registry.dataclass import dataclass
 from registry.storage.descriptor import close_read, open_owned
 from registry.storage.interruption import tolerating
 from registry.storage.safe_open import is_safe_name, open_folder

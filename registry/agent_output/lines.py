@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from registry.dataclass import dataclass
 from registry.schema.layout import agent_file
 from registry.schema.records import number_of, parse_time, text_of
 from registry.storage.interruption import hand_on

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from registry.dataclass import dataclass
 from registry.schema.edits import counter_names, is_count, take_out
 from registry.schema.records import Deployment, agent_entries, counts_as_active
 from registry.storage.codec import Json

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
 from registry.audit.diff import MISSING, FieldChange
+from registry.dataclass import dataclass, field, replace
 from registry.schema.records import Deployment, parse_time
 from registry.storage.interruption import hand_on
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from registry.dataclass import dataclass, field
 from registry.errors import AuditError, RegistryError, UntrustedFileError
 from registry.storage.backward import lines_from_end
 from registry.storage.descriptor import close_read
@@ -76,8 +76,8 @@ class LogLines:
     share: int = 1
     seen: int = 0
     cost: int = 0
-    _most_lines: int = field(init=False)
-    _most_cost: int = field(init=False)
+    _most_lines: int = 0
+    _most_cost: int = 0
 
     def __post_init__(self) -> None:
         self._most_lines = self.seen + (MOST_LINES - self.seen) // self.share

@@ -17,7 +17,6 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from registry.audit import entries as records
 from registry.audit.diff import FieldChange
 from registry.audit.entries import EndedSession, Entry, Log, State, Who
 from registry.audit.files import LogLines, check_log, read_lines
+from registry.dataclass import dataclass, field, replace
 from registry.errors import AuditError, RegistryError, RegistryNotFoundError, UntrustedFileError
 from registry.schema.layout import GLOBAL_FOLDER, WORKSPACE_NAME
 from registry.storage import flock

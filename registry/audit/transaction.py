@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -12,6 +11,7 @@ from registry.audit import log as auditing
 from registry.audit.diff import FieldChange, differences, snapshot
 from registry.audit.entries import Entry, State
 from registry.audit.log import Audit
+from registry.dataclass import dataclass, field, replace
 from registry.errors import AuditError, BusyRegistryError, HalfWrittenError, UntrustedFileError
 from registry.pair import editing_pair
 from registry.storage.codec import Json

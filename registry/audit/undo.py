@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from registry import snapshots
@@ -15,6 +14,7 @@ from registry.audit.diff import Reverted
 from registry.audit.entries import Entry, Log, State
 from registry.audit.log import Audit
 from registry.audit.transaction import AuditContext, Made, change_pair
+from registry.dataclass import dataclass
 from registry.errors import RegistryError
 from registry.schema.layout import GLOBAL_REGISTRY
 from registry.storage.codec import Json

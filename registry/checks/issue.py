@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from registry.audit.diff import MISSING
+from registry.dataclass import dataclass
 
 BY_HAND = "the right value cannot be known: repair it by hand"
 """The advice for an issue that muster cannot repair."""

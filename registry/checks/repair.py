@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from registry.audit.transaction import AuditContext, Made, change_pair
 from registry.checks.apply import apply_fixes
 from registry.checks.consistency import global_findings, pair_findings, task_findings
 from registry.checks.issue import Issue
+from registry.dataclass import dataclass
 from registry.schema.layout import database_beside
 from registry.storage.codec import Json
 from registry.storage.locked_file import DEFAULT_TIMEOUT

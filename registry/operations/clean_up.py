@@ -9,10 +9,10 @@ import logging
 import math
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from registry.dataclass import dataclass, field
 from registry.errors import RegistryError, RegistryNotFoundError, WrongShapeError, naming
 from registry.operations import health
 from registry.operations.finish import end_fields, end_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.dataclass import dataclass
 from registry.errors import (
     InaccessibleRegistryError,
     RegistryError,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
 from registry.audit.transaction import AuditContext, change_pair
+from registry.dataclass import dataclass, replace
 from registry.errors import WrongShapeError
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, distinct_ids, path_or_none, timestamp

@@ -14,10 +14,10 @@ import logging
 import os
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.dataclass import dataclass
 from registry.errors import WrongShapeError, naming
 from registry.schema import edits
 from registry.schema.arguments import timestamp

@@ -6,10 +6,10 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from registry.dataclass import dataclass, field, replace
 from registry.errors import (
     AgentNotFoundError,
     DuplicateAgentError,

@@ -8,10 +8,10 @@ import math
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from registry.dataclass import dataclass
 from registry.errors import (
     AgentNotFoundError,
     InaccessibleRegistryError,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from registry.dataclass import dataclass
 from registry.errors import WrongShapeError
 from registry.schema import edits
 from registry.schema.arguments import strings

@@ -6,9 +6,9 @@ The same functions serve a task's registry and the global one, whose counters ha
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from registry.dataclass import dataclass
 from registry.errors import AgentNotFoundError, DuplicateAgentError, WrongShapeError
 from registry.schema.records import (
     ACTIVE_STATUSES,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from registry.dataclass import dataclass
 from registry.storage.codec import Json, kind_of
 from registry.storage.interruption import hand_on
 from registry.text import shown_name

@@ -6,19 +6,19 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.audit.diff import MISSING
 from registry.checks.consistency import global_findings, pair_findings, task_findings, task_id_of
 from registry.checks.issue import Issue, IssueKind
+from registry.dataclass import dataclass, field
 from registry.errors import RegistryError, RegistryNotFoundError
 from registry.schema.layout import database_beside
 from registry.schema.records import global_record
 from registry.snapshots import read_registry
 from registry.sources.source import Source, TaskSource, WorkspaceSource
-from registry.storage import recovery
 from registry.storage.codec import Json
+from registry.storage.hot_journal import is_hot
 from registry.storage.interruption import hand_on
 from registry.text import shown_name
 
@@ -123,7 +123,7 @@ def find_issues(
 def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
     """Reads a registry, and appends issues of the file; a missing file is not an issue."""
     try:
-        if recovery.is_hot(path):
+        if is_hot(path):
             files.append(_hot(path))
     except RegistryError as error:
         hand_on(error)  # The read below fails too, and reports the reason.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-# Packages import their names at the first use, because most programs only read.
-from registry import agent_output, checks, operations
+from registry import agent_output, checks, operations, storage
 from registry import audit as auditing
+
+# Packages import their names at the first use, because most programs only read.
+from registry.dataclass import dataclass
 from registry.schema.layout import (
     GLOBAL_REGISTRY,
     TASK_REGISTRY,
@@ -37,8 +38,8 @@ from registry.snapshots import (
     when_free,
 )
 from registry.sources.source import Dialect, NamedFile, WorkspaceSource
-from registry.storage import recovery
 from registry.storage.codec import MAX_BYTES
+from registry.storage.hot_journal import is_hot
 
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
@@ -77,11 +78,11 @@ class _JsonSource:
 
     def is_cut_off(self) -> bool:
         """See `Source.is_cut_off`."""
-        return recovery.is_hot(self.path)
+        return is_hot(self.path)
 
     def recover(self, timeout: float) -> bool:
         """See `Source.recover`."""
-        return recovery.recover_registry(self.path, timeout)
+        return storage.recover_registry(self.path, timeout)
 
     def preview_revert(self, step: Undoable, before: dict[Path, Json]) -> Reverted:
         """See `Source.preview_revert`."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from registry.storage.codec import Json as Json
     from registry.storage.descriptor import close_read as close_read
     from registry.storage.durability import durable_commits as durable_commits
+    from registry.storage.hot_journal import is_hot as is_hot
     from registry.storage.locked_file import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
     from registry.storage.locked_file import LockedRegistryFile as LockedRegistryFile
     from registry.storage.metrics import WAIT_BOUNDS as WAIT_BOUNDS
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from registry.storage.path_walk import others_may_replace_in as others_may_replace_in
     from registry.storage.path_walk import steps as steps
     from registry.storage.permissions import is_unmapped as is_unmapped
-    from registry.storage.recovery import is_hot as is_hot
     from registry.storage.recovery import recover_registry as recover_registry
     from registry.storage.safe_open import is_safe_name as is_safe_name
     from registry.storage.safe_open import open_regular as open_regular
@@ -36,6 +36,7 @@ else:
             ),
             "descriptor": ("close_read",),
             "durability": ("durable_commits",),
+            "hot_journal": ("is_hot",),
             "locked_file": (
                 "DEFAULT_TIMEOUT",
                 "LockedRegistryFile",
@@ -51,10 +52,7 @@ else:
                 "steps",
             ),
             "permissions": ("is_unmapped",),
-            "recovery": (
-                "is_hot",
-                "recover_registry",
-            ),
+            "recovery": ("recover_registry",),
             "safe_open": (
                 "is_safe_name",
                 "open_regular",

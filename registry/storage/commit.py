@@ -12,11 +12,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
+from registry.dataclass import dataclass, field
 from registry.errors import (
     HalfWrittenError,
     InaccessibleRegistryError,

@@ -13,17 +13,16 @@ commits per second.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 from weakref import WeakSet
 
+from registry.dataclass import dataclass
 from registry.errors import InaccessibleRegistryError, LockTimeoutError, RegistryError
 from registry.storage import codec, metrics
 from registry.storage.descriptor import Descriptor
@@ -61,8 +60,6 @@ _SELDOM = 4
 Ready: TypeAlias = Callable[[int, Path], bool]
 """Called with the descriptor and path under the lock. If it returns False, the lock is released,
 and the wait goes on."""
-
-Found = TypeVar("Found")
 
 
 _held: WeakSet[Lock] = WeakSet()
@@ -450,46 +447,3 @@ def acquire_both(
             raise
         lock.release()
         patience.wait(second)
-
-
-def nobody_writes(fd: int, path: Path) -> bool:
-    """Returns whether no writer holds the lock now; the shared lock is released at once.
-
-    Args:
-        fd: The descriptor of the registry, open for reading.
-        path: Its path, for errors.
-
-    Raises:
-        InaccessibleRegistryError: The file system has no locks.
-    """
-    return while_nobody_writes(fd, path, lambda: True) or False
-
-
-def while_nobody_writes(fd: int, path: Path, look: Callable[[], Found | None]) -> Found | None:
-    """Calls a function under the shared lock, while no writer can hold the lock.
-
-    Args:
-        fd: The descriptor of the registry, open for reading.
-        path: Its path, for errors.
-        look: The function; it must be fast.
-
-    Returns:
-        The result of the function; None also if a writer holds the lock.
-
-    Raises:
-        InaccessibleRegistryError: The file system has no locks.
-    """
-    # The same call as in portalocker, but without its import, which takes 30 ms. A reader
-    # needs the lock only to see whether a writer holds it.
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        hand_on(error)
-        return None
-    except OSError as error:
-        hand_on(error)
-        raise InaccessibleRegistryError(path, error, "lock") from error
-    try:
-        return look()
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)

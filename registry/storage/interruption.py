@@ -11,9 +11,9 @@ interpreter destroys an object is only printed, as always in Python.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` converts each handler.
 import contextlib
 import json
-import signal
 from functools import partial
 from pathlib import Path
 from types import CodeType, TracebackType
@@ -21,7 +21,7 @@ from types import CodeType, TracebackType
 # Code in these directories is never a handler. This makes the check faster for the JSON
 # decoder, which fails often when many files are malformed.
 _NEVER_OF_HANDLERS = (f"{Path(__file__).parents[1]}/", f"{Path(json.__file__).parent}/")
-_SIGNALS = tuple(map(int, signal.valid_signals()))
+_SIGNALS = tuple(_signal.valid_signals())
 
 
 def hand_on(error: BaseException) -> None:
@@ -70,8 +70,9 @@ def _handlers() -> set[CodeType]:
     """Returns the code objects of all signal handlers."""
     codes = set()
     for number in _SIGNALS:
-        handler: object = signal.getsignal(number)
-        if isinstance(handler, signal.Handlers):
+        handler: object = _signal.getsignal(number)
+        # The default handlers, and handlers written in C.
+        if isinstance(handler, int) or handler is None:
             continue
         while isinstance(handler, partial):
             handler = handler.func

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from registry.dataclass import dataclass
 from registry.storage.interruption import hand_on
 
 SECTOR = 512
@@ -35,7 +35,8 @@ OVER = b"\0"
 """The first byte of a journal whose commit is over."""
 
 _MAGIC = b"muster journal 2 "
-_LENGTH = re.compile(rb"([0-9a-f]{16})\n")
+# Compiled at the first use, because readers decode no journal.
+_HEAD = re.escape(_MAGIC) + rb"([0-9a-f]{16})\n"
 _DIGEST_SIZE = 16
 
 
@@ -120,15 +121,15 @@ def decode(data: bytes) -> Journal | None:
     Raises:
         ValueError: The journal is complete, but this library does not write such a journal.
     """
-    length = _LENGTH.match(data, len(_MAGIC))
-    if length is None or not data.startswith(_MAGIC):
+    head = re.match(_HEAD, data)
+    if head is None:
         return None
-    end = length.end() + int(length[1], 16)
+    end = head.end() + int(head[1], 16)
     body = data[:end]
     if _digest(body) != data[end : end + _DIGEST_SIZE]:
         return None
     try:
-        return _decoded(body, length.end())
+        return _decoded(body, head.end())
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         hand_on(error)
         raise ValueError("is not a journal that this library writes") from None

@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.errors import (
     InaccessibleRegistryError,
     LinkedRegistryError,
@@ -24,7 +24,8 @@ from registry.errors import (
     moving_aside,
 )
 from registry.storage import access_list
-from registry.storage.descriptor import Descriptor, close_read, open_owned
+from registry.storage.descriptor import Descriptor, close_read
+from registry.storage.hot_journal import is_empty, is_open
 from registry.storage.interruption import hand_on, tolerating
 from registry.storage.journal import OVER, is_over, journal_path
 from registry.storage.new_file import make_file
@@ -54,46 +55,6 @@ KEPT_BYTES = 1 << 20
 # The device and inode of the journals whose directory entry this process has flushed.
 _entered: dict[Path, tuple[int, int]] = {}
 _ENTERED_AT_MOST = 256
-
-
-def find_journal(registry: Path) -> Path | None:
-    """Returns the path of a registry's journal if its commit seems not to be over, or None."""
-    place = journal_path(registry)
-    return place if is_open(place) else None
-
-
-def is_open(place: Path) -> bool:
-    """Returns whether a journal's commit is not over; True also if that cannot be known."""
-    try:
-        with folder_of(place) as folder:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-            file = open_owned(name_of(place), flags, dir_fd=folder)
-    except FileNotFoundError as error:
-        hand_on(error)
-        return False
-    except OSError as error:
-        hand_on(error)
-        return not _is_empty(place)
-    try:
-        return not is_over(os.pread(file.fileno(), 1, 0))
-    except OSError as error:
-        hand_on(error)
-        return True
-    finally:
-        close_read(file)
-
-
-def _is_empty(place: Path) -> bool:
-    """Returns whether a journal is certainly empty, without opening it.
-
-    A process that was killed while it created its journal leaves an empty one.
-    """
-    try:
-        status = look(place)
-    except OSError as error:
-        hand_on(error)
-        return False
-    return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +285,7 @@ def _is_unneeded(place: Path, registry: Access) -> bool:
 
     A process that was killed while it created its journal, or began to write it, leaves one.
     """
-    if _is_empty(place):
+    if is_empty(place):
         return True
     try:
         status = look(place)

@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from registry.dataclass import dataclass
 from registry.errors import CorruptRegistryError, InaccessibleRegistryError, LostLockError, naming
 from registry.storage import commit as committing
 from registry.storage import flock, recovery

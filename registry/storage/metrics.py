@@ -10,9 +10,10 @@ import os
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
+
+from registry.dataclass import dataclass, field
 
 WAIT_BOUNDS: tuple[float, ...] = tuple(1e-5 * 2**power for power in range(21))
 """The upper bounds of the buckets of the wait histogram, in seconds: 10 µs to 10.5 s."""

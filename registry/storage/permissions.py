@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.dataclass import dataclass, replace
 from registry.storage import access_list
 from registry.storage.access_list import AccessList
 from registry.storage.interruption import hand_on, tolerating

@@ -21,12 +21,11 @@ from registry.storage.codec import MAX_BYTES, check_size, decode
 from registry.storage.commit import boot_id, place_whole
 from registry.storage.file_age import seconds_since_write
 from registry.storage.flock import Lock
+from registry.storage.hot_journal import find_journal, is_open
 from registry.storage.interruption import hand_on
 from registry.storage.journal import Journal, RecoveryAction, Role, journal_path
 from registry.storage.journal_file import (
     discard_journal,
-    find_journal,
-    is_open,
     make_beside,
     read_journal,
 )
@@ -42,20 +41,6 @@ _JOURNAL_BYTES = 3 * MAX_BYTES
 # A corrupt file that was not corrupted by a commit may be being written without the lock. It
 # is replaced only if its last write is older than this many seconds.
 _GIVEN_UP_AFTER = 1.0
-
-
-def is_hot(registry: Path) -> bool:
-    """Returns whether a commit was interrupted and not recovered yet. Does not wait.
-
-    Raises:
-        RegistryError: The registry does not exist, is not a regular file, or is not accessible.
-    """
-    if find_journal(registry) is None:
-        return False
-    with open_file(registry, os.O_RDONLY) as file:
-        # While this process holds the shared lock, no other process can commit.
-        hot = flock.while_nobody_writes(file.fileno(), registry, lambda: find_journal(registry))
-    return hot is not None
 
 
 def recover_registry(registry: str | os.PathLike[str], timeout: float = 10.0) -> bool:

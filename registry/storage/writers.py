@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.errors import RegistryError
 from registry.storage.anchor import open_anchor
 from registry.storage.descriptor import close_read

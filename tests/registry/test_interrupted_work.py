@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from registry import LockedRegistryFile, read_registry
-from registry.storage.journal_file import find_journal
+from registry.storage.hot_journal import find_journal
 from tests.support.crowd import Crowd
 from tests.support.locks import is_free
 from tests.support.registries import load, write

@@ -10,7 +10,7 @@ from typing import Any
 
 from registry.schema.layout import Workspace
 from registry.schema.records import ACTIVE_STATUSES
-from tui.live.collector import take_roll
+from tui.live.once import take_roll
 from tui.model.policy import Policy
 from tui.model.roll import AgentRow, RollCall, Verdict
 

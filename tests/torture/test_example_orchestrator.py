@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from registry.storage.recovery import is_hot
+from registry.storage.hot_journal import is_hot
 from tests.support.example_orchestrator import TASK
 from tests.support.real_tmux import RealTmux
 from tests.support.registries import assert_counters_match, load

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 
+from registry.dataclass import replace
 from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
 from registry.schema import tmux_name
 from registry.snapshots import when_free

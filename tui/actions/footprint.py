@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from registry.audit import EndedSession, log_in, read_logs
+from registry.dataclass import replace
 from registry.errors import RegistryError
 from registry.storage import status_of
 from tui.actions.evidence import evidence_of_roll, looked_at

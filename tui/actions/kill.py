@@ -8,10 +8,10 @@ only after its session and its processes were seen to be gone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from registry.audit import Audit, EndedSession
+from registry.dataclass import dataclass, replace
 from registry.text import shown_name
 from tui.actions.evidence import evidence_now
 from tui.actions.footprint import describe_servers, left_alone, origin_of_ended, owner_of

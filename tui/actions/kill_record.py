@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.audit import Audit, EndedSession, Entry, State, log_in
+from registry.dataclass import dataclass, field
 from registry.errors import RegistryError
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step

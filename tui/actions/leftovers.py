@@ -11,11 +11,11 @@ import functools
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.agent_output import Identity, output_files
 from registry.audit import EndedSession
+from registry.dataclass import dataclass, replace
 from registry.errors import RegistryError
 from registry.storage import writers_of
 from registry.text import command_line, shown_name

@@ -7,12 +7,12 @@ A plan changes nothing: it is shown and confirmed first, and then executed by
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from registry.audit import EndedSession
+from registry.dataclass import dataclass, field, replace
 from registry.schema import SESSION_PREFIX, Deployment, tmux_name
 from registry.text import shown_name, whole_name
 from tui.actions.preview import Preview, Question

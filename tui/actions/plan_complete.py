@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
+from registry.dataclass import replace
 from registry.schema import is_active, tmux_name
 from tui.actions.evidence import evidence_of_roll, looked_at
 from tui.actions.plan import EndStatus, Plan, Step, Verb, agent_step

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from registry.audit import EndedSession
+from registry.dataclass import dataclass
 from registry.schema import is_active, tmux_name
 from registry.text import shown_name
 from tui.actions.evidence import evidence_of_roll

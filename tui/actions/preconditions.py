@@ -7,9 +7,9 @@ when the plan is made, and again right before the action, with a new snapshot of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from registry.dataclass import dataclass, field
 from registry.schema import AgentRecord, TaskRecord, UnreadDatabase, is_active, is_terminal
 from registry.text import shown_name
 from tui.actions.leftovers import Leftover

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
+from registry.dataclass import replace
 from registry.schema import SESSION_PREFIX, tmux_name
 from registry.text import shown_name, whole_name
 from tui.actions.plan import Plan, Step, Verb, usual_session

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.audit import (
@@ -19,6 +18,7 @@ from registry.audit import (
     read_logs,
     undoables,
 )
+from registry.dataclass import dataclass, replace
 from registry.errors import RegistryError
 from registry.schema import Workspace
 from registry.sources import Source, workspace_source

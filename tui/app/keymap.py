@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.keys import Keys, key_to_character
 
+from registry.dataclass import dataclass
 from registry.text import quoted_name
 from tui.app.app import MusterApp
 from tui.app.bindings import declared, normal_keys

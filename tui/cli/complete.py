@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     from tui.cli.confirm import carry_out_plan
     from tui.cli.lookup import exit_code_if_all_found
     from tui.cli.suggest import nearest
-    from tui.live.collector import take_roll
+    from tui.live.once import take_roll
     from tui.model.roll import Verdict
     from tui.model.select import rows_of
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.dataclass import replace
 from registry.schema import Workspace, find_workspaces
 from registry.text import shown_name
 from tui.cli.output import complain

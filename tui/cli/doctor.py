@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     from tui.doctor.examine import examine
     from tui.doctor.fix import carry_out_fix
     from tui.doctor.location import where_of
-    from tui.live.collector import take_roll
+    from tui.live.once import take_roll
 
     options.workspaces += options.named
     if options.fix:

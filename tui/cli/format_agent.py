@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from registry.agent_output import AgentFinding, ProgressReport
 from registry.audit import Entry, Log
+from registry.dataclass import dataclass
 from tui.actions.audit_text import log_lines
 from tui.cli.format_roll import SCHEMA
 from tui.details.fields import Field, agent_fields

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from registry.schema import ENVIRONMENT_VARIABLE
-from tui.model.policy import POLICY_SETTINGS
 
 
 # Tuples: the definition of a dataclass takes longer, and every command needs these.
@@ -65,17 +63,10 @@ _CODES = (
     "  or nothing found; 130 interrupted"
 )
 
-_TIMES = textwrap.fill(
-    ", ".join(setting.variable for setting in POLICY_SETTINGS),
-    80,
-    initial_indent="  ",
-    subsequent_indent="  ",
-)
-
-_ENVIRONMENT = f"""\
+_ENVIRONMENT = """\
 environment:
-  {ENVIRONMENT_VARIABLE:<19}the workspaces if none is named; separated by colons
-{_TIMES}
+  {workspaces:<19}the workspaces if none is named; separated by colons
+{times}
                      times in seconds that a verdict needs; they replace the settings
   MUSTER_CONFIG      the settings file
   TMUX, TMUX_TMPDIR  the socket, as for tmux; -L and -S replace it
@@ -102,7 +93,23 @@ def overview(commands: Mapping[str, Command]) -> Page:
     }
     wide = max(map(len, usages)) + 2
     listed = "\n".join(f"  muster {usage:{wide}}{line}" for usage, line in usages.items())
-    return Page(_OVERVIEW.format(listed), _EXAMPLES, more=_ENVIRONMENT)
+    return Page(_OVERVIEW.format(listed), _EXAMPLES, more=_environment())
+
+
+def _environment() -> str:
+    """Returns the part of the overview about environment variables and files."""
+    # Imported here because only the overview needs them.
+    import textwrap
+
+    from tui.model.policy import POLICY_SETTINGS
+
+    times = textwrap.fill(
+        ", ".join(setting.variable for setting in POLICY_SETTINGS),
+        80,
+        initial_indent="  ",
+        subsequent_indent="  ",
+    )
+    return _ENVIRONMENT.format(workspaces=ENVIRONMENT_VARIABLE, times=times)
 
 
 def epilog(page: Page) -> str:

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     from tui.actions.footprint import weighed_kill
     from tui.cli.confirm import carry_out_plan
     from tui.cli.lookup import exit_code_if_all_found
-    from tui.live.collector import take_roll
+    from tui.live.once import take_roll
     from tui.model.roll import Verdict
 
     refuse_if_read_only(options)

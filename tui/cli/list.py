@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 
 from tui.cli.context import filter_of, find, policy_of, tmux_of
 from tui.cli.help import Page
-from tui.cli.output import DONE, is_terminal, say
+from tui.cli.output import DONE, is_terminal, say, terminal_columns
 from tui.cli.parser import add_json, add_settings, add_socket, add_where, add_workspaces
 from tui.model.verdicts import verdict_lines
 from tui.text.sanitize import json_pieces
@@ -78,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs `muster list`."""
     from tui.cli.format_roll import chosen_by, roll_json, roll_table
-    from tui.live.collector import take_roll
+    from tui.live.once import take_roll
     from tui.view.subset import arrange, select
 
     wanted = filter_of(options.where)
@@ -93,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
             sys.stdout.write(piece)
         print()
         return DONE
-    columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    columns = terminal_columns() if is_terminal(sys.stdout) else None
     words = [*options.where, *(["finished agents hidden"] if options.hide_finished else [])]
     say(roll_table(roll, time.time(), columns, "; ".join(words) if chosen else ""))
     return DONE

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs `muster metrics`."""
     from registry.metrics_file import read_metrics
     from tui.cli.openmetrics import exposition
-    from tui.live.collector import take_roll
+    from tui.live.once import take_roll
 
     workspaces = find(options)
     roll = take_roll(workspaces, tmux_of(options), policy_of(options))

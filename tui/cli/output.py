@@ -23,6 +23,9 @@ NOT_ALL_DONE = 1
 USAGE = 2
 INTERRUPTED = 130
 
+# The width of a terminal that does not tell it.
+_COLUMNS = 80
+
 _GONE = select.POLLERR | select.POLLHUP
 
 # Replacements for muster's own symbols if an encoding lacks them; the rest becomes escapes.
@@ -74,6 +77,17 @@ def is_terminal(stream: object) -> bool:
     return cast(TextIO, stream).isatty()
 
 
+def terminal_columns() -> int:
+    """Returns the width of the terminal; as `shutil`, which imports compressors, tells it."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(cast(TextIO, sys.__stdout__).fileno()).columns or _COLUMNS
+    except (AttributeError, ValueError, OSError):
+        return _COLUMNS
+
+
 @contextmanager
 def harmless_output() -> Iterator[None]:
     """Replaces standard output and standard error by harmless streams within the block."""
@@ -95,7 +109,8 @@ def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:
     """Prints lines, which must be harmless."""
     stream = sys.stderr if to_stderr else sys.stdout
     for line in lines:
-        print(line, file=stream)
+        # `print` would write the line and its end one after the other.
+        stream.write(f"{line}\n")
 
 
 def complain(*lines: str) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import NoReturn
 
 from registry.text import quoted_name
 from tui.cli.help import Page, epilog
-from tui.cli.output import NOT_ALL_DONE
+from tui.cli.output import NOT_ALL_DONE, terminal_columns
 from tui.text.sanitize import harmless
 
 _TAKES_VALUE = {"-L", "-S", "-w", "--workspace", "--config"}
 
 _COMPLAINT = 600
+
+# The columns that argparse leaves free on the right.
+_MARGIN = 2
 
 
 def take_command(given: list[str], names: Collection[str]) -> str:
@@ -104,7 +108,9 @@ def make_parser(
         prog=f"muster {command}".strip(),
         description=page.text,
         epilog=epilog(page),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(
+            argparse.RawDescriptionHelpFormatter, width=terminal_columns() - _MARGIN
+        ),
     )
     # Newer versions of argparse print colours, which harmless streams turn into text.
     vars(parser)["color"] = False

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from registry.dataclass import replace
 from registry.errors import RegistryError
 from tui.cli.context import find, policy_of, tmux_of
 from tui.cli.help import Page
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs `muster show`."""
     from tui.cli.format_agent import about_json, about_lines
     from tui.cli.suggest import nearest
-    from tui.live.collector import take_roll
+    from tui.live.once import take_roll
     from tui.model.select import rows_of
 
     roll = take_roll(find(options), tmux_of(options), policy_of(options))

@@ -6,9 +6,9 @@ import math
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
+from registry.dataclass import replace
 from registry.text import quoted_name, shown_name
 from tui.config.settings import Settings, settings_from
 from tui.errors import UsageError

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from registry.dataclass import dataclass, field
 from registry.text import shown_name
 from tui.model.policy import FORMER_KEYS, POLICY_SETTINGS, Policy
 

@@ -14,11 +14,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from registry.dataclass import dataclass
 from registry.schema import ORCHESTRATOR, Workspace
 from tui.config.settings import Settings
 from tui.demo.cast import ORPHAN, ROLES, TASKS

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from registry import (
     atomic_update_agent_status,
     report_progress,
 )
+from registry.dataclass import dataclass
 from registry.schema import (
     GLOBAL_FOLDER,
     GLOBAL_REGISTRY,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from registry.agent_output import FileFacts
+from registry.dataclass import dataclass, field
 from registry.schema import parse_time
 from registry.text import shown_name
 from tui.details.sources import Fields

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells
 from rich.style import Style
 
+from registry.dataclass import dataclass
 from tui.model.roll import AgentKey
 
 Piece = tuple[str, str | Style]

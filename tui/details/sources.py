@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from registry.agent_output import FileFacts, Line, Source
+from registry.dataclass import dataclass, replace
 from registry.errors import RegistryError
 from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from registry.checks import Issue, IssueKind
+from registry.dataclass import dataclass, replace
 from registry.schema import Workspace, is_active
 from registry.sources import Found, Job, find_issues, unreadable, workspace_source
 from registry.text import command_line, shown_name, whole_name

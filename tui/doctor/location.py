@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.errors import RegistryError
 from registry.schema import Workspace, find_workspaces
 from tui.host.tmux_types import socket_path

@@ -8,7 +8,8 @@ killed the process without muster.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+
+from registry.dataclass import dataclass
 
 ROOT = 0
 """The user id of root."""

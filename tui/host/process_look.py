@@ -9,9 +9,9 @@ import functools
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.dataclass import dataclass, replace
 from tui.host import procfs
 from tui.host.ancestry import children_of, line_of, servers_above, with_descendants
 from tui.host.claims import ROOT, Claim, Facts, believed

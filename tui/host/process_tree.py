@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
+from registry.dataclass import dataclass
 from registry.text import shown_name
 from tui.host import procfs
 from tui.host.ancestry import children_of, line_of, with_descendants

@@ -42,13 +42,14 @@ _ENDED = frozenset("ZX")
 _LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/PID/net/unix
 _DELETED = " (deleted)"
 
-_PANE = re.compile(rb"%[0-9]+")
-_NUMBER = re.compile(rb"[0-9]{1,18}")
+_LONGEST_NUMBER = 18
+
+# Expressions are compiled at the first use, because short commands look at no process.
 
 # Only the start of a line counts: the name, on the first line, may contain tabs and "Uid:".
 # The kernel writes a newline in a name as two characters.
-_USERS = re.compile(rb"^Uid:\t([0-9]+)\t([0-9]+)\t([0-9]+)\t[0-9]+\n", re.MULTILINE)
-_NAMESPACE_PIDS = re.compile(rb"^NSpid:((?:\t[0-9]+)+)\n", re.MULTILINE)
+_USERS = rb"(?m)^Uid:\t([0-9]+)\t([0-9]+)\t([0-9]+)\t[0-9]+\n"
+_NAMESPACE_PIDS = rb"(?m)^NSpid:((?:\t[0-9]+)+)\n"
 
 
 # A tuple, not a dataclass, because each scan makes thousands.
@@ -209,13 +210,13 @@ def parse_pane(text: bytes) -> PaneEnvironment | None:
     # TMUX is "socket,server pid,session number"; the socket's path may contain commas.
     socket, *words = _value_of(b"TMUX", text).rsplit(b",", 2)
     pane = _value_of(b"TMUX_PANE", text)
-    if len(words) != 2 or not all(map(_NUMBER.fullmatch, words)):
+    if len(words) != 2 or not all(map(_is_number, words)):
         return None
     return PaneEnvironment(
         os.fsdecode(socket),
         int(words[0]),
         f"${int(words[1])}",
-        pane.decode() if _PANE.fullmatch(pane) else "",
+        pane.decode() if pane.startswith(b"%") and pane[1:].isdigit() else "",
     )
 
 
@@ -228,15 +229,19 @@ def _value_of(name: bytes, text: bytes) -> bytes:
     return after.partition(b"\0")[0] if is_there else b""
 
 
+def _is_number(word: bytes) -> bool:
+    return word.isdigit() and len(word) <= _LONGEST_NUMBER
+
+
 def parse_users(text: bytes) -> Users | None:
     """Parses the start of ``/proc/PID/status``; None if it is incomplete or invalid."""
-    match = _USERS.search(text)
+    match = re.search(_USERS, text)
     return Users(*map(int, match.groups())) if match is not None else None
 
 
 def parse_namespace_pids(text: bytes) -> tuple[int, ...]:
     """Returns a process's pids from ``/proc/PID/status``: here, and in each inner namespace."""
-    match = _NAMESPACE_PIDS.search(text)
+    match = re.search(_NAMESPACE_PIDS, text)
     return tuple(int(pid) for pid in match[1].split()) if match is not None else ()
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from tui.host.claims import ROOT
 from tui.host.procfs import INIT, PaneEnvironment, Stat, Users
 from tui.host.tmux_types import SERVER_NAME

@@ -9,12 +9,11 @@ workers of other users, and a worker may claim that the daemon is a tmux server.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.storage import is_unmapped
 from registry.text import shown_name
 from tui.host import procfs
@@ -88,6 +87,9 @@ def _runs_tmux(stat: Stat) -> bool:
     with suppress(OSError):
         if os.path.basename(os.readlink(program)).startswith("tmux"):
             return True
+        # Imported here because it imports compressors.
+        import shutil
+
         tmux = shutil.which("tmux")
         return tmux is not None and os.path.samefile(program, tmux)
     return False

@@ -13,10 +13,10 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.agent_output import ARCHIVE, FINDINGS, PROGRESS, STREAM_LOG, Identity
+from registry.dataclass import dataclass, field
 from tui.host import procfs
 from tui.host.ancestry import line_of
 from tui.host.process_tree import Look, Process, look

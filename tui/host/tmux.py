@@ -14,11 +14,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.dataclass import replace
 from registry.text import quoted_name, shown_name
 from tui.host import procfs
 from tui.host.tmux_advice import advice_on, is_ending
@@ -71,7 +71,7 @@ _WAY_BACK = (
 _ERROR_AT_MOST = 500
 
 # tmux expands formats in the names of new sessions, and replaces "." and ":".
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_PLAIN_NAME = r"(?a)[A-Za-z0-9_-]+"
 
 
 class Tmux:
@@ -288,7 +288,7 @@ class Tmux:
         """
         words: list[str] = []
         for name, command in commands.items():
-            if not _PLAIN_NAME.fullmatch(name):
+            if not re.fullmatch(_PLAIN_NAME, name):
                 raise ValueError(
                     f'{quoted_name(name)} cannot name a session; use letters, digits, "_" and "-"'
                 )

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import selectors
-import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from registry.dataclass import dataclass
 from tui.host.tmux_advice import OTHER_SOCKET, install_advice
 from tui.host.tmux_socket import Listener, NoServerError, TmuxError, checked
 
@@ -74,6 +73,9 @@ def run_tmux(
         raise TmuxError(install_advice()) from None
     except NoServerError:
         # Without tmux it is unknown whether a server runs.
+        # Imported here because it imports compressors.
+        import shutil
+
         if shutil.which("tmux") is None:
             raise TmuxError(install_advice()) from None
         raise

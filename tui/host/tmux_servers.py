@@ -15,9 +15,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from registry.dataclass import dataclass, replace
 from registry.storage import writers_of
 from registry.text import command_line, shown_name
 from tui.host import procfs
@@ -26,7 +26,7 @@ from tui.host.server_processes import is_named_server, is_of_same_user, proves_s
 from tui.host.server_proof import Doubt, doubt_about, is_named_so
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import OTHER_SOCKET, as_user, socket_option, user_name
-from tui.host.tmux_types import SERVER_NAME, Session, TmuxSnapshot, TmuxState
+from tui.host.tmux_types import SERVER_NAME, Elsewhere, Session, TmuxSnapshot, TmuxState
 
 _ASK_TIMEOUT = 2.0
 _ALL_TIMEOUT = 4.0
@@ -61,22 +61,6 @@ class Server:
     socket: Path | None
     command: str = SERVER_NAME
     sure: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """The results of other tmux servers for missing sessions.
-
-    Attributes:
-        whys: The reason why a session is not proven gone, with a remedy, by its name.
-        sessions: All sessions of the queried servers, with the sockets of the servers.
-        unasked: The names of missing sessions that no queried server has, but that a server
-            of another user may have.
-    """
-
-    whys: Mapping[str, str] = field(default_factory=dict)
-    sessions: tuple[tuple[Path, Session], ...] = ()
-    unasked: frozenset[str] = frozenset()
 
 
 def owners_of(

@@ -9,15 +9,15 @@ Linux only: SO_PEERCRED, O_PATH, /proc/self/fd.
 
 from __future__ import annotations
 
+import _socket  # Without the enumerations of `socket`, whose definition takes a millisecond.
 import os
-import socket
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.storage import is_open_to_others, is_unmapped, others_may_replace_in, steps
 from registry.text import command_line, shown_name
 from tui.host import procfs
@@ -220,7 +220,8 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
         raise _leads_astray(path)
     if not stat.S_ISSOCK(state.st_mode):
         raise UntrustedSocketError(f"{shown_name(path)} is not a socket", OTHER_SOCKET)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
+    kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK
+    with closing(_socket.socket(_socket.AF_UNIX, kind)) as client:
         try:
             client.connect(f"/proc/self/fd/{descriptor}")
         except ConnectionRefusedError:
@@ -232,7 +233,7 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
             ) from None
         except OSError as error:
             raise _refusal(path, error) from None
-        peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        peer = client.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, _ = _CREDENTIALS.unpack(peer)
     if uid not in (0, os.getuid()) or is_unmapped(uid):
         raise UntrustedSocketError(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from registry.dataclass import dataclass, field
 from registry.text import quoted_name
 
 SERVER_NAME = "tmux: server"
@@ -166,3 +166,19 @@ def socket_path(name: str | None, path: str | None, environment: Mapping[str, st
     if not base.is_dir():
         base = _FALLBACK
     return base.resolve() / f"tmux-{os.getuid()}" / (name or "default")
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The results of other tmux servers for missing sessions.
+
+    Attributes:
+        whys: The reason why a session is not proven gone, with a remedy, by its name.
+        sessions: All sessions of the queried servers, with the sockets of the servers.
+        unasked: The names of missing sessions that no queried server has, but that a server
+            of another user may have.
+    """
+
+    whys: Mapping[str, str] = field(default_factory=dict)
+    sessions: tuple[tuple[Path, Session], ...] = ()
+    unasked: frozenset[str] = frozenset()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from registry.dataclass import dataclass
 from tui.host.process_tree import Looker, origin_of
 from tui.host.procfs import Stat
 from tui.host.tmux_types import Session, TmuxSnapshot

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.dataclass import dataclass, replace
 from tui.host import host_name
 from tui.host.pane_origin import PaneOrigin, PaneOrigins
 from tui.host.tmux_advice import socket_option

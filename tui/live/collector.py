@@ -12,11 +12,10 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from registry.dataclass import dataclass, field, replace
 from registry.schema import Workspace
-from registry.snapshots import while_busy
 from tui.host.exit_watch import ExitWatcher
 from tui.host.file_watch import DirectoryWatcher
 from tui.host.tmux import Tmux
@@ -28,7 +27,7 @@ from tui.model.evidence import (
     Evidence,
     expected_sessions,
     follow_renamed,
-    is_proven_missing,
+    next_proof,
     note_absences,
 )
 from tui.model.policy import Policy
@@ -64,52 +63,11 @@ _AFTER_DEATH = 0.03
 _ASK_AGAIN = 0.1
 
 
-def _unproven(evidence: Evidence, proofs: Mapping[str, float]) -> float | None:
-    """Returns the monotonic time at which the next missing session can be proven gone.
-
-    Returns None if no session waits for a proof.
-    """
-    waiting = [
-        since + proofs[name]
-        for name, since in evidence.missing_since.items()
-        if name in proofs and not is_proven_missing(name, evidence, proofs[name])
-    ]
-    return min(waiting, default=None)
-
-
 def _is_new(before: Evidence, evidence: Evidence) -> bool:
     """Whether the evidence differs in more than its times."""
     snapshot = replace(evidence.snapshot, asked_at=before.snapshot.asked_at)
     same_time = replace(evidence, snapshot=snapshot, missing_since=before.missing_since)
     return same_time != before
-
-
-def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
-    """Returns one roll call; queries tmux again only if sessions are missing. Blocks."""
-    registries = Registries(workspaces)
-    elsewhere = OtherServers(workspaces)
-    answer = tmux.ask()
-    for _ in while_busy(lambda: registries.busy):
-        registries.rescan()
-    proofs = expected_sessions(registries.states(), policy, time.time())
-    evidence = elsewhere.noted(
-        Evidence(answer, note_absences({}, answer, proofs)), registries.paths()
-    )
-    while (again_at := _unproven(evidence, proofs)) is not None:
-        time.sleep(max(0.0, again_at - time.monotonic()))
-        answer = tmux.ask()
-        if answer.state is TmuxState.UNKNOWN:
-            evidence = Evidence(answer, evidence.missing_since)
-            break
-        registries.rescan()
-        expected = expected_sessions(registries.states(), policy, time.time())
-        # Without sessions that are missing only now, which could prolong the loop without end.
-        proofs = {
-            name: proof for name, proof in expected.items() if name in evidence.missing_since
-        }
-        missing_since = note_absences(evidence.missing_since, answer, proofs)
-        evidence = elsewhere.noted(Evidence(answer, missing_since), registries.paths())
-    return RollBuilder(policy).call(registries, evidence, time.time())
 
 
 @dataclass(slots=True)
@@ -254,7 +212,7 @@ class LiveRoll:
             if _is_new(self._evidence, evidence):
                 self._changed_at = time.monotonic()
             self._evidence = evidence
-            again_at = _unproven(evidence, self._expected)
+            again_at = next_proof(evidence, self._expected)
         self._add_changes(answer=True)
         pause = _QUIET_SWEEP if self._is_quiet() else SWEEP
         if again_at is not None:

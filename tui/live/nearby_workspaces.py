@@ -20,9 +20,9 @@ import functools
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.dataclass import dataclass, replace
 from registry.schema import (
     SESSION_PREFIX,
     WORKSPACE_NAME,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from pathlib import Path
 
+from registry.dataclass import replace
 from registry.schema import Workspace
-from tui.host.tmux_servers import Elsewhere, look_elsewhere, owners_of
-from tui.host.tmux_types import TmuxState
+from tui.host.tmux_types import Elsewhere, TmuxState
 from tui.model.evidence import Evidence
 
 # The first pause until other servers are queried again, and the longest one, in seconds. The
@@ -50,6 +49,9 @@ class OtherServers:
         unclear = new | whys.keys() | (self._doubted & missing_since.keys())
         again = bool(unclear) and time.monotonic() >= self._again_at
         if answer.state is not TmuxState.UNKNOWN and (new or again):
+            # Imported here because most commands miss no session.
+            from tui.host.tmux_servers import look_elsewhere, owners_of
+
             self._found = look_elsewhere(unclear, answer, owners_of(registries, self._paths))
             gone = whys.keys() - self._found.whys.keys()
             missing_since = {**missing_since, **dict.fromkeys(gone, answer.asked_at)}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.errors import BusyRegistryError, RegistryError
 from registry.schema import GlobalRecord, GlobalTask, TaskRecord, UnreadDatabase, Workspace
 from registry.snapshots import BUSY_TIMEOUT, Snapshot

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.dataclass import dataclass, replace
 from registry.schema import is_terminal, tmux_names
 from registry.snapshots import while_busy
 from registry.text import shown_name

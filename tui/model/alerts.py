@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from registry.dataclass import dataclass, field
 from registry.text import shown_name
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.dataclass import dataclass, field, replace
 from registry.schema import AgentRecord, tmux_name
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.policy import Policy
@@ -120,3 +120,16 @@ def expected_sessions(
             name = tmux_name(agent.tmux_session or "")
             needed[name] = max(needed.get(name, 0.0), proof_needed(agent, policy, now))
     return needed
+
+
+def next_proof(evidence: Evidence, proofs: Mapping[str, float]) -> float | None:
+    """Returns the monotonic time at which the next missing session can be proven gone.
+
+    Returns None if no session waits for a proof.
+    """
+    waiting = [
+        since + proofs[name]
+        for name, since in evidence.missing_since.items()
+        if name in proofs and not is_proven_missing(name, evidence, proofs[name])
+    ]
+    return min(waiting, default=None)

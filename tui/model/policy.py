@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
+
+from registry.dataclass import dataclass, field, fields
 
 _SECTION = "policy"
 _PREFIX = "MUSTER_"

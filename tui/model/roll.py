@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.dataclass import dataclass
 from registry.schema import AgentRecord, TaskRecord, UnreadDatabase
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.evidence import Evidence

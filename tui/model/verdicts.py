@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from registry.dataclass import dataclass
 from tui.model.roll import Verdict
 from tui.text.ascii import ascii_only
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from registry.dataclass import dataclass, field
 from tui.host.tmux_types import Session, TmuxState
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll
 from tui.view.filter import Fields, Filter, agent_fields, orphan_fields

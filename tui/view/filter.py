@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
+from registry.dataclass import dataclass
 from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
 
@@ -35,9 +35,10 @@ Fields = Mapping[str, tuple[str, ...]]
 """The texts of an item by key. A missing key matches nothing."""
 
 # Quotes keep white space in one term; an unclosed quote extends to the end.
-_TERM = re.compile(r'(?:[^\s"]|"[^"]*(?:"|$))+')
-_KEYED = re.compile(r"([A-Za-z_]+):")
-_BETWEEN = re.compile(r'((?:[^,"]|"[^"]*(?:"|$))*)(?:,|$)')
+# Expressions are compiled at the first use, because the roll is seldom filtered.
+_TERM = r'(?:[^\s"]|"[^"]*(?:"|$))+'
+_KEYED = r"([A-Za-z_]+):"
+_BETWEEN = r'((?:[^,"]|"[^"]*(?:"|$))*)(?:,|$)'
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +151,10 @@ def parse(query: str) -> Filter:
     terms: list[Term] = []
     problems: list[str] = []
     unfinished: list[str] = []
-    for written in _TERM.findall(query):
+    for written in re.findall(_TERM, query):
         negated = written.startswith("-")
         rest = written[negated:]
-        keyed = _KEYED.match(rest)
+        keyed = re.match(_KEYED, rest)
         key = keyed[1].casefold() if keyed else None
         if key is not None and key not in KEYS:
             problems.append(_no_such_key(key))
@@ -167,7 +168,7 @@ def parse(query: str) -> Filter:
 
 
 def _alternatives(value: str) -> tuple[str, ...]:
-    parts = (part.replace('"', "").casefold() for part in _BETWEEN.findall(value))
+    parts = (part.replace('"', "").casefold() for part in re.findall(_BETWEEN, value))
     return tuple(dict.fromkeys(filter(None, parts)))
 
 

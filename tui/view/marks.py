@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass, replace
 
+from registry.dataclass import dataclass, replace
 from tui.view.outline import Key
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from registry.dataclass import dataclass
 from tui.host.tmux_types import Session
 from tui.host.usage import Load
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict, WorkspaceRoll

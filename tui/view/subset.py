@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
+from registry.dataclass import replace
 from tui.model.roll import AgentRow, RollCall, TaskRoll, Verdict, WorkspaceRoll
 from tui.view.filter import Filter, agent_fields, orphan_fields, task_matches
 from tui.view.sort import Order, order_key

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
+from registry.dataclass import dataclass, replace
 from tui.host.tmux_types import Session
 from tui.host.usage import Load
 from tui.model.roll import AgentRow, Verdict

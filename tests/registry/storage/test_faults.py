@@ -112,7 +112,15 @@ def test_every_system_call_of_the_library_is_made_to_fail() -> None:
     # A link whose target cannot be read is only not named in the message.
     pure |= {"urandom", "getegid", "readlink"}
     made = set()
-    for name in ("commit", "journal_file", "recovery", "locked_file", "flock", "safe_open"):
+    for name in (
+        "commit",
+        "hot_journal",
+        "journal_file",
+        "recovery",
+        "locked_file",
+        "flock",
+        "safe_open",
+    ):
         tree = ast.parse(
             Path(registry.__file__).with_name("storage").joinpath(f"{name}.py").read_text()
         )

@@ -15,8 +15,8 @@ from registry import (
     durable_commits,
 )
 from registry.storage import journal_file
+from registry.storage.hot_journal import is_hot
 from registry.storage.journal import is_over, journal_path
-from registry.storage.recovery import is_hot
 from tests.support.registries import load, rewrite
 
 SOMEBODY_ELSE = 54_321

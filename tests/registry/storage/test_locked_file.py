@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from registry import LockedRegistryFile
+from registry.storage.hot_journal import is_hot
 from registry.storage.journal import journal_path
-from registry.storage.recovery import is_hot
 from tests.support.registries import load, rewrite
 
 

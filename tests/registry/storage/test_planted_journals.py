@@ -13,8 +13,8 @@ import pytest
 from registry import UntrustedJournalError, atomic_add_agent, recover_registry
 from registry.pair import editing_both
 from registry.snapshots import read_global, read_task
+from registry.storage.hot_journal import is_hot
 from registry.storage.journal import Journal, Role, digest, encode, journal_path
-from registry.storage.recovery import is_hot
 from tests.support.everyone import Use, every_writer
 from tests.support.locks import is_free
 from tests.support.registries import agent, load

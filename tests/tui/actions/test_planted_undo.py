@@ -18,7 +18,7 @@ from tests.support.workspaces import QUICK, Files, entry, read, row_of, take, wr
 from tui.actions.execute import carry_out
 from tui.actions.plan_complete import plan_complete
 from tui.actions.undo import UndoPlan, carry_out_undo, plan_undo, undo_refusal
-from tui.live.collector import take_roll
+from tui.live.once import take_roll
 
 NOBODY = ScriptedTmux(no_server())
 EVE = 64178

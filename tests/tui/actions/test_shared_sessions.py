@@ -18,7 +18,7 @@ from tui.actions.outcome import Result
 from tui.actions.plan_kill import plan_kill
 from tui.cli.main import main
 from tui.doctor.examine import examine
-from tui.live.collector import take_roll
+from tui.live.once import take_roll
 from tui.model.roll import RollCall, Verdict
 
 

@@ -27,7 +27,8 @@ from tui.demo.run import Demo, run_demo, running
 from tui.demo.stage import ROOT_PREFIX
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import install_advice
-from tui.live.collector import LiveRoll, take_roll
+from tui.live.collector import LiveRoll
+from tui.live.once import take_roll
 from tui.model.roll import AgentRow, RollCall, Verdict
 
 SPEED = 6.0

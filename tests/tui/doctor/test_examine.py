@@ -29,7 +29,7 @@ from tui.doctor.describe import propose_fix
 from tui.doctor.examine import Examination, examine
 from tui.doctor.fix import carry_out_fix
 from tui.host.tmux_types import TmuxSnapshot
-from tui.live.collector import take_roll
+from tui.live.once import take_roll
 from tui.model.policy import Policy
 
 NOW = time.time()

@@ -18,13 +18,14 @@ from tests.support.rolls import answered, cannot_tell, no_server
 from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.waiting import PATIENCE, until
 from tests.support.workspaces import QUICK, Files, entry, read, row_of, stamp, verdicts, write
+from tui.host import tmux_servers
 from tui.host.file_watch import DirectoryWatcher
 from tui.host.tmux import Tmux
-from tui.host.tmux_servers import Elsewhere
-from tui.host.tmux_types import TmuxSnapshot
+from tui.host.tmux_types import Elsewhere, TmuxSnapshot
 from tui.live import collector, other_servers
 from tui.live.builder import RollBuilder
-from tui.live.collector import LiveRoll, take_roll
+from tui.live.collector import LiveRoll
+from tui.live.once import take_roll
 from tui.live.other_servers import OtherServers
 from tui.live.registry_cache import Registries
 from tui.model import call as rollcall
@@ -336,7 +337,7 @@ def test_maybe_elsewhere_it_is_proven_gone_only_after_that(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {"agent_a": "try -S /x"}
-    monkeypatch.setattr(other_servers, "look_elsewhere", lambda *_: Elsewhere(dict(found)))
+    monkeypatch.setattr(tmux_servers, "look_elsewhere", lambda *_: Elsewhere(dict(found)))
     monkeypatch.setattr(other_servers, "_LOOK_AGAIN", 0.0)
     elsewhere = OtherServers(files.workspaces())
     gone = answered(asked_at=1.0)
@@ -363,7 +364,7 @@ def test_other_servers_are_asked_once_about_each_that_is_missing(
         looked.append(set(names))
         return Elsewhere()
 
-    monkeypatch.setattr(other_servers, "look_elsewhere", look)
+    monkeypatch.setattr(tmux_servers, "look_elsewhere", look)
     ids = {each: server.start(f"agent_{each}") for each in "ac"}
     rolls = start(files, server.client())
     rolls.wait_for(lambda roll: verdicts(roll)["d"] is Verdict.ZOMBIE, "d's death")

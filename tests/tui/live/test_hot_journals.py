@@ -15,7 +15,8 @@ from tests.support.rolls import no_server
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry, read, row_of, take
 from tui.cli.format_roll import roll_json, roll_table
-from tui.live.collector import LiveRoll, take_roll
+from tui.live.collector import LiveRoll
+from tui.live.once import take_roll
 from tui.live.registry_cache import CUT_OFF, Registries
 from tui.model.roll import RollCall
 

@@ -14,7 +14,7 @@ from registry.schema.layout import Workspace
 from tests.support.rolls import answered, session
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry, read, take, write
-from tui.live.collector import take_roll
+from tui.live.once import take_roll
 from tui.live.registry_cache import Registries
 from tui.model.roll import TaskState
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events, on
@@ -17,6 +16,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
+from registry.dataclass import dataclass
 from registry.text import shown_name, whole_name
 from tui.actions.preview import Preview, grouped
 from tui.app.widgets.footer import Footer

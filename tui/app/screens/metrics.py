@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +14,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from registry.dataclass import dataclass
 from registry.errors import RegistryError
 from registry.schema import GLOBAL_FOLDER
 from registry.storage import LockMetrics, total

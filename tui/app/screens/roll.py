@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
 from textual.message import Message
 
+from registry.dataclass import dataclass
 from registry.schema import Workspace
 from tui.app.screens.body import Body
 from tui.app.screens.roll_actions import RollActions

@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from textual import events
 from textual.message import Message
 from textual.message_pump import MessagePump
+
+from registry.dataclass import dataclass
 
 # Seconds after which a key counts as handled, even if no `Followed` came back.
 _AT_MOST = 1.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from os import O_NOFOLLOW, O_RDONLY
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.errors import RegistryError
 from registry.schema import Workspace
 from registry.sources import TaskSource, workspace_source

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import on
@@ -17,6 +16,7 @@ from textual.timer import Timer
 from textual.widgets import Input
 
 from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG
+from registry.dataclass import dataclass
 from tui.app.widgets.tab_bar import TABS, Tab, TabBar
 from tui.app.widgets.text_view import TextView
 from tui.details.overview import overview

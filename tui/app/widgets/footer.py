@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
@@ -11,6 +10,8 @@ from rich.style import Style
 from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
+
+from registry.dataclass import dataclass
 
 if TYPE_CHECKING:
     from textual.screen import Screen

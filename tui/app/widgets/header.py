@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from textual import events
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from registry.dataclass import dataclass
 from registry.text import shown_name
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import RollCall, Verdict

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 
 from textual import events, on, work
 from textual.app import ComposeResult
@@ -12,6 +11,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from registry.dataclass import replace
 from tui.app.widgets.roll_cells import heading
 from tui.app.widgets.roll_list import RollView
 from tui.host.tmux_types import Session, TmuxSnapshot

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
+from registry.dataclass import dataclass, field
 from registry.schema import TaskRecord
 from registry.text import shown_name
 from tui.app.widgets.styled_text import (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -16,6 +15,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from registry.dataclass import dataclass, replace
 from tui.app.widgets.progress_line import working_out
 from tui.app.widgets.roll_bindings import ROLL_KEYS
 from tui.app.widgets.roll_cells import (

@@ -6,10 +6,11 @@ import logging
 
 from textual.app import App
 
-from registry.storage import recover_registry
 from tui.text.sanitize import harmless
 
-_RECOVERY = recover_registry.__module__
+RECOVERY = "registry.storage.recovery"
+"""The logger of recoveries. Its module is not imported here, because the first screen needs
+nothing that writes."""
 
 
 class ToastHandler(logging.Handler):
@@ -18,7 +19,7 @@ class ToastHandler(logging.Handler):
     def __init__(self, app: App[None]) -> None:
         super().__init__(logging.WARNING)
         self._app = app
-        self.addFilter(lambda record: record.levelno >= logging.ERROR or record.name == _RECOVERY)
+        self.addFilter(lambda record: record.levelno >= logging.ERROR or record.name == RECOVERY)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Shows one log record."""

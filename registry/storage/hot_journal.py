@@ -1,0 +1,70 @@
+"""Tells whether a registry has a hot journal: the journal of an interrupted commit.
+
+Every reader asks this. So this module imports nothing that writes or recovers a registry.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from registry.storage.descriptor import close_read, open_owned
+from registry.storage.interruption import hand_on
+from registry.storage.journal import is_over, journal_path
+from registry.storage.safe_open import folder_of, look, name_of, open_file
+from registry.storage.shared_lock import while_nobody_writes
+
+
+def is_hot(registry: Path) -> bool:
+    """Returns whether a commit was interrupted and not recovered yet. Does not wait.
+
+    Raises:
+        RegistryError: The registry does not exist, is not a regular file, or is not accessible.
+    """
+    if find_journal(registry) is None:
+        return False
+    with open_file(registry, os.O_RDONLY) as file:
+        # While this process holds the shared lock, no other process can commit.
+        hot = while_nobody_writes(file.fileno(), registry, lambda: find_journal(registry))
+    return hot is not None
+
+
+def find_journal(registry: Path) -> Path | None:
+    """Returns the path of a registry's journal if its commit seems not to be over, or None."""
+    place = journal_path(registry)
+    return place if is_open(place) else None
+
+
+def is_open(place: Path) -> bool:
+    """Returns whether a journal's commit is not over; True also if that cannot be known."""
+    try:
+        with folder_of(place) as folder:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            file = open_owned(name_of(place), flags, dir_fd=folder)
+    except FileNotFoundError as error:
+        hand_on(error)
+        return False
+    except OSError as error:
+        hand_on(error)
+        return not is_empty(place)
+    try:
+        return not is_over(os.pread(file.fileno(), 1, 0))
+    except OSError as error:
+        hand_on(error)
+        return True
+    finally:
+        close_read(file)
+
+
+def is_empty(place: Path) -> bool:
+    """Returns whether a journal is certainly empty, without opening it.
+
+    A process that was killed while it created its journal leaves an empty one.
+    """
+    try:
+        status = look(place)
+    except OSError as error:
+        hand_on(error)
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0

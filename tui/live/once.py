@@ -1,0 +1,45 @@
+"""Takes the roll call once, for commands: starts no thread and watches no file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from registry.schema import Workspace
+from registry.snapshots import while_busy
+from tui.host.tmux import Tmux
+from tui.host.tmux_types import TmuxState
+from tui.live.builder import RollBuilder
+from tui.live.other_servers import OtherServers
+from tui.live.registry_cache import Registries
+from tui.model.evidence import Evidence, expected_sessions, next_proof, note_absences
+from tui.model.policy import Policy
+from tui.model.roll import RollCall
+
+
+def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
+    """Returns one roll call; queries tmux again only if sessions are missing. Blocks."""
+    registries = Registries(workspaces)
+    elsewhere = OtherServers(workspaces)
+    answer = tmux.ask()
+    for _ in while_busy(lambda: registries.busy):
+        registries.rescan()
+    proofs = expected_sessions(registries.states(), policy, time.time())
+    evidence = elsewhere.noted(
+        Evidence(answer, note_absences({}, answer, proofs)), registries.paths()
+    )
+    while (again_at := next_proof(evidence, proofs)) is not None:
+        time.sleep(max(0.0, again_at - time.monotonic()))
+        answer = tmux.ask()
+        if answer.state is TmuxState.UNKNOWN:
+            evidence = Evidence(answer, evidence.missing_since)
+            break
+        registries.rescan()
+        expected = expected_sessions(registries.states(), policy, time.time())
+        # Without sessions that are missing only now, which could prolong the loop without end.
+        proofs = {
+            name: proof for name, proof in expected.items() if name in evidence.missing_since
+        }
+        missing_since = note_absences(evidence.missing_since, answer, proofs)
+        evidence = elsewhere.noted(Evidence(answer, missing_since), registries.paths())
+    return RollBuilder(policy).call(registries, evidence, time.time())
