@@ -57,6 +57,12 @@ _STARTED = "#{session_id} #{session_path}"
 
 _SEEN = "#{pane_width} #{pane_height} #{window_activity}"
 
+# Without a client, tmux itself chooses the client that a command moves.
+_CLIENTS = "#{client_name} #{client_readonly} #{pane_id} #{pane_tty}"
+# Without the session, tmux would report the option of another one.
+_OPTION = "#{session_id} #{detach-on-destroy}"
+_CLIENT_NAME = re.compile(r"[A-Za-z0-9/._-]+", re.ASCII)
+
 # If a session is gone, the server is told to look for this session name, which nobody uses,
 # so that the client exits with an error.
 _GONE = "muster finds that its session is gone"
@@ -242,7 +248,8 @@ class Tmux:
         """Yields a command that attaches its terminal to a session; valid in the `with` block.
 
         The command attaches only to exactly this session, like `kill_session`, and otherwise
-        ends with an error.
+        ends with an error. It sets the session's option `detach-on-destroy`, so that its clients
+        end with the session.
 
         Yields:
             The program with its arguments, and the descriptors that it must inherit. Run it
@@ -252,7 +259,9 @@ class Tmux:
             TmuxError: There is no server, or the server may belong to another user.
         """
         flag = " -r" if read_only else ""
-        command = f"attach-session{flag} -t '{session.id}' ; {_WAY_BACK}"
+        # Otherwise tmux may move the visitor of an agent that ends to another agent's session.
+        stay = f"set-option -t '{session.id}:' detach-on-destroy on"
+        command = f"{stay} ; attach-session{flag} -t '{session.id}' ; {_WAY_BACK}"
         with self._checked() as door:
             words = ["tmux", f"-S{door.path}", *_guarded(session, answer, command)]
             yield words, door.descriptors
@@ -260,13 +269,46 @@ class Tmux:
     def _checked(self) -> AbstractContextManager[CheckedSocket]:
         return checked(self.socket)
 
-    def switch_client(self, session: Session, answer: TmuxSnapshot) -> str | None:
-        """Switches the client that shows this process's own pane to a session.
+    def own_client(self, session: Session, pane: str, terminal: str) -> str | None:
+        """Returns the client of this server that may be switched to a session.
+
+        Args:
+            session: The session.
+            pane: The id of the pane in which this process runs, for example ``%5``.
+            terminal: The path of this process's terminal, for example ``/dev/pts/3``.
+
+        Returns:
+            The name of the only client that shows the pane. None in any of these cases:
+
+            - No client, or more than one client, shows the pane and accepts keys.
+            - The terminal is not the pane's, for example in a popup.
+            - The clients of the session do not end with it (`detach-on-destroy`).
+
+        Raises:
+            TmuxError: tmux could not be queried.
+        """
+        option = ("display-message", "-p", "-t", f"{session.id}:", _OPTION)
+        answer = self._run("-u", "list-clients", "-F", _CLIENTS, ";", *option)
+        if answer.code != 0 or answer.output[-1:] != [f"{session.id} on"]:
+            return None
+        clients = [line.split(" ") for line in answer.output[:-1]]
+        # A read-only client cannot have sent the operator's key.
+        own = [client for client in clients if client[1:] == ["0", pane, terminal]]
+        return own[0][0] if len(own) == 1 and _CLIENT_NAME.fullmatch(own[0][0]) else None
+
+    def switch_client(self, client: str, session: Session, answer: TmuxSnapshot) -> str | None:
+        """Switches a client to a session.
+
+        Args:
+            client: The result of `own_client`.
+            session: The session.
+            answer: The snapshot that lists it.
 
         Returns:
             None if it switched, or the reason why it did not.
         """
-        return self._do(*_guarded(session, answer, f"switch-client -t '{session.id}'"))
+        command = f"switch-client -c '{client}' -t '{session.id}'"
+        return self._do(*_guarded(session, answer, command))
 
     def start_sessions(
         self, commands: Mapping[str, Sequence[str]], *, new_server: bool = False
