@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from registry.storage.codec import Json as Json
     from registry.storage.descriptor import close_read as close_read
     from registry.storage.durability import durable_commits as durable_commits
+    from registry.storage.instant import Instant as Instant
     from registry.storage.locked_file import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
     from registry.storage.locked_file import LockedRegistryFile as LockedRegistryFile
     from registry.storage.metrics import WAIT_BOUNDS as WAIT_BOUNDS
@@ -36,6 +37,7 @@ else:
             ),
             "descriptor": ("close_read",),
             "durability": ("durable_commits",),
+            "instant": ("Instant",),
             "locked_file": (
                 "DEFAULT_TIMEOUT",
                 "LockedRegistryFile",

@@ -191,14 +191,17 @@ def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
     same_server = named.server_pid == ended.server_pid and not pane[0].is_former
     if same_server and named.session == ended.id:
         return True
-    started, began = _started(step), _began(pane)
+    starts, began = _starts(step), _began(pane)
     # tmux reports the creation time in whole seconds.
     if began > ended.created + 1:
         return False
-    if started is None:
+    if not starts:
         return True
     # If the agent had its session since its start, it had no other session on this server.
-    return any_fits([started], began) and not (same_server and any_fits([started], ended.created))
+    return any(
+        any_fits([start], began) and not (same_server and any_fits([start], ended.created))
+        for start in starts
+    )
 
 
 def _survived(step: Step, processes: list[Stray], socket: Path) -> str:
@@ -263,9 +266,9 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
         return True
     if _writes_for(pane) or pane[0].named_pane is None:
         return False
-    started = _started(step)
+    starts = _starts(step)
     # A session that was created before this limit never counts as the agent's session.
-    return started is None or _began(pane) >= started - Policy().session_early_limit
+    return not starts or _began(pane) >= starts[0] - Policy().session_early_limit
 
 
 def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
@@ -282,14 +285,12 @@ def _is_of(step: Step, pane: list[Stray]) -> bool:
     One of them writes the agent's output. That alone is not enough, because the program that
     started the agent may do so too. But the pane also started at the same time as the agent.
     """
-    started = _started(step)
     return (
         _writes_for(pane) == {_agent_of(step)}
         and all(process.named_pane is not None and process.named_pane.pane for process in pane)
         and _may_write_for(pane) == _writes_for(pane)
         and not any(process.is_former or not process.is_here for process in pane)
-        and started is not None
-        and any_fits([started], _began(pane))
+        and any_fits(_starts(step), _began(pane))
     )
 
 
@@ -311,10 +312,12 @@ def _agent_of(step: Step) -> Agent:
     return (step.row.key.registry.parent if step.row is not None else Path()), step.label
 
 
-def _started(step: Step) -> float | None:
-    """Returns an agent's start time from its registry; None if it is missing or in the future."""
-    started = step.row.record.started if step.row is not None else None
-    return started if started is not None and started <= time.time() else None
+def _starts(step: Step) -> tuple[float, ...]:
+    """Returns an agent's possible start times; none if it is missing or in the future."""
+    record = step.row.record if step.row is not None else None
+    if record is None or record.started is None or record.started > time.time():
+        return ()
+    return record.possible_starts
 
 
 def _called(processes: list[Stray]) -> str:

@@ -115,8 +115,10 @@ class RollBuilder:
         orphans: tuple[Session, ...] | None = None
         if registries.sees_all():
             listed = registries.listed_sessions()
-            as_of = min(now, registries.known_until())
-            orphans = find_orphans(registries.states(), listed, answer, self._policy, as_of)
+            as_of = min(now, registries.known_until().by_clock())
+            orphans = find_orphans(
+                registries.states(), listed, answer, self._policy, as_of, evidence.jumps
+            )
         own = [workspace.path for workspace in workspaces]
         candidates = {candidate.session for candidate in renamed.values()}
         unlisted = tuple(session for session in orphans or () if session not in candidates)

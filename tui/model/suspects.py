@@ -76,8 +76,8 @@ def find_renamed(
         claimed |= record.tmux_sessions or frozenset()
         for agent in record.expecting:
             name = tmux_name(agent.tmux_session or "")
-            if name in missing and agent.started is not None:
-                starts.setdefault(name, []).append(agent.started)
+            if name in missing and agent.possible_starts:
+                starts.setdefault(name, []).extend(agent.possible_starts)
     claimed = claimed.union(*(names for names in listed if names))
     candidates: dict[str, list[Candidate]] = {}
     for session, pid in _foreign_panes(sessions, origins):

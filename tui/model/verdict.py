@@ -13,6 +13,7 @@ from registry.schema import (
 )
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxState
+from tui.model.clock_jumps import seconds_between
 from tui.model.evidence import Evidence, is_proven_missing, proof_needed
 from tui.model.policy import Policy
 from tui.model.roll import Verdict
@@ -81,13 +82,14 @@ def judge(
             return Judgement(Verdict.LIVE, session, note)
         return Judgement(Verdict.UNKNOWN, note=f"{note}; no session")
     if session is not None:
-        silent = now - max(
+        last = max(
             record.updated or 0.0,
             record.started or 0.0,
             session.activity,
             session.created,
             reported,
         )
+        silent = seconds_between(last, now, evidence.jumps)
         if silent > policy.stall_timeout:
             note = f"no report and no output for {_silence(silent)}"
             return Judgement(Verdict.STALLED, session, note)
@@ -111,7 +113,9 @@ def _missing(
     now: float,
 ) -> Judgement:
     """Returns the verdict on an active agent whose session is missing from tmux's answer."""
-    if record.started is not None and 0 <= now - record.started < policy.start_grace:
+    started = record.started
+    known = started is not None and started <= now
+    if known and seconds_between(started or 0.0, now, evidence.jumps) < policy.start_grace:
         return Judgement(Verdict.UNKNOWN, note=JUST_STARTED)
     if not is_proven_missing(name, evidence, proof_needed(record, policy, now)):
         note = "its session is missing; muster queries tmux again to be sure"
@@ -128,7 +132,7 @@ def why_not_its_own(
 
     The session is the agent's if it was created during the agent's life. It is also the agent's
     if the agent reported after it was created: the agent was resumed in it. A missing time, or
-    one in the future, is not used.
+    one in the future, is not used. If a local time occurred twice, both meanings are possible.
 
     Args:
         record: The agent's entry in the registry.
@@ -148,8 +152,9 @@ def why_not_its_own(
     if created > started + policy.session_late_limit and not reported:
         later = age_in_words(created - started)
         return f"another session got its session's name {later} after it started"
-    if created < started - policy.session_early_limit:
-        earlier = age_in_words(started - created)
+    earliest = record.possible_starts[0]
+    if created < earliest - policy.session_early_limit:
+        earlier = age_in_words(earliest - created)
         return f"its session is another agent's: created {earlier} before this agent started"
     return None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pytest
@@ -29,6 +30,7 @@ from tests.support.rolls import (
     session,
     task_state,
 )
+from tests.support.time_zones import local, set_back_at, time_zone
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.call import call_task
 from tui.model.evidence import (
@@ -40,7 +42,8 @@ from tui.model.evidence import (
 )
 from tui.model.orphans import find_orphans
 from tui.model.roll import TaskState, Verdict
-from tui.model.verdict import Judgement, judge
+from tui.model.suspects import find_renamed
+from tui.model.verdict import JUST_STARTED, Judgement, judge
 
 
 def verdict_of(record: AgentRecord, answer: TmuxSnapshot) -> Verdict:
@@ -69,6 +72,45 @@ def test_an_active_agent_lives_or_dies_with_its_session(
     status: str, answer: TmuxSnapshot, verdict: Verdict
 ) -> None:
     assert verdict_of(agent(status=status), answer) is verdict
+
+
+@pytest.fixture
+def hour_again() -> Iterator[float]:
+    """A moment in an hour that comes the second time: the clocks went back a quarter ago."""
+    now = time.time()
+    with time_zone(set_back_at(now - 900)):
+        yield now
+
+
+def started_at(moment: float, agent_id: str = "new") -> AgentRecord:
+    """An agent's entry as it is read now; its time has no time zone."""
+    fields = {"status": "running", "tmux_session": f"agent_{agent_id}"}
+    return agent_record(agent_id, fields | {"started_at": local(moment)})
+
+
+def test_a_newborn_in_the_hour_that_comes_twice_is_no_zombie(hour_again: float) -> None:
+    evidence = Evidence(answered(), {"agent_new": -1.0})
+    judgement = judge(started_at(hour_again), evidence, POLICY, hour_again + 1)
+    assert judgement == Judgement(Verdict.UNKNOWN, note=JUST_STARTED)
+
+
+@pytest.mark.parametrize("ago", [0, 600, 1200, 4000, 7200])
+def test_an_agent_keeps_its_session_in_the_hour_that_comes_twice(
+    hour_again: float, ago: int
+) -> None:
+    # 1200 and 4000 seconds ago it was the first of the two hours, or just before.
+    began = hour_again - ago
+    own = session("agent_new", created=began - 2, activity=hour_again)
+    judgement = judge(started_at(began), Evidence(answered(own)), POLICY, hour_again)
+    assert judgement == Judgement(Verdict.LIVE, own)
+
+
+def test_a_session_of_either_hour_may_be_a_renamed_one(hour_again: float) -> None:
+    state = task_state(started_at(hour_again - 600))
+    for ago, found in ((600, True), (600 + 3600, True), (2000, False)):
+        other = session("mine", created=hour_again - ago)
+        candidates = find_renamed({"agent_new"}, [state], (), [other], lambda _: None, {}, {})
+        assert (candidates != {}) is found
 
 
 @pytest.mark.parametrize("status", TERMINAL)
