@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from registry.text import quoted_name, shown_name
 from tui.host import procfs
+from tui.host.dead_panes import ended_pane, is_certain
 from tui.host.tmux_advice import advice_on, is_ending
 from tui.host.tmux_client import Said, run_tmux
+from tui.host.tmux_listing import END, PANES, parse_listing, readable
 from tui.host.tmux_socket import (
     CheckedSocket,
     Listener,
@@ -31,7 +33,7 @@ from tui.host.tmux_socket import (
     checked,
     is_process_here,
 )
-from tui.host.tmux_types import DeadPane, PaneCapture, Session, TmuxSnapshot, TmuxState
+from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot, TmuxState
 
 if TYPE_CHECKING:
     import libtmux
@@ -42,14 +44,6 @@ ASK_TIMEOUT = 5.0
 _ENDING_FOR = 2.0
 _ENDING_PAUSE = 0.02
 """Seconds for which a server that is just ending is queried again, and between two queries."""
-
-# The name is last because it may contain spaces; all other fields are numbers or ids.
-_FORMAT = (
-    "#{session_id} #{session_created} #{window_activity} #{session_attached} "
-    "#{pane_id} #{pane_pid} #{?pane_dead,1:#{pane_dead_time},0} #{session_name}"
-)
-# The last line proves that the list is complete.
-_END = "end #{pid} #{start_time}"
 
 # The start directories of sessions. They are untrusted text, so each one is preceded by a
 # random word that separates it from the next one.
@@ -112,7 +106,7 @@ class Tmux:
         """Lists all sessions with one tmux process."""
         asked_at = time.monotonic()
         mark = f"{os.urandom(16).hex()} "
-        panes = ("list-panes", "-a", "-F", _FORMAT, ";", "display-message", "-p", _END)
+        panes = ("list-panes", "-a", "-F", PANES, ";", "display-message", "-p", END)
         places = ("list-sessions", "-F", f"{mark}{_STARTED}")
         try:
             answer = self._run("-u", *panes, ";", *places, errors="surrogateescape")
@@ -121,14 +115,17 @@ class Tmux:
         except TmuxError as error:
             return self._unknown(str(error), asked_at, error.advice)
         if answer.code != 0:
-            why = _readable(_in_words(answer.errors)) or f"exit code {answer.code}"
+            why = readable(_in_words(answer.errors)) or f"exit code {answer.code}"
             return self._refusal(why, asked_at, answer.listener)
         texts = tuple("\n".join([*answer.output, ""]).split(mark)), answer.listener
         # An answer is usually the same as the last one, which was parsed already.
-        before = self._before
-        if before is None or before[0] != texts:
-            self._before = before = texts, self._listing(asked_at, answer.listener, *texts[0])
-        return replace(before[1], asked_at=asked_at)
+        if self._before is not None and self._before[0] == texts:
+            return replace(self._before[1], asked_at=asked_at)
+        snapshot = self._listing(asked_at, answer.listener, *texts[0])
+        # The end of a process of which tmux knows nothing does not change its answer.
+        dead = (pane for session in snapshot.sessions.values() for pane in session.dead)
+        self._before = (texts, snapshot) if all(map(is_certain, dead)) else None
+        return snapshot
 
     def _unknown(self, why: str, asked_at: float, advice: str = "") -> TmuxSnapshot:
         return TmuxSnapshot(TmuxState.UNKNOWN, why, self.socket, {}, asked_at, advice=advice)
@@ -162,19 +159,9 @@ class Tmux:
     def _listing(
         self, asked_at: float, listener: Listener | None, listed: str, *started: str
     ) -> TmuxSnapshot:
-        sessions: dict[str, Session] = {}
-        started_in = dict(text.removesuffix("\n").partition(" ")[::2] for text in started)
-        lines = [line for line in listed.split("\n") if line]
         try:
-            word, pid, began = lines[-1].split(" ")
-            if word != "end":
-                raise ValueError(lines[-1])
-            for line in lines[:-1]:
-                session = _parse(line, started_in)
-                same = sessions.get(session.name)
-                sessions[session.name] = session if same is None else _merge(same, session)
-            server_pid, server_started = int(pid), int(began)
-        except (ValueError, IndexError):
+            sessions, server_pid, server_started = parse_listing(listed, started)
+        except ValueError:
             return self._unknown(
                 "the answer of tmux is not a list of sessions",
                 asked_at,
@@ -185,6 +172,13 @@ class Tmux:
             # These pids belong to another PID namespace, so they must not be used here.
             sessions = {
                 name: replace(session, pids=(), dead=()) for name, session in sessions.items()
+            }
+        else:
+            sessions = {
+                name: replace(session, ended=ended_pane(session, server_pid))
+                if session.dead
+                else session
+                for name, session in sessions.items()
             }
         process = None if foreign else procfs.stat_of(server_pid)
         return TmuxSnapshot(
@@ -419,44 +413,6 @@ def _pane_of(server: int) -> int | None:
     return next((stat.pid for stat in running if stat.leads_terminal), None)
 
 
-def _readable(text: str) -> str:
-    """Replaces the surrogates of bytes that are not UTF-8 by visible escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def _protected(argument: str) -> str:
     """Escapes a final semicolon, which would end the tmux command."""
     return f"{argument[:-1]}\\;" if argument.endswith(";") else argument
-
-
-def _parse(line: str, started_in: Mapping[str, str]) -> Session:
-    session_id, created, activity, attached, pane, pid, dead, name = line.split(" ", 7)
-    if session_id[:1] != "$" or not session_id[1:].isdecimal() or pane[:1] != "%":
-        raise ValueError(line)
-    is_dead, _, ended = dead.partition(":")
-    if is_dead not in ("0", "1"):
-        raise ValueError(line)
-    first = int(pid)
-    # tmux before 3.3 does not say when.
-    dead_pane = DeadPane(first, int(ended) if ended else None)
-    return Session(
-        session_id,
-        _readable(name),
-        int(created),
-        int(activity),
-        int(attached),
-        (pane,),
-        (first,) if is_dead == "0" else (),
-        started_in.get(session_id) or None,
-        (dead_pane,) if is_dead == "1" else (),
-    )
-
-
-def _merge(one: Session, other: Session) -> Session:
-    return replace(
-        one,
-        activity=max(one.activity, other.activity),
-        panes=one.panes + tuple(pane for pane in other.panes if pane not in one.panes),
-        pids=one.pids + tuple(pid for pid in other.pids if pid not in one.pids),
-        dead=one.dead + tuple(each for each in other.dead if each not in one.dead),
-    )
