@@ -55,7 +55,9 @@ class Leftover:
     why: str
 
 
-def find_leftovers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, Leftover]:
+def find_leftovers(
+    steps: Iterable[Step], answer: TmuxSnapshot, *, in_sessions: bool = False
+) -> dict[Step, Leftover]:
     """Returns what may be left of agents whose session is gone.
 
     Processes that the step itself ends are not reported again.
@@ -63,11 +65,14 @@ def find_leftovers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, Le
     Args:
         steps: The steps of a plan.
         answer: The latest snapshot of tmux. If its state is unknown, the result is empty.
+        in_sessions: Whether zombies count whose session exists, instead of the others.
     """
     gone = [
         step
         for step in steps
-        if step.session is None and step.row is not None and step.row.verdict is Verdict.ZOMBIE
+        if (step.session is not None) is in_sessions
+        and step.row is not None
+        and step.row.verdict is Verdict.ZOMBIE
     ]
     if not gone or answer.state is TmuxState.UNKNOWN:
         return {}

@@ -12,7 +12,7 @@ from registry.schema import (
     tmux_name,
 )
 from registry.text import shown_name
-from tui.host.tmux_types import Session, TmuxState
+from tui.host.tmux_types import DeadPane, Session, TmuxState
 from tui.model.clock_jumps import seconds_between
 from tui.model.evidence import Evidence, is_proven_missing, proof_needed
 from tui.model.policy import Policy
@@ -64,7 +64,10 @@ def judge(
         # Never a zombie, because the agent may use another clock or time zone.
         verdict = Verdict.FINISHED if is_terminal(record.status) else Verdict.UNKNOWN
         return Judgement(verdict, None, why, session)
+    ended = session.ended if session is not None else None
     if is_terminal(record.status):
+        if session is not None and ended is not None and not session.pids:
+            return Judgement(Verdict.FINISHED, session)
         if session is not None:
             note = "the agent has a terminal status, but its session still exists"
             return Judgement(Verdict.LEAKED, session, note)
@@ -78,9 +81,13 @@ def judge(
         return Judgement(Verdict.UNKNOWN, note=note)
     if not is_active(record.status):
         note = f"{record.status!r} is not a known status"
+        if ended is not None:
+            return Judgement(Verdict.UNKNOWN, session, f"{note}; {ended}")
         if session is not None:
             return Judgement(Verdict.LIVE, session, note)
         return Judgement(Verdict.UNKNOWN, note=f"{note}; no session")
+    if session is not None and ended is not None:
+        return _ended(record, session, ended, evidence, policy, now)
     if session is not None:
         last = max(
             record.updated or 0.0,
@@ -105,6 +112,33 @@ def _silence(seconds: float) -> str:
     return f"{tens} s" if tens else "less than 10 s"
 
 
+def _ended(
+    record: AgentRecord,
+    session: Session,
+    ended: DeadPane,
+    evidence: Evidence,
+    policy: Policy,
+    now: float,
+) -> Judgement:
+    """Returns the verdict on an active agent whose session has outlived its first process."""
+    if _just_started(record, evidence, policy, now):
+        return Judgement(Verdict.UNKNOWN, session, f"{ended}, but it has just started")
+    # tmux reports whole seconds.
+    since = (ended.ended or session.created) + 1
+    if session.pids and record.updated is not None and since < record.updated <= now:
+        note = f"{ended}, but it has reported since, and its session has another pane"
+        return Judgement(Verdict.UNKNOWN, session, note)
+    more = "; another pane of its session was opened later" if session.pids else ""
+    return Judgement(Verdict.ZOMBIE, session, f"{ended}{more}")
+
+
+def _just_started(record: AgentRecord, evidence: Evidence, policy: Policy, now: float) -> bool:
+    started = record.started
+    if started is None or started > now:
+        return False
+    return seconds_between(started, now, evidence.jumps) < policy.start_grace
+
+
 def _missing(
     record: AgentRecord,
     name: str,
@@ -113,9 +147,7 @@ def _missing(
     now: float,
 ) -> Judgement:
     """Returns the verdict on an active agent whose session is missing from tmux's answer."""
-    started = record.started
-    known = started is not None and started <= now
-    if known and seconds_between(started or 0.0, now, evidence.jumps) < policy.start_grace:
+    if _just_started(record, evidence, policy, now):
         return Judgement(Verdict.UNKNOWN, note=JUST_STARTED)
     if not is_proven_missing(name, evidence, proof_needed(record, policy, now)):
         note = "its session is missing; muster queries tmux again to be sure"

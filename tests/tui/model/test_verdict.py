@@ -31,7 +31,7 @@ from tests.support.rolls import (
     task_state,
 )
 from tests.support.time_zones import local, set_back_at, time_zone
-from tui.host.tmux_types import TmuxSnapshot
+from tui.host.tmux_types import DeadPane, TmuxSnapshot
 from tui.model.call import call_task
 from tui.model.evidence import (
     Evidence,
@@ -72,6 +72,45 @@ def test_an_active_agent_lives_or_dies_with_its_session(
     status: str, answer: TmuxSnapshot, verdict: Verdict
 ) -> None:
     assert verdict_of(agent(status=status), answer) is verdict
+
+
+DEAD = DeadPane(7, int(NOW) - 100, "%1", 3)
+"""The pane of an agent that ended 100 seconds ago."""
+
+
+@pytest.mark.parametrize("status", ACTIVE)
+@pytest.mark.parametrize(
+    ("reported", "pids", "verdict"),
+    [
+        (NOW - 200, (), Verdict.ZOMBIE),
+        (NOW - 200, (8,), Verdict.ZOMBIE),
+        (NOW - 99, (8,), Verdict.ZOMBIE),
+        (NOW - 98, (8,), Verdict.UNKNOWN),
+        (NOW - 98, (), Verdict.ZOMBIE),
+        (NOW + 60, (8,), Verdict.ZOMBIE),
+    ],
+)
+def test_a_report_after_the_end_counts_if_there_is_another_pane(
+    status: str, reported: float, pids: tuple[int, ...], verdict: Verdict
+) -> None:
+    own = replace(session(), pids=pids, dead=(DEAD,), ended=DEAD)
+    record = replace(agent(status=status), updated=reported)
+    judgement = judge(record, Evidence(answered(own)), POLICY, NOW)
+    assert (judgement.verdict, judgement.session) == (verdict, own)
+    assert judgement.note.startswith("its process has ended with exit status 3")
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+def test_what_has_ended_is_leaked_only_with_another_pane(status: str) -> None:
+    own = replace(session(), pids=(), dead=(DEAD,), ended=DEAD)
+    assert verdict_of(agent(status=status), answered(own)) is Verdict.FINISHED
+    assert verdict_of(agent(status=status), answered(replace(own, pids=(8,)))) is Verdict.LEAKED
+
+
+def test_with_a_status_of_its_own_it_is_unknown_how_an_ended_agent_is() -> None:
+    own = replace(session(), pids=(), dead=(DEAD,), ended=DEAD)
+    judgement = judge(agent(status="paused"), Evidence(answered(own)), POLICY, NOW)
+    assert judgement.verdict is Verdict.UNKNOWN and "exit status 3" in judgement.note
 
 
 @pytest.fixture
