@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.text import quoted_name, shown_name
 from tui.host import procfs
-from tui.host.dead_panes import ended_pane, is_certain
+from tui.host.first_panes import ended_pane, is_certain, is_clock_unset, later_start
 from tui.host.tmux_advice import advice_on, is_ending
 from tui.host.tmux_client import Said, run_tmux
 from tui.host.tmux_listing import END, PANES, parse_listing, readable
@@ -86,6 +86,7 @@ class Tmux:
         self.socket = socket
         self._timeout = timeout
         self._before: tuple[object, TmuxSnapshot] | None = None
+        self._later: dict[object, float | None] = {}
 
     @cached_property
     def _server(self) -> libtmux.Server:
@@ -174,12 +175,7 @@ class Tmux:
                 name: replace(session, pids=(), dead=()) for name, session in sessions.items()
             }
         else:
-            sessions = {
-                name: replace(session, ended=ended_pane(session, server_pid))
-                if session.dead
-                else session
-                for name, session in sessions.items()
-            }
+            sessions = self._with_first_panes(sessions, server_pid, server_started)
         process = None if foreign else procfs.stat_of(server_pid)
         return TmuxSnapshot(
             TmuxState.ANSWERED,
@@ -194,6 +190,22 @@ class Tmux:
             server_user=None if listener is None else listener.uid,
             server_began=None if process is None else process.started,
         )
+
+    def _with_first_panes(
+        self, sessions: Mapping[str, Session], server: int, started: int
+    ) -> dict[str, Session]:
+        """Adds to sessions what became of their first panes."""
+        comparable = is_clock_unset(server, started)
+        before, self._later = self._later, {}
+        found: dict[str, Session] = {}
+        for name, session in sessions.items():
+            # A pane's process is read once.
+            key = (server, started, session.id, session.panes, session.pids)
+            later = before[key] if key in before else later_start(session)
+            self._later[key] = later
+            ended = ended_pane(session, server) if session.dead else None
+            found[name] = replace(session, ended=ended, later=later if comparable else None)
+        return found
 
     def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
         """Kills exactly the session that a snapshot lists.

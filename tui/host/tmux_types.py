@@ -74,6 +74,9 @@ class Session:
         ended: The dead pane of its first process, which certainly has ended. None if this
             process may run. All other panes are dead, too, or began later: somebody else may
             have opened them.
+        later: When the oldest process of its panes began, in seconds since the epoch, if this
+            was later than the session: its first pane is gone, or was started again. None if
+            the process of a pane may be the first one.
     """
 
     id: str
@@ -86,6 +89,7 @@ class Session:
     started_in: str | None = None
     dead: tuple[DeadPane, ...] = ()
     ended: DeadPane | None = None
+    later: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

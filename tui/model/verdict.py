@@ -19,6 +19,9 @@ from tui.model.policy import Policy
 from tui.model.roll import Verdict
 from tui.text.sanitize import age_in_words
 
+# A session is created about two seconds before the recorded start of its agent.
+_BEFORE = 15.0
+
 JUST_STARTED = "just started; its session does not exist yet"
 """The note on an agent without a session in the grace time after its start."""
 
@@ -88,6 +91,12 @@ def judge(
         return Judgement(Verdict.UNKNOWN, note=f"{note}; no session")
     if session is not None and ended is not None:
         return _ended(record, session, ended, evidence, policy, now)
+    if session is not None and _is_without_agent(record, session, now):
+        note = (
+            "its session's first pane is gone, and it has not reported since another pane began; "
+            "if that pane is not its own, close it"
+        )
+        return Judgement(Verdict.UNKNOWN, session, note)
     if session is not None:
         last = max(
             record.updated or 0.0,
@@ -130,6 +139,16 @@ def _ended(
         return Judgement(Verdict.UNKNOWN, session, note)
     more = "; another pane of its session was opened later" if session.pids else ""
     return Judgement(Verdict.ZOMBIE, session, f"{ended}{more}")
+
+
+def _is_without_agent(record: AgentRecord, session: Session, now: float) -> bool:
+    """Whether a session may live only in panes that somebody opened after the agent's pane."""
+    if session.later is None:
+        return False
+    # An agent that starts or reports after that runs in one of these panes.
+    since = session.later - _BEFORE
+    starts = any(since <= start <= now for start in record.possible_starts)
+    return not starts and not (record.updated and session.later < record.updated <= now)
 
 
 def _just_started(record: AgentRecord, evidence: Evidence, policy: Policy, now: float) -> bool:

@@ -18,7 +18,7 @@ from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete
 from tui.doctor.examine import examine
 from tui.doctor.fix import carry_out_fix
-from tui.host import dead_panes
+from tui.host import first_panes
 from tui.host.tmux_types import Session
 from tui.model.roll import RollCall, Verdict
 
@@ -49,7 +49,7 @@ def ended(server: RealTmux) -> Session:
         # tmux may have missed the signal that tells it to.
         os.kill(server.server_pid(), signal.SIGCHLD)
         session = server.client().ask().sessions["agent_x"]
-        return [session] if any(map(dead_panes.is_certain, session.dead)) else []
+        return [session] if any(map(first_panes.is_certain, session.dead)) else []
 
     return until(dead, "its end")[0]
 
@@ -85,7 +85,7 @@ def test_a_pane_that_a_visitor_opened_later_keeps_no_agent_alive(
     end(keeping)
     keeping.run("split-window", "-d", "-t", "=agent_x:", SLEEP)
     assert verdicts(roll_of(files, keeping)) == {"x": Verdict.LIVE}, "it may be its own"
-    monkeypatch.setattr(dead_panes, "_LATER", 0.0)
+    monkeypatch.setattr(first_panes, "_LATER", 0.0)
     row = row_of(roll_of(files, keeping), "x")
     assert row.verdict is Verdict.ZOMBIE
     assert row.note.endswith("exit status 3; another pane of its session was opened later")
@@ -93,10 +93,37 @@ def test_a_pane_that_a_visitor_opened_later_keeps_no_agent_alive(
     assert verdicts(roll_of(files, keeping)) == {"x": Verdict.LEAKED}
 
 
+def test_a_visitors_pane_alone_does_not_show_that_an_agent_lives(
+    files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_x")
+    visitor = int(
+        server.run("split-window", "-d", "-P", "-F", "#{pane_pid}", "-t", "=agent_x:", SLEEP)
+    )
+    began = first_panes._began
+
+    def later(pid: int) -> float | None:
+        # The visitor came a minute later.
+        time = began(pid)
+        return time + 60 if pid == visitor and time is not None else time
+
+    monkeypatch.setattr(first_panes, "_began", later)
+    assert verdicts(roll_of(files, server)) == {"x": Verdict.LIVE}
+    server.run("kill-pane", "-t", "%0")
+    files.write_task("TASK-1", entry("x", last_update=stamp(60)))
+    roll = roll_of(files, server)
+    row = row_of(roll, "x")
+    assert row.verdict is Verdict.UNKNOWN and "first pane is gone" in row.note
+    assert not weighed_kill(roll, [row]).steps
+    server.run("kill-pane", "-a", "-t", "%1")
+    server.run("respawn-pane", "-k", "-t", "%1", SLEEP)
+    assert verdicts(roll_of(files, server)) == {"x": Verdict.LIVE}, "it may have begun with it"
+
+
 def test_the_first_pane_keeps_an_agent_alive_whatever_others_do(
     files: Files, keeping: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_panes, "_LATER", 0.0)
+    monkeypatch.setattr(first_panes, "_LATER", 0.0)
     keeping.start("agent_x")
     keeping.run("split-window", "-d", "-t", "=agent_x:", "exit 3")
     ended(keeping)

@@ -113,6 +113,29 @@ def test_with_a_status_of_its_own_it_is_unknown_how_an_ended_agent_is() -> None:
     assert judgement.verdict is Verdict.UNKNOWN and "exit status 3" in judgement.note
 
 
+@pytest.mark.parametrize(
+    ("fields", "verdict"),
+    [
+        ({"updated": NOW - 101}, Verdict.UNKNOWN),
+        ({"updated": None}, Verdict.UNKNOWN),
+        ({"updated": NOW + 9}, Verdict.UNKNOWN),
+        ({"updated": NOW - 99}, Verdict.LIVE),
+        ({"updated": None, "started": NOW - 98}, Verdict.LIVE),
+        ({"updated": None, "started": NOW + 9}, Verdict.UNKNOWN),
+        ({"updated": None, "started": None}, Verdict.UNKNOWN),
+    ],
+)
+def test_a_pane_that_began_later_is_the_agents_if_it_starts_or_reports_then(
+    fields: dict[str, float | None], verdict: Verdict
+) -> None:
+    own = replace(session(created=NOW - 390), pids=(8,), later=NOW - 100)
+    record = replace(agent(started=NOW - 390), **fields)  # type: ignore[arg-type]
+    judgement = judge(record, Evidence(answered(own)), POLICY, NOW)
+    assert (judgement.verdict, judgement.session) == (verdict, own)
+    assert verdict is Verdict.LIVE or "first pane is gone" in judgement.note
+    assert verdict_of(agent(status="completed"), answered(own)) is Verdict.LEAKED
+
+
 @pytest.fixture
 def hour_again() -> Iterator[float]:
     """A moment in an hour that comes the second time: the clocks went back a quarter ago."""

@@ -1,7 +1,7 @@
-"""Finds sessions whose first process has ended, though tmux keeps its pane.
+"""Finds sessions that outlive the process of their first pane.
 
-With ``remain-on-exit``, a session outlives its processes. Other panes that somebody opened in the
-session later do not keep its first process alive either. Linux only, like `tui.host.procfs`.
+With ``remain-on-exit``, tmux keeps the dead pane. Without it, the session lives on in the panes
+that somebody opened in it later. Linux only, like `tui.host.procfs`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import os
 
 from tui.host import procfs
 from tui.host.tmux_types import DeadPane, Session
+
+# The difference between the clocks of two tmux servers' start times that is not a set clock.
+_SAME = 2.0
 
 # A pane that began this many seconds after its session, or later, is not the session's first
 # one. The first one begins at once, but tmux reports whole seconds.
@@ -38,6 +41,38 @@ def ended_pane(session: Session, server: int) -> DeadPane | None:
     began = map(_began, session.pids)
     later = all(time is not None and time > session.created + _LATER for time in began)
     return first if later else None
+
+
+def later_start(session: Session) -> float | None:
+    """Returns when the oldest process of a session's panes began, if it is not the first one.
+
+    Then the first pane is gone, or its process was started again.
+
+    Args:
+        session: The session. Its pids belong to this PID namespace.
+
+    Returns:
+        Seconds since the epoch. None if a pane began with the session, or may have done so.
+    """
+    began = [_began(pid) for pid in session.pids]
+    known = [time for time in began if time is not None]
+    if session.dead or not known or len(known) < len(began):
+        return None
+    oldest = min(known)
+    return oldest if oldest > session.created + _LATER else None
+
+
+def is_clock_unset(server: int, started: int) -> bool:
+    """Returns whether the system clock was not set since a tmux server started.
+
+    Otherwise the times of its sessions cannot be compared with those of processes.
+
+    Args:
+        server: The pid of the server.
+        started: The start time that it reports, in seconds since the epoch.
+    """
+    began = _began(server)
+    return began is not None and abs(began - started) <= _SAME
 
 
 def _number(pane: str) -> int:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.rolls import session
 from tests.support.waiting import until
 from tui.host import procfs
-from tui.host.dead_panes import ended_pane
+from tui.host.first_panes import ended_pane, is_clock_unset, later_start
 from tui.host.tmux_listing import parse_listing
 from tui.host.tmux_types import DeadPane, Session
 
@@ -59,6 +59,32 @@ def test_panes_are_ordered_as_they_were_made() -> None:
     assert ended_pane(replace(mine, panes=("%8", "%9")), SERVER) is None
     assert ended_pane(replace(mine, created=2**40), SERVER) is None
     assert ended_pane(replace(mine, pids=(2**30,)), SERVER) is None, "its start is not known"
+
+
+def own_start() -> float:
+    """When this process began."""
+    stat = procfs.stat_of(os.getpid())
+    assert stat is not None
+    return procfs.begun_at(stat)
+
+
+def test_without_its_first_pane_a_session_is_known_by_its_processes() -> None:
+    began = own_start()
+    own = replace(session(created=began - 60), pids=(os.getpid(),))
+    assert later_start(own) == pytest.approx(began, abs=1)
+    assert later_start(replace(own, created=int(began))) is None
+    assert later_start(replace(own, pids=())) is None
+    assert later_start(replace(own, pids=(os.getpid(), 2**30))) is None
+    assert later_start(replace(own, pids=(os.getpid(), 1))) is None, "the other is older"
+    assert later_start(replace(own, dead=(DeadPane(1, None, "%9", 3),))) is None
+
+
+def test_a_clock_that_was_set_is_noticed_by_the_start_of_the_server() -> None:
+    began = own_start()
+    assert is_clock_unset(os.getpid(), round(began))
+    assert not is_clock_unset(os.getpid(), round(began) - 60)
+    assert not is_clock_unset(os.getpid(), round(began) + 60)
+    assert not is_clock_unset(2**30, round(began))
 
 
 @pytest.mark.parametrize(
