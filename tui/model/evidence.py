@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from registry.schema import AgentRecord, tmux_name
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
-from tui.model.clock_jumps import ClockJump
 from tui.model.policy import Policy
 
 if TYPE_CHECKING:
+    from tui.model.clock_jumps import ClockJump
     from tui.model.roll import TaskState
 
 MissingSince = Mapping[str, float]
