@@ -6,7 +6,6 @@ The live sessions are an argument; this module does not use tmux.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from registry.schema.records import agent_entries, parse_time
 from registry.storage.anchor import open_anchor
 from registry.storage.codec import Json
 from registry.storage.descriptor import close_read
+from registry.storage.instant import Instant
 from registry.storage.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT, editing
 from registry.text import shown_name
@@ -105,7 +105,7 @@ def clean_up_task(
         in_task.changed = bool(ended)
         if in_global is not None:
             # Both locks are held, so no other change comes in between.
-            seen = _by_task_id(in_task.registry, ended, math.inf)
+            seen = _by_task_id(in_task.registry, ended, None)
             try:
                 in_global.changed = sweep.follow(in_global.registry, seen)
             except WrongShapeError as error:
@@ -174,7 +174,7 @@ def clean_up_workspace(
             with naming(task), editing(task, timeout) as edit:
                 gone = sweep.end(edit.registry)
                 edit.changed = bool(gone)
-                agents = _by_task_id(edit.registry, gone, time.time())
+                agents = _by_task_id(edit.registry, gone, Instant.now())
         except RegistryError as error:
             hand_on(error)
             problems[task] = str(error)
@@ -208,15 +208,15 @@ class _Seen:
         known: The ids of all agents.
         ends: Maps the ids of ended agents to their terminal statuses and end fields. Agents that
             have just ended by themselves are left out.
-        at: When the registry was read, in seconds since the epoch.
+        at: When the registry was read; None if its lock is still held.
     """
 
     known: frozenset[str]
     ends: Mapping[str, edits.End]
-    at: float
+    at: Instant | None
 
 
-def _by_task_id(task: Json, ours: Collection[str], at: float) -> dict[str, _Seen]:
+def _by_task_id(task: Json, ours: Collection[str], at: Instant | None) -> dict[str, _Seen]:
     task_id = task.get("task_id")
     if not isinstance(task_id, str):
         return {}
@@ -238,14 +238,14 @@ class _Sweep:
     live: frozenset[str]
     status: str
     fields: Mapping[str, Any]
-    as_of: float
+    listed_at: Instant
     grace: float
 
     @classmethod
     def of(cls, live: Collection[str], status: str, reason: str, grace: float) -> _Sweep:
         fields = end_fields(status, reason)
         counters.check_grace(grace)
-        return cls(counters.session_names(live), status, fields, time.time(), grace)
+        return cls(counters.session_names(live), status, fields, Instant.now(), grace)
 
     def end(self, task: Json) -> tuple[str, ...]:
         """Ends the dead agents in a task's registry, and returns their ids."""
@@ -270,13 +270,13 @@ class _Sweep:
                 changed.
         """
         edits.check_agents(global_)
-        dead, now = self._dead(global_), time.time()
+        dead = self._dead(global_)
 
         def end_in_task(agent_id: str | None, entry: Json) -> edits.End | None:
             # Another task may have a different agent with the same id.
             task_id = entry.get("task_id")
             task = seen.get(task_id) if isinstance(task_id, str) else None
-            if task is None or not agent_id or _touched(entry, task.at, now):
+            if task is None or not agent_id or _touched(entry, task.at):
                 return None
             if agent_id not in task.known:
                 return (self.status, self.fields) if id(entry) in dead else None
@@ -286,11 +286,14 @@ class _Sweep:
 
     def _dead(self, registry: Json) -> frozenset[int]:
         """Returns the identities (`id`) of the entries of dead agents."""
-        gone = counters.zombies_in(registry, self.live, self.as_of, self.grace)
+        gone = counters.zombies_in(registry, self.live, self.listed_at, self.grace)
         return frozenset(id(entry) for _, entry in gone)
 
 
-def _touched(entry: Json, since: float, until: float) -> bool:
+def _touched(entry: Json, read_at: Instant | None) -> bool:
     """Returns whether an agent was registered, or reported, after its task was read."""
+    if read_at is None:
+        return False
+    since, until = read_at.by_clock(), time.time()
     times = (parse_time(entry.get(name)) for name in ("started_at", "last_update"))
     return any(time_ is not None and since <= time_ <= until for time_ in times)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from registry.schema.records import (
 )
 from registry.snapshots import read_registry
 from registry.storage.codec import Json
+from registry.storage.instant import Instant
 from registry.storage.interruption import hand_on
 from registry.storage.locked_file import editing
 
@@ -122,7 +122,7 @@ def registry_health_check(
         FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     check_grace(grace)
-    as_of = time.time()
+    listed_at = Instant.now()
     path = Path(registry_path)
     registry = read_registry(path)
     database = database_beside(path)
@@ -139,7 +139,7 @@ def registry_health_check(
     orphans: tuple[str, ...] = ()
     if live_sessions is not None:
         live, others = session_names(live_sessions), session_names(other_sessions)
-        zombies = tuple(id_ or "" for id_, _ in zombies_in(registry, live, as_of, grace))
+        zombies = tuple(id_ or "" for id_, _ in zombies_in(registry, live, listed_at, grace))
         entries = agent_entries(registry)
         leaked = tuple(
             id_ or ""
@@ -236,22 +236,22 @@ def validate_and_repair_registry(
         TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     check_grace(grace)
-    as_of = time.time()
+    listed_at = Instant.now()
     path = Path(registry_path)
     if dry_run:
         registry = read_registry(path)
         with naming(path):
-            repairs = _repair(path, registry, live_sessions, as_of, grace)
+            repairs = _repair(path, registry, live_sessions, listed_at, grace)
     else:
         with editing(path) as edit:
-            repairs = _repair(path, edit.registry, live_sessions, as_of, grace)
+            repairs = _repair(path, edit.registry, live_sessions, listed_at, grace)
             edit.changed = bool(repairs)
         _log.info("Repaired %d fields in %s", len(repairs), path)
     return tuple(repairs)
 
 
 def _repair(
-    path: Path, registry: Json, live: Collection[str] | None, as_of: float, grace: float
+    path: Path, registry: Json, live: Collection[str] | None, listed_at: Instant, grace: float
 ) -> list[Repair]:
     edits.check_agents(registry)
     if (database := database_beside(path)) is not None:
@@ -264,7 +264,7 @@ def _repair(
             "terminated_at": timestamp(),
             "termination_reason": GONE,
         }
-        for agent_id, entry in zombies_in(registry, session_names(live), as_of, grace):
+        for agent_id, entry in zombies_in(registry, session_names(live), listed_at, grace):
             for field, value in fields.items():
                 repairs.append(Repair(agent_id or "", field, entry.get(field), value))
                 entry[field] = value

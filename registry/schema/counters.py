@@ -20,6 +20,7 @@ from registry.schema.records import (
     tmux_name,
 )
 from registry.storage.codec import Json
+from registry.storage.instant import Instant
 
 START_GRACE = 5.0
 """For this many seconds after its start, an agent without a session is not called dead.
@@ -75,19 +76,19 @@ def check_grace(grace: float) -> None:
 
 
 def zombies_in(
-    registry: Json, live: Collection[str], as_of: float, grace: float
+    registry: Json, live: Collection[str], listed_at: Instant, grace: float
 ) -> list[tuple[str | None, Json]]:
     """Returns the ids and entries of active agents whose session does not exist.
 
     Args:
         registry: A task's registry or the global one, decoded.
         live: The names of the existing sessions.
-        as_of: When the sessions were listed, in seconds since the epoch.
-        grace: Agents that started later than this many seconds before `as_of` are left out. A
-            start time in the future is ignored, because its clock was wrong.
+        listed_at: When the sessions were listed.
+        grace: Agents that started later than this many seconds before `listed_at` are left out.
+            A start time in the future is ignored, because its clock was wrong.
     """
     zombies = []
-    now = time.time()
+    now, as_of = time.time(), listed_at.by_clock()
     for agent_id, entry in agent_entries(registry):
         session = named_session(entry)
         if session is None or session in live:

@@ -8,9 +8,10 @@ understood becomes None, or is reported in `TaskRecord.warnings`.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from registry.dataclass import dataclass
@@ -26,6 +27,8 @@ TERMINAL_STATUSES = frozenset({"completed", "error", "failed", "terminated"})
 
 ORCHESTRATOR = "orchestrator"
 """The parent of an agent that was not started by another agent."""
+
+_DAY = 86400
 
 SESSION_PREFIX = "agent_"
 """The name of an agent's tmux session is this prefix and the agent's id."""
@@ -106,15 +109,47 @@ def counts_as_active(registry: Json, entry: Json) -> bool:
 def parse_time(value: object) -> float | None:
     """Converts a registry's timestamp to seconds since the epoch; None if it is not valid.
 
-    Timestamps are ISO 8601. Without a time zone they are local time; some end in ``Z``.
+    Timestamps are ISO 8601. Without a time zone they are local time; some end in ``Z``. The
+    result is the last of the `possible_times`.
+    """
+    times = possible_times(value)
+    return times[-1] if times else None
+
+
+def possible_times(value: object) -> tuple[float, ...]:
+    """Returns the possible meanings of a registry's timestamp, the earlier one first.
+
+    A local time occurs twice if the clocks went back over it. The second time is left out while
+    it is still in the future.
+
+    Returns:
+        One or two times, in seconds since the epoch; none if the timestamp is not valid.
     """
     if not isinstance(value, str) or len(value) > 40:
-        return None
+        return ()
     try:
-        return datetime.fromisoformat(value).timestamp()
+        moment = datetime.fromisoformat(value)
+        first = moment.timestamp()
+        if moment.tzinfo is not None or not _clocks_go_back(int(first // _DAY), time.tzname):
+            return (first,)
+        second = moment.replace(fold=1).timestamp()
     except (ValueError, OverflowError, OSError) as error:
         hand_on(error)
-        return None
+        return ()
+    return (first, second) if first < second <= time.time() else (first,)
+
+
+# Cached, because it is much faster than a second conversion of each timestamp.
+@lru_cache(maxsize=1024)
+def _clocks_go_back(day: int, zone: tuple[str, str]) -> bool:
+    """Returns whether the local clocks go back on a day since the epoch, or on the next day.
+
+    Args:
+        day: The day.
+        zone: The names of the local time zone, so that a changed zone is not mistaken.
+    """
+    before, after = time.localtime(day * _DAY), time.localtime((day + 2) * _DAY)
+    return after.tm_gmtoff < before.tm_gmtoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +188,8 @@ class AgentRecord:
         updated: `last_update` in seconds since the epoch, or None.
         ended: The later of `completed_at` and `terminated_at` in seconds since the epoch, or
             None.
+        start_doubt: By how many seconds the agent may have started before `started`, because
+            the local time in `started_at` occurred twice; usually 0.
     """
 
     id: str
@@ -167,6 +204,15 @@ class AgentRecord:
     started: float | None
     updated: float | None
     ended: float | None = None
+    start_doubt: float = 0.0
+
+    @property
+    def possible_starts(self) -> tuple[float, ...]:
+        """All possible meanings of `started_at`, the earlier one first; empty if unknown."""
+        if self.started is None:
+            return ()
+        earlier = (self.started - self.start_doubt,) if self.start_doubt else ()
+        return (*earlier, self.started)
 
     @property
     def deployment(self) -> Deployment:
@@ -308,6 +354,7 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
     started_at = text_of(entry.get("started_at"))
     session = entry.get("tmux_session")
     last_update = text_of(entry.get("last_update"))
+    starts = possible_times(started_at)
     return AgentRecord(
         id=agent_id or "",
         type=text_of(entry.get("type")) or "",
@@ -319,9 +366,10 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
         progress=number_of(entry.get("progress")),
         started_at=started_at,
         last_update=last_update,
-        started=parse_time(started_at),
+        started=starts[-1] if starts else None,
         updated=parse_time(last_update),
         ended=_latest(entry.get("completed_at"), entry.get("terminated_at")),
+        start_doubt=starts[-1] - starts[0] if starts else 0.0,
     )
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from registry.storage.descriptor import close_read as close_read
     from registry.storage.durability import durable_commits as durable_commits
     from registry.storage.hot_journal import is_hot as is_hot
+    from registry.storage.instant import Instant as Instant
     from registry.storage.locked_file import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
     from registry.storage.locked_file import LockedRegistryFile as LockedRegistryFile
     from registry.storage.metrics import WAIT_BOUNDS as WAIT_BOUNDS
@@ -37,6 +38,7 @@ else:
             "descriptor": ("close_read",),
             "durability": ("durable_commits",),
             "hot_journal": ("is_hot",),
+            "instant": ("Instant",),
             "locked_file": (
                 "DEFAULT_TIMEOUT",
                 "LockedRegistryFile",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.real_tmux import RealTmux
-from tests.support.terminal import MUSTER, Terminal, terminal
+from tests.support.terminal import MUSTER, Terminal, terminal, until
 
 SHELL = r"printf 'deep in the agent\n'; while read -r line; do echo \"heard $line\"; done"
 
@@ -140,21 +142,35 @@ def test_a_continue_leaves_the_terminal_to_the_session_that_has_it(
 
 
 @contextmanager
-def inside(server: RealTmux, tmp_path: Path, columns: int, rows: int) -> Iterator[Terminal]:
-    """muster in a session of the very server that has the agents, seen by a client."""
-    workspace = workspace_of(tmp_path)
-    deployed(server)
-    server.run("new-session", "-d", "-s", "desk", "--", *MUSTER, str(workspace))
-    outer = Terminal(tmp_path / "outer")
+def client_of(
+    server: RealTmux, socket: Path, session: str, columns: int = 80, rows: int = 24
+) -> Iterator[Terminal]:
+    """A client of a session, in a terminal of its own."""
+    outer = Terminal(socket)
     outer.tmux(
         "new-session", "-d", "-x", str(columns), "-y", str(rows), "--",
         "env", "-u", "TMUX", "-u", "TMUX_PANE",
-        "tmux", "-u", "-S", str(server.socket), "attach-session", "-t", "=desk",
+        "tmux", "-u", "-S", str(server.socket), "attach-session", "-t", f"={session}",
     )  # fmt: skip
     try:
         yield outer
     finally:
         outer.tmux("kill-server")
+
+
+@contextmanager
+def inside(server: RealTmux, tmp_path: Path, columns: int, rows: int) -> Iterator[Terminal]:
+    """muster in a session of the very server that has the agents, seen by a client."""
+    workspace = workspace_of(tmp_path)
+    deployed(server)
+    server.run("new-session", "-d", "-s", "desk", "--", *MUSTER, str(workspace))
+    with client_of(server, tmp_path / "outer", "desk", columns, rows) as outer:
+        yield outer
+
+
+def clients(server: RealTmux) -> list[str]:
+    """The session of each client of the server."""
+    return sorted(server.run("list-clients", "-F", "#{client_session}").split())
 
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES)
@@ -165,8 +181,7 @@ def test_inside_the_same_server_the_client_switches_and_muster_goes_on(
         screen.shows("1 live", "here-1", "q Quit")
         screen.press("Down", "a")
         screen.shows("deep in the agent")
-        listed = server.run("list-clients", "-F", "#{client_session}").split()
-        assert listed == ["agent_here-1"]
+        assert clients(server) == ["agent_here-1"]
         presses(screen, "C-b", "L")
         comes_back(screen)
         screen.shows("agent  here-1")
@@ -186,6 +201,75 @@ def test_inside_the_same_server_one_can_only_look_as_well(
         screen.press("j")
         screen.shows("agent  gone-2")
     assert "nobody" not in server.run("capture-pane", "-p", "-t", "agent_here-1:")
+
+
+def test_in_a_popup_the_session_opens_in_the_popup_and_no_client_is_moved(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    workspace = workspace_of(tmp_path)
+    deployed(server)
+    for name in ("desk", "other"):
+        server.start(name, "echo the session of $0; exec sleep 1000")
+    muster = shlex.join([*MUSTER, str(workspace)])
+    with (
+        client_of(server, tmp_path / "outer", "desk") as screen,
+        client_of(server, tmp_path / "theirs", "other"),
+    ):
+        until(lambda: clients(server) == ["desk", "other"], "both clients")
+        listed = server.run("list-clients", "-F", "#{client_session} #{client_name}")
+        own = dict(line.split(" ") for line in listed.splitlines())["desk"]
+        popup = ["display-popup", "-c", own, "-t", "=desk:", "-w", "100%", "-h", "100%", "-E"]
+        with subprocess.Popen(["tmux", "-u", "-S", str(server.socket), *popup, muster]):
+            screen.shows("1 live", "here-1")
+            # The client that tmux would choose is the one that was used last.
+            Terminal(tmp_path / "theirs").press("x")
+            screen.press("Down", "a")
+            screen.shows("deep in the agent")
+            assert clients(server) == ["agent_here-1", "desk", "other"]
+            screen.type("from the popup")
+            screen.press("Enter")
+            screen.shows("heard from the popup")
+            presses(screen, "C-b", "d")
+            screen.shows("1 live", "here-1", "gone-2")
+            assert clients(server) == ["desk", "other"]
+            screen.press("q")
+
+
+def test_where_two_clients_show_muster_neither_is_moved(server: RealTmux, tmp_path: Path) -> None:
+    with (
+        inside(server, tmp_path, 80, 24) as screen,
+        client_of(server, tmp_path / "theirs", "desk"),
+    ):
+        until(lambda: clients(server) == ["desk", "desk"], "both clients")
+        screen.shows("1 live", "here-1")
+        screen.press("Down", "a")
+        screen.shows("deep in the agent")
+        assert clients(server) == ["agent_here-1", "desk", "desk"]
+        # The first prefix is for the client outside; it sends the second one in.
+        presses(screen, "C-b", "C-b", "d")
+        screen.shows("VERDICT", "here-1")
+        assert clients(server) == ["desk", "desk"]
+
+
+def test_an_agent_that_ends_leaves_its_visitor_in_no_other_session(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    server.start("agent_first", SHELL)
+    server.start("agent_last", SHELL)
+    server.run("set-option", "-g", "detach-on-destroy", "off")
+    with inside(server, tmp_path, 80, 24) as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        with client_of(server, tmp_path / "theirs", "agent_last") as theirs:
+            # tmux would choose the session that was used last, or (3.3a) first.
+            theirs.shows("deep in the agent")
+            screen.press("Down", "a")
+            screen.shows("deep in the agent")
+            theirs.type("their own")
+            theirs.press("Enter")
+            theirs.shows("heard their own")
+            server.run("kill-session", "-t", "=agent_here-1")
+            comes_back(screen)
+            assert clients(server) == ["agent_last", "desk"]
 
 
 def test_a_pager_is_lent_the_terminal(server: RealTmux, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from registry.sources import TaskSource
 from tui.actions.leftovers import find_leftovers
 from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import ActionEvidence, TaskEvidence, session_now, takes_for_dead
+from tui.actions.running_processes import find_running
 from tui.host import process_tree
 from tui.host.pane_origin import PaneOrigins
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
@@ -97,7 +98,12 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
         for step in plan.steps
         if (now := session_now(step, evidence))
     }
-    leftovers = find_leftovers([step for step in plan.steps if not step.may_run], snapshot)
+    asked = [step for step in plan.steps if not step.may_run]
+    leftovers = find_leftovers(asked, snapshot)
+    if plan.verb is Verb.COMPLETE:
+        # A kill ends the processes in a session. It then looks for others itself.
+        of_steps = {step: now for step in asked if (now := session_now(step, evidence))}
+        leftovers |= find_running(of_steps, snapshot)
     evidence = replace(evidence, leftovers=leftovers)
     if plan.verb is not Verb.KILL or snapshot.state is TmuxState.UNKNOWN:
         return evidence

@@ -57,7 +57,9 @@ class Leftover:
     why: str
 
 
-def find_leftovers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, Leftover]:
+def find_leftovers(
+    steps: Iterable[Step], answer: TmuxSnapshot, *, in_sessions: bool = False
+) -> dict[Step, Leftover]:
     """Returns what may be left of agents whose session is gone.
 
     Processes that the step itself ends are not reported again.
@@ -65,11 +67,14 @@ def find_leftovers(steps: Iterable[Step], answer: TmuxSnapshot) -> dict[Step, Le
     Args:
         steps: The steps of a plan.
         answer: The latest snapshot of tmux. If its state is unknown, the result is empty.
+        in_sessions: Whether zombies count whose session exists, instead of the others.
     """
     gone = [
         step
         for step in steps
-        if step.session is None and step.row is not None and step.row.verdict is Verdict.ZOMBIE
+        if (step.session is not None) is in_sessions
+        and step.row is not None
+        and step.row.verdict is Verdict.ZOMBIE
     ]
     if not gone or answer.state is TmuxState.UNKNOWN:
         return {}
@@ -195,12 +200,14 @@ def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
     same_server = named.server_pid == ended.server_pid and not pane[0].is_former
     if same_server and named.session == ended.id:
         return True
-    started, began = _started(step), _began(pane)
+    starts, began = _starts(step), _began(pane)
     # tmux reports the creation time in whole seconds.
     if began > ended.created + 1:
         return False
     # Without a start that fits its present session, the time of an earlier one is not known.
-    return started is None or not any_fits([started], ended.created) or any_fits([started], began)
+    if not any_fits(starts, ended.created):
+        return True
+    return any_fits(starts, began)
 
 
 def _survived(step: Step, processes: list[Stray], socket: Path) -> str:
@@ -265,12 +272,12 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
         return True
     if _writes_for(pane) or pane[0].named_pane is None:
         return False
-    started = _started(step)
-    if started is not None and pane[0].other_runs:
+    starts = _starts(step)
+    if starts and pane[0].other_runs:
         # The user may work on that server, and what was started there later is not the agent's.
-        return any_fits([started], _began(pane))
+        return any_fits(starts, _began(pane))
     # A session that was created before this limit never counts as the agent's session.
-    return started is None or _began(pane) >= started - Policy().session_early_limit
+    return not starts or _began(pane) >= starts[0] - Policy().session_early_limit
 
 
 def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
@@ -287,14 +294,12 @@ def _is_of(step: Step, pane: list[Stray]) -> bool:
     One of them writes the agent's output. That alone is not enough, because the program that
     started the agent may do so too. But the pane also started at the same time as the agent.
     """
-    started = _started(step)
     return (
         _writes_for(pane) == {_agent_of(step)}
         and all(process.named_pane is not None and process.named_pane.pane for process in pane)
         and _may_write_for(pane) == _writes_for(pane)
         and not any(process.is_former or not process.is_here for process in pane)
-        and started is not None
-        and any_fits([started], _began(pane))
+        and any_fits(_starts(step), _began(pane))
     )
 
 
@@ -316,10 +321,12 @@ def _agent_of(step: Step) -> Agent:
     return (step.row.key.registry.parent if step.row is not None else Path()), step.label
 
 
-def _started(step: Step) -> float | None:
-    """Returns an agent's start time from its registry; None if it is missing or in the future."""
-    started = step.row.record.started if step.row is not None else None
-    return started if started is not None and started <= time.time() else None
+def _starts(step: Step) -> tuple[float, ...]:
+    """Returns an agent's possible start times; none if it is missing or in the future."""
+    record = step.row.record if step.row is not None else None
+    if record is None or record.started is None or record.started > time.time():
+        return ()
+    return record.possible_starts
 
 
 def _called(processes: list[Stray]) -> str:

@@ -94,7 +94,8 @@ def checked_complete(
     """
     rows = tuple(rows)
     plan = plan_complete(roll, rows, status, by_verdict=by_verdict)
-    evidence = looked_at(plan, evidence_of_roll(roll, ()))
+    sessions = [step.session for step in plan.steps if step.session is not None]
+    evidence = looked_at(plan, evidence_of_roll(roll, sessions))
     if len(rows) == 1 and not by_verdict:
         plan = _with_remarks(plan, evidence)
     return with_questions(checked(plan, COMPLETE, evidence), roll)
@@ -117,7 +118,8 @@ def _says(row: AgentRow, status: EndStatus, doubt: str | None) -> str:
     """Returns the description of a step that completes an agent."""
     change = f"set its status to {status}"
     if row.verdict is Verdict.ZOMBIE:
-        return f"its session is gone; {change}"
+        gone = "its session is gone" if row.session is None else row.note
+        return f"{gone}; {change}"
     if doubt is not None:
         return f"{change}, although {doubt} No session is ended"
     if row.name_reused_by is not None:

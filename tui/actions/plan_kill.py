@@ -132,6 +132,9 @@ class _Killing:
         if row.verdict is Verdict.LEAKED:
             return False, f"end its session{_called(row)}; its status is already terminal"
         if row.verdict is Verdict.ZOMBIE:
+            if row.session is not None:
+                says = f"{row.note}; end its session{_called(row)} and processes; {_TERMINATE}"
+                return True, says
             return True, f"its session is gone; {_TERMINATE}"
         known = is_active(row.record.status)
         says = f"end its session{_called(row)} and processes; "
@@ -140,6 +143,8 @@ class _Killing:
 
     def _earlier(self, row: AgentRow) -> EndedSession | None:
         if row.verdict not in (Verdict.ZOMBIE, Verdict.FINISHED) or not row.record.tmux_session:
+            return None
+        if row.session is not None:
             return None
         name, socket = tmux_name(row.record.tmux_session), str(self.roll.answer.socket)
         log = str(self.tasks[row.key.registry].state.source.audit_log)
@@ -153,7 +158,9 @@ class _Killing:
     def _descendants(self, row: AgentRow) -> str:
         """Returns a text on the agent's descendants whose sessions are not ended."""
         count = sum(
-            agent.session is not None and agent.key not in self.chosen
+            agent.session is not None
+            and agent.verdict is not Verdict.FINISHED
+            and agent.key not in self.chosen
             for agent in descendants_of(self.tasks[row.key.registry], row)
         )
         if not count:

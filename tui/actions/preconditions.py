@@ -282,6 +282,16 @@ def session_is_not_back(step: Step, evidence: ActionEvidence) -> str | None:
     return no_session_has_its_name(step, evidence) and "its session is back"
 
 
+def process_has_ended(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that the process of a zombie was not started again in its session."""
+    if step.row is None or step.row.verdict is not Verdict.ZOMBIE or step.session is None:
+        return None
+    now = session_now(step, evidence)
+    if now is None:
+        return no_session_has_its_name(step, evidence)
+    return "its process runs again" if now.ended is None else None
+
+
 def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the session is unchanged, or is gone with all its panes."""
     session, snapshot = step.session, evidence.snapshot
@@ -373,6 +383,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (processes_can_be_seen, Result.FAILED),
     (session_is_not_back, Result.LEFT),
     (session_is_the_planned_one, Result.LEFT),
+    (process_has_ended, Result.LEFT),
     (is_not_our_session, Result.LEFT),
     (panes_are_its_own, Result.LEFT),
     (panes_were_made_in_it, Result.LEFT),
@@ -383,6 +394,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
 COMPLETE: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
     (session_is_not_elsewhere, Result.LEFT),
+    (process_has_ended, Result.LEFT),
     (nothing_is_left_over, Result.LEFT),
     (processes_can_be_seen, Result.LEFT),
     (session_is_not_back, Result.LEFT),

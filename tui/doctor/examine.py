@@ -213,13 +213,14 @@ def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
 
 
 def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Issue:
+    gone = "its session is gone" if row.session is None else row.note
     return Issue(
         IssueKind.ZOMBIE,
         row.key.registry,
         row.key.id,
         "status",
         row.record.status,
-        f"is {row.record.status}, but its session is gone",
+        f"is {row.record.status}, but {gone}",
         "terminated",
         refused.get(row.key.id, ""),
     )

@@ -33,30 +33,45 @@ class PaneOrigins:
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], PaneOrigin | None] = {}
 
-    def moved(self, sessions: Iterable[Session]) -> Mapping[int, PaneOrigin]:
-        """Returns the panes that are not in the session in which they were created.
+    def read(self, sessions: Iterable[Session]) -> Mapping[int, PaneOrigin]:
+        """Returns the origins of all panes, by the pids of the panes' first processes.
 
         Args:
             sessions: All sessions of the server.
 
         Returns:
-            The origins by the pids of the panes' first processes. A pane with an unreadable
-            origin is left out.
+            A pane with an unreadable origin is left out.
         """
         known: dict[tuple[str, int], PaneOrigin | None] = {}
-        moved: dict[int, PaneOrigin] = {}
-        at_home: set[int] = set()
         for session in sessions:
             for pid in session.pids:
                 key = session.id, pid
-                origin = self._known[key] if key in self._known else pane_origin(pid)
-                known[key] = origin
-                if origin is None or origin.session == session.id:
-                    at_home.add(pid)
-                else:
-                    moved[pid] = origin
+                known[key] = self._known[key] if key in self._known else pane_origin(pid)
         self._known = known
-        return {pid: origin for pid, origin in moved.items() if pid not in at_home}
+        return {pid: origin for (_, pid), origin in known.items() if origin is not None}
+
+    def moved(self, sessions: Iterable[Session]) -> Mapping[int, PaneOrigin]:
+        """Returns the origins of the panes that `moved_among` finds in these sessions."""
+        sessions = tuple(sessions)
+        return moved_among(self.read(sessions), sessions)
+
+
+def moved_among(
+    origins: Mapping[int, PaneOrigin], sessions: Iterable[Session]
+) -> Mapping[int, PaneOrigin]:
+    """Returns the panes that are not in the session in which they were created. Pure.
+
+    Args:
+        origins: The result of `PaneOrigins.read` for these sessions.
+        sessions: All sessions of the server.
+    """
+    at_home = {
+        pid
+        for session in sessions
+        for pid in session.pids
+        if pid in origins and origins[pid].session == session.id
+    }
+    return {pid: origin for pid, origin in origins.items() if pid not in at_home}
 
 
 def pane_origin(pid: int) -> PaneOrigin | None:

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 from registry.dataclass import replace
 from registry.text import quoted_name, shown_name
 from tui.host import procfs
+from tui.host.first_panes import ended_pane, is_certain, is_clock_unset, later_start
 from tui.host.tmux_advice import advice_on, is_ending
 from tui.host.tmux_client import Said, run_tmux
+from tui.host.tmux_listing import END, PANES, parse_listing, readable
 from tui.host.tmux_socket import (
     CheckedSocket,
     Listener,
@@ -31,7 +33,7 @@ from tui.host.tmux_socket import (
     checked,
     is_process_here,
 )
-from tui.host.tmux_types import DeadPane, PaneCapture, Session, TmuxSnapshot, TmuxState
+from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot, TmuxState
 
 if TYPE_CHECKING:
     import libtmux
@@ -43,19 +45,17 @@ _ENDING_FOR = 2.0
 _ENDING_PAUSE = 0.02
 """Seconds for which a server that is just ending is queried again, and between two queries."""
 
-# The name is last because it may contain spaces; all other fields are numbers or ids.
-_FORMAT = (
-    "#{session_id} #{session_created} #{window_activity} #{session_attached} "
-    "#{pane_id} #{pane_pid} #{?pane_dead,1:#{pane_dead_time},0} #{session_name}"
-)
-# The last line proves that the list is complete.
-_END = "end #{pid} #{start_time}"
-
 # The start directories of sessions. They are untrusted text, so each one is preceded by a
 # random word that separates it from the next one.
 _STARTED = "#{session_id} #{session_path}"
 
 _SEEN = "#{pane_width} #{pane_height} #{window_activity}"
+
+# Without a client, tmux itself chooses the client that a command moves.
+_CLIENTS = "#{client_name} #{client_readonly} #{pane_id} #{pane_tty}"
+# Without the session, tmux would report the option of another one.
+_OPTION = "#{session_id} #{detach-on-destroy}"
+_CLIENT_NAME = re.compile(r"[A-Za-z0-9/._-]+", re.ASCII)
 
 # If a session is gone, the server is told to look for this session name, which nobody uses,
 # so that the client exits with an error.
@@ -86,6 +86,7 @@ class Tmux:
         self.socket = socket
         self._timeout = timeout
         self._before: tuple[object, TmuxSnapshot] | None = None
+        self._later: dict[object, float | None] = {}
 
     @cached_property
     def _server(self) -> libtmux.Server:
@@ -106,7 +107,7 @@ class Tmux:
         """Lists all sessions with one tmux process."""
         asked_at = time.monotonic()
         mark = f"{os.urandom(16).hex()} "
-        panes = ("list-panes", "-a", "-F", _FORMAT, ";", "display-message", "-p", _END)
+        panes = ("list-panes", "-a", "-F", PANES, ";", "display-message", "-p", END)
         places = ("list-sessions", "-F", f"{mark}{_STARTED}")
         try:
             answer = self._run("-u", *panes, ";", *places, errors="surrogateescape")
@@ -115,14 +116,17 @@ class Tmux:
         except TmuxError as error:
             return self._unknown(str(error), asked_at, error.advice)
         if answer.code != 0:
-            why = _readable(_in_words(answer.errors)) or f"exit code {answer.code}"
+            why = readable(_in_words(answer.errors)) or f"exit code {answer.code}"
             return self._refusal(why, asked_at, answer.listener)
         texts = tuple("\n".join([*answer.output, ""]).split(mark)), answer.listener
         # An answer is usually the same as the last one, which was parsed already.
-        before = self._before
-        if before is None or before[0] != texts:
-            self._before = before = texts, self._listing(asked_at, answer.listener, *texts[0])
-        return replace(before[1], asked_at=asked_at)
+        if self._before is not None and self._before[0] == texts:
+            return replace(self._before[1], asked_at=asked_at)
+        snapshot = self._listing(asked_at, answer.listener, *texts[0])
+        # The end of a process of which tmux knows nothing does not change its answer.
+        dead = (pane for session in snapshot.sessions.values() for pane in session.dead)
+        self._before = (texts, snapshot) if all(map(is_certain, dead)) else None
+        return snapshot
 
     def _unknown(self, why: str, asked_at: float, advice: str = "") -> TmuxSnapshot:
         return TmuxSnapshot(TmuxState.UNKNOWN, why, self.socket, {}, asked_at, advice=advice)
@@ -156,19 +160,9 @@ class Tmux:
     def _listing(
         self, asked_at: float, listener: Listener | None, listed: str, *started: str
     ) -> TmuxSnapshot:
-        sessions: dict[str, Session] = {}
-        started_in = dict(text.removesuffix("\n").partition(" ")[::2] for text in started)
-        lines = [line for line in listed.split("\n") if line]
         try:
-            word, pid, began = lines[-1].split(" ")
-            if word != "end":
-                raise ValueError(lines[-1])
-            for line in lines[:-1]:
-                session = _parse(line, started_in)
-                same = sessions.get(session.name)
-                sessions[session.name] = session if same is None else _merge(same, session)
-            server_pid, server_started = int(pid), int(began)
-        except (ValueError, IndexError):
+            sessions, server_pid, server_started = parse_listing(listed, started)
+        except ValueError:
             return self._unknown(
                 "the answer of tmux is not a list of sessions",
                 asked_at,
@@ -180,6 +174,8 @@ class Tmux:
             sessions = {
                 name: replace(session, pids=(), dead=()) for name, session in sessions.items()
             }
+        else:
+            sessions = self._with_first_panes(sessions, server_pid, server_started)
         process = None if foreign else procfs.stat_of(server_pid)
         return TmuxSnapshot(
             TmuxState.ANSWERED,
@@ -194,6 +190,22 @@ class Tmux:
             server_user=None if listener is None else listener.uid,
             server_began=None if process is None else process.started,
         )
+
+    def _with_first_panes(
+        self, sessions: Mapping[str, Session], server: int, started: int
+    ) -> dict[str, Session]:
+        """Adds to sessions what became of their first panes."""
+        comparable = is_clock_unset(server, started)
+        before, self._later = self._later, {}
+        found: dict[str, Session] = {}
+        for name, session in sessions.items():
+            # A pane's process is read once.
+            key = (server, started, session.id, session.panes, session.pids)
+            later = before[key] if key in before else later_start(session)
+            self._later[key] = later
+            ended = ended_pane(session, server) if session.dead else None
+            found[name] = replace(session, ended=ended, later=later if comparable else None)
+        return found
 
     def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
         """Kills exactly the session that a snapshot lists.
@@ -242,7 +254,8 @@ class Tmux:
         """Yields a command that attaches its terminal to a session; valid in the `with` block.
 
         The command attaches only to exactly this session, like `kill_session`, and otherwise
-        ends with an error.
+        ends with an error. It sets the session's option `detach-on-destroy`, so that its clients
+        end with the session.
 
         Yields:
             The program with its arguments, and the descriptors that it must inherit. Run it
@@ -252,7 +265,9 @@ class Tmux:
             TmuxError: There is no server, or the server may belong to another user.
         """
         flag = " -r" if read_only else ""
-        command = f"attach-session{flag} -t '{session.id}' ; {_WAY_BACK}"
+        # Otherwise tmux may move the visitor of an agent that ends to another agent's session.
+        stay = f"set-option -t '{session.id}:' detach-on-destroy on"
+        command = f"{stay} ; attach-session{flag} -t '{session.id}' ; {_WAY_BACK}"
         with self._checked() as door:
             words = ["tmux", f"-S{door.path}", *_guarded(session, answer, command)]
             yield words, door.descriptors
@@ -260,13 +275,46 @@ class Tmux:
     def _checked(self) -> AbstractContextManager[CheckedSocket]:
         return checked(self.socket)
 
-    def switch_client(self, session: Session, answer: TmuxSnapshot) -> str | None:
-        """Switches the client that shows this process's own pane to a session.
+    def own_client(self, session: Session, pane: str, terminal: str) -> str | None:
+        """Returns the client of this server that may be switched to a session.
+
+        Args:
+            session: The session.
+            pane: The id of the pane in which this process runs, for example ``%5``.
+            terminal: The path of this process's terminal, for example ``/dev/pts/3``.
+
+        Returns:
+            The name of the only client that shows the pane. None in any of these cases:
+
+            - No client, or more than one client, shows the pane and accepts keys.
+            - The terminal is not the pane's, for example in a popup.
+            - The clients of the session do not end with it (`detach-on-destroy`).
+
+        Raises:
+            TmuxError: tmux could not be queried.
+        """
+        option = ("display-message", "-p", "-t", f"{session.id}:", _OPTION)
+        answer = self._run("-u", "list-clients", "-F", _CLIENTS, ";", *option)
+        if answer.code != 0 or answer.output[-1:] != [f"{session.id} on"]:
+            return None
+        clients = [line.split(" ") for line in answer.output[:-1]]
+        # A read-only client cannot have sent the operator's key.
+        own = [client for client in clients if client[1:] == ["0", pane, terminal]]
+        return own[0][0] if len(own) == 1 and _CLIENT_NAME.fullmatch(own[0][0]) else None
+
+    def switch_client(self, client: str, session: Session, answer: TmuxSnapshot) -> str | None:
+        """Switches a client to a session.
+
+        Args:
+            client: The result of `own_client`.
+            session: The session.
+            answer: The snapshot that lists it.
 
         Returns:
             None if it switched, or the reason why it did not.
         """
-        return self._do(*_guarded(session, answer, f"switch-client -t '{session.id}'"))
+        command = f"switch-client -c '{client}' -t '{session.id}'"
+        return self._do(*_guarded(session, answer, command))
 
     def start_sessions(
         self, commands: Mapping[str, Sequence[str]], *, new_server: bool = False
@@ -377,44 +425,6 @@ def _pane_of(server: int) -> int | None:
     return next((stat.pid for stat in running if stat.leads_terminal), None)
 
 
-def _readable(text: str) -> str:
-    """Replaces the surrogates of bytes that are not UTF-8 by visible escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def _protected(argument: str) -> str:
     """Escapes a final semicolon, which would end the tmux command."""
     return f"{argument[:-1]}\\;" if argument.endswith(";") else argument
-
-
-def _parse(line: str, started_in: Mapping[str, str]) -> Session:
-    session_id, created, activity, attached, pane, pid, dead, name = line.split(" ", 7)
-    if session_id[:1] != "$" or not session_id[1:].isdecimal() or pane[:1] != "%":
-        raise ValueError(line)
-    is_dead, _, ended = dead.partition(":")
-    if is_dead not in ("0", "1"):
-        raise ValueError(line)
-    first = int(pid)
-    # tmux before 3.3 does not say when.
-    dead_pane = DeadPane(first, int(ended) if ended else None)
-    return Session(
-        session_id,
-        _readable(name),
-        int(created),
-        int(activity),
-        int(attached),
-        (pane,),
-        (first,) if is_dead == "0" else (),
-        started_in.get(session_id) or None,
-        (dead_pane,) if is_dead == "1" else (),
-    )
-
-
-def _merge(one: Session, other: Session) -> Session:
-    return replace(
-        one,
-        activity=max(one.activity, other.activity),
-        panes=one.panes + tuple(pane for pane in other.panes if pane not in one.panes),
-        pids=one.pids + tuple(pid for pid in other.pids if pid not in one.pids),
-        dead=one.dead + tuple(each for each in other.dead if each not in one.dead),
-    )

@@ -31,13 +31,29 @@ class TmuxState(StrEnum):
 class DeadPane(NamedTuple):
     """A pane that tmux keeps though its first process has ended (``remain-on-exit``).
 
+    tmux calls a pane dead when its terminal is closed. If tmux has neither an exit status nor a
+    signal, it does not know whether the process has ended.
+
     Attributes:
         pid: That process's, which may be another process's by now.
         ended: When it ended, in seconds since the epoch; None if tmux did not say.
+        pane: The id of the pane, for example ``%5``.
+        status: The exit status of the process; None without one.
+        signal: The signal that ended the process, as tmux names it; empty without one.
     """
 
     pid: int
     ended: int | None
+    pane: str = ""
+    status: int | None = None
+    signal: str = ""
+
+    def __str__(self) -> str:
+        if self.signal:
+            return f"its process was ended by signal {self.signal}"
+        if self.status is None:
+            return "its process has ended"
+        return f"its process has ended with exit status {self.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +71,12 @@ class Session:
             Empty if the pids belong to another PID namespace.
         started_in: The directory where it was started, untrusted text; None if not reported.
         dead: Its dead panes. Empty if the pids belong to another PID namespace.
+        ended: The dead pane of its first process, which certainly has ended. None if this
+            process may run. All other panes are dead, too, or began later: somebody else may
+            have opened them.
+        later: When the oldest process of its panes began, in seconds since the epoch, if this
+            was later than the session: its first pane is gone, or was started again. None if
+            the process of a pane may be the first one.
     """
 
     id: str
@@ -66,6 +88,8 @@ class Session:
     pids: tuple[int, ...]
     started_in: str | None = None
     dead: tuple[DeadPane, ...] = ()
+    ended: DeadPane | None = None
+    later: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,9 @@ class RollBuilder:
         self._nearby = NearbyWorkspaces()
         self._near_candidates = NearbyWorkspaces()
         self._begun: dict[int, float | None] = {}
-        self._origins = PaneOrigins()
-        self._moved: Mapping[int, PaneOrigin] = {}
-        self._moved_of: tuple[object, object] = (None, None)
+        self._pane_origins = PaneOrigins()
+        self._origins: Mapping[int, PaneOrigin] = {}
+        self._origins_of: tuple[object, object] = (None, None)
         self._ids: Mapping[str, str] = {}
         self._ids_of: object = None
         self._server: tuple[int | None, int] = (None, 0)
@@ -115,8 +115,10 @@ class RollBuilder:
         orphans: tuple[Session, ...] | None = None
         if registries.sees_all():
             listed = registries.listed_sessions()
-            as_of = min(now, registries.known_until())
-            orphans = find_orphans(registries.states(), listed, answer, self._policy, as_of)
+            as_of = min(now, registries.known_until().by_clock())
+            orphans = find_orphans(
+                registries.states(), listed, answer, self._policy, as_of, evidence.jumps
+            )
         own = [workspace.path for workspace in workspaces]
         candidates = {candidate.session for candidate in renamed.values()}
         unlisted = tuple(session for session in orphans or () if session not in candidates)
@@ -153,7 +155,7 @@ class RollBuilder:
                 begun[pid] = self._begun[pid] if pid in self._begun else process_tree.begun(pid)
             return begun[pid]
 
-        moved = self._find_moved(evidence)
+        origins = self._read_origins(evidence)
         states, listed = registries.states(), registries.listed_sessions()
         # The owner of a session is known if muster saw it being renamed.
         followed = frozenset(s.name for name, s in answer.sessions.items() if name != s.name)
@@ -167,7 +169,7 @@ class RollBuilder:
                 listed if socket is not None else (*listed, followed),
                 sessions,
                 begun_at,
-                moved,
+                origins,
                 self._ids if socket is None else {},
             )
             for socket, sessions in by_server.items()
@@ -220,15 +222,15 @@ class RollBuilder:
         self._ids = kept | {name: session.id for name, session in answer.sessions.items()}
         self._ids_of, self._server = answer.sessions, answer.server
 
-    def _find_moved(self, evidence: Evidence) -> Mapping[int, PaneOrigin]:
-        """Returns the moved panes by pid; finds them again only after a new answer."""
+    def _read_origins(self, evidence: Evidence) -> Mapping[int, PaneOrigin]:
+        """Returns the origins of panes by pid; reads them again only after a new answer."""
         sessions, others = evidence.snapshot.sessions, evidence.others
-        last_sessions, last_others = self._moved_of
+        last_sessions, last_others = self._origins_of
         if last_sessions is not sessions or last_others is not others:
             other_sessions = (session for _, session in others)
-            self._moved = self._origins.moved((*sessions.values(), *other_sessions))
-            self._moved_of = sessions, others
-        return self._moved
+            self._origins = self._pane_origins.read((*sessions.values(), *other_sessions))
+            self._origins_of = sessions, others
+        return self._origins
 
     def _call_task(
         self,

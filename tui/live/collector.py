@@ -23,6 +23,7 @@ from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.builder import RollBuilder
 from tui.live.other_servers import OtherServers
 from tui.live.registry_cache import Registries
+from tui.model.clock_jumps import ClockJump, ClockReading, next_jumps
 from tui.model.evidence import (
     Evidence,
     expected_sessions,
@@ -126,6 +127,8 @@ class LiveRoll:
         self._expected: Mapping[str, float] = {}
         self._seen: Mapping[str, Session] = {}
         self._server: tuple[int | None, int] = (None, 0)
+        self._jumps: tuple[ClockJump, ...] = ()
+        self._reading: ClockReading | None = None
         self._rescan_at = 0.0
         self._changed_at = time.monotonic()
         self._stopped = False
@@ -300,9 +303,12 @@ class LiveRoll:
             self._change.wait_for(lambda: self._on_roll or self._stopped, _NOBODY_LISTENS)
 
     def _deliver(self, builder: RollBuilder, *, whole: bool = True) -> None:
+        reading = ClockReading(time.time(), time.monotonic())
+        self._jumps = next_jumps(self._jumps, self._reading, reading)
+        self._reading = reading
         with self._change:
-            evidence = self._evidence
-        roll = builder.call(self._registries, evidence, time.time())
+            evidence = replace(self._evidence, jumps=self._jumps)
+        roll = builder.call(self._registries, evidence, reading.wall)
         self._elsewhere.doubt(roll.evidence.renamed)
         if not whole:
             roll = replace(roll, whole=False)

@@ -34,6 +34,7 @@ from registry.schema import (
     why_foreign,
     workspaces_above,
 )
+from registry.storage import Instant
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.registry_cache import Bounds, Registries
 from tui.model.orphans import find_orphans
@@ -97,7 +98,7 @@ class Reading:
         listed: The result of `Registries.listed_sessions`.
         databases: The databases with agents that are in no registry.
         sees_all: Whether the workspace was read completely.
-        known_until: The time until which the content is known, seconds since the epoch.
+        known_until: The moment until which the content is known.
         is_unclear: Whether its registries may list more than could be read.
     """
 
@@ -105,7 +106,7 @@ class Reading:
     listed: tuple[frozenset[str] | None, ...]
     databases: tuple[UnreadDatabase, ...]
     sees_all: bool
-    known_until: float
+    known_until: Instant
     is_unclear: bool
 
 
@@ -262,7 +263,7 @@ class NearbyWorkspaces:
         reading = self.readings.get(path)
         if reading is None or not reading.sees_all:
             return None
-        as_of = min(now, reading.known_until)
+        as_of = min(now, reading.known_until.by_clock())
         orphans = find_orphans(reading.states, reading.listed, lone, policy, as_of)
         if orphans == ():
             return False

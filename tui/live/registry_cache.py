@@ -12,9 +12,11 @@ from registry.errors import BusyRegistryError, RegistryError
 from registry.schema import GlobalRecord, GlobalTask, TaskRecord, UnreadDatabase, Workspace
 from registry.snapshots import BUSY_TIMEOUT, Snapshot
 from registry.sources import Source, TaskSource, WorkspaceSource, workspace_source
-from registry.storage import MAX_BYTES
+from registry.storage import MAX_BYTES, Instant
 from tui.model.roll import TaskState
 from tui.progress import ProgressCallback, no_progress
+
+_NEVER = Instant(0.0, 0.0)
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class _File:
         source: The access to the file.
         snapshot: The last valid content, or None.
         read_at: When the content was read, seconds since the epoch.
-        known_until: When the content was last found unchanged, seconds since the epoch.
+        known_until: When the content was last found unchanged.
         error: Why the file cannot be read now, or None.
         busy_since: When a writer first prevented reading, in monotonic seconds; None if the
             last reading was not prevented.
@@ -60,14 +62,14 @@ class _File:
     source: Source
     snapshot: Snapshot[TaskRecord] | Snapshot[GlobalRecord] | None = None
     read_at: float = 0.0
-    known_until: float = 0.0
+    known_until: Instant = _NEVER
     error: str | None = None
     busy_since: float | None = None
     hot_journal: str | None = None
 
     def read(self) -> None:
         """Records a successful reading."""
-        self.read_at = self.known_until = time.time()
+        self.read_at, self.known_until = time.time(), Instant.now()
         self.error = self.busy_since = None
 
     def failed(self, error: RegistryError, message: str) -> None:
@@ -145,7 +147,7 @@ class Registries:
         self._branches = [_Branch(workspace_source(workspace)) for workspace in workspaces]
         self._files: dict[Path, _File] = {}
         self._states: dict[Path, TaskState] = {}
-        self._scanned_at = 0.0
+        self._scanned_at = _NEVER
 
     def rescan(
         self,
@@ -165,7 +167,7 @@ class Registries:
             Whether all tasks were read.
         """
         bounds = bounds or Bounds()
-        scanned_at = time.time()
+        scanned_at = Instant.now()
         seen: set[Path] = set()
         whole = True
         for branch in self._branches:
@@ -209,8 +211,8 @@ class Registries:
             for other in self._branches
         )
 
-    def known_until(self) -> float:
-        """Returns the time until which all contents are known, seconds since the epoch.
+    def known_until(self) -> Instant:
+        """Returns the moment until which all contents are known.
 
         An unreadable registry may have changed since its last reading.
         """
@@ -251,7 +253,7 @@ class Registries:
         branch.error = None
         self._look_for_journal(file)
         if not self._is_stale(file):
-            file.known_until = time.time()
+            file.known_until = Instant.now()
             return
         try:
             file.snapshot = branch.source.listed(bounds.largest)
@@ -278,7 +280,7 @@ class Registries:
         else:
             self._look_for_journal(file)
         if task.problem is None and not self._is_stale(file):
-            file.known_until = time.time()
+            file.known_until = Instant.now()
         elif task.problem is None:
             try:
                 file.snapshot = task.read(bounds.largest)

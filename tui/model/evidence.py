@@ -12,6 +12,7 @@ from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.policy import Policy
 
 if TYPE_CHECKING:
+    from tui.model.clock_jumps import ClockJump
     from tui.model.roll import TaskState
 
 MissingSince = Mapping[str, float]
@@ -31,6 +32,7 @@ class Evidence:
             one. The values give the reason and a remedy.
         others: The sessions of other servers, with their sockets, from the last search for
             missing sessions.
+        jumps: The known times in which no process ran.
         unasked: The sessions in `elsewhere` that a server of another user may have. muster never
             queries that server.
     """
@@ -41,6 +43,7 @@ class Evidence:
     renamed: Mapping[str, str] = field(default_factory=dict)
     others: tuple[tuple[Path, Session], ...] = ()
     unasked: frozenset[str] = frozenset()
+    jumps: tuple[ClockJump, ...] = ()
 
     @property
     def doubts(self) -> Mapping[str, str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from registry.schema import (
-    SESSION_PREFIX,
-)
+from registry.schema import SESSION_PREFIX
 from tui.host.tmux_types import Session, TmuxSnapshot
+from tui.model.clock_jumps import ClockJump, seconds_between
 from tui.model.policy import Policy
 from tui.model.roll import TaskState
 
@@ -18,6 +17,7 @@ def find_orphans(
     answer: TmuxSnapshot,
     policy: Policy,
     as_of: float,
+    jumps: Iterable[ClockJump] = (),
 ) -> tuple[Session, ...] | None:
     """Returns the orphans, sorted by name.
 
@@ -29,6 +29,7 @@ def find_orphans(
         policy: The times that a verdict needs.
         as_of: The time of the oldest reading of a registry, seconds since the epoch. A session
             created later, or shortly before, may have been registered since.
+        jumps: The known times in which no process ran.
 
     Returns:
         The orphans. None if they cannot be known: a registry was never read, or the name in
@@ -40,11 +41,12 @@ def find_orphans(
         if names is None:
             return None
         unaccounted -= names
+    jumps = tuple(jumps)
     owned = {session.id for name, session in answer.sessions.items() if name not in unaccounted}
     return tuple(
         session
         for name, session in sorted(answer.sessions.items())
         if name.startswith(SESSION_PREFIX)
         and session.id not in owned
-        and as_of - session.created >= policy.orphan_grace
+        and seconds_between(session.created, as_of, jumps) >= policy.orphan_grace
     )

@@ -41,7 +41,7 @@ def find_renamed(
     listed: Iterable[frozenset[str] | None],
     sessions: Collection[Session],
     begun: Callable[[int], float | None],
-    moved: Mapping[int, PaneOrigin],
+    origins: Mapping[int, PaneOrigin],
     seen: Mapping[str, str],
 ) -> Mapping[str, list[Candidate]]:
     """Finds the sessions that missing sessions may be now.
@@ -49,7 +49,8 @@ def find_renamed(
     Candidates are:
 
     - sessions of no known agent that were created when the agent started;
-    - sessions of no known agent with a pane that began when the agent started;
+    - sessions of no known agent with a pane that began when the agent started, if it is not
+      known in which session this pane was created;
     - sessions, even of other agents, into which a pane of the missing session was moved. If
       muster never saw the missing session, the pane must have begun when the agent started.
 
@@ -60,7 +61,7 @@ def find_renamed(
         sessions: All sessions of a server.
         begun: Returns the start time of a pane's first process, seconds since the epoch; None
             if unknown.
-        moved: The result of `PaneOrigins.moved` for these sessions.
+        origins: The result of `PaneOrigins.read` for these sessions.
         seen: The last known ids of sessions of this server, by their names then.
 
     Returns:
@@ -75,12 +76,12 @@ def find_renamed(
         claimed |= record.tmux_sessions or frozenset()
         for agent in record.expecting:
             name = tmux_name(agent.tmux_session or "")
-            if name in missing and agent.started is not None:
-                starts.setdefault(name, []).append(agent.started)
+            if name in missing and agent.possible_starts:
+                starts.setdefault(name, []).extend(agent.possible_starts)
     claimed = claimed.union(*(names for names in listed if names))
     candidates: dict[str, list[Candidate]] = {}
-    for session, pid in _foreign_panes(sessions, moved):
-        pane, made_in = moved[pid]
+    for session, pid in _foreign_panes(sessions, origins):
+        pane, made_in = origins[pid]
         for name in missing:
             if name in seen and seen[name] == made_in:
                 why = (
@@ -97,7 +98,7 @@ def find_renamed(
         if session.name in claimed:
             continue
         called = _called(session)
-        times = [begun(pid) for pid in session.pids]
+        times = [begun(pid) for pid in session.pids if pid not in origins]
         for name, started in starts.items():
             if any_fits(started, session.created):
                 why = f"{called} was created when this agent started; was it renamed?"
@@ -110,16 +111,16 @@ def find_renamed(
 
 
 def _foreign_panes(
-    sessions: Collection[Session], moved: Mapping[int, PaneOrigin]
+    sessions: Collection[Session], origins: Mapping[int, PaneOrigin]
 ) -> Iterator[tuple[Session, int]]:
     """Yields the panes that were created in a session that is gone.
 
     Yields the session of each pane now, and the pid of its first process.
     """
     existing = {session.id for session in sessions}
-    for session in sessions if moved else ():
+    for session in sessions if origins else ():
         for pid in session.pids:
-            if pid in moved and moved[pid].session not in existing:
+            if pid in origins and origins[pid].session not in existing:
                 yield session, pid
 
 

@@ -12,11 +12,15 @@ from registry.schema import (
     tmux_name,
 )
 from registry.text import shown_name
-from tui.host.tmux_types import Session, TmuxState
+from tui.host.tmux_types import DeadPane, Session, TmuxState
+from tui.model.clock_jumps import seconds_between
 from tui.model.evidence import Evidence, is_proven_missing, proof_needed
 from tui.model.policy import Policy
 from tui.model.roll import Verdict
 from tui.text.sanitize import age_in_words
+
+# A session is created about two seconds before the recorded start of its agent.
+_BEFORE = 15.0
 
 JUST_STARTED = "just started; its session does not exist yet"
 """The note on an agent without a session in the grace time after its start."""
@@ -63,7 +67,10 @@ def judge(
         # Never a zombie, because the agent may use another clock or time zone.
         verdict = Verdict.FINISHED if is_terminal(record.status) else Verdict.UNKNOWN
         return Judgement(verdict, None, why, session)
+    ended = session.ended if session is not None else None
     if is_terminal(record.status):
+        if session is not None and ended is not None and not session.pids:
+            return Judgement(Verdict.FINISHED, session)
         if session is not None:
             note = "the agent has a terminal status, but its session still exists"
             return Judgement(Verdict.LEAKED, session, note)
@@ -77,17 +84,28 @@ def judge(
         return Judgement(Verdict.UNKNOWN, note=note)
     if not is_active(record.status):
         note = f"{record.status!r} is not a known status"
+        if ended is not None:
+            return Judgement(Verdict.UNKNOWN, session, f"{note}; {ended}")
         if session is not None:
             return Judgement(Verdict.LIVE, session, note)
         return Judgement(Verdict.UNKNOWN, note=f"{note}; no session")
+    if session is not None and ended is not None:
+        return _ended(record, session, ended, evidence, policy, now)
+    if session is not None and _is_without_agent(record, session, now):
+        note = (
+            "its session's first pane is gone, and it has not reported since another pane began; "
+            "if that pane is not its own, close it"
+        )
+        return Judgement(Verdict.UNKNOWN, session, note)
     if session is not None:
-        silent = now - max(
+        last = max(
             record.updated or 0.0,
             record.started or 0.0,
             session.activity,
             session.created,
             reported,
         )
+        silent = seconds_between(last, now, evidence.jumps)
         if silent > policy.stall_timeout:
             note = f"no report and no output for {_silence(silent)}"
             return Judgement(Verdict.STALLED, session, note)
@@ -103,6 +121,43 @@ def _silence(seconds: float) -> str:
     return f"{tens} s" if tens else "less than 10 s"
 
 
+def _ended(
+    record: AgentRecord,
+    session: Session,
+    ended: DeadPane,
+    evidence: Evidence,
+    policy: Policy,
+    now: float,
+) -> Judgement:
+    """Returns the verdict on an active agent whose session has outlived its first process."""
+    if _just_started(record, evidence, policy, now):
+        return Judgement(Verdict.UNKNOWN, session, f"{ended}, but it has just started")
+    # tmux reports whole seconds.
+    since = (ended.ended or session.created) + 1
+    if session.pids and record.updated is not None and since < record.updated <= now:
+        note = f"{ended}, but it has reported since, and its session has another pane"
+        return Judgement(Verdict.UNKNOWN, session, note)
+    more = "; another pane of its session was opened later" if session.pids else ""
+    return Judgement(Verdict.ZOMBIE, session, f"{ended}{more}")
+
+
+def _is_without_agent(record: AgentRecord, session: Session, now: float) -> bool:
+    """Whether a session may live only in panes that somebody opened after the agent's pane."""
+    if session.later is None:
+        return False
+    # An agent that starts or reports after that runs in one of these panes.
+    since = session.later - _BEFORE
+    starts = any(since <= start <= now for start in record.possible_starts)
+    return not starts and not (record.updated and session.later < record.updated <= now)
+
+
+def _just_started(record: AgentRecord, evidence: Evidence, policy: Policy, now: float) -> bool:
+    started = record.started
+    if started is None or started > now:
+        return False
+    return seconds_between(started, now, evidence.jumps) < policy.start_grace
+
+
 def _missing(
     record: AgentRecord,
     name: str,
@@ -111,7 +166,7 @@ def _missing(
     now: float,
 ) -> Judgement:
     """Returns the verdict on an active agent whose session is missing from tmux's answer."""
-    if record.started is not None and 0 <= now - record.started < policy.start_grace:
+    if _just_started(record, evidence, policy, now):
         return Judgement(Verdict.UNKNOWN, note=JUST_STARTED)
     if not is_proven_missing(name, evidence, proof_needed(record, policy, now)):
         note = "its session is missing; muster queries tmux again to be sure"
@@ -128,7 +183,7 @@ def why_not_its_own(
 
     The session is the agent's if it was created during the agent's life. It is also the agent's
     if the agent reported after it was created: the agent was resumed in it. A missing time, or
-    one in the future, is not used.
+    one in the future, is not used. If a local time occurred twice, both meanings are possible.
 
     Args:
         record: The agent's entry in the registry.
@@ -148,8 +203,9 @@ def why_not_its_own(
     if created > started + policy.session_late_limit and not reported:
         later = age_in_words(created - started)
         return f"another session got its session's name {later} after it started"
-    if created < started - policy.session_early_limit:
-        earlier = age_in_words(started - created)
+    earliest = record.possible_starts[0]
+    if created < earliest - policy.session_early_limit:
+        earlier = age_in_words(earliest - created)
         return f"its session is another agent's: created {earlier} before this agent started"
     return None
 

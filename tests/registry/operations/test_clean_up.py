@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from registry import (
 )
 from registry.operations import clean_up as cleaning
 from registry.schema import counters
-from registry.storage import flock
+from registry.storage import Instant, flock
 from registry.storage.locked_file import editing
 from tests.support.io_counts import passes, watching
 from tests.support.registries import (
@@ -35,6 +36,7 @@ from tests.support.registries import (
     task_registry,
     write,
 )
+from tests.support.time_zones import local, set_back_at, time_zone
 from tests.support.two_tasks import clean_up, either, registries
 
 
@@ -148,12 +150,43 @@ def test_who_was_registered_while_a_lock_was_waited_for_is_left_alone(
     one, _, _ = registries(workspace)
     # What a wait of a minute comes to: the sessions were listed that long ago.
     atomic_add_agent(one, agent("late", started_at=_ago(10)), "orchestrator")
-    then = datetime.now().timestamp() - 60
-    with mock.patch.object(cleaning, "time", mock.Mock(time=lambda: then)):
+    then = Instant(*(clock - 60 for clock in Instant.now()))
+    with mock.patch.object(cleaning, "Instant", mock.Mock(now=lambda: then)):
         clean_up(workspace, [], how)
 
     assert entry_of(load(one), "late")["status"] == "running"
     assert entry_of(load(one), "one")["status"] == "terminated"
+
+
+@either
+def test_who_was_registered_after_the_clock_was_set_back_is_left_alone(
+    workspace: Path, how: str
+) -> None:
+    one, _, global_ = registries(workspace)
+    # The sessions were listed, and the registries read, by a clock that was an hour ahead.
+    ahead = Instant.now()._replace(wall=time.time() + 3600)
+    for path in (one, global_):
+        atomic_add_agent(path, agent("late", started_at=_ago(0), task_id="TASK-1"), "orchestrator")
+    with mock.patch.object(cleaning, "Instant", mock.Mock(now=lambda: ahead)):
+        clean_up(workspace, [], how)
+
+    assert entry_of(load(one), "late")["status"] == "running"
+    assert entry_of(load(global_), "late")["status"] == "running"
+    assert entry_of(load(one), "one")["status"] == "terminated"
+
+
+@either
+def test_who_is_new_in_the_hour_that_comes_twice_is_left_alone(workspace: Path, how: str) -> None:
+    one, _, _ = registries(workspace)
+    now = time.time()
+    with time_zone(set_back_at(now - 900)):
+        old = agent("old", started_at=local(now - 7200))
+        atomic_add_agent(one, old, "orchestrator")
+        atomic_add_agent(one, agent("new", started_at=local(now)), "orchestrator")
+        clean_up(workspace, [], how)
+
+    assert entry_of(load(one), "new")["status"] == "running"
+    assert entry_of(load(one), "old")["status"] == "terminated"
 
 
 @either
@@ -284,7 +317,7 @@ def test_the_dead_are_ended_nobody_else_and_the_global_registry_agrees(
     sweep = cleaning._Sweep.of(live, "terminated", "gone", 5.0)
 
     ended = sweep.end(task)
-    seen = cleaning._by_task_id(task, ended, float("inf"))
+    seen = cleaning._by_task_id(task, ended, None)
     sweep.follow(global_, seen)
 
     dead = [id_ for id_, (status, lives) in people.items() if status in ACTIVE and not lives]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,9 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry import ACTIVE_STATUSES, TERMINAL_STATUSES
-from registry.schema.records import agent_record, global_record, parse_time, task_record
+from registry.schema.records import (
+    agent_record,
+    global_record,
+    parse_time,
+    possible_times,
+    task_record,
+)
 from tests.support.json_values import objects, registries, texts, values
 from tests.support.registries import ACTIVE, TERMINAL, agent, global_registry, task_registry
+from tests.support.time_zones import time_zone
 
 
 @given(st.one_of(registries, objects))
@@ -87,15 +93,8 @@ def test_progress_that_is_no_finite_number_is_none(progress: Any) -> None:
 
 @pytest.fixture
 def in_berlin() -> Iterator[None]:
-    old = os.environ.get("TZ")
-    os.environ["TZ"] = "Europe/Berlin"
-    time.tzset()
-    yield
-    if old is None:
-        del os.environ["TZ"]
-    else:
-        os.environ["TZ"] = old
-    time.tzset()
+    with time_zone("Europe/Berlin"):
+        yield
 
 
 @pytest.mark.usefixtures("in_berlin")
@@ -104,6 +103,52 @@ def in_berlin() -> Iterator[None]:
 )
 def test_naive_timestamps_are_local_and_others_say_their_zone(stamp: str) -> None:
     assert parse_time(stamp) == 1735689600.0
+
+
+FIRST = 1761438600.0
+"""02:30 in Berlin, on the day in 2025 when the clocks went back from 3:00 to 2:00."""
+
+TWICE = "2025-10-26T02:30:00"
+
+
+@pytest.mark.usefixtures("in_berlin")
+@pytest.mark.parametrize(
+    ("now", "times"),
+    [
+        (FIRST + 60, (FIRST,)),
+        (FIRST + 3599, (FIRST,)),
+        (FIRST + 3600, (FIRST, FIRST + 3600)),
+        (FIRST + 1e6, (FIRST, FIRST + 3600)),
+        (FIRST - 60, (FIRST,)),
+    ],
+)
+def test_a_time_that_comes_twice_is_the_last_one_that_has_been(
+    monkeypatch: pytest.MonkeyPatch, now: float, times: tuple[float, ...]
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert possible_times(TWICE) == times
+    assert parse_time(TWICE) == times[-1]
+    record = agent_record("one", {"started_at": TWICE})
+    assert record.possible_starts == times
+    assert record.started == times[-1]
+
+
+@pytest.mark.usefixtures("in_berlin")
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "2025-10-26T02:30:00+02:00",
+        "2025-10-26T00:30:00Z",
+        "2025-10-26T01:59:59",
+        "2025-10-26T03:00:00",
+        "2025-10-25T02:30:00",
+        "2025-03-30T02:30:00",
+        "2025-07-01T02:30:00",
+    ],
+)
+def test_any_other_time_has_one_meaning(stamp: str) -> None:
+    assert possible_times(stamp) == (datetime.fromisoformat(stamp).timestamp(),)
+    assert agent_record("one", {"started_at": stamp}).start_doubt == 0
 
 
 @pytest.mark.parametrize("keyed", [False, True])

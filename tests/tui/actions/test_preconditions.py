@@ -36,15 +36,17 @@ from tui.actions.preconditions import (
     checked,
     refusal,
 )
-from tui.host.tmux_types import TmuxSnapshot
+from tui.host.tmux_types import DeadPane, TmuxSnapshot
 from tui.live import nearby_workspaces
 from tui.live.registry_cache import Registries
 from tui.model.roll import AgentRow, RollCall
 
 LIVE = session("agent_live", number=1)
 LOST = session("agent_lost", number=3)
-THERE = answered(LIVE, session("agent_done", number=2), LOST)
-AGENTS = agent("live"), agent("done", "completed"), agent("dead")
+DEAD_PANE = DeadPane(7, None, "%4", 3)
+ENDED = replace(session("agent_ended", number=4), dead=(DEAD_PANE,), ended=DEAD_PANE)
+THERE = answered(LIVE, session("agent_done", number=2), LOST, ENDED)
+AGENTS = agent("live"), agent("done", "completed"), agent("dead"), agent("ended")
 STATE = replace(task_state(*AGENTS), owner=0)
 ROLL: RollCall = replace(roll_call(*called(STATE, answer=THERE), answer=THERE), orphans=(LOST,))
 KILLS = plan_kill(ROLL, ROLL.agents(), [LOST])
@@ -87,6 +89,11 @@ def another_of_its_name(known: ActionEvidence) -> ActionEvidence:
     return replace(known, sessions={}, snapshot=answered(other))
 
 
+def started_again(known: ActionEvidence) -> ActionEvidence:
+    now = replace(ENDED, dead=(), ended=None, pids=(8,))
+    return replace(known, sessions={ENDED: now})
+
+
 SPOILED: dict[str, tuple[str, Spoil]] = {
     "tmux_answers": ("live", seen(cannot_tell())),
     "end_is_still_recorded": ("done", registry(record=None, error="gone")),
@@ -98,6 +105,7 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
     "processes_can_be_seen": ("live", seen(replace(THERE, foreign_pids=True))),
     "session_is_not_back": ("dead", seen(answered(session("agent_dead", number=9)))),
     "session_is_the_planned_one": ("live", another_of_its_name),
+    "process_has_ended": ("ended", started_again),
     "is_not_our_session": ("live", lambda e: replace(e, holding_us=frozenset({LIVE.id}))),
     "panes_are_its_own": ("live", lambda e: replace(e, sharing={LIVE.id: "view"})),
     "panes_were_made_in_it": ("live", lambda e: replace(e, mixed={LIVE.id: "mixed"})),
@@ -113,7 +121,7 @@ def test_every_check_is_tried_here_and_completing_uses_some_of_them() -> None:
 
 
 def test_nothing_is_refused_where_nothing_changed() -> None:
-    assert {step.label for step in KILLS.steps} == {"live", "done", "dead", "agent_lost"}
+    assert {step.label for step in KILLS.steps} == {"live", "done", "dead", "agent_lost", "ended"}
     assert checked(KILLS, KILL, evidence(KILLS)) == KILLS
     assert checked(COMPLETES, COMPLETE, evidence(COMPLETES)) == COMPLETES
 
@@ -136,9 +144,10 @@ def test_a_check_refuses_its_step_in_the_plan_and_before_the_act(name: str) -> N
 
 @pytest.mark.parametrize("name", [check.__name__ for check, _ in COMPLETE])
 def test_a_dead_agent_is_not_completed_against_a_check(name: str) -> None:
-    _, spoil = SPOILED[name]
+    label, spoil = SPOILED[name]
     known = spoil(evidence(COMPLETES))
-    assert "dead" in dict(checked(COMPLETES, COMPLETE, known).refused)
+    refused = dict(checked(COMPLETES, COMPLETE, known).refused)
+    assert ("ended" if label == "ended" else "dead") in refused
 
 
 def test_an_agent_at_work_is_ended_though_its_registry_cannot_be_read_now() -> None:

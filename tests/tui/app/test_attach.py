@@ -103,14 +103,20 @@ def test_the_socket_itself_decides_whether_muster_runs_inside(tmp_path: Path) ->
 class SwitchingTmux(ScriptedTmux):
     """Says of a switch what it was told to say."""
 
-    def __init__(self, answer: TmuxSnapshot, socket: Path, says: str | None) -> None:
+    def __init__(
+        self, answer: TmuxSnapshot, socket: Path, says: str | None, client: str | None = "/dev/x"
+    ) -> None:
         super().__init__(answer)
         self.socket = socket
-        self.switched: list[Session] = []
+        self.switched: list[tuple[str, Session]] = []
         self._says = says
+        self._client = client
 
-    def switch_client(self, session: Session, answer: TmuxSnapshot) -> str | None:
-        self.switched.append(session)
+    def own_client(self, session: Session, pane: str, terminal: str) -> str | None:
+        return self._client if (pane, terminal) == ("%77", "/dev/pts/77") else None
+
+    def switch_client(self, client: str, session: Session, answer: TmuxSnapshot) -> str | None:
+        self.switched.append((client, session))
         return self._says
 
 
@@ -121,7 +127,24 @@ def socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.touch()
     monkeypatch.setenv("TMUX", f"{path},1,0")
     monkeypatch.setenv("TMUX_PANE", "%77")
+    monkeypatch.setattr(attaching, "terminal_path", lambda: "/dev/pts/77")
     return path
+
+
+@pytest.fixture
+def lent(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that the terminal was lent to."""
+    commands: list[list[str]] = []
+
+    async def lend(
+        app: object, words: list[str], environment: Mapping[str, str], descriptors: object
+    ) -> object:
+        assert "TMUX" not in environment
+        commands.append(words)
+        return 0, ""
+
+    monkeypatch.setattr(attaching, "lend_terminal", lend)
+    return commands
 
 
 async def go(tmux: SwitchingTmux, read_only: bool = False) -> str:
@@ -133,7 +156,7 @@ async def go(tmux: SwitchingTmux, read_only: bool = False) -> str:
 async def test_inside_the_same_server_the_client_switches(socket: Path) -> None:
     tmux = SwitchingTmux(answered(A), socket, None)
     assert "prefix and L" in await go(tmux)
-    assert tmux.switched == [A]
+    assert tmux.switched == [("/dev/x", A)]
     with pytest.raises(NowhereToGoError, match="no current client"):
         await go(SwitchingTmux(answered(A), socket, "no current client"))
 
@@ -149,22 +172,26 @@ async def test_muster_does_not_attach_to_its_own_session(
 
 
 async def test_only_to_look_the_terminal_is_lent_even_inside(
-    socket: Path, monkeypatch: pytest.MonkeyPatch
+    socket: Path, lent: list[list[str]]
 ) -> None:
-    lent: list[list[str]] = []
-
-    async def lend(
-        app: object, words: list[str], environment: Mapping[str, str], descriptors: object
-    ) -> object:
-        assert "TMUX" not in environment
-        lent.append(words)
-        return 0, ""
-
-    monkeypatch.setattr(attaching, "lend_terminal", lend)
     tmux = SwitchingTmux(answered(A), socket, None)
     assert await go(tmux, read_only=True) == ""
     assert not tmux.switched
     assert any(f"attach-session -r -t '{A.id}'" in word for word in lent[0])
+
+
+@pytest.mark.parametrize("lacks", ["pane", "terminal", "client"])
+async def test_where_no_client_is_certain_the_terminal_is_lent(
+    socket: Path, lent: list[list[str]], monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    tmux = SwitchingTmux(answered(A), socket, None, None if lacks == "client" else "/dev/x")
+    if lacks == "pane":
+        monkeypatch.delenv("TMUX_PANE")
+    if lacks == "terminal":
+        monkeypatch.setattr(attaching, "terminal_path", lambda: None)
+    assert await go(tmux) == ""
+    assert not tmux.switched
+    assert any(f"attach-session -t '{A.id}'" in word for word in lent[0])
 
 
 @pytest.mark.parametrize(

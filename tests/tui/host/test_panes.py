@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -66,11 +72,86 @@ def test_a_capture_without_an_answer_raises_an_error(
         Tmux(tmp_path / "s").capture(session, answer, "%1")
 
 
-def test_switching_needs_a_client_and_exactly_the_same_session(server: RealTmux) -> None:
+@pytest.fixture
+def desk(server: RealTmux) -> Iterator[Client]:
+    """A client of the session "desk", and an agent's session."""
     server.start("agent_a")
+    server.start("desk")
+    with attached(server, "desk") as client:
+        yield client
+
+
+@contextmanager
+def attached(server: RealTmux, session: str, *options: str) -> Iterator[Client]:
+    """A client of a session."""
+    ours, theirs = pty.openpty()
+    command = ["tmux", "-S", str(server.socket), "attach-session", *options, "-t", f"={session}"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
+    environment["TERM"] = "xterm-256color"
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, env=environment, start_new_session=True
+    )
+    name = os.ttyname(theirs)
+    try:
+        until(lambda: name in server.run("list-clients"), "the client")
+        pane = server.run("display-message", "-p", "-t", f"={session}:", "#{pane_id} #{pane_tty}")
+        yield Client(name, *pane.split(" "))
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+class Client(NamedTuple):
+    """A client, and the pane that it shows.
+
+    Attributes:
+        name: Its name.
+        pane: The id of the pane.
+        terminal: The pane's terminal.
+    """
+
+    name: str
+    pane: str
+    terminal: str
+
+
+def test_the_own_client_is_the_only_one_that_shows_the_own_pane(
+    server: RealTmux, desk: Client
+) -> None:
+    session, answer = shown(server)
+    tmux = server.client()
+
+    def own(pane: str = desk.pane, terminal: str = desk.terminal) -> str | None:
+        return tmux.own_client(session, pane, terminal)
+
+    assert own() == desk.name
+    assert own(terminal=desk.name) is None, "a popup has another terminal"
+    assert own(pane=session.panes[0]) is None
+    assert tmux.own_client(replace(session, id="$99"), desk.pane, desk.terminal) is None
+    with attached(server, "agent_a"):
+        assert own() == desk.name, "the other client shows another pane"
+        assert tmux.switch_client(desk.name, session, answer) is None
+        assert own() is None, "the pane is not shown now"
+    server.run("switch-client", "-c", desk.name, "-t", "=desk:")
+    with attached(server, "desk", "-r"):
+        assert own() == desk.name, "a read-only client sends no keys"
+    with attached(server, "desk"):
+        assert own() is None
+    server.run("set-option", "-t", "=agent_a:", "detach-on-destroy", "off")
+    assert own() is None
+
+
+def test_switching_needs_a_client_and_exactly_the_same_session(
+    server: RealTmux, desk: Client
+) -> None:
     session, answer = shown(server)
     client = server.client()
-    assert client.switch_client(session, answer) == "no current client"
+    assert "can't find client" in str(client.switch_client("/dev/pts/none", session, answer))
     again = replace(session, created=session.created - 100)
-    assert client.switch_client(again, answer) == "its session is gone"
-    assert client.switch_client(session, replace(answer, server_pid=1)) == "its session is gone"
+    assert client.switch_client(desk.name, again, answer) == "its session is gone"
+    restarted = replace(answer, server_pid=1)
+    assert client.switch_client(desk.name, session, restarted) == "its session is gone"
+    assert client.switch_client(desk.name, session, answer) is None
+    assert server.run("list-clients", "-F", "#{client_session}") == "agent_a"

@@ -41,7 +41,8 @@ def everything_that_starts_tmux(tmux: Tmux) -> Iterator[Callable[[], object]]:
     yield tmux.ask
     yield lambda: tmux.kill_session(A, answer)
     yield lambda: tmux.capture(A, answer, A.panes[0])
-    yield lambda: tmux.switch_client(A, answer)
+    yield lambda: tmux.switch_client("/dev/x", A, answer)
+    yield lambda: tmux.own_client(A, A.panes[0], "/dev/x")
     yield lambda: tmux.start_sessions({"agent_x": ["sleep", "1000"]})
     yield lambda: tmux.start_sessions({"agent_x": ["sleep", "1000"]}, new_server=True)
     yield lambda: ExitStack().enter_context(tmux.attach_command(A, answer, read_only=False))

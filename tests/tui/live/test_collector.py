@@ -29,6 +29,7 @@ from tui.live.once import take_roll
 from tui.live.other_servers import OtherServers
 from tui.live.registry_cache import Registries
 from tui.model import call as rollcall
+from tui.model.clock_jumps import ClockReading
 from tui.model.evidence import Evidence
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict
 
@@ -440,6 +441,31 @@ def test_only_tasks_of_which_something_is_new_are_judged_again(
     assert call(EVERYBODY, now - 20) == ["TASK-2"]
     assert call(cannot_tell(), now - 20) == ["TASK-1", "TASK-2", "TASK-3"]
     assert call(cannot_tell(), now - 20) == ["TASK-1", "TASK-2"]
+
+
+def test_no_agent_has_stalled_when_the_machine_wakes_up(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = [0.0]
+    monkeypatch.setattr(
+        collector, "ClockReading", lambda wall, steady: ClockReading(wall + slept[0], steady)
+    )
+    rolls: list[RollCall] = []
+    live = LiveRoll(files.workspaces(), ScriptedTmux(EVERYBODY), QUICK)
+    live.listen(rolls.append)
+    live.start()
+    try:
+        until(lambda: rolls and verdicts(rolls[-1])["a"] is Verdict.LIVE, "the evening")
+        slept[0] = 8 * 3600.0
+        live.refresh()
+        until(lambda: rolls[-1].evidence.jumps, "the morning")
+        found = verdicts(rolls[-1])
+        assert found == {"a": Verdict.LIVE, "b": Verdict.FINISHED} | dict.fromkeys(
+            "cd", Verdict.LIVE
+        )
+        slept[0] = 0.0
+    finally:
+        live.stop()
 
 
 def test_a_line_in_its_progress_file_keeps_an_agent_from_being_stalled(files: Files) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from registry.schema.layout import Workspace
+from registry.storage import Instant
 from tests.support.rolls import answered, session
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry, read, take, write
@@ -286,7 +286,7 @@ def test_what_cannot_be_read_is_known_until_it_could_last_be(
         registries.rescan()
     stale = registries.known_until()
     # The last look that found it as it was read.
-    assert looked <= stale < time.time()
+    assert looked <= stale < Instant.now()
     registries.rescan()
     assert registries.known_until() == stale
     files.registry("TASK-1").write_bytes(good)

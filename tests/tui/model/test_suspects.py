@@ -19,7 +19,9 @@ from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import plan_complete
 from tui.actions.plan_kill import plan_kill
+from tui.host.pane_origin import PaneOrigin
 from tui.host.tmux import Tmux
+from tui.host.tmux_types import TmuxSnapshot
 from tui.live.builder import RollBuilder
 from tui.live.collector import LiveRoll
 from tui.live.registry_cache import Registries
@@ -53,6 +55,19 @@ def test_a_session_made_as_the_agent_started_may_be_its_own(made: float, name: s
 @pytest.mark.parametrize("made", [STARTED - 16, STARTED + 3, STARTED - 60, NOW])
 def test_a_session_made_at_another_time_is_not(made: float) -> None:
     assert suspects(made, made) == {}
+
+
+def test_a_pane_that_was_made_in_a_session_that_exists_is_not() -> None:
+    state = task_state(agent(started=STARTED))
+    homes = [
+        replace(session("desk", number=1, created=NOW), pids=(7, 8)),
+        session("shelf", number=2, created=NOW),
+    ]
+    origins = {7: PaneOrigin("%7", "$1"), 8: PaneOrigin("%8", "$2")}
+    assert find_renamed({NAME}, [state], (), homes, lambda _: STARTED, origins, {}) == {}
+    del origins[8]
+    found = find_renamed({NAME}, [state], (), homes, lambda _: STARTED, origins, {})
+    assert "was it moved?" in found[NAME][0].why, "where the other pane was made is not known"
 
 
 def test_a_session_that_another_agent_claims_is_not() -> None:
@@ -171,6 +186,18 @@ def test_who_knows_better_completes_an_agent_in_doubt_alone(
     assert server.names() == {"keeper"}
 
 
+def made_long_ago(client: Tmux, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if all sessions had been made long ago, but not their panes."""
+    asked = client.ask
+
+    def long_ago() -> TmuxSnapshot:
+        answer = asked()
+        old = {name: replace(each, created=1) for name, each in answer.sessions.items()}
+        return replace(answer, sessions=old)
+
+    monkeypatch.setattr(client, "ask", long_ago)
+
+
 def test_one_look_calls_no_agent_dead_whose_pane_was_moved(
     files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,19 +207,26 @@ def test_one_look_calls_no_agent_dead_whose_pane_was_moved(
     server.run("join-pane", "-d", "-s", "=agent_a:", "-t", "=keeper:")
     assert server.names() == {"keeper"}
     client = server.client()
-    asked = client.ask
-
-    def long_ago():  # type: ignore[no-untyped-def]
-        answer = asked()
-        old = {name: replace(each, created=1) for name, each in answer.sessions.items()}
-        return replace(answer, sessions=old)
-
-    monkeypatch.setattr(client, "ask", long_ago)
+    made_long_ago(client, monkeypatch)
     roll = take(files, client, NO_GRACE)
     assert verdicts(roll) == {"a": Verdict.UNKNOWN, "z": Verdict.ZOMBIE}
     assert "session keeper has pane %1, which began when this agent started" in (
         row_of(roll, "a").note
     )
+
+
+@pytest.mark.parametrize("how", ["split-window", "new-window"])
+def test_a_pane_opened_as_an_agent_started_is_not_its_pane(
+    files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    start(server)
+    server.run(how, "-d", "-t", "=keeper:", SLEEP)
+    rewrite(files, server)
+    server.run("kill-session", "-t", "=agent_a:")
+    client = server.client()
+    made_long_ago(client, monkeypatch)
+    roll = take(files, client, NO_GRACE)
+    assert verdicts(roll) == {"a": Verdict.ZOMBIE, "z": Verdict.ZOMBIE}
 
 
 @pytest.mark.parametrize("name", ["agent_mine", "mine"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pytest
@@ -29,7 +30,8 @@ from tests.support.rolls import (
     session,
     task_state,
 )
-from tui.host.tmux_types import TmuxSnapshot
+from tests.support.time_zones import local, set_back_at, time_zone
+from tui.host.tmux_types import DeadPane, TmuxSnapshot
 from tui.model.call import call_task
 from tui.model.evidence import (
     Evidence,
@@ -40,7 +42,8 @@ from tui.model.evidence import (
 )
 from tui.model.orphans import find_orphans
 from tui.model.roll import TaskState, Verdict
-from tui.model.verdict import Judgement, judge
+from tui.model.suspects import find_renamed
+from tui.model.verdict import JUST_STARTED, Judgement, judge
 
 
 def verdict_of(record: AgentRecord, answer: TmuxSnapshot) -> Verdict:
@@ -69,6 +72,107 @@ def test_an_active_agent_lives_or_dies_with_its_session(
     status: str, answer: TmuxSnapshot, verdict: Verdict
 ) -> None:
     assert verdict_of(agent(status=status), answer) is verdict
+
+
+DEAD = DeadPane(7, int(NOW) - 100, "%1", 3)
+"""The pane of an agent that ended 100 seconds ago."""
+
+
+@pytest.mark.parametrize("status", ACTIVE)
+@pytest.mark.parametrize(
+    ("reported", "pids", "verdict"),
+    [
+        (NOW - 200, (), Verdict.ZOMBIE),
+        (NOW - 200, (8,), Verdict.ZOMBIE),
+        (NOW - 99, (8,), Verdict.ZOMBIE),
+        (NOW - 98, (8,), Verdict.UNKNOWN),
+        (NOW - 98, (), Verdict.ZOMBIE),
+        (NOW + 60, (8,), Verdict.ZOMBIE),
+    ],
+)
+def test_a_report_after_the_end_counts_if_there_is_another_pane(
+    status: str, reported: float, pids: tuple[int, ...], verdict: Verdict
+) -> None:
+    own = replace(session(), pids=pids, dead=(DEAD,), ended=DEAD)
+    record = replace(agent(status=status), updated=reported)
+    judgement = judge(record, Evidence(answered(own)), POLICY, NOW)
+    assert (judgement.verdict, judgement.session) == (verdict, own)
+    assert judgement.note.startswith("its process has ended with exit status 3")
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+def test_what_has_ended_is_leaked_only_with_another_pane(status: str) -> None:
+    own = replace(session(), pids=(), dead=(DEAD,), ended=DEAD)
+    assert verdict_of(agent(status=status), answered(own)) is Verdict.FINISHED
+    assert verdict_of(agent(status=status), answered(replace(own, pids=(8,)))) is Verdict.LEAKED
+
+
+def test_with_a_status_of_its_own_it_is_unknown_how_an_ended_agent_is() -> None:
+    own = replace(session(), pids=(), dead=(DEAD,), ended=DEAD)
+    judgement = judge(agent(status="paused"), Evidence(answered(own)), POLICY, NOW)
+    assert judgement.verdict is Verdict.UNKNOWN and "exit status 3" in judgement.note
+
+
+@pytest.mark.parametrize(
+    ("fields", "verdict"),
+    [
+        ({"updated": NOW - 101}, Verdict.UNKNOWN),
+        ({"updated": None}, Verdict.UNKNOWN),
+        ({"updated": NOW + 9}, Verdict.UNKNOWN),
+        ({"updated": NOW - 99}, Verdict.LIVE),
+        ({"updated": None, "started": NOW - 98}, Verdict.LIVE),
+        ({"updated": None, "started": NOW + 9}, Verdict.UNKNOWN),
+        ({"updated": None, "started": None}, Verdict.UNKNOWN),
+    ],
+)
+def test_a_pane_that_began_later_is_the_agents_if_it_starts_or_reports_then(
+    fields: dict[str, float | None], verdict: Verdict
+) -> None:
+    own = replace(session(created=NOW - 390), pids=(8,), later=NOW - 100)
+    record = replace(agent(started=NOW - 390), **fields)  # type: ignore[arg-type]
+    judgement = judge(record, Evidence(answered(own)), POLICY, NOW)
+    assert (judgement.verdict, judgement.session) == (verdict, own)
+    assert verdict is Verdict.LIVE or "first pane is gone" in judgement.note
+    assert verdict_of(agent(status="completed"), answered(own)) is Verdict.LEAKED
+
+
+@pytest.fixture
+def hour_again() -> Iterator[float]:
+    """A moment in an hour that comes the second time: the clocks went back a quarter ago."""
+    now = time.time()
+    with time_zone(set_back_at(now - 900)):
+        yield now
+
+
+def started_at(moment: float, agent_id: str = "new") -> AgentRecord:
+    """An agent's entry as it is read now; its time has no time zone."""
+    fields = {"status": "running", "tmux_session": f"agent_{agent_id}"}
+    return agent_record(agent_id, fields | {"started_at": local(moment)})
+
+
+def test_a_newborn_in_the_hour_that_comes_twice_is_no_zombie(hour_again: float) -> None:
+    evidence = Evidence(answered(), {"agent_new": -1.0})
+    judgement = judge(started_at(hour_again), evidence, POLICY, hour_again + 1)
+    assert judgement == Judgement(Verdict.UNKNOWN, note=JUST_STARTED)
+
+
+@pytest.mark.parametrize("ago", [0, 600, 1200, 4000, 7200])
+def test_an_agent_keeps_its_session_in_the_hour_that_comes_twice(
+    hour_again: float, ago: int
+) -> None:
+    # 1200 and 4000 seconds ago it was the first of the two hours, or just before.
+    began = hour_again - ago
+    own = session("agent_new", created=began - 2, activity=hour_again)
+    judgement = judge(started_at(began), Evidence(answered(own)), POLICY, hour_again)
+    assert judgement == Judgement(Verdict.LIVE, own)
+
+
+def test_a_session_of_either_hour_may_be_a_renamed_one(hour_again: float) -> None:
+    state = task_state(started_at(hour_again - 600))
+    for ago, found in ((600, True), (600 + 3600, True), (2000, False)):
+        other = session("mine", created=hour_again - ago)
+        candidates = find_renamed({"agent_new"}, [state], (), [other], lambda _: None, {}, {})
+        assert (candidates != {}) is found
 
 
 @pytest.mark.parametrize("status", TERMINAL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,14 +92,26 @@ def runs_inside(environment: Mapping[str, str], socket: Path) -> bool:
         return False
 
 
+def terminal_path() -> str | None:
+    """Returns the path of the terminal from which muster reads keys; None without one."""
+    try:
+        return os.ttyname(sys.__stdin__.fileno()) if sys.__stdin__ is not None else None
+    except (OSError, ValueError):
+        return None
+
+
 async def attach(
     app: App[None], tmux: Tmux, line: Line | None, seen: Evidence, *, read_only: bool
 ) -> str:
     """Shows a session on this terminal until the operator detaches from it.
 
-    If muster runs inside the same tmux server, the operator's client switches to the
-    session, and muster goes on in its own pane. Otherwise, and to watch without typing,
-    muster hands the terminal to a new tmux client.
+    If muster runs in a pane of the same tmux server, and only one client shows this pane, this
+    client switches to the session, and muster goes on in its own pane. Otherwise muster hands
+    the terminal to a new tmux client, so no other client is moved. It does this also
+
+    - in a popup, because a popup stays in front when its client switches;
+    - to watch without typing;
+    - if the clients of the session do not end with the session (`detach-on-destroy`).
 
     Args:
         app: The app; it releases its terminal.
@@ -117,14 +130,19 @@ async def attach(
     answer = await asyncio.to_thread(tmux.ask)
     session = still_there(wanted, seen.snapshot, answer)
     inside = runs_inside(os.environ, tmux.socket)
-    if inside and os.environ.get("TMUX_PANE") in session.panes:
+    pane = os.environ.get("TMUX_PANE") if inside else None
+    if pane is not None and pane in session.panes:
         raise NowhereToGoError("This is the session that muster itself runs in.")
-    if inside and not read_only:
-        why = await asyncio.to_thread(tmux.switch_client, session, answer)
-        if why is not None:
-            raise NowhereToGoError(f"tmux cannot switch to the session: {harmless(why, 400)}")
-        return "To come back here, press the tmux prefix and L."
+    terminal = terminal_path()
     try:
+        client = None
+        if pane is not None and terminal is not None and not read_only:
+            client = await asyncio.to_thread(tmux.own_client, session, pane, terminal)
+        if client is not None:
+            why = await asyncio.to_thread(tmux.switch_client, client, session, answer)
+            if why is not None:
+                raise NowhereToGoError(f"tmux cannot switch to the session: {harmless(why, 400)}")
+            return "To come back here, press the tmux prefix and L."
         with tmux.attach_command(session, answer, read_only=read_only) as (words, descriptors):
             code, errors = await lend_terminal(app, words, outside_tmux(), descriptors)
     except TmuxError as error:

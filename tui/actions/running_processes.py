@@ -1,0 +1,54 @@
+"""Finds processes that run in the sessions of agents whose first process has ended. Blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from registry.text import shown_name
+from tui.actions.leftovers import Leftover, completing, find_leftovers
+from tui.actions.plan import Step
+from tui.host import process_tree
+from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
+from tui.model.roll import Verdict
+from tui.text.sanitize import some
+
+_NAMED_AT_MOST = 5
+"""The number of processes that one message names; more are only counted."""
+
+
+def find_running(sessions: Mapping[Step, Session], answer: TmuxSnapshot) -> dict[Step, Leftover]:
+    """Returns the processes that keep zombies from a terminal status, if these are not killed.
+
+    Args:
+        sessions: The present sessions of the steps. Only those of zombies are examined.
+        answer: The latest snapshot of tmux. If its state is unknown, the result is empty.
+    """
+    sessions = {step: session for step, session in sessions.items() if _is_zombie(step)}
+    if not sessions or answer.state is TmuxState.UNKNOWN:
+        return {}
+    origins = {step: process_tree.origin_of(now, answer) for step, now in sessions.items()}
+    try:
+        by_step = process_tree.processes_of(origins)
+    except OSError as error:
+        why = f"it is not known whether its processes still run: {error}"
+        return {step: Leftover(None, why) for step in sessions}
+    # Other processes may write the agent's output.
+    running = find_leftovers(sessions, answer, in_sessions=True)
+    for step, held in by_step.items():
+        if processes := held.processes + held.doubted:
+            running[step] = Leftover(None, _why(step, processes, answer))
+    return running
+
+
+def _is_zombie(step: Step) -> bool:
+    return step.row is not None and step.row.verdict is Verdict.ZOMBIE
+
+
+def _why(step: Step, processes: tuple[process_tree.Process, ...], answer: TmuxSnapshot) -> str:
+    named = [f"{shown_name(process.name)} ({process.pid})" for process in processes]
+    more = f" and {len(named) - _NAMED_AT_MOST} more" if len(named) > _NAMED_AT_MOST else ""
+    count = some(len(named), "process", "processes")
+    return (
+        f"{count} may still run in its session: {', '.join(named[:_NAMED_AT_MOST])}{more}. "
+        f"If they belong to the agent, kill it; if not, {completing(step, answer.socket)}"
+    )

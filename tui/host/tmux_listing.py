@@ -1,0 +1,90 @@
+"""Parses the lists of panes and sessions that tmux prints. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from registry.dataclass import replace
+from tui.host.tmux_types import DeadPane, Session
+
+PANES = (
+    "#{session_id} #{session_created} #{window_activity} #{session_attached} #{pane_id} "
+    "#{pane_pid} #{?pane_dead,1:#{pane_dead_time}:#{pane_dead_status}:#{pane_dead_signal},0} "
+    # The name is last because it may contain spaces; all other fields are numbers or ids.
+    "#{session_name}"
+)
+"""The format of a line about a pane."""
+
+END = "end #{pid} #{start_time}"
+"""The format of the last line, which proves that the list is complete."""
+
+
+def parse_listing(listed: str, started: Sequence[str]) -> tuple[dict[str, Session], int, int]:
+    """Parses a list of all panes.
+
+    Args:
+        listed: The lines about the panes, and the last line.
+        started: The id of each session, a space, and the directory where it was started.
+
+    Returns:
+        The sessions by their names, the pid of the server and its start time.
+
+    Raises:
+        ValueError: The text is not a complete list.
+    """
+    sessions: dict[str, Session] = {}
+    started_in = dict(text.removesuffix("\n").partition(" ")[::2] for text in started)
+    *lines, last = [line for line in listed.split("\n") if line] or [""]
+    word, pid, began = last.split(" ")
+    if word != "end":
+        raise ValueError(last)
+    for line in lines:
+        session = _parse(line, started_in)
+        same = sessions.get(session.name)
+        sessions[session.name] = session if same is None else _merge(same, session)
+    return sessions, int(pid), int(began)
+
+
+def readable(text: str) -> str:
+    """Replaces the surrogates of bytes that are not UTF-8 by visible escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _parse(line: str, started_in: Mapping[str, str]) -> Session:
+    session_id, created, activity, attached, pane, pid, dead, name = line.split(" ", 7)
+    if session_id[:1] != "$" or not session_id[1:].isdecimal() or pane[:1] != "%":
+        raise ValueError(line)
+    is_dead, _, end = dead.partition(":")
+    if is_dead not in ("0", "1"):
+        raise ValueError(line)
+    first = int(pid)
+    dead_panes = (_dead_pane(pane, first, end),) if is_dead == "1" else ()
+    return Session(
+        session_id,
+        readable(name),
+        int(created),
+        int(activity),
+        int(attached),
+        (pane,),
+        (first,) if is_dead == "0" else (),
+        started_in.get(session_id) or None,
+        dead_panes,
+    )
+
+
+def _dead_pane(pane: str, pid: int, end: str) -> DeadPane:
+    # tmux before 3.3 knows neither the time nor the signal.
+    ended, status, signal = end.split(":")
+    return DeadPane(
+        pid, int(ended) if ended else None, pane, int(status) if status else None, signal
+    )
+
+
+def _merge(one: Session, other: Session) -> Session:
+    return replace(
+        one,
+        activity=max(one.activity, other.activity),
+        panes=one.panes + tuple(pane for pane in other.panes if pane not in one.panes),
+        pids=one.pids + tuple(pid for pid in other.pids if pid not in one.pids),
+        dead=one.dead + tuple(each for each in other.dead if each not in one.dead),
+    )
