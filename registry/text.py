@@ -160,7 +160,8 @@ def choices(names: Iterable[str]) -> str:
     shown = [word for word in map(typed_word, distinct[:_CHOICES]) if word is not None]
     left = len(distinct) - len(shown)
     if left:
-        shown.append(f"{left} more" if shown else f"{left} with names that cannot be typed")
+        names = "name" if left == 1 else "names"
+        shown.append(f"{left} more" if shown else f"{left} {names} that cannot be typed")
     return ", ".join(shown)
 
 

@@ -81,8 +81,8 @@ def clean_up_task(
         task_registry: The task's registry.
         global_registry: The workspace's global registry, or None.
         live_sessions: The names of all existing sessions. If tmux cannot be queried, do not call
-            this function. To be certain, query tmux twice, about 750 ms apart, and pass the
-            sessions of both results.
+            this function. To be certain, query tmux twice, about 750 ms apart, and pass every
+            session that is in at least one of the two results.
         status: The new status.
         reason: The value for `termination_reason` or `completion_reason`.
         grace: An agent that started less than this many seconds ago is not ended, because it

@@ -131,7 +131,7 @@ def _decoded(text: bytes, place: Path, registry: Path) -> tuple[Journal, Path | 
     """Returns a journal and the other file of its commit; None if the journal is incomplete.
 
     Raises:
-        UntrustedJournalError: This library does not write such a journal.
+        UntrustedJournalError: The journal is not one that this library could have written.
     """
     try:
         journal = journals.decode(text)

@@ -188,7 +188,7 @@ def test_two_dashes_come_before_a_name_that_looks_like_an_option() -> None:
 
 def test_only_names_that_can_be_typed_are_to_choose_from() -> None:
     assert choices(["a b", "good\ufe0f", "c"]) == "'a b', c, 1 more"
-    assert choices(["good\ufe0f"]) == "1 with names that cannot be typed"
+    assert choices(["good\ufe0f"]) == "1 name that cannot be typed"
 
 
 @given(any_text)

@@ -52,7 +52,8 @@ def _first(given: Sequence[str]) -> int | None:
 def take_words(given: list[str]) -> list[str] | None:
     """Removes ``--words`` and the words after it, and returns these; None without ``--words``.
 
-    The completion scripts pass the line so far in this way; it may contain ``--``.
+    The completion scripts pass the typed command line, up to the cursor, after ``--words``. This
+    line may contain ``--``.
     """
     if "--words" not in given:
         return None

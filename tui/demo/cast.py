@@ -68,7 +68,7 @@ _SEARCH = (
                 "GIN wins: half the size, 9 ms slower on phrases only",
                 finding=("decision", "high", "GIN with fastupdate=off: steady 31 ms at p95"),
             ),
-            Step(100, "Schema is in migrations/0042_search_vector.sql, with its way back"),
+            Step(100, "Schema is in migrations/0042_search_vector.sql, with its revert"),
         ),
         Ending.COMPLETES,
         ago=1200,
@@ -80,17 +80,17 @@ _SEARCH = (
         "search",
         "search_architect",
         "Write migration 0042 so that it never holds a lock on photos for more than 100 ms. "
-        "Batches, resumable, with a tested way back.",
+        "Batches, resumable, with a tested revert.",
         (
             Step(10, "Reading the schema and the size of each table"),
             Step(25, "Columns are added without a rewrite of the table"),
             Step(40, "Writing the trigger that keeps the vector in step"),
             Step(55, "Trigger costs 0.3 ms a write", runs="pytest tests/migrations -k trigger"),
             Step(65, "Index is built concurrently, in 6 min on the copy"),
-            Step(75, "Testing the way back"),
-            Step(85, "Way back takes 2 s and leaves no trace"),
+            Step(75, "Testing how to revert the migration"),
+            Step(85, "Reverting the migration takes 2 s and leaves no trace"),
             Step(95, "Last review of locks held: 38 ms at most"),
-            Step(100, "Migration 0042 is ready: 38 ms of locks, way back tested"),
+            Step(100, "Migration 0042 is ready: 38 ms of locks, revert tested"),
         ),
         Ending.COMPLETES,
         pace=7,
@@ -114,7 +114,7 @@ _SEARCH = (
         "rollback_tester",
         "search",
         "migration_writer",
-        "Break the migration at every statement and prove that the way back restores the schema "
+        "Break the migration at every statement and prove that the revert restores the schema "
         "byte for byte.",
         (
             Step(15, "Breaking the migration at statement 1 of 11"),

@@ -55,7 +55,7 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
     - The process runs only as this user.
     - Only this user and root have its socket open.
     - Its name or its program is that of tmux.
-    - The path leads to its socket from here.
+    - In muster's own file system, the path leads to the socket of this process.
 
     Args:
         pid: The pid of the process.

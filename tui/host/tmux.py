@@ -137,7 +137,7 @@ class Tmux:
             server = (listener.pid if listener is not None else 0) or None
             pane = None if server is None else _pane_of(server)
             if pane is not None:
-                why = f"tmux lists no sessions, but process {pane} runs in a pane of it"
+                why = f"tmux lists no sessions, but process {pane} runs in a pane of this server"
                 return self._unknown(why, asked_at, advice_on(message, self.socket))
             return TmuxSnapshot(
                 TmuxState.ANSWERED,

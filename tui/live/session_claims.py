@@ -80,11 +80,14 @@ def _listed(
     judged = nearby.judge_around(orphans, answer, ageless, time.time())
     unsure = {session.id for session in judged.unsure}
     proven = {session.id for session in judged.orphans}
-    why = "unknown whether a registry lists it: cannot read a registry near it, or its processes"
+    why = (
+        "unknown whether a registry lists the session: cannot read a registry near the session, "
+        "or the session's processes"
+    )
     if judged.databases:
-        why = f"unknown whether it belongs to an agent: {judged.databases[0]}"
+        why = f"unknown whether the session belongs to an agent: {judged.databases[0]}"
     listed = {
-        session: why if session.id in unsure else "a registry lists it now"
+        session: why if session.id in unsure else "a registry lists the session now"
         for session in orphans
         if session.id not in proven
     }
@@ -118,7 +121,7 @@ def _claimed(
                 reasons[session] = f"{agent} has the same session"
     unknown = (
         "unknown whether another agent has the same session: "
-        "cannot read a registry near it, or its processes"
+        "cannot read a registry near the session, or the session's processes"
     )
     claimed = {
         session: reason or unknown

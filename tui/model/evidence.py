@@ -51,7 +51,7 @@ class Evidence:
         return {**self.renamed, **self.elsewhere}
 
     def doubt(self, name: str) -> str | None:
-        """Returns why a missing session may still exist, or None without a doubt."""
+        """Returns why a missing session may still exist; None if there is no such reason."""
         return self.elsewhere.get(name, self.renamed.get(name))
 
 

@@ -23,35 +23,40 @@ class Policy:
 
     death_confirmation: float = _seconds(
         0.75,
-        "A session is proven gone if it is missing from two answers of tmux this far apart.",
+        "The least time between the two answers of tmux that prove that a session is gone: "
+        "the session is missing from both answers.",
         least=0.75,
         former="proof",
     )
     # An orchestrator registers an agent up to two seconds after it created the session.
     start_grace: float = _seconds(
-        5.0, "An agent that started less than this ago is never called a zombie.", least=3.0
+        5.0, "During this time after its start, an agent is never called a zombie.", least=3.0
     )
     orphan_grace: float = _seconds(
-        10.0, "A session that was created less than this ago is never called an orphan.", least=3.0
+        10.0,
+        "During this time after its creation, a session is never called an orphan.",
+        least=3.0,
     )
     stall_timeout: float = _seconds(
         900.0,
-        "An agent without a report or output for longer than this is called stalled.",
+        "After more than this time without a report or output, an agent is called stalled.",
         former="stall_after",
     )
     mass_death_window: float = _seconds(
-        1.0, "Deaths that are at most this far apart count as one event.", former="at_once"
+        1.0, "The longest time between deaths that count as one event.", former="at_once"
     )
     session_late_limit: float = _seconds(
         60.0,
-        "A session created more than this after its agent started belongs to another agent, "
-        "unless the agent has reported since.",
+        "A session with the name of an agent's session belongs to another agent if it was created "
+        "more than this time after the agent's start. Exception: the agent has reported after "
+        "the session was created.",
         least=5.0,
         former="made_after",
     )
     session_early_limit: float = _seconds(
         300.0,
-        "A session created more than this before its agent started belongs to another agent.",
+        "A session with the name of an agent's session belongs to another agent if it was created "
+        "more than this time before the agent's start.",
         least=5.0,
         former="made_before",
     )

@@ -143,13 +143,15 @@ def find_mixed(
     for session in sessions if moved else ():
         for pid in moved.keys() & set(session.pids):
             pane, made_in = moved[pid]
-            advice = "first move it back in tmux, or end it there"
+            advice = "first end that pane in tmux"
             whose = "a session that is gone"
             if made_in in by_id:
+                advice = "first move that pane back in tmux, or end that pane in tmux"
                 whose = _called(by_id[made_in])
-                why = f"its pane {pane} is in {_called(session)} now; {advice}"
+                why = f"the session's pane {pane} is in {_called(session)} now; {advice}"
                 reasons.setdefault(made_in, why)
-            reasons[session.id] = f"it has pane {pane}, which was created in {whose}; {advice}"
+            why = f"the session has pane {pane}, which was created in {whose}; {advice}"
+            reasons[session.id] = why
     return reasons
 
 

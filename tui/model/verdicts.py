@@ -68,7 +68,7 @@ VERDICTS: Mapping[Verdict, VerdictEntry] = MappingProxyType(
             3,
             "◆",
             "$secondary bold",
-            "a session with a name like an agent's that no registry lists",
+            "a session that no registry lists, but that is named like an agent's session",
             "kill it if it does not belong to another workspace",
         ),
         Verdict.UNKNOWN: VerdictEntry(

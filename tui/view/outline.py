@@ -282,7 +282,10 @@ def matching(roll: RollCall, view: View) -> dict[Key, AgentRow | Session]:
 
 
 def branches(roll: RollCall) -> Iterator[Key]:
-    """Yields the key of every line that has a branch."""
+    """Yields the keys of the lines that can be folded.
+
+    These are workspaces, tasks, agents with children, and the orphans' line.
+    """
     for workspace in roll.workspaces:
         yield WorkspaceKey(workspace.path)
         for task in workspace.tasks:

@@ -75,7 +75,7 @@ def test_a_pane_moved_to_another_agents_session_is_no_death(
     plan = weighed_kill(roll, roll.agents())
     assert [step.label for step in plan.steps] == ["z"]
     says = dict(plan.refused)["y"]
-    assert "it has pane %1, which was created in a session that is gone" in says
+    assert "the session has pane %1, which was created in a session that is gone" in says
     assert carry_out(plan, crew.client(), "").complete
     assert runs(pid)
 
@@ -89,7 +89,7 @@ def test_neither_of_two_agents_whose_panes_were_swapped_is_killed(
     crew.run("swap-pane", "-d", "-s", "=agent_x:", "-t", "=agent_y:")
     # The plan was made before that.
     (step,) = carry_out(before, crew.client(), "").steps
-    assert step.result is Result.LEFT and "it has pane" in step.detail
+    assert step.result is Result.LEFT and "has pane" in step.detail
     roll = take(files, crew.client(), NO_GRACE)
     plan = weighed_kill(roll, [row_of(roll, agent_id)])
     assert plan.steps == ()

@@ -206,7 +206,7 @@ def test_an_orphan_that_a_workspace_of_the_plan_lists_by_now_is_left(
     plan = plan_kill(roll, (), roll.orphans[:1])
     theirs.write_task("TASK-2", entry("late"))
     (step,) = carry_out(plan, server.client(), "").steps
-    assert step.result is Result.LEFT and "lists it now" in step.detail
+    assert step.result is Result.LEFT and "lists the session now" in step.detail
     assert "agent_late" in server.names()
 
 
@@ -305,7 +305,7 @@ def test_an_orphan_that_is_listed_before_it_is_killed_is_left(
     plan = plan_kill(roll, (), roll.orphans)
     {"ours": ours, "theirs": theirs}[whose].write_task("TASK-2", entry("late"))
     (step,) = carry_out(plan, server.client(), "").steps
-    assert step.result is Result.LEFT and "lists it now" in step.detail
+    assert step.result is Result.LEFT and "lists the session now" in step.detail
     assert "agent_late" in server.names()
 
 
