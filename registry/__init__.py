@@ -2,7 +2,7 @@
 
 An orchestrator lists its agents in one ``AGENT_REGISTRY.json`` per task and in one
 ``GLOBAL_REGISTRY.json`` per workspace. Many processes write these files at the same time.
-This package takes the same lock as those processes, and writes in place.
+This package takes the same lock as these processes, and writes the files in place.
 """
 
 from typing import TYPE_CHECKING

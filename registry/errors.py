@@ -40,8 +40,8 @@ class RegistryError(Exception):
     """The base class of all errors that `registry` raises.
 
     Attributes:
-        reason: What is wrong, as a predicate for the file's name, for example "is not a regular
-            file". None if only the whole message says it.
+        reason: The problem, as a predicate for the file's name, for example "is not a regular
+            file". None if the message has no such part.
     """
 
     reason: str | None = None
@@ -91,7 +91,7 @@ class LockTimeoutError(RegistryError, TimeoutError):
 
 
 class BusyRegistryError(RegistryError, TimeoutError):
-    """Another process holds the registry's lock, and may be writing the file.
+    """Another process holds the registry's lock, and may be writing the registry.
 
     Attributes:
         path: The registry.
@@ -106,10 +106,10 @@ class BusyRegistryError(RegistryError, TimeoutError):
 
 
 class LostLockError(RegistryError, RuntimeError):
-    """Before a write, the lock was lost, or it no longer protected the registry.
+    """The lock was lost before a write, or did not protect the registry any more.
 
     Attributes:
-        path: The registry; it was not changed.
+        path: The registry, which was not changed.
     """
 
     def __init__(self, path: Path, why: str) -> None:
@@ -187,10 +187,10 @@ class InaccessibleRegistryError(RegistryError, OSError):
 
 
 class HalfWrittenError(RegistryError, OSError):
-    """A write failed, and taking it back failed too.
+    """A write failed, and the old content could not be restored.
 
-    The journal is kept. The next process that opens the registry finishes the write, or
-    takes it back if it had not begun. Check the registry before you repeat the change.
+    The journal is kept. The next process that opens the registry completes the write, or restores
+    the old content if the write had not begun. Check the registry before you repeat the change.
 
     Attributes:
         path: The registry.
@@ -212,7 +212,7 @@ class HalfWrittenError(RegistryError, OSError):
 
 
 class UntrustedJournalError(RegistryError, OSError):
-    """A file at the path of a registry's journal cannot be trusted to be a journal.
+    """The file at the path of a registry's journal cannot be trusted.
 
     Attributes:
         path: The journal.
@@ -228,13 +228,13 @@ class UntrustedJournalError(RegistryError, OSError):
 
 
 class UnfinishableCommitError(RegistryError, OSError):
-    """A commit was refused because some users could not finish it after a crash.
+    """A commit was refused because, after a crash, some users could not finish it.
 
-    If this process was killed during the commit, the registry would stay broken for a user
-    that may write the registry but may not read the journal.
+    These users may write the registry, but may not read the journal. If this process died during
+    the commit, the registry would stay broken for them.
 
     Attributes:
-        path: The registry; it was not changed.
+        path: The registry, which was not changed.
     """
 
     def __init__(self, path: Path, why: str) -> None:
@@ -263,7 +263,7 @@ class UntrustedFileError(RegistryError, OSError):
 class AuditError(RegistryError, OSError):
     """The audit log cannot be written or read.
 
-    A change that cannot be logged first is not made.
+    A change is not made if it cannot be logged first.
 
     Attributes:
         path: The log.
@@ -298,7 +298,7 @@ class NotARegularFileError(RegistryError, OSError):
 class LinkedRegistryError(NotARegularFileError):
     """The registry is a symlink, is in a symlinked directory, or has a second hard link.
 
-    Below a workspace links are not followed: they could lead into another workspace.
+    Below a workspace, links are not followed, because a link could lead into another workspace.
 
     Args:
         path: The registry.
@@ -342,9 +342,9 @@ class LinkedRegistryError(NotARegularFileError):
 
 
 class ReplacedWorkspaceError(RegistryError, OSError):
-    """A workspace's path leads to another directory than when this process first opened it.
+    """A workspace's path does not lead to the directory that this process opened first.
 
-    The owner of a directory above it could redirect the path at any moment.
+    The owner of a directory above the workspace could redirect the path at any moment.
 
     Attributes:
         path: The workspace.
@@ -390,7 +390,7 @@ class CorruptRegistryError(RegistryError, json.JSONDecodeError):
 
 
 class UnnamedError(RegistryError):
-    """An error of a pure function, which does not know the file of the registry.
+    """An error of a pure function, which does not know the registry's file.
 
     Attributes:
         path: The registry; None until `named` sets it.
@@ -399,7 +399,7 @@ class UnnamedError(RegistryError):
     path: Path | None = None
 
     def named(self, path: Path) -> Self:
-        """Adds the file's name to the message, unless it has one, and returns the error."""
+        """Adds the file's name to a message without one, and returns the error."""
         if self.path is None:
             self.path = path
             self.args = (f"{_shown(path)}: {self}",)
@@ -457,7 +457,7 @@ class LimitReachedError(UnnamedError, RuntimeError):
     Attributes:
         limit: The field with the limit, for example ``max_agents``.
         allowed: The value of the limit.
-        found: The present number of agents, or the depth of the new agent.
+        found: The present number of agents, or the depth that the new agent would have.
     """
 
     def __init__(self, limit: str, allowed: int, found: int, what: str) -> None:
@@ -470,7 +470,7 @@ class LimitReachedError(UnnamedError, RuntimeError):
 
 
 class WorkspaceNotFoundError(RegistryError, FileNotFoundError):
-    """No workspace was found.
+    """The search found no workspace.
 
     Attributes:
         looked: The searched directories, in order.

@@ -1,4 +1,4 @@
-"""Lazy imports of the names that a package exports, because few programs need all of them."""
+"""Lazy imports of the names that a package exports; few programs need all these names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def exports(
 
     Args:
         package: The name of the package.
-        homes: The exported names of each inner module.
+        homes: Maps each inner module to the names that it defines for the package.
     """
     module_of = {name: module for module, names in homes.items() for name in names}
     namespace = sys.modules[package].__dict__

@@ -1,8 +1,8 @@
 """The lock metrics of many processes, in one file per workspace.
 
-Each process counts its own metrics (`registry.storage.metrics`). To show them to other
-processes, it adds them to `registry/muster_metrics.json` from time to time and at its end.
-The file is changed under its own lock, like a registry.
+Each process counts its own metrics (`registry.storage.metrics`). From time to time and at its end,
+a process adds its numbers to `registry/muster_metrics.json`, so that other processes can show
+them. The file is changed under its own lock, like a registry.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def path_in(workspace: Path) -> Path:
 
 
 def _name(registry: Path, workspace: Path) -> str | None:
-    """Returns the key of a registry in the file; None if it is not in this workspace."""
+    """Returns the key of a registry in the file; None if the registry is not in this workspace."""
     folder, name = registry.parent, registry.name
     if folder.parent != workspace or not is_safe_name(folder.name):
         return None
@@ -72,13 +72,13 @@ def _name(registry: Path, workspace: Path) -> str | None:
 
 
 def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
-    """Adds the numbers since the last call to the metrics file of a workspace.
+    """Adds the events since the last call to the metrics file of a workspace.
 
-    A user that is neither root nor the folder's owner does not create the file: other users
-    would not trust it.
+    Only root and the folder's owner create a missing file, because other users would not trust
+    another owner's file.
 
     Args:
-        workspace: The `.agent-workspace`; spelled as in the paths of its registries.
+        workspace: The `.agent-workspace`, spelled as in the paths of its registries.
 
     Returns:
         Whether numbers were added.
@@ -107,7 +107,7 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
 
 
 def _counted(workspace: Path) -> Mapping[str, LockMetrics]:
-    """Returns the numbers of this process for a workspace, by the registry's key in the file."""
+    """Maps a registry's key in the file to the numbers of this process, for one workspace."""
     named = ((_name(path, workspace), numbers) for path, numbers in metrics.snapshot().items())
     return {name: numbers for name, numbers in named if name is not None}
 
@@ -117,7 +117,7 @@ def _unpublished(registry: Path, numbers: LockMetrics) -> LockMetrics:
 
 
 def _would_be_untrusted(place: Path) -> bool:
-    """Returns whether the file is missing and other users would not trust one by this user."""
+    """Returns whether the file is missing, and other users would not trust this user's file."""
     with own_folder(place) as folder:
         if os.geteuid() in (0, os.fstat(folder).st_uid):
             return False
@@ -131,7 +131,7 @@ def _would_be_untrusted(place: Path) -> bool:
 
 @contextmanager
 def _editing(place: Path) -> Iterator[Json]:
-    """Yields the content of the file under its lock; writes it back at the end of the block.
+    """Yields the content of the file under its lock; writes the content at the end of the block.
 
     A missing file is created first.
 
@@ -165,9 +165,10 @@ def _editing(place: Path) -> Iterator[Json]:
 
 
 def _decoded(text: bytes, place: Path) -> Json:
-    """Returns the content of the file; an empty content if it is too large or corrupt.
+    """Returns the content of the file; an empty content if the file is too large or corrupt.
 
-    A crash or a full disk at its creation can leave it empty. Nothing else would repair it.
+    A crash or a full disk during the creation can leave an empty file, which only the next write
+    repairs.
     """
     empty: Json = {"schema": 1}
     if len(text) > LARGEST:
@@ -183,7 +184,7 @@ def _decoded(text: bytes, place: Path) -> Json:
 
 
 def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
-    """Returns the numbers in the files plus the unpublished ones of this process, by registry.
+    """Maps each registry to its numbers, from the files and the unpublished ones of this process.
 
     A corrupt file counts as empty; the next process that adds numbers repairs it. Numbers of
     registries that do not exist in the workspace are left out: another user may have written

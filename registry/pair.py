@@ -25,7 +25,7 @@ from registry.text import shown_name
 def editing_both(
     task: Path, global_: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> Iterator[tuple[Edit, Edit]]:
-    """Yields a task's registry and the global one under their locks; commits both at the end.
+    """Yields a task's registry and the global one under their locks; the block's end commits both.
 
     Raises:
         WrongShapeError: One file is not a registry of the expected kind; the error names it.
@@ -43,11 +43,11 @@ def editing_both(
 def editing_pair(
     task: Path, global_: Path | None, timeout: float
 ) -> Iterator[tuple[Edit, Edit | None, list[str]]]:
-    """Yields both registries under their locks, or only the task's if the global one fails.
+    """Yields both registries under their locks; only the task's registry if the global one fails.
 
     The end of an agent must be recorded in the task's registry even if the global registry is
-    broken, or if the task's registry has the id of another task. The third yielded value is a
-    list of problems, which says why the global registry was left out.
+    broken, or if the task's registry has the id of another task. The third yielded value is a list
+    of problems: the reasons why the global registry was left out.
     """
     deadline = time.monotonic() + timeout
     problems: list[str] = []
@@ -78,9 +78,9 @@ def editing_pair(
 
 
 def _registry_of_its_id(task: Path, registry: Json, global_: Path) -> Path | None:
-    """Returns another task's registry that has the `task_id` of this one as its directory.
+    """Returns the registry of another task to which a registry's `task_id` belongs, or None.
 
-    Whoever may write one task's registry could otherwise change another task's agents in the
+    Otherwise a user who may write one task's registry could change another task's agents in the
     global registry.
     """
     task_id = registry.get("task_id")
@@ -94,7 +94,7 @@ def _registry_of_its_id(task: Path, registry: Json, global_: Path) -> Path | Non
 
 
 class _Entered:
-    """One or two registries whose locks are held already; a ``with`` block releases them.
+    """One or two registries whose locks are held; the end of a ``with`` block releases the locks.
 
     An `ExitStack` is not used: after an interruption it would keep the locks until the garbage
     collector runs.

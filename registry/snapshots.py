@@ -60,11 +60,11 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The metadata of a file, which differs between two states of it.
+    """The metadata of a file, which differs between two states of the file.
 
     Attributes:
-        settled: Whether the last write is old enough. If it is not, a second write may have
-            left all other fields the same.
+        settled: Whether the last write is old enough. If not, a second write may have changed the
+            content, but none of the other fields.
         owner: The user id of the file's owner.
     """
 
@@ -78,7 +78,7 @@ class Signature:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Tells the file from all others, whatever paths lead to them."""
+        """A key that identifies the file, independent of its paths."""
         return self.device, self.inode
 
 
@@ -89,7 +89,7 @@ class Snapshot(Generic[Record]):
     Attributes:
         path: The registry.
         record: The decoded content.
-        signature: The file's state, for `changed_since`.
+        signature: The metadata of the file at that moment, for `changed_since`.
     """
 
     path: Path
@@ -110,7 +110,7 @@ def _signature_of(status: os.stat_result) -> Signature:
 
 
 def changed_since(path: Path, signature: Signature) -> bool:
-    """Returns whether a registry may differ from the snapshot with this signature."""
+    """Returns whether a registry may have changed since the snapshot with this signature."""
     return signature_of(path) != signature
 
 
@@ -118,9 +118,9 @@ def signature_of(path: Path) -> Signature | None:
     """Returns the signature of a registry without reading the file.
 
     Returns:
-        None if the last write is so recent that a change could go unnoticed, or if the file
-        cannot be examined. If the result equals the signature of a snapshot, the content is
-        the same too.
+        None if the last write is so recent that a further change could go unnoticed, or if the
+        file cannot be examined. If the result equals the signature of a snapshot, the file still
+        has the content of the snapshot.
     """
     try:
         now = _signature_of(look(path))
@@ -140,7 +140,7 @@ def _check_size(state: Signature, path: Path, largest: int) -> None:
 
 
 def _read_once(path: Path, largest: int) -> tuple[bytes, Signature] | None:
-    """Returns the file's bytes and state; None if a process may have written meanwhile."""
+    """Returns the file's bytes and signature; None if a process may have written meanwhile."""
     try:
         file = open_file(path, os.O_RDONLY)
     except InaccessibleRegistryError as error:
@@ -176,7 +176,7 @@ def _read_open(fd: int, path: Path, largest: int) -> tuple[bytes, Signature] | N
 def _read(
     path: Path, accept: Callable[[bytes], Record], largest: int = MAX_BYTES
 ) -> tuple[Record, Signature]:
-    """Reads until no process writes and `accept` succeeds; gives up after `_PATIENCE` seconds.
+    """Reads again until no process writes and `accept` succeeds, for at most `_PATIENCE` seconds.
 
     Raises:
         RegistryError: The error of the last attempt.
@@ -208,7 +208,7 @@ def _read(
 
 
 def read_registry(path: str | os.PathLike[str]) -> Json:
-    """Returns the decoded content of a registry. Takes no lock, and never returns half a write.
+    """Returns the decoded content of a registry. Takes no lock; never returns an incomplete write.
 
     Args:
         path: A task's registry or the global one.
@@ -226,7 +226,7 @@ def read_task(path: Path, largest: int = MAX_BYTES) -> Snapshot[TaskRecord]:
 
     Args:
         path: The registry.
-        largest: Bytes above which it is not read.
+        largest: The largest size, in bytes, of a registry that is read.
 
     Raises:
         RegistryError: The file does not exist, is not a regular file, is not accessible, or is
@@ -241,7 +241,7 @@ def read_global(path: Path, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
 
     Args:
         path: The registry.
-        largest: Bytes above which it is not read.
+        largest: The largest size, in bytes, of a registry that is read.
 
     Raises:
         RegistryError: The file does not exist, is not a regular file, is not accessible, or is
@@ -272,7 +272,7 @@ def while_busy(is_busy: Callable[[], bool], timeout: float = BUSY_TIMEOUT) -> It
     """Yields once, and then again, after a pause, as long as `is_busy` returns True.
 
     Args:
-        is_busy: Returns whether a writer blocked a read since the last yield.
+        is_busy: Returns whether a writer blocked a read after the last yield.
         timeout: No further yield follows after this many seconds.
     """
     give_up_at = time.monotonic() + timeout
@@ -290,8 +290,8 @@ def when_free(read: Callable[[], Read], timeout: float = BUSY_TIMEOUT) -> Read:
         timeout: No further attempt starts after this many seconds.
 
     Raises:
-        BusyRegistryError: Every attempt raised it.
-        RegistryError: `read` raised another error, which is not tried again.
+        BusyRegistryError: Every attempt raised this error.
+        RegistryError: `read` raised another error; then no further attempt is made.
     """
     problems: list[BusyRegistryError] = []
     for _ in while_busy(lambda: bool(problems), timeout):

@@ -1,8 +1,9 @@
 """Formats names and command lines for messages. Pure.
 
-A person chooses by an id, a session's name or a path. So different names must never look the
-same: a name is shown whole, and invisible characters are escaped. A command line in a message
-is meant to be pasted. So it holds each argument exactly, or the message has no command line.
+A person chooses by an id, a session's name or a path. So different names must never look the same:
+a name is shown whole, and invisible characters are escaped. Users paste the command lines of
+messages. So a command line has each argument exactly; if that is not possible, the message has no
+command line.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable
 
 NAME_AT_MOST = 256
-"""The number of characters shown of a name; a longer name is cut, and its length is added."""
+"""The number of shown characters of a name; a longer name is cut, and its length is added."""
 
 WHOLE_AT_MOST = 1024
 """The same limit where the user chooses an action by the name."""
@@ -33,22 +34,23 @@ _IGNORABLE = (
     *((0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A)),
     (0xE0000, 0xE0FFF),
 )
-"""The first and last code points of the ranges that fonts may draw as nothing:
-Default_Ignorable_Code_Point in DerivedCoreProperties.txt of the Unicode Character Database.
-The ranges have not changed since version 14."""
+"""The ranges of characters that fonts may draw as nothing: the first and last code points.
+
+They are Default_Ignorable_Code_Point in DerivedCoreProperties.txt of the Unicode Character
+Database, unchanged since version 14."""
 
 # Blank braille, null notehead, Khitan filler, blank hieroglyphs, object replacement character.
 _BLANK = frozenset("\u2800\U0001d159\U00016fe4\U00013441\U00013442\ufffc")
 
 
 def is_invisible(character: str) -> bool:
-    """Returns whether a character is drawn as nothing, even if Python calls it printable."""
+    """Returns whether fonts may draw a character as nothing, even if it is printable in Python."""
     code = ord(character)
     return character in _BLANK or any(first <= code <= last for first, last in _IGNORABLE)
 
 
 def is_plain(name: str, limit: int = NAME_AT_MOST) -> bool:
-    """Returns whether a name can be shown as it is, without confusion with an escaped name."""
+    """Returns whether a name can be shown unchanged, without confusion with an escaped name."""
     if not name or len(name) > limit or not name.isprintable():
         return False
     if name != name.strip() or name.startswith(_QUOTES) or not _OWN_SIGNS.isdisjoint(name):
@@ -63,7 +65,7 @@ def is_plain(name: str, limit: int = NAME_AT_MOST) -> bool:
 
 
 def shown_name(name: object, limit: int = NAME_AT_MOST) -> str:
-    """Returns a plain name unchanged, and any other name quoted, with non-ASCII escaped.
+    """Returns a plain name unchanged, and any other name in quotes with non-ASCII escaped.
 
     Args:
         name: An id, a session's name or a path; any other object is converted by `str`.
@@ -78,7 +80,7 @@ def quoted_name(name: object, limit: int = NAME_AT_MOST) -> str:
 
     Args:
         name: Any object; it is converted by `str`.
-        limit: The number of characters to show; of a longer name the length is added.
+        limit: The number of characters to show; a longer name is cut, and its length is added.
     """
     text = str(name)
     if len(text) <= limit:
@@ -87,10 +89,10 @@ def quoted_name(name: object, limit: int = NAME_AT_MOST) -> str:
 
 
 def whole_name(name: str) -> str:
-    """Returns a name in a form that no other name shares, for the choice of an action.
+    """Returns a different text for each name, for questions about actions.
 
-    Letters of other scripts can look like Latin ones, so an escaped form is added for them.
-    A name that is too long is cut, and its hash is added.
+    Letters of other scripts can look like Latin letters, so an escaped form is added for such
+    names. A name that is too long is cut, and its hash is added.
     """
     if len(name) > WHOLE_AT_MOST:
         from hashlib import sha256  # Imported here because such names are rare.
@@ -102,10 +104,10 @@ def whole_name(name: str) -> str:
 
 
 def typed_word(word: str) -> str | None:
-    """Returns a word quoted for a shell; None if it may be typed wrongly.
+    """Returns a word quoted for a shell; None if the word may be typed wrongly.
 
-    Only printable ASCII is the same on every terminal and in every shell. A backslash is
-    refused too, because shells differ in its meaning inside quotes.
+    Only printable ASCII is the same on every terminal and in every shell. A word with a backslash
+    is refused too, because shells interpret a backslash inside quotes differently.
     """
     if not word or len(word) > _WORD_AT_MOST or "\\" in word:
         return None
@@ -133,8 +135,8 @@ def command_line(
 
     Args:
         words: The program, its command and flags, which are constants of muster.
-        names: Positional arguments, such as ids. If one of them looks like an option, ``--``
-            is put before them.
+        names: Positional arguments, such as ids. If any of them looks like an option, ``--`` is
+            put before the first one.
         options: Options with their values, for example ``("-S", socket)``.
 
     Returns:

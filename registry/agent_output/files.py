@@ -22,10 +22,10 @@ from registry.storage.interruption import hand_on
 from registry.storage.safe_open import open_beneath
 
 LONGEST_LINE = 4 * 1024 * 1024
-"""The longest line that is read, in bytes; a longer one counts as malformed."""
+"""The longest line that is read, in bytes; a longer line counts as malformed."""
 
 LOOK_BACK = 32 * 1024 * 1024
-"""How many bytes from the end of a file are searched for the last lines."""
+"""The number of bytes at the end of a file in which the last lines are searched."""
 
 # This many bytes before the read position are remembered. They distinguish a file that grew
 # from one that was truncated and written again to at least the same length.
@@ -40,11 +40,11 @@ class Batch(Generic[Line]):
         records: The records in the order of the file.
         malformed: The number of lines that were not JSON objects, or were too long.
         earlier: Whether the file has earlier lines that were not read.
-        torn: Whether the last line is still being written; the next batch contains it.
+        torn: Whether the last line is still being written; the next batch contains that line.
         restarted: Whether the file was replaced or truncated since the last batch. If so, these
             records are from the start of the present file.
-        behind: Whether more data can be read at once.
-        size: The size of the file in bytes; None if it does not exist.
+        behind: Whether the file has more data that can be read now.
+        size: The size of the file in bytes; None if the file does not exist.
         modified: The time of the last write, in seconds since the epoch, or None.
     """
 
@@ -61,7 +61,7 @@ class Batch(Generic[Line]):
 class AgentFile(Generic[Line]):
     """A reader of one of an agent's files. Not thread-safe; close it after use.
 
-    A file that does not exist counts as empty. If it is created later, `more` reads it.
+    A file that does not exist counts as empty. If the file is created later, `more` reads it.
 
     Args:
         directory: The task's directory; trusted.
@@ -97,13 +97,13 @@ class AgentFile(Generic[Line]):
         self.close()
 
     def close(self) -> None:
-        """Closes the file; a later call of `more` begins at its start."""
+        """Closes the file; a later call of `more` begins at the start of the file."""
         if self._file is not None:
             close_read(self._file)
         self._file, self._offset, self._remembered, self._skipping = None, 0, b"", False
 
     def last(self, count: int) -> Batch[Line]:
-        """Returns the last records; `more` then returns the records after them.
+        """Returns the last records of the file; `more` then returns the records after these.
 
         Args:
             count: The largest number of records; 0 to only move to the end of the file.
@@ -120,7 +120,7 @@ class AgentFile(Generic[Line]):
         return self._last(fd, self._status(fd), count)
 
     def more(self) -> Batch[Line]:
-        """Returns the records since the last call, at most 4 MB of them (see `Batch.behind`).
+        """Returns the next records, from at most 4 MB of the file (see `Batch.behind`).
 
         Raises:
             ValueError: The id cannot be part of a file's name.
@@ -191,7 +191,7 @@ class AgentFile(Generic[Line]):
         self._remembered = self._read(fd, length, offset - length)
 
     def _pass_hole(self, fd: int, size: int) -> None:
-        """Skips a hole of a sparse file: no line ends in it, and it may be very large."""
+        """Skips a hole of a sparse file. No line ends in a hole, and a hole may be very large."""
         try:
             data = os.lseek(fd, self._offset, os.SEEK_DATA)
         except OSError as error:
@@ -245,7 +245,7 @@ class AgentFile(Generic[Line]):
         )
 
     def _taken(self, line: bytes | None) -> tuple[Line, ...] | None:
-        """Returns the records of a line; None if it is malformed or None."""
+        """Returns the records of a line; None if the line is malformed, or is None."""
         if line is None:
             return None
         return self._source.read(line) if line.strip() else ()

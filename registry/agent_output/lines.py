@@ -1,9 +1,9 @@
 """Decodes the lines of an agent's output files to frozen records. Pure.
 
-An agent has three files with one JSON object per line: progress reports, findings, and the
-stream log. The stream log is the raw output of the agent's program. Decoding never fails on an
-unknown structure: such a value becomes None, or is kept as compact JSON. All text is untrusted
-and unchanged; a caller that shows it must sanitize it.
+An agent has three files with one JSON object per line: progress reports, findings, and the stream
+log. The stream log is the raw output of the agent's program. Decoding never fails: a value with an
+unknown structure becomes None, or is kept as compact JSON. All text is untrusted and unchanged; a
+caller that shows the text must sanitize it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class ProgressReport:
     Attributes:
         timestamp: The time in the file, or None.
         at: The time in seconds since the epoch, or None.
-        status: The status in the file, which may be an unknown word; empty if it is missing.
+        status: The status in the file, which may be an unknown word; empty if the field is
+            missing.
         progress: The percentage in the file, which may be out of range, or None.
         message: The agent's message; may be empty.
     """
@@ -51,8 +52,8 @@ class AgentFinding:
     Attributes:
         timestamp: The time in the file, or None.
         at: The time in seconds since the epoch, or None.
-        type: The type, such as ``issue`` or ``solution``; empty if it is missing.
-        severity: One of `SEVERITIES` or another word; empty if it is missing.
+        type: The type, such as ``issue`` or ``solution``; empty if the field is missing.
+        severity: One of `SEVERITIES` or another word; empty if the field is missing.
         message: The agent's message; may be empty.
         data: Additional data as compact JSON; empty if there is none.
     """
@@ -117,7 +118,7 @@ class Source(Generic[Line]):
         name: The name of the kind on the command line.
         folder: The folder below the task's directory.
         suffix: The part of the file's name after the agent's id.
-        read: Decodes one line, without its line end; returns None if it is malformed.
+        read: Decodes one line without the line end; returns None if the line is malformed.
         raw: Returns the records to show for a malformed line; may be none.
     """
 
@@ -128,7 +129,7 @@ class Source(Generic[Line]):
     raw: Callable[[bytes], tuple[Line, ...]]
 
     def parts(self, agent_id: str) -> tuple[str, str]:
-        """Returns the folder and the name of an agent's file; the id is not checked."""
+        """Returns the folder and the file name of an agent's file; does not check the id."""
         return self.folder, agent_file(agent_id, self.suffix)
 
 
@@ -142,7 +143,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def is_whole(line: bytes) -> bool:
-    """Returns whether a last line without a line end is complete JSON."""
+    """Returns whether the last line of a file, which has no line end, is complete JSON."""
     return line.rstrip().endswith(b"}") and _object(line) is not None
 
 
@@ -172,7 +173,7 @@ def _when(entry: Mapping[str, Any]) -> tuple[str | None, float | None]:
 
 
 def read_progress(line: bytes) -> tuple[ProgressReport, ...] | None:
-    """Decodes a line of a progress file; None if it is not a JSON object."""
+    """Decodes a line of a progress file; returns None if the line is not a JSON object."""
     entry = _object(line)
     if entry is None:
         return None
@@ -181,7 +182,7 @@ def read_progress(line: bytes) -> tuple[ProgressReport, ...] | None:
 
 
 def read_finding(line: bytes) -> tuple[AgentFinding, ...] | None:
-    """Decodes a line of a findings file; None if it is not a JSON object."""
+    """Decodes a line of a findings file; returns None if the line is not a JSON object."""
     entry = _object(line)
     if entry is None:
         return None
@@ -198,7 +199,7 @@ def read_finding(line: bytes) -> tuple[AgentFinding, ...] | None:
 
 
 def read_log(line: bytes) -> tuple[LogLine, ...] | None:
-    """Decodes a line of a stream log, in Claude's format; None if it is not a JSON object.
+    """Decodes a line of a stream log in Claude's format; None if the line is not a JSON object.
 
     A message has several parts (text, tool calls, tool results). Each part becomes a record.
     """
@@ -271,7 +272,7 @@ def _block(speaker: LogKind, block: object) -> _Part:
 
 
 def _result(content: object) -> str:
-    """Returns the text of a tool's result, which is a text or a list of blocks."""
+    """Returns the text of a tool's result. The result is a text or a list of blocks."""
     if not isinstance(content, list):
         return _words(content)
     texts = (

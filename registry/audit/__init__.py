@@ -1,4 +1,4 @@
-"""Logs what operators do, before it is done, and takes changes back."""
+"""Logs each action of an operator before the action is done, and takes changes back."""
 
 from typing import TYPE_CHECKING
 

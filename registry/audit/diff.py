@@ -26,14 +26,14 @@ class FieldChange:
     """One field of a registry, or of one of its agents, before and after a change.
 
     Attributes:
-        file: The path of the registry as its log names it.
+        file: The name of the registry in its audit log.
         agent: The agent's id; None for a field of the registry itself.
-        nth: The position among the entries with this id, from 0.
+        nth: The position of the entry among the entries with this id; 0 is the first.
         field: The name of the field; empty for a whole entry.
         before: The value before the change, or `MISSING`.
         after: The value after the change, or `MISSING`.
-        whole: Whether the agent was added or removed. If so, its entry is the value.
-        deployed: For the status of an agent, its deployment; otherwise None.
+        whole: Whether the agent was added or removed. If so, the value is the agent's entry.
+        deployed: The agent's deployment, if the field is the status of an agent; otherwise None.
     """
 
     file: str
@@ -51,7 +51,7 @@ class FieldChange:
         return self.agent is None and is_count(self.before) and is_count(self.after)
 
     def means_the_same(self) -> tuple[object, ...]:
-        """Returns a key that is equal for the same change; for a counter, the added number."""
+        """Returns a key that is equal for equal changes; for a counter, with the added number."""
         if self.is_counter:
             return self.file, self.agent, self.nth, self.field, self.after - self.before
         values = _exact(self.before), _exact(self.after)
@@ -60,15 +60,15 @@ class FieldChange:
 
 
 def _exact(value: Any) -> str:
-    """Returns a text to compare values, because in Python 1, 1.0 and True are equal."""
+    """Returns a text for exact comparisons of values: in Python 1, 1.0 and True are equal."""
     return repr(value)
 
 
 def snapshot(registry: Json) -> Json:
-    """Copies a registry down to the fields of agents.
+    """Copies a registry, its agents and their fields, but not the values of the fields.
 
-    The copy stays unchanged if a change replaces the values of fields, and does not change the
-    values themselves.
+    If a later change of the registry replaces the values of fields, the copy stays unchanged. A
+    change inside a value also changes the copy.
     """
     copied = dict(registry)
     agents = registry.get("agents")
@@ -84,7 +84,7 @@ def _copy(entry: Any) -> Any:
 
 
 def differences(file: str, before: Json, after: Json) -> tuple[FieldChange, ...]:
-    """Returns all changed fields in the order of the registry, those of agents first.
+    """Returns all changed fields in the order of the registry, the fields of agents first.
 
     Args:
         file: The name of the registry for the changes.
@@ -133,9 +133,9 @@ class Reverted:
 
     Attributes:
         agents: The ids of the agents whose fields have their old values again, in order.
-        fields: The fields of registries that have their old values again. Counters that changed
-            together with agents are not included.
-        refused: Why agents or fields were not changed, by the agent's id or the field's name.
+        fields: The fields of registries that have their old values again, without the counters
+            that changed together with agents.
+        refused: Maps an agent's id, or a field's name, to the reason why it was not changed.
     """
 
     agents: tuple[str, ...]
@@ -144,15 +144,15 @@ class Reverted:
 
 
 def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Reverted:
-    """Takes changes back in place, except fields that were changed again since.
+    """Takes changes back in place, except fields that were changed again after these changes.
 
     - The changes of an agent are taken back in all registries or in none.
-    - Counters change by the number of agents that are taken back, also if other agents changed
-      them since.
-    - An agent that was added is removed only if its entry is still the same.
+    - Counters change by the number of agents that are taken back, even if the counters changed
+      again for other agents.
+    - An agent that was added is removed only if its entry is unchanged.
 
     Args:
-        registries: The decoded registries by their names in the changes; changed in place.
+        registries: Maps the names in the changes to the decoded registries; changed in place.
         changes: The changes to take back.
     """
     by_agent: dict[tuple[str, int], list[FieldChange]] = {}
@@ -216,7 +216,7 @@ def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Re
 def _numbered(
     entries: Iterable[tuple[str | None, Json]],
 ) -> Iterable[tuple[tuple[str, int], Json]]:
-    """Yields entries with their id and their position among the entries with this id."""
+    """Yields each entry with its id, and its position among the entries with the same id."""
     seen: dict[str, int] = {}
     for id_, entry in entries:
         agent = id_ or ""
@@ -273,7 +273,7 @@ def _put_back(registry: Json, change: FieldChange, entry: Json | None) -> None:
 
 
 def _counted(registry: Json, entry: Json) -> dict[str, int]:
-    """Returns what one agent contributes to each counter."""
+    """Returns how much one agent adds to each counter, by the counter's name."""
     names = counter_names(registry)
     counts = {names.active: int(counts_as_active(registry, entry))}
     if names.completed is not None:
@@ -293,7 +293,7 @@ def _move_back(
     Args:
         registry: The decoded registry; changed in place. None if it is missing.
         change: The change of the counter.
-        moved: How much each counter changes with the agents that were taken back.
+        moved: How much each counter changes because of the agents that were taken back.
         whole: Whether all agents of the changes were taken back.
         for_agents: Whether the counter changed together with agents.
 

@@ -15,18 +15,18 @@ from registry.schema.records import Deployment, parse_time
 from registry.storage.interruption import hand_on
 
 VERSION = 1
-"""The version of the records; it grows when a field is removed or changes its meaning."""
+"""The version of the records; increased when a field is removed or changes its meaning."""
 
 
 Place = tuple[str, str, int]
-"""The path of a log, and the key of an entry in it."""
+"""The path of a log, and the key of an entry in that log."""
 
 
 class State(StrEnum):
     """The outcome of an intent."""
 
     INTENDED = "intended"
-    """The log has no outcome: the process died, or is still working."""
+    """The log has no outcome: the process died, or the change is not finished."""
     DONE = "done"
     """The change was made."""
     FAILED = "failed"
@@ -56,19 +56,20 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class EndedSession:
-    """A tmux session that was, or was to be, killed. This cannot be undone.
+    """A tmux session that was killed, or should be killed. A kill cannot be undone.
 
     Attributes:
         name: The name of the session.
         id: The id of the session in tmux.
-        created: When it was created, in seconds since the epoch.
-        socket: The socket of its tmux server.
-        agent: The id of its agent; None for an orphan.
+        created: When the session was created, in seconds since the epoch.
+        socket: The socket of the session's tmux server.
+        agent: The id of the session's agent; None for an orphan.
         server_pid: The process id of the tmux server; None if the log does not have it.
         server_started: When the server started, in seconds since the epoch.
-        panes: The ids of its panes, which identify processes that it left behind.
-        told_by: The ids of the users that own the logs with this record. None if it was not
-            read from a log.
+        panes: The ids of the session's panes, which identify processes that the session left
+            behind.
+        told_by: The ids of the users that own the logs with this record. None if the record was
+            not read from a log.
         ended_at: When the kill began, according to the log, in seconds since the epoch.
         log: The path of the log with this record; empty if it was not read from a log.
     """
@@ -97,14 +98,15 @@ class Entry:
         action: The word for the action: "kill", "complete", "undo" or another one.
         reason: The reason in the operator's words; may be empty.
         who: The user and the process.
-        changes: The changed fields. The counters have the expected values.
+        changes: The changed fields. For counters, the values are the expected ones.
         session: The session that is killed, or None.
         final: Why the changes cannot be taken back, or None.
         undoes: The `key` of the entry that this step takes back, or None.
         state: The outcome.
         detail: A message about the outcome.
-        log: The path of its log; empty if it was not read from a log.
-        writers: The ids of the users that own the files of the entry. They may have forged it.
+        log: The path of the log; empty if the entry was not read from a log.
+        writers: The ids of the users that own the log's files. These users may have forged the
+            entry.
     """
 
     action_id: str
@@ -151,7 +153,7 @@ class Log:
 
     @property
     def unfinished_ends(self) -> tuple[EndedSession, ...]:
-        """Sessions whose kill began, but was not completed according to the log.
+        """Sessions whose kill began but, according to the log, was not completed.
 
         Sessions without logged panes are left out: their processes could not be identified.
         A log completes only its own records: the logs may belong to different users.
@@ -192,7 +194,7 @@ def line(record: Mapping[str, Any]) -> bytes:
 
 
 def intent(entry: Entry) -> dict[str, Any]:
-    """Returns the record that is written before the change."""
+    """Returns the record that announces a change; it is written before the change."""
     return {
         "v": VERSION,
         "id": entry.action_id,
@@ -212,7 +214,7 @@ def intent(entry: Entry) -> dict[str, Any]:
 def outcome(
     entry: Entry, at: str, state: State, detail: str, changes: Sequence[FieldChange]
 ) -> dict[str, Any]:
-    """Returns the record that is written after the change, or after its failure.
+    """Returns the record that is written after a change was made or has failed.
 
     Args:
         entry: The intent.

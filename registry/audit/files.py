@@ -19,13 +19,13 @@ from registry.storage.interruption import hand_on
 from registry.storage.own_files import check_owner, open_own, own_folder
 
 LONGEST_RECORD = 16 * 1024 * 1024
-"""The longest record that is read, in bytes; the largest bulk actions stay below it."""
+"""The longest record that is read, in bytes; the largest bulk actions have shorter records."""
 
 LONGEST_FILE = 24 * 1024 * 1024
-"""How many bytes are read from the end of one file; muster's files are smaller."""
+"""How many bytes at the end of one file are read; muster's own files are smaller."""
 
 MOST_LINES = 400_000
-"""How many lines are read from all logs together; the files of one log have fewer."""
+"""How many lines are read from all logs together; the files of one log have fewer lines."""
 
 DECODED_AT_MOST = 640 * 1024 * 1024
 """The largest estimated size in memory of the records of all logs together, in bytes."""
@@ -36,7 +36,7 @@ _RECORD_COST = 512
 
 
 def check_log(path: Path, status: os.stat_result, folder: int) -> None:
-    """Refuses a log that another user than its trusted owner may have written.
+    """Refuses a log that may have been written by a user other than a trusted owner.
 
     Args:
         path: The path of the log, for errors.
@@ -60,14 +60,14 @@ class LogLines:
     """The lines of a log's files, up to the limits.
 
     Attributes:
-        lines: The lines, each with the id of the user that owns its file. They are in the order
-            oldest first when all files are read.
+        lines: The lines, each with the id of the user that owns its file. After the last file is
+            read, the oldest line is first.
         too_long: The number of lines that were skipped because they are too long.
         left_out: The number of bytes of older lines that were not read.
-        share: The number of logs left to read, including this one. Each gets an equal part of
-            what is left of the limits, so that one large log does not block the others.
-        seen: The number of lines so far, including the logs read before.
-        cost: Their estimated size in memory in bytes, including the logs read before.
+        share: The number of logs that are still to be read, including this log. Each log gets an
+            equal part of the rest of the limits, so that one large log does not block the others.
+        seen: The number of lines read so far, in this log and in the logs before it.
+        cost: The estimated size of these lines in memory, in bytes.
     """
 
     lines: list[tuple[bytes, int]] = field(default_factory=list)
@@ -118,10 +118,11 @@ def read_lines(log: Path, paths: Iterable[Path], before: LogLines, share: int) -
 
     Args:
         log: The path of the log.
-        paths: Its files, the newest first. If a file is rotated during the read, it is found a
-            second time instead of being missed.
-        before: The lines of the logs that were read before; the limits hold for all logs.
-        share: The number of logs left to read, including this one.
+        paths: The files of the log, the newest first. In this order, a file that is rotated during
+            the read is found a second time instead of being missed.
+        before: The lines of the logs that were read before this log; the limits hold for all logs
+            together.
+        share: The number of logs that are still to be read, including this log.
 
     Raises:
         AuditError: A file exists, but cannot be read or must not be trusted.

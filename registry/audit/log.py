@@ -1,11 +1,11 @@
-"""Writes and reads the audit log, which records each action of an operator before it is done.
+"""Writes and reads the audit log, which records each action before the action is done.
 
 The log is `registry/muster_audit.jsonl` in the workspace. Many processes may append to it, under
 its own flock. Every record is flushed (fsync), and large logs are rotated.
 
-First the intent is written, then the change is made, and then the outcome is written. No
-registry is locked while the log is locked. An intent without an outcome was interrupted; its
-fields show whether the change was made.
+First the intent is written, then the change is made, and then the outcome is written. No registry
+is locked while the log is locked. If an intent has no outcome, the action was interrupted. The
+fields of the intent show whether the change was made.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def log_in(workspace: Path) -> Path:
 
 
 def _folder_of(workspace: Path) -> Path | None:
-    """Returns the `registry` folder of a workspace; None if this is not a workspace."""
+    """Returns the `registry` folder of a workspace; None if the directory is not a workspace."""
     folder = workspace / GLOBAL_FOLDER
     if workspace.name == WORKSPACE_NAME or folder.is_dir() or folder.is_symlink():
         return folder
@@ -76,13 +76,13 @@ def _folder_of(workspace: Path) -> Path | None:
 def base_of(log: Path) -> Path:
     """Returns the base directory for the names of registries in a log.
 
-    It is the workspace, or else the log's own directory.
+    This is the workspace of the log, or else the log's own directory.
     """
     return log.parent.parent if log.parent.name == GLOBAL_FOLDER else log.parent
 
 
 def name_in(log: Path, registry: Path) -> str:
-    """Returns the name of a registry in a log: its path below `base_of`, or its whole path."""
+    """Returns the name of a registry in a log: the path below `base_of`, or the whole path."""
     base = base_of(log)
     return str(registry.relative_to(base) if registry.is_relative_to(base) else registry)
 
@@ -119,7 +119,7 @@ class Audit:
     Attributes:
         action: The word for the action: "kill", "complete" or "undo".
         reason: The reason in the operator's words.
-        action_id: The id of the action; all its steps in all logs have the same one.
+        action_id: The id of the action; all steps of the action, in all logs, have this id.
     """
 
     action: str
@@ -147,7 +147,7 @@ class Audit:
             undoes: The key of the entry that the step takes back, or None.
 
         Raises:
-            AuditError: The intent cannot be logged, so the step must not be done.
+            AuditError: The intent cannot be logged. Then the caller must not do the step.
         """
         self._parts += 1
         entry = Entry(
@@ -230,7 +230,7 @@ def _locked(log: Path) -> Iterator[Lock]:
 
 
 def _try_locked(log: Path, folder: int, deadline: float) -> Lock | None:
-    """Locks a log, and creates it if necessary; returns None if it was moved or rotated."""
+    """Locks a log, and creates it if necessary; None if the log was moved or rotated meanwhile."""
     if make_empty(log, folder, 0o600):
         os.fsync(folder)
     try:
@@ -273,14 +273,15 @@ def _rotate(log: Path, folder: int) -> None:
 
 
 def read_log(log: Path) -> Log:
-    """Reads a log, oldest entry first. Takes no lock.
+    """Reads a log; the oldest entry is first. Takes no lock.
 
     If a log is larger than muster's limits, only its newest part is read. The size of the rest
     is in `Log.left_out`.
 
     Raises:
-        AuditError: A log exists, but cannot be read or trusted. Only its owner may be able to
-            write it, and the owner must be this user, root or the owner of its folder.
+        AuditError: A log exists, but cannot be read or trusted. A log is trusted only if no user
+            except its owner can write it, and if the owner is this user, root or the owner of the
+            log's folder.
     """
     return _read(log, LogLines(), 1)[0]
 
@@ -309,8 +310,8 @@ def _size(log: Path) -> int:
 def read_logs(logs: Iterable[Path]) -> Log:
     """Reads several logs, and merges them in the order of their times.
 
-    The limits hold for all logs together, and each log gets an equal part of them. A part that a
-    small log does not need is used for larger ones. The size of everything that was not read is
+    The limits hold for all logs together, and each log gets an equal part of them. If a small log
+    does not need its part, larger logs use the rest. The size of everything that was not read is
     in `Log.left_out`.
 
     Raises:

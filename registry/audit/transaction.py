@@ -1,4 +1,4 @@
-"""Changes a task's registry and the global one, and logs the change before it is made."""
+"""Changes a task's registry and the global one, and logs each change before it is made."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Made(Generic[Result]):
     Attributes:
         result: The return value of the change.
         written: The registries that were written.
-        problems: Messages about a registry that was not written, or an outcome that was not
+        problems: Messages about registries that were not written, and outcomes that were not
             logged.
         owners: The ids of the users that own the registries.
     """
@@ -77,18 +77,20 @@ def change_pair(
 
     With `on_record`, this takes two passes:
 
-    1. The first pass finds what will change. This is logged while no lock is held.
-    2. The second pass makes the change if it is still the same; otherwise both passes repeat.
+    1. The first pass finds the fields that will change. They are logged while no lock is held.
+    2. The second pass makes the change if the same fields will change; otherwise both passes are
+       repeated.
 
     Args:
         task: The task's registry.
-        global_: The global registry, or None. If it is broken, only the task's is changed.
-        change: Makes the change; called several times if another process writes meanwhile.
+        global_: The global registry, or None. If the global registry is broken, only the task's
+            registry is changed.
+        change: Makes the change; called again if another process writes meanwhile.
         timeout: How long to wait for the locks in total, in seconds.
         on_record: The context for the audit log; None to not log.
-        owner: The id of the user that owned the task's registry when it was judged. A user that
-            may rename the tasks' folders could replace the registry by one of another user.
-            None compares only the passes with each other.
+        owner: The id of the user that owned the task's registry when the change was planned. A
+            user that may rename the tasks' folders could replace the registry by the registry of
+            another user. With None, only the owners in the two passes are compared.
 
     Raises:
         UntrustedFileError: A registry now belongs to another user; nothing was changed.
@@ -175,9 +177,9 @@ def _pass(
         global_: The global registry, or None.
         change: Makes the change.
         timeout: How long to wait for the locks, in seconds.
-        log: The log, which defines the names of the registries in the differences; None to use
-            their paths.
-        expected: The only changes that may be written; None to write all changes.
+        log: The log, which defines the names of the registries in the differences. With None, the
+            names are the paths.
+        expected: The changes that may be written, and no others; None to write all changes.
         owners: The ids of the users that must own the registries, as far as they are known.
 
     Returns:

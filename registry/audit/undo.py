@@ -39,9 +39,9 @@ class Undoable:
 
     Attributes:
         entry: The entry.
-        task: The task's registry; the global registry if only that was changed. None if the
-            entry cannot be taken back.
-        global_: The global registry, if both were changed, or None.
+        task: The task's registry; the global registry if only the global registry was changed.
+            None if the entry cannot be taken back.
+        global_: The global registry if both registries were changed, otherwise None.
         refused: Why the entry cannot be taken back, or None.
     """
 
@@ -64,7 +64,7 @@ def last_actions(log: Log) -> Iterator[str]:
 
 
 def _took_place(entry: Entry) -> bool:
-    """Returns whether the entry changed, or may have changed, a registry or a session."""
+    """Returns whether the step changed, or may have changed, a registry or a session."""
     return entry.state in (State.DONE, State.INTENDED) and bool(entry.changes or entry.session)
 
 
@@ -75,7 +75,8 @@ def undoables(log: Log, action_id: str, known: Collection[Path]) -> tuple[Undoab
 
     - It changes a registry that is not in `known`.
     - Its log is not the audit log of that registry.
-    - Its log belongs to another user than the registry: that user may have forged the entry.
+    - The log and the registry belong to different users: the log's owner may have forged the
+      entry.
 
     Args:
         log: The content of the logs.
@@ -120,10 +121,10 @@ def _not_to_touch(entry: Entry, path: Path, known: Collection[Path]) -> str | No
 
 
 def _doubt(entry: Entry, path: Path) -> str | None:
-    """Returns why the writers of an entry could not change a registry themselves, or None.
+    """Returns why the writers of an entry cannot change a registry themselves, or None.
 
-    The writers may have forged the entry. An undo must not change a file for them that they
-    could not change themselves.
+    The writers may have forged the entry. So an undo must only change a file that the writers
+    could also change themselves.
     """
     try:
         # The same file that will be opened: through the same directory, and not a symlink.
@@ -157,8 +158,8 @@ def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
 
     Args:
         step: The step to take back.
-        registries: The registries in the state after the steps that are taken back before this
-            one. This step adds and changes registries in it.
+        registries: The decoded registries, in the state after the steps that are taken back before
+            this step. This call adds registries to the mapping, and changes them.
 
     Raises:
         RegistryError: A registry cannot be read now.
@@ -174,17 +175,18 @@ def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
 def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT) -> Made[Reverted]:
     """Takes one step back in all its registries, in one commit, and logs this first.
 
-    A field that was changed again since is not changed; `Reverted.refused` has the reason.
+    A field that was changed again after the step is not changed; `Reverted.refused` has the
+    reason.
 
     Args:
-        step: The step; not a refused one.
+        step: The step, which must not be a refused one.
         audit: The undo action, of which this is a step.
         timeout: How long to wait for the locks, in seconds.
 
     Raises:
         AuditError: The audit log cannot be written; nothing was changed.
-        RegistryError: A registry cannot be locked or read, or the writers of the entry could
-            not change it themselves; nothing was changed.
+        RegistryError: A registry cannot be locked or read, or the writers of the entry cannot
+            change that registry themselves. Nothing was changed.
         ValueError: The step is a refused one.
     """
     if step.task is None:

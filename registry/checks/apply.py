@@ -14,13 +14,13 @@ from registry.storage.codec import Json
 def apply_fixes(registry: Json, file: Path, findings: Iterable[Issue]) -> None:
     """Applies the fixes of the issues in one registry.
 
-    The values of fields are replaced as a whole, except `agents`, whose content is changed.
+    The value of a field is replaced as a whole. Only inside `agents`, the content is changed.
 
     Args:
         registry: The decoded registry; changed in place. It must not have changed since the
             issues were found.
-        file: Its path; issues in other files are ignored.
-        findings: The issues; those that are not fixable are ignored.
+        file: The path of the registry; issues in other files are ignored.
+        findings: The issues; issues that are not fixable are ignored.
     """
     issues = [issue for issue in findings if issue.file == file and issue.fixable]
     by_id = {id_: entry for id_, entry in agent_entries(registry) if id_}

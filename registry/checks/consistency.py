@@ -3,9 +3,8 @@
 If the global registry and a task's registry differ, the task's registry is right. An issue
 whose fix cannot be known is reported too, with the reason.
 
-In a workspace with a database, the JSON files may be left from the creation of the tasks, and
-their counters and lists are not updated. There, only issues that make a file unusable are
-reported.
+In a workspace with a database, the JSON files may be as old as the tasks, and their counters and
+lists are not updated. In this case, only issues that make a file unusable are reported.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _LISTED_FIELDS = (
     "last_update",
     "completed_at",
 )
-"""The fields that a global registry's entry repeats from the task's registry, in order."""
+"""The fields that an agent's entry in a global registry repeats from the task's registry."""
 
 
 def task_id_of(file: Path, task: Json) -> str:
@@ -52,7 +51,8 @@ def task_findings(file: Path, task: Json, *, kept: bool = True) -> list[Issue]:
     Args:
         file: The path of the registry, for the issues.
         task: The decoded registry.
-        kept: Whether its counters and lists are updated; False if its workspace has a database.
+        kept: Whether the orchestrator updates the counters and lists of the registry; False if the
+            workspace has a database.
     """
     shape = _shape(file, task, is_global(task), "looks like a global registry")
     if shape is not None:
@@ -100,7 +100,13 @@ def _agents_alone(file: Path, registry: Json) -> Iterator[Issue]:
 
 
 def _counters(file: Path, registry: Json, as_it_will_be: Json) -> Iterator[Issue]:
-    """Yields issues for wrong counters; `as_it_will_be` is the registry after all repairs."""
+    """Yields issues for counters that are wrong after all other repairs.
+
+    Args:
+        file: The path of the registry.
+        registry: The decoded registry.
+        as_it_will_be: The decoded registry after all other repairs.
+    """
     right = {drift.counter: drift.counted for drift in counter_drifts(as_it_will_be)}
     for counter, count in edits.count_tasks(as_it_will_be).items() if is_global(registry) else ():
         written = registry.get(counter)
@@ -243,11 +249,11 @@ def global_findings(
     Args:
         file: The path of the registry, for the issues.
         global_: The decoded registry.
-        pairs: The paths and decoded registries of its tasks. The counters are compared with the
-            state after the differences from these registries are repaired.
-        known: The ids of all existing tasks; None to skip the search for missing tasks.
+        pairs: The paths and decoded registries of the tasks. The counters are compared with the
+            state after the differences between these registries and the global one are repaired.
+        known: The ids of all existing tasks; with None, missing tasks are not searched.
         now: The time of the check, in seconds since the epoch.
-        kept: Whether its counters and lists are updated, as in `task_findings`.
+        kept: Whether the orchestrator updates the counters and lists, as in `task_findings`.
     """
     shape = _global_shape(file, global_)
     if shape is not None:

@@ -86,7 +86,7 @@ def _own_parent(entry: Mapping[str, Any]) -> str | None:
 
 
 def _listed(hierarchy: Json) -> dict[str, list[str]]:
-    """Returns the parents under which each child is listed; a repeated listing is repeated."""
+    """Maps each child to the parents under which it is listed, once for each listing."""
     listed: dict[str, list[str]] = {}
     for parent, children in hierarchy.items():
         for child in children if isinstance(children, list) else ():
@@ -98,7 +98,7 @@ def _listed(hierarchy: Json) -> dict[str, list[str]]:
 def _loops(
     agents: Mapping[str, Json], listed: Mapping[str, list[str]]
 ) -> Iterator[tuple[str, ...]]:
-    """Yields each loop of parents once, starting with its first agent in file order."""
+    """Yields each loop of parents once, starting with the agent that is first in the file."""
     parents: dict[str, str | None] = {}
     for id_, entry in agents.items():
         own = _own_parent(entry)
@@ -167,7 +167,7 @@ def set_places(hierarchy: Json, child: str, found: list[str], parents: list[str]
     Args:
         hierarchy: The lists of children by parent; changed in place.
         child: The id of the child.
-        found: The parents under which it is listed now; a repeated listing is repeated.
+        found: The parents under which the child is listed now, once for each listing.
         parents: The right parents.
     """
     for parent in dict.fromkeys(found):

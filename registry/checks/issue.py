@@ -17,9 +17,9 @@ class IssueKind(StrEnum):
     """The kind of an issue."""
 
     UNREADABLE = "unreadable"
-    """A registry cannot be read, so its other issues cannot be known."""
+    """A registry cannot be read, so further issues cannot be known."""
     JOURNAL = "hot_journal"
-    """A commit was interrupted, and has not been finished or dropped yet."""
+    """A commit was interrupted, and was not finished or dropped later."""
     SHAPE = "shape"
     """A field has the wrong type, or a required field is missing."""
     DUPLICATE = "duplicate_id"
@@ -27,7 +27,7 @@ class IssueKind(StrEnum):
     LOOP = "loop"
     """An agent is its own ancestor."""
     PARENT = "parent_missing"
-    """The parent of an agent does not exist."""
+    """The parent of an agent is not in the registry."""
     HIERARCHY = "hierarchy"
     """`agent_hierarchy` and `parent` differ."""
     NOT_LISTED = "task_not_listed"
@@ -64,7 +64,8 @@ class Issue:
         found: The present value, or `MISSING`.
         says: The problem, as a predicate for the agent, field or file.
         fix: The right value, or `MISSING`.
-        advice: Why muster cannot repair it, and what the user can do; empty if muster can.
+        advice: Why muster cannot repair the issue, and what the user can do; empty if muster can
+            repair the issue.
     """
 
     kind: IssueKind
@@ -78,12 +79,12 @@ class Issue:
 
     @property
     def fixable(self) -> bool:
-        """Whether muster can repair it."""
+        """Whether muster can repair the issue."""
         return not self.advice
 
     @property
     def place(self) -> tuple[object, ...]:
-        """The place of the issue, without the present value."""
+        """A key for the place of the issue, without the present value."""
         return self.kind, self.file, self.agent, self.field
 
     @property

@@ -1,4 +1,4 @@
-"""Takes the lock, finds the issues that still exist, logs their repair, and repairs them."""
+"""Repairs the issues that still exist under the lock, and logs each repair first."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fix_task(
     on_record: AuditContext | None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Made[Fixed]:
-    """Repairs issues in a task's registry, and its differences from the global registry.
+    """Repairs issues in a task's registry, and differences between it and the global registry.
 
     Both registries are checked again under their locks. An issue that has changed or no longer
     exists is not repaired.
@@ -74,7 +74,7 @@ def fix_global(
     on_record: AuditContext | None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Made[Fixed]:
-    """Repairs the counters of a global registry. Call it after `fix_task` for all its tasks.
+    """Repairs the counters of a global registry. Call this after `fix_task` for all listed tasks.
 
     Args:
         global_: The global registry.
@@ -101,7 +101,7 @@ def fix(registries: Mapping[Path, Json], planned: Sequence[Issue], now: Iterable
     Args:
         registries: The decoded registries by their paths; changed in place.
         planned: The issues to repair.
-        now: All issues that the registries have now.
+        now: The issues that the registries have now.
     """
     by_place = {issue.place: issue for issue in now}
     done: list[Issue] = []

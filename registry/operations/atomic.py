@@ -1,6 +1,6 @@
 """Atomic operations: each reads, changes and writes one registry under its lock.
 
-Every function accepts a task's registry or the global one; it recognizes them by their fields.
+Every function accepts a task's registry or the global one, and recognizes the kind by the fields.
 The functions do not use tmux, and wait only for the lock.
 """
 
@@ -29,8 +29,8 @@ def atomic_add_agent(
 
     - `agents`: the agent is appended,
     - `total_spawned`: plus 1,
-    - `active_count`: plus 1 if its status is active,
-    - `agent_hierarchy[parent]`: its id is appended.
+    - `active_count`: plus 1 if the agent's status is active,
+    - `agent_hierarchy[parent]`: the agent's id is appended.
 
     A global registry has the counters `total_agents_spawned` and `active_agents`, and no
     hierarchy.
@@ -38,7 +38,7 @@ def atomic_add_agent(
     Args:
         registry_path: The registry.
         agent_data: The agent's fields, which are written unchanged; `id` is required.
-        parent: The id of the agent that started it, or "orchestrator".
+        parent: The id of the agent that started this agent, or "orchestrator".
 
     Raises:
         DuplicateAgentError: The registry already has this id; nothing was changed.
@@ -60,8 +60,8 @@ def atomic_update_agent_status(
 ) -> dict[str, Any]:
     """Sets an agent's status, `last_update` and further fields, under the lock.
 
-    The counter of active agents decreases when an agent's status is no longer active, and
-    increases when it is active again. `completed_count` counts the status `completed`.
+    If the status changes from active to another kind, the counter of active agents decreases. If
+    it changes back, the counter increases. `completed_count` counts the status `completed`.
 
     Args:
         registry_path: The registry.
@@ -101,7 +101,9 @@ def atomic_update_agent_status(
 
 
 def atomic_increment_counts(registry_path: RegistryPath, active: int = 0, total: int = 0) -> None:
-    """Adds numbers to the counters of active and of all agents; the result is at least 0.
+    """Adds numbers to the counter of active agents and the counter of all agents.
+
+    A counter never becomes less than 0.
 
     Raises:
         ValueError: A number is not an integer.
@@ -126,10 +128,10 @@ def atomic_decrement_active_count(registry_path: RegistryPath, amount: int = 1) 
 
 
 def atomic_mark_agents_completed(registry_path: RegistryPath, agent_ids: Iterable[str]) -> int:
-    """Gives all active agents among these the status `completed`, under the lock.
+    """Gives the status `completed` to those of the agents that are active, under the lock.
 
     Sets `status` and `completed_at`, and adapts the counters. Agents that are not active or not
-    listed are not changed, so a second call returns 0.
+    listed are not changed. So a second call returns 0.
 
     Returns:
         The number of changed entries.

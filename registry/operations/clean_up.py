@@ -43,9 +43,9 @@ class CleanUp:
     """The result of a clean-up.
 
     Attributes:
-        ended: The ids of the agents that got a terminal status, by their task's registry.
+        ended: Maps each task's registry to the ids of the agents that got a terminal status.
         written: The registries that were written.
-        problems: Why registries could not be cleaned up, by their paths.
+        problems: Maps the path of a registry to the reason why it could not be cleaned up.
     """
 
     ended: Mapping[Path, tuple[str, ...]]
@@ -68,14 +68,17 @@ def clean_up_task(
     grace: float = counters.START_GRACE,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> CleanUp:
-    """Ends all agents of a task whose session does not exist, in both registries, in one commit.
+    """Gives a terminal status to all agents of a task whose session does not exist.
 
-    Each file is read and written at most once. Agents that already have a terminal status in
-    the task's registry get it in the global registry too. If the global registry lists an agent
-    of the task that the task's registry does not list, it is ended if its session does not exist.
+    Both registries are changed in one commit. Each file is read and written at most once.
 
-    In a workspace with a database no agent is ended: an agent that seems dead in JSON may have
-    completed.
+    - An agent that already has a terminal status in the task's registry gets the same status in
+      the global registry.
+    - An agent of the task that only the global registry lists gets a terminal status there if
+      its session does not exist.
+
+    In a workspace with a database no agent is changed: an agent that seems dead in the JSON files
+    may have completed.
 
     Args:
         task_registry: The task's registry.
@@ -85,8 +88,8 @@ def clean_up_task(
             session that is in at least one of the two results.
         status: The new status.
         reason: The value for `termination_reason` or `completion_reason`.
-        grace: An agent that started less than this many seconds ago is not ended, because it
-            may have started after the sessions were listed.
+        grace: An agent that started less than this many seconds before the call is not changed.
+            Its session may have been created after the caller listed the sessions.
         timeout: How long to wait for the locks, in seconds.
 
     Raises:
@@ -126,20 +129,21 @@ def clean_up_workspace(
     grace: float = counters.START_GRACE,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> CleanUp:
-    """Ends all agents of a workspace whose session does not exist.
+    """Gives a terminal status to all agents of a workspace whose session does not exist.
 
     First each task's registry is changed under its lock, then the global registry. Each file is
-    read and written at most once, and two locks are never held at the same time. A registry that
-    cannot be locked or read is left out; `CleanUp.problems` has the reason.
+    read and written at most once, and two locks are never held at the same time. If a registry
+    cannot be locked or read, it is left out; `CleanUp.problems` has the reason.
 
     The global registry is updated as in `clean_up_task`, with two exceptions:
 
-    - An agent that reports in between is not ended there.
-    - Agents of a task whose directory is not named after the task are not ended there.
+    - An agent that reports between the two changes is not changed in the global registry.
+    - Agents of a task whose directory is not named after the task are not changed in the global
+      registry.
 
-    After a crash in between, the next clean-up updates the global registry.
+    After a crash between the two changes, the next clean-up updates the global registry.
 
-    In a workspace with a database no agent is ended, as in `clean_up_task`.
+    In a workspace with a database no agent is changed, as in `clean_up_task`.
 
     Args:
         workspace: The `.agent-workspace`.
@@ -206,9 +210,9 @@ class _Seen:
 
     Attributes:
         known: The ids of all agents.
-        ends: Maps the ids of ended agents to their terminal statuses and end fields. Agents that
-            have just ended by themselves are left out.
-        at: When the registry was read; None if its lock is still held.
+        ends: Maps the id of each agent with a terminal status to this status and the end fields.
+            Agents that have just ended by themselves are left out.
+        at: When the task's registry was read; None if its lock is still held.
     """
 
     known: frozenset[str]
@@ -233,7 +237,7 @@ def _by_task_id(task: Json, ours: Collection[str], at: Instant | None) -> dict[s
 
 @dataclass(frozen=True, slots=True)
 class _Sweep:
-    """The rule of one clean-up: which agents are ended, with which status and fields."""
+    """The rule of one clean-up: which agents get a terminal status, and with which fields."""
 
     live: frozenset[str]
     status: str
@@ -248,7 +252,7 @@ class _Sweep:
         return cls(counters.session_names(live), status, fields, Instant.now(), grace)
 
     def end(self, task: Json) -> tuple[str, ...]:
-        """Ends the dead agents in a task's registry, and returns their ids."""
+        """Gives the dead agents in a task's registry a terminal status; returns their ids."""
         edits.check_agents(task)
         dead = self._dead(task)
         done = edits.finish_each(
@@ -257,13 +261,13 @@ class _Sweep:
         return tuple(change.agent_id for change in done)
 
     def follow(self, global_: Json, seen: Mapping[str, _Seen]) -> bool:
-        """Ends agents in the global registry that have ended in their task's registry.
+        """Gives agents in the global registry the terminal status from their task's registry.
 
-        Dead agents that the task's registry does not list are ended too. A withdrawal that
-        could not change the global registry leaves such entries.
+        A dead agent that its task's registry does not list gets a terminal status, too. A
+        withdrawal that could not change the global registry leaves such entries.
 
         Returns:
-            Whether an agent was ended.
+            Whether an agent was changed.
 
         Raises:
             WrongShapeError: `agents` contains an entry that is not an object; nothing was

@@ -1,4 +1,4 @@
-"""Creates registries; other processes never see an incomplete or replaced one."""
+"""Creates registries: never replaces a file, and never shows an incomplete one to others."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """An existing registry.
+    """A registry that exists after the call.
 
     Attributes:
         path: The registry.
-        new: Whether this call created it; False if it already existed.
+        new: Whether this call created the registry; False if it already existed.
     """
 
     path: Path
@@ -55,8 +55,8 @@ class Created:
 def create_global_registry(workspace: RegistryPath, *, max_concurrent_agents: int = 20) -> Created:
     """Creates a workspace and its global registry, unless they exist.
 
-    Many processes may call this at the same time. One of them creates the registry, and all
-    find it complete. Existing files are not changed.
+    Many processes may call this at the same time. One process creates the registry, and all
+    processes find it complete. Existing files are not changed.
 
     Args:
         workspace: The directory, usually called `.agent-workspace`.
@@ -100,11 +100,13 @@ def create_task_registry(
 ) -> Created:
     """Creates a task's directory and registry, and lists the task in the global registry.
 
-    Many processes may call this at the same time, for the same task or for several; each task
-    is counted once. After a crash in between, a second call lists the existing task.
+    Many processes may call this at the same time, for the same task or for several tasks; each
+    task is counted once. If the process dies before the task is listed, a second call lists the
+    existing task.
 
     Args:
-        workspace: The `.agent-workspace`; it and its global registry are created if necessary.
+        workspace: The `.agent-workspace`. The workspace and its global registry are created if
+            necessary.
         task_id: The name of the directory, for example ``TASK-20251018-213115-d9cfa244``.
         description: The description of the task.
         priority: The orchestrator's priority.
@@ -195,8 +197,8 @@ def _check_limit(name: str, limit: object) -> None:
 def _create(path: Path, registry: Json) -> Created:
     """Creates a registry with its content, unless it exists. Follows no symlink.
 
-    The complete file is linked to its name. A rename could replace a file that another process
-    has created and perhaps locked meanwhile.
+    A complete file without a name is created and linked to the name. A rename could replace a file
+    that another process has created, and perhaps locked, meanwhile.
     """
     try:
         # Raises an error if the file cannot be a registry.
@@ -236,7 +238,7 @@ def _make_folder(path: Path, workspace: int) -> None:
 
 
 def _link_whole(text: bytes, name: str, folder: int) -> None:
-    """Creates a file that has its complete text from the start.
+    """Creates a file that other processes see only with its complete text.
 
     Raises:
         FileExistsError: The name is already used.

@@ -23,7 +23,7 @@ from registry.text import shown_name
 _log = logging.getLogger(__name__)
 
 Judged = Mapping[str, Collection[Deployment]]
-"""Maps an agent's id to the deployments that may be ended; several if entries share an id."""
+"""Maps an agent's id to the deployments that may be changed; several if entries share an id."""
 
 END_FIELD = {
     "completed": "completed_at",
@@ -31,10 +31,10 @@ END_FIELD = {
     "error": "failed_at",
     "failed": "failed_at",
 }
-"""The field for the time of each terminal status."""
+"""Maps each terminal status to the field with its time."""
 
 END_FIELDS = (*dict.fromkeys(END_FIELD.values()), "termination_reason", "completion_reason")
-"""The fields of an ended agent that the global registry repeats."""
+"""The fields of an agent's end that the global registry repeats."""
 
 
 _OURS = frozenset({"id", "status", *END_FIELDS})
@@ -45,10 +45,10 @@ class FinishReport:
     """The result of `finish_agents`.
 
     Attributes:
-        changed: The agents whose status was changed, in the task's registry or the global one.
-        untouched: Why the other agents were not changed, by their ids.
+        changed: The ids of the agents whose status was changed, in at least one of the registries.
+        untouched: Maps the id of each other agent to the reason why it was not changed.
         written: The registries that were written.
-        problems: Why the global registry was not written; empty if it was.
+        problems: Why the global registry was not written; empty if it was written.
     """
 
     changed: tuple[edits.StatusChange, ...]
@@ -58,7 +58,7 @@ class FinishReport:
 
 
 def end_fields(status: str, reason: str | None) -> dict[str, str]:
-    """Returns the fields, besides the status, of an agent that ends now.
+    """Returns the fields that an agent gets, besides the status, when it ends now.
 
     Args:
         status: "completed" or "terminated".
@@ -74,7 +74,7 @@ def end_fields(status: str, reason: str | None) -> dict[str, str]:
 
 
 def end_of(entry: Json) -> edits.End | None:
-    """Returns the terminal status and the end fields of an entry; None if it has not ended."""
+    """Returns an entry's terminal status and end fields; None if its status is not terminal."""
     if not is_terminal(entry.get("status")):
         return None
     return entry["status"], {name: entry[name] for name in END_FIELDS if name in entry}
@@ -95,12 +95,13 @@ def finish_agents(
 ) -> FinishReport:
     """Completes or terminates agents in the task's registry and in the global one.
 
-    Only agents with an active status are changed. If an agent already has a terminal status in
-    the task's registry, the global registry takes over that status. An agent may be missing in
-    one of the registries.
+    Only agents with an active status are changed. If an agent already has a terminal status in the
+    task's registry, the global registry takes over that status. An agent may be missing from one
+    of the registries.
 
     Args:
-        task_registry: The task's registry. If it differs from the global registry, it is right.
+        task_registry: The task's registry. If the two registries differ, the task's registry is
+            right.
         global_registry: The workspace's global registry, or None.
         agent_ids: The agents.
         status: "completed" sets `completed_at`, and `completion_reason` if a
@@ -110,12 +111,12 @@ def finish_agents(
         fields: Further fields of each agent's entry in the task's registry.
         timeout: How long to wait for the locks, in seconds.
         on_record: The context for the workspace's audit log; None to not log.
-        judged: Maps an agent's id to the deployments that may be ended. If an entry describes
-            another deployment, the agent was deployed again meanwhile. It is not changed, and
-            `FinishReport.untouched` has the reason. Agents that are not in `judged` are not
-            compared.
-        owner: The id of the user that owned the task's registry when the agents were judged;
-            None to not compare it.
+        judged: Maps an agent's id to the deployments that may be changed. If an entry describes
+            another deployment, the agent was deployed again meanwhile. Then the agent is not
+            changed, and `FinishReport.untouched` has the reason. Agents that are not in `judged`
+            are not checked.
+        owner: The id of the user that owned the task's registry when the caller chose the agents;
+            None to skip this check.
 
     Raises:
         UntrustedFileError: A registry now belongs to another user; nothing was written.
@@ -174,15 +175,15 @@ def terminate_agents(
     Args:
         task_registry: The task's registry.
         global_registry: The workspace's global registry, or None.
-        sessions: The result of killing the session, by the agent's id.
+        sessions: Maps each agent's id to the result of killing the agent's session.
         reason: The value for `termination_reason`.
         fields: Further fields of each agent's entry in the task's registry.
         timeout: How long to wait for the locks, in seconds.
-        judged: The deployments of these sessions, by the agent's id. An agent that was deployed
-            again since is not changed, as in `finish_agents`.
+        judged: Maps an agent's id to the deployments of the killed sessions. An agent that was
+            deployed again after the kill is not changed, as in `finish_agents`.
 
     Returns:
-        The changed agents, and the reasons why the others were not changed.
+        The changed agents, and the reasons why the other agents were not changed.
 
     Raises:
         TypeError, ValueError: `sessions` is not a mapping of agent ids to `SessionEnd`, or
@@ -238,7 +239,7 @@ def _finish(
 
 
 def _is_judged(agent_id: str | None, entry: Json, judged: Judged) -> bool:
-    """Returns whether an entry describes a deployment that may be ended."""
+    """Returns whether the deployment that an entry describes may be changed, as `judged` says."""
     deployments = judged.get(agent_id or "")
     return deployments is None or Deployment.of(entry) in deployments
 
@@ -258,7 +259,7 @@ def _follow(
     end: edits.End,
     judged: Judged,
 ) -> list[edits.StatusChange]:
-    """Updates the agents' entries in the global registry to those in the task's registry.
+    """Updates the agents' entries in the global registry from the task's registry.
 
     If an agent has just ended by itself, its entry is left to the process that wrote that end.
 
@@ -266,9 +267,9 @@ def _follow(
         task: The task's registry, decoded and changed.
         global_: The global registry, decoded; changed in place.
         wanted: The ids of the agents that the caller ends.
-        ours: The ids of those that this call has ended in the task's registry.
+        ours: The ids of the agents that this call has ended in the task's registry.
         end: The status and the fields of this end.
-        judged: The deployments that may be ended.
+        judged: Maps an agent's id to the deployments that may be changed.
     """
     now = time.time()
     in_task = {id_: entry for id_, entry in agent_entries(task) if id_ in wanted}

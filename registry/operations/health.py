@@ -1,11 +1,12 @@
 """Compares one registry with the live sessions, and repairs the differences.
 
-The live sessions are an argument; this module does not use tmux. None means that tmux could not
-be queried; then no agent is called dead.
+The live sessions are an argument; this module does not use tmux. If tmux could not be queried, the
+argument is None, and no agent is called dead.
 
-In a workspace with a database (`registry.schema.layout.find_database`) the JSON registries may
-be stale. Their counters are not updated, the database may list an apparent orphan, and an
-apparently dead agent may have completed. So nothing is repaired there, and a warning says why.
+In a workspace with a database (`registry.schema.layout.find_database`) the JSON registries may be
+stale. Their counters are not updated, the database may list a session that seems to be an orphan,
+and an agent that seems dead may have completed. So nothing is repaired in such a workspace, and a
+warning gives the reason.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ class HealthReport:
             `orphans` are empty, because they cannot be known.
         zombies: The ids of active agents whose session does not exist.
         leaked: The ids of agents with a terminal status whose session still exists.
-        orphans: The sessions that are named like an agent's but belong to no known agent.
+        orphans: The sessions that are named like an agent's session, but belong to no known agent.
         drifts: The counters with a wrong value.
         recommendations: The recommended actions, one sentence each.
-        warnings: Why something could not be checked, one sentence each.
+        warnings: The reasons why parts could not be checked, one sentence each.
     """
 
     path: Path
@@ -108,14 +109,15 @@ def registry_health_check(
     """Compares one registry with the live sessions. Only reads, and waits for no lock.
 
     In a workspace with a database, orphans and counters are not reported;
-    `HealthReport.warnings` says why.
+    `HealthReport.warnings` has the reason.
 
     Args:
         registry_path: A task's registry or the global one.
         live_sessions: The names of all existing tmux sessions; None if tmux could not be
             queried.
         other_sessions: The names of sessions that other registries list; they are not orphans.
-        grace: An agent that started less than this many seconds ago is not called dead.
+        grace: An agent that started less than this many seconds before the call is not called
+            dead.
 
     Raises:
         WrongShapeError: `grace` is not a finite number.
@@ -225,7 +227,7 @@ def validate_and_repair_registry(
         live_sessions: The names of all existing tmux sessions. With None, only the counters are
             repaired.
         dry_run: Whether to return the repairs without writing them.
-        grace: An agent that started less than this many seconds ago is not terminated.
+        grace: An agent that started less than this many seconds before the call is not terminated.
 
     Returns:
         All fields that were set, or would be set; empty if nothing needs repair.

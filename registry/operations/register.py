@@ -57,11 +57,12 @@ class Registration:
     Attributes:
         agent_id: The id.
         tmux_session: The name for its session.
-        parent: The id of the agent that starts it, or "orchestrator".
-        depth: The level below the orchestrator: 1 for its agents, 2 for their children, ...
-        existing: Whether the agent was already registered, and nothing was written.
-        problems: Why the global registry was not written; empty if it was.
-        status: Its status in the task's registry.
+        parent: The id of the agent that starts this agent, or "orchestrator".
+        depth: The level below the orchestrator: 1 for the orchestrator's agents, 2 for their
+            children, ...
+        existing: Whether the agent was already registered. If so, nothing was written.
+        problems: Why the global registry was not written; empty if it was written.
+        status: The status of the agent in the task's registry.
         registries: The task's registry and the global one.
     """
 
@@ -101,7 +102,7 @@ class Withdrawal:
 
     Attributes:
         was_there: Whether the task's registry listed the agent.
-        problems: Why the global registry was not written; empty if it was.
+        problems: Why the global registry was not written; empty if it was written.
     """
 
     was_there: bool
@@ -136,32 +137,32 @@ def register_agent(
 ) -> Registration:
     """Adds an agent to the task's registry and to the global one, in one commit.
 
-    Under the locks of both registries it does these steps:
+    Under the locks of both registries, this function does these steps:
 
     - It checks the limits in the task's registry: `max_agents` (listed agents),
       `max_concurrent` (active agents) and `max_depth`.
     - It creates an id that neither registry uses.
-    - It sets the depth to the parent's depth plus 1.
+    - It sets the new agent's depth to the parent's depth plus 1.
     - It adapts the counters and the hierarchy.
 
-    Start the session immediately afterwards. Some seconds after its `started_at`, an active
-    agent without a session is called dead.
+    Start the session immediately after this call. If an active agent still has no session some
+    seconds after its `started_at`, the agent is called dead.
 
     Args:
         task_registry: The task's registry.
-        global_registry: The workspace's global registry, or None. If it does not exist, it is
-            left out. If it is broken or locked too long, it is left out too, and
-            `Registration.problems` has the reason.
+        global_registry: The workspace's global registry, or None. If the file does not exist, is
+            broken or is locked too long, only the task's registry is changed. In the last two
+            cases, `Registration.problems` has the reason.
         agent_type: The type of the agent; the first part of a new id.
-        parent: The id of the agent that starts it.
-        agent_id: Its id; None to create one.
-        reuse: Whether to return an active agent of the same type, if one exists. Nothing is
-            written then; `Registration.status` is the status of that agent.
-        status: Its status, one of the active ones.
+        parent: The id of the agent that starts the new agent.
+        agent_id: The id of the new agent; None to create an id.
+        reuse: Whether to return an active agent of the same type, if one exists. Then nothing is
+            written, and `Registration.status` is the status of that agent.
+        status: The status of the new agent, one of the active ones.
         prompt: The instructions for the agent; the first 200 characters are written.
-        fields: Further fields of its entry in the task's registry, for example
-            ``tmux_session`` if it is not "agent_" and the id. A function that receives the id
-            and returns them is called under the locks.
+        fields: Further fields of the agent's entry in the task's registry, for example
+            ``tmux_session`` if the session's name is not "agent_" and the id. Or a function that
+            receives the id and returns these fields; it is called under the locks.
         timeout: How long to wait for the locks, in seconds.
 
     Raises:
@@ -252,7 +253,7 @@ def registering(
     """Registers an agent, and withdraws it if the `with` block raises an exception.
 
     An agent that was already registered (`reuse`) is not withdrawn. If the start failed without
-    an exception, call `Registration.withdraw`. An exception of the block is passed on. If the
+    an exception, call `Registration.withdraw`. The exception of the block is raised again. If the
     withdrawal fails too, a note on that exception has the reason.
 
     Args:
@@ -322,13 +323,12 @@ def withdraw_agent(
 ) -> Withdrawal:
     """Removes an agent from both registries after its start failed.
 
-    Terminate an agent that has worked instead. If the global registry cannot be locked or read,
-    it lists the agent until the next clean-up.
+    If the agent has already worked, terminate the agent instead. If the global registry cannot be
+    locked or read, it lists the agent until the next clean-up.
 
     Args:
         task_registry: The task's registry.
-        global_registry: The workspace's global registry, or None; left out if it does not
-            exist.
+        global_registry: The workspace's global registry, or None. It may be missing.
         agent_id: The id of the agent.
         timeout: How long to wait for the locks, in seconds.
 
@@ -350,7 +350,7 @@ def withdraw_agent(
 
 
 def is_of_task(task_id: object) -> Callable[[Json], bool]:
-    """Returns a function that tells whether an entry of the global registry is of this task."""
+    """Returns a function that checks whether an entry of the global registry is of this task."""
     return lambda entry: entry.get("task_id", task_id) == task_id
 
 
@@ -378,7 +378,7 @@ def _by_id(entries: Sequence[tuple[str | None, Json]]) -> dict[str, Json]:
 def _depth_below(by_id: Mapping[str, Json], parent: object) -> int:
     """Returns the depth of a child of this parent; 1 if the parent is not an agent.
 
-    It is counted from the nearest ancestor whose entry has a depth.
+    The depth is counted from the nearest ancestor whose entry has a depth.
     """
     depth, above, seen = 1, parent, set[str]()
     while isinstance(above, str) and above in by_id and above not in seen:
@@ -413,7 +413,7 @@ def _add(task: Json, global_: Json, wish: _Wish) -> Json:
 
     Args:
         task: The task's registry; changed in place.
-        global_: The global registry, whose ids must not be used again.
+        global_: The global registry; a new id must differ from its ids.
         wish: The agent to add.
     """
     entries = agent_entries(task)

@@ -77,19 +77,18 @@ def report_progress(
     any_status: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Reported:
-    """Records the progress of an agent in both registries, in one commit, and in its own file.
+    """Records the progress of an agent in both registries, in one commit, and in the agent's file.
 
-    It sets `status`, `progress` and `last_update`, and adapts the counters. For a terminal
-    status it also sets the time (`completed_at`, `terminated_at`, `failed_at`). An agent that
-    reports an active status after a terminal one is active again.
+    The call sets `status`, `progress` and `last_update`, and adapts the counters. For a terminal
+    status, the call also sets the time (`completed_at`, `terminated_at`, `failed_at`). An agent
+    that reports an active status after a terminal one is active again.
 
     Then, without a lock, one line is appended to ``progress/<agent id>_progress.jsonl`` in the
     task's directory.
 
     Args:
         task_registry: The task's registry.
-        global_registry: The workspace's global registry, or None; left out if it does not
-            exist.
+        global_registry: The workspace's global registry, or None. It may be missing.
         agent_id: The id of the agent.
         status: An active or terminal status; None to keep the present status.
         progress: The progress in percent, 0 to 100; None to keep the present value.
@@ -106,8 +105,7 @@ def report_progress(
             the id cannot be part of a file name; nothing was written.
         TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
             that this function sets itself.
-        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`. If the
-            task's registry does not exist, this is a `FileNotFoundError`.
+        TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     if clamp and _is_number(progress) and not math.isnan(progress):
         progress = min(max(progress, 0), 100)
@@ -194,7 +192,7 @@ def _entry(task: Json, agent_id: str) -> Json:
 def _reported(
     entry: Json, status: str | None, progress: float | None, now: str
 ) -> tuple[str, Json]:
-    """Returns the new status of an entry after a report, and its further new fields."""
+    """Returns the status of an entry after a report, and the other fields that the report sets."""
     kept = entry.get("status")
     wanted = status if status is not None else kept if isinstance(kept, str) else "working"
     fields: Json = {"last_update": now}

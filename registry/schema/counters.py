@@ -25,8 +25,8 @@ from registry.storage.instant import Instant
 START_GRACE = 5.0
 """For this many seconds after its start, an agent without a session is not called dead.
 
-The sessions are listed before the registry is read. So the session of an agent that was
-registered in between is missing from the list.
+The sessions are listed before the registry is read. If an agent is registered after the listing
+and before the reading, its session is missing from the list.
 """
 
 
@@ -45,7 +45,7 @@ class CounterDrift:
 
     Attributes:
         counter: The name of the counter.
-        written: The value in the file; it may have any type.
+        written: The value in the file, which may have any type.
         counted: The correct value.
     """
 
@@ -58,8 +58,8 @@ def session_names(sessions: Iterable[str]) -> frozenset[str]:
     """Returns the names of the sessions as a set.
 
     Raises:
-        TypeError: `sessions` is a single string, or contains an object that is not a string.
-            Agents would be called dead by mistake.
+        TypeError: `sessions` is a single string, or contains an object that is not a string. With
+            such an argument, agents would be called dead by mistake.
     """
     return frozenset(strings("sessions", sessions))
 
@@ -68,7 +68,8 @@ def check_grace(grace: float) -> None:
     """Checks that a grace period is a number of seconds.
 
     Raises:
-        WrongShapeError: It is not a finite number. New agents would be called dead by mistake.
+        WrongShapeError: The grace period is not a finite number. New agents would be called dead
+            by mistake.
     """
     number = isinstance(grace, (int, float)) and not isinstance(grace, bool)
     if not number or not math.isfinite(grace):
@@ -84,8 +85,8 @@ def zombies_in(
         registry: A task's registry or the global one, decoded.
         live: The names of the existing sessions.
         listed_at: When the sessions were listed.
-        grace: Agents that started later than this many seconds before `listed_at` are left out.
-            A start time in the future is ignored, because its clock was wrong.
+        grace: An agent is left out if it started after `listed_at`, or less than this many seconds
+            before. A start time in the future is ignored, because the clock was wrong.
     """
     zombies = []
     now, as_of = time.time(), listed_at.by_clock()
@@ -117,7 +118,7 @@ def ended_just_now(entry: Json, now: float) -> bool:
 
 
 def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
-    """Returns the counters of agents whose value is wrong.
+    """Returns those counters of agents whose value is wrong.
 
     Agents that failed are counted as completed by the orchestrator, and are not by the functions
     ``atomic_*``. Both values of `completed_count` are right, and all values between them.
@@ -145,7 +146,7 @@ def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
 
 
 def named_session(entry: Json) -> str | None:
-    """Returns the name that tmux gives an agent's session; None if it is not certain."""
+    """Returns the name that tmux gives an agent's session; None if the name is not certain."""
     session = entry.get("tmux_session")
     if not isinstance(session, str) or not session or not is_tmux_name_certain(session):
         return None

@@ -1,6 +1,7 @@
 """Changes decoded registries. Pure: no file, no clock.
 
-The same functions serve a task's registry and the global one, whose counters have other names.
+The same functions change a task's registry and the global registry, although their counters have
+different names.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class CounterNames:
     Attributes:
         active: The counter of active agents.
         total: The counter of all agents.
-        completed: The counter of agents that ended by themselves; None if the registry has
-            none.
+        completed: The counter of agents that ended by themselves; None if the registry has no
+            such counter.
     """
 
     active: str
@@ -91,7 +92,7 @@ def is_count(value: object) -> TypeGuard[int]:
 def _shift(registry: Json, counter: str, by: int, recount: Callable[[Json], int]) -> None:
     """Adds a number to a counter; a counter that is not an integer is recounted instead.
 
-    Call it after the change of the agents, because the recount includes that change.
+    Call this after the agents were changed, because the recount includes that change.
     """
     value = registry.get(counter)
     if not is_count(value):
@@ -124,8 +125,8 @@ def is_reference(task: object) -> bool:
 def count_tasks(registry: Json) -> dict[str, int]:
     """Returns the correct values of a global registry's counters of tasks.
 
-    A task without a status counts as active. If one task has an unknown status, the counter of
-    active tasks is left out. A task of another workspace, which the orchestrator marks with
+    A task without a status counts as active. If any task has an unknown status, the result has no
+    counter of active tasks. A task of another workspace, which the orchestrator marks with
     `cross_project_reference`, is not counted.
     """
     listed = registry.get("tasks")
@@ -143,10 +144,10 @@ def count_tasks(registry: Json) -> dict[str, int]:
 
 
 def check_task(registry: Json) -> None:
-    """Checks that this is not a global registry.
+    """Checks that a registry is not a global registry.
 
     Raises:
-        WrongShapeError: It is a global registry.
+        WrongShapeError: The registry is a global one.
     """
     if is_global(registry):
         raise WrongShapeError(
@@ -155,10 +156,10 @@ def check_task(registry: Json) -> None:
 
 
 def check_global(registry: Json) -> None:
-    """Checks that this is a global registry.
+    """Checks that a decoded object is a global registry.
 
     Raises:
-        WrongShapeError: It is a task's registry, or not a registry.
+        WrongShapeError: The object is a task's registry, or not a registry.
     """
     if "task_id" in registry:
         raise WrongShapeError("task_id", "is present: this is a task's registry, not a global one")
@@ -202,7 +203,7 @@ def _is_key(registry: Json, agent_id: str) -> bool:
 
 
 def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
-    """Appends an agent and counts it; in a task's registry also adds it to `agent_hierarchy`.
+    """Appends an agent and counts it; also adds it to the `agent_hierarchy` of a task's registry.
 
     Raises:
         DuplicateAgentError: The registry already has this id; nothing was changed.
@@ -246,12 +247,12 @@ def remove_agent(
 ) -> bool:
     """Removes an agent from `agents`, from the counters and from its parent's children.
 
-    Children of the agent keep it as their parent.
+    The agent's children keep their `parent`.
 
     Args:
         registry: The decoded registry; changed in place.
         agent_id: The id of the agent.
-        is_meant: Selects among the entries with this id.
+        is_meant: Returns whether an entry with this id is meant, if several entries have the id.
 
     Returns:
         Whether an entry was removed.
@@ -289,7 +290,7 @@ def take_out(registry: Json, entries: Collection[Json]) -> None:
 
 
 def list_task(global_: Json, task_id: str, fields: Mapping[str, Any]) -> bool:
-    """Adds a task to a global registry and counts it, unless it is listed already.
+    """Adds a task to a global registry and counts it, unless the task is already listed.
 
     Returns:
         Whether the registry was changed.
@@ -356,15 +357,15 @@ def set_status(
 ) -> StatusChange:
     """Sets an agent's status and further fields, and adapts the counters.
 
-    If several entries have this id, all of them are changed.
+    If several entries have this id, all those that `is_meant` accepts are changed.
 
     Args:
         registry: The decoded registry; changed in place.
         agent_id: The id of the agent.
         status: The new status.
-        fields: Further fields of its entry, with the new values.
-        is_meant: Selects among the entries with this id.
-        counts: Whether an entry counts in `completed_count`.
+        fields: Further fields of the agent's entry, with the new values.
+        is_meant: Returns whether an entry with this id is meant, if several entries have the id.
+        counts: Returns whether `completed_count` includes an entry.
 
     Raises:
         AgentNotFoundError: The registry has no such agent.
@@ -411,7 +412,9 @@ def _count(registry: Json, active: int, completed: int, was_right: bool) -> None
 
 
 def shift_counters(registry: Json, *, active: int = 0, total: int = 0) -> None:
-    """Adds numbers to the counters of active and of all agents; the result is at least 0.
+    """Adds numbers to the counter of active agents and the counter of all agents.
+
+    A counter never becomes less than 0.
 
     A counter that is missing or not an integer counts as 0.
 
@@ -429,13 +432,13 @@ def shift_counters(registry: Json, *, active: int = 0, total: int = 0) -> None:
 
 
 End = tuple[str, Mapping[str, Any]]
-"""A terminal status, and the fields that are set with it."""
+"""A terminal status, and the fields that are set together with this status."""
 
 
 def finish(
     registry: Json, agent_ids: Collection[str], status: str, fields: Mapping[str, Any]
 ) -> list[StatusChange]:
-    """Gives the active agents among these a terminal status; the others are not changed.
+    """Gives a terminal status to those of the agents that are active; changes no other agent.
 
     Returns:
         One change for each changed entry, in file order.
@@ -447,7 +450,7 @@ def finish(
 def finish_each(
     registry: Json, end_of: Callable[[str | None, Json], End | None]
 ) -> list[StatusChange]:
-    """Gives active agents a terminal status, which `end_of` chooses for each agent.
+    """Gives active agents a terminal status; `end_of` chooses the status of each agent.
 
     Args:
         registry: The decoded registry; changed in place.

@@ -44,7 +44,7 @@ def find_existing_agent(
 
 
 def verify_agent_id_unique(agent_id: str, registry: Json, global_registry: Json) -> bool:
-    """Returns whether neither registry uses this id for an agent or as a key of `agents`."""
+    """Returns whether an id is unused: no agent and no key of `agents` has it in any registry."""
     for decoded in (registry, global_registry):
         agents = decoded.get("agents")
         if isinstance(agents, dict) and agent_id in agents:
@@ -60,7 +60,7 @@ def generate_unique_agent_id(
     """Creates an id that neither registry uses: ``<type>-<HHMMSS>-<6 hex digits>``.
 
     Args:
-        agent_type: The first part of the id; it is not changed.
+        agent_type: The first part of the id, used unchanged.
         registry: The task's decoded registry.
         global_registry: The workspace's global registry, decoded.
         max_attempts: The number of attempts.

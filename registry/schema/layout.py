@@ -35,7 +35,7 @@ from registry.text import command_line, shown_name, typed_word
 WORKSPACE_NAME = ".agent-workspace"
 PROGRESS_FOLDER = "progress"
 DATABASE = "state.sqlite3"
-"""The name, in the global folder, of a database that some orchestrators use instead of JSON."""
+"""The name of a database that some orchestrators use instead of JSON, in the `registry` folder."""
 
 ENVIRONMENT_VARIABLE = "MUSTER_WORKSPACES"
 """The variable with the workspaces to open by default, separated by colons."""
@@ -48,11 +48,11 @@ _DEFAULT_FOLDERS = (".claude-orchestrator", "workspaces")
 
 @dataclass(frozen=True, slots=True)
 class UnreadDatabase:
-    """A database with agents of a workspace, which this version does not read.
+    """A database with agents of a workspace; this version of muster does not read it.
 
     Attributes:
         path: The database.
-        problem: Why the existence of the database cannot be checked; None if it exists.
+        problem: Why the existence of the database cannot be checked; None if the database exists.
     """
 
     path: Path
@@ -67,10 +67,10 @@ class UnreadDatabase:
 
 
 def find_database(workspace: Path) -> UnreadDatabase | None:
-    """Returns the database of a workspace; None if it certainly does not exist.
+    """Returns the database of a workspace; None if the database certainly does not exist.
 
-    The database is never opened. Any file with its name counts, also a link, a directory or a
-    device.
+    The database is never opened. Any file with the database's name counts, also a link, a
+    directory or a device.
 
     Args:
         workspace: The workspace.
@@ -118,12 +118,12 @@ class Workspace:
 
     @property
     def global_registry(self) -> Path:
-        """The path of its global registry, which may not exist."""
+        """The path of the workspace's global registry, which may not exist."""
         return self.path / GLOBAL_FOLDER / GLOBAL_REGISTRY
 
     @property
     def has_database(self) -> bool:
-        """Whether some of its agents are, or may be, in a database instead of JSON files."""
+        """Whether agents of the workspace are, or may be, in a database instead of JSON files."""
         return find_database(self.path) is not None
 
 
@@ -133,8 +133,8 @@ class TaskPlace:
 
     Attributes:
         registry: The path of the file.
-        listed_by: The global registry of another workspace that lists the task; None if the
-            task is in the workspace itself.
+        listed_by: The global registry of another workspace that lists the task; None if the task
+            is in the workspace that shows it.
         problem: Why the file must not be opened, or None.
     """
 
@@ -154,10 +154,10 @@ class TaskPlace:
 
     @property
     def global_registry(self) -> Path | None:
-        """The global registry that repeats this task's registry, or None.
+        """The global registry that repeats the agents of this task's registry, or None.
 
-        It is the one in the task's own workspace. If that does not exist, it is the one that
-        lists the task.
+        This is the global registry in the task's own workspace. If that file does not exist, this
+        is the global registry that lists the task.
         """
         # A link counts as existing. It is not followed: opening it raises an error.
         home = self.home_global
@@ -187,7 +187,7 @@ def find_workspaces(
             named path is one. If it is None, such a path is an error.
 
     Raises:
-        WorkspaceNotFoundError: A named path is not a workspace, or none was found.
+        WorkspaceNotFoundError: A named path is not a workspace, or the search found no workspace.
         ReplacedWorkspaceError: A workspace was replaced by a symlink during the call.
     """
     named = tuple(arguments)
@@ -221,7 +221,7 @@ def find_workspaces(
 
 
 def _pinned(workspace: Workspace) -> Workspace:
-    """Fixes the workspace to the directory that its path leads to now, and returns it."""
+    """Remembers to which directory a workspace's path leads now; returns the workspace."""
     # If it does not exist or is not accessible, a later read reports that.
     with tolerating(FileNotFoundError, PermissionError):
         close_read(open_resolved(workspace.path))
@@ -288,11 +288,11 @@ def why_foreign(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
     """Returns why a workspace that the user did not name may belong to another user.
 
     Args:
-        workspace: Its directory, or a symlink to it.
+        workspace: The workspace's directory, or a symlink to it.
         trusted: The ids of further trusted users, besides this user and root.
 
     Returns:
-        The reason. None if a trusted user owns the directory, and it is not writable for all.
+        The reason. None if a trusted user owns the directory, and not all users may write it.
     """
     try:
         states = os.lstat(workspace), status_of(workspace)
@@ -304,7 +304,7 @@ def why_foreign(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
 
 
 def _why_untrusted(states: Sequence[os.stat_result], trusted: Iterable[int]) -> str | None:
-    """Returns why an untrusted user may have created a directory, or a symlink to it; or None."""
+    """Returns why an untrusted user may have created a directory or the symlink to it; or None."""
     ours = {os.geteuid(), 0, *trusted}
     for status in states:
         if status.st_uid not in ours or is_unmapped(status.st_uid):
@@ -316,7 +316,7 @@ def _why_untrusted(states: Sequence[os.stat_result], trusted: Iterable[int]) -> 
 
 
 def workspaces_above(directory: Path) -> frozenset[Path]:
-    """Returns the workspaces among a directory, its parents, and the `.agent-workspace` in each.
+    """Returns the workspaces among a directory, its parents, and each one's `.agent-workspace`.
 
     Symlinks are resolved.
 
@@ -343,7 +343,7 @@ def default_workspaces(environment: Mapping[str, str]) -> frozenset[Path]:
         environment: The environment of the orchestrator, or of a process that it started.
 
     Returns:
-        The workspaces that exist, or that cannot be examined.
+        The workspaces that exist, and those that cannot be examined.
     """
     named = [environment.get(DEFAULT_VARIABLE, "")]
     if home := environment.get("HOME"):
@@ -382,12 +382,12 @@ def _has_mode(path: Path, kind: Callable[[int], bool]) -> bool:
 def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple[TaskPlace, ...]:
     """Returns the locations of the registries of a workspace's tasks.
 
-    First come the tasks in the workspace, in the order of their names. Then come tasks that its
-    global registry lists and that are in another workspace.
+    First come the tasks in the workspace, in the order of their names. Then come tasks of other
+    workspaces that the workspace's global registry lists.
 
     Args:
         workspace: The workspace.
-        listed: The tasks in its global registry; empty if that cannot be read.
+        listed: The tasks in the workspace's global registry; empty if that file cannot be read.
 
     Raises:
         OSError: The workspace's directory cannot be read.
@@ -421,8 +421,8 @@ def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
     """Returns the directories in a workspace.
 
     Returns:
-        For each directory its name, whether it is a symlink, and the file mode of the registry
-        in it. The mode is None if the registry does not exist.
+        For each directory: its name, whether it is a symlink, and the file mode of the registry
+        inside. The mode is None if the registry does not exist.
 
     Raises:
         OSError: The workspace's directory cannot be read.
@@ -455,7 +455,7 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
 
 
 def _mode_of(path: str, folder: int) -> int | None:
-    """Returns the mode of a file below a directory, without following it if it is a symlink."""
+    """Returns the mode of a file below a directory; does not follow a symlink."""
     try:
         return os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
     except OSError as error:
@@ -464,7 +464,7 @@ def _mode_of(path: str, folder: int) -> int | None:
 
 
 def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
-    """Returns the registry of a task in another workspace; None if it does not exist."""
+    """Returns the registry of a task in another workspace; None if the file does not exist."""
     if not task.elsewhere or not is_safe_name(task.task_id):
         return None
     base = Path(task.elsewhere)
@@ -483,7 +483,7 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
 
 
 def _foreign(registry: Path, workspace: Workspace) -> str | None:
-    """Returns why a task in another workspace must not be opened; None if it may be."""
+    """Returns why a task in another workspace must not be opened; None if it may be opened."""
     why = _why_not_of_home(registry, workspace) or _why_not_listed(registry, workspace)
     if why is None:
         return None
@@ -493,7 +493,7 @@ def _foreign(registry: Path, workspace: Workspace) -> str | None:
 
 
 def _why_not_of_home(registry: Path, workspace: Workspace) -> str | None:
-    """Returns why the location of a task in another workspace is not trusted, or None."""
+    """Returns why a task in another workspace may belong to an untrusted user, or None."""
     trusted: list[int] = []
     with tolerating(OSError):
         trusted.append(status_of(workspace.path).st_uid)
@@ -510,8 +510,8 @@ def _why_not_of_home(registry: Path, workspace: Workspace) -> str | None:
 def _why_not_listed(registry: Path, workspace: Workspace) -> str | None:
     """Returns why a global registry must not lead to a task in another workspace, or None.
 
-    Every user that may write or replace the global registry must be able to write the task.
-    Otherwise such a user could make muster change the task of another user.
+    Every user that may write or replace the global registry must be able to write the task's
+    registry. Otherwise this user could make muster change another user's task.
     """
     names = (".", GLOBAL_FOLDER, f"{GLOBAL_FOLDER}/{GLOBAL_REGISTRY}")
     try:
@@ -535,7 +535,7 @@ def _why_not_listed(registry: Path, workspace: Workspace) -> str | None:
 
 
 def _of_owner(folder: Access) -> Access:
-    """Returns the access to a sticky folder: only its owner may replace other users' files."""
+    """Returns the permissions to replace files in a sticky folder: only its owner has them."""
     return Access(folder.owner, folder.group, 0o700)
 
 
@@ -561,15 +561,15 @@ def agent_file(agent_id: str, suffix: str) -> str:
 
 
 def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, float]:
-    """Returns the times when lines were last appended to agents' progress files.
+    """Returns when a line was last appended to the progress file of each agent.
 
     Args:
         task_registry: The task's registry.
         agent_ids: The agents; an id that cannot be part of a file name is skipped.
 
     Returns:
-        Seconds since the epoch, by agent, for the agents that have such a file. A time in the
-        future is replaced by the time when this process first saw it.
+        Maps each agent that has such a file to seconds since the epoch. A time in the future is
+        replaced by the time when this process first saw that state of the file.
     """
     times: dict[str, float] = {}
     try:

@@ -1,7 +1,7 @@
 """Frozen records of the content of registries, and the known statuses.
 
-Registries hold agents as a list, or as an object whose keys are ids. Fields may be missing,
-null, unknown or of the wrong type. Reading never fails on that: a value that cannot be
+Registries hold agents as a list, or as an object whose keys are ids. Fields may be missing, null,
+unknown or of the wrong type. Reading never fails because of such fields: a value that cannot be
 understood becomes None, or is reported in `TaskRecord.warnings`.
 """
 
@@ -35,12 +35,12 @@ SESSION_PREFIX = "agent_"
 
 
 def is_active(status: object) -> bool:
-    """Returns whether a status is active; a value that is not a string is not."""
+    """Returns whether a status is active; False for a value that is not a string."""
     return isinstance(status, str) and status in ACTIVE_STATUSES
 
 
 def is_terminal(status: object) -> bool:
-    """Returns whether a status is terminal; a value that is not a string is not."""
+    """Returns whether a status is terminal; False for a value that is not a string."""
     return isinstance(status, str) and status in TERMINAL_STATUSES
 
 
@@ -54,10 +54,11 @@ def tmux_name(name: str) -> str:
 
 
 def is_tmux_name_certain(name: str) -> bool:
-    """Returns whether `tmux_name` is certainly right for a name.
+    """Returns whether `tmux_name` certainly returns the name that tmux gives.
 
-    tmux expands formats (``#``) in the name of a new session. It also escapes backslashes, some
-    dollar signs and unprintable characters, which depends on its version and the C library.
+    tmux expands formats (``#``) in the name of a new session. tmux also escapes backslashes, some
+    dollar signs and unprintable characters; which ones depends on the version of tmux and on the
+    C library.
     """
     plain = "#" not in name and "\\" not in name and "$" not in name
     return plain and name.isprintable()
@@ -76,8 +77,8 @@ def is_global(registry: Json) -> bool:
 def agent_entries(registry: Json) -> list[tuple[str | None, Json]]:
     """Returns the ids and entries of all agents in a registry, in file order.
 
-    Entries that are not objects are left out. If `agents` is an object, the id is the entry's
-    own ``id``, or else its key.
+    Entries that are not objects are left out. If `agents` is an object, the id is the ``id`` field
+    of the entry, or else the entry's key.
     """
     agents = registry.get("agents")
     entries: list[tuple[str | None, Json]] = []
@@ -97,8 +98,8 @@ def agent_entries(registry: Json) -> list[tuple[str | None, Json]]:
 def counts_as_active(registry: Json, entry: Json) -> bool:
     """Returns whether the registry's counter of active agents includes this entry.
 
-    An entry of a global registry has no status until its first update. The orchestrator counts
-    it as active when it adds the entry.
+    An entry of a global registry has no status until the agent's first update. The orchestrator
+    counts such an agent as active when it adds the entry.
     """
     status = entry.get("status")
     if status is None and is_global(registry):
@@ -109,7 +110,7 @@ def counts_as_active(registry: Json, entry: Json) -> bool:
 def parse_time(value: object) -> float | None:
     """Converts a registry's timestamp to seconds since the epoch; None if it is not valid.
 
-    Timestamps are ISO 8601. Without a time zone they are local time; some end in ``Z``. The
+    Timestamps are ISO 8601. A timestamp without a time zone is local time; some end in ``Z``. The
     result is the last of the `possible_times`.
     """
     times = possible_times(value)
@@ -119,8 +120,8 @@ def parse_time(value: object) -> float | None:
 def possible_times(value: object) -> tuple[float, ...]:
     """Returns the possible meanings of a registry's timestamp, the earlier one first.
 
-    A local time occurs twice if the clocks went back over it. The second time is left out while
-    it is still in the future.
+    If the clocks go back, some local times occur twice. The second time is left out while it is
+    still in the future.
 
     Returns:
         One or two times, in seconds since the epoch; none if the timestamp is not valid.
@@ -177,10 +178,12 @@ class AgentRecord:
     Attributes:
         id: The id; empty if the entry has none.
         type: The type; empty if the entry has none.
-        tmux_session: The name of its session; None if the field is not a non-empty string.
+        tmux_session: The name of the agent's session; None if the field is empty, or not a
+            string.
         parent: The id of another agent, "orchestrator", or None.
         depth: The `depth` field of the entry; 1 is the top level.
-        status: The status in the file, which may be an unknown word; empty if it is missing.
+        status: The status in the file, which may be an unknown word; empty if the field is
+            missing.
         progress: The percentage in the file, which may be out of range, or None.
         started_at: The text of the field, or None.
         last_update: The text of the field, or None.
@@ -216,7 +219,7 @@ class AgentRecord:
 
     @property
     def deployment(self) -> Deployment:
-        """The deployment that the entry described when it was read."""
+        """The deployment that the entry described when the registry was read."""
         return Deployment(self.tmux_session, self.started_at)
 
 
@@ -236,7 +239,7 @@ class TaskRecord:
         status: The status; empty if it is missing.
         created_at: The text of the field, or None.
         agents: All agents, in file order.
-        hierarchy: `agent_hierarchy`: the ids of the children for each parent's id.
+        hierarchy: `agent_hierarchy`: maps each parent's id to the ids of its children.
         active_count, completed_count, total_spawned: The counters in the file, or None.
         warnings: Messages about parts of the file that could not be understood.
         max_agents, max_depth, max_concurrent: The limits in the file, or None.
@@ -260,7 +263,7 @@ class TaskRecord:
 
     @cached_property
     def expecting(self) -> tuple[AgentRecord, ...]:
-        """The active agents whose session's name in tmux is certain."""
+        """The active agents for which the session's name in tmux is certain."""
         return tuple(
             agent
             for agent in self.agents
@@ -288,7 +291,7 @@ class GlobalTask:
         task_id: The id of the task.
         description: The description; empty if it is missing.
         status: The status; empty if it is missing.
-        elsewhere: The `workspace` field, which points to another workspace, or None.
+        elsewhere: The `workspace` field if it names another workspace, or None.
     """
 
     task_id: str
@@ -316,7 +319,7 @@ class GlobalRecord:
 
     @cached_property
     def tmux_sessions(self) -> frozenset[str] | None:
-        """The names that these sessions have in tmux; None if any name is not certain."""
+        """The names that tmux gives to all listed sessions; None if any name is not certain."""
         return tmux_names(self.sessions)
 
 
@@ -338,7 +341,7 @@ def _whole(value: object) -> int | None:
 
 
 def number_of(value: object) -> float | None:
-    """Returns a field as a finite number; None if it is not one."""
+    """Returns a field as a finite number; None if the value is not a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:

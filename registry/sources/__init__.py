@@ -1,4 +1,4 @@
-"""Access to tasks and workspaces, independent of the way they are stored."""
+"""Access to tasks and workspaces, independent of their storage format."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Finds the issues within tasks and workspaces, and the differences between them."""
+"""Finds the issues of tasks and workspaces, and the differences between their registries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Job:
 
     Attributes:
         source: The task or the workspace.
-        findings: All issues, also those that muster cannot repair.
+        findings: All issues, also issues that muster cannot repair.
     """
 
     source: Source
@@ -46,7 +46,7 @@ class Found:
     """The issues of tasks and workspaces.
 
     Attributes:
-        files: The issues of whole files, which are unreadable or have a journal.
+        files: The issues of whole files: unreadable files, and files with a journal.
         tasks: The issues of each task.
         globals_: The issues of each workspace's global registry.
     """
@@ -67,12 +67,12 @@ def find_issues(
     tasks: Iterable[TaskSource],
     unread: Mapping[Path, str],
 ) -> Found:
-    """Returns the issues of tasks and workspaces. Blocks; changes nothing, and takes no lock.
+    """Returns the issues of tasks and workspaces. Reads files; changes nothing, takes no lock.
 
     Args:
         workspaces: The workspaces that the user named.
         tasks: All tasks of these workspaces.
-        unread: Why tasks must not be opened, by the paths of these tasks.
+        unread: Maps the paths of tasks that must not be opened to the reasons.
     """
     found = Found()
     lists = {source.path: source for source in workspaces if not source.is_single_task}
@@ -121,7 +121,7 @@ def find_issues(
 
 
 def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
-    """Reads a registry, and appends issues of the file; a missing file is not an issue."""
+    """Reads a registry into `decoded`, and appends the file's issues. A file may be missing."""
     try:
         if is_hot(path):
             files.append(_hot(path))
@@ -173,7 +173,7 @@ def _task_twice(path: Path, task_id: str) -> Issue:
 
 
 def _elsewhere(global_: Json, workspace: Path) -> set[str]:
-    """Returns the ids of tasks in other workspaces, whose existence is not checked here."""
+    """Returns the ids of tasks in other workspaces, which must not be called missing."""
     return {
         task_id
         for task_id, task in global_record(global_).tasks.items()

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 
 class _JsonSource:
-    """The common part of tasks and workspaces in JSON: each has one registry file."""
+    """The common part of tasks and workspaces in JSON files; each has one registry."""
 
     __slots__ = ()
 
@@ -99,9 +99,9 @@ class JsonTask(_JsonSource):
 
     Attributes:
         registry: The task's registry.
-        global_registry: The global registry that lists it, or None.
+        global_registry: The global registry that lists the task, or None.
         lies_elsewhere: Whether the task is outside the workspace that shows it.
-        problem: Why it must not be opened, or None.
+        problem: Why the task must not be opened, or None.
     """
 
     registry: Path

@@ -1,4 +1,4 @@
-"""The protocols of tasks and workspaces, independent of the way they are stored. Pure."""
+"""The protocols of tasks and workspaces, independent of their storage format. Pure."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Source(Protocol):
 
     @property
     def files(self) -> tuple[NamedFile, ...]:
-        """The files that a change of the source writes; its own file comes first."""
+        """The files that a change of the source writes; the source's own file comes first."""
 
     @property
     def audit_log(self) -> Path:
@@ -73,8 +73,9 @@ class Source(Protocol):
         """Returns the signature of the present state, without reading the content.
 
         Returns:
-            A signature that equals the one of a snapshot as long as nothing has changed. None
-            if a change could go unnoticed, or if the state cannot be examined.
+            The signature. It equals the signature of a snapshot as long as the source has not
+            changed after the snapshot. None if a change could go unnoticed, or if the state cannot
+            be examined.
         """
 
     def is_cut_off(self) -> bool:
@@ -98,7 +99,7 @@ class Source(Protocol):
         """
 
     def unread_database(self) -> UnreadDatabase | None:
-        """Returns a database that may contain newer data of its agents, or None."""
+        """Returns a database that may contain newer data of the source's agents, or None."""
 
     def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
         """Repairs the planned issues that still exist under the lock.
@@ -113,8 +114,8 @@ class Source(Protocol):
 
         Args:
             step: The step to take back.
-            before: The registries in the state after the steps that are taken back before this
-                one; this step adds and changes registries in it.
+            before: The decoded registries, in the state after the steps that are taken back before
+                this step. This call adds registries to the mapping, and changes them.
 
         Raises:
             RegistryError: A registry cannot be read now.
@@ -149,10 +150,10 @@ class TaskSource(Source, Protocol):
         """The name of the task's registry in its audit log."""
 
     def read(self, largest: int = ...) -> Snapshot[TaskRecord]:
-        """Returns a complete state of the task, never half a write.
+        """Returns a complete state of the task, never an incomplete write.
 
         Args:
-            largest: Bytes above which it is not read.
+            largest: The largest size, in bytes, of a registry that is read.
 
         Raises:
             RegistryError: The task cannot be read; `BusyRegistryError` while it is being
@@ -160,7 +161,7 @@ class TaskSource(Source, Protocol):
         """
 
     def entry(self, agent_id: str, ordinal: int = 0) -> Json | None:
-        """Returns all fields of one agent; None if it is not listed. Waits for busy writers.
+        """Returns all fields of one agent, or None if it is not listed. Waits for busy writers.
 
         Args:
             agent_id: The id of the agent.
@@ -196,17 +197,17 @@ class TaskSource(Source, Protocol):
         judged: Judged | None = None,
         owner: int | None = None,
     ) -> FinishReport:
-        """Gives the active agents among these a terminal status.
+        """Gives a terminal status to those of the agents that are active.
 
         Args:
             agent_ids: The agents.
             status: The new status.
             reason: The reason in the operator's words.
             on_record: The context for the audit log; None to not log.
-            judged: The deployments of each agent that may be changed; None for all. An agent
-                that was deployed again meanwhile is not changed.
-            owner: The id of the user that owned the task's registry when the agents were judged;
-                None to not compare it.
+            judged: Maps an agent's id to the deployments that may be changed; None for all. An
+                agent that was deployed again meanwhile is not changed.
+            owner: The id of the user that owned the task's registry when the caller chose the
+                agents; None to skip this check.
 
         Raises:
             AuditError: The audit log cannot be written; nothing was changed.
@@ -241,8 +242,8 @@ class TaskSource(Source, Protocol):
 
         Args:
             agent_type: The type of the agent; the first part of a new id.
-            parent: The id of the agent that starts it.
-            agent_id: Its id; None to create one.
+            parent: The id of the agent that starts the new agent.
+            agent_id: The id of the new agent; None to create an id.
             reuse: Whether to return an active agent of the same type instead, if one exists.
             prompt: The instructions for the agent.
 
@@ -259,27 +260,28 @@ class TaskSource(Source, Protocol):
 
 
 class WorkspaceSource(Source, Protocol):
-    """One workspace: its tasks, and its list of tasks and sessions."""
+    """One workspace: its tasks, and the list of tasks and sessions in its global registry."""
 
     @property
     def is_single_task(self) -> bool:
-        """Whether the user named one task of it instead of the workspace."""
+        """Whether the user named one task of the workspace instead of the whole workspace."""
 
     def tasks(self, listed: Mapping[str, GlobalTask]) -> tuple[TaskSource, ...]:
-        """Returns its tasks in the order of their names, then listed tasks of other workspaces.
+        """Returns the workspace's tasks, sorted by name, then listed tasks of other workspaces.
 
         Args:
-            listed: The tasks in its list when it was last read; empty if it cannot be read.
+            listed: The tasks in the workspace's list when it was last read; empty if the list
+                cannot be read.
 
         Raises:
             OSError: The workspace's directory cannot be read.
         """
 
     def listed(self, largest: int = ...) -> Snapshot[GlobalRecord]:
-        """Returns its list of tasks and sessions.
+        """Returns the workspace's list of tasks and sessions.
 
         Args:
-            largest: Bytes above which the list is not read.
+            largest: The largest size, in bytes, of a list that is read.
 
         Raises:
             RegistryNotFoundError: The workspace has no list.
@@ -288,7 +290,7 @@ class WorkspaceSource(Source, Protocol):
         """
 
     def directories(self) -> frozenset[Path]:
-        """Returns the directories to watch, in addition to those of its tasks."""
+        """Returns the directories to watch, besides the directories of the workspace's tasks."""
 
     @property
     def watched_names(self) -> tuple[str, ...]:

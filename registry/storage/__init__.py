@@ -1,4 +1,4 @@
-"""Opens, locks, reads and commits JSON files: a commit writes all or nothing."""
+"""Opens, locks, reads and commits JSON files; a commit writes the whole change or nothing."""
 
 from typing import TYPE_CHECKING
 

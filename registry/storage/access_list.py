@@ -17,10 +17,10 @@ OWNER, USER, OWNING_GROUP, GROUP, MASK, OTHERS = 0x01, 0x02, 0x04, 0x08, 0x10, 0
 """The kinds of entries."""
 
 UNNAMED = 0xFFFFFFFF
-"""The id in an entry that does not name a user or group."""
+"""The id in an entry that names no user and no group."""
 
 AccessList: TypeAlias = Mapping[tuple[int, int], int]
-"""The permission bits (4 read, 2 write, 1 execute) by the kind of entry and the id."""
+"""Maps the kind of an entry and its id to the permission bits (4 read, 2 write, 1 execute)."""
 
 _ATTRIBUTE = "system.posix_acl_access"
 _VERSION = 2
@@ -51,7 +51,7 @@ def pack(entries: AccessList) -> bytes:
 
 
 def effective(entries: AccessList) -> dict[tuple[int, int], int]:
-    """Returns the effective entries: the mask limits named users and all groups."""
+    """Returns the effective entries: the mask limits the entries of named users and groups."""
     mask = entries.get((MASK, UNNAMED), 0o7)
     limited = (USER, OWNING_GROUP, GROUP)
     return {
@@ -65,7 +65,7 @@ def read(file: int | str) -> AccessList | None:
     """Returns the access control list of a file; None if the file has only a mode.
 
     Args:
-        file: A descriptor, or a path; symlinks are not followed and have no list.
+        file: A descriptor, or a path. A symlink is not followed, and has no list.
 
     Raises:
         OSError: The list cannot be read.
@@ -84,7 +84,7 @@ def read(file: int | str) -> AccessList | None:
 
 
 def write(fd: int, entries: AccessList | None) -> None:
-    """Sets the list of an open file; with None, removes a list inherited from its directory.
+    """Sets the list of an open file; None removes a list that the file got from its directory.
 
     Raises:
         OSError: The file belongs to another user, or the file system does not support lists.

@@ -1,11 +1,11 @@
-"""Opens workspaces; a path must lead to the same directory as long as the process runs.
+"""Opens workspaces; as long as the process runs, a path must lead to the same directory.
 
 The directory above a workspace may belong to another user. This user can replace the workspace
-between any two steps of an operation, for example by a symlink to a workspace of root. So the
-directory of each path is remembered when it is first opened. Later the path must lead to the
-same directory, and everything in it is opened from its descriptor.
+between any two steps of an operation, for example by a symlink to a workspace of root. So this
+process remembers the directory of each path when it first opens the directory. Later the path must
+lead to the same directory, and everything in the directory is opened from its descriptor.
 
-A workspace that was removed and created again is accepted if no other user could do that.
+A workspace that was removed and created again is accepted if no other user could have done that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _pins: dict[str, tuple[int, int, int]] = {}
 
 
 def open_anchor(directory: Path) -> Descriptor:
-    """Opens a directory, and checks that its path leads to the same one as at the first time.
+    """Opens a directory, and checks that its path leads to the same directory as the first time.
 
     Symlinks in the path are followed.
 
@@ -39,8 +39,8 @@ def open_anchor(directory: Path) -> Descriptor:
         A descriptor with `O_PATH`, to open files below it.
 
     Raises:
-        ReplacedWorkspaceError: It is another directory than at the first time, and another
-            user could have replaced it.
+        ReplacedWorkspaceError: The path leads to another directory than the first time, and
+            another user could have caused that.
         OSError: The directory does not exist, or is not accessible.
     """
     return checked(directory, open_owned(directory, _FLAGS))
@@ -70,10 +70,11 @@ def identity_of(directory: Path) -> tuple[int, int]:
 
 
 def open_resolved(directory: Path) -> Descriptor:
-    """Opens a directory like `open_anchor`, from a path without symlinks.
+    """Opens a directory like `open_anchor`; the path must not contain symlinks.
 
     Raises:
-        ReplacedWorkspaceError: The path contains a symlink now, so it was redirected.
+        ReplacedWorkspaceError: The path contains a symlink now, so it was redirected. Also as for
+            `open_anchor`.
         OSError: See `open_anchor`.
     """
     opened = open_owned("/", _FLAGS)
@@ -109,7 +110,7 @@ def make_anchor(directory: Path) -> Descriptor:
 
 
 def make_beneath(name: str, folder: int) -> Descriptor:
-    """Opens a directory in another one; creates it if it is missing. Follows no symlink.
+    """Opens a directory in another one; creates a missing directory. Follows no symlink.
 
     Returns:
         A descriptor with `O_PATH`.
@@ -124,7 +125,7 @@ def make_beneath(name: str, folder: int) -> Descriptor:
 
 
 def checked(directory: Path, opened: Descriptor) -> Descriptor:
-    """Checks that an open directory is the one that its path named at the first time.
+    """Checks that an open directory is the directory to which its path led the first time.
 
     Args:
         directory: The path of the directory.

@@ -1,4 +1,4 @@
-"""Reads the lines of a file from its end to its start, with bounded memory and length."""
+"""Reads the lines of a file from its end to its start, up to a limit of bytes."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def lines_from_end(
         fd: The descriptor of the file, open for reading.
         path: The path of the file, for errors.
         size: The offset to start from; later bytes are not read.
-        longest: The longest line in bytes; None is yielded for a longer one.
-        look_back: How many bytes before `size` are read. If the first line does not fit into
-            them, None is yielded for it.
+        longest: The longest line in bytes; for a longer line, None is yielded.
+        look_back: How many bytes before `size` are read. For a line that begins before these
+            bytes, None is yielded.
 
     Yields:
         The offset of a line, the line, and whether the line has a line end.

@@ -1,8 +1,8 @@
 """Decodes and encodes the JSON text of a registry without loss.
 
-The text is written as the orchestrator writes it: two spaces of indent, ASCII with
-escapes. Lone surrogates, NaN, big integers and floats survive. A text that cannot be
-written back without loss, for example with duplicate keys, is refused.
+The text is written in the orchestrator's format: two spaces of indent, ASCII with escapes. Lone
+surrogates, NaN, big integers and floats are kept. A text that cannot be written back without loss
+is refused, for example a text with duplicate keys.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from registry.text import quoted_name
 Json: TypeAlias = dict[str, Any]
 
 MAX_BYTES = 64 * 1024 * 1024
-"""The largest registry that is read, in bytes. The largest known one has a 300th of this size."""
+"""The largest size, in bytes, of a registry that is read.
+
+The largest known registry has a 300th of this size.
+"""
 
 MAX_VALUES = 2_000_000
 """The largest number of values in a registry that is read.
 
-A text of `MAX_BYTES` with only empty arrays would take over 1 GB of memory.
+Without this limit, a text of `MAX_BYTES` with only empty arrays would take over 1 GB of memory.
 """
 
 
@@ -89,7 +92,7 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 def _has_too_many_values(data: bytes) -> bool:
     """Returns whether a text has too many values, by counting ``,``, ``[`` and ``{``.
 
-    Strings are removed only if their content could make the difference.
+    These characters inside strings are left out only if the result depends on them.
     """
     if len(data) <= MAX_VALUES or _values_in(data) <= MAX_VALUES:
         return False
@@ -117,7 +120,8 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
             - The text is not UTF-8, not JSON, or not an object.
             - The text is too large or nested too deep.
             - An integer has more digits than Python converts.
-            - An object has a key twice (unless `lenient`). Writing it back would lose a value.
+            - An object has a key twice (unless `lenient`). Writing the object back would lose a
+              value.
     """
     check_size(len(data), path)
     if _has_too_many_values(data):
@@ -185,7 +189,7 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
 
 
 def prepare() -> None:
-    """Imports the modules for writing, so that nothing is imported while a lock is held."""
+    """Imports the modules that a write needs, so that no lock is held during the import."""
     import encodings.ascii  # noqa: F401
 
     import msgspec  # noqa: F401
@@ -194,9 +198,10 @@ def prepare() -> None:
 def _indented(registry: Json) -> bytes:
     """Returns the same bytes as ``json.dumps(registry, indent=2)``, but several times faster.
 
-    The standard library indents in Python, but encodes without indent in C. msgspec then adds
-    the white space, and changes no token. It refuses NaN and lone surrogates, which are not
-    JSON. For these the standard library is used.
+    With an indent, the standard library encodes in slow Python code; without an indent, in C. So
+    it encodes without an indent, and msgspec adds the white space, and changes no token. msgspec
+    refuses NaN and lone surrogates, which are not JSON. For these, the standard library also
+    indents.
     """
     # Imported at the first write: readers do not need it, and the import takes longer than a
     # read.
@@ -227,12 +232,12 @@ _KIND = {
 
 
 def plain(fields: Mapping[str, Any]) -> Json:
-    """Copies a caller's fields by encoding and decoding them as JSON.
+    """Copies a caller's fields: encodes them as JSON, and decodes the result.
 
     Raises:
         TypeError: `fields` is not a mapping, or JSON cannot represent a value.
-        ValueError: A value contains itself, is nested deeper than 500, or has keys that are
-            equal after their conversion to strings.
+        ValueError: A value contains itself, has more than 500 levels, or has keys that are equal
+            after their conversion to strings.
     """
     if not isinstance(fields, Mapping):
         raise TypeError(f"fields must be a mapping, not {fields!r:.80}")
@@ -247,7 +252,7 @@ _DEEPEST = 500
 
 
 def _depth(text: str) -> int:
-    """Returns an upper bound of a text's nesting depth; brackets in strings count too."""
+    """Returns an upper bound of a text's nesting depth; brackets inside strings count too."""
     deepest = depth = 0
     for bracket in re.findall(r"[][{}]", text):
         depth += 1 if bracket in "[{" else -1
@@ -259,8 +264,8 @@ def encode(registry: Json, path: Path) -> bytes:
     """Encodes a registry in the format of the other writers.
 
     Raises:
-        CorruptRegistryError: It is nested too deep to be written, or too large to be read
-            again.
+        CorruptRegistryError: The registry is nested too deep to be written, or its text is too
+            large to be read again.
         TypeError: JSON cannot represent a value.
     """
     try:

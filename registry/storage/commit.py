@@ -1,10 +1,10 @@
-"""Writes the new content of registries, all or nothing, to the same inodes.
+"""Writes the new content of registries to the same inodes: the whole content or nothing.
 
-A new file is never renamed over the old one. Another process may wait for the lock on the old
-inode; it would get that lock, write there, and lose its update. So the new text is first
-written to a journal, and then to the file. `registry.storage.recovery` finishes an interrupted
-commit. After the commit the journal is marked as over, and kept. The tests in
-`tests/registry/storage/test_faults.py` and `tests/torture/kills` interrupt each step.
+A new file is never renamed over the old file. Another process may wait for the lock of the old
+inode. It would get that lock, write to the old inode, and lose its update. So the new text is
+first written to a journal, and then to the file. `registry.storage.recovery` finishes an
+interrupted commit. After the commit, the journal is kept, with a mark that its commit is over. The
+tests in `tests/registry/storage/test_faults.py` and `tests/torture/kills` interrupt each step.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from registry.text import shown_name
 _log = logging.getLogger(__name__)
 
 Stamp: TypeAlias = tuple[int, int]
-"""A file's size in bytes and its mtime in nanoseconds: it changes with every write."""
+"""A file's size in bytes and its mtime in nanoseconds; a write changes at least one of them."""
 
 
 def stamp(fd: int) -> Stamp:
@@ -59,7 +59,7 @@ class Write:
     """The change of one registry file.
 
     Attributes:
-        fd: The descriptor of the file, which holds the exclusive lock.
+        fd: The descriptor of the file; it holds the exclusive lock.
         path: The path of the file.
         old: The present content.
         new: The new content; the caller has checked that it is JSON.
@@ -75,13 +75,13 @@ class Write:
 
 @dataclass(slots=True)
 class _Progress:
-    """The state of a commit, for the case that it fails.
+    """The state of a commit, for the case that the commit fails.
 
     Attributes:
-        journals: The journals begun so far, each with its length in bytes.
-        left: The stamp of each file after its last change; None during a change.
+        journals: The journals that this commit has begun so far, each with its length in bytes.
+        left: The stamp of each file after this commit's last change; None during a change.
         placed: The writes that have begun to overwrite the old content.
-        shared: The files that another process had open.
+        shared: The files that another process had open during the commit.
     """
 
     journals: list[tuple[JournalFile, int]] = field(default_factory=list)
@@ -91,10 +91,11 @@ class _Progress:
 
 
 def commit(writes: Sequence[Write]) -> set[Path]:
-    """Writes one file, or two files so that after a crash both are written or neither.
+    """Writes one file or two files; after a crash, either all of them are written or none.
 
     Args:
-        writes: At most two. If there are two, the first is the task's registry.
+        writes: One or two changes. If there are two, the first is the change of the task's
+            registry.
 
     Returns:
         The files that another process had open during the write.
@@ -194,7 +195,7 @@ def _replace(write: Write, progress: _Progress) -> None:
 
 
 def _alone(write: Write, progress: _Progress, change: Callable[[], None]) -> None:
-    """Changes a file under a write lease, if it is unchanged since the last step.
+    """Changes a file under a write lease, if the file is unchanged after the last step.
 
     Raises:
         LostLockError: Another process changed the file.
@@ -223,9 +224,9 @@ def _place(fd: int, text: bytes) -> None:
 
 
 def place_whole(fd: int, text: bytes) -> None:
-    """Writes the new content of a journal to its registry, and flushes it.
+    """Writes the new content from a journal to the registry, and flushes the registry.
 
-    The space is reserved first.
+    The disk space is reserved first.
 
     Raises:
         OSError: The disk is full or failed; the journal still has the new content.
@@ -262,10 +263,10 @@ def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseExceptio
 
 
 def _end(progress: _Progress, durable: bool) -> None:
-    """Ends the journals after a commit; first the last one, which makes the commit count.
+    """Ends the journals after a commit; first the last journal, which makes the commit valid.
 
-    A journal that cannot be ended is harmless: the next opener finds the new text in the file,
-    and ends the journal.
+    A journal that cannot be ended is harmless: the next process that opens the registry finds the
+    new text in the file, and ends the journal.
     """
     for journal, length in reversed(progress.journals):
         try:
@@ -279,8 +280,8 @@ def _end(progress: _Progress, durable: bool) -> None:
 def _take_back(progress: _Progress, durable: bool) -> OSError | None:
     """Ends the journals of a commit that was taken back; returns the error, if one occurs.
 
-    The last journal, which makes the commit count, is ended first, and the other one only if
-    that succeeded. Otherwise recovery would follow the last journal.
+    The last journal, which makes the commit valid, is ended first. The other journal is ended only
+    if that succeeded. Otherwise recovery would use the last journal alone.
     """
     for journal, _ in reversed(progress.journals):
         try:
@@ -296,7 +297,7 @@ def _take_back(progress: _Progress, durable: bool) -> OSError | None:
 
 @cache
 def boot_id() -> str:
-    """Returns the id of the machine's present boot (proc(5)); empty if it is not known."""
+    """Returns the id of the machine's present boot (proc(5)); empty if the id is not known."""
     with tolerating(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return ""

@@ -1,8 +1,8 @@
 """Opens files and directories; each descriptor is owned by an object that closes it.
 
-If an interruption comes before a bare descriptor number is stored, the file stays open forever.
-It keeps a lock, and prevents leases of other processes. So `registry` opens all files through
-this module.
+With plain descriptor numbers, an interruption can come after the file is open and before the
+number is stored. Then the file stays open forever. An open file keeps a lock, and prevents leases
+of other processes. So `registry` opens all files through this module.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TypeAlias
 from registry.storage.interruption import tolerating
 
 Descriptor: TypeAlias = select.epoll
-"""An open file or directory; it is closed at the latest with the last reference to it.
+"""An open file or directory; it is closed at the latest when the last reference to it is gone.
 
-Some types of the standard library close their descriptor without running Python code, which
-could be interrupted. Among them, only this type accepts every kind of file. Nothing is polled.
+Some types of the standard library close their descriptor without running Python code, which could
+be interrupted. Among these types, only this one accepts every kind of file. Polling is not used.
 """
 
 _own = select.epoll.fromfd
@@ -28,7 +28,7 @@ _own = select.epoll.fromfd
 def open_owned(
     path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
 ) -> Descriptor:
-    """Opens a file like `os.open`; an interruption cannot leave the descriptor without owner.
+    """Opens a file like `os.open`; even an interruption cannot leave the descriptor open forever.
 
     Raises:
         OSError: The file cannot be opened.
@@ -42,7 +42,8 @@ def open_owned(
 def close_read(opened: Descriptor) -> None:
     """Closes a file that was only read, and ignores errors.
 
-    Such an error does not concern the data that was read, and the descriptor is closed anyway.
+    An error of the close does not affect the data that was read, and the descriptor is closed
+    anyway.
     """
     with tolerating(OSError):
         opened.close()

@@ -13,20 +13,22 @@ _durable: ContextVar[bool] = ContextVar("registry_durable", default=False)
 def durable_commits(durable: bool = True) -> Iterator[None]:
     """Makes every commit inside the `with` block durable, in this thread or task.
 
-    Every commit survives the death of its process: the next opener of the registry finds all of
-    the change or nothing. Without this block, a power cut or a kernel crash may lose or tear
-    data that the system had not yet written to the disk.
+    Every commit survives the death of its process, also without this block: the next process that
+    opens the registry finds the whole change or nothing. But without this block, a power cut or a
+    kernel crash may lose data, or a part of it, that the system had not yet written to the disk.
 
     Inside the block, a call returns only after all data is flushed to the disk (fdatasync). So
-    after a power cut, too, all of the change is there or nothing, and acknowledged changes are
-    kept. Flushed are the old content, the journal, the new content, and the end of the journal.
+    after a power cut, too, the registry has the whole change or nothing, and the changes of
+    completed calls are kept. A commit flushes the old content, the journal, the new content, and
+    the end of the journal.
 
-    A commit costs four flushes, a commit of two files eight, and the first journal in a
-    directory one more. Each takes some milliseconds on a disk without a battery-backed cache,
-    while the lock is held. `tests/benchmarks/commits.py` measures it.
+    A commit needs four flushes, a commit of two files eight, and the first journal in a directory
+    one more. Each flush takes some milliseconds on a disk without a battery-backed cache, while
+    the lock is held. `tests/benchmarks/commits.py` measures these times.
 
     Args:
-        durable: Whether commits are durable; False switches it off for an inner block.
+        durable: Whether commits are durable; False makes the commits of an inner block not
+            durable.
 
     Example:
         >>> with durable_commits():

@@ -1,8 +1,8 @@
-"""Returns how long ago a file was written, also if its time is in the future.
+"""Calculates the age of files, even of files with a time in the future.
 
 The time of a file is in the future if the clock was set back, or if the file was copied from
-another machine. Such a time does not tell when the file was written. So the age is counted from
-the moment when this process first saw this state of the file, by the monotonic clock.
+another machine. A time in the future does not tell when the file was written. So the age is
+counted from the moment when this process first saw this state of the file, by the monotonic clock.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Acquires the flock on a registry. Only this module imports portalocker.
 
-The lock is ``flock`` on the registry's own inode, because other writers use that lock. A
-sidecar file or ``lockf`` would exclude none of them. Each attempt opens the file again. So a
-file that was replaced meanwhile is noticed, and a waiting process does not keep the file open.
+The lock is ``flock`` on the registry's own inode, because other writers use that lock. A separate
+lock file or ``lockf`` would not exclude these writers. Each attempt opens the file again. So a
+waiting process notices that the file was replaced, and does not keep the file open.
 
-Other writers try every 0.1 s, and keep the file open. If the commits of a writer always find
-the file open, this writer pauses from time to time, together with all writers of this library.
-With four writers in a tight loop, another writer waits at most 1.4 s, and the four make 570
-commits per second.
+Other writers try to lock every 0.1 s, and keep the file open meanwhile. If a writer of this
+library finds the file open at every commit, this writer pauses from time to time, together with
+all other writers of this library. If four writers of this library commit without pauses, another
+writer waits at most 1.4 s, and the four writers make 570 commits per second.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from registry.text import shown_name
 _log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.0003
-"""The pause before the second attempt, in seconds; each next pause is 1.5 times as long."""
+"""The pause before the second attempt, in seconds; each further pause is 1.5 times as long."""
 
 LONGEST_PAUSE = 0.02
 """The longest pause between two attempts, in seconds, before jitter."""
 
 STAY_AWAY = 0.11
-"""How long, in seconds, a writer leaves a registry to a slow poller that waits for it.
+"""How long, in seconds, a writer leaves a registry to a slow poller that waits for the lock.
 
 This is slightly longer than the 0.1 s that other writers sleep between two attempts.
 """
@@ -58,8 +58,10 @@ _FOR_LONG = 2.0
 _SELDOM = 4
 
 Ready: TypeAlias = Callable[[int, Path], bool]
-"""Called with the descriptor and path under the lock. If it returns False, the lock is released,
-and the wait goes on."""
+"""A function that is called under the lock, with the registry's descriptor and path.
+
+If the function returns False, the lock is released, and the wait goes on.
+"""
 
 
 _held: WeakSet[Lock] = WeakSet()
@@ -71,7 +73,7 @@ _fork_guard = threading.RLock()
 
 @dataclass(slots=True)
 class _Crowd:
-    """Consecutive commits of this process that found a registry open in another process.
+    """A series of commits of this process that found a registry open in another process.
 
     Attributes:
         since: The time of the first commit, in monotonic seconds.
@@ -114,8 +116,8 @@ os.register_at_fork(
 class Lock:
     """A registry that is open for reading and writing, and its exclusive lock.
 
-    When the last reference to this object is gone, the lock is released. So no interruption
-    between two steps leaves a lock behind.
+    The lock is released when the last reference to this object is gone. So an interruption between
+    two steps cannot leave a lock behind.
 
     Attributes:
         path: The registry.
@@ -157,7 +159,8 @@ class Lock:
         """Tries to lock the file that the path names now.
 
         Args:
-            glances: How many times to try at once, because readers hold the lock for a moment.
+            glances: How many attempts to make at once, because readers hold the lock only for a
+                moment.
 
         Returns:
             Whether the lock is held, and the path still names the locked file.
@@ -188,10 +191,10 @@ class Lock:
         return self.identity == _identity(self.path)
 
     def release(self) -> None:
-        """Unlocks and closes the file; a second call, or a call in a forked child, does nothing.
+        """Unlocks and closes the file; does nothing on a second call, or in a forked child.
 
-        Closing alone would not be enough: a process that was forked meanwhile may have a copy
-        of the descriptor, which keeps the lock.
+        To close the file is not enough: a process that was forked meanwhile may have a copy of
+        the descriptor, and this copy keeps the lock.
         """
         fd = self.fd
         if fd < 0:
@@ -207,7 +210,7 @@ class Lock:
             self.close()
 
     def close(self) -> None:
-        """Closes the file; this ends the lock, unless a forked child has the file open too."""
+        """Closes the file, and so ends the lock, unless a forked child has the file open too."""
         try:
             if self._file is not None:
                 self._file.close()
@@ -250,7 +253,7 @@ def _unlock(fd: int) -> None:
 
 
 def _cause(error: Exception) -> OSError:
-    """Returns the system's error, which portalocker wraps in an exception of its own."""
+    """Returns the error of the system that portalocker has wrapped in its own exception."""
     cause = error.__cause__
     return cause if isinstance(cause, OSError) else OSError(errno.ENOLCK, str(error))
 
@@ -270,7 +273,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def holds(path: Path) -> bool:
-    """Returns whether this thread holds the exclusive lock on the file that `path` names now."""
+    """Returns whether this thread holds the exclusive lock of the file that is now at `path`."""
     identity = _identity(path)
     thread = threading.get_ident()
     return any(
@@ -280,16 +283,16 @@ def holds(path: Path) -> bool:
 
 
 def try_acquire(path: Path, ready: Ready | None = None, *, glances: int = _GLANCES) -> Lock | None:
-    """Tries once to acquire the exclusive lock on the file that `path` names now.
+    """Tries once to acquire the exclusive lock of the file that is now at `path`.
 
     Args:
         path: The registry.
-        ready: Decides, under the lock, whether the caller gets it.
-        glances: How many times to try at once, because readers hold the lock for a moment. A
-            caller that repeats its attempts should use 1, which costs the holder less.
+        ready: Decides, under the lock, whether the caller gets the lock.
+        glances: How many attempts to make at once, because readers hold the lock only for a
+            moment. A caller that repeats this call should use 1, which disturbs the holder less.
 
     Returns:
-        The lock; None if it is held elsewhere, or if `ready` returned False.
+        The lock; None if another process or thread holds the lock, or if `ready` returned False.
 
     Raises:
         RegistryError: The file does not exist, is not a regular file, or is not accessible.
@@ -312,7 +315,7 @@ def note_commit(path: Path, *, shared: bool) -> None:
 
     Args:
         path: The registry.
-        shared: Whether another process had it open, like a poller while it waits.
+        shared: Whether another process had the registry open, as a waiting poller has.
     """
     now = time.monotonic()
     if not shared:
@@ -389,10 +392,10 @@ def acquire(
         path: The registry.
         timeout: How long to wait, in seconds; 0 for one attempt.
         longest_pause: The longest pause between two attempts, in seconds.
-        ready: Decides, under the lock, whether the caller gets it.
+        ready: Decides, under the lock, whether the caller gets the lock.
 
     Raises:
-        LockTimeoutError: The lock was held elsewhere until the timeout.
+        LockTimeoutError: Another process or thread held the lock until the timeout.
         RegistryError: The file does not exist, is not a regular file, or is not accessible.
     """
     patience = _Patience(timeout, longest_pause)
@@ -408,7 +411,7 @@ def acquire(
 
 
 def _refuse_own(path: Path) -> None:
-    """Raises an error if this thread itself holds the lock, because a wait would never end."""
+    """Raises an error if this thread itself holds the lock: a wait would never end."""
     if holds(path):
         raise LockTimeoutError(path, 0, by_caller=True)
 
@@ -418,11 +421,13 @@ def acquire_both(
 ) -> tuple[Lock, Lock]:
     """Acquires the locks of a task's registry and of the global one.
 
-    It waits for the first lock, and only tries the second one. If the second is busy, both are
-    released, and the wait starts again. So no lock order of other processes causes a deadlock.
+    This function waits for the first lock, and then tries to get the second lock without waiting.
+    If the second lock is busy, both locks are released, and the wait starts again. So no lock
+    order of other processes causes a deadlock.
 
     Raises:
-        LockTimeoutError: One of the locks was held elsewhere; the error names the file.
+        LockTimeoutError: Another process or thread held one of the locks; the error names the
+            file.
         RegistryError: See `acquire`, for either file.
     """
     patience = _Patience(timeout, LONGEST_PAUSE)

@@ -1,12 +1,12 @@
 """Distinguishes an exception of a signal handler from an error of the interrupted call.
 
-A signal handler may raise any exception, for example a `TimeoutError`, between any two steps.
-If an ``except`` clause treats it as the failure of a call, the program that set the handler
-never sees it. So each ``except`` clause in `registry` first calls `hand_on`.
+A signal handler may raise any exception, for example a `TimeoutError`, between any two steps. If
+an ``except`` clause treats this exception as the failure of a call, the program that set the
+handler never sees the exception. So each ``except`` clause in `registry` first calls `hand_on`.
 
-A handler written in Python is recognized by its code in the traceback. An exception of a handler
-written in C, or one that another thread injects, cannot be recognized. An exception while the
-interpreter destroys an object is only printed, as always in Python.
+A handler written in Python is recognized by its code in the traceback. An exception cannot be
+recognized if it comes from a handler written in C, or if another thread injects it. An exception
+while the interpreter destroys an object is only printed, as always in Python.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SIGNALS = tuple(_signal.valid_signals())
 def hand_on(error: BaseException) -> None:
     """Raises an exception again if a signal handler raised it.
 
-    Every ``except`` clause must call this first.
+    Every ``except`` clause must call this function first.
     """
     if _is_of_handler(error):
         context = error.__context__
@@ -41,7 +41,7 @@ def hand_on(error: BaseException) -> None:
 
 
 class tolerating(contextlib.suppress):  # noqa: N801
-    """Like `contextlib.suppress`, but passes on an exception of a signal handler."""
+    """Works like `contextlib.suppress`, but does not suppress an exception of a signal handler."""
 
     def __exit__(
         self,

@@ -12,8 +12,8 @@ A journal has these parts:
 5. a digest of parts 1 to 4.
 
 If the digest is missing, the journal is incomplete, and the registry has not been changed yet.
-Bytes after the digest are the rest of an older, longer journal, because the file is kept. A
-journal whose commit is over begins with a NUL.
+After the digest, the file may have bytes of an older and longer journal, because the file is kept.
+A journal whose commit is over begins with a NUL.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Role(Enum):
     FIRST = "first"
     """The first of two files."""
     SECOND = "second"
-    """The second of two files. When its journal is complete, the commit counts."""
+    """The second of two files. When the journal of this file is complete, the commit is valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,11 @@ class Journal:
     """The change of one registry by a commit.
 
     Attributes:
-        transaction: The id of the commit; both files of a commit have the same one.
+        transaction: The id of the commit, which is the same in both journals of a commit.
         role: The role of this file in the commit.
-        partner: The other file of the commit, relative to this one's directory, or None.
-        boot: The id of the machine's boot in which the journal was written.
+        partner: The path of the other file of the commit, relative to the directory of this file,
+            or None.
+        boot: The id of the machine's boot during which the journal was written.
         old_length: The length of the old text in bytes.
         old_digest: The digest of the old text.
         old: The old text; None if the commit is not durable.
@@ -111,7 +112,7 @@ def encode(journal: Journal) -> bytes:
 
 
 def is_over(start: bytes) -> bool:
-    """Returns whether the first bytes of a journal say that its commit is over or never began."""
+    """Returns whether the first bytes of a journal show that its commit is over or never began."""
     return start[:1] in (b"", OVER)
 
 
@@ -119,7 +120,7 @@ def decode(data: bytes) -> Journal | None:
     """Decodes a journal; returns None if it is incomplete, or if its commit is over.
 
     Raises:
-        ValueError: The journal is complete, but this library does not write such a journal.
+        ValueError: The journal is complete, but is not one that this library could have written.
     """
     head = re.match(_HEAD, data)
     if head is None:
@@ -164,7 +165,7 @@ class RecoveryAction(Enum):
     NOTHING = auto()
     """Keep the registry as it is."""
     CUT_BACK = auto()
-    """Truncate it to the old length: only space had been reserved."""
+    """Truncate the registry to the old length, because only space had been reserved."""
     WRITE = auto()
     """Write the new text."""
     SET_ASIDE = auto()
@@ -180,8 +181,8 @@ def decide(
         journal: The complete journal.
         data: The present content of the registry.
         boot: The id of the present boot.
-        committed: Whether the commit counts even if this file was not changed yet, because the
-            other file's journal is complete too.
+        committed: Whether the commit is valid even if this file was not changed yet, because the
+            journal of the other file is complete too.
         parses: Whether `data` is a valid registry.
     """
     if data == journal.new:
@@ -203,18 +204,18 @@ def decide(
 
 
 def _is_mix(old: bytes, journal: Journal, data: bytes) -> bool:
-    """Returns whether every sector of a registry may be the result of this commit.
+    """Returns whether each sector of a registry has a content that this commit could leave.
 
     After a power cut each sector may contain one of these:
 
     - the old text,
     - the new text,
-    - spaces from reserved space,
-    - zeros, if the file system had only grown the file.
+    - spaces, which reserved disk space,
+    - zeros, if the file system had only extended the file.
 
-    In a sector where one of the texts ends, the part after that end is compared separately. It
-    may be a part of the old text that was not cut off yet. Or an interrupted recovery may have
-    reserved space there.
+    In a sector where one of the texts ends, the part after that end is compared separately. This
+    part may be the rest of the old text, which was not cut off yet. Or an interrupted recovery may
+    have reserved space there.
     """
     ends = {len(old), len(journal.new), len(data)}
     edges = sorted(edge for edge in ends.union(range(0, len(data), SECTOR)) if edge <= len(data))

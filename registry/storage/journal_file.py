@@ -1,8 +1,8 @@
 """Finds, checks and writes the file of a journal, and keeps it for the next commit.
 
-The file is kept because the creation and removal of a file would cost each durable commit two
-more flushes, of the directory (compare SQLite's ``journal_mode=PERSIST``). A journal whose
-commit is over begins with a NUL.
+The file is kept because to create and remove a file would cost each durable commit two more
+flushes, of the directory (compare SQLite's ``journal_mode=PERSIST``). A journal whose commit is
+over begins with a NUL.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from registry.storage.safe_open import (
 from registry.text import command_line
 
 KEPT_BYTES = 1 << 20
-"""A journal that is larger than this, in bytes, is emptied at the end of its commit."""
+"""A journal of more than this many bytes is emptied at the end of its commit."""
 
 # The device and inode of the journals whose directory entry this process has flushed.
 _entered: dict[Path, tuple[int, int]] = {}
@@ -65,7 +65,7 @@ class JournalFile:
         place: The path.
         opened: The descriptor.
         size: The size in bytes.
-        stays: Whether the file is kept for the next commit. This is the case if it has the same
+        stays: Whether the file is kept for the next commit. This is so if the journal has the same
             owner, group and permissions as the registry.
     """
 
@@ -80,7 +80,7 @@ class JournalFile:
         return self.opened.fileno()
 
     def write(self, text: bytes, durable: bool) -> None:
-        """Writes a journal over an older one whose commit is over.
+        """Writes a journal over an older journal whose commit is over.
 
         Raises:
             OSError: The disk is full or failed.
@@ -108,8 +108,8 @@ class JournalFile:
 
         Args:
             length: The length of the written journal in bytes.
-            durable: Whether to flush the mark. Otherwise a power cut could revive the journal,
-                and recovery could overwrite later writes of other processes.
+            durable: Whether to flush the mark to the disk. Without the flush, a power cut could
+                remove the mark, and recovery could overwrite later writes of other processes.
 
         Raises:
             OSError: The disk failed.
@@ -130,10 +130,10 @@ class JournalFile:
             self._mark_over(durable)
 
     def take_back(self, durable: bool) -> None:
-        """Ends a journal whose commit was taken back, and removes it if that is permitted.
+        """Ends a journal whose commit was taken back, and removes the journal if permitted.
 
         Raises:
-            OSError: The disk failed; recovery may still follow the journal.
+            OSError: The disk failed; recovery may still use the journal.
         """
         try:
             self._mark_over(durable)
@@ -155,7 +155,8 @@ def check_place(registry: Path) -> None:
     """Checks that a journal for a registry can probably be written.
 
     Raises:
-        UntrustedJournalError: Another kind of file is there, or this user may not write it.
+        UntrustedJournalError: The path leads to another kind of file, or this user may not write
+            the journal.
         UnfinishableCommitError: A user that may write the registry could not finish a commit.
         InaccessibleRegistryError: This user may not create the journal.
     """
@@ -214,15 +215,15 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
 
     Args:
         place: The path of the journal.
-        fd: The descriptor of the registry, which holds the exclusive lock. The registry must
-            be recovered.
+        fd: The descriptor of the registry, which holds the exclusive lock. An interrupted commit
+            of the registry must already be recovered.
         registry: The path of the registry, for errors.
 
     Returns:
         The open file; the caller must close its descriptor.
 
     Raises:
-        UntrustedJournalError: Another file is at this path.
+        UntrustedJournalError: The file at this path is not a journal that can be trusted.
         UnfinishableCommitError: A user that may write the registry could not finish an
             interrupted commit.
         OSError: The file cannot be opened or created.
@@ -248,7 +249,8 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
 def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
     """Opens the journal of an earlier commit, if its permissions fit the registry.
 
-    If they do not fit, and its commit is over, the journal is removed, and None is returned.
+    If the permissions do not fit, and the earlier commit is over, this function removes the
+    journal, and returns None.
     """
     try:
         file = _open_single(place, os.O_RDWR, named)
@@ -283,7 +285,8 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
 def _is_unneeded(place: Path, registry: Access) -> bool:
     """Returns whether a journal that this user may not write is certainly not needed.
 
-    A process that was killed while it created its journal, or began to write it, leaves one.
+    If a process is killed while it creates its journal, or begins to write it, such a journal
+    stays.
     """
     if is_empty(place):
         return True
@@ -301,10 +304,10 @@ def _is_unneeded(place: Path, registry: Access) -> bool:
 
 
 def _remove_unneeded(place: Path) -> None:
-    """Removes a journal that is not needed, so that a new one can be created.
+    """Removes a journal that is not needed, so that a new journal can be created.
 
     Raises:
-        UntrustedJournalError: This user may not remove it.
+        UntrustedJournalError: This user may not remove the journal.
         OSError: The disk failed.
     """
     try:
@@ -366,8 +369,8 @@ def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
 
     Raises:
         RegistryNotFoundError: The journal does not exist.
-        UntrustedJournalError: It is another kind of file, has a second hard link, or must not
-            be opened by this user.
+        UntrustedJournalError: The path leads to another kind of file, the file has a second hard
+            link, or this user may not open it.
     """
     try:
         file = open_regular(place, flags)
@@ -441,7 +444,8 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
 
     Args:
         place: The path of the journal.
-        registry: The descriptor of the registry. Users that may write it are trusted.
+        registry: The descriptor of the registry. The users that may write the registry are
+            trusted.
         named: The path of the registry, for errors.
         limit: The largest size of a journal in bytes.
 
@@ -483,16 +487,17 @@ def remove(place: Path, durable: bool) -> None:
 
 
 def discard_journal(place: Path, registry: Path) -> None:
-    """Removes a journal after recovery; empties it if this user may not remove it.
+    """Removes a journal after recovery; empties the journal if this user may not remove it.
 
-    In some directories only the owner of the directory or of the journal may remove the file.
+    In some directories, only the owner of the directory or of the journal may remove the file.
 
     Args:
         place: The path of the journal.
         registry: The path of the registry, for errors.
 
     Raises:
-        UntrustedJournalError: This user may neither remove nor empty it; it was not changed.
+        UntrustedJournalError: This user may neither remove nor empty the journal; nothing was
+            changed.
         OSError: The disk failed.
     """
     try:

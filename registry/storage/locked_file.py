@@ -25,7 +25,7 @@ from registry.storage.safe_open import read_all
 _log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 10.0
-"""How long, in seconds, every operation waits for a lock by default."""
+"""How long, in seconds, an operation waits for a lock by default."""
 
 # Some writers first truncate the file, and then write it. So a file that cannot be decoded,
 # but was changed a moment ago, is read again before it is called corrupt.
@@ -36,8 +36,8 @@ _LOOK_AGAIN = 0.005
 class StagedText(io.StringIO):
     """The file object of `LockedRegistryFile`, which keeps the written text in memory.
 
-    It behaves like a text file that was opened with ``r+`` and read to its end. If the ``with``
-    block raises no exception, the text is written to the registry at its end.
+    The object behaves like a text file that was opened with ``r+`` and read to its end. If the
+    ``with`` block raises no exception, the end of the block writes the text to the registry.
     """
 
     def __init__(self, text: str, path: Path, fd: int) -> None:
@@ -47,7 +47,7 @@ class StagedText(io.StringIO):
         self._fd = fd
 
     def fileno(self) -> int:
-        """Returns the locked descriptor, for `os.fstat`; the new text is not in that file yet."""
+        """Returns the registry's descriptor, for `os.fstat`; the file has the old text."""
         return self._fd
 
     def close(self) -> None:
@@ -56,10 +56,10 @@ class StagedText(io.StringIO):
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A registry under its lock, as it was found.
+    """A registry under its lock, with its content.
 
     Attributes:
-        stamp: Shows whether another process wrote the file without the lock meanwhile.
+        stamp: The stamp at the reading; it shows whether another process wrote the file later.
         owner: The id of the user that owns the file.
     """
 
@@ -73,10 +73,10 @@ class _Opened:
 def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_Opened]:
     """Locks, recovers, reads and decodes the registries.
 
-    If a file is corrupt and was changed a moment ago, it tries again.
+    If a file is corrupt and was changed a moment before, this function tries again.
 
     Args:
-        acquire: Acquires the locks; its argument is the timeout in seconds.
+        acquire: A function that acquires the locks; its argument is the timeout in seconds.
         timeout: How long to wait in total, in seconds.
     """
     deadline = time.monotonic() + timeout
@@ -119,7 +119,7 @@ def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
     """Commits new texts, unless another process has changed a file meanwhile.
 
     Raises:
-        LostLockError: The lock was lost, or another process wrote a file without it.
+        LostLockError: The lock was lost, or another process wrote a file without the lock.
         RegistryError: See `registry.storage.commit.commit`.
     """
     for opened, new in changes:
@@ -146,14 +146,14 @@ def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
 class LockedRegistryFile:
     """Opens a registry under an exclusive lock, and returns its content and a file object.
 
-    The lock is ``flock`` on the registry's inode. It excludes every process and thread that uses
-    the same lock, and it is released on any exit from the ``with`` block.
+    The lock is ``flock`` on the registry's inode. The lock excludes every other process and thread
+    that uses it, and is released at any exit from the ``with`` block.
 
-    At the end of the block, the text in the file object must be a JSON object. It is committed
-    in place, all or nothing. If the block raises an exception, the registry is not changed. See
-    `durable_commits` for the crashes that a commit survives.
+    At the end of the block, the text in the file object must be a JSON object. The whole text is
+    committed in place, or nothing. If the block raises an exception, the registry is not changed.
+    See `durable_commits` for the crashes that a commit survives.
 
-    An object can be used several times, also by several threads at once.
+    A `LockedRegistryFile` can be used several times, also by several threads at the same time.
 
     Example:
         >>> with LockedRegistryFile(path) as (registry, f):
@@ -213,9 +213,10 @@ class LockedRegistryFile:
         _log.info("Registry locked and loaded: %s", self.path)
 
     def _leave(self) -> tuple[_Opened, StagedText]:
-        """Removes and returns the last entry of this thread.
+        """Returns the registry that this thread entered last, and forgets it.
 
-        If another thread ends a generator with the ``with`` block, it is the last entry of all.
+        If another thread ends a generator with the ``with`` block, this is the registry that any
+        thread entered last.
         """
         own = [entry for entry in self._entered if entry[0] == threading.get_ident()]
         last = (own or self._entered)[-1]
@@ -251,10 +252,10 @@ class Edit:
     """A decoded registry under its lock, and whether to write it.
 
     Attributes:
-        path: Where it lies.
-        registry: The decoded object; change it in place.
+        path: The path of the registry.
+        registry: The decoded object; change this object in place.
         owner: The id of the user that owns the file.
-        changed: Set to write it when the block ends well.
+        changed: Set this to True to write the registry when the block ends without an exception.
     """
 
     path: Path
@@ -287,7 +288,7 @@ def _editing(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> Iter
 
 @contextmanager
 def editing(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Edit]:
-    """Yields the decoded content of a registry under its lock; commits it at the end.
+    """Yields a registry's decoded content under its lock; the block's end commits the content.
 
     Raises:
         RegistryError: The registry cannot be locked, read or written.
@@ -300,7 +301,7 @@ def editing(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Edit]:
 def editing_two(
     task: Path, global_: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> Iterator[tuple[Edit, Edit]]:
-    """Yields a task's registry and the global one under their locks; commits both at the end.
+    """Yields a task's registry and the global one under their locks; the block's end commits both.
 
     Raises:
         RegistryError: A registry cannot be locked, read or written; nothing was written.

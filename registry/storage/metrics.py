@@ -1,6 +1,6 @@
 """Counts locks, recoveries and failed reads of this process, and measures the waits for locks.
 
-It is always on, because it is cheap: two additions and a bisection for each lock.
+The counting is always on, because it is cheap: two additions and a bisection for each lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LockMetrics:
         acquisitions: The number of acquired locks.
         timeouts: The number of waits that ended without the lock.
         recoveries: The number of interrupted commits that were finished or dropped.
-        corrupt_reads: The number of reads that found a corrupt file after all retries.
+        corrupt_reads: The number of reads that still found a corrupt file after all retries.
         waited: The sum of all waits, in seconds.
         longest_wait: The longest wait, in seconds.
         buckets: The number of waits in each bucket of `WAIT_BOUNDS`; the last bucket is for
@@ -53,7 +53,7 @@ class LockMetrics:
         self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
 
     def since(self, before: LockMetrics) -> LockMetrics:
-        """Returns the difference from an earlier copy; the longest wait is that of all time."""
+        """Returns the difference from an earlier copy, but the longest wait of all time."""
         return LockMetrics(
             self.acquisitions - before.acquisitions,
             self.timeouts - before.timeouts,
@@ -75,7 +75,7 @@ class LockMetrics:
             share: The quantile between 0 and 1, for example 0.99.
 
         Returns:
-            The bound in seconds, at most twice the true value. None if there was no wait.
+            The bound in seconds, at most twice the true value. None if no wait was counted.
         """
         total = sum(self.buckets)
         if not total:
@@ -155,7 +155,7 @@ def of(path: Path) -> LockMetrics:
 
 
 def snapshot() -> Mapping[Path, LockMetrics]:
-    """Returns copies of the numbers of this process, by registry."""
+    """Maps each registry to a copy of the numbers of this process."""
     with _guard:
         return {
             path: LockMetrics.from_json(numbers.as_json()) for path, numbers in _by_path.items()
@@ -171,7 +171,7 @@ def total(metrics: Iterable[LockMetrics]) -> LockMetrics:
 
 
 def count_wait(path: Path, seconds: float) -> None:
-    """Counts an acquired lock, and the wait for it in seconds."""
+    """Counts an acquired lock, and the wait for this lock in seconds."""
     with _guard:
         numbers = of(path)
         numbers.acquisitions += 1

@@ -1,12 +1,12 @@
 """Creates files and folders that get their name only after their owner and mode are set.
 
-A process may be killed between any two steps. A file with its final name, but with the wrong
-owner or mode, would then block all other users. So a file is created without a name, prepared,
-and then linked. Where that is not possible, a file or folder is prepared under another name, and
-then renamed.
+A process may be killed between any two steps. Then a file that already has its name, but still has
+a wrong owner or mode, would block all other users. So a file is created without a name, prepared,
+and then linked. If that is not possible, a file or folder is prepared under another name, and then
+renamed.
 
-If root creates a file in a folder, the owner of the folder gets it, as if that user had created
-it. So `sudo muster` does not keep a user out of its own workspace.
+A file that root creates gets the owner of its folder, as if that user had created the file. So
+after `sudo muster`, a user can still use their own workspace.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def give_away(fd: int, folder: int) -> None:
 
     Args:
         fd: The descriptor of the file.
-        folder: A descriptor of the folder; it may be one with O_PATH.
+        folder: A descriptor of the folder, perhaps with O_PATH.
     """
     owner = _new_owner(folder)
     if owner is not None:
@@ -50,7 +50,7 @@ def give_away(fd: int, folder: int) -> None:
 
 
 def _new_owner(folder: int) -> int | None:
-    """Returns the user that gets root's new files in a folder; None if root keeps them."""
+    """Returns the user that gets a new file of root in a folder; None if root keeps the file."""
     if os.geteuid() != 0:
         return None
     owner = os.fstat(folder).st_uid
@@ -60,13 +60,13 @@ def _new_owner(folder: int) -> int | None:
 def make_file(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor:
     """Creates a file, unless its name is already used.
 
-    If the file system does not support files without a name, it has another name first.
+    If the file system does not support files without a name, the file first has another name.
 
     Args:
         name: The name of the file.
-        folder: A descriptor of its folder; it may be one with O_PATH.
+        folder: A descriptor of the file's folder, perhaps with O_PATH.
         mode: The permission bits, to which the umask is applied.
-        prepare: Prepares the file before it gets its name.
+        prepare: Prepares the file before the file gets its name.
 
     Returns:
         A descriptor, open for reading and writing.
@@ -134,10 +134,12 @@ def make_folder(name: str, folder: int) -> None:
 def _make_renamed(name: str, folder: int) -> bool:
     """Creates a folder under another name, and renames it.
 
-    A process that is killed in between leaves an empty folder whose name ends in ``.new``.
+    If the process is killed before the renaming, an empty folder whose name ends in ``.new``
+    stays.
 
     Returns:
-        False if the system cannot rename without replacing an existing file.
+        Whether the folder was created; False if the system cannot rename a folder without
+        replacing an existing file.
     """
     with tolerating(FileNotFoundError):
         os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -165,7 +167,7 @@ def _give_folder_away(name: str, folder: int) -> None:
 
 
 def _rename(old: str, new: str, folder: int) -> bool:
-    """Renames a file or folder, and replaces none; returns False if that is not possible.
+    """Renames a file or folder, and replaces none; False if the system cannot do that.
 
     Raises:
         FileExistsError: The new name is already used.

@@ -1,9 +1,10 @@
 """Opens and creates muster's own files in a workspace, and checks their owners.
 
-The directory of a workspace is trusted as the user named it, and must stay the same one
-(`registry.storage.anchor`). Its content may come from another user. Such a user must not be able
-to make root write to another place, or to forge a file of root. So the `registry` folder and the
-files in it must not be links. They must belong to this user, to root or to the folder's owner.
+The directory of a workspace is trusted, because the user named it. It must stay the same directory
+(`registry.storage.anchor`). The content of the directory may come from another user. That user
+must not be able to make root write to another place, or to forge a file of root. So the `registry`
+folder and the files in it must not be links. They must belong to this user, to root or to the
+folder's owner.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFDIR: "a directory", stat.S_IFSOCK: "a
 def own_folder(path: Path) -> Iterator[int]:
     """Yields a descriptor of a file's folder, which must not be a symlink.
 
-    The path of the directory above it may contain symlinks, but must lead to the same directory
-    as before. The folder must be the same as before, too, unless it is the
-    `registry` folder of a workspace.
+    The path of the directory above the folder may contain symlinks. But it must lead to the same
+    directory as before. The folder must be the same as before, too; only the `registry` folder of
+    a workspace may be a new one.
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        UntrustedFileError: It is a symlink or another kind of file.
+        UntrustedFileError: The folder is a symlink, or another kind of file.
         ReplacedWorkspaceError: The path leads to another directory than before.
         OSError: The folder cannot be opened.
     """
@@ -71,7 +72,7 @@ def check_folder(path: Path, folder: int) -> None:
     """Checks that a file's path still leads to the open folder.
 
     Raises:
-        UntrustedFileError: It leads to another folder, or the folder does not exist.
+        UntrustedFileError: The path leads to another folder, or the folder does not exist.
         OSError: The folder cannot be opened.
     """
     try:
@@ -103,12 +104,12 @@ def make_own_folder(path: Path) -> None:
 
 
 def make_empty(path: Path, folder: int, mode: int, group: int | None = None) -> bool:
-    """Creates an empty file if it does not exist. If root creates it, the folder's owner gets it.
+    """Creates an empty file if it is missing. If root creates it, the folder's owner will own it.
 
     Args:
         path: The path of the file.
-        folder: The descriptor of its folder.
-        mode: The permission bits. Without a group the umask is applied to them.
+        folder: The descriptor of the file's folder.
+        mode: The permission bits. Without `group`, the umask is applied to them.
         group: The group of the file, if this user may set it.
 
     Returns:
@@ -187,10 +188,10 @@ def named_status(path: Path, folder: int) -> os.stat_result:
 
 
 def check_same(path: Path, fd: int, folder: int) -> None:
-    """Checks that a file that was opened by its whole path is the one in the folder.
+    """Checks that a file that was opened by its whole path is the file in the open folder.
 
     Raises:
-        UntrustedFileError: It is another file, so a directory above is, or was, a link.
+        UntrustedFileError: The two files differ, so a directory in the path is, or was, a link.
     """
     opened, named = os.fstat(fd), named_status(path, folder)
     if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino):
@@ -198,7 +199,7 @@ def check_same(path: Path, fd: int, folder: int) -> None:
 
 
 def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
-    """Refuses a file that another user may have put in the place of one of muster's files.
+    """Refuses a file that another user may have put at the path of one of muster's files.
 
     Args:
         path: The path of the file, for errors.
@@ -206,8 +207,8 @@ def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
         folder: The descriptor of its folder.
 
     Raises:
-        NotARegularFileError: It is not a regular file.
-        UntrustedFileError: It has a second hard link, or belongs to an untrusted user.
+        NotARegularFileError: The path leads to another kind of file.
+        UntrustedFileError: The file has a second hard link, or belongs to an untrusted user.
     """
     _check_regular(path, status.st_mode)
     # There may be no link at all, if the file was rotated away meanwhile.

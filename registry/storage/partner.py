@@ -1,4 +1,4 @@
-"""Checks which two registries one commit may change: a task's and the global one.
+"""Checks that a commit of two files changes a task's registry and its global registry.
 
 A journal names the other file of its commit, and recovery opens that file for writing. So a
 journal must not be able to name any other file.
@@ -23,7 +23,7 @@ _GLOBAL = (GLOBAL_FOLDER, GLOBAL_REGISTRY)
 def workspace_of(registry: Path) -> Path:
     """Returns the workspace of a registry, from the path of the registry.
 
-    Symlinks in the path are not resolved: they may lead to another workspace now.
+    Symlinks in the path are not resolved, because they may lead to another workspace now.
     """
     folder = registry.parent
     return folder / ".." if folder.name in ("", "..") else folder.parent
@@ -41,7 +41,7 @@ def _is_task(parts: tuple[str, str]) -> bool:
 
 
 def are_partners(first: Path, second: Path) -> bool:
-    """Returns whether two paths name a task's and the global registry of the same workspace."""
+    """Returns whether two paths name a task's registry and the global one of its workspace."""
     one, two = workspace_of(first), workspace_of(second)
     named = _is_task(_parts(first)) and _parts(second) == _GLOBAL
     return named and (one == two or identity_of(one) == identity_of(two))
@@ -60,8 +60,8 @@ def partner_of(journal: Journal, registry: Path) -> Path | None:
         registry: The path of the registry.
 
     Raises:
-        ValueError: The journal names any file except the other registry of the same
-            workspace, or has the role of the other file.
+        ValueError: The journal names a file that is not the other registry of the same workspace,
+            or has the role of the other file.
     """
     if journal.role is Role.ALONE:
         return None

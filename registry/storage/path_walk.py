@@ -1,4 +1,4 @@
-"""Follows a path step by step like the kernel, to find which users could redirect it."""
+"""Follows a path step by step like the kernel, to find the users who could redirect the path."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _LINKS_AT_MOST = 40  # The kernel's own limit, see path_resolution(7).
 def steps(path: Path) -> Iterator[tuple[str, os.stat_result | None]]:
     """Yields every directory and symlink on the way to the target of a path, and the target.
 
-    Each one is examined only when the caller asks for it. So a caller that stops at the first
-    step that another user could change never examines a forged one.
+    A step is examined only when the caller asks for it. So a caller can stop at the first step
+    that another user could change, and never examines a forged step.
 
     Args:
         path: An absolute path, or one relative to the working directory.
@@ -74,7 +74,7 @@ def others_may_replace_in(directory: os.stat_result) -> bool:
 def is_ours_alone(path: Path, expected: os.stat_result) -> bool:
     """Returns whether only this user and root could choose the directory that a path names.
 
-    This is the case under two conditions:
+    This is so if both conditions are true:
 
     - Every directory and symlink on the way, and the directory itself, belongs to this user or
       to root.
@@ -85,7 +85,7 @@ def is_ours_alone(path: Path, expected: os.stat_result) -> bool:
         expected: The status of the directory that was opened by this path.
 
     Returns:
-        The result; False if it cannot be known.
+        The result; False if the answer cannot be known.
     """
     trusted = (0, os.geteuid())
     above: os.stat_result | None = None

@@ -1,8 +1,8 @@
 """Checks which users may write a registry, and so may leave a journal for it.
 
-A journal contains the new content of its registry. So only a user that may write the registry
-is trusted to write a journal. Every such user must be able to read the journals of the others,
-because it may have to finish their commits.
+A journal contains the new content of its registry. So only a user that may write the registry is
+trusted to write a journal. Every user that may write the registry must be able to read the
+journals of the others, to finish their interrupted commits.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Allowed:
 
     Attributes:
         users: The ids of named users in the access control list that have the permission.
-        refused: The ids of named users that do not have it.
-        groups: The ids of groups whose members have it.
-        refused_groups: The ids of groups whose members do not have it, even if all other users
-            have it.
-        others: Whether all other users have it.
+        refused: The ids of named users that do not have the permission.
+        groups: The ids of groups whose members have the permission.
+        refused_groups: The ids of groups whose members do not have the permission, even if all
+            other users have it.
+        others: Whether all other users have the permission.
     """
 
     users: frozenset[int]
@@ -115,7 +115,7 @@ class Access:
 def is_unmapped(number: int, *, kind: str = "uid") -> bool:
     """Returns whether an id stands for all users that this user namespace does not know.
 
-    Two files with this owner may belong to different users; see user_namespaces(7).
+    Two files with such an owner may belong to different users; see user_namespaces(7).
 
     Args:
         number: The id of a user or a group.
@@ -140,7 +140,7 @@ def is_unmapped(number: int, *, kind: str = "uid") -> bool:
 
 
 def is_member(user: int, group: int) -> bool | None:
-    """Returns whether a user is in a group; None if one of the two is not known."""
+    """Returns whether a user is in a group; None if the user or the group is not known."""
     if is_unmapped(group, kind="gid"):
         return None
     if user == os.geteuid() and group in (os.getegid(), *os.getgroups()):
@@ -155,16 +155,16 @@ def is_member(user: int, group: int) -> bool | None:
 
 
 def other_writer(listing: Access, listed: Access) -> str | None:
-    """Returns a user or group that may write one file, but not another one that it names.
+    """Returns a user or group that may write a file, but not the file that this file names.
 
-    This user and root are not compared: they may name any file.
+    The user of this process and root are ignored: they may name any file.
 
     Args:
-        listing: The permissions of the file that names the other one.
+        listing: The permissions of the file that names the other file.
         listed: The permissions of the other file.
 
     Returns:
-        A text for the user or group; None if there is none.
+        A text for the user or group; None if no user or group is found.
     """
     writers, able = listing.allowed(_WRITE), listed.allowed(_WRITE)
     known = able.users | {listed.owner, 0, os.geteuid()}
@@ -220,7 +220,7 @@ def _is_private(group: int, user: int) -> bool:
 
 
 def why_unbelievable(journal: Access, registry: Access, directory: Access) -> str | None:
-    """Returns why the writer of a journal may not be allowed to write its registry.
+    """Returns why the writer of a journal is perhaps not allowed to write the registry.
 
     Args:
         journal: The permissions of the journal.
@@ -260,8 +260,9 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
 def _only_writers_may_write(directory: Access, registry: Access, groups: frozenset[int]) -> bool:
     """Returns whether every user that may create files in a directory may write the registry.
 
-    The group of a file alone proves nothing about its owner. In another directory, a user
-    outside the group can create files with this group, and then move them here.
+    The group of a file alone proves nothing about the file's owner. In another directory, a user
+    outside the group can perhaps create files with this group, and then move them to this
+    directory.
     """
     writers = directory.allowed(_WRITE)
     if directory.listed is not None or writers.others:
@@ -272,7 +273,7 @@ def _only_writers_may_write(directory: Access, registry: Access, groups: frozens
 
 
 def why_unfinishable(journal: Access, registry: Access) -> str | None:
-    """Returns why some user that may write a registry could not read its journal.
+    """Returns why a user that may write a registry could not read the registry's journal.
 
     Args:
         journal: The present or planned permissions of the journal.
@@ -311,7 +312,7 @@ def _may(user: int, file: Access, allowed: Allowed) -> bool:
 
 
 def journal_access(user: int, group: int, registry: Access) -> Access:
-    """Returns the permissions for a new journal, which give users the same access as the registry.
+    """Returns the permissions for a new journal; they equal the users' access to the registry.
 
     Args:
         user: The owner of the journal.
@@ -338,7 +339,7 @@ _OTHERS = access_list.OTHERS, access_list.UNNAMED
 def _journal_list(
     user: int, group: int, registry: Access, listed: AccessList
 ) -> dict[tuple[int, int], int]:
-    """Returns the list for a journal; the registry's owner and group are added by name."""
+    """Returns the list for a journal; the registry's owner and group become named entries."""
     both = _READ | _WRITE
     entries = {entry: bits & both for entry, bits in access_list.effective(listed).items()}
     entries[_OWNER] = both
@@ -354,7 +355,7 @@ def _journal_list(
 
 
 def user_called(user: int) -> str:
-    """Returns a text for a user, with its id and, if it is known, its name."""
+    """Returns a text for a user: the id and, if known, the name."""
     import pwd
 
     if is_unmapped(user):

@@ -1,4 +1,4 @@
-"""Finishes or drops interrupted commits; the next process that gets the lock does this."""
+"""Finishes or drops interrupted commits, in the next process that gets the registry's lock."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ _GIVEN_UP_AFTER = 1.0
 def recover_registry(registry: str | os.PathLike[str], timeout: float = 10.0) -> bool:
     """Finishes or drops an interrupted commit.
 
-    Every write with this library does this too. This function is for callers that only read.
+    Every write with this library also does this. This function is for callers that only read.
 
     Args:
         registry: The registry.
-        timeout: How long to wait for its lock, in seconds.
+        timeout: How long to wait for the registry's lock, in seconds.
 
     Returns:
         Whether there was an interrupted commit.
@@ -88,11 +88,11 @@ def recover(fd: int, path: Path) -> bool:
 
     Args:
         fd: The descriptor of the registry, which holds the exclusive lock.
-        path: Its path.
+        path: The path of the registry.
 
     Returns:
-        Whether the registry is ready. False if the other file of the commit is locked, or if
-        another process may be writing this file without the lock.
+        Whether the registry is ready. False if another process holds the lock of the commit's
+        other file, or may be writing this file without the lock.
 
     Raises:
         UntrustedJournalError: The journal must not be trusted.
@@ -177,10 +177,10 @@ def _finish(place: Path, path: Path, message: str) -> None:
 
 
 def _first_is_settled(first: Path) -> bool:
-    """Recovers the task's registry of a commit of two files, which needs this journal.
+    """Recovers the task's registry of a commit of two files; that recovery needs this journal.
 
     Returns:
-        False if another process holds its lock.
+        False if another process holds the lock of the task's registry.
     """
     if flock.holds(first):
         return True
@@ -199,7 +199,7 @@ def _first_is_settled(first: Path) -> bool:
 
 
 def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
-    """Returns whether the other file's journal is complete, which makes the commit count."""
+    """Returns whether the journal of the other file is complete, which makes the commit valid."""
     if journal.role is not Role.FIRST or second is None:
         return False
     place = journal_path(second)

@@ -1,7 +1,7 @@
-"""Opens files that another user may have planted, without hanging or following links.
+"""Opens files that another user may have planted; does not hang, and follows no links.
 
 `registry` opens all files through this module. The path to a workspace may contain symlinks, but
-it leads to the same directory as long as the process runs (`registry.storage.anchor`). Below the
+must lead to the same directory as long as the process runs (`registry.storage.anchor`). Below the
 workspace no symlink is followed, neither for a directory nor for a file. A registry with a
 second hard link is refused too.
 """
@@ -57,8 +57,8 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
 def folder_of(path: Path) -> Iterator[int]:
     """Yields a descriptor of a file's directory, which must not be a symlink.
 
-    The path of the directory above it, usually the workspace, may contain symlinks. But it must
-    lead to the same directory as when this process first opened it.
+    The directory above it is usually the workspace. The path of the workspace may contain
+    symlinks, but must lead to the directory that this process opened first.
 
     Raises:
         RegistryNotFoundError: The directory does not exist.
@@ -79,7 +79,7 @@ def name_of(path: Path) -> str:
 
 
 def look(path: Path) -> os.stat_result:
-    """Returns the status of the same file that `open_regular` would open.
+    """Returns the status of the file that `open_regular` would open.
 
     If the file is a symlink, the status of the symlink is returned.
 
@@ -142,7 +142,7 @@ def _open_regular(name: str, flags: int, folder: int, named: Path, past_lease: b
 
 
 def open_file(path: Path, flags: int, *, past_lease: bool = True) -> Descriptor:
-    """Opens a regular file like `open_regular`, and refuses one with a second hard link.
+    """Opens a regular file like `open_regular`, but refuses a file with a second hard link.
 
     Raises:
         RegistryError: See `open_regular`; `LinkedRegistryError` also for a second hard link.
@@ -195,7 +195,8 @@ def _open(name: str, flags: int, folder: int, patience: float) -> Descriptor:
 def is_safe_name(name: str) -> bool:
     """Returns whether an id may be part of a file's name.
 
-    Such an id has 1 to 128 of the characters ``[A-Za-z0-9_.-]``, and no leading dot.
+    An id may be part of a name if it has 1 to 128 of the characters ``[A-Za-z0-9_.-]``, and no
+    leading dot.
     """
     return _SAFE_NAME.fullmatch(name) is not None
 
@@ -234,7 +235,7 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> Descriptor:
 def open_folder(
     directory: Path, parts: tuple[str, ...] = (), *, on_the_way_to: Path | None = None
 ) -> Descriptor:
-    """Opens a directory below another one to search it, without following symlinks.
+    """Opens a directory below another one for a search; follows no symlinks.
 
     Args:
         directory: The directory to start from; it must not be a symlink itself.
@@ -268,7 +269,7 @@ def open_folder(
 def _naming(
     on_the_way_to: Path, folder: Path, name: str = "", above: int | None = None
 ) -> Iterator[None]:
-    """Converts the error of a folder on the way into an error that names the final path."""
+    """Converts the error of a folder in a path into an error that names the final path."""
     try:
         yield
     except FileNotFoundError as error:
@@ -355,7 +356,7 @@ def sync_folder(folder: int) -> None:
     """Flushes the entries of a directory to the disk.
 
     Args:
-        folder: A descriptor of the directory; it may be one with O_PATH.
+        folder: A descriptor of the directory, perhaps with O_PATH.
 
     Raises:
         OSError: The flush failed.

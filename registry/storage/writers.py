@@ -19,9 +19,10 @@ _WRITE = 2
 
 @dataclass(frozen=True, slots=True)
 class Writers:
-    """The users who may write at least one of some registries; ``user_id in writers`` tests it.
+    """The users who may write at least one of several registries.
 
-    Root and this user are always among them, and every user whose permission cannot be known.
+    ``user_id in writers`` tests whether a user is one of them. Root and the user of this process
+    always are, and also every user whose permission cannot be known.
 
     Attributes:
         accesses: The permissions of the registries.
@@ -38,7 +39,7 @@ class Writers:
 
 
 def writers_of(registries: Iterable[Path], workspaces: Iterable[Path] = ()) -> Writers:
-    """Returns the users who may write registries or create them.
+    """Returns the users who may write any of the registries, or create registries.
 
     A path that cannot be examined is ignored.
 
