@@ -1,1 +1,1 @@
-"""The operator's actions: plans them, checks them again, executes them and logs them."""
+"""Plans, checks, executes and logs the operator's actions."""

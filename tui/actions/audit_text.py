@@ -1,4 +1,4 @@
-"""Formats the audit log as text, for the terminal and for the screen. Pure."""
+"""Formats the audit log as text, for the commands and for the monitor. Pure."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _STATES = {
 
 
 def entry_title(entry: Entry, undone: bool) -> str:
-    """Returns the time, the action and its result as one line."""
+    """Returns the time, the action and the result of an entry as one line."""
     state = "done, undone later" if undone else _STATES[entry.state]
     return (
         f"{local_time(entry.at)}  {shown_name(entry.action_id, 80)}  "
@@ -106,7 +106,7 @@ def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def unread(log: Log) -> Iterator[str]:
-    """Yields messages on the parts of a log that were not read."""
+    """Yields messages about the parts of a log that were not read."""
     if log.damaged:
         yield f"{some(log.damaged, 'line')} of the log cannot be read"
     if log.left_out:

@@ -1,4 +1,4 @@
-"""Collects the data that the steps of a plan are checked against. Blocks."""
+"""Collects the evidence against which the steps of a plan are checked. Blocks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tui.model.suspects import find_mixed
 def evidence_of_roll(
     roll: RollCall, sessions: Iterable[Session], *, alone: bool = False
 ) -> ActionEvidence:
-    """Returns the evidence that the roll call contains, without querying the host again.
+    """Returns the evidence that the roll call contains; does not query the host again.
 
     Args:
         roll: The roll call.
@@ -88,9 +88,9 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
 
 
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
-    """Adds data of this host to the evidence: leftovers, moved panes, and claims.
+    """Returns the evidence with data of this host: leftovers, moved panes, and claims.
 
-    It is called when the plan is made, and again before the plan is executed.
+    This function is called when the plan is made, and again before the plan is executed.
     """
     snapshot = evidence.snapshot
     held = {
@@ -116,7 +116,7 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
 
 
 def _holder(step: Step, session: Session, evidence: ActionEvidence) -> Holder | None:
-    """Returns the agent of a step, with the possible names of its session; None for an orphan."""
+    """Returns the agent of a step, with the possible names of the session; None for an orphan."""
     row = step.row
     if row is None:
         return None
@@ -135,7 +135,7 @@ def _holder(step: Step, session: Session, evidence: ActionEvidence) -> Holder | 
 def _sessions_now(
     sessions: Iterable[Session], snapshot: TmuxSnapshot
 ) -> Mapping[Session, Session]:
-    """Maps sessions to their present data on the same server; a session may have a new name."""
+    """Maps sessions to their present data on the same server. A session may have a new name."""
     by_id = {(session.id, session.created): session for session in snapshot.sessions.values()}
     return {
         session: by_id[session.id, session.created]
@@ -145,7 +145,7 @@ def _sessions_now(
 
 
 def _sharing(snapshot: TmuxSnapshot) -> Mapping[str, str]:
-    """Returns the ids of sessions that share a pane, each with the name of another of them."""
+    """Maps the id of a session that shares a pane to the name of another one with this pane."""
     by_pane: dict[str, list[Session]] = {}
     for session in {session.id: session for session in snapshot.sessions.values()}.values():
         for pane in session.panes:
@@ -165,7 +165,7 @@ def _holding_us(sessions: Collection[Session]) -> frozenset[str]:
 
 
 def _elsewhere(steps: Iterable[Step], snapshot: TmuxSnapshot) -> Mapping[str, str]:
-    """Returns why missing sessions may be on another tmux server, by the sessions' names."""
+    """Maps the names of missing sessions to the reasons why they may be on another tmux server."""
     # Imported here, because the monitor opens its screen before it needs this.
     from tui.host.tmux_servers import look_elsewhere, owners_of
 

@@ -1,4 +1,4 @@
-"""Executes a confirmed plan, and checks the result. The screen and the command line use it.
+"""Executes a confirmed plan, and checks the result. The monitor and the commands use this module.
 
 Registries are changed only after tmux was queried again. No lock is held during the query.
 """
@@ -65,7 +65,7 @@ def _kill(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback) -> Ou
 def complete(
     plan: Plan, tmux: Tmux, reason: str, audit: Audit, progress: ProgressCallback = no_progress
 ) -> Outcome:
-    """Gives agents a terminal status, except those whose session has come back. Blocks.
+    """Gives agents a terminal status, except agents whose session exists again. Blocks.
 
     Args:
         plan: A confirmed plan; its status is the new status of the agents.
@@ -96,7 +96,8 @@ def _record(
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Writes the registries, with one lock per task, and updates the outcomes.
 
-    Agents whose sessions were ended are written separately, because that cannot be undone.
+    Agents whose sessions were ended are written separately, because the end of a session cannot be
+    undone.
     """
     ending = frozenset(plan.ending)
     by_task: dict[tuple[TaskSource, bool], list[Step]] = {}

@@ -40,8 +40,7 @@ def weighed_kill(
         rows: The agents to kill.
         orphans: The orphaned sessions to end.
         whole: See `plan_kill`.
-        all_orphans: Whether to also end the remaining processes of orphans that earlier kills
-            ended.
+        all_orphans: Whether to also end processes that remained when earlier kills ended orphans.
     """
     rows = tuple(rows)
     homes = [workspace.path for workspace in roll.workspaces] if all_orphans else []
@@ -75,9 +74,9 @@ _EARLIER_KILLS = "leftovers of earlier kills"
 
 
 def checked_kill(plan: Plan, roll: RollCall) -> Plan:
-    """Removes from a kill plan the steps that must not be executed on this host. Blocks.
+    """Removes the steps that must not be executed on this host from a plan to kill. Blocks.
 
-    Processes that certainly belong to agents whose session is gone are added to the plan.
+    If processes certainly belong to an agent whose session is gone, they are added to the plan.
 
     Args:
         plan: The result of `plan_kill`.
@@ -90,7 +89,7 @@ def checked_kill(plan: Plan, roll: RollCall) -> Plan:
 
 
 def _is_left(ended: EndedSession, answer: TmuxSnapshot) -> bool:
-    """Returns whether an ended session was an orphan on this socket, and is still gone."""
+    """Returns whether an ended session was an orphan on this socket, and does not exist again."""
     here = ended.socket == str(answer.socket)
     return here and ended.agent is None and ended.name not in answer.sessions
 
@@ -100,8 +99,8 @@ def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
 
     Args:
         plan: A plan to kill.
-        answer: The snapshot of tmux. If the processes of its server are not visible from here,
-            the plan is returned unchanged.
+        answer: The snapshot of tmux. If muster cannot see the processes of the tmux server, the
+            plan is returned unchanged.
     """
     origins = _origins(plan, answer)
     if not origins or answer.foreign_pids:
@@ -127,14 +126,14 @@ def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
 
 
 def describe_servers(held: Iterable[process_tree.Held]) -> Callable[[process_tree.Held], str]:
-    """Describes the tmux servers that were started in sessions, and are not ended. Blocks.
+    """Describes the tmux servers that sessions started, and that a kill does not end. Blocks.
 
     Args:
         held: The processes of the sessions.
 
     Returns:
-        A function that returns the text to append to the message on one of the sessions. The
-        text is empty if no server was started in it.
+        A function that returns the text to append to the message about one session. The text is
+        empty if no server was started in the session.
     """
     pids = {pid for session in held for pid in (*session.servers, *session.perhaps)}
     pids = {pid for pid in pids if process_tree.begun(pid) is not None}
@@ -158,7 +157,7 @@ def describe_servers(held: Iterable[process_tree.Held]) -> Callable[[process_tre
 
 
 def left_alone(held: process_tree.Held) -> str:
-    """Returns a text on the processes that may belong to a session, but do not prove it."""
+    """Returns a text about the processes that may, but do not certainly, belong to a session."""
     return f"; left alone: {'; '.join(held.doubts)}" if held.doubts else ""
 
 
@@ -174,7 +173,7 @@ def _footprint(processes: Iterable[process_tree.Process]) -> Footprint:
 
 
 def _origins(plan: Plan, answer: TmuxSnapshot) -> dict[Step, Origin]:
-    """Returns the origin of the processes for each step that ends processes."""
+    """Maps each step that ends processes to the origin of these processes."""
     origins = {}
     for step in plan.ending:
         if step.session is not None:
@@ -188,7 +187,7 @@ def owner_of(plan: Plan, step: Step) -> int | None:
     """Returns the owner of an agent's registry, or of an orphan's workspace.
 
     Returns:
-        The user id; None if it cannot be known.
+        The user id; None if the owner cannot be known.
     """
     if step.row is not None:
         # The owner of the file that was read. Another user may have replaced the file since.
@@ -202,15 +201,15 @@ def owner_of(plan: Plan, step: Step) -> int | None:
 
 
 def origin_of_ended(ended: EndedSession, answer: TmuxSnapshot, owner: int | None = None) -> Origin:
-    """Returns the origin of the remaining processes of a session that was ended before.
+    """Returns the origin of the processes that remained when a session was ended before.
 
-    A pane id is unique only on one server, which is identified by its pid and start time. A
+    A pane id is unique only on one server. The server's pid and start time identify the server. A
     pane that now belongs to another session is left out.
 
     Args:
         ended: The session.
         answer: The latest snapshot of tmux.
-        owner: The user id of the owner of its registry; None if it is not known.
+        owner: The user id of the owner of the session's registry; None if the owner is not known.
     """
     same_pid = ended.server_pid == answer.server_pid
     # Another server numbers its panes from the start.

@@ -1,8 +1,9 @@
 """Ends the sessions of a plan together, with all their processes.
 
-Each session is logged before it is ended, and child agents come before their parents. A session
-is ended only if tmux confirms that it is the session of the plan. An agent becomes terminated
-only after its session and its processes were seen to be gone.
+Each session is logged before it is ended, and the sessions of child agents are ended before those
+of their parents. A session is ended only if tmux confirms that it is the session of the plan. An
+agent gets the status terminated only after muster found that its session and its processes are
+gone.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def end_sessions(
         progress: Called with the progress.
 
     Returns:
-        The outcome of every step, and messages on what could not be logged.
+        The outcome of every step, and messages about entries that could not be logged.
     """
     record = KillRecord(plan, audit)
     answer = tmux.ask()
@@ -93,8 +94,8 @@ class _Target:
     """A session to end, or the remaining processes of a former session.
 
     Attributes:
-        session: The session as tmux lists it now; None if only its processes remain.
-        origin: The features that identify its processes.
+        session: The session as tmux lists it now; None if only processes of the session remain.
+        origin: The features that identify the session's processes.
         ending: The session as it is logged.
     """
 
@@ -106,7 +107,7 @@ class _Target:
 def _sort(
     plan: Plan, evidence: ActionEvidence
 ) -> tuple[dict[Step, StepOutcome], dict[Step, _Target]]:
-    """Returns the outcomes of the steps that end nothing, and the targets of the others."""
+    """Returns the outcomes of the steps that end nothing, and the targets of the other steps."""
     outcomes: dict[Step, StepOutcome] = {}
     targets: dict[Step, _Target] = {}
     for step in plan.steps:
@@ -120,7 +121,7 @@ def _sort(
 
 
 def _target(plan: Plan, step: Step, evidence: ActionEvidence) -> _Target | None:
-    """Returns what an allowed step ends now; None if it ends nothing."""
+    """Returns the target of an allowed step; None if the step ends nothing."""
     snapshot, session = evidence.snapshot, step.session
     if session is None:
         if step.earlier is None:
@@ -211,7 +212,7 @@ def _checked(
 
 
 def _check_not_back(outcomes: dict[Step, StepOutcome], snapshot: TmuxSnapshot) -> None:
-    """Refuses to record an agent as terminated if its session may exist again."""
+    """Refuses to record the end of agents whose session may exist again."""
     evidence = ActionEvidence(snapshot, snapshot.server)
     for step, outcome in outcomes.items():
         if outcome.result is not Result.DONE or not step.writes:

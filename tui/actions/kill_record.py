@@ -16,13 +16,13 @@ class KillRecord:
     """Logs which sessions a kill ends, and the results.
 
     If a session cannot be logged, it is ended anyway, and a problem is reported. Otherwise a full
-    disk would prevent the kill of the agent that fills it.
+    disk would prevent the kill of the agent that fills the disk.
 
     Attributes:
         plan: The plan that is executed.
         audit: Writes the log entries.
-        entries: The entries that were started, and the paths of their logs.
-        problems: Messages on entries that could not be logged.
+        entries: The entries that were begun, and the paths of their logs.
+        problems: Messages about entries that could not be logged.
     """
 
     plan: Plan

@@ -1,8 +1,8 @@
 """Finds processes that may belong to agents whose session is gone. Blocks.
 
 The verdict on an agent depends only on its session. But before muster records that the agent is
-terminated, it checks the processes that outlived their pane. If one of them may belong to the
-agent, the status is not changed.
+terminated, muster checks the processes that still run although their pane is gone. If such a
+process may belong to the agent, the status is not changed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from tui.model.suspects import any_fits
 from tui.text.sanitize import some
 
 _NAMED_AT_MOST = 5
-"""The number of processes that one message names; more are only counted."""
+"""The largest number of processes that one message names; further processes are only counted."""
 
 _STILL_ENDING = 1.0
-"""Seconds that a writer of an output file has to end after its session."""
+"""How long, in seconds, a process that writes an output file has to end after its session."""
 
 _PAUSE = 0.02
 
@@ -45,11 +45,11 @@ _OWN_PROCESSES = (
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """The processes that may be left of an agent.
+    """The processes that may still run of an agent without a session.
 
     Attributes:
-        session: The former session that identifies its processes; None if it is not certain
-            that all of them belong to the agent.
+        session: The former session that identifies these processes; None if it is not certain that
+            all of them belong to the agent.
         why: Why the agent must not become terminated, and a remedy.
     """
 
@@ -60,9 +60,9 @@ class Leftover:
 def find_leftovers(
     steps: Iterable[Step], answer: TmuxSnapshot, *, in_sessions: bool = False
 ) -> dict[Step, Leftover]:
-    """Returns what may be left of agents whose session is gone.
+    """Returns the processes that may still run of agents whose session is gone.
 
-    Processes that the step itself ends are not reported again.
+    Processes that a step itself ends are not reported.
 
     Args:
         steps: The steps of a plan.
@@ -100,7 +100,8 @@ def find_survivors(ended: Mapping[Step, EndedSession], answer: TmuxSnapshot) -> 
         answer: A snapshot of tmux after the end.
 
     Returns:
-        A message for each agent that may have processes, or whose processes cannot be known.
+        A message for each agent of which processes may still run, or whose processes cannot be
+        known.
     """
     ended = {step: session for step, session in ended.items() if step.row is not None}
     if answer.state is TmuxState.UNKNOWN:
@@ -129,7 +130,7 @@ def _unknown(error: Exception) -> str:
 
 
 def _watched(steps: Iterable[Step]) -> tuple[Watched, dict[Step, str]]:
-    """Returns the present output files of agents, and why some of them cannot be examined."""
+    """Returns the present output files of agents, and why some files cannot be examined."""
     files: dict[Identity, Agent] = {}
     folders: dict[Identity, Path] = {}
     whys: dict[Step, str] = {}
@@ -150,8 +151,9 @@ def _watched(steps: Iterable[Step]) -> tuple[Watched, dict[Step, str]]:
 def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> list[Stray]:
     """Returns the processes that may belong to an agent, by their sockets and their users.
 
-    A process that names the queried socket, or that may write the agent's output, counts for
-    every user. A process that names another socket counts only if the agent may run as its user.
+    A process that names the queried socket, or that may write the agent's output, may belong to
+    the agent, whatever its user is. A process that names another socket may belong to the agent
+    only if the agent may run as the user of the process.
     """
     agent, users = _agent_of(step), {step.owner, answer.server_user, os.getuid()}
     registries = [step.row.key.registry] if step.row is not None else []
@@ -170,7 +172,7 @@ def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> li
 def _outlived(
     step: Step, ended: EndedSession, strays: Iterable[Stray], answer: TmuxSnapshot
 ) -> list[Stray]:
-    """Returns the processes that may be left of an agent after its session was ended."""
+    """Returns the processes of an agent that may still run after its session was ended."""
     left: list[Stray] = []
     for group in _by_pane(_candidates(step, strays, answer)):
         if step.session is None:
@@ -185,12 +187,12 @@ def _outlived(
 def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
     """Returns whether a pane's processes may belong to an agent whose session was just ended.
 
-    The panes of the ended session are known. So another process may belong to the agent only if
-    one of these is true:
+    The panes of the ended session are known. So processes of another pane may belong to the agent
+    only if one of these is true:
 
-    - they may write its output
-    - their pane was created in that session
-    - the agent may have had another session before
+    - The processes may write the agent's output.
+    - The pane was created in the ended session.
+    - The agent may have had another session before.
     """
     agents, named = _writes_for(pane), pane[0].named_pane
     if _agent_of(step) in _may_write_for(pane):
@@ -232,7 +234,7 @@ def _by_pane(strays: Iterable[Stray]) -> list[list[Stray]]:
 
 
 def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Leftover | None:
-    """Returns the processes that may belong to one agent; None if there are none."""
+    """Returns the processes that may belong to one agent; None if no process may belong to it."""
     maybe = [
         group
         for group in _by_pane(strays)
@@ -267,7 +269,7 @@ def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Left
 
 
 def _may_be_of(step: Step, pane: list[Stray]) -> bool:
-    """Returns whether a pane's processes may belong to an agent, by their own data."""
+    """Returns whether a pane's processes may belong to an agent, by the processes' data."""
     if _agent_of(step) in _may_write_for(pane):
         return True
     if _writes_for(pane) or pane[0].named_pane is None:
@@ -291,8 +293,9 @@ def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
 def _is_of(step: Step, pane: list[Stray]) -> bool:
     """Returns whether a pane's processes certainly belong to one agent, and to no other.
 
-    One of them writes the agent's output. That alone is not enough, because the program that
-    started the agent may do so too. But the pane also started at the same time as the agent.
+    They certainly do if one of them writes the agent's output, and the pane began when the agent
+    started. The first condition alone is not enough, because the program that started the agent
+    may also write the agent's output.
     """
     return (
         _writes_for(pane) == {_agent_of(step)}
@@ -341,7 +344,7 @@ def _called(processes: list[Stray]) -> str:
 
 
 def why_not_recorded(step: Step, socket: Path) -> str:
-    """Returns why a kill that left processes alone does not change the status, with a remedy."""
+    """Returns why a kill did not change the status: processes still run. Also gives a remedy."""
     return (
         "not recorded, because processes that were left alone may belong to the agent. If so, "
         f"end them and kill the agent again; if not, {completing(step, socket)}"
@@ -349,7 +352,7 @@ def why_not_recorded(step: Step, socket: Path) -> str:
 
 
 def completing(step: Step, socket: Path) -> str:
-    """Returns the command that completes one agent; it works from every directory.
+    """Returns a command that completes one agent; the command works in every directory.
 
     Args:
         step: The step of the agent.
@@ -376,11 +379,11 @@ def _why(step: Step, processes: list[Stray], socket: Path) -> str:
 
 
 def with_leftovers(plan: Plan, leftovers: Mapping[Step, Leftover]) -> Plan:
-    """Extends a plan to kill by processes that certainly belong to agents without a session.
+    """Adds processes that certainly belong to agents without a session to a plan to kill.
 
     Args:
         plan: A plan to kill.
-        leftovers: The result of `find_leftovers` for its steps.
+        leftovers: The result of `find_leftovers` for the steps of the plan.
     """
     steps = tuple(
         replace(step, earlier=left.session, says=_OWN_PROCESSES)

@@ -24,7 +24,7 @@ class StepOutcome:
     Attributes:
         label: The id of the agent, or the name of the orphaned session.
         result: The result.
-        detail: The change that was made, or the reason why it was not made.
+        detail: The change that was made, or the reason why no change was made.
     """
 
     label: str
@@ -40,7 +40,7 @@ class Outcome:
         verb: The action.
         steps: The outcome of each step.
         written: The registries that were changed.
-        problems: Messages on problems that do not belong to a step.
+        problems: Messages about problems that do not belong to a step.
     """
 
     verb: Verb

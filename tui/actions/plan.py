@@ -1,7 +1,7 @@
 """The plan of an action. Pure.
 
-A plan changes nothing: it is shown and confirmed first, and then executed by
-`tui.actions.execute`.
+A plan itself changes nothing. It is shown and confirmed, and then `tui.actions.execute` executes
+it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Footprint:
 
     Attributes:
         processes: The number of processes.
-        memory: The sum of their resident memory in bytes. Shared memory counts for each process.
+        memory: The sum of the processes' resident memory in bytes. Memory that several processes
+            share is counted for each of them.
     """
 
     processes: int
@@ -63,20 +64,21 @@ class Step:
     Attributes:
         label: The agent's id, or the name of the orphaned session.
         session: The session to end, or None.
-        expected_session: The name of the agent's session; it may not exist.
+        expected_session: The name of the agent's session, which may not exist.
         row: The agent; None for an orphan.
         source: The agent's task; None for an orphan.
         writes: Whether registries will change.
         says: A description of the step for the plan.
-        earlier: Its former session, which an earlier kill ended, maybe without all processes.
-        footprint: The processes to end; None if they are not known.
-        judged: The agent's deployments that the step concerns. These are several if the registry
-            lists its id twice, and none for an orphan.
-        may_run: Whether processes are known that may belong to the agent.
+        earlier: The agent's former session, if an earlier kill ended it, perhaps without all
+            processes.
+        footprint: The footprint of the processes to end; None if these processes are not known.
+        judged: The agent's deployments that the step concerns: several if the registry lists the
+            agent's id twice, none for an orphan.
+        may_run: Whether muster found processes that may belong to the agent.
         owner: The user id of the owner of the agent's registry; None for an orphan, or if the
             registry was not read.
         identity: The device and inode of the registry that was read.
-        stale: Whether a database is known that may contain a newer status of the agent.
+        stale: Whether muster found a database that may contain a newer status of the agent.
     """
 
     label: str
@@ -105,12 +107,14 @@ class Plan:
         steps: The steps in the order of execution.
         refused: The agents and sessions that will not be changed, each with the reason.
         socket: The queried tmux socket.
-        server_pid: The pid of the server that answered; only its sessions are ended.
-        home: The workspace whose audit log receives the entries on orphans.
+        server_pid: The pid of the tmux server that answered; only sessions of this server are
+            ended.
+        home: The workspace whose audit log receives the entries about orphans.
         questions: Questions to confirm separately; see `Preview`.
-        server_started: The start of that server, seconds since the epoch; 0 if none answered.
-        nearby: The workspaces near the sessions, which are checked again before a session is
-            ended. None if no session is ended.
+        server_started: When that tmux server started, in seconds since the epoch; 0 if no server
+            answered.
+        nearby: The workspaces near the sessions. They are read again before a session is ended.
+            None if no session is ended.
     """
 
     verb: Verb
@@ -149,13 +153,13 @@ class Plan:
 
     @property
     def footprint(self) -> Footprint | None:
-        """The total of all steps; None if that of one step is not known."""
+        """The total footprint of all steps; None if the footprint of any step is not known."""
         footprints = [step.footprint for step in self.ending]
         known = [footprint for footprint in footprints if footprint is not None]
         return sum(known, Footprint(0, 0)) if len(known) == len(footprints) else None
 
     def without(self, refused: Mapping[Step, str]) -> Plan:
-        """Returns the plan without some steps, which are refused with the given reasons."""
+        """Returns the plan without the given steps, which the plan then lists as refused."""
         if not refused:
             return self
         return replace(
@@ -165,7 +169,7 @@ class Plan:
         )
 
     def title(self) -> str:
-        """Returns a description of the action in one line."""
+        """Returns a description of the action as one line."""
         orphans = sum(step.row is None for step in self.steps)
         agents = len(self.steps) - orphans
         if self.verb is Verb.COMPLETE:
@@ -175,7 +179,7 @@ class Plan:
         return f"Kill {' and '.join(objects)}"
 
     def preview(self) -> Preview:
-        """Returns the plan as text, to be shown and confirmed."""
+        """Returns the description of the plan that is shown and confirmed."""
         note = f"tmux socket: {shown_name(self.socket)}"
         note += "." if self.server_pid is not None else ", where no server runs."
         grave = bool(self.ending)
@@ -212,7 +216,7 @@ def agent_step(
 
     Args:
         row: The agent.
-        task: Its task.
+        task: The agent's task.
         writes: Whether registries will change.
         says: A description of the step for the plan.
         earlier: See `Step`.
@@ -248,7 +252,7 @@ def usual_session(row: AgentRow) -> str:
 
 
 def _labelled(step: Step) -> str:
-    """Returns the label of a step, with the session that it ends and the footprint."""
+    """Returns the label of a step, with the session that the step ends and the footprint."""
     # The label of an orphan is the name of its session.
     is_agents = step.session is not None and step.row is not None
     session = f"session {whole_name(step.session.name)}" if step.session and is_agents else ""

@@ -1,4 +1,4 @@
-"""Plans to give agents a terminal status; `tui.actions.execute` executes the plans."""
+"""Makes plans to give agents a terminal status; `tui.actions.execute` executes the plans."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def plan_complete(
     *,
     by_verdict: bool = False,
 ) -> Plan:
-    """Plans to give active agents a terminal status; sessions are not changed.
+    """Makes a plan to give active agents a terminal status; sessions are not changed.
 
     Args:
         roll: The roll call.
         rows: The agents.
-        status: Their new status.
-        by_verdict: Whether they were chosen by their verdict, and not named by the operator.
+        status: The new status of the agents.
+        by_verdict: Whether the agents were chosen by their verdict, and not named by the operator.
     """
     rows = tuple(rows)
     alone = len(rows) == 1 and not by_verdict
@@ -87,10 +87,10 @@ def checked_complete(
     *,
     by_verdict: bool = False,
 ) -> Plan:
-    """Plans like `plan_complete`, and refuses agents whose processes may still run. Blocks.
+    """Makes a plan like `plan_complete`, but refuses agents whose processes may still run. Blocks.
 
-    If the operator named exactly one agent, it stays in the plan with a remark. The operator may
-    know that these processes do not belong to it.
+    If the operator named exactly one agent, this agent stays in the plan, with a remark. The
+    operator may know that the processes do not belong to the agent.
     """
     rows = tuple(rows)
     plan = plan_complete(roll, rows, status, by_verdict=by_verdict)
@@ -102,7 +102,7 @@ def checked_complete(
 
 
 def _with_remarks(plan: Plan, evidence: ActionEvidence) -> Plan:
-    """Adds to each step a remark on processes that may belong to the agent; refuses no step."""
+    """Adds a remark about processes that may belong to the agent to each step; refuses no step."""
 
     def remarked(step: Step) -> Step:
         left = evidence.leftovers.get(step)

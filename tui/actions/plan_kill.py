@@ -1,4 +1,4 @@
-"""Plans kills from a roll call alone; `tui.actions.execute` executes the plans. Pure."""
+"""Makes plans to kill from a roll call alone; `tui.actions.execute` executes the plans. Pure."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ def plan_kill(
     unfinished: Collection[EndedSession] = (),
     ended_orphans: Iterable[EndedSession] = (),
 ) -> Plan:
-    """Plans to end sessions with all their processes, and to change the status of agents.
+    """Makes a plan to end sessions with all their processes, and to change agents' statuses.
 
     - For live and stalled agents, the session is ended, and the status becomes terminated.
     - For zombies, the status becomes terminated.
     - For leaked agents and orphans, the session is ended.
 
-    Children come before their parents, because a parent might start its children again.
+    Children come before their parents in the plan, because a parent might start its children
+    again.
 
     Args:
         roll: The roll call.
         rows: The agents to kill.
         orphans: The orphaned sessions to end.
-        whole: Whether the agents are a whole tree or task. Then finished agents are skipped, and
-            they are refused only if there is no other agent.
-        unfinished: The sessions that earlier kills may not have ended with all processes.
-        ended_orphans: The orphans among these whose remaining processes are to be ended.
+        whole: Whether the agents are a whole tree or task. Then finished agents are skipped. They
+            are refused only if all agents are finished.
+        unfinished: The sessions of earlier kills that may have left processes behind.
+        ended_orphans: Those orphans of earlier kills whose remaining processes are to be ended.
     """
     chosen = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.level)
     orphans = tuple(orphans)
@@ -101,7 +102,7 @@ _LEFT_OVER = "an earlier kill ended its session, but maybe not all its processes
 
 @dataclass(frozen=True, slots=True)
 class _Killing:
-    """Drafts the steps of a kill."""
+    """Creates the steps of a kill."""
 
     roll: RollCall
     tasks: Mapping[Path, TaskRoll]
@@ -125,7 +126,7 @@ class _Killing:
         return Step(session.name, session, session.name, None, None, False, says)
 
     def _meaning(self, row: AgentRow, earlier: EndedSession | None) -> tuple[bool, str]:
-        """Returns whether killing an agent changes its registry, and a description."""
+        """Returns whether a kill of an agent changes its registry, and describes the kill."""
         if earlier is not None:
             writes = row.verdict is Verdict.ZOMBIE
             return writes, f"{_LEFT_OVER}; {_TERMINATE}" if writes else _LEFT_OVER
@@ -156,7 +157,7 @@ class _Killing:
         return None
 
     def _descendants(self, row: AgentRow) -> str:
-        """Returns a text on the agent's descendants whose sessions are not ended."""
+        """Returns a text about the agent's descendants whose sessions the plan does not end."""
         count = sum(
             agent.session is not None
             and agent.verdict is not Verdict.FINISHED
@@ -169,7 +170,7 @@ class _Killing:
 
 
 def _called(row: AgentRow) -> str:
-    """Returns the name of an agent's session in brackets; empty if it is the usual name."""
+    """Returns the name of an agent's session in brackets; empty for the usual name."""
     if row.session is None or tmux_name(row.session.name) == usual_session(row):
         return ""
     now = "" if row.session.name == tmux_name(row.record.tmux_session or "") else " now"

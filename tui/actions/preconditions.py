@@ -1,6 +1,6 @@
 """The preconditions of actions on agents and sessions. Pure.
 
-Each check returns why a step of a plan must not be executed, or None if it may. The checks run
+Each check returns the reason why a step of a plan must not be executed, or None. The checks run
 when the plan is made, and again right before the action, with a new snapshot of tmux.
 """
 
@@ -25,12 +25,12 @@ class TaskEvidence:
     """The data of one task's registry.
 
     Attributes:
-        record: The content; None if it is not known.
+        record: The content; None if the content is not known.
         error: Why the registry cannot be read now, or None.
-        owner: The user id of the file's owner; None if it is not known.
-        database: A database that may contain a newer status of its agents, or None.
+        owner: The user id of the file's owner; None if the owner is not known.
+        database: A database that may contain a newer status of the task's agents, or None.
         identity: The device and inode of the file that was read, or None.
-        is_elsewhere: Whether its path no longer leads to a registry.
+        is_elsewhere: Whether the path of the registry no longer leads to a registry.
     """
 
     record: TaskRecord | None
@@ -43,24 +43,27 @@ class TaskEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ActionEvidence:
-    """The data that steps are checked against, at one moment.
+    """The evidence of one moment, against which steps are checked.
 
     Attributes:
         snapshot: The snapshot of tmux.
         server: The tmux server of the plan; see `TmuxSnapshot.server`.
-        sessions: The sessions of the plan, each with its present data on that server. A session
-            may have a new name.
+        sessions: Maps each session of the plan to its present data on that server. A session may
+            have a new name.
         sharing: Maps a session's id to the name of another session that shows the same panes.
-        tasks: The data of registries by path; a missing registry is not known.
+        tasks: Maps the paths of registries to their data. If a path is missing, the data is not
+            known.
         elsewhere: Maps the name of a missing session to the reason why another tmux server
             may have it.
-        leftovers: The processes that may be left of agents whose session is gone.
-        mixed: Maps the id of a session that must not be ended to the reason: panes were moved
-            into it or out of it.
-        claims: Maps a session's id to the reason why it may belong to another agent.
-        holding_us: The ids of the sessions that muster itself runs in.
-        rows: The agents in the roll call, by registry.
-        holders: Maps a session's id to the agents in the roll call that have it or may have it.
+        leftovers: Maps a step to the processes that may still run of an agent whose session is
+            gone.
+        mixed: Maps the id of a session into which, or out of which, panes were moved to the reason
+            why it must not be ended.
+        claims: Maps a session's id to the reason why the session may belong to another agent.
+        holding_us: The ids of the sessions in which muster itself runs.
+        rows: Maps a registry to its agents in the roll call.
+        holders: Maps a session's id to the agents in the roll call that have, or may have, this
+            session.
         alone: Whether the operator named exactly one agent.
     """
 
@@ -99,7 +102,7 @@ def refusal(
 
 
 def checked(plan: Plan, checks: Iterable[tuple[Check, Result]], evidence: ActionEvidence) -> Plan:
-    """Returns the plan without the steps that must not be executed; they are refused."""
+    """Returns the plan without the steps that must not be executed, which it lists as refused."""
     checks = tuple(checks)
     refusals = {step: refusal(checks, step, evidence) for step in plan.steps}
     return plan.without(
@@ -108,12 +111,12 @@ def checked(plan: Plan, checks: Iterable[tuple[Check, Result]], evidence: Action
 
 
 def session_now(step: Step, evidence: ActionEvidence) -> Session | None:
-    """Returns the present data of a step's session; None if it has none, or it is gone."""
+    """Returns the present data of a step's session; None if the step has no existing session."""
     return evidence.sessions.get(step.session) if step.session is not None else None
 
 
 def same_session(session: Session, snapshot: TmuxSnapshot) -> Session | None:
-    """Returns a session's data in another snapshot of the same server; it may have a new name."""
+    """Returns a session's data in another snapshot of the same server. The name may differ."""
     for other in snapshot.sessions.values():
         if (other.id, other.created) == (session.id, session.created):
             return other
@@ -140,7 +143,7 @@ def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
 def status_is_current(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that no database of the workspace may contradict the verdict.
 
-    Exception: a zombie may get a terminal status if the operator named exactly this agent.
+    Exception: a zombie may get a terminal status if the operator named this agent alone.
     """
     task = _task(step, evidence)
     if step.row is None or task is None or task.database is None:
@@ -163,7 +166,7 @@ def verdict_is_known(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that no other agent in the roll call has, or may have, its session."""
+    """Requires that no other agent in the roll call has, or may have, the agent's session."""
     row = step.row
     if row is None or row.session is None:
         return None
@@ -183,7 +186,7 @@ def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def is_listed_once(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that the registry lists no other agent with this id and another session."""
+    """Requires that the registry does not list the agent's id with another session, too."""
     row = step.row
     for other in evidence.rows.get(row.key.registry, ()) if row is not None else ():
         if (
@@ -208,8 +211,9 @@ def tmux_answers(step: Step, evidence: ActionEvidence) -> str | None:
 def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the registry of an agent with a terminal status can still be read.
 
-    An active agent's session is ended even if its registry is busy or damaged. It is not ended if
-    the path no longer leads to a registry, because then the workspace was changed.
+    The session of an active agent may be ended even if the registry is busy or damaged. It must
+    not be ended if the registry's path no longer leads to a registry, because then the workspace
+    was changed.
     """
     task = _task(step, evidence)
     if step.row is None or task is None or task.record is not None:
@@ -230,7 +234,8 @@ def registry_has_its_owner(step: Step, evidence: ActionEvidence) -> str | None:
 def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the agent was not deployed again.
 
-    An agent that is no longer in its registry passes, because the operator confirmed its session.
+    An agent that is no longer in its registry passes this check, because the operator confirmed
+    the end of its session.
     """
     entries = _entries(step, evidence)
     if not entries or any(entry.deployment in step.judged for entry in entries):
@@ -276,7 +281,7 @@ def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def session_is_not_back(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that a session that was gone has not come back."""
+    """Requires that a session that was gone does not exist again."""
     if not takes_for_dead(step):
         return None
     return no_session_has_its_name(step, evidence) and "its session is back"
@@ -293,7 +298,7 @@ def process_has_ended(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that the session is unchanged, or is gone with all its panes."""
+    """Requires that the session is still the planned one, or is gone with all its panes."""
     session, snapshot = step.session, evidence.snapshot
     if session is None:
         return None
@@ -321,7 +326,7 @@ def is_not_our_session(step: Step, evidence: ActionEvidence) -> str | None:
 def panes_are_its_own(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that no other session shows the same panes.
 
-    Other sessions do so after ``new-session -t`` or ``link-window``.
+    After ``new-session -t`` or ``link-window``, two sessions show the same panes.
     """
     now = session_now(step, evidence)
     if now is None or now.id not in evidence.sharing:
@@ -337,7 +342,7 @@ def panes_were_made_in_it(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def is_not_claimed(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that no registry near the session lists it for another agent."""
+    """Requires that no registry near the session lists the session for another agent."""
     now = session_now(step, evidence)
     return evidence.claims.get(now.id) if now is not None else None
 
@@ -353,7 +358,7 @@ def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def database_was_known(step: Step, task: TaskEvidence) -> str | None:
-    """Requires that no database that may contradict the plan has appeared since it was made."""
+    """Requires that no database that may contradict the plan appeared after the plan was made."""
     if step.row is None or task.database is None or step.stale:
         return None
     if step.row.verdict is Verdict.ZOMBIE:
@@ -401,7 +406,7 @@ COMPLETE: tuple[tuple[Check, Result], ...] = (
 )
 """The checks before an agent gets a terminal status without a kill: a part of `KILL`.
 
-Its entry in the registry is checked later, under the lock; see `registry.finish_agents`.
+The agent's entry in the registry is checked later, under the lock; see `registry.finish_agents`.
 """
 
 ENDED: tuple[tuple[Check, Result], ...] = (
@@ -423,7 +428,7 @@ def _entries(step: Step, evidence: ActionEvidence) -> list[AgentRecord]:
 
 
 def _shown_by(session: Session, snapshot: TmuxSnapshot) -> Session | None:
-    """Returns a session that now has a pane of a session that is gone; None without one."""
+    """Returns a session that now has a pane of a session that is gone, or None."""
     panes = set(session.panes)
     return next(
         (other for other in snapshot.sessions.values() if not panes.isdisjoint(other.panes)), None

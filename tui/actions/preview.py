@@ -14,7 +14,8 @@ class Question:
 
     Attributes:
         asks: The text of the question.
-        option: The option that confirms it on the command line, for example ``--mass-death``.
+        option: The command-line option that answers the question with yes, for example
+            ``--mass-death``.
     """
 
     asks: str
@@ -22,7 +23,7 @@ class Question:
 
     @property
     def name(self) -> str:
-        """The name of the option's value in argparse."""
+        """The name of the option's value in the result of argparse."""
         return self.option.removeprefix("--").replace("-", "_")
 
 
@@ -31,13 +32,13 @@ class Preview:
     """The description of an action.
 
     Attributes:
-        title: A description in one line.
+        title: A description as one line.
         steps: The labels of agents and sessions, each with the planned change.
         refused: The labels of agents and sessions that will not change, each with the reason.
         files: The registries that will change.
-        note: A remark that the operator should read before confirming; may be empty.
+        note: A remark that the operator should read before the confirmation; may be empty.
         grave: Whether the note is a warning.
-        questions: The questions to confirm one by one after the plan.
+        questions: The questions that the operator must confirm one by one after the plan.
     """
 
     title: str

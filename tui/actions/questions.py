@@ -18,16 +18,17 @@ from tui.text.sanitize import some
 _MASS_DEATH = "--mass-death"
 
 _SEVERAL = 2
-"""The number of agents from which an action counts as a bulk action."""
+"""An action on at least this many agents counts as a bulk action."""
 
 _NAMED_AT_MOST = 10
-"""The number of sessions or registries that one question names; the plan names all."""
+"""The largest number of sessions or registries that one question names; the plan names all."""
 
 
 def with_questions(plan: Plan, roll: RollCall) -> Plan:
-    """Adds the questions on its steps to a plan.
+    """Adds the questions about its steps to a plan.
 
-    The question on a mass death stays, even if only one of these agents is left in the plan.
+    A question about a mass death that the plan already has stays, even if the plan now has only
+    one of the dead agents.
 
     Args:
         plan: A plan of any kind.
@@ -41,7 +42,7 @@ def with_questions(plan: Plan, roll: RollCall) -> Plan:
 
 
 def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
-    """Returns the question on a mass death, if the steps concern several of its agents."""
+    """Returns the question about a mass death, if the steps concern several of the dead agents."""
     death = roll.mass_death
     if death is None:
         return ()
@@ -53,10 +54,10 @@ def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
 
 
 def _of_owners(answer: TmuxSnapshot, steps: Iterable[Step]) -> tuple[Question, ...]:
-    """Returns the question on sessions that registries of other users list.
+    """Returns the question about sessions that registries of other users list.
 
-    Agent ids are not secret. So another user could list the session of any agent in a registry
-    that muster reads, under its usual name.
+    Agent ids are not secret. So another user could list the usual session name of any agent in a
+    registry that muster reads.
     """
     trusted = {ROOT, *(() if answer.server_user is None else (answer.server_user,))}
     owners = {
@@ -87,9 +88,9 @@ def _named_first(names: Sequence[str]) -> str:
 
 
 def _of_names(steps: Iterable[Step]) -> tuple[Question, ...]:
-    """Returns the question on sessions that do not have the usual name of an agent's session.
+    """Returns the question about sessions that do not have the usual name of an agent's session.
 
-    The writer of a registry could name a session of any user there.
+    A program that writes a registry could write the name of any session there.
     """
     unusual = [name for step in steps if (name := _unusual(step)) is not None]
     if not unusual:
@@ -104,7 +105,7 @@ def _of_names(steps: Iterable[Step]) -> tuple[Question, ...]:
 
 
 def _unusual(step: Step) -> str | None:
-    """Returns the name and agent of a step's session; None if the name is usual."""
+    """Returns the name and the agent of a step's session; None for a usual name."""
     name = step.session.name if step.session else step.earlier.name if step.earlier else None
     if name is None:
         return None

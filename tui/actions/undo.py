@@ -76,12 +76,12 @@ def plan_undo(
     Args:
         states: All tasks in the roll call.
         workspaces: The workspaces that were named or found; other workspaces are not changed.
-        action_id: The action; None for the last one that was not undone.
-        offer_earlier: Whether to plan for an earlier action if the last one cannot be undone.
-            The preview then says so.
+        action_id: The id of the action; None for the last action that was not undone.
+        offer_earlier: Whether to plan to undo an earlier action if the last action cannot be
+            undone. Then the preview says so.
 
     Raises:
-        NothingToUndoError: There is no such action.
+        NothingToUndoError: The log has no such action.
         AuditError: A log cannot be read.
     """
     states, workspaces = tuple(states), tuple(workspaces)
@@ -118,7 +118,7 @@ def _plan_given(action_id: str, log: Log, known: Mapping[Path, Source]) -> UndoP
 
 
 def _instead_of(refused: UndoPlan, plan: UndoPlan) -> UndoPlan:
-    """Adds the later action, which cannot be undone, and the reason to a plan's preview."""
+    """Adds a later action that cannot be undone, with the reason, to the preview of a plan."""
     skipped = (f"{refused.preview.title}, which came later", undo_refusal_reason(refused))
     preview = replace(plan.preview, refused=(skipped, *plan.preview.refused))
     return replace(plan, preview=preview)
@@ -250,7 +250,7 @@ def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:
 
 
 def undo_refusal_reason(plan: UndoPlan) -> str:
-    """Returns why an action cannot be undone: each reason once, with the labels it concerns."""
+    """Returns why an action cannot be undone: each reason once, with its agents."""
     reasons: dict[str, dict[str, None]] = {}
     for label, why in plan.preview.refused:
         reasons.setdefault(why, {})[label] = None

@@ -1,4 +1,4 @@
-"""Access to the host: its tmux servers, its processes, and changes of its files."""
+"""Access to the host: tmux servers, processes, and changes of files."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def host_name() -> str:
-    """Returns the host name without its domain."""
+    """Returns the name of this host without the domain."""
     return os.uname().nodename.split(".")[0]

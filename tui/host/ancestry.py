@@ -8,7 +8,7 @@ from tui.host.procfs import Stat
 
 
 def children_of(stats: Mapping[int, Stat]) -> Mapping[int, Sequence[int]]:
-    """Returns the children of each process that has any."""
+    """Maps each process that has children to its children."""
     children: dict[int, list[int]] = {}
     for pid, stat in stats.items():
         children.setdefault(stat.parent, []).append(pid)
@@ -20,12 +20,13 @@ def with_descendants(
     children: Mapping[int, Sequence[int]],
     is_spared: Callable[[int], bool] = lambda _: False,
 ) -> set[int]:
-    """Returns processes and all that descend from them.
+    """Returns processes with all their descendants.
 
     Args:
         roots: The processes.
         children: The children of each process.
-        is_spared: Tells which are left out, with what descends from them alone.
+        is_spared: Returns whether a process is left out. Its descendants are left out too, unless
+            they also descend from another of the processes.
     """
     pids = {pid for pid in roots if not is_spared(pid)}
     todo = list(pids)
@@ -38,7 +39,7 @@ def with_descendants(
 
 
 def servers_above(stats: Mapping[int, Stat], servers: Collection[int]) -> dict[int, int]:
-    """Returns the nearest tmux server above each process that has one among its ancestors."""
+    """Maps each process that descends from a tmux server to the nearest such server."""
     above: dict[int, int | None] = {}
     for pid in stats:
         path = []

@@ -1,8 +1,8 @@
 """Decides which processes may be killed because a log lists them as leftovers. Pure.
 
-The content of a log is only a claim, because its writer may have invented it. So each process
-must prove that it belongs to the session. And the writer of the log must be a user who could have
-killed the process without muster.
+The content of a log is only a claim, because the writer of the log may have invented the content.
+So each process must prove that it belongs to the session. And the writer of the log must be a user
+who could have killed the process without muster.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _INEXACT = 2.0
 """The tolerance for start times, in seconds: tmux's times are whole seconds."""
 
 _STILL_ENDING = 10.0
-"""Seconds after the start of a kill in which the dying processes may still start others."""
+"""For this many seconds after the start of a kill, dying processes may still start others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The conditions that a process must meet besides its environment; see `believed`.
+    """The conditions for a process whose environment names a session; see `believed`.
 
     Attributes:
         users: The ids of the users whose processes may be killed.
-        since: The creation time of the session, seconds since the epoch.
-        until: The time when its end began, seconds since the epoch.
+        since: The creation time of the session, in seconds since the epoch.
+        until: When the end of the session began, in seconds since the epoch.
     """
 
     users: frozenset[int]
@@ -38,12 +38,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The kernel's data on a process.
+    """The kernel's data about a process.
 
     Attributes:
-        parent: The pid of its parent.
-        users: The ids of its real, effective and saved user.
-        begun: Its start time, seconds since the epoch.
+        parent: The pid of the parent process.
+        users: The ids of the process's real, effective and saved user.
+        begun: When the process started, in seconds since the epoch.
     """
 
     parent: int
@@ -54,14 +54,15 @@ class Facts:
 def users_believed(told_by: Collection[int], owner: int | None, ourselves: int) -> frozenset[int]:
     """Returns the ids of the users whose processes may be killed because of a log's content.
 
-    If another user may have written the content, it is that user alone, because it could kill
-    its processes itself. If several other users may have written it, there are none.
-    If only root or this user may have written it, these are the registry's owner and this user.
-    Root is among them only if it owns the registry.
+    - If one other user may have written the content, the result is that user alone, who could also
+      kill these processes without muster.
+    - If several other users may have written the content, the result is empty.
+    - If only root or this user may have written the content, the result is the registry's owner
+      and this user. Root is in the result only if root owns the registry.
 
     Args:
         told_by: The ids of the users who may have written the content.
-        owner: The user id of the registry's owner; None if it is not known.
+        owner: The user id of the registry's owner; None if the owner is not known.
         ourselves: The user id of muster.
     """
     others = frozenset(told_by) - {ROOT, ourselves}
@@ -74,7 +75,8 @@ def users_believed(told_by: Collection[int], owner: int | None, ourselves: int) 
 def believed(claim: Claim, facts: Mapping[int, Facts]) -> tuple[set[int], dict[int, str]]:
     """Separates the processes that prove a claim from the others.
 
-    A process that started after the session's end proves it only if its parent does.
+    A process that started after the session's end proves the claim only if its parent process
+    proves the claim.
 
     Args:
         claim: The conditions.

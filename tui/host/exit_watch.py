@@ -18,7 +18,7 @@ _OTHER_DESCRIPTORS = 256
 
 
 def _room_for(descriptors: int) -> int:
-    """Raises the limit on open files if needed; returns how many descriptors are possible."""
+    """Raises the limit of open files if needed; returns how many descriptors are possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = descriptors + _OTHER_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -33,8 +33,8 @@ def _room_for(descriptors: int) -> int:
 class ExitWatcher:
     """Waits for the end of any process in a set, without polling.
 
-    It holds a pidfd for each process (Linux 5.3), and raises this process's limit on open
-    files if needed. Processes above the limit are only noticed by the next roll call.
+    The watcher has a pidfd for each process (Linux 5.3), and raises muster's limit of open files
+    if needed. The end of a process above that limit is only noticed by the next roll call.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class ExitWatcher:
         os.close(fd)
 
     def wait(self, timeout: float) -> bool:
-        """Waits for the end of a process or for `wake`; returns False after the timeout.
+        """Waits for the end of any process, or for `wake`; returns False after the timeout.
 
         Args:
             timeout: The timeout in seconds.

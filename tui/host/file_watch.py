@@ -1,7 +1,7 @@
 """Reports changes of files. Only this module imports watchfiles.
 
-It watches directories without their subdirectories: agents write logs there all the time,
-which do not change the roll.
+Subdirectories are not watched: agents write logs in subdirectories all the time, and these logs do
+not change the roll.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class DirectoryWatcher:
     Args:
         on_change: Called in the watcher's thread with the changed paths. An empty set means
             that changes may have been missed, and everything must be read.
-        names: The names of files whose changes are reported. All direct entries of a root
-            are reported too.
+        names: The names of files whose changes are reported. New and removed entries of a root are
+            reported too, whatever their name.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class DirectoryWatcher:
     def watch(self, directories: Collection[Path], roots: Collection[Path]) -> None:
         """Sets the watched directories.
 
-        Call it again after every scan: a directory that was removed and created again has
+        Call this again after every scan: a directory that was removed and created again has
         another inode, and needs a new watch.
 
         Args:
-            directories: The directories, without their subdirectories. Missing ones are ignored.
-            roots: The directories among them whose new or removed entries are all reported.
+            directories: The directories; missing directories are ignored.
+            roots: Those directories for which every new or removed entry is reported.
         """
         with self._change:
             wanted = frozenset(_identified(directories))
@@ -157,7 +157,8 @@ class DirectoryWatcher:
     def _forget(self, gone: set[Path]) -> set[Path]:
         """Forgets deleted directories, so that the next `watch` watches them again.
 
-        Inode numbers are not enough: a file system may reuse the number for the new directory.
+        To compare inode numbers is not enough: a file system may reuse the number for the new
+        directory.
         """
         if gone:
             with self._change:

@@ -1,8 +1,8 @@
 """Finds the session in which a pane was created.
 
-tmux moves panes and windows between sessions (``join-pane``, ``swap-pane``, ``move-window``)
-and does not report that afterwards. But the environment of a pane's first process still names
-the session in which it was started. Linux only, like `tui.host.process_tree`.
+tmux moves panes and windows between sessions (``join-pane``, ``swap-pane``, ``move-window``) and
+does not report this later. But the environment of a pane's first process still names the session
+in which the process was started. Linux only, like `tui.host.process_tree`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PaneOrigin(NamedTuple):
 
 
 class PaneOrigins:
-    """Reads the origins of panes, and reads each only once. Not thread-safe."""
+    """Reads the origins of panes, each only once. Not thread-safe."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], PaneOrigin | None] = {}
@@ -40,7 +40,8 @@ class PaneOrigins:
             sessions: All sessions of the server.
 
         Returns:
-            A pane with an unreadable origin is left out.
+            Maps the pids of the panes' first processes to the origins. Panes with an unreadable
+            origin are left out.
         """
         known: dict[tuple[str, int], PaneOrigin | None] = {}
         for session in sessions:
@@ -75,7 +76,7 @@ def moved_among(
 
 
 def pane_origin(pid: int) -> PaneOrigin | None:
-    """Returns the origin of a pane by the pid of its first process; None if it is unreadable."""
+    """Returns the origin of the pane with this first process; None if it cannot be read."""
     environment = procfs.pane_said_by(pid)
     stat = procfs.stat_of(pid)
     # A pane's parent is its server. Any other value was set by hand.
@@ -89,15 +90,16 @@ def pane_origin(pid: int) -> PaneOrigin | None:
 def is_of_another_pane(
     environment: PaneEnvironment | None, server_pid: int, panes: Collection[str]
 ) -> bool:
-    """Returns whether the environment of a server's child names a pane that is not given.
+    """Returns whether the environment of a server's child names a pane that is not in `panes`.
 
-    A pid does not identify a pane's process, because it may have been reused for another pane.
+    A pid does not identify a pane's process, because the pid may have been reused for another
+    pane.
     The result is False if the environment names no pane, or another server: the process may
     have changed its environment.
 
     Args:
         environment: The environment of the process.
-        server_pid: The pid of the server, its parent.
+        server_pid: The pid of the server, which is the parent of the process.
         panes: The ids of the panes.
     """
     return (

@@ -1,6 +1,6 @@
-"""Kills processes, and only the intended ones.
+"""Kills processes, and never a process that only has the same pid.
 
-A process is signalled through a pidfd, and only if its start time is still the recorded one.
+A process is signalled through a pidfd, and only if its start time equals the recorded one.
 So a process that reuses the pid never gets the signal. Linux only: pidfd_open(2), /proc.
 """
 
@@ -30,15 +30,15 @@ def survivors(known: Iterable[Process]) -> tuple[Process, ...]:
 def end(
     known: Sequence[Process], origins: Collection[Origin], grace: float | None = None
 ) -> tuple[Process, ...]:
-    """Kills processes and everything that they start meanwhile.
+    """Kills processes, and all processes that they start meanwhile.
 
-    1. SIGTERM, and a grace period.
-    2. SIGSTOP for all, and for each new process, until there is no new one.
-    3. SIGKILL for all.
+    1. SIGTERM for all processes, and a grace period.
+    2. SIGSTOP for all processes and for new ones, until no new process is found.
+    3. SIGKILL for all processes.
 
     Args:
-        known: The result of `processes_of` from before the sessions were killed.
-        origins: The origins of these sessions, to find processes that were started since.
+        known: The result of `processes_of` before the sessions were killed.
+        origins: The origins of these sessions, to find processes that started after that call.
         grace: The grace period in seconds; None for `TERM_GRACE`.
 
     Returns:
@@ -120,7 +120,7 @@ def _send(process: Process, number: signal.Signals) -> None:
 
 
 def _wait_for_one(processes: Sequence[Process], timeout: float) -> None:
-    """Waits until the first process ends, at most 0.2 s."""
+    """Waits until any of the processes ends, at most 0.2 s."""
     try:
         pidfd = os.pidfd_open(processes[0].pid)
     except OSError:

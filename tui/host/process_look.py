@@ -33,11 +33,12 @@ class Process:
     """A process at one moment.
 
     Attributes:
-        pid: Its process id.
-        started: Its start time in clock ticks since the boot; with the pid it is an identity.
-        name: The name of its program.
-        memory: Its resident memory in bytes.
-        users: The ids of users. The process may be signalled only while it runs as one of them.
+        pid: The process id.
+        started: The start time in clock ticks since the boot; pid and start time together identify
+            the process.
+        name: The name of the program.
+        memory: The resident memory in bytes.
+        users: User ids. The process may be signalled only while it runs as one of these users.
             None allows any user.
     """
 
@@ -49,7 +50,7 @@ class Process:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """The pid and the start time; differs from a later process with the same pid."""
+        """The pid and the start time; a later process with the same pid has another identity."""
         return self.pid, self.started
 
 
@@ -62,11 +63,11 @@ class Origin:
         panes: The ids of the panes; None for all present and former panes.
         socket: The socket of the tmux server, as in ``$TMUX``.
         server_pid: The pid of the tmux server; None for any server of this socket.
-        claim: The conditions for each process if these features come from a log; None if
-            they come from tmux.
-        server_began: The start of the server's process, in ticks since boot; None if it is
-            not known that the process with that pid is this server.
-        session: The id of the session, for example ``$3``; None if only its panes are known.
+        claim: The conditions for each process if these features come from a log; None if they
+            come from tmux.
+        server_began: When the server's process started, in ticks since boot; None if the process
+            with that pid is not certainly this server.
+        session: The id of the session, for example ``$3``; None if only the panes are known.
         dead: The panes whose first process has ended.
     """
 
@@ -97,7 +98,7 @@ def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
 
 
 def owner_of(path: Path) -> int | None:
-    """Returns the user id of a file's owner; None if it cannot be read."""
+    """Returns the user id of a file's owner; None if the file cannot be examined."""
     try:
         return os.stat(path).st_uid
     except OSError:
@@ -113,15 +114,15 @@ class Look:
         panes: The pane that each process's environment names, if it names one.
         servers: The pids of the tmux servers, and of processes that may be tmux servers.
         sure: The pids of the certain tmux servers.
-        former: The processes that name a former tmux server whose pid another server has now.
-        runs_on: The tmux server of each process that runs in a pane.
+        former: The processes that name a former tmux server whose pid a newer server has now.
+        runs_on: Maps each process that runs in a pane to its tmux server.
         ourselves: This process and its ancestors.
-        users_of: Returns a process's real, effective and saved user; None if it is not
-            visible. It is called only when needed.
-        listens: Returns whether a process listens at a socket; also called only when needed.
+        users_of: Returns a process's real, effective and saved user; None if the process is not
+            visible. Called only when needed.
+        listens: Returns whether a process listens at a socket. Called only when needed.
         children: The children of each process.
-        led: The members of each process session.
-        saying: The processes by the server and the pane that their environment names.
+        led: Maps the id of each process session to its members.
+        saying: Maps a server and a pane to the processes whose environment names them.
         unread: The processes whose environment is too large to read.
     """
 
@@ -140,7 +141,7 @@ class Look:
     unread: frozenset[int] = frozenset()
 
     def runs(self, process: Process) -> bool:
-        """Returns whether a process still runs, and is not a later one with the same pid."""
+        """Returns whether a process still runs, and its pid is not a later process."""
         stat = self.stats.get(process.pid)
         return stat is not None and stat.identity == process.identity and not stat.is_ended
 
@@ -166,11 +167,11 @@ class Look:
     def _believed(self, origin: Origin, known: Collection[int] = ()) -> set[int]:
         """Returns the processes of `said_to_be_of` that run as the server's user or as root.
 
-        The environment of another user's process proves nothing.
+        The environment of any other user's process proves nothing.
 
         Args:
             origin: The session.
-            known: Processes that are left out, because they need no proof.
+            known: Processes that need no proof, and that are left out.
         """
         return self._trusted(self.said_to_be_of(origin).difference(known), origin)
 
@@ -192,9 +193,9 @@ class Look:
         }
 
     def came_from(self, roots: set[int], origins: Collection[Origin]) -> set[int]:
-        """Returns some processes, and all that come from them or from the panes of sessions.
+        """Returns processes, and all processes that come from them or from the panes of sessions.
 
-        These are left out:
+        These processes are left out:
 
         - init, this process and its ancestors
         - the servers of the sessions, and tmux servers that are not among the roots
@@ -242,7 +243,7 @@ class Look:
         return {pid for pid in candidates if self._says(pid, origin)}
 
     def _says(self, pid: int, origin: Origin) -> bool:
-        """Returns whether a process names a pane of a session, and the session's own server."""
+        """Returns whether a process names a pane of a session and the server of this session."""
         named = self.panes[pid]
         # Another server may have a pane with the same id.
         if origin.server_pid not in (None, named.server_pid):
@@ -257,7 +258,7 @@ class Look:
         return is_socket(named.socket, origin.socket)
 
     def _names(self, pid: int, origin: Origin) -> bool:
-        """Returns whether a process names a pane of a session, or the session and no pane."""
+        """Returns whether a process names a pane of a session, or only the session itself."""
         named = self.panes[pid]
         if origin.panes is None or named.pane in origin.panes:
             return True
@@ -267,11 +268,12 @@ class Look:
         return named.server_pid not in line_of(pid, self.stats)
 
     def _left_by_dead(self, origin: Origin) -> tuple[set[int], set[int]]:
-        """Returns the processes that dead panes certainly left, and those they may have left.
+        """Returns the processes that dead panes certainly left, and those that they may have left.
 
-        These are the members of the process sessions of the panes. The kernel does not reuse the
-        id of a process session that has members. So if one member is older than the end of the
-        pane, all members belong to the pane. Otherwise the id may have been reused.
+        These are the members of the process sessions that the panes' first processes led. The
+        kernel does not reuse the id of a process session that has members. So if any member is
+        older than the end of the pane, all members belong to the pane. Otherwise the id may have
+        been reused.
         """
         sure: set[int] = set()
         perhaps: set[int] = set()
@@ -291,7 +293,7 @@ class Look:
 
         Args:
             origin: The session.
-            known: The processes that are known to belong to it; they are left out.
+            known: The processes that certainly belong to the session; they are left out.
         """
         by_dead = "which a dead pane may have left"
         doubts = dict.fromkeys(self._left_by_dead(origin)[1], by_dead)
@@ -303,9 +305,9 @@ class Look:
         return {pid: why for pid, why in doubts.items() if pid not in {*known, *self.ourselves}}
 
     def _is_young(self, pid: int, origin: Origin) -> bool:
-        """Returns whether a process may descend from a session's server, by its age.
+        """Returns whether a process is young enough to descend from a session's server.
 
-        A process cannot join the process session of an unrelated process. So if a member of its
+        A process cannot join the process session of an unrelated process. So if any member of its
         process session is older than the server, the process does not descend from the server.
         """
         began = self._server_began(origin)
@@ -313,7 +315,7 @@ class Look:
         return began is None or all(self.stats[member].started >= began for member in members)
 
     def _server_began(self, origin: Origin) -> int | None:
-        """Returns the start of a session's server in ticks since boot; None if not known."""
+        """Returns when a session's server started, in ticks since boot; None if not known."""
         if origin.server_began is not None or origin.claim is not None:
             return origin.server_began
         server = origin.server_pid
@@ -353,12 +355,12 @@ class Look:
     ) -> frozenset[int]:
         """Returns the tmux servers that name a pane of a session, but not the pane's server.
 
-        To start another server inside a pane, ``TMUX`` is unset. The environment then contains
-        only ``TMUX_PANE``, and panes of other servers have the same ids.
+        To start another server inside a pane, a user unsets ``TMUX``. Then the environment of the
+        new server contains only ``TMUX_PANE``. Panes of different servers can have the same id.
 
         Args:
             origin: The session.
-            pane_of: Returns the pane id that a process's environment has, if any.
+            pane_of: Returns the pane id in a process's environment, or None.
         """
         servers = self.sure - self.panes.keys() - {origin.server_pid}
         began, panes = self._server_began(origin), origin.panes
@@ -368,7 +370,7 @@ class Look:
         return frozenset(pid for pid in self._trusted(young, origin) if pane_of(pid) in panes)
 
     def doubts_about(self, servers: Iterable[int]) -> dict[int, str]:
-        """Returns the servers of a session that may be ordinary processes, with the reason."""
+        """Maps the servers of a session that may be ordinary processes to the reasons."""
         why = "which may not be a tmux server"
         return {
             pid: why for pid in servers if pid not in self.sure or self.listens(pid) is not True
@@ -401,8 +403,9 @@ def described(
 class Looker:
     """Scans all processes repeatedly.
 
-    It reads a process's environment once for each program that the process runs. If a process
-    overwrites its environment in place, the old environment counts. Not thread-safe.
+    A `Looker` reads a process's environment once for each program that the process runs. If a
+    process overwrites its environment in place, the `Looker` keeps the old environment. Not
+    thread-safe.
     """
 
     def __init__(self) -> None:
@@ -434,8 +437,8 @@ def look() -> Look:
     """Scans all processes.
 
     Raises:
-        OSError: The processes cannot be listed, or /proc belongs to another PID namespace,
-            whose pids mean other processes.
+        OSError: The processes cannot be listed. Or /proc belongs to another PID namespace, so that
+            its pids mean other processes.
     """
     if not procfs.numbers_are_ours():
         raise OSError("/proc belongs to another PID namespace than muster")

@@ -1,4 +1,4 @@
-"""Finds the workspaces of processes, by their open files, command lines and environments.
+"""Finds the workspaces of processes, from their open files, command lines and environments.
 
 Linux only, like `tui.host.process_tree`.
 """
@@ -31,13 +31,13 @@ _NO_FILES = ("/dev/", "/proc/", "/sys/")
 
 
 def is_elsewhere(pid: int) -> bool:
-    """Returns whether the paths of a process lead to other files than they do here.
+    """Returns whether a path of a process leads to another file for muster.
 
-    It is then in another mount namespace, as of a container or a sandbox, or has another root
-    directory. What it says of paths tells nothing here.
+    This is so if the process has another mount namespace, such as that of a container or a
+    sandbox, or another root directory. Then the paths in its data mean nothing for muster.
 
     Returns:
-        False for a process that has ended, and if muster may not know.
+        The answer. False for a process that has ended, and if muster has no permission to know.
     """
     with suppress(OSError):
         return not procfs.has_our_mounts(pid)
@@ -48,8 +48,8 @@ def directories_of(pid: int) -> frozenset[Path] | None:
     """Returns the working directory of a process and the value of its ``PWD``.
 
     Returns:
-        An empty set for a process that has ended; None if muster may not read them, or the
-        process is elsewhere (see `is_elsewhere`).
+        The directories; an empty set for a process that has ended. None if muster has no
+        permission to read them, or if the process is elsewhere (see `is_elsewhere`).
     """
     try:
         if not procfs.has_our_mounts(pid):
@@ -65,8 +65,9 @@ def directories_of(pid: int) -> frozenset[Path] | None:
 def directories_touched(pid: int) -> frozenset[Path]:
     """Returns the working directory, the directories of open files, and possible workspaces.
 
-    The possible workspaces come from the command line and the environment; they may not exist.
-    What muster may not read is left out, and all of a process that is elsewhere.
+    The possible workspaces come from the command line and the environment, and may not exist. Data
+    that muster has no permission to read is left out. For a process that is elsewhere, the result
+    is empty.
     """
     if is_elsewhere(pid):
         return frozenset()
@@ -87,7 +88,7 @@ def directories_touched(pid: int) -> frozenset[Path]:
 def default_workspaces_of(pid: int) -> frozenset[Path]:
     """Returns the default workspaces of an orchestrator with the environment of a process.
 
-    None of a process that is elsewhere.
+    For a process that is elsewhere, the result is empty.
     """
     if is_elsewhere(pid):
         return frozenset()
@@ -99,7 +100,7 @@ def workspaces_in(word: str, here: Path | None) -> Iterator[Path]:
     """Yields the paths in a word that may be workspaces.
 
     Args:
-        word: A word of a command line or an environment; may be a shell command.
+        word: A word of a command line or an environment, which may be a whole shell command.
         here: The working directory of the process, if known.
     """
     for text in dict.fromkeys((word, re.sub(r"\\(.)", r"\1", word))):

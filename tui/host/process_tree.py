@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 _NAMED = 3
-"""The number of processes that one message names; more are only counted."""
+"""The largest number of processes that one message names; further processes are only counted."""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -79,16 +79,16 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The processes of a session, and other processes that have to do with it.
+    """The processes of a session, and other processes that have a relation to the session.
 
     Attributes:
         processes: All processes that belong to the session.
-        servers: The pids of tmux servers that were started in the session. These servers
-            and their panes do not belong to it.
-        doubts: Messages on processes that may belong to the session, without proof. They are
-            left alone, so the session may still have processes after a kill.
+        servers: The pids of tmux servers that were started in the session. These servers and their
+            panes do not belong to the session.
+        doubts: Messages about processes that may belong to the session, without proof. A kill does
+            not end these processes.
         perhaps: The pids of tmux servers that may have been started in the session.
-        doubted: The processes that the messages concern.
+        doubted: The processes that `doubts` describes.
     """
 
     processes: tuple[Process, ...]
@@ -108,7 +108,7 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
 
     These processes belong to a session that tmux listed:
 
-    - the first processes of its panes, their process sessions and their descendants
+    - the first processes of the session's panes, their process sessions and their descendants
     - every process whose environment names one of the panes and this server, because
       processes keep ``TMUX_PANE`` after setsid, nohup or a double fork
 
@@ -119,7 +119,7 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
     processes in panes of another tmux server.
 
     Args:
-        origins: The sessions by any key.
+        origins: The sessions, with any keys.
 
     Raises:
         OSError: The processes cannot be listed.
@@ -155,7 +155,7 @@ def _messages(doubts: Mapping[int, str], now: Look) -> Iterable[str]:
 
 
 def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]:
-    """Returns the processes of each group and their descendants, with one scan."""
+    """Returns the processes of each group with their descendants; scans all processes once."""
     stats = procfs.all_stats()
     children = children_of(stats)
     return {
@@ -165,7 +165,7 @@ def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]
 
 
 def begun(pid: int) -> float | None:
-    """Returns a process's start time, seconds since the epoch; None if it is not visible."""
+    """Returns when a process started, in seconds since the epoch; None if it is not visible."""
     stat = procfs.stat_of(pid)
     return None if stat is None else procfs.begun_at(stat)
 

@@ -1,4 +1,4 @@
-"""The kernel's data on processes: the only parser of the files in /proc/PID.
+"""The kernel's data about processes: the only parser of the files in /proc/PID.
 
 The parsers are pure. The readers limit the number of bytes, because another process can make
 some of these files arbitrarily large. A process chooses its name, arguments and environment
@@ -16,23 +16,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 LARGEST = 1024 * 1024
-"""The number of bytes that are read of an environment or a command line.
+"""How many bytes of an environment or a command line are read.
 
-The kernel limits both to a few megabytes when a process starts. But a process can later tell
-the kernel that they are elsewhere in its memory (prctl(2), PR_SET_MM), with any size.
+The kernel limits both to a few megabytes when a process starts. But a process can later give the
+kernel another place in its memory for them (prctl(2), PR_SET_MM), with any size.
 """
 
 WHOLE_ENVIRONMENT = 8 * LARGEST
-"""The number of bytes that are read of an environment to find its pane.
+"""How many bytes of an environment are read to find the pane that it names.
 
-The kernel does not start a process with more than 6 MiB. The content beyond is not known.
+The kernel does not start a process with an environment of more than 6 MiB. The content after this
+limit is not known.
 """
 
 INIT = 1
 """The pid of init, which becomes the parent of processes whose parent has ended."""
 
 NAME_AT_MOST = 15
-"""The number of bytes that the kernel keeps of a program's name."""
+"""How many bytes of a program's name the kernel keeps."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -57,18 +58,18 @@ class Stat(NamedTuple):
     """One process at one moment; see proc_pid_stat(5).
 
     Attributes:
-        pid: Its process id.
-        name: The name of its program, cut to `NAME_AT_MOST` bytes; untrusted text.
-        state: Its state as one letter, for example ``R``.
-        parent: The pid of its parent.
-        session: The id of its process session, which is not a tmux session.
-        terminal: The number of its terminal; 0 without one.
+        pid: The process id.
+        name: The name of the program, cut to `NAME_AT_MOST` bytes; untrusted text.
+        state: The state as one letter, for example ``R``.
+        parent: The pid of the parent.
+        session: The id of the process session, which is not a tmux session.
+        terminal: The number of the terminal; 0 without a terminal.
         ticks: The CPU time of the process and of its reaped children, in clock ticks.
-        started: Its start time in clock ticks since the boot.
-        memory: Its resident memory in bytes.
-        environment: The address of its environment, which changes when it runs another
-            program. Zeros if muster may not read it.
-        threads: The number of its threads. The first thread is counted even after its end.
+        started: The start time in clock ticks since the boot.
+        memory: The resident memory in bytes.
+        environment: The address of the environment, which changes when the process runs another
+            program. Zeros if muster may not read the address.
+        threads: The number of threads. The first thread is counted even after it has ended.
     """
 
     pid: int
@@ -85,33 +86,33 @@ class Stat(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, int]:
-        """The pid and the start time; differs from a later process with the same pid."""
+        """The pid and the start time; a later process with the same pid has another identity."""
         return self.pid, self.started
 
     @property
     def is_ended(self) -> bool:
         """Whether the process has ended, even if its parent has not reaped it.
 
-        The state is that of the first thread, which may end before the others.
+        `state` is the state of the first thread, which may end before the other threads.
         """
         return self.state in _ENDED and self.threads <= 1
 
     @property
     def leads_terminal(self) -> bool:
-        """Whether it leads a process session with a terminal, like a pane's first process."""
+        """Whether the process leads a process session with a terminal, as a pane's first one does."""
         return self.session == self.pid and self.terminal != 0
 
 
 class PaneEnvironment(NamedTuple):
     """The pane that a process's environment names.
 
-    It is not a proof: the owner of the process can set any value.
+    This is not a proof: the owner of the process can set any value.
 
     Attributes:
         socket: The path of the tmux server's socket.
         server_pid: The pid of the tmux server.
         session: The id of the session, for example ``$3``.
-        pane: The id of the pane; empty if the environment names none.
+        pane: The id of the pane; empty if the environment names no pane.
     """
 
     socket: str
@@ -121,16 +122,16 @@ class PaneEnvironment(NamedTuple):
 
 
 UNREAD = PaneEnvironment("", 0, "", "")
-"""Stands for the pane of a process whose environment is too large to be read."""
+"""Stands for the unknown pane of a process whose environment is too large to be read."""
 
 
 class Users(NamedTuple):
     """The user ids of a process.
 
     Attributes:
-        real: The user who started it.
-        effective: The user whose rights it has.
-        saved: A user whose rights it can take again.
+        real: The user who started the process.
+        effective: The user whose rights the process has.
+        saved: A user whose rights the process can take again.
     """
 
     real: int
@@ -144,7 +145,7 @@ class UnixSocket(NamedTuple):
     Attributes:
         inode: The inode number, in digits.
         listens: Whether a process listens at the socket.
-        path: The path that was bound; may be relative.
+        path: The path to which the socket was bound; may be relative.
     """
 
     inode: str
@@ -193,7 +194,7 @@ def whole_words(text: bytes, at_most: int = LARGEST) -> bytes:
 
 
 def parse_environment(text: bytes) -> dict[str, str]:
-    """Parses ``/proc/PID/environ``, or the start of it."""
+    """Parses ``/proc/PID/environ``, or the start of this file."""
     settings = (word.partition("=") for word in parse_words(text))
     return {name: value for name, equals, value in settings if equals}
 
@@ -204,7 +205,7 @@ def parse_words(text: bytes) -> list[str]:
 
 
 def parse_pane(text: bytes) -> PaneEnvironment | None:
-    """Returns the pane that an environment names; None if it names none as tmux does."""
+    """Returns the pane that an environment names; None if it names no pane in tmux's format."""
     if b"TMUX=" not in text:
         return None
     # TMUX is "socket,server pid,session number"; the socket's path may contain commas.
@@ -234,13 +235,13 @@ def _is_number(word: bytes) -> bool:
 
 
 def parse_users(text: bytes) -> Users | None:
-    """Parses the start of ``/proc/PID/status``; None if it is incomplete or invalid."""
+    """Parses the start of ``/proc/PID/status``; None if the text is incomplete or invalid."""
     match = re.search(_USERS, text)
     return Users(*map(int, match.groups())) if match is not None else None
 
 
 def parse_namespace_pids(text: bytes) -> tuple[int, ...]:
-    """Returns a process's pids from ``/proc/PID/status``: here, and in each inner namespace."""
+    """Returns a process's pids in muster's and in inner namespaces, from ``/proc/PID/status``."""
     match = re.search(_NAMESPACE_PIDS, text)
     return tuple(int(pid) for pid in match[1].split()) if match is not None else ()
 
@@ -363,7 +364,7 @@ def arguments(pid: int) -> list[bytes]:
 def numbers_are_ours() -> bool:
     """Returns whether the pids in /proc belong to this process's own PID namespace.
 
-    They do not in a container with the host's /proc. A signal to such a pid would reach
+    In a container with the host's /proc, they do not. There, a signal to such a pid would reach
     another process.
     """
     try:
@@ -382,7 +383,7 @@ def environment(pid: int) -> dict[str, str]:
 
 
 def words(pid: int, name: str) -> list[str]:
-    """Returns the words of a command line or environment; empty if muster may not read it.
+    """Returns the words of a command line or environment; empty if muster may not read the file.
 
     Args:
         pid: The process.
@@ -394,14 +395,15 @@ def words(pid: int, name: str) -> list[str]:
 
 
 def pane_said_by(pid: int) -> PaneEnvironment | None:
-    """Returns the pane that a process's environment names; None without one.
+    """Returns the pane that a process's environment names; None if it names no pane.
 
-    In another PID namespace, such as a container, the server's pid means another process, so
-    the result is None. There is one exception: a pane may start a namespace of its own
-    (``unshare -p``). Then the first process of the namespace must name the same pane.
+    In another PID namespace, such as a container, the server's pid means another process, so the
+    result is None. There is one exception: a process in a pane may start a new namespace
+    (``unshare -p``). Then the first process of that namespace must name the same pane.
 
     Returns:
-        `UNREAD` if a part beyond `WHOLE_ENVIRONMENT` may name a pane.
+        The pane; `UNREAD` if the environment is longer than `WHOLE_ENVIRONMENT`, and the unread
+        part may name a pane.
     """
     try:
         place = f"/proc/{pid}"
@@ -425,9 +427,9 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
 
 
 def pane_id_of(pid: int) -> str | None:
-    """Returns the pane id that a process's environment has; None if it has none, or is hidden.
+    """Returns the pane id in a process's environment; None if it has no such id, or is hidden.
 
-    It does not identify the pane's server; see `pane_said_by`.
+    The id does not identify the pane's server; see `pane_said_by`.
     """
     try:
         is_ours = _is_in_our_namespace(f"/proc/{pid}")
@@ -437,7 +439,7 @@ def pane_id_of(pid: int) -> str | None:
 
 
 def _first_of_namespace(pid: int) -> int | None:
-    """Returns the pid of the first process of a process's namespace, directly below ours."""
+    """Returns the pid of the first process in a process's namespace directly below muster's."""
     if not numbers_are_ours():
         return None
     visited: set[int] = set()
@@ -455,7 +457,7 @@ def _is_in_our_namespace(process: str) -> bool:
 
 
 def users_of(pid: int) -> Users | None:
-    """Returns the users of a process; None if it is not visible."""
+    """Returns the users of a process; None if the process is not visible."""
     # The owner of /proc/PID is root for a process that muster may not inspect.
     try:
         return parse_users(_beginning(pid, "status"))
@@ -464,7 +466,7 @@ def users_of(pid: int) -> Users | None:
 
 
 def namespace_pids_of(pid: int) -> tuple[int, ...]:
-    """Returns a process's pids, here and in each inner namespace; empty if not visible."""
+    """Returns a process's pids in muster's namespace and in inner ones; empty if not visible."""
     try:
         return parse_namespace_pids(read(pid, "status"))
     except OSError:
@@ -475,7 +477,7 @@ def working_directory(pid: int) -> str:
     """Returns the working directory of a process; its former name if it was deleted.
 
     Raises:
-        OSError: The process has ended, or muster may not read it.
+        OSError: The process has ended, or muster may not read its working directory.
     """
     path = os.readlink(f"/proc/{pid}/cwd")
     return path if os.path.lexists(path) else path.removesuffix(_DELETED)
@@ -487,7 +489,7 @@ def open_files(pid: int) -> Iterator[tuple[str, str]]:
     The target is untrusted text.
 
     Raises:
-        OSError: The process has ended, or muster may not read them.
+        OSError: The process has ended, or muster may not read its open files.
     """
     has_files = False
     # Not a list: another user's process may have very many.
@@ -528,7 +530,7 @@ def listening_socket(pid: int) -> UnixSocket | None:
     """Returns the first socket with a path at which a process listens, with the whole path.
 
     Returns:
-        None if there is none, or the process's files are not visible.
+        The socket; None if the process listens at no such socket, or its files are not visible.
     """
     with suppress(OSError):
         links = (target for _, target in open_files(pid))
@@ -543,15 +545,15 @@ def listening_socket(pid: int) -> UnixSocket | None:
 
 
 def listening_path(pid: int) -> Path | None:
-    """Returns the path at which a process listens; None if it does not or is not visible."""
+    """Returns the path at which a process listens; None without one, or if it is not visible."""
     unix_socket = listening_socket(pid)
     return None if unix_socket is None else Path(unix_socket.path)
 
 
 def has_our_mounts(pid: int) -> bool:
-    """Returns whether a path of a process leads to the same file here.
+    """Returns whether a path of a process leads to the same file for muster.
 
-    Both need the same mount namespace and the same root directory.
+    For this, the process and muster need the same mount namespace and the same root directory.
 
     Raises:
         OSError: The process has ended, or muster may not read this data.
@@ -562,7 +564,7 @@ def has_our_mounts(pid: int) -> bool:
 
 
 def listens(pid: int) -> bool | None:
-    """Returns whether a process listens at a socket with a path; None if it cannot be known."""
+    """Returns whether a process listens at a socket with a path; None if that cannot be known."""
     if listening_path(pid) is not None:
         return True
     return False if may_see_files(pid) else None

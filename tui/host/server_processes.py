@@ -1,7 +1,7 @@
 """Decides which processes are tmux servers, and which server a process names. Pure.
 
-A process names the server and the pane where it was started in its environment. Its user
-chooses that text. The pid of a server that ended may belong to another process by now.
+The environment of a process names the server and the pane where the process was started. The user
+of the process chooses that text. The pid of a server that ended may now belong to another process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tui.host.procfs import INIT, PaneEnvironment, Stat, Users
 from tui.host.tmux_types import SERVER_NAME
 
 UsersOf = Callable[[int], Users | None]
-"""Returns a process's users; None if it is not visible."""
+"""Returns a process's users; None if the process is not visible."""
 
 Listens = Callable[[int], bool | None]
 """Returns whether a process listens at a unix socket; None if that cannot be known."""
@@ -28,8 +28,8 @@ class Servers:
 
     Attributes:
         all: The tmux servers, and the processes that may be tmux servers.
-        sure: The certain servers: they have the name of a tmux server, or a child process of
-            their user or of root names them as its server.
+        sure: The certain servers. Each of them has the name of a tmux server, or has a child
+            process of the same user or of root that names it as its server.
     """
 
     all: frozenset[int]
@@ -42,23 +42,23 @@ def is_named_server(stat: Stat) -> bool:
 
 
 def proves_server(stat: Stat, named: PaneEnvironment | None, parent: Stat) -> bool:
-    """Returns whether a process names its parent as a tmux server, and may know it.
+    """Returns whether a process names its parent as a tmux server, and was started by this parent.
 
-    A tmux server is the parent of its panes, whatever its program is called. Init is excluded,
-    because it becomes the parent of every process whose parent has ended. A process that is
-    older than its parent was adopted by it.
+    A tmux server is the parent of the first processes of its panes, whatever its program is
+    called. Init is excluded, because it becomes the parent of every process whose parent has
+    ended. A process that is older than its parent was not started by this parent.
 
     Args:
         stat: The process.
-        named: The pane that its environment names, if any.
-        parent: Its parent.
+        named: The pane that the environment of the process names, or None.
+        parent: The parent of the process.
     """
     names_parent = named is not None and named.server_pid == stat.parent == parent.pid
     return names_parent and parent.pid != INIT and stat.started >= parent.started
 
 
 def is_of_same_user(child: Users | None, parent: Users | None) -> bool:
-    """Returns whether a process is of the same user as its parent, or of root."""
+    """Returns whether a process runs as the user of its parent, or as root."""
     return child is not None and parent is not None and {ROOT, *parent}.issuperset(child)
 
 
@@ -70,8 +70,8 @@ def servers_among(
 ) -> Servers:
     """Returns the tmux servers among some processes.
 
-    If only a process of another user names its parent as a server, the parent counts as a
-    possible server. A parent that listens at no socket does not count: every server listens.
+    If only processes of other users name their parent as a server, the parent counts as a possible
+    server. A parent that listens at no socket does not count, because every server listens.
 
     Args:
         stats: The data of every process, by pid.
@@ -95,7 +95,7 @@ def servers_among(
 def naming_former(
     stats: Mapping[int, Stat], panes: Mapping[int, PaneEnvironment], servers: Collection[int]
 ) -> frozenset[int]:
-    """Returns the processes that name a former server whose pid another server has by now.
+    """Returns the processes that name a former server whose pid a newer server has now.
 
     Args:
         stats: The data of every process, by pid.
@@ -113,14 +113,16 @@ def naming_former(
 def names_former(
     pid: int, began: int, stats: Mapping[int, Stat], panes: Mapping[int, PaneEnvironment]
 ) -> bool:
-    """Returns whether a process names a former server, and not the present one of that pid.
+    """Returns whether a process names a former server, and not the present server with that pid.
 
-    A process names a former server if it is older than the present server, or if an ancestor
-    that names the same pid is.
+    A process names a former server if one of these is true:
+
+    - The process is older than the present server.
+    - An ancestor of the process names the same pid, and is older than the present server.
 
     Args:
         pid: A process that names the pid of a server.
-        began: The start of the present server, in ticks since boot.
+        began: When the present server started, in ticks since boot.
         stats: The data of every process, by pid.
         panes: The pane that each process's environment names, if it names one.
     """
@@ -138,8 +140,8 @@ def names_former(
 def is_socket(named: str, socket: Path) -> bool:
     """Returns whether the path in ``$TMUX`` may lead to a socket.
 
-    Two paths may lead to the same socket. A server that was started with a relative path passes
-    that on, and its directory is not known.
+    Two paths may lead to the same socket. If a server was started with a relative path, ``$TMUX``
+    has this relative path, and the directory to which it is relative is not known.
 
     Args:
         named: The path.

@@ -27,8 +27,8 @@ _ROOT = 0
 def is_named_so(command: str) -> bool:
     """Returns whether a process name may be that of a tmux server.
 
-    A server sets its name to "PROGRAM: server (SOCKET)", and the kernel cuts it. Examples are
-    "tmux: server", "mux: server", "tmux-next:" and "tmux-3.4-static".
+    A server sets its name to "PROGRAM: server (SOCKET)", and the kernel cuts long names. Examples
+    are "tmux: server", "mux: server", "tmux-next:" and "tmux-3.4-static".
     """
     cut = len(os.fsencode(command)) == procfs.NAME_AT_MOST and command.startswith("tmux")
     return cut or command.endswith((": server", ":"))
@@ -53,16 +53,16 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
     These conditions must hold:
 
     - The process runs only as this user.
-    - Only this user and root have its socket open.
-    - Its name or its program is that of tmux.
+    - Only processes of this user and of root have the socket of the process open.
+    - The process has the name of a tmux server, or its program is tmux.
     - In muster's own file system, the path leads to the socket of this process.
 
     Args:
         pid: The pid of the process.
-        socket: The path at which it listens.
+        socket: The path at which the process listens.
 
     Returns:
-        The reason and a remedy; None if the conditions hold.
+        The reason and a remedy; None if all conditions hold.
     """
     looking = f"check what process {pid} is"
     own = os.getuid()
@@ -96,7 +96,7 @@ def _runs_tmux(stat: Stat) -> bool:
 
 
 def _leads_to(socket: Path, pid: int) -> bool:
-    """Returns whether the path of a process's socket certainly leads to that socket from here."""
+    """Returns whether the path of a process's socket certainly leads muster to that socket."""
     with suppress(TmuxError, OSError), checked(socket) as checked_socket:
         listener = checked_socket.listener
         if listener is not None and listener.pid == pid:
@@ -107,13 +107,13 @@ def _leads_to(socket: Path, pid: int) -> bool:
 
 
 def _foreign_holders(inode: str) -> Iterator[tuple[int, int]]:
-    """Yields the processes of other users that have a socket open, as far as that is visible.
+    """Yields the processes of other users that have a socket open, as far as muster can see.
 
     Args:
         inode: The inode number of the socket, in digits.
 
     Yields:
-        The pid and the user id of each.
+        The pid and the user id of each process.
     """
     trusted = {_ROOT, os.getuid()}
     link = f"socket:[{inode}]"

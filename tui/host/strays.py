@@ -1,8 +1,9 @@
 """Finds processes whose pane is gone, and processes that write an agent's output. Linux only.
 
-A process that ignores SIGHUP outlives its session and its tmux server. Its environment may still
-name the pane where it was started, and it may still write its agent's output. This module only
-reports these processes, of all users; the caller decides what they prove.
+A process that ignores SIGHUP outlives its session and its tmux server. The environment of this
+process may still name the pane where the process was started, and the process may still write its
+agent's output. This module only reports these processes, of all users; the caller decides what
+they prove.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ otherwise stall muster for hours; by more files it hides only agents that run as
 """
 
 Agent = tuple[Path, str]
-"""An agent: its task's directory, and its id."""
+"""The directory of an agent's task, and the agent's id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The agents whose writers are to be found, and the identities of their files.
+    """The agents for which writing processes are searched, and the identities of their files.
 
     Attributes:
         agents: The agents.
-        files: The agent of each output file.
-        folders: The path of each task's directory.
+        files: Maps the identity of each output file to its agent.
+        folders: Maps the identity of each task's directory to its path.
     """
 
     agents: frozenset[Agent] = frozenset()
@@ -60,14 +61,15 @@ class Stray:
 
     Attributes:
         process: The process.
-        users: The ids of its real, effective and saved user.
-        began: Its start time, seconds since the epoch.
-        named_pane: The pane that its environment names, which is gone. None if it names no such
-            pane, and only writes an agent's output.
-        writes_for: The agents whose output files it certainly has open for writing. These files
-            are in place, and have only one name.
-        may_write_for: The same agents, and the watched agents whose output it may write.
-        is_former: Whether another server has the pid of its former server by now.
+        users: The ids of the real, effective and saved user of the process.
+        began: When the process started, in seconds since the epoch.
+        named_pane: The pane, which is gone, that the environment of the process names. None if the
+            process names no such pane, and only writes an agent's output.
+        writes_for: The agents whose output files the process certainly has open for writing. These
+            files are in place, and have only one name.
+        may_write_for: The agents in `writes_for`, and the watched agents whose output the process
+            may write.
+        is_former: Whether a newer server has the pid of the server that the process names.
         is_here: Whether the pane belonged to the queried socket.
         other_runs: Whether the pane belonged to another tmux server that still runs.
     """
@@ -86,7 +88,7 @@ class Stray:
     def pane(self) -> tuple[int, str]:
         """A key for processes of the same pane: the pid of the server, and the id of the pane.
 
-        A process that names no pane has a key of its own.
+        A process that names no pane has its own key.
         """
         named = self.named_pane
         return (-self.process.pid, "") if named is None else (named.server_pid, named.pane)
@@ -95,12 +97,12 @@ class Stray:
 def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
     """Returns the processes whose pane is gone, of any server, and the writers of agents' output.
 
-    Processes whose pane is gone do not include this process, its ancestors, tmux servers, and
-    processes that run on another server by now. A writer may also run in an existing pane.
+    Processes whose pane is gone do not include muster, its ancestors, tmux servers, and processes
+    that now run on another server. A writer may also run in an existing pane.
 
     Args:
         answer: A snapshot of tmux; its state must be known.
-        watched: The agents whose writers are to be found.
+        watched: The agents for which writing processes are searched.
 
     Raises:
         OSError: The processes cannot be listed.
@@ -161,7 +163,7 @@ def _is_gone(
     Args:
         pid: The process.
         named: The pane.
-        asked: The pid of the queried server, if it is known.
+        asked: The pid of the queried server, or None if the pid is not known.
         alive: The ids of the panes on that server.
         now: All processes.
         panes_of: Queries another tmux server; see `tmux_servers.panes_of`.
@@ -184,8 +186,8 @@ def _is_same_socket(named: str, answer: TmuxSnapshot, may_follow: bool) -> bool:
     Args:
         named: The path that the process names.
         answer: A snapshot of tmux.
-        may_follow: Whether symlinks in the path may be followed. The path of an untrusted user
-            may lead anywhere.
+        may_follow: Whether symlinks in the path may be followed; False for an untrusted user,
+            whose path may lead anywhere.
     """
     socket = os.fspath(answer.socket)
     if os.path.normpath(named) in (os.path.normpath(socket), os.path.realpath(socket)):
@@ -214,7 +216,7 @@ def _at_most(
 def _written_by(
     pid: int, watched: Watched, files: Iterator[tuple[str, str]]
 ) -> tuple[frozenset[Agent], frozenset[Agent]]:
-    """Returns the agents whose output a process certainly writes, and may write; see `Stray`."""
+    """Returns the agents for `writes_for` and for `may_write_for` of a process; see `Stray`."""
     surely: set[Agent] = set()
     maybe: set[Agent] = set()
     with suppress(OSError):
@@ -236,10 +238,10 @@ class _Named:
     """An agent's output file, recognized only by its path.
 
     Attributes:
-        path: The path, which may belong to another mount namespace.
-        agent: The agent, with the path of its task's directory in the same namespace.
-        in_place: Whether the file has its usual name and place. It does not after it was
-            archived, deleted or renamed.
+        path: The path, perhaps of another mount namespace.
+        agent: The agent, with the path of the task's directory in the same namespace.
+        in_place: Whether the file has its usual name and place. False if the file was archived,
+            deleted or renamed.
     """
 
     path: str
@@ -248,7 +250,7 @@ class _Named:
 
 
 def _named(path: str) -> _Named | None:
-    """Returns the agent whose output file has this path; None if it is not an output file."""
+    """Returns the agent whose output file has this path; None for any other file."""
     above, name = os.path.split(path)
     task, folder = os.path.split(above)
     for source in _SOURCES:
@@ -264,7 +266,7 @@ def _named(path: str) -> _Named | None:
 def _agents_of(
     named: _Named, opened: os.stat_result, pid: int, watched: Watched
 ) -> dict[Agent, bool]:
-    """Returns the agents whose output an open file may be, each with whether it certainly is."""
+    """Maps the agents to which an open file may belong to whether it certainly does."""
     task, agent_id = named.agent
     identity = opened.st_dev, opened.st_ino
     by_identity: dict[Agent, bool] = {}
@@ -282,7 +284,7 @@ def _agents_of(
 
 
 def _tasks_at(directory: Path, pid: int, watched: Watched) -> set[Path]:
-    """Returns the watched tasks whose directory a path of a process may lead to."""
+    """Returns the watched tasks to whose directory a path of a process may lead."""
     with suppress(OSError):
         status = os.stat(directory)
         if (task := watched.folders.get((status.st_dev, status.st_ino))) is not None:
@@ -294,7 +296,7 @@ def _tasks_at(directory: Path, pid: int, watched: Watched) -> set[Path]:
 
 
 def _has_other_mounts(pid: int) -> bool:
-    """Returns whether a path of a process may lead to another file here, or to none."""
+    """Returns whether a path of a process may lead to another file, or to no file, for muster."""
     try:
         return not os.path.samestat(os.stat(f"/proc/{pid}/ns/mnt"), os.stat("/proc/self/ns/mnt"))
     except OSError:

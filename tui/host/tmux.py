@@ -1,8 +1,8 @@
 """Lists, starts and ends tmux sessions. Only this module imports libtmux.
 
-A query has one of three results: tmux answered, no server runs, or unknown. Text from a
-registry never becomes part of a target or a format. Sessions are matched by name in Python,
-and then addressed by the ids that tmux assigned.
+A query has one of three results: tmux answered, no server runs, or unknown. Text from a registry
+never becomes part of a target or a format. Python code finds a session by its name, and then
+muster uses the id that tmux gave to the session.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ASK_TIMEOUT = 5.0
 
 _ENDING_FOR = 2.0
 _ENDING_PAUSE = 0.02
-"""Seconds for which a server that is just ending is queried again, and between two queries."""
+"""For how long, and how often, a server that is just ending is queried again, in seconds."""
 
 # The start directories of sessions. They are untrusted text, so each one is preceded by a
 # random word that separates it from the next one.
@@ -90,7 +90,7 @@ class Tmux:
 
     @cached_property
     def _server(self) -> libtmux.Server:
-        """The server as a libtmux object, for commands that change something."""
+        """The server as a libtmux object, for commands that change sessions."""
         return _bounded_server(self.socket, self._timeout)
 
     def ask(self) -> TmuxSnapshot:
@@ -210,22 +210,22 @@ class Tmux:
     def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
         """Kills exactly the session that a snapshot lists.
 
-        In the same step the server checks its own identity and the creation time of the
-        session. So a restarted server, which reuses ids, does not kill another session.
+        The command first checks the identity of the server and the creation time of the session.
+        So a restarted server, which reuses ids, does not kill another session.
 
         Returns:
-            None if tmux accepted the command, or the reason why it did not. Query again to
-            see whether the session is gone.
+            None if tmux accepted the command, otherwise the reason why not. Query tmux again to
+            know whether the session is gone.
         """
         check = _all_of(answer, session_created=session.created)
         target = f"{session.id}:"
         return self._do("if-shell", "-F", "-t", target, check, f"kill-session -t '{session.id}'")
 
     def capture(self, session: Session, answer: TmuxSnapshot, pane: str) -> PaneCapture:
-        """Captures what a pane shows, with colours as escape sequences; untrusted text.
+        """Captures the content of a pane, with colours as escape sequences; untrusted text.
 
-        In the same step the server checks its own identity, and that the pane still is in
-        the session.
+        The command first checks the identity of the server, and that the pane is still in the
+        session.
 
         Raises:
             OSError: The pane is gone, or tmux could not be queried.
@@ -253,16 +253,16 @@ class Tmux:
     ) -> Iterator[tuple[list[str], tuple[int, ...]]]:
         """Yields a command that attaches its terminal to a session; valid in the `with` block.
 
-        The command attaches only to exactly this session, like `kill_session`, and otherwise
-        ends with an error. It sets the session's option `detach-on-destroy`, so that its clients
-        end with the session.
+        The command attaches only to exactly this session, checked as in `kill_session`. Otherwise
+        it ends with an error. The command sets the session's option `detach-on-destroy`, so that
+        the clients of the session end with it.
 
         Yields:
-            The program with its arguments, and the descriptors that it must inherit. Run it
-            in an environment without ``TMUX``.
+            The program with its arguments, and the descriptors that the program must inherit. Run
+            the program in an environment without ``TMUX``.
 
         Raises:
-            TmuxError: There is no server, or the server may belong to another user.
+            TmuxError: No server runs, or the server may belong to another user.
         """
         flag = " -r" if read_only else ""
         # Otherwise tmux may move the visitor of an agent that ends to another agent's session.
@@ -311,7 +311,7 @@ class Tmux:
             answer: The snapshot that lists it.
 
         Returns:
-            None if it switched, or the reason why it did not.
+            None if the client switched, otherwise the reason why not.
         """
         command = f"switch-client -c '{client}' -t '{session.id}'"
         return self._do(*_guarded(session, answer, command))
@@ -322,13 +322,14 @@ class Tmux:
         """Starts sessions in the background with one tmux process.
 
         Args:
-            commands: The program of each session with at least one argument, by the name of
-                the session. No shell is involved.
+            commands: Maps the name of each session to its program, with at least one argument. No
+                shell is involved.
             new_server: Whether to start a server, without a configuration file. Otherwise
                 the server must exist.
 
         Returns:
-            None if all sessions were started, or the reason why not; some may have started.
+            None if all sessions were started, otherwise the reason why not. Then some of the
+            sessions may have been started.
 
         Raises:
             ValueError: A name contains other characters than letters, digits, "_" and "-", or
@@ -351,7 +352,7 @@ class Tmux:
         return self._do("-f", os.devnull, *words, server=starting)
 
     def _do(self, *arguments: str, server: libtmux.Server | None = None) -> str | None:
-        """Runs a tmux command; returns None if tmux accepted it, or the reason why not."""
+        """Runs a tmux command; returns None if tmux accepted it, otherwise the reason why not."""
         try:
             done = (server or self._server).cmd(*arguments)
         except TmuxError as error:
@@ -391,7 +392,7 @@ def _bounded_server(socket: Path, timeout: float, *, to_start: bool = False) -> 
 
 
 def _all_of(answer: TmuxSnapshot, **values: object) -> str:
-    """Returns a format that is true if a snapshot's server has these values in its variables."""
+    """Returns a tmux format that is true on a snapshot's server with these values."""
     values = {"pid": answer.server_pid, "start_time": answer.server_started, **values}
     checks = [f"#{{==:#{{{name}}},{value}}}" for name, value in values.items()]
     combined = checks[0]
@@ -401,7 +402,7 @@ def _all_of(answer: TmuxSnapshot, **values: object) -> str:
 
 
 def _guarded(session: Session, answer: TmuxSnapshot, command: str) -> tuple[str, ...]:
-    """Returns a command that the server runs only if a snapshot's session still exists."""
+    """Returns a tmux command that runs only if the session of a snapshot still exists."""
     check = _all_of(answer, session_id=session.id, session_created=session.created)
     return ("if-shell", "-F", "-t", f"{session.id}:", check, command, f"has-session -t '={_GONE}'")
 
@@ -413,13 +414,13 @@ def _refused(errors: list[str], code: int) -> str:
 
 
 def _in_words(errors: list[str]) -> str:
-    """Returns the lines of tmux's standard error as one text of limited length."""
+    """Returns the lines of tmux's standard error as one short text."""
     text = " ".join(errors)
     return text if len(text) <= _ERROR_AT_MOST else f"{text[:_ERROR_AT_MOST]} …"
 
 
 def _pane_of(server: int) -> int | None:
-    """Returns a process that the server started in a pane and that still runs, or None."""
+    """Returns a running process that the server started in a pane, or None."""
     stats = procfs.all_stats().values()
     running = (stat for stat in stats if stat.parent == server and not stat.is_ended)
     return next((stat.pid for stat in running if stat.leads_terminal), None)

@@ -34,7 +34,7 @@ _INSTALLERS = {
     "zypper": "zypper install tmux",
     "yum": "yum install tmux",
 }
-"""The command that installs tmux, by the name of the package manager's program."""
+"""Maps the program of each package manager to the command that installs tmux."""
 
 
 def install_advice() -> str:
@@ -49,12 +49,12 @@ def install_advice() -> str:
 
 
 def is_ending(message: str) -> bool:
-    """Returns whether tmux says that the server ended before it answered."""
+    """Returns whether a message of tmux means that the server ended before it answered."""
     return message in _ENDING
 
 
 def advice_on(message: str, socket: Path) -> str:
-    """Returns a remedy for an error message of tmux on a socket."""
+    """Returns a remedy for an error message of tmux about a socket."""
     if is_ending(message):
         return "the server was ending; try again"
     folded = message.casefold()
@@ -90,13 +90,13 @@ def as_user(uid: int) -> str:
 
 
 def socket_option(socket: Path) -> str:
-    """Returns the option for a socket; describes it if the path cannot be typed reliably."""
+    """Returns the option for a socket, or a description if the path cannot be typed reliably."""
     option = command_line(options=[("-S", str(socket))])
     return f"-S with the socket {shown_name(socket)}" if option is None else option
 
 
 def user_name(uid: int) -> str:
-    """Returns the name of a user, or the user id if it has no name."""
+    """Returns the name of a user, or the user id if the user has no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -104,7 +104,7 @@ def user_name(uid: int) -> str:
 
 
 def _owner(path: Path) -> int | None:
-    """Returns the owner of a socket, or else of the directory that hides it."""
+    """Returns the owner of a socket, or else of the directory that muster cannot enter."""
     for candidate in (path, path.parent):
         with contextlib.suppress(OSError):
             return os.stat(candidate).st_uid

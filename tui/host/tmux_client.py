@@ -1,6 +1,6 @@
-"""Runs the tmux client. All commands to tmux go through `run_tmux`, except attaching.
+"""Runs the tmux client. All commands to tmux, except to attach, go through `run_tmux`.
 
-The function checks the socket first, and limits the time and the output of the client.
+`run_tmux` first checks the socket, and limits the time and the output of the client.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from tui.host.tmux_advice import OTHER_SOCKET, install_advice
 from tui.host.tmux_socket import Listener, NoServerError, TmuxError, checked
 
 OUTPUT_AT_MOST = 32 << 20
-"""The number of bytes that are read of tmux's output; enough for some 100,000 sessions."""
+"""How many bytes of tmux's output are read; enough for about 100,000 sessions."""
 
 ERRORS_AT_MOST = 8 << 10
-"""The number of bytes that are read of tmux's standard error."""
+"""How many bytes of tmux's standard error are read."""
 
 _CHUNK = 1 << 16
 
@@ -31,10 +31,10 @@ class Said:
     """The result of a tmux client.
 
     Attributes:
-        code: Its exit code.
-        output: The lines of its output.
-        errors: The lines of its standard error.
-        listener: The process that listened at the socket; None if there was none.
+        code: The client's exit code.
+        output: The lines of the client's output.
+        errors: The lines of the client's standard error.
+        listener: The process that listened at the socket; None if no process listened.
     """
 
     code: int
@@ -56,14 +56,14 @@ def run_tmux(
     Args:
         socket: The socket of the server.
         timeout: Seconds after which the client is killed.
-        arguments: The command; targets and formats in it must not be untrusted text.
+        arguments: The command. Its targets and formats must not contain untrusted text.
         errors: The handling of bytes that are not UTF-8, as for `bytes.decode`.
         to_start: Whether the client may start a server where no process listens.
 
     Raises:
         UntrustedSocketError: The server may belong to another user; no client was started.
-        NoServerError: There is no server; no client was started.
-        TmuxError: tmux is not installed, cannot be started, or its output is late or too long.
+        NoServerError: No server runs; no client was started.
+        TmuxError: tmux is not installed or cannot be started, or its output is late or too long.
     """
     try:
         with checked(socket, to_start=to_start) as door:
@@ -94,7 +94,7 @@ def run_tmux(
 def _run(
     words: Sequence[str], timeout: float, descriptors: Sequence[int]
 ) -> tuple[int, bytes, bytes]:
-    """Runs a program; returns its exit code, output and standard error.
+    """Runs a program; returns the exit code, the output and the standard error.
 
     Raises:
         TmuxError: The output is late or too long; the program was killed.

@@ -1,13 +1,12 @@
 """Looks for missing sessions on the other tmux servers of this host.
 
-"No server runs" may also mean that the socket is the wrong one. So before an agent is called
-dead, muster finds the other tmux servers of its user in /proc, and queries them. The agent is
-not proven dead if one of them has its session, or cannot be queried. Linux only, like
+"No server runs" may also mean that the socket is the wrong one. So before an agent is called dead,
+muster finds the other tmux servers of muster's user in /proc, and queries these servers. The agent
+is not proven dead if such a server has the agent's session, or cannot be queried. Linux only, like
 `tui.host.process_tree`.
 
-A server of another user is never queried, because a server can make its client write files.
-Whatever the processes of other users claim, the verdict becomes *unknown* at most; see
-`tui.host.server_proof`.
+A server of another user is never queried, because a server can make its client write files. The
+claims of other users' processes can only make a verdict *unknown*; see `tui.host.server_proof`.
 """
 
 from __future__ import annotations
@@ -48,12 +47,12 @@ class Server:
     """A running tmux server of this host.
 
     Attributes:
-        pid: Its process id.
-        uid: The user id of its process.
-        socket: The socket at which it listens; None if muster may not read it, and for a
-            server of another user.
-        command: The name of its process.
-        sure: Whether it is certainly a tmux server, even if it does not answer.
+        pid: The process id of the server.
+        uid: The user id of the server's process.
+        socket: The socket at which the server listens; None if muster may not read the path, and
+            for a server of another user.
+        command: The name of the server's process.
+        sure: Whether this is certainly a tmux server, even if it does not answer.
     """
 
     pid: int
@@ -68,7 +67,7 @@ def owners_of(
 ) -> Container[int] | None:
     """Returns the users whose tmux servers may run the agents of registries.
 
-    These are all users who may write one of them, root and this user.
+    These are all users who may write at least one of the registries, root and this user.
 
     Args:
         registries: The files of the registries.
@@ -81,7 +80,7 @@ def owners_of(
 
 
 def servers_of(owners: Container[int] | None) -> Iterator[Server]:
-    """Yields the tmux servers of users, if they have a process in a pane.
+    """Yields the tmux servers of users; only servers that have a process in a pane.
 
     The certain servers come first, then the possible ones.
 
@@ -114,8 +113,8 @@ def servers_of(owners: Container[int] | None) -> Iterator[Server]:
 def _proves_server_of_pane(stat: Stat, stats: Mapping[int, Stat]) -> bool:
     """Returns whether a process runs in a pane, and so proves that its parent is a tmux server.
 
-    The process must have the same user as its parent. Otherwise any user's process could make
-    muster query any program.
+    The process must run as the user of its parent. Otherwise any user's process could make muster
+    connect to any program.
     """
     parent = stats.get(stat.parent)
     # This check is cheap: a pane's first process leads a session with a terminal.
@@ -133,7 +132,7 @@ def look_elsewhere(
 ) -> Elsewhere:
     """Finds out which missing sessions may be on another tmux server.
 
-    Blocks for a few seconds at most. A server that ended meanwhile is ignored.
+    Blocks for at most a few seconds. A server that ended meanwhile is ignored.
 
     Args:
         names: The names of the missing sessions.
@@ -184,7 +183,7 @@ def look_elsewhere(
 def described_server(pid: int) -> str:
     """Describes a tmux server by its pid, socket and number of sessions. Blocks.
 
-    The text contains only the pid if the server belongs to another user, or may not be a tmux
+    The text has only the pid if the server belongs to another user, or is not certainly a tmux
     server.
     """
     socket, snapshot = _queried(pid)
@@ -236,7 +235,7 @@ def sees_the_host() -> bool:
 
 
 def _looked_at_again(server: Server) -> Server:
-    """Reads the socket of a server again, after a pause in which a new server starts to listen."""
+    """Reads the socket of a server again, after a pause: a new server may not listen yet."""
     time.sleep(_STARTING)
     return replace(server, socket=procfs.listening_path(server.pid))
 
@@ -246,8 +245,8 @@ def _unasked(server: Server, answer: TmuxSnapshot | None, doubt: Doubt | None) -
 
     Args:
         server: The server.
-        answer: Its snapshot; None if it was not queried.
-        doubt: Why it must not be queried, if it must not.
+        answer: The snapshot of the server; None if the server was not queried.
+        doubt: Why the server must not be queried, or None.
     """
     if doubt is not None:
         return f"process {server.pid} may be another tmux server ({doubt.why}); {doubt.advice}"

@@ -1,8 +1,8 @@
 """Decides whether muster may connect to a tmux socket, and which process listens there.
 
-A tmux server can make its client write files. So muster starts a tmux client only under two
-conditions: the server runs as this user or as root, and no other user can replace its socket.
-Root is trusted, because it can do everything anyway.
+A tmux server can make its client write files. So muster starts a tmux client only if both
+conditions are true: the server runs as this user or as root, and no other user can replace the
+socket. Root is trusted, because root can do everything anyway.
 
 Linux only: SO_PEERCRED, O_PATH, /proc/self/fd.
 """
@@ -36,7 +36,7 @@ _SYSTEM_DIRECTORIES = frozenset(
 
 
 class TmuxError(Exception):
-    """tmux could not be queried; the text says why.
+    """tmux could not be queried; the text gives the reason.
 
     Attributes:
         advice: A remedy; empty if none is known.
@@ -52,7 +52,7 @@ class UntrustedSocketError(TmuxError):
 
 
 class NoServerError(TmuxError):
-    """No server listens, and any user could start the next one at this socket."""
+    """No server listens, and any user could start the next server at this socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ class Listener:
     """The process that listens at a socket, or that started to listen.
 
     Attributes:
-        pid: Its pid in the PID namespace of muster; 0 if it is not visible from there.
-        uid: The id of its user.
+        pid: The pid in the PID namespace of muster; 0 if muster cannot see the process.
+        uid: The user id of the process.
     """
 
     pid: int
@@ -75,7 +75,7 @@ class CheckedSocket:
     Attributes:
         path: The path for tmux, which leads to exactly the checked socket.
         descriptors: The descriptors that the client must inherit under the same numbers.
-        listener: The listening process; None if there is none.
+        listener: The listening process; None if no process listens.
     """
 
     path: str
@@ -91,10 +91,10 @@ def checked(path: Path, *, to_start: bool = False) -> Iterator[CheckedSocket]:
 
     - The socket, every directory above it and every symbolic link on the way belong to this
       user or to root.
-    - No other user may write to these directories, or the sticky bit stops that user from
+    - No other user may write to these directories, or the sticky bit prevents that user from
       replacing the files of others.
-    - The directory that tmux makes for this user has the permissions that tmux demands.
-    - The listening process runs as this user or as root. No data is sent to find that out.
+    - The directory that tmux creates for this user has the permissions that tmux demands.
+    - The listening process runs as this user or as root. To find this out, no data is sent.
 
     Args:
         path: The path of the socket.
@@ -134,8 +134,8 @@ class _Place:
 
     Attributes:
         path: The target.
-        exists: Whether it exists.
-        open_to_others: Whether other users may create files in its directory.
+        exists: Whether the target exists.
+        open_to_others: Whether other users may create files in the target's directory.
     """
 
     path: str
@@ -181,7 +181,7 @@ def _check_directory(path: str, state: os.stat_result) -> None:
     """Checks that no other user can replace files in a directory.
 
     Raises:
-        UntrustedSocketError: Another user can.
+        UntrustedSocketError: Another user can replace files.
     """
     if others_may_replace_in(state):
         raise UntrustedSocketError(
@@ -206,10 +206,10 @@ def _by(mode: str, path: str) -> str:
 
 
 def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
-    """Returns the process that listens at a socket, without sending data; None without one.
+    """Returns the process that listens at a socket, or None. Sends no data.
 
     Raises:
-        UntrustedSocketError: It runs as another user, or its user cannot be known.
+        UntrustedSocketError: The process runs as another user, or its user cannot be known.
     """
     state = os.fstat(descriptor)
     try:
@@ -252,19 +252,19 @@ def _leads_astray(path: Path) -> UntrustedSocketError:
 
 
 def _refusal(path: Path, error: OSError) -> UntrustedSocketError:
-    """Words the error like tmux does, so that `advice_on` recognizes it."""
+    """Returns the error in the words of tmux, so that `advice_on` recognizes it."""
     message = f"error connecting to {path} ({error.strerror})"
     return UntrustedSocketError(message, advice_on(message, path))
 
 
 def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
-    """Returns whether the pid that a server reports means the same process here.
+    """Returns whether the pid that a server reports means the same process for muster.
 
-    If it does not, the server runs in another PID namespace, and none of its pids may be used.
+    If not, the server runs in another PID namespace, and muster must use none of its pids.
 
     Args:
         pid: The pid that the server reports.
-        listener: The process that listens at its socket.
+        listener: The process that listens at the server's socket.
         path: The path of the socket.
     """
     try:

@@ -15,7 +15,7 @@ SERVER_NAME = "tmux: server"
 """The process name of a tmux server whose program is called tmux."""
 
 HIDDEN_PROCESSES = "processes that cannot be seen from here"
-"""The text that replaces the pids of a session whose processes are not visible."""
+"""The text that replaces the pids of a session whose processes muster cannot see."""
 
 _FALLBACK = Path("/tmp")  # noqa: S108 - tmux's own default, only named here
 
@@ -29,17 +29,17 @@ class TmuxState(StrEnum):
 
 
 class DeadPane(NamedTuple):
-    """A pane that tmux keeps though its first process has ended (``remain-on-exit``).
+    """A pane that tmux keeps although its first process has ended (``remain-on-exit``).
 
     tmux calls a pane dead when its terminal is closed. If tmux has neither an exit status nor a
     signal, it does not know whether the process has ended.
 
     Attributes:
-        pid: That process's, which may be another process's by now.
-        ended: When it ended, in seconds since the epoch; None if tmux did not say.
+        pid: The pid of that process, which another process may have now.
+        ended: When that process ended, in seconds since the epoch; None if tmux did not say.
         pane: The id of the pane, for example ``%5``.
         status: The exit status of the process; None without one.
-        signal: The signal that ended the process, as tmux names it; empty without one.
+        signal: The signal that ended the process, as tmux names it; empty without a signal.
     """
 
     pid: int
@@ -61,22 +61,24 @@ class Session:
     """A session as tmux listed it.
 
     Attributes:
-        id: The server's id of the session, for example ``$3``; not reused while it runs.
-        name: Its name; untrusted text.
-        created: Its creation time, seconds since the epoch.
-        activity: The time of the last output in one of its windows, seconds since the epoch.
-        attached: The number of clients that are attached to it.
-        panes: The ids of its panes, for example ``%5``.
-        pids: The first processes of its panes. A dead pane (``remain-on-exit``) has none.
-            Empty if the pids belong to another PID namespace.
-        started_in: The directory where it was started, untrusted text; None if not reported.
-        dead: Its dead panes. Empty if the pids belong to another PID namespace.
-        ended: The dead pane of its first process, which certainly has ended. None if this
-            process may run. All other panes are dead, too, or began later: somebody else may
+        id: The id that the server gave to the session, for example ``$3``. The server never uses
+            the id again.
+        name: The name of the session; untrusted text.
+        created: The creation time, in seconds since the epoch.
+        activity: The time of the last output in any window, in seconds since the epoch.
+        attached: The number of clients that are attached to the session.
+        panes: The ids of the panes, for example ``%5``.
+        pids: The pids of the panes' first processes. A dead pane (``remain-on-exit``) has no such
+            process. Empty if the pids belong to another PID namespace.
+        started_in: The directory where the session was started, untrusted text; None if not
+            reported.
+        dead: The dead panes. Empty if the pids belong to another PID namespace.
+        ended: The dead pane of the session's first process, which certainly has ended. None if
+            this process may run. All other panes are dead, too, or began later: another user may
             have opened them.
-        later: When the oldest process of its panes began, in seconds since the epoch, if this
-            was later than the session: its first pane is gone, or was started again. None if
-            the process of a pane may be the first one.
+        later: When the oldest process of the panes began, in seconds since the epoch, if this was
+            later than the session: the first pane is gone, or was started again. None if the
+            process of a pane may be the first one.
     """
 
     id: str
@@ -102,16 +104,18 @@ class TmuxSnapshot:
         socket: The path of the queried socket.
         sessions: The sessions by name.
         asked_at: The time of the query, seconds of the monotonic clock.
-        server_pid: The pid of the server as it reports it; None if none answered.
-        server_started: The start time of the server, seconds since the epoch; 0 if none.
-        advice: A remedy if the state is unknown; empty if none is known.
-        listener: The pid of the process that listens at the socket, from the kernel; None if
-            there is none, or it is not visible.
+        server_pid: The pid that the server reports; None if no server answered.
+        server_started: When the server started, in seconds since the epoch; 0 if no server
+            answered.
+        advice: A remedy if the state is unknown; empty if no remedy is known.
+        listener: The pid of the process that listens at the socket, from the kernel; None if no
+            process listens, or muster cannot see it.
         foreign_pids: Whether the server's pids must not be used here, because it runs in
             another PID namespace, or may do so.
-        server_user: The user id of the listening process, from the kernel; None without one.
-        server_began: The start of the server's process, in ticks since boot; None if it is
-            not visible.
+        server_user: The user id of the listening process, from the kernel; None if no process
+            listens.
+        server_began: When the server's process started, in ticks since boot; None if muster cannot
+            see it.
     """
 
     state: TmuxState
@@ -129,17 +133,17 @@ class TmuxSnapshot:
 
     @property
     def server_process(self) -> int | None:
-        """The pid of the server that answered; None if its pids must not be used here."""
+        """The pid of the server that answered; None if muster must not use the server's pids."""
         return None if self.foreign_pids else self.server_pid
 
     @property
     def server(self) -> tuple[int | None, int]:
-        """The identity of the server that answered; a pid alone may have been reused."""
+        """The pid and start time of the server that answered; a pid alone may be reused."""
         return self.server_pid, self.server_started
 
     @property
     def why(self) -> str:
-        """The detail with the remedy."""
+        """The detail, and the remedy."""
         return f"{self.detail}; {self.advice}" if self.advice else self.detail
 
 
@@ -151,7 +155,7 @@ class PaneCapture:
         lines: The lines from the top, with colours as escape sequences; untrusted text.
         width: The width in cells.
         height: The height in lines.
-        activity: The time of the last output in its window, seconds since the epoch.
+        activity: The time of the last output in the pane's window, in seconds since the epoch.
     """
 
     lines: tuple[str, ...]
@@ -163,8 +167,8 @@ class PaneCapture:
 def socket_path(name: str | None, path: str | None, environment: Mapping[str, str]) -> Path:
     """Returns the socket that tmux itself would use.
 
-    The order is ``-S``, ``-L``, ``$TMUX``, the default. The directory is ``$TMUX_TMPDIR``, or
-    /tmp if that does not exist (tmux(1), FILES).
+    The order is ``-S``, ``-L``, ``$TMUX``, the default. The directory of ``-L`` and of the default
+    is ``$TMUX_TMPDIR``, or /tmp if that does not exist (tmux(1), FILES).
 
     Args:
         name: The value of ``-L``, or None.
@@ -172,7 +176,7 @@ def socket_path(name: str | None, path: str | None, environment: Mapping[str, st
         environment: The environment of the process.
 
     Raises:
-        ValueError: `name` contains a slash, or one of the values is empty.
+        ValueError: `name` contains a slash, or `name` or `path` is empty.
     """
     if path == "":
         raise ValueError("-S '': the path is empty; name a socket")

@@ -1,8 +1,8 @@
 """Measures CPU and memory of sessions with all their processes, with one scan of all processes.
 
-The processes of a session are those that a kill would end (`tui.host.process_tree`). One
-measurement reads ``/proc/PID/stat`` of each process, and its environment once for each program
-that it runs. Linux only.
+The processes of a session are those that a kill would end (`tui.host.process_tree`). Each
+measurement reads ``/proc/PID/stat`` of every process. The environment of a process is read only
+once for each program that the process runs. Linux only.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ class Load:
     """The CPU and memory that the processes of one session use.
 
     Attributes:
-        cpu: Percent of one CPU since the previous measurement; None at the first one.
-        memory: The sum of their resident memory in bytes; shared memory counts repeatedly.
+        cpu: The CPU time since the previous measurement, in percent of one CPU; None at the first
+            measurement.
+        memory: The sum of the processes' resident memory in bytes. Memory that several processes
+            share is counted for each of them.
         processes: The number of processes.
     """
 
@@ -59,7 +61,7 @@ def loads(before: Sample[Key] | None, now: Sample[Key]) -> dict[Key, Load]:
     """Returns the load of each session that has processes, from two samples.
 
     The CPU time of an ended process is added to the process that reaped it. So the time is
-    computed for the whole session, not for each remaining process.
+    computed for the whole session, and not as the sum over the remaining processes.
     """
     passed = now.at - before.at if before else 0.0
     session_loads = {}
@@ -100,8 +102,8 @@ class Meter(Generic[Key]):
 
         Args:
             sessions: The sessions by any key.
-            answer: The snapshot of their server. The result is empty if the server's processes
-                are not visible.
+            answer: The snapshot of the sessions' server. The result is empty if muster cannot see
+                the server's processes.
 
         Raises:
             OSError: The processes cannot be listed.

@@ -1,1 +1,1 @@
-"""The current roll call, collected from the registries and tmux and delivered on each change."""
+"""Collects a roll call from registries and tmux, and delivers a new one after each change."""

@@ -30,7 +30,7 @@ class _Called:
 
     Attributes:
         roll: The roll.
-        seen: The sessions of its agents, and the times since when they are missing.
+        seen: The sessions of the task's agents, and when each missing session was first missing.
     """
 
     roll: TaskRoll
@@ -66,7 +66,7 @@ class RollBuilder:
 
         Args:
             registries: The registries, which are not read again.
-            evidence: The newest evidence; `renamed` is filled in.
+            evidence: The newest evidence. This function adds `renamed`.
             now: Seconds since the epoch.
         """
         answer, missing_since = evidence.snapshot, evidence.missing_since
@@ -139,7 +139,7 @@ class RollBuilder:
         )
 
     def _find_renamed(self, registries: Registries, evidence: Evidence) -> Mapping[str, Candidate]:
-        """Returns the missing sessions that may have another name now, with a candidate each."""
+        """Maps each missing session that may have another name now to a candidate."""
         answer = evidence.snapshot
         missing = evidence.missing_since.keys() - answer.sessions.keys()
         begun: dict[int, float | None] = {}
@@ -182,11 +182,11 @@ class RollBuilder:
         candidates: Mapping[Path | None, Mapping[str, list[Candidate]]],
         answer: TmuxSnapshot,
     ) -> Mapping[str, Candidate]:
-        """Returns for each missing session the first candidate that no registry near it lists.
+        """Maps missing sessions to their first candidate that no registry near this candidate lists.
 
         Args:
-            candidates: The candidates by the name of the missing session, and by the socket of
-                their server; None for the queried server.
+            candidates: Maps the socket of a server (None for the queried one) and the name of a
+                missing session to the candidates.
             answer: The answer of the queried server.
         """
         sessions = {
@@ -213,7 +213,7 @@ class RollBuilder:
         return likely
 
     def _note_ids(self, answer: TmuxSnapshot, missing_since: MissingSince) -> None:
-        """Records the ids of all sessions, and keeps those of missing sessions."""
+        """Records the ids of all sessions, and keeps the ids of missing sessions."""
         if answer.state is TmuxState.UNKNOWN or self._ids_of is answer.sessions:
             return
         # A new server assigns the same ids again.
@@ -223,7 +223,7 @@ class RollBuilder:
         self._ids_of, self._server = answer.sessions, answer.server
 
     def _read_origins(self, evidence: Evidence) -> Mapping[int, PaneOrigin]:
-        """Returns the origins of panes by pid; reads them again only after a new answer."""
+        """Returns the origins of panes by pid; reads them again only after a new answer of tmux."""
         sessions, others = evidence.snapshot.sessions, evidence.others
         last_sessions, last_others = self._origins_of
         if last_sessions is not sessions or last_others is not others:

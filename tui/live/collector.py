@@ -1,8 +1,8 @@
 """Collects registries and sessions, and delivers a roll call after each change.
 
-Three threads run beside the screen's: one watches files, one queries tmux, and one reads changed
-registries and builds the roll call. A slow thread does not delay the others. Changes that arrive
-meanwhile are handled together.
+Besides the thread of the screen, three threads run. One watches files, one queries tmux, and one
+reads changed registries and builds the roll call. A slow thread does not delay the others. Changes
+that arrive while a roll call is built are handled together.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from tui.progress import ProgressCallback, no_progress
 _log = logging.getLogger(__name__)
 
 SWEEP = 3.0
-"""Seconds between two queries of tmux while no process of a pane ends."""
+"""Seconds between two queries of tmux; the end of a pane's process causes an earlier query."""
 
 RESCAN = 5.0
-"""Seconds between two scans of all registries, for changes without a file event."""
+"""Seconds between two scans of all registries, which find changes without a file event."""
 
 # After this many seconds without a change, queries and scans have longer intervals.
 _QUIET_AFTER = 30.0
@@ -49,7 +49,7 @@ _QUIET_SWEEP = 6.0
 _QUIET_RESCAN = 15.0
 
 BUSY_RESCAN = 0.25
-"""Seconds until a registry is read again after a writer prevented it."""
+"""Seconds until a registry is read again after a writer prevented a reading."""
 
 # The number of tasks that are read before the first roll call, so that a large workspace is
 # visible at once; and the longest wait for a listener before the others are read.
@@ -65,7 +65,7 @@ _ASK_AGAIN = 0.1
 
 
 def _is_new(before: Evidence, evidence: Evidence) -> bool:
-    """Whether the evidence differs in more than its times."""
+    """Returns whether the evidence differs in anything except its times."""
     snapshot = replace(evidence.snapshot, asked_at=before.snapshot.asked_at)
     same_time = replace(evidence, snapshot=snapshot, missing_since=before.missing_since)
     return same_time != before
@@ -100,7 +100,7 @@ class LiveRoll:
 
     Attributes:
         tmux: The queried server.
-        latest: The newest roll call; None before the first.
+        latest: The newest roll call; None before the first one.
     """
 
     def __init__(
@@ -144,11 +144,11 @@ class LiveRoll:
     def listen(
         self, on_roll: Callable[[RollCall], None], progress: ProgressCallback = no_progress
     ) -> None:
-        """Delivers the newest roll call, if there is one, and all later ones.
+        """Delivers the newest roll call, if one exists, and all later ones.
 
         Args:
-            on_roll: Called with each roll call: the first time in the caller's thread, then in
-                a thread of this object. Calls never overlap.
+            on_roll: Called with each roll call. An existing roll call is delivered in the caller's
+                thread, all later ones in a thread of this object. Calls never overlap.
             progress: Called with the progress of the first reading, in a thread of this object.
         """
         with self._delivery:
@@ -225,11 +225,11 @@ class LiveRoll:
             time.sleep(_AFTER_DEATH)
 
     def _seconds_until_query(self, answer: TmuxSnapshot) -> float:
-        """Watches the processes of an answer.
+        """Watches the processes that an answer of tmux lists.
 
         Returns:
-            The seconds until tmux must be queried again, because the query failed or tmux has
-            not noticed a death yet; infinity otherwise.
+            The seconds until tmux must be queried again, because the query failed, or because
+            tmux has not noticed the end of a process yet. Infinity otherwise.
         """
         unknown = answer.state is TmuxState.UNKNOWN
         open_questions: frozenset[int | None] = frozenset([None])
@@ -249,7 +249,7 @@ class LiveRoll:
         return self._ask_again
 
     def _follow_renamed(self, answer: TmuxSnapshot) -> TmuxSnapshot:
-        """Finds renamed sessions of agents by their ids."""
+        """Adds the old names of renamed sessions, found by their ids, to an answer."""
         if answer.state is TmuxState.UNKNOWN:
             return answer
         if answer.server != self._server:
@@ -291,7 +291,8 @@ class LiveRoll:
     def _show_first_tasks(self, builder: RollBuilder) -> None:
         """Builds a roll call of the first tasks, and waits until it is shown.
 
-        Does nothing if there is a listener already, because it gets the whole roll call as soon.
+        Does nothing if a listener already exists, because that listener gets the whole roll call
+        as early.
         """
         try:
             if self._on_roll is not None or self._registries.rescan(at_most=_AT_FIRST):

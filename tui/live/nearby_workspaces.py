@@ -4,13 +4,15 @@ Several projects may share one tmux server. So before muster calls a session an 
 reads these workspaces:
 
 - those at or above the directory in which the session was started;
-- those at or above a directory in which a process of its panes works or has open files, or which
-  the process's command line or environment names;
+- those at or above a directory of a process in the session's panes. Directories of a process are
+  its working directory, the directories of its open files, and the directories that its command
+  line or environment names;
 - the default workspaces of the user, whose agents may be in any directory.
 
-These registries can only protect a session or make it unknown, so their owner does not matter.
-Those of other users are read within bounds; what is left out makes the sessions there unknown. If
-a workspace has a database, the database may list agents that no JSON registry lists.
+These registries can only protect a session, or make it unknown whether the session is an orphan.
+So the owner of the registries does not matter. Workspaces of other users are read only up to
+limits. If a part is not read, it is unknown whether sessions near that workspace are orphans. If a
+workspace has a database, the database may list agents that no JSON registry lists.
 """
 
 from __future__ import annotations
@@ -48,10 +50,11 @@ _FOREIGN_TASKS = 1000
 _FOREIGN_LARGEST = 1 << 20
 _FOREIGN_BYTES = 4 << 20
 _FOREIGN_TIME = 1.0
-"""Of workspaces of other users that nobody named so much is read at each look.
+"""The limits of one reading of other users' workspaces that the user did not name.
 
-They could make a look as long, and as large, as they like. Bytes are five times those of the
-largest registry that is known; the last is in seconds, for all of them together.
+Without limits, another user could make a reading as long and as large as that user likes. The
+limit of bytes is five times the size of the largest known registry. The time is in seconds, for
+all these workspaces together.
 """
 
 _AGAIN = 3.0
@@ -64,7 +67,7 @@ class Judged:
 
     Attributes:
         orphans: The sessions that no workspace near them lists.
-        unsure: The sessions of which this cannot be known.
+        unsure: The sessions for which it cannot be known whether such a workspace lists them.
         read: The workspaces that were read.
         databases: The unread databases that may list an unsure session.
     """
@@ -80,7 +83,7 @@ class Around:
     """The workspaces near a session.
 
     Attributes:
-        near: The workspaces near the session and the processes of its panes; None if they
+        near: The workspaces near the session and near the processes of its panes; None if they
             cannot be known.
         default: The default workspaces of orchestrators, which may list any session.
     """
@@ -94,12 +97,12 @@ class Reading:
     """The last known content of the registries of one workspace.
 
     Attributes:
-        states: Its tasks.
+        states: The tasks of the workspace.
         listed: The result of `Registries.listed_sessions`.
         databases: The databases with agents that are in no registry.
         sees_all: Whether the workspace was read completely.
         known_until: The moment until which the content is known.
-        is_unclear: Whether its registries may list more than could be read.
+        is_unclear: Whether the registries may list sessions that could not be read.
     """
 
     states: tuple[TaskState, ...]
@@ -115,7 +118,8 @@ class NearbyWorkspaces:
 
     Args:
         always: Workspaces that count as near every session.
-        others: More workspaces to read; a session that one of them lists is not an orphan.
+        others: More workspaces to read; if any of them lists a session, the session is not an
+            orphan.
 
     Attributes:
         always: The resolved paths of the workspaces that count as near every session.
@@ -145,7 +149,7 @@ class NearbyWorkspaces:
         Args:
             sessions: Sessions that no registry of the own workspaces lists.
             answer: The answer of tmux.
-            own: The workspaces that were read already.
+            own: The workspaces that the caller has already read.
             policy: The minimum age of an orphan.
             now: Seconds since the epoch.
         """
@@ -170,7 +174,7 @@ class NearbyWorkspaces:
         policy: Policy,
         now: float,
     ) -> Judged:
-        """Like `judge`, but never uses the last result."""
+        """Finds the orphans among sessions like `judge`, but never uses the last result."""
         return self.judge_around(self.read_around(sessions, answer, own), answer, policy, now)
 
     def judge_around(
@@ -204,7 +208,7 @@ class NearbyWorkspaces:
         return Judged(tuple(orphans), tuple(unsure), read, tuple(databases))
 
     def databases_of(self, paths: Iterable[Path]) -> Iterator[UnreadDatabase]:
-        """Yields the unread databases of some workspaces."""
+        """Yields the unread databases of the given workspaces."""
         for path in sorted(paths):
             if path in self.readings:
                 yield from self.readings[path].databases
@@ -241,7 +245,7 @@ class NearbyWorkspaces:
         return around
 
     def _read_all(self) -> None:
-        """Reads all workspaces; those of other users within bounds."""
+        """Reads all workspaces; workspaces of other users only up to limits."""
         foreign = {
             path
             for path in self._registries
@@ -259,7 +263,7 @@ class NearbyWorkspaces:
     def _is_unlisted(
         self, path: Path, lone: TmuxSnapshot, policy: Policy, now: float
     ) -> bool | None:
-        """Whether a workspace does not list the only session of an answer; None if unknown."""
+        """Returns whether a workspace does not list an answer's only session; None if unknown."""
         reading = self.readings.get(path)
         if reading is None or not reading.sees_all:
             return None
@@ -271,10 +275,11 @@ class NearbyWorkspaces:
         return None if orphans is None or reading.is_unclear else True
 
     def anothers(self, sessions: Collection[Session], answer: TmuxSnapshot) -> list[Session]:
-        """Returns the sessions, of any server, that a registry near them lists. Blocks.
+        """Returns those sessions, of any server, that a registry near the session lists. Blocks.
 
-        A listed session is not a candidate for a missing one, so an agent may be called dead.
-        Another user must not be able to cause this, so workspaces of other users do not count.
+        A listed session is not a candidate for a missing session, so the agent of the missing
+        session may be called dead. Another user must not be able to cause this. So workspaces of
+        other users do not count.
         """
         about = frozenset(map(_identity, sessions))
         if about != self._about or time.monotonic() >= self._again_at:
@@ -304,7 +309,7 @@ def _identity(session: Session) -> object:
 
 
 def session_name_of(agent: AgentRecord) -> str:
-    """Returns the possible name in tmux of an agent's session, even if its registry has none."""
+    """Returns the possible name in tmux of an agent's session, even if its entry has no name."""
     return tmux_name(agent.tmux_session or SESSION_PREFIX + agent.id)
 
 

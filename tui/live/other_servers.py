@@ -18,7 +18,7 @@ _LOOK_RARELY = 10.0
 
 
 class OtherServers:
-    """Searches other tmux servers for newly missing sessions, and again for doubtful ones."""
+    """Searches other tmux servers for newly missing sessions, and repeatedly for doubtful ones."""
 
     def __init__(self, workspaces: Iterable[Workspace]) -> None:
         self._paths = [workspace.path for workspace in workspaces]
@@ -29,17 +29,19 @@ class OtherServers:
         self._pause = 0.0
 
     def doubt(self, names: Collection[str]) -> None:
-        """Searches repeatedly for these sessions, which may have another name now."""
+        """Sets the doubtful sessions, which may have another name now and are searched again."""
         self._doubted = frozenset(names)
 
     def noted(self, evidence: Evidence, registries: Iterable[Path] = ()) -> Evidence:
         """Returns the evidence with the sessions that may be on other servers. May block.
 
-        A session that is no longer on another server counts as missing only from now on.
+        If a session was on another server and is no longer there, it counts as missing only from
+        now on.
 
         Args:
             evidence: The missing sessions.
-            registries: The files of all tasks. Users who may write one may have agents.
+            registries: The registries of all tasks. A user who may write any of them may have
+                agents.
         """
         answer, missing_since = evidence.snapshot, evidence.missing_since
         missing = set(missing_since.items())

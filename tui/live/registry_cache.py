@@ -1,4 +1,4 @@
-"""A cache of the registries of some workspaces, which reads only changed files."""
+"""A cache of the registries of workspaces; it reads only changed files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _NEVER = Instant(0.0, 0.0)
 
 @dataclass(slots=True)
 class Bounds:
-    """How much is read; what is left out is not known.
+    """The limits of one reading; the content of unread registries is not known.
 
     Attributes:
-        largest: Bytes of one registry.
-        left: Bytes of all registries together that may still be kept.
-        until: When no more is read; seconds of the monotonic clock.
+        largest: The largest size of one registry, in bytes.
+        left: How many bytes of all registries together may still be kept.
+        until: After this time nothing more is read, in seconds of the monotonic clock.
     """
 
     largest: int = MAX_BYTES
@@ -39,7 +39,7 @@ class Bounds:
         return self.left <= 0 or time.monotonic() >= self.until
 
     def count(self, snapshot: Snapshot[TaskRecord] | Snapshot[GlobalRecord] | None) -> None:
-        """Counts what is kept of a registry."""
+        """Subtracts the size of a registry's content from the bytes that are left."""
         self.left -= 0 if snapshot is None else snapshot.signature.size
 
 
@@ -53,8 +53,8 @@ class _File:
         read_at: When the content was read, seconds since the epoch.
         known_until: When the content was last found unchanged.
         error: Why the file cannot be read now, or None.
-        busy_since: When a writer first prevented reading, in monotonic seconds; None if the
-            last reading was not prevented.
+        busy_since: When a writer first prevented a reading, in monotonic seconds; None if no
+            writer prevented the last reading.
         hot_journal: A message about an interrupted commit that no process has recovered yet,
             or None.
     """
@@ -100,8 +100,8 @@ class _Branch:
 
     Attributes:
         source: The access to the workspace.
-        tasks: The sources of its tasks.
-        error: Why its directory or its global registry cannot be read, or None.
+        tasks: The sources of the workspace's tasks.
+        error: Why the workspace's directory or global registry cannot be read, or None.
         listed: Whether the last scan read the whole directory.
         database: A database with agents that are in no registry, or None.
     """
@@ -124,9 +124,9 @@ class Branch:
 
     Attributes:
         path: The path of the workspace.
-        states: The content of its tasks.
-        error: Why its directory or its global registry cannot be read, or None.
-        hot_journal: A message about an interrupted commit of its global registry, or None.
+        states: The content of the workspace's tasks.
+        error: Why the workspace's directory or global registry cannot be read, or None.
+        hot_journal: A message about an interrupted commit of the global registry, or None.
         database: A database with agents that are in no registry, or None.
     """
 
@@ -138,7 +138,7 @@ class Branch:
 
 
 class Registries:
-    """All registries of some workspaces, with the last valid content of each.
+    """All registries of the given workspaces, with the last valid content of each registry.
 
     Reads only changed files. Not thread-safe.
     """
@@ -159,8 +159,8 @@ class Registries:
 
         Args:
             progress: Called with the progress.
-            at_most: The largest number of tasks of a workspace that are read; the others are
-                ignored. None for all tasks.
+            at_most: How many tasks of a workspace are read; further tasks are ignored. None reads
+                all tasks.
             bounds: The limits of this reading, or None.
 
         Returns:
@@ -203,7 +203,7 @@ class Registries:
         return whole
 
     def _is_in_other_workspace(self, task: TaskSource, branch: _Branch) -> bool:
-        """Whether a task that a branch only lists is in the directory of another branch."""
+        """Returns whether a task that a branch only lists is in the directory of another branch."""
         return task.lies_elsewhere and any(
             other is not branch
             and other.source.directory == task.directory.parent
@@ -214,7 +214,7 @@ class Registries:
     def known_until(self) -> Instant:
         """Returns the moment until which all contents are known.
 
-        An unreadable registry may have changed since its last reading.
+        If a registry cannot be read now, its content is known only until its last reading.
         """
         stale = (
             file.known_until
@@ -231,7 +231,7 @@ class Registries:
                     self._read_task(branch, task, Bounds())
 
     def knows(self, paths: Iterable[Path]) -> bool:
-        """Whether all paths are existing registries of known tasks."""
+        """Returns whether all paths are existing registries of known tasks."""
         return all(path in self._states and path.exists() for path in paths)
 
     def _listed(self, branch: _Branch) -> Mapping[str, GlobalTask]:
@@ -358,7 +358,7 @@ class Registries:
         return changed
 
     def sees_all(self) -> bool:
-        """Whether all workspaces were read completely, so no session can be listed elsewhere."""
+        """Whether all workspaces were read completely, and so all listed sessions are known."""
         return all(
             not branch.source.is_single_task
             and branch.listed
@@ -378,9 +378,9 @@ class Registries:
         return file.snapshot is None and file.error is not None
 
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
-        """Returns the sessions that each global registry lists, by their names in tmux.
+        """Returns for each global registry the names in tmux of the listed sessions.
 
-        A set is None if a name is not certain.
+        A set is None if any of its names is not certain.
         """
         snapshots = (self._file(branch.source).snapshot for branch in self._branches)
         return tuple(
@@ -390,7 +390,7 @@ class Registries:
         )
 
     def directories(self) -> tuple[set[Path], set[Path]]:
-        """Returns the directories to watch, and those of them where each new entry counts."""
+        """Returns the directories to watch, and those of them with reports of every new entry."""
         roots = {branch.source.directory for branch in self._branches}
         watched = set(roots)
         for branch in self._branches:
@@ -399,6 +399,6 @@ class Registries:
         return watched, roots
 
     def watched_names(self) -> tuple[str, ...]:
-        """Returns the names of the files whose changes count."""
+        """Returns the names of the files whose changes are reported."""
         names = (name for branch in self._branches for name in branch.source.watched_names)
         return tuple(dict.fromkeys(names))

@@ -21,11 +21,11 @@ class Holder:
     """An agent whose session the operator wants to end.
 
     Attributes:
-        id: Its id.
-        registry: The registry that lists it.
-        names: The possible names of its session in registries.
-        has_terminal_status: Whether it has a terminal status in that registry.
-        identities: Device and inode of that registry, as it was read.
+        id: The id of the agent.
+        registry: The registry that lists the agent.
+        names: The possible names of the agent's session in registries.
+        has_terminal_status: Whether the agent has a terminal status in that registry.
+        identities: Device and inode of that registry when it was read.
     """
 
     id: str
@@ -40,9 +40,9 @@ def claims_on(
 ) -> dict[Session, str]:
     """Returns the sessions that must not be ended, with the reasons. Blocks.
 
-    It cannot always be known whether another agent uses a session, too. Then the session may be
-    ended if its holder is active, because the holder's own registry lists it. It must not be
-    ended if its holder has a terminal status.
+    It cannot always be known whether another agent uses a session, too. In this case, the holder's
+    status decides. If the holder is active, the session may be ended, because the holder's
+    registry lists it. If the holder has a terminal status, the session must not be ended.
 
     Args:
         nearby: The workspaces of the holders, and the workspaces near the sessions. Unchanged
@@ -133,7 +133,7 @@ def _claimed(
 
 
 _Active = Mapping[str, Collection[tuple[TaskState, str]]]
-"""Agents without a terminal status, with their tasks, by the name of their session."""
+"""Maps the name of a session to the agents without a terminal status that have this session."""
 
 
 def _active_in(reading: Reading) -> _Active:
@@ -158,15 +158,16 @@ def _others(active: _Active, holder: Holder) -> frozenset[str]:
 
 
 def _is_same_registry(state: TaskState, holder: Holder) -> bool:
-    """Whether a registry is the holder's, which may be mounted twice.
+    """Returns whether a registry is the holder's registry, which may be mounted twice.
 
-    By what was read: where the paths lead by now, another user may have changed.
+    The files are compared as they were read, because another user may have changed later where the
+    paths lead.
     """
     return state.registry == holder.registry or state.identity in holder.identities
 
 
 def _at_work_in(reading: Reading) -> tuple[frozenset[str], bool]:
-    """Returns the possible names of sessions of active agents, and whether there may be more."""
+    """Returns the possible session names of active agents, and whether more may exist."""
     agents = [a for state in reading.states if state.record for a in state.record.agents]
     names = frozenset(session_name_of(agent) for agent in agents if not is_terminal(agent.status))
     # An agent that only the global registry lists has no known status.

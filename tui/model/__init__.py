@@ -1,1 +1,1 @@
-"""The roll call as pure functions over frozen records."""
+"""The roll call: pure functions over frozen records."""

@@ -1,4 +1,4 @@
-"""Finds agents that failed, stalled or became zombies since the last roll call. Pure."""
+"""Finds agents that failed, stalled or became zombies after the last roll call. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED = 3
 
 
 Kinds = Mapping[AgentKey, str | None]
-"""The result of `kind_of` for each agent: its last known one, or None if none was ever known."""
+"""Maps each agent to its last known kind, from `kind_of`; None if its kind was never known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Seen:
     """The last known state of all agents.
 
     Attributes:
-        tasks: The last roll of each task, and the kinds of its agents, by registry.
+        tasks: Maps the registry of each task to its last roll and the kinds of its agents.
         first: Agents of the first roll call whose kind is not known yet. Their first known kind
-            is not news.
+            is not reported.
     """
 
     tasks: Mapping[Path, tuple[TaskRoll, Kinds]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ def kind_of(row: AgentRow) -> str | None:
 def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
     """Compares a roll call with the last known state.
 
-    An agent whose verdict becomes unknown keeps its last known kind.
+    If the verdict on an agent becomes unknown, the agent keeps its last known kind.
 
     Args:
         before: The last known state; None for the first roll call.
@@ -135,7 +135,7 @@ def sentence(kind: str, rows: Sequence[AgentRow]) -> str:
 
 
 class Pace:
-    """Decides when to notify: a moment after the first item, with a pause between notifications.
+    """Decides when to notify the user: a moment after the first item, then after each pause.
 
     Args:
         gather: Seconds to wait for more items, so that simultaneous items share a notification.
@@ -153,7 +153,7 @@ class Pace:
 
         Returns:
             The seconds until the caller must call `take`. None if an earlier call has already
-            returned a time, or if there are no items.
+            returned a time, or if no item waits.
         """
         was_waiting = bool(self._items)
         self._items += items

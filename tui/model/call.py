@@ -34,13 +34,13 @@ def call_task(
     """Gives a verdict on each agent of a task.
 
     Args:
-        state: The content of its registry.
-        evidence: The sessions of tmux, and the times of missing ones.
+        state: The content of the task's registry.
+        evidence: The sessions of tmux, and when each missing session was first missing.
         policy: The times that a verdict needs.
         now: Seconds since the epoch.
-        reported: Maps an agent's id to the last change of its progress file, in seconds
-            since the epoch. Needed only for agents that would otherwise be stalled.
-        before: The previous roll of the task, if its sessions have not changed since. An
+        reported: Maps an agent's id to the last change of its progress file, in seconds since the
+            epoch. Only agents that would otherwise be stalled need an entry.
+        before: The previous roll of the task, if its sessions have not changed after that roll. An
             unchanged agent keeps its row, unless it was stalled or unknown.
     """
     rows: list[AgentRow] = []
@@ -73,7 +73,7 @@ def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) 
 
 
 def _mean_progress(rows: Sequence[AgentRow]) -> float | None:
-    """Returns the mean progress in percent: 100 for a completed agent, 0 without a number."""
+    """Returns the mean progress in percent; completed agents count as 100, unknown progress as 0."""
     if not rows:
         return None
     total = 0.0

@@ -1,4 +1,4 @@
-"""The evidence for verdicts: tmux's sessions, the times of missing ones, and doubts. Pure."""
+"""The evidence for verdicts: sessions, the times of missing sessions, and doubts. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tui.model.roll import TaskState
 
 MissingSince = Mapping[str, float]
-"""When each missing session was first found missing, in monotonic seconds, by name."""
+"""Maps the name of each missing session to when it was first missing, in monotonic seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,15 @@ class Evidence:
     Attributes:
         snapshot: The answer of tmux.
         missing_since: When each missing session of an active agent was first missing.
-        elsewhere: Missing sessions that may be on another server. The values give the reason
+        elsewhere: Maps the names of missing sessions that may be on another server to the reason
             and a remedy.
-        renamed: Missing sessions that may have another name now, on this server or another
-            one. The values give the reason and a remedy.
-        others: The sessions of other servers, with their sockets, from the last search for
-            missing sessions.
+        renamed: Maps the names of missing sessions that may have another name now, on any server,
+            to the reason and a remedy.
+        others: The sessions of other servers, with their sockets, from the last search for missing
+            sessions.
         jumps: The known times in which no process ran.
-        unasked: The sessions in `elsewhere` that a server of another user may have. muster never
-            queries that server.
+        unasked: Those sessions in `elsewhere` that may be on a server of another user. muster
+            never queries such a server.
     """
 
     snapshot: TmuxSnapshot
@@ -58,9 +58,9 @@ class Evidence:
 def note_absences(
     before: MissingSince, answer: TmuxSnapshot, expected: Iterable[str]
 ) -> MissingSince:
-    """Updates the times at which sessions were first found missing.
+    """Returns when each missing session was first missing, after a new answer of tmux.
 
-    A session that is seen again loses its time. A failed query changes nothing.
+    A session that exists again loses its time. A failed query changes nothing.
 
     Args:
         before: The previous result of this function.
@@ -75,7 +75,7 @@ def note_absences(
 
 
 def is_proven_missing(name: str, evidence: Evidence, proof: float) -> bool:
-    """Whether a session is missing from two answers at least `proof` seconds apart."""
+    """Returns whether two answers, at least `proof` seconds apart, both miss a session."""
     since = evidence.missing_since.get(name)
     return since is not None and evidence.snapshot.asked_at - since >= proof
 
@@ -83,8 +83,8 @@ def is_proven_missing(name: str, evidence: Evidence, proof: float) -> bool:
 def proof_needed(record: AgentRecord, policy: Policy, now: float) -> float:
     """Returns for how many seconds an agent's session must be missing until it is proven gone.
 
-    An agent may be just starting if its start is not known or in the future (another clock or
-    time zone). Then the session must be missing for the whole start grace.
+    If the agent's start is not known, or is in the future (another clock or time zone), the agent
+    may be just starting. Then the session must be missing for the whole start grace.
     """
     known = record.started is not None and record.started <= now
     confirmation = policy.death_confirmation
@@ -96,7 +96,8 @@ def follow_renamed(answer: TmuxSnapshot, seen: Mapping[str, Session]) -> TmuxSna
 
     Args:
         answer: The answer of tmux.
-        seen: Sessions in earlier answers of the same server, by the names in the registries.
+        seen: Maps session names in registries to these sessions in earlier answers of the same
+            server.
     """
     by_id = {(session.id, session.created): session for session in answer.sessions.values()}
     # If another session has the old name now, the id decides which one is the agent's.
@@ -112,10 +113,11 @@ def follow_renamed(answer: TmuxSnapshot, seen: Mapping[str, Session]) -> TmuxSna
 def expected_sessions(
     states: Iterable[TaskState], policy: Policy, now: float
 ) -> Mapping[str, float]:
-    """Returns the sessions of active agents, by their names in tmux.
+    """Returns the sessions of active agents, and how long each must be missing.
 
     Returns:
-        For each session the seconds that it must be missing until it is proven gone.
+        Maps the name of each session in tmux to the seconds that the session must be missing until
+        it is proven gone.
     """
     needed: dict[str, float] = {}
     for state in states:

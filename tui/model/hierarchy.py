@@ -1,4 +1,4 @@
-"""The tree of a task's agents: its order, and the parent and children of an agent. Pure."""
+"""The tree of a task's agents: the order of the agents, their parents and children. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tui.model.roll import AgentKey, AgentRow, TaskRoll, TaskState
 def _tree_order(record: TaskRecord) -> list[tuple[int, int, int]]:
     """Returns the entries as (index, level, number of children), parents before children.
 
-    The parent of an agent is the one in its own `parent` field. If that agent does not exist,
-    it is the one in `agent_hierarchy`. An agent without a parent is at the top. In a loop of
+    The `parent` field of an agent names its parent. If no such agent exists, `agent_hierarchy`
+    names the parent. An agent without a parent is at the top. In a loop of
     parents, the first agent in the file is at the top.
     """
     first: dict[str, int] = {}
@@ -61,7 +61,7 @@ def _tree_order(record: TaskRecord) -> list[tuple[int, int, int]]:
 
 
 def _first_of_loop(start: int, parents: Sequence[int | None]) -> int:
-    """Returns the first entry, in file order, of the loop that an entry's ancestors form."""
+    """Returns the entry that is first in the file among the loop of an entry's ancestors."""
     seen: dict[int, None] = {}
     index: int | None = start
     while index is not None and index not in seen:
@@ -88,7 +88,8 @@ def places_of(state: TaskState, before: TaskRoll | None) -> list[tuple[Place, Ag
         before: The previous roll of the task, or None.
 
     Returns:
-        The place of each agent, with its previous row, or None if the tree has changed.
+        The place of each agent, with the agent's previous row. The row is None if the tree has
+        changed.
     """
     record = state.record
     if record is None:
@@ -115,7 +116,7 @@ def places_of(state: TaskState, before: TaskRoll | None) -> list[tuple[Place, Ag
 def _same_places(record: TaskRecord, before: TaskRoll) -> list[Place] | None:
     """Returns the new records at their previous places.
 
-    Returns None if an agent was added, removed or moved since.
+    Returns None if an agent was added, removed or moved after the previous roll.
     """
     was = before.state.record
     by_id = {agent.id: agent for agent in record.agents}
@@ -146,6 +147,6 @@ def children_of(task: TaskRoll, row: AgentRow) -> list[AgentRow]:
 
 
 def parent_of(task: TaskRoll, row: AgentRow) -> AgentRow | None:
-    """Returns the parent of an agent in the tree of its task; None at the top."""
+    """Returns the parent of an agent in the tree of its task; None for an agent at the top."""
     before = task.agents[: task.agents.index(row)]
     return next((agent for agent in reversed(before) if agent.level < row.level), None)

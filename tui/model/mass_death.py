@@ -1,4 +1,4 @@
-"""Detects many deaths at once, for which a wrong tmux socket is the likeliest reason. Pure."""
+"""Detects many deaths at once; the likeliest reason for them is a wrong tmux socket. Pure."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def find_mass_death(
 
     Args:
         tasks: All tasks that muster sees.
-        missing_since: When each session was first found missing. All sessions that the first
-            answer of tmux lacks count as one event.
+        missing_since: When each session was first missing. All sessions that are missing from the
+            first answer of tmux count as one event.
         policy: The longest time between deaths of one group.
 
     Returns:
-        All groups together; None without a group.
+        All groups together; None if no group was found.
     """
     tasks = tuple(tasks)
     if sum(task.counts[Verdict.ZOMBIE] for task in tasks) < _MANY:

@@ -1,4 +1,4 @@
-"""Finds orphans: sessions with a name like an agent's session that no registry lists. Pure."""
+"""Finds orphans: sessions that are named like an agent's, but that no registry lists. Pure."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def find_orphans(
 
     Args:
         states: All tasks that muster sees.
-        listed: The sessions of each global registry by their names in tmux; None if a name is
+        listed: For each global registry, the names in tmux of its sessions; None if any name is
             not certain.
         answer: The answer of tmux.
         policy: The times that a verdict needs.
-        as_of: The time of the oldest reading of a registry, seconds since the epoch. A session
-            created later, or shortly before, may have been registered since.
+        as_of: When the registry that was read first was read, in seconds since the epoch. A
+            session that was created after this time, or shortly before, may have been registered
+            after the reading.
         jumps: The known times in which no process ran.
 
     Returns:

@@ -68,10 +68,10 @@ class PolicySetting:
 
     Attributes:
         name: The field's name.
-        former: Its name in earlier versions, which still works; empty if it had no other.
+        former: The name in earlier versions, which still works; empty if the name was the same.
         default: The default value.
         least: The smallest safe value.
-        unit: The unit of its values.
+        unit: The unit of the values.
         help: The explanation for users.
     """
 
@@ -84,27 +84,27 @@ class PolicySetting:
 
     @property
     def key(self) -> str:
-        """Its key in a settings file."""
+        """The setting's key in a settings file."""
         return f"{_SECTION}.{self.name}"
 
     @property
     def former_key(self) -> str:
-        """Its former key in a settings file; empty if it had no other name."""
+        """The setting's former key in a settings file; empty if the name was the same."""
         return f"{_SECTION}.{self.former}" if self.former else ""
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it."""
+        """The environment variable that sets this setting."""
         return _PREFIX + self.name.upper()
 
     @property
     def former_variable(self) -> str:
-        """Its former environment variable; empty if it had no other name."""
+        """The setting's former environment variable; empty if the name was the same."""
         return _PREFIX + self.former.upper() if self.former else ""
 
     @property
     def range(self) -> str:
-        """Its limits in words, for example "3 or more"."""
+        """The allowed values in words, for example "3 or more"."""
         return f"{self.least:g} or more"
 
 
@@ -119,4 +119,4 @@ POLICY_SETTINGS: tuple[PolicySetting, ...] = tuple(
 FORMER_KEYS: Mapping[str, str] = MappingProxyType(
     {setting.former_key: setting.key for setting in POLICY_SETTINGS if setting.former}
 )
-"""The current key of each former key of a settings file."""
+"""Maps each former key of a settings file to the present key."""

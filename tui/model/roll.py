@@ -1,4 +1,4 @@
-"""The records of a roll call: each agent's data and the verdict on it. Pure."""
+"""The records of a roll call: the data of each agent, and the verdict on the agent. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(StrEnum):
-    """The verdict on an agent or a session; `tui.model.verdicts.VERDICTS` explains each."""
+    """The verdict on an agent or a session; explained in `tui.model.verdicts.VERDICTS`."""
 
     LIVE = "live"
     STALLED = "stalled"
@@ -33,7 +33,7 @@ class AgentKey:
     """Identifies an agent in all roll calls.
 
     Attributes:
-        registry: The path of its task's registry.
+        registry: The path of the registry of the agent's task.
         id: The agent's id.
         ordinal: The number of the entry among entries with the same id; 0 for the first.
     """
@@ -52,17 +52,17 @@ class TaskState:
     """The last known content of one task's registry.
 
     Attributes:
-        workspace: The workspace that the task is shown under.
-        source: The access to its registry.
-        record: The last valid content, or None if there never was one.
+        workspace: The workspace under which the task is shown.
+        source: The access to the task's registry.
+        record: The last valid content, or None if no valid content was ever read.
         read_at: When the content was read, seconds since the epoch.
         error: Why the registry cannot be read now, or None.
         listed_description: The description in the global registry.
         hot_journal: A message about an interrupted commit that no process has recovered yet,
             or None.
-        database: A database that may have newer data about its agents, or None.
+        database: A database that may have newer data about the task's agents, or None.
         owner: The user id of the registry file's owner; None if no file was read.
-        identity: The device and inode of that file.
+        identity: The device and inode of the registry file.
     """
 
     workspace: Path
@@ -78,12 +78,12 @@ class TaskState:
 
     @property
     def registry(self) -> Path:
-        """The path of its registry, which identifies the task."""
+        """The path of the task's registry, which identifies the task."""
         return self.source.path
 
     @property
     def description(self) -> str:
-        """The description in its registry, or else in the global one; empty without one."""
+        """The description in the task's registry, or else in the global one; it may be empty."""
         return (self.record.description if self.record else "") or self.listed_description
 
 
@@ -92,14 +92,15 @@ class AgentRow:
     """One agent in a roll call.
 
     Attributes:
-        key: Its identity.
-        record: Its entry in the registry.
-        verdict: The verdict on it.
-        session: Its session, or None.
-        note: The reason for the verdict; empty if the verdict needs none.
-        last_activity: The time of its last report or output, seconds since the epoch, or None.
-        level: Its depth in the tree; 0 at the top.
-        children: The number of its children.
+        key: The identity of the agent.
+        record: The agent's entry in the registry.
+        verdict: The verdict on the agent.
+        session: The agent's session, or None.
+        note: The reason for the verdict; empty if the verdict needs no reason.
+        last_activity: The time of the agent's last report or output, in seconds since the epoch,
+            or None.
+        level: The agent's depth in the tree; 0 at the top.
+        children: The number of the agent's children.
         name_reused_by: A session of another agent that now has this agent's session name, or
             None.
     """
@@ -120,8 +121,8 @@ class TaskRoll:
     """One task with its agents, parents before children.
 
     Attributes:
-        state: The content of its registry.
-        agents: The agents.
+        state: The content of the task's registry.
+        agents: The agents of the task.
         counts: The number of agents with each verdict.
         completed: The number of agents with the status completed.
         progress: The mean progress of the agents in percent; None without agents.
@@ -146,9 +147,9 @@ class WorkspaceRoll:
 
     Attributes:
         path: The path of the workspace.
-        tasks: Its tasks.
-        error: Why its directory or its global registry cannot be read, or None.
-        hot_journal: A message about an interrupted commit of its global registry, or None.
+        tasks: The tasks of the workspace.
+        error: Why the workspace's directory or global registry cannot be read, or None.
+        hot_journal: A message about an interrupted commit of the global registry, or None.
         database: A database with agents that are not in `tasks`, or None.
     """
 
@@ -187,15 +188,15 @@ class RollCall:
         host: The name of the host.
         evidence: The evidence for the verdicts.
         workspaces: The workspaces with their tasks and agents.
-        orphans: Sessions with a name like an agent's session that no registry lists.
+        orphans: Sessions that are named like an agent's session, but that no registry lists.
         orphans_known: Whether `orphans` has all orphans. False if an unread registry or database
             may list sessions, or if only a part of a workspace is shown.
         counts: The number of agents and orphans with each verdict.
         mass_death: Many deaths at once, which suggest a wrong socket, or None.
-        nearby_workspaces: Other workspaces that were read, because they may list sessions.
+        nearby_workspaces: Other workspaces that muster read, because they may list sessions.
         nearby_databases: Databases of other workspaces that may list sessions.
-        whole: Whether all tasks were read. False right after the start, when only the first
-            tasks were read.
+        whole: Whether all tasks were read. Right after the start, only the first tasks are read,
+            and this is False.
     """
 
     host: str
@@ -223,7 +224,7 @@ class RollCall:
         return tuple(dict.fromkeys(databases))
 
     def task_of(self, key: AgentKey) -> TaskRoll | None:
-        """Returns the task of an agent, or None if it is not in the roll call."""
+        """Returns the task of an agent, or None if the task is not in the roll call."""
         return next((task for task in self.tasks() if task.state.registry == key.registry), None)
 
     @property

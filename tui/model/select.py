@@ -20,10 +20,13 @@ def subtrees(roll: RollCall, rows: Iterable[AgentRow]) -> list[AgentRow]:
 
 
 def rows_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[AgentRow], list[str]]:
-    """Returns the agents with exactly these ids. Of entries with one id, an active one is chosen.
+    """Returns the agents with exactly these ids.
+
+    If several entries of a registry have the same id, an active one is chosen.
 
     Returns:
-        The rows, and a message for each id that no agent has, or agents of several tasks.
+        The rows, and a message for each id that no agent has, or that agents of several tasks
+        have.
     """
     by_id: dict[str, list[AgentRow]] = {}
     for row in roll.agents():

@@ -1,7 +1,7 @@
 """Finds missing sessions that may have another name now, or a pane in another session. Pure.
 
-A program that queries tmux only once has not seen the rename. But the creation times of sessions
-and panes show which session it may be.
+If a session was renamed before muster started, muster has not seen the rename. But the creation
+times of sessions and panes show which session it may be now.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Candidate(NamedTuple):
     """A session that may be the missing session of an agent.
 
     Attributes:
-        session: The session, or the session that has its pane now.
+        session: The session with its present name, or the session that now has a pane of the
+            missing session.
         why: The reason in words.
         moved: Whether a pane was certainly moved into the session.
     """
@@ -44,7 +45,7 @@ def find_renamed(
     origins: Mapping[int, PaneOrigin],
     seen: Mapping[str, str],
 ) -> Mapping[str, list[Candidate]]:
-    """Finds the sessions that missing sessions may be now.
+    """Finds the sessions that may be the missing sessions under another name.
 
     Candidates are:
 
@@ -62,10 +63,10 @@ def find_renamed(
         begun: Returns the start time of a pane's first process, seconds since the epoch; None
             if unknown.
         origins: The result of `PaneOrigins.read` for these sessions.
-        seen: The last known ids of sessions of this server, by their names then.
+        seen: Maps earlier session names of this server to the last known ids of these sessions.
 
     Returns:
-        The candidates of each missing session, by its name.
+        Maps the name of each missing session to its candidates.
     """
     claimed: set[str] = set()
     starts: dict[str, list[float]] = {}
@@ -115,7 +116,8 @@ def _foreign_panes(
 ) -> Iterator[tuple[Session, int]]:
     """Yields the panes that were created in a session that is gone.
 
-    Yields the session of each pane now, and the pid of its first process.
+    For each pane, yields the session that has the pane now, and the pid of the pane's first
+    process.
     """
     existing = {session.id for session in sessions}
     for session in sessions if origins else ():
@@ -127,16 +129,16 @@ def _foreign_panes(
 def find_mixed(
     sessions: Collection[Session], moved: Mapping[int, PaneOrigin]
 ) -> Mapping[str, str]:
-    """Finds sessions with a pane of another session, or with an own pane in another session.
+    """Finds sessions with a pane of another session, and sessions with a pane in another one now.
 
-    They cannot be ended with exactly their own panes.
+    Such a session cannot be ended together with exactly its own panes.
 
     Args:
         sessions: All sessions of one server.
         moved: The result of `PaneOrigins.moved` for these sessions.
 
     Returns:
-        The reason in words for each such session, by its id.
+        Maps the id of each such session to the reason in words.
     """
     by_id = {session.id: session for session in sessions}
     reasons: dict[str, str] = {}
@@ -160,5 +162,5 @@ def _called(session: Session) -> str:
 
 
 def any_fits(starts: Iterable[float], made: float | None) -> bool:
-    """Whether a session or process was created when one of some agents started."""
+    """Returns whether a session or process was created at about one of the start times."""
     return made is not None and any(s - _BEFORE <= made <= s + _AFTER for s in starts)

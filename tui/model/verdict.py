@@ -31,8 +31,8 @@ class Judgement(NamedTuple):
 
     Attributes:
         verdict: The verdict.
-        session: Its session, or None.
-        note: The reason for the verdict; empty if the verdict needs none.
+        session: The agent's session, or None.
+        note: The reason for the verdict; empty if the verdict needs no reason.
         name_reused_by: A session of another agent that now has this agent's session name, or
             None.
     """
@@ -53,11 +53,12 @@ def judge(
     """Returns the verdict on one agent.
 
     Args:
-        record: Its entry in the registry.
-        evidence: The sessions of tmux, and the times of missing ones.
+        record: The agent's entry in the registry.
+        evidence: The sessions of tmux, and when each missing session was first missing.
         policy: The times that a verdict needs.
         now: Seconds since the epoch.
-        reported: The last change of its progress file, seconds since the epoch; 0 if unknown.
+        reported: When the agent's progress file was last changed, in seconds since the epoch; 0 if
+            unknown.
     """
     answer = evidence.snapshot
     name = tmux_name(record.tmux_session) if record.tmux_session else None
@@ -114,7 +115,7 @@ def judge(
 
 
 def _silence(seconds: float) -> str:
-    """Returns a silent time in words, in steps, because each new text redraws the line."""
+    """Returns the time of silence in words, rounded, because each new text redraws the line."""
     if seconds >= 60:
         return age_in_words(seconds)
     tens = int(seconds) // 10 * 10
@@ -181,9 +182,10 @@ def why_not_its_own(
 ) -> str | None:
     """Returns why a session with the name of an agent's session is another agent's, or None.
 
-    The session is the agent's if it was created during the agent's life. It is also the agent's
-    if the agent reported after it was created: the agent was resumed in it. A missing time, or
-    one in the future, is not used. If a local time occurred twice, both meanings are possible.
+    The session is the agent's if it was created during the agent's life. It is also the agent's if
+    the agent reported after the session was created: then the agent was resumed in this session. A
+    time that is missing or in the future is not used. If a local time occurred twice, both
+    meanings are possible.
 
     Args:
         record: The agent's entry in the registry.

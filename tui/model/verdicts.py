@@ -1,4 +1,4 @@
-"""The table of verdicts: their meanings and how they are shown. Pure."""
+"""The table of verdicts: the meaning of each verdict, and how it is shown. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class VerdictEntry:
     """How one verdict is shown and explained.
 
     Attributes:
-        urgency: Its rank among all verdicts; 0 is the most urgent.
-        glyph: Its symbol, one cell wide; its ASCII symbol is in `tui.text.ascii`.
+        urgency: The rank of the verdict among all verdicts; 0 is the most urgent.
+        glyph: The symbol, one cell wide; `tui.text.ascii` has the ASCII symbol.
         style: A colour of the theme, then text styles.
         meaning: The state of an agent with this verdict.
         advice: What the user can do.
@@ -30,7 +30,7 @@ class VerdictEntry:
 
     @property
     def ascii_glyph(self) -> str:
-        """Its symbol if only ASCII may be shown."""
+        """The symbol that is shown if only ASCII may be shown."""
         return ascii_only(self.glyph)
 
 
@@ -87,7 +87,7 @@ VERDICTS: Mapping[Verdict, VerdictEntry] = MappingProxyType(
         ),
     }
 )
-"""All verdicts, in the order of the counters, keys, lists and help."""
+"""Maps all verdicts to their entries, in the order of the counters, keys, lists and help."""
 
 
 def verdict_lines() -> list[str]:

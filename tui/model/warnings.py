@@ -1,4 +1,4 @@
-"""Warnings about a whole roll call, which an operator needs before acting on it. Pure."""
+"""Warnings about a whole roll call, which an operator needs before an action. Pure."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ class AgentChange:
 
     Attributes:
         event: ``agent-came``, ``agent-went`` or ``agent-changed``.
-        row: The agent's present row; of an agent that disappeared, its last row.
+        row: The agent's present row; for an agent that disappeared, its last row.
         task: The id of the agent's task.
-        changed: The changed fields with their values before and after.
+        changed: The changed fields, with their values before and after the change.
     """
 
     event: str
@@ -60,7 +60,7 @@ class RegistryChange:
     Attributes:
         event: ``registry-unreadable`` or ``registry-readable``; ``registry-gone`` if an
             unreadable registry disappeared.
-        error: The reason why it cannot be read, or None.
+        error: Why the registry or workspace cannot be read, or None.
     """
 
     event: str
@@ -77,7 +77,8 @@ def differences(before: RollCall, after: RollCall, wanted: Filter) -> Iterator[C
     Args:
         before: A roll call.
         after: A later roll call of the same workspaces.
-        wanted: Limits the changes to agents and orphans that match before or after.
+        wanted: A filter. Only agents and orphans that match the filter in at least one of the roll
+            calls are compared.
     """
     old_answer = before.answer.state, before.answer.detail
     if old_answer != (after.answer.state, after.answer.detail):
@@ -121,7 +122,7 @@ def _by_key(tasks: Iterable[TaskRoll]) -> _Agents:
 
 
 def _news(roll: RollCall, other: RollCall) -> Iterator[TaskRoll]:
-    """Yields the tasks of a roll call that another roll call does not contain unchanged."""
+    """Yields the tasks of a roll call that are new, or differ from those of another roll call."""
     # The roll builder keeps the object of an unchanged task.
     same = {id(task) for task in other.tasks()}
     return (task for task in roll.tasks() if id(task) not in same)

@@ -1,10 +1,11 @@
 """The filter language, which selects agents, tasks and orphans. Pure.
 
-A filter consists of words and terms. All of them must match; upper and lower case are equal.
+A filter consists of words and terms. All words and terms must match; upper and lower case are
+equal.
 
     builder          the word occurs in an id, type, task, status, verdict or session
     status:blocked   the text occurs in this field; `KEYS` lists the fields
-    -verdict:live    the term does not match; a word can be negated too
+    -verdict:live    the term ``verdict:live`` does not match; ``-`` can also negate a word
     type:fix,test    one of the texts matches
     "two words"      the text with its spaces; also after a key: task:"two words"
 
@@ -23,16 +24,16 @@ from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
 
 KEYS = ("id", "type", "task", "status", "verdict", "session", "parent", "workspace")
-"""The keys before a colon."""
+"""The words that may stand before a colon."""
 
 WORD_KEYS = frozenset({"id", "type", "task", "status", "verdict", "session"})
 """The fields that are searched for a word without a key."""
 
 _LOOKED_AT = 1024
-"""Characters of a text that are searched; more are not visible on a line."""
+"""The number of characters of a text that are searched; a line shows fewer characters."""
 
 Fields = Mapping[str, tuple[str, ...]]
-"""The texts of an item by key. A missing key matches nothing."""
+"""Maps each key to the texts of an item. A missing key matches nothing."""
 
 # Quotes keep white space in one term; an unclosed quote extends to the end.
 # Expressions are compiled at the first use, because the roll is seldom filtered.
@@ -73,12 +74,12 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A parsed filter. It is true if it excludes anything.
+    """A parsed filter. Its truth value is True if it excludes anything.
 
     Attributes:
         terms: The terms, all of which must match.
-        problems: Messages on parts with an unknown key; these are not in `terms`.
-        unfinished: Parts without a value, as typed; these are not in `terms`.
+        problems: Messages about parts with an unknown key; these parts are not in `terms`.
+        unfinished: Parts without a value, as typed; these parts are not in `terms`.
     """
 
     terms: tuple[Term, ...] = ()
@@ -93,7 +94,7 @@ class Filter:
         return all(term.matches(fields) for term in self.terms)
 
     def spans(self, key: str, text: str) -> tuple[tuple[int, int], ...]:
-        """Returns the parts of a text that match, for highlighting.
+        """Returns the parts of a text that the filter matches, for highlighting.
 
         Args:
             key: The key of the field; one of `KEYS`.

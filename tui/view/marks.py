@@ -13,8 +13,8 @@ class Marks:
     """The marked agents and orphans.
 
     Attributes:
-        keys: Their keys.
-        start: The line where a range starts; the range ends at the cursor. None without one.
+        keys: The keys of the marked agents and orphans.
+        start: The line where a range starts; the range ends at the cursor. None without a range.
         before: The marks without the range.
     """
 
@@ -43,5 +43,5 @@ class Marks:
         return Marks(self.keys)
 
     def alive(self, present: Set[Key]) -> Marks:
-        """Returns the marks of the keys that are still present."""
+        """Returns the marks without those of agents and orphans that are gone."""
         return replace(self, keys=self.keys & present, before=self.before & present)

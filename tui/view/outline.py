@@ -54,8 +54,8 @@ class Line(NamedTuple):
         key: The identity of the line, independent of its position.
         item: The record that the line shows; None for the line above the orphans.
         level: The indentation level.
-        folded: Whether the branch is folded; None without a branch.
-        leads: Whether the agent is shown only because the view matches an agent below it.
+        folded: Whether the line is folded; None for a line that cannot be folded.
+        leads: Whether the agent is shown only because the view matches a descendant of the agent.
         task: The id of an agent's task if the task has no line of its own; else empty.
     """
 
@@ -68,7 +68,7 @@ class Line(NamedTuple):
 
 
 class Outliner:
-    """Makes the lines of one roll call after another; reuses those of unchanged tasks."""
+    """Makes the lines of one roll call after another; reuses the lines of unchanged tasks."""
 
     def __init__(self) -> None:
         self._way: tuple[frozenset[Key], View, bool] | None = None
@@ -83,14 +83,14 @@ class Outliner:
     ) -> tuple[Line, ...]:
         """Returns the lines to show.
 
-        If they are sorted by hierarchy, parents come before their children. Other sort orders
-        have no branches.
+        If the lines are sorted by hierarchy, parents come before their children. With another sort
+        order, no agent can be folded.
 
         Args:
             roll: The roll call.
-            folded: The keys of folded branches; ignored if the view has a filter.
+            folded: The keys of folded lines; ignored if the view has a filter.
             view: The filter and the sort order. Parents of matching agents are shown too.
-            loads: CPU and memory of each session, to sort by.
+            loads: CPU and memory of each session, for the sort orders by CPU and by memory.
         """
         if view.sort is not Sort.HIERARCHY:
             return tuple(_sorted(roll, view, loads))
@@ -176,8 +176,8 @@ def _same_lines(
 ) -> tuple[Line, ...] | None:
     """Returns the previous lines of a task with the changed agents replaced.
 
-    Returns None if the agents or their levels changed. Call this only if all agents of the task
-    are shown.
+    Returns None if agents were added or removed, or if their levels changed. Call this only if all
+    agents of the task are shown.
     """
     was, lines = before
     if len(was.agents) != len(task.agents):
@@ -197,14 +197,14 @@ def _same_lines(
 
 
 def _is_meant(task: TaskRoll, view: View) -> bool:
-    """Returns whether a task is shown although none of its agents is shown."""
+    """Returns whether a task is shown even if none of its agents is shown."""
     if not view.narrows:
         return not task.agents or bool(task.state.error or task.state.hot_journal)
     return view.only is None and task_matches(task, view.wanted)
 
 
 def _agents(task: TaskRoll, view: View) -> Iterable[tuple[AgentRow, bool]]:
-    """Returns the agents to show, each with True if it only leads to a matching agent."""
+    """Returns the agents to show, each with True if it is shown only because of a descendant."""
     if not view.hides:
         return ((row, False) for row in task.agents)
     asked_for = {row.key for row in _asked_for(task, view)}
@@ -274,7 +274,7 @@ def _unreadable(roll: RollCall) -> Iterator[Line]:
 
 
 def matching(roll: RollCall, view: View) -> dict[Key, AgentRow | Session]:
-    """Returns the agents and orphans that a view matches by their keys, including folded ones."""
+    """Maps keys to the agents and orphans that a view matches, folded ones too."""
     shown: dict[Key, AgentRow | Session] = {
         row.key: row for task in roll.tasks() for row in _asked_for(task, view)
     }
@@ -295,7 +295,7 @@ def branches(roll: RollCall) -> Iterator[Key]:
 
 
 def actionable(roll: RollCall) -> dict[Key, AgentRow | Session]:
-    """Returns everything that can be marked and acted on, by its key."""
+    """Maps keys to the agents and orphans that the operator can mark."""
     items: dict[Key, AgentRow | Session] = {row.key: row for row in roll.agents()}
     items.update({OrphanKey(s.id, s.created): s for s in roll.orphans})
     return items
@@ -322,7 +322,7 @@ def nearest(lines: Sequence[Line], before: Line | None, old: int) -> int:
 
 
 def sessions_of(lines: Iterable[Line]) -> dict[Key, Session]:
-    """Returns the sessions of agents and orphans, by the keys of their lines."""
+    """Maps the keys of lines to the sessions of their agents and orphans."""
     sessions: dict[Key, Session] = {}
     for line in lines:
         session = line.item.session if isinstance(line.item, AgentRow) else line.item
@@ -332,9 +332,10 @@ def sessions_of(lines: Iterable[Line]) -> dict[Key, Session]:
 
 
 def meant(roll: RollCall, keys: Iterable[Key]) -> tuple[list[AgentRow], list[Session], bool]:
-    """Resolves lines to agents and sessions.
+    """Returns the agents and sessions that lines stand for.
 
-    A task's line means all its agents. The line above the orphans means all orphans.
+    A task's line stands for all agents of the task. The line above the orphans stands for all
+    orphans.
 
     Returns:
         The agents, the orphaned sessions, and whether a whole task is among them.

@@ -17,7 +17,7 @@ class Order(StrEnum):
     """The sort orders of agents."""
 
     URGENCY = "urgency"
-    """The most urgent verdict first; a blocked agent comes after the stalled ones."""
+    """The most urgent verdict comes first; blocked agents come after the stalled agents."""
     AGE = "age"
     """The agent that started first comes first."""
     PROGRESS = "progress"

@@ -14,7 +14,7 @@ from tui.view.sort import Order, order_key
 def select(roll: RollCall, wanted: Filter, *, hide_finished: bool = False) -> RollCall:
     """Returns the part of a roll call that a filter matches; the counts are not changed.
 
-    Unreadable registries stay in it, because they may contain matching agents.
+    Unreadable registries stay in the roll call, because they may contain matching agents.
 
     Args:
         roll: The whole roll call.
@@ -85,5 +85,5 @@ def arrange(roll: RollCall, order: Order) -> RollCall:
 def _first(
     agents: tuple[AgentRow, ...], key: Callable[[AgentRow], tuple[Any, ...]]
 ) -> tuple[Any, ...]:
-    """Returns the sort key of a task: that of its first agent; a task without agents is last."""
+    """Returns the sort key of a task, from its first agent; a task without agents is last."""
     return (0, *key(agents[0])) if agents else (1,)

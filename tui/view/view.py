@@ -1,4 +1,4 @@
-"""The view of the roll: its filter and its sort order. Pure."""
+"""The view of the roll: the filter and the sort order. Pure."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Sort(StrEnum):
 
     @property
     def by_load(self) -> bool:
-        """Whether the order needs the load of every session."""
+        """Whether the sort order needs the load of every session."""
         return self in (Sort.CPU, Sort.MEMORY)
 
     def after(self, steps: int) -> Sort:
-        """Returns the sort order a number of steps further; after the last comes the first."""
+        """Returns the sort order that is `steps` later; the first order follows the last one."""
         all_ = list(Sort)
         return all_[(all_.index(self) + steps) % len(all_)]
 
@@ -60,12 +60,12 @@ class View:
 
     @property
     def narrows(self) -> bool:
-        """Whether the view has a filter or a single verdict; folds are ignored then."""
+        """Whether the view has a filter or a single verdict; then nothing is folded."""
         return bool(self.wanted) or self.only is not None
 
     @property
     def hides(self) -> bool:
-        """Whether the view leaves anything out."""
+        """Whether the view leaves any agent out."""
         return self.narrows or self.hide_finished
 
     def has(self, verdict: Verdict) -> bool:
@@ -75,7 +75,7 @@ class View:
         return not (self.hide_finished and verdict is Verdict.FINISHED)
 
     def cleared(self) -> View:
-        """Returns the view without filter and single verdict, in the same order."""
+        """Returns the view without filter and single verdict, with the same sort order."""
         return replace(self, query="", only=None)
 
 
