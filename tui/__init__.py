@@ -1,3 +1,3 @@
-"""muster: monitors the agents on a host, on a screen or with commands."""
+"""muster: monitors the agents on a host, with a monitor or with commands."""
 
 __version__ = "0.1.0"

@@ -1,8 +1,9 @@
 """The start and the end of muster, during which a signal must not print a traceback.
 
-An interrupt during an import would print one. So this module imports only modules that need no
-file. `main` imports the rest after it has changed the handling of interrupts. Before `main`,
-Python handles an interrupt: while it starts, and while the installed script imports this module.
+An interrupt during an import would print a traceback. So this module imports only modules that
+need no file. `main` imports the rest, after it has changed the handling of interrupts. Before
+`main`, while Python starts and the installed script imports this module, Python handles an
+interrupt.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -24,8 +25,8 @@ def main() -> int:
     """Runs muster as a program.
 
     Returns:
-        The exit code. If a signal ended muster, the process finally kills itself with that
-        signal. So the shell sees 128 plus its number, and stops a script after an interrupt.
+        The exit code. If a signal ended muster, the process finally kills itself with that signal.
+        So the shell sees 128 plus the signal's number, and stops a script after an interrupt.
     """
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         # Nothing needs cleanup yet, so an interrupt may kill the process.
@@ -66,7 +67,7 @@ def _die_of_interrupts() -> None:
 
 
 def _unraisable(what: "sys.UnraisableHookArgs") -> None:
-    """Reports an exception that Python cannot raise; repeats an interrupt, so it is not lost."""
+    """Reports an exception that Python cannot raise; repeats an interrupt, which would be lost."""
     if what.exc_type is KeyboardInterrupt:
         _thread.interrupt_main()
     else:

@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from tui.live.collector import LiveRoll
 
 WIDE = 120
-"""The least width in columns at which the panel is beside the roll."""
+"""The smallest width, in columns, at which the panel is beside the roll."""
 
 LOW = 18
-"""Below this number of lines only the roll, the counts and the keys are shown."""
+"""If the terminal has fewer lines, only the roll, the counts and the keys are shown."""
 
 TALL = 34
-"""From this number of lines the panel below the roll gets more room."""
+"""If the terminal has at least this many lines, the panel below the roll gets more room."""
 
 _PUBLISH_EVERY = 15.0
 
@@ -143,7 +143,7 @@ class MusterApp(App[None]):
         self.roll_screen = RollScreen(workspaces, live, self._settings, notifier.see)
 
     def get_default_screen(self) -> Screen[None]:
-        """Returns the roll's screen, which lies below all other screens."""
+        """Returns the roll's screen, which is below all other screens."""
         return self.roll_screen
 
     async def on_event(self, event: events.Event) -> None:
@@ -200,7 +200,7 @@ class MusterApp(App[None]):
     def exit(
         self, result: None = None, return_code: int = 0, message: RenderableType | None = None
     ) -> None:
-        """Quits; if the app is still starting, it quits when it is ready.
+        """Quits; if the app is still starting, it quits as soon as it is ready.
 
         Textual cannot stop an app that is still starting.
         """
@@ -236,7 +236,7 @@ class MusterApp(App[None]):
         return self.screen is self.roll_screen and any(working_out(self))
 
     def on_key(self, event: events.Key) -> None:
-        """Ignores keys while a worker prepares what a key opens; see `working_out`.
+        """Ignores keys while a worker prepares the screen that a key opens; see `working_out`.
 
         Textual calls this for each key before any binding acts.
         """
@@ -274,7 +274,7 @@ class MusterApp(App[None]):
             self.push_screen(Palette())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Hides the keys that have no effect now."""
+        """Returns whether a key has an effect now; keys without an effect are hidden."""
         if action == "help":
             return self.screen.id != HELP and not isinstance(self.screen, CommandPalette)
         return True

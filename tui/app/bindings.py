@@ -9,7 +9,7 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 
 CHANGING = frozenset({"kill", "kill.tree", "complete", "undo", "doctor.fix"})
-"""The ids of bindings that change something; they are disabled in read-only mode."""
+"""The ids of bindings that change agents or files; disabled in read-only mode."""
 
 
 HELP = "help"
@@ -17,19 +17,19 @@ HELP = "help"
 
 
 def declared(node: type[DOMNode]) -> list[Binding]:
-    """Returns the bindings of a class and of its bases, without those of Textual's classes."""
+    """Returns the bindings of a class and its bases, without the bindings of Textual's classes."""
     own = [base for base in node.__mro__ if not base.__module__.startswith("textual.")]
     return [binding for base in own for binding in vars(base).get("BINDINGS", ())]
 
 
 def normal_keys(keys: str) -> list[str]:
-    """Splits keys at commas and returns Textual's names: ``?`` becomes ``question_mark``."""
+    """Splits keys at commas, and returns Textual's names: ``?`` becomes ``question_mark``."""
     made = Binding.make_bindings([Binding(keys, "", "")])
     return [binding.key for binding in made]
 
 
 def keys_of(binding: Binding, keymap: Mapping[str, str]) -> list[str]:
-    """Returns the keys of a binding; the user's keys replace the default ones."""
+    """Returns the keys of a binding; the user's keys replace the default keys."""
     return normal_keys(keymap.get(binding.id or "", binding.key))
 
 

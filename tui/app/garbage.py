@@ -1,7 +1,8 @@
 """Runs the garbage collector when the user is idle, and after a screen was closed.
 
-Closed screens are reference cycles, which only the garbage collector frees. Python's
-automatic collections would interrupt the drawing. With higher limits they would be too rare.
+Closed screens are reference cycles, which only the garbage collector frees. Python's automatic
+collections would interrupt the drawing. With higher limits, automatic collections would be too
+rare.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import time
 from collections.abc import Callable
 
 QUIET = 1.0
-"""Seconds without input after which the collector runs."""
+"""After this many seconds without input, the collector runs."""
 
 SOON = 0.1
-"""Seconds between the closing of a screen and the collection; the new screen is drawn first."""
+"""Seconds between the end of a screen and the collection; the new screen is drawn first."""
 
 # The number of new objects at which a collection is worth its time.
 _WORTH_IT = 2_000
@@ -29,8 +30,8 @@ def hold() -> None:
 def forget_sizes() -> None:
     """Empties Textual's caches of geometry.
 
-    The keys of the caches are positions and sizes, and a screen of another size needs few of
-    them. Textual keeps up to 4,096 results of each method: 10 MB after 1,000 changes of size.
+    The keys of the caches are positions and sizes. A terminal of another size needs few of the old
+    keys. Textual keeps up to 4,096 results of each method: 10 MB after 1,000 changes of size.
     """
     # Imported late: `hold` and the first roll call come before the import of Textual.
     from textual.css.scalar import Scalar
@@ -46,7 +47,7 @@ class Collector:
     """Collects garbage while the user is idle.
 
     Args:
-        later: Calls a function after a number of seconds, in the thread of the screen.
+        later: Calls a function after a number of seconds, in the thread of the app.
         now: A monotonic clock, in seconds.
     """
 
@@ -63,7 +64,7 @@ class Collector:
         self._last_collection = 0.0
 
     def begin(self) -> None:
-        """Starts to collect after the imports; does nothing if `hold` was not called."""
+        """Lets the collector run after the imports; does nothing if `hold` was not called."""
         if gc.isenabled():
             return
         # Imported objects live until the end, so the collector can skip them.
@@ -75,7 +76,7 @@ class Collector:
         self._begun = True
 
     def note_input(self) -> None:
-        """Delays the collection: the user is active."""
+        """Delays the collection, because the user is active."""
         self._last_input = self._now()
         if self._begun and not self._waiting:
             self._waiting = True

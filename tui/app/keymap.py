@@ -31,9 +31,9 @@ class Place:
     """The bindings that are active together in one place, such as the roll.
 
     Attributes:
-        name: The place in messages to the user.
+        name: The name of the place in messages to the user.
         nodes: The classes whose bindings are active, the innermost first.
-        typing: Whether a text field has the focus there.
+        typing: Whether a text field has the focus in this place.
     """
 
     name: str
@@ -84,7 +84,7 @@ def key_problems(keys: Mapping[str, str]) -> tuple[str, ...]:
     """Checks the keys that a user has set.
 
     Args:
-        keys: The keys by the id of their binding, separated by commas.
+        keys: Maps the id of each binding to its keys, separated by commas.
 
     Returns:
         A message for each problem; it names the binding and the remedy.

@@ -1,6 +1,6 @@
 """Notifies the operator of agents that need attention.
 
-The ways are toasts, the bell, the terminal's own notifications, and hook commands.
+muster notifies with toasts, the bell, the terminal's own notifications, and hook commands.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tui.model.roll import AgentRow, RollCall
 from tui.text.sanitize import harmless
 
 GATHER = 1.0
-"""Seconds during which events are collected into one notification."""
+"""Events during this many seconds share one notification."""
 
 _IDS_AT_MOST = 50
 
@@ -101,8 +101,8 @@ def osc9(text: str, *, inside_tmux: bool) -> str:
 
     Args:
         text: Safe text.
-        inside_tmux: Whether to wrap the sequence, so that tmux passes it to the terminal.
-            tmux does so if its option ``allow-passthrough`` is on.
+        inside_tmux: Whether to wrap the sequence, so that tmux passes it to the terminal. For
+            this, tmux also needs the option ``allow-passthrough``.
     """
     sequence = f"\x1b]9;{text}\x07"
     return f"\x1bPtmux;\x1b{sequence}\x1b\\" if inside_tmux else sequence

@@ -15,10 +15,10 @@ _Do = Callable[[], Awaitable[object] | None]
 
 
 class Actions(Provider):
-    """Provides the actions that have a key on the screen below the palette."""
+    """Provides the actions that have a key on the screen behind the palette."""
 
     async def discover(self) -> Hits:
-        """Yields all actions; shown before anything is typed."""
+        """Yields all actions, for a palette without typed text."""
         for says, help_, do in self._actions():
             yield DiscoveryHit(says, do, says, help_)
 

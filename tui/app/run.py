@@ -1,4 +1,4 @@
-"""Runs the monitor on a terminal, and ends it safely if the terminal disappears."""
+"""Runs the monitor on a terminal, and ends the monitor safely if the terminal disappears."""
 
 from __future__ import annotations
 

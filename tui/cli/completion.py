@@ -1,8 +1,8 @@
 """`muster completion`: scripts for shells, and the words that the scripts offer.
 
-The scripts only run ``muster completion --words`` with the line so far. The words come from
-the parsers and the registries; tmux is not queried. The shell inserts a word without quoting,
-so only names without a special meaning for a shell are offered.
+The scripts only run ``muster completion --words`` with the typed command line, up to the cursor.
+The words come from the parsers and the registries; tmux is not queried. The shell inserts a word
+without quoting, so only names without a special meaning for a shell are offered.
 """
 
 from __future__ import annotations
@@ -101,10 +101,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def candidates(words: Sequence[str], environment: Mapping[str, str], here: Path) -> list[str]:
-    """Returns the words that can complete the last word, sorted; none if a file is unreadable.
+    """Returns the words that can complete the last word, sorted; no words if a file is unreadable.
 
     Args:
-        words: The line without the program's name, up to the cursor.
+        words: The words of the typed line up to the cursor, without the program's name.
         environment: The environment of the process.
         here: The directory of relative paths.
     """
@@ -144,7 +144,7 @@ class _Line:
         self._options = {name: action for action in actions for name in action.option_strings}
 
     def _read(self) -> Iterator[tuple[argparse.Action, str]]:
-        """Yields options with their values; records the command and an option without a value."""
+        """Yields options with their values; records the command, and an option without value."""
         self._waiting: argparse.Action | None = None
         for word in self._before:
             if self._waiting is not None:
@@ -161,7 +161,7 @@ class _Line:
                 self._take_options()
 
     def offered(self) -> Iterable[str]:
-        """Yields the words that may follow, whatever the word at the cursor begins with."""
+        """Yields the words that fit at the cursor; they need not begin with the typed letters."""
         if self._waiting is not None:
             yield from self._of(self._waiting)
         elif self._current.startswith("-"):
@@ -214,7 +214,7 @@ class _Line:
                     yield agent.id
 
     def _workspaces(self) -> Iterator[str]:
-        """Returns the environment's workspaces, and those in the directory that is typed."""
+        """Yields the workspaces of the environment, and the workspaces in the typed directory."""
         known = self._environment.get(ENVIRONMENT_VARIABLE, "").split(":")
         folder = os.path.dirname(self._current)
         directory = os.path.join(self._here, os.path.expanduser(folder))

@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _make(path: Path, text: str) -> int:
-    """Creates the settings file atomically; never replaces one."""
+    """Creates the settings file atomically; never replaces an existing file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
     try:

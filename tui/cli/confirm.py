@@ -25,7 +25,7 @@ from tui.live.publish_metrics import publish_quietly
 from tui.text.sanitize import as_json, harmless
 
 _ANSWER_AT_MOST = 1000
-"""The number of characters that are read of an answer; an endless line would fill the memory."""
+"""How many characters of an answer are read; an endless line would fill the memory."""
 
 
 def confirmed(question: str = "Go ahead?") -> bool:
@@ -49,12 +49,12 @@ def propose(
     do: Callable[[], Outcome],
     options: argparse.Namespace,
 ) -> int:
-    """Prints a plan, asks for a confirmation unless ``--yes`` is given, and carries it out.
+    """Prints a plan, asks for a confirmation unless ``--yes`` is given, and executes the plan.
 
     Args:
         preview: The plan.
         as_object: The plan in JSON, for ``--json``.
-        do: Carries out the plan.
+        do: Executes the plan.
         options: The options of the command line.
 
     Returns:
@@ -95,7 +95,7 @@ def propose(
 
 
 def carry_out_plan(plan: Plan, tmux: Tmux, options: argparse.Namespace) -> int:
-    """Prints the plan of `kill` or `complete`, asks, carries it out; returns the exit code."""
+    """Prints the plan of `kill` or `complete`, asks, executes the plan; returns the exit code."""
     return propose(
         plan.preview(),
         plan_json(plan),

@@ -1,4 +1,4 @@
-"""Finds what the options of a command name: workspaces, tmux server, settings, policy, filter."""
+"""Finds the workspaces, tmux server, settings, policy and filter that a command's options name."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 def find(
     options: argparse.Namespace, missing: Callable[[str], object] = complain
 ) -> tuple[Workspace, ...]:
-    """Returns the workspaces that a command line names; prints which ones are skipped and why.
+    """Returns the workspaces that a command line names; prints the skipped ones, with reasons.
 
     Args:
         options: The command line.
-        missing: Receives a message for each path that is not a workspace, if others are.
+        missing: Receives a message for each path that is not a workspace, if another path is one.
     """
     return find_workspaces(options.workspaces, os.environ, Path.cwd(), complain, missing=missing)
 
 
 def find_all(options: argparse.Namespace) -> tuple[Workspace, ...]:
-    """Returns the workspaces that a command line names, for a command that changes something.
+    """Returns the workspaces that a command line names, for a command that changes files.
 
     Raises:
         WorkspaceNotFoundError: A path is not a workspace.
@@ -92,17 +92,17 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def policy_of(options: argparse.Namespace) -> Policy:
-    """Returns the policy: the settings of a command line, changed by environment variables."""
+    """Returns the policy from the settings of a command line and from environment variables."""
     from tui.config.load import policy_from
 
     return policy_from(os.environ, settings_of(options).policy)
 
 
 def refuse_if_read_only(options: argparse.Namespace) -> None:
-    """Stops a command that changes something if the settings are read-only; a dry run is allowed.
+    """Stops a command if the settings are read-only and the command is not a dry run.
 
     Raises:
-        UsageError: `read_only` is set and the command is not a dry run.
+        UsageError: `read_only` is set, and the command is not a dry run.
     """
     if options.dry_run:
         return

@@ -18,7 +18,7 @@ from tui.model.roll import AgentRow, TaskRoll
 from tui.text.sanitize import harmless
 
 _ACTIONS = 5
-"""The number of audited actions on an agent that are shown."""
+"""How many audited actions of an agent are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class About:
 
     Attributes:
         row: The agent in the roll call.
-        task: Its task.
-        more: Data from its files and registries; without an entry if the task's registry is
-            unreadable.
+        task: The agent's task.
+        more: Data from the agent's files and registries; without an entry if the task's registry
+            is unreadable.
         reports, findings: The last progress reports and findings.
         log: The whole audit log.
         actions: The entries of the log about this agent.
@@ -46,7 +46,7 @@ class About:
     problems: tuple[str, ...]
 
     def fields(self, now: float) -> Iterator[Field]:
-        """Yields the fields that the panel's overview shows, too."""
+        """Yields the same fields as the panel's overview."""
         return agent_fields(self.row, self.task, self.more, now)
 
 

@@ -1,4 +1,4 @@
-"""Formats an examination as text and as JSON; its exit code. Pure; does not import Textual."""
+"""Formats an examination as text and as JSON, and returns its exit code. Pure; without Textual."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FINDINGS = 1
 """The exit code if there are findings and everything could be examined."""
 
 COULD_NOT_TELL = 2
-"""The exit code if something could not be examined, so there may be more findings."""
+"""The exit code if a part could not be examined, so that more findings may exist."""
 
 
 def exit_code(examination: Examination) -> int:
-    """Returns 0 for healthy, 1 for findings, 2 if something could not be examined."""
+    """Returns 0 for healthy, 1 for findings, 2 if a part could not be examined."""
     if examination.unsure:
         return COULD_NOT_TELL
     return FINDINGS if examination.findings else DONE

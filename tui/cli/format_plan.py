@@ -39,7 +39,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 
 def _footprint_json(footprint: Footprint | None) -> dict[str, int | None]:
-    """Returns the number of processes and their memory in bytes; null if unknown."""
+    """Returns the number of processes, and their memory in bytes; None (null) if unknown."""
     return {
         "processes": footprint.processes if footprint else None,
         "memory": footprint.memory if footprint else None,
@@ -57,7 +57,7 @@ def undo_json(action_id: str, preview: Preview) -> dict[str, Any]:
 
 
 def refused_and_files(preview: Preview) -> dict[str, Any]:
-    """Returns the keys that each plan has in JSON: refused agents, and files that change."""
+    """Returns the keys that every plan has in JSON: refused agents, and files that will change."""
     return {
         "refused": [{"agent": label, "reason": reason} for label, reason in preview.refused],
         "files": [str(path) for path in preview.files],

@@ -13,7 +13,7 @@ from tui.model.warnings import notices
 from tui.text.sanitize import age, fit, harmless, named, some, width
 
 SCHEMA = 1
-"""The version of the JSON; it is raised when a field changes its meaning or is removed."""
+"""The version of the JSON; increased when a field changes its meaning or is removed."""
 
 # The deepest indented level. A registry with ten thousand levels would make lines too wide.
 _DEEPEST = 20
@@ -23,8 +23,9 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
     """Returns the document of `muster list --json`.
 
     Args:
-        roll: The roll call, or a part of it. The counts are those of the whole.
-        filtered: The conditions that chose the part, from `chosen_by`; None for the whole.
+        roll: The roll call, or a part of it. The counts are always those of the whole roll call.
+        filtered: The conditions that chose the part, from `chosen_by`; None for the whole roll
+            call.
     """
     return {
         "schema": SCHEMA,
@@ -62,14 +63,14 @@ def chosen_by(where: Sequence[str], *, hide_finished: bool = False) -> dict[str,
 
 
 def _database_json(database: UnreadDatabase | None) -> dict[str, Any] | None:
-    """Returns a database that muster does not read, as JSON; None without one."""
+    """Returns a database that muster does not read as JSON, or None."""
     if database is None:
         return None
     return {"path": str(database.path), "readable": False, "detail": str(database)}
 
 
 def mass_death_json(roll: RollCall) -> dict[str, int] | None:
-    """Returns how many agents died at once, and of how many; None without a mass death."""
+    """Returns how many of how many agents died at once; None without a mass death."""
     death = roll.mass_death
     return {"gone": death.gone, "of": death.of} if death is not None else None
 
@@ -116,10 +117,11 @@ def roll_table(
     """Yields the roll call as lines of text.
 
     Args:
-        roll: The roll call, or a part of it. The counts are those of the whole.
+        roll: The roll call, or a part of it. The counts are always those of the whole roll call.
         now: Seconds since the epoch.
         columns: The width to which lines are cut; None cuts nothing.
-        filtered: A description of the conditions that chose the part; empty for the whole.
+        filtered: A description of the conditions that chose the part; empty for the whole roll
+            call.
     """
     counts = ", ".join(
         f"{roll.counts[verdict]} {verdict}" for verdict in VERDICTS if roll.counts[verdict]

@@ -13,7 +13,7 @@ class Command(NamedTuple):
     """One command in the table of all commands.
 
     Attributes:
-        words: The arguments after its name.
+        words: The arguments after the command's name.
         line: A short description.
     """
 
@@ -27,7 +27,7 @@ class Page(NamedTuple):
     Attributes:
         text: The description.
         examples: Command lines, each with its purpose.
-        codes: The meaning of its exit codes; empty if they have the usual meaning.
+        codes: The meaning of the exit codes; empty if they have the usual meaning.
         more: The text at the end.
     """
 
@@ -113,7 +113,7 @@ def _environment() -> str:
 
 
 def epilog(page: Page) -> str:
-    """Returns the text below the options: examples, exit codes and the rest."""
+    """Returns the text below the options: examples, exit codes and `more`."""
     parts = []
     if page.examples:
         wide = max(len(example) for example, _ in page.examples) + 2

@@ -102,7 +102,7 @@ def _named(
     """Returns the agents and the orphaned sessions that the arguments name.
 
     Raises:
-        UsageError: A name matches nothing, or more than one agent or session.
+        UsageError: A name matches no agent or session, or more than one.
     """
     from tui.cli.suggest import nearest, nearest_of
     from tui.model.select import rows_of, subtrees, tasks_of

@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _last(log: Log, count: int | None) -> Iterator[Mapping[str, Any]]:
-    """Yields the records of the last entries; of all if there is no number."""
+    """Yields the records of the last `count` entries; of all entries if `count` is None."""
     kept = {entry.key for entry in (log.entries if count is None else log.entries[-count:])}
     for record in log.records:
         if count is None or (record.get("id"), record.get("part", 0)) in kept:

@@ -1,4 +1,4 @@
-"""Finds tasks and agents, and reports if some could not be found. Does not query tmux."""
+"""Finds tasks and agents, and reports files that may have more. Does not query tmux."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tasks_in(
 
     Args:
         workspaces: The workspaces to search.
-        timeout: Seconds to wait for a writer of a global registry.
+        timeout: How long to wait, in seconds, if another process is writing a global registry.
     """
     for source in map(workspace_source, workspaces):
         listed: Mapping[str, GlobalTask] = {}
@@ -76,11 +76,12 @@ def task_with(
     Args:
         workspaces: The workspaces to search.
         agent_id: The agent.
-        task_id: The id of its task; None to search all tasks.
+        task_id: The id of the agent's task; None to search all tasks.
 
     Raises:
         UsageError: No task has the agent, or more than one.
-        BusyRegistryError: The agent was not found, and a writer kept a registry busy.
+        BusyRegistryError: The agent was not found, and a registry could not be read because of a
+            writer.
     """
     if task_id is not None:
         return find_task(workspaces, task_id)
@@ -123,7 +124,7 @@ def _paths(paths: Iterable[Path]) -> str:
 def _look(
     workspaces: tuple[Workspace, ...], agent_id: str
 ) -> tuple[list[TaskSource], dict[Path, RegistryError]]:
-    """Returns the tasks that have an agent, and the errors of unreadable registries by path."""
+    """Returns the tasks that have an agent; also maps unreadable registries to their errors."""
     matches: list[TaskSource] = []
     unread: dict[Path, RegistryError] = {}
     for task in tasks_in(workspaces):
@@ -140,7 +141,7 @@ def _look(
 def exit_code_if_all_found(
     roll: RollCall, found: Sequence[object], what: str, options: argparse.Namespace
 ) -> int:
-    """Prints why more agents or sessions of a kind may exist; returns the exit code.
+    """Prints why more agents or sessions of a kind may exist, and returns the exit code.
 
     Args:
         roll: The roll call.

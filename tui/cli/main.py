@@ -44,7 +44,7 @@ COMMANDS: dict[str, Command] = {
     "config": Command("", "create, check or print the settings file"),
     "demo": Command("", "try the monitor on a temporary workspace"),
 }
-"""All commands, in the order of the help; each is a module with the command's name.
+"""All commands, in the order of the help. Each command is a module with the command's name.
 
 The monitor, which needs no command, is the module `monitor`.
 """
@@ -86,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; `sys.argv` if None.
 
     Returns:
-        The exit code: 0 done, 1 not all done, 2 wrong usage or nothing found; for
-        `doctor` 0 healthy, 1 findings, 2 unknown. After a signal, 128 plus its number.
+        The exit code: 0 done, 1 not all done, 2 wrong usage or nothing found; for `doctor` 0
+        healthy, 1 findings, 2 unknown. After a signal, 128 plus the signal's number.
     """
     _hold_standard_descriptors()
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -140,7 +140,7 @@ def _raise_interrupts() -> None:
 
 
 def _hold_standard_descriptors() -> None:
-    """Opens closed standard streams on /dev/null, so that no other file gets their numbers."""
+    """Opens /dev/null for closed standard streams, so that no other file gets their numbers."""
     while (fd := os.open(os.devnull, os.O_RDONLY)) <= 2:
         name = ("stdin", "stdout", "stderr")[fd]
         setattr(sys, name, os.fdopen(fd, "r" if fd == 0 else "w", encoding="utf-8"))

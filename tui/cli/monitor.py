@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """Opens the monitor.
 
     Raises:
-        UsageError: There is no terminal, or a setting is invalid.
+        UsageError: muster does not run on a terminal, or a setting is invalid.
     """
     notices: list[str] = []
     workspaces = find(options, notices.append)

@@ -40,7 +40,7 @@ def exposition(roll: RollCall, locks: Mapping[str, LockMetrics]) -> str:
 
 
 class _Fixed:
-    """A collector for prometheus_client with metrics that are computed already."""
+    """A collector for prometheus_client; its metrics are already computed."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = tuple(families)

@@ -1,6 +1,6 @@
 """Standard streams, lines of output, error messages and exit codes.
 
-The code that builds a text makes it harmless, because it knows which parts are data.
+The code that builds a text makes the text harmless, because this code knows which parts are data.
 `harmless_output` is the second protection: it also covers the output of argparse, warnings,
 logging and tracebacks.
 """
@@ -33,9 +33,10 @@ _WITHOUT = str.maketrans({"…": "...", "→": "->", "▸": ">", "·": "-"})
 
 
 class HarmlessStream:
-    """A text stream that writes all control characters but the line feed as visible text.
+    """A text stream that writes all control characters except the line feed as visible text.
 
-    A character that the encoding lacks becomes an escape, so different names look different.
+    A character that the encoding does not have becomes an escape, so that different names look
+    different.
 
     Args:
         stream: The stream that receives the text.
@@ -71,7 +72,7 @@ class HarmlessStream:
 
 
 def is_terminal(stream: object) -> bool:
-    """Whether a standard stream is a terminal, also inside `harmless_output`."""
+    """Returns whether a standard stream is a terminal, also inside `harmless_output`."""
     if isinstance(stream, HarmlessStream):
         return stream.stream.isatty()
     return cast(TextIO, stream).isatty()
@@ -101,7 +102,7 @@ def harmless_output() -> Iterator[None]:
 
 
 def on_terminal() -> bool:
-    """Whether a screen can be opened; Textual draws on standard error."""
+    """Returns whether the monitor can be opened; Textual draws on standard error."""
     return sys.stdin.isatty() and is_terminal(sys.stdout) and is_terminal(sys.stderr)
 
 
@@ -133,14 +134,14 @@ def lines_of(error: Exception) -> tuple[str, ...]:
 
 
 def wait_for_reader(seconds: float, *wakers: int) -> None:
-    """Waits, and notices when the reader of standard output has closed it.
+    """Waits; raises an error if the reader of standard output closes the pipe meanwhile.
 
     Args:
         seconds: The longest wait.
         wakers: File descriptors; the wait ends when one of them is readable.
 
     Raises:
-        BrokenPipeError: The reader has closed standard output.
+        BrokenPipeError: The reader of standard output has closed the pipe.
     """
     output = sys.stdout.fileno()
     poll = select.poll()
@@ -152,7 +153,7 @@ def wait_for_reader(seconds: float, *wakers: int) -> None:
 
 
 def reader_is_gone() -> bool:
-    """Whether the reader of standard output has closed it.
+    """Returns whether the reader of standard output has closed the pipe.
 
     A BrokenPipeError alone is not a proof: it may come from another pipe.
     """
@@ -164,12 +165,12 @@ def reader_is_gone() -> bool:
 
 
 def discard_output() -> None:
-    """Discards unwritten output, because Python would fail once more when it flushes at exit."""
+    """Discards unwritten output; otherwise Python's flush at the exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def exit_code_after(problems: Iterable[str]) -> int:
-    """Prints problems of a command that is otherwise done; returns the exit code."""
+    """Prints the problems of a command whose other work is done; returns the exit code."""
     code = DONE
     for problem in problems:
         complain(problem)

@@ -1,4 +1,4 @@
-"""Parses the command line: finds the command, and adds arguments that commands share."""
+"""Parses the command line: finds the command, and adds arguments that several commands have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARGIN = 2
 
 
 def take_command(given: list[str], names: Collection[str]) -> str:
-    """Removes the command's name from the arguments and returns it; empty for the monitor.
+    """Removes the command's name from the arguments, and returns it; empty for the monitor.
 
     Args:
         given: The command line, which is changed.
@@ -34,7 +34,7 @@ def take_command(given: list[str], names: Collection[str]) -> str:
 
 
 def first_word(given: Sequence[str]) -> str:
-    """Returns the first word that is not an option or its value; empty without one."""
+    """Returns the first word that is not an option or an option's value; empty if none exists."""
     index = _first(given)
     return "" if index is None else given[index]
 
@@ -50,7 +50,7 @@ def _first(given: Sequence[str]) -> int | None:
 
 
 def take_words(given: list[str]) -> list[str] | None:
-    """Removes ``--words`` and the words after it, and returns these; None without ``--words``.
+    """Removes ``--words`` and all words after it; returns these words, or None if it is missing.
 
     The completion scripts pass the typed command line, up to the cursor, after ``--words``. This
     line may contain ``--``.
@@ -75,7 +75,7 @@ def parse(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.Nam
 def joined(given: Sequence[str]) -> list[str]:
     """Returns the arguments with each ``--where`` and its value joined by ``=``.
 
-    Otherwise argparse would take a filter that begins with a minus for an option.
+    Otherwise argparse would treat a filter that begins with a minus as an option.
     """
     words: list[str] = []
     for word in given:
@@ -99,9 +99,9 @@ def make_parser(
     """Returns the parser of a command.
 
     Args:
-        command: Its name; empty for the monitor.
-        page: Its help page.
-        add_arguments: Adds its arguments to a parser.
+        command: The name of the command; empty for the monitor.
+        page: The help page of the command.
+        add_arguments: Adds the command's arguments to a parser.
     """
     from tui import __version__
 
@@ -133,7 +133,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 def add_socket(parser: argparse.ArgumentParser) -> None:
     """Adds ``-L`` and ``-S``.
 
-    Commands that do not query tmux have them too, because an alias may contain them.
+    Commands that do not query tmux have these options too, because a shell alias may contain them.
     """
     socket = parser.add_mutually_exclusive_group()
     socket.add_argument("-L", dest="socket_name", metavar="NAME", help="tmux socket name")
@@ -178,7 +178,7 @@ def add_where(parser: argparse.ArgumentParser) -> None:
 
 
 def add_asking(parser: argparse.ArgumentParser, *, of_deaths: bool = True) -> None:
-    """Adds the options of commands that change something, which ask and record a reason.
+    """Adds the options of commands that ask for a confirmation and record a reason.
 
     Args:
         parser: The command's parser.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tui.model.roll import AgentRow, RollCall
 
 _LAST = 5
-"""The number of progress reports and of findings that are shown."""
+"""How many progress reports, and how many findings, are shown."""
 
 Value = TypeVar("Value")
 
@@ -120,7 +120,7 @@ def _concerns(entry: Entry, agent_id: str) -> bool:
 
 
 def _of_task(roll: RollCall, task_id: str | None) -> RollCall:
-    """Returns the part of a roll call with one task; the whole without an id."""
+    """Returns the part of a roll call with one task; the whole roll call without an id."""
     if task_id is None:
         return roll
     workspaces = tuple(

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from tui.model.roll import RollCall
 
 _LONGEST_COMMAND = 64
-"""The length of the longest word for which a command is suggested."""
+"""The longest word, in characters, for which a command is suggested."""
 
 _COMPARED_AT_MOST = 256
-"""The length of the longest name that is compared; the time grows with its square."""
+"""The longest name, in characters, that is compared; the time grows with the length squared."""
 
 
 def mistaken_command(word: str, commands: Collection[str]) -> str | None:
-    """Returns a message about a first word that resembles a command; None without one.
+    """Returns a message about a first word that resembles a command, or None.
 
     An existing file is a workspace, never a mistyped command.
     """
@@ -50,7 +50,7 @@ def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> list
 
 
 def nearest_of(known: Sequence[str], names: Iterable[str], problems: Iterable[str]) -> list[str]:
-    """Returns a line that suggests known names; no line without a similar name."""
+    """Returns a line that suggests known names; no line if no name is similar."""
     if not any(problem.startswith("no ") for problem in problems):
         return []
     given = set(names)

@@ -77,10 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Files:
-    """The output files of an agent; an unreadable one does not stop the others.
+    """The output files of an agent. If one file is unreadable, the others are still read.
 
     Attributes:
-        problems: The current read error of each file, by its name.
+        problems: Maps the name of each unreadable file to the present error.
     """
 
     def __init__(self, files: Mapping[str, AgentFile[Any]]) -> None:
@@ -88,7 +88,7 @@ class _Files:
         self.problems: dict[str, str] = {}
 
     def read(self, count: int | None = None) -> dict[str, Batch[Any]]:
-        """Returns the last records of each file, or without a count the new ones."""
+        """Returns the last `count` records of each file, or the new ones if `count` is None."""
         batches: dict[str, Batch[Any]] = {}
         for name, file in self._files.items():
             try:

@@ -85,10 +85,10 @@ class _Rolls:
             os.write(self._write, b"\0")
 
     def wait(self, seconds: float) -> Iterator[RollCall]:
-        """Waits for a roll call and yields all that arrived; none after the given seconds.
+        """Waits for a roll call, at most the given seconds; yields all roll calls that arrived.
 
         Raises:
-            BrokenPipeError: The reader has closed standard output.
+            BrokenPipeError: The reader of standard output has closed the pipe.
         """
         wait_for_reader(max(0.0, seconds), self._read)
         with contextlib.suppress(BlockingIOError):
@@ -101,9 +101,9 @@ def run(options: argparse.Namespace) -> int:
     """Runs `muster watch` until an exception ends it.
 
     Raises:
-        KeyboardInterrupt: The user interrupted it.
-        SystemExit: SIGTERM or SIGHUP ended it.
-        BrokenPipeError: The reader has closed standard output.
+        KeyboardInterrupt: The user interrupted the command.
+        SystemExit: SIGTERM or SIGHUP ended the command.
+        BrokenPipeError: The reader of standard output has closed the pipe.
     """
     from tui.live.collector import LiveRoll
     from tui.view.diff import differences
@@ -136,7 +136,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _settled(rolls: _Rolls, policy: Policy) -> RollCall:
-    """Returns the first roll call with certain verdicts, or the last one after a time limit.
+    """Returns the first roll call with certain verdicts; after a time limit, the last roll call.
 
     So agents that died before muster started are not reported as changes.
     """

@@ -26,7 +26,7 @@ class SettingsError(UsageError):
     Attributes:
         path: The settings file.
         problems: The problems, each with its remedy.
-        keys: The key bindings of the file, which were not checked yet.
+        keys: The key bindings of the file, which are not checked yet.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ def settings_path(
 
 
 def load_settings(environment: Mapping[str, str], named: str | None = None) -> Settings:
-    """Loads the settings file; returns the defaults if there is no file.
+    """Loads the settings file; returns the defaults if no file exists.
 
     Args:
         environment: The environment of the process.
@@ -129,8 +129,8 @@ def _read(path: Path) -> str:
 def policy_from(environment: Mapping[str, str], base: Policy | None = None) -> Policy:
     """Returns a policy with the values that the environment sets.
 
-    The variable of `start_grace` is ``MUSTER_START_GRACE``, and so on; values are in the
-    setting's unit. Variables with former names still work.
+    The variable of `start_grace` is ``MUSTER_START_GRACE``, and so on. Values are in the setting's
+    unit. Variables with former names still work.
 
     Args:
         environment: The environment of the process.
@@ -160,7 +160,7 @@ def policy_from(environment: Mapping[str, str], base: Policy | None = None) -> P
 
 
 def _variable_of(setting: PolicySetting, environment: Mapping[str, str]) -> str:
-    """Returns the variable that sets a policy field, or an empty string if none is set."""
+    """Returns the variable that sets a policy field, or an empty string if no variable is set."""
     names = filter(None, (setting.variable, setting.former_variable))
     used = [name for name in names if environment.get(name)]
     if len(used) > 1:

@@ -1,4 +1,4 @@
-"""The settings records, and the checks of a settings file's values. Pure."""
+"""The records of the settings, and the checks of the values in a settings file. Pure."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ THEMES = (
     "catppuccin-mocha",
     "catppuccin-latte",
 )
-"""The themes that can be set: muster's own first, then those of Textual."""
+"""The themes that can be set: first muster's own themes, then Textual's."""
 
 KINDS = ("zombie", "stalled", "failed")
 """The changes of an agent that cause a notification."""
 
 WAYS = ("toast", "bell", "osc9")
-"""The ways of a notification: on the screen, the terminal's bell, a desktop notification."""
+"""The ways to notify: on the screen, with the terminal's bell, as a desktop notification."""
 
 PLACEHOLDERS = ("id", "type", "task", "workspace", "kind", "count", "said", "host")
 """The names in braces that a hook's arguments may contain."""
@@ -47,10 +47,10 @@ class Notify:
     """The settings for notifications.
 
     Attributes:
-        ways: The ways of notification for each kind of change; empty for none.
-        hooks: The command for each kind of change; empty for none.
-        pause: The least number of seconds between two notifications of one kind.
-        hook_timeout: Seconds after which a running hook is killed.
+        ways: The ways to notify of each kind of change; may be empty.
+        hooks: The command for each kind of change; empty for no command.
+        pause: The shortest time between two notifications of one kind, in seconds.
+        hook_timeout: A hook that runs longer than this many seconds is killed.
     """
 
     ways: Mapping[str, tuple[str, ...]] = field(
@@ -68,9 +68,9 @@ class Settings:
     Attributes:
         theme: One of `THEMES`.
         ascii: Whether the screen is limited to ASCII; None decides by the locale.
-        read_only: Whether muster refuses to change anything.
+        read_only: Whether muster refuses all changes of agents and files.
         policy: The thresholds of the verdicts.
-        keys: The user's keys by the id of their binding, separated by commas.
+        keys: Maps the id of a binding to the user's keys, separated by commas.
         notify: The settings for notifications.
         source: The settings file, or None for the defaults.
     """
@@ -152,7 +152,7 @@ def _take(key: str, value: Any, values: dict[str, Any], problems: list[str]) -> 
 
 
 def meant(word: str, known: tuple[str, ...]) -> str:
-    """Returns a hint for an unknown word: the most similar known word, or where to look."""
+    """Returns a hint for an unknown word: the most similar known word, or where the words are."""
     import difflib  # Imported only here, because it takes longer than the rest of the module.
 
     near = difflib.get_close_matches(word, known, 1) if len(word) <= _LONGEST_KEY else []

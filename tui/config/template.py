@@ -9,7 +9,7 @@ from tui.config.settings import PLACEHOLDERS, THEMES
 from tui.model.policy import POLICY_SETTINGS
 
 _WIDE = 84
-"""The greatest width of a comment in the file."""
+"""The largest width of a comment in the file, in characters."""
 
 
 def default_text(bindings: Iterable[tuple[str, str, str]]) -> str:

@@ -1,7 +1,7 @@
 """The program of one demo agent; each session of the demo runs it.
 
-It is started as ``python -m tui.demo.agent``. It ends as soon as the demo process has ended,
-even if the demo process was killed.
+The program is started as ``python -m tui.demo.agent``. It ends as soon as the demo process has
+ended, even if the demo process was killed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _DemoGoneError(Exception):
 
 
 class Lifeline:
-    """Detects the end of the demo, which holds the other end of a FIFO."""
+    """Detects the end of the demo process, which holds the other end of a FIFO open."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -51,7 +51,7 @@ class Lifeline:
         self._poll.register(self._fd, 0)
 
     def wait(self, seconds: float | None) -> None:
-        """Sleeps for a number of seconds; forever if it is None.
+        """Sleeps for a number of seconds; forever if `seconds` is None.
 
         Raises:
             _DemoGoneError: The demo ended meanwhile.
@@ -142,7 +142,7 @@ def _perform(stage: Stage, member: Member, index: int, lifeline: Lifeline) -> bo
 
 
 def _is_over(stage: Stage, member: Member) -> bool:
-    """Returns whether the registry gives this agent a terminal status; then it must stop."""
+    """Returns whether this agent has a terminal status in the registry, and so must end."""
     snapshot = read_task(stage.task_registry(member.task_id))
     return any(
         agent.id == member.id and is_terminal(agent.status) for agent in snapshot.record.agents
@@ -150,7 +150,7 @@ def _is_over(stage: Stage, member: Member) -> bool:
 
 
 def _spawn(stage: Stage, parent: Member, step: Step, lifeline: Lifeline) -> None:
-    """Starts children like an orchestrator does: first the session, later the entry."""
+    """Starts children as an orchestrator does: first the session, later the registry entry."""
     if not step.spawns:
         return
     # Imported only here, because most agents start no children.

@@ -1,7 +1,7 @@
 """Runs the demo: agents on a private tmux server, in a temporary workspace.
 
-At the end every process is killed and every file is removed. If this process is killed, the
-agents notice that, and clean up.
+At the end, every process is killed, and every file is removed. If the demo process is killed, the
+agents notice this, and clean up.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class DemoError(Exception):
-    """The demo cannot be started; the text says why."""
+    """The demo cannot be started; the text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Demo:
         stage: The directories of the demo, and its speed.
         workspace: The workspace for the monitor.
         socket: The socket of the private tmux server.
-        policy: A policy whose verdicts come sooner than usual, so that a viewer sees them.
+        policy: A policy with short times, so that a viewer sees all verdicts soon.
     """
 
     stage: Stage
@@ -98,7 +98,7 @@ def run_demo(settings: Settings) -> int:
 
 @contextmanager
 def running(speed: float = 1.0) -> Iterator[Demo]:
-    """Runs a demo inside a `with` block; removes all of it at the end.
+    """Runs a demo inside a `with` block; removes the whole demo at the end.
 
     Args:
         speed: The number of story seconds in one real second.
@@ -211,7 +211,7 @@ class _Interruptions:
 
     @contextmanager
     def let_through(self) -> Iterator[None]:
-        """Lets signals end the program inside a `with` block; a delayed signal ends it at once."""
+        """Lets signals end the program inside a `with` block; delayed signals do so at once."""
         try:
             self._open = True
             if self._pending is not None:

@@ -1,4 +1,4 @@
-"""The files of the demo, and the functions that write its agents into them.
+"""The files of the demo, and the functions that write the demo's agents into these files.
 
 The demo and its agents use the public operations of `registry`, like any orchestrator in Python.
 """
@@ -61,7 +61,7 @@ class Stage:
 
     @property
     def curtain(self) -> Path:
-        """A file that appears when every agent is registered, so that the agents may start."""
+        """A file that is created when every agent is registered, so that the agents may start."""
         return self.root / "curtain"
 
     @property
@@ -97,9 +97,9 @@ class Member:
     """One agent of the demo.
 
     Attributes:
-        id: Its id in the registries.
-        role: The role that it plays.
-        task_id: The id of its task.
+        id: The id in the registries.
+        role: The role that the agent plays.
+        task_id: The id of the agent's task.
         parent: The id of another member, or "orchestrator".
     """
 
@@ -231,7 +231,7 @@ def enlist(stage: Stage, member: Member, started: float) -> None:
 
 
 def tell_past(stage: Stage, member: Member, started: float, now: float) -> None:
-    """Reports the steps that an agent did before the demo started, with their past times."""
+    """Reports the steps that an agent did before the demo started, with times in the past."""
     past = member.role.steps[: member.role.past]
     # The last report of a working agent is newer than its session, so the session is its own.
     silent = member.role.silent if member.role.is_finished else 0.0
@@ -316,9 +316,9 @@ def note(
         stage: The demo.
         member: The agent.
         step: The step.
-        status: The status of the agent after it.
+        status: The status of the agent after the step.
         moment: The time of the step, seconds since the epoch.
-        without: A folder whose file is left out.
+        without: A folder whose file is not written.
 
     Raises:
         OSError: The files no longer exist.

@@ -25,10 +25,10 @@ class Step:
     Attributes:
         progress: The progress in percent.
         message: The message of the report.
-        status: The status that it reports.
-        runs: A command that its log shows; may be empty.
+        status: The status of the report.
+        runs: A command that the agent's log shows; may be empty.
         finding: The kind, severity and text of a finding, or None.
-        spawns: The types of agents that it starts in this step.
+        spawns: The types of the agents that this agent starts in this step.
     """
 
     progress: int
@@ -44,20 +44,21 @@ class Role:
     """One agent of the story. Times are in seconds.
 
     Attributes:
-        type: Its type, unique in the story.
-        task: The key of its task.
-        parent: The type of the agent that started it; None for the orchestrator.
-        prompt: Its prompt.
-        steps: Its reports.
-        ending: Its behaviour after the last step.
+        type: The type of the agent, unique in the story.
+        task: The key of the agent's task.
+        parent: The type of the agent that starts this agent; None for the orchestrator.
+        prompt: The prompt of the agent.
+        steps: The reports of the agent.
+        ending: The behaviour after the last step.
         pace: The time between two steps.
-        ago: The time between its start and the start of the demo.
+        ago: The time between the agent's start and the start of the demo.
         past: The number of steps before the start of the demo.
-        silent: The time between its last step and the start of the demo, if it had ended.
-        later: Whether a step of its parent starts it.
-        again: The first step of a cycle.
-        helper: Whether it keeps a process that has left its session.
-        script: Whether it reports through `muster report`, like a shell script.
+        silent: The time between the agent's last step and the start of the demo, if the agent had
+            ended before.
+        later: Whether a step of the parent starts this agent.
+        again: The number of the step to which the agent goes back after the last one.
+        helper: Whether the agent keeps a process that has left the agent's session.
+        script: Whether the agent reports through `muster report`, like a shell script.
     """
 
     type: str
@@ -86,9 +87,9 @@ class Task:
     """One task of the story.
 
     Attributes:
-        description: Its description.
-        priority: Its priority.
-        ago: Seconds between its creation and the start of the demo.
+        description: The description of the task.
+        priority: The priority of the task.
+        ago: Seconds between the task's creation and the start of the demo.
     """
 
     description: str
@@ -100,7 +101,7 @@ STALL_AFTER = 20.0
 """Seconds of silence after which an agent is stalled; working agents report more often."""
 
 ORPHAN_GRACE = 4.0
-"""The least age of an orphan in seconds; a new agent is registered sooner than that."""
+"""The smallest age of an orphan in seconds; a new agent is registered before this age."""
 
 SPAWN_DELAY = 1.5
 """Seconds between the start of a new agent's session and its entry in the registries."""

@@ -1,4 +1,4 @@
-"""Converts a captured pane to harmless pieces with its colours. Pure.
+"""Converts a captured pane to harmless pieces of text with colours. Pure.
 
 SGR sequences (colours and text attributes) become styles. Hyperlinks lose their target;
 line-drawing characters are translated. All other escape sequences become visible text
@@ -17,7 +17,7 @@ from tui.details.rows import Piece, Row
 from tui.text.sanitize import harmless
 
 LINE_AT_MOST = 4096
-"""The number of characters of one captured line that are shown."""
+"""How many characters of one captured line are shown."""
 
 _TOKEN = re.compile(r"\x1b\[([0-9;:]{0,256})m|\x1b\]8;[^\x07\x1b]*(?:\x1b\\|\x07)|([\x0e\x0f])")
 
@@ -77,7 +77,7 @@ def _piece(text: str, state: State, shift: list[bool]) -> Iterator[Piece]:
 
 
 def _apply(parameters: str, state: State) -> None:
-    """Applies the parameters of an SGR sequence to the style; ignores unknown ones."""
+    """Applies the parameters of an SGR sequence to the style; ignores unknown parameters."""
     words = iter(parameters.split(";"))
     for word in words:
         code, *sub = word.split(":")

@@ -12,7 +12,7 @@ Point = tuple[float, float]
 
 
 def chart(points: Sequence[Point], width: int, height: int, *, ascii_only: bool) -> list[str]:
-    """Draws a chart in which each percentage holds until the next point.
+    """Draws a chart in which each percentage is valid until the next point.
 
     Args:
         points: The points, ordered by time. Percentages are limited to 0 to 100.
@@ -21,7 +21,7 @@ def chart(points: Sequence[Point], width: int, height: int, *, ascii_only: bool)
         ascii_only: Whether only ASCII may be used.
 
     Returns:
-        The lines from the top, each of that width; none without points.
+        The lines from the top, each of that width; no lines if `points` is empty.
     """
     if not points:
         return []

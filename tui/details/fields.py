@@ -38,10 +38,10 @@ _SHOWN = frozenset(
 )
 
 _PARTS_AT_MOST = 200
-"""The number of lines that are shown of one field of the registry."""
+"""How many lines of one field of the registry are shown."""
 
 _DEEPEST = 6
-"""The number of nested levels that are shown as lines; deeper values are shown as JSON."""
+"""How many nested levels are shown as lines; deeper values are shown as JSON."""
 
 _PROCESSES_AT_MOST = 10
 
@@ -53,12 +53,12 @@ class Field:
     """One line about an agent.
 
     Attributes:
-        label: The name of the fact; empty if the line continues the one before.
-        value: A harmless text of one line; empty if its parts follow.
+        label: The name of the fact; empty if the line continues the line before.
+        value: A harmless text of one line; empty if the parts of the value follow.
         link: The agent that the line links to, or None.
-        data: The keys of the JSON document that this line stands for, with their values.
-            Empty for a line that is a part of another key's value.
-        level: The number of lines above that contain this one; 0 for none.
+        data: The keys of the JSON document for which this line stands, with their values. Empty
+            for a line that is a part of another key's value.
+        level: How deep this line is nested in the lines above; 0 for the top.
         problem: Whether the line reports a problem.
     """
 
@@ -77,8 +77,8 @@ def agent_fields(
 
     Args:
         row: The agent.
-        task: Its task with all agents; None if the agent is no longer in the roll call.
-        more: Data from its files and registries.
+        task: The agent's task with all agents; None if the agent is no longer in the roll call.
+        more: Data from the agent's files and registries.
         now: Seconds since the epoch.
     """
     record = row.record
@@ -128,8 +128,8 @@ def relatives(row: AgentRow, task: TaskRoll | None) -> tuple[AgentRow | None, li
     """Returns the parent of an agent, or None, and its children.
 
     Args:
-        row: The agent; may be from an older roll call than the task.
-        task: Its task; None if it is no longer in the roll call.
+        row: The agent, perhaps from an older roll call than the task.
+        task: The agent's task; None if the task is no longer in the roll call.
     """
     for agent in task.agents if task is not None else ():
         if task is not None and agent.key == row.key:
@@ -138,7 +138,7 @@ def relatives(row: AgentRow, task: TaskRoll | None) -> tuple[AgentRow | None, li
 
 
 def _relatives(row: AgentRow, task: TaskRoll | None) -> Iterator[Field]:
-    """Yields the parent, whose JSON includes the children, and a line for each child."""
+    """Yields a line for the parent, with the children in its JSON, and a line for each child."""
     record = row.record
     parent, children = relatives(row, task)
     name = shown_name(record.parent) if record.parent else "-"
@@ -168,7 +168,7 @@ def _relative_json(row: AgentRow) -> dict[str, Any]:
 def _session_of(
     row: AgentRow, processes: tuple[Process, ...] | None, now: float
 ) -> Iterator[Field]:
-    """Yields the session's name, whose JSON has all facts, and a line for each fact."""
+    """Yields a line for the session's name, whose JSON has all facts, and a line for each fact."""
     name, session, other = row.record.tmux_session, row.session, row.name_reused_by
     data = {
         "session": None if session is None else _session_json(session),
@@ -229,7 +229,7 @@ def _processes_json(processes: tuple[Process, ...]) -> dict[str, Any]:
 
 
 def _parts(name: str, value: Any, now: float) -> Iterator[Field]:
-    """Yields a field of the registry, with a line for each of its parts."""
+    """Yields a field of the registry, and a line for each part of its value."""
     left = [_PARTS_AT_MOST]
     if isinstance(value, str) and (name.endswith("_at") or name == "last_update"):
         yield Field(name, _when(value, parse_time(value), now))
@@ -273,7 +273,7 @@ def _file(facts: FileFacts, now: float) -> Field:
 
 
 def _place(row: AgentRow, task: TaskRoll | None, files: tuple[FileFacts, ...]) -> Iterator[Field]:
-    """Yields the task and its registries, with JSON of the agent's files."""
+    """Yields the task and its registries, with the agent's files as JSON."""
     registry = str(row.key.registry)
     files_json = {"files": [asdict(facts) | {"path": str(facts.path)} for facts in files]}
     if task is None:
@@ -294,7 +294,7 @@ def _place(row: AgentRow, task: TaskRoll | None, files: tuple[FileFacts, ...]) -
 
 
 def _when(written: str | None, parsed: float | None, now: float) -> str:
-    """Returns a time as the registry has it, with its age."""
+    """Returns a time in the registry's format, with its age."""
     if written is None:
         return "-"
     if parsed is None:
@@ -307,7 +307,7 @@ def exactly(moment: float, now: float) -> str:
 
     Args:
         moment: The time, seconds since the epoch.
-        now: The current time, seconds since the epoch.
+        now: The present time, in seconds since the epoch.
     """
     try:
         local = f"{datetime.fromtimestamp(moment).astimezone():%Y-%m-%d %H:%M:%S}"

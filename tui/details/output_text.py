@@ -12,10 +12,10 @@ from registry.agent_output import AgentFinding, AgentLine, Batch, LogKind, LogLi
 from tui.text.sanitize import harmless, harmless_lines
 
 _LINES = 12
-"""The number of lines that are shown of one text."""
+"""How many lines of one text are shown."""
 
 _SHOWN = 2000
-"""The number of characters that are shown of one text."""
+"""How many characters of one text are shown."""
 
 _CLOCK = 19
 
@@ -54,7 +54,7 @@ def record_json(source: str, record: AgentLine) -> dict[str, Any]:
 
 
 def record_lines(record: AgentLine) -> Iterator[str]:
-    """Yields a record as harmless lines: time, title and text; more lines of text follow."""
+    """Yields a record as harmless lines: time, title and text, then further lines of text."""
     when = f"{_clock(record):{_CLOCK}}  "
     title, text = _title_and_text(record)
     first, *further = _cut(text)

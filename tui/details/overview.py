@@ -22,7 +22,7 @@ def overview(
     Args:
         line: The line under the cursor; None for no rows.
         roll: The roll call of the line.
-        more: Data from an agent's files and registries; not used for other lines.
+        more: Data from an agent's files and registries; only used for an agent's line.
         now: Seconds since the epoch.
     """
     item = line.item if line is not None else None
@@ -42,7 +42,7 @@ def overview(
 def field(
     name: str, value: str, style: str = "", target: AgentKey | None = None, level: int = 0
 ) -> Row:
-    """Returns a row with a name and a value; with the name alone if the value is empty."""
+    """Returns a row with a name and a value; only the name if the value is empty."""
     if name in ("error", "warning"):
         style = "error"
     if not value:

@@ -17,13 +17,13 @@ from tui.text.sanitize import age, fit, harmless, harmless_lines, size, some, wi
 _CHART_WIDEST = 100
 _CHART_LINES = 3
 _LINES_OF_ONE = 12
-"""The number of lines that are shown of one log record."""
+"""How many lines of one log record are shown."""
 
 _SEVERITY_STYLES = {"critical": "error", "high": "error", "medium": "warning", "low": ""}
 
 
 def _clock(at: float | None, written: str | None) -> str:
-    """Returns a time in the local time zone, or the text of the file if it is not a time."""
+    """Returns a time in the local time zone, or the text in the file if this is not a time."""
     if at is None:
         return harmless(written, 24) if written else ""
     try:
@@ -95,7 +95,7 @@ def _chart(points: list[Point], wide: int, ascii_only: bool) -> Iterator[Row]:
 
 
 def findings(tail: Tail[AgentFinding]) -> tuple[Row, ...]:
-    """Returns the findings by severity, the worst first; equal ones by age, the newest first."""
+    """Returns the findings, the worst first; of equal severity, the newest first."""
     return tuple(_findings(tail))
 
 

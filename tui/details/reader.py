@@ -1,4 +1,4 @@
-"""Reads the source of the panel's open tab in a thread of its own."""
+"""Reads the source of the panel's open tab, in its own thread."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Callable, Hashable
 from tui.details.sources import PanelSource
 
 STUCK = 5.0
-"""Seconds after which a blocked thread is abandoned and a new thread takes over."""
+"""If a thread is blocked for this many seconds, a new thread takes over its work."""
 
 _log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Reads one source repeatedly, until another one is followed.
+    """Reads one source repeatedly, until another source is followed.
 
-    A file system or a tmux server that does not answer blocks only the reading thread. A result
-    that arrives after another source was followed is dropped.
+    A file system or a tmux server that does not answer blocks only the reading thread. If a result
+    arrives after `follow` was called with another source, the result is dropped.
 
     Args:
         deliver: Called with the source's key and its new content, in the reading thread.
@@ -35,7 +35,7 @@ class Follower:
         self._busy_since: float | None = None
 
     def follow(self, key: Hashable, source: PanelSource) -> None:
-        """Follows another source from now on; never blocks."""
+        """Follows another source from now on. Does not block."""
         with self._change:
             self._wanted, self._told = (key, source), True
             busy = self._busy_since
@@ -54,7 +54,7 @@ class Follower:
             self._change.notify_all()
 
     def stop(self) -> None:
-        """Ends the reading thread without waiting for it."""
+        """Ends the reading thread; does not wait for its end."""
         with self._change:
             self._wanted = None
             self._thread += 1
@@ -85,7 +85,7 @@ class Follower:
     def _wait(
         self, thread: int, current: tuple[Hashable, PanelSource] | None
     ) -> tuple[Hashable, PanelSource] | None:
-        """Waits, then returns the source to read; None if another thread has taken over."""
+        """Waits for the next reading; returns its source, or None if another thread took over."""
         with self._change:
             if current is not None:
                 self._change.wait_for(

@@ -20,8 +20,8 @@ class Row:
 
     Attributes:
         pieces: The text.
-        hang: The indentation of all lines but the first, in cells.
-        target: The agent that the row links to, or None.
+        hang: The indentation of all lines except the first, in cells.
+        target: The agent to which the row links, or None.
         wrap: Whether a long text continues on the next line.
     """
 
@@ -62,7 +62,7 @@ def wrapped(unwrapped: Row, width: int) -> tuple[tuple[Piece, ...], ...]:
 
 
 def _break(text: str, room: int) -> int:
-    """Returns the number of characters in the first line."""
+    """Returns how many characters of a text fit on its first line."""
     if cell_len(text) <= room:
         return len(text)
     end = max(1, len(next(iter(chop_cells(text[: 4 * room + 4], room)), text[:1])))

@@ -1,7 +1,7 @@
 """The sources of the panel: an agent's fields, output files, pane and audit log.
 
-While a tab is open, a thread reads its source repeatedly. Each reading returns the current
-content, or None if it has not changed.
+While a tab is open, a thread reads its source repeatedly. Each reading returns the present
+content, or None if the content has not changed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ FILE_EVERY = 0.5
 """Seconds between two readings of a file in the panel."""
 
 PANE_EVERY = 2.0
-"""Seconds between two captures of a pane that keeps writing."""
+"""Seconds between two captures of a pane with continuous output."""
 
 _LOG_EVERY = 1.0
 
 
 class PanelSource(Protocol):
-    """A source of the panel. Used by one thread at a time.
+    """A source of the panel. Only one thread at a time may use it.
 
     Attributes:
         every: Seconds until the next reading; None to read only on request.
@@ -43,7 +43,7 @@ class PanelSource(Protocol):
     every: float | None
 
     def read(self) -> object | None:
-        """Returns the content, or None if it has not changed. May block."""
+        """Returns the content, or None if the content has not changed. May block."""
 
     def close(self) -> None:
         """Closes open files."""
@@ -54,11 +54,11 @@ class Fields:
     """Data about an agent that the roll call does not have.
 
     Attributes:
-        entry: Its entry in the task's registry; None if it is missing or unreadable.
-        files: The facts about its output files.
-        listed: Its entry in the global registry; None if it is missing or was not read.
-        processes: All processes of its session. None without a session, if muster cannot see
-            them, or if they were not read.
+        entry: The agent's entry in the task's registry; None if it is missing or unreadable.
+        files: The facts about the agent's output files.
+        listed: The agent's entry in the global registry; None if it is missing or was not read.
+        processes: All processes of the agent's session. None if the agent has no session, if
+            muster cannot see the processes, or if they were not read.
     """
 
     entry: Mapping[str, Any] | None
@@ -78,7 +78,7 @@ class FieldsSource:
         self._before: Fields | None = None
 
     def read(self) -> Fields | None:
-        """Reads the entry; returns None if it has not changed."""
+        """Reads the entry; returns None if the entry has not changed."""
         try:
             entry = self._task.entry(self._agent.id, self._agent.ordinal)
         except (RegistryError, OSError):
@@ -100,10 +100,10 @@ class Tail(Generic[Line]):
     Attributes:
         records: The records, in the order of the file.
         malformed: The number of lines that were read but are invalid or too long.
-        earlier: Whether the file has records before these.
+        earlier: Whether the file has records before `records`.
         torn: Whether the last line is incomplete.
-        size: The size of the file in bytes; None if it does not exist.
-        error: Why it cannot be read, or None.
+        size: The size of the file in bytes; None if the file does not exist.
+        error: Why the file cannot be read, or None.
     """
 
     records: tuple[Line, ...] = ()
@@ -176,10 +176,11 @@ class Screen:
 
 
 class PaneSource:
-    """The source of a session's first pane, captured on request: when it had output.
+    """The source of a session's first pane. The pane is captured on request, after new output.
 
-    tmux reports the time of the last output in whole seconds. More output in the same second
-    does not change it. So after output in the second of a capture, one more capture follows.
+    tmux reports the time of the last output in whole seconds. More output in the same second does
+    not change this time. So if the last output was in the second of a capture, one more capture
+    follows.
     """
 
     def __init__(
@@ -197,7 +198,7 @@ class PaneSource:
         self._before: Screen | None = None
 
     def read(self) -> Screen | None:
-        """Captures the pane; returns None if its content has not changed."""
+        """Captures the pane; returns None if the content has not changed."""
         self.every = None
         began = self._clock()
         try:
@@ -216,7 +217,7 @@ class PaneSource:
 
 
 def _same(one: Screen, other: Screen) -> bool:
-    """Whether two captures have the same content, whatever their times."""
+    """Returns whether two captures have the same content; their times may differ."""
     if one.captured is None or other.captured is None:
         return one == other
     return replace(one, captured=replace(one.captured, activity=other.captured.activity)) == other
@@ -236,7 +237,7 @@ class Record:
 
 
 class AuditSource:
-    """The source of a workspace's audit log; read again after each change of the file."""
+    """The source of a workspace's audit log, which is read again after each change of the file."""
 
     every: float | None = _LOG_EVERY
 

@@ -1,1 +1,1 @@
-"""Finds, describes and repairs what is inconsistent in a workspace."""
+"""Finds, describes and repairs the inconsistencies in a workspace."""

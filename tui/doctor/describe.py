@@ -15,7 +15,7 @@ from tui.text.sanitize import some
 
 
 def by_file(findings: Iterable[Issue]) -> Mapping[str, list[Issue]]:
-    """Returns the findings grouped by file; those without a file under "tmux sessions"."""
+    """Groups the findings by file; findings without a file are under "tmux sessions"."""
     grouped: dict[str, list[Issue]] = {}
     for finding in findings:
         place = str(finding.file) if finding.file is not None else "tmux sessions"
@@ -47,7 +47,7 @@ def _name(finding: Issue) -> str:
 
 
 def repair(finding: Issue) -> str:
-    """Returns a description of what `--fix` does about a fixable finding."""
+    """Returns a description of how `--fix` repairs a fixable finding."""
     match finding.kind:
         case IssueKind.JOURNAL:
             return "complete or roll back the interrupted commit"
@@ -72,7 +72,7 @@ def _value(value: Any) -> str:
 
 
 def propose_fix(examination: Examination) -> Preview:
-    """Returns the plan of `--fix` as a preview, for the confirmation."""
+    """Returns the plan of `--fix` as a preview that the user can confirm."""
     fixable = examination.fixable
     files: dict[Path, None] = {}
     for finding in fixable:

@@ -1,7 +1,7 @@
-"""Examines workspaces and their agents, for the screen and for `muster doctor`.
+"""Examines workspaces and their agents, for the monitor and for `muster doctor`.
 
 If the first reading finds problems, the registries are read a second time. A writer changes the
-task's registry before the global one, so the two differ for a moment.
+task's registry before the global one, so the two registries differ for a moment.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Examination:
 
     Attributes:
         files: The findings about whole files: unreadable, or with a hot journal.
-        tasks: The findings of each task, with their repair.
+        tasks: The findings of each task, with their repairs.
         globals_: The findings of each global registry; repaired after all tasks.
         sessions: The differences between the registries and tmux.
         zombies: The plan that gives all zombies a terminal status.
-        unsure: Messages about what could not be examined, with the reasons.
+        unsure: Messages about the parts that could not be examined, with the reasons.
         roll: The roll call that was examined.
     """
 
@@ -55,7 +55,7 @@ class Examination:
 
     @property
     def findings(self) -> tuple[Issue, ...]:
-        """All findings, first files, then tasks, global registries and sessions."""
+        """All findings: first those of files, then of tasks, global registries and sessions."""
         jobs = (*self.tasks, *self.globals_)
         return (*self.files, *(f for job in jobs for f in job.findings), *self.sessions)
 
@@ -77,7 +77,8 @@ def examine(
     Args:
         workspaces: The workspaces of the roll call.
         roll: The roll call.
-        where: The options for commands in the advice, so that they find the same workspaces.
+        where: The options for commands in the advice, so that these commands find the same
+            workspaces.
         settled: Seconds until the second reading.
     """
     look = _look(workspaces, roll)
@@ -178,19 +179,19 @@ class _Ending(NamedTuple):
 
     Attributes:
         command: The command; empty if muster refuses to end the session.
-        refusal: Why muster refuses; empty with a command.
+        refusal: Why muster refuses to end the session; empty if `command` is not empty.
     """
 
     command: str = ""
     refusal: str = ""
 
     def advice(self, lead: str) -> str:
-        """Returns the command after a lead-in, or the refusal."""
+        """Returns the text `lead` and the command, or the refusal."""
         return f"{lead}: {self.command}" if self.command else self.refusal
 
 
 def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
-    """Returns how to end the sessions of leaked and stalled agents, by agent."""
+    """Maps leaked and stalled agents to how to end their sessions."""
     rows = [row for row in roll.agents() if row.verdict in _OF_SESSIONS]
     plan = checked_kill(plan_kill(roll, rows), roll)
     planned = {step.row.key for step in plan.steps if step.row is not None}

@@ -1,4 +1,4 @@
-"""Repairs the findings that an operator confirmed; the audit log records it."""
+"""Repairs the findings that an operator confirmed; the audit log records the repairs."""
 
 from __future__ import annotations
 
@@ -67,18 +67,18 @@ def _done(finding: Issue) -> str:
 
 
 def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
-    """Repairs the findings that are still present, recording each pass first. Blocks.
+    """Repairs the findings that are still present; logs each pass first. Blocks.
 
     The order is:
 
     1. hot journals, because they block all writes;
     2. each task together with the global registry;
     3. counters that only the global registry has;
-    4. zombies, whose new status changes the counters, which are correct by then.
+    4. zombies. Their new status changes the counters, so the counters must already be correct.
 
     Args:
         examination: The confirmed examination.
-        tmux: The server of the roll call; it is queried again about the zombies.
+        tmux: The server of the roll call. It is queried again before zombies are repaired.
         reason: The operator's reason; may be empty.
     """
     results = _Results()

@@ -18,8 +18,8 @@ class Where:
     """Options for the commands in the doctor's advice.
 
     Attributes:
-        socket: The tmux socket; None if it is the default.
-        workspaces: Workspaces or registries; empty if they are the default.
+        socket: The tmux socket; None for the default socket.
+        workspaces: Workspaces or registries; empty for the default workspaces.
     """
 
     socket: Path | None = None

@@ -55,8 +55,8 @@ class DirectoryWatcher:
     Args:
         on_change: Called in the watcher's thread with the changed paths. An empty set means
             that changes may have been missed, and everything must be read.
-        names: The names of files whose changes are reported. New and removed entries of a root are
-            reported too, whatever their name.
+        names: The names of files whose changes are reported. Changes of all direct entries of a
+            root are reported too.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class DirectoryWatcher:
 
         Args:
             directories: The directories; missing directories are ignored.
-            roots: Those directories for which every new or removed entry is reported.
+            roots: Those directories for which changes of all direct entries are reported.
         """
         with self._change:
             wanted = frozenset(_identified(directories))

@@ -141,7 +141,7 @@ class Look:
     unread: frozenset[int] = frozenset()
 
     def runs(self, process: Process) -> bool:
-        """Returns whether a process still runs, and its pid is not a later process."""
+        """Returns whether this process still runs, and not only a later one with its pid."""
         stat = self.stats.get(process.pid)
         return stat is not None and stat.identity == process.identity and not stat.is_ended
 

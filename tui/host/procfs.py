@@ -99,7 +99,7 @@ class Stat(NamedTuple):
 
     @property
     def leads_terminal(self) -> bool:
-        """Whether the process leads a process session with a terminal, as a pane's first one does."""
+        """Whether the process leads a process session with a terminal, as in a pane."""
         return self.session == self.pid and self.terminal != 0
 
 

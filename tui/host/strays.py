@@ -266,7 +266,7 @@ def _named(path: str) -> _Named | None:
 def _agents_of(
     named: _Named, opened: os.stat_result, pid: int, watched: Watched
 ) -> dict[Agent, bool]:
-    """Maps the agents to which an open file may belong to whether it certainly does."""
+    """Maps each agent that may own an open file to whether the agent certainly owns it."""
     task, agent_id = named.agent
     identity = opened.st_dev, opened.st_ino
     by_identity: dict[Agent, bool] = {}

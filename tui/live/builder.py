@@ -182,7 +182,7 @@ class RollBuilder:
         candidates: Mapping[Path | None, Mapping[str, list[Candidate]]],
         answer: TmuxSnapshot,
     ) -> Mapping[str, Candidate]:
-        """Maps missing sessions to their first candidate that no registry near this candidate lists.
+        """Maps missing sessions to their first candidate that no registry near it lists.
 
         Args:
             candidates: Maps the socket of a server (None for the queried one) and the name of a

@@ -203,7 +203,7 @@ class Registries:
         return whole
 
     def _is_in_other_workspace(self, task: TaskSource, branch: _Branch) -> bool:
-        """Returns whether a task that a branch only lists is in the directory of another branch."""
+        """Returns whether a task outside its branch is in the directory of another branch."""
         return task.lies_elsewhere and any(
             other is not branch
             and other.source.directory == task.directory.parent
@@ -390,7 +390,7 @@ class Registries:
         )
 
     def directories(self) -> tuple[set[Path], set[Path]]:
-        """Returns the directories to watch, and those of them with reports of every new entry."""
+        """Returns the directories to watch, and those of them in which every entry matters."""
         roots = {branch.source.directory for branch in self._branches}
         watched = set(roots)
         for branch in self._branches:

@@ -73,7 +73,7 @@ def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) 
 
 
 def _mean_progress(rows: Sequence[AgentRow]) -> float | None:
-    """Returns the mean progress in percent; completed agents count as 100, unknown progress as 0."""
+    """Returns the mean progress in percent: a completed agent has 100, unknown progress is 0."""
     if not rows:
         return None
     total = 0.0

@@ -1,1 +1,1 @@
-"""Text for the operator: untrusted text made safe, and the formats of ages and sizes."""
+"""Text for the operator: makes untrusted text safe, and formats ages and sizes."""

@@ -1,9 +1,9 @@
 """Makes untrusted text safe to show, and formats ages and sizes. Pure.
 
-All text from registries, tmux and logs goes through `harmless` before it is shown on the
-screen or on standard output. Names by which an operator chooses (ids, session names, paths)
-go through `registry.text` instead: `harmless` drops some characters, and two different
-names must never look the same.
+All text from registries, tmux and logs goes through `harmless` before it is shown on the screen or
+on standard output. Names by which an operator chooses (ids, session names, paths) go through
+`registry.text` instead, because two different names must never look the same, and `harmless` drops
+some characters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from registry.text import NAME_AT_MOST, is_invisible, shown_name
 
 SHOWN_AT_MOST = 4096
-"""The number of characters of one text that are processed; the rest is cut off."""
+"""How many characters of one text are processed; the rest is cut off."""
 
 # Categories of characters that move the cursor, start an escape sequence, or reorder or hide
 # text, and of characters that terminals draw differently: control, format (bidi marks, zero
@@ -110,7 +110,7 @@ def _escaped(character: str) -> str:
 
 
 def named(agent_id: str | None, limit: int = NAME_AT_MOST) -> str:
-    """Returns an agent's id in a form that differs visibly from other ids, or ``(no id)``."""
+    """Returns an agent's id as a text that looks different for each id, or ``(no id)``."""
     return shown_name(agent_id, limit) if agent_id else "(no id)"
 
 
@@ -149,7 +149,7 @@ def _sized(text: str, cells: int) -> str:
 
 
 def fit_id(text: str, cells: int) -> str:
-    """Like `fit`, but cuts an id in the middle, because its end distinguishes it from others."""
+    """Cuts or pads an id like `fit`, but cuts in the middle, because ids differ at their end."""
     wide = width(text)
     if wide <= cells or cells < 16:
         return fit(text, cells)
@@ -244,8 +244,8 @@ def as_json(value: Any) -> str:
 def json_pieces(value: Any) -> Iterator[str]:
     """Yields the text that `as_json` returns, piece by piece.
 
-    The encoder makes millions of short strings of a large value, which would be kept all at
-    once: they take many times the memory of the text.
+    The encoder makes millions of short strings from a large value. All these strings together
+    would need many times the memory of the text.
     """
     chunks = json.JSONEncoder(indent=2).iterencode(value)
     while piece := "".join(itertools.islice(chunks, _CHUNKS_OF_A_PIECE)):
@@ -253,5 +253,5 @@ def json_pieces(value: Any) -> Iterator[str]:
 
 
 def as_json_line(value: Any) -> str:
-    """Returns a value as JSON on one line, escaped as by `as_json`."""
+    """Returns a value as JSON on one line, with the escapes of `as_json`."""
     return json.dumps(value).replace("\x7f", "\\u007f")

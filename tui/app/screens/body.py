@@ -33,7 +33,7 @@ class Body(Container):
     """Connects the roll to the panel, and runs the keys that act on the cursor's line.
 
     Args:
-        read_only: Whether sessions are only watched: no key reaches a session.
+        read_only: Whether the user can only watch sessions: no key reaches a session.
 
     Attributes:
         roll: The newest roll call; None before the first one.
@@ -66,7 +66,7 @@ class Body(Container):
         self.tick()
 
     def tick(self) -> None:
-        """Updates what changes with the time alone, such as ages."""
+        """Updates texts that change only because time passes, such as ages."""
         self.query_one(RollView).refresh_ages()
         self._panel.show(self._line, self.roll)
 
@@ -89,12 +89,12 @@ class Body(Container):
             self._say(f"{agent} is not shown: a fold or the filter hides it.")
 
     def action_step(self, by: int) -> None:
-        """Opens the next or the previous tab."""
+        """Opens the tab that is `by` places further."""
         if self._has_room():
             self._panel.step(by)
 
     def action_enlarge(self) -> None:
-        """Gives the panel most of the room, or restores its size."""
+        """Gives the panel most of the room, or restores the size of the panel."""
         if self._has_room():
             self.toggle_class("large")
 
@@ -106,7 +106,7 @@ class Body(Container):
     # Attaching
 
     def action_enter(self) -> None:
-        """Attaches to an agent's session; on a task or workspace, folds or unfolds it."""
+        """Attaches to an agent's session; folds or unfolds a task or a workspace."""
         line = self._line
         if line is not None and isinstance(line.item, TaskRoll | WorkspaceRoll):
             view = self.query_one(RollView)
@@ -121,7 +121,7 @@ class Body(Container):
         """Attaches to the session of the cursor's line.
 
         Args:
-            read_only: Whether to watch the session without typing into it.
+            read_only: Whether the user only watches the session, and keys do not reach it.
         """
         if self.roll is None or self._tmux is None:
             self._say("tmux has not answered yet; try again in a moment.")
@@ -148,7 +148,7 @@ class Body(Container):
     # Files and the clipboard
 
     def action_open(self) -> None:
-        """Opens a file of the cursor's line in a pager; asks which one if there are several."""
+        """Opens a file of the cursor's line in a pager; asks if the line has several files."""
         self.screen.query_one(ProgressLine).wait_for("Looking for its files")
         self._open(self._line)
 
@@ -189,7 +189,7 @@ class Body(Container):
         """Copies the id of the cursor's line to the clipboard.
 
         Args:
-            session: Whether to copy the session's name instead.
+            session: Whether to copy the name of the session instead of the id.
         """
         text = _name_of(self._line, session)
         if not text:

@@ -18,7 +18,7 @@ from tui.app.widgets.footer import Footer
 
 
 class _Lines(OptionList):
-    """A list of which no line may be on the screen: then it has no pages, and Textual raises."""
+    """A list that also works if the terminal has no room for any line; Textual's list fails."""
 
     def action_page_up(self) -> None:
         """Moves up by a page."""

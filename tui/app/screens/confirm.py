@@ -23,22 +23,22 @@ from tui.app.widgets.footer import Footer
 from tui.text.sanitize import harmless
 
 LISTED_AT_MOST = 200
-"""The number of plan lines that are drawn; further lines are only counted."""
+"""The largest number of plan lines that are drawn; further lines are only counted."""
 
 
 READ_FIRST = 0.3
-"""Seconds that a plan must be visible before Enter confirms it."""
+"""For how many seconds a plan must be visible before Enter confirms the plan."""
 
 HASTE = 0.03
-"""Seconds after another key in which Enter does not confirm: it is pasted, not pressed."""
+"""For this many seconds after another key, Enter does not confirm: such an Enter is pasted."""
 
 
 _REASON_AT_MOST = 2000
-"""The longest reason, in characters; limits what an accidental paste puts into the audit log."""
+"""The longest reason, in characters, so that an accidental paste does not fill the audit log."""
 
 
 class ReasonInput(Input):
-    """The field for the reason. It handles Enter itself, so that the typed text comes first."""
+    """The field for the reason. It handles Enter itself, after the keys before Enter."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Go ahead", id="confirm.accept"),
@@ -46,11 +46,11 @@ class ReasonInput(Input):
 
     @dataclass
     class Hasty(Message):
-        """Enter came too soon to confirm this plan."""
+        """The user pressed Enter too soon to confirm this plan."""
 
     @dataclass
     class Cancelled(Message):
-        """Escape and another key came so quickly that the terminal sent them as one Alt key."""
+        """The user pressed Escape and another key so quickly that they came as one Alt key."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -65,7 +65,7 @@ class ReasonInput(Input):
         self._since_last = math.inf
 
     def on_key(self, event: events.Key) -> None:
-        """Records the times of keys, so that typed-ahead or pasted keys do not confirm."""
+        """Records the times of keys, so that pasted or too early keys do not confirm."""
         self._since_last = event.time - self._last_key
         self._last_key = event.time
         if event.key.startswith("alt+"):
@@ -74,7 +74,7 @@ class ReasonInput(Input):
             event.prevent_default()
 
     async def action_submit(self) -> None:
-        """Submits the reason, unless Enter came too soon."""
+        """Submits the reason, unless the user pressed Enter too soon."""
         if self._since_last < HASTE or self._last_key - self.shown_at < READ_FIRST:
             self.post_message(self.Hasty())
             return
@@ -183,7 +183,7 @@ class ConfirmScreen(ModalScreen[str | None]):
         self._note_shown()
 
     def action_dismiss_with(self, result: str | None) -> None:
-        """Closes the dialog with a result; with None nothing is changed."""
+        """Closes the dialog with a result; None means that the user cancelled."""
         self.dismiss(result)
 
     def action_page(self, by: int) -> None:

@@ -1,4 +1,4 @@
-"""The doctor's screen: lists the problems by file, and starts their repair."""
+"""The doctor's screen: lists the findings by file, and starts their repair."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tui.text.sanitize import harmless, some
 
 
 class DoctorScreen(ModalScreen[None]):
-    """Shows the doctor's findings. Examines again whenever the screen comes to the front.
+    """Shows the doctor's findings. Each time the screen comes to the front, it examines again.
 
     Args:
         examine: Examines everything; blocks, so it runs in a worker. Returns None before
             the first roll call.
-        fix: Starts the repair of the findings, with the reason; does not block. None in
+        fix: Starts the repair of the findings, with the user's reason; does not block. None in
             read-only mode.
     """
 
@@ -59,7 +59,7 @@ class DoctorScreen(ModalScreen[None]):
             yield Footer()
 
     def on_screen_resume(self) -> None:
-        """Examines when the screen comes to the front."""
+        """Examines everything when the screen comes to the front."""
         self.action_look()
 
     def action_look(self) -> None:
@@ -109,7 +109,7 @@ class DoctorScreen(ModalScreen[None]):
 
 
 def title_of(examination: Examination) -> str:
-    """Returns the title, with the number of findings and of those that can be repaired."""
+    """Returns the title, with the number of findings and the number of repairable findings."""
     if not examination.findings:
         return "Doctor: could not check everything" if examination.unsure else "Doctor: healthy"
     fixable = (

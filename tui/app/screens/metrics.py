@@ -28,7 +28,7 @@ REFRESH_EVERY = 2.0
 _NAME = 22
 
 WAIT_AT_MOST = 0.010
-"""The goal for the wait for a lock, in seconds: 99 % of the waits are shorter."""
+"""The goal for the wait for a lock, in seconds: 99 % of the waits should be shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,10 @@ class Measures:
     """The numbers that the screen shows.
 
     Attributes:
-        locks: Lock metrics by the registry's path, summed over all processes that publish them.
+        locks: Maps a registry's path to its lock metrics, the sum of all processes that publish
+            them.
         zombies: The present number of zombies.
-        zombies_more: The change of this number since the monitor was opened.
+        zombies_more: How much the number of zombies has grown since the monitor was opened.
     """
 
     locks: Mapping[str, LockMetrics]

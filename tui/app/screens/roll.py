@@ -31,11 +31,12 @@ class RollScreen(RollActions):
     Args:
         workspaces: The workspaces to show.
         live: Delivers the roll calls. The caller starts and stops it.
-        settings: The settings; in read-only mode actions that change something are disabled.
+        settings: The settings; in read-only mode, actions that change agents or files are
+            disabled.
         tell: Called with each complete roll call, unless an action is running.
 
     Attributes:
-        roll: The newest roll call; None before the first.
+        roll: The newest roll call; None before the first one.
     """
 
     @dataclass
@@ -46,7 +47,7 @@ class RollScreen(RollActions):
         """The roll call."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this replaces a waiting message: only the newest one counts."""
+            """Returns whether this message replaces a waiting one: only the newest is needed."""
             return isinstance(message, RollScreen.Rolled)
 
     def __init__(

@@ -43,15 +43,16 @@ _OF_CHANGE = frozenset(id_.partition(".")[0] for id_ in CHANGING) - {"doctor"}
 
 
 class RollActions(Screen[None]):
-    """Plans what a key asks for, asks the operator, and carries it out in a worker.
+    """Plans the action of a key, asks the operator, and executes the plan in a worker.
 
     Args:
-        workspaces: The workspaces that the roll is of.
+        workspaces: The workspaces that the roll shows.
         live: Delivers the roll calls.
-        settings: The settings; in read-only mode actions that change something are disabled.
+        settings: The settings; in read-only mode, actions that change agents or files are
+            disabled.
 
     Attributes:
-        roll: The newest roll call; None before the first.
+        roll: The newest roll call; None before the first one.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = ACTION_KEYS
@@ -68,7 +69,7 @@ class RollActions(Screen[None]):
         of: int
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this replaces a waiting message: only the newest one counts."""
+            """Returns whether this message replaces a waiting one: only the newest is needed."""
             return isinstance(message, RollActions.Progressed)
 
     def __init__(
@@ -88,13 +89,13 @@ class RollActions(Screen[None]):
         """Waits until the running action is done. Blocks.
 
         Args:
-            seconds: The timeout in seconds.
+            seconds: The timeout.
         """
         if self._acting.acquire(timeout=seconds):
             self._acting.release()
 
     def _progress(self, what: str, done: int, of: int) -> None:
-        """Shows the progress of long work; called in the thread that works."""
+        """Shows the progress of long work; called in the thread that does the work."""
         self.post_message(self.Progressed(what, done, of))
 
     @on(Progressed)
@@ -162,12 +163,12 @@ class RollActions(Screen[None]):
         self.app.call_from_thread(unless_given_up, get_current_worker())
 
     def give_up(self) -> None:
-        """Cancels the workers that prepare what a key opens."""
+        """Cancels the workers that prepare the screen that a key opens."""
         for worker in working_out(self.app):
             worker.cancel()
 
     def action_complete(self) -> None:
-        """Plans to complete the marked agents, or the agent of the cursor's line."""
+        """Plans to complete the marked agents, or the agents of the cursor's line."""
         if self.roll is None:
             return
         rows, _, whole = meant(self.roll, self._roll_view.targets())
@@ -327,7 +328,7 @@ class RollActions(Screen[None]):
         self.app.push_screen(outcome_report(outcome))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Hides the keys that have no effect now."""
+        """Returns whether a key has an effect now; keys without an effect are hidden."""
         if self._settings.read_only and action in _OF_CHANGE:
             return False
         if action == "clear_filter":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class NowhereToGoError(Exception):
-    """There is no session to attach to; the text says why."""
+    """No session can be attached to; the text gives the reason."""
 
 
 def session_of(line: Line | None, evidence: Evidence) -> Session:
@@ -103,14 +103,14 @@ def terminal_path() -> str | None:
 async def attach(
     app: App[None], tmux: Tmux, line: Line | None, seen: Evidence, *, read_only: bool
 ) -> str:
-    """Shows a session on this terminal until the operator detaches from it.
+    """Shows a session on this terminal until the operator detaches from the session.
 
     If muster runs in a pane of the same tmux server, and only one client shows this pane, this
-    client switches to the session, and muster goes on in its own pane. Otherwise muster hands
-    the terminal to a new tmux client, so no other client is moved. It does this also
+    client switches to the session, and muster continues in its own pane. Otherwise muster hands
+    the terminal to a new tmux client, so that no other client is moved. muster also does this
 
     - in a popup, because a popup stays in front when its client switches;
-    - to watch without typing;
+    - in read-only mode;
     - if the clients of the session do not end with the session (`detach-on-destroy`).
 
     Args:
@@ -118,13 +118,13 @@ async def attach(
         tmux: The client of the server.
         line: The line under the cursor.
         seen: The evidence of the roll call.
-        read_only: Whether the session ignores what the operator types.
+        read_only: Whether the operator only watches the session, and keys do not reach it.
 
     Returns:
         A message for the operator; may be empty.
 
     Raises:
-        NowhereToGoError: The session cannot be shown; the text says why.
+        NowhereToGoError: The session cannot be shown; the text gives the reason.
     """
     wanted = session_of(line, seen)
     answer = await asyncio.to_thread(tmux.ask)

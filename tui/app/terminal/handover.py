@@ -29,7 +29,7 @@ async def lend_terminal(
     """Runs a program on the terminal until it ends. The event loop continues meanwhile.
 
     Args:
-        app: The app; it draws nothing until the program ends.
+        app: The app, which draws nothing until the program ends.
         words: The program and its arguments; no shell is involved.
         environment: The program's environment variables.
         descriptors: File descriptors that the program inherits under the same numbers.

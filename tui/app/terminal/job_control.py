@@ -17,8 +17,8 @@ from textual.app import App, SuspendNotSupported
 def take_any_byte() -> None:
     """Makes Textual read input bytes that are not UTF-8 as U+FFFD.
 
-    Textual's input thread decodes strictly, and the first invalid byte ends the app. A paste,
-    or a terminal with another encoding, would close the monitor.
+    Textual's input thread decodes strictly, and the first invalid byte ends the app. So a paste,
+    or a terminal with another encoding, could close the monitor.
     """
     from textual.drivers import linux_driver
 
@@ -28,8 +28,8 @@ def take_any_byte() -> None:
 def keep_no_drawings() -> None:
     """Stops Textual from keeping objects of removed widgets.
 
-    Textual caches two styles for each object that has drawn a widget, with the object as
-    the key. The last 1024 objects stay in memory with all lines that they drew.
+    Textual caches two styles for each object that has drawn a widget, with the object as the key.
+    So the last 1024 such objects stay in memory, with all lines that they drew.
     """
     from textual._styles_cache import StylesCache
 
@@ -47,8 +47,8 @@ def _forgiving(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
 def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
     """Replaces signal handlers inside a `with` block by a function that only notes the signal.
 
-    The default handlers would end the process without restoring the terminal. Handlers that
-    an event loop installs inside the block stay until the loop is closed.
+    The default handlers would end the process, and not restore the terminal. If an event loop
+    installs handlers inside the block, they stay until the loop is closed.
 
     Args:
         note: Called with the number of each received signal.
@@ -68,8 +68,8 @@ def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
 def take_stops(app: App[None]) -> None:
     """Installs handlers that restore the terminal when the process stops or continues.
 
-    Textual's own handlers have two faults. They resume an app that was not suspended, with a
-    second thread that reads the keyboard. They also interrupt the main thread at any point.
+    Textual's own handlers have two faults. They resume an app that was not suspended; then a
+    second thread reads the keyboard. They also interrupt the main thread at any point.
     """
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTSTP, stop, app, os.getpid())
@@ -84,9 +84,9 @@ def leave_stops() -> None:
 
 
 def stop(app: App[None], pid: int = 0) -> None:
-    """Restores the terminal and stops the process until it continues in the foreground.
+    """Restores the terminal, and stops the process until it continues in the foreground.
 
-    If no shell could continue the process, the kernel ignores the stop, and this returns
+    If no shell could continue the process, the kernel ignores the stop, and this function returns
     at once.
 
     Args:
@@ -106,7 +106,7 @@ def stop(app: App[None], pid: int = 0) -> None:
 
 
 def _continued(app: App[None]) -> None:
-    """Sets the terminal up again: after a SIGSTOP another program may have changed it."""
+    """Sets the terminal up again, because another program may have changed it after a SIGSTOP."""
     # An app that is ending restores the terminal itself.
     if app.is_running and _in_front():
         with suppress(SuspendNotSupported), app.suspend():

@@ -1,8 +1,8 @@
 """A queue of keys: each key waits until the previous one has taken effect.
 
-Textual sends a key to the widget that has the focus when the key arrives. Over a slow line
-several keys arrive at once, and the second one would reach the old focus. With ``/k`` the
-"k" would ask for a kill instead of being typed into the filter.
+Textual sends a key to the widget that has the focus when the key arrives. Over a slow line,
+several keys arrive at once, and the second key would reach the old focus. If the user types
+``/k``, the "k" would start a kill instead of being typed into the filter.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ROUNDS = 2
 
 @dataclass
 class Followed(Message):
-    """A message that is sent after a key; when it comes back, the key has been handled."""
+    """A message that is sent after a key; when this message arrives, the key has been handled."""
 
     number: int
     rounds: int
@@ -64,9 +64,9 @@ class TypeAhead:
         return time.monotonic() < self._busy_until
 
     async def take(self, key: events.Key) -> None:
-        """Handles a key, now or after the keys before it; an interrupt is handled now.
+        """Handles a key now, or after the waiting keys. An interrupt is handled now.
 
-        Like in a terminal, an interrupt discards the keys before it that still wait.
+        As in a terminal, an interrupt discards the keys that still wait.
         """
         if key.key == _INTERRUPT:
             self._waiting.clear()
@@ -88,7 +88,7 @@ class TypeAhead:
             self._follow(target, Followed(self._number, _ROUNDS))
 
     async def followed(self, message: Followed) -> None:
-        """Notes that the message behind a key came back, and handles the next key."""
+        """Notes that the message after a key arrived, and handles the next key."""
         if message.number != self._number:
             return
         if message.rounds > 1 and self._behind is not None:

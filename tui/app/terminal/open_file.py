@@ -20,7 +20,7 @@ _VIEWERS = ("less", "more")
 
 
 class NoViewerError(Exception):
-    """There is no program to show files; the text says which variable to set."""
+    """No program that shows files was found; the text says which variable to set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Openable:
 
     Attributes:
         name: The kind of file, for the operator.
-        path: Its path.
+        path: The path of the file.
     """
 
     name: str
@@ -79,7 +79,7 @@ def _is_regular(path: Path) -> bool:
 def viewer(environment: Mapping[str, str]) -> list[str]:
     """Returns the program that shows files, with its arguments.
 
-    This is ``$PAGER``, else ``$EDITOR``, else less or more.
+    This is ``$PAGER``, else ``$EDITOR``, else ``less``, else ``more``.
 
     Raises:
         NoViewerError: A variable is invalid or names a missing program, or no pager is installed.

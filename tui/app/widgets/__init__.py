@@ -1,1 +1,1 @@
-"""The widgets of the screen. They draw records that are given to them, and read no files."""
+"""The widgets of the monitor. They draw the records that they receive, and read no files."""

@@ -1,4 +1,4 @@
-"""A filter that limits everything on the screen to ASCII, including borders and scroll bars."""
+"""A filter that limits the whole screen to ASCII, including borders and scroll bars."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tui.host.tmux import Tmux
 
 KEPT_RECORDS = 500
-"""The number of records of a file that are shown; these are the last ones."""
+"""How many records of a file are shown: the last ones."""
 
 _FOLLOWED = (Tab.LOG, Tab.PANE)
 _FILES = {Tab.TIMELINE: PROGRESS, Tab.FINDINGS: FINDINGS, Tab.LOG: STREAM_LOG}
@@ -88,12 +88,12 @@ class Panel(Vertical):
         """The content."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this replaces a waiting message: each one has the full content."""
+            """Returns whether this message replaces a waiting one: each has the whole content."""
             return isinstance(message, Panel.Found) and message.key == self.key
 
     @dataclass
     class Left(Message, namespace="panel"):
-        """The operator left the panel: the keys go to the roll again."""
+        """The operator left the panel, so that the keys go to the roll again."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -122,7 +122,7 @@ class Panel(Vertical):
     # Content
 
     def show(self, line: Line | None, roll: RollCall | None) -> None:
-        """Shows another line, or new facts about the present one."""
+        """Shows another line, or new facts about the present line."""
         self._line, self._roll = line, roll
         self._look()
 
@@ -137,7 +137,7 @@ class Panel(Vertical):
         self.open_tab(TABS[number])
 
     def step(self, by: int) -> None:
-        """Opens the tab a number of places further; after the last comes the first."""
+        """Opens the tab that is `by` places further; the first tab follows the last one."""
         self.open_tab(TABS[(TABS.index(self.tab) + by) % len(TABS)])
 
     @on(TabBar.Chosen)
@@ -145,7 +145,7 @@ class Panel(Vertical):
         self.open_tab(message.tab)
 
     def _look(self) -> None:
-        """Starts to read the content for the present line and tab, or reads it again."""
+        """Starts to read the content for the present line and tab, or reads the content again."""
         key = (self.tab, self._line.key if self._line is not None else None, self._whose())
         if key == self._key:
             session = self._session()
@@ -172,7 +172,7 @@ class Panel(Vertical):
         return item if isinstance(item, Session) else None
 
     def _whose(self) -> Hashable:
-        """Returns the identity of the session whose pane is shown; None without one."""
+        """Returns the identity of the session whose pane is shown, or None."""
         session = self._session()
         if self.tab is not Tab.PANE or session is None or self._roll is None:
             return None
@@ -180,7 +180,7 @@ class Panel(Vertical):
         return session.id, session.created, session.panes, answer.server, self.tmux is not None
 
     def _source(self) -> PanelSource | None:
-        """Returns the source of the content to show; None if there is nothing to read."""
+        """Returns the source of the content to show; None if no source needs to be read."""
         item = self._line.item if self._line is not None else None
         if self.tab is Tab.AUDIT:
             return self._audit_source()
@@ -308,11 +308,11 @@ class Panel(Vertical):
             )
 
     def on_descendant_focus(self) -> None:
-        """Shows the numbers of the tabs: they are keys while the panel has the focus."""
+        """Shows the numbers of the tabs, which are keys while the panel has the focus."""
         self._place()
 
     def on_descendant_blur(self) -> None:
-        """Hides the numbers of the tabs: the keys belong to the roll now."""
+        """Hides the numbers of the tabs, because the number keys belong to the roll now."""
         self._place()
 
     def on_resize(self) -> None:
@@ -329,7 +329,7 @@ class Panel(Vertical):
         field.focus()
 
     def action_leave(self) -> None:
-        """Ends the search; without a search goes back to the roll."""
+        """Ends the search; without a search, goes back to the roll."""
         field = self.query_one(Input)
         if not field.has_class("shown"):
             self.post_message(self.Left())

@@ -49,8 +49,8 @@ class Hint:
 class Footer(Widget):
     """Shows the keys of the screen and of the focused widget.
 
-    Textual's own footer leaks memory: it makes one widget for each key whenever the focus
-    moves, and never drops its references to the old widgets. This footer is a single widget.
+    Textual's own footer leaks memory: each time the focus moves, it makes a widget for each key,
+    and never drops the references to the old widgets. This footer is a single widget.
 
     Attributes:
         hints: The keys that are shown, from the left.
@@ -136,7 +136,7 @@ class Footer(Widget):
             yield Segment(" ", self._background)
 
     def _at(self, x: int) -> Hint | None:
-        """Returns the hint at a column, or None between two hints."""
+        """Returns the hint at a column; None between two hints."""
         end = -self._scrolled
         for hint in self.hints:
             start, end = end, end + hint.width

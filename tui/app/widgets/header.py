@@ -22,7 +22,7 @@ class Summary(Static):
     """Shows host, workspaces, tmux and the number of agents of each verdict.
 
     Args:
-        note: A remark on the monitor itself, such as "read-only"; may be empty.
+        note: A remark about the monitor itself, such as "read-only"; may be empty.
     """
 
     DEFAULT_CSS = """
@@ -51,12 +51,12 @@ class Summary(Static):
         self._draw()
 
     def show_marks(self, count: int, out_of_sight: int) -> None:
-        """Shows how many agents are marked, and how many of them are not visible."""
+        """Shows how many agents are marked, and how many marked agents are not visible."""
         self._marks = count, out_of_sight
         self._draw()
 
     def show_only(self, only: Verdict | None) -> None:
-        """Highlights the counter of the only verdict that the roll shows; None for no counter."""
+        """Highlights the counter of the only verdict that the roll shows; no counter for None."""
         self._only = only
         self._draw()
 
@@ -94,7 +94,7 @@ class Summary(Static):
 
 
 class Notices(Static):
-    """Shows the warnings that the operator needs before an action; hidden without warnings."""
+    """Shows the warnings that the operator needs before an action; hidden if no warning exists."""
 
     DEFAULT_CSS = """
     Notices { height: auto; max-height: 5; background: $error 20%; display: none; }
@@ -145,9 +145,9 @@ def _tmux(roll: RollCall) -> Content:
 def _counts(
     roll: RollCall, only: Verdict | None, cells: int
 ) -> tuple[Content, tuple[tuple[int, int, Verdict], ...]]:
-    """Returns the line of counts, and each counter's first cell, end and verdict.
+    """Returns the line of counts, and the first cell, the end and the verdict of each counter.
 
-    With 0 cells the line has no words, only glyphs and numbers.
+    If `cells` is 0, the line has no words, only glyphs and numbers.
     """
     parts: list[tuple[str, str]] = []
     places: list[tuple[int, int, Verdict]] = []

@@ -1,4 +1,4 @@
-"""A line that shows the progress of long work; it stays hidden while work is short."""
+"""A line that shows the progress of long work; hidden during short work."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tui.progress import bar
 from tui.text.sanitize import fit
 
 LONG = 0.7
-"""Seconds that work lasts before its progress is shown."""
+"""After this many seconds of work, its progress is shown."""
 
 _REDRAW_EVERY = 0.5
-"""Seconds between two updates; each update is sent to the terminal."""
+"""Seconds between two updates, because each update is sent to the terminal."""
 
 OPENING = frozenset({"plan kill", "plan complete", "plan undo", "log", "attach", "open"})
-"""The groups of workers that prepare what a key of the roll opens."""
+"""The groups of workers that prepare the screen, session or file that a key of the roll opens."""
 
 MOMENT = 0.3
-"""Seconds that such a worker runs before the line shows that it runs."""
+"""If such a worker runs longer than this many seconds, the line shows its work."""
 
 _LOOK_EVERY = 0.1
 
@@ -32,8 +32,8 @@ _LOOK_EVERY = 0.1
 def working_out(app: App[Any]) -> Iterator[Worker[Any]]:
     """Returns the running workers that prepare what a key of the roll opens.
 
-    While one of them runs, the roll accepts no other key: the operator means that key for
-    the screen that is about to open. On the roll it could do something else.
+    While such a worker runs, the roll accepts no other key. The operator means the next key for
+    the screen that will open; on the roll, this key could have another effect.
     """
     return (
         worker
@@ -43,7 +43,7 @@ def working_out(app: App[Any]) -> Iterator[Worker[Any]]:
 
 
 class ProgressLine(Static):
-    """Shows what muster is doing, and how far it is."""
+    """Shows which work muster is doing, and the progress of this work."""
 
     DEFAULT_CSS = """
     ProgressLine { height: 1; background: $panel; color: $foreground; display: none; }
@@ -57,11 +57,11 @@ class ProgressLine(Static):
         self._waiting: Timer | None = None
 
     def on_mount(self) -> None:
-        """Stops `wait_for` when the terminal is handed over: the awaited program is open."""
+        """Stops `wait_for` when another program gets the terminal: the work is done then."""
         self.app.app_suspend_signal.subscribe(self, lambda _: self._stop_waiting(), immediate=True)
 
     def wait_for(self, what: str) -> None:
-        """Shows that work is going on if it takes longer than `MOMENT`.
+        """Shows that work is going on, if the work takes longer than `MOMENT`.
 
         The line disappears when the work is done or cancelled.
 
@@ -87,7 +87,7 @@ class ProgressLine(Static):
             self.finish()
 
     def tell(self, what: str, done: int, of: int) -> None:
-        """Shows how many of the steps are done; hides the line when all are done."""
+        """Shows how many of the steps are done; hides the line when all steps are done."""
         now = time.monotonic()
         if done >= of:
             self.finish()

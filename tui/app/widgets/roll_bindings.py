@@ -1,4 +1,4 @@
-"""All default keys of the main screen: each is one entry, whose action is in the class named."""
+"""All default keys of the main screen. Each list names the class that has the actions."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _MARKING = (
 )
 
 ROLL_KEYS: list[BindingType] = [*_MOVING, *_TRIAGE, *_MARKING]
-"""Keys of the list of lines; their actions are in `RollView`."""
+"""The keys of the list of lines; their actions are in `RollView`."""
 
 LINE_KEYS: list[BindingType] = [
     Binding("left_square_bracket", "step(-1)", "Previous tab", show=False, id="panel.tab-before"),
@@ -103,7 +103,7 @@ LINE_KEYS: list[BindingType] = [
         id="copy.session",
     ),
 ]
-"""Keys for the line under the cursor and for the panel; their actions are in `Body`."""
+"""The keys for the line under the cursor and for the panel; their actions are in `Body`."""
 
 ACTION_KEYS: list[BindingType] = [
     Binding("k", "kill", "Kill", id="kill"),
@@ -137,4 +137,4 @@ ACTION_KEYS: list[BindingType] = [
         id="metrics",
     ),
 ]
-"""Keys that plan an action or open a screen; their actions are in `RollActions`."""
+"""The keys that plan an action or open a screen; their actions are in `RollActions`."""

@@ -1,4 +1,4 @@
-"""The roll with its heading, the description of its view and the filter field."""
+"""The roll with the heading, the description of the view and the filter field."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tui.view.outline import Key
 from tui.view.view import Sort, View
 
 MEASURE_EVERY = 3.0
-"""The least number of seconds between two measurements of the sessions' load."""
+"""The shortest time between two measurements of the sessions' load, in seconds."""
 
 # The interval grows to this number of seconds while measurements do not change.
 _MEASURE_RARELY = 12.0
@@ -68,7 +68,7 @@ class Shown(Static):
         super().__init__("", markup=False)
 
     def show(self, view: View, shown: int, of: int) -> None:
-        """Shows the view, the number of agents that it matches, and the number of all agents."""
+        """Shows the view, the number of agents that match it, and the number of all agents."""
         self.set_class(view != View(), "shown")
         self.update(described(view, shown, of), layout=False)
 
@@ -151,14 +151,14 @@ class RollPane(Vertical):
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether a filter is set or its field is open."""
+        """Whether a filter is set, or the filter field is open."""
         is_open = self.query_one(FilterField).has_class("shown")
         return is_open or self.roll.view != self.roll.view.cleared()
 
     def clear(self) -> None:
-        """Clears the filter and closes its field.
+        """Clears the filter, and closes the filter field.
 
-        Hidden finished agents and the sort order stay as they are.
+        Hidden finished agents and the sort order do not change.
         """
         self.query_one(FilterField).value = ""
         self.roll.look(self.roll.view.cleared())

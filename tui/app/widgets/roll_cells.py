@@ -41,7 +41,7 @@ class Drawing:
 
     Attributes:
         cells: The width of a line in cells.
-        now: The current time, seconds since the epoch; ages are computed from it.
+        now: The present time, in seconds since the epoch; ages are computed from this time.
         view: The view of the roll; the matches of its filter are highlighted.
         loads: CPU and memory of each session.
     """
@@ -74,7 +74,7 @@ def arrow(line: Line) -> str:
 
 
 def _indent(level: int, room: int) -> int:
-    """Returns an agent's indentation in cells, limited to keep room for its arrow and id."""
+    """Returns an agent's indentation in cells, limited so that the arrow and the id have room."""
     return 2 * max(0, min(level - 1, (room - _READABLE) // 2))
 
 
@@ -209,7 +209,7 @@ def _blank(_: object, wide: int) -> list[Piece]:
 
 
 def _nothing(_: object, wide: int) -> list[Piece]:
-    """Makes an empty cell. Use it only if all cells to the right are empty too."""
+    """Makes an empty cell. Use this only if all cells to the right are empty too."""
     return []
 
 
@@ -284,19 +284,19 @@ class OrphanCells(NamedTuple):
 class Column:
     """One column of the roll.
 
-    A cell has exactly the width of its column, including the gap before its text. If the
-    cell is None, the cell to its left extends over this column.
+    A cell has exactly the width of its column, including the gap before its text. If the cell
+    function is None, the cell to the left extends over this column.
 
     Attributes:
         title: The title in the heading.
         width: The width in cells; 0 for the column that takes the remaining room.
-        agent, task, orphan: Makes the cell on a line of that kind.
+        agent, task, orphan: Makes the cell on an agent's, task's or orphan's line.
         gap: Empty cells before the text.
         right: Whether the title is aligned to the right.
-        priority: 0 for a column that is always shown. Other columns are added while there
-            is room, the lowest priority first; columns of equal priority are added together.
-        room: The least width of the agent's column at which this column is added.
-        share: Limits the column to two fifths of the agent's column, and to `width`.
+        priority: 0 for a column that is always shown. If there is room, other columns are added,
+            the lowest priority first. Columns of equal priority are added together.
+        room: This column is added if the agent's column is at least this wide.
+        share: Whether the column is limited to two fifths of the agent's column, and to `width`.
         sorts: The sort orders in which the column can be shown.
         needed_by: The sort orders in which the column is shown even without `room`.
         yields: Whether the column is removed for a column that `needed_by` adds.
@@ -383,7 +383,7 @@ def layout(cells: int, sort: Sort = Sort.HIERARCHY) -> tuple[tuple[Column, int],
 def task_cells(
     cells: int, sort: Sort
 ) -> tuple[tuple[Callable[[TaskCells, int], list[Piece]], int], ...]:
-    """Returns the functions for the cells of a task's line, each with its width."""
+    """Returns the functions for the cells of a task's line, each with the width of the cell."""
     return _extended([(column.task, wide) for column, wide in layout(cells, sort)])
 
 
@@ -391,7 +391,7 @@ def task_cells(
 def orphan_cells(
     cells: int, sort: Sort
 ) -> tuple[tuple[Callable[[OrphanCells, int], list[Piece]], int], ...]:
-    """Returns the functions for the cells of an orphan's line, each with its width."""
+    """Returns the functions for the cells of an orphan's line, each with the width of the cell."""
     return _extended([(column.orphan, wide) for column, wide in layout(cells, sort)])
 
 

@@ -30,8 +30,8 @@ def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piec
 
     Args:
         line: The line.
-        drawing: The settings for drawing it.
-        marked: Whether the operator marked it.
+        drawing: The settings for drawing the line.
+        marked: Whether the operator marked the line.
 
     Returns:
         Pieces that take exactly `drawing.cells` cells.
@@ -51,7 +51,7 @@ def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piec
 
 
 def why_empty(view: View) -> str:
-    """Returns a message for the operator why the roll shows no lines."""
+    """Returns a message that tells the operator why the roll shows no lines."""
     if view.narrows:
         return "Nothing matches the filter; Escape clears it."
     if view.hide_finished:

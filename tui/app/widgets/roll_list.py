@@ -80,13 +80,13 @@ class RollView(ScrollView, can_focus=True):
 
     @dataclass
     class Moved(Message, namespace="roll"):
-        """The cursor moved to another line, or the content of its line changed."""
+        """The cursor moved to another line, or the content of the cursor's line changed."""
 
         line: Line | None
-        """The line under the cursor; None when there are no lines."""
+        """The line under the cursor; None if the roll has no lines."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this replaces a waiting message: only the newest one counts."""
+            """Returns whether this message replaces a waiting one: only the newest is needed."""
             return isinstance(message, RollView.Moved)
 
     @dataclass
@@ -100,7 +100,7 @@ class RollView(ScrollView, can_focus=True):
 
     @dataclass
     class Viewed(Message, namespace="roll"):
-        """The view changed, or the number of agents that it shows."""
+        """The view changed, or the number of agents that the view shows."""
 
         view: View
         """The view."""
@@ -110,7 +110,7 @@ class RollView(ScrollView, can_focus=True):
         """The number of all agents and orphans."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this replaces a waiting message: only the newest one counts."""
+            """Returns whether this message replaces a waiting one: only the newest is needed."""
             return isinstance(message, RollView.Viewed)
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
@@ -128,7 +128,7 @@ class RollView(ScrollView, can_focus=True):
         self.view = View()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Enables a key only while it has an effect."""
+        """Returns whether a key has an effect now; other keys are disabled."""
         if action == "unmark":
             return bool(self.marks)
         if action == "mark_zombies":
@@ -158,9 +158,9 @@ class RollView(ScrollView, can_focus=True):
     def look(self, view: View) -> None:
         """Shows the roll in another view.
 
-        The cursor stays on its agent. If the view does not match this agent, the cursor moves
-        to the first agent that it matches. A new sort order, except the hierarchy, moves it to the
-        top.
+        The cursor stays on its agent. If the view does not match this agent, the cursor moves to
+        the first agent that the view matches. A new sort order, except the hierarchy, moves the
+        cursor to the top.
         """
         if view == self.view:
             return
@@ -180,7 +180,7 @@ class RollView(ScrollView, can_focus=True):
         """Shows new measurements of CPU and memory.
 
         Args:
-            loads: The loads by the keys of their lines.
+            loads: Maps the keys of lines to the loads of their sessions.
         """
         # The first loads sort the lines anew: a cursor on the first line stays on the first.
         to_top = self.view.sort.by_load and not self._loads and self._cursor == 0
@@ -195,8 +195,8 @@ class RollView(ScrollView, can_focus=True):
     def to_measure(self) -> tuple[dict[Key, Session], TmuxSnapshot | None]:
         """Returns the sessions whose load is needed now, and the snapshot that lists them.
 
-        If the lines are sorted by load, these are all sessions. Otherwise they are the visible
-        ones, or none if there is no room for the columns of the load.
+        If the lines are sorted by load, these are all sessions. Otherwise these are the visible
+        sessions, or no session if the columns of the load have no room.
         """
         if self._roll is None or not shows_loads(self._cells, self.view.sort):
             return {}, None
@@ -213,30 +213,30 @@ class RollView(ScrollView, can_focus=True):
 
     @property
     def lines(self) -> tuple[Line, ...]:
-        """All lines except those inside folded branches."""
+        """All lines except those below a folded line."""
         return self._lines
 
     def go_to(self, key: Key) -> None:
-        """Moves the cursor to the line with this key, if there is one."""
+        """Moves the cursor to the line with this key, if such a line exists."""
         if (number := self._index.get(key)) is not None:
             self._put_cursor(number)
 
     @property
     def _index(self) -> dict[Key, int]:
-        """The number of each key's line, computed when it is first needed."""
+        """Maps each key to the number of its line; computed when it is first needed."""
         if self._numbers is None:
             self._numbers = {line.key: number for number, line in enumerate(self._lines)}
         return self._numbers
 
     def _number_of(self, line: Line) -> int | None:
-        """Returns the present number of a line; the cursor's line is tried first."""
+        """Returns the present number of a line, or None; tries the cursor's line first."""
         at = self._cursor
         if at < len(self._lines) and self._lines[at].key == line.key:
             return at
         return self._index.get(line.key)
 
     def refresh_ages(self) -> None:
-        """Redraws the visible lines whose text has changed with the time."""
+        """Redraws the visible lines whose text has changed because time passed."""
         self._refresh_changed()
 
     def _lay_out(self) -> None:
@@ -348,7 +348,7 @@ class RollView(ScrollView, can_focus=True):
         self._refresh_changed()
 
     def watch_scroll_y(self, old: float, new: float) -> None:
-        """Forgets the drawn lines: each one is now at another place."""
+        """Forgets the drawn lines, because each line is at another place now."""
         super().watch_scroll_y(old, new)
         self._shown.clear()
 
@@ -385,7 +385,7 @@ class RollView(ScrollView, can_focus=True):
         self._put_cursor(0 if to < 0 else len(self._lines) - 1)
 
     def action_fold(self) -> None:
-        """Folds a branch; on a folded line, or one without a branch, moves to the parent."""
+        """Folds the line; if the line is folded, or cannot be folded, moves to the parent."""
         line = self.current
         if line is None:
             return
@@ -399,7 +399,7 @@ class RollView(ScrollView, can_focus=True):
                 return
 
     def action_unfold(self) -> None:
-        """Unfolds a branch; on an unfolded branch moves to its first line."""
+        """Unfolds the line; if the line is unfolded, moves to its first child."""
         line = self.current
         if line is None:
             return
@@ -425,12 +425,12 @@ class RollView(ScrollView, can_focus=True):
     # View
 
     def action_triage(self) -> None:
-        """Sorts the most urgent first, or goes back to the tree."""
+        """Sorts the agents, the most urgent first, or goes back to the tree."""
         is_tree = self.view.sort is Sort.HIERARCHY
         self.look(replace(self.view, sort=Sort.URGENCY if is_tree else Sort.HIERARCHY))
 
     def action_sort(self, steps: int) -> None:
-        """Changes to the sort order a number of steps further."""
+        """Changes to the sort order that is `steps` further."""
         self.look(replace(self.view, sort=self.view.sort.after(steps)))
 
     def action_hide_finished(self) -> None:
@@ -438,7 +438,7 @@ class RollView(ScrollView, can_focus=True):
         self.look(replace(self.view, hide_finished=not self.view.hide_finished))
 
     def action_only(self, verdict: str) -> None:
-        """Shows only the agents with a verdict; a second call shows all again."""
+        """Shows only the agents with a verdict; a second call shows all agents again."""
         only = Verdict(verdict)
         self.look(replace(self.view, only=None if self.view.only is only else only))
 
@@ -476,7 +476,7 @@ class RollView(ScrollView, can_focus=True):
             self._put_cursor(self._cursor + 1)
 
     def action_range(self) -> None:
-        """Starts a range at the cursor; if there is a range, ends it."""
+        """Starts a range at the cursor; ends an existing range."""
         if self._marks.start is not None:
             self.action_leave_range()
         elif self.current is not None:
@@ -484,7 +484,7 @@ class RollView(ScrollView, can_focus=True):
             self._reach()
 
     def _reach(self) -> None:
-        """Extends the range, if there is one, to the cursor."""
+        """Extends the range, if one exists, to the cursor."""
         if self._marks.start is None:
             return
         if (start := self._index.get(self._marks.start)) is not None:
@@ -493,7 +493,7 @@ class RollView(ScrollView, can_focus=True):
             self.action_leave_range()
 
     def action_leave_range(self) -> None:
-        """Ends the range; its marks stay."""
+        """Ends the range; the marks of the range stay."""
         self._mark(self._marks.ended())
 
     def action_extend(self, by: int) -> None:
@@ -522,7 +522,7 @@ class RollView(ScrollView, can_focus=True):
         self._mark(Marks())
 
     def targets(self) -> Iterable[Key]:
-        """Returns the keys that an action applies to: the marked ones, or else the cursor's."""
+        """Returns the keys to which an action applies: the marked ones, or else the cursor's."""
         if self.marks and self._roll is not None:
             return [key for key in actionable(self._roll) if key in self.marks]
         return [self.current.key] if self.current else []

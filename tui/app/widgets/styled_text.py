@@ -17,13 +17,13 @@ PROGRESS_WIDTH = _BAR + 5
 
 
 def highlighted(text: str, style: str, wanted: Filter, *keys: str) -> list[Piece]:
-    """Splits a text into pieces; the parts that match the filter also have the style ``match``.
+    """Splits a text into pieces; parts that match the filter also have the style ``match``.
 
     Args:
         text: Safe text.
         style: The style of the whole text.
         wanted: The filter.
-        keys: The fields of the filter that this text belongs to.
+        keys: The fields of the filter to which this text belongs.
     """
     if not wanted:
         return [(text, style)]
@@ -59,7 +59,8 @@ def progress_pieces(progress: float | None, style: str) -> list[Piece]:
 
     Args:
         progress: The progress in percent; None if it is not known.
-        style: The style of the percentage, and of the bar unless it is empty.
+        style: The style of the percentage and of the bar; if it is empty, the bar has the style
+            ``bar``.
     """
     if progress is None:
         return [(fit("-", PROGRESS_WIDTH), "finished")]

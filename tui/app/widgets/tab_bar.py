@@ -28,7 +28,7 @@ TABS = tuple(Tab)
 
 
 class TabBar(Static):
-    """Shows the tabs and their number keys, with short names if there is little room."""
+    """Shows the tabs and their number keys; the names are short if the line is narrow."""
 
     DEFAULT_CSS = """
     TabBar { height: 1; background: $panel; }
@@ -57,8 +57,8 @@ class TabBar(Static):
             tab: The open tab.
             status: A few words for the end of the line; may be empty.
             numbered: Whether the number keys open the tabs now.
-            needed: Whether the tab names are shortened to make room for the status.
-                Otherwise the status is left out if there is no room.
+            needed: Whether the status must be shown, and the tab names are shortened if there is
+                no room. Otherwise the status is left out if there is no room.
         """
         self._tab, self._status, self._numbered, self._needed = tab, status, numbered, needed
         self._draw()
@@ -86,7 +86,7 @@ class TabBar(Static):
             self.update(content, layout=False)
 
     def _names(self, room: int) -> list[str]:
-        """Returns the names of the tabs, shortened if there is little room."""
+        """Returns the names of the tabs, shortened if the room is too small."""
         numbered = [f" {number} {tab} " for number, tab in enumerate(TABS, 1)]
         plain = [f" {tab} " for tab in TABS]
         status = width(self._status) + 2 if self._status else 0

@@ -89,7 +89,7 @@ class TextView(ScrollView, can_focus=True):
         """The position in the text, or the result of the search, may have changed."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this replaces a waiting message: only the newest one counts."""
+            """Returns whether this message replaces a waiting one: only the newest is needed."""
             return isinstance(message, TextView.Placed)
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class TextView(ScrollView, can_focus=True):
         Args:
             key: The identity of the content. With a new key the view starts at the first row.
             rows: The rows.
-            follow: Whether to start at the last row, and to stay there as rows are added.
+            follow: Whether to start at the last row, and to stay at the end when rows are added.
         """
         new = key != self._key
         if not new and tuple(rows) == self._rows:
@@ -158,7 +158,7 @@ class TextView(ScrollView, can_focus=True):
 
     @property
     def follows(self) -> bool:
-        """Whether the view stays at the end as rows are added."""
+        """Whether the view stays at the end when rows are added."""
         return self._follows and self.at_end
 
     @property
@@ -226,13 +226,13 @@ class TextView(ScrollView, can_focus=True):
         self.post_message(self.Placed())
 
     def watch_scroll_y(self, old: float, new: float) -> None:
-        """Forgets the drawn lines: each one is now at another place."""
+        """Forgets the drawn lines, because each line is at another place now."""
         super().watch_scroll_y(old, new)
         self._shown.clear()
         self.post_message(self.Placed())
 
     def on_focus(self) -> None:
-        """Highlights the first agent that the text names, if there is one."""
+        """Highlights the first agent that the text names, if the text names one."""
         if self._chosen is None and self._links:
             self._chosen = self._links[0]
         self._refresh_changed()
@@ -244,7 +244,7 @@ class TextView(ScrollView, can_focus=True):
     # Moving
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Enables a key only while it has an effect."""
+        """Returns whether a key has an effect now; other keys are disabled."""
         if action == "jump":
             return self._chosen is not None
         if action == "match":
@@ -258,7 +258,7 @@ class TextView(ScrollView, can_focus=True):
         self._refresh_changed()
 
     def action_move(self, by: int) -> None:
-        """Moves to another agent that the text names; scrolls if there is none."""
+        """Moves to another agent that the text names; scrolls if no further agent is named."""
         if self._chosen is not None and self._links:
             number = self._links.index(self._chosen) + by
             if 0 <= number < len(self._links):
@@ -307,7 +307,7 @@ class TextView(ScrollView, can_focus=True):
     # Searching
 
     def search(self, query: str) -> None:
-        """Highlights a text, and scrolls to the first match from here, or else to the last."""
+        """Highlights a text, and scrolls to the next match, or else to the last match."""
         folded = query.casefold()
         if folded == self._query:
             return
