@@ -76,10 +76,10 @@ class LockTimeoutError(RegistryError, TimeoutError):
     def __init__(self, path: Path, timeout: float, *, by_caller: bool = False) -> None:
         asking = command_line("fuser", options=[("-v", str(path))])
         why = (
-            "this thread already holds it. Do not start an operation inside another one, or in "
-            "a signal handler, and do not name the same file twice"
+            "this thread already holds the lock. Do not start an operation inside another one, or "
+            "in a signal handler, and do not name the same file twice"
             if by_caller
-            else "another process, or another thread of this process, holds it"
+            else "another process, or another thread of this process, holds the lock"
             + (f"; find the process with `{asking}`" if asking is not None else "")
         )
         super().__init__(
@@ -152,8 +152,8 @@ _ADVICE = {
     errno.ENOLCK: "its file system offers no locks, or no more locks: move the workspace to a "
     "local disk",
     errno.EOPNOTSUPP: "its file system cannot do this: move the workspace to a local disk",
-    errno.EAGAIN: "another process blocks it for a moment: try again",
-    errno.ESTALE: "its network file system lost the file: open it again, or mount the file "
+    errno.EAGAIN: "another process blocks the file for a moment: try again",
+    errno.ESTALE: "the network file system lost the file: open the file again, or mount the file "
     "system again",
 }
 
@@ -202,8 +202,8 @@ class HalfWrittenError(RegistryError, OSError):
             cause.errno,
             f"cannot write {_shown(path)}, and cannot take the write back: "
             f"{os.strerror(cause.errno or 0)}. The new content is kept in {journals}. The next "
-            "process that opens the registry for writing finishes the write or takes it back; "
-            "check the registry before you repeat the change",
+            "process that opens the registry for writing finishes the write or takes the write "
+            "back; check the registry before you repeat the change",
         )
         self.path = path
 
@@ -219,10 +219,10 @@ class UntrustedJournalError(RegistryError, OSError):
     """
 
     def __init__(self, path: Path, what: str, remedy: str | None = None) -> None:
-        remedy = remedy or f"Look at it; if it does not belong here, {moving_aside(path)}"
+        remedy = remedy or f"Look at this file; if it does not belong here, {moving_aside(path)}"
         super().__init__(
             f"{_shown(path)} {what}: it is not used as a journal; nothing was changed. "
-            f"{remedy}. Do not delete it: it may hold the only copy of a change"
+            f"{remedy}. Do not delete this file: it may contain the only copy of a change"
         )
         self.path = path
 
@@ -241,7 +241,8 @@ class UnfinishableCommitError(RegistryError, OSError):
         super().__init__(
             f"cannot write {_shown(path)}: if this process was killed during the write, {why}. "
             "Nothing was changed. Write as the file's owner or as root, or change the file's "
-            "owner to your user, and its group to one with all its writers (chown USER:GROUP)"
+            "owner to your user, and the file's group to a group with all writers of the file "
+            "(chown USER:GROUP)"
         )
         self.path = path
         self.reason = f"cannot be written: if this process was killed during the write, {why}"
@@ -353,7 +354,8 @@ class ReplacedWorkspaceError(RegistryError, OSError):
     def __init__(self, path: Path) -> None:
         self.reason = (
             "was replaced while muster ran, possibly by another user; the new directory was not "
-            "read or changed. If it is the right workspace, start muster again and name it"
+            "read or changed. If the new directory is the right workspace, start muster again and "
+            "name the workspace"
         )
         super().__init__(errno.ESTALE, f"workspace {_shown(path)} {self.reason}")
         self.path = path
@@ -377,7 +379,7 @@ class CorruptRegistryError(RegistryError, json.JSONDecodeError):
         reason: str,
         text: str = "",
         pos: int = 0,
-        remedy: str = "Correct it by hand, or restore a copy of the file",
+        remedy: str = "Correct the file by hand, or restore a copy",
     ) -> None:
         json.JSONDecodeError.__init__(self, reason, text, pos)
         # Otherwise every stored traceback would keep the whole text in memory.

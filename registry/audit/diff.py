@@ -233,13 +233,13 @@ def _objection(holder: Json | None, change: FieldChange) -> str | None:
             return None
         if change.after is MISSING:
             return f"is in {change.file} again"
-        return f"was changed or removed since it was added to {change.file}"
+        return f"was changed or removed after it was added to {change.file}"
     if holder is None:
         return f"was removed from {change.file}"
     now = holder.get(change.field, MISSING)
     if _exact(now) == _exact(change.after):
         if change.deployed is not None and Deployment.of(holder) != change.deployed:
-            return f"was deployed again since, in {change.file}"
+            return f"was deployed again later, in {change.file}"
         return None
     if _exact(now) == _exact(change.before):
         return f"{change.field} already has its old value in {change.file}"

@@ -50,8 +50,9 @@ def check_log(path: Path, status: os.stat_result, folder: int) -> None:
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UntrustedFileError(
             path,
-            "is writable for other users than its owner, so its content cannot be trusted; "
-            "move it aside or, if it is right, make it writable only for its owner (chmod go-w)",
+            "is writable for users other than its owner, so the content cannot be trusted; move "
+            "the file aside or, if the content is right, make the file writable only for its "
+            "owner (chmod go-w)",
         )
 
 

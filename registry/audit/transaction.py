@@ -192,7 +192,8 @@ def _pass(
                 raise UntrustedFileError(
                     edit.path,
                     f"belonged to {user_called(owners[edit.path])} before, and belongs to "
-                    f"{user_called(edit.owner)} now; nothing was changed. Check it and try again",
+                    f"{user_called(edit.owner)} now; nothing was changed. Check that registry, "
+                    "and try again",
                 )
         before = [snapshot(edit.registry) for edit in edits]
         result = change(task_edit.registry, global_edit.registry if global_edit else None)

@@ -100,9 +100,8 @@ def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
     tasks = [path for path in paths if path.name != GLOBAL_REGISTRY]
     globals_ = [path for path in paths if path.name == GLOBAL_REGISTRY]
     if len(tasks) > 1 or len(globals_) > 1:
-        return Undoable(
-            entry, None, None, "its entry names more than one task's and one global registry"
-        )
+        why = "its log entry names more than one task's registry and one global registry"
+        return Undoable(entry, None, None, why)
     if not tasks:
         return Undoable(entry, globals_[0], None)
     return Undoable(entry, tasks[0], globals_[0] if globals_ else None)
@@ -112,8 +111,8 @@ def _not_to_touch(entry: Entry, path: Path, known: Collection[Path]) -> str | No
     """Returns why a registry must not be changed because of an entry, or None."""
     if path not in known:
         return (
-            f"{shown_name(path)} is not a registry of these workspaces; to change it, name its "
-            "workspace"
+            f"{shown_name(path)} is not a registry of these workspaces; to change this "
+            "registry, name its workspace"
         )
     if path.name != GLOBAL_REGISTRY and auditing.log_of(path) != Path(entry.log):
         return f"{shown_name(entry.log)} is not the audit log of {shown_name(path)}"
@@ -143,7 +142,7 @@ def _doubt(entry: Entry, path: Path) -> str | None:
         return None
     return (
         f"{shown_name(path)} belongs to user id {owner}, but the log of the entry belongs to "
-        f"user id {min(others)}, which may have forged it"
+        f"user id {min(others)}, which may have forged the entry"
     )
 
 

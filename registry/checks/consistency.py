@@ -224,10 +224,10 @@ def _status(id_: str, entry: Json, in_global: Json, file: Path) -> Iterator[Issu
     if not isinstance(own, str) or own == listed or (listed is None and not is_terminal(own)):
         return
     found = in_global.get("status", MISSING)
-    says = f"has the status {_value(found)} here, but {_value(own)} in its task's registry"
+    says = f"has the status {_value(found)} in this file, but {_value(own)} in its task's registry"
     if listed is None:
-        says = f"counts as active here, without a status, but is {_value(own)} in its task's "
-        says += "registry"
+        says = "has no status in this file, and so counts as active, but has the status "
+        says += f"{_value(own)} in its task's registry"
     yield Issue(IssueKind.STATUS, file, id_, "status", found, says, own)
 
 
@@ -287,6 +287,6 @@ def _missing_tasks(file: Path, global_: Json, known: Collection[str]) -> Iterabl
                 of_agents[task_id],
                 f"task {shown_name(task_id)} with {of_agents[task_id]} agents is listed, but its "
                 "registry does not exist",
-                advice="its state cannot be known: restore its registry, or remove the task and "
-                "its agents from the list by hand",
+                advice="the state of the task cannot be known: restore the task's registry, or "
+                "remove the task and its agents from this file by hand",
             )

@@ -39,7 +39,7 @@ def hierarchy_findings(file: Path, task: Json) -> Iterator[Issue]:
             "parent",
             list(loop),
             f"is its own ancestor: {' → '.join(map(shown_name, (*loop, loop[0])))}",
-            advice="the first of them cannot be known: correct one agent's parent by hand",
+            advice="the wrong parent cannot be known: correct the parent of one agent by hand",
         )
     for id_, entry in first.items():
         own = _own_parent(entry)
@@ -51,7 +51,7 @@ def hierarchy_findings(file: Path, task: Json) -> Iterator[Issue]:
                 "parent",
                 own,
                 "names a parent that does not exist",
-                advice="the right parent cannot be known: correct it by hand",
+                advice="the right parent cannot be known: correct the field by hand",
             )
     if isinstance(raw, dict):
         skipped = {id_ for loop in loops for id_ in loop}
@@ -149,7 +149,7 @@ def _disagreements(
                 FIELD,
                 places,
                 f"is listed under {_several(places)}",
-                advice="it names no existing parent: set its parent by hand",
+                advice="the agent names no existing parent: set the agent's parent by hand",
             )
     for id_, places in listed.items():
         if id_ not in agents:

@@ -247,7 +247,7 @@ def _is_judged(agent_id: str | None, entry: Json, judged: Judged) -> bool:
 def _why_untouched(entry: Json) -> str:
     status = entry.get("status")
     if is_active(status):
-        return f"was deployed again meanwhile; it stays {status!r}"
+        return f"was deployed again meanwhile; its status stays {status!r}"
     return f"is already {status!r}"
 
 

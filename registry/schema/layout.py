@@ -277,7 +277,7 @@ def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
             return workspace
         typed = typed_word(str(candidate))
         refused.append(
-            f"skipped {shown_name(candidate)}: it {why}; to use it anyway, name it"
+            f"skipped {shown_name(candidate)}: this directory {why}; to use it anyway, name it"
             + ("" if typed is None else f": {ENVIRONMENT_VARIABLE}={typed}")
         )
     advice = f"Name one (muster WORKSPACE), set {ENVIRONMENT_VARIABLE}, or try `muster demo`."
@@ -489,7 +489,7 @@ def _foreign(registry: Path, workspace: Workspace) -> str | None:
         return None
     command = command_line("muster", names=(str(registry),))
     typed = "" if command is None else f": {command}"
-    return f"{why}; to show it, name it{typed}"
+    return f"{why}; to show this task, name it{typed}"
 
 
 def _why_not_of_home(registry: Path, workspace: Workspace) -> str | None:

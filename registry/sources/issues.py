@@ -151,7 +151,8 @@ def unreadable(path: Path, why: str) -> Issue:
         None,
         MISSING,
         f"cannot be read: {why}",
-        advice="repair it by hand, or restore a copy; until then muster does not write to it",
+        advice="repair the file by hand, or restore a copy; until then muster does not write to "
+        "the file",
     )
 
 
@@ -168,7 +169,7 @@ def _task_twice(path: Path, task_id: str) -> Issue:
         "task_id",
         task_id,
         f"another task of this workspace also has the id {shown_name(task_id)}",
-        advice="the global registry cannot tell them apart: rename one of them by hand",
+        advice="the global registry cannot distinguish the two tasks: rename one of them by hand",
     )
 
 

@@ -66,8 +66,9 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 def _cut_off(path: Path) -> str:
     return (
-        "It begins with a NUL: a commit was interrupted, and the new content is in "
-        f".{path.name}.journal beside it. Do not delete that file: the next process that opens "
+        "The file begins with a NUL: a commit was interrupted, and the new content is in "
+        f".{path.name}.journal in the same directory. Do not delete the journal: the next process "
+        "that opens "
         "the registry for writing finishes the commit"
     )
 
@@ -82,7 +83,7 @@ def check_size(size: int, path: Path, largest: int = MAX_BYTES) -> None:
         raise CorruptRegistryError(
             path,
             f"is larger than {largest >> 20} MB, so it was not read",
-            remedy="Make it smaller by hand, or restore a copy of it",
+            remedy="Make the file smaller by hand, or restore a copy",
         )
 
 
@@ -128,20 +129,20 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
         raise CorruptRegistryError(
             path,
             f"has more than {MAX_VALUES:,} values, so it was not read",
-            remedy="Make it smaller by hand, or restore a copy of it",
+            remedy="Make the file smaller by hand, or restore a copy",
         )
     if not data.strip():
         raise CorruptRegistryError(
             path,
             "is empty",
-            remedy="Try again, because a process may be writing it; if it stays empty, restore a "
-            "copy",
+            remedy="Try again, because a process may be writing the file; if the file stays "
+            "empty, restore a copy",
         )
     if data.startswith(_BYTE_ORDER_MARK):
         raise CorruptRegistryError(
             path,
             "begins with a byte order mark (BOM)",
-            remedy="Save it as UTF-8 without a byte order mark",
+            remedy="Save the file as UTF-8 without a byte order mark",
         )
     text = ""
     try:
@@ -151,7 +152,7 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     except UnicodeDecodeError as error:
         hand_on(error)
         raise CorruptRegistryError(
-            path, f"is not UTF-8 at byte {error.start}", remedy="Save it as UTF-8"
+            path, f"is not UTF-8 at byte {error.start}", remedy="Save the file as UTF-8"
         ) from None
     except json.JSONDecodeError as error:
         hand_on(error)
@@ -163,16 +164,16 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     except _DuplicateKeyError as error:
         raise CorruptRegistryError(
             path,
-            f"has the key {quoted_name(error, 80)} twice in one object: writing it back would "
-            "lose one of them",
-            remedy="Keep a copy, and rename or remove one of them by hand",
+            f"has the key {quoted_name(error, 80)} twice in one object: to write the object back "
+            "would lose one of the two values",
+            remedy="Keep a copy of the file, and rename or remove one of the two keys by hand",
         ) from None
     except RecursionError as error:
         hand_on(error)
         raise CorruptRegistryError(
             path,
             "is nested too deep",
-            remedy="Make its content flatter by hand, or restore a copy of the file",
+            remedy="Make the content of the file flatter by hand, or restore a copy of the file",
         ) from None
     except _TooLargeError as error:
         raise CorruptRegistryError(
@@ -275,7 +276,7 @@ def encode(registry: Json, path: Path) -> bytes:
         raise CorruptRegistryError(
             path,
             "is nested too deep to be written",
-            remedy="Make its content flatter before you write it",
+            remedy="Make the content flatter before you write the registry",
         ) from None
     if len(text) > MAX_BYTES:
         raise CorruptRegistryError(

@@ -205,7 +205,7 @@ def _alone(write: Write, progress: _Progress, change: Callable[[], None]) -> Non
         progress.shared.add(write.path)
     try:
         if stamp(write.fd) != progress.left[write.path]:
-            raise LostLockError(write.path, "another process wrote it without the lock")
+            raise LostLockError(write.path, "another process wrote the file without the lock")
         progress.left[write.path] = None
         change()
         progress.left[write.path] = stamp(write.fd)

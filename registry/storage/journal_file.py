@@ -319,8 +319,8 @@ def _remove_unneeded(place: Path) -> None:
         able = " or ".join([*map(user_called, sorted(owners)), "root"])
         raise UntrustedJournalError(
             place,
-            f"blocks a new journal, and only {able} can move it",
-            f"It is not needed: have {able} {moving_aside(place)}",
+            f"blocks a new journal, and only {able} can move this file",
+            f"The file is not needed: have {able} {moving_aside(place)}",
         ) from None
 
 
@@ -416,7 +416,8 @@ def _planted(place: Path, why: str, registry: Path) -> UntrustedJournalError:
     return UntrustedJournalError(
         place,
         why,
-        f"If that user may write the registry, let it finish its commit{_repairing(registry)}. "
+        f"If that user may write the registry, let that user finish the "
+        f"commit{_repairing(registry)}. "
         f"Otherwise {moving_aside(place)}",
     )
 
@@ -429,8 +430,8 @@ def _not_ours(place: Path, registry: Path, owner: int | None, doing: str) -> Unt
     return UntrustedJournalError(
         place,
         f"may not be {doing} by this user, but by {whose}",
-        f"It may contain an interrupted commit: let {whose} or root finish "
-        f"it{_repairing(registry)}. If there was no commit, {moving_aside(place)}",
+        f"The file may contain an interrupted commit: let {whose} or root finish the "
+        f"commit{_repairing(registry)}. If no commit was interrupted, {moving_aside(place)}",
     )
 
 

@@ -131,7 +131,7 @@ def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
         if not lock.is_current():
             raise LostLockError(lock.path, "the file was replaced or removed meanwhile")
         if committing.stamp_of(_status(lock)) != opened.stamp:
-            raise LostLockError(lock.path, "another process wrote it without the lock")
+            raise LostLockError(lock.path, "another process wrote the file without the lock")
     shared = committing.commit(
         [
             committing.Write(opened.lock.fd, opened.lock.path, opened.old, new, opened.stamp)

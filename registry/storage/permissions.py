@@ -287,10 +287,10 @@ def why_unfinishable(journal: Access, registry: Access) -> str | None:
         return None
     text = f"the journal, which belongs to {user_called(journal.owner)}, group {journal.group}"
     if registry.owner not in (journal.owner, 0) and not _may(registry.owner, journal, readers):
-        return f"{user_called(registry.owner)}, its owner, could not read {text}"
+        return f"{user_called(registry.owner)}, the registry's owner, could not read {text}"
     for user in sorted(writers.users - {journal.owner, 0}):
         if not _may(user, journal, readers):
-            return f"{user_called(user)}, which may write it, could not read {text}"
+            return f"{user_called(user)}, which may write the registry, could not read {text}"
     for group in sorted(writers.groups - readers.groups):
         return f"members of group {group} could not read {text}"
     if writers.others and not readers.others:

@@ -38,7 +38,7 @@ DESTROYS = re.compile(r"(remove|delete) it\b|\brm\b", re.I)
 
 def assert_says_what_to_do(said: str) -> None:
     assert ADVICE.search(said), said
-    assert not DESTROYS.search(said.replace("Do not delete it", "")), said
+    assert not DESTROYS.search(said.replace("Do not delete this file", "")), said
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -58,18 +58,18 @@ def test_whatever_the_system_refuses_there_is_something_to_do(number: int, doing
 
 
 TEXTS: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "if it stays empty, restore a copy"),
-    "blank": (b" \n", "if it stays empty, restore a copy"),
-    "cut short": (b'{\n  "agents": [', "Correct it by hand"),
-    "cut off": (b'\0"agents": []}', r"Do not delete that file: the next process that opens"),
-    "a byte order mark": (b"\xef\xbb\xbf{}", "Save it as UTF-8 without a byte order mark"),
-    "UTF-16": ("{}".encode("utf-16"), "Save it as UTF-8"),
-    "twice": (b'{"a": 1, "a": 2}', "rename or remove one of them by hand"),
+    "empty": (b"", "if the file stays empty, restore a copy"),
+    "blank": (b" \n", "if the file stays empty, restore a copy"),
+    "cut short": (b'{\n  "agents": [', "Correct the file by hand"),
+    "cut off": (b'\0"agents": []}', r"Do not delete the journal: the next process that opens"),
+    "a byte order mark": (b"\xef\xbb\xbf{}", "Save the file as UTF-8 without a byte order mark"),
+    "UTF-16": ("{}".encode("utf-16"), "Save the file as UTF-8"),
+    "twice": (b'{"a": 1, "a": 2}', "rename or remove one of the two keys by hand"),
     "nested": (b'{"a":' * 200_000, "flatter by hand"),
-    "too large a number": (b'{"a": 1e999}', "Correct it by hand"),
-    "too many digits": (b'{"a": ' + b"9" * 5000 + b"}", "Correct it by hand"),
-    "an array": (b"[]", "Correct it by hand"),
-    "too large": (b" " * (MAX_BYTES + 1), "Make it smaller by hand"),
+    "too large a number": (b'{"a": 1e999}', "Correct the file by hand"),
+    "too many digits": (b'{"a": ' + b"9" * 5000 + b"}", "Correct the file by hand"),
+    "an array": (b"[]", "Correct the file by hand"),
+    "too large": (b" " * (MAX_BYTES + 1), "Make the file smaller by hand"),
 }
 
 
@@ -147,7 +147,9 @@ def test_no_message_advises_to_destroy_a_registry_or_a_journal(module: Path) -> 
     ]
     assert texts
     said = [each for each in texts if "\n" not in each]
-    assert [each for each in said if DESTROYS.search(each.replace("Do not delete it", ""))] == []
+    assert [
+        each for each in said if DESTROYS.search(each.replace("Do not delete this file", ""))
+    ] == []
 
 
 def test_where_no_workspace_is_the_advice_is_part_of_the_error() -> None:

@@ -55,7 +55,7 @@ def plan_complete(
         elif why is not None:
             pass
         elif doubt is not None and not alone:
-            note = f"{row.note} If that session is not its own, complete this agent alone"
+            note = f"{row.note} If that session is not the agent's, complete this agent alone"
             why = f"its state is unknown: {note}"
         elif row.verdict is Verdict.UNKNOWN and row.name_reused_by is None and doubt is None:
             why = f"its state is unknown: {row.note}"
@@ -123,5 +123,5 @@ def _says(row: AgentRow, status: EndStatus, doubt: str | None) -> str:
     if doubt is not None:
         return f"{change}, although {doubt} No session is ended"
     if row.name_reused_by is not None:
-        return f"{change}; the session that has its name now is not ended"
+        return f"{change}; the session that now has its session's name is not ended"
     return f"{change}; its session is not ended, so the agent becomes leaked"

@@ -97,7 +97,10 @@ def _is_finished(step: Step) -> bool:
 
 
 _TERMINATE = "set its status to terminated"
-_LEFT_OVER = "an earlier kill ended its session, but maybe not all its processes; end them"
+_LEFT_OVER = (
+    "an earlier kill ended its session, but perhaps not all processes of the session; "
+    "end these processes"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class _Killing:
         read = ", ".join(shown_name(path) for path in (*own, *self.roll.nearby_workspaces))
         says = (
             f"not in the registries of {read}; end the session and its processes "
-            "(it may belong to an agent of another workspace)"
+            "(the session may belong to an agent of another workspace)"
         )
         return Step(session.name, session, session.name, None, None, False, says)
 
@@ -166,7 +169,8 @@ class _Killing:
         )
         if not count:
             return ""
-        return f"; {some(count, 'descendant')} of it {'continues' if count == 1 else 'continue'}"
+        verb = "continues" if count == 1 else "continue"
+        return f"; {some(count, 'descendant')} of the agent {verb}"
 
 
 def _called(row: AgentRow) -> str:

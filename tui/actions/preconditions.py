@@ -152,8 +152,8 @@ def status_is_current(step: Step, evidence: ActionEvidence) -> str | None:
         return f"it may be active: {MAY_BE_STALE}"
     if step.row.verdict is Verdict.ZOMBIE and not evidence.alone:
         return (
-            f"it may have a terminal status: {MAY_BE_STALE}; if you know how it ended, "
-            "name only this agent"
+            f"it may have a terminal status: {MAY_BE_STALE}; if you know how the "
+            "agent ended, name only this agent"
         )
     return None
 
@@ -228,7 +228,7 @@ def registry_has_its_owner(step: Step, evidence: ActionEvidence) -> str | None:
     task = _task(step, evidence)
     if task is None or task.record is None or step.owner in (None, task.owner):
         return None
-    return "its registry belongs to another user now; check it, and repeat the action"
+    return "its registry belongs to another user now; check the registry, and repeat the action"
 
 
 def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
@@ -305,11 +305,12 @@ def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | No
     now = session_now(step, evidence)
     named = snapshot.sessions.get(step.expected_session) if step.expected_session else None
     if now is None and named is not None:
-        return "another session has its name now; check it, and repeat the action"
+        return "another session has the name now; check that session, and repeat the action"
     if now is None and snapshot.server == evidence.server:
         other = _shown_by(session, snapshot)
         if other is not None:
-            return f"its session is gone, but a pane of it is in session {shown_name(other.name)}"
+            name = shown_name(other.name)
+            return f"its session is gone, but a pane of that session is in session {name}"
     if now is not None and now is not named and step.row is None:
         # It was recognized as an orphan by its name.
         return f"its session has another name now: {shown_name(now.name)}"
@@ -320,7 +321,7 @@ def is_not_our_session(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that muster does not run in the session."""
     if step.session is None or step.session.id not in evidence.holding_us:
         return None
-    return f"muster itself runs in {'it' if step.row is None else 'its session'}"
+    return f"muster itself runs in {'this' if step.row is None else 'its'} session"
 
 
 def panes_are_its_own(step: Step, evidence: ActionEvidence) -> str | None:
@@ -353,7 +354,7 @@ def is_not_claimed(step: Step, evidence: ActionEvidence) -> str | None:
 def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that no session has the name of the agent's session."""
     if step.expected_session in evidence.snapshot.sessions:
-        return "a session with its name exists"
+        return "a session with the name of its session exists"
     return None
 
 

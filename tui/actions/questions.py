@@ -50,7 +50,9 @@ def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
     if among < _SEVERAL:
         return ()
     warning = mass_death_warning(death, roll.answer.socket)
-    return (Question(f"{warning} Is it the right socket, and are they dead?", _MASS_DEATH),)
+    return (
+        Question(f"{warning} Is this the right socket, and are these agents dead?", _MASS_DEATH),
+    )
 
 
 def _of_owners(answer: TmuxSnapshot, steps: Iterable[Step]) -> tuple[Question, ...]:
@@ -74,10 +76,10 @@ def _of_owners(answer: TmuxSnapshot, steps: Iterable[Step]) -> tuple[Question, .
         return ()
     named = _named_first(foreign)
     subject = "A registry belongs" if len(foreign) == 1 else f"{len(foreign)} registries belong"
+    these = "this registry" if len(foreign) == 1 else "these registries"
     asks = (
         f"{subject} neither to the tmux server's user nor to root: {named}. "
-        f"The writer of {'it' if len(foreign) == 1 else 'them'} can name any session. "
-        "End the sessions anyway?"
+        f"The writer of {these} can name any session. End the sessions anyway?"
     )
     return (Question(asks, "--foreign-registry"),)
 
@@ -99,7 +101,7 @@ def _of_names(steps: Iterable[Step]) -> tuple[Question, ...]:
     count = some(len(unusual), "session does", "sessions do")
     asks = (
         f"{count} not have the usual name of an agent's session, {SESSION_PREFIX} and the agent's "
-        f"id: {named}. End {'it' if len(unusual) == 1 else 'them'} anyway?"
+        f"id: {named}. End {'this session' if len(unusual) == 1 else 'these sessions'} anyway?"
     )
     return (Question(asks, "--unusual-names"),)
 

@@ -20,8 +20,8 @@ after which a verdict is certain, read-only mode. The settings file is
 $XDG_CONFIG_HOME/muster/config.toml, by default ~/.config/muster/config.toml.
 --config FILE or MUSTER_CONFIG names another file.
 
---init creates the file with the default and an explanation of each setting. It never
-replaces a file. --print prints this text instead.
+--init creates the file with the default and an explanation of each setting. --init never
+replaces a file. --print prints the same text.
 --check reports every error in a file. With an invalid file, only commands that use no
 settings run, such as `register` and `report`.""",
     (

@@ -14,7 +14,7 @@ PAGE = Page(
     """\
 Creates a temporary workspace and a private tmux server, and starts about twenty agents
 that work, stall, die and leak. Then opens the monitor on them. When you quit, muster
-removes everything. It never uses your own tmux server.""",
+removes everything. The demo never uses your own tmux server.""",
 )
 
 

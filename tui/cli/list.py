@@ -21,7 +21,7 @@ _VERDICTS = "\n".join(f"  {line}" for line in verdict_lines())
 PAGE = Page(
     f"""\
 Prints once the verdict on every agent, the orphaned sessions, and the files that
-cannot be read. The format of --json is stable: `schema` is raised when a field changes
+cannot be read. The format of --json is stable: `schema` is increased when a field changes
 its meaning or is removed. New fields can be added at any time.
 
 --where filters the agents, as `/` does in the monitor:

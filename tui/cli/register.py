@@ -32,14 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", metavar="ID", help="the task")
     parser.add_argument("type", metavar="TYPE", help="the agent's type, for example fixer")
     parser.add_argument(
-        "--parent", default=ORCHESTRATOR, metavar="AGENT", help="the agent that starts it"
+        "--parent",
+        default=ORCHESTRATOR,
+        metavar="AGENT",
+        help="the agent that starts the new agent",
     )
-    parser.add_argument("--id", metavar="ID", help="its id (default: a new one)")
-    parser.add_argument("--prompt", default="", metavar="TEXT", help="its prompt")
+    parser.add_argument(
+        "--id", metavar="ID", help="the id of the new agent (default: a generated id)"
+    )
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="the prompt of the new agent")
     parser.add_argument(
         "--reuse",
         action="store_true",
-        help="use an agent of this type that has an active status, if there is one",
+        help="print the id of an active agent of this type instead, if one exists",
     )
     add_json(parser)
 

@@ -34,8 +34,8 @@ entry, its session and processes, parent and children, and its files. Then print
 last reports and findings, and its actions in the audit log. AGENT is a complete id. If
 several entries have the id, the active one is shown.""",
     (
-        ("muster show fixer-215911-8c90c7", "why is it a zombie?"),
-        ("muster show fixer-215911-8c90c7 --json | jq .entry.prompt", "one field of it"),
+        ("muster show fixer-215911-8c90c7", "why is this agent a zombie?"),
+        ("muster show fixer-215911-8c90c7 --json | jq .entry.prompt", "one field of the entry"),
     ),
 )
 

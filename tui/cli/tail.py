@@ -34,16 +34,15 @@ PAGE = Page(
 Prints the last progress reports, findings and stream log lines of an agent, ordered
 by time. A line without a time follows the line before it. Does not query tmux.
 
-With --follow, prints new lines until it is interrupted. Follows also files that are
-created, replaced or truncated later. An incomplete last line is printed once it is
-complete. Lines of the log that are not JSON are printed unchanged; such lines of other
-files are only counted.
+With --follow, prints new lines until it is interrupted. Follows also files that are created,
+replaced or truncated later. An incomplete last line is printed as soon as it is complete. Lines of
+the log that are not JSON are printed unchanged; such lines of other files are only counted.
 
 With --json, prints one object a line: `source`, `timestamp` as in the file, `at` in
 seconds since the epoch, and the content of the line.""",
     (
-        ("muster tail -f fixer-215911-8c90c7", "what is it doing?"),
-        ("muster tail -n 100 --only findings fixer-215911-8c90c7", "what did it find?"),
+        ("muster tail -f fixer-215911-8c90c7", "what is the agent doing?"),
+        ("muster tail -n 100 --only findings fixer-215911-8c90c7", "what did the agent find?"),
     ),
     "0 done; 1 a file cannot be read; 2 wrong usage, or no such agent; 130 interrupted",
 )

@@ -20,8 +20,8 @@ PAGE = Page(
     """\
 Takes back the last change of the registries, or the change with the given ID (see
 `muster log`). Restores each field and counter in both registries. A field that another
-process changed since is not restored, nor is an agent that was killed. Shows the plan
-and asks first.""",
+process changed later is not restored. An agent that was killed is not restored either.
+Shows the plan and asks first.""",
     (("muster undo --dry-run", "what would that take back?"),),
 )
 

@@ -51,7 +51,7 @@ first event is `roll`; its `roll` is the document of `muster list --json`. Then:
       `registry`, `error`
 
 --where filters agents and orphans, as for `muster list`. A change is printed if the
-agent or orphan matches before or after it.""",
+agent or orphan matches before or after the change.""",
     (
         ("muster watch --where verdict:zombie,stalled", "report agents that die or stall"),
         ("ssh host muster watch --json", "from another host"),

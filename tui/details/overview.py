@@ -36,7 +36,7 @@ def overview(
         return tuple(_workspace(item))
     if isinstance(item, Session):
         return tuple(_orphan(item, now))
-    return (row("Sessions with a name like an agent's session that no registry lists."),)
+    return (row("Sessions that are named like an agent's session, but that no registry lists."),)
 
 
 def field(

@@ -194,7 +194,7 @@ def _audit(record: Record, agent_id: str | None, file: str | None) -> Iterator[R
     undone = record.log.taken_back
     entries = [entry for entry in record.log.entries if _concerns(entry, agent_id, file)]
     if not entries and record.error is None:
-        yield row(("The audit log has no changes of it.", "dim"))
+        yield row(("The audit log has no changes of this line.", "dim"))
     for entry in reversed(entries[-200:]):
         yield row((entry_title(entry, entry.place in undone), "bold"), hang=2)
         for detail in entry_details(entry):

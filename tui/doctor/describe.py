@@ -52,13 +52,13 @@ def repair(finding: Issue) -> str:
         case IssueKind.JOURNAL:
             return "complete or roll back the interrupted commit"
         case IssueKind.NOT_IN_GLOBAL:
-            return "copy its entry from the task's registry to the global registry"
+            return "copy the agent's entry from the task's registry to the global registry"
         case IssueKind.NOT_LISTED:
             return "list the task in the global registry"
         case IssueKind.HIERARCHY if not finding.fix:
-            return "remove it from agent_hierarchy"
+            return "remove the agent from agent_hierarchy"
         case IssueKind.HIERARCHY:
-            return f"list it only under {shown_name(finding.fix[0])} in agent_hierarchy"
+            return f"list the agent only under {shown_name(finding.fix[0])} in agent_hierarchy"
         case IssueKind.STATUS:
             return f"write status {_value(finding.fix)} in the global registry"
         case IssueKind.ZOMBIE:

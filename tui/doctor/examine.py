@@ -163,7 +163,7 @@ def _sessions(
             "session",
             session.name,
             "has a name like an agent's session, but no registry lists it",
-            advice=f"if nobody needs it, end it: {_kill(session.name, where.options)}",
+            advice=f"if this session is not needed, end it:  {_kill(session.name, where.options)}",
         )
 
 
@@ -235,7 +235,7 @@ def _stalled(row: AgentRow, ending: _Ending) -> Issue:
         "last_update",
         row.record.last_update,
         f"is {row.record.status}, its session lives, and {row.note}",
-        advice=ending.advice("if it does not wait for input, end its session"),
+        advice=ending.advice("if the agent does not wait for input, end its session"),
     )
 
 

@@ -102,7 +102,7 @@ def _recover(finding: Issue, path: Path, results: _Results) -> None:
             results.written[path] = None
             detail = "the commit was completed or rolled back"
         else:
-            detail = "another process recovered it first"
+            detail = "another process recovered the commit first"
         outcome = StepOutcome(label(finding), Result.DONE, detail)
     except (RegistryError, OSError) as error:
         outcome = StepOutcome(label(finding), Result.FAILED, str(error))

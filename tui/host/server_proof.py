@@ -68,17 +68,17 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
     own = os.getuid()
     stat, users = procfs.stat_of(pid), procfs.users_of(pid)
     if stat is None or users is None or set(users) != {own} or is_unmapped(own):
-        return Doubt("it may not run only as your user", looking)
+        return Doubt("this process may not run only as your user", looking)
     listening = procfs.listening_socket(pid)
     if listening is None or Path(listening.path) != socket:
-        return Doubt("it listens elsewhere by now", looking)
+        return Doubt("this process listens elsewhere now", looking)
     for holder, uid in _foreign_holders(listening.inode):
-        return Doubt(f"process {holder} of {user_name(uid)} has its socket as well", looking)
+        return Doubt(f"process {holder} of {user_name(uid)} has the same socket open", looking)
     if not (is_named_so(stat.name) or _runs_tmux(stat)):
         asking = f"if it is a tmux server, try {socket_option(socket)}"
         return Doubt(f"its program, {shown_name(stat.name)}, is not called tmux", asking)
     if not _leads_to(socket, pid):
-        return Doubt(f"{shown_name(socket)} may lead to another process from here", looking)
+        return Doubt(f"{shown_name(socket)} may lead to another process", looking)
     return None
 
 

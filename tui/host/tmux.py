@@ -64,7 +64,7 @@ _GONE = "muster finds that its session is gone"
 # Shown for some seconds after attaching. The server fills in its own prefix key.
 _WAY_BACK = (
     "display-message -d 6000 'muster: #{prefix} d comes back "
-    "(the prefix twice where an outer tmux takes it)'"
+    "(press the prefix twice if an outer tmux takes the first one)'"
 )
 
 # The number of characters of an error that are shown.

@@ -73,7 +73,8 @@ def advice_on(message: str, socket: Path) -> str:
 
 def ask_the_owner(uid: int) -> str:
     """Returns a remedy for a socket that belongs to another user."""
-    return f"it belongs to {shown_name(user_name(uid))}; use {as_user(uid)}, or {OTHER_SOCKET}"
+    owner = shown_name(user_name(uid))
+    return f"the socket belongs to {owner}; use {as_user(uid)}, or {OTHER_SOCKET}"
 
 
 def as_user(uid: int) -> str:

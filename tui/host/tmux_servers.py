@@ -152,11 +152,14 @@ def look_elsewhere(
             continue
         if server.socket is None:
             why = (
-                f"tmux server {server.pid} of {user_name(server.uid)} may have its session; "
-                f"query it as that user, with {as_user(server.uid)}"
+                f"tmux server {server.pid} of {user_name(server.uid)} may have the agent's "
+                f"session; query that server as its user, with {as_user(server.uid)}"
             )
             if server.uid != os.getuid():
-                why += ", or, if you know that it has not, complete this agent alone"
+                why += (
+                    ", or, if you know that the server does not have this session, complete this "
+                    "agent alone"
+                )
                 unasked |= {name for name in names if name not in whys}
             whys |= {name: why for name in names if name not in whys}
             continue
@@ -166,7 +169,9 @@ def look_elsewhere(
         queried = doubt is None and timeout > 0
         other = Tmux(server.socket, timeout).ask() if queried else None
         if other is not None and server.pid in (other.server_process, other.listener):
-            why = f"another tmux server has its session; try {socket_option(server.socket)}"
+            why = (
+                f"another tmux server has the agent's session; try {socket_option(server.socket)}"
+            )
             on_other = {name for name in names if name in other.sessions}
             whys |= dict.fromkeys(on_other, why)
             unasked -= on_other
@@ -251,7 +256,7 @@ def _unasked(server: Server, answer: TmuxSnapshot | None, doubt: Doubt | None) -
     if doubt is not None:
         return f"process {server.pid} may be another tmux server ({doubt.why}); {doubt.advice}"
     if answer is not None and answer.state is not TmuxState.UNKNOWN:
-        lost = f"{shown_name(server.socket)} does not lead to it"
+        lost = f"{shown_name(server.socket)} does not lead to this server"
         if not procfs.numbers_are_ours():
             return (
                 f"a tmux server runs outside of this container (PID namespace), but {lost}; "

@@ -229,7 +229,7 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
         except BlockingIOError:
             raise UntrustedSocketError(
                 f"the tmux server on {shown_name(path)} accepts no clients; it may be stopped",
-                f"continue it (kill -CONT its process), or {OTHER_SOCKET}",
+                f"continue the server (kill -CONT its process), or {OTHER_SOCKET}",
             ) from None
         except OSError as error:
             raise _refusal(path, error) from None

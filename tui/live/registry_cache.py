@@ -84,7 +84,10 @@ class _File:
             self.error = message
 
 
-CUT_OFF = "a commit was interrupted; the monitor or the next writer completes it or rolls it back"
+CUT_OFF = (
+    "a commit was interrupted; the monitor or the next writer completes the commit, or rolls "
+    "the commit back"
+)
 
 _RECOVERY_TIMEOUT = 0.5
 
@@ -178,7 +181,7 @@ class Registries:
                 branch.listed = True
             except OSError as error:
                 branch.listed = False
-                branch.error = f"cannot list it: {error.strerror}"
+                branch.error = f"cannot list the directory:  {error.strerror}"
                 tasks = branch.tasks if not isinstance(error, FileNotFoundError) else ()
             if at_most is not None and len(tasks) > at_most:
                 tasks, branch.listed, whole = tasks[:at_most], False, False

@@ -79,9 +79,9 @@ def judge(
     if answer.state is TmuxState.UNKNOWN:
         return Judgement(Verdict.UNKNOWN, note=answer.why)
     if name is None:
-        return Judgement(Verdict.UNKNOWN, note="the registry names no session for it")
+        return Judgement(Verdict.UNKNOWN, note="the registry names no session for this agent")
     if not certain:
-        note = "unknown under which name tmux has its session: tmux changes such names"
+        note = "it is unknown which name its session has in tmux: tmux changes such names"
         return Judgement(Verdict.UNKNOWN, note=note)
     if not is_active(record.status):
         note = f"{record.status!r} is not a known status"
@@ -198,17 +198,18 @@ def why_not_its_own(
     ended = record.ended if is_terminal(record.status) else None
     if ended is not None and ended < created and not reported:
         later = age_in_words(created - ended)
-        return f"another session got its session's name {later} after it ended"
+        return f"another session got the name of its session {later} after this agent ended"
     started = record.started
     if started is None or started > now:
         return None
     if created > started + policy.session_late_limit and not reported:
         later = age_in_words(created - started)
-        return f"another session got its session's name {later} after it started"
+        return f"another session got the name of its session {later} after this agent started"
     earliest = record.possible_starts[0]
     if created < earliest - policy.session_early_limit:
         earlier = age_in_words(earliest - created)
-        return f"its session is another agent's: created {earlier} before this agent started"
+        whose = "the session of this name is another agent's"
+        return f"{whose}: created {earlier} before this agent started"
     return None
 
 

@@ -138,10 +138,10 @@ def test_an_agent_that_was_changed_since_it_was_put_in_stays(whole: Any) -> None
     now = whole(agent("a"), agent("b", "completed"))
     agents = now["agents"]
     reverted = revert({"f": now}, differences("f", before, after))
-    assert "changed or removed since" in reverted.refused["b"]
+    assert "changed or removed after" in reverted.refused["b"]
     assert now["agents"] == agents
     assert (
-        "was changed or removed since"
+        "was changed or removed after"
         in revert({"f": whole(agent("a"))}, differences("f", before, after)).refused["b"]
     )
 

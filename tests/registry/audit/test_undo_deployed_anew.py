@@ -32,7 +32,7 @@ def test_an_undo_that_is_undone_ends_nobody_who_was_deployed_anew_since(
     before = texts(task, global_)
     (done,) = undo(task, global_, action=entries(task)[-1].action_id)
 
-    assert done.refused == {"busy": "was deployed again since, in TASK-1/AGENT_REGISTRY.json"}
+    assert done.refused == {"busy": "was deployed again later, in TASK-1/AGENT_REGISTRY.json"}
     assert texts(task, global_) == before
 
 

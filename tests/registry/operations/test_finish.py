@@ -306,7 +306,9 @@ def test_who_was_deployed_anew_stays_active_in_both_registries_and_is_named(
 
     assert (task.read_bytes(), global_.read_bytes()) == before
     assert not (report.changed or report.written or report.problems)
-    assert report.untouched == {"busy": f"was deployed again meanwhile; it stays {status!r}"}
+    assert report.untouched == {
+        "busy": f"was deployed again meanwhile; its status stays {status!r}"
+    }
     assert log.read_log(log.log_of(task)).entries == ()
 
 

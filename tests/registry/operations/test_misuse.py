@@ -232,9 +232,9 @@ def test_an_id_that_is_a_key_already_is_not_unique() -> None:
 
 def test_an_operation_within_ones_own_lock_is_refused_at_once(task: Path) -> None:
     with LockedRegistryFile(task):
-        with pytest.raises(TimeoutError, match="this thread already holds it"):
+        with pytest.raises(TimeoutError, match="this thread already holds the lock"):
             atomic_increment_counts(task, total=1)
-        with pytest.raises(TimeoutError, match="this thread already holds it"):
+        with pytest.raises(TimeoutError, match="this thread already holds the lock"):
             report_progress(task, None, "busy", progress=5)
     atomic_increment_counts(task, total=1)
 
@@ -245,7 +245,7 @@ def test_one_file_given_twice_is_refused_at_once(task: Path, tmp_path: Path) -> 
     linked.symlink_to(task.parent.parent)
     other = linked / task.parent.name / task.name
     report = report_progress(task, other, "busy", progress=5)
-    assert "this thread already holds it" in " ".join(report.problems)
+    assert "this thread already holds the lock" in " ".join(report.problems)
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["replaced", "removed"])

@@ -139,7 +139,7 @@ def test_who_was_deployed_anew_since_its_session_was_ended_stays(
     )
 
     assert (task.read_bytes(), global_.read_bytes()) == before
-    assert report.untouched == {"busy": "was deployed again meanwhile; it stays 'running'"}
+    assert report.untouched == {"busy": "was deployed again meanwhile; its status stays 'running'"}
 
 
 def test_further_fields_are_set_in_the_task(task: Path, global_: Path) -> None:

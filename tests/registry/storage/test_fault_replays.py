@@ -96,7 +96,7 @@ def test_what_cannot_be_undone_for_two_journals_stay_is_not_called_unchanged(
     place_of_journal = str(journal_path(Path(GLOBAL)))
     unlinked = each("unlink", place_of_journal)
     overwritten = each("pwrite", place_of_journal, first=2)
-    told = pytest.raises(HalfWrittenError, match="finishes the write or takes it back")
+    told = pytest.raises(HalfWrittenError, match="finishes the write or takes the write back")
     with (
         told,
         failing(place.root, lambda *call: cut(*call) or unlinked(*call) or overwritten(*call)),

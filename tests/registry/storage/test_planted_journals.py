@@ -131,7 +131,7 @@ def assert_says_what_to_do(error: UntrustedJournalError, place: Path, what: str)
     assert said.startswith(f"{place} {what}")
     assert "nothing was changed" in said
     assert "aside" in said or "find / " in said
-    assert said.endswith("Do not delete it: it may hold the only copy of a change")
+    assert said.endswith("Do not delete this file: it may contain the only copy of a change")
     assert "remove it" not in said
     assert error.path == place
 

@@ -298,7 +298,7 @@ def test_a_commit_that_the_owner_could_not_finish_is_not_started(
     before = task.read_bytes()
     done = bob.do(counting(task))
     assert "UnfinishableCommitError" in done.error
-    assert f"user {ALICE}, its owner, could not read the journal" in done.error
+    assert f"user {ALICE}, the registry's owner, could not read the journal" in done.error
     assert "Nothing was changed" in done.error
     assert task.read_bytes() == before
     assert not journal_path(task).exists()
@@ -374,8 +374,8 @@ def test_a_journal_that_may_not_be_read_is_kept_and_its_user_is_named(home: Path
     before = task.read_bytes(), place.read_bytes()
     done = alice.do(counting(task))
     assert f"may not be read by this user, but by user {BOB}" in done.error
-    assert f"let user {BOB} or root finish it: muster doctor --fix {task}" in done.error
-    assert "Do not delete it" in done.error
+    assert f"let user {BOB} or root finish the commit: muster doctor --fix {task}" in done.error
+    assert "Do not delete this file" in done.error
     assert (task.read_bytes(), place.read_bytes()) == before
     succeeds(bob, task)
     succeeds(alice, task)

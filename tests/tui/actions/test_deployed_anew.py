@@ -229,7 +229,7 @@ def test_deployed_anew_in_the_grace_only_old_processes_end(
     said = capsys.readouterr().out
     assert code == 1
     assert "left alone: z1 (ended its session and " in said
-    assert "; was deployed again meanwhile; it stays 'working')" in said
+    assert "; was deployed again meanwhile; its status stays 'working')" in said
     assert not runs(pid)
     assert server.names() == {"keeper", "agent_z1_again"}
     assert files.agent("z1")["status"] == "working"

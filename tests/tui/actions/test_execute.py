@@ -349,11 +349,11 @@ def test_an_agent_whose_name_is_reused_can_be_completed_but_not_killed(files: Fi
     assert plan_kill(roll, [row]).steps == ()
     plan = plan_complete(roll, [row])
     assert [step.says for step in plan.steps] == [
-        "set its status to completed; the session that has its name now is not ended"
+        "set its status to completed; the session that now has its session's name is not ended"
     ]
     assert carry_out(plan, tmux, "").complete
     assert files.agent("a")["status"] == "completed"
     assert tmux.killed == []
     after = row_of(take(files, tmux), "a")
     assert (after.verdict, after.session) == (Verdict.FINISHED, None)
-    assert "another session got its session's name" in after.note
+    assert "another session got the name of its session" in after.note

@@ -71,7 +71,9 @@ def test_a_tree_goes_leaf_first_with_those_that_leaked() -> None:
 
 def test_an_agent_with_an_unknown_state_is_named_and_does_not_stop_the_others() -> None:
     plan = plan_tree(ROLL, "root")
-    assert refused(plan) == {"lost": "its state is unknown: the registry names no session for it"}
+    assert refused(plan) == {
+        "lost": "its state is unknown: the registry names no session for this agent"
+    }
 
 
 def test_a_finished_agent_is_skipped_in_a_tree_and_refused_by_name() -> None:

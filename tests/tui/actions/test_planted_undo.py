@@ -126,7 +126,7 @@ def test_whose_registry_it_is_counts_also_within_one_workspace(eves: Files) -> N
     complete(eves, "e")
     give(EVE, eves)
     os.chown(eves.registry("TASK-2"), 0, 0)
-    assert_refused(planned(eves), "which may have forged it", eves)
+    assert_refused(planned(eves), "which may have forged the entry", eves)
 
 
 @needs_root

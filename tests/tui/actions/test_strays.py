@@ -372,7 +372,7 @@ def test_what_another_users_server_may_have_is_completed_by_name_alone(
     assert "x" in dict(checked_complete(roll, rows).refused)
     assert checked_complete(roll, [row], by_verdict=True).steps == ()
     plan = checked_complete(roll, [row])
-    assert f"although tmux server 1 of {OTHER} may have its session" in plan.steps[0].says
+    assert f"although tmux server 1 of {OTHER} may have the agent's session" in plan.steps[0].says
     assert carry_out(plan, server.client(), "").complete
     assert files.agent("x")["status"] == "completed"
 

@@ -284,7 +284,7 @@ async def test_a_mass_death_has_a_banner_and_is_asked_about_once_more(
             assert isinstance(app.screen, ConfirmScreen) and not given
             assert "Second confirmation" in str(app.screen.query_one("Vertical").border_title)
             text = shown(app)
-            assert "Is it the right socket" in text and str(SOCKET) in text
+            assert "Is this the right socket" in text and str(SOCKET) in text
             await pilot.press(key)
             await pilot.pause()
             assert not isinstance(app.screen, ConfirmScreen)

@@ -471,7 +471,7 @@ async def test_the_help_lists_all_of_these_keys() -> None:
             "Hide or show finished",
             "Only live, stalled, zombie",
             "Mark a range",
-            "Mark all agents that are shown",
+            "Mark all agents that the filter matches",
             "Invert the marks",
         ):
             assert what in said

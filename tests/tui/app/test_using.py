@@ -208,7 +208,7 @@ async def _palette(pilot: Pilot[None], words: str) -> str:
 async def test_the_palette_has_every_action_and_does_it() -> None:
     async with opened(size=(100, 80)) as (app, view, pilot):
         text = await _palette(pilot, "")
-        for said in ("Kill", "Kill with all", "Complete", "Undo the last", "Mark all zombies"):
+        for said in ("Kill", "Kill, with all", "Complete", "Undo the last", "Mark all zombies"):
             assert said in text
         await pilot.press(*"mark all zom")
         await drawn_still(pilot)
@@ -325,7 +325,7 @@ async def test_read_only_has_no_keys_that_change_anything(
             await pilot.pause()
             assert len(app.screen_stack) == 1
         text = await _help(pilot, "question_mark")
-        for said in ("Kill with", "Complete", "Undo the last"):
+        for said in ("Kill, with", "Complete", "Undo the last"):
             assert said not in text
         await pilot.press("escape")
         text = await _palette(pilot, "")

@@ -146,7 +146,9 @@ def test_an_agent_of_two_tasks_has_to_be_told_apart(files: Files) -> None:
 def test_one_that_may_be_in_a_registry_that_cannot_be_read_is_said_so(files: Files) -> None:
     files.registry("TASK-2").write_text("{")
     said = refusal(muster(files, "report", "other"))
-    assert f"it may be listed in files that cannot be read: {files.registry('TASK-2')}" in said
+    assert (
+        f"the agent may be listed in files that cannot be read: {files.registry('TASK-2')}" in said
+    )
 
 
 def test_a_report_waits_for_a_peer_that_holds_the_lock_and_has_just_written(files: Files) -> None:

@@ -64,7 +64,7 @@ def test_a_session_that_took_an_agents_name_is_listed_as_anothers() -> None:
     }
     lines = list(roll_table(roll, NOW, None))
     (number,) = (n for n, line in enumerate(lines) if "a-1" in line)
-    assert "another session got its session's name 8 h 0 min" in lines[number + 1]
+    assert "another session got the name of its session 8 h 0 min" in lines[number + 1]
 
 
 def test_the_names_of_the_rolls_fields_are_a_promise() -> None:
@@ -245,7 +245,7 @@ def test_a_plan_as_text_names_everybody_and_every_file() -> None:
         "  c-3: its session is gone; set its status to terminated",
         "  agent_lost (2 processes, 3 MB): not in the registries of "
         "/ws/.agent-workspace; end the session and its processes "
-        "(it may belong to an agent of another workspace)",
+        "(the session may belong to an agent of another workspace)",
         "Not touched:",
         "  b-2: is finished; there is nothing to kill",
         "Files that change:",

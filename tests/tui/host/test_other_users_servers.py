@@ -53,7 +53,7 @@ def test_root_connects_to_no_other_users_server_nor_calls_dead(
     roll = take(files, Tmux(tmp_path / "s"), EAGER)
     (row,) = roll.agents()
     assert row.verdict is Verdict.UNKNOWN
-    assert f"of {OTHER} may have its session" in row.note
+    assert f"of {OTHER} may have the agent's session" in row.note
     assert f"sudo -u '#{OTHER}' muster" in row.note
     assert main.main(["list", "-S", str(tmp_path / "s"), str(files.path)]) == 0
     assert "unknown" in capsys.readouterr().out

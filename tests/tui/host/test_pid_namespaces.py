@@ -130,7 +130,7 @@ def test_what_it_has_is_not_gone(tmp_path: Path, server: RealTmux, contained: Co
         return look_elsewhere(["agent_a"], at, {os.getuid()}).whys.get("agent_a")
 
     assert until(found, "the server") == (
-        f"another tmux server has its session; try -S {server.socket}"
+        f"another tmux server has the agent's session; try -S {server.socket}"
     )
 
 

@@ -121,10 +121,10 @@ def test_a_server_of_ours_whose_socket_another_user_holds_is_only_named(
     assert listening is not None
     with held_by_another(pid, listening.inode):
         doubt = doubt_about(pid, server.socket)
-        assert doubt is not None and f"of {OTHER} has its socket" in doubt.why
+        assert doubt is not None and f"of {OTHER} has the same socket" in doubt.why
         assert described_server(pid) == f"the tmux server {pid}"
         found = look_elsewhere(["agent_a"], Tmux(tmp_path / "nobody").ask(), None)
-        assert "has its socket as well" in found.whys["agent_a"]
+        assert "has the same socket open" in found.whys["agent_a"]
     assert doubt_about(pid, server.socket) is None
 
 

@@ -146,4 +146,4 @@ def test_a_socket_that_was_named_from_where_it_was_started_is_found(
     start("tmux", socket="./rel")
     said = why(tmp_path)
     assert said is not None
-    assert f"another tmux server has its session; try -S {nobody_elses_tmux}/rel" in said
+    assert f"another tmux server has the agent's session; try -S {nobody_elses_tmux}/rel" in said

@@ -407,7 +407,10 @@ def test_a_name_that_was_taken_again_is_shown_as_such_and_not_as_the_agent(
     found = judged(agent(status=status, started=NOW - 3 * HOUR, updated=updated), NOW - HOUR)
     assert (found.verdict, found.session) == (Verdict.UNKNOWN, None)
     assert found.name_reused_by == session(created=NOW - HOUR)
-    assert found.note == "another session got its session's name 2 h 0 min after it started"
+    assert (
+        found.note
+        == "another session got the name of its session 2 h 0 min after this agent started"
+    )
 
 
 def test_a_report_since_the_session_was_made_shows_that_it_is_the_agents() -> None:
@@ -438,7 +441,10 @@ def test_a_name_taken_again_after_the_end_is_no_leak(status: str) -> None:
     found = judged(record, NOW - HOUR)
     assert (found.verdict, found.session) == (Verdict.FINISHED, None)
     assert found.name_reused_by is not None
-    assert found.note == "another session got its session's name 1 h 0 min after it ended"
+    assert (
+        found.note
+        == "another session got the name of its session 1 h 0 min after this agent ended"
+    )
     within = judged(replace(record, started=NOW - 2.5 * HOUR), NOW - 2.5 * HOUR)
     assert within.verdict is Verdict.LEAKED
 

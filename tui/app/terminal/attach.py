@@ -51,7 +51,9 @@ def session_of(line: Line | None, evidence: Evidence) -> Session:
     if answer.state is TmuxState.UNKNOWN:
         raise NowhereToGoError(f"tmux cannot be queried: {harmless(answer.why, 600)}")
     if item.name_reused_by is not None:
-        raise NowhereToGoError(f"The session of {agent}'s name belongs to another agent now.")
+        raise NowhereToGoError(
+            f"The session with the name of {agent}'s session belongs to another agent now."
+        )
     if (doubt := evidence.doubt(name)) is not None:
         raise NowhereToGoError(f"Not attached: {harmless(doubt, 600)}")
     if not name:

@@ -222,7 +222,7 @@ class Panel(Vertical):
 
     def _say_late(self) -> None:
         if self._content is None and self._source() is not None:
-            text = f"Still reading after {STUCK:g} s; the content appears when it is there."
+            text = f"Still reading after {STUCK:g} s; the content appears as soon as it is read."
             self._show([row((text, "warning"))])
 
     # Rows

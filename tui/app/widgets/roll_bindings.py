@@ -30,7 +30,7 @@ _MOVING = (
     _hidden("home", "edge(-1)", "First line", "first"),
     _hidden("end", "edge(1)", "Last line", "last"),
     _hidden("left", "fold", "Fold, or go to the parent", "fold"),
-    _hidden("right", "unfold", "Unfold, or go inside", "unfold"),
+    _hidden("right", "unfold", "Unfold, or go to the first child", "unfold"),
 )
 
 _TRIAGE = (
@@ -53,9 +53,13 @@ _MARKING = (
     Binding("space", "mark", "Mark", id="roll.mark"),
     _hidden("v", "range", "Range", "range", "Mark a range, from this line to the cursor"),
     Binding("escape", "leave_range", "End range", id="roll.leave-range"),
-    _hidden("shift+down", "extend(1)", "Mark down", "extend-down", "Mark this line and the next"),
-    _hidden("shift+up", "extend(-1)", "Mark up", "extend-up", "Mark this line and the one above"),
-    _hidden("plus", "mark_found", "Mark all", "mark-found", "Mark all agents that are shown"),
+    _hidden(
+        "shift+down", "extend(1)", "Mark down", "extend-down", "Mark this line and the next line"
+    ),
+    _hidden("shift+up", "extend(-1)", "Mark up", "extend-up", "Mark this line and the line above"),
+    _hidden(
+        "plus", "mark_found", "Mark all", "mark-found", "Mark all agents that the filter matches"
+    ),
     _hidden("asterisk", "invert", "Invert", "invert", "Invert the marks"),
     _hidden("z", "mark_zombies", "Zombies", "mark-zombies", "Mark all zombies"),
     _hidden("u", "unmark", "Unmark", "unmark", "Remove all marks"),
@@ -92,7 +96,9 @@ LINE_KEYS: list[BindingType] = [
         tooltip="Watch the session without typing",
         id="attach.read-only",
     ),
-    Binding("o", "open", "Open", show=False, tooltip="Open one of its files in $PAGER", id="open"),
+    Binding(
+        "o", "open", "Open", show=False, tooltip="Open a file of this line in $PAGER", id="open"
+    ),
     Binding("y", "copy", "Copy id", show=False, tooltip="Copy the id", id="copy"),
     Binding(
         "Y",
@@ -112,7 +118,7 @@ ACTION_KEYS: list[BindingType] = [
         "kill(True)",
         "Kill tree",
         show=False,
-        tooltip="Kill with all agents below it",
+        tooltip="Kill, with all descendants",
         id="kill.tree",
     ),
     Binding("c", "complete", "Complete", id="complete"),
