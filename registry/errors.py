@@ -230,8 +230,8 @@ class UntrustedJournalError(RegistryError, OSError):
 class UnfinishableCommitError(RegistryError, OSError):
     """A commit was refused because, after a crash, some users could not finish it.
 
-    These users may write the registry, but may not read the journal. If this process died during
-    the commit, the registry would stay broken for them.
+    These users are allowed to write the registry, but not to read the journal. If this process
+    died during the commit, the registry would stay broken for them.
 
     Attributes:
         path: The registry, which was not changed.

@@ -269,7 +269,7 @@ def read_agent_fields(path: Path, agent_id: str, ordinal: int = 0) -> Json | Non
 
 
 def while_busy(is_busy: Callable[[], bool], timeout: float = BUSY_TIMEOUT) -> Iterator[None]:
-    """Yields once, and then again, after a pause, as long as `is_busy` returns True.
+    """Yields once; then, as long as `is_busy` returns True, pauses and yields again.
 
     Args:
         is_busy: Returns whether a writer blocked a read after the last yield.

@@ -90,7 +90,7 @@ def change_pair(
         on_record: The context for the audit log; None to not log.
         owner: The id of the user that owned the task's registry when the change was planned. A
             user that may rename the tasks' folders could replace the registry by the registry of
-            another user. With None, only the owners in the two passes are compared.
+            another user. With None, only the owners in pass 1 and in pass 2 are compared.
 
     Raises:
         UntrustedFileError: A registry now belongs to another user; nothing was changed.

@@ -30,7 +30,7 @@ KILLED = "it was killed; a kill cannot be undone"
 """Why a kill, and the changes of registries for it, cannot be taken back."""
 
 UNDO = "undo"
-"""The action of undo entries in the log."""
+"""The word for the action "undo" in the log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Finds issues in the parents of agents and in `agent_hierarchy`. Pure.
 
-If the two differ, the `parent` field of the agent is right, and `agent_hierarchy` is repaired.
+If `parent` and `agent_hierarchy` differ, the `parent` field of the agent is right, and
+`agent_hierarchy` is repaired.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def clean_up_workspace(
     Raises:
         TypeError: `live_sessions` is not a collection of strings.
         WrongShapeError: The status is another word, or `grace` is not a finite number.
-        ReplacedWorkspaceError: The path leads to another workspace than before.
+        ReplacedWorkspaceError: The path does not lead to the same workspace as before.
         OSError: The workspace cannot be listed.
     """
     # Symlinks are not resolved. With a resolved path a redirection would not be noticed.

@@ -118,7 +118,7 @@ class Workspace:
 
     @property
     def global_registry(self) -> Path:
-        """The path of the workspace's global registry, which may not exist."""
+        """The path of the workspace's global registry; this file may be missing."""
         return self.path / GLOBAL_FOLDER / GLOBAL_REGISTRY
 
     @property

@@ -138,7 +138,7 @@ def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
 
 
 def unreadable(path: Path, why: str) -> Issue:
-    """Returns the issue that a file or a directory cannot be read.
+    """Returns an issue which says that a file or a directory cannot be read.
 
     Args:
         path: The file or directory.

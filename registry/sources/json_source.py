@@ -245,7 +245,7 @@ class JsonWorkspace(_JsonSource):
 
     @property
     def path(self) -> Path:
-        """The path of the global registry, which may not exist."""
+        """The path of the global registry; this file may be missing."""
         return self.workspace.global_registry
 
     @property

@@ -39,7 +39,7 @@ class NamedFile(NamedTuple):
 
     Attributes:
         name: The name of the file for the user, for example "global registry".
-        path: The path of the file, which may not exist.
+        path: The path of the file; the file may be missing.
     """
 
     name: str

@@ -39,7 +39,7 @@ def open_anchor(directory: Path) -> Descriptor:
         A descriptor with `O_PATH`, to open files below it.
 
     Raises:
-        ReplacedWorkspaceError: The path leads to another directory than the first time, and
+        ReplacedWorkspaceError: The path does not lead to the same directory as the first time, and
             another user could have caused that.
         OSError: The directory does not exist, or is not accessible.
     """

@@ -105,7 +105,8 @@ def commit(writes: Sequence[Write]) -> set[Path]:
         InaccessibleRegistryError: The disk is full or failed, or a file is not writable. All
             files have their old content.
         HalfWrittenError: The disk failed during the write, and again while the old content was
-            restored. The journal is kept, and the next opener finishes the commit.
+            restored. The journal is kept, and the next process that opens the registry finishes
+            the commit.
         UntrustedJournalError: The path of the journal leads to another file.
         UnfinishableCommitError: A user that may write a registry could not finish the commit.
     """

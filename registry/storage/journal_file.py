@@ -155,10 +155,10 @@ def check_place(registry: Path) -> None:
     """Checks that a journal for a registry can probably be written.
 
     Raises:
-        UntrustedJournalError: The path leads to another kind of file, or this user may not write
-            the journal.
+        UntrustedJournalError: The path leads to another kind of file, or this user is not allowed
+            to write the journal.
         UnfinishableCommitError: A user that may write the registry could not finish a commit.
-        InaccessibleRegistryError: This user may not create the journal.
+        InaccessibleRegistryError: This user is not allowed to create the journal.
     """
     place = journal_path(registry)
     try:
@@ -283,7 +283,7 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
 
 
 def _is_unneeded(place: Path, registry: Access) -> bool:
-    """Returns whether a journal that this user may not write is certainly not needed.
+    """Returns whether a journal that this user cannot write is certainly not needed.
 
     If a process is killed while it creates its journal, or begins to write it, such a journal
     stays.
@@ -307,7 +307,7 @@ def _remove_unneeded(place: Path) -> None:
     """Removes a journal that is not needed, so that a new journal can be created.
 
     Raises:
-        UntrustedJournalError: This user may not remove the journal.
+        UntrustedJournalError: This user is not allowed to remove the journal.
         OSError: The disk failed.
     """
     try:
@@ -370,7 +370,7 @@ def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
     Raises:
         RegistryNotFoundError: The journal does not exist.
         UntrustedJournalError: The path leads to another kind of file, the file has a second hard
-            link, or this user may not open it.
+            link, or this user is not allowed to open it.
     """
     try:
         file = open_regular(place, flags)
@@ -429,7 +429,7 @@ def _not_ours(place: Path, registry: Path, owner: int | None, doing: str) -> Unt
     whose = "its owner" if owner is None else user_called(owner)
     return UntrustedJournalError(
         place,
-        f"may not be {doing} by this user, but by {whose}",
+        f"cannot be {doing} by this user, but by {whose}",
         f"The file may contain an interrupted commit: let {whose} or root finish the "
         f"commit{_repairing(registry)}. If no commit was interrupted, {moving_aside(place)}",
     )
@@ -488,7 +488,7 @@ def remove(place: Path, durable: bool) -> None:
 
 
 def discard_journal(place: Path, registry: Path) -> None:
-    """Removes a journal after recovery; empties the journal if this user may not remove it.
+    """Removes a journal after recovery; empties the journal if this user cannot remove it.
 
     In some directories, only the owner of the directory or of the journal may remove the file.
 
@@ -497,7 +497,7 @@ def discard_journal(place: Path, registry: Path) -> None:
         registry: The path of the registry, for errors.
 
     Raises:
-        UntrustedJournalError: This user may neither remove nor empty the journal; nothing was
+        UntrustedJournalError: This user can neither remove nor empty the journal; nothing was
             changed.
         OSError: The disk failed.
     """

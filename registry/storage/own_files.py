@@ -42,7 +42,7 @@ def own_folder(path: Path) -> Iterator[int]:
     Raises:
         FileNotFoundError: The folder does not exist.
         UntrustedFileError: The folder is a symlink, or another kind of file.
-        ReplacedWorkspaceError: The path leads to another directory than before.
+        ReplacedWorkspaceError: The path does not lead to the same directory as before.
         OSError: The folder cannot be opened.
     """
     folder = _open_folder(path)
@@ -90,7 +90,7 @@ def make_own_folder(path: Path) -> None:
     """Creates the `registry` folder for a file in an existing workspace.
 
     Raises:
-        ReplacedWorkspaceError: The path leads to another workspace than before.
+        ReplacedWorkspaceError: The path does not lead to the same workspace as before.
         OSError: The folder cannot be created.
     """
     # Only the folder is created, never the workspace itself.

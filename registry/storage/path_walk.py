@@ -62,12 +62,12 @@ def steps(path: Path) -> Iterator[tuple[str, os.stat_result | None]]:
 
 
 def is_open_to_others(directory: os.stat_result) -> bool:
-    """Returns whether other users than its owner may create files in a directory."""
+    """Returns whether users other than a directory's owner may create files in the directory."""
     return bool(directory.st_mode & _BY_OTHERS)
 
 
 def others_may_replace_in(directory: os.stat_result) -> bool:
-    """Returns whether other users than its owner may replace any file in a directory."""
+    """Returns whether users other than a directory's owner may replace any file in it."""
     return is_open_to_others(directory) and not directory.st_mode & stat.S_ISVTX
 
 

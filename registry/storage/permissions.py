@@ -233,7 +233,7 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
     writers = registry.allowed(_WRITE)
     known = writers.users | {registry.owner, 0}
     if _beyond(journal.allowed(_WRITE), writers, known) is not None:
-        return "is writable for users that may not write the registry"
+        return "is writable for users that are not allowed to write the registry"
     if writers.others and not (writers.refused or writers.refused_groups):
         return None
     is_known = not is_unmapped(journal.owner)
@@ -252,9 +252,8 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
         )
     ):
         return None
-    return (
-        f"belongs to {user_called(journal.owner)}, which may not be allowed to write the registry"
-    )
+    owner = user_called(journal.owner)
+    return f"belongs to {owner}, which is perhaps not allowed to write the registry"
 
 
 def _only_writers_may_write(directory: Access, registry: Access, groups: frozenset[int]) -> bool:

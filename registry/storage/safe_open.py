@@ -63,7 +63,7 @@ def folder_of(path: Path) -> Iterator[int]:
     Raises:
         RegistryNotFoundError: The directory does not exist.
         LinkedRegistryError: The directory is a symlink.
-        ReplacedWorkspaceError: The path leads to another workspace than before.
+        ReplacedWorkspaceError: The path does not lead to the same workspace as before.
         InaccessibleRegistryError: The directory is not accessible.
     """
     folder = open_folder(path.parent, on_the_way_to=path)

@@ -64,7 +64,7 @@ class Step:
     Attributes:
         label: The agent's id, or the name of the orphaned session.
         session: The session to end, or None.
-        expected_session: The name of the agent's session, which may not exist.
+        expected_session: The name of the agent's session; the session may be missing.
         row: The agent; None for an orphan.
         source: The agent's task; None for an orphan.
         writes: Whether registries will change.

@@ -70,7 +70,7 @@ def _database_json(database: UnreadDatabase | None) -> dict[str, Any] | None:
 
 
 def mass_death_json(roll: RollCall) -> dict[str, int] | None:
-    """Returns how many of how many agents died at once; None without a mass death."""
+    """Returns the numbers of a mass death as JSON: dead agents, and all active ones; or None."""
     death = roll.mass_death
     return {"gone": death.gone, "of": death.of} if death is not None else None
 

@@ -52,8 +52,8 @@ def settings_path(
         named: The value of ``--config``.
 
     Returns:
-        The path, and whether the user named it; a named file must exist. The path is None if
-        none is named and the user has no home directory.
+        The path, and whether the user named this file. If so, the file must exist. The path is
+        None if the user names no file and has no home directory.
     """
     given = named or environment.get(CONFIG_VARIABLE)
     if given:

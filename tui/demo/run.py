@@ -211,7 +211,7 @@ class _Interruptions:
 
     @contextmanager
     def let_through(self) -> Iterator[None]:
-        """Lets signals end the program inside a `with` block; delayed signals do so at once."""
+        """Lets signals end the program inside a `with` block; a delayed signal ends it at once."""
         try:
             self._open = True
             if self._pending is not None:

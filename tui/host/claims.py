@@ -73,7 +73,7 @@ def users_believed(told_by: Collection[int], owner: int | None, ourselves: int) 
 
 
 def believed(claim: Claim, facts: Mapping[int, Facts]) -> tuple[set[int], dict[int, str]]:
-    """Separates the processes that prove a claim from the others.
+    """Separates the processes that prove a claim from the processes that do not.
 
     A process that started after the session's end proves the claim only if its parent process
     proves the claim.

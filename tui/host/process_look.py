@@ -146,7 +146,7 @@ class Look:
         return stat is not None and stat.identity == process.identity and not stat.is_ended
 
     def belonging(self, origin: Origin) -> set[int]:
-        """Returns all processes of a session that tmux listed, including ended ones."""
+        """Returns all processes of a session that tmux listed, including ended processes."""
         return self.came_from(self._roots(origin), [origin])
 
     def _roots(self, origin: Origin) -> set[int]:
@@ -371,7 +371,7 @@ class Look:
 
     def doubts_about(self, servers: Iterable[int]) -> dict[int, str]:
         """Maps the servers of a session that may be ordinary processes to the reasons."""
-        why = "which may not be a tmux server"
+        why = "which is perhaps not a tmux server"
         return {
             pid: why for pid in servers if pid not in self.sure or self.listens(pid) is not True
         }

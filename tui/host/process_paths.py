@@ -65,9 +65,9 @@ def directories_of(pid: int) -> frozenset[Path] | None:
 def directories_touched(pid: int) -> frozenset[Path]:
     """Returns the working directory, the directories of open files, and possible workspaces.
 
-    The possible workspaces come from the command line and the environment, and may not exist. Data
-    that muster has no permission to read is left out. For a process that is elsewhere, the result
-    is empty.
+    The possible workspaces come from the command line and the environment; they may be missing.
+    Data that muster has no permission to read is left out. For a process that is elsewhere, the
+    result is empty.
     """
     if is_elsewhere(pid):
         return frozenset()

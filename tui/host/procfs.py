@@ -18,8 +18,9 @@ from typing import NamedTuple
 LARGEST = 1024 * 1024
 """How many bytes of an environment or a command line are read.
 
-The kernel limits both to a few megabytes when a process starts. But a process can later give the
-kernel another place in its memory for them (prctl(2), PR_SET_MM), with any size.
+When a process starts, the kernel limits its environment and its command line to a few megabytes.
+But a process can later give the kernel another place in its memory for them (prctl(2), PR_SET_MM),
+with any size.
 """
 
 WHOLE_ENVIRONMENT = 8 * LARGEST
@@ -68,7 +69,7 @@ class Stat(NamedTuple):
         started: The start time in clock ticks since the boot.
         memory: The resident memory in bytes.
         environment: The address of the environment, which changes when the process runs another
-            program. Zeros if muster may not read the address.
+            program. Zeros if muster is not allowed to read the address.
         threads: The number of threads. The first thread is counted even after it has ended.
     """
 
@@ -269,7 +270,7 @@ def read(pid: int, name: str, at_most: int = LARGEST) -> bytes:
         at_most: The number of bytes to read.
 
     Raises:
-        OSError: The process has ended, or muster may not read the file.
+        OSError: The process has ended, or muster is not allowed to read the file.
     """
     return _read(f"/proc/{pid}/{name}", at_most)
 
@@ -356,7 +357,7 @@ def arguments(pid: int) -> list[bytes]:
     """Returns the command line of a process as words, the program first.
 
     Raises:
-        OSError: The process has ended, or muster may not read its command line.
+        OSError: The process has ended, or muster is not allowed to read its command line.
     """
     return _given(pid, "cmdline").split(b"\0")
 
@@ -364,8 +365,8 @@ def arguments(pid: int) -> list[bytes]:
 def numbers_are_ours() -> bool:
     """Returns whether the pids in /proc belong to this process's own PID namespace.
 
-    In a container with the host's /proc, they do not. There, a signal to such a pid would reach
-    another process.
+    In a container with the host's /proc, the pids do not. There, a signal to a pid in /proc would
+    reach another process.
     """
     try:
         return os.readlink("/proc/self") == str(os.getpid())
@@ -377,13 +378,13 @@ def environment(pid: int) -> dict[str, str]:
     """Returns the environment with which a process was started, up to `LARGEST` bytes.
 
     Raises:
-        OSError: The process has ended, or muster may not read its environment.
+        OSError: The process has ended, or muster is not allowed to read its environment.
     """
     return parse_environment(_given(pid, "environ"))
 
 
 def words(pid: int, name: str) -> list[str]:
-    """Returns the words of a command line or environment; empty if muster may not read the file.
+    """Returns the words of a command line or environment; empty if muster cannot read the file.
 
     Args:
         pid: The process.
@@ -477,7 +478,7 @@ def working_directory(pid: int) -> str:
     """Returns the working directory of a process; its former name if it was deleted.
 
     Raises:
-        OSError: The process has ended, or muster may not read its working directory.
+        OSError: The process has ended, or muster is not allowed to read its working directory.
     """
     path = os.readlink(f"/proc/{pid}/cwd")
     return path if os.path.lexists(path) else path.removesuffix(_DELETED)
@@ -489,7 +490,7 @@ def open_files(pid: int) -> Iterator[tuple[str, str]]:
     The target is untrusted text.
 
     Raises:
-        OSError: The process has ended, or muster may not read its open files.
+        OSError: The process has ended, or muster is not allowed to read its open files.
     """
     has_files = False
     # Not a list: another user's process may have very many.
@@ -516,7 +517,7 @@ def is_open_for_writing(link: str) -> bool:
         link: The link of the open file, from `open_files`.
 
     Raises:
-        OSError: The file is closed, or muster may not read its flags.
+        OSError: The file is closed, or muster is not allowed to read the file's flags.
         ValueError: The kernel reports no flags.
     """
     folder, number = os.path.split(link)
@@ -556,7 +557,7 @@ def has_our_mounts(pid: int) -> bool:
     For this, the process and muster need the same mount namespace and the same root directory.
 
     Raises:
-        OSError: The process has ended, or muster may not read this data.
+        OSError: The process has ended, or muster is not allowed to read this data.
     """
     if not os.path.samefile(f"/proc/{pid}/ns/mnt", "/proc/self/ns/mnt"):
         return False

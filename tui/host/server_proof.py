@@ -48,7 +48,7 @@ class Doubt:
 
 
 def doubt_about(pid: int, socket: Path) -> Doubt | None:
-    """Returns why muster may not query a process that may be a tmux server.
+    """Returns why muster must not query a process that may be a tmux server.
 
     These conditions must hold:
 
@@ -68,7 +68,7 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
     own = os.getuid()
     stat, users = procfs.stat_of(pid), procfs.users_of(pid)
     if stat is None or users is None or set(users) != {own} or is_unmapped(own):
-        return Doubt("this process may not run only as your user", looking)
+        return Doubt("this process perhaps also runs as another user", looking)
     listening = procfs.listening_socket(pid)
     if listening is None or Path(listening.path) != socket:
         return Doubt("this process listens elsewhere now", looking)

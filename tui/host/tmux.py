@@ -332,7 +332,7 @@ class Tmux:
             sessions may have been started.
 
         Raises:
-            ValueError: A name contains other characters than letters, digits, "_" and "-", or
+            ValueError: A name contains a character that is not a letter, a digit, "_" or "-", or
                 a command has no argument, so tmux would pass it to a shell.
         """
         words: list[str] = []

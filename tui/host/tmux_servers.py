@@ -49,8 +49,8 @@ class Server:
     Attributes:
         pid: The process id of the server.
         uid: The user id of the server's process.
-        socket: The socket at which the server listens; None if muster may not read the path, and
-            for a server of another user.
+        socket: The socket at which the server listens; None if muster is not allowed to read the
+            path, and for a server of another user.
         command: The name of the server's process.
         sure: Whether this is certainly a tmux server, even if it does not answer.
     """

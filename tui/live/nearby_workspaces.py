@@ -67,7 +67,7 @@ class Judged:
 
     Attributes:
         orphans: The sessions that no workspace near them lists.
-        unsure: The sessions for which it cannot be known whether such a workspace lists them.
+        unsure: The sessions for which it cannot be known whether a workspace near them lists them.
         read: The workspaces that were read.
         databases: The unread databases that may list an unsure session.
     """

@@ -51,7 +51,7 @@ class Evidence:
         return {**self.renamed, **self.elsewhere}
 
     def doubt(self, name: str) -> str | None:
-        """Returns why a missing session may still exist; None if there is no such reason."""
+        """Returns why a missing session may still exist; None if no reason is known."""
         return self.elsewhere.get(name, self.renamed.get(name))
 
 

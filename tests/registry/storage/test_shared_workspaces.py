@@ -373,7 +373,7 @@ def test_a_journal_that_may_not_be_read_is_kept_and_its_user_is_named(home: Path
     place = plant(task, BOB, BOB, 0o600)
     before = task.read_bytes(), place.read_bytes()
     done = alice.do(counting(task))
-    assert f"may not be read by this user, but by user {BOB}" in done.error
+    assert f"cannot be read by this user, but by user {BOB}" in done.error
     assert f"let user {BOB} or root finish the commit: muster doctor --fix {task}" in done.error
     assert "Do not delete this file" in done.error
     assert (task.read_bytes(), place.read_bytes()) == before

@@ -187,7 +187,7 @@ def test_what_may_be_a_server_on_another_users_word_keeps_an_agent_from_being_ca
     # It is never connected to.
     assert held.servers == ()
     why = refused(files, server)
-    assert f"({pid}), which may not be a tmux server" in why
+    assert f"({pid}), which is perhaps not a tmux server" in why
     assert runs(pid)
     os.kill(pid, signal.SIGKILL)
 
@@ -197,7 +197,7 @@ def test_a_server_that_listens_nowhere_keeps_an_agent_from_being_called_dead(
 ) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("a")]})
     pid = start_wrapper(server, tmp_path, os.getuid(), listens=False)
-    assert f"({pid}), which may not be a tmux server" in refused(files, server)
+    assert f"({pid}), which is perhaps not a tmux server" in refused(files, server)
     os.kill(pid, signal.SIGKILL)
 
 
@@ -212,7 +212,7 @@ def test_a_program_that_is_only_called_as_a_server_is_no_sure_one(
     script = f'trap "" HUP; echo $$ > {note}; while :; do sleep 1; done'
     server.start("agent_a", f"trap '' HUP; '{program}' -c '{script}'; :")
     pid = pid_in(note)
-    assert "which may not be a tmux server" in refused(files, server)
+    assert "which is perhaps not a tmux server" in refused(files, server)
     os.kill(pid, signal.SIGKILL)
 
 

@@ -30,7 +30,7 @@ READ_FIRST = 0.3
 """For how many seconds a plan must be visible before Enter confirms the plan."""
 
 HASTE = 0.03
-"""For this many seconds after another key, Enter does not confirm: such an Enter is pasted."""
+"""For this many seconds after another key, Enter does not confirm: it comes from a paste."""
 
 
 _REASON_AT_MOST = 2000
