@@ -241,7 +241,7 @@ def test_one_that_another_user_could_have_made_is_passed_over_and_said(
     assert taken == Workspace(project / ".agent-workspace")
     (told,) = said
     assert told == (
-        f"skipped {planted}: it {why}; to use it anyway, name it: MUSTER_WORKSPACES={planted}"
+        f"skipped {planted}: this directory {why}; to use it anyway, name it: MUSTER_WORKSPACES={planted}"
     )
     # Named it is taken, whosever it is.
     by_name = Workspace(planted.resolve())
@@ -258,7 +258,7 @@ def test_where_it_is_the_only_one_the_error_says_why_it_was_not_taken(
     make(planted)
     with pytest.raises(WorkspaceNotFoundError) as caught:
         found(here=project)
-    assert f"skipped {planted}: it {why}" in str(caught.value)
+    assert f"skipped {planted}: this directory {why}" in str(caught.value)
     assert f"MUSTER_WORKSPACES={planted}" in str(caught.value)
 
 

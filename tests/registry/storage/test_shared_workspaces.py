@@ -284,7 +284,7 @@ def test_who_can_remove_a_journal_from_a_sticky_directory_is_named(home: Path) -
     assert bob.do(leaves_an_empty_journal(task)).error == ""
     done = carol.do(counting(task))
     assert "UntrustedJournalError" in done.error
-    assert f"only user {ALICE} or user {BOB} or root can move it" in done.error
+    assert f"only user {ALICE} or user {BOB} or root can move this file" in done.error
     assert task.read_bytes() == before
     succeeds(alice, task)
     succeeds(carol, task)
@@ -328,7 +328,7 @@ def test_a_refused_global_registry_is_left_out_of_a_change_of_both(
     done = bob.do(lambda: register_agent(task, global_, "tester", agent_id="new").problems)
     assert done.error == ""
     assert "the global registry was not updated" in done.value[0]
-    assert "its owner, could not read the journal" in done.value[0]
+    assert "the registry's owner, could not read the journal" in done.value[0]
     assert load(task)["agents"][-1]["id"] == "new"
     assert global_.read_bytes() == before
 

@@ -118,7 +118,7 @@ def test_a_pane_moved_during_the_question_is_no_death(files: Files, crew: RealTm
     join(crew)
     (step,) = carry_out(plan, crew.client(), "").steps
     assert step.result is Result.LEFT
-    assert "a pane of it is in session agent_y" in step.detail
+    assert "a pane of that session is in session agent_y" in step.detail
     assert runs(pid)
     assert files.agent("x")["status"] == "running"
 

@@ -211,7 +211,9 @@ def test_the_owner_of_a_socket_is_named(server: RealTmux, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(path))
         patch.setattr(os, "geteuid", lambda: 65534)
-        assert f"it belongs to {owner}; use sudo -u {owner}" in server.client().ask().advice
+        assert (
+            f"the socket belongs to {owner}; use sudo -u {owner}" in server.client().ask().advice
+        )
 
 
 @pytest.mark.parametrize(

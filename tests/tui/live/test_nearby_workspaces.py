@@ -173,7 +173,7 @@ def test_a_workspace_of_another_user_on_the_way_up_is_passed_over_and_said(
     monkeypatch.delenv("MUSTER_WORKSPACES", raising=False)
     assert main(["list", "-S", str(server.socket)]) == 0
     printed = capsys.readouterr()
-    assert f"muster: skipped {planted.path}: it belongs to user 64104" in printed.err
+    assert f"muster: skipped {planted.path}: this directory belongs to user 64104" in printed.err
     assert f"MUSTER_WORKSPACES={planted.path}" in printed.err
     assert "TASK-1" in printed.out and "TASK-9" not in printed.out
 
