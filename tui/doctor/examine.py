@@ -163,7 +163,7 @@ def _sessions(
             "session",
             session.name,
             "has a name like an agent's session, but no registry lists it",
-            advice=f"if this session is not needed, end it:  {_kill(session.name, where.options)}",
+            advice=f"if this session is not needed, end it: {_kill(session.name, where.options)}",
         )
 
 

@@ -241,7 +241,8 @@ def test_one_that_another_user_could_have_made_is_passed_over_and_said(
     assert taken == Workspace(project / ".agent-workspace")
     (told,) = said
     assert told == (
-        f"skipped {planted}: this directory {why}; to use it anyway, name it: MUSTER_WORKSPACES={planted}"
+        f"skipped {planted}: this directory {why}; to use it anyway, name it: "
+        f"MUSTER_WORKSPACES={planted}"
     )
     # Named it is taken, whosever it is.
     by_name = Workspace(planted.resolve())
