@@ -111,8 +111,8 @@ def test_only_descendants_outside_the_plan_continue() -> None:
     assert "continue" not in says["root"]
     rows = [row for row in ROLL.agents() if row.key.id in ("root", "left")]
     says = {step.label: step.says for step in plan_kill(ROLL, rows).steps}
-    assert says["root"].endswith("2 descendants of it continue")
-    assert says["left"].endswith("1 descendant of it continues")
+    assert says["root"].endswith("2 descendants of the agent continue")
+    assert says["left"].endswith("1 descendant of the agent continues")
 
 
 @given(any_task)
