@@ -304,9 +304,9 @@ class LinkedRegistryError(NotARegularFileError):
     Args:
         path: The registry.
         link: The symlink; the registry itself if it has a second hard link.
-        target: The path in the symlink, not resolved further; None if it is not known. Resolving
-            a link of another user could take long.
-        hard: Whether a hard link is the reason.
+        target: The path in the symlink, not resolved further; None if this path is not known. To
+            resolve a link of another user could take long.
+        hard: Whether the reason is a second hard link.
 
     Attributes:
         link: The symlink; the registry itself if it has a second hard link.

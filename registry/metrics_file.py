@@ -187,8 +187,8 @@ def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
     """Maps each registry to its numbers, from the files and the unpublished ones of this process.
 
     A corrupt file counts as empty; the next process that adds numbers repairs it. Numbers of
-    registries that do not exist in the workspace are left out: another user may have written
-    the file.
+    registries that do not exist in the workspace are left out, because another user may have
+    written the file.
 
     Raises:
         RegistryError: A file exists and cannot be read.

@@ -71,7 +71,7 @@ class EndedSession:
         told_by: The ids of the users that own the logs with this record. None if the record was
             not read from a log.
         ended_at: When the kill began, according to the log, in seconds since the epoch.
-        log: The path of the log with this record; empty if it was not read from a log.
+        log: The path of the log with this record; empty if the record was not read from a log.
     """
 
     name: str
@@ -155,8 +155,9 @@ class Log:
     def unfinished_ends(self) -> tuple[EndedSession, ...]:
         """Sessions whose kill began but, according to the log, was not completed.
 
-        Sessions without logged panes are left out: their processes could not be identified.
-        A log completes only its own records: the logs may belong to different users.
+        Sessions without logged panes are left out: their processes could not be identified. A
+        record in one log never completes a kill in another log, because the logs may belong to
+        different users.
         """
         unfinished: dict[tuple[str, str, str, int, int | None], EndedSession] = {}
         for entry in self.entries:

@@ -127,7 +127,7 @@ def pair_findings(
 ) -> list[Issue]:
     """Returns the differences between a task's registry and the global one, as issues.
 
-    The status of an agent that has just ended is not compared.
+    The status of an agent that has just reported its end is not compared (`ended_just_now`).
 
     Args:
         task_file: The path of the task's registry.

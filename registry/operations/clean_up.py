@@ -211,7 +211,7 @@ class _Seen:
     Attributes:
         known: The ids of all agents.
         ends: Maps the id of each agent with a terminal status to this status and the end fields.
-            Agents that have just ended by themselves are left out.
+            Agents that have just reported their end are left out.
         at: When the task's registry was read; None if its lock is still held.
     """
 

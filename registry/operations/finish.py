@@ -261,7 +261,8 @@ def _follow(
 ) -> list[edits.StatusChange]:
     """Updates the agents' entries in the global registry from the task's registry.
 
-    If an agent has just ended by itself, its entry is left to the process that wrote that end.
+    If an agent has just reported its end, this call does not change its entry: the process that
+    wrote the end also updates the entry.
 
     Args:
         task: The task's registry, decoded and changed.

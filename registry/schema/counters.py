@@ -31,11 +31,11 @@ and before the reading, its session is missing from the list.
 
 
 END_DELAY = 10.0
-"""For this many seconds after an agent has reported its end, the global registry may lack it.
+"""For this many seconds after an agent has reported its end, the global registry may lack the end.
 
-The orchestrator ends the session, writes the task's registry, and up to 4 s later the global
-registry. There it decreases `active_agents` whatever the agent's entry says. If another process
-has written the end to that entry meanwhile, the counter becomes too low.
+The orchestrator ends the session and writes the task's registry. Up to 4 s later, it writes the
+global registry, and decreases `active_agents` there, whatever status the agent's entry has. If
+another process has written the end to that entry meanwhile, the counter becomes too low.
 """
 
 
@@ -103,9 +103,9 @@ def zombies_in(
 
 
 def ended_just_now(entry: Json, now: float) -> bool:
-    """Returns whether an agent reported its end less than `END_DELAY` ago.
+    """Returns whether an agent reported its end less than `END_DELAY` before `now`.
 
-    A report sets `last_update`; a kill or a completion by another process does not.
+    A report sets `last_update`; a kill, or a completion by another process, does not.
 
     Args:
         entry: The agent's entry in the task's registry.
@@ -120,8 +120,8 @@ def ended_just_now(entry: Json, now: float) -> bool:
 def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
     """Returns those counters of agents whose value is wrong.
 
-    Agents that failed are counted as completed by the orchestrator, and are not by the functions
-    ``atomic_*``. Both values of `completed_count` are right, and all values between them.
+    The orchestrator counts agents that failed as completed; the functions ``atomic_*`` do not. So
+    two values of `completed_count` are right, and all values between these two.
 
     Args:
         registry: A task's registry or the global one, decoded and checked by

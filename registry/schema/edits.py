@@ -59,10 +59,10 @@ def is_completed(entry: Json) -> bool:
 
 
 def ended_by_itself(entry: Json) -> bool:
-    """Returns whether an agent ended, and was not killed.
+    """Returns whether an agent ended without a kill.
 
-    The orchestrator counts each terminal status that an agent reports as a completion, also
-    `failed` and `error`. A kill writes `terminated_at` and is not counted.
+    If an agent reports a terminal status, the orchestrator counts it as a completion, also
+    `failed` and `error`. A kill writes `terminated_at`, and is not counted.
     """
     status = entry.get("status")
     return status in ("completed", "failed", "error") or (
@@ -78,7 +78,7 @@ def count_completed(registry: Json) -> int:
 def completed_range(registry: Json) -> tuple[int, int]:
     """Returns the least and the greatest correct value of `completed_count`.
 
-    The orchestrator counts agents that failed, and the functions ``atomic_*`` do not.
+    The orchestrator counts agents that failed; the functions ``atomic_*`` do not.
     """
     least = sum(is_completed(entry) for _, entry in agent_entries(registry))
     return least, count_completed(registry)

@@ -183,8 +183,8 @@ def find_workspaces(
         here: The directory where an upward search starts if no workspace is named.
         passed_over: Receives a message for each workspace that the search skips because
             another user could have created it.
-        missing: Receives a message for each named path that is not a workspace, if another
-            named path is one. If it is None, such a path is an error.
+        missing: Receives a message for each named path that is not a workspace, if another named
+            path is a workspace. If `missing` is None, a path that is not a workspace is an error.
 
     Raises:
         WorkspaceNotFoundError: A named path is not a workspace, or the search found no workspace.
@@ -215,7 +215,7 @@ def find_workspaces(
             raise WorkspaceNotFoundError(tuple(looked), origin)
         for path in wrong:
             assert missing is not None
-            missing(f"skipped {shown_name(path)}: it is not a workspace and contains none")
+            missing(f"skipped {shown_name(path)}: this path is not a workspace and contains none")
         return tuple(dict.fromkeys(workspaces))
     return (_nearest(here, passed_over),)
 
@@ -235,7 +235,7 @@ def _looks_like_workspace(path: Path) -> bool:
 
 
 def _named(path: Path) -> Workspace | None:
-    """Returns the workspace that a path names; None if it names none."""
+    """Returns the workspace that a path names; None if the path names no workspace."""
     resolved = Path(os.path.realpath(path))
     if resolved.name == GLOBAL_REGISTRY and resolved.is_file():
         return Workspace(resolved.parent.parent)

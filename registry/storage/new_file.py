@@ -82,7 +82,7 @@ def make_file(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor
 def _make_under_other_name(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor:
     """Creates a file like `make_file`, under another name first.
 
-    A process that is killed in between leaves a file whose name ends in ``.new``.
+    If the process is killed before the renaming, a file whose name ends in ``.new`` stays.
     """
     beside = f".{name}.{os.urandom(6).hex()}.new"
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -171,7 +171,7 @@ def _rename(old: str, new: str, folder: int) -> bool:
 
     Raises:
         FileExistsError: The new name is already used.
-        OSError: It cannot be renamed.
+        OSError: The file or folder cannot be renamed.
     """
     import ctypes
 

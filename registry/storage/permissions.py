@@ -176,15 +176,15 @@ def other_writer(listing: Access, listed: Access) -> str | None:
 
 
 def _beyond(writers: Allowed, able: Allowed, known: frozenset[int]) -> str | None:
-    """Returns a user or group that has one permission, but perhaps not another one.
+    """Returns a user or group that has one permission, but perhaps not a second permission.
 
     Args:
         writers: The users with the first permission.
-        able: The users with the second one.
-        known: Further ids of users that have the second one.
+        able: The users with the second permission.
+        known: Further ids of users with the second permission.
 
     Returns:
-        A text for the user or group; None if there is none.
+        A text for the user or group; None if no user or group is found.
     """
     if users := writers.users - known:
         return user_called(min(users))

@@ -289,7 +289,7 @@ def _naming(
 
 
 def target_of(link: Path) -> str | None:
-    """Returns the path in a symlink, made absolute but not resolved; None if it is not known."""
+    """Returns the path in a symlink, made absolute, not resolved; None if it is not known."""
     try:
         return os.path.join(os.path.dirname(link), os.readlink(link))
     except OSError as error:

@@ -83,8 +83,8 @@ def run_monitor(
 def _wait_for_hangup(leave: Callable[[], object]) -> None:
     """Waits until the terminal disappears, and then calls a function.
 
-    A process that ignores SIGHUP, as its shell may have it, gets no signal. Textual would then
-    read the end of the input again and again.
+    If the shell started muster with SIGHUP ignored, muster gets no signal. Textual would then read
+    the end of the input again and again.
     """
     terminal = select.poll()
     # Errors and hang-ups are always reported.

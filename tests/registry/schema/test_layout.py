@@ -489,6 +489,6 @@ def test_the_workspaces_are_found_beside_a_path_that_is_none(project: Path) -> N
     named = [str(project), str(project / "typo")]
     (workspace,) = find_workspaces(named, {}, project, missing=wrong.append)
     assert workspace.path == project / ".agent-workspace"
-    assert wrong == [f"skipped {project / 'typo'}: it is not a workspace and contains none"]
+    assert wrong == [f"skipped {project / 'typo'}: this path is not a workspace and contains none"]
     with pytest.raises(WorkspaceNotFoundError, match="typo"):
         find_workspaces(named, {}, project)
