@@ -346,7 +346,7 @@ def test_a_list_skips_a_path_that_is_no_workspace(files: Files) -> None:
     done = muster(files, "list", "--json", files.path, files.path / "typo")
     assert done.returncode == 0
     assert len(decoded(done)["workspaces"]) == 1
-    assert "typo: it is not a workspace" in done.stderr
+    assert "typo: this path is not a workspace" in done.stderr
 
 
 def test_a_change_is_refused_if_a_path_is_no_workspace(files: Files) -> None:
