@@ -99,7 +99,7 @@ def fix(registries: Mapping[Path, Json], planned: Sequence[Issue], now: Iterable
     """Repairs the planned issues that still exist. Pure, but changes the registries.
 
     Args:
-        registries: The decoded registries by their paths; changed in place.
+        registries: Maps paths to the decoded registries; changed in place.
         planned: The issues to repair.
         now: The issues that the registries have now.
     """

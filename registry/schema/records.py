@@ -305,7 +305,7 @@ class GlobalRecord:
     """The content of a workspace's global registry.
 
     Attributes:
-        tasks: The tasks by their ids, in file order.
+        tasks: Maps the ids of tasks to the tasks, in file order.
         sessions: All names of tmux sessions in the agents' entries.
         active_agents, total_agents_spawned: The counters in the file, or None.
         warnings: Messages about parts of the file that could not be understood.

@@ -31,7 +31,7 @@ def exposition(roll: RollCall, locks: Mapping[str, LockMetrics]) -> str:
 
     Args:
         roll: The newest roll call.
-        locks: The lock metrics of each registry, by path.
+        locks: Maps the path of each registry to its lock metrics.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Fixed((*_roll(roll), *_locks(locks))))

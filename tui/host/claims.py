@@ -80,7 +80,7 @@ def believed(claim: Claim, facts: Mapping[int, Facts]) -> tuple[set[int], dict[i
 
     Args:
         claim: The conditions.
-        facts: The processes whose environment names the session, by pid.
+        facts: Maps the pids of the processes whose environment names the session to their data.
 
     Returns:
         The pids that prove the claim, and the reason for each other pid.

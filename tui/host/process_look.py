@@ -110,7 +110,7 @@ class Look:
     """All processes at one moment.
 
     Attributes:
-        stats: The data of every process, by pid.
+        stats: Maps pids to the data of every process.
         panes: The pane that each process's environment names, if it names one.
         servers: The pids of the tmux servers, and of processes that may be tmux servers.
         sure: The pids of the certain tmux servers.

@@ -74,7 +74,7 @@ def servers_among(
     server. A parent that listens at no socket does not count, because every server listens.
 
     Args:
-        stats: The data of every process, by pid.
+        stats: Maps pids to the data of every process.
         panes: The pane that each process's environment names, if it names one.
         users_of: Called for few processes.
         listens: Called for few processes.
@@ -98,7 +98,7 @@ def naming_former(
     """Returns the processes that name a former server whose pid a newer server has now.
 
     Args:
-        stats: The data of every process, by pid.
+        stats: Maps pids to the data of every process.
         panes: The pane that each process's environment names, if it names one.
         servers: The tmux servers.
     """
@@ -123,7 +123,7 @@ def names_former(
     Args:
         pid: A process that names the pid of a server.
         began: When the present server started, in ticks since boot.
-        stats: The data of every process, by pid.
+        stats: Maps pids to the data of every process.
         panes: The pane that each process's environment names, if it names one.
     """
     server = panes[pid].server_pid

@@ -48,7 +48,7 @@ class Sample(Generic[Key]):
 
     Attributes:
         at: The time, seconds of the monotonic clock.
-        stats: All processes of the host, by pid.
+        stats: Maps pids to all processes of the host.
         owned: The pids of each session.
     """
 

@@ -78,7 +78,7 @@ class _Changes:
     Attributes:
         paths: Changed registries.
         rescan: Whether to scan all registries.
-        answer: Whether there is a new answer of tmux.
+        answer: Whether tmux has given a new answer.
     """
 
     paths: set[Path] = field(default_factory=set)
