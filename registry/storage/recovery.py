@@ -177,7 +177,7 @@ def _finish(place: Path, path: Path, message: str) -> None:
 
 
 def _first_is_settled(first: Path) -> bool:
-    """Recovers the task's registry of a two-file commit, which needs the global registry's journal.
+    """Recovers the task's registry of a two-file commit; this needs the other file's journal.
 
     Returns:
         False if another process holds the lock of the task's registry.
