@@ -17,7 +17,7 @@ from registry.storage.shared_lock import while_nobody_writes
 
 
 def is_hot(registry: Path) -> bool:
-    """Returns whether a commit was interrupted and not recovered yet. Does not wait.
+    """Returns whether a commit was interrupted, and not recovered yet. Does not wait.
 
     Raises:
         RegistryError: The registry does not exist, is not a regular file, or is not accessible.
@@ -31,7 +31,7 @@ def is_hot(registry: Path) -> bool:
 
 
 def find_journal(registry: Path) -> Path | None:
-    """Returns the path of a registry's journal if its commit seems not to be over, or None."""
+    """Returns the path of a registry's journal if its commit is not over, otherwise None."""
     place = journal_path(registry)
     return place if is_open(place) else None
 

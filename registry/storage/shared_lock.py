@@ -14,7 +14,7 @@ Found = TypeVar("Found")
 
 
 def nobody_writes(fd: int, path: Path) -> bool:
-    """Returns whether no writer holds the lock now; the shared lock is released at once.
+    """Returns whether no writer holds the lock now; takes the shared lock only for a moment.
 
     Args:
         fd: The descriptor of the registry, open for reading.

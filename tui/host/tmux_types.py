@@ -201,7 +201,7 @@ class Elsewhere:
     """The results of other tmux servers for missing sessions.
 
     Attributes:
-        whys: The reason why a session is not proven gone, with a remedy, by its name.
+        whys: Maps the name of a session to the reason why it is not proven gone, with a remedy.
         sessions: All sessions of the queried servers, with the sockets of the servers.
         unasked: The names of missing sessions that no queried server has, but that a server
             of another user may have.

@@ -223,7 +223,7 @@ class RollBuilder:
         self._ids_of, self._server = answer.sessions, answer.server
 
     def _read_origins(self, evidence: Evidence) -> Mapping[int, PaneOrigin]:
-        """Returns the origins of panes by pid; reads them again only after a new answer of tmux."""
+        """Returns the origins of panes by pid; reads them again only after a new answer."""
         sessions, others = evidence.snapshot.sessions, evidence.others
         last_sessions, last_others = self._origins_of
         if last_sessions is not sessions or last_others is not others:
