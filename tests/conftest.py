@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -19,7 +20,7 @@ import textual.pilot
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from tests.support.bytecode import keep_bytecode
+from tests.support.bytecode import compile_ahead, keep_bytecode
 from tests.support.crowd import Crowd
 from tests.support.real_tmux import RealTmux, fake_binary
 from tests.support.registries import agent, global_registry, task_registry, write
@@ -34,6 +35,7 @@ from tests.support.selection import (
     waits,
 )
 from tests.support.stragglers import stragglers
+from tests.support.style_sheets import parse_style_sheets_once
 from tests.support.terminal import PREFIX
 from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
@@ -59,6 +61,7 @@ settings.load_profile("muster")
 # Nothing of whoever runs the tests.
 seclude()
 keep_bytecode()
+parse_style_sheets_once()
 
 # Nor what their shell has every program ignore, as nohup and `&` do.
 for number in (signal.SIGHUP, signal.SIGQUIT):
@@ -85,6 +88,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Makes room for what is known of the tests that ran."""
     config.stash[TEST_OF_DIRECTORY] = {}
     config.stash[LEFT_BEHIND] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Compiles the tests before all workers need them at the same time."""
+    compile_ahead(config, TESTS.rglob("test_*.py"), len(os.sched_getaffinity(0)))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -132,6 +141,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [each for each in items if each not in left_out]
     # Several workers have something to do at any time, whatever some of them wait for.
     items[:] = mixed(kept, waits) if hasattr(config, "workerinput") else kept
+
+
+def pytest_collection_finish() -> None:
+    """Keeps the collector of garbage from going through thousands of tests each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,31 +1,61 @@
-"""Compiled modules of the programs that tests start, also where Python is told to keep none."""
+"""Compiled modules of the tests and of the programs that tests start."""
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import sys
-import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from _pytest.assertion import rewrite
+from _pytest.assertion.rewrite import assertstate_key
+
+KEPT = Path(__file__).parents[2] / ".pytest_cache" / "bytecode"
+"""Where compiled modules lie when Python is told to keep none beside their sources."""
 
 
 def keep_bytecode() -> None:
-    """Has this process and those that it starts compile every module once, not each time.
+    """Has this process and those that it starts compile a changed module once, not each time.
 
-    Where ``PYTHONDONTWRITEBYTECODE`` is set, the compiled modules lie in a directory that
-    is gone afterwards: the checkout stays as clean as the user wants it.
+    Where ``PYTHONDONTWRITEBYTECODE`` is set, the compiled modules lie in pytest's cache: the
+    directories of the sources stay as clean as the user wants them.
     """
     if not sys.dont_write_bytecode:
         return
-    directory, owner = tempfile.mkdtemp(prefix="mst-bytecode-"), os.getpid()
-    # Tests have programs that run as other users.
-    os.chmod(directory, 0o755)
-
-    def remove() -> None:
-        if os.getpid() == owner:
-            shutil.rmtree(directory, ignore_errors=True)
-
-    atexit.register(remove)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = directory
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(KEPT)
     sys.dont_write_bytecode = False
+
+
+def compile_ahead(config: pytest.Config, paths: Iterable[Path], processes: int) -> None:
+    """Compiles the test modules that have changed, before many workers do so at once.
+
+    Args:
+        config: What pytest rewrites asserts with.
+        paths: The test modules.
+        processes: How many processes share the work.
+    """
+    changed = [(path, compiled) for path in paths if not _is_kept(path, compiled := _kept(path))]
+    children = []
+    for number in range(processes if changed else 0):
+        if (child := os.fork()) == 0:
+            try:
+                for path, compiled in changed[number::processes]:
+                    compiled.parent.mkdir(parents=True, exist_ok=True)
+                    source, code = rewrite._rewrite_test(path, config)
+                    rewrite._write_pyc(config.stash[assertstate_key], code, source, compiled)
+            finally:
+                # What cannot be compiled is reported by the worker that imports it.
+                os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def _kept(path: Path) -> Path:
+    return rewrite.get_cache_dir(path) / (path.stem + rewrite.PYC_TAIL)
+
+
+def _is_kept(path: Path, compiled: Path) -> bool:
+    return rewrite._read_pyc(path, compiled) is not None

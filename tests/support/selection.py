@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,11 +50,19 @@ SHARED_FIXTURES = ("harness", "show", "counted")
 
 def marks_of(path: Path, fixtures: Collection[str]) -> Iterator[str]:
     """The marks that a test has by where it lies and by what it uses."""
-    place = path.relative_to(TESTS).with_suffix("")
-    for folder, marks in FOLDER_MARKS.items():
-        if place.is_relative_to(folder):
-            yield from marks
+    yield from _marks_of_place(path)
     yield from (mark for name, mark in FIXTURE_MARKS.items() if name in fixtures)
+
+
+@cache
+def _marks_of_place(path: Path) -> tuple[str, ...]:
+    place = path.relative_to(TESTS).with_suffix("")
+    return tuple(
+        mark
+        for folder, marks in FOLDER_MARKS.items()
+        if place.is_relative_to(folder)
+        for mark in marks
+    )
 
 
 def group_of(path: Path, fixtures: Collection[str]) -> str | None:
