@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.real_tmux import SLEEP, RealTmux, fake_binary, runs
+from tests.support.selection import in_torture
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, take, verdicts
 from tui.cli import main
@@ -24,6 +25,8 @@ from tui.model.policy import Policy
 from tui.model.roll import RollCall, Verdict
 
 PROBES = 40
+"""How often tmux is asked with the torture; else once for each answer, and three times at least."""
+
 AGENTS = ("a", "b", "c", "d", "e")
 EAGER = Policy(death_confirmation=0.005, session_late_limit=3600)
 """Calls a zombie as soon as it may."""
@@ -70,8 +73,10 @@ def complete(files: Files, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tmux], 
 Probe = Callable[..., None]
 
 
-@pytest.fixture
-def probe(files: Files, complete: Callable[[Tmux], int]) -> Probe:
+@pytest.fixture(params=[3, *in_torture(PROBES)], ids="at least {} times".format)
+def probe(
+    request: pytest.FixtureRequest, files: Files, complete: Callable[[Tmux], int]
+) -> Probe:
     """Calls the roll and completes all zombies, again and again."""
 
     def run(
@@ -79,9 +84,10 @@ def probe(files: Files, complete: Callable[[Tmux], int]) -> Probe:
         *,
         before_each: Callable[[int], object] = lambda number: None,
         look: Callable[[RollCall], None] = nobody_can_tell,
+        answers: int = 1,
     ) -> None:
         before = written(files)
-        for number in range(PROBES):
+        for number in range(max(request.param, answers)):
             before_each(number)
             roll = take(files, tmux, EAGER)
             assert roll.counts[Verdict.ZOMBIE] == 0
@@ -212,7 +218,7 @@ def test_garbage_for_an_answer(crew: RealTmux, probe: Probe, tmp_path: Path) -> 
         (tmp_path / "said").write_text(GARBAGE[number % len(GARBAGE)])
 
     with fake_tmux(tmp_path, fake):
-        probe(crew.client(), before_each=say)
+        probe(crew.client(), before_each=say, answers=len(GARBAGE))
 
 
 def test_no_tmux_at_all(crew: RealTmux, probe: Probe, tmp_path: Path) -> None:
@@ -244,7 +250,7 @@ def test_a_tmux_that_is_too_old(crew: RealTmux, probe: Probe, tmp_path: Path) ->
         assert "tmux -V" in roll.answer.advice
 
     with fake_tmux(tmp_path, fake):
-        probe(crew.client(), before_each=say, look=look)
+        probe(crew.client(), before_each=say, look=look, answers=len(TOO_OLD))
 
 
 def test_a_tmux_that_knows_none_of_the_formats(
@@ -297,7 +303,7 @@ def test_every_error_that_tmux_knows(
         (tmp_path / "said").write_text(ERRORS[number % len(ERRORS)].format(crew.socket))
 
     with fake_tmux(tmp_path, fake):
-        probe(crew.client(), before_each=say)
+        probe(crew.client(), before_each=say, answers=len(ERRORS))
 
 
 class Restarting(Tmux):
