@@ -97,15 +97,30 @@ def canary(tmp_path: Path) -> Path:
     return tmp_path / "sings"
 
 
+@pytest.fixture(scope="module")
+def harness() -> Iterator[RealTmux]:
+    """A server for all tests of this module that leave nothing else on it."""
+    with RealTmux() as made:
+        yield made
+
+
 @pytest.fixture
-def crew(server: RealTmux, canary: Path) -> Iterator[RealTmux]:
+def others(harness: RealTmux) -> RealTmux:
+    """A server with others on it, and with nothing that an earlier test left."""
+    if harness.names() != OTHERS:
+        harness.kill_server()
+        for name in sorted(OTHERS):
+            harness.start(name)
+    return harness
+
+
+@pytest.fixture
+def crew(others: RealTmux, canary: Path) -> Iterator[RealTmux]:
     """A server with others on it, who must all live, and whose shells must do nothing."""
-    for name in sorted(OTHERS):
-        server.start(name)
-    yield server
-    assert server.names() == OTHERS
+    yield others
+    assert others.names() == OTHERS
     # tmux runs jobs in the background; those that it began before this one have begun.
-    server.run("run-shell", "true")
+    others.run("run-shell", "true")
     assert not canary.exists()
 
 
@@ -157,16 +172,16 @@ STARTABLE = tuple(
 
 @pytest.mark.parametrize("name", STARTABLE, ids=range(len(STARTABLE)))
 def test_a_session_of_such_a_name_is_killed_alone_or_refused(
-    server: RealTmux, tmp_path: Path, name: str
+    others: RealTmux, tmp_path: Path, name: str
 ) -> None:
-    for each in sorted(OTHERS):
-        server.start(each)
     typed = f"{name[:-1]}\\;" if name.endswith(";") else name
-    server.run("new-session", "-d", "-s", typed, SLEEP)
-    (there,) = server.names() - OTHERS
-    kill_everybody(registered(tmp_path, tmux_session=name), server)
+    made = others.run("new-session", "-d", "-P", "-F", "#{session_id}", "-s", typed, SLEEP)
+    (there,) = others.names() - OTHERS
+    kill_everybody(registered(tmp_path, tmux_session=name), others)
     ended = is_tmux_name_certain(name) and tmux_name(name) == there
-    assert server.names() == (OTHERS if ended else OTHERS | {there})
+    assert others.names() == (OTHERS if ended else OTHERS | {there})
+    if not ended:
+        others.kill(made)
 
 
 def exit_code(*words: str) -> object:
@@ -191,16 +206,15 @@ def test_a_hostile_name_on_the_command_line_kills_no_agent(
 
 
 def test_killing_one_that_is_gone_touches_neither_neighbour(
-    server: RealTmux, tmp_path: Path
+    others: RealTmux, tmp_path: Path
 ) -> None:
     agents = [entry("x-1"), entry("x-10"), entry("x-1b")]
     files = Files(tmp_path, {"TASK-1": agents})
-    server.start("agent_x-10")
-    server.start("agent_x-1b")
-    before = server.pane_pids()
-    outcome = decoded(muster(files, "kill", "x-1", "-S", server.socket, "--yes", "--json"))
+    others.kill(others.client().ask().sessions["agent_x-1"].id)
+    before = others.pane_pids()
+    outcome = decoded(muster(files, "kill", "x-1", "-S", others.socket, "--yes", "--json"))
     assert [each["result"] for each in outcome["agents"]] == ["done"]
-    assert server.names() == {"agent_x-10", "agent_x-1b"}
-    assert server.pane_pids() == before
+    assert others.names() == OTHERS - {"agent_x-1"}
+    assert others.pane_pids() == before
     assert files.agent("x-1")["status"] == "terminated"
     assert files.agent("x-10")["status"] == files.agent("x-1b")["status"] == "running"
