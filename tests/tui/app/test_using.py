@@ -549,6 +549,21 @@ async def test_long_work_has_a_bar_and_short_work_has_none(
         assert await tell(500, 1.0) == ""
 
 
+async def test_the_end_of_the_planning_leaves_the_bar_of_an_action(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tui.app.widgets.progress_line.LONG", 0.0)
+    monkeypatch.setattr("tui.app.widgets.progress_line.MOMENT", 0.01)
+    async with opened() as (app, _, pilot):
+        bar = app.screen.query_one(ProgressLine)
+        bar.wait_for("Planning the kill")
+        bar.tell("Ending sessions", 1, 9)
+        await pilot.pause(0.05)
+        assert bar.has_class("shown")
+        bar.tell("Ending sessions", 9, 9)
+        assert not bar.has_class("shown")
+
+
 async def test_an_action_that_is_done_takes_its_bar_along(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -567,10 +582,11 @@ async def test_an_action_that_is_done_takes_its_bar_along(
     async with opened() as (app, _, pilot):
         app.roll_screen._tmux = object()  # type: ignore[assignment]
         await pilot.press("down", "k", "enter")
-        await app.workers.wait_for_complete()
+        # The worker may begin later, and no worker is complete as well.
+        while not isinstance(app.screen, ReportScreen):
+            await pilot.pause(0.02)
         await pilot.pause()
         assert seen == [True]
-        assert isinstance(app.screen, ReportScreen)
         assert not app.screen_stack[0].query_one(ProgressLine).has_class("shown")
 
 

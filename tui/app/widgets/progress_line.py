@@ -73,7 +73,7 @@ class ProgressLine(Static):
 
     def _wait(self, what: str) -> None:
         if not any(working_out(self.app)):
-            self.finish()
+            self._stop_waiting()
             return
         if not self.has_class("shown"):
             self.add_class("shown")
@@ -84,7 +84,9 @@ class ProgressLine(Static):
         if self._waiting is not None:
             self._waiting.stop()
             self._waiting = None
-            self.finish()
+            # The line may show the progress of an action by now.
+            if self._since is None:
+                self.finish()
 
     def tell(self, what: str, done: int, of: int) -> None:
         """Shows how many of the steps are done; hides the line when all steps are done."""
