@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.real_tmux import SLEEP, RealTmux, runs
@@ -22,6 +24,11 @@ from tui.host.usage import Meter
 def other() -> Iterator[RealTmux]:
     with RealTmux() as made:
         yield made
+        # What left its session outlives the server.
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if str(made.socket) in process.environ().get("TMUX", ""):
+                    process.kill()
 
 
 def starts_server(other: RealTmux, name: str, tmux: str = "tmux") -> str:

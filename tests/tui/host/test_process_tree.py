@@ -126,7 +126,9 @@ def test_a_process_forked_during_the_kill_is_ended_too(server: RealTmux, tmp_pat
     late.mkdir()
     script = (
         "trap '' HUP; "
-        f"trap 'setsid sh -c \"echo \\$\\$ > {late}/pid; exec sleep 1000\" & exit' TERM; "
+        f'trap \'setsid sh -c "echo \\$\\$ > {late}/pid; exec sleep 1000" & '
+        # Before that, the kill may find it before it could say its pid.
+        f"while [ ! -s {late}/pid ]; do sleep 0.01; done; exit' TERM; "
         f"echo x > {late}/ready; while :; do sleep 0.05; done"
     )
     session_id = server.start("agent_fork", script)
@@ -134,8 +136,8 @@ def test_a_process_forked_during_the_kill_is_ended_too(server: RealTmux, tmp_pat
     origin = origin_of(server, "agent_fork")
     known = session_processes(origin)
     server.kill(session_id)
-    assert end(known, [origin]) == ()
-    assert not runs(int(until((late / "pid").read_text, "the late child")))
+    assert end(known, [origin], grace=10.0) == ()
+    assert not runs(int((late / "pid").read_text()))
 
 
 def test_processes_that_end_by_themselves_get_the_time(
@@ -266,7 +268,12 @@ def test_a_large_environment_is_read_to_where_it_names_the_pane(
     pid = daemon_of(server, note, f"setsid {sys.executable} -S {program} {note}")
     comm = Path(f"/proc/{pid}/comm")
     until(lambda: comm.read_text() == "sleep\n", "its program")
-    assert len(procfs.read(pid, "environ", procfs.WHOLE_ENVIRONMENT)) > procfs.LARGEST
+
+    def environment() -> bytes:
+        return procfs.read(pid, "environ", procfs.WHOLE_ENVIRONMENT)
+
+    # The kernel names the program before it has its environment.
+    until(lambda: len(environment()) > procfs.LARGEST, "its environment")
     assert pid in [each.pid for each in found_in(server, "agent_x")]
     os.kill(pid, 9)
 
