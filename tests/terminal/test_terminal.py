@@ -307,14 +307,3 @@ def test_a_terminal_that_goes_away_takes_muster_along(
         assert is_running()
         screen.press(*["Down"] * round_ * 10)
     until(lambda: not is_running(), "muster has ended")
-
-
-def test_the_demo_opens_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    temporary = tmp_path / "t"
-    temporary.mkdir()
-    with terminal(tmp_path, ["demo"], 160, 50, TMPDIR=str(temporary)) as screen:
-        screen.shows("live", "zombie", "orphan", "q Quit")
-        assert list(temporary.iterdir())
-        screen.press("q")
-        assert screen.exit_code() == 0
-    until(lambda: not list(temporary.iterdir()), "the demo's directory is gone")
