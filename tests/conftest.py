@@ -149,6 +149,17 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def _unflushed(file: int) -> None:
+    os.fstat(file)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of flushes take long, and no test here can see what a flush did to a disk."""
+    for flush in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, flush, _unflushed)
+
+
 @pytest.fixture(autouse=True)
 def nobody_elses_strays(monkeypatch: pytest.MonkeyPatch) -> None:
     """What outlived the user's own tmux servers has no say in what a test finds."""

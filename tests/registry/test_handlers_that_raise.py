@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import portalocker
@@ -56,6 +57,7 @@ from registry.storage.locked_file import StagedText
 from tests.support.hot_journal import cut_off_update
 from tests.support.locks import is_free
 from tests.support.registries import load, rewrite
+from tests.support.selection import in_torture
 
 _PACKAGE = str(Path(registry.__file__).parent)
 _USED = (str(Path(portalocker.__file__).parent), contextlib.__file__)
@@ -91,6 +93,16 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return seen
 
 
+@cache
+def _is_meant(code: CodeType) -> bool:
+    """Whether what a function calls is counted, and interrupted."""
+    where = code.co_filename
+    if not where.startswith((_PACKAGE, *_USED)) or os.path.basename(where) in _PURE:
+        return False
+    # Called by the interpreter, too, when it destroys one: it says nothing then.
+    return code is not StagedText.close.__code__
+
+
 def interrupted(number: int, do: Callable[[], object]) -> str:
     """Does something, and lets the handler raise after its call of that number.
 
@@ -102,17 +114,12 @@ def interrupted(number: int, do: Callable[[], object]) -> str:
 
     def profile(frame: FrameType, event: str, _: Any) -> None:
         nonlocal calls, fired
-        where = frame.f_code.co_filename
-        if event not in ("c_return", "c_exception", "call") or fired:
-            return
-        if not where.startswith((_PACKAGE, *_USED)) or os.path.basename(where) in _PURE:
-            return
-        if frame.f_code is StagedText.close.__code__:
-            # Called by the interpreter, too, when it destroys one: it says nothing then.
+        code = frame.f_code
+        if not _is_meant(code) or event not in ("c_return", "c_exception", "call") or fired:
             return
         calls += 1
         if calls == number:
-            fired = f"{event} at {where}:{frame.f_lineno}"
+            fired = f"{event} at {code.co_filename}:{frame.f_lineno}"
             signal.raise_signal(signal.SIGUSR1)
 
     before = sys.getprofile()
@@ -220,15 +227,18 @@ _OPERATIONS = (
     _cleaned,
     _found,
 )
-_DEAR = (_changed_on_record,)
+# Of these the torture alone interrupts every call.
+_DEAR = (_changed_on_record, _cleaned, _created, _durable, _metrics, _reported)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("operation", _OPERATIONS, ids=lambda each: each.__name__[1:])
+@pytest.mark.parametrize("stride", [3, *in_torture(1)], ids=["some", "all"])
 def test_a_handler_that_raises_is_heard_and_leaves_nothing_open(
     task: Path,
     global_: Path,
     operation: Callable[[Path, Path], None],
+    stride: int,
     unraisable: list[object],
 ) -> None:
     # What tests before counted would be gone through again each time.
@@ -238,9 +248,9 @@ def test_a_handler_that_raises_is_heard_and_leaves_nothing_open(
     reports.write_text('{"status": "working"}\n')
     operation(task, global_)
     before = descriptors()
-    number, stride = 0, 3 if operation in _DEAR else 1
+    number, step = 0, stride if operation in _DEAR else 1
     while (
-        came := interrupted(number := number + stride, lambda: operation(task, global_))
+        came := interrupted(number := number + step, lambda: operation(task, global_))
     ) != "done":
         assert descriptors() == before, f"after call {number}"
         assert not is_durable()

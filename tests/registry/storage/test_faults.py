@@ -87,10 +87,7 @@ every_kind = pytest.mark.parametrize("durable", [False, True], ids=["plain", "du
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    # Between the faults too: thousands of flushes take long, and nothing here looks at them.
-    for flush in ("fsync", "fdatasync"):
-        monkeypatch.setattr(os, flush, lambda fd: None)
+def place(tmp_path: Path) -> Place:
     return Place(Path(os.path.realpath(tmp_path)) / "disk")
 
 

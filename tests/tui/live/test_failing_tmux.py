@@ -25,7 +25,7 @@ from tui.model.policy import Policy
 from tui.model.roll import RollCall, Verdict
 
 PROBES = 40
-"""How often tmux is asked with the torture; else once for each answer, and three times at least."""
+"""How often the torture asks tmux. Others ask once for each answer, and at least three times."""
 
 AGENTS = ("a", "b", "c", "d", "e")
 EAGER = Policy(death_confirmation=0.005, session_late_limit=3600)
@@ -74,9 +74,7 @@ Probe = Callable[..., None]
 
 
 @pytest.fixture(params=[3, *in_torture(PROBES)], ids="at least {} times".format)
-def probe(
-    request: pytest.FixtureRequest, files: Files, complete: Callable[[Tmux], int]
-) -> Probe:
+def probe(request: pytest.FixtureRequest, files: Files, complete: Callable[[Tmux], int]) -> Probe:
     """Calls the roll and completes all zombies, again and again."""
 
     def run(
