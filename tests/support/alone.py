@@ -1,12 +1,18 @@
 """muster as a test runs it: whatever else runs on this host has no say in what it finds.
 
 Its first argument is the beginning of the name of the directories whose tmux servers it
-may see.
+may see. With ``--prepared`` as the only other argument it imports all that commands need, and
+then runs muster in a forked child for each request that comes by the socket at its input.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
+import json
 import os
+import pkgutil
+import socket
 import sys
 from collections.abc import Container, Iterator
 
@@ -41,7 +47,53 @@ def our_strays(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.St
     )
 
 
+def import_commands() -> None:
+    """Imports whatever a command may import, which is all but the screen."""
+    import registry
+    import tui
+
+    for package in (registry, tui):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.startswith(("tui.app", "tui.demo", "tui.__main__")):
+                importlib.import_module(module.name)
+
+
+def answer_requests() -> None:
+    """Forks for each request; returns in the children, and not otherwise."""
+    requests = socket.socket(fileno=os.dup(0))
+    # A child that ends would go through all of it.
+    gc.collect()
+    gc.freeze()
+    while True:
+        _, files, _, _ = socket.recv_fds(requests, 1, 4)
+        if not files:
+            os._exit(0)
+        if (child := os.fork()) == 0:
+            requests.close()
+            become(files)
+            return
+        for file in files:
+            os.close(file)
+        requests.send(child.to_bytes(4))
+        requests.send((os.waitpid(child, 0)[1]).to_bytes(4))
+
+
+def become(files: list[int]) -> None:
+    """Makes this process what a request asks for, as far as a new process would be it."""
+    with open(files[0], encoding="utf-8") as request:
+        sys.argv[1:], directory, environment = json.load(request)
+    for number, file in enumerate(files[1:]):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(environment)
+
+
 strays.find_strays = our_strays
 tmux_servers.servers_of = ours
 tmux_servers.sees_the_host = lambda: True
+if sys.argv[1:] == ["--prepared"]:
+    import_commands()
+    answer_requests()
 sys.exit(main())

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.prepared import run_prepared
 from tests.support.terminal import MUSTER
 from tests.support.workspaces import Files
 
@@ -18,15 +19,7 @@ Done = subprocess.CompletedProcess[str]
 
 def muster(files: Files, *arguments: object, cwd: Path | None = None) -> Done:
     """Runs muster in the directory that holds the workspace."""
-    return subprocess.run(
-        [*MUSTER, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=cwd or files.path.parent,
-        timeout=60,
-        check=False,
-    )
+    return run_prepared([*map(str, arguments)], cwd or files.path.parent, os.environ)
 
 
 def decoded(done: Done, code: int = 0) -> Any:
@@ -65,11 +58,4 @@ def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
 def run_muster(*arguments: object, **environment: str) -> Done:
     """Runs muster with these variables, wherever the test runs."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("TMUX", "MUSTER"))}
-    return subprocess.run(
-        [*MUSTER, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env=clean | environment,
-        check=False,
-    )
+    return run_prepared([*map(str, arguments)], os.getcwd(), clean | environment)
