@@ -59,7 +59,7 @@ settings.register_profile("thorough", settings.get_profile("muster"), max_exampl
 settings.load_profile("muster")
 
 # Nothing of whoever runs the tests.
-seclude()
+seclude(in_memory=True)
 keep_bytecode()
 parse_style_sheets_once()
 

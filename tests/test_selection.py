@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry.schema.layout import WORKSPACE_NAME
-from tests.support.seclusion import seclude, secluded
+from tests.support.seclusion import has_room, seclude, secluded
 from tests.support.selection import (
     FOLDER_MARKS,
     TESTS,
@@ -78,6 +78,16 @@ def test_a_directory_below_a_workspace_is_passed_over(tmp_path: Path) -> None:
         each.mkdir(parents=True)
     assert secluded([below, tmp_path / "missing", free]) == free
     assert secluded([below]) is None
+
+
+def test_temporary_files_lie_in_memory_only_where_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not has_room(str(tmp_path / "missing"))
+    monkeypatch.setattr("tests.support.seclusion.ROOM", 0)
+    assert has_room(str(tmp_path))
+    monkeypatch.setattr("tests.support.seclusion.ROOM", 1 << 62)
+    assert not has_room(str(tmp_path))
 
 
 def test_tests_lie_where_no_workspace_is_above(tmp_path: Path) -> None:

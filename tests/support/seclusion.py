@@ -14,7 +14,13 @@ from pathlib import Path
 
 from registry.schema.layout import ENVIRONMENT_VARIABLE, workspaces_above
 
-PLACES = ("/var/tmp", "/dev/shm")
+MEMORY = "/dev/shm"
+"""Where temporary files lie in memory: thousands are made, and each waits for a disk."""
+
+ROOM = 4 << 30
+"""Bytes that must be free there."""
+
+PLACES = ("/var/tmp", MEMORY)
 """Where temporary files may lie when a workspace lies above the usual directory."""
 
 
@@ -42,17 +48,32 @@ def secluded(places: Iterable[str | Path]) -> Path | None:
     return None
 
 
-def seclude() -> None:
+def has_room(directory: str) -> bool:
+    """Whether much can be written to a directory, and programs in it can be run."""
+    try:
+        status = os.statvfs(directory)
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize >= ROOM and not status.f_flag & os.ST_NOEXEC
+
+
+def seclude(*, in_memory: bool = False) -> None:
     """Has this process and those that it starts depend on nothing of the user.
+
+    Args:
+        in_memory: Whether temporary files lie in memory, unless the user has set TMPDIR or
+            there is no room for them.
 
     Raises:
         RuntimeError: A workspace lies above every directory for temporary files.
     """
-    usual = tempfile.gettempdir()
-    place = secluded((usual, *PLACES))
+    places: tuple[str, ...] = (tempfile.gettempdir(), *PLACES)
+    if in_memory and "TMPDIR" not in os.environ and has_room(MEMORY):
+        places = (MEMORY, *places)
+    place = secluded(places)
     if place is None:
         raise RuntimeError(
-            f"a workspace lies in or above each of {', '.join((usual, *PLACES))}: "
+            f"a workspace lies in or above each of {', '.join(places)}: "
             "set TMPDIR to a directory with none above it"
         )
     for name in [*os.environ]:
