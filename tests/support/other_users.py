@@ -47,6 +47,7 @@ class User:
 
         Forked and not started: the interpreter may lie where only root may look.
         """
+        prepare()
         reading, writing = os.pipe()
         pid = os.fork()
         if not pid:
@@ -64,7 +65,6 @@ class User:
 
     def _become_and_do(self, act: Callable[[], object], umask: int) -> Outcome:
         try:
-            prepare()
             os.umask(umask)
             os.setgroups(self.groups)
             os.setgid(self.number)

@@ -33,15 +33,13 @@ async def test_the_field_for_the_reason_is_on_the_screen(size: tuple[int, int]) 
 
 
 @pytest.mark.parametrize("size", [(80, 4), (80, 3), (80, 2), (3, 24), (2, 24)])
-@pytest.mark.parametrize("key", ["pagedown", "pageup"])
-async def test_a_list_without_a_line_on_the_screen_has_no_pages(
-    size: tuple[int, int], key: str
-) -> None:
+async def test_a_list_without_a_line_on_the_screen_has_no_pages(size: tuple[int, int]) -> None:
     async with opened(size=size) as (app, _, pilot):
-        for screen in (Palette(), ChoiceScreen("files", ("one", "two"))):
-            await app.push_screen(screen)
-            await pilot.pause()
-            await pilot.press(key, key, "end", key)
-            await pilot.pause()
-            assert app.screen is screen
-            app.pop_screen()
+        for key in ("pagedown", "pageup"):
+            for screen in (Palette(), ChoiceScreen("files", ("one", "two"))):
+                await app.push_screen(screen)
+                await pilot.pause()
+                await pilot.press(key, key, "end", key)
+                await pilot.pause()
+                assert app.screen is screen
+                app.pop_screen()
