@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from registry.schema.layout import WORKSPACE_NAME
+from tests.support.bytecode import compile_ahead
 from tests.support.seclusion import has_room, seclude, secluded
 from tests.support.selection import (
     FOLDER_MARKS,
@@ -57,6 +59,28 @@ def test_a_few_files_and_names_run_without_workers(
     keyword: str, arguments: list[str], quick: bool
 ) -> None:
     assert run_quickly(keyword, arguments, ROOT) is quick
+
+
+def test_changed_tests_are_compiled_before_the_workers_start(
+    pytestconfig: pytest.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "compiled"))
+    paths = [tmp_path / f"test_{name}.py" for name in ("good", "bad", "other")]
+    for path in paths:
+        path.write_text("assert 1 + 1 == 2\n" if path.stem != "test_bad" else "assert (\n")
+
+    def compiled() -> dict[str, int]:
+        files = (tmp_path / "compiled").rglob("*.pyc")
+        return {path.name.partition(".")[0]: path.stat().st_ino for path in files}
+
+    compile_ahead(pytestconfig, paths, 3)
+    before = compiled()
+    assert before.keys() == {"test_good", "test_other"}
+    paths[2].write_text("assert 1 + 1 == 2, 'and longer'\n")
+    compile_ahead(pytestconfig, paths, 3)
+    after = compiled()
+    assert after["test_good"] == before["test_good"]
+    assert after["test_other"] != before["test_other"]
 
 
 def test_tests_that_wait_are_spread_among_the_others() -> None:
