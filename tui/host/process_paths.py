@@ -26,8 +26,8 @@ _LONGEST_NAME = 255
 _AT_MOST = 32
 _BEGINNINGS = 8
 
-# Files here do not lead to a workspace.
-_NO_FILES = ("/dev/", "/proc/", "/sys/")
+# Files here do not lead to a workspace; but a workspace can be in memory, in /dev/shm.
+_NO_FILE = re.compile(r"/(dev/(?!shm/)|proc/|sys/)")
 
 
 def is_elsewhere(pid: int) -> bool:
@@ -78,7 +78,7 @@ def directories_touched(pid: int) -> frozenset[Path]:
         paths.add(here)
     with suppress(OSError):
         for _, target in procfs.open_files(pid):
-            if target.startswith("/") and not target.startswith(_NO_FILES):
+            if target.startswith("/") and not _NO_FILE.match(target):
                 paths.add(Path(target).parent)
     for word in (*procfs.words(pid, "cmdline"), *procfs.words(pid, "environ")):
         paths.update(workspaces_in(word, here))

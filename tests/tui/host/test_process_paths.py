@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def test_a_path_with_a_blank_is_found_if_it_is_there(
 def test_a_huge_command_line_is_looked_into_only_so_far() -> None:
     word = "".join(f" /w{number}/.agent-workspace" for number in range(1000))
     assert len(set(workspaces_in(word, HERE))) <= 32
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no /dev/shm to write to")
+def test_files_in_memory_are_files_and_devices_are_not() -> None:
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm") as there,
+        open(f"{there}/open", "w"),
+        open("/dev/null", "rb"),
+        open("/proc/self/stat", "rb"),
+    ):
+        touched = directories_touched(os.getpid())
+    assert Path(there) in touched
+    assert not {Path("/dev"), Path("/proc/self"), Path(f"/proc/{os.getpid()}")} & touched
 
 
 def test_of_a_process_that_is_gone_nothing_is_known(tmp_path: Path) -> None:
