@@ -30,7 +30,7 @@ from registry.schema import (
     UnreadDatabase,
     Workspace,
     default_workspaces,
-    tmux_name,
+    spellings,
     why_foreign,
     workspaces_above,
 )
@@ -304,8 +304,8 @@ def _identity(session: Session) -> object:
 
 
 def session_name_of(agent: AgentRecord) -> str:
-    """Returns the possible name in tmux of an agent's session, even if its registry has none."""
-    return tmux_name(agent.tmux_session or SESSION_PREFIX + agent.id)
+    """Returns the possible name of an agent's session, even if its registry has none."""
+    return agent.tmux_session or SESSION_PREFIX + agent.id
 
 
 def _listed_in(reading: Reading) -> frozenset[str]:
@@ -313,7 +313,7 @@ def _listed_in(reading: Reading) -> frozenset[str]:
     records = [state.record for state in reading.states if state.record is not None]
     return frozenset[str]().union(
         *(names for names in reading.listed if names),
-        *(map(session_name_of, record.agents) for record in records),
+        *(spellings(session_name_of(agent)) for record in records for agent in record.agents),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass, field, replace
-from registry.schema import AgentRecord, tmux_name
+from registry.schema import AgentRecord
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.policy import Policy
 
@@ -112,7 +112,7 @@ def follow_renamed(answer: TmuxSnapshot, seen: Mapping[str, Session]) -> TmuxSna
 def expected_sessions(
     states: Iterable[TaskState], policy: Policy, now: float
 ) -> Mapping[str, float]:
-    """Returns the sessions of active agents, by their names in tmux.
+    """Returns the sessions of active agents, by their names in the registries.
 
     Returns:
         For each session the seconds that it must be missing until it is proven gone.
@@ -120,7 +120,7 @@ def expected_sessions(
     needed: dict[str, float] = {}
     for state in states:
         for agent in state.record.expecting if state.record else ():
-            name = tmux_name(agent.tmux_session or "")
+            name = agent.tmux_session or ""
             needed[name] = max(needed.get(name, 0.0), proof_needed(agent, policy, now))
     return needed
 

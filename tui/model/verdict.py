@@ -9,7 +9,7 @@ from registry.schema import (
     is_active,
     is_terminal,
     is_tmux_name_certain,
-    tmux_name,
+    spellings,
 )
 from registry.text import shown_name
 from tui.host.tmux_types import DeadPane, Session, TmuxState
@@ -60,7 +60,7 @@ def judge(
         reported: The last change of its progress file, seconds since the epoch; 0 if unknown.
     """
     answer = evidence.snapshot
-    name = tmux_name(record.tmux_session) if record.tmux_session else None
+    name = record.tmux_session
     certain = name is not None and is_tmux_name_certain(name)
     session = answer.sessions.get(name) if name and certain else None
     if session is not None and (why := why_not_its_own(record, session, policy, now)) is not None:
@@ -211,4 +211,6 @@ def why_not_its_own(
 
 
 def _renamed(session: Session, name: str) -> str:
-    return "" if session.name == name else f"its session is now named {shown_name(session.name)}"
+    if session.name in spellings(name):
+        return ""
+    return f"its session is now named {shown_name(session.name)}"
