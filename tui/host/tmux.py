@@ -22,9 +22,9 @@ from registry.dataclass import replace
 from registry.text import quoted_name, shown_name
 from tui.host import procfs
 from tui.host.first_panes import ended_pane, is_certain, is_clock_unset, later_start
-from tui.host.tmux_advice import advice_on, is_ending
+from tui.host.tmux_advice import VERSIONS, advice_on, is_ending
 from tui.host.tmux_client import Said, run_tmux
-from tui.host.tmux_listing import END, PANES, parse_listing, readable
+from tui.host.tmux_listing import END, PANES, OldServerError, parse_listing, readable
 from tui.host.tmux_socket import (
     CheckedSocket,
     Listener,
@@ -61,16 +61,17 @@ _CLIENT_NAME = re.compile(r"[A-Za-z0-9/._-]+", re.ASCII)
 # so that the client exits with an error.
 _GONE = "muster finds that its session is gone"
 
-# Shown for some seconds after attaching. The server fills in its own prefix key.
+# Shown for some seconds after attaching. The server fills in its own prefix key. if-shell parses
+# the command only after the client is attached. So a server that refuses it attaches anyway.
 _WAY_BACK = (
-    "display-message -d 6000 'muster: #{prefix} d comes back "
-    "(the prefix twice where an outer tmux takes it)'"
+    "if-shell -F 1 \"display-message -d 6000 'muster: #{prefix} d comes back "
+    "(the prefix twice where an outer tmux takes it)'\""
 )
 
 # The number of characters of an error that are shown.
 _ERROR_AT_MOST = 500
 
-# tmux expands formats in the names of new sessions, and replaces "." and ":".
+# tmux expands formats in the names of new sessions, and some versions replace "." and ":".
 _PLAIN_NAME = r"(?a)[A-Za-z0-9_-]+"
 
 
@@ -101,6 +102,9 @@ class Tmux:
         give_up_at = time.monotonic() + min(_ENDING_FOR, self._timeout)
         while is_ending((answer := self._ask_once()).detail) and time.monotonic() < give_up_at:
             time.sleep(_ENDING_PAUSE)
+        # A server of another version may end the connection again and again.
+        if is_ending(answer.detail):
+            return replace(answer, advice=f"{answer.advice}; if it does not help: {VERSIONS}")
         return answer
 
     def _ask_once(self) -> TmuxSnapshot:
@@ -118,6 +122,9 @@ class Tmux:
         if answer.code != 0:
             why = readable(_in_words(answer.errors)) or f"exit code {answer.code}"
             return self._refusal(why, asked_at, answer.listener)
+        if answer.errors and not answer.output:
+            # A client that finds the version of the server too old exits with code 0.
+            return self._refusal(readable(_in_words(answer.errors)), asked_at, answer.listener)
         texts = tuple("\n".join([*answer.output, ""]).split(mark)), answer.listener
         # An answer is usually the same as the last one, which was parsed already.
         if self._before is not None and self._before[0] == texts:
@@ -162,11 +169,13 @@ class Tmux:
     ) -> TmuxSnapshot:
         try:
             sessions, server_pid, server_started = parse_listing(listed, started)
+        except OldServerError as error:
+            return self._unknown(str(error), asked_at, VERSIONS)
         except ValueError:
             return self._unknown(
                 "the answer of tmux is not a list of sessions",
                 asked_at,
-                "check which `tmux` is on PATH; if `tmux -V` is below 3.2, install a newer one",
+                f"check which `tmux` is on PATH; {VERSIONS}",
             )
         foreign = not is_process_here(server_pid, listener, self.socket)
         if foreign:
@@ -414,7 +423,7 @@ def _refused(errors: list[str], code: int) -> str:
 
 def _in_words(errors: list[str]) -> str:
     """Returns the lines of tmux's standard error as one text of limited length."""
-    text = " ".join(errors)
+    text = " ".join(dict.fromkeys(errors))
     return text if len(text) <= _ERROR_AT_MOST else f"{text[:_ERROR_AT_MOST]} …"
 
 

@@ -147,7 +147,7 @@ def test_a_file_that_is_not_a_socket_leads_to_unknown(tmp_path: Path) -> None:
         ("printf '\\377\\376\\000\\n'", "not a list"),
         (f'echo "{LISTED}"', "not a list"),
         (f'echo "{LISTED}"; echo "end 12"', "not a list"),
-        ('echo "\\$1 17600"; echo "end 1 2"', "not a list"),
+        ('echo "\\$1 17600"; echo "end 1 2 3.4"', "not a list"),
         ('echo "end one two"', "not a list"),
         ("kill -9 $$", "exit code -9"),
     ],
@@ -166,7 +166,7 @@ def test_any_other_answer_of_tmux_leads_to_unknown(
 def test_the_fake_answer_would_be_believed_if_it_were_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = fake_binary(tmp_path / "bin", f'echo "{LISTED}"; echo "end 1 2"')
+    path = fake_binary(tmp_path / "bin", f'echo "{LISTED}"; echo "end 1 2 3.4"')
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
     assert set(Tmux(tmp_path / "s").ask().sessions) == {"agent_a"}
 

@@ -197,9 +197,9 @@ GARBAGE = (
     "head -c 4096 /dev/urandom",
     "printf '\\377\\376\\000\\n'",
     'echo "\\$1 1760000000 1760000000 0 %1 1 0 agent_z"',
-    'echo "\\$1 1760000000"; echo "end 1 2"',
+    'echo "\\$1 1760000000"; echo "end 1 2 3.4"',
     'echo "end one two"',
-    'echo "end 1 2 3"',
+    'echo "end 1 2 3.4 5"',
     "yes | head -n 10000",
     'echo "<html>"; exit 0',
 )
