@@ -54,8 +54,15 @@ class Spellings:
             answer: The answer of tmux.
         """
         return {
-            name: f"session {shown_name(spelling)} may be its own, because tmux before 3.7 "
-            'replaces "." and ":" in names; or is it another agent\'s?'
+            name: why_shared(spelling)
             for name in missing
             if (spelling := self.shared.get(name)) is not None and spelling in answer.sessions
         }
+
+
+def why_shared(spelling: str) -> str:
+    """Returns why a missing session may exist under a replaced spelling of its name."""
+    return (
+        f"session {shown_name(spelling)} may be its own, because tmux before 3.7 replaces "
+        '"." and ":" in names; or is it another agent\'s?'
+    )

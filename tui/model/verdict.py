@@ -9,6 +9,7 @@ from registry.schema import (
     is_active,
     is_terminal,
     is_tmux_name_certain,
+    replaced_spelling,
     spellings,
 )
 from registry.text import shown_name
@@ -17,6 +18,7 @@ from tui.model.clock_jumps import seconds_between
 from tui.model.evidence import Evidence, is_proven_missing, proof_needed
 from tui.model.policy import Policy
 from tui.model.roll import Verdict
+from tui.model.spellings import why_shared
 from tui.text.sanitize import age_in_words
 
 # A session is created about two seconds before the recorded start of its agent.
@@ -173,6 +175,8 @@ def _missing(
         return Judgement(Verdict.UNKNOWN, note=note)
     if (doubt := evidence.doubt(name)) is not None:
         return Judgement(Verdict.UNKNOWN, note=doubt)
+    if replaced_spelling(name) in evidence.snapshot.sessions:
+        return Judgement(Verdict.UNKNOWN, note=why_shared(replaced_spelling(name)))
     return Judgement(Verdict.ZOMBIE, note=f"no session {shown_name(record.tmux_session or '')}")
 
 
