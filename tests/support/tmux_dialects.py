@@ -63,7 +63,16 @@ def speak(dialect: Dialect, directory: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def claim_version(version: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts a tmux first on PATH whose server says that it has this version."""
-    change = f"word=$(printf %s \"$word\" | sed 's/#{{version}}/{version}/g')"
+    _change_words(f"'s/#{{version}}/{version}/'", directory, monkeypatch)
+
+
+def forget_duration(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts a tmux first on PATH that knows no duration of a message, as before 3.2."""
+    _change_words("'s/display-message -d/display-message -Y/'", directory, monkeypatch)
+
+
+def _change_words(by: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = f'word=$(printf %s "$word" | LC_ALL=C sed {by})'
     _put_first(directory, change, 'exec "$real" "$@"', monkeypatch)
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from registry.schema.session_names import all_spellings, is_tmux_name_certain, spellings
 from tests.support.real_tmux import SLEEP, RealTmux, fake_binary, runs
+from tests.support.tmux_dialects import claim_version
 from tests.support.waiting import until
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import install_advice
@@ -169,6 +170,51 @@ def test_the_fake_answer_would_be_believed_if_it_were_whole(
     path = fake_binary(tmp_path / "bin", f'echo "{LISTED}"; echo "end 1 2 3.4"')
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
     assert set(Tmux(tmp_path / "s").ask().sessions) == {"agent_a"}
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_what_a_client_says_of_versions_comes_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    # A client that is too new exits with 0.
+    script = f'for _ in 1 2; do echo "server version is too old for client" >&2; done; exit {code}'
+    monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
+    answer = Tmux(tmp_path / "s").ask()
+    assert (answer.state, answer.detail) == (
+        TmuxState.UNKNOWN,
+        "server version is too old for client",
+    )
+    assert "3.2 or newer" in answer.advice and "tmux -V" in answer.advice
+
+
+def test_a_server_that_ends_every_connection_may_have_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = 'echo "server exited unexpectedly" >&2; exit 1'
+    monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
+    answer = Tmux(tmp_path / "s", timeout=0.1).ask()
+    assert answer.state is TmuxState.UNKNOWN
+    assert "try again" in answer.advice and "tmux -V" in answer.advice
+
+
+@pytest.mark.parametrize("version", ["3.2", "3.2a", "next-3.8", "3.10", "4.0", "master"])
+def test_a_server_of_a_supported_version_is_believed(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    server.start("agent_a")
+    claim_version(version, tmp_path, monkeypatch)
+    assert set(server.client().ask().sessions) == {"agent_a"}
+
+
+@pytest.mark.parametrize("version", ["2.9", "3.0a", "3.1c", "next-3.1"])
+def test_a_server_below_the_oldest_version_is_not_believed(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    server.start("agent_a")
+    claim_version(version, tmp_path, monkeypatch)
+    answer = server.client().ask()
+    assert (answer.state, dict(answer.sessions)) == (TmuxState.UNKNOWN, {})
+    assert f"version {version}" in answer.detail and "3.2 or newer" in answer.advice
 
 
 @pytest.mark.parametrize("said", ["server exited unexpectedly", "server exited", "lost server"])

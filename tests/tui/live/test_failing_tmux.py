@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.real_tmux import SLEEP, RealTmux, fake_binary, runs
+from tests.support.tmux_dialects import claim_version
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, take, verdicts
 from tui.cli import main
@@ -245,6 +246,13 @@ def test_a_tmux_that_is_too_old(crew: RealTmux, probe: Probe, tmp_path: Path) ->
 
     with fake_tmux(tmp_path, fake):
         probe(crew.client(), before_each=say, look=look)
+
+
+def test_a_server_that_is_too_old(
+    crew: RealTmux, probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_version("3.1c", tmp_path, monkeypatch)
+    probe(crew.client())
 
 
 def test_a_tmux_that_knows_none_of_the_formats(
