@@ -226,7 +226,7 @@ class Tmux:
             None if tmux accepted the command, or the reason why it did not. Query again to
             see whether the session is gone.
         """
-        check = _all_of(answer, session_created=session.created)
+        check = _all_of(answer, session_id=session.id, session_created=session.created)
         target = f"{session.id}:"
         return self._do("if-shell", "-F", "-t", target, check, f"kill-session -t '{session.id}'")
 
@@ -400,12 +400,15 @@ def _bounded_server(socket: Path, timeout: float, *, to_start: bool = False) -> 
 
 
 def _all_of(answer: TmuxSnapshot, **values: object) -> str:
-    """Returns a format that is true if a snapshot's server has these values in its variables."""
+    """Returns a format that is true if a snapshot's server has these values in its variables.
+
+    The variables are read in this order, and none after one with another value. tmux 3.2 and 3.2a
+    crash, and end all sessions, if they read session_created while there is no session.
+    """
     values = {"pid": answer.server_pid, "start_time": answer.server_started, **values}
-    checks = [f"#{{==:#{{{name}}},{value}}}" for name, value in values.items()]
-    combined = checks[0]
-    for check in checks[1:]:
-        combined = f"#{{&&:{combined},{check}}}"
+    combined = "1"
+    for name, value in reversed(values.items()):
+        combined = f"#{{?#{{==:#{{{name}}},{value}}},{combined},0}}"
     return combined
 
 

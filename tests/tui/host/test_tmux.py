@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import socket as sockets
 import subprocess
@@ -376,6 +377,28 @@ def test_a_session_that_is_gone_costs_no_other_its_life(server: RealTmux) -> Non
     server.kill(session.id)
     server.client().kill_session(session, answer)
     assert server.names() == {"agent_x-10", "agent_x-1b"}
+
+
+def test_the_age_of_a_session_is_read_only_where_there_is_one(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tmux 3.2 and 3.2a crash otherwise, and end all sessions."""
+    server.start("agent_x")
+    server.start("agent_y")
+    answer = server.client().ask()
+    words = tmp_path / "words"
+    script = f'printf "%s\\n" "$@" >> "{words}"; exec {shutil.which("tmux")} "$@"'
+    monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
+    session = answer.sessions["agent_x"]
+    with server.client().attach_command(session, answer, read_only=True) as (attaching, _):
+        words.write_text("\n".join(attaching) + "\n")
+    assert server.client().kill_session(session, answer) is None
+    checks = [word for word in words.read_text().splitlines() if "==:#{session_created}" in word]
+    assert len(checks) == 2
+    for check in checks:
+        exists, age = f"#{{?#{{==:#{{session_id}},{session.id}}},", "#{?#{==:#{session_created},"
+        assert check.count("session_created") == check.count(exists + age) == 1
+    assert server.names() == {"agent_y"}
 
 
 def test_a_session_of_the_same_id_but_another_age_is_left_alone(server: RealTmux) -> None:
