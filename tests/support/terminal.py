@@ -127,7 +127,7 @@ def terminal(
     settings = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
     there.tmux(
         # tmux 3.2 ignores the size of a new session that is not attached.
-        "start-server", ";", "set-option", "-g", "default-size", f"{columns}x{rows}", ";",
+        "start-server", ";", "set-option", "-g", "window-size", "manual", ";",
         "new-session", "-d", "-x", str(columns), "-y", str(rows), *settings, "--",
         "env", "-u", "TMUX", "-u", "TMUX_PANE", *MUSTER, *arguments,
     )  # fmt: skip
