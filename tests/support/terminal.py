@@ -126,11 +126,11 @@ def terminal(
     there = Terminal(directory / "outer")
     settings = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
     there.tmux(
-        # tmux 3.2 ignores the size of a new session that is not attached.
-        "start-server", ";", "set-option", "-g", "window-size", "manual", ";",
         "new-session", "-d", "-x", str(columns), "-y", str(rows), *settings, "--",
         "env", "-u", "TMUX", "-u", "TMUX_PANE", *MUSTER, *arguments,
     )  # fmt: skip
+    # tmux 3.2 ignores the size of a new session that is not attached.
+    there.resize(columns, rows)
     there.tmux("set-option", "-g", "remain-on-exit", "on")
     try:
         yield there
