@@ -34,7 +34,7 @@ def test_a_spelling_is_a_names_own_if_no_other_name_has_it(names: set[str]) -> N
 
 
 def test_one_uncertain_name_makes_all_unknown() -> None:
-    assert all_spellings(["a.b", "c"]) == {"a.b", "a_b", "c"}
+    assert all_spellings(["a.b", "c"]) == frozenset({"a.b", "a_b", "c"})
     assert all_spellings(["a.b", "#{pid}"]) is None
 
 
