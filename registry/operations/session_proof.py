@@ -55,7 +55,5 @@ def gone_sessions(
         return frozenset()
     listed = {*strings("query", first), *strings("query", second)}
     return frozenset(
-        name
-        for name in names
-        if is_tmux_name_certain(name) and listed.isdisjoint(spellings(name))
+        name for name in names if is_tmux_name_certain(name) and listed.isdisjoint(spellings(name))
     )

@@ -8,8 +8,8 @@ Otherwise it is not known whose it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from registry.dataclass import dataclass, field, replace
 
+from registry.dataclass import dataclass, field, replace
 from registry.schema import GlobalRecord, TaskRecord, replaced_spellings
 from registry.text import shown_name
 from tui.host.tmux_types import TmuxSnapshot
