@@ -31,12 +31,8 @@ from registry.schema.counters import (
     zombies_in,
 )
 from registry.schema.layout import database_beside
-from registry.schema.records import (
-    SESSION_PREFIX,
-    agent_entries,
-    is_terminal,
-    tmux_name,
-)
+from registry.schema.records import agent_entries, is_terminal
+from registry.schema.session_names import SESSION_PREFIX, replaced_spellings, spellings
 from registry.snapshots import read_registry
 from registry.storage.codec import Json
 from registry.storage.instant import Instant
@@ -143,13 +139,16 @@ def registry_health_check(
         live, others = session_names(live_sessions), session_names(other_sessions)
         zombies = tuple(id_ or "" for id_, _ in zombies_in(registry, live, listed_at, grace))
         entries = agent_entries(registry)
+        listed = {str(entry.get("tmux_session")) for _, entry in entries}
+        replaced, _ = replaced_spellings(listed | others)
         leaked = tuple(
             id_ or ""
             for id_, entry in entries
-            if is_terminal(entry.get("status")) and named_session(entry) in live
+            if is_terminal(entry.get("status"))
+            and (name := named_session(entry)) is not None
+            and (name in live or replaced.get(name) in live)
         )
-        listed = {tmux_name(str(entry.get("tmux_session"))) for _, entry in entries}
-        unlisted = live - listed - frozenset(map(tmux_name, others))
+        unlisted = live.difference(*map(spellings, listed | others))
         if database is None:
             orphans = tuple(sorted(n for n in unlisted if n.startswith(SESSION_PREFIX)))
     return HealthReport(

@@ -29,11 +29,11 @@ from registry.schema.ids import (
 from registry.schema.records import (
     ACTIVE_STATUSES,
     ORCHESTRATOR,
-    SESSION_PREFIX,
     agent_entries,
     counts_as_active,
     is_active,
 )
+from registry.schema.session_names import SESSION_PREFIX
 from registry.storage.codec import Json, plain
 from registry.storage.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT

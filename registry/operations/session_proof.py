@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 
 from registry.schema.arguments import strings
-from registry.schema.records import is_tmux_name_certain, tmux_name
+from registry.schema.session_names import is_tmux_name_certain, spellings
 
 PAUSE = 0.75
 """The seconds between the two queries.
@@ -55,7 +55,5 @@ def gone_sessions(
         return frozenset()
     listed = {*strings("query", first), *strings("query", second)}
     return frozenset(
-        name
-        for name in names
-        if is_tmux_name_certain(name) and listed.isdisjoint({name, tmux_name(name)})
+        name for name in names if is_tmux_name_certain(name) and listed.isdisjoint(spellings(name))
     )

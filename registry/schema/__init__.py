@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from registry.schema.layout import workspaces_above as workspaces_above
     from registry.schema.records import ACTIVE_STATUSES as ACTIVE_STATUSES
     from registry.schema.records import ORCHESTRATOR as ORCHESTRATOR
-    from registry.schema.records import SESSION_PREFIX as SESSION_PREFIX
     from registry.schema.records import TERMINAL_STATUSES as TERMINAL_STATUSES
     from registry.schema.records import AgentRecord as AgentRecord
     from registry.schema.records import Deployment as Deployment
@@ -39,10 +38,12 @@ if TYPE_CHECKING:
     from registry.schema.records import global_record as global_record
     from registry.schema.records import is_active as is_active
     from registry.schema.records import is_terminal as is_terminal
-    from registry.schema.records import is_tmux_name_certain as is_tmux_name_certain
     from registry.schema.records import parse_time as parse_time
-    from registry.schema.records import tmux_name as tmux_name
-    from registry.schema.records import tmux_names as tmux_names
+    from registry.schema.session_names import SESSION_PREFIX as SESSION_PREFIX
+    from registry.schema.session_names import is_tmux_name_certain as is_tmux_name_certain
+    from registry.schema.session_names import replaced_spelling as replaced_spelling
+    from registry.schema.session_names import replaced_spellings as replaced_spellings
+    from registry.schema.session_names import spellings as spellings
 else:
     __getattr__, __dir__ = exports(
         __name__,
@@ -79,17 +80,20 @@ else:
                 "GlobalRecord",
                 "GlobalTask",
                 "ORCHESTRATOR",
-                "SESSION_PREFIX",
                 "TERMINAL_STATUSES",
                 "TaskRecord",
                 "agent_entries",
                 "global_record",
                 "is_active",
                 "is_terminal",
-                "is_tmux_name_certain",
                 "parse_time",
-                "tmux_name",
-                "tmux_names",
+            ),
+            "session_names": (
+                "SESSION_PREFIX",
+                "is_tmux_name_certain",
+                "replaced_spelling",
+                "replaced_spellings",
+                "spellings",
             ),
         },
     )

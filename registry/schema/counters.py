@@ -15,10 +15,9 @@ from registry.schema.records import (
     agent_entries,
     counts_as_active,
     is_terminal,
-    is_tmux_name_certain,
     parse_time,
-    tmux_name,
 )
+from registry.schema.session_names import is_tmux_name_certain, spellings
 from registry.storage.codec import Json
 from registry.storage.instant import Instant
 
@@ -92,7 +91,8 @@ def zombies_in(
     now, as_of = time.time(), listed_at.by_clock()
     for agent_id, entry in agent_entries(registry):
         session = named_session(entry)
-        if session is None or session in live:
+        # With the replaced spelling it may be another agent's session. That cannot be known.
+        if session is None or not spellings(session).isdisjoint(live):
             continue
         started = parse_time(entry.get("started_at"))
         # This includes agents that were registered while this process waited for the lock.
@@ -146,8 +146,8 @@ def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
 
 
 def named_session(entry: Json) -> str | None:
-    """Returns the name that tmux gives an agent's session; None if the name is not certain."""
+    """Returns the name of an agent's session; None if its name in tmux is not certain."""
     session = entry.get("tmux_session")
     if not isinstance(session, str) or not session or not is_tmux_name_certain(session):
         return None
-    return tmux_name(session)
+    return session

@@ -15,6 +15,12 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from registry.dataclass import dataclass
+from registry.schema.session_names import (
+    SESSION_PREFIX,
+    all_spellings,
+    is_tmux_name_certain,
+    with_two_spellings,
+)
 from registry.storage.codec import Json, kind_of
 from registry.storage.interruption import hand_on
 from registry.text import shown_name
@@ -30,9 +36,6 @@ ORCHESTRATOR = "orchestrator"
 
 _DAY = 86400
 
-SESSION_PREFIX = "agent_"
-"""The name of an agent's tmux session is this prefix and the agent's id."""
-
 
 def is_active(status: object) -> bool:
     """Returns whether a status is active; False for a value that is not a string."""
@@ -42,26 +45,6 @@ def is_active(status: object) -> bool:
 def is_terminal(status: object) -> bool:
     """Returns whether a status is terminal; False for a value that is not a string."""
     return isinstance(status, str) and status in TERMINAL_STATUSES
-
-
-def tmux_name(name: str) -> str:
-    """Returns the name that tmux gives to a session that is created with this name.
-
-    tmux replaces ``.`` and ``:``, which separate the parts of a target (session_check_name in
-    its source).
-    """
-    return name.replace(".", "_").replace(":", "_")
-
-
-def is_tmux_name_certain(name: str) -> bool:
-    """Returns whether `tmux_name` certainly returns the name that tmux gives.
-
-    tmux expands formats (``#``) in the name of a new session. tmux also escapes backslashes, some
-    dollar signs and unprintable characters; which ones depends on the version of tmux and on the
-    C library.
-    """
-    plain = "#" not in name and "\\" not in name and "$" not in name
-    return plain and name.isprintable()
 
 
 def is_global(registry: Json) -> bool:
@@ -223,12 +206,6 @@ class AgentRecord:
         return Deployment(self.tmux_session, self.started_at)
 
 
-def tmux_names(names: Iterable[str]) -> frozenset[str] | None:
-    """Returns the names that tmux gives to sessions; None if any name is not certain."""
-    kept = frozenset(map(tmux_name, names))
-    return kept if all(map(is_tmux_name_certain, kept)) else None
-
-
 @dataclass(frozen=True)
 class TaskRecord:
     """The content of a task's registry.
@@ -274,13 +251,23 @@ class TaskRecord:
 
     @cached_property
     def session_names(self) -> tuple[str, ...]:
-        """The names in tmux of all sessions in the registry."""
-        return tuple(tmux_name(agent.tmux_session) for agent in self.agents if agent.tmux_session)
+        """The names of all sessions in the registry."""
+        return tuple(agent.tmux_session for agent in self.agents if agent.tmux_session)
+
+    @cached_property
+    def sessions(self) -> frozenset[str]:
+        """The names of all agents' sessions; the usual name if the registry has none."""
+        return frozenset(agent.tmux_session or SESSION_PREFIX + agent.id for agent in self.agents)
+
+    @cached_property
+    def respelled_sessions(self) -> frozenset[str]:
+        """The names of sessions that versions of tmux spell differently."""
+        return with_two_spellings(self.sessions)
 
     @cached_property
     def tmux_sessions(self) -> frozenset[str] | None:
-        """The names that tmux gives to all agents' sessions; None if any name is not certain."""
-        return tmux_names(agent.tmux_session or SESSION_PREFIX + agent.id for agent in self.agents)
+        """The possible names in tmux of all agents' sessions; None if any name is not certain."""
+        return all_spellings(self.sessions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,9 +305,14 @@ class GlobalRecord:
     warnings: tuple[str, ...]
 
     @cached_property
+    def respelled_sessions(self) -> frozenset[str]:
+        """The names of sessions that versions of tmux spell differently."""
+        return with_two_spellings(self.sessions)
+
+    @cached_property
     def tmux_sessions(self) -> frozenset[str] | None:
-        """The names that tmux gives to all listed sessions; None if any name is not certain."""
-        return tmux_names(self.sessions)
+        """The possible names in tmux of all listed sessions; None if any name is not certain."""
+        return all_spellings(self.sessions)
 
 
 def text_of(value: object) -> str | None:

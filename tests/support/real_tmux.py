@@ -97,6 +97,19 @@ class RealTmux:
         self._starting = False
         return session_id
 
+    def takes(self, name: str) -> bool:
+        """Makes a session on the running server, unless this version of tmux refuses its name.
+
+        tmux 3.7 refuses control characters, which earlier versions escape.
+        """
+        try:
+            self.run("new-session", "-d", "-s", name, "-x", "80", "-y", "24", SLEEP)
+        except AssertionError as error:
+            if "invalid session name: " in str(error):
+                return False
+            raise
+        return True
+
     def names(self) -> set[str]:
         """The names of all sessions, by asking tmux without muster."""
         done = subprocess.run(

@@ -15,6 +15,7 @@ from tui.model.call import call_task
 from tui.model.evidence import Evidence, expected_sessions, note_absences
 from tui.model.policy import Policy
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
+from tui.model.spellings import Spellings
 
 NOW = 1_760_000_000.0
 """The time at which these rolls are called; seconds since the epoch."""
@@ -164,6 +165,8 @@ def cannot_tell(asked_at: float = 100.0) -> TmuxSnapshot:
 
 def asked_twice(states: Iterable[TaskState], answer: TmuxSnapshot) -> Evidence:
     """The same answer twice, far enough apart: what is missing from it is proven so."""
+    states = tuple(states)
+    answer = Spellings.of(state.record for state in states if state.record).resolve(answer)
     expected = expected_sessions(states, POLICY, NOW)
     missing_since = note_absences({}, answer, expected)
     second = replace(answer, asked_at=answer.asked_at + POLICY.start_grace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -103,6 +104,9 @@ class Terminal:
                 # tmux 3.3a now and then misses the SIGCHLD of a pane's process and
                 # never reaps it; the end of any other child makes it look again.
                 self.tmux("run-shell", "-b", "true")
+            if dead == "1" and (shown := re.search(r"Pane is dead \(signal (\d+)", self.screen())):
+                # tmux before 3.3 says it only there.
+                number = shown[1]
             ended[:] = [status, number.strip()]
             return any(ended)
 
@@ -125,6 +129,8 @@ def terminal(
         "new-session", "-d", "-x", str(columns), "-y", str(rows), *settings, "--",
         "env", "-u", "TMUX", "-u", "TMUX_PANE", *MUSTER, *arguments,
     )  # fmt: skip
+    # tmux 3.2 ignores the size of a new session that is not attached.
+    there.resize(columns, rows)
     there.tmux("set-option", "-g", "remain-on-exit", "on")
     try:
         yield there

@@ -16,20 +16,21 @@ import pytest
 
 from tests.support.real_tmux import RealTmux
 from tests.support.terminal import MUSTER, Terminal, terminal, until
+from tests.support.tmux_dialects import Dialect, forget_duration, speak
 
 SHELL = r"printf 'deep in the agent\n'; while read -r line; do echo \"heard $line\"; done"
 
 SIZES = [(80, 24), (160, 50)]
 
 
-def workspace_of(tmp_path: Path) -> Path:
+def workspace_of(tmp_path: Path, here: str = "here-1") -> Path:
     """A workspace with an agent that the server has, and one that it has not."""
     task = tmp_path / ".agent-workspace" / "TASK-1"
     task.mkdir(parents=True)
     agents = [
         {"id": name, "type": "t", "tmux_session": f"agent_{name}", "parent": "orchestrator",
          "status": "running", "started_at": datetime.now().isoformat()}
-        for name in ("here-1", "gone-2")
+        for name in (here, "gone-2")
     ]  # fmt: skip
     (task / "AGENT_REGISTRY.json").write_text(json.dumps({"task_id": "TASK-1", "agents": agents}))
     (task / "logs").mkdir()
@@ -82,6 +83,36 @@ def test_one_goes_into_a_session_types_there_and_comes_back(
         screen.shows("gone-2 has no session on this host")
         screen.press("q")
         assert screen.exit_code() == 0
+
+
+def test_a_hint_that_tmux_refuses_does_not_stop_attaching(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed(server)
+    forget_duration(tmp_path, monkeypatch)
+    arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
+    with terminal(tmp_path, arguments, 80, 24) as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        screen.press("Down", "a")
+        screen.shows("deep in the agent")
+        presses(screen, "C-b", "d")
+        comes_back(screen)
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_a_session_whose_name_has_dots_is_attached(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dialect: Dialect
+) -> None:
+    speak(dialect, tmp_path, monkeypatch)
+    workspace = workspace_of(tmp_path, "node.js-1:0")
+    server.start("agent_node", "echo another; exec sleep 1000")
+    server.start("agent_node.js-1:0", SHELL)
+    with terminal(tmp_path, ["-S", str(server.socket), str(workspace)], 80, 24) as screen:
+        screen.shows("1 live", "node.js-1:0", "q Quit")
+        screen.press("Down", "a")
+        screen.shows("deep in the agent")
+        presses(screen, "C-b", "d")
+        screen.shows("muster", "VERDICT", "TASK-1", "node.js-1:0")
 
 
 def test_who_only_looks_types_nothing(server: RealTmux, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping
 
 from registry.dataclass import replace
 from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
-from registry.schema import tmux_name
 from registry.snapshots import when_free
 from registry.sources import TaskSource
 from tui.actions.leftovers import find_leftovers
@@ -121,15 +120,13 @@ def _holder(step: Step, session: Session, evidence: ActionEvidence) -> Holder | 
     if row is None:
         return None
     planned = row.session.name if row.session is not None else ""
-    names = {session.name, planned, tmux_name(row.record.tmux_session or "")}
+    names = step.session_names | {session.name, planned}
     has_terminal_status = row.verdict is Verdict.LEAKED
     # A writer may have replaced the file after the plan was made.
     now = evidence.tasks.get(row.key.registry)
     known = (step.identity, None if now is None else now.identity)
     identities = frozenset(identity for identity in known if identity is not None)
-    return Holder(
-        row.key.id, row.key.registry, frozenset(names - {""}), has_terminal_status, identities
-    )
+    return Holder(row.key.id, row.key.registry, names - {""}, has_terminal_status, identities)
 
 
 def _sessions_now(
@@ -174,9 +171,7 @@ def _elsewhere(steps: Iterable[Step], snapshot: TmuxSnapshot) -> Mapping[str, st
     gone = [
         step
         for step in steps
-        if takes_for_dead(step)
-        and step.expected_session
-        and step.expected_session not in snapshot.sessions
+        if takes_for_dead(step) and step.session_names.isdisjoint(snapshot.sessions)
     ]
     names = {step.expected_session for step in gone if step.expected_session}
     owners = owners_of({step.row.key.registry for step in gone if step.row is not None})

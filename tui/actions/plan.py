@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from registry.audit import EndedSession
 from registry.dataclass import dataclass, field, replace
-from registry.schema import SESSION_PREFIX, Deployment, tmux_name
+from registry.schema import SESSION_PREFIX, Deployment, spellings
 from registry.text import shown_name, whole_name
 from tui.actions.preview import Preview, Question
 from tui.host.tmux_types import Session
@@ -64,7 +64,8 @@ class Step:
     Attributes:
         label: The agent's id, or the name of the orphaned session.
         session: The session to end, or None.
-        expected_session: The name of the agent's session; the session may be missing.
+        expected_session: The name of the agent's session in the registry; the session may be
+            missing.
         row: The agent; None for an orphan.
         source: The agent's task; None for an orphan.
         writes: Whether registries will change.
@@ -95,6 +96,18 @@ class Step:
     may_run: bool = False
     owner: int | None = None
     identity: tuple[int, int] | None = None
+
+    @property
+    def session_names(self) -> frozenset[str]:
+        """The names that the session may have in tmux.
+
+        Only the expected one if the session has it, because this server replaces nothing.
+        """
+        name = self.expected_session
+        if name is None:
+            return frozenset()
+        is_exact = self.session is not None and self.session.name == name
+        return frozenset({name}) if self.row is None or is_exact else spellings(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +246,7 @@ def agent_step(
     return Step(
         label=row.key.id,
         session=row.session,
-        expected_session=tmux_name(name) if name else None,
+        expected_session=name or None,
         row=row,
         source=task.state.source,
         writes=writes,
@@ -247,8 +260,8 @@ def agent_step(
 
 
 def usual_session(row: AgentRow) -> str:
-    """Returns the tmux name that the orchestrator gives to an agent's session."""
-    return tmux_name(SESSION_PREFIX + row.key.id)
+    """Returns the name that the orchestrator gives to an agent's session."""
+    return SESSION_PREFIX + row.key.id
 
 
 def _labelled(step: Step) -> str:

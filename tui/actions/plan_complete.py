@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from registry.dataclass import replace
-from registry.schema import is_active, tmux_name
+from registry.schema import is_active
 from tui.actions.evidence import evidence_of_roll, looked_at
 from tui.actions.plan import EndStatus, Plan, Step, Verb, agent_step
 from tui.actions.preconditions import (
@@ -44,7 +44,7 @@ def plan_complete(
     steps: list[Step] = []
     refused: list[tuple[str, str]] = []
     for row in rows:
-        name = tmux_name(row.record.tmux_session or "")
+        name = row.record.tmux_session or ""
         doubt = roll.evidence.renamed.get(name)
         if doubt is None and row.verdict is Verdict.UNKNOWN and name in roll.evidence.unasked:
             doubt = f"{roll.evidence.elsewhere[name]}."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from registry.audit import EndedSession
 from registry.dataclass import dataclass
-from registry.schema import is_active, tmux_name
+from registry.schema import is_active, spellings
 from registry.text import shown_name
 from tui.actions.evidence import evidence_of_roll
 from tui.actions.plan import Plan, Step, Verb, agent_step, usual_session
@@ -150,12 +150,12 @@ class _Killing:
             return None
         if row.session is not None:
             return None
-        name, socket = tmux_name(row.record.tmux_session), str(self.roll.answer.socket)
+        names, socket = spellings(row.record.tmux_session), str(self.roll.answer.socket)
         log = str(self.tasks[row.key.registry].state.source.audit_log)
         for ended in reversed(self.unfinished):
             # The log of another workspace may belong to another user.
-            is_own = ended.log in ("", log)
-            if is_own and (ended.agent, ended.name, ended.socket) == (row.key.id, name, socket):
+            is_own = ended.log in ("", log) and ended.name in names
+            if is_own and (ended.agent, ended.socket) == (row.key.id, socket):
                 return ended
         return None
 
@@ -175,7 +175,7 @@ class _Killing:
 
 def _called(row: AgentRow) -> str:
     """Returns the name of an agent's session in brackets; empty for the usual name."""
-    if row.session is None or tmux_name(row.session.name) == usual_session(row):
+    if row.session is None or row.session.name in spellings(usual_session(row)):
         return ""
-    now = "" if row.session.name == tmux_name(row.record.tmux_session or "") else " now"
+    now = "" if row.session.name in spellings(row.record.tmux_session or "") else " now"
     return f" (called {shown_name(row.session.name)}{now}, not {shown_name(usual_session(row))})"

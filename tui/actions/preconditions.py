@@ -303,15 +303,15 @@ def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | No
     if session is None:
         return None
     now = session_now(step, evidence)
-    named = snapshot.sessions.get(step.expected_session) if step.expected_session else None
-    if now is None and named is not None:
+    named = [snapshot.sessions[name] for name in step.session_names & snapshot.sessions.keys()]
+    if now is None and named:
         return "another session has the name now; check that session, and repeat the action"
     if now is None and snapshot.server == evidence.server:
         other = _shown_by(session, snapshot)
         if other is not None:
             name = shown_name(other.name)
             return f"its session is gone, but a pane of that session is in session {name}"
-    if now is not None and now is not named and step.row is None:
+    if now is not None and now not in named and step.row is None:
         # It was recognized as an orphan by its name.
         return f"its session has another name now: {shown_name(now.name)}"
     return None
@@ -353,7 +353,7 @@ def is_not_claimed(step: Step, evidence: ActionEvidence) -> str | None:
 
 def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that no session has the name of the agent's session."""
-    if step.expected_session in evidence.snapshot.sessions:
+    if not step.session_names.isdisjoint(evidence.snapshot.sessions):
         return "a session with the name of its session exists"
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from registry.dataclass import replace
-from registry.schema import SESSION_PREFIX, tmux_name
+from registry.schema import SESSION_PREFIX, spellings
 from registry.text import shown_name, whole_name
 from tui.actions.plan import Plan, Step, Verb, usual_session
 from tui.actions.preview import Question
@@ -113,6 +113,6 @@ def _unusual(step: Step) -> str | None:
         return None
     if step.row is None:
         return None if name.startswith(SESSION_PREFIX) else whole_name(name)
-    if tmux_name(name) == usual_session(step.row):
+    if name in spellings(usual_session(step.row)):
         return None
     return f"{whole_name(name)} (of {shown_name(step.label)})"

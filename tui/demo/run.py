@@ -36,6 +36,7 @@ from tui.demo.story import ORPHAN_GRACE, STALL_AFTER
 from tui.host import process_kill, process_tree
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import install_advice
+from tui.host.tmux_types import TmuxState
 from tui.model.policy import Policy
 
 NOT_STARTED = 2
@@ -150,6 +151,8 @@ def _deploy(stage: Stage) -> None:
         {member.session: stage.command(member) for member in (*at_work, orphan)},
         new_server=True,
     )
+    if problem is None and (answer := Tmux(stage.socket).ask()).state is TmuxState.UNKNOWN:
+        problem = f"tmux cannot be queried: {answer.why}"
     if problem is not None:
         raise DemoError(problem)
     for member in members.values():

@@ -22,9 +22,9 @@ from registry.dataclass import replace
 from registry.text import quoted_name, shown_name
 from tui.host import procfs
 from tui.host.first_panes import ended_pane, is_certain, is_clock_unset, later_start
-from tui.host.tmux_advice import advice_on, is_ending
+from tui.host.tmux_advice import VERSIONS, advice_on, is_ending
 from tui.host.tmux_client import Said, run_tmux
-from tui.host.tmux_listing import END, PANES, parse_listing, readable
+from tui.host.tmux_listing import END, PANES, OldServerError, parse_listing, readable
 from tui.host.tmux_socket import (
     CheckedSocket,
     Listener,
@@ -61,16 +61,17 @@ _CLIENT_NAME = re.compile(r"[A-Za-z0-9/._-]+", re.ASCII)
 # so that the client exits with an error.
 _GONE = "muster finds that its session is gone"
 
-# Shown for some seconds after attaching. The server fills in its own prefix key.
+# Shown for some seconds after attaching. The server fills in its own prefix key. if-shell parses
+# the command only after the client is attached. So a server that refuses it attaches anyway.
 _WAY_BACK = (
-    "display-message -d 6000 'muster: #{prefix} d comes back "
-    "(press the prefix twice if an outer tmux takes the first one)'"
+    "if-shell -F 1 \"display-message -d 6000 'muster: #{prefix} d comes back "
+    "(press the prefix twice if an outer tmux takes the first one)'\""
 )
 
 # The number of characters of an error that are shown.
 _ERROR_AT_MOST = 500
 
-# tmux expands formats in the names of new sessions, and replaces "." and ":".
+# tmux expands formats in the names of new sessions, and some versions replace "." and ":".
 _PLAIN_NAME = r"(?a)[A-Za-z0-9_-]+"
 
 
@@ -101,6 +102,9 @@ class Tmux:
         give_up_at = time.monotonic() + min(_ENDING_FOR, self._timeout)
         while is_ending((answer := self._ask_once()).detail) and time.monotonic() < give_up_at:
             time.sleep(_ENDING_PAUSE)
+        # A server of another version may end the connection again and again.
+        if is_ending(answer.detail):
+            return replace(answer, advice=f"{answer.advice}; if it does not help: {VERSIONS}")
         return answer
 
     def _ask_once(self) -> TmuxSnapshot:
@@ -118,6 +122,9 @@ class Tmux:
         if answer.code != 0:
             why = readable(_in_words(answer.errors)) or f"exit code {answer.code}"
             return self._refusal(why, asked_at, answer.listener)
+        if answer.errors and not answer.output:
+            # A client that finds the version of the server too old exits with code 0.
+            return self._refusal(readable(_in_words(answer.errors)), asked_at, answer.listener)
         texts = tuple("\n".join([*answer.output, ""]).split(mark)), answer.listener
         # An answer is usually the same as the last one, which was parsed already.
         if self._before is not None and self._before[0] == texts:
@@ -162,11 +169,13 @@ class Tmux:
     ) -> TmuxSnapshot:
         try:
             sessions, server_pid, server_started = parse_listing(listed, started)
+        except OldServerError as error:
+            return self._unknown(str(error), asked_at, VERSIONS)
         except ValueError:
             return self._unknown(
                 "the answer of tmux is not a list of sessions",
                 asked_at,
-                "check which `tmux` is on PATH; if `tmux -V` is below 3.2, install a newer one",
+                f"check which `tmux` is on PATH; {VERSIONS}",
             )
         foreign = not is_process_here(server_pid, listener, self.socket)
         if foreign:
@@ -217,7 +226,7 @@ class Tmux:
             None if tmux accepted the command, otherwise the reason why not. Query tmux again to
             know whether the session is gone.
         """
-        check = _all_of(answer, session_created=session.created)
+        check = _all_of(answer, session_id=session.id, session_created=session.created)
         target = f"{session.id}:"
         return self._do("if-shell", "-F", "-t", target, check, f"kill-session -t '{session.id}'")
 
@@ -392,12 +401,15 @@ def _bounded_server(socket: Path, timeout: float, *, to_start: bool = False) -> 
 
 
 def _all_of(answer: TmuxSnapshot, **values: object) -> str:
-    """Returns a tmux format that is true on a snapshot's server with these values."""
+    """Returns a format that is true if a snapshot's server has these values in its variables.
+
+    The variables are read in this order, and none after one with another value. tmux 3.2 and 3.2a
+    crash, and end all sessions, if they read session_created while there is no session.
+    """
     values = {"pid": answer.server_pid, "start_time": answer.server_started, **values}
-    checks = [f"#{{==:#{{{name}}},{value}}}" for name, value in values.items()]
-    combined = checks[0]
-    for check in checks[1:]:
-        combined = f"#{{&&:{combined},{check}}}"
+    combined = "1"
+    for name, value in reversed(values.items()):
+        combined = f"#{{?#{{==:#{{{name}}},{value}}},{combined},0}}"
     return combined
 
 
@@ -414,8 +426,8 @@ def _refused(errors: list[str], code: int) -> str:
 
 
 def _in_words(errors: list[str]) -> str:
-    """Returns the lines of tmux's standard error as one short text."""
-    text = " ".join(errors)
+    """Returns the lines of tmux's standard error as one text of limited length."""
+    text = " ".join(dict.fromkeys(errors))
     return text if len(text) <= _ERROR_AT_MOST else f"{text[:_ERROR_AT_MOST]} …"
 
 

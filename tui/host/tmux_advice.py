@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 from pathlib import Path
 
 from registry.text import command_line, shown_name
@@ -22,6 +23,16 @@ _TOO_OLD = (
     "usage:",
 )
 """Messages of a tmux client or server whose version is too old."""
+
+_OLDEST = (3, 2)
+"""The oldest version of tmux that muster supports."""
+
+VERSIONS = (
+    f"muster needs tmux {_OLDEST[0]}.{_OLDEST[1]} or newer; compare `tmux -V` with the version of "
+    "the server (tmux display-message -p '#{version}'), put the right tmux first on PATH, or end "
+    "that server"
+)
+"""The remedy for a client or server of a wrong version."""
 
 _ENDING = ("server exited", "server exited unexpectedly", "lost server")
 """Messages of a tmux client whose server ended before it answered."""
@@ -53,16 +64,27 @@ def is_ending(message: str) -> bool:
     return message in _ENDING
 
 
+def why_too_old(version: str) -> str | None:
+    """Returns why muster does not use a tmux server; None if its version is supported.
+
+    A version without a number, for example that of a development build, counts as supported.
+
+    Args:
+        version: The version as the server reports it, for example ``3.0a`` or ``next-3.8``.
+    """
+    number = re.search(r"(\d+)\.(\d+)", version)
+    if number is None or tuple(map(int, number.groups())) >= _OLDEST:
+        return None
+    return f"the tmux server has version {shown_name(version, 20)}, which is too old"
+
+
 def advice_on(message: str, socket: Path) -> str:
     """Returns a remedy for an error message of tmux about a socket."""
     if is_ending(message):
         return "the server was ending; try again"
     folded = message.casefold()
     if any(sign in folded for sign in _TOO_OLD):
-        return (
-            "tmux or its server has an old version; compare `tmux -V` with the version of the "
-            "server, put the right tmux first on PATH, or end that server"
-        )
+        return f"tmux or its server has an old version; {VERSIONS}"
     if "permission denied" in folded or "not allowed" in folded:
         owner = _owner(socket)
         if owner is not None and owner != os.geteuid():

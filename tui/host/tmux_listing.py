@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from registry.dataclass import replace
+from tui.host.tmux_advice import why_too_old
 from tui.host.tmux_types import DeadPane, Session
 
 PANES = (
@@ -15,8 +16,12 @@ PANES = (
 )
 """The format of a line about a pane."""
 
-END = "end #{pid} #{start_time}"
+END = "end #{pid} #{start_time} #{version}"
 """The format of the last line, which proves that the list is complete."""
+
+
+class OldServerError(ValueError):
+    """A tmux server has a version that is too old; the text says so."""
 
 
 def parse_listing(listed: str, started: Sequence[str]) -> tuple[dict[str, Session], int, int]:
@@ -30,14 +35,17 @@ def parse_listing(listed: str, started: Sequence[str]) -> tuple[dict[str, Sessio
         The sessions by their names, the pid of the server and its start time.
 
     Raises:
+        OldServerError: The server's version is not supported.
         ValueError: The text is not a complete list.
     """
     sessions: dict[str, Session] = {}
     started_in = dict(text.removesuffix("\n").partition(" ")[::2] for text in started)
     *lines, last = [line for line in listed.split("\n") if line] or [""]
-    word, pid, began = last.split(" ")
+    word, pid, began, version = last.split(" ")
     if word != "end":
         raise ValueError(last)
+    if (too_old := why_too_old(version)) is not None:
+        raise OldServerError(too_old)
     for line in lines:
         session = _parse(line, started_in)
         same = sessions.get(session.name)

@@ -17,6 +17,7 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from registry.dataclass import dataclass, replace
+from registry.schema import spellings
 from registry.storage import writers_of
 from registry.text import command_line, shown_name
 from tui.host import procfs
@@ -135,7 +136,7 @@ def look_elsewhere(
     Blocks for at most a few seconds. A server that ended meanwhile is ignored.
 
     Args:
-        names: The names of the missing sessions.
+        names: The names of the missing sessions in the registries.
         answer: The snapshot of the server that was queried.
         owners: The ids of the users whose servers are considered; None for all users.
     """
@@ -172,7 +173,7 @@ def look_elsewhere(
             why = (
                 f"another tmux server has the agent's session; try {socket_option(server.socket)}"
             )
-            on_other = {name for name in names if name in other.sessions}
+            on_other = {name for name in names if not spellings(name).isdisjoint(other.sessions)}
             whys |= dict.fromkeys(on_other, why)
             unasked -= on_other
             sessions += ((server.socket, session) for session in other.sessions.values())

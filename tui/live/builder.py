@@ -69,10 +69,13 @@ class RollBuilder:
             evidence: The newest evidence. This function adds `renamed`.
             now: Seconds since the epoch.
         """
-        answer, missing_since = evidence.snapshot, evidence.missing_since
+        spellings = registries.spellings()
+        answer, missing_since = spellings.resolve(evidence.snapshot), evidence.missing_since
+        evidence = replace(evidence, snapshot=answer)
         self._note_ids(answer, missing_since)
         renamed = self._find_renamed(registries, evidence)
         reasons = {name: candidate.why for name, candidate in renamed.items()}
+        reasons |= spellings.doubts(missing_since, answer)
         evidence = replace(evidence, renamed=reasons)
         before, self._evidence = self._evidence, evidence
         # Only files have changed since the last roll call.

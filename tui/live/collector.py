@@ -33,6 +33,7 @@ from tui.model.evidence import (
 )
 from tui.model.policy import Policy
 from tui.model.roll import RollCall
+from tui.model.spellings import Spellings
 from tui.progress import ProgressCallback, no_progress
 
 _log = logging.getLogger(__name__)
@@ -125,6 +126,7 @@ class LiveRoll:
         asking = TmuxSnapshot(TmuxState.UNKNOWN, "querying tmux …", tmux.socket, {}, 0.0)
         self._evidence = Evidence(asking)
         self._expected: Mapping[str, float] = {}
+        self._spellings = Spellings()
         self._seen: Mapping[str, Session] = {}
         self._server: tuple[int | None, int] = (None, 0)
         self._jumps: tuple[ClockJump, ...] = ()
@@ -207,7 +209,7 @@ class LiveRoll:
     def _query_once(self) -> None:
         answer = self.tmux.ask()
         with self._change:
-            answer = self._follow_renamed(answer)
+            answer = self._follow_renamed(self._spellings.resolve(answer))
             missing_since = note_absences(self._evidence.missing_since, answer, self._expected)
         # Other servers are searched before a verdict uses this answer, and without the lock.
         evidence = self._elsewhere.noted(Evidence(answer, missing_since), self._registries.paths())
@@ -274,7 +276,8 @@ class LiveRoll:
                 else:
                     self._registries.reread(changes.paths)
                 states = self._registries.states()
-                self._set_expected(expected_sessions(states, self._policy, time.time()))
+                proofs = expected_sessions(states, self._policy, time.time())
+                self._set_expected(proofs, self._registries.spellings())
                 self._deliver(builder)
                 if self._recover and self._registries.recover():
                     self._add_changes(rescan=True)
@@ -339,10 +342,10 @@ class LiveRoll:
     def _is_quiet(self) -> bool:
         return time.monotonic() - self._changed_at > _QUIET_AFTER
 
-    def _set_expected(self, proofs: Mapping[str, float]) -> None:
+    def _set_expected(self, proofs: Mapping[str, float], spellings: Spellings) -> None:
         with self._change:
             # Also sessions that exist already, because their processes are not watched yet.
             new = proofs.keys() - self._expected.keys()
-            self._expected = proofs
+            self._expected, self._spellings = proofs, spellings
         if new:
             self._deaths.wake()

@@ -32,7 +32,7 @@ from registry.schema import (
     UnreadDatabase,
     Workspace,
     default_workspaces,
-    tmux_name,
+    spellings,
     why_foreign,
     workspaces_above,
 )
@@ -309,8 +309,8 @@ def _identity(session: Session) -> object:
 
 
 def session_name_of(agent: AgentRecord) -> str:
-    """Returns the possible name in tmux of an agent's session, even if its entry has no name."""
-    return tmux_name(agent.tmux_session or SESSION_PREFIX + agent.id)
+    """Returns the possible name of an agent's session, even if its entry has no name."""
+    return agent.tmux_session or SESSION_PREFIX + agent.id
 
 
 def _listed_in(reading: Reading) -> frozenset[str]:
@@ -318,7 +318,7 @@ def _listed_in(reading: Reading) -> frozenset[str]:
     records = [state.record for state in reading.states if state.record is not None]
     return frozenset[str]().union(
         *(names for names in reading.listed if names),
-        *(map(session_name_of, record.agents) for record in records),
+        *(spellings(session_name_of(agent)) for record in records for agent in record.agents),
     )
 
 

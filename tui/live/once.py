@@ -24,6 +24,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
     answer = tmux.ask()
     for _ in while_busy(lambda: registries.busy):
         registries.rescan()
+    answer = registries.spellings().resolve(answer)
     proofs = expected_sessions(registries.states(), policy, time.time())
     evidence = elsewhere.noted(
         Evidence(answer, note_absences({}, answer, proofs)), registries.paths()
@@ -35,6 +36,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
             evidence = Evidence(answer, evidence.missing_since)
             break
         registries.rescan()
+        answer = registries.spellings().resolve(answer)
         expected = expected_sessions(registries.states(), policy, time.time())
         # Without sessions that are missing only now, which could prolong the loop without end.
         proofs = {

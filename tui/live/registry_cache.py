@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from registry.dataclass import dataclass
@@ -14,6 +14,7 @@ from registry.snapshots import BUSY_TIMEOUT, Snapshot
 from registry.sources import Source, TaskSource, WorkspaceSource, workspace_source
 from registry.storage import MAX_BYTES, Instant
 from tui.model.roll import TaskState
+from tui.model.spellings import Spellings
 from tui.progress import ProgressCallback, no_progress
 
 _NEVER = Instant(0.0, 0.0)
@@ -381,16 +382,22 @@ class Registries:
         return file.snapshot is None and file.error is not None
 
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
-        """Returns for each global registry the names in tmux of the listed sessions.
+        """Returns for each global registry the possible names in tmux of the listed sessions.
 
         A set is None if any of its names is not certain.
         """
-        snapshots = (self._file(branch.source).snapshot for branch in self._branches)
-        return tuple(
-            snapshot.record.tmux_sessions
-            for snapshot in snapshots
-            if snapshot is not None and isinstance(snapshot.record, GlobalRecord)
-        )
+        return tuple(record.tmux_sessions for record in self._global_records())
+
+    def spellings(self) -> Spellings:
+        """Returns how versions of tmux spell the names of the sessions in all registries."""
+        tasks = (state.record for state in self.states() if state.record is not None)
+        return Spellings.of((*tasks, *self._global_records()))
+
+    def _global_records(self) -> Iterator[GlobalRecord]:
+        for branch in self._branches:
+            snapshot = self._file(branch.source).snapshot
+            if snapshot is not None and isinstance(snapshot.record, GlobalRecord):
+                yield snapshot.record
 
     def directories(self) -> tuple[set[Path], set[Path]]:
         """Returns the directories to watch, and those of them in which every entry matters."""

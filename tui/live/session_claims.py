@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from registry.dataclass import dataclass, replace
-from registry.schema import is_terminal, tmux_names
+from registry.schema import AgentRecord, is_terminal, is_tmux_name_certain, spellings
 from registry.snapshots import while_busy
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
@@ -60,7 +60,7 @@ def claims_on(
     for _ in while_busy(lambda: nearby.busy):
         around = nearby.read_around(held, answer, frozenset())
         listed, unsure = _listed(nearby, around, held, answer)
-        claimed, unclear = _claimed(nearby, around, held)
+        claimed, unclear = _claimed(nearby, around, held, answer)
         reasons = listed | claimed
         if not (unsure or unclear):
             break
@@ -98,10 +98,11 @@ def _claimed(
     nearby: NearbyWorkspaces,
     around: Mapping[Session, Around],
     held: Mapping[Session, Holder | None],
+    answer: TmuxSnapshot,
 ) -> tuple[dict[Session, str], bool]:
     """Returns why another agent may use sessions, and whether that is unknown for any session."""
-    at_work = {path: _at_work_in(reading) for path, reading in nearby.readings.items()}
-    active = {path: _active_in(reading) for path, reading in nearby.readings.items()}
+    at_work = {path: _at_work_in(reading, answer) for path, reading in nearby.readings.items()}
+    active = {path: _active_in(reading, answer) for path, reading in nearby.readings.items()}
     reasons: dict[Session, str | None] = {}
     for session, surroundings in around.items():
         holder = held[session]
@@ -133,16 +134,25 @@ def _claimed(
 
 
 _Active = Mapping[str, Collection[tuple[TaskState, str]]]
-"""Maps the name of a session to the agents without a terminal status that have this session."""
+"""Maps each possible name of a session to the agents without a terminal status that have it."""
 
 
-def _active_in(reading: Reading) -> _Active:
+def _active_in(reading: Reading, answer: TmuxSnapshot) -> _Active:
     active: dict[str, list[tuple[TaskState, str]]] = {}
     for state in reading.states:
         for agent in state.record.agents if state.record is not None else ():
             if not is_terminal(agent.status):
-                active.setdefault(session_name_of(agent), []).append((state, agent.id))
+                for name in _names_of(agent, answer):
+                    active.setdefault(name, []).append((state, agent.id))
     return active
+
+
+def _names_of(agent: AgentRecord, answer: TmuxSnapshot) -> frozenset[str]:
+    """Returns the possible names of an agent's session: only the exact one if tmux has it."""
+    name = session_name_of(agent)
+    exact = answer.sessions.get(name)
+    is_exact = exact is not None and exact.name == name
+    return frozenset({name}) if is_exact else spellings(name)
 
 
 def _others(active: _Active, holder: Holder) -> frozenset[str]:
@@ -166,12 +176,14 @@ def _is_same_registry(state: TaskState, holder: Holder) -> bool:
     return state.registry == holder.registry or state.identity in holder.identities
 
 
-def _at_work_in(reading: Reading) -> tuple[frozenset[str], bool]:
+def _at_work_in(reading: Reading, answer: TmuxSnapshot) -> tuple[frozenset[str], bool]:
     """Returns the possible session names of active agents, and whether more may exist."""
     agents = [a for state in reading.states if state.record for a in state.record.agents]
-    names = frozenset(session_name_of(agent) for agent in agents if not is_terminal(agent.status))
+    active = (_names_of(agent, answer) for agent in agents if not is_terminal(agent.status))
+    names = frozenset[str]().union(*active)
     # An agent that only the global registry lists has no known status.
     listed = reading.listed
-    only_listed = frozenset[str]().union(*filter(None, listed)) - set(map(session_name_of, agents))
-    unclear = None in listed or tmux_names(names) is None or reading.is_unclear
+    only_listed = frozenset[str]().union(*filter(None, listed))
+    only_listed = only_listed.difference(*(spellings(session_name_of(agent)) for agent in agents))
+    unclear = None in listed or not all(map(is_tmux_name_certain, names)) or reading.is_unclear
     return names | only_listed, unclear

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass, field, replace
-from registry.schema import AgentRecord, tmux_name
+from registry.schema import AgentRecord
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.policy import Policy
 
@@ -116,13 +116,13 @@ def expected_sessions(
     """Returns the sessions of active agents, and how long each must be missing.
 
     Returns:
-        Maps the name of each session in tmux to the seconds that the session must be missing until
-        it is proven gone.
+        Maps the name of each session in the registries to the seconds that the session must be
+        missing until it is proven gone.
     """
     needed: dict[str, float] = {}
     for state in states:
         for agent in state.record.expecting if state.record else ():
-            name = tmux_name(agent.tmux_session or "")
+            name = agent.tmux_session or ""
             needed[name] = max(needed.get(name, 0.0), proof_needed(agent, policy, now))
     return needed
 

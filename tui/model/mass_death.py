@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from registry.schema import (
     is_active,
     is_tmux_name_certain,
-    tmux_name,
 )
 from tui.model.evidence import MissingSince
 from tui.model.policy import Policy
@@ -44,7 +43,7 @@ def find_mass_death(
         name = row.record.tmux_session
         if not name or not is_active(row.record.status) or not is_tmux_name_certain(name):
             continue
-        since = missing_since.get(tmux_name(name))
+        since = missing_since.get(name)
         if since is None:
             present += 1
         elif row.verdict is Verdict.ZOMBIE:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from registry.schema import tmux_name
 from registry.text import shown_name
 from tui.host.pane_origin import PaneOrigin
 from tui.host.tmux_types import Session
@@ -56,7 +55,7 @@ def find_renamed(
       muster never saw the missing session, the pane must have begun when the agent started.
 
     Args:
-        missing: The names of the missing sessions in tmux.
+        missing: The names of the missing sessions.
         states: All tasks that muster sees.
         listed: As for `tui.model.orphans.find_orphans`.
         sessions: All sessions of a server.
@@ -76,7 +75,7 @@ def find_renamed(
             continue
         claimed |= record.tmux_sessions or frozenset()
         for agent in record.expecting:
-            name = tmux_name(agent.tmux_session or "")
+            name = agent.tmux_session or ""
             if name in missing and agent.possible_starts:
                 starts.setdefault(name, []).extend(agent.possible_starts)
     claimed = claimed.union(*(names for names in listed if names))

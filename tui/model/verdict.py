@@ -9,7 +9,8 @@ from registry.schema import (
     is_active,
     is_terminal,
     is_tmux_name_certain,
-    tmux_name,
+    replaced_spelling,
+    spellings,
 )
 from registry.text import shown_name
 from tui.host.tmux_types import DeadPane, Session, TmuxState
@@ -17,6 +18,7 @@ from tui.model.clock_jumps import seconds_between
 from tui.model.evidence import Evidence, is_proven_missing, proof_needed
 from tui.model.policy import Policy
 from tui.model.roll import Verdict
+from tui.model.spellings import why_shared
 from tui.text.sanitize import age_in_words
 
 # A session is created about two seconds before the recorded start of its agent.
@@ -61,7 +63,7 @@ def judge(
             unknown.
     """
     answer = evidence.snapshot
-    name = tmux_name(record.tmux_session) if record.tmux_session else None
+    name = record.tmux_session
     certain = name is not None and is_tmux_name_certain(name)
     session = answer.sessions.get(name) if name and certain else None
     if session is not None and (why := why_not_its_own(record, session, policy, now)) is not None:
@@ -174,6 +176,8 @@ def _missing(
         return Judgement(Verdict.UNKNOWN, note=note)
     if (doubt := evidence.doubt(name)) is not None:
         return Judgement(Verdict.UNKNOWN, note=doubt)
+    if replaced_spelling(name) in evidence.snapshot.sessions:
+        return Judgement(Verdict.UNKNOWN, note=why_shared(replaced_spelling(name)))
     return Judgement(Verdict.ZOMBIE, note=f"no session {shown_name(record.tmux_session or '')}")
 
 
@@ -214,4 +218,6 @@ def why_not_its_own(
 
 
 def _renamed(session: Session, name: str) -> str:
-    return "" if session.name == name else f"its session is now named {shown_name(session.name)}"
+    if session.name in spellings(name):
+        return ""
+    return f"its session is now named {shown_name(session.name)}"

@@ -44,6 +44,15 @@ def _ago(seconds: float) -> str:
     return (datetime.now() - timedelta(seconds=seconds)).isoformat()
 
 
+@pytest.mark.parametrize("listed", ["agent_v1.2:3", "agent_v1_2_3"])
+def test_either_name_that_tmux_gives_keeps_an_agent_alive(tmp_path: Path, listed: str) -> None:
+    path = tmp_path / ".agent-workspace" / "TASK-1" / "AGENT_REGISTRY.json"
+    write(path, task_registry(agent("v1.2:3"), agent("gone.js")))
+    assert clean_up_task(path, None, {listed}).ended == {path: ("gone.js",)}
+    write(path, task_registry(agent("v1.2:3"), agent("gone.js")))
+    assert clean_up_workspace(path.parents[1], {listed}).ended == {path: ("gone.js",)}
+
+
 @either
 @pytest.mark.parametrize("status", ["completed", "terminated"])
 def test_all_whose_session_is_gone_are_ended_in_bothregistries(

@@ -51,6 +51,28 @@ def test_a_zombie_is_an_active_agent_without_a_session(sick: Path) -> None:
     assert registry_health_check(sick, LIVE).zombies == ("zombie",)
 
 
+@pytest.mark.parametrize("listed", ["agent_v1.2:3", "agent_v1_2_3"])
+@pytest.mark.parametrize("of", [task_registry, global_registry])
+def test_either_name_that_tmux_gives_counts(tmp_path: Path, listed: str, of: Any) -> None:
+    path = write(tmp_path / "registry.json", of(agent("v1.2:3"), agent("x.y", "failed")))
+    report = registry_health_check(path, {listed, "agent_x.y"})
+    assert (report.zombies, report.leaked, report.orphans) == ((), ("x.y",), ())
+    assert validate_and_repair_registry(path, {listed}) == ()
+
+
+def test_a_session_that_two_agents_may_have_proves_nothing(tmp_path: Path) -> None:
+    agents = agent("a.b"), agent("a:b", "failed"), agent("c.d", "failed"), agent("c_d", "failed")
+    path = write(tmp_path / "registry.json", task_registry(*agents))
+    report = registry_health_check(path, {"agent_a_b", "agent_c_d"})
+    assert (report.zombies, report.leaked, report.orphans) == ((), ("c_d",), ())
+
+
+def test_a_session_of_another_registry_is_not_leaked_here(tmp_path: Path) -> None:
+    path = write(tmp_path / "registry.json", task_registry(agent("a.b", "failed")))
+    report = registry_health_check(path, {"agent_a_b"}, other_sessions={"agent_a_b"})
+    assert (report.leaked, report.orphans) == ((), ())
+
+
 def test_a_leaked_agent_is_through_but_its_session_is_there(sick: Path) -> None:
     assert registry_health_check(sick, LIVE).leaked == ("leaked",)
 

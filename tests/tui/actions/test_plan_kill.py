@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 
 from registry.audit.entries import EndedSession
@@ -208,6 +209,14 @@ def test_the_ended_session_of_another_agent_or_server_does_not_count() -> None:
     ):
         (step,) = plan_kill(roll, roll.agents(), unfinished=[other]).steps
         assert step.earlier is None
+
+
+@pytest.mark.parametrize("name", ["agent_a.b", "agent_a_b"])
+def test_what_was_left_is_found_under_either_spelling(name: str) -> None:
+    roll = roll_with(task_state(agent("a", session="agent_a.b")))
+    ended = replace(LEFT, name=name)
+    (step,) = plan_kill(roll, roll.agents(), unfinished=[ended]).steps
+    assert step.earlier == ended
 
 
 def panes_of(ended: EndedSession, answer: TmuxSnapshot) -> tuple[str, ...] | None:

@@ -120,6 +120,12 @@ def plan_of(*pairs: tuple[str, str]) -> Plan:
 
 def test_names_as_tmux_keeps_them_are_usual() -> None:
     assert plan_of(("v1.2:3", "agent_v1.2:3"), ("x", "agent_x")).questions == ()
+    assert plan_of(("v1.2:3", "agent_v1_2_3")).questions == ()
+
+
+def test_a_name_that_tmux_never_gives_is_asked_about() -> None:
+    (question,) = plan_of(("a_b", "agent_a.b")).questions
+    assert "agent_a.b (of a_b)" in question.asks
 
 
 @pytest.mark.parametrize("name", ["agent_xy", "agent_X", "x", "agent_", "production-db"])

@@ -19,6 +19,7 @@ import pytest
 
 from registry import finish_agents, registry_health_check
 from tests.support import waiting
+from tests.support.tmux_dialects import Dialect, claim_version, speak
 from tui.config.settings import Settings
 from tui.demo import run as demo_module
 from tui.demo.cast import ORPHAN, ROLES, TASKS
@@ -274,6 +275,33 @@ def test_a_tmux_that_fails_is_reported_and_leaves_nothing(
     assert run_demo(Settings()) == 2
     assert "out of order" in capsys.readouterr().err
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["3.0a", "3.1c"])
+def test_a_tmux_that_is_too_old_is_reported_and_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    nobody_elses_tmux: Path,
+    version: str,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(nobody_elses_tmux))
+    claim_version(version, tmp_path, monkeypatch)
+    assert run_demo(Settings()) == 2
+    said = capsys.readouterr().err
+    assert f"version {version}" in said and "3.2 or newer" in said
+    assert list(nobody_elses_tmux.glob(f"{ROOT_PREFIX}*")) == []
+    assert not processes_of(nobody_elses_tmux / ROOT_PREFIX)
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_it_plays_whatever_tmux_does_to_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dialect: Dialect
+) -> None:
+    speak(dialect, tmp_path, monkeypatch)
+    with running() as demo:
+        roll = take_roll((demo.workspace,), Tmux(demo.socket), demo.policy)
+    assert roll.counts[Verdict.LIVE] and not roll.counts[Verdict.ZOMBIE]
 
 
 class Bystander:

@@ -36,9 +36,11 @@ def test_a_pane_is_captured_with_its_colours_and_empty_lines(server: RealTmux) -
 
     until(lambda: "last" in "".join(captured()), "the text")
     lines = captured()
-    assert lines[0] == "\x1b[31mred" and lines[1] == ""
+    # tmux 3.7 resets the colour at the end of the line.
+    assert lines[0].removesuffix("\x1b[39m") == "\x1b[31mred" and lines[1] == ""
     found = client.capture(session, answer, session.panes[0])
-    assert (found.width, found.height, len(found.lines)) == (80, 24, 24)
+    # tmux 3.2 counts the status line, which is not shown.
+    assert found.width == 80 and found.height == len(found.lines) in (23, 24)
     assert found.activity >= session.created
 
 

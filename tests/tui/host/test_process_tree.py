@@ -310,6 +310,8 @@ def test_what_a_dead_pane_left_in_its_process_session_belongs_to_it(
     server: RealTmux, dead_pane: int
 ) -> None:
     session = server.client().ask().sessions["agent_x"]
+    if server.run("display-message", "-p", "#{version}").startswith("3.2"):
+        pytest.skip("tmux before 3.3 does not say when a pane died, so its processes are a doubt")
     assert [each.ended is not None for each in session.dead] == [True]
     assert dead_pane in [each.pid for each in found_in(server, "agent_x")]
     assert end(found_in(server, "agent_x"), [origin_of(server, "agent_x")]) == ()

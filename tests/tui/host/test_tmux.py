@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import socket as sockets
 import subprocess
@@ -15,8 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from registry.schema.records import is_tmux_name_certain, tmux_name
+from registry.schema.session_names import all_spellings, is_tmux_name_certain, spellings
 from tests.support.real_tmux import SLEEP, RealTmux, fake_binary, runs
+from tests.support.tmux_dialects import claim_version
 from tests.support.waiting import until
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import install_advice
@@ -62,14 +64,21 @@ def test_every_name_that_counts_as_certain_is_kept_as_foretold(server: RealTmux)
     names = [f"agent_{n}{''.join(certain[n : n + 20])}x" for n in range(0, len(certain), 20)]
     for name in names:
         server.start(name)
-    assert set(server.client().ask().sessions) == set(map(tmux_name, names))
+    listed = set(server.client().ask().sessions)
+    assert len(listed) == len(names)
+    assert listed <= (all_spellings(names) or set())
 
 
-@pytest.mark.parametrize("name", ["agent_#{pid}", "agent_a\\b", "agent_a\x1bb", "agent_$HOME"])
+@pytest.mark.parametrize("name", ["agent_#{pid}", "agent_a\\b", "agent_a\x1bb"])
 def test_names_that_tmux_rewrites_do_not_count_as_certain(server: RealTmux, name: str) -> None:
-    server.start(name)
-    assert set(server.client().ask().sessions) != {tmux_name(name)}
+    server.start("keeper")
+    assert server.takes(name) or "\x1b" in name
+    assert spellings(name).isdisjoint(server.client().ask().sessions)
     assert not is_tmux_name_certain(name)
+
+
+def test_a_name_that_tmux_before_3_7_rewrites_does_not_count_as_certain() -> None:
+    assert not is_tmux_name_certain("agent_$HOME")
 
 
 def test_a_server_without_sessions_has_answered(server: RealTmux) -> None:
@@ -145,7 +154,7 @@ def test_a_file_that_is_not_a_socket_leads_to_unknown(tmp_path: Path) -> None:
         ("printf '\\377\\376\\000\\n'", "not a list"),
         (f'echo "{LISTED}"', "not a list"),
         (f'echo "{LISTED}"; echo "end 12"', "not a list"),
-        ('echo "\\$1 17600"; echo "end 1 2"', "not a list"),
+        ('echo "\\$1 17600"; echo "end 1 2 3.4"', "not a list"),
         ('echo "end one two"', "not a list"),
         ("kill -9 $$", "exit code -9"),
     ],
@@ -164,9 +173,54 @@ def test_any_other_answer_of_tmux_leads_to_unknown(
 def test_the_fake_answer_would_be_believed_if_it_were_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = fake_binary(tmp_path / "bin", f'echo "{LISTED}"; echo "end 1 2"')
+    path = fake_binary(tmp_path / "bin", f'echo "{LISTED}"; echo "end 1 2 3.4"')
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
     assert set(Tmux(tmp_path / "s").ask().sessions) == {"agent_a"}
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_what_a_client_says_of_versions_comes_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    # A client that is too new exits with 0.
+    script = f'for _ in 1 2; do echo "server version is too old for client" >&2; done; exit {code}'
+    monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
+    answer = Tmux(tmp_path / "s").ask()
+    assert (answer.state, answer.detail) == (
+        TmuxState.UNKNOWN,
+        "server version is too old for client",
+    )
+    assert "3.2 or newer" in answer.advice and "tmux -V" in answer.advice
+
+
+def test_a_server_that_ends_every_connection_may_have_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = 'echo "server exited unexpectedly" >&2; exit 1'
+    monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
+    answer = Tmux(tmp_path / "s", timeout=0.1).ask()
+    assert answer.state is TmuxState.UNKNOWN
+    assert "try again" in answer.advice and "tmux -V" in answer.advice
+
+
+@pytest.mark.parametrize("version", ["3.2", "3.2a", "next-3.8", "3.10", "4.0", "master"])
+def test_a_server_of_a_supported_version_is_believed(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    server.start("agent_a")
+    claim_version(version, tmp_path, monkeypatch)
+    assert set(server.client().ask().sessions) == {"agent_a"}
+
+
+@pytest.mark.parametrize("version", ["2.9", "3.0a", "3.1c", "next-3.1"])
+def test_a_server_below_the_oldest_version_is_not_believed(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    server.start("agent_a")
+    claim_version(version, tmp_path, monkeypatch)
+    answer = server.client().ask()
+    assert (answer.state, dict(answer.sessions)) == (TmuxState.UNKNOWN, {})
+    assert f"version {version}" in answer.detail and "3.2 or newer" in answer.advice
 
 
 @pytest.mark.parametrize("said", ["server exited unexpectedly", "server exited", "lost server"])
@@ -325,6 +379,28 @@ def test_a_session_that_is_gone_costs_no_other_its_life(server: RealTmux) -> Non
     server.kill(session.id)
     server.client().kill_session(session, answer)
     assert server.names() == {"agent_x-10", "agent_x-1b"}
+
+
+def test_the_age_of_a_session_is_read_only_where_there_is_one(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tmux 3.2 and 3.2a crash otherwise, and end all sessions."""
+    server.start("agent_x")
+    server.start("agent_y")
+    answer = server.client().ask()
+    words = tmp_path / "words"
+    script = f'printf "%s\\n" "$@" >> "{words}"; exec {shutil.which("tmux")} "$@"'
+    monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
+    session = answer.sessions["agent_x"]
+    with server.client().attach_command(session, answer, read_only=True) as (attaching, _):
+        words.write_text("\n".join(attaching) + "\n")
+    assert server.client().kill_session(session, answer) is None
+    checks = [word for word in words.read_text().splitlines() if "==:#{session_created}" in word]
+    assert len(checks) == 2
+    for check in checks:
+        exists, age = f"#{{?#{{==:#{{session_id}},{session.id}}},", "#{?#{==:#{session_created},"
+        assert check.count("session_created") == check.count(exists + age) == 1
+    assert server.names() == {"agent_y"}
 
 
 def test_a_session_of_the_same_id_but_another_age_is_left_alone(server: RealTmux) -> None:

@@ -64,7 +64,7 @@ def test_ten_thousand_sessions_are_not_too_many(
     (tmp_path / "places").write_text("".join(f"${n} {place}\n" for n in range(10_000)))
     script = f"""
     for word; do case "$word" in *" #{{session_id}} "*) mark="${{word%% *}}" ;; esac; done
-    cat "{tmp_path}/panes"; echo end 1 2
+    cat "{tmp_path}/panes"; echo end 1 2 3.4
     sed "s/^/$mark /" "{tmp_path}/places" """
     path = fake_binary(tmp_path / "bin", script)
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")

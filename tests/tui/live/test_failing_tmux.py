@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.real_tmux import SLEEP, RealTmux, fake_binary, runs
 from tests.support.selection import in_torture
+from tests.support.tmux_dialects import claim_version
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, take, verdicts
 from tui.cli import main
@@ -201,9 +202,9 @@ GARBAGE = (
     "head -c 4096 /dev/urandom",
     "printf '\\377\\376\\000\\n'",
     'echo "\\$1 1760000000 1760000000 0 %1 1 0 agent_z"',
-    'echo "\\$1 1760000000"; echo "end 1 2"',
+    'echo "\\$1 1760000000"; echo "end 1 2 3.4"',
     'echo "end one two"',
-    'echo "end 1 2 3"',
+    'echo "end 1 2 3.4 5"',
     "yes | head -n 10000",
     'echo "<html>"; exit 0',
 )
@@ -249,6 +250,13 @@ def test_a_tmux_that_is_too_old(crew: RealTmux, probe: Probe, tmp_path: Path) ->
 
     with fake_tmux(tmp_path, fake):
         probe(crew.client(), before_each=say, look=look, answers=len(TOO_OLD))
+
+
+def test_a_server_that_is_too_old(
+    crew: RealTmux, probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_version("3.1c", tmp_path, monkeypatch)
+    probe(crew.client())
 
 
 def test_a_tmux_that_knows_none_of_the_formats(

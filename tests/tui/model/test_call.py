@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.schema.records import AgentRecord, TaskRecord, tmux_names
+from registry.schema.records import AgentRecord, TaskRecord
+from registry.schema.session_names import all_spellings
 from tests.support.rolls import (
     NOW,
     POLICY,
@@ -222,7 +223,7 @@ OLD_ENOUGH = session("agent_lost", number=2, created=NOW - POLICY.orphan_grace)
 
 
 def orphans(*states: TaskState, answer: TmuxSnapshot, listed: tuple[str, ...] = ()) -> list[str]:
-    found = find_orphans(states, [tmux_names(listed)], answer, POLICY, NOW)
+    found = find_orphans(states, [all_spellings(listed)], answer, POLICY, NOW)
     return ["nobody can tell"] if found is None else [each.name for each in found]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.schema.records import tmux_names
+from registry.schema.session_names import all_spellings
 from tests.support.real_tmux import SLEEP, RealTmux
 from tests.support.rolls import NOW, agent, answered, session, task_state
 from tests.support.waiting import until
@@ -39,7 +39,7 @@ def suspects(
     state = task_state(agent(started=STARTED), agent("sister", started=STARTED))
     there = replace(session(name, created=made), pids=tuple(range(len(begun))))
     found = find_renamed(
-        {NAME}, [state], [tmux_names(listed)], [there], lambda pid: begun[pid], {}, {}
+        {NAME}, [state], [all_spellings(listed)], [there], lambda pid: begun[pid], {}, {}
     )
     return {name: suspect for name, (suspect,) in found.items()}
 

@@ -206,10 +206,25 @@ def test_an_agent_whose_registry_names_no_session_cannot_be_judged() -> None:
     assert verdict_of(replace(odd, started=NOW - 3600), answered()) is Verdict.UNKNOWN
 
 
-@pytest.mark.parametrize("name", ["agent_v1.2:3", "agent_v1_2_3"])
-def test_a_session_is_known_by_the_name_that_tmux_gave_it(name: str) -> None:
-    answer = answered(session("agent_v1_2_3"))
-    assert verdict_of(agent(session=name), answer) is Verdict.LIVE
+@pytest.mark.parametrize("given", ["agent_v1.2:3", "agent_v1_2_3"])
+def test_a_session_is_known_by_either_name_that_tmux_gives_it(given: str) -> None:
+    (task,) = called(task_state(agent(session="agent_v1.2:3")), answer=answered(session(given)))
+    (row,) = task.agents
+    assert (row.verdict, row.note) == (Verdict.LIVE, "")
+
+
+def test_a_session_with_a_name_that_tmux_never_gives_is_not_its_own() -> None:
+    answer = answered(session("agent_v1.2:3"))
+    assert verdict_of(agent(session="agent_v1_2_3"), answer) is Verdict.ZOMBIE
+
+
+def test_a_name_that_two_agents_may_have_proves_no_death() -> None:
+    sessions = ("agent_a.b", "agent_a:b", "agent_a_b")
+    state = task_state(*(agent(name, session=name) for name in sessions))
+    (task,) = called(state, answer=answered(session("agent_a_b")))
+    judged = [row.verdict for row in task.agents]
+    assert judged == [Verdict.UNKNOWN, Verdict.UNKNOWN, Verdict.LIVE]
+    assert all("agent_a_b may be its own" in row.note for row in task.agents[:2])
 
 
 @pytest.mark.parametrize(

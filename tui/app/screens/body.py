@@ -210,7 +210,9 @@ class Body(Container):
 def _name_of(line: Line | None, session: bool) -> str:
     item = line.item if line is not None else None
     if isinstance(item, AgentRow):
-        return (item.record.tmux_session or "") if session else item.record.id or ""
+        # tmux may spell the name of the session differently than the registry.
+        name = item.record.tmux_session if item.session is None else item.session.name
+        return (name or "") if session else item.record.id or ""
     if isinstance(item, TaskRoll):
         return "" if session else item.task_id
     if isinstance(item, WorkspaceRoll):

@@ -1,0 +1,72 @@
+"""The names that tmux gives to the sessions that registries name. Pure.
+
+tmux 3.2 to 3.6 replace ``.`` and ``:`` in the name of a session by ``_``. tmux 3.7a and later keep
+them. So a name with one of these characters has two spellings, and a server has either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+SESSION_PREFIX = "agent_"
+"""The name of an agent's tmux session is this prefix and the agent's id."""
+
+_REPLACED = str.maketrans(".:", "__")
+
+
+def replaced_spelling(name: str) -> str:
+    """Returns the name that tmux 3.2 to 3.6 give to a session that is created with this name.
+
+    These versions replace ``.`` and ``:``, which separate the parts of a target
+    (session_check_name in the source of tmux).
+    """
+    return name.translate(_REPLACED)
+
+
+def spellings(name: str) -> frozenset[str]:
+    """Returns the names under which tmux may list a session that was created with this name."""
+    return frozenset({name, replaced_spelling(name)})
+
+
+def with_two_spellings(names: Iterable[str]) -> frozenset[str]:
+    """Returns those of the names that versions of tmux spell differently."""
+    return frozenset(name for name in names if replaced_spelling(name) != name)
+
+
+def all_spellings(names: Iterable[str]) -> frozenset[str] | None:
+    """Returns both spellings of all names; None if any name is not certain."""
+    every = frozenset(names)
+    if not all(map(is_tmux_name_certain, every)):
+        return None
+    return every.union(map(replaced_spelling, every))
+
+
+def replaced_spellings(names: Collection[str]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Returns the replaced spellings of the names that have two spellings.
+
+    Args:
+        names: All known names of sessions, as registries have them.
+
+    Returns:
+        The spellings that only one of the names has, by this name; and by name the spellings that
+        several of the names have. A session with such a spelling may belong to any of them.
+    """
+    users: dict[str, set[str]] = {}
+    for name in names:
+        users.setdefault(replaced_spelling(name), set()).add(name)
+    own: dict[str, str] = {}
+    shared: dict[str, str] = {}
+    for spelling, its in users.items():
+        target = own if len(its) == 1 else shared
+        target.update(dict.fromkeys(its - {spelling}, spelling))
+    return own, shared
+
+
+def is_tmux_name_certain(name: str) -> bool:
+    """Returns whether `spellings` certainly has the name that tmux gives to a session.
+
+    tmux expands formats (``#``) in the name of a new session. It also escapes backslashes, some
+    dollar signs and unprintable characters, which depends on its version and the C library.
+    """
+    plain = "#" not in name and "\\" not in name and "$" not in name
+    return plain and name.isprintable()
