@@ -180,8 +180,10 @@ def test_a_session_of_such_a_name_is_killed_alone_or_refused(
     kill_everybody(registered(tmp_path, tmux_session=name), others)
     ended = is_tmux_name_certain(name) and not there.isdisjoint(spellings(name))
     assert others.names() == (OTHERS if ended else OTHERS | there)
-    for left in others.names() - OTHERS:
-        others.kill(left)
+    for line in others.run("list-sessions", "-F", "#{session_id} #{session_name}").splitlines():
+        session, _, called = line.partition(" ")
+        if called not in OTHERS:
+            others.kill(session)
 
 
 def exit_code(*words: str) -> object:
