@@ -156,14 +156,14 @@ def _read_once(path: Path, largest: int) -> tuple[bytes, Signature] | None:
 
 
 def _read_open(fd: int, path: Path, largest: int) -> tuple[bytes, Signature] | None:
-    before = os.fstat(fd)
+    before = _status(fd, path)
     _check_size(_signature_of(before), path, largest)
     data = read_all(fd, path, largest)
     # A write under the present lock would have set mtime to the present time.
     rests = is_ahead(before) or seconds_since_write(before) >= _UNTOUCHED
     if not nobody_writes(fd, path) and not rests:
         return None
-    after = _signature_of(os.fstat(fd))
+    after = _signature_of(_status(fd, path))
     if len(data) != min(after.size, largest + 1):
         return None
     if (before.st_size, before.st_mtime_ns) != (after.size, after.mtime_ns):
@@ -171,6 +171,14 @@ def _read_open(fd: int, path: Path, largest: int) -> tuple[bytes, Signature] | N
     if not after.settled and read_all(fd, path, largest) != data:
         return None
     return data, after
+
+
+def _status(fd: int, path: Path) -> os.stat_result:
+    try:
+        return os.fstat(fd)
+    except OSError as error:  # For example because a network file system lost the file.
+        hand_on(error)
+        raise InaccessibleRegistryError(path, error, "read") from error
 
 
 def _read(

@@ -144,12 +144,14 @@ class Log:
         records: The intents and outcomes as JSON objects, oldest first.
         damaged: The number of lines that are not records, for example after a crash.
         left_out: The number of bytes of older records that were not read because of the limits.
+        unread: Why some of the logs could not be read.
     """
 
     entries: tuple[Entry, ...]
     records: tuple[Mapping[str, Any], ...]
     damaged: int = 0
     left_out: int = 0
+    unread: tuple[str, ...] = ()
 
     @property
     def unfinished_ends(self) -> tuple[EndedSession, ...]:

@@ -14,6 +14,7 @@ import os
 import pwd
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from registry.storage.own_files import (
     make_own_folder,
     own_folder,
 )
+from registry.storage.presence import is_kind
 from registry.storage.safe_open import write_all
 
 AUDIT_LOG = "muster_audit.jsonl"
@@ -66,9 +68,13 @@ def log_in(workspace: Path) -> Path:
 
 
 def _folder_of(workspace: Path) -> Path | None:
-    """Returns the `registry` folder of a workspace; None if the directory is not a workspace."""
+    """Returns the `registry` folder of a workspace; None if this is not a workspace.
+
+    A folder that cannot be examined counts: opening the log in it raises the error.
+    """
     folder = workspace / GLOBAL_FOLDER
-    if workspace.name == WORKSPACE_NAME or folder.is_dir() or folder.is_symlink():
+    is_folder = is_kind(folder, stat.S_ISDIR) is not False
+    if workspace.name == WORKSPACE_NAME or is_folder or os.path.islink(folder):
         return folder
     return None
 
@@ -310,22 +316,27 @@ def _size(log: Path) -> int:
 def read_logs(logs: Iterable[Path]) -> Log:
     """Reads several logs, and merges them in the order of their times.
 
-    The limits hold for all logs together, and each log gets an equal part of them. If a small log
-    does not need its part, larger logs use the rest. The size of everything that was not read is
-    in `Log.left_out`.
-
-    Raises:
-        AuditError: A log exists, but cannot be read or trusted.
+    The limits hold for all logs together, and each log gets an equal part of them. A part that a
+    small log does not need is used for larger ones. The size of everything that was not read is
+    in `Log.left_out`. A log that exists, but cannot be read or trusted, does not hide the
+    others; its error is in `Log.unread`.
     """
     distinct = list(dict.fromkeys(logs))
     by_path: dict[Path, Log] = {}
+    unread: dict[Path, str] = {}
     before = LogLines()
     for path in sorted(distinct, key=_size):
-        by_path[path], before = _read(path, before, len(distinct) - len(by_path))
+        try:
+            by_path[path], before = _read(path, before, len(distinct) - len(by_path))
+        except AuditError as error:
+            hand_on(error)
+            by_path[path] = Log((), ())
+            unread[path] = str(error)
     contents = [by_path[path] for path in distinct]
     # The sort is stable: entries of one log with the same time stay in their order.
     entries = sorted((e for log in contents for e in log.entries), key=lambda e: e.at)
     raw = sorted((r for log in contents for r in log.records), key=lambda r: str(r.get("at")))
     damaged = sum(log.damaged for log in contents)
     left_out = sum(log.left_out for log in contents)
-    return Log(tuple(entries), tuple(raw), damaged, left_out)
+    errors = tuple(unread[path] for path in distinct if path in unread)
+    return Log(tuple(entries), tuple(raw), damaged, left_out, errors)

@@ -6,6 +6,7 @@ The location of a file is trusted. A location that a registry names is not trust
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ from registry.storage.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
 from registry.storage.partner import TASK_REGISTRY as TASK_REGISTRY
 from registry.storage.partner import workspace_of
 from registry.storage.permissions import Access, is_unmapped, other_writer, user_called
+from registry.storage.presence import is_absence, is_kind, may_exist
 from registry.storage.safe_open import is_safe_name, look, open_folder, target_of
 from registry.text import command_line, shown_name, typed_word
 
@@ -159,9 +161,10 @@ class TaskPlace:
         This is the global registry in the task's own workspace. If that file does not exist, this
         is the global registry that lists the task.
         """
-        # A link counts as existing. It is not followed: opening it raises an error.
+        # A link counts as existing, and so does a file that cannot be examined: opening it
+        # raises an error.
         home = self.home_global
-        if os.path.lexists(home) or home.parent.is_symlink():
+        if may_exist(home) or os.path.islink(home.parent):
             return home
         return self.listed_by
 
@@ -221,38 +224,66 @@ def find_workspaces(
 
 
 def _pinned(workspace: Workspace) -> Workspace:
-    """Remembers to which directory a workspace's path leads now; returns the workspace."""
-    # If it does not exist or is not accessible, a later read reports that.
-    with tolerating(FileNotFoundError, PermissionError):
+    """Fixes the workspace to the directory that its path leads to now, and returns it."""
+    try:
         close_read(open_resolved(workspace.path))
+    except ReplacedWorkspaceError:
+        raise
+    except OSError as error:
+        # If it does not exist or is not accessible, a later read reports that.
+        hand_on(error)
     return workspace
 
 
 def _looks_like_workspace(path: Path) -> bool:
-    if path.name == WORKSPACE_NAME or Workspace(path).has_database:
-        return path.is_dir()
-    return (path / GLOBAL_FOLDER / GLOBAL_REGISTRY).is_file()
+    """Returns whether a directory is a workspace; True also if only its name says so."""
+    if path.name == WORKSPACE_NAME:
+        return is_kind(path, stat.S_ISDIR) is not False
+    if Workspace(path).has_database:
+        return is_kind(path, stat.S_ISDIR) is True
+    return is_kind(path / GLOBAL_FOLDER / GLOBAL_REGISTRY, stat.S_ISREG) is True
 
 
 def _named(path: Path) -> Workspace | None:
-    """Returns the workspace that a path names; None if the path names no workspace."""
+    """Returns the workspace that a path names, also if it cannot be examined now, or None."""
     resolved = Path(os.path.realpath(path))
-    if resolved.name == GLOBAL_REGISTRY and resolved.is_file():
+    may_be_file = is_kind(resolved, stat.S_ISREG) is not False
+    if resolved.name == GLOBAL_REGISTRY and may_be_file:
         return Workspace(resolved.parent.parent)
-    if path.name == DATABASE and os.path.lexists(path):
+    if path.name == DATABASE and may_exist(path):
         return Workspace(Path(os.path.realpath(path.parent.parent)))
-    if resolved.is_dir():
-        if (resolved / WORKSPACE_NAME).is_dir():
-            return Workspace((resolved / WORKSPACE_NAME).resolve())
+    if resolved.suffix == ".json" and may_be_file:
+        return Workspace(resolved.parent.parent, only=resolved)
+    if is_kind(resolved, stat.S_ISDIR) is not False:
+        inside = resolved / WORKSPACE_NAME
+        has_inside = is_kind(inside, stat.S_ISDIR)
+        if has_inside:
+            return Workspace(Path(os.path.realpath(inside)))
+        if resolved.name == WORKSPACE_NAME:
+            return Workspace(resolved)
+        if has_inside is None and resolved.parent.name == WORKSPACE_NAME:
+            return Workspace(resolved.parent, only=resolved / TASK_REGISTRY)
+        if has_inside is None:
+            # It cannot be searched, so it is taken for a project's directory.
+            return Workspace(inside)
         if _looks_like_workspace(resolved):
             return Workspace(resolved)
-        if (resolved / TASK_REGISTRY).is_file():
-            resolved = resolved / TASK_REGISTRY
-        elif any(resolved.glob(f"*/{TASK_REGISTRY}")):
+        if is_kind(resolved / TASK_REGISTRY, stat.S_ISREG):
+            return Workspace(resolved.parent, only=resolved / TASK_REGISTRY)
+        if _may_have_tasks(resolved):
             return Workspace(resolved)
-    if resolved.is_file() and resolved.suffix == ".json":
-        return Workspace(resolved.parent.parent, only=resolved)
     return None
+
+
+def _may_have_tasks(directory: Path) -> bool:
+    """Returns whether a directory has tasks; True also if it cannot be listed."""
+    try:
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries]
+    except OSError as error:
+        hand_on(error)
+        return True
+    return any(is_kind(directory / name / TASK_REGISTRY, stat.S_ISREG) for name in names)
 
 
 def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
@@ -260,13 +291,16 @@ def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
     refused: list[str] = []
     for directory in (here, *here.parents):
         candidate = directory
+        why: str | None = None
         if not _looks_like_workspace(directory):
             candidate = directory / WORKSPACE_NAME
             looked.append(candidate)
-            if not candidate.is_dir():
+            exists = is_kind(candidate, stat.S_ISDIR)
+            if exists is False:
                 continue
-        workspace = _pinned(Workspace(candidate.resolve()))
-        why = why_foreign(candidate) or why_foreign(workspace.path)
+            why = "cannot be examined" if exists is None else None
+        workspace = _pinned(Workspace(Path(os.path.realpath(candidate))))
+        why = why or why_foreign(candidate) or why_foreign(workspace.path)
         if why is None and candidate.name != WORKSPACE_NAME:
             # Its content makes it a workspace, and another user may have created that.
             why = why_foreign(workspace.path / GLOBAL_FOLDER)
@@ -398,9 +432,9 @@ def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple
     for name, linked, mode in _folders_in(workspace.path):
         if name == GLOBAL_FOLDER:
             continue
-        # If the global registry lists the task, it is shown even without a registry, as an
-        # error.
-        if mode is None and name not in listed:
+        # A registry that does not exist, or cannot be examined, is shown as an error: the
+        # first if the global registry lists the task, the second if it may be a task's.
+        if name not in listed and (mode is None or not (mode or is_safe_name(name))):
             continue
         registry = workspace.path / name / TASK_REGISTRY
         link = registry.parent if linked else registry if stat.S_ISLNK(mode or 0) else None
@@ -421,8 +455,8 @@ def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
     """Returns the directories in a workspace.
 
     Returns:
-        For each directory: its name, whether it is a symlink, and the file mode of the registry
-        inside. The mode is None if the registry does not exist.
+        For each directory its name, whether it is a symlink, and the file mode of the registry
+        in it. The mode is None if the registry does not exist, and 0 if it cannot be examined.
 
     Raises:
         OSError: The workspace's directory cannot be read.
@@ -449,18 +483,23 @@ def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
 def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError as error:  # For example a symlink to itself.
+    except OSError as error:
         hand_on(error)
-        return False
+        # A symlink to itself is not one. What cannot be examined may be one.
+        return not is_absence(error) and error.errno != errno.ELOOP
 
 
 def _mode_of(path: str, folder: int) -> int | None:
-    """Returns the mode of a file below a directory; does not follow a symlink."""
+    """Returns the mode of a file below a directory, without following it if it is a symlink.
+
+    Returns:
+        None if it does not exist; 0 if it cannot be examined.
+    """
     try:
         return os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
     except OSError as error:
         hand_on(error)
-        return None
+        return None if is_absence(error) or error.errno == errno.ELOOP else 0
 
 
 def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
@@ -473,7 +512,7 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
     for directory in (base, base / task.task_id, base / WORKSPACE_NAME / task.task_id):
         registry = directory / TASK_REGISTRY
         try:
-            if directory.name == task.task_id and registry.is_file():
+            if directory.name == task.task_id and is_kind(registry, stat.S_ISREG):
                 resolved = registry.resolve()
                 return None if resolved.is_relative_to(workspace.path) else resolved
         except (OSError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,9 @@ from registry.sources.source import Source, TaskSource, WorkspaceSource
 from registry.storage.codec import Json
 from registry.storage.hot_journal import is_hot
 from registry.storage.interruption import hand_on
+from registry.storage.partner import TASK_REGISTRY
+from registry.storage.presence import may_exist
+from registry.storage.safe_open import is_safe_name
 from registry.text import shown_name
 
 
@@ -86,7 +88,7 @@ def find_issues(
         # A path that leaves the workspace, such as a symlink, is not followed here either.
         if path not in unread:
             _open(path, decoded, found.files)
-        elif os.path.lexists(path):
+        elif may_exist(path):
             found.files.append(unreadable(path, unread[path]))
     twice = Counter(
         (source.global_registry, task_id_of(path, decoded[path]))
@@ -109,11 +111,11 @@ def find_issues(
             else:
                 issues.append(_task_twice(path, task_id))
         found.tasks.append(Job(source, tuple(issues)))
-    existing = {path.parent.name for path in sources if os.path.lexists(path)}
+    existing = {path.parent.name for path in sources if may_exist(path)}
     existing |= {task_id_of(path, decoded[path]) for path in sources if path in decoded}
     for path, home in lists.items():
         if path in decoded:
-            known = existing | _elsewhere(decoded[path], home.directory)
+            known = existing | _not_missing(decoded[path], home.directory)
             pairs, kept = by_global.get(path, ()), path not in unkept
             issues = global_findings(path, decoded[path], pairs, known, now=now, kept=kept)
             found.globals_.append(Job(home, tuple(issues)))
@@ -173,12 +175,14 @@ def _task_twice(path: Path, task_id: str) -> Issue:
     )
 
 
-def _elsewhere(global_: Json, workspace: Path) -> set[str]:
-    """Returns the ids of tasks in other workspaces, which must not be called missing."""
+def _not_missing(global_: Json, workspace: Path) -> set[str]:
+    """Returns the ids of listed tasks whose registry may exist, here or in other workspaces."""
     return {
         task_id
         for task_id, task in global_record(global_).tasks.items()
-        if task.elsewhere and not _is_here(Path(task.elsewhere), workspace)
+        if (task.elsewhere and not _is_here(Path(task.elsewhere), workspace))
+        # A workspace that cannot be listed may still have its tasks.
+        or (is_safe_name(task_id) and may_exist(workspace / task_id / TASK_REGISTRY))
     }
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from registry.storage.path_walk import others_may_replace_in as others_may_replace_in
     from registry.storage.path_walk import steps as steps
     from registry.storage.permissions import is_unmapped as is_unmapped
+    from registry.storage.presence import may_exist as may_exist
     from registry.storage.recovery import recover_registry as recover_registry
     from registry.storage.safe_open import is_safe_name as is_safe_name
     from registry.storage.safe_open import open_regular as open_regular
@@ -54,6 +55,7 @@ else:
                 "steps",
             ),
             "permissions": ("is_unmapped",),
+            "presence": ("may_exist",),
             "recovery": ("recover_registry",),
             "safe_open": (
                 "is_safe_name",

@@ -106,7 +106,8 @@ def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def unread(log: Log) -> Iterator[str]:
-    """Yields messages about the parts of a log that were not read."""
+    """Yields messages on the parts of a log that were not read."""
+    yield from map(harmless, log.unread)
     if log.damaged:
         yield f"{some(log.damaged, 'line')} of the log cannot be read"
     if log.left_out:

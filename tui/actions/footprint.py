@@ -55,6 +55,7 @@ def weighed_kill(
         if log.left_out:
             why = f"{size(log.left_out)} of older records were not read: the log is too large"
             unread = ((_EARLIER_KILLS, why),)
+        unread += tuple((_EARLIER_KILLS, f"cannot be known: {error}") for error in log.unread)
     except (RegistryError, OSError) as error:
         unread = ((_EARLIER_KILLS, f"cannot be known: {error}"),)
     ended = [session for session in unfinished if all_orphans and _is_left(session, roll.answer)]

@@ -81,8 +81,7 @@ def plan_undo(
             undone. Then the preview says so.
 
     Raises:
-        NothingToUndoError: The log has no such action.
-        AuditError: A log cannot be read.
+        NothingToUndoError: There is no such action, or a log that may have it cannot be read.
     """
     states, workspaces = tuple(states), tuple(workspaces)
     log = read_logs(logs_of(states, workspaces))
@@ -93,6 +92,11 @@ def plan_undo(
     known: Mapping[Path, Source] = {source.path: source for source in (*sources, *homes)}
     if action_id is not None:
         return _plan_given(action_id, log, known)
+    if log.unread:
+        raise NothingToUndoError(
+            f"the last action cannot be known: {'; '.join(log.unread)}. To undo an action of "
+            "another log, name its ID (muster log)"
+        )
     refused: UndoPlan | None = None
     for last_id in last_actions(log):
         steps = undoables(log, last_id, known)
@@ -112,6 +116,11 @@ def _plan_given(action_id: str, log: Log, known: Mapping[Path, Source]) -> UndoP
     steps = undoables(log, action_id, known)
     if not steps:
         if not any(entry.action_id == action_id for entry in log.entries):
+            if log.unread:
+                unread = "; ".join(log.unread)
+                raise NothingToUndoError(
+                    f"the action {quoted_name(action_id)} is in no log that can be read: {unread}"
+                )
             raise NoSuchActionError(f"the audit log contains no action {quoted_name(action_id)}")
         raise NothingToUndoError(f"the action {shown_name(action_id)} changed nothing")
     return _plan(action_id, steps, log, known)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from registry.text import quoted_name
 from tui.cli.context import task_states
 from tui.cli.help import Page
-from tui.cli.output import DONE, complain, say, wait_for_reader
+from tui.cli.output import DONE, NOT_ALL_DONE, complain, say, wait_for_reader
 from tui.cli.parser import add_json, add_settings, add_socket, add_workspaces
 from tui.text.sanitize import as_json_line
 
@@ -80,11 +80,11 @@ def run(options: argparse.Namespace) -> int:
         say(log_lines(log, shown))
     for problem in unread(log):
         complain(problem)
-    if not log.entries and not options.follow and not options.json:
+    if not (log.entries or log.unread or options.follow or options.json):
         print("The audit log is empty.")
     if options.follow:
         _follow(logs, log, options.json)
-    return DONE
+    return NOT_ALL_DONE if log.unread else DONE
 
 
 def _last(log: Log, count: int | None) -> Iterator[Mapping[str, Any]]:

@@ -24,22 +24,29 @@ _BROKEN_FOR = 0.3
 
 
 def tasks_in(
-    workspaces: tuple[Workspace, ...], timeout: float = BUSY_TIMEOUT
+    workspaces: tuple[Workspace, ...],
+    timeout: float = BUSY_TIMEOUT,
+    unread: dict[Path, OSError | RegistryError] | None = None,
 ) -> Iterator[TaskSource]:
     """Yields the tasks that muster is allowed to open.
 
     Args:
         workspaces: The workspaces to search.
-        timeout: How long to wait, in seconds, if another process is writing a global registry.
+        timeout: Seconds to wait for a writer of a global registry.
+        unread: Receives the errors of workspaces that cannot be listed, by path.
     """
     for source in map(workspace_source, workspaces):
         listed: Mapping[str, GlobalTask] = {}
         # Tasks in the workspace's own directory are found without the list.
         with contextlib.suppress(RegistryError):
             listed = when_free(source.listed, timeout).record.tasks
-        for task in source.tasks(listed):
-            if task.problem is None:
-                yield task
+        try:
+            tasks = source.tasks(listed)
+        except OSError as error:
+            if unread is not None:
+                unread[source.directory] = error
+            continue
+        yield from (task for task in tasks if task.problem is None)
 
 
 def find_task(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskSource:
@@ -52,11 +59,14 @@ def find_task(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskSou
     Raises:
         UsageError: No task matches, or more than one.
     """
-    tasks = list(tasks_in(workspaces))
+    unread: dict[Path, OSError | RegistryError] = {}
+    tasks = list(tasks_in(workspaces, unread=unread))
     matches = [task for task in tasks if task_id in (None, task.directory.name)]
     if len(matches) == 1:
         return matches[0]
     where = _paths(workspace.path for workspace in workspaces)
+    if unread:
+        where += f" (not all were read: {_unread(unread)})"
     if not tasks:
         raise UsageError(f"there is no task in {where}")
     names = choices(sorted({task.directory.name for task in tasks}))
@@ -86,7 +96,7 @@ def task_with(
     if task_id is not None:
         return find_task(workspaces, task_id)
     matches: list[TaskSource] = []
-    unread: dict[Path, RegistryError] = {}
+    unread: dict[Path, OSError | RegistryError] = {}
     broken_until = time.monotonic() + _BROKEN_FOR
 
     def may_pass() -> bool:
@@ -113,8 +123,16 @@ def task_with(
     where = _paths(workspace.path for workspace in workspaces)
     message = f"no agent {quoted_name(agent_id)} in {where}"
     if unread:
-        message += f"; the agent may be listed in files that cannot be read: {_paths(unread)}"
+        message += f"; it may be listed in files that cannot be read: {_unread(unread)}"
     raise UsageError(message)
+
+
+def _unread(errors: Mapping[Path, OSError | RegistryError]) -> str:
+    def why(error: OSError | RegistryError) -> str:
+        reason = error.reason if isinstance(error, RegistryError) else error.strerror
+        return reason or str(error)
+
+    return ", ".join(f"{shown_name(path)} ({why(error)})" for path, error in errors.items())
 
 
 def _paths(paths: Iterable[Path]) -> str:
@@ -123,14 +141,14 @@ def _paths(paths: Iterable[Path]) -> str:
 
 def _look(
     workspaces: tuple[Workspace, ...], agent_id: str
-) -> tuple[list[TaskSource], dict[Path, RegistryError]]:
-    """Returns the tasks that have an agent; also maps unreadable registries to their errors."""
+) -> tuple[list[TaskSource], dict[Path, OSError | RegistryError]]:
+    """Returns the tasks that have an agent, and the errors of what is unreadable by path."""
     matches: list[TaskSource] = []
-    unread: dict[Path, RegistryError] = {}
-    for task in tasks_in(workspaces):
+    unread: dict[Path, OSError | RegistryError] = {}
+    for task in tasks_in(workspaces, unread=unread):
         try:
             record = task.read().record
-        except RegistryError as error:
+        except (RegistryError, OSError) as error:
             unread[task.path] = error
             continue
         if any(agent.id == agent_id for agent in record.agents):

@@ -98,6 +98,7 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     entry = read(lambda: task_source.entry(agent.id, agent.ordinal), None)
     listed = read(lambda: task_source.listed_entry(agent.id), None)
     log = read(lambda: read_logs(logs_of([state], [state.workspace])), Log((), ()))
+    problems += log.unread
     answer, session = roll.answer, row.session
     processes = None
     if session is not None and not answer.foreign_pids:

@@ -120,7 +120,9 @@ class DirectoryWatcher:
         from watchfiles._rust_notify import RustNotify
 
         try:
-            with RustNotify(list(map(str, directories)), False, False, 0, False, False) as notify:
+            # The last argument makes it skip a directory that this user may not read. The
+            # periodic scan finds changes there.
+            with RustNotify(list(map(str, directories)), False, False, 0, False, True) as notify:
                 self._pause = _RETRY
                 self._hand_on(notify, directories)
         except FileNotFoundError:

@@ -12,7 +12,7 @@ from registry.errors import BusyRegistryError, RegistryError
 from registry.schema import GlobalRecord, GlobalTask, TaskRecord, UnreadDatabase, Workspace
 from registry.snapshots import BUSY_TIMEOUT, Snapshot
 from registry.sources import Source, TaskSource, WorkspaceSource, workspace_source
-from registry.storage import MAX_BYTES, Instant
+from registry.storage import MAX_BYTES, Instant, may_exist
 from tui.model.roll import TaskState
 from tui.model.spellings import Spellings
 from tui.progress import ProgressCallback, no_progress
@@ -73,7 +73,7 @@ class _File:
         self.read_at, self.known_until = time.time(), Instant.now()
         self.error = self.busy_since = None
 
-    def failed(self, error: RegistryError, message: str) -> None:
+    def failed(self, error: Exception, message: str) -> None:
         """Records a failed reading; a busy writer becomes an error only after a timeout."""
         now = time.monotonic()
         if not isinstance(error, BusyRegistryError):
@@ -93,9 +93,11 @@ CUT_OFF = (
 _RECOVERY_TIMEOUT = 0.5
 
 
-def _reason(error: RegistryError) -> str:
+def _reason(error: RegistryError | OSError) -> str:
     """Returns the error without the path, which the screen shows beside it."""
-    return error.reason or str(error)
+    if isinstance(error, RegistryError):
+        return error.reason or str(error)
+    return error.strerror or str(error)
 
 
 @dataclass(slots=True)
@@ -182,7 +184,7 @@ class Registries:
                 branch.listed = True
             except OSError as error:
                 branch.listed = False
-                branch.error = f"cannot list the directory: {error.strerror}"
+                branch.error = f"cannot list it: {_reason(error)}"
                 tasks = branch.tasks if not isinstance(error, FileNotFoundError) else ()
             if at_most is not None and len(tasks) > at_most:
                 tasks, branch.listed, whole = tasks[:at_most], False, False
@@ -235,8 +237,8 @@ class Registries:
                     self._read_task(branch, task, Bounds())
 
     def knows(self, paths: Iterable[Path]) -> bool:
-        """Returns whether all paths are existing registries of known tasks."""
-        return all(path in self._states and path.exists() for path in paths)
+        """Whether all paths are existing registries of known tasks."""
+        return all(path in self._states and may_exist(path) for path in paths)
 
     def _listed(self, branch: _Branch) -> Mapping[str, GlobalTask]:
         snapshot = self._file(branch.source).snapshot
@@ -265,8 +267,8 @@ class Registries:
         except FileNotFoundError:
             file.snapshot = None
             file.read()
-        except RegistryError as error:
-            file.failed(error, f"{branch.source.path.name} {_reason(error)}")
+        except (RegistryError, OSError) as error:
+            file.failed(error, f"{branch.source.path.name}: {_reason(error)}")
         branch.error = file.error
 
     def _is_stale(self, file: _File) -> bool:
@@ -289,7 +291,7 @@ class Registries:
             try:
                 file.snapshot = task.read(bounds.largest)
                 file.read()
-            except RegistryError as error:
+            except (RegistryError, OSError) as error:
                 file.failed(error, _reason(error))
         bounds.count(file.snapshot)
         record = file.snapshot.record if file.snapshot else None
@@ -334,7 +336,7 @@ class Registries:
     def _look_for_journal(self, file: _File) -> None:
         try:
             hot = file.source.is_cut_off()
-        except RegistryError:
+        except (RegistryError, OSError):
             # Reading the registry reports the error.
             hot = False
         file.hot_journal = (file.hot_journal or CUT_OFF) if hot else None
@@ -355,7 +357,7 @@ class Registries:
                 if not file.source.is_cut_off():
                     changed = True
                     continue
-            except RegistryError as error:
+            except (RegistryError, OSError) as error:
                 message = f"cannot recover an interrupted commit: {error}"
             changed |= file.hot_journal != message
             file.hot_journal = message

@@ -87,7 +87,7 @@ def log_report(log: Log) -> ReportScreen:
 
 
 def _log_parts(log: Log) -> Iterator[Part]:
-    if not log.entries:
+    if not log.entries and not log.unread:
         yield "The audit log is empty: muster has changed nothing here.\n"
     undone = log.taken_back
     for entry in reversed(log.entries[-LISTED_AT_MOST:]):
