@@ -109,14 +109,17 @@ class LostLockError(RegistryError, RuntimeError):
     """The lock was lost before a write, or did not protect the registry any more.
 
     Attributes:
-        path: The registry, which was not changed.
+        path: The registry; it was not changed.
+        by_peer: Whether another process replaced or wrote the file. Then the operations of this
+            library try again; only a timeout makes them raise this error.
     """
 
-    def __init__(self, path: Path, why: str) -> None:
+    def __init__(self, path: Path, why: str, *, by_peer: bool = True) -> None:
         super().__init__(
             f"cannot write {_shown(path)}: {why}; open the registry again and repeat the change"
         )
         self.path = path
+        self.by_peer = by_peer
 
 
 class RegistryNotFoundError(RegistryError, FileNotFoundError):

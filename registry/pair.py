@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from registry.errors import RegistryError, naming
 from registry.schema.edits import check_global, check_task
@@ -16,9 +16,21 @@ from registry.storage.codec import Json
 from registry.storage.interruption import hand_on
 from registry.storage.journal import journal_path
 from registry.storage.journal_file import check_place
-from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, editing, editing_two
+from registry.storage.locked_file import (
+    DEFAULT_TIMEOUT,
+    Edit,
+    editing,
+    editing_two,
+    until_kept,
+)
+from registry.storage.presence import may_exist
 from registry.storage.safe_open import is_safe_name
 from registry.text import shown_name
+
+Result = TypeVar("Result")
+
+PairChange = Callable[[Edit, Edit | None, list[str]], Result]
+"""Changes a task's registry and the global one in place; may add problems to the list."""
 
 
 @contextmanager
@@ -88,9 +100,32 @@ def _registry_of_its_id(task: Path, registry: Json, global_: Path) -> Path | Non
         return None
     for workspace in dict.fromkeys((task.parent.parent, global_.parent.parent)):
         other = workspace / task_id / TASK_REGISTRY
-        if os.path.lexists(other):
+        if may_exist(other):
             return other
     return None
+
+
+def edited_pair(
+    task: Path, global_: Path | None, change: PairChange[Result], timeout: float
+) -> Result:
+    """Changes both registries as in `editing_pair`, and returns the result of the change.
+
+    Args:
+        task: The task's registry.
+        global_: The global registry, or None.
+        change: Makes the change; called again if another process wrote a file meanwhile. Its
+            arguments are the values that `editing_pair` yields.
+        timeout: How long to try, in seconds.
+
+    Raises:
+        RegistryError: See `editing_pair`; nothing was written.
+    """
+
+    def attempt(left: float) -> Result:
+        with naming(task), editing_pair(task, global_, left) as (in_task, in_global, problems):
+            return change(in_task, in_global, problems)
+
+    return until_kept(attempt, timeout)
 
 
 class _Entered:

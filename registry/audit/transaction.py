@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -16,6 +17,7 @@ from registry.errors import AuditError, BusyRegistryError, HalfWrittenError, Unt
 from registry.pair import editing_pair
 from registry.storage.codec import Json
 from registry.storage.interruption import hand_on
+from registry.storage.locked_file import until_kept
 from registry.storage.permissions import user_called
 
 Result = TypeVar("Result")
@@ -99,7 +101,8 @@ def change_pair(
     """
     owners = {} if owner is None else {task: owner}
     if on_record is None:
-        return _pass(task, global_, change, timeout, None, None, owners)[0]
+        alone = partial(_pass, task, global_, change, log=None, expected=None, owners=owners)
+        return until_kept(alone, timeout)[0]
     audit, log = on_record.audit, auditing.log_of(task)
     deadline = time.monotonic() + timeout
     expected: tuple[FieldChange, ...] = ()
@@ -107,7 +110,16 @@ def change_pair(
     while True:
         left = max(0.0, deadline - time.monotonic())
         try:
-            done, made = _pass(task, global_, change, left, log, expected, owners)
+            one_pass = partial(
+                _pass,
+                task,
+                global_,
+                change,
+                log=log,
+                expected=expected,
+                owners=owners,
+            )
+            done, made = until_kept(one_pass, left)
         except HalfWrittenError:
             # The next opener finishes or drops the write. So the outcome is not known yet, and
             # is not logged.

@@ -15,7 +15,7 @@ from registry.errors import WrongShapeError
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, distinct_ids, timestamp
 from registry.storage.codec import plain
-from registry.storage.locked_file import editing
+from registry.storage.locked_file import Edit, edited
 
 _log = logging.getLogger(__name__)
 
@@ -48,10 +48,13 @@ def atomic_add_agent(
     """
     path = Path(registry_path)
     agent = plain(agent_data)
-    with editing(path) as edit:
+
+    def add(edit: Edit) -> Any:
         edits.add_agent(edit.registry, agent, parent)
         edit.changed = True
-        total = edit.registry[edits.counter_names(edit.registry).total]
+        return edit.registry[edits.counter_names(edit.registry).total]
+
+    total = edited(path, add)
     _log.info("Atomically added agent %s to %s (%s in all)", agent["id"], path, total)
 
 
@@ -81,13 +84,14 @@ def atomic_update_agent_status(
     """
     path = Path(registry_path)
     fields = plain({"last_update": timestamp(), **extra_fields})
-    with editing(path) as edit:
+
+    def update(edit: Edit) -> dict[str, Any]:
         change = edits.set_status(
             edit.registry, agent_id, status, fields, counts=edits.is_completed
         )
         edit.changed = True
         names = edits.counter_names(edit.registry)
-        result = {
+        return {
             "success": True,
             "agent_id": agent_id,
             "previous_status": change.previous,
@@ -96,7 +100,9 @@ def atomic_update_agent_status(
             "completed_count": edit.registry.get(names.completed) if names.completed else None,
             "total_spawned": edit.registry.get(names.total),
         }
-    _log.info("Atomically updated agent %s: %s -> %s", agent_id, change.previous, status)
+
+    result = edited(path, update)
+    _log.info("Atomically updated agent %s: %s -> %s", agent_id, result["previous_status"], status)
     return result
 
 
@@ -109,9 +115,12 @@ def atomic_increment_counts(registry_path: RegistryPath, active: int = 0, total:
         ValueError: A number is not an integer.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
-    with editing(Path(registry_path)) as edit:
+
+    def shift(edit: Edit) -> None:
         edits.shift_counters(edit.registry, active=active, total=total)
         edit.changed = bool(active or total)
+
+    edited(Path(registry_path), shift)
     _log.info("Atomically added %+d active, %+d total in %s", active, total, registry_path)
 
 
@@ -142,8 +151,12 @@ def atomic_mark_agents_completed(registry_path: RegistryPath, agent_ids: Iterabl
     """
     path = Path(registry_path)
     ids = distinct_ids(agent_ids)
-    with editing(path) as edit:
+
+    def complete(edit: Edit) -> int:
         done = edits.finish(edit.registry, ids, "completed", {"completed_at": timestamp()})
         edit.changed = bool(done)
-    _log.info("Atomically marked %d agents completed in %s", len(done), path)
-    return len(done)
+        return len(done)
+
+    count = edited(path, complete)
+    _log.info("Atomically marked %d agents completed in %s", count, path)
+    return count

@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from registry.dataclass import dataclass, field
-from registry.errors import RegistryError, RegistryNotFoundError, WrongShapeError, naming
+from registry.errors import RegistryError, RegistryNotFoundError, WrongShapeError
 from registry.operations import health
 from registry.operations.finish import end_fields, end_of
-from registry.pair import editing_pair, left_out
+from registry.pair import edited_pair, left_out
 from registry.schema import counters, edits
 from registry.schema.arguments import RegistryPath, path_or_none
 from registry.schema.layout import (
@@ -32,7 +33,7 @@ from registry.storage.codec import Json
 from registry.storage.descriptor import close_read
 from registry.storage.instant import Instant
 from registry.storage.interruption import hand_on
-from registry.storage.locked_file import DEFAULT_TIMEOUT, editing
+from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, edited
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)
@@ -103,7 +104,8 @@ def clean_up_task(
     sweep = _Sweep.of(live_sessions, status, reason, grace)
     if (database := database_beside(task)) is not None:
         return CleanUp({}, (), {task: f"no agent is ended: {database}"})
-    with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
+
+    def clean_up(in_task: Edit, in_global: Edit | None, problems: list[str]) -> CleanUp:
         ended = sweep.end(in_task.registry)
         in_task.changed = bool(ended)
         if in_global is not None:
@@ -115,9 +117,12 @@ def clean_up_task(
                 hand_on(error)
                 problems.append(left_out(error.named(in_global.path)))
         written = [edit.path for edit in (in_task, in_global) if edit and edit.changed]
-    _log.info("Cleaned up %s: %d agents ended", task, len(ended))
-    by_path = {global_: "; ".join(problems)} if problems and global_ is not None else {}
-    return CleanUp({task: ended} if ended else {}, tuple(written), by_path)
+        by_path = {global_: "; ".join(problems)} if problems and global_ is not None else {}
+        return CleanUp({task: ended} if ended else {}, tuple(written), by_path)
+
+    cleaned = edited_pair(task, global_, clean_up, timeout)
+    _log.info("Cleaned up %s: %d agents ended", task, cleaned.count)
+    return cleaned
 
 
 def clean_up_workspace(
@@ -175,10 +180,7 @@ def clean_up_workspace(
             problems[task] = f"{shown_name(task)} {place.problem}"
             continue
         try:
-            with naming(task), editing(task, timeout) as edit:
-                gone = sweep.end(edit.registry)
-                edit.changed = bool(gone)
-                agents = _by_task_id(edit.registry, gone, Instant.now())
+            gone, agents = edited(task, sweep.end_and_see, timeout)
         except RegistryError as error:
             hand_on(error)
             problems[task] = str(error)
@@ -190,9 +192,7 @@ def clean_up_workspace(
             written.append(task)
     global_ = root / GLOBAL_FOLDER / GLOBAL_REGISTRY
     try:
-        with naming(global_), editing(global_, timeout) as edit:
-            edit.changed = sweep.follow(edit.registry, seen)
-        if edit.changed:
+        if edited(global_, partial(sweep.end_listed, seen=seen), timeout):
             written.append(global_)
     except RegistryNotFoundError as error:
         hand_on(error)
@@ -259,6 +259,17 @@ class _Sweep:
             task, lambda _, entry: (self.status, self.fields) if id(entry) in dead else None
         )
         return tuple(change.agent_id for change in done)
+
+    def end_and_see(self, edit: Edit) -> tuple[tuple[str, ...], dict[str, _Seen]]:
+        """Ends the dead agents in a task's registry; returns their ids, and all its agents."""
+        gone = self.end(edit.registry)
+        edit.changed = bool(gone)
+        return gone, _by_task_id(edit.registry, gone, Instant.now())
+
+    def end_listed(self, edit: Edit, seen: Mapping[str, _Seen]) -> bool:
+        """Ends agents in the global registry like `follow`; returns whether one was ended."""
+        edit.changed = self.follow(edit.registry, seen)
+        return edit.changed
 
     def follow(self, global_: Json, seen: Mapping[str, _Seen]) -> bool:
         """Gives agents in the global registry the terminal status from their task's registry.

@@ -14,7 +14,6 @@ from registry.errors import (
     RegistryError,
     RegistryNotFoundError,
     WrongShapeError,
-    naming,
 )
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, timestamp
@@ -24,7 +23,7 @@ from registry.storage.codec import Json, encode, plain
 from registry.storage.descriptor import close_read
 from registry.storage.durability import is_durable
 from registry.storage.interruption import hand_on, tolerating
-from registry.storage.locked_file import DEFAULT_TIMEOUT, editing
+from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, edited
 from registry.storage.new_file import give_away, make_file, make_folder
 from registry.storage.safe_open import (
     folder_of,
@@ -165,8 +164,11 @@ def create_task_registry(
     listed |= _further("global_fields", global_fields, listed)
     global_ = create_global_registry(root).path
     created = _create(directory / TASK_REGISTRY, text)
-    with naming(global_), editing(global_, timeout) as edit:
+
+    def list_task(edit: Edit) -> None:
         edit.changed = edits.list_task(edit.registry, task_id, listed)
+
+    edited(global_, list_task, timeout)
     return created
 
 

@@ -37,7 +37,7 @@ from registry.snapshots import read_registry
 from registry.storage.codec import Json
 from registry.storage.instant import Instant
 from registry.storage.interruption import hand_on
-from registry.storage.locked_file import editing
+from registry.storage.locked_file import Edit, edited
 
 _log = logging.getLogger(__name__)
 
@@ -244,9 +244,13 @@ def validate_and_repair_registry(
         with naming(path):
             repairs = _repair(path, registry, live_sessions, listed_at, grace)
     else:
-        with editing(path) as edit:
-            repairs = _repair(path, edit.registry, live_sessions, listed_at, grace)
-            edit.changed = bool(repairs)
+
+        def repair(edit: Edit) -> list[Repair]:
+            made = _repair(path, edit.registry, live_sessions, listed_at, grace)
+            edit.changed = bool(made)
+            return made
+
+        repairs = edited(path, repair)
         _log.info("Repaired %d fields in %s", len(repairs), path)
     return tuple(repairs)
 

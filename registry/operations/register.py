@@ -16,9 +16,8 @@ from registry.errors import (
     LimitReachedError,
     RegistryError,
     WrongShapeError,
-    naming,
 )
-from registry.pair import editing_pair, left_out
+from registry.pair import edited_pair, left_out
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, path_or_none, timestamp
 from registry.schema.ids import (
@@ -36,7 +35,7 @@ from registry.schema.records import (
 from registry.schema.session_names import SESSION_PREFIX
 from registry.storage.codec import Json, plain
 from registry.storage.interruption import hand_on
-from registry.storage.locked_file import DEFAULT_TIMEOUT
+from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit
 from registry.storage.safe_open import is_safe_name
 from registry.text import quoted_name
 
@@ -193,7 +192,8 @@ def register_agent(
     wish = _Wish(agent_type, parent, agent_id, reuse, status, prompt, extra)
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
-    with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
+
+    def register(in_task: Edit, in_global: Edit | None, problems: list[str]) -> Registration:
         registration = _find(in_task.registry, wish) if reuse else None
         if registration is None:
             listed = in_global.registry if in_global else {}
@@ -214,8 +214,11 @@ def register_agent(
                 entry["depth"],
                 status=entry["status"],
             )
+        return replace(registration, problems=tuple(problems), registries=(task, global_))
+
+    registration = edited_pair(task, global_, register, timeout)
     _log.info("Registered agent %s in %s", registration.agent_id, task)
-    return replace(registration, problems=tuple(problems), registries=(task, global_))
+    return registration
 
 
 def _fields_of(fields: Fields) -> Callable[[str], Json]:
@@ -337,16 +340,19 @@ def withdraw_agent(
     """
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
-    with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
+
+    def withdraw(in_task: Edit, in_global: Edit | None, problems: list[str]) -> Withdrawal:
         task_id = in_task.registry.get("task_id")
         in_task.changed = edits.remove_agent(in_task.registry, agent_id)
         if in_global is not None:
             in_global.changed = edits.remove_agent(
                 in_global.registry, agent_id, is_of_task(task_id)
             )
-        was_listed = in_task.changed
+        return Withdrawal(in_task.changed, tuple(problems))
+
+    withdrawal = edited_pair(task, global_, withdraw, timeout)
     _log.info("Withdrew agent %s from %s", agent_id, task)
-    return Withdrawal(was_listed, tuple(problems))
+    return withdrawal
 
 
 def is_of_task(task_id: object) -> Callable[[Json], bool]:

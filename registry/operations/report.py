@@ -19,11 +19,10 @@ from registry.errors import (
     RegistryError,
     UntrustedFileError,
     WrongShapeError,
-    naming,
 )
 from registry.operations.finish import END_FIELD
 from registry.operations.register import is_of_task
-from registry.pair import editing_pair
+from registry.pair import edited_pair
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, path_or_none, timestamp
 from registry.schema.layout import PROGRESS_FOLDER, agent_file
@@ -37,7 +36,7 @@ from registry.schema.records import (
 from registry.storage.codec import Json, plain
 from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
-from registry.storage.locked_file import DEFAULT_TIMEOUT
+from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit
 from registry.storage.new_file import give_away, make_file, make_folder
 from registry.storage.safe_open import is_safe_name, open_folder
 from registry.text import quoted_name, shown_name
@@ -116,7 +115,10 @@ def report_progress(
         raise ValueError(f"fields must not contain {names}: report_progress() sets them")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
-    with naming(task), editing_pair(task, global_, timeout) as (in_task, in_global, problems):
+
+    def report(
+        in_task: Edit, in_global: Edit | None, problems: list[str]
+    ) -> tuple[str, Json, edits.StatusChange, list[str]]:
         # Taken under the locks, because a clean-up compares this time.
         now = timestamp()
         entry = _entry(in_task.registry, agent_id)
@@ -136,6 +138,9 @@ def report_progress(
                     f"{shown_name(in_global.path)} does not list agent {quoted_name(agent_id)}; "
                     "only the task's registry was written (`muster doctor --fix` lists the agent)"
                 )
+        return now, entry, change, problems
+
+    now, entry, change, problems = edited_pair(task, global_, report, timeout)
     line = {
         "timestamp": now,
         "agent_id": agent_id,

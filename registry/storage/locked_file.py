@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from registry.dataclass import dataclass
 from registry.errors import CorruptRegistryError, InaccessibleRegistryError, LostLockError, naming
@@ -23,6 +24,8 @@ from registry.storage.interruption import hand_on
 from registry.storage.safe_open import read_all
 
 _log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 DEFAULT_TIMEOUT = 10.0
 """How long, in seconds, an operation waits for a lock by default."""
@@ -127,7 +130,8 @@ def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
         if new == opened.old:
             continue
         if not lock.is_held():
-            raise LostLockError(lock.path, "this process no longer holds the lock")
+            why = "this process no longer holds the lock"
+            raise LostLockError(lock.path, why, by_peer=False)
         if not lock.is_current():
             raise LostLockError(lock.path, "the file was replaced or removed meanwhile")
         if committing.stamp_of(_status(lock)) != opened.stamp:
@@ -295,6 +299,53 @@ def editing(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Edit]:
     """
     with _editing(lambda left: (recovery.acquire(path, left),), timeout) as (edit,), naming(path):
         yield edit
+
+
+def until_kept(attempt: Callable[[float], Result], timeout: float) -> Result:
+    """Repeats a change as long as another process replaces or writes the file under the lock.
+
+    Such a process uses no lock. Nothing was written then, so the change can be made again.
+
+    Args:
+        attempt: Locks, reads, changes and commits. Its argument is the time left in seconds.
+        timeout: No further attempt starts after this many seconds.
+
+    Raises:
+        LostLockError: The last attempt failed too, or this process lost the lock.
+        RegistryError: An attempt raised another error, which is not tried again.
+    """
+    deadline = time.monotonic() + timeout
+    left = timeout
+    while True:
+        try:
+            return attempt(left)
+        except LostLockError as error:
+            hand_on(error)
+            left = deadline - time.monotonic()
+            if not error.by_peer or left <= 0:
+                raise
+        time.sleep(min(left, _LOOK_AGAIN))
+
+
+def edited(
+    path: Path, change: Callable[[Edit], Result], timeout: float = DEFAULT_TIMEOUT
+) -> Result:
+    """Changes a registry under its lock, commits it, and returns the result of the change.
+
+    Args:
+        path: The registry.
+        change: Makes the change; called again if another process wrote the file meanwhile.
+        timeout: How long to try, in seconds.
+
+    Raises:
+        RegistryError: The registry cannot be locked, read or written; nothing was written.
+    """
+
+    def attempt(left: float) -> Result:
+        with editing(path, left) as edit:
+            return change(edit)
+
+    return until_kept(attempt, timeout)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from registry import (
 from registry.operations import clean_up as cleaning
 from registry.schema import counters
 from registry.storage import Instant, flock
-from registry.storage.locked_file import editing
+from registry.storage.locked_file import Edit, edited
 from tests.support.io_counts import passes, watching
 from tests.support.registries import (
     ACTIVE,
@@ -283,12 +284,12 @@ def test_reporting_between_the_two_turns_it_is_at_work_in_both(
     one, two, global_ = registries(workspace)
     finish_agents(one, global_, ["one"], status="terminated")
 
-    def editing_after_a_report(path: Path, timeout: float) -> Any:
+    def edited_after_a_report(path: Path, change: Callable[[Edit], Any], timeout: float) -> Any:
         if path == global_:
             report_progress(one, global_, "one", status="working")
-        return editing(path, timeout)
+        return edited(path, change, timeout)
 
-    with mock.patch.object(cleaning, "editing", editing_after_a_report):
+    with mock.patch.object(cleaning, "edited", edited_after_a_report):
         clean_up_workspace(workspace, ["agent_one", "agent_two"])
 
     assert entry_of(load(one), "one")["status"] == "working"
