@@ -91,18 +91,21 @@ class LockTimeoutError(RegistryError, TimeoutError):
 
 
 class BusyRegistryError(RegistryError, TimeoutError):
-    """Another process holds the registry's lock, and may be writing the registry.
+    """Another process may be writing the registry.
 
     Attributes:
         path: The registry.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"{_shown(path)} is being written: another process holds its lock; try again"
+    def __init__(self, path: Path, *, locked: bool = True) -> None:
+        why = (
+            "another process holds its lock"
+            if locked
+            else "it is incomplete, and was just changed"
         )
+        self.reason = f"is being written: {why}"
+        super().__init__(f"{_shown(path)} {self.reason}; try again")
         self.path = path
-        self.reason = "is being written: another process holds its lock"
 
 
 class LostLockError(RegistryError, RuntimeError):

@@ -30,7 +30,7 @@ from registry.schema.records import (
 from registry.storage import metrics
 from registry.storage.codec import MAX_BYTES, Json, check_size, decode
 from registry.storage.descriptor import close_read
-from registry.storage.file_age import is_ahead, seconds_since_write
+from registry.storage.file_age import is_ahead, is_in_the_making, seconds_since_write
 from registry.storage.interruption import hand_on
 from registry.storage.safe_open import look, open_file, read_all
 from registry.storage.shared_lock import nobody_writes
@@ -139,8 +139,8 @@ def _check_size(state: Signature, path: Path, largest: int) -> None:
         raise
 
 
-def _read_once(path: Path, largest: int) -> tuple[bytes, Signature] | None:
-    """Returns the file's bytes and signature; None if a process may have written meanwhile."""
+def _read_once(path: Path, largest: int) -> tuple[bytes, os.stat_result] | None:
+    """Returns the file's bytes and status; None if a process may have written meanwhile."""
     try:
         file = open_file(path, os.O_RDONLY)
     except InaccessibleRegistryError as error:
@@ -155,7 +155,7 @@ def _read_once(path: Path, largest: int) -> tuple[bytes, Signature] | None:
         close_read(file)
 
 
-def _read_open(fd: int, path: Path, largest: int) -> tuple[bytes, Signature] | None:
+def _read_open(fd: int, path: Path, largest: int) -> tuple[bytes, os.stat_result] | None:
     before = _status(fd, path)
     _check_size(_signature_of(before), path, largest)
     data = read_all(fd, path, largest)
@@ -163,12 +163,12 @@ def _read_open(fd: int, path: Path, largest: int) -> tuple[bytes, Signature] | N
     rests = is_ahead(before) or seconds_since_write(before) >= _UNTOUCHED
     if not nobody_writes(fd, path) and not rests:
         return None
-    after = _signature_of(_status(fd, path))
-    if len(data) != min(after.size, largest + 1):
+    after = _status(fd, path)
+    if len(data) != min(after.st_size, largest + 1):
         return None
-    if (before.st_size, before.st_mtime_ns) != (after.size, after.mtime_ns):
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return None
-    if not after.settled and read_all(fd, path, largest) != data:
+    if not _signature_of(after).settled and read_all(fd, path, largest) != data:
         return None
     return data, after
 
@@ -187,10 +187,11 @@ def _read(
     """Reads again until no process writes and `accept` succeeds, for at most `_PATIENCE` seconds.
 
     Raises:
+        BusyRegistryError: The file is being written, with the lock or without it.
         RegistryError: The error of the last attempt.
     """
     problem: RegistryError = BusyRegistryError(path)
-    state: Signature | None = None
+    state: os.stat_result | None = None
     give_up_at = time.monotonic() + _PATIENCE
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -200,33 +201,38 @@ def _read(
         read = _read_once(path, largest)
         if read is None:
             continue
-        data, signature = read
+        data, status = read
+        signature = _signature_of(status)
         try:
             return accept(data), signature
         except CorruptRegistryError as error:
             hand_on(error)
-            problem, state = error, signature
+            problem, state = error, status
             # A file that is corrupt and was not changed lately is not being written;
             # further attempts would only take time.
             if signature.settled and attempt:
                 break
-    if isinstance(problem, CorruptRegistryError):
-        metrics.count_corrupt_read(path, state and replace(state, settled=True))
+    if isinstance(problem, CorruptRegistryError) and state is not None:
+        if is_in_the_making(state):
+            raise BusyRegistryError(path, locked=False) from problem
+        metrics.count_corrupt_read(path, replace(_signature_of(state), settled=True))
     raise problem
 
 
-def read_registry(path: str | os.PathLike[str]) -> Json:
-    """Returns the decoded content of a registry. Takes no lock; never returns an incomplete write.
+def read_registry(path: str | os.PathLike[str], timeout: float = BUSY_TIMEOUT) -> Json:
+    """Returns the decoded content of a registry. Takes no lock, and never returns half a write.
 
     Args:
         path: A task's registry or the global one.
+        timeout: How long to wait while the registry is being written, in seconds.
 
     Raises:
-        RegistryError: The file does not exist, is not a regular file, is not accessible, is
-            corrupt, or was being written for longer than `BUSY_TIMEOUT`.
+        BusyRegistryError: The file was being written until the timeout.
+        RegistryError: The file does not exist, is not a regular file, is not accessible, or is
+            corrupt.
     """
     registry = Path(path)
-    return when_free(lambda: _read(registry, lambda data: decode(data, registry))[0])
+    return when_free(lambda: _read(registry, lambda data: decode(data, registry))[0], timeout)
 
 
 def read_task(path: Path, largest: int = MAX_BYTES) -> Snapshot[TaskRecord]:

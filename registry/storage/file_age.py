@@ -17,6 +17,10 @@ from registry.storage.interruption import tolerating
 _first_seen: dict[tuple[int, int], tuple[tuple[int, int], float, float]] = {}
 _SEEN_AT_MOST = 65_536
 
+# Seconds since the last write, after which an incomplete file, or an empty one, is corrupt.
+_IN_THE_MAKING = 0.1
+_EMPTY_FOR = 1.0
+
 
 def is_ahead(status: os.stat_result) -> bool:
     """Returns whether a file's time is in the future."""
@@ -32,6 +36,19 @@ def seconds_since_write(status: os.stat_result) -> float:
     if not is_ahead(status):
         return (time.time_ns() - status.st_mtime_ns) / 1e9
     return time.monotonic() - _seen(status)[0]
+
+
+def is_in_the_making(status: os.stat_result) -> bool:
+    """Returns whether a file that cannot be decoded may be being written without the lock.
+
+    Some writers first cut the file to nothing, encode, and then write. So an empty file is given
+    more time than one that has a part of its text.
+
+    Args:
+        status: The present result of `os.stat`.
+    """
+    patience = _IN_THE_MAKING if status.st_size else _EMPTY_FOR
+    return seconds_since_write(status) < patience
 
 
 def written_at(status: os.stat_result) -> float:

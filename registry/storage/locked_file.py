@@ -18,7 +18,7 @@ from registry.errors import CorruptRegistryError, InaccessibleRegistryError, Los
 from registry.storage import commit as committing
 from registry.storage import flock, recovery
 from registry.storage.codec import MAX_BYTES, Json, check_size, decode, encode
-from registry.storage.file_age import seconds_since_write
+from registry.storage.file_age import is_in_the_making
 from registry.storage.flock import Lock
 from registry.storage.interruption import hand_on
 from registry.storage.safe_open import read_all
@@ -30,9 +30,6 @@ Result = TypeVar("Result")
 DEFAULT_TIMEOUT = 10.0
 """How long, in seconds, an operation waits for a lock by default."""
 
-# Some writers first truncate the file, and then write it. So a file that cannot be decoded,
-# but was changed a moment ago, is read again before it is called corrupt.
-_IN_THE_MAKING = 0.1
 _LOOK_AGAIN = 0.005
 
 
@@ -76,7 +73,7 @@ class _Opened:
 def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_Opened]:
     """Locks, recovers, reads and decodes the registries.
 
-    If a file is corrupt and was changed a moment before, this function tries again.
+    If a file cannot be decoded, but may be being written without the lock, it tries again.
 
     Args:
         acquire: A function that acquires the locks; its argument is the timeout in seconds.
@@ -91,7 +88,7 @@ def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_O
         except BaseException as error:
             try:
                 in_the_making = isinstance(error, CorruptRegistryError) and any(
-                    seconds_since_write(_status(lock)) < _IN_THE_MAKING for lock in locks
+                    is_in_the_making(_status(lock)) for lock in locks
                 )
             finally:
                 for lock in locks:

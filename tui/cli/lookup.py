@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
+from registry.errors import BusyRegistryError, RegistryError
 from registry.schema import GlobalTask, Workspace
 from registry.snapshots import BUSY_TIMEOUT, when_free, while_busy
 from registry.sources import TaskSource, workspace_source
@@ -19,8 +18,6 @@ from tui.errors import UsageError
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import RollCall
 from tui.model.warnings import notices
-
-_BROKEN_FOR = 0.3
 
 
 def tasks_in(
@@ -97,16 +94,11 @@ def task_with(
         return find_task(workspaces, task_id)
     matches: list[TaskSource] = []
     unread: dict[Path, OSError | RegistryError] = {}
-    broken_until = time.monotonic() + _BROKEN_FOR
 
     def may_pass() -> bool:
         if matches:
             return False
-        if any(isinstance(error, BusyRegistryError) for error in unread.values()):
-            return True
-        # A writer that uses no lock leaves a file invalid for a moment while it writes.
-        broken = any(isinstance(error, CorruptRegistryError) for error in unread.values())
-        return broken and time.monotonic() < broken_until
+        return any(isinstance(error, BusyRegistryError) for error in unread.values())
 
     # The same timeout as for the lock that the command takes afterwards.
     for _ in while_busy(may_pass, DEFAULT_TIMEOUT):

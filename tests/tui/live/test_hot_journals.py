@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,32 @@ def test_being_written_it_keeps_its_last_state_without_a_mark(
         assert first.record is not None and first.record.agents[0].id == "a"
     registries.rescan()
     assert not registries.busy
+
+
+@pytest.mark.parametrize("length", [0, 200], ids=["nothing", "a part"])
+def test_cut_without_the_lock_it_keeps_its_last_state_without_a_mark(
+    files: Files, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.storage.file_age._IN_THE_MAKING", 60.0)
+    monkeypatch.setattr("registry.storage.file_age._EMPTY_FOR", 60.0)
+    registries = Registries(files.workspaces())
+    registries.rescan()
+    whole = files.registry().read_bytes()
+    for path in (files.registry(), files.global_registry):
+        path.write_bytes(path.read_bytes()[:length])
+        registries.rescan()
+        assert registries.busy
+        assert [state.error for state in registries.states()] == [None, None]
+        assert [branch.error for branch in registries.branches()] == [None]
+        assert registries.states()[0].record is not None
+    then = time.time() - 61
+    os.utime(files.registry(), (then, then))
+    registries.rescan()
+    (state, _) = registries.states()
+    assert state.error is not None and state.record is not None
+    files.registry().write_bytes(whole)
+    registries.rescan()
+    assert registries.states()[0].error is None
 
 
 def test_a_lease_of_a_writer_is_no_error_either(files: Files) -> None:
