@@ -158,8 +158,9 @@ _ADVICE = {
     errno.ENOLCK: "its file system offers no locks, or no more locks: move the workspace to a "
     "local disk",
     errno.EOPNOTSUPP: "its file system cannot do this: move the workspace to a local disk",
-    errno.EAGAIN: "another process blocks the file for a moment: try again",
-    errno.ESTALE: "the network file system lost the file: open the file again, or mount the file "
+    errno.ENOSYS: "its file system cannot do this: move the workspace to a local disk",
+    errno.EAGAIN: "another process blocks it for a moment: try again",
+    errno.ESTALE: "its network file system lost the file: open it again, or mount the file "
     "system again",
 }
 

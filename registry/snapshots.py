@@ -89,12 +89,15 @@ class Snapshot(Generic[Record]):
     Attributes:
         path: The registry.
         record: The decoded content.
-        signature: The metadata of the file at that moment, for `changed_since`.
+        signature: The file's state, for `changed_since`.
+        has_locks: Whether the file system accepts locks. If not, it was read without one, and
+            cannot be written.
     """
 
     path: Path
     record: Record
     signature: Signature
+    has_locks: bool = True
 
 
 def _signature_of(status: os.stat_result) -> Signature:
@@ -139,8 +142,23 @@ def _check_size(state: Signature, path: Path, largest: int) -> None:
         raise
 
 
-def _read_once(path: Path, largest: int) -> tuple[bytes, os.stat_result] | None:
-    """Returns the file's bytes and status; None if a process may have written meanwhile."""
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """The text of a registry.
+
+    Attributes:
+        data: Its bytes.
+        status: The status of the file.
+        has_locks: See `Snapshot`.
+    """
+
+    data: bytes
+    status: os.stat_result
+    has_locks: bool
+
+
+def _read_once(path: Path, largest: int) -> _Text | None:
+    """Returns the file's text; None if a process may have written meanwhile."""
     try:
         file = open_file(path, os.O_RDONLY)
     except InaccessibleRegistryError as error:
@@ -155,22 +173,24 @@ def _read_once(path: Path, largest: int) -> tuple[bytes, os.stat_result] | None:
         close_read(file)
 
 
-def _read_open(fd: int, path: Path, largest: int) -> tuple[bytes, os.stat_result] | None:
+def _read_open(fd: int, path: Path, largest: int) -> _Text | None:
     before = _status(fd, path)
     _check_size(_signature_of(before), path, largest)
     data = read_all(fd, path, largest)
     # A write under the present lock would have set mtime to the present time.
     rests = is_ahead(before) or seconds_since_write(before) >= _UNTOUCHED
-    if not nobody_writes(fd, path) and not rests:
+    quiet = nobody_writes(fd)
+    if quiet is False and not rests:
         return None
     after = _status(fd, path)
     if len(data) != min(after.st_size, largest + 1):
         return None
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return None
-    if not _signature_of(after).settled and read_all(fd, path, largest) != data:
+    certain = _signature_of(after).settled and (rests or quiet is not None)
+    if not certain and read_all(fd, path, largest) != data:
         return None
-    return data, after
+    return _Text(data, after, quiet is not None)
 
 
 def _status(fd: int, path: Path) -> os.stat_result:
@@ -183,8 +203,8 @@ def _status(fd: int, path: Path) -> os.stat_result:
 
 def _read(
     path: Path, accept: Callable[[bytes], Record], largest: int = MAX_BYTES
-) -> tuple[Record, Signature]:
-    """Reads again until no process writes and `accept` succeeds, for at most `_PATIENCE` seconds.
+) -> Snapshot[Record]:
+    """Reads until no process writes and `accept` succeeds; gives up after `_PATIENCE` seconds.
 
     Raises:
         BusyRegistryError: The file is being written, with the lock or without it.
@@ -201,13 +221,12 @@ def _read(
         read = _read_once(path, largest)
         if read is None:
             continue
-        data, status = read
-        signature = _signature_of(status)
+        signature = _signature_of(read.status)
         try:
-            return accept(data), signature
+            return Snapshot(path, accept(read.data), signature, read.has_locks)
         except CorruptRegistryError as error:
             hand_on(error)
-            problem, state = error, status
+            problem, state = error, read.status
             # A file that is corrupt and was not changed lately is not being written;
             # further attempts would only take time.
             if signature.settled and attempt:
@@ -232,7 +251,7 @@ def read_registry(path: str | os.PathLike[str], timeout: float = BUSY_TIMEOUT) -
             corrupt.
     """
     registry = Path(path)
-    return when_free(lambda: _read(registry, lambda data: decode(data, registry))[0], timeout)
+    return when_free(lambda: _read(registry, lambda data: decode(data, registry)).record, timeout)
 
 
 def read_task(path: Path, largest: int = MAX_BYTES) -> Snapshot[TaskRecord]:
@@ -246,8 +265,7 @@ def read_task(path: Path, largest: int = MAX_BYTES) -> Snapshot[TaskRecord]:
         RegistryError: The file does not exist, is not a regular file, is not accessible, or is
             corrupt; `BusyRegistryError` while it is being written.
     """
-    record, signature = _read(path, lambda data: task_record(decode(data, path)), largest)
-    return Snapshot(path, record, signature)
+    return _read(path, lambda data: task_record(decode(data, path)), largest)
 
 
 def read_global(path: Path, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
@@ -261,8 +279,7 @@ def read_global(path: Path, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
         RegistryError: The file does not exist, is not a regular file, is not accessible, or is
             corrupt; `BusyRegistryError` while it is being written.
     """
-    record, signature = _read(path, lambda data: global_record(decode(data, path)), largest)
-    return Snapshot(path, record, signature)
+    return _read(path, lambda data: global_record(decode(data, path)), largest)
 
 
 def read_agent_fields(path: Path, agent_id: str, ordinal: int = 0) -> Json | None:
@@ -277,7 +294,7 @@ def read_agent_fields(path: Path, agent_id: str, ordinal: int = 0) -> Json | Non
         RegistryError: The file does not exist, is not a regular file, is not accessible, or is
             corrupt; `BusyRegistryError` while it is being written.
     """
-    registry, _ = _read(path, lambda data: decode(data, path))
+    registry = _read(path, lambda data: decode(data, path)).record
     entries = [entry for id_, entry in agent_entries(registry) if id_ == agent_id]
     return entries[ordinal] if ordinal < len(entries) else None
 

@@ -26,7 +26,7 @@ def is_hot(registry: Path) -> bool:
         return False
     with open_file(registry, os.O_RDONLY) as file:
         # While this process holds the shared lock, no other process can commit.
-        hot = while_nobody_writes(file.fileno(), registry, lambda: find_journal(registry))
+        hot = while_nobody_writes(file.fileno(), lambda: find_journal(registry))
     return hot is not None
 
 

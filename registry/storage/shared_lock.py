@@ -4,53 +4,62 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
-from registry.errors import InaccessibleRegistryError
 from registry.storage.interruption import hand_on
 
 Found = TypeVar("Found")
 
 
-def nobody_writes(fd: int, path: Path) -> bool:
-    """Returns whether no writer holds the lock now; takes the shared lock only for a moment.
+def nobody_writes(fd: int) -> bool | None:
+    """Returns whether no writer holds the lock now; the shared lock is released at once.
 
     Args:
         fd: The descriptor of the registry, open for reading.
-        path: Its path, for errors.
 
-    Raises:
-        InaccessibleRegistryError: The file system has no locks.
+    Returns:
+        The result; None if the file system refuses locks, so that this cannot be known.
     """
-    return while_nobody_writes(fd, path, lambda: True) or False
+    shared = _try_shared(fd)
+    if shared:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    return shared
 
 
-def while_nobody_writes(fd: int, path: Path, look: Callable[[], Found | None]) -> Found | None:
+def while_nobody_writes(fd: int, look: Callable[[], Found | None]) -> Found | None:
     """Calls a function under the shared lock, while no writer can hold the lock.
 
+    If the file system refuses locks, the function is called without the lock: writers of this
+    library cannot get it either.
+
     Args:
         fd: The descriptor of the registry, open for reading.
-        path: Its path, for errors.
         look: The function; it must be fast.
 
     Returns:
         The result of the function; None also if a writer holds the lock.
-
-    Raises:
-        InaccessibleRegistryError: The file system has no locks.
     """
+    shared = _try_shared(fd)
+    if shared is False:
+        return None
+    try:
+        return look()
+    finally:
+        if shared:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _try_shared(fd: int) -> bool | None:
+    """Tries to get the shared lock; returns None if the file system refuses locks."""
     # The same call as in portalocker, but without its import, which takes 30 ms. A reader
     # needs the lock only to see whether a writer holds it.
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as error:
         hand_on(error)
-        return None
+        return False
     except OSError as error:
+        # ENOLCK, EOPNOTSUPP, ENOSYS or another refusal; a disk that fails also fails to read.
         hand_on(error)
-        raise InaccessibleRegistryError(path, error, "lock") from error
-    try:
-        return look()
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        return None
+    return True

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from registry.dataclass import dataclass
+from registry.dataclass import dataclass, replace
 from registry.errors import BusyRegistryError, RegistryError
 from registry.schema import GlobalRecord, GlobalTask, TaskRecord, UnreadDatabase, Workspace
 from registry.snapshots import BUSY_TIMEOUT, Snapshot
@@ -90,6 +90,8 @@ CUT_OFF = (
     "the commit back"
 )
 
+NO_LOCKS = "its file system refuses locks: muster reads it without one, and never writes it"
+
 _RECOVERY_TIMEOUT = 0.5
 
 
@@ -98,6 +100,14 @@ def _reason(error: RegistryError | OSError) -> str:
     if isinstance(error, RegistryError):
         return error.reason or str(error)
     return error.strerror or str(error)
+
+
+def _with_warning(snapshot: Snapshot[TaskRecord]) -> Snapshot[TaskRecord]:
+    """Adds a warning to a task that muster cannot write."""
+    if snapshot.has_locks:
+        return snapshot
+    record = replace(snapshot.record, warnings=(NO_LOCKS, *snapshot.record.warnings))
+    return replace(snapshot, record=record)
 
 
 @dataclass(slots=True)
@@ -289,7 +299,7 @@ class Registries:
             file.known_until = Instant.now()
         elif task.problem is None:
             try:
-                file.snapshot = task.read(bounds.largest)
+                file.snapshot = _with_warning(task.read(bounds.largest))
                 file.read()
             except (RegistryError, OSError) as error:
                 file.failed(error, _reason(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -19,7 +20,7 @@ from tests.support.workspaces import QUICK, Files, entry, read, row_of, take
 from tui.cli.format_roll import roll_json, roll_table
 from tui.live.collector import LiveRoll
 from tui.live.once import take_roll
-from tui.live.registry_cache import CUT_OFF, Registries
+from tui.live.registry_cache import CUT_OFF, NO_LOCKS, Registries
 from tui.model.roll import RollCall
 
 NOBODY = ScriptedTmux(no_server())
@@ -146,6 +147,21 @@ def test_cut_without_the_lock_it_keeps_its_last_state_without_a_mark(
     files.registry().write_bytes(whole)
     registries.rescan()
     assert registries.states()[0].error is None
+
+
+def test_where_locks_are_refused_the_roll_is_read_and_says_so(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    roll = take(files, NOBODY)
+    assert {row.key.id for row in roll.agents()} == {"a", "b"}
+    for task in roll_json(roll)["workspaces"][0]["tasks"]:
+        assert task["error"] is None
+        assert task["warnings"] == [NO_LOCKS]
+    assert NO_LOCKS in "\n".join(roll_table(roll, time.time(), 200))
 
 
 def test_a_lease_of_a_writer_is_no_error_either(files: Files) -> None:
