@@ -22,6 +22,7 @@ from tui.actions.plan_complete import checked_complete
 from tui.actions.plan_kill import plan_kill
 from tui.doctor.location import ANYWHERE, Where
 from tui.host.tmux_types import TmuxState
+from tui.live.separate_registries import NO_ANSWER
 from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 from tui.model.select import rows_of
 from tui.model.verdict import JUST_STARTED
@@ -133,9 +134,15 @@ def _look(workspaces: Sequence[Workspace], roll: RollCall) -> Found:
         for state in states
         if state.error is not None and state.hot_journal is None
     }
-    sources = (state.source for state in states)
-    look = find_issues(map(workspace_source, workspaces), sources, unread)
+    # What does not answer would hang here too. The roll call says so.
+    hanging = {workspace.path for workspace in roll.workspaces if workspace.error == NO_ANSWER}
+    sources = (state.source for state in states if state.workspace not in hanging)
+    answering = (workspace for workspace in workspaces if workspace.path not in hanging)
+    look = find_issues(map(workspace_source, answering), sources, unread)
+    look.files += [unreadable(path, NO_ANSWER) for path in sorted(hanging)]
     for workspace in roll.workspaces:
+        if workspace.path in hanging:
+            continue
         if workspace.error is not None and not os.access(workspace.path, os.R_OK | os.X_OK):
             look.files.append(unreadable(workspace.path, workspace.error))
     return look

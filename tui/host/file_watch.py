@@ -7,13 +7,14 @@ not change the roll.
 from __future__ import annotations
 
 import logging
-import stat
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui.host.asker import Asker, NoAnswerError
+from tui.host.directory_identity import Watched, identified
 from tui.text.sanitize import harmless
 
 if TYPE_CHECKING:
@@ -46,8 +47,6 @@ _BLIND = (
 # The number of "deleted" in watchfiles.Change.
 _DELETED = 3
 
-_Armed = frozenset[tuple[Path, int, int]]
-
 
 class DirectoryWatcher:
     """Calls a function with the paths that changed in a set of directories.
@@ -64,8 +63,9 @@ class DirectoryWatcher:
     ) -> None:
         self._on_change = on_change
         self._names = frozenset(names)
-        self._wanted: _Armed = frozenset()
+        self._wanted: frozenset[Watched] = frozenset()
         self._roots: frozenset[Path] = frozenset()
+        self._askers: dict[int, Asker[frozenset[Watched]]] = {}
         self._rearm = threading.Event()
         # Seconds until the next attempt after a failure.
         self._pause = _RETRY
@@ -86,18 +86,18 @@ class DirectoryWatcher:
         if self._thread.is_alive():
             self._thread.join(timeout=2.0)
 
-    def watch(self, directories: Collection[Path], roots: Collection[Path]) -> None:
-        """Sets the watched directories.
+    def watch(self, watched: Collection[Watched], roots: Collection[Path]) -> None:
+        """Sets the watched directories. Accesses no file.
 
         Call this again after every scan: a directory that was removed and created again has
         another inode, and needs a new watch.
 
         Args:
-            directories: The directories; missing directories are ignored.
-            roots: Those directories for which changes of all direct entries are reported.
+            watched: The directories, without their subdirectories; see `identified`.
+            roots: The directories among them whose new or removed entries are all reported.
         """
         with self._change:
-            wanted = frozenset(_identified(directories))
+            wanted = frozenset(watched)
             self._roots = frozenset(roots)
             if wanted != self._wanted:
                 self._wanted = wanted
@@ -113,7 +113,28 @@ class DirectoryWatcher:
                     return
                 self._rearm.clear()
                 wanted = self._wanted
-            self._watch_until_rearmed([path for path, _, _ in wanted])
+            self._watch_until_rearmed(self._answering(wanted))
+
+    def _answering(self, wanted: Iterable[Watched]) -> list[Path]:
+        """Returns the directories that can be accessed now.
+
+        watchfiles accesses them while no other thread can run. So a file system that does not
+        answer would stop the whole program.
+        """
+        by_device: dict[int, list[Path]] = {}
+        for path, device, _ in wanted:
+            by_device.setdefault(device, []).append(path)
+        for device, paths in by_device.items():
+            asker = self._askers.setdefault(device, Asker())
+            asker.begin(lambda _, paths=paths: identified(paths))  # type: ignore[misc]
+        answering: list[Path] = []
+        for device, paths in by_device.items():
+            try:
+                answering += [path for path, _, _ in self._askers[device].end()]
+            except NoAnswerError:
+                # The next call of `watch` tries it again.
+                self._forget(set(paths))
+        return answering
 
     def _watch_until_rearmed(self, directories: list[Path]) -> None:
         # Imported late: commands without a screen do not need it, nor does the first frame.
@@ -169,13 +190,3 @@ class DirectoryWatcher:
 
     def _matters(self, path: Path) -> bool:
         return path.name in self._names or path.parent in self._roots
-
-
-def _identified(directories: Collection[Path]) -> Iterator[tuple[Path, int, int]]:
-    for path in directories:
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        if stat.S_ISDIR(status.st_mode):
-            yield path, status.st_dev, status.st_ino

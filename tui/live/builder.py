@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from registry.dataclass import dataclass, replace
+from registry.storage import Instant
 from tui.host import host_name
+from tui.host.asker import Asker, NoAnswerError
 from tui.host.pane_origin import PaneOrigin, PaneOrigins
 from tui.host.tmux_advice import socket_option
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
-from tui.live.nearby_workspaces import NearbyWorkspaces
-from tui.live.registry_cache import Registries
+from tui.live.nearby_workspaces import Judged, NearbyWorkspaces
+from tui.live.registry_cache import Branch
 from tui.model.call import call_task
 from tui.model.evidence import Evidence, MissingSince
 from tui.model.mass_death import find_mass_death
@@ -22,6 +25,9 @@ from tui.model.suspects import Candidate, find_renamed
 
 # Seconds after which all agents get new verdicts even if nothing has changed.
 _RECALL = 10.0
+
+# Seconds for the processes and files around all sessions of a host.
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +48,39 @@ class _Called:
         return not finished or any(fact is not None for fact in self.seen)
 
 
-class RollBuilder:
-    """Builds roll calls from registries and evidence; reuses the rolls of unchanged tasks."""
+class Content(Protocol):
+    """The content of the registries of some workspaces, as `Registries` has it."""
 
-    def __init__(self, policy: Policy) -> None:
+    def branches(self) -> Iterable[Branch]:
+        """Yields all workspaces with the content of their tasks."""
+
+    def states(self) -> tuple[TaskState, ...]:
+        """Returns all tasks, in the order of the workspaces."""
+
+    def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
+        """Returns the sessions that each global registry lists."""
+
+    def sees_all(self) -> bool:
+        """Whether all workspaces were read completely."""
+
+    def known_until(self) -> Instant:
+        """Returns the moment until which all contents are known."""
+
+
+class RollBuilder:
+    """Builds roll calls from registries and evidence; reuses the rolls of unchanged tasks.
+
+    Args:
+        policy: The times that a verdict needs.
+        on_late: Called when a file system answers that did not before, in another thread.
+    """
+
+    def __init__(self, policy: Policy, on_late: Callable[[], None] = lambda: None) -> None:
         self._policy = policy
+        self._on_late = on_late
+        self._nearby_asker: Asker[Judged] = Asker(on_late)
+        self._candidates_asker: Asker[list[Session]] = Asker(on_late)
+        self._reports: dict[Path, Asker[dict[str, float]]] = {}
         self._host = host_name()
         self._called: dict[Path, _Called] = {}
         self._evidence: Evidence | None = None
@@ -61,7 +95,7 @@ class RollBuilder:
         self._ids_of: object = None
         self._server: tuple[int | None, int] = (None, 0)
 
-    def call(self, registries: Registries, evidence: Evidence, now: float) -> RollCall:
+    def call(self, registries: Content, evidence: Evidence, now: float) -> RollCall:
         """Returns a new roll call.
 
         Args:
@@ -125,7 +159,7 @@ class RollBuilder:
         own = [workspace.path for workspace in workspaces]
         candidates = {candidate.session for candidate in renamed.values()}
         unlisted = tuple(session for session in orphans or () if session not in candidates)
-        judged = self._nearby.judge(unlisted, answer, own, self._policy, now)
+        judged = self._judge(unlisted, answer, own, now)
         counts[Verdict.ORPHAN] = len(judged.orphans)
         return RollCall(
             self._host,
@@ -141,8 +175,8 @@ class RollBuilder:
             ),
         )
 
-    def _find_renamed(self, registries: Registries, evidence: Evidence) -> Mapping[str, Candidate]:
-        """Maps each missing session that may have another name now to a candidate."""
+    def _find_renamed(self, registries: Content, evidence: Evidence) -> Mapping[str, Candidate]:
+        """Returns the missing sessions that may have another name now, with a candidate each."""
         answer = evidence.snapshot
         missing = evidence.missing_since.keys() - answer.sessions.keys()
         begun: dict[int, float | None] = {}
@@ -198,7 +232,7 @@ class RollBuilder:
             for of_name in by_name.values()
             for candidate in of_name
         }
-        anothers = set(map(id, self._near_candidates.anothers(sessions.values(), answer)))
+        anothers = set(map(id, self._anothers(list(sessions.values()), answer)))
         likely: dict[str, Candidate] = {}
         for socket, by_name in candidates.items():
             for name, of_name in by_name.items():
@@ -214,6 +248,30 @@ class RollBuilder:
                 if first is not None:
                     likely.setdefault(name, first)
         return likely
+
+    def _judge(
+        self, sessions: tuple[Session, ...], answer: TmuxSnapshot, own: list[Path], now: float
+    ) -> Judged:
+        """Finds the orphans; without an answer of the files around them all are unsure."""
+        if not sessions:
+            return self._nearby.judge((), answer, own, self._policy, now)
+        try:
+            return self._nearby_asker.ask(
+                lambda: self._nearby.judge(sessions, answer, own, self._policy, now), _PATIENCE
+            )
+        except NoAnswerError:
+            return Judged(unsure=sessions)
+
+    def _anothers(self, sessions: list[Session], answer: TmuxSnapshot) -> list[Session]:
+        """Returns the candidates that a registry near them lists; without an answer none."""
+        if not sessions:
+            return []
+        try:
+            return self._candidates_asker.ask(
+                lambda: self._near_candidates.anothers(sessions, answer), _PATIENCE
+            )
+        except NoAnswerError:
+            return []
 
     def _note_ids(self, answer: TmuxSnapshot, missing_since: MissingSince) -> None:
         """Records the ids of all sessions, and keeps the ids of missing sessions."""
@@ -244,10 +302,33 @@ class RollBuilder:
     ) -> TaskRoll:
         roll = call_task(state, evidence, self._policy, now, before=before)
         silent = [row.key.id for row in roll.agents if row.verdict is Verdict.STALLED]
+        if not silent:
+            return roll
         # Progress files are read only of agents that would otherwise be stalled.
-        if reported := state.source.last_reports(silent):
+        asker = self._reports.setdefault(state.workspace, Asker(self._on_late))
+        try:
+            reported = asker.ask(lambda: state.source.last_reports(silent))
+        except NoAnswerError:
+            return _without_stalled(roll)
+        if reported:
             return call_task(state, evidence, self._policy, now, reported, before)
         return roll
+
+
+def _without_stalled(roll: TaskRoll) -> TaskRoll:
+    """Makes stalled agents unknown, because their progress files cannot be looked at."""
+    agents = tuple(
+        replace(row, verdict=Verdict.UNKNOWN, note="its progress file does not answer")
+        if row.verdict is Verdict.STALLED
+        else row
+        for row in roll.agents
+    )
+    counts = {
+        **roll.counts,
+        Verdict.STALLED: 0,
+        Verdict.UNKNOWN: roll.counts[Verdict.UNKNOWN] + roll.counts[Verdict.STALLED],
+    }
+    return replace(roll, agents=agents, counts=counts)
 
 
 def _has_changed(before: Evidence, evidence: Evidence) -> bool:

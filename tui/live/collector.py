@@ -22,7 +22,7 @@ from tui.host.tmux import Tmux
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.builder import RollBuilder
 from tui.live.other_servers import OtherServers
-from tui.live.registry_cache import Registries
+from tui.live.separate_registries import SeparateRegistries
 from tui.model.clock_jumps import ClockJump, ClockReading, next_jumps
 from tui.model.evidence import (
     Evidence,
@@ -112,7 +112,8 @@ class LiveRoll:
         *,
         recover: bool = True,
     ) -> None:
-        self._registries = Registries(workspaces)
+        # A workspace that answers again is read again.
+        self._registries = SeparateRegistries(workspaces, self.refresh)
         self._elsewhere = OtherServers(workspaces)
         self.tmux = tmux
         self.latest: RollCall | None = None
@@ -182,6 +183,9 @@ class LiveRoll:
         """Scans all registries and queries tmux now."""
         self._add_changes(rescan=True)
         self._deaths.wake()
+
+    def _files_answered(self) -> None:
+        self._add_changes(answer=True)
 
     def _files_changed(self, paths: Collection[Path]) -> None:
         self._add_changes(paths=paths, rescan=not paths)
@@ -264,17 +268,17 @@ class LiveRoll:
         return answer
 
     def _build_loop(self) -> None:
-        builder = RollBuilder(self._policy)
+        builder = RollBuilder(self._policy, self._files_answered)
         self._show_first_tasks(builder)
         first = True
         while (changes := self._wait_for_changes()) is not None:
             try:
-                if changes.rescan or not self._registries.knows(changes.paths):
+                if changes.rescan:
                     self._registries.rescan(self._report_progress if first else no_progress)
                     first = False
-                    self._watcher.watch(*self._registries.directories())
                 else:
-                    self._registries.reread(changes.paths)
+                    self._registries.update(changes.paths)
+                self._watcher.watch(*self._registries.directories())
                 states = self._registries.states()
                 proofs = expected_sessions(states, self._policy, time.time())
                 self._set_expected(proofs, self._registries.spellings())

@@ -1,4 +1,4 @@
-"""Takes the roll call once, for commands: starts no thread and watches no file."""
+"""Takes the roll call once, for commands: watches no file, and lasts no longer than that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxState
 from tui.live.builder import RollBuilder
 from tui.live.other_servers import OtherServers
-from tui.live.registry_cache import Registries
+from tui.live.separate_registries import SeparateRegistries
 from tui.model.evidence import Evidence, expected_sessions, next_proof, note_absences
 from tui.model.policy import Policy
 from tui.model.roll import RollCall
@@ -19,7 +19,7 @@ from tui.model.roll import RollCall
 
 def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
     """Returns one roll call; queries tmux again only if sessions are missing. Blocks."""
-    registries = Registries(workspaces)
+    registries = SeparateRegistries(workspaces)
     elsewhere = OtherServers(workspaces)
     answer = tmux.ask()
     for _ in while_busy(lambda: registries.busy):

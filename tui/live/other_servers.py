@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from pathlib import Path
 
 from registry.dataclass import replace
 from registry.schema import Workspace
+from tui.host.asker import Asker, NoAnswerError
 from tui.host.tmux_types import Elsewhere, TmuxState
 from tui.model.evidence import Evidence
 
@@ -22,11 +23,21 @@ class OtherServers:
 
     def __init__(self, workspaces: Iterable[Workspace]) -> None:
         self._paths = [workspace.path for workspace in workspaces]
+        self._asker: Asker[Container[int] | None] = Asker()
         self._cleared: set[tuple[str, float]] = set()
         self._found = Elsewhere()
         self._doubted: frozenset[str] = frozenset()
         self._again_at = 0.0
         self._pause = 0.0
+
+    def _owners(self, registries: tuple[Path, ...]) -> Container[int] | None:
+        """Returns the users who may have agents; all users if the files do not answer."""
+        from tui.host.tmux_servers import owners_of
+
+        try:
+            return self._asker.ask(lambda: owners_of(registries, self._paths))
+        except NoAnswerError:
+            return None
 
     def doubt(self, names: Collection[str]) -> None:
         """Sets the doubtful sessions, which may have another name now and are searched again."""
@@ -52,9 +63,9 @@ class OtherServers:
         again = bool(unclear) and time.monotonic() >= self._again_at
         if answer.state is not TmuxState.UNKNOWN and (new or again):
             # Imported here because most commands miss no session.
-            from tui.host.tmux_servers import look_elsewhere, owners_of
+            from tui.host.tmux_servers import look_elsewhere
 
-            self._found = look_elsewhere(unclear, answer, owners_of(registries, self._paths))
+            self._found = look_elsewhere(unclear, answer, self._owners(tuple(registries)))
             gone = whys.keys() - self._found.whys.keys()
             missing_since = {**missing_since, **dict.fromkeys(gone, answer.asked_at)}
             whys = dict(self._found.whys)

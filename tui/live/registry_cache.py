@@ -17,7 +17,8 @@ from tui.model.roll import TaskState
 from tui.model.spellings import Spellings
 from tui.progress import ProgressCallback, no_progress
 
-_NEVER = Instant(0.0, 0.0)
+NEVER = Instant(0.0, 0.0)
+"""Before any reading."""
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ class _File:
     source: Source
     snapshot: Snapshot[TaskRecord] | Snapshot[GlobalRecord] | None = None
     read_at: float = 0.0
-    known_until: Instant = _NEVER
+    known_until: Instant = NEVER
     error: str | None = None
     busy_since: float | None = None
     hot_journal: str | None = None
@@ -157,13 +158,21 @@ class Registries:
     """All registries of the given workspaces, with the last valid content of each registry.
 
     Reads only changed files. Not thread-safe.
+
+    Args:
+        workspaces: The workspaces.
+        among: All workspaces that are shown, if these are only some of them. A listed task in
+            the directory of another workspace is left to that one.
     """
 
-    def __init__(self, workspaces: Sequence[Workspace]) -> None:
+    def __init__(
+        self, workspaces: Sequence[Workspace], among: Sequence[Workspace] | None = None
+    ) -> None:
         self._branches = [_Branch(workspace_source(workspace)) for workspace in workspaces]
+        self._among = workspaces if among is None else among
         self._files: dict[Path, _File] = {}
         self._states: dict[Path, TaskState] = {}
-        self._scanned_at = _NEVER
+        self._scanned_at = NEVER
 
     def rescan(
         self,
@@ -221,10 +230,10 @@ class Registries:
     def _is_in_other_workspace(self, task: TaskSource, branch: _Branch) -> bool:
         """Returns whether a task outside its branch is in the directory of another branch."""
         return task.lies_elsewhere and any(
-            other is not branch
-            and other.source.directory == task.directory.parent
-            and not other.source.is_single_task
-            for other in self._branches
+            other.path != branch.source.directory
+            and other.path == task.directory.parent
+            and other.only is None
+            for other in self._among
         )
 
     def known_until(self) -> Instant:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.waiting import until
 from tui.host import file_watch
+from tui.host.directory_identity import identified
 from tui.host.file_watch import DirectoryWatcher
 
 NAME = "AGENT_REGISTRY.json"
@@ -64,7 +65,7 @@ def task(root: Path) -> Path:
 def arm(watcher: DirectoryWatcher, told: Told, root: Path, *tasks: Path) -> None:
     """Watches, and waits until the watch is in place."""
     told.forget()
-    watcher.watch({root, *tasks}, {root})
+    watcher.watch(identified({root, *tasks}), {root})
     told.wait_for(None)
     told.forget()
 
@@ -72,7 +73,7 @@ def arm(watcher: DirectoryWatcher, told: Told, root: Path, *tasks: Path) -> None
 def test_after_the_start_of_the_watch_everything_must_be_read(
     watcher: DirectoryWatcher, told: Told, root: Path, task: Path
 ) -> None:
-    watcher.watch({root, task}, {root})
+    watcher.watch(identified({root, task}), {root})
     told.wait_for(None)
     assert told.changes[0] == set()
 
@@ -164,7 +165,7 @@ def test_a_removed_root_is_reported_and_watched_again_when_it_returns(
     arm(watcher, told, root, task)
     shutil.rmtree(root)
     told.wait_for(root)
-    watcher.watch({root, task}, {root})
+    watcher.watch(identified({root, task}), {root})
     task.mkdir(parents=True)
     arm(watcher, told, root, task)
     (task / NAME).write_text("x")
@@ -184,7 +185,7 @@ def test_arming_the_same_again_disturbs_nothing(
 ) -> None:
     arm(watcher, told, root, task)
     for _ in range(100):
-        watcher.watch({root, task}, {root})
+        watcher.watch(identified({root, task}), {root})
     (task / NAME).write_text("x")
     told.wait_for(task / NAME)
     assert set() not in told.changes
@@ -226,7 +227,7 @@ def test_used_up_watches_are_reported_once_and_asked_for_ever_more_rarely(
     monkeypatch.setattr(file_watch, "_LONGEST_RETRY", 0.04)
     watcher._pause = 0.01
     monkeypatch.setattr("watchfiles._rust_notify.RustNotify", refused)
-    watcher.watch({root, task}, {root})
+    watcher.watch(identified({root, task}), {root})
     until(lambda: len(attempts) >= 4, "the fourth attempt")
     monkeypatch.undo()
     told.wait_for(None)

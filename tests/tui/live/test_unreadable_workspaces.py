@@ -21,8 +21,10 @@ from tests.support.shared_registry import searchable
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry
 from tui.cli.main import main
+from tui.host.directory_identity import identified
 from tui.host.file_watch import DirectoryWatcher
-from tui.live.collector import LiveRoll, take_roll
+from tui.live.collector import LiveRoll
+from tui.live.once import take_roll
 from tui.model.roll import RollCall
 
 pytestmark = only_root
@@ -145,7 +147,7 @@ def test_a_directory_that_may_not_be_watched_keeps_no_event_of_another(two: Two)
         watcher = DirectoryWatcher(lambda paths: told.append(set(paths)), [registry.name])
         watcher.start()
         directories = [two.spoiled.path / "TASK-A", registry.parent]
-        watcher.watch(directories, ())
+        watcher.watch(identified(directories), ())
         until(lambda: set() in told, "the first look")
         two.good.write_task("TASK-B", entry("b"))
         until(lambda: {registry} in told, "the change")

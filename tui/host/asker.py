@@ -1,0 +1,155 @@
+"""Calls functions that may hang, because a file system does not answer.
+
+A dead network server, or a program behind a FUSE mount, can make any access to a file hang for
+hours. So each call runs in a thread of its own, and the caller waits only for a limited time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from tui.progress import ProgressCallback
+
+PATIENCE = 2.0
+"""Seconds without a step after which a call counts as hanging."""
+
+Answer = TypeVar("Answer")
+
+
+class NoAnswerError(Exception):
+    """A call does not return."""
+
+
+class _Call(Generic[Answer]):
+    """One call in its own thread.
+
+    Attributes:
+        moved_at: When it began, or took its last step, in monotonic seconds.
+        progress: The last step: how many of how many are done.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[ProgressCallback], Answer],
+        on_late: Callable[[], None],
+    ) -> None:
+        self.moved_at = time.monotonic()
+        self.progress = (0, 0)
+        self._function = function
+        self._on_late = on_late
+        self._given_up = False
+        self._change = threading.Condition()
+        self._is_over = False
+        self._answer: Answer | None = None
+        self._error: BaseException | None = None
+        # A daemon: it may still hang when the program ends.
+        threading.Thread(target=self._run, name="muster-read", daemon=True).start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has returned, or raised an exception."""
+        with self._change:
+            return self._is_over
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._function(self._step)
+        except BaseException as error:
+            self._error = error
+        with self._change:
+            self._is_over = True
+            self._change.notify_all()
+            given_up = self._given_up
+        if given_up:
+            self._on_late()
+
+    def _step(self, what: str, done: int, of: int) -> None:
+        self.moved_at = time.monotonic()
+        self.progress = (done, of)
+
+    def wait(self, patience: float, look: Callable[[], object] = lambda: None) -> Answer:
+        """Returns its answer.
+
+        Args:
+            patience: Seconds without a step after which it is given up.
+            look: Called from time to time meanwhile.
+
+        Raises:
+            NoAnswerError: It has not returned.
+            Exception: It raised this exception.
+        """
+        with self._change:
+            while not self._is_over:
+                left = self.moved_at + patience - time.monotonic()
+                if left <= 0:
+                    self._given_up = True
+                    raise NoAnswerError
+                self._change.wait(min(left, _LOOK))
+                look()
+        if self._error is not None:
+            raise self._error
+        return self._answer  # type: ignore[return-value]
+
+
+# Seconds between two looks at the progress.
+_LOOK = 0.1
+
+
+class Asker(Generic[Answer]):
+    """Makes one call at a time. Not thread-safe.
+
+    Args:
+        on_late: Called when a call returns that was given up, in the thread of that call.
+    """
+
+    def __init__(self, on_late: Callable[[], None] = lambda: None) -> None:
+        self._on_late = on_late
+        self._call: _Call[Answer] | None = None
+
+    @property
+    def is_hanging(self) -> bool:
+        """Whether a call has not returned."""
+        return self._call is not None and not self._call.is_over
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """The last step of the last call: how many of how many are done."""
+        return (0, 0) if self._call is None else self._call.progress
+
+    def begin(self, function: Callable[[ProgressCallback], Answer]) -> None:
+        """Starts a call, unless the last one has not returned.
+
+        Args:
+            function: The function; its argument must be called with its progress.
+        """
+        if not self.is_hanging:
+            self._call = _Call(function, self._on_late)
+
+    def end(self, patience: float = PATIENCE, look: Callable[[], object] = lambda: None) -> Answer:
+        """Returns the answer of the last call.
+
+        Args:
+            patience: Seconds without a step after which it is given up; 0 to not wait.
+            look: Called from time to time meanwhile.
+
+        Raises:
+            NoAnswerError: It has not returned.
+            Exception: It raised this exception.
+        """
+        assert self._call is not None, "no call was begun"
+        return self._call.wait(patience, look)
+
+    def ask(self, function: Callable[[], Answer], patience: float = PATIENCE) -> Answer:
+        """Calls a function, unless the last call has not returned; returns its answer.
+
+        Raises:
+            NoAnswerError: This call, or the last one, has not returned.
+            Exception: The function raised this exception.
+        """
+        if self.is_hanging:
+            raise NoAnswerError
+        self.begin(lambda _: function())
+        return self.end(patience)

@@ -1,0 +1,25 @@
+"""Identifies directories, so that one that was removed and created again is noticed."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+Watched = tuple[Path, int, int]
+"""A directory to watch, with its device and inode."""
+
+
+def identified(directories: Iterable[Path]) -> frozenset[Watched]:
+    """Returns directories with their devices and inodes, without missing ones."""
+    return frozenset(_identified(directories))
+
+
+def _identified(directories: Iterable[Path]) -> Iterator[Watched]:
+    for path in directories:
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            yield path, status.st_dev, status.st_ino
