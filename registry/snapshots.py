@@ -282,6 +282,24 @@ def read_global(path: Path, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
     return _read(path, lambda data: global_record(decode(data, path)), largest)
 
 
+def read_text(path: Path, largest: int = MAX_BYTES) -> Snapshot[bytes]:
+    """Returns the text of a registry, which can be decoded.
+
+    Args:
+        path: The registry.
+        largest: Bytes above which it is not read.
+
+    Raises:
+        RegistryError: See `read_task`.
+    """
+
+    def accept(data: bytes) -> bytes:
+        decode(data, path)
+        return data
+
+    return _read(path, accept, largest)
+
+
 def read_agent_fields(path: Path, agent_id: str, ordinal: int = 0) -> Json | None:
     """Returns all fields of one agent in a registry; None if the registry does not list it.
 

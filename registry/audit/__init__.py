@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from registry.audit.entries import Entry as Entry
     from registry.audit.entries import Log as Log
     from registry.audit.entries import State as State
+    from registry.audit.kept_state import Restored as Restored
+    from registry.audit.kept_state import keep as keep
+    from registry.audit.kept_state import kept_of as kept_of
+    from registry.audit.kept_state import offer as offer
+    from registry.audit.kept_state import place_of as place_of
+    from registry.audit.kept_state import restore as restore
     from registry.audit.log import Audit as Audit
     from registry.audit.log import log_in as log_in
     from registry.audit.log import log_of as log_of
@@ -36,6 +42,14 @@ else:
                 "FieldChange",
                 "MISSING",
                 "Reverted",
+            ),
+            "kept_state": (
+                "Restored",
+                "keep",
+                "kept_of",
+                "offer",
+                "place_of",
+                "restore",
             ),
             "entries": (
                 "EndedSession",

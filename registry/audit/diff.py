@@ -21,6 +21,10 @@ class Missing(Enum):
 MISSING: Final = Missing.MISSING
 
 
+WHOLE_FILE = "(whole file)"
+"""The field of a change that replaced the text of a registry."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldChange:
     """One field of a registry, or of one of its agents, before and after a change.
@@ -49,6 +53,11 @@ class FieldChange:
     def is_counter(self) -> bool:
         """Whether the field is a counter, which several writers change by adding to it."""
         return self.agent is None and is_count(self.before) and is_count(self.after)
+
+    @property
+    def replaces_file(self) -> bool:
+        """Whether the whole text of the registry was replaced; the values name the texts."""
+        return self.agent is None and self.field == WHOLE_FILE
 
     def means_the_same(self) -> tuple[object, ...]:
         """Returns a key that is equal for equal changes; for a counter, with the added number."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from registry import snapshots
-from registry.audit import diff
+from registry.audit import diff, kept_state
 from registry.audit import log as auditing
 from registry.audit.diff import Reverted
 from registry.audit.entries import Entry, Log, State
@@ -163,6 +163,8 @@ def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
     Raises:
         RegistryError: A registry cannot be read now.
     """
+    if step.task is not None and kept_state.is_restoration(step.entry):
+        return kept_state.preview_break(step.task, step.entry)
     named: dict[str, Json] = {}
     for path, name in _places(step.entry).items():
         if path not in registries:
@@ -199,6 +201,10 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
                 raise RegistryError(f"{why}; nothing was taken back")
 
     check()
+    if kept_state.is_restoration(step.entry):
+        reverted, problems = kept_state.put_broken_back(first, step.entry, audit, timeout)
+        written = () if reverted.refused else (first,)
+        return Made(reverted, written, problems)
     names = _places(step.entry)
 
     def revert(task: Json, global_: Json | None) -> Reverted:

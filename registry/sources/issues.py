@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from registry.audit.diff import MISSING
+from registry.audit.kept_state import offer
 from registry.checks.consistency import global_findings, pair_findings, task_findings, task_id_of
 from registry.checks.issue import Issue, IssueKind
 from registry.dataclass import dataclass, field
-from registry.errors import RegistryError, RegistryNotFoundError
+from registry.errors import CorruptRegistryError, RegistryError, RegistryNotFoundError
 from registry.schema.layout import database_beside
 from registry.schema.records import global_record
 from registry.snapshots import read_registry
@@ -89,7 +90,7 @@ def find_issues(
         if path not in unread:
             _open(path, decoded, found.files)
         elif may_exist(path):
-            found.files.append(unreadable(path, unread[path]))
+            found.files.append(_broken(path, unread[path]))
     twice = Counter(
         (source.global_registry, task_id_of(path, decoded[path]))
         for path, source in sources.items()
@@ -134,6 +135,9 @@ def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
     except RegistryNotFoundError as error:
         hand_on(error)
         return
+    except CorruptRegistryError as error:
+        hand_on(error)
+        files.append(_broken(path, error.reason or str(error)))
     except RegistryError as error:
         hand_on(error)
         files.append(unreadable(path, error.reason or str(error)))
@@ -156,6 +160,15 @@ def unreadable(path: Path, why: str) -> Issue:
         advice="repair the file by hand, or restore a copy; until then muster does not write to "
         "the file",
     )
+
+
+def _broken(path: Path, why: str) -> Issue:
+    """Returns the issue that a text cannot be decoded; fixable if a whole state is kept."""
+    kept = offer(path)
+    if kept is None:
+        return unreadable(path, why)
+    says = f"cannot be read: {why}; {kept}"
+    return Issue(IssueKind.UNREADABLE, path, None, None, MISSING, says)
 
 
 def _hot(path: Path) -> Issue:

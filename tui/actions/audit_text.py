@@ -27,6 +27,11 @@ def change_words(changes: Sequence[FieldChange]) -> str:
 def _words(change: FieldChange) -> str:
     if change.whole:
         return "removed from the registry" if change.after is MISSING else "added to the registry"
+    if change.replaces_file:
+        aside = change.before.get("aside") if isinstance(change.before, dict) else None
+        if aside is None:
+            return "kept state replaced by the broken text"
+        return f"broken text replaced by the kept state; it is in {harmless(str(aside), 200)}"
     return f"{harmless(change.field, _SHOWN)} {value(change.before)} → {value(change.after)}"
 
 

@@ -198,7 +198,8 @@ def _earlier(log: Log, action_id: str) -> str:
 
 
 def _label(entry: Entry) -> str:
-    return ", ".join(_agents(entry)) or "?"
+    files = [change.file for change in entry.changes if change.replaces_file]
+    return ", ".join(_agents(entry) or files) or "?"
 
 
 def _agents(entry: Entry) -> list[str]:
@@ -212,6 +213,8 @@ def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
     with_agents = {change.file for change in entry.changes if change.agent is not None}
     for (file, agent), changes in by_holder(entry.changes).items():
         label = agent if agent is not None else "counters"
+        if any(change.replaces_file for change in changes):
+            label = file
         if agent is not None and agent in refused:
             continue
         # Counters that only follow agents are left out: they change back with the agents.

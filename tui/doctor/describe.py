@@ -51,6 +51,8 @@ def repair(finding: Issue) -> str:
     match finding.kind:
         case IssueKind.JOURNAL:
             return "complete or roll back the interrupted commit"
+        case IssueKind.UNREADABLE:
+            return "put the kept state in its place; the broken text is kept, and undo restores it"
         case IssueKind.NOT_IN_GLOBAL:
             return "copy the agent's entry from the task's registry to the global registry"
         case IssueKind.NOT_LISTED:

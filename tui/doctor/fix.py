@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from registry.audit import MISSING, Audit, AuditContext, Made
+from registry.audit import MISSING, Audit, AuditContext, Made, restore
 from registry.checks import Fixed, Issue, IssueKind
 from registry.errors import RegistryError
 from registry.operations import GONE
 from registry.storage import durable_commits, recover_registry
+from registry.text import shown_name
 from tui.actions.execute import Outcome, Result, StepOutcome, complete
 from tui.actions.plan import Verb
 from tui.doctor.describe import label, repair
@@ -72,9 +73,10 @@ def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
     The order is:
 
     1. hot journals, because they block all writes;
-    2. each task together with the global registry;
-    3. counters that only the global registry has;
-    4. zombies. Their new status changes the counters, so the counters must already be correct.
+    2. broken registries of which a whole state is kept;
+    3. each task together with the global registry;
+    4. counters that only the global registry has;
+    5. zombies, whose new status changes the counters, which are correct by then.
 
     Args:
         examination: The confirmed examination.
@@ -87,6 +89,9 @@ def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
         for finding in examination.files:
             if finding.kind is IssueKind.JOURNAL and finding.file is not None:
                 _recover(finding, finding.file, results)
+        for finding in examination.files:
+            if finding.kind is IssueKind.UNREADABLE and finding.fixable and finding.file:
+                _restore(finding, finding.file, audit, results)
         for job in examination.tasks:
             results.fix(job.source.repair, job.fixable, audit)
         for job in examination.globals_:
@@ -94,6 +99,18 @@ def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
         if examination.zombies.steps:
             results.add(complete(examination.zombies, tmux, GONE, audit))
     return Outcome(Verb.FIX, tuple(results.steps), tuple(results.written), tuple(results.problems))
+
+
+def _restore(finding: Issue, path: Path, audit: Audit, results: _Results) -> None:
+    try:
+        restored = restore(path, audit)
+    except (RegistryError, OSError) as error:
+        results.steps.append(StepOutcome(label(finding), Result.FAILED, str(error)))
+        return
+    results.written[path] = None
+    results.problems += restored.problems
+    detail = f"its kept state is back; the broken text is in {shown_name(restored.aside)}"
+    results.steps.append(StepOutcome(label(finding), Result.DONE, detail))
 
 
 def _recover(finding: Issue, path: Path, results: _Results) -> None:

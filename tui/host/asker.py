@@ -70,12 +70,11 @@ class _Call(Generic[Answer]):
         self.moved_at = time.monotonic()
         self.progress = (done, of)
 
-    def wait(self, patience: float, look: Callable[[], object] = lambda: None) -> Answer:
+    def wait(self, patience: float) -> Answer:
         """Returns its answer.
 
         Args:
             patience: Seconds without a step after which it is given up.
-            look: Called from time to time meanwhile.
 
         Raises:
             NoAnswerError: It has not returned.
@@ -87,15 +86,10 @@ class _Call(Generic[Answer]):
                 if left <= 0:
                     self._given_up = True
                     raise NoAnswerError
-                self._change.wait(min(left, _LOOK))
-                look()
+                self._change.wait(left)
         if self._error is not None:
             raise self._error
         return self._answer  # type: ignore[return-value]
-
-
-# Seconds between two looks at the progress.
-_LOOK = 0.1
 
 
 class Asker(Generic[Answer]):
@@ -128,19 +122,18 @@ class Asker(Generic[Answer]):
         if not self.is_hanging:
             self._call = _Call(function, self._on_late)
 
-    def end(self, patience: float = PATIENCE, look: Callable[[], object] = lambda: None) -> Answer:
+    def end(self, patience: float = PATIENCE) -> Answer:
         """Returns the answer of the last call.
 
         Args:
-            patience: Seconds without a step after which it is given up; 0 to not wait.
-            look: Called from time to time meanwhile.
+            patience: Seconds without a step after which it is given up.
 
         Raises:
             NoAnswerError: It has not returned.
             Exception: It raised this exception.
         """
         assert self._call is not None, "no call was begun"
-        return self._call.wait(patience, look)
+        return self._call.wait(patience)
 
     def ask(self, function: Callable[[], Answer], patience: float = PATIENCE) -> Answer:
         """Calls a function, unless the last call has not returned; returns its answer.

@@ -97,7 +97,8 @@ class LiveRoll:
         workspaces: The workspaces to follow.
         tmux: The server to query.
         policy: The times that a verdict needs.
-        recover: Whether to recover interrupted commits, which writes to files.
+        recover: Whether to recover interrupted commits and to keep whole states of registries,
+            which writes to files.
 
     Attributes:
         tmux: The queried server.
@@ -285,6 +286,8 @@ class LiveRoll:
                 self._deliver(builder)
                 if self._recover and self._registries.recover():
                     self._add_changes(rescan=True)
+                if self._recover and changes.rescan:
+                    self._registries.keep()
                 if self._registries.busy:
                     self._rescan_at = min(self._rescan_at, time.monotonic() + BUSY_RESCAN)
             except Exception:

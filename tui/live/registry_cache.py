@@ -335,6 +335,10 @@ class Registries:
         """Returns all tasks, in the order of the workspaces."""
         return tuple(self._states[task.path] for branch in self._branches for task in branch.tasks)
 
+    def global_registries(self) -> tuple[Path, ...]:
+        """Returns the paths of the global registries, which may not exist."""
+        return tuple(branch.source.path for branch in self._branches)
+
     def paths(self) -> Iterable[Path]:
         """The registries of all tasks."""
         return (task.path for branch in self._branches for task in branch.tasks)

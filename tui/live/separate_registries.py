@@ -16,6 +16,7 @@ from registry.storage import Instant
 from tui.host.asker import PATIENCE, Asker, NoAnswerError
 from tui.host.directory_identity import Watched, identified
 from tui.live.registry_cache import NEVER, Branch, Registries
+from tui.live.state_keeper import StateKeeper
 from tui.model.roll import TaskState
 from tui.progress import ProgressCallback, no_progress
 
@@ -108,6 +109,22 @@ class _Apart:
         self._registries = Registries((workspace,), among)
         self.reading = _Reading((Branch(workspace.path, (), None, None, None),))
         self._answered = self.reading
+        self._keeper = StateKeeper()
+        # Apart from the reading, which never waits for it.
+        self._keeping: Asker[None] = Asker()
+
+    def keep(self) -> None:
+        """Starts to keep whole states of its registries, unless that goes on, or it hangs."""
+        if self.asker.is_hanging:
+            return
+        paths = [
+            state.registry
+            for branch in self.reading.branches
+            for state in branch.states
+            if state.error is None and not state.source.lies_elsewhere
+        ]
+        paths += self._registries.global_registries()
+        self._keeping.begin(lambda _: self._keeper.keep(paths))
 
     def rescan(self, at_most: int | None, progress: ProgressCallback) -> _Reading:
         """Scans it; see `Registries.rescan`."""
@@ -125,11 +142,11 @@ class _Apart:
         recovered = self._registries.recover()
         return _read(self._registries, is_whole=True, has_recovered=recovered)
 
-    def end(self, look: Callable[[], object] = lambda: None) -> None:
+    def end(self) -> None:
         """Takes over what its call read; keeps the last state if there is no answer."""
         try:
             # One that was given up is not waited for again.
-            self.reading = self._answered = self.asker.end(PATIENCE, look)
+            self.reading = self._answered = self.asker.end(PATIENCE)
         except NoAnswerError:
             if self.reading is self._answered:
                 self.reading = self._answered.unanswered()
@@ -189,22 +206,30 @@ class SeparateRegistries:
         self._read({each: each.recover for each in hot})
         return any(each.reading.has_recovered for each in hot)
 
+    def keep(self) -> None:
+        """Starts to keep whole states of registries that changed; does not wait."""
+        for each in self._apart:
+            each.keep()
+
     def _read(
         self,
         calls: dict[_Apart, Callable[[ProgressCallback], _Reading]],
         progress: ProgressCallback = no_progress,
     ) -> None:
-        def look() -> None:
-            steps = [each.asker.progress for each in calls]
+        began = [each for each in calls if not each.asker.is_hanging]
+        is_over = False
+
+        def report() -> None:
+            steps = [each.asker.progress for each in began]
             done, of = sum(done for done, _ in steps), sum(of for _, of in steps)
-            if of:
+            if of and not is_over:
                 progress("Reading registries", done, of)
 
-        began = [each for each in calls if not each.asker.is_hanging]
         for each in began:
-            each.asker.begin(calls[each])
+            each.asker.begin(functools.partial(_reporting, calls[each], report))
         for each in began:
-            each.end(look)
+            each.end()
+        is_over = True
         progress("Reading registries", 0, 0)
 
     def branches(self) -> Iterable[Branch]:
@@ -250,6 +275,20 @@ class SeparateRegistries:
     def watched_names(self) -> tuple[str, ...]:
         """Returns the names of the files whose changes count."""
         return self._names
+
+
+def _reporting(
+    call: Callable[[ProgressCallback], _Reading],
+    report: Callable[[], None],
+    step: ProgressCallback,
+) -> _Reading:
+    """Makes a call whose steps are also reported."""
+
+    def both(what: str, done: int, of: int) -> None:
+        step(what, done, of)
+        report()
+
+    return call(both)
 
 
 def _names(workspace: Workspace) -> tuple[str, ...]:

@@ -1,0 +1,382 @@
+"""Keeps the last whole state of each registry, and puts it back in place of a broken text.
+
+Two writers without the lock can mix their texts, and then no process has a whole state any more.
+So muster keeps a copy while the registry is whole, beside the audit log: one a registry, with the
+same owner, group and mode. The copy never replaces a registry unasked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from registry.audit import log as auditing
+from registry.audit.diff import WHOLE_FILE, FieldChange, Reverted
+from registry.audit.entries import Entry, State
+from registry.audit.log import Audit
+from registry.errors import (
+    AuditError,
+    BusyRegistryError,
+    CorruptRegistryError,
+    HalfWrittenError,
+    RegistryError,
+    WrongShapeError,
+)
+from registry.schema.edits import check_global, check_task
+from registry.schema.records import agent_entries
+from registry.snapshots import read_text
+from registry.storage import recovery
+from registry.storage.codec import MAX_BYTES, decode
+from registry.storage.commit import Write, commit, stamp
+from registry.storage.file_age import is_in_the_making
+from registry.storage.interruption import hand_on, tolerating
+from registry.storage.journal import digest
+from registry.storage.journal_file import make_beside, read_journal
+from registry.storage.locked_file import DEFAULT_TIMEOUT
+from registry.storage.own_files import own_folder
+from registry.storage.partner import GLOBAL_REGISTRY
+from registry.storage.permissions import Access
+from registry.storage.safe_open import (
+    is_safe_name,
+    open_file,
+    read_all,
+    sync_directory,
+    write_all,
+)
+from registry.text import shown_name
+
+LARGEST = 16 * 1024 * 1024
+"""The largest registry of which a state is kept, in bytes."""
+
+_ASIDE = re.compile(r"\.[A-Za-z0-9_.-]+\.\d{8}-\d{6}-\d{6}\.broken", re.ASCII)
+_ID = re.compile(rb'"(?:id"\s*:\s*"|tmux_session"\s*:\s*"agent_)([A-Za-z0-9_.-]{1,128})"')
+_NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The kept state of a registry, checked like the registry.
+
+    Attributes:
+        text: Its text.
+        agents: The ids of its agents.
+        at: When it was kept, in seconds since the epoch.
+    """
+
+    text: bytes
+    agents: frozenset[str]
+    at: float
+
+
+class Restored(NamedTuple):
+    """The result of `restore`.
+
+    Attributes:
+        aside: The file with the broken text.
+        problems: Why the outcome was not logged; empty if it was.
+    """
+
+    aside: Path
+    problems: tuple[str, ...]
+
+
+def place_of(registry: Path) -> Path:
+    """Returns the path of a registry's kept state: a hidden file beside its audit log."""
+    folder = "" if registry.name == GLOBAL_REGISTRY else f"{registry.parent.name}."
+    return auditing.log_of(registry).with_name(f".{folder}{registry.name}.kept")
+
+
+def keep(registry: Path) -> bool:
+    """Keeps the present state of a registry, unless it is kept already. Takes no lock.
+
+    Args:
+        registry: A task's registry or the global one.
+
+    Returns:
+        Whether a state was written.
+
+    Raises:
+        RegistryError: The registry cannot be read, or is not a registry; the last kept state
+            stays.
+        OSError: The state cannot be written.
+    """
+    place = place_of(registry)
+    if not is_safe_name(registry.parent.name):
+        return False
+    text = read_text(registry, LARGEST).record
+    _checked(registry, text)
+    present = kept_of(registry)
+    if present is not None and present.text == text:
+        return False
+    with open_file(registry, os.O_RDONLY) as opened:
+        access = Access.of(opened.fileno())
+    beside = place.with_name(f"{place.name}.{os.urandom(6).hex()}.new")
+    with own_folder(place) as folder:
+        try:
+            with make_beside(beside, access) as file:
+                write_all(file.fileno(), text, 0)
+            # No process locks this file, so it may be replaced.
+            os.rename(beside.name, place.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with tolerating(OSError):
+                os.unlink(beside.name, dir_fd=folder)
+            raise
+    return True
+
+
+def kept_of(registry: Path) -> Kept | None:
+    """Returns the kept state of a registry; None if there is none that can be trusted.
+
+    Only users who may write the registry are trusted.
+    """
+    place = place_of(registry)
+    try:
+        with open_file(registry, os.O_RDONLY) as opened:
+            text = read_journal(place, opened.fileno(), registry, LARGEST)
+        with own_folder(place) as folder:
+            at = os.stat(place.name, dir_fd=folder, follow_symlinks=False).st_mtime
+        return Kept(text, _checked(registry, text), at)
+    except (RegistryError, OSError) as error:
+        hand_on(error)
+        return None
+
+
+def _checked(registry: Path, text: bytes) -> frozenset[str]:
+    """Returns the ids of the agents in a text.
+
+    Raises:
+        RegistryError: It is not a registry of this kind.
+    """
+    decoded = decode(text, registry)
+    if not isinstance(decoded.get("agents"), (list, dict)):
+        raise WrongShapeError("agents", "is missing").named(registry)
+    if registry.name == GLOBAL_REGISTRY:
+        check_global(decoded)
+    else:
+        check_task(decoded)
+    return frozenset(id_ for id_, _ in agent_entries(decoded) if id_)
+
+
+def offer(registry: Path) -> str | None:
+    """Describes the kept state of a broken registry, and how its agents differ; None without one.
+
+    Args:
+        registry: A registry that cannot be decoded.
+    """
+    kept = kept_of(registry)
+    if kept is None:
+        return None
+    try:
+        with open_file(registry, os.O_RDONLY) as opened:
+            broken = read_all(opened.fileno(), registry, MAX_BYTES)
+    except (RegistryError, OSError) as error:
+        hand_on(error)
+        return None
+    if _parses(broken, registry):
+        return None
+    named = {name.decode("ascii") for name in _ID.findall(broken)}
+    text = f"muster kept its state of {datetime.fromtimestamp(kept.at):%Y-%m-%d %H:%M:%S}"
+    text += f", with {len(kept.agents)} agents"
+    lost = sorted(named - kept.agents)
+    if lost:
+        text += f"; the broken text names {len(lost)} more: {_names(lost)}"
+    gone = sorted(agent for agent in kept.agents if agent.encode() not in broken)
+    if gone:
+        text += f"; it does not name {len(gone)} of these: {_names(gone)}"
+    return text
+
+
+def _names(agents: list[str]) -> str:
+    more = len(agents) - _NAMED_AT_MOST
+    return ", ".join(map(shown_name, agents[:_NAMED_AT_MOST])) + (
+        f" and {more} more" if more > 0 else ""
+    )
+
+
+def restore(registry: Path, audit: Audit, timeout: float = DEFAULT_TIMEOUT) -> Restored:
+    """Puts the kept state in the place of a broken text, on record; the text is kept aside.
+
+    Args:
+        registry: The registry.
+        audit: The action, of which this is a step.
+        timeout: How long to wait for the lock, in seconds.
+
+    Raises:
+        BusyRegistryError: Another process writes the registry.
+        AuditError: The audit log cannot be written; nothing was changed.
+        RegistryError: There is no kept state, the registry is not broken, or it cannot be
+            written; nothing was changed.
+    """
+    kept = kept_of(registry)
+    if kept is None:
+        raise RegistryError(f"no state of {shown_name(registry)} is kept; nothing was changed")
+    with _locked(registry, timeout) as fd:
+        broken = _broken(fd, registry)
+    aside = registry.with_name(f".{registry.name}.{datetime.now():%Y%m%d-%H%M%S-%f}.broken")
+    change = FieldChange(
+        file=auditing.name_in(auditing.log_of(registry), registry),
+        agent=None,
+        nth=0,
+        field=WHOLE_FILE,
+        before={"aside": aside.name, "sha256": digest(broken)},
+        after={"sha256": digest(kept.text)},
+    )
+
+    def write(fd: int) -> None:
+        if _broken(fd, registry) != broken:
+            raise BusyRegistryError(registry, locked=False)
+        with make_beside(aside, Access.of(fd)) as file:
+            write_all(file.fileno(), broken, 0)
+            os.fsync(file.fileno())
+        sync_directory(aside)
+        commit([Write(fd, registry, broken, kept.text, stamp(fd))])
+
+    return Restored(aside, _on_record(registry, audit, change, write, timeout))
+
+
+def _on_record(
+    registry: Path,
+    audit: Audit,
+    change: FieldChange,
+    write: Callable[[int], None],
+    timeout: float,
+    undoes: tuple[str, int] | None = None,
+) -> tuple[str, ...]:
+    """Logs a change, makes it under the lock, and logs its outcome; returns the problems."""
+    log = auditing.log_of(registry)
+    entry = audit.begin(log, changes=(change,), undoes=undoes)
+    try:
+        with _locked(registry, timeout) as fd:
+            write(fd)
+    except HalfWrittenError:
+        raise
+    except Exception as error:
+        hand_on(error)
+        with tolerating(AuditError):
+            audit.end(log, entry, State.FAILED, str(error))
+        raise
+    try:
+        audit.end(log, entry, State.DONE)
+    except AuditError as error:
+        hand_on(error)
+        return (f"the outcome was not logged: {error}",)
+    return ()
+
+
+@contextmanager
+def _locked(registry: Path, timeout: float) -> Iterator[int]:
+    lock = recovery.acquire(registry, timeout)
+    try:
+        yield lock.fd
+    finally:
+        lock.release()
+
+
+def _broken(fd: int, registry: Path) -> bytes:
+    """Returns the text of a registry, which cannot be decoded.
+
+    Raises:
+        BusyRegistryError: It may be being written without the lock.
+        RegistryError: It can be decoded.
+    """
+    text = read_all(fd, registry, MAX_BYTES)
+    if _parses(text, registry):
+        raise RegistryError(f"{shown_name(registry)} is whole again; nothing was changed")
+    if is_in_the_making(os.fstat(fd)):
+        raise BusyRegistryError(registry, locked=False)
+    return text
+
+
+def _parses(text: bytes, registry: Path) -> bool:
+    """Returns whether other writers can decode a text, so that it may have their changes."""
+    try:
+        decode(text, registry, lenient=True)
+    except CorruptRegistryError as error:
+        hand_on(error)
+        return False
+    return True
+
+
+def is_restoration(entry: Entry) -> bool:
+    """Returns whether an entry of the log replaced the text of a registry."""
+    return any(change.replaces_file for change in entry.changes)
+
+
+def preview_break(registry: Path, entry: Entry) -> Reverted:
+    """Returns the result of putting the broken text back now; writes nothing.
+
+    Raises:
+        RegistryError: The registry cannot be read.
+    """
+    (change,) = entry.changes
+    with open_file(registry, os.O_RDONLY) as opened:
+        why = _why_not(opened.fileno(), registry, change)
+    return Reverted((), (), {WHOLE_FILE: why}) if why else Reverted((), (WHOLE_FILE,), {})
+
+
+def put_broken_back(
+    registry: Path, entry: Entry, audit: Audit, timeout: float
+) -> tuple[Reverted, tuple[str, ...]]:
+    """Puts the broken text back in place of the kept state, on record.
+
+    Returns:
+        The result, and the problems of the log.
+
+    Raises:
+        AuditError: The audit log cannot be written; nothing was changed.
+        RegistryError: The registry cannot be locked, read or written; nothing was changed.
+    """
+    (change,) = entry.changes
+    found = preview_break(registry, entry)
+    if found.refused:
+        return found, ()
+    back = FieldChange(
+        file=change.file,
+        agent=None,
+        nth=0,
+        field=WHOLE_FILE,
+        before=change.after,
+        after=change.before,
+    )
+
+    def write(fd: int) -> None:
+        why = _why_not(fd, registry, change)
+        if why is not None:
+            raise RegistryError(f"{shown_name(registry)} {why}; nothing was taken back")
+        present = read_all(fd, registry, MAX_BYTES)
+        broken = _aside_text(fd, registry, change)
+        commit([Write(fd, registry, present, broken, stamp(fd))])
+
+    return found, _on_record(registry, audit, back, write, timeout, entry.key)
+
+
+def _why_not(fd: int, registry: Path, change: FieldChange) -> str | None:
+    """Returns why the broken text cannot be put back, as a predicate, or None."""
+    if digest(read_all(fd, registry, MAX_BYTES)) != _field(change.after, "sha256"):
+        return "was changed since"
+    try:
+        _aside_text(fd, registry, change)
+    except (RegistryError, OSError) as error:
+        hand_on(error)
+        return f"has no broken text any more: {error}"
+    return None
+
+
+def _aside_text(fd: int, registry: Path, change: FieldChange) -> bytes:
+    name = _field(change.before, "aside")
+    if not _ASIDE.fullmatch(name):
+        raise RegistryError(f"{shown_name(name)} is not the name of a broken text")
+    text = read_journal(registry.with_name(name), fd, registry, MAX_BYTES)
+    if digest(text) != _field(change.before, "sha256"):
+        raise RegistryError(f"{shown_name(name)} was changed")
+    return text
+
+
+def _field(value: object, name: str) -> str:
+    return str(value.get(name, "")) if isinstance(value, dict) else ""

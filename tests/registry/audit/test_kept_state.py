@@ -1,0 +1,228 @@
+"""A whole state of each registry is kept, and put back where unlocked writers destroyed it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from registry import Audit, AuditError, BusyRegistryError, CorruptRegistryError, RegistryError
+from registry.audit import kept_state
+from registry.audit.entries import State
+from registry.audit.kept_state import keep, kept_of, offer, place_of, restore
+from registry.audit.log import log_of, read_log
+from registry.audit.undo import take_back, undoables
+from registry.schema.layout import Workspace
+from registry.snapshots import read_registry
+from registry.sources import JsonTask, find_issues, workspace_source
+from registry.storage import commit, file_age
+from tests.support.other_users import User, only_root
+from tests.support.registries import agent, global_registry, load, task_registry, write
+from tests.support.shared_registry import searchable
+
+LONG_AGO = (1_700_000_000, 1_700_000_000)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    path = tmp_path / ".agent-workspace" / "TASK-1" / "AGENT_REGISTRY.json"
+    return write(path, task_registry(agent("one"), agent("two")))
+
+
+@pytest.fixture
+def global_(task: Path) -> Path:
+    path = task.parent.parent / "registry" / "GLOBAL_REGISTRY.json"
+    return write(path, global_registry(agent("one"), agent("two")))
+
+
+def destroyed(path: Path, *more: str) -> bytes:
+    """Two writers without the lock mixed their texts, and are through."""
+    text = path.read_bytes()
+    late = json.dumps(task_registry(*map(agent, more)), indent=2).encode()
+    path.write_bytes(text[: len(text) // 3] + late + text[len(text) // 2 :])
+    os.utime(path, LONG_AGO)
+    with pytest.raises(CorruptRegistryError):
+        read_registry(path)
+    return path.read_bytes()
+
+
+def test_it_is_kept_once_beside_the_log_with_the_access_of_the_registry(
+    task: Path, global_: Path
+) -> None:
+    for path in (task, global_):
+        path.chmod(0o640)
+        assert keep(path)
+        place = place_of(path)
+        assert place.parent == log_of(path).parent
+        assert place.read_bytes() == path.read_bytes()
+        assert place.stat().st_mode & 0o777 == 0o640
+        assert not keep(path), "it is the same"
+    assert place_of(task) != place_of(global_)
+    write(task, load(task) | {"status": "DONE"})
+    assert keep(task)
+    assert json.loads(place_of(task).read_bytes())["status"] == "DONE"
+    assert sorted(p.name for p in log_of(task).parent.iterdir()) == [
+        ".GLOBAL_REGISTRY.json.kept",
+        ".TASK-1.AGENT_REGISTRY.json.kept",
+        "GLOBAL_REGISTRY.json",
+    ]
+
+
+@only_root
+def test_what_root_keeps_is_the_registrys_owners() -> None:
+    owner = User(64101)
+    with searchable() as root:
+        path = root / ".agent-workspace" / "TASK-1" / "AGENT_REGISTRY.json"
+        write(path, task_registry(agent("one")))
+        (root / ".agent-workspace" / "registry").mkdir()
+        for each in (root, *root.rglob("*")):
+            os.chown(each, owner.number, owner.number)
+        keep(path)
+        assert place_of(path).stat().st_uid == owner.number
+        # And the owner may keep the next one.
+        assert owner.do(lambda: keep(path)).value is False
+        # A state that somebody planted who may not write the registry is not offered.
+        os.chown(place_of(path), 64104, 64104)
+        assert kept_of(path) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "{", '{"agents": 5}', ""], ids=["empty", "array", "cut", "odd", "nothing"]
+)
+def test_what_is_no_registry_replaces_no_kept_state(task: Path, global_: Path, text: str) -> None:
+    keep(task)
+    kept = place_of(task).read_bytes()
+    task.write_text(text)
+    os.utime(task, LONG_AGO)
+    with pytest.raises((RegistryError, ValueError)):
+        keep(task)
+    assert place_of(task).read_bytes() == kept
+
+
+def test_too_large_a_registry_is_not_kept(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_state, "LARGEST", 100)
+    with pytest.raises(CorruptRegistryError):
+        keep(task)
+    assert not place_of(task).exists()
+
+
+def test_no_folder_is_made_for_it(task: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        keep(task)
+    assert not (task.parent.parent / "registry").exists()
+
+
+@pytest.mark.parametrize("plant", ["link", "hard link", "fifo", "another's text"])
+def test_what_was_planted_is_not_offered(task: Path, global_: Path, plant: str) -> None:
+    keep(task)
+    place = place_of(task)
+    if plant == "another's text":
+        place.write_text("{}")
+    elif plant == "hard link":
+        os.link(place, place.with_name("second"))
+    else:
+        place.unlink()
+        place.symlink_to(global_) if plant == "link" else os.mkfifo(place)
+    destroyed(task, "late")
+    assert offer(task) is None
+
+
+def test_the_difference_in_agents_is_told(task: Path, global_: Path) -> None:
+    keep(task)
+    destroyed(task, "late", "later")
+    said = offer(task)
+    assert said is not None
+    assert "with 2 agents" in said and "names 2 more: late, later" in said
+
+
+def test_it_is_put_back_on_record_and_undo_brings_the_broken_text_again(
+    task: Path, global_: Path
+) -> None:
+    for path in (task, global_):
+        keep(path)
+        whole, inode = path.read_bytes(), path.stat().st_ino
+        broken = destroyed(path, "late")
+        audit = Audit("repair", "two writers")
+        done = restore(path, audit)
+        assert path.read_bytes() == whole and path.stat().st_ino == inode
+        assert done.aside.read_bytes() == broken and done.problems == ()
+
+        log = read_log(log_of(path))
+        assert log.entries[-1].state is State.DONE and log.entries[-1].reason == "two writers"
+        (step,) = undoables(log, audit.action_id, {task, global_})
+        assert step.refused is None
+        made = take_back(step, Audit("undo", ""))
+        assert made.written == (path,) and not made.result.refused
+        assert path.read_bytes() == broken
+        # It can be repaired again.
+        assert offer(path) is not None
+
+
+def test_what_was_written_since_is_not_undone(task: Path, global_: Path) -> None:
+    keep(task)
+    destroyed(task)
+    audit = Audit("repair", "")
+    restore(task, audit)
+    write(task, load(task) | {"status": "DONE"})
+    (step,) = undoables(read_log(log_of(task)), audit.action_id, {task, global_})
+    made = take_back(step, Audit("undo", ""))
+    assert "was changed since" in "".join(made.result.refused.values())
+    assert load(task)["status"] == "DONE"
+
+
+def test_a_registry_that_is_whole_or_being_written_is_left(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(task)
+    write(task, load(task) | {"status": "DONE"})
+    with pytest.raises(RegistryError, match="is whole again"):
+        restore(task, Audit("repair", ""))
+    assert load(task)["status"] == "DONE"
+    monkeypatch.setattr(file_age, "_IN_THE_MAKING", 60.0)
+    task.write_text(task.read_text()[:-20])
+    with pytest.raises(BusyRegistryError):
+        restore(task, Audit("repair", ""))
+    assert not log_of(task).exists()
+
+
+def test_without_a_log_nothing_is_put_back(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(task)
+    broken = destroyed(task)
+    log_of(task).mkdir()
+    with pytest.raises(AuditError):
+        restore(task, Audit("repair", ""))
+    assert task.read_bytes() == broken
+
+
+def test_a_disk_that_fails_leaves_the_broken_text_and_says_so_in_the_log(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(task)
+    broken = destroyed(task)
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(commit, "_reserve", fail)
+    with pytest.raises(RegistryError, match="Input/output"):
+        restore(task, Audit("repair", ""))
+    assert task.read_bytes() == broken
+    (entry,) = read_log(log_of(task)).entries
+    assert entry.state is State.FAILED
+
+
+def test_the_doctor_offers_it(task: Path, global_: Path) -> None:
+    keep(task)
+    destroyed(task, "late")
+    home = workspace_source(Workspace(task.parent.parent))
+    (issue,) = find_issues([home], [JsonTask(task, global_)], {}).files
+    assert issue.fixable and "kept its state" in issue.says and "late" in issue.says
+    place_of(task).unlink()
+    (issue,) = find_issues([home], [JsonTask(task, global_)], {}).files
+    assert not issue.fixable
