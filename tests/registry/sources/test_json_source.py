@@ -19,7 +19,7 @@ from registry import (
 from registry.agent_output import PROGRESS
 from registry.audit import last_actions, read_log, undoables
 from registry.schema import Workspace
-from registry.snapshots import Signature
+from registry.snapshots import Signature, Snapshot
 from registry.sources import (
     Dialect,
     JsonTask,
@@ -189,6 +189,11 @@ def test_a_busy_task_is_read_once_its_writer_is_through(
             raise BusyRegistryError(path)
         return json.loads(whole)
 
-    monkeypatch.setattr("registry.snapshots._read", lambda path, accept: (read(path), None))
+    signature = source.read().signature
+
+    def found(path: Path) -> Snapshot[object]:
+        return Snapshot(path, read(path), signature)
+
+    monkeypatch.setattr("registry.snapshots._read", lambda path, accept: found(path))
     assert source.entry("busy") == json.loads(whole)["agents"][0]
     assert len(turns) == 2
