@@ -113,8 +113,7 @@ class LiveRoll:
         *,
         recover: bool = True,
     ) -> None:
-        # A workspace that answers again is read again.
-        self._registries = SeparateRegistries(workspaces, self.refresh)
+        self._registries = SeparateRegistries(workspaces, self._files_answered)
         self._elsewhere = OtherServers(workspaces)
         self.tmux = tmux
         self.latest: RollCall | None = None
@@ -186,7 +185,8 @@ class LiveRoll:
         self._deaths.wake()
 
     def _files_answered(self) -> None:
-        self._add_changes(answer=True)
+        """Reads again what a file system kept waiting."""
+        self._add_changes(rescan=True)
 
     def _files_changed(self, paths: Collection[Path]) -> None:
         self._add_changes(paths=paths, rescan=not paths)
