@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from registry.audit import log as auditing
 from registry.audit.diff import WHOLE_FILE, FieldChange, Reverted
 from registry.audit.entries import Entry, State
 from registry.audit.log import Audit
+from registry.dataclass import dataclass
 from registry.errors import (
     AuditError,
     BusyRegistryError,
