@@ -115,7 +115,7 @@ def task_with(
     where = _paths(workspace.path for workspace in workspaces)
     message = f"no agent {quoted_name(agent_id)} in {where}"
     if unread:
-        message += f"; it may be listed in files that cannot be read: {_unread(unread)}"
+        message += f"; the agent may be listed in files that cannot be read: {_unread(unread)}"
     raise UsageError(message)
 
 

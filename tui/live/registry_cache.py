@@ -203,7 +203,7 @@ class Registries:
                 branch.listed = True
             except OSError as error:
                 branch.listed = False
-                branch.error = f"cannot list it: {_reason(error)}"
+                branch.error = f"cannot list the directory: {_reason(error)}"
                 tasks = branch.tasks if not isinstance(error, FileNotFoundError) else ()
             if at_most is not None and len(tasks) > at_most:
                 tasks, branch.listed, whole = tasks[:at_most], False, False
