@@ -21,6 +21,7 @@ from tui.model.mass_death import find_mass_death
 from tui.model.orphans import find_orphans
 from tui.model.policy import Policy
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
+from tui.model.spellings import Spellings
 from tui.model.suspects import Candidate, find_renamed
 
 # Seconds after which all agents get new verdicts even if nothing has changed.
@@ -59,6 +60,9 @@ class Content(Protocol):
 
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
         """Returns the sessions that each global registry lists."""
+
+    def spellings(self) -> Spellings:
+        """Returns how versions of tmux spell the names of the sessions in all registries."""
 
     def sees_all(self) -> bool:
         """Whether all workspaces were read completely."""

@@ -411,14 +411,15 @@ class Registries:
 
         A set is None if any of its names is not certain.
         """
-        return tuple(record.tmux_sessions for record in self._global_records())
+        return tuple(record.tmux_sessions for record in self.global_records())
 
     def spellings(self) -> Spellings:
         """Returns how versions of tmux spell the names of the sessions in all registries."""
         tasks = (state.record for state in self.states() if state.record is not None)
-        return Spellings.of((*tasks, *self._global_records()))
+        return Spellings.of((*tasks, *self.global_records()))
 
-    def _global_records(self) -> Iterator[GlobalRecord]:
+    def global_records(self) -> Iterator[GlobalRecord]:
+        """Yields the content of the global registries that were read."""
         for branch in self._branches:
             snapshot = self._file(branch.source).snapshot
             if snapshot is not None and isinstance(snapshot.record, GlobalRecord):

@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from registry.dataclass import dataclass, replace
-from registry.schema import UnreadDatabase, Workspace
+from registry.schema import GlobalRecord, UnreadDatabase, Workspace
 from registry.storage import Instant
 from tui.host.asker import PATIENCE, Asker, NoAnswerError
 from tui.host.directory_identity import Watched, identified
 from tui.live.registry_cache import NEVER, Branch, Registries
 from tui.live.state_keeper import StateKeeper
 from tui.model.roll import TaskState
+from tui.model.spellings import Spellings
 from tui.progress import ProgressCallback, no_progress
 
 NO_ANSWER = "its file system does not answer"
@@ -39,6 +40,7 @@ class _Reading:
         roots: Those of them where each new entry counts.
         is_whole: Whether all tasks were read.
         has_recovered: Whether an interrupted commit was recovered.
+        globals_: The content of its global registry, if that was read.
     """
 
     branches: tuple[Branch, ...]
@@ -51,6 +53,7 @@ class _Reading:
     roots: frozenset[Path] = frozenset()
     is_whole: bool = False
     has_recovered: bool = False
+    globals_: tuple[GlobalRecord, ...] = ()
 
     @property
     def paths(self) -> frozenset[Path]:
@@ -91,6 +94,7 @@ def _read(registries: Registries, *, is_whole: bool, has_recovered: bool = False
         frozenset(roots),
         is_whole,
         has_recovered,
+        tuple(registries.global_records()),
     )
 
 
@@ -252,6 +256,12 @@ class SeparateRegistries:
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
         """Returns the sessions that each global registry lists; see `Registries`."""
         return tuple(listed for each in self._apart for listed in each.reading.listed)
+
+    def spellings(self) -> Spellings:
+        """Returns how versions of tmux spell the names of sessions; see `Registries`."""
+        tasks = (state.record for state in self.states() if state.record is not None)
+        globals_ = (record for each in self._apart for record in each.reading.globals_)
+        return Spellings.of((*tasks, *globals_))
 
     def sees_all(self) -> bool:
         """Whether all workspaces were read completely, so no session can be listed elsewhere."""
