@@ -65,7 +65,10 @@ def run(options: argparse.Namespace) -> int:
     except LimitReachedError as error:
         complain(*lines_of(error))
         return NOT_ALL_DONE
-    output = as_json(dataclasses.asdict(agent)) if options.json else agent.agent_id
+    record = {
+        name: value for name, value in dataclasses.asdict(agent).items() if name != "registries"
+    }
+    output = as_json(record) if options.json else agent.agent_id
     try:
         print(output, flush=True)
     except OSError:

@@ -211,6 +211,8 @@ def test_killing_one_that_is_gone_touches_neither_neighbour(
     others: RealTmux, tmp_path: Path
 ) -> None:
     agents = [entry("x-1"), entry("x-10"), entry("x-1b")]
+    # A session that is no agent's and begins with the agents could be one of theirs, renamed.
+    agents.append(entry("keeper", tmux_session="keeper"))
     files = Files(tmp_path, {"TASK-1": agents})
     others.kill(others.client().ask().sessions["agent_x-1"].id)
     before = others.pane_pids()

@@ -22,6 +22,7 @@ LIGHT = {
     "tui.model.roll",
     "tui.model.verdicts", "tui.text.ascii", "tui.text.sanitize", "tui.view.sort",
     "registry.errors", "registry.text", "registry.schema.layout", "registry.schema.records",
+    "registry.schema.session_names",
 }  # fmt: skip
 """What help may import of our own, beyond commands and packages without contents."""
 
