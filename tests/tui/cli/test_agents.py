@@ -69,6 +69,7 @@ def test_with_json_it_says_what_a_script_needs_to_go_on(files: Files) -> None:
         "depth": 1,
         "existing": False,
         "problems": [],
+        "status": "running",
     }
     again = decoded(muster(files, "register", "fixer", "--task", "TASK-1", "--reuse", "--json"))
     assert again == {**one, "existing": True}
