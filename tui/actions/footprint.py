@@ -232,4 +232,13 @@ def origin_of_ended(ended: EndedSession, answer: TmuxSnapshot, owner: int | None
     known = same or not same_pid
     exists = same and ended.id in {session.id for session in sessions}
     session_id = ended.id if known and panes and not exists else None
-    return Origin((), panes, Path(ended.socket), ended.server_pid, claim, began, session_id)
+    return Origin(
+        (),
+        panes,
+        Path(ended.socket),
+        ended.server_pid,
+        claim,
+        began,
+        session_id,
+        is_listed=same,
+    )

@@ -62,3 +62,23 @@ def line_of(pid: int, stats: Mapping[int, Stat]) -> set[int]:
         pid = stat.parent
         line.add(pid)
     return line
+
+
+def child_above(pid: int, parent: int, stats: Mapping[int, Stat]) -> int | None:
+    """Returns the child of a process from which another process descends; may be that process.
+
+    Args:
+        pid: A process.
+        parent: A possible ancestor.
+        stats: The data of every process, by pid.
+
+    Returns:
+        The pid of the child; None if the process does not descend from `parent`.
+    """
+    visited: set[int] = set()
+    while (stat := stats.get(pid)) is not None and pid not in visited:
+        if stat.parent == parent:
+            return pid
+        visited.add(pid)
+        pid = stat.parent
+    return None

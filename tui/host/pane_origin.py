@@ -47,7 +47,10 @@ class PaneOrigins:
         for session in sessions:
             for pid in session.pids:
                 key = session.id, pid
-                known[key] = self._known[key] if key in self._known else pane_origin(pid)
+                origin = self._known[key] if key in self._known else pane_origin(pid)
+                # A pane keeps its id. Any other was set by hand.
+                is_known = origin is not None and origin.pane in session.panes
+                known[key] = origin if is_known else None
         self._known = known
         return {pid: origin for (_, pid), origin in known.items() if origin is not None}
 

@@ -1,31 +1,33 @@
-"""Scans all processes, and decides which belong to a tmux session.
+"""Decides which processes belong to a tmux session.
 
 A process is identified by its pid *and* its start time. Linux only: /proc.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 
 from registry.dataclass import dataclass, replace
 from tui.host import procfs
-from tui.host.ancestry import children_of, line_of, servers_above, with_descendants
+from tui.host.ancestry import (
+    child_above,
+    line_of,
+    with_descendants,
+)
 from tui.host.claims import ROOT, Claim, Facts, believed
 from tui.host.pane_origin import is_of_another_pane
 from tui.host.procfs import INIT, PaneEnvironment, Stat
 from tui.host.server_processes import (
+    Led,
     Listens,
+    OrderOf,
     UsersOf,
     is_socket,
     names_former,
-    naming_former,
-    servers_among,
 )
-from tui.host.tmux_types import DeadPane, Session, TmuxSnapshot
+from tui.host.session_origin import Origin, owner_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,57 +57,6 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """The features by which a process of a session is recognized.
-
-    Attributes:
-        pids: The first processes of the panes.
-        panes: The ids of the panes; None for all present and former panes.
-        socket: The socket of the tmux server, as in ``$TMUX``.
-        server_pid: The pid of the tmux server; None for any server of this socket.
-        claim: The conditions for each process if these features come from a log; None if they
-            come from tmux.
-        server_began: When the server's process started, in ticks since boot; None if the process
-            with that pid is not certainly this server.
-        session: The id of the session, for example ``$3``; None if only the panes are known.
-        dead: The panes whose first process has ended.
-    """
-
-    pids: tuple[int, ...]
-    panes: tuple[str, ...] | None
-    socket: Path
-    server_pid: int | None
-    claim: Claim | None = None
-    server_began: int | None = None
-    session: str | None = None
-    dead: tuple[DeadPane, ...] = ()
-
-
-def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
-    """Returns the origin of a session that tmux listed."""
-    if answer.foreign_pids:
-        # Its pids mean other processes here.
-        return Origin((), (), answer.socket, None)
-    return Origin(
-        session.pids,
-        session.panes,
-        answer.socket,
-        answer.server_pid,
-        server_began=answer.server_began,
-        session=session.id,
-        dead=session.dead,
-    )
-
-
-def owner_of(path: Path) -> int | None:
-    """Returns the user id of a file's owner; None if the file cannot be examined."""
-    try:
-        return os.stat(path).st_uid
-    except OSError:
-        return None
-
-
-@dataclass(frozen=True, slots=True)
 class Look:
     """All processes at one moment.
 
@@ -121,8 +72,11 @@ class Look:
             visible. Called only when needed.
         listens: Returns whether a process listens at a socket. Called only when needed.
         children: The children of each process.
-        led: Maps the id of each process session to its members.
-        saying: Maps a server and a pane to the processes whose environment names them.
+        led: The members of each process session.
+        saying: The processes by the server and the pane that their environment names, and by
+            the server and the session.
+        order_of: Returns a number that is greater for later process sessions; None if it is not
+            known. It is called only when needed.
         unread: The processes whose environment is too large to read.
     """
 
@@ -136,8 +90,9 @@ class Look:
     users_of: UsersOf
     listens: Listens
     children: Mapping[int, Sequence[int]]
-    led: Mapping[int, Sequence[int]]
+    led: Led
     saying: Mapping[tuple[int, str], Sequence[int]]
+    order_of: OrderOf
     unread: frozenset[int] = frozenset()
 
     def runs(self, process: Process) -> bool:
@@ -157,12 +112,17 @@ class Look:
         server = origin.server_pid
         if pid not in self.stats or server is None:
             return pid in self.stats
-        # A pane's process is a child of the server. Any other pid was reused, or belongs to
-        # another PID namespace.
-        if self.stats[pid].parent != server:
+        # A pane's process is a child of the server, and leads its process session. Any other pid
+        # was reused, or belongs to another PID namespace.
+        stat = self.stats[pid]
+        if stat.parent != server or stat.session != pid:
             return False
+        # The word of tmux goes before that of the environment. But tmux keeps the pid of a
+        # process that ended, while another process has the pane's terminal open.
         panes = origin.panes
-        return panes is None or not is_of_another_pane(self.panes.get(pid), server, panes)
+        if panes is None or pid not in origin.shared:
+            return True
+        return not is_of_another_pane(self.panes.get(pid), server, panes)
 
     def _believed(self, origin: Origin, known: Collection[int] = ()) -> set[int]:
         """Returns the processes of `said_to_be_of` that run as the server's user or as root.
@@ -237,8 +197,8 @@ class Look:
         if origin.server_pid is None or origin.panes is None:
             candidates: Iterable[int] = self.panes
         else:
-            panes = origin.panes if origin.session is None else (*origin.panes, "")
-            keys = ((origin.server_pid, pane) for pane in panes)
+            names = origin.panes if origin.session is None else (*origin.panes, origin.session)
+            keys = ((origin.server_pid, name) for name in names)
             candidates = (pid for key in keys for pid in self.saying.get(key, ()))
         return {pid for pid in candidates if self._says(pid, origin)}
 
@@ -254,18 +214,75 @@ class Look:
         if began is not None:
             # No other server has had that pid since then. So the path of the socket, which may
             # be relative or of another mount namespace, does not matter.
-            return not names_former(pid, began, self.stats, self.panes)
+            return not names_former(pid, began, self.stats, self.panes, self.led, self.order_of)
         return is_socket(named.socket, origin.socket)
 
     def _names(self, pid: int, origin: Origin) -> bool:
         """Returns whether a process names a pane of a session, or only the session itself."""
         named = self.panes[pid]
-        if origin.panes is None or named.pane in origin.panes:
+        if origin.panes is None:
             return True
-        if named.pane or named.session != origin.session:
+        # What the kernel says goes before what the environment says.
+        if origin.is_listed and self.pane_of(pid, named.server_pid) not in (None, *origin.pids):
             return False
+        if origin.session is not None and self._is_job(pid, named.server_pid):
+            # tmux tells a job the session. A pane is at most that where the server was started.
+            return named.session == origin.session
+        if named.pane:
+            return named.pane in origin.panes and named.session in self._sessions_of(named, origin)
         # If it runs in a pane, this pane may have been moved to another session.
-        return named.server_pid not in line_of(pid, self.stats)
+        return named.session == origin.session and named.server_pid not in line_of(pid, self.stats)
+
+    def _sessions_of(self, named: PaneEnvironment, origin: Origin) -> set[str]:
+        """Returns the sessions that processes of a session's panes name."""
+        if origin.session is None:
+            return {named.session}
+        # A pane may have been created in another session.
+        firsts = (self.panes.get(pid) for pid in origin.pids)
+        said = {first.session for first in firsts if first is not None}
+        return {origin.session, *said}
+
+    def _contradicting(self, origin: Origin) -> set[int]:
+        """Returns the processes outside panes that name a session's pane, and another session.
+
+        A server that was started in a pane of another server passes that pane on to its jobs.
+        """
+        if origin.session is None or origin.server_pid is None:
+            return set()
+        by_pane = self.said_to_be_of(replace(origin, session=None))
+        return {
+            pid
+            for pid in by_pane - self.said_to_be_of(origin)
+            if not self._is_job(pid, origin.server_pid)
+        }
+
+    def pane_of(self, pid: int, server: int) -> int | None:
+        """Returns the first process of the existing pane in which a process runs.
+
+        The process descends from the pane's first process, or is in its process session. It can
+        change its environment, but not that.
+
+        Args:
+            pid: The process.
+            server: The tmux server of the pane.
+        """
+        for first in (child_above(pid, server, self.stats), self.stats[pid].session):
+            stat = None if first is None else self.stats.get(first)
+            # A pane that was closed is no terminal any more.
+            if stat is not None and stat.parent == server and stat.leads_terminal:
+                return first
+        return None
+
+    def _is_job(self, pid: int, server: int) -> bool:
+        """Returns whether a tmux server started a process outside panes (``run-shell``).
+
+        A job is in the server's own process session. A pane's first process leads another.
+        """
+        if server not in self.servers:
+            return False
+        session = self.stats[server].session
+        top = child_above(pid, server, self.stats)
+        return self.stats[pid if top is None else top].session == session
 
     def _left_by_dead(self, origin: Origin) -> tuple[set[int], set[int]]:
         """Returns the processes that dead panes certainly left, and those that they may have left.
@@ -297,6 +314,8 @@ class Look:
         """
         by_dead = "which a dead pane may have left"
         doubts = dict.fromkeys(self._left_by_dead(origin)[1], by_dead)
+        contradicts = "which names a pane of it, but another session"
+        doubts |= dict.fromkeys(self._trusted(self._contradicting(origin), origin), contradicts)
         # A process that runs in another pane belongs to that pane, whatever it names.
         unread = self.unread - self.runs_on.keys() - self.servers
         unread = frozenset(pid for pid in unread if self._is_young(pid, origin))
@@ -397,93 +416,4 @@ def described(
         Process(pid, stat.started, procfs.program_name(stat), stat.memory, users)
         for pid in sorted(pids)
         if not (stat := stats[pid]).is_ended
-    )
-
-
-class Looker:
-    """Scans all processes repeatedly.
-
-    A `Looker` reads a process's environment once for each program that the process runs. If a
-    process overwrites its environment in place, the `Looker` keeps the old environment. Not
-    thread-safe.
-    """
-
-    def __init__(self) -> None:
-        self._environments: dict[object, PaneEnvironment | None] = {}
-
-    def look(self) -> Look:
-        """Scans all processes.
-
-        Raises:
-            OSError: The processes cannot be listed.
-        """
-        stats = procfs.all_stats()
-        before, self._environments = self._environments, {}
-        panes: dict[int, PaneEnvironment] = {}
-        unread: set[int] = set()
-        for pid, stat in stats.items():
-            program = pid, stat.started, stat.name, stat.environment
-            pane = before[program] if program in before else procfs.pane_said_by(pid)
-            self._environments[program] = pane
-            if pane is procfs.UNREAD:
-                unread.add(pid)
-            elif pane is not None:
-                panes[pid] = pane
-        users_of, listens = functools.cache(procfs.users_of), functools.cache(procfs.listens)
-        return replace(look_at(stats, panes, users_of, listens), unread=frozenset(unread))
-
-
-def look() -> Look:
-    """Scans all processes.
-
-    Raises:
-        OSError: The processes cannot be listed. Or /proc belongs to another PID namespace, so that
-            its pids mean other processes.
-    """
-    if not procfs.numbers_are_ours():
-        raise OSError("/proc belongs to another PID namespace than muster")
-    return Looker().look()
-
-
-def look_at(
-    stats: Mapping[int, Stat],
-    panes: Mapping[int, PaneEnvironment],
-    users_of: UsersOf,
-    listens: Listens,
-) -> Look:
-    """Finds the tmux servers and the processes on them. Pure.
-
-    Args:
-        stats: The data of every process.
-        panes: The pane that each process's environment names, if it names one.
-        users_of: See `Look`.
-        listens: See `Look`.
-    """
-    among = servers_among(stats, panes, users_of, listens)
-    servers = among.all
-    former = naming_former(stats, panes, servers)
-    runs_on = servers_above(stats, servers)
-    led: dict[int, list[int]] = {}
-    for pid, stat in stats.items():
-        led.setdefault(stat.session, []).append(pid)
-    saying: dict[tuple[int, str], list[int]] = {}
-    for pid, pane in panes.items():
-        saying.setdefault((pane.server_pid, pane.pane), []).append(pid)
-        # A process that init adopted still names its server.
-        if pid not in runs_on and pane.server_pid in servers and pid not in former:
-            runs_on[pid] = pane.server_pid
-    ourselves = frozenset(line_of(os.getpid(), stats))
-    return Look(
-        stats,
-        panes,
-        servers,
-        among.sure,
-        former,
-        runs_on,
-        ourselves,
-        users_of,
-        listens,
-        children_of(stats),
-        led,
-        saying,
     )

@@ -15,18 +15,10 @@ from registry.dataclass import dataclass
 from registry.text import shown_name
 from tui.host import procfs
 from tui.host.ancestry import children_of, line_of, with_descendants
-from tui.host.process_look import (
-    Look,
-    Looker,
-    Origin,
-    Process,
-    described,
-    look,
-    look_at,
-    origin_of,
-    owner_of,
-)
+from tui.host.process_look import Look, Process, described
+from tui.host.process_scan import Looker, look, look_at
 from tui.host.procfs import Stat
+from tui.host.session_origin import Origin, origin_of, owner_of
 
 __all__ = [
     "Held",

@@ -48,6 +48,8 @@ _LONGEST_NUMBER = 18
 
 # Expressions are compiled at the first use, because short commands look at no process.
 
+_AUTOGROUP = re.compile(rb"/autogroup-([1-9][0-9]{0,17}) ")
+
 # Only the start of a line counts: the name, on the first line, may contain tabs and "Uid:".
 # The kernel writes a newline in a name as two characters.
 _USERS = rb"(?m)^Uid:\t([0-9]+)\t([0-9]+)\t([0-9]+)\t[0-9]+\n"
@@ -472,6 +474,22 @@ def namespace_pids_of(pid: int) -> tuple[int, ...]:
         return parse_namespace_pids(read(pid, "status"))
     except OSError:
         return ()
+
+
+def session_order_of(pid: int) -> int | None:
+    """Returns a number that is greater for process sessions that were created later.
+
+    The kernel numbers the scheduling groups that it creates for process sessions (sched(7),
+    "The autogroup feature"). So the number is known even after the end of the session's leader.
+
+    Returns:
+        None if the kernel has no such groups, or the process is not visible.
+    """
+    try:
+        match = _AUTOGROUP.match(_beginning(pid, "autogroup"))
+    except OSError:
+        return None
+    return int(match[1]) if match is not None else None
 
 
 def working_directory(pid: int) -> str:

@@ -7,7 +7,7 @@ of the process chooses that text. The pid of a server that ended may now belong 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from registry.dataclass import dataclass
@@ -20,6 +20,12 @@ UsersOf = Callable[[int], Users | None]
 
 Listens = Callable[[int], bool | None]
 """Returns whether a process listens at a unix socket; None if that cannot be known."""
+
+OrderOf = Callable[[int], int | None]
+"""Returns a number that is greater for later process sessions; None if it is not known."""
+
+Led = Mapping[int, Sequence[int]]
+"""The members of each process session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,11 @@ def servers_among(
 
 
 def naming_former(
-    stats: Mapping[int, Stat], panes: Mapping[int, PaneEnvironment], servers: Collection[int]
+    stats: Mapping[int, Stat],
+    panes: Mapping[int, PaneEnvironment],
+    servers: Collection[int],
+    led: Led,
+    order_of: OrderOf,
 ) -> frozenset[int]:
     """Returns the processes that name a former server whose pid a newer server has now.
 
@@ -101,40 +111,70 @@ def naming_former(
         stats: Maps pids to the data of every process.
         panes: The pane that each process's environment names, if it names one.
         servers: The tmux servers.
+        led: The members of each process session.
+        order_of: Called for few processes.
     """
     return frozenset(
         pid
         for pid, named in panes.items()
         if named.server_pid in servers
-        and names_former(pid, stats[named.server_pid].started, stats, panes)
+        and names_former(pid, stats[named.server_pid].started, stats, panes, led, order_of)
     )
 
 
 def names_former(
-    pid: int, began: int, stats: Mapping[int, Stat], panes: Mapping[int, PaneEnvironment]
+    pid: int,
+    began: int,
+    stats: Mapping[int, Stat],
+    panes: Mapping[int, PaneEnvironment],
+    led: Led,
+    order_of: OrderOf,
 ) -> bool:
     """Returns whether a process names a former server, and not the present server with that pid.
 
-    A process names a former server if one of these is true:
-
-    - The process is older than the present server.
-    - An ancestor of the process names the same pid, and is older than the present server.
+    A process names a former server if it or its process session is older than the present
+    server, or if an ancestor that names the same pid is.
 
     Args:
         pid: A process that names the pid of a server.
         began: When the present server started, in ticks since boot.
         stats: Maps pids to the data of every process.
         panes: The pane that each process's environment names, if it names one.
+        led: The members of each process session.
+        order_of: Called for few processes.
     """
     server = panes[pid].server_pid
     passed: set[int] = set()
     while pid in stats and pid not in passed and pid != server:
         passed.add(pid)
         named = panes.get(pid)
-        if named is not None and named.server_pid == server and stats[pid].started < began:
-            return True
+        if named is not None and named.server_pid == server:
+            if stats[pid].started < began:
+                return True
+            if _is_of_older_session(pid, server, began, stats, led, order_of):
+                return True
         pid = stats[pid].parent
     return False
+
+
+def _is_of_older_session(
+    pid: int, server: int, began: int, stats: Mapping[int, Stat], led: Led, order_of: OrderOf
+) -> bool:
+    """Returns whether a process's process session is older than a tmux server.
+
+    A process cannot join the process session of an unrelated process. So a process of an older
+    session does not descend from the server.
+    """
+    session = stats[pid].session
+    # A server that runs in the foreground has the process session of the shell that started it.
+    if server in stats and stats[server].session == session:
+        return False
+    if any(stats[member].started < began for member in led.get(session, ())):
+        return True
+    if session in stats:
+        return False
+    own, other = order_of(pid), order_of(server)
+    return own is not None and other is not None and own < other
 
 
 def is_socket(named: str, socket: Path) -> bool:

@@ -111,6 +111,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
     asked_at = time.time() - (time.monotonic() - answer.asked_at)
     now = look()
     alive = {pane for session in answer.sessions.values() for pane in session.panes}
+    firsts = {pid for session in answer.sessions.values() for pid in session.pids}
     trusted = {user for user in (os.getuid(), 0, answer.server_user) if user is not None}
     # A server without sessions does not report its pid.
     asked = answer.listener if answer.server_pid is None else answer.server_pid
@@ -122,6 +123,9 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
         if own is None or now.runs_on.get(process.pid) not in (None, named.server_pid):
             continue
         is_ours = named.server_pid == asked
+        # It runs in an existing pane, whatever it names.
+        if is_ours and now.pane_of(process.pid, named.server_pid) in firsts:
+            continue
         is_former = process.pid in now.former
         began = procfs.begun_at(now.stats[process.pid])
         if is_ours and began > asked_at:

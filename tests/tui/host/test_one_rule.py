@@ -131,7 +131,8 @@ def test_a_pane_of_the_same_number_on_a_former_server_is_another(server: RealTmu
     )
     pane = answer.sessions["agent_a"].panes[0]
     says = {"TMUX": f"{answer.socket},{answer.server_pid},0", "TMUX_PANE": pane}
-    with subprocess.Popen(["sleep", "1000"], env={**os.environ, **says}) as daemon:
+    words = ["sleep", "1000"]
+    with subprocess.Popen(words, env={**os.environ, **says}, start_new_session=True) as daemon:
         until(lambda: daemon.pid in planned(answer)["agent_a"], "its environment")
         try:
             assert daemon.pid in counted(Meter(), answer)["agent_a"]

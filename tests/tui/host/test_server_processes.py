@@ -23,7 +23,7 @@ from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result
 from tui.host import procfs
-from tui.host.process_tree import look, look_at, origin_of, processes_of, session_processes
+from tui.host.process_tree import Origin, look, look_at, origin_of, processes_of, session_processes
 from tui.host.procfs import PaneEnvironment, Stat, Users
 from tui.host.server_processes import is_socket
 from tui.host.tmux_servers import servers_of
@@ -56,6 +56,49 @@ def test_what_began_before_a_server_names_a_former_one() -> None:
     now = look_at(stats, panes, lambda _: Users(0, 0, 0), lambda _: None)
     assert now.former == {30, 31}
     assert {pid for pid in panes if now.runs_on.get(pid) == 20} == {21, 40}
+
+
+def test_what_is_of_an_older_process_session_names_a_former_server() -> None:
+    """It began since, as a child of a process that ended, or that names nothing."""
+    server = stat(20, 1, 500, "tmux: server")
+    orders = {20: 7, 41: 6, 42: 8}
+    stats = {
+        1: stat(1, 0, 0),
+        20: server,
+        # Its own job.
+        22: stat(22, 20, 600)._replace(session=20),
+        30: stat(30, 1, 400),
+        31: stat(31, 1, 600)._replace(session=30),
+        # The leaders of these have ended.
+        41: stat(41, 1, 600)._replace(session=39),
+        42: stat(42, 1, 600)._replace(session=38),
+        43: stat(43, 1, 600)._replace(session=37),
+    }
+    panes = dict.fromkeys(stats.keys() - {1, 20, 30}, SAYS)
+    now = look_at(stats, panes, lambda _: Users(0, 0, 0), lambda _: None, orders.get)
+    assert now.former == {31, 41}
+    origin = Origin((), ("%0",), Path("/s"), 20, server_began=500, session="$0")
+    assert now.said_to_be_of(origin) == {22, 42, 43}
+
+
+def test_a_process_session_is_numbered_in_the_order_of_the_starts() -> None:
+    own = procfs.session_order_of(os.getpid())
+    if own is None:
+        pytest.skip("the kernel has no scheduling groups of process sessions (autogroup)")
+    script = (
+        "import os, sys; os.fork() and os._exit(0); print(os.getpid(), flush=True); os.read(0, 1)"
+    )
+    words = [sys.executable, "-S", "-c", script]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, start_new_session=True, stdin=pipe, stdout=pipe) as first:
+        assert first.stdout is not None
+        pid = int(first.stdout.readline())
+        until(lambda: (found := procfs.stat_of(pid)) and found.parent == 1, "init to have it")
+        later = procfs.session_order_of(pid)
+        assert later is not None and later > own
+        assert procfs.session_order_of(os.getpid()) == own
+        os.kill(pid, signal.SIGKILL)
+    assert procfs.session_order_of(999_999_999) is None
 
 
 def test_a_child_that_is_older_than_its_parent_proves_nothing_of_it() -> None:
