@@ -225,7 +225,7 @@ class Look:
         # What the kernel says goes before what the environment says.
         if origin.is_listed and self.pane_of(pid, named.server_pid) not in (None, *origin.pids):
             return False
-        if origin.session is not None and self._is_job(pid, named.server_pid):
+        if origin.session is not None and self.is_job(pid, named.server_pid):
             # tmux tells a job the session. A pane is at most that where the server was started.
             return named.session == origin.session
         if named.pane:
@@ -253,7 +253,7 @@ class Look:
         return {
             pid
             for pid in by_pane - self.said_to_be_of(origin)
-            if not self._is_job(pid, origin.server_pid)
+            if not self.is_job(pid, origin.server_pid)
         }
 
     def pane_of(self, pid: int, server: int) -> int | None:
@@ -273,7 +273,7 @@ class Look:
                 return first
         return None
 
-    def _is_job(self, pid: int, server: int) -> bool:
+    def is_job(self, pid: int, server: int) -> bool:
         """Returns whether a tmux server started a process outside panes (``run-shell``).
 
         A job is in the server's own process session. A pane's first process leads another.

@@ -88,10 +88,12 @@ class Stray:
     def pane(self) -> tuple[int, str]:
         """A key for processes of the same pane: the pid of the server, and the id of the pane.
 
-        A process that names no pane has its own key.
+        A process that names only a session has the id of that session. Any other has its own key.
         """
         named = self.named_pane
-        return (-self.process.pid, "") if named is None else (named.server_pid, named.pane)
+        if named is None:
+            return -self.process.pid, ""
+        return named.server_pid, named.pane or named.session
 
 
 def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
@@ -111,6 +113,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
     asked_at = time.time() - (time.monotonic() - answer.asked_at)
     now = look()
     alive = {pane for session in answer.sessions.values() for pane in session.panes}
+    alive |= {session.id for session in answer.sessions.values()}
     firsts = {pid for session in answer.sessions.values() for pid in session.pids}
     trusted = {user for user in (os.getuid(), 0, answer.server_user) if user is not None}
     # A server without sessions does not report its pid.
@@ -130,6 +133,9 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
         began = procfs.begun_at(now.stats[process.pid])
         if is_ours and began > asked_at:
             continue
+        if is_ours and now.is_job(process.pid, named.server_pid):
+            # Its pane is at most that where the server was started.
+            named = named._replace(pane="")
         if is_former or _is_gone(process.pid, named, asked, alive, now, panes):
             surely, maybe = _written_by(process.pid, watched, procfs.open_files(process.pid))
             is_here = is_ours or _is_same_socket(named.socket, answer, trusted.issuperset(own))
@@ -168,11 +174,13 @@ def _is_gone(
         pid: The process.
         named: The pane.
         asked: The pid of the queried server, or None if the pid is not known.
-        alive: The ids of the panes on that server.
+        alive: The ids of the panes and sessions on that server.
         now: All processes.
         panes_of: Queries another tmux server; see `tmux_servers.panes_of`.
     """
     if named.server_pid == asked:
+        if now.is_job(pid, named.server_pid):
+            return named.session not in alive
         # Without a pane id, it may be any pane.
         return bool(named.pane) and named.pane not in alive
     if named.server_pid not in now.servers:

@@ -100,6 +100,21 @@ def test_a_job_belongs_to_the_session_for_which_tmux_started_it(
     assert not runs(pid)
 
 
+def test_a_job_that_outlived_its_session_keeps_the_agent_from_being_called_dead(
+    tmp_path: Path, files: Files, server: RealTmux
+) -> None:
+    server.start("agent_b")
+    job = f"echo $$ > {tmp_path}/pid; {SLEEP}"
+    session = server.start("agent_a", f"tmux run-shell -b '{job}'; {SLEEP}")
+    pid = pid_in(tmp_path / "pid")
+    server.kill(session)
+    roll = take(files, server.client())
+    plan = weighed_kill(roll, [row_of(roll, "a")])
+    assert plan.steps == ()
+    assert f"sleep ({pid}) outlived" in plan.refused[0][1]
+    os.kill(pid, signal.SIGKILL)
+
+
 def nested(server: RealTmux) -> None:
     """Starts a server in the pane %1 of another server, with two agents."""
     made = ["new-session", "-d", "-s"]
