@@ -72,11 +72,11 @@ class Look:
             visible. Called only when needed.
         listens: Returns whether a process listens at a socket. Called only when needed.
         children: The children of each process.
-        led: The members of each process session.
-        saying: The processes by the server and the pane that their environment names, and by
-            the server and the session.
+        led: Maps the id of each process session to its members.
+        saying: Maps a server and a pane, and a server and a session, to the processes whose
+            environment names them.
         order_of: Returns a number that is greater for later process sessions; None if it is not
-            known. It is called only when needed.
+            known. Called only when needed.
         unread: The processes whose environment is too large to read.
     """
 

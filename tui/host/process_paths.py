@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
 
 from registry.schema import WORKSPACE_NAME, default_workspaces
 from tui.host import procfs
@@ -22,12 +25,24 @@ _BOUNDARY = re.compile(r"(?<![^\s'\"`=:;,()<>|&])[^\s'\"`=:;,()<>|&]")
 _LONGEST = 4096
 _LONGEST_NAME = 255
 
-# The limits for workspaces in one command line, and for possible starts of each path.
-_AT_MOST = 32
-_BEGINNINGS = 8
+_AT_MOST = 50_000
+"""The number of possible paths of one process that are examined."""
 
 # Files here do not lead to a workspace; but a workspace can be in memory, in /dev/shm.
 _NO_FILE = re.compile(r"/(dev/(?!shm/)|proc/|sys/)")
+
+
+class Touched(NamedTuple):
+    """The directories in which a process may work.
+
+    Attributes:
+        directories: The directories; some may be missing.
+        is_whole: Whether these are all directories. They are not if muster may not read some data
+            of the process, or if there is too much data.
+    """
+
+    directories: frozenset[Path]
+    is_whole: bool
 
 
 def is_elsewhere(pid: int) -> bool:
@@ -62,60 +77,124 @@ def directories_of(pid: int) -> frozenset[Path] | None:
     return frozenset(Path(path) for path in paths if path.startswith("/"))
 
 
-def directories_touched(pid: int) -> frozenset[Path]:
+def directories_touched(pid: int) -> Touched:
     """Returns the working directory, the directories of open files, and possible workspaces.
 
     The possible workspaces come from the command line and the environment; they may be missing.
-    Data that muster has no permission to read is left out. For a process that is elsewhere, the
-    result is empty.
+    For a process that is elsewhere, the result is empty and not whole.
     """
     if is_elsewhere(pid):
-        return frozenset()
+        return Touched(frozenset(), is_whole=False)
     paths: set[Path] = set()
+    is_whole = True
+    for source in (_working, _opened, _named_in_words):
+        try:
+            paths.update(source(pid))
+        except (OSError, ValueError) as error:
+            is_whole = is_whole and (_is_gone(error) or _has_ended(pid))
+    return Touched(frozenset(paths), is_whole)
+
+
+def _is_gone(error: Exception) -> bool:
+    return isinstance(error, (FileNotFoundError, ProcessLookupError))
+
+
+def _has_ended(pid: int) -> bool:
+    """Returns whether a process has ended, even if its parent has not reaped it."""
+    stat = procfs.stat_of(pid)
+    return stat is None or stat.is_ended
+
+
+def _working(pid: int) -> Iterator[Path]:
+    yield Path(procfs.working_directory(pid))
+
+
+def _opened(pid: int) -> Iterator[Path]:
+    for _, target in procfs.open_files(pid):
+        if target.startswith("/") and not _NO_FILE.match(target):
+            yield Path(target).parent
+
+
+def _named_in_words(pid: int) -> Iterator[Path]:
     here = None
     with suppress(OSError):
         here = Path(procfs.working_directory(pid))
-        paths.add(here)
-    with suppress(OSError):
-        for _, target in procfs.open_files(pid):
-            if target.startswith("/") and not _NO_FILE.match(target):
-                paths.add(Path(target).parent)
-    for word in (*procfs.words(pid, "cmdline"), *procfs.words(pid, "environ")):
-        paths.update(workspaces_in(word, here))
-    return frozenset(paths)
+    yield from workspaces_in(_words_of(pid), here)
+
+
+def _words_of(pid: int) -> Iterator[str]:
+    is_whole = True
+    for name in ("cmdline", "environ"):
+        given = procfs.words(pid, name)
+        is_whole = is_whole and given.is_whole
+        yield from given.words
+    if not is_whole:
+        raise ValueError(f"process {pid} was given more than {procfs.LARGEST} bytes")
 
 
 def default_workspaces_of(pid: int) -> frozenset[Path]:
     """Returns the default workspaces of an orchestrator with the environment of a process.
 
-    For a process that is elsewhere, the result is empty.
+    For a process that is elsewhere, or that muster may not read, the result is empty.
     """
     if is_elsewhere(pid):
         return frozenset()
-    entries = (word.partition("=") for word in procfs.words(pid, "environ"))
-    return default_workspaces({name: value for name, _, value in entries})
+    with suppress(OSError):
+        entries = (word.partition("=") for word in procfs.words(pid, "environ").words)
+        return default_workspaces({name: value for name, _, value in entries})
+    return default_workspaces({})
 
 
-def workspaces_in(word: str, here: Path | None) -> Iterator[Path]:
-    """Yields the paths in a word that may be workspaces.
+def workspaces_in(words: Iterable[str], here: Path | None) -> Iterator[Path]:
+    """Yields the paths in words that may be workspaces.
 
     Args:
-        word: A word of a command line or an environment, which may be a whole shell command.
+        words: A command line or an environment. A word may be a whole shell command.
         here: The working directory of the process, if known.
+
+    Raises:
+        ValueError: The words contain more possible paths than are examined.
     """
-    for text in dict.fromkeys((word, re.sub(r"\\(.)", r"\1", word))):
-        for number, match in enumerate(_NAMED.finditer(text)):
-            if number >= _AT_MOST:
-                break
-            before = text[max(0, match.start() - _LONGEST) : match.start()]
-            begins = [start.start() for start in _BOUNDARY.finditer(before)]
-            for begin in begins[-_BEGINNINGS:]:
-                nearest = begin == begins[-1]
-                written = Path(before[begin:] + match.group())
-                if nearest and here is not None:
-                    written = here / written
-                if any(len(part) > _LONGEST_NAME for part in written.parts):
-                    continue
-                # A space may be part of a path; then the path must exist.
-                if written.is_absolute() and (nearest or os.path.isdir(written)):
-                    yield written
+    examined = 0
+    for word in words:
+        for path in _examine(word, here):
+            examined += 1
+            if examined > _AT_MOST:
+                raise ValueError(f"more than {_AT_MOST} possible paths")
+            if path is not None:
+                yield path
+
+
+def _examine(word: str, here: Path | None) -> Iterator[Path | None]:
+    """Yields the possible workspaces in a word, and None for each place that leads to none."""
+    for text in dict.fromkeys((word, re.sub(r"\\(.)", r"\1", word), unquote(word))):
+        begins: list[int] = []
+        # The places where a path with a blank may begin.
+        longer: list[int] = []
+        last = 0
+        for match in _NAMED.finditer(text):
+            begins = begins or [start.start() for start in _BOUNDARY.finditer(text)]
+            end = bisect_right(begins, match.start())
+            for index in range(last, end - 1):
+                yield None
+                if _may_be_longer(text, begins[index], begins[index + 1]):
+                    longer.append(begins[index])
+            last = max(last, end - 1)
+            if end:
+                written = text[begins[end - 1] : match.start()] + match.group()
+                yield _absolute(written, here)
+            for begin in longer[bisect_left(longer, match.start() - _LONGEST) :]:
+                written = text[begin : match.start()] + match.group()
+                # A blank may be part of a path; then the path must exist.
+                yield _absolute(written, None) if os.path.isdir(written) else None
+
+
+def _may_be_longer(text: str, begin: int, end: int) -> bool:
+    """Returns whether an absolute path at a place may contain the blank or sign before `end`."""
+    return text[begin] == "/" and os.path.isdir(os.path.dirname(text[begin:end].rstrip()))
+
+
+def _absolute(written: str, here: Path | None) -> Path | None:
+    path = Path(written) if here is None else here / written
+    is_short = all(len(part) <= _LONGEST_NAME for part in path.parts)
+    return path if is_short and path.is_absolute() else None

@@ -17,8 +17,9 @@ from tui.host.server_processes import Listens, OrderOf, UsersOf, naming_former, 
 class Looker:
     """Scans all processes repeatedly.
 
-    It reads a process's environment once for each program that the process runs. If a process
-    overwrites its environment in place, the old environment counts. Not thread-safe.
+    A `Looker` reads a process's environment once for each program that the process runs. If a
+    process overwrites its environment in place, the `Looker` keeps the old environment. Not
+    thread-safe.
     """
 
     def __init__(self) -> None:
@@ -52,8 +53,8 @@ def look() -> Look:
     """Scans all processes.
 
     Raises:
-        OSError: The processes cannot be listed, or /proc belongs to another PID namespace,
-            whose pids mean other processes.
+        OSError: The processes cannot be listed. Or /proc belongs to another PID namespace, so that
+            its pids mean other processes.
     """
     if not procfs.numbers_are_ours():
         raise OSError("/proc belongs to another PID namespace than muster")

@@ -19,6 +19,7 @@ from tui.host.process_look import Look, Process, described
 from tui.host.process_scan import Looker, look, look_at
 from tui.host.procfs import Stat
 from tui.host.session_origin import Origin, origin_of, owner_of
+from tui.host.tmux_types import Session, TmuxSnapshot
 
 __all__ = [
     "Held",
@@ -28,6 +29,7 @@ __all__ = [
     "Process",
     "begun",
     "families",
+    "families_of",
     "holds_us",
     "line_of",
     "look",
@@ -153,6 +155,31 @@ def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]
     return {
         key: frozenset(with_descendants({pid for pid in pids if pid in stats}, children))
         for key, pids in groups.items()
+    }
+
+
+def families_of(
+    sessions: Collection[Session], answer: TmuxSnapshot
+) -> dict[Session, frozenset[int]]:
+    """Returns all processes that a kill of each session would end, with two scans.
+
+    These are the descendants of the first processes of the panes, and the processes of
+    `processes_of`. Only the former if no server of the sessions is visible.
+
+    Args:
+        sessions: The sessions.
+        answer: The snapshot of their server.
+
+    Raises:
+        OSError: The processes cannot be listed.
+    """
+    found = families({session: session.pids for session in sessions})
+    if answer.server_process is None:
+        return found
+    now = look()
+    return {
+        session: frozenset(found[session] | now.belonging(origin_of(session, answer)))
+        for session in sessions
     }
 
 

@@ -156,6 +156,18 @@ class UnixSocket(NamedTuple):
     path: str
 
 
+class Words(NamedTuple):
+    """The words of a command line or environment.
+
+    Attributes:
+        words: The words.
+        is_whole: Whether these are all words.
+    """
+
+    words: list[str]
+    is_whole: bool
+
+
 # Parsers
 
 
@@ -385,16 +397,18 @@ def environment(pid: int) -> dict[str, str]:
     return parse_environment(_given(pid, "environ"))
 
 
-def words(pid: int, name: str) -> list[str]:
-    """Returns the words of a command line or environment; empty if muster cannot read the file.
+def words(pid: int, name: str) -> Words:
+    """Returns the words of a command line or environment, up to `LARGEST` bytes.
 
     Args:
         pid: The process.
         name: ``cmdline`` or ``environ``.
+
+    Raises:
+        OSError: The process has ended, or muster may not read them.
     """
-    with suppress(OSError):
-        return parse_words(_given(pid, name))
-    return []
+    text = read(pid, name)
+    return Words(parse_words(whole_words(text)), len(text) < LARGEST)
 
 
 def pane_said_by(pid: int) -> PaneEnvironment | None:

@@ -20,11 +20,11 @@ class Origin:
         panes: The ids of the panes; None for all present and former panes.
         socket: The socket of the tmux server, as in ``$TMUX``.
         server_pid: The pid of the tmux server; None for any server of this socket.
-        claim: The conditions for each process if these features come from a log; None if
-            they come from tmux.
-        server_began: The start of the server's process, in ticks since boot; None if it is
-            not known that the process with that pid is this server.
-        session: The id of the session, for example ``$3``; None if only its panes are known.
+        claim: The conditions for each process if these features come from a log; None if they
+            come from tmux.
+        server_began: When the server's process started, in ticks since boot; None if the process
+            with that pid is not certainly this server.
+        session: The id of the session, for example ``$3``; None if only the panes are known.
         dead: The panes whose first process has ended.
         shared: Those of `pids` that tmux also listed for another session.
         is_listed: Whether the server listed its sessions. Then its existing panes, other than
@@ -63,7 +63,7 @@ def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
 
 
 def owner_of(path: Path) -> int | None:
-    """Returns the user id of a file's owner; None if it cannot be read."""
+    """Returns the user id of a file's owner; None if the file cannot be examined."""
     try:
         return os.stat(path).st_uid
     except OSError:

@@ -357,7 +357,8 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
     # It tells its own path of the directory that a session was started in.
     hidden = answer.foreign_pids or (server is not None and is_elsewhere(server))
     seen = server is not None
-    families = process_tree.families({session: session.pids for session in sessions})
+    # All that a kill would end is asked for its workspace.
+    families = process_tree.families_of(sessions, answer)
     above = functools.cache(workspaces_above)
     for session in sessions:
         directories = [directories_of(pid) for pid in session.pids]
@@ -370,12 +371,13 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
         default = frozenset[Path]().union(*map(default_workspaces_of, family))
         try:
             unknown = any(each is None or not (each or seen) for each in directories)
-            if hidden or unknown or any(map(is_elsewhere, family)):
+            touched = [directories_touched(pid) for pid in family]
+            if hidden or unknown or not all(each.is_whole for each in touched):
                 # It is hidden, has ended, or is in another PID or mount namespace.
                 yield session, Around(None, default)
                 continue
             near = [above(path) for each in directories if each for path in each]
-            for path in frozenset[Path]().union(*map(directories_touched, family)):
+            for path in frozenset[Path]().union(*(each.directories for each in touched)):
                 # An unreadable directory counts only if its path is in a workspace.
                 with contextlib.suppress(*(() if WORKSPACE_NAME in path.parts else (OSError,))):
                     near.append(above(path))

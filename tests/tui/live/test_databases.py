@@ -279,7 +279,9 @@ def test_what_a_process_was_told_of_a_task_leads_to_its_workspace(
 
         (family,) = process_tree.families({None: pids}).values()
         return any(
-            path.is_relative_to(workspace) for pid in family for path in directories_touched(pid)
+            path.is_relative_to(workspace)
+            for pid in family
+            for path in directories_touched(pid).directories
         )
 
     until(is_told, "the process to have its log")

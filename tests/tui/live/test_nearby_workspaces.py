@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from tui.actions.execute import carry_out
 from tui.actions.outcome import Result
 from tui.actions.plan_kill import plan_kill
 from tui.cli.main import main
-from tui.host import process_paths, process_tree
+from tui.host import process_paths, process_tree, procfs
 from tui.host.process_paths import directories_of, directories_touched
 from tui.live import nearby_workspaces
 from tui.live.nearby_workspaces import NearbyWorkspaces
@@ -270,8 +272,58 @@ def test_one_that_only_writes_into_a_workspace_is_known_by_that(
 def traces(*pids: int) -> set[Path]:
     """The workspaces that processes, with all beneath them, leave traces of."""
     (found,) = process_tree.families({None: pids}).values()
-    touched = {each for pid in found for each in directories_touched(pid)}
+    touched = {each for pid in found for each in directories_touched(pid).directories}
     return {each for path in touched for each in workspaces_above(path)}
+
+
+@pytest.fixture
+def told(theirs: Files, tmp_path: Path) -> str:
+    """What runs a shell that is given a path in their workspace, and writes its pid."""
+    os.mkfifo(tmp_path / "never")
+    inside = f"echo $$ > {tmp_path}/pid; read line < {tmp_path}/never"
+    return shlex.join(["sh", "-c", inside, str(theirs.path / "TASK-9" / "log")])
+
+
+def test_what_left_the_tree_of_a_session_tells_its_workspace_as_well(
+    ours: Files, theirs: Files, server: RealTmux, tmp_path: Path, told: str
+) -> None:
+    """A kill would end it, so it is asked."""
+    note = tmp_path / "pid"
+    server.start("agent_b", f"(setsid {told} &); exec sleep 1000")
+    server.start("agent_nobodys")
+    pid = int(until(lambda: note.exists() and note.read_text().strip(), "its pid"))
+    until(lambda: (found := procfs.stat_of(pid)) and found.parent == 1, "init to have it")
+    roll = take_young(ours, server)
+    assert orphans(roll) == ["agent_nobodys"]
+    assert roll.nearby_workspaces == (theirs.path,)
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_what_a_dead_pane_left_tells_its_workspace_as_well(
+    ours: Files, theirs: Files, server: RealTmux, tmp_path: Path, told: str
+) -> None:
+    note = tmp_path / "pid"
+    server.start("keeper")
+    server.run("set-option", "-g", "remain-on-exit", "on")
+    left = f"trap '' HUP; {told} > /dev/null 2>&1 &"
+    server.start("agent_b", f"{left} while [ ! -s {note} ]; do sleep 0.01; done")
+    until(lambda: not server.client().ask().sessions["agent_b"].pids, "the pane's end")
+    roll = take_young(ours, server)
+    assert orphans(roll) == []
+    assert theirs.path in roll.nearby_workspaces
+    os.kill(int(note.read_text()), signal.SIGKILL)
+
+
+def test_where_a_process_names_more_than_is_examined_its_session_is_no_orphan(
+    ours: Files, server: RealTmux, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin("agent_b", ours.path.parent, "sleep 1000; : /x/.agent-workspace")
+    begin("agent_nobodys", ours.path.parent)
+    assert orphans(take_young(ours, server)) == ["agent_b", "agent_nobodys"]
+    monkeypatch.setattr(process_paths, "_AT_MOST", 0)
+    roll = take_young(ours, server)
+    assert "agent_b" not in orphans(roll)
+    assert not roll.orphans_known
 
 
 def test_kill_all_orphans_leaves_the_agents_of_another_project(
