@@ -53,8 +53,8 @@ def end(
         _wait_for_one(left, deadline - time.monotonic())
     seen = {process.identity: process for process in known}
     for _ in range(_ROUNDS):
-        # A stopped process cannot fork. When a round finds no new process, all are stopped,
-        # and none can escape.
+        # A stopped process cannot fork. When a round finds no new process, all that were found are
+        # stopped. Only a process whose successors end before a scan reads them can escape.
         for process in seen.values():
             _send(process, signal.SIGSTOP)
         new = [

@@ -4,9 +4,9 @@ Several projects may share one tmux server. So before muster calls a session an 
 reads these workspaces:
 
 - those at or above the directory in which the session was started;
-- those at or above a directory of a process in the session's panes. Directories of a process are
-  its working directory, the directories of its open files, and the directories that its command
-  line or environment names;
+- those at or above a directory of a process that a kill of the session would end. Directories of
+  a process are its working directory, the directories of its open files, and the directories that
+  its command line or environment names;
 - the default workspaces of the user, whose agents may be in any directory.
 
 These registries can only protect a session, or make it unknown whether the session is an orphan.
