@@ -29,9 +29,10 @@ from registry.storage.partner import GLOBAL_FOLDER as GLOBAL_FOLDER
 from registry.storage.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
 from registry.storage.partner import TASK_REGISTRY as TASK_REGISTRY
 from registry.storage.partner import workspace_of
-from registry.storage.permissions import Access, is_unmapped, other_writer, user_called
+from registry.storage.permissions import Access, is_unmapped, user_called
 from registry.storage.presence import is_absence, is_kind, may_exist
 from registry.storage.safe_open import is_safe_name, look, open_folder, target_of
+from registry.storage.writers import Writers, writers_of_task
 from registry.text import command_line, shown_name, typed_word
 
 WORKSPACE_NAME = ".agent-workspace"
@@ -554,28 +555,18 @@ def _why_not_listed(registry: Path, workspace: Workspace) -> str | None:
     """
     names = (".", GLOBAL_FOLDER, f"{GLOBAL_FOLDER}/{GLOBAL_REGISTRY}")
     try:
-        with open_anchor(workspace.path) as home, open_folder(registry.parent) as task:
-            # A user that may write a folder above a file could replace the file.
-            targets = [Access.at(task.fileno(), name) for name in ("..", ".", registry.name)]
-            targets = [
-                _of_owner(target) if target.mode & stat.S_ISVTX else target for target in targets
-            ]
+        able = writers_of_task(registry)
+        with open_anchor(workspace.path) as home:
             for name in names:
-                listing = Access.at(home.fileno(), name)
-                others = [other_writer(listing, target) for target in targets]
-                if None not in others:
+                other = Writers((Access.at(home.fileno(), name),)).outsider(able=able)
+                if other is not None:
                     place = workspace.path / name
-                    return f"is listed by {shown_name(place)}, which {others[0]} may write"
+                    return f"is listed by {shown_name(place)}, which {other} may write"
     except OSError as error:
         hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror
         return f"cannot be examined: {why}"
     return None
-
-
-def _of_owner(folder: Access) -> Access:
-    """Returns the permissions to replace files in a sticky folder: only its owner has them."""
-    return Access(folder.owner, folder.group, 0o700)
 
 
 def _why_task_foreign(directory: Path, trusted: Iterable[int]) -> str | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from registry.storage.safe_open import open_regular as open_regular
     from registry.storage.writers import Writers as Writers
     from registry.storage.writers import writers_of as writers_of
+    from registry.storage.writers import writers_of_task as writers_of_task
 else:
     __getattr__, __dir__ = exports(
         __name__,
@@ -64,6 +65,7 @@ else:
             "writers": (
                 "Writers",
                 "writers_of",
+                "writers_of_task",
             ),
         },
     )

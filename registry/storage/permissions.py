@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 from registry.dataclass import dataclass, replace
@@ -154,7 +155,7 @@ def is_member(user: int, group: int) -> bool | None:
     return None
 
 
-def other_writer(listing: Access, listed: Access) -> str | None:
+def other_writer(listing: Access, listed: Access, trusted: Collection[int] = ()) -> str | None:
     """Returns a user or group that may write a file, but not the file that this file names.
 
     The user of this process and root are ignored: they may name any file.
@@ -162,16 +163,19 @@ def other_writer(listing: Access, listed: Access) -> str | None:
     Args:
         listing: The permissions of the file that names the other file.
         listed: The permissions of the other file.
+        trusted: The ids of further users that are ignored.
 
     Returns:
         A text for the user or group; None if no user or group is found.
     """
     writers, able = listing.allowed(_WRITE), listed.allowed(_WRITE)
-    known = able.users | {listed.owner, 0, os.geteuid()}
+    known = able.users | {listed.owner, 0, os.geteuid(), *trusted}
+    known |= {user for user in (*writers.users, listing.owner) if _may(user, listed, able)}
     if listing.owner not in known or is_unmapped(listing.owner):
         return user_called(listing.owner)
     # On some systems the files of each user are writable for a group of this user alone.
-    private = {group for group in writers.groups if _is_private(group, listing.owner)}
+    groups = writers.groups - able.groups
+    private = {group for group in groups if any(_is_private(group, user) for user in known)}
     return _beyond(replace(writers, groups=writers.groups - private), able, known)
 
 

@@ -1,20 +1,27 @@
-"""Finds the users who may write registries, and so may run the agents in them."""
+"""Finds the users who may write registries, and so may run the agents in them.
+
+A registry's content is the word of all these users, and not only of its owner.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from registry.dataclass import dataclass
+from registry.dataclass import dataclass, replace
 from registry.errors import RegistryError
 from registry.storage.anchor import open_anchor
 from registry.storage.descriptor import close_read
-from registry.storage.interruption import hand_on
-from registry.storage.permissions import Access, is_member
+from registry.storage.interruption import hand_on, tolerating
+from registry.storage.permissions import Access, is_member, other_writer
 from registry.storage.safe_open import folder_of, name_of
 
 _WRITE = 2
+
+_ROOTS = Access(0, 0, 0o600)
+"""The permissions of a file that only root may write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,26 @@ class Writers:
             return True
         return any(_may_write(user, access) for access in self.accesses)
 
+    def outsider(self, trusted: Collection[int] = (), able: Writers | None = None) -> str | None:
+        """Returns a user or group among them whose word is not believed.
+
+        This user and root are believed. So are the members of a group that has the name of a
+        believed user, if this user is the only one.
+
+        Args:
+            trusted: The ids of further users that are believed.
+            able: Further users that are believed.
+
+        Returns:
+            A text for the user or group; None if all of them are believed.
+        """
+        targets = (*(able.accesses if able is not None else ()), _ROOTS)
+        for access in self.accesses:
+            others = [other_writer(access, target, trusted) for target in targets]
+            if None not in others:
+                return others[0]
+        return None
+
 
 def writers_of(registries: Iterable[Path], workspaces: Iterable[Path] = ()) -> Writers:
     """Returns the users who may write any of the registries, or create registries.
@@ -58,6 +85,32 @@ def writers_of(registries: Iterable[Path], workspaces: Iterable[Path] = ()) -> W
             listed = None if access.listed is None else frozenset(access.listed.items())
             accesses[access.owner, access.group, access.mode, listed] = access
     return Writers(tuple(accesses.values()))
+
+
+def writers_of_task(registry: Path, folders: Iterable[str] = ()) -> Writers:
+    """Returns the users who may write or replace a task's registry, or another file.
+
+    Args:
+        registry: The path of the task's registry, or of the global registry.
+        folders: The names of further folders of the task, in which users may place files.
+
+    Raises:
+        RegistryError: The registry cannot be examined.
+        OSError: The registry cannot be examined.
+    """
+    name = name_of(registry)
+    with folder_of(registry) as folder:
+        # A user that may write a folder above a file could replace the file.
+        accesses = [Access.at(folder, step) for step in ("..", ".", name)]
+        accesses = [
+            # Only the owner of a sticky folder may replace the files of other users.
+            replace(access, mode=0o700, listed=None) if access.mode & stat.S_ISVTX else access
+            for access in accesses
+        ]
+        for step in folders:
+            with tolerating(FileNotFoundError):
+                accesses.append(Access.at(folder, step))
+    return Writers(tuple(accesses))
 
 
 def _access_of(registry: Path) -> Access:

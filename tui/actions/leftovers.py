@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from registry.agent_output import Identity, output_files
+from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG, Identity, output_files
 from registry.audit import EndedSession
 from registry.dataclass import dataclass, replace
 from registry.errors import RegistryError
-from registry.storage import writers_of
+from registry.storage import writers_of, writers_of_task
 from registry.text import command_line, shown_name
 from tui.actions.plan import Plan, Step
 from tui.host.strays import Agent, Stray, Watched, find_strays
@@ -247,8 +247,8 @@ def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Left
     servers = {pane.server_pid for pane in panes}
     owner = step.owner
     sure = all(_is_of(step, group) for group in maybe) and len(servers) == 1
-    # The owner of the task's directory could have moved another user's open file into it.
     sure = sure and all(process.users == {owner} for process in processes)
+    sure = sure and owner is not None and _is_word_of(owner, step)
     if not sure or owner is None or step.earlier is not None:
         return Leftover(None, _why(step, processes, answer.socket))
     runs = "runs" if len(processes) == 1 else "run"
@@ -304,6 +304,22 @@ def _is_of(step: Step, pane: list[Stray]) -> bool:
         and not any(process.is_former or not process.is_here for process in pane)
         and any_fits(_starts(step), _began(pane))
     )
+
+
+def _is_word_of(owner: int, step: Step) -> bool:
+    """Returns whether only a registry's owner and root tell what belongs to an agent.
+
+    Any other user that may write the registry could list a process of the owner as the agent's.
+    A user that may write a folder could move a file that such a process has open into it.
+    """
+    if step.row is None:
+        return False
+    folders = [source.folder for source in (PROGRESS, FINDINGS, STREAM_LOG)]
+    try:
+        writers = writers_of_task(step.row.key.registry, folders)
+    except (RegistryError, OSError):
+        return False
+    return writers.outsider({owner}) is None
 
 
 def _writes_for(pane: Iterable[Stray]) -> frozenset[Agent]:

@@ -155,6 +155,26 @@ def test_what_is_not_the_registry_owners_is_not_ended_for_writing_its_output(
     assert f"sleep ({pid})" in planned(files, server).refused[0][1]
 
 
+@pytest.mark.parametrize("name", ["AGENT_REGISTRY.json", "logs", "progress", ".", ".."])
+def test_what_others_could_have_named_is_not_ended_for_writing_its_output(
+    files: Files, server: RealTmux, live: Live, name: str
+) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder to a group that it is not in")
+    pid = live("x")
+    write(files, "x")
+    kill_server(server)
+    (files.path / "TASK-1" / "progress").mkdir(exist_ok=True)
+    shared = files.path / "TASK-1" / name
+    mode = shared.stat().st_mode & 0o7777
+    os.chown(shared, -1, 64200)
+    shared.chmod(mode | 0o020)
+    assert f"sleep ({pid})" in planned(files, server).refused[0][1]
+    shared.chmod(mode)
+    assert [step.label for step in planned(files, server).steps] == ["x"]
+    assert runs(pid)
+
+
 def test_nothing_is_left_once_all_of_it_has_ended(
     files: Files, server: RealTmux, live: Live
 ) -> None:
