@@ -17,7 +17,6 @@ workspace has a database, the database may list agents that no JSON registry lis
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import time
@@ -83,13 +82,16 @@ class Around:
     """The workspaces near a session.
 
     Attributes:
-        near: The workspaces near the session and near the processes of its panes; None if they
-            cannot be known.
+        near: The known workspaces near the session and near the processes of its panes.
         default: The default workspaces of orchestrators, which may list any session.
+        started: Those of `near` at or above the directory that the session was started in.
+        is_whole: Whether all workspaces near the session are known.
     """
 
-    near: frozenset[Path] | None
+    near: frozenset[Path] = frozenset()
     default: frozenset[Path] = frozenset()
+    started: frozenset[Path] = frozenset()
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +199,12 @@ class NearbyWorkspaces:
             if session.name in listed:
                 continue
             lone = replace(answer, sessions={session.name: session})
-            paths = {*self.always, *surroundings.default, *(surroundings.near or ())}
+            paths = {*self.always, *surroundings.default, *surroundings.near}
             unlisted = [self._is_unlisted(path, lone, policy, now) for path in paths]
             if False in unlisted:
                 continue
             databases |= dict.fromkeys(self.databases_of(paths))
-            is_unsure = surroundings.near is None or None in unlisted
+            is_unsure = not surroundings.is_whole or None in unlisted
             (unsure if is_unsure else orphans).append(session)
         read = tuple(self.readings)
         return Judged(tuple(orphans), tuple(unsure), read, tuple(databases))
@@ -227,13 +229,18 @@ class NearbyWorkspaces:
             The workspaces near each session.
         """
         around: dict[Session, Around] = {}
-        paths: dict[Path, None] = {}
+        started: set[Path] = set()
+        touched: set[Path] = set()
         of_user = default_workspaces({"HOME": os.path.expanduser("~"), **os.environ})
-        for session, surroundings in _around(sessions, answer):
-            near = None if surroundings.near is None else surroundings.near - own
-            default = (surroundings.default | of_user) - own
-            around[session] = Around(near, default)
-            paths |= dict.fromkeys(sorted(default | (near or frozenset())))
+        for session, found in _around(sessions, answer):
+            near, default = found.near - own, (found.default | of_user) - own
+            around[session] = replace(found, near=near, default=default)
+            started |= found.started - own
+            touched |= near | default
+        # Their number is limited, so no process may displace a workspace by names of its own.
+        paths = dict.fromkeys(sorted(started))
+        foreign = {path: why_foreign(path) is not None for path in touched}
+        paths |= dict.fromkeys(sorted(touched, key=lambda path: (foreign[path], path)))
         # Near workspaces come first, because the number is limited.
         paths |= dict.fromkeys(self._others)
         others = [path for path in paths if path not in self.always]
@@ -293,7 +300,7 @@ class NearbyWorkspaces:
             self._anothers = frozenset(
                 _identity(session)
                 for session, surroundings in around.items()
-                if any(session.name in listed.get(path, ()) for path in surroundings.near or ())
+                if any(session.name in listed.get(path, ()) for path in surroundings.near)
             )
             self._about, self._again_at = about, time.monotonic() + _AGAIN
         return [session for session in sessions if _identity(session) in self._anothers]
@@ -361,26 +368,27 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
     families = process_tree.families_of(sessions, answer)
     above = functools.cache(workspaces_above)
     for session in sessions:
-        directories = [directories_of(pid) for pid in session.pids]
-        started = session.started_in
-        directories.append(None if started is None else frozenset({Path(started)}))
+        family = families[session]
+        default = frozenset[Path]().union(*map(default_workspaces_of, family))
+        if hidden:
+            yield session, Around(default=default, is_whole=False)
+            continue
+        start = None if session.started_in is None else frozenset({Path(session.started_in)})
+        directories = [start, *map(directories_of, session.pids)]
         if not session.pids:
             # All its panes are dead, but some of their processes may be hidden.
             directories.append(frozenset())
-        family = families[session]
-        default = frozenset[Path]().union(*map(default_workspaces_of, family))
-        try:
-            unknown = any(each is None or not (each or seen) for each in directories)
-            touched = [directories_touched(pid) for pid in family]
-            if hidden or unknown or not all(each.is_whole for each in touched):
-                # It is hidden, has ended, or is in another PID or mount namespace.
-                yield session, Around(None, default)
-                continue
-            near = [above(path) for each in directories if each for path in each]
-            for path in frozenset[Path]().union(*(each.directories for each in touched)):
+        touched = [directories_touched(pid) for pid in family]
+        # A process may have ended, or be in another PID or mount namespace.
+        is_whole = all(each.is_whole for each in touched)
+        is_whole = is_whole and all(each is not None and (each or seen) for each in directories)
+        near: dict[Path, frozenset[Path]] = {}
+        known = frozenset[Path]().union(*(each for each in directories if each))
+        for path in known.union(*(each.directories for each in touched)):
+            try:
+                near[path] = above(path)
+            except OSError:
                 # An unreadable directory counts only if its path is in a workspace.
-                with contextlib.suppress(*(() if WORKSPACE_NAME in path.parts else (OSError,))):
-                    near.append(above(path))
-            yield session, Around(frozenset[Path]().union(*near), default)
-        except OSError:
-            yield session, Around(None, default)
+                is_whole = is_whole and path not in known and WORKSPACE_NAME not in path.parts
+        started = frozenset[Path]().union(*(near.get(path, ()) for path in start or ()))
+        yield session, Around(frozenset[Path]().union(*near.values()), default, started, is_whole)

@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from registry.dataclass import dataclass, replace
+from registry.errors import RegistryError
 from registry.schema import AgentRecord, is_terminal, is_tmux_name_certain, spellings
 from registry.snapshots import while_busy
+from registry.storage import writers_of_task
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.nearby_workspaces import Around, NearbyWorkspaces, Reading, session_name_of
@@ -40,9 +42,9 @@ def claims_on(
 ) -> dict[Session, str]:
     """Returns the sessions that must not be ended, with the reasons. Blocks.
 
-    It cannot always be known whether another agent uses a session, too. In this case, the holder's
-    status decides. If the holder is active, the session may be ended, because the holder's
-    registry lists it. If the holder has a terminal status, the session must not be ended.
+    It cannot always be known whether another agent uses a session, too. In this case, the session
+    may be ended only if its holder is active, and if only root, this user and the session's user
+    may write the holder's registry. Otherwise another user may have listed the session there.
 
     Args:
         nearby: The workspaces of the holders, and the workspaces near the sessions. Unchanged
@@ -108,9 +110,9 @@ def _claimed(
         holder = held[session]
         if holder is None:
             continue
-        paths = {*nearby.always, *(surroundings.near or ())}
+        paths = {*nearby.always, *surroundings.near}
         unread = any(path not in at_work or at_work[path][1] for path in paths)
-        if surroundings.near is None or unread:
+        if unread or not surroundings.is_whole:
             databases = [str(database) for database in nearby.databases_of(paths)]
             known = databases and holder.has_terminal_status
             reasons[session] = f"the agent may be active: {databases[0]}" if known else None
@@ -120,17 +122,33 @@ def _claimed(
             if not others.isdisjoint(holder.names):
                 agent = f"an agent in {shown_name(path)} without a terminal status"
                 reasons[session] = f"{agent} has the same session"
-    unknown = (
+    claimed = {
+        session: why
+        for session, reason in reasons.items()
+        if (why := reason or _why_unknown(held[session], answer)) is not None
+    }
+    return claimed, None in reasons.values()
+
+
+def _why_unknown(holder: Holder | None, answer: TmuxSnapshot) -> str | None:
+    """Returns why a session must not be ended if others may use it; None if it may be ended."""
+    why = (
         "unknown whether another agent has the same session: "
         "cannot read a registry near the session, or the session's processes"
     )
-    claimed = {
-        session: reason or unknown
-        for session, reason in reasons.items()
-        if reason is not None
-        or ((holder := held[session]) is not None and holder.has_terminal_status)
-    }
-    return claimed, None in reasons.values()
+    if holder is None or holder.has_terminal_status:
+        return why
+    trusted = () if answer.server_user is None else (answer.server_user,)
+    try:
+        other = writers_of_task(holder.registry).outsider(trusted)
+    except (RegistryError, OSError) as error:
+        other = f"an unknown user ({error})"
+    if other is None:
+        return None
+    return (
+        f"{why}; and {other} may write {shown_name(holder.registry)}. If no other agent has it, "
+        "end it in tmux, and kill the agent again"
+    )
 
 
 _Active = Mapping[str, Collection[tuple[TaskState, str]]]
