@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from registry.storage.safe_open import is_safe_name as is_safe_name
     from registry.storage.safe_open import open_regular as open_regular
     from registry.storage.writers import Writers as Writers
+    from registry.storage.writers import is_believed as is_believed
     from registry.storage.writers import writers_of as writers_of
     from registry.storage.writers import writers_of_task as writers_of_task
 else:
@@ -64,6 +65,7 @@ else:
             ),
             "writers": (
                 "Writers",
+                "is_believed",
                 "writers_of",
                 "writers_of_task",
             ),

@@ -113,6 +113,28 @@ def writers_of_task(registry: Path, folders: Iterable[str] = ()) -> Writers:
     return Writers(tuple(accesses))
 
 
+def is_believed(telling: Path, about: Path) -> bool:
+    """Returns whether what one registry says counts for the agents of another one.
+
+    Root and this user may write what they like. Any other user that may write or replace the
+    first registry must be able to write or replace the second one, too.
+
+    Args:
+        telling: The path of the first registry.
+        about: The path of the second one.
+
+    Returns:
+        The result; False if it cannot be known.
+    """
+    if telling == about:
+        return True
+    try:
+        return writers_of_task(telling).outsider(able=writers_of_task(about)) is None
+    except (RegistryError, OSError) as error:
+        hand_on(error)
+        return False
+
+
 def _access_of(registry: Path) -> Access:
     with folder_of(registry) as folder:
         return Access.at(folder, name_of(registry))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from registry.dataclass import dataclass, replace
-from registry.storage import Instant
+from registry.storage import Instant, is_believed
 from tui.host import host_name
 from tui.host.asker import Asker, NoAnswerError
 from tui.host.pane_origin import PaneOrigin, PaneOrigins
 from tui.host.tmux_advice import socket_option
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
-from tui.live.nearby_workspaces import Judged, NearbyWorkspaces
+from tui.live.nearby_workspaces import Judged, NearbyWorkspaces, identity
 from tui.live.registry_cache import Branch
 from tui.model.call import call_task
 from tui.model.evidence import Evidence, MissingSince
@@ -22,7 +23,7 @@ from tui.model.orphans import find_orphans
 from tui.model.policy import Policy
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.model.spellings import Spellings
-from tui.model.suspects import Candidate, find_renamed
+from tui.model.suspects import Candidate, find_renamed, is_claimed
 
 # Seconds after which all agents get new verdicts even if nothing has changed.
 _RECALL = 10.0
@@ -61,6 +62,9 @@ class Content(Protocol):
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
         """Returns the sessions that each global registry lists."""
 
+    def listed_by_path(self) -> Mapping[Path, frozenset[str] | None]:
+        """Returns the sessions that each global registry lists, by its path."""
+
     def spellings(self) -> Spellings:
         """Returns how versions of tmux spell the names of the sessions in all registries."""
 
@@ -83,7 +87,8 @@ class RollBuilder:
         self._policy = policy
         self._on_late = on_late
         self._nearby_asker: Asker[Judged] = Asker(on_late)
-        self._candidates_asker: Asker[list[Session]] = Asker(on_late)
+        self._candidates_asker: Asker[Mapping[object, frozenset[Path]]] = Asker(on_late)
+        self._belief_asker: Asker[bool] = Asker(on_late)
         self._reports: dict[Path, Asker[dict[str, float]]] = {}
         self._host = host_name()
         self._called: dict[Path, _Called] = {}
@@ -197,7 +202,8 @@ class RollBuilder:
             return begun[pid]
 
         origins = self._read_origins(evidence)
-        states, listed = registries.states(), registries.listed_sessions()
+        states, globals_ = registries.states(), registries.listed_by_path()
+        believed = functools.cache(self._is_believed)
         # The owner of a session is known if muster saw it being renamed.
         followed = frozenset(s.name for name, s in answer.sessions.items() if name != s.name)
         by_server: dict[Path | None, list[Session]] = {None: list(answer.sessions.values())}
@@ -207,28 +213,34 @@ class RollBuilder:
             socket: find_renamed(
                 missing,
                 states,
-                listed if socket is not None else (*listed, followed),
+                () if socket is not None else (followed,),
                 sessions,
                 begun_at,
                 origins,
                 self._ids if socket is None else {},
+                globals_=globals_,
+                believed=believed,
             )
             for socket, sessions in by_server.items()
         }
         self._begun = begun
-        return self._most_likely(candidates, answer)
+        return self._most_likely(candidates, answer, believed)
 
     def _most_likely(
         self,
         candidates: Mapping[Path | None, Mapping[str, list[Candidate]]],
         answer: TmuxSnapshot,
+        believed: Callable[[Path, Path], bool],
     ) -> Mapping[str, Candidate]:
         """Maps missing sessions to their first candidate that no registry near it lists.
+
+        A registry counts only if it is believed.
 
         Args:
             candidates: Maps the socket of a server (None for the queried one) and the name of a
                 missing session to the candidates.
             answer: The answer of the queried server.
+            believed: See `find_renamed`.
         """
         sessions = {
             id(candidate.session): candidate.session
@@ -236,14 +248,17 @@ class RollBuilder:
             for of_name in by_name.values()
             for candidate in of_name
         }
-        anothers = set(map(id, self._anothers(list(sessions.values()), answer)))
+        listing = self._listing(list(sessions.values()), answer)
         likely: dict[str, Candidate] = {}
         for socket, by_name in candidates.items():
             for name, of_name in by_name.items():
                 possible = (
                     candidate
                     for candidate in of_name
-                    if candidate.moved or id(candidate.session) not in anothers
+                    if candidate.moved
+                    or not is_claimed(
+                        listing.get(identity(candidate.session), ()), candidate.about, believed
+                    )
                 )
                 first = next(possible, None)
                 if first is not None and socket is not None:
@@ -266,16 +281,25 @@ class RollBuilder:
         except NoAnswerError:
             return Judged(unsure=sessions)
 
-    def _anothers(self, sessions: list[Session], answer: TmuxSnapshot) -> list[Session]:
-        """Returns the candidates that a registry near them lists; without an answer none."""
+    def _listing(
+        self, sessions: list[Session], answer: TmuxSnapshot
+    ) -> Mapping[object, frozenset[Path]]:
+        """Returns the registries near sessions that list them; without an answer none."""
         if not sessions:
-            return []
+            return {}
         try:
             return self._candidates_asker.ask(
-                lambda: self._near_candidates.anothers(sessions, answer), _PATIENCE
+                lambda: self._near_candidates.listing(sessions, answer), _PATIENCE
             )
         except NoAnswerError:
-            return []
+            return {}
+
+    def _is_believed(self, telling: Path, about: Path) -> bool:
+        """Returns the same as `is_believed`; without an answer of the file system False."""
+        try:
+            return self._belief_asker.ask(lambda: is_believed(telling, about), _PATIENCE)
+        except NoAnswerError:
+            return False
 
     def _note_ids(self, answer: TmuxSnapshot, missing_since: MissingSince) -> None:
         """Records the ids of all sessions, and keeps the ids of missing sessions."""

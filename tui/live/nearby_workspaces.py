@@ -135,7 +135,7 @@ class NearbyWorkspaces:
         self._others = tuple(others)
         self._about: object = None
         self._judged = Judged()
-        self._anothers: frozenset[object] = frozenset()
+        self._listing: Mapping[object, frozenset[Path]] = {}
         self._again_at = 0.0
 
     def judge(
@@ -159,7 +159,7 @@ class NearbyWorkspaces:
         about = (
             answer.server,
             own,
-            tuple(map(_identity, sessions)),
+            tuple(map(identity, sessions)),
         )
         if about != self._about or time.monotonic() >= self._again_at:
             self._judged = self.look(sessions, answer, own, policy, now)
@@ -281,29 +281,29 @@ class NearbyWorkspaces:
         # A file that cannot be read now may list the session.
         return None if orphans is None or reading.is_unclear else True
 
-    def anothers(self, sessions: Collection[Session], answer: TmuxSnapshot) -> list[Session]:
-        """Returns those sessions, of any server, that a registry near the session lists. Blocks.
+    def listing(
+        self, sessions: Collection[Session], answer: TmuxSnapshot
+    ) -> Mapping[object, frozenset[Path]]:
+        """Returns the registries near sessions that list them, by `identity`. Blocks.
 
-        A listed session is not a candidate for a missing session, so the agent of the missing
-        session may be called dead. Another user must not be able to cause this. So workspaces of
-        other users do not count.
+        Args:
+            sessions: The sessions, of any server.
+            answer: The answer of tmux.
         """
-        about = frozenset(map(_identity, sessions))
+        about = frozenset(map(identity, sessions))
         if about != self._about or time.monotonic() >= self._again_at:
             # The sessions are of several servers, so no server vouches for hidden processes.
             around = self.read_around(sessions, replace(answer, server_pid=None), frozenset())
-            listed = {
-                path: _listed_in(reading)
-                for path, reading in self.readings.items()
-                if why_foreign(path) is None
-            }
-            self._anothers = frozenset(
-                _identity(session)
+            self._listing = {
+                identity(session): frozenset(
+                    registry
+                    for path in surroundings.near & self.readings.keys()
+                    for registry in _listing_in(path, self.readings[path], session.name)
+                )
                 for session, surroundings in around.items()
-                if any(session.name in listed.get(path, ()) for path in surroundings.near)
-            )
+            }
             self._about, self._again_at = about, time.monotonic() + _AGAIN
-        return [session for session in sessions if _identity(session) in self._anothers]
+        return self._listing
 
     @property
     def busy(self) -> bool:
@@ -311,7 +311,8 @@ class NearbyWorkspaces:
         return any(registries.busy for registries in self._registries.values())
 
 
-def _identity(session: Session) -> object:
+def identity(session: Session) -> object:
+    """Returns a key for a session of any server."""
     return session.id, session.name, session.created, session.pids
 
 
@@ -327,6 +328,16 @@ def _listed_in(reading: Reading) -> frozenset[str]:
         *(names for names in reading.listed if names),
         *(spellings(session_name_of(agent)) for record in records for agent in record.agents),
     )
+
+
+def _listing_in(workspace: Path, reading: Reading, name: str) -> Iterator[Path]:
+    """Yields the registries of a workspace that list a session."""
+    for state in reading.states:
+        agents = state.record.agents if state.record is not None else ()
+        if any(name in spellings(session_name_of(agent)) for agent in agents):
+            yield state.registry
+    if any(name in names for names in reading.listed if names):
+        yield Workspace(workspace).global_registry
 
 
 def _read(registries: Registries, bounds: Bounds | None = None) -> Reading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from registry.dataclass import dataclass, replace
@@ -411,19 +411,26 @@ class Registries:
 
         A set is None if any of its names is not certain.
         """
-        return tuple(record.tmux_sessions for record in self.global_records())
+        return tuple(self.listed_by_path().values())
+
+    def listed_by_path(self) -> Mapping[Path, frozenset[str] | None]:
+        """Returns the same as `listed_sessions`, by the paths of the global registries."""
+        return {path: record.tmux_sessions for path, record in self.global_records().items()}
 
     def spellings(self) -> Spellings:
         """Returns how versions of tmux spell the names of the sessions in all registries."""
         tasks = (state.record for state in self.states() if state.record is not None)
-        return Spellings.of((*tasks, *self.global_records()))
+        return Spellings.of((*tasks, *self.global_records().values()))
 
-    def global_records(self) -> Iterator[GlobalRecord]:
-        """Yields the content of the global registries that were read."""
-        for branch in self._branches:
-            snapshot = self._file(branch.source).snapshot
-            if snapshot is not None and isinstance(snapshot.record, GlobalRecord):
-                yield snapshot.record
+    def global_records(self) -> Mapping[Path, GlobalRecord]:
+        """Returns the content of the global registries that were read, by their paths."""
+        sources = [branch.source for branch in self._branches]
+        snapshots = {source.path: self._file(source).snapshot for source in sources}
+        return {
+            path: snapshot.record
+            for path, snapshot in snapshots.items()
+            if snapshot is not None and isinstance(snapshot.record, GlobalRecord)
+        }
 
     def directories(self) -> tuple[set[Path], set[Path]]:
         """Returns the directories to watch, and those of them in which every entry matters."""

@@ -7,10 +7,10 @@ workspace stays, with an error. It is not read again until the hanging access re
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from registry.dataclass import dataclass, replace
+from registry.dataclass import dataclass, field, replace
 from registry.schema import GlobalRecord, UnreadDatabase, Workspace
 from registry.storage import Instant
 from tui.host.asker import PATIENCE, Asker, NoAnswerError
@@ -31,7 +31,6 @@ class _Reading:
 
     Attributes:
         branches: The workspace, as one branch.
-        listed: The result of `Registries.listed_sessions`.
         databases: The databases with agents that are in no registry.
         sees_all: Whether the workspace was read completely.
         known_until: The moment until which the content is known.
@@ -40,11 +39,10 @@ class _Reading:
         roots: Those of them where each new entry counts.
         is_whole: Whether all tasks were read.
         has_recovered: Whether an interrupted commit was recovered.
-        globals_: The content of its global registry, if that was read.
+        globals_: The content of its global registry by its path, if that was read.
     """
 
     branches: tuple[Branch, ...]
-    listed: tuple[frozenset[str] | None, ...] = ()
     databases: tuple[UnreadDatabase, ...] = ()
     sees_all: bool = False
     known_until: Instant = NEVER
@@ -53,7 +51,7 @@ class _Reading:
     roots: frozenset[Path] = frozenset()
     is_whole: bool = False
     has_recovered: bool = False
-    globals_: tuple[GlobalRecord, ...] = ()
+    globals_: Mapping[Path, GlobalRecord] = field(default_factory=dict)
 
     @property
     def paths(self) -> frozenset[Path]:
@@ -85,7 +83,6 @@ def _read(registries: Registries, *, is_whole: bool, has_recovered: bool = False
     directories, roots = registries.directories()
     return _Reading(
         tuple(registries.branches()),
-        registries.listed_sessions(),
         registries.databases(),
         registries.sees_all(),
         registries.known_until(),
@@ -94,7 +91,7 @@ def _read(registries: Registries, *, is_whole: bool, has_recovered: bool = False
         frozenset(roots),
         is_whole,
         has_recovered,
-        tuple(registries.global_records()),
+        registries.global_records(),
     )
 
 
@@ -255,13 +252,20 @@ class SeparateRegistries:
 
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
         """Returns the sessions that each global registry lists; see `Registries`."""
-        return tuple(listed for each in self._apart for listed in each.reading.listed)
+        return tuple(self.listed_by_path().values())
+
+    def listed_by_path(self) -> Mapping[Path, frozenset[str] | None]:
+        """Returns the same as `listed_sessions`, by the paths of the global registries."""
+        return {path: record.tmux_sessions for path, record in self._globals().items()}
 
     def spellings(self) -> Spellings:
         """Returns how versions of tmux spell the names of sessions; see `Registries`."""
         tasks = (state.record for state in self.states() if state.record is not None)
-        globals_ = (record for each in self._apart for record in each.reading.globals_)
-        return Spellings.of((*tasks, *globals_))
+        return Spellings.of((*tasks, *self._globals().values()))
+
+    def _globals(self) -> Mapping[Path, GlobalRecord]:
+        readings = [each.reading.globals_ for each in self._apart]
+        return {path: record for reading in readings for path, record in reading.items()}
 
     def sees_all(self) -> bool:
         """Whether all workspaces were read completely, so no session can be listed elsewhere."""

@@ -7,6 +7,7 @@ times of sessions and panes show which session it may be now.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from registry.text import shown_name
@@ -28,11 +29,17 @@ class Candidate(NamedTuple):
             missing session.
         why: The reason in words.
         moved: Whether a pane was certainly moved into the session.
+        about: The registries of the agents that expect the missing session.
     """
 
     session: Session
     why: str
     moved: bool = False
+    about: frozenset[Path] = frozenset()
+
+
+def _always(_claimant: Path, _about: Path) -> bool:
+    return True
 
 
 def find_renamed(
@@ -43,8 +50,13 @@ def find_renamed(
     begun: Callable[[int], float | None],
     origins: Mapping[int, PaneOrigin],
     seen: Mapping[str, str],
+    *,
+    globals_: Mapping[Path, frozenset[str] | None] | None = None,
+    believed: Callable[[Path, Path], bool] = _always,
 ) -> Mapping[str, list[Candidate]]:
     """Finds the sessions that may be the missing sessions under another name.
+
+    A session is one of a known agent if a registry lists it that is believed.
 
     Candidates are:
 
@@ -57,28 +69,38 @@ def find_renamed(
     Args:
         missing: The names of the missing sessions.
         states: All tasks that muster sees.
-        listed: As for `tui.model.orphans.find_orphans`.
+        listed: Names of sessions whose agents are known for certain.
         sessions: All sessions of a server.
         begun: Returns the start time of a pane's first process, seconds since the epoch; None
             if unknown.
         origins: The result of `PaneOrigins.read` for these sessions.
         seen: Maps earlier session names of this server to the last known ids of these sessions.
+        globals_: Maps each global registry to the sessions that it lists.
+        believed: Whether a registry that lists a session proves that the session does not belong
+            to an agent of another registry. Called with both registries.
 
     Returns:
         Maps the name of each missing session to its candidates.
     """
-    claimed: set[str] = set()
+    claims: dict[str, set[Path]] = {}
     starts: dict[str, list[float]] = {}
+    expecting: dict[str, set[Path]] = {}
+    existing = {session.name for session in sessions}
     for state in states:
         record = state.record
         if record is None:
             continue
-        claimed |= record.tmux_sessions or frozenset()
+        for claimed in existing & (record.tmux_sessions or frozenset()):
+            claims.setdefault(claimed, set()).add(state.registry)
         for agent in record.expecting:
             name = agent.tmux_session or ""
             if name in missing and agent.possible_starts:
                 starts.setdefault(name, []).extend(agent.possible_starts)
-    claimed = claimed.union(*(names for names in listed if names))
+                expecting.setdefault(name, set()).add(state.registry)
+    for path, names in (globals_ or {}).items():
+        for claimed in existing & (names or frozenset()):
+            claims.setdefault(claimed, set()).add(path)
+    certain = frozenset[str]().union(*(names for names in listed if names))
     candidates: dict[str, list[Candidate]] = {}
     for session, pid in _foreign_panes(sessions, origins):
         pane, made_in = origins[pid]
@@ -95,7 +117,7 @@ def find_renamed(
             candidate = Candidate(session, f"{_called(session)} {why}", moved=True)
             candidates.setdefault(name, []).append(candidate)
     for session in sessions if starts else ():
-        if session.name in claimed:
+        if session.name in certain:
             continue
         called = _called(session)
         times = [begun(pid) for pid in session.pids if pid not in origins]
@@ -106,8 +128,17 @@ def find_renamed(
                 why = f"{called} has a pane that began when this agent started; was it moved?"
             else:
                 continue
-            candidates.setdefault(name, []).append(Candidate(session, why))
+            about = frozenset(expecting[name])
+            if not is_claimed(claims.get(session.name, ()), about, believed):
+                candidates.setdefault(name, []).append(Candidate(session, why, about=about))
     return candidates
+
+
+def is_claimed(
+    claimants: Iterable[Path], about: Collection[Path], believed: Callable[[Path, Path], bool]
+) -> bool:
+    """Returns whether a registry proves that a session belongs to another agent."""
+    return any(all(believed(claimant, path) for path in about) for claimant in claimants)
 
 
 def _foreign_panes(

@@ -24,6 +24,7 @@ from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxSnapshot
 from tui.live.builder import RollBuilder
 from tui.live.collector import LiveRoll
+from tui.live.once import take_roll
 from tui.live.registry_cache import Registries
 from tui.model.evidence import Evidence
 from tui.model.roll import RollCall, Verdict
@@ -156,16 +157,56 @@ def test_a_session_that_a_registry_around_it_lists_is_no_suspect(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_another_users_registry_around_a_session_clears_it_of_no_suspicion(
-    files: Files, server: RealTmux, tmp_path: Path
+@pytest.mark.parametrize("near", [True, False], ids=["near", "named"])
+@pytest.mark.parametrize("shared", [".", "TASK-7", "TASK-7/AGENT_REGISTRY.json", "owner"])
+def test_another_users_registry_clears_a_session_of_no_suspicion(
+    files: Files, server: RealTmux, tmp_path: Path, near: bool, shared: str
 ) -> None:
     theirs = Files(tmp_path / "theirs", {"TASK-7": [entry("q")]})
-    os.chown(theirs.path, 64104, 64104)
-    server.run("new-session", "-d", "-s", "agent_q", "-c", str(theirs.path.parent), SLEEP)
+    at = theirs.path.parent if near else tmp_path
+    server.run("new-session", "-d", "-s", "agent_q", "-c", str(at), SLEEP)
     made = server.client().ask().sessions["agent_q"].created
     files.write_task("TASK-1", entry("a", started_at=stamp(time.time() - made - 1)), entry("z"))
-    roll = take(files, server.client(), NO_GRACE)
-    assert verdicts(roll) == {"a": Verdict.UNKNOWN, "z": Verdict.ZOMBIE}
+    named = files.workspaces() if near else [*files.workspaces(), *theirs.workspaces()]
+    assert verdicts(take_roll(named, server.client(), NO_GRACE))["a"] is Verdict.ZOMBIE
+    if shared == "owner":
+        for path in (theirs.path, *theirs.path.rglob("*")):
+            os.chown(path, 64104, 64104)
+    else:
+        give_to_group(theirs.path / shared)
+        # The global registry lists it as well.
+        give_to_group(theirs.path / "registry")
+    roll = take_roll(named, server.client(), NO_GRACE)
+    assert verdicts(roll)["a"] is Verdict.UNKNOWN and verdicts(roll)["z"] is Verdict.ZOMBIE
+    # The group that may write it may write the agent's registry, too.
+    if shared != "owner":
+        give_to_group(files.path / "TASK-1")
+        roll = take_roll(named, server.client(), NO_GRACE)
+        assert verdicts(roll)["a"] is Verdict.ZOMBIE
+
+
+def give_to_group(path: Path) -> None:
+    mode = path.stat().st_mode & 0o7777
+    os.chown(path, -1, 64104)
+    path.chmod(mode | 0o020)
+
+
+def test_a_registry_that_is_not_believed_claims_no_session() -> None:
+    states = [
+        task_state(agent(started=STARTED), name="TASK-1"),
+        task_state(agent("sister", started=STARTED), name="TASK-2"),
+    ]
+    there = [session("agent_sister", created=STARTED)]
+    asked = []
+
+    def believed(telling: Path, of: Path) -> bool:
+        asked.append((telling, of))
+        return False
+
+    found = find_renamed({NAME}, states, (), there, lambda _: None, {}, {}, believed=believed)
+    assert list(found) == [NAME]
+    assert asked == [(states[1].registry, states[0].registry)]
+    assert found[NAME][0].about == {states[0].registry}
 
 
 def test_who_knows_better_completes_an_agent_in_doubt_alone(
