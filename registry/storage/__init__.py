@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from registry.storage.safe_open import open_regular as open_regular
     from registry.storage.writers import Writers as Writers
     from registry.storage.writers import is_believed as is_believed
+    from registry.storage.writers import outsider_of as outsider_of
     from registry.storage.writers import writers_of as writers_of
-    from registry.storage.writers import writers_of_task as writers_of_task
 else:
     __getattr__, __dir__ = exports(
         __name__,
@@ -66,8 +66,8 @@ else:
             "writers": (
                 "Writers",
                 "is_believed",
+                "outsider_of",
                 "writers_of",
-                "writers_of_task",
             ),
         },
     )

@@ -113,6 +113,26 @@ def writers_of_task(registry: Path, folders: Iterable[str] = ()) -> Writers:
     return Writers(tuple(accesses))
 
 
+def outsider_of(
+    registry: Path, trusted: Collection[int], folders: Iterable[str] = ()
+) -> str | None:
+    """Returns a user or group that may write or replace a registry, and is not believed.
+
+    Args:
+        registry: The path of the registry.
+        trusted: The ids of the users that are believed, besides root and this user.
+        folders: See `writers_of_task`.
+
+    Returns:
+        A text for the user or group; None if there is certainly none.
+    """
+    try:
+        return writers_of_task(registry, folders).outsider(trusted)
+    except (RegistryError, OSError) as error:
+        hand_on(error)
+        return f"an unknown user ({error})"
+
+
 def is_believed(telling: Path, about: Path) -> bool:
     """Returns whether what one registry says counts for the agents of another one.
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from registry.audit import EndedSession, log_in, read_logs
 from registry.dataclass import replace
 from registry.errors import RegistryError
-from registry.storage import status_of
+from registry.storage import outsider_of, status_of
 from tui.actions.evidence import evidence_of_roll, looked_at
 from tui.actions.leftovers import with_leftovers
 from tui.actions.plan import Footprint, Plan, Step
 from tui.actions.plan_kill import plan_kill
 from tui.actions.preconditions import KILL, checked
-from tui.actions.questions import with_questions
+from tui.actions.questions import trusted_users, with_questions
 from tui.host import process_tree
 from tui.host.claims import Claim, users_believed
 from tui.host.process_tree import Origin
@@ -86,7 +86,19 @@ def checked_kill(plan: Plan, roll: RollCall) -> Plan:
     sessions = [step.session for step in plan.steps if step.session is not None]
     evidence = looked_at(plan, evidence_of_roll(roll, sessions))
     plan = with_leftovers(plan, evidence.leftovers)
-    return with_questions(checked(plan, KILL, evidence), roll)
+    plan = checked(plan, KILL, evidence)
+    return with_questions(plan, roll, _outsiders(plan, trusted_users(roll.answer)))
+
+
+def _outsiders(plan: Plan, trusted: Collection[int]) -> dict[Path, str]:
+    """Returns the registries of a plan's sessions that other users may write, with one of them."""
+    paths = [
+        step.row.key.registry
+        for step in plan.steps
+        if step.session is not None and step.row is not None
+    ]
+    found = {path: outsider_of(path, trusted) for path in dict.fromkeys(paths)}
+    return {path: other for path, other in found.items() if other is not None}
 
 
 def _is_left(ended: EndedSession, answer: TmuxSnapshot) -> bool:

@@ -17,7 +17,7 @@ from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG, Identity, outp
 from registry.audit import EndedSession
 from registry.dataclass import dataclass, replace
 from registry.errors import RegistryError
-from registry.storage import writers_of, writers_of_task
+from registry.storage import outsider_of, writers_of
 from registry.text import command_line, shown_name
 from tui.actions.plan import Plan, Step
 from tui.host.strays import Agent, Stray, Watched, find_strays
@@ -315,11 +315,7 @@ def _is_word_of(owner: int, step: Step) -> bool:
     if step.row is None:
         return False
     folders = [source.folder for source in (PROGRESS, FINDINGS, STREAM_LOG)]
-    try:
-        writers = writers_of_task(step.row.key.registry, folders)
-    except (RegistryError, OSError):
-        return False
-    return writers.outsider({owner}) is None
+    return outsider_of(step.row.key.registry, {owner}, folders) is None
 
 
 def _writes_for(pane: Iterable[Stray]) -> frozenset[Agent]:

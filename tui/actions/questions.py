@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from registry.dataclass import replace
 from registry.schema import SESSION_PREFIX, spellings
@@ -24,7 +25,9 @@ _NAMED_AT_MOST = 10
 """The largest number of sessions or registries that one question names; the plan names all."""
 
 
-def with_questions(plan: Plan, roll: RollCall) -> Plan:
+def with_questions(
+    plan: Plan, roll: RollCall, outsiders: Mapping[Path, str] | None = None
+) -> Plan:
     """Adds the questions about its steps to a plan.
 
     A question about a mass death that the plan already has stays, even if the plan now has only
@@ -33,11 +36,16 @@ def with_questions(plan: Plan, roll: RollCall) -> Plan:
     Args:
         plan: A plan of any kind.
         roll: The roll call of the plan.
+        outsiders: A user or group that may write a registry besides root and the tmux server's
+            user, by the path of the registry.
     """
     before = tuple(question for question in plan.questions if question.option == _MASS_DEATH)
     questions = _of_deaths(roll, plan.steps) or before
     if plan.verb is Verb.KILL:
-        questions += (*_of_names(plan.steps), *_of_owners(roll.answer, plan.steps))
+        questions += (
+            *_of_names(plan.steps),
+            *_of_writers(roll.answer, plan.steps, outsiders or {}),
+        )
     return replace(plan, questions=questions)
 
 
@@ -55,33 +63,40 @@ def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
     )
 
 
-def _of_owners(answer: TmuxSnapshot, steps: Iterable[Step]) -> tuple[Question, ...]:
+def _of_writers(
+    answer: TmuxSnapshot, steps: Iterable[Step], outsiders: Mapping[Path, str]
+) -> tuple[Question, ...]:
     """Returns the question about sessions that registries of other users list.
 
     Agent ids are not secret. So another user could list the usual session name of any agent in a
     registry that muster reads.
     """
-    trusted = {ROOT, *(() if answer.server_user is None else (answer.server_user,))}
     owners = {
         step.row.key.registry: step.owner
         for step in steps
-        if step.session is not None and step.row is not None and step.owner is not None
+        if step.session is not None and step.row is not None
     }
-    foreign = [
-        f"{whole_name(str(path))} (user {owner})"
+    trusted = trusted_users(answer)
+    foreign = {
+        path: f"user {owner}"
         for path, owner in owners.items()
-        if owner not in trusted
-    ]
+        if owner is not None and owner not in trusted
+    }
+    foreign |= {path: outsiders[path] for path in owners.keys() & outsiders.keys() - foreign}
     if not foreign:
         return ()
-    named = _named_first(foreign)
-    subject = "A registry belongs" if len(foreign) == 1 else f"{len(foreign)} registries belong"
-    these = "this registry" if len(foreign) == 1 else "these registries"
+    named = [f"{whole_name(str(path))} ({foreign[path]})" for path in owners if path in foreign]
+    subject = "a registry" if len(named) == 1 else f"{len(named)} registries"
     asks = (
-        f"{subject} neither to the tmux server's user nor to root: {named}. "
-        f"The writer of {these} can name any session. End the sessions anyway?"
+        f"Other users than the tmux server's user and root may write {subject}: "
+        f"{_named_first(named)}. They can name any session. End the sessions anyway?"
     )
     return (Question(asks, "--foreign-registry"),)
+
+
+def trusted_users(answer: TmuxSnapshot) -> frozenset[int]:
+    """Returns the users who may end any session of a tmux server without muster."""
+    return frozenset({ROOT} if answer.server_user is None else {ROOT, answer.server_user})
 
 
 def _named_first(names: Sequence[str]) -> str:

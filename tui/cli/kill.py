@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--foreign-registry",
         action="store_true",
-        help="also end agents that another user's registry lists; --yes alone does not",
+        help="also end agents that other users may have listed; --yes alone does not",
     )
     add_asking(parser)
     add_json(parser)

@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from registry.dataclass import dataclass, replace
-from registry.errors import RegistryError
 from registry.schema import AgentRecord, is_terminal, is_tmux_name_certain, spellings
 from registry.snapshots import while_busy
-from registry.storage import writers_of_task
+from registry.storage import outsider_of
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.nearby_workspaces import Around, NearbyWorkspaces, Reading, session_name_of
@@ -139,10 +138,7 @@ def _why_unknown(holder: Holder | None, answer: TmuxSnapshot) -> str | None:
     if holder is None or holder.has_terminal_status:
         return why
     trusted = () if answer.server_user is None else (answer.server_user,)
-    try:
-        other = writers_of_task(holder.registry).outsider(trusted)
-    except (RegistryError, OSError) as error:
-        other = f"an unknown user ({error})"
+    other = outsider_of(holder.registry, trusted)
     if other is None:
         return None
     return (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shlex
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from registry.storage import access_list, outsider_of
 from tests.support.commands import muster
 from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux, runs
@@ -124,3 +127,73 @@ def test_what_cannot_be_known_protects_a_session_that_others_may_have_listed(
     pids = family(server)
     assert kill(files, server).returncode == 0
     assert NAME not in server.names() and not any(map(runs, pids))
+
+
+@pytest.mark.parametrize("shared", ["TASK-1/AGENT_REGISTRY.json", "TASK-1", "."])
+@pytest.mark.parametrize("status", ["running", "completed"])
+def test_yes_alone_ends_nothing_that_a_group_may_have_listed(
+    tmp_path: Path, server: RealTmux, shared: str, status: str
+) -> None:
+    files = Files(tmp_path / "files", {"TASK-1": [entry("prod-1", status)]})
+    start(server, tmp_path / "bare")
+    share(files.path / shared)
+    before = files.bytes()
+    done = kill(files, server)
+    assert done.returncode == 1
+    assert f"AGENT_REGISTRY.json (group {GROUP})" in done.stderr
+    assert "give --foreign-registry as well" in done.stderr and "Nothing was done" in done.stderr
+    assert NAME in server.names()
+    assert files.bytes() == before
+    assert kill(files, server, "--foreign-registry").returncode == 0
+    assert NAME not in server.names()
+
+
+def test_a_user_that_an_access_control_list_names_is_asked_about(
+    tmp_path: Path, server: RealTmux
+) -> None:
+    files = Files(tmp_path / "files", {"TASK-1": [entry("prod-1")]})
+    start(server, tmp_path / "bare")
+    allow(files.registry(), OTHER, 6)
+    assert f"(user {OTHER})" in kill(files, server).stderr
+    assert NAME in server.names()
+    allow(files.registry(), OTHER, 4)
+    assert kill(files, server).returncode == 0
+
+
+def allow(path: Path, user: int, bits: int) -> None:
+    """Gives a user permissions by an access control list."""
+    none = access_list.UNNAMED
+    entries = {
+        (access_list.OWNER, none): 6,
+        (access_list.USER, user): bits,
+        (access_list.OWNING_GROUP, none): 4,
+        (access_list.MASK, none): 6,
+        (access_list.OTHERS, none): 4,
+    }
+    fd = os.open(path, os.O_RDWR)
+    try:
+        access_list.write(fd, entries)
+    except OSError as error:
+        pytest.skip(f"the file system has no access control lists: {error}")
+    finally:
+        os.close(fd)
+
+
+def test_the_group_of_one_user_alone_is_not_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the umask is 002 because each user has its own group."""
+    files = Files(tmp_path / "files", {"TASK-1": [entry("prod-1")]})
+    for path in (files.path, *files.path.rglob("*")):
+        os.chown(path, OTHER, GROUP)
+        path.chmod(path.stat().st_mode | 0o020)
+    account = pwd.struct_passwd(("alice", "x", OTHER, GROUP, "", "/", "/bin/sh"))
+    group = grp.struct_group(("alice", "x", GROUP, []))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: account)
+    monkeypatch.setattr(pwd, "getpwall", lambda: [account])
+    monkeypatch.setattr(grp, "getgrgid", lambda _: group)
+    assert outsider_of(files.registry(), {OTHER}) is None
+    assert outsider_of(files.registry(), ()) == f"user {OTHER} (alice)"
+    with_another = grp.struct_group(("alice", "x", GROUP, ["bob"]))
+    monkeypatch.setattr(grp, "getgrgid", lambda _: with_another)
+    assert outsider_of(files.registry(), {OTHER}) == f"group {GROUP}"
