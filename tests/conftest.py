@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -246,6 +247,16 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script = f'echo x >> "{counted}"; exec {shutil.which("tmux")} "$@"'
     monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
     return counted
+
+
+@pytest.fixture
+def listened(nobody_elses_tmux: Path) -> Iterator[Path]:
+    """A socket at which a process of this user listens, but never answers."""
+    path = nobody_elses_tmux / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(4096)
+        yield path
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from registry.errors import AuditError, RegistryError, UntrustedFileError
 from registry.storage.backward import lines_from_end
 from registry.storage.descriptor import close_read
 from registry.storage.interruption import hand_on
+from registry.storage.mounts import owner_of
 from registry.storage.own_files import check_owner, open_own, own_folder
 
 LONGEST_RECORD = 16 * 1024 * 1024
@@ -89,8 +90,9 @@ class LogLines:
 
         Raises:
             RegistryError: The file cannot be read.
+            OSError: Its owner cannot be known.
         """
-        reached = status.st_size
+        reached, owner = status.st_size, owner_of(fd)
         lines = lines_from_end(
             fd, path, status.st_size, longest=LONGEST_RECORD, look_back=LONGEST_FILE
         )
@@ -104,7 +106,7 @@ class LogLines:
             if line is None:
                 self.too_long += 1
             elif line.strip():
-                self.lines.append((line, status.st_uid))
+                self.lines.append((line, owner))
         self.left_out += reached
 
 

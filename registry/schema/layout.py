@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from registry.dataclass import dataclass
@@ -22,13 +22,15 @@ from registry.errors import (
 )
 from registry.schema.records import GlobalTask
 from registry.storage.anchor import open_anchor, open_resolved, status_of
-from registry.storage.descriptor import close_read, open_owned
+from registry.storage.descriptor import Descriptor, close_read, open_owned
 from registry.storage.file_age import written_at
 from registry.storage.interruption import hand_on, tolerating
+from registry.storage.mounts import owner_of
 from registry.storage.partner import GLOBAL_FOLDER as GLOBAL_FOLDER
 from registry.storage.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
 from registry.storage.partner import TASK_REGISTRY as TASK_REGISTRY
 from registry.storage.partner import workspace_of
+from registry.storage.path_walk import step_at
 from registry.storage.permissions import Access, is_unmapped, user_called
 from registry.storage.presence import is_absence, is_kind, may_exist
 from registry.storage.safe_open import is_safe_name, look, open_folder, target_of
@@ -330,22 +332,28 @@ def why_foreign(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
         The reason. None if a trusted user owns the directory, and not all users may write it.
     """
     try:
-        states = os.lstat(workspace), status_of(workspace)
+        link = step_at(str(workspace))
+        with open_anchor(workspace) as directory:
+            return _why_untrusted(directory, trusted, link.owner)
     except OSError as error:
         hand_on(error)
         why = error.reason if isinstance(error, ReplacedWorkspaceError) else error.strerror
         return f"cannot be examined: {why}"
-    return _why_untrusted(states, trusted)
 
 
-def _why_untrusted(states: Sequence[os.stat_result], trusted: Iterable[int]) -> str | None:
-    """Returns why an untrusted user may have created a directory or the symlink to it; or None."""
+def _why_untrusted(
+    directory: Descriptor, trusted: Iterable[int], link_owner: int = 0
+) -> str | None:
+    """Returns why an untrusted user may have created a directory, or the symlink to it; or None.
+
+    Raises:
+        OSError: The directory cannot be examined.
+    """
     ours = {os.geteuid(), 0, *trusted}
-    for status in states:
-        if status.st_uid not in ours or is_unmapped(status.st_uid):
-            return f"belongs to {user_called(status.st_uid)}"
-    modes = (status.st_mode for status in states)
-    if any(stat.S_ISDIR(mode) and mode & stat.S_IWOTH for mode in modes):
+    for owner in (link_owner, owner_of(directory.fileno())):
+        if owner not in ours or is_unmapped(owner):
+            return f"belongs to {user_called(owner)}"
+    if os.fstat(directory.fileno()).st_mode & stat.S_IWOTH:
         return "is writable for every user"
     return None
 
@@ -580,7 +588,7 @@ def _why_task_foreign(directory: Path, trusted: Iterable[int]) -> str | None:
         hand_on(error)
         return f"cannot be examined: {error.reason or error}"
     try:
-        return _why_untrusted((os.fstat(folder.fileno()),), trusted)
+        return _why_untrusted(folder, trusted)
     finally:
         close_read(folder)
 

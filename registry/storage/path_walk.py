@@ -7,14 +7,32 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from registry.storage.descriptor import close_read, open_owned
 from registry.storage.interruption import hand_on
+from registry.storage.mounts import owner_of
 
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _LINKS_AT_MOST = 40  # The kernel's own limit, see path_resolution(7).
 
 
-def steps(path: Path) -> Iterator[tuple[str, os.stat_result | None]]:
+class Step(NamedTuple):
+    """A directory or symlink on the way to the target of a path, or the target.
+
+    Attributes:
+        path: A path without symlinks above its last part.
+        state: Its status; None if it does not exist.
+        owner: The id of the user who controls it, see `registry.storage.mounts`; -1 if it does
+            not exist.
+    """
+
+    path: str
+    state: os.stat_result | None
+    owner: int
+
+
+def steps(path: Path) -> Iterator[Step]:
     """Yields every directory and symlink on the way to the target of a path, and the target.
 
     A step is examined only when the caller asks for it. So a caller can stop at the first step
@@ -24,30 +42,31 @@ def steps(path: Path) -> Iterator[tuple[str, os.stat_result | None]]:
         path: An absolute path, or one relative to the working directory.
 
     Yields:
-        A path without symlinks above its last part, and its status. The root directory comes
-        first. If a step does not exist, it is the last one, and its status is None.
+        The steps. The root directory comes first. A step that does not exist is the last one.
 
     Raises:
         OSError: The path cannot be followed.
     """
     here = "/"
-    yield here, os.lstat(here)
+    yield step_at(here)
     todo = list(reversed(path.absolute().parts[1:]))
     links = 0
     while todo:
         name = todo.pop()
         if name == "..":
             here = os.path.dirname(here)
-            yield here, os.lstat(here)
+            yield step_at(here)
             continue
         step = os.path.join(here, name)
         try:
-            state = os.lstat(step)
+            found = step_at(step)
         except FileNotFoundError as error:
             hand_on(error)
-            yield step, None
+            yield Step(step, None, -1)
             return
-        yield step, state
+        yield found
+        state = found.state
+        assert state is not None
         if stat.S_ISLNK(state.st_mode):
             links += 1
             if links > _LINKS_AT_MOST:
@@ -59,6 +78,19 @@ def steps(path: Path) -> Iterator[tuple[str, os.stat_result | None]]:
         if todo and not stat.S_ISDIR(state.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         here = step
+
+
+def step_at(path: str) -> Step:
+    """Examines a path without following a symlink in its last part.
+
+    Raises:
+        OSError: The path does not exist, or cannot be examined.
+    """
+    opened = open_owned(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        return Step(path, os.fstat(opened.fileno()), owner_of(opened.fileno()))
+    finally:
+        close_read(opened)
 
 
 def is_open_to_others(directory: os.stat_result) -> bool:
@@ -91,8 +123,8 @@ def is_ours_alone(path: Path, expected: os.stat_result) -> bool:
     above: os.stat_result | None = None
     last = expected
     try:
-        for _, state in steps(path):
-            if state is None or state.st_uid not in trusted:
+        for _, state, owner in steps(path):
+            if state is None or owner not in trusted:
                 return False
             if above is not None:
                 if others_may_replace_in(above):

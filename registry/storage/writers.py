@@ -13,8 +13,9 @@ from pathlib import Path
 from registry.dataclass import dataclass, replace
 from registry.errors import RegistryError
 from registry.storage.anchor import open_anchor
-from registry.storage.descriptor import close_read
+from registry.storage.descriptor import close_read, open_owned
 from registry.storage.interruption import hand_on, tolerating
+from registry.storage.mounts import owner_of
 from registry.storage.permissions import Access, is_member, other_writer
 from registry.storage.safe_open import folder_of, name_of
 
@@ -101,7 +102,7 @@ def writers_of_task(registry: Path, folders: Iterable[str] = ()) -> Writers:
     name = name_of(registry)
     with folder_of(registry) as folder:
         # A user that may write a folder above a file could replace the file.
-        accesses = [Access.at(folder, step) for step in ("..", ".", name)]
+        accesses = [_controlled(folder, step) for step in ("..", ".", name)]
         accesses = [
             # Only the owner of a sticky folder may replace the files of other users.
             replace(access, mode=0o700, listed=None) if access.mode & stat.S_ISVTX else access
@@ -109,8 +110,17 @@ def writers_of_task(registry: Path, folders: Iterable[str] = ()) -> Writers:
         ]
         for step in folders:
             with tolerating(FileNotFoundError):
-                accesses.append(Access.at(folder, step))
+                accesses.append(_controlled(folder, step))
     return Writers(tuple(accesses))
+
+
+def _controlled(folder: int, name: str) -> Access:
+    """Returns the permissions of a file or folder, as those of the user who controls it."""
+    opened = open_owned(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        return replace(Access.at(folder, name), owner=owner_of(opened.fileno()))
+    finally:
+        close_read(opened)
 
 
 def outsider_of(

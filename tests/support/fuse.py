@@ -2,7 +2,9 @@
 
 It is served by a process of its own, whose end makes every access an error:
 
-    python -m tests.support.fuse SOURCE MOUNTPOINT
+    python -m tests.support.fuse SOURCE MOUNTPOINT USER
+
+All files are root's, as it says, whoever mounted it.
 """
 
 from __future__ import annotations
@@ -130,10 +132,10 @@ def _attributes(path: Path, node: int) -> bytes:
     )
 
 
-def _serve(source: str, at: str) -> None:
+def _serve(source: str, at: str, user: str) -> None:
     """Mounts a directory, says "mounted", and obeys the words that come in."""
     fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-    options = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
+    options = f"fd={fd},rootmode=40000,user_id={user},group_id={user},allow_other".encode()
     if _libc.mount(b"muster-test", os.fsencode(at), b"fuse", 0, options):
         print(os.strerror(ctypes.get_errno()), flush=True)
         return
@@ -179,12 +181,12 @@ class Mounted:
 
 
 @contextmanager
-def passed_through(source: Path, at: Path) -> Iterator[Mounted]:
-    """Mounts a directory at another one, which exists.
+def passed_through(source: Path, at: Path, user: int = 0) -> Iterator[Mounted]:
+    """Mounts a directory at another one, which exists, as a user.
 
     At the end nothing hangs any more: what is still asked gets an error.
     """
-    words = [sys.executable, "-m", "tests.support.fuse", str(source), str(at)]
+    words = [sys.executable, "-m", "tests.support.fuse", str(source), str(at), str(user)]
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=TESTS.parent
     ) as process:

@@ -52,7 +52,7 @@ class UntrustedSocketError(TmuxError):
 
 
 class NoServerError(TmuxError):
-    """No server listens, and any user could start the next server at this socket."""
+    """No server listens, so no client is started: the next server could be any user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ def checked(path: Path, *, to_start: bool = False) -> Iterator[CheckedSocket]:
 
     Raises:
         UntrustedSocketError: A condition does not hold, or cannot be checked.
-        NoServerError: No process listens, and other users may create a socket there.
+        NoServerError: No process listens, and no server is to be started. Or other users may
+            create a socket there.
     """
     try:
         place = _walk(path)
@@ -116,12 +117,13 @@ def checked(path: Path, *, to_start: bool = False) -> Iterator[CheckedSocket]:
         raise _refusal(path, error) from None
     try:
         listener = None if descriptor is None else _listener(path, place, descriptor)
-        if descriptor is not None and (listener is not None or not to_start):
+        if listener is not None and descriptor is not None:
             # This path leads to the checked socket, even if `path` changes meanwhile.
             yield CheckedSocket(f"/proc/self/fd/{descriptor}", (descriptor,), listener)
-        elif not place.open_to_others:
+        elif to_start and not place.open_to_others:
             yield CheckedSocket(str(path))
         else:
+            # Another process could begin to listen there before a client connects.
             raise NoServerError(f"no server on {shown_name(path)}")
     finally:
         if descriptor is not None:
@@ -155,15 +157,15 @@ def _walk(path: Path) -> _Place:
     # id may be unmapped, and then stands for every unmapped user.
     above_all = os.lstat(here).st_uid
     trusted = {uid for uid in (0, os.getuid(), above_all) if not is_unmapped(uid)}
-    for step, state in steps(path):
+    for step, state, owner in steps(path):
         if state is None:
             return _Place(step, False, _is_open(os.path.dirname(step)))
-        is_systems = step in _SYSTEM_DIRECTORIES and state.st_uid == above_all
-        if state.st_uid not in trusted and not is_systems:
+        is_systems = step in _SYSTEM_DIRECTORIES and owner == above_all
+        if owner not in trusted and not is_systems:
             raise UntrustedSocketError(
-                f"{shown_name(step)} belongs to {user_name(state.st_uid)}, so the owner of the "
+                f"{shown_name(step)} belongs to {user_name(owner)}, so the owner of the "
                 "tmux server cannot be known",
-                ask_the_owner(state.st_uid),
+                ask_the_owner(owner),
             )
         if stat.S_ISDIR(state.st_mode):
             _check_directory(step, state)

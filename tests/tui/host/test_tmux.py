@@ -160,22 +160,22 @@ def test_a_file_that_is_not_a_socket_leads_to_unknown(tmp_path: Path) -> None:
     ],
 )
 def test_any_other_answer_of_tmux_leads_to_unknown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, says: str
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch, script: str, says: str
 ) -> None:
     path = fake_binary(tmp_path / "bin", script)
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
-    answer = Tmux(tmp_path / "s").ask()
+    answer = Tmux(listened).ask()
     assert answer.state is TmuxState.UNKNOWN
     assert not answer.sessions
     assert says in answer.detail
 
 
 def test_the_fake_answer_would_be_believed_if_it_were_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = fake_binary(tmp_path / "bin", f'echo "{LISTED}"; echo "end 1 2 3.4"')
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
-    assert set(Tmux(tmp_path / "s").ask().sessions) == {"agent_a"}
+    assert set(Tmux(listened).ask().sessions) == {"agent_a"}
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -225,7 +225,7 @@ def test_a_server_below_the_oldest_version_is_not_believed(
 
 @pytest.mark.parametrize("said", ["server exited unexpectedly", "server exited", "lost server"])
 def test_a_server_that_is_just_ending_is_queried_until_it_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     ended = tmp_path / "ended"
     script = (
@@ -234,7 +234,7 @@ def test_a_server_that_is_just_ending_is_queried_until_it_has_ended(
         f'echo "{said}" >&2; exit 1'
     )
     monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
-    assert_no_server(Tmux(tmp_path / "s", timeout=60).ask())
+    assert_no_server(Tmux(listened, timeout=60).ask())
     assert (tmp_path / "ended.3").exists()
 
 
@@ -250,10 +250,12 @@ def test_the_end_of_the_last_session_is_known_though_its_server_ends_with_it(
         assert client.ask().state is not TmuxState.UNKNOWN
 
 
-def test_a_refusal_says_what_to_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_says_what_to_try(
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     denied = 'echo "error connecting to /x/s (Permission denied)" >&2; exit 1'
     monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "bin", denied)))
-    advice = Tmux(tmp_path / "s").ask().advice
+    advice = Tmux(listened).ask().advice
     assert "-L" in advice and "-S" in advice
 
 
@@ -281,11 +283,11 @@ def test_the_owner_of_a_socket_is_named(server: RealTmux, monkeypatch: pytest.Mo
     ],
 )
 def test_trouble_with_versions_is_named_as_such(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     path = fake_binary(tmp_path / "bin", f'echo "{said}" >&2; exit 1')
     monkeypatch.setenv("PATH", str(path))
-    answer = Tmux(tmp_path / "s").ask()
+    answer = Tmux(listened).ask()
     assert answer.state is TmuxState.UNKNOWN
     assert said in answer.detail and "tmux -V" in answer.advice
 
@@ -311,12 +313,12 @@ def test_the_advice_is_for_the_package_manager_that_is_there(
 
 
 def test_a_tmux_that_cannot_be_run_leads_to_unknown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = fake_binary(tmp_path / "bin", NEVER_MIND)
     (path / "tmux").write_bytes(b"\x7fELF not really")
     monkeypatch.setenv("PATH", str(path))
-    assert Tmux(tmp_path / "s").ask().state is TmuxState.UNKNOWN
+    assert Tmux(listened).ask().state is TmuxState.UNKNOWN
 
 
 def own_tmux_processes() -> list[int]:

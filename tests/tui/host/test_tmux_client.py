@@ -32,8 +32,8 @@ def flood(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return note
 
 
-def test_output_longer_than_a_list_leads_to_unknown(flood: Path, tmp_path: Path) -> None:
-    tmux = Tmux(tmp_path / "s", timeout=1000)
+def test_output_longer_than_a_list_leads_to_unknown(flood: Path, listened: Path) -> None:
+    tmux = Tmux(listened, timeout=1000)
     answer = tmux.ask()
     assert answer.state is TmuxState.UNKNOWN
     assert "the output of tmux is longer" in answer.detail and "PATH" in answer.advice
@@ -45,18 +45,18 @@ def test_output_longer_than_a_list_leads_to_unknown(flood: Path, tmp_path: Path)
 
 
 def test_a_long_error_is_shown_only_in_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said anew of every agent."""
     path = fake_binary(tmp_path / "bin", "printf 'odd %5000d' 1 >&2; exit 1")
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
-    answer = Tmux(tmp_path / "s").ask()
+    answer = Tmux(listened).ask()
     assert answer.state is TmuxState.UNKNOWN
     assert answer.detail.startswith("odd ") and len(answer.detail) < 600
 
 
 def test_ten_thousand_sessions_are_not_too_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, place = "agent_" + "n" * 200, "/project/" + "p" * 1000
     lines = (f"${n} 1760000000 1760000000 0 %{n} {n} 0 {name}{n}" for n in range(10_000))
@@ -68,21 +68,21 @@ def test_ten_thousand_sessions_are_not_too_many(
     sed "s/^/$mark /" "{tmp_path}/places" """
     path = fake_binary(tmp_path / "bin", script)
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
-    answer = Tmux(tmp_path / "s", timeout=60).ask()
+    answer = Tmux(listened, timeout=60).ask()
     assert answer.state is TmuxState.ANSWERED
     assert len(answer.sessions) == 10_000
     assert answer.sessions[f"{name}7"].started_in == place
 
 
 def test_what_keeps_the_output_of_its_client_open_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a stopped server does, whose client is gone."""
     note = tmp_path / "pid"
     path = fake_binary(tmp_path / "bin", f'sleep 1000 & echo $! > "{note}"; exit 0')
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
     try:
-        answer = Tmux(tmp_path / "s", timeout=0.5).ask()
+        answer = Tmux(listened, timeout=0.5).ask()
         assert "did not answer within 0.5 s" in answer.detail
     finally:
         os.kill(int(note.read_text()), signal.SIGKILL)

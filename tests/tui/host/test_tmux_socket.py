@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fuse import needs_fuse, passed_through
 from tests.support.other_user import OTHER, fake_server, needs_another_user
 from tests.support.other_users import User, only_root
 from tests.support.real_tmux import RealTmux, fake_binary
@@ -159,20 +160,35 @@ def test_a_missing_socket_is_no_server_and_no_client_is_started(shared: Path, ca
     assert not calls.exists()
 
 
-def test_who_listens_at_a_dead_socket_before_the_client_connects_is_not_reached(
-    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_client_is_started_at_a_dead_socket(server: RealTmux, calls: Path) -> None:
+    """Another process could begin to listen before the client connects."""
     with sockets.socket(sockets.AF_UNIX) as stale:
         stale.bind(str(server.socket))
-    with RealTmux() as other:
-        other.start("agent_b")
-        swap = f'mv "{other.socket}" "{server.socket}"; exec {shutil.which("tmux")} "$@"'
-        with monkeypatch.context() as patch:
-            path = fake_binary(tmp_path / "bin", swap)
-            patch.setenv("PATH", f"{path}:{os.environ['PATH']}")
-            answer = server.client().ask()
-        assert (answer.state, answer.sessions) == (TmuxState.NO_SERVER, {})
-        assert set(server.client().ask().sessions) == {"agent_b"}
+    assert server.client().ask().state is TmuxState.NO_SERVER
+    server.socket.unlink()
+    assert server.client().ask().state is TmuxState.NO_SERVER
+    with pytest.raises(NoServerError), checked(server.socket):
+        pass
+    assert not calls.exists()
+
+
+@needs_fuse
+def test_a_directory_on_another_users_file_system_is_that_users(
+    nobody_elses_tmux: Path, calls: Path
+) -> None:
+    """The directory seems to be root's, and may show each process other files."""
+    source, place = nobody_elses_tmux / "source", nobody_elses_tmux / "place"
+    source.mkdir(mode=0o700)
+    place.mkdir()
+    tmux = Tmux(place / "s")
+    with passed_through(source, place, OTHER):
+        assert os.stat(place).st_uid == 0
+        started = tmux.start_sessions({"agent_x": ["sleep", "1000"]}, new_server=True)
+        answer = tmux.ask()
+    assert f"{place} belongs to {OTHER}" in (started or "")
+    assert answer.state is TmuxState.UNKNOWN
+    assert f"{place} belongs to {OTHER}" in answer.detail
+    assert not calls.exists()
 
 
 def test_a_server_is_started_in_the_place_of_a_dead_socket(server: RealTmux) -> None:
