@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from registry.storage.metrics import LockMetrics as LockMetrics
     from registry.storage.metrics import total as total
     from registry.storage.path_walk import is_open_to_others as is_open_to_others
+    from registry.storage.path_walk import others_may_replace as others_may_replace
     from registry.storage.path_walk import others_may_replace_in as others_may_replace_in
     from registry.storage.path_walk import steps as steps
     from registry.storage.permissions import is_unmapped as is_unmapped
@@ -53,6 +54,7 @@ else:
             ),
             "path_walk": (
                 "is_open_to_others",
+                "others_may_replace",
                 "others_may_replace_in",
                 "steps",
             ),

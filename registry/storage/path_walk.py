@@ -138,3 +138,20 @@ def is_ours_alone(path: Path, expected: os.stat_result) -> bool:
         hand_on(error)
         return False
     return above is not None and os.path.samestat(last, expected)
+
+
+def others_may_replace(path: Path) -> bool:
+    """Returns whether other users than this one and root could replace a file, or its path.
+
+    Args:
+        path: The path of an existing file.
+
+    Returns:
+        The result; True if it cannot be known.
+    """
+    try:
+        directory = os.stat(path.parent)
+    except OSError as error:
+        hand_on(error)
+        return True
+    return is_open_to_others(directory) or not is_ours_alone(path.parent, directory)

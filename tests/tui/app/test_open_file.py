@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from registry.errors import RegistryError
 from tests.support.rolls import no_server
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import Files, entry, row_of, take
-from tui.app.terminal.open_file import NoViewerError, files_of, viewer
+from tui.app.terminal.open_file import NoViewerError, files_of, opened, viewer
 from tui.view.outline import Line, OrphansKey, TaskKey, WorkspaceKey
 
 EVIL = "../../../etc/passwd"
@@ -60,6 +62,30 @@ def test_tasks_and_workspaces_have_their_registries(files: Files) -> None:
 
 
 PATH = {"PATH": "/usr/bin:/bin"}
+
+
+def test_a_program_gets_the_path_of_a_file_that_no_other_user_can_replace(files: Files) -> None:
+    """An editor can save it."""
+    with opened(files.registry()) as (path, descriptors):
+        assert (path, descriptors) == (str(files.registry()), ())
+
+
+@pytest.mark.parametrize("shared", [".", ".."])
+def test_a_program_gets_the_file_that_was_checked_whatever_replaces_it(
+    files: Files, tmp_path: Path, shared: str
+) -> None:
+    registry = files.registry()
+    (registry.parent / shared).chmod(0o770)
+    before = registry.read_bytes()
+    victim = tmp_path / "victim"
+    victim.write_text("nothing of the workspace")
+    with opened(registry) as (path, descriptors):
+        registry.unlink()
+        registry.symlink_to(victim)
+        done = subprocess.run(["cat", path], pass_fds=descriptors, capture_output=True, check=True)
+        assert done.stdout == before
+    with pytest.raises(RegistryError), opened(registry):
+        pass
 
 
 def test_the_pager_comes_before_the_editor_and_is_split_as_a_shell_would() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -11,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 
+from registry.errors import RegistryError
 from registry.text import is_plain, quoted_name, shell_word, shown_name
 from tui.app.widgets.details_panel import Panel
 from tui.app.widgets.progress_line import ProgressLine
@@ -170,13 +172,20 @@ class Body(Container):
 
     async def _view(self, file: Openable) -> None:
         from tui.app.terminal.handover import NoTerminalError, lend_terminal
-        from tui.app.terminal.open_file import NoViewerError, viewer
+        from tui.app.terminal.open_file import NoViewerError, opened, viewer
 
         try:
-            words = [*viewer(os.environ), str(file.path)]
-            code, errors = await lend_terminal(self.app, words, os.environ)
+            words = viewer(os.environ)
+            with ExitStack() as stack:
+                opening = opened(file.path)
+                path, descriptors = await asyncio.to_thread(stack.enter_context, opening)
+                code, errors = await lend_terminal(
+                    self.app, [*words, path], os.environ, descriptors
+                )
         except NoViewerError as error:
             self._say(str(error))
+        except RegistryError as error:
+            self._say(f"cannot open the file: {error}")
         except NoTerminalError:
             self._say("cannot show the file: muster does not run on a terminal")
         except OSError as error:

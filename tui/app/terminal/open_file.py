@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import O_NOFOLLOW, O_RDONLY
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from registry.dataclass import dataclass
 from registry.errors import RegistryError
 from registry.schema import Workspace
 from registry.sources import TaskSource, workspace_source
-from registry.storage import close_read, is_safe_name, open_regular
+from registry.storage import close_read, is_safe_name, open_regular, others_may_replace
 from tui.model.roll import AgentRow, RollCall, TaskRoll, WorkspaceRoll
 from tui.view.outline import Line
 
@@ -74,6 +75,32 @@ def _is_regular(path: Path) -> bool:
     except RegistryError:
         return False
     return True
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Opens a regular file, so that a program shows exactly this file.
+
+    Another user may be able to replace the file by a link to any file of this user, which an
+    editor would then change. Then the program gets the open file.
+
+    Args:
+        path: The path of the file.
+
+    Yields:
+        The path for the program, and the descriptors that the program must inherit.
+
+    Raises:
+        RegistryError: It is not a regular file any more, or cannot be opened.
+    """
+    file = open_regular(path, O_RDONLY | O_NOFOLLOW)
+    try:
+        if others_may_replace(path):
+            yield f"/proc/self/fd/{file.fileno()}", (file.fileno(),)
+        else:
+            yield str(path), ()
+    finally:
+        close_read(file)
 
 
 def viewer(environment: Mapping[str, str]) -> list[str]:
