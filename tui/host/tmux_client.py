@@ -73,10 +73,7 @@ def run_tmux(
         raise TmuxError(install_advice()) from None
     except NoServerError:
         # Without tmux it is unknown whether a server runs.
-        # Imported here because it imports compressors.
-        import shutil
-
-        if shutil.which("tmux") is None:
+        if not _is_installed():
             raise TmuxError(install_advice()) from None
         raise
     except OSError as error:
@@ -89,6 +86,12 @@ def run_tmux(
         _lines(err.decode("utf-8", errors)),
         door.listener,
     )
+
+
+def _is_installed() -> bool:
+    """Returns whether PATH has tmux, like `shutil.which`, which imports compressors."""
+    programs = (os.path.join(directory, "tmux") for directory in os.get_exec_path())
+    return any(os.path.isfile(program) and os.access(program, os.X_OK) for program in programs)
 
 
 def _run(

@@ -180,12 +180,12 @@ def test_the_fake_answer_would_be_believed_if_it_were_whole(
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_what_a_client_says_of_versions_comes_with_a_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     # A client that is too new exits with 0.
     script = f'for _ in 1 2; do echo "server version is too old for client" >&2; done; exit {code}'
     monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
-    answer = Tmux(tmp_path / "s").ask()
+    answer = Tmux(listened).ask()
     assert (answer.state, answer.detail) == (
         TmuxState.UNKNOWN,
         "server version is too old for client",
@@ -194,11 +194,11 @@ def test_what_a_client_says_of_versions_comes_with_a_remedy(
 
 
 def test_a_server_that_ends_every_connection_may_have_another_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = 'echo "server exited unexpectedly" >&2; exit 1'
     monkeypatch.setenv("PATH", f"{fake_binary(tmp_path / 'bin', script)}:{os.environ['PATH']}")
-    answer = Tmux(tmp_path / "s", timeout=0.1).ask()
+    answer = Tmux(listened, timeout=0.1).ask()
     assert answer.state is TmuxState.UNKNOWN
     assert "try again" in answer.advice and "tmux -V" in answer.advice
 
