@@ -100,7 +100,7 @@ def test_many_workspaces_that_a_process_touches_displace_no_registry(
     opened = ", ".join(f"open({str(each / 'file')!r})" for each in many)
     program = f"import time; opened = [{opened}]; time.sleep(1000)"
     start(server, project, f"exec {shlex.join([sys.executable, '-c', program])}")
-    wait_for(server, lambda pid: many[-1] in directories_touched(pid))
+    wait_for(server, lambda pid: many[-1] in directories_touched(pid).directories)
     done = kill(theirs, server, "--foreign-registry")
     assert done.returncode == 1
     assert "without a terminal status has the same session" in done.stdout + done.stderr
