@@ -376,6 +376,15 @@ def arguments(pid: int) -> list[bytes]:
     return _given(pid, "cmdline").split(b"\0")
 
 
+def hides_processes() -> bool:
+    """Returns whether /proc may lack the processes of other users.
+
+    It does if it is mounted with ``hidepid=invisible``; see proc(5). Root sees all of them.
+    """
+    # Init always runs, and is a process of another user.
+    return os.geteuid() != 0 and not os.path.exists(f"/proc/{INIT}")
+
+
 def numbers_are_ours() -> bool:
     """Returns whether the pids in /proc belong to this process's own PID namespace.
 

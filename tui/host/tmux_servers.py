@@ -18,7 +18,7 @@ from pathlib import Path
 
 from registry.dataclass import dataclass, replace
 from registry.schema import spellings
-from registry.storage import writers_of
+from registry.storage import Writers, writers_of
 from registry.text import command_line, shown_name
 from tui.host import procfs
 from tui.host.procfs import INIT, Stat
@@ -40,6 +40,12 @@ _INITIAL_NAMESPACE = 0xEFFFFFFC
 IN_CONTAINER = (
     "muster runs in a container (it has its own PID namespace), and cannot see agents outside; "
     "run it on the host, or try -S SOCKET"
+)
+
+
+HIDDEN = (
+    "/proc hides the processes of other users (hidepid), and {} may run this agent; run muster as "
+    "root, or, if you know that the agent has ended, complete this agent alone"
 )
 
 
@@ -180,6 +186,11 @@ def look_elsewhere(
         elif server.sure and _still_runs(server):
             why = _unasked(server, other, doubt)
             whys |= {name: why for name in names if name not in whys}
+    who = owners.outsider() if isinstance(owners, Writers) and procfs.hides_processes() else None
+    if who is not None:
+        hidden = {name for name in names if name not in whys}
+        unasked |= hidden
+        whys |= dict.fromkeys(hidden, HIDDEN.format(who))
     if answer.state is TmuxState.NO_SERVER and not sees_the_host():
         # In a container, a server that is not visible may still run on the host.
         whys |= {name: IN_CONTAINER for name in names if name not in whys}

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from registry.storage import writers_of
 from tests.support.real_tmux import RealTmux
 from tests.support.waiting import until
-from tui.host import tmux_servers
+from tui.host import procfs, tmux_servers
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import Server, look_elsewhere, owners_of, servers_of
 
@@ -169,3 +170,44 @@ def test_another_pid_namespace_is_distinguished_from_the_hosts(tmp_path: Path) -
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     there = os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC and words[0] != "unshare"
     assert done.stdout == f"{there}\n"
+
+
+@pytest.mark.parametrize(("mode", "is_unknown"), [(0o600, False), (0o666, True)])
+def test_hidden_processes_prove_no_death_where_others_may_run_the_agent(
+    server: RealTmux,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: int,
+    is_unknown: bool,
+) -> None:
+    server.start("agent_b")
+    registry = tmp_path / "TASK-1" / "AGENT_REGISTRY.json"
+    registry.parent.mkdir()
+    registry.touch()
+    registry.chmod(mode)
+    monkeypatch.setattr(procfs, "hides_processes", lambda: True)
+    found = look_elsewhere(("agent_a",), server.client().ask(), writers_of([registry]))
+    assert ("hidepid" in found.whys.get("agent_a", "")) is is_unknown
+    # Named alone, such an agent can be completed.
+    assert found.unasked == ({"agent_a"} if is_unknown else set())
+
+
+_HIDDEN = """
+import os, subprocess, sys
+from tui.host import procfs
+subprocess.run(["mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"], check=True)
+print(procfs.hides_processes())
+os.setgroups([])
+os.setgid(64101)
+os.setuid(64101)
+print(procfs.hides_processes())
+"""
+
+
+def test_a_proc_that_hides_processes_is_known_as_such() -> None:
+    assert not procfs.hides_processes()
+    command = ["unshare", "-m", sys.executable, "-c", _HIDDEN]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"only root may mount another /proc: {done.stderr[-200:]}")
+    assert done.stdout.split() == ["False", "True"]
