@@ -35,7 +35,7 @@ from registry.schema import (
     why_foreign,
     workspaces_above,
 )
-from registry.storage import Instant
+from registry.storage import Instant, writers_of
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.registry_cache import Bounds, Registries
 from tui.model.orphans import find_orphans
@@ -256,7 +256,8 @@ class NearbyWorkspaces:
         foreign = {
             path
             for path in self._registries
-            if path not in self.always and why_foreign(path) is not None
+            if path not in self.always
+            and (why_foreign(path) or writers_of((), (path,)).outsider()) is not None
         }
         self.readings = readings = {
             path: _read(cached) for path, cached in self._registries.items() if path not in foreign

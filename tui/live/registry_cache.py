@@ -36,6 +36,11 @@ class Bounds:
     until: float = math.inf
 
     @property
+    def are_limits(self) -> bool:
+        """Whether the time of the reading is limited."""
+        return self.until < math.inf
+
+    @property
     def are_reached(self) -> bool:
         """Whether nothing more may be read."""
         return self.left <= 0 or time.monotonic() >= self.until
@@ -59,6 +64,7 @@ class _File:
             writer prevented the last reading.
         hot_journal: A message about an interrupted commit that no process has recovered yet,
             or None.
+        recovered_at: When its recovery was last tried, in seconds of the monotonic clock.
     """
 
     source: Source
@@ -68,6 +74,7 @@ class _File:
     error: str | None = None
     busy_since: float | None = None
     hot_journal: str | None = None
+    recovered_at: float = 0.0
 
     def read(self) -> None:
         """Records a successful reading."""
@@ -199,8 +206,11 @@ class Registries:
             branch.database = branch.source.unread_database()
             self._read_global(branch, bounds)
             try:
-                tasks = branch.source.tasks(self._listed(branch))
-                branch.listed = True
+                listed = self._listed(branch)
+                branch.listed = not bounds.are_limits or _are_all_in(branch, listed)
+                # To follow the path of a task of another user may take any time.
+                tasks = branch.source.tasks({} if bounds.are_limits else listed)
+                whole &= branch.listed
             except OSError as error:
                 branch.listed = False
                 branch.error = f"cannot list the directory: {_reason(error)}"
@@ -367,13 +377,18 @@ class Registries:
     def recover(self) -> bool:
         """Recovers interrupted commits; records an error in the message of the journal.
 
+        It takes at most about `_RECOVERY_TIMEOUT` in all, and begins where the last call ended.
+
         Returns:
             Whether a commit was recovered or a message changed.
         """
         changed = False
-        for file in self._files.values():
-            if file.hot_journal is None:
-                continue
+        until = time.monotonic() + _RECOVERY_TIMEOUT
+        hot = (file for file in self._files.values() if file.hot_journal is not None)
+        for number, file in enumerate(sorted(hot, key=lambda file: file.recovered_at)):
+            if number and time.monotonic() >= until:
+                break
+            file.recovered_at = time.monotonic()
             message = "an interrupted commit was completed, but its journal cannot be removed"
             try:
                 file.source.recover(_RECOVERY_TIMEOUT)
@@ -445,3 +460,11 @@ class Registries:
         """Returns the names of the files whose changes are reported."""
         names = (name for branch in self._branches for name in branch.source.watched_names)
         return tuple(dict.fromkeys(names))
+
+
+def _are_all_in(branch: _Branch, listed: Mapping[str, GlobalTask]) -> bool:
+    """Returns whether a global registry lists only tasks of its own workspace, by their paths."""
+    home = branch.source.directory
+    return all(
+        not task.elsewhere or Path(task.elsewhere).is_relative_to(home) for task in listed.values()
+    )

@@ -18,6 +18,7 @@ from tests.support.rolls import no_server
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry, read, row_of, take
 from tui.cli.format_roll import roll_json, roll_table
+from tui.live import registry_cache
 from tui.live.collector import LiveRoll
 from tui.live.once import take_roll
 from tui.live.registry_cache import CUT_OFF, NO_LOCKS, Registries
@@ -194,3 +195,18 @@ def test_who_looks_once_waits_for_a_writer_to_be_through(files: Files) -> None:
         writer.join()
     assert [task.state.error for task in roll.tasks()] == [None, None]
     assert row_of(roll, "a").record.progress == 99
+
+
+def test_many_journals_are_recovered_in_turn(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may take half a second, and another user may leave very many."""
+    for task in ("TASK-1", "TASK-2"):
+        journal_path(files.registry(task)).symlink_to(files.path / "elsewhere")
+    registries = Registries(files.workspaces())
+    registries.rescan()
+    monkeypatch.setattr(registry_cache, "_RECOVERY_TIMEOUT", 0.0)
+    for tried in (1, 2):
+        assert registries.recover() is True
+        said = [state.hot_journal or "" for state in registries.states()]
+        assert sum("cannot recover" in each for each in said) == tried

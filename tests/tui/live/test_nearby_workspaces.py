@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
-from registry.schema.layout import workspaces_above
+from registry.schema import layout
+from registry.schema.layout import Workspace, workspaces_above
+from registry.schema.records import GlobalTask
 from tests.support.other_users import only_root
 from tests.support.real_tmux import RealTmux
+from tests.support.registries import load, write
 from tests.support.rolls import answered
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, take
@@ -132,6 +135,36 @@ def test_of_another_users_workspace_only_so_much_is_read_and_the_rest_is_unknown
     assert ("agent_nobodys" not in orphans(roll)) is reached
     assert "agent_elsewhere" in orphans(roll)
     assert roll.orphans_known is not reached
+
+
+@only_root
+def test_no_path_is_followed_that_another_users_registry_lists(
+    ours: Files,
+    theirs: Files,
+    server: RealTmux,
+    begin: Begin,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    listed = load(theirs.path / "registry" / "GLOBAL_REGISTRY.json")
+    listed["tasks"]["TASK-FAR"] = {"workspace": str(tmp_path / "far" / "TASK-FAR")}
+    write(theirs.path / "registry" / "GLOBAL_REGISTRY.json", listed)
+    os.chown(theirs.path, 64104, 64104)
+    begin("agent_nobodys", theirs.path.parent)
+    begin("agent_elsewhere", ours.path.parent)
+    followed: list[str] = []
+    real = layout._elsewhere
+
+    def follow(task: GlobalTask, workspace: Workspace) -> Path | None:
+        followed.append(task.task_id)
+        return real(task, workspace)
+
+    monkeypatch.setattr(layout, "_elsewhere", follow)
+    roll = take_young(ours, server)
+    assert "TASK-FAR" not in followed
+    # That task may list the session.
+    assert orphans(roll) == ["agent_elsewhere"]
+    assert not roll.orphans_known
 
 
 @only_root
