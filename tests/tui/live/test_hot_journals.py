@@ -208,5 +208,6 @@ def test_many_journals_are_recovered_in_turn(
     monkeypatch.setattr(registry_cache, "_RECOVERY_TIMEOUT", 0.0)
     for tried in (1, 2):
         assert registries.recover() is True
+        registries.rescan()
         said = [state.hot_journal or "" for state in registries.states()]
         assert sum("cannot recover" in each for each in said) == tried
