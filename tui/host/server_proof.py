@@ -22,6 +22,7 @@ from tui.host.tmux_advice import socket_option, user_name
 from tui.host.tmux_socket import TmuxError, checked
 
 _ROOT = 0
+_STOPPED = "T"  # The state of a process that a signal stopped; see proc_pid_stat(5).
 
 
 def is_named_so(command: str) -> bool:
@@ -55,6 +56,7 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
     - The process runs only as this user.
     - Only processes of this user and of root have the socket of the process open.
     - The process has the name of a tmux server, or its program is tmux.
+    - The process is not stopped: a stopped server answers nothing.
     - In muster's own file system, the path leads to the socket of this process.
 
     Args:
@@ -77,9 +79,35 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
     if not (is_named_so(stat.name) or _runs_tmux(stat)):
         asking = f"if it is a tmux server, try {socket_option(socket)}"
         return Doubt(f"its program, {shown_name(stat.name)}, is not called tmux", asking)
+    if stat.state == _STOPPED:
+        return Doubt("it is stopped", _to_continue(pid))
     if not _leads_to(socket, pid):
-        return Doubt(f"{shown_name(socket)} may lead to another process", looking)
+        return _doubt_about_place(socket, pid)
     return None
+
+
+def _to_continue(pid: int) -> str:
+    if not procfs.numbers_are_ours():
+        return "continue it outside of this container (PID namespace)"
+    return (
+        f"continue it with: kill -CONT {pid}, or, if its sessions are not needed, end it with: "
+        f"kill -KILL {pid}"
+    )
+
+
+def _doubt_about_place(socket: Path, pid: int) -> Doubt:
+    """Returns the doubt about a process whose path may lead muster elsewhere."""
+    with suppress(OSError):
+        if not procfs.has_our_mounts(pid):
+            # The files there belong to processes that may have fewer rights than muster. A server
+            # can make its client write files and run programs, so the socket is not used.
+            return Doubt(
+                f"it runs in a container: it has another mount namespace or root directory than "
+                f"muster, and {shown_name(socket)} is a path inside it",
+                "run muster in that container, or list the sessions of that server there",
+            )
+    looking = f"check what process {pid} is"
+    return Doubt(f"{shown_name(socket)} may lead to another process", looking)
 
 
 def _runs_tmux(stat: Stat) -> bool:

@@ -19,13 +19,14 @@ from pathlib import Path
 from registry.dataclass import dataclass, replace
 from registry.schema import spellings
 from registry.storage import Writers, writers_of
-from registry.text import command_line, shown_name
+from registry.text import shown_name
 from tui.host import procfs
 from tui.host.procfs import INIT, Stat
+from tui.host.server_obstacles import why_unasked, why_unseen
 from tui.host.server_processes import is_named_server, is_of_same_user, proves_server
-from tui.host.server_proof import Doubt, doubt_about, is_named_so
+from tui.host.server_proof import doubt_about, is_named_so
 from tui.host.tmux import Tmux
-from tui.host.tmux_advice import OTHER_SOCKET, as_user, socket_option, user_name
+from tui.host.tmux_advice import socket_option
 from tui.host.tmux_types import SERVER_NAME, Elsewhere, Session, TmuxSnapshot, TmuxState
 
 _ASK_TIMEOUT = 2.0
@@ -158,15 +159,8 @@ def look_elsewhere(
         if server.socket is None and not _still_runs(server):
             continue
         if server.socket is None:
-            why = (
-                f"tmux server {server.pid} of {user_name(server.uid)} may have the agent's "
-                f"session; query that server as its user, with {as_user(server.uid)}"
-            )
+            why = why_unseen(server.pid, server.uid)
             if server.uid != os.getuid():
-                why += (
-                    ", or, if you know that the server does not have this session, complete this "
-                    "agent alone"
-                )
                 unasked |= {name for name in names if name not in whys}
             whys |= {name: why for name in names if name not in whys}
             continue
@@ -184,7 +178,7 @@ def look_elsewhere(
             unasked -= on_other
             sessions += ((server.socket, session) for session in other.sessions.values())
         elif server.sure and _still_runs(server):
-            why = _unasked(server, other, doubt)
+            why = why_unasked(server.pid, server.socket, other, doubt)
             whys |= {name: why for name in names if name not in whys}
     who = owners.outsider() if isinstance(owners, Writers) and procfs.hides_processes() else None
     if who is not None:
@@ -255,32 +249,6 @@ def _looked_at_again(server: Server) -> Server:
     """Reads the socket of a server again, after a pause: a new server may not listen yet."""
     time.sleep(_STARTING)
     return replace(server, socket=procfs.listening_path(server.pid))
-
-
-def _unasked(server: Server, answer: TmuxSnapshot | None, doubt: Doubt | None) -> str:
-    """Returns why a server cannot be queried, with a remedy.
-
-    Args:
-        server: The server.
-        answer: The snapshot of the server; None if the server was not queried.
-        doubt: Why the server must not be queried, or None.
-    """
-    if doubt is not None:
-        return f"process {server.pid} may be another tmux server ({doubt.why}); {doubt.advice}"
-    if answer is not None and answer.state is not TmuxState.UNKNOWN:
-        lost = f"{shown_name(server.socket)} does not lead to this server"
-        if not procfs.numbers_are_ours():
-            return (
-                f"a tmux server runs outside of this container (PID namespace), but {lost}; "
-                "run muster there"
-            )
-        command = command_line("kill", "-USR1", str(server.pid))
-        return f"tmux server {server.pid} runs, but {lost}; recreate its socket with: {command}"
-    why = "no time was left" if answer is None else answer.detail
-    hint = OTHER_SOCKET
-    if server.socket is not None:
-        hint = f"try {socket_option(server.socket)}"
-    return f"cannot query another tmux server, {server.pid} ({why}); {hint}"
 
 
 def _still_runs(server: Server) -> bool:

@@ -16,6 +16,7 @@ from tests.support.real_tmux import RealTmux
 from tests.support.waiting import until
 from tui.host import procfs, tmux_servers
 from tui.host.tmux import Tmux
+from tui.host.tmux_advice import user_name
 from tui.host.tmux_servers import Server, look_elsewhere, owners_of, servers_of
 
 OURS = frozenset({os.getuid()})
@@ -60,6 +61,8 @@ def test_a_server_that_hangs_may_have_all_sessions(
     server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start("agent_x")
+    # It stops only after muster looked at it.
+    monkeypatch.setattr(tmux_servers, "doubt_about", lambda *_: None)
     os.kill(server.server_pid(), signal.SIGSTOP)
     monkeypatch.setattr(tmux_servers, "_ASK_TIMEOUT", 0.1)
     found = look("agent_a", at=tmp_path / "s")
@@ -91,9 +94,24 @@ def test_a_server_that_has_ended_has_no_sessions(
 def test_a_server_of_another_user_that_cannot_be_looked_into_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tmux_servers, "servers_of", lambda _: iter((Server(1, 0, None),)))
+    other = os.getuid() + 1
+    monkeypatch.setattr(tmux_servers, "servers_of", lambda _: iter((Server(1, other, None),)))
     monkeypatch.setattr(tmux_servers, "_still_runs", lambda _: True)
-    assert "of root" in look("agent_a", at=tmp_path / "s")["agent_a"]
+    assert f"of {user_name(other)} may" in look("agent_a", at=tmp_path / "s")["agent_a"]
+
+
+def test_one_of_ours_whose_socket_cannot_be_seen_is_not_for_its_user_to_query(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        blind = Server(child.pid, os.getuid(), None)
+        monkeypatch.setattr(tmux_servers, "servers_of", lambda _: iter((blind,)))
+        monkeypatch.setattr(tmux_servers, "_still_runs", lambda _: True)
+        assert f"check what process {child.pid} is" in look("agent_a", at=tmp_path)["agent_a"]
+        monkeypatch.setattr("tui.host.procfs.may_see_files", lambda _: False)
+        said = look("agent_a", at=tmp_path)["agent_a"]
+        assert "not permitted to see its socket" in said and "sudo -u" not in said
+        child.kill()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")

@@ -1,0 +1,85 @@
+"""Explains why a tmux server cannot be queried, and what helps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from registry.text import command_line, shown_name
+from tui.host import procfs
+from tui.host.server_proof import Doubt
+from tui.host.tmux_advice import OTHER_SOCKET, as_user, socket_option, user_name
+from tui.host.tmux_types import TmuxSnapshot, TmuxState
+
+
+def why_unasked(pid: int, socket: Path, answer: TmuxSnapshot | None, doubt: Doubt | None) -> str:
+    """Returns why a server cannot be queried, with a remedy.
+
+    Args:
+        pid: The pid of the server.
+        socket: The path at which the server listens.
+        answer: The snapshot that this path gave; None if the server was not queried.
+        doubt: Why the server must not be queried, or None.
+    """
+    if doubt is not None:
+        return f"process {pid} may be another tmux server ({doubt.why}); {doubt.advice}"
+    if answer is not None and answer.state is not TmuxState.UNKNOWN:
+        return _of_lost_path(pid, socket, answer)
+    why = "no time was left" if answer is None else answer.detail
+    advice = f"try {socket_option(socket)}"
+    if answer is not None and answer.advice and OTHER_SOCKET not in answer.advice:
+        advice = answer.advice
+    return f"cannot query another tmux server, {pid} on {shown_name(socket)} ({why}); {advice}"
+
+
+def why_unseen(pid: int, uid: int) -> str:
+    """Returns why a server whose socket muster cannot see is not queried, with a remedy.
+
+    Args:
+        pid: The pid of the server.
+        uid: The user id of the server's process.
+    """
+    if uid != os.getuid():
+        return (
+            f"tmux server {pid} of {user_name(uid)} may have the agent's session; query that "
+            f"server as its user, with {as_user(uid)}, or, if you know that the server does not "
+            "have this session, complete this agent alone"
+        )
+    if procfs.may_see_files(pid):
+        return (
+            f"process {pid} may be a tmux server that has the agent's session, and listens at no "
+            f"socket that muster can see; check what process {pid} is"
+        )
+    return (
+        f"tmux server {pid} may have the agent's session, and muster is not permitted to see its "
+        "socket; run muster as root"
+    )
+
+
+def _of_lost_path(pid: int, socket: Path, answer: TmuxSnapshot) -> str:
+    """Returns why a server whose path leads elsewhere cannot be queried, with a remedy."""
+    lost = f"{shown_name(socket)} does not lead to this server"
+    if not procfs.numbers_are_ours():
+        return (
+            f"a tmux server runs outside of this container (PID namespace), but {lost}; "
+            "run muster there"
+        )
+    create = command_line("kill", "-USR1", str(pid))
+    prefix = f"tmux server {pid} runs, but"
+    ending = f"or end the server and its sessions with: kill {pid}"
+    other = answer.server_process or answer.listener
+    if answer.state is TmuxState.ANSWERED and other is not None:
+        # The signal removes the socket that lies at the path.
+        return (
+            f"{prefix} {lost}, and leads to tmux server {other}; take the path from that server "
+            f"with: {create}; give it back afterwards with: kill -USR1 {other}; {ending}"
+        )
+    if os.path.isdir(socket.parent):
+        return f"{prefix} {lost}; recreate its socket with: {create}; {ending}"
+    directory = shown_name(socket.parent)
+    make = command_line("mkdir", "-p", "-m", "700", names=[str(socket.parent)])
+    made = f"create the directory, then run: {create}" if make is None else f"{make} && {create}"
+    return (
+        f"{prefix} the directory of its socket, {directory}, is gone; make the directory, and "
+        f"then recreate the socket with: {made}; {ending}"
+    )
