@@ -18,6 +18,7 @@ from pathlib import Path
 from registry.schema.layout import Workspace
 from tui.cli.main import main
 from tui.config.settings import Settings
+from tui.host.tmux_types import SetAside
 from tui.model.policy import Policy
 
 
@@ -63,10 +64,14 @@ if __name__ == "__main__":
         policy: Policy,
         settings: Settings,
         on_hangup: Callable[[], object],
+        *,
+        set_aside: SetAside,
     ) -> int:
         if how == "muster":
             _write(note, {"socket": str(socket)})
-            return real.run_monitor(workspaces, socket, policy, settings, on_hangup)
+            return real.run_monitor(
+                workspaces, socket, policy, settings, on_hangup, set_aside=set_aside
+            )
         return monitor(how, note, workspaces, socket)
 
     stub.run_monitor = run_monitor  # type: ignore[attr-defined]

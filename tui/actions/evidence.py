@@ -72,7 +72,7 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
         server,
         sessions=sessions,
         sharing=_sharing(snapshot),
-        elsewhere=_elsewhere(plan.steps, snapshot),
+        elsewhere=_elsewhere(plan, snapshot),
     )
     if plan.verb is Verb.KILL and snapshot.state is not TmuxState.UNKNOWN:
         holding_us = _holding_us([*planned, *sessions.values()])
@@ -161,7 +161,7 @@ def _holding_us(sessions: Collection[Session]) -> frozenset[str]:
     return frozenset(session.id for session in sessions if process_tree.holds_us(session.pids))
 
 
-def _elsewhere(steps: Iterable[Step], snapshot: TmuxSnapshot) -> Mapping[str, str]:
+def _elsewhere(plan: Plan, snapshot: TmuxSnapshot) -> Mapping[str, str]:
     """Maps the names of missing sessions to the reasons why they may be on another tmux server."""
     # Imported here, because the monitor opens its screen before it needs this.
     from tui.host.tmux_servers import look_elsewhere, owners_of
@@ -170,12 +170,12 @@ def _elsewhere(steps: Iterable[Step], snapshot: TmuxSnapshot) -> Mapping[str, st
         return {}
     gone = [
         step
-        for step in steps
+        for step in plan.steps
         if takes_for_dead(step) and step.session_names.isdisjoint(snapshot.sessions)
     ]
     names = {step.expected_session for step in gone if step.expected_session}
     owners = owners_of({step.row.key.registry for step in gone if step.row is not None})
-    return look_elsewhere(names, snapshot, owners).whys
+    return look_elsewhere(names, snapshot, owners, plan.set_aside).whys
 
 
 def _task_now(task: TaskSource) -> TaskEvidence:

@@ -18,14 +18,20 @@ from tui.actions.evidence import evidence_now
 from tui.actions.kill import end_sessions
 from tui.actions.outcome import Outcome, Result, StepOutcome
 from tui.actions.plan import EndStatus, Plan, Step, Verb
-from tui.actions.preconditions import COMPLETE, TaskEvidence, database_was_known, refusal
+from tui.actions.preconditions import (
+    COMPLETE,
+    TaskEvidence,
+    database_was_known,
+    refusal,
+    takes_for_dead,
+)
 from tui.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
     from registry.sources import TaskSource
     from tui.host.tmux import Tmux
 
-__all__ = ["KILL_REASON", "Outcome", "Result", "StepOutcome", "carry_out", "complete"]
+__all__ = ["KILL_REASON", "Outcome", "Result", "StepOutcome", "carry_out", "complete", "on_record"]
 
 KILL_REASON = "killed by operator"
 
@@ -46,11 +52,27 @@ def carry_out(
     with durable_commits():
         if plan.verb is Verb.KILL:
             return _kill(plan, tmux, reason, progress)
-        return complete(plan, tmux, reason, Audit(plan.verb.value, reason), progress)
+        return complete(
+            plan, tmux, reason, Audit(plan.verb.value, on_record(plan, reason)), progress
+        )
+
+
+def on_record(plan: Plan, reason: str) -> str:
+    """Returns the reason for the audit log, with the servers that the operator set aside.
+
+    Args:
+        plan: The plan.
+        reason: The reason in the operator's words; may be empty.
+    """
+    servers = ", ".join(sorted(plan.set_aside.tokens))
+    if not servers or not any(map(takes_for_dead, plan.steps)):
+        return reason
+    said = f"the operator says that tmux server {servers} has none of the agents"
+    return f"{reason} ({said})" if reason else said
 
 
 def _kill(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback) -> Outcome:
-    audit = Audit(plan.verb.value, reason)
+    audit = Audit(plan.verb.value, on_record(plan, reason))
     outcomes, unrecorded = end_sessions(plan, tmux, audit, progress)
     ended = {
         step: outcome.detail

@@ -16,7 +16,7 @@ from registry.dataclass import dataclass, field, replace
 from registry.schema import SESSION_PREFIX, Deployment, spellings
 from registry.text import shown_name, whole_name
 from tui.actions.preview import Preview, Question
-from tui.host.tmux_types import Session
+from tui.host.tmux_types import CONSIDER_ALL, Session, SetAside
 from tui.model.roll import AgentRow, TaskRoll
 from tui.text.sanitize import size, some
 
@@ -128,6 +128,7 @@ class Plan:
             answered.
         nearby: The workspaces near the sessions. They are read again before a session is ended.
             None if no session is ended.
+        set_aside: The other tmux servers that were not considered.
     """
 
     verb: Verb
@@ -140,6 +141,7 @@ class Plan:
     questions: tuple[Question, ...] = ()
     server_started: int = 0
     nearby: NearbyWorkspaces | None = field(default=None, compare=False, repr=False)
+    set_aside: SetAside = CONSIDER_ALL
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -76,6 +76,7 @@ def plan_complete(
         answer.socket,
         answer.server_pid,
         server_started=answer.server_started,
+        set_aside=roll.evidence.set_aside,
     )
     return with_questions(plan, roll)
 

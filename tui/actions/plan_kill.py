@@ -87,6 +87,7 @@ def plan_kill(
         own[0] if own else None,
         server_started=answer.server_started,
         nearby=NearbyWorkspaces(own, roll.nearby_workspaces),
+        set_aside=roll.evidence.set_aside,
     )
     return with_questions(plan, roll)
 

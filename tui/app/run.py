@@ -17,6 +17,7 @@ from tui.app import garbage
 from tui.config.load import SettingsError
 from tui.config.settings import Settings
 from tui.host.tmux import Tmux
+from tui.host.tmux_types import CONSIDER_ALL, SetAside
 from tui.live.collector import LiveRoll
 from tui.model.policy import Policy
 
@@ -40,6 +41,7 @@ def run_monitor(
     settings: Settings,
     on_hangup: Callable[[], object] = lambda: None,
     notices: Sequence[str] = (),
+    set_aside: SetAside = CONSIDER_ALL,
 ) -> int:
     """Runs the monitor on this terminal until the user quits.
 
@@ -50,6 +52,7 @@ def run_monitor(
         settings: The settings of the monitor.
         on_hangup: Called before the process ends because its terminal disappeared.
         notices: Messages to show when the monitor has started.
+        set_aside: Other tmux servers that are not considered.
 
     Returns:
         The exit code.
@@ -63,7 +66,8 @@ def run_monitor(
     # Textual draws at fixed intervals; a shorter interval halves the delay of a change, and
     # costs nothing without a change. Textual reads the variable when it is imported.
     os.environ.setdefault("TEXTUAL_FPS", "120")
-    live = LiveRoll(workspaces, Tmux(socket), policy, recover=not settings.read_only)
+    tmux = Tmux(socket, set_aside=set_aside)
+    live = LiveRoll(workspaces, tmux, policy, recover=not settings.read_only)
     live.start()
     try:
         # Imported after the start of the first roll call, which runs during the import.

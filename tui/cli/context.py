@@ -18,6 +18,7 @@ from tui.errors import UsageError
 if TYPE_CHECKING:
     from tui.config.settings import Settings
     from tui.host.tmux import Tmux
+    from tui.host.tmux_types import SetAside
     from tui.model.policy import Policy
     from tui.model.roll import TaskState
     from tui.view.filter import Filter
@@ -74,7 +75,14 @@ def tmux_of(options: argparse.Namespace) -> Tmux:
     """Returns the tmux server that a command line names."""
     from tui.host.tmux import Tmux
 
-    return Tmux(socket_of(options))
+    return Tmux(socket_of(options), set_aside=set_aside_of(options, settings_of(options)))
+
+
+def set_aside_of(options: argparse.Namespace, settings: Settings) -> SetAside:
+    """Returns the tmux servers of which the operator says that they have none of the agents."""
+    from tui.host.tmux_types import SetAside
+
+    return SetAside(frozenset((*settings.without_agents, *options.without_agents)))
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from tui.cli.context import find, settings_of, socket_of
+from tui.cli.context import find, set_aside_of, settings_of, socket_of
 from tui.cli.output import on_terminal
 from tui.cli.parser import add_screen, add_settings, add_socket, add_workspaces
 from tui.errors import UsageError
@@ -36,4 +36,5 @@ def run(options: argparse.Namespace) -> int:
     policy = policy_from(os.environ, settings.policy)
     from tui.app.run import run_monitor
 
-    return run_monitor(workspaces, socket, policy, settings, notices=notices)
+    set_aside = set_aside_of(options, settings)
+    return run_monitor(workspaces, socket, policy, settings, notices=notices, set_aside=set_aside)

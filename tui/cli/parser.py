@@ -12,7 +12,7 @@ from tui.cli.help import Page, epilog
 from tui.cli.output import NOT_ALL_DONE, terminal_columns
 from tui.text.sanitize import harmless
 
-_TAKES_VALUE = {"-L", "-S", "-w", "--workspace", "--config"}
+_TAKES_VALUE = {"-L", "-S", "-w", "--workspace", "--config", "--without-agents"}
 
 _COMPLAINT = 600
 
@@ -138,6 +138,15 @@ def add_socket(parser: argparse.ArgumentParser) -> None:
     socket = parser.add_mutually_exclusive_group()
     socket.add_argument("-L", dest="socket_name", metavar="NAME", help="tmux socket name")
     socket.add_argument("-S", dest="socket_path", metavar="PATH", help="tmux socket path")
+    parser.add_argument(
+        "--without-agents",
+        action="append",
+        default=[],
+        type=_server_token,
+        metavar="SERVER",
+        help="another tmux server that cannot be queried has none of your agents; muster names "
+        "it, for example 1234@56789-0a1b2c3d; may be given more than once",
+    )
 
 
 def add_screen(parser: argparse.ArgumentParser) -> None:
@@ -198,6 +207,17 @@ def add_asking(parser: argparse.ArgumentParser, *, of_deaths: bool = True) -> No
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Adds ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _server_token(text: str) -> str:
+    from tui.host.server_token import is_token
+
+    if not is_token(text):
+        raise argparse.ArgumentTypeError(
+            "must name a server as muster does, for example 1234@56789-0a1b2c3d, "
+            f"not {quoted_name(text, 80)}"
+        )
+    return text
 
 
 def whole_number(text: str) -> int:

@@ -69,6 +69,8 @@ class Settings:
         theme: One of `THEMES`.
         ascii: Whether the screen is limited to ASCII; None decides by the locale.
         read_only: Whether muster refuses all changes of agents and files.
+        without_agents: The tmux servers of which the operator says that they have none of the
+            agents; see `tui.host.server_token`.
         policy: The thresholds of the verdicts.
         keys: Maps the id of a binding to the user's keys, separated by commas.
         notify: The settings for notifications.
@@ -82,6 +84,7 @@ class Settings:
     keys: Mapping[str, str] = field(default_factory=dict)
     notify: Notify = field(default_factory=Notify)
     source: Path | None = None
+    without_agents: tuple[str, ...] = ()
 
 
 def settings_from(table: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
@@ -122,6 +125,7 @@ def settings_from(table: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
         Policy(**policy),
         values.get("keys", {}),
         notify,
+        without_agents=values.get("without_agents", ()),
     )
     return settings, tuple(problems)
 
@@ -197,6 +201,18 @@ def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"must be true or false, not {_shown(value)}")
     return value
+
+
+def _servers(value: Any) -> tuple[str, ...]:
+    from tui.host.server_token import is_token
+
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise ValueError(f"must be a list of servers, not {_shown(value)}")
+    for word in value:
+        if not is_token(word):
+            example = '"1234@56789-0a1b2c3d"'
+            raise ValueError(f"must name servers as muster does, as {example}, not {_shown(word)}")
+    return tuple(value)
 
 
 def _ascii(value: Any) -> bool | None:
@@ -287,6 +303,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "theme": _theme,
     "ascii": _ascii,
     "read_only": _flag,
+    "without_agents": _servers,
     **{setting.key: _seconds(setting.least) for setting in POLICY_SETTINGS},
     **{f"notify.{kind}": _ways for kind in KINDS},
     **{f"notify.on_{kind}": _command for kind in KINDS},

@@ -58,6 +58,10 @@ _HEAD = """\
 # Refuse all changes, in the monitor and by kill, complete, undo and doctor --fix.
 #read_only = false
 
+# Other tmux servers that have none of your agents, for servers that cannot be queried. The note
+# of an unknown agent names such a server, for example "1234@56789-0a1b2c3d".
+#without_agents = []
+
 [policy]
 # The thresholds of the verdicts, in seconds. Environment variables take precedence:
 # {variable} and so on.

@@ -36,7 +36,7 @@ from tui.demo.story import ORPHAN_GRACE, STALL_AFTER
 from tui.host import process_kill, process_tree
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import install_advice
-from tui.host.tmux_types import TmuxState
+from tui.host.tmux_types import SetAside, TmuxState
 from tui.model.policy import Policy
 
 NOT_STARTED = 2
@@ -91,7 +91,15 @@ def run_demo(settings: Settings) -> int:
             from tui.app.run import run_monitor
 
             clear_up = partial(_clear_up, demo.stage)
-            return run_monitor((demo.workspace,), demo.socket, demo.policy, settings, clear_up)
+            return run_monitor(
+                (demo.workspace,),
+                demo.socket,
+                demo.policy,
+                settings,
+                clear_up,
+                # The demo's agents are on its own server. What else runs here must not matter.
+                set_aside=SetAside(all=True),
+            )
     except DemoError as error:
         sys.stderr.write(f"muster: {error}\n")
         return NOT_STARTED

@@ -11,7 +11,7 @@ from registry.errors import RegistryError
 from registry.operations import GONE
 from registry.storage import durable_commits, recover_registry
 from registry.text import shown_name
-from tui.actions.execute import Outcome, Result, StepOutcome, complete
+from tui.actions.execute import Outcome, Result, StepOutcome, complete, on_record
 from tui.actions.plan import Verb
 from tui.doctor.describe import label, repair
 from tui.doctor.examine import Examination
@@ -84,7 +84,7 @@ def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
         reason: The operator's reason; may be empty.
     """
     results = _Results()
-    audit = Audit(Verb.FIX.value, reason)
+    audit = Audit(Verb.FIX.value, on_record(examination.zombies, reason))
     with durable_commits():
         for finding in examination.files:
             if finding.kind is IssueKind.JOURNAL and finding.file is not None:

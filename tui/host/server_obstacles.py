@@ -11,6 +11,9 @@ from tui.host.server_proof import Doubt
 from tui.host.tmux_advice import OTHER_SOCKET, as_user, socket_option, user_name
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
 
+OPTION = "--without-agents"
+"""The option by which the operator says that a server has none of the agents."""
+
 
 def why_unasked(pid: int, socket: Path, answer: TmuxSnapshot | None, doubt: Doubt | None) -> str:
     """Returns why a server cannot be queried, with a remedy.
@@ -22,7 +25,8 @@ def why_unasked(pid: int, socket: Path, answer: TmuxSnapshot | None, doubt: Doub
         doubt: Why the server must not be queried, or None.
     """
     if doubt is not None:
-        return f"process {pid} may be another tmux server ({doubt.why}); {doubt.advice}"
+        process = f"process {pid} on {shown_name(socket)}"
+        return f"{process} may be another tmux server ({doubt.why}); {doubt.advice}"
     if answer is not None and answer.state is not TmuxState.UNKNOWN:
         return _of_lost_path(pid, socket, answer)
     why = "no time was left" if answer is None else answer.detail
@@ -54,6 +58,17 @@ def why_unseen(pid: int, uid: int) -> str:
         f"tmux server {pid} may have the agent's session, and muster is not permitted to see its "
         "socket; run muster as root"
     )
+
+
+def said_to_have_none(token: str | None) -> str:
+    """Returns how the operator says that a server has none of the agents; continues a sentence.
+
+    Args:
+        token: The token of the server; None if no token can name it.
+    """
+    if token is None:
+        return ""
+    return f"; if you know that it has none of your agents, give the option {OPTION} {token}"
 
 
 def _of_lost_path(pid: int, socket: Path, answer: TmuxSnapshot) -> str:

@@ -102,8 +102,8 @@ def _doubt_about_place(socket: Path, pid: int) -> Doubt:
             # The files there belong to processes that may have fewer rights than muster. A server
             # can make its client write files and run programs, so the socket is not used.
             return Doubt(
-                f"it runs in a container: it has another mount namespace or root directory than "
-                f"muster, and {shown_name(socket)} is a path inside it",
+                "it runs in a container: it has another mount namespace or root directory than "
+                "muster",
                 "run muster in that container, or list the sessions of that server there",
             )
     looking = f"check what process {pid} is"

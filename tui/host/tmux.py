@@ -33,7 +33,14 @@ from tui.host.tmux_socket import (
     checked,
     is_process_here,
 )
-from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot, TmuxState
+from tui.host.tmux_types import (
+    CONSIDER_ALL,
+    PaneCapture,
+    Session,
+    SetAside,
+    TmuxSnapshot,
+    TmuxState,
+)
 
 if TYPE_CHECKING:
     import libtmux
@@ -81,10 +88,21 @@ class Tmux:
     Args:
         socket: The server's socket; see `socket_path`.
         timeout: The timeout of one query in seconds.
+        set_aside: Other servers that are not considered when a session of this one is missing.
+
+    Attributes:
+        socket: The server's socket.
+        set_aside: The servers that are not considered.
     """
 
-    def __init__(self, socket: Path, timeout: float = ASK_TIMEOUT) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        timeout: float = ASK_TIMEOUT,
+        set_aside: SetAside = CONSIDER_ALL,
+    ) -> None:
         self.socket = socket
+        self.set_aside = set_aside
         self._timeout = timeout
         self._before: tuple[object, TmuxSnapshot] | None = None
         self._later: dict[object, float | None] = {}

@@ -22,12 +22,21 @@ from registry.storage import Writers, writers_of
 from registry.text import shown_name
 from tui.host import procfs
 from tui.host.procfs import INIT, Stat
-from tui.host.server_obstacles import why_unasked, why_unseen
+from tui.host.server_obstacles import said_to_have_none, why_unasked, why_unseen
 from tui.host.server_processes import is_named_server, is_of_same_user, proves_server
 from tui.host.server_proof import doubt_about, is_named_so
+from tui.host.server_token import token_of
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import socket_option
-from tui.host.tmux_types import SERVER_NAME, Elsewhere, Session, TmuxSnapshot, TmuxState
+from tui.host.tmux_types import (
+    CONSIDER_ALL,
+    SERVER_NAME,
+    Elsewhere,
+    Session,
+    SetAside,
+    TmuxSnapshot,
+    TmuxState,
+)
 
 _ASK_TIMEOUT = 2.0
 _ALL_TIMEOUT = 4.0
@@ -136,7 +145,10 @@ def _proves_server_of_pane(stat: Stat, stats: Mapping[int, Stat]) -> bool:
 
 
 def look_elsewhere(
-    names: Collection[str], answer: TmuxSnapshot, owners: Container[int] | None
+    names: Collection[str],
+    answer: TmuxSnapshot,
+    owners: Container[int] | None,
+    set_aside: SetAside = CONSIDER_ALL,
 ) -> Elsewhere:
     """Finds out which missing sessions may be on another tmux server.
 
@@ -146,12 +158,19 @@ def look_elsewhere(
         names: The names of the missing sessions in the registries.
         answer: The snapshot of the server that was queried.
         owners: The ids of the users whose servers are considered; None for all users.
+        set_aside: The servers that are not considered if they cannot be queried. What a queried
+            server answers always counts.
     """
+    if set_aside.all:
+        return Elsewhere()
+    passed: set[str] = set()
     whys: dict[str, str] = {}
     unasked: set[str] = set()
     sessions: list[tuple[Path, Session]] = []
     give_up_at = time.monotonic() + _ALL_TIMEOUT
-    for server in servers_of(owners):
+    # A server that hangs takes the time of those that come after it.
+    servers = sorted(servers_of(owners), key=lambda server: _is_in(set_aside, server))
+    for server in servers:
         if not names or server.pid in (answer.server_process, answer.listener):
             continue
         if server.socket is None and server.uid == os.getuid():
@@ -159,7 +178,10 @@ def look_elsewhere(
         if server.socket is None and not _still_runs(server):
             continue
         if server.socket is None:
-            why = why_unseen(server.pid, server.uid)
+            if (token := token_of(server.pid)) in set_aside.tokens:
+                passed.add(token)
+                continue
+            why = why_unseen(server.pid, server.uid) + said_to_have_none(token)
             if server.uid != os.getuid():
                 unasked |= {name for name in names if name not in whys}
             whys |= {name: why for name in names if name not in whys}
@@ -178,7 +200,10 @@ def look_elsewhere(
             unasked -= on_other
             sessions += ((server.socket, session) for session in other.sessions.values())
         elif server.sure and _still_runs(server):
-            why = why_unasked(server.pid, server.socket, other, doubt)
+            if (token := token_of(server.pid)) in set_aside.tokens:
+                passed.add(token)
+                continue
+            why = why_unasked(server.pid, server.socket, other, doubt) + said_to_have_none(token)
             whys |= {name: why for name in names if name not in whys}
     who = owners.outsider() if isinstance(owners, Writers) and procfs.hides_processes() else None
     if who is not None:
@@ -188,7 +213,7 @@ def look_elsewhere(
     if answer.state is TmuxState.NO_SERVER and not sees_the_host():
         # In a container, a server that is not visible may still run on the host.
         whys |= {name: IN_CONTAINER for name in names if name not in whys}
-    return Elsewhere(whys, tuple(sessions), frozenset(unasked))
+    return Elsewhere(whys, tuple(sessions), frozenset(unasked), frozenset(passed))
 
 
 def described_server(pid: int) -> str:
@@ -243,6 +268,10 @@ def sees_the_host() -> bool:
         return os.stat("/proc/self/ns/pid").st_ino == _INITIAL_NAMESPACE
     except OSError:
         return False
+
+
+def _is_in(set_aside: SetAside, server: Server) -> bool:
+    return bool(set_aside.tokens) and token_of(server.pid) in set_aside.tokens
 
 
 def _looked_at_again(server: Server) -> Server:

@@ -197,6 +197,24 @@ def socket_path(name: str | None, path: str | None, environment: Mapping[str, st
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """The other tmux servers that are not considered if they cannot be queried.
+
+    Attributes:
+        tokens: The servers of which the operator says that they have none of the agents; see
+            `tui.host.server_token`.
+        all: Whether no other server is searched at all, because muster itself started all agents.
+    """
+
+    tokens: frozenset[str] = frozenset()
+    all: bool = False
+
+
+CONSIDER_ALL = SetAside()
+"""Every other tmux server is considered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Elsewhere:
     """The results of other tmux servers for missing sessions.
 
@@ -205,8 +223,10 @@ class Elsewhere:
         sessions: All sessions of the queried servers, with the sockets of the servers.
         unasked: The names of missing sessions that no queried server has, but that a server
             of another user may have.
+        set_aside: The servers that cannot be queried and are not considered, as tokens.
     """
 
     whys: Mapping[str, str] = field(default_factory=dict)
     sessions: tuple[tuple[Path, Session], ...] = ()
     unasked: frozenset[str] = frozenset()
+    set_aside: frozenset[str] = frozenset()

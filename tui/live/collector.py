@@ -114,7 +114,7 @@ class LiveRoll:
         recover: bool = True,
     ) -> None:
         self._registries = SeparateRegistries(workspaces, self._files_answered)
-        self._elsewhere = OtherServers(workspaces)
+        self._elsewhere = OtherServers(workspaces, tmux.set_aside)
         self.tmux = tmux
         self.latest: RollCall | None = None
         self._policy = policy

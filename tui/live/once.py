@@ -20,7 +20,7 @@ from tui.model.roll import RollCall
 def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
     """Returns one roll call; queries tmux again only if sessions are missing. Blocks."""
     registries = SeparateRegistries(workspaces)
-    elsewhere = OtherServers(workspaces)
+    elsewhere = OtherServers(workspaces, tmux.set_aside)
     answer = tmux.ask()
     for _ in while_busy(lambda: registries.busy):
         registries.rescan()

@@ -9,7 +9,7 @@ from pathlib import Path
 from registry.dataclass import replace
 from registry.schema import Workspace
 from tui.host.asker import Asker, NoAnswerError
-from tui.host.tmux_types import Elsewhere, TmuxState
+from tui.host.tmux_types import CONSIDER_ALL, Elsewhere, SetAside, TmuxState
 from tui.model.evidence import Evidence
 
 # The first pause until other servers are queried again, and the longest one, in seconds. The
@@ -21,7 +21,10 @@ _LOOK_RARELY = 10.0
 class OtherServers:
     """Searches other tmux servers for newly missing sessions, and repeatedly for doubtful ones."""
 
-    def __init__(self, workspaces: Iterable[Workspace]) -> None:
+    def __init__(
+        self, workspaces: Iterable[Workspace], set_aside: SetAside = CONSIDER_ALL
+    ) -> None:
+        self._set_aside = set_aside
         self._paths = [workspace.path for workspace in workspaces]
         self._asker: Asker[Container[int] | None] = Asker()
         self._cleared: set[tuple[str, float]] = set()
@@ -65,7 +68,9 @@ class OtherServers:
             # Imported here because most commands miss no session.
             from tui.host.tmux_servers import look_elsewhere
 
-            self._found = look_elsewhere(unclear, answer, self._owners(tuple(registries)))
+            self._found = look_elsewhere(
+                unclear, answer, self._owners(tuple(registries)), self._set_aside
+            )
             gone = whys.keys() - self._found.whys.keys()
             missing_since = {**missing_since, **dict.fromkeys(gone, answer.asked_at)}
             whys = dict(self._found.whys)
@@ -80,4 +85,5 @@ class OtherServers:
             elsewhere=whys,
             others=self._found.sessions,
             unasked=self._found.unasked & whys.keys(),
+            set_aside=replace(self._set_aside, tokens=self._found.set_aside),
         )

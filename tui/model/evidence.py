@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass, field, replace
 from registry.schema import AgentRecord
-from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
+from tui.host.tmux_types import CONSIDER_ALL, Session, SetAside, TmuxSnapshot, TmuxState
 from tui.model.policy import Policy
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Evidence:
         jumps: The known times in which no process ran.
         unasked: Those sessions in `elsewhere` that may be on a server of another user. muster
             never queries such a server.
+        set_aside: The servers that could not be queried in the last search, and were not
+            considered.
     """
 
     snapshot: TmuxSnapshot
@@ -44,6 +46,7 @@ class Evidence:
     others: tuple[tuple[Path, Session], ...] = ()
     unasked: frozenset[str] = frozenset()
     jumps: tuple[ClockJump, ...] = ()
+    set_aside: SetAside = CONSIDER_ALL
 
     @property
     def doubts(self) -> Mapping[str, str]:

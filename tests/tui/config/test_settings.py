@@ -43,7 +43,7 @@ def test_the_default_file_says_the_defaults_commented_or_not() -> None:
 def test_the_default_file_explains_every_setting() -> None:
     lines = default_text(documented()).splitlines()
     names = {line.partition(" = ")[0] for line in lines if re.match(r"#\w+ = ", line)}
-    ours = {"#theme", "#ascii", "#read_only", "#pause", "#hook_timeout"}
+    ours = {"#theme", "#ascii", "#read_only", "#without_agents", "#pause", "#hook_timeout"}
     assert names == ours | {f"#{each.name}" for each in fields(Policy)} | {
         f"#{prefix}{kind}" for kind in KINDS for prefix in ("", "on_")
     }

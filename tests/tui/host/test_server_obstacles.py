@@ -16,8 +16,10 @@ import pytest
 from tests.support.real_tmux import RealTmux
 from tests.support.waiting import until
 from tui.host import tmux_servers
+from tui.host.server_token import token_of
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import look_elsewhere
+from tui.host.tmux_types import SetAside
 
 OURS = frozenset({os.getuid()})
 UNSHARE = ["unshare", *(() if os.getuid() == 0 else ("-Ur",)), "-m"]
@@ -26,6 +28,18 @@ UNSHARE = ["unshare", *(() if os.getuid() == 0 else ("-Ur",)), "-m"]
 def why(at: Path) -> str:
     """What is said of an agent's session that the server at a path does not have."""
     return look_elsewhere(["agent_a"], Tmux(at).ask(), OURS).whys.get("agent_a", "")
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The sockets of the other servers that are queried from now on."""
+    asked: list[Path] = []
+
+    def ask(socket: Path, timeout: float) -> Tmux:
+        asked.append(socket)
+        return Tmux(socket, timeout)
+
+    monkeypatch.setattr(tmux_servers, "Tmux", ask)
+    return asked
 
 
 def follow(advice: str) -> None:
@@ -72,10 +86,7 @@ def test_a_stopped_one_is_to_be_continued_and_is_not_waited_for(
     pid = server.server_pid()
     os.kill(pid, signal.SIGSTOP)
     until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "the stop")
-    asked: list[Path] = []
-    monkeypatch.setattr(
-        tmux_servers, "Tmux", lambda socket, *given: asked.append(socket) or Tmux(socket, *given)
-    )
+    asked = recorded(monkeypatch)
     said = why(tmp_path / "none")
     assert "it is stopped" in said and f"kill -CONT {pid}" in said and "-S" not in said
     assert asked == []
@@ -106,13 +117,30 @@ def test_one_in_a_container_is_not_connected_to_and_named_as_that(
     server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client of a server with fewer rights would lend its own rights to that server."""
-    asked: list[Path] = []
     with in_container(server) as pid:
         at = Tmux(tmp_path / "none").ask()
-        monkeypatch.setattr(
-            tmux_servers, "Tmux", lambda socket, *given: asked.append(socket) or Tmux(socket)
-        )
+        asked = recorded(monkeypatch)
         said = look_elsewhere(["agent_a"], at, OURS).whys["agent_a"]
-    assert f"process {pid} may be another tmux server (it runs in a container" in said
+    assert (
+        f"process {pid} on {server.socket} may be another tmux server (it runs in a container"
+        in said
+    )
     assert "kill" not in said and "-S" not in said
     assert asked == []
+
+
+def test_one_that_the_operator_set_aside_is_queried_after_all_others(
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that hangs takes the time of those that come after it."""
+    with RealTmux() as other:
+        server.start("agent_b")
+        other.start("agent_c")
+        at = Tmux(tmp_path / "none").ask()
+        asked = recorded(monkeypatch)
+        for first, last in ((server, other), (other, server)):
+            token = token_of(last.server_pid())
+            assert token is not None
+            look_elsewhere(["agent_a"], at, OURS, SetAside(frozenset({token})))
+            assert asked == [first.socket, last.socket]
+            asked.clear()
