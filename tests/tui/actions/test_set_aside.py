@@ -22,11 +22,13 @@ from tui.actions.plan_complete import checked_complete
 from tui.cli import main
 from tui.config.settings import Settings, settings_from
 from tui.demo import run as demo
+from tui.errors import UsageError
 from tui.host import tmux_servers
 from tui.host.server_token import is_token, token_of
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import look_elsewhere
 from tui.host.tmux_types import SetAside
+from tui.live.collector import LiveRoll
 from tui.model.policy import Policy
 from tui.model.roll import Verdict
 
@@ -145,3 +147,38 @@ def test_the_demo_searches_no_other_server(
     (set_aside,) = given
     answer = Tmux(tmp_path / "s").ask()
     assert look_elsewhere(["agent_a"], answer, None, set_aside).whys == {}
+
+
+def test_the_monitor_does_not_consider_it(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[SetAside] = []
+
+    def live_roll(_: object, tmux: Tmux, *__: object, **___: object) -> None:
+        given.append(tmux.set_aside)
+        raise UsageError("seen")
+
+    monkeypatch.setattr("tui.app.run.LiveRoll", live_roll)
+    monkeypatch.setattr("tui.cli.monitor.on_terminal", lambda: True)
+    token = "1234@56789-0a1b2c3d"
+    config = tmp_path / "config.toml"
+    config.write_text('without_agents = ["1@2-0a1b2c3d"]\n', encoding="utf-8")
+    main.main(["--without-agents", token, "--config", str(config), str(files.path)])
+    assert given == [SetAside(frozenset({token, "1@2-0a1b2c3d"}))]
+
+
+def test_the_monitors_roll_does_not_consider_it(
+    files: Files, stopped: str, tmp_path: Path
+) -> None:
+    live = LiveRoll(files.workspaces(), tmux(tmp_path, stopped), EAGER)
+    live.start()
+    try:
+        until(
+            lambda: (
+                live.latest is not None
+                and [row.verdict for row in live.latest.agents()] == [Verdict.ZOMBIE] * 2
+            ),
+            "the zombies",
+        )
+    finally:
+        live.stop()
