@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.waiting import until
 from tui.host import tmux_servers
+from tui.host.procfs import stat_of
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import look_elsewhere, servers_of
 
@@ -95,6 +96,7 @@ def test_a_hanging_server_may_have_all_sessions_if_it_is_certainly_tmux(
     pid = pid_of(start(program, command))
     os.kill(pid, signal.SIGSTOP)
     try:
+        until(lambda: (stat := stat_of(pid)) is not None and stat.state == "T", "the stop")
         said = why(tmp_path)
         assert (said is not None and "it is stopped" in said) is counts
     finally:
