@@ -52,7 +52,7 @@ class Listing:
     """The files of the agents of a task.
 
     Attributes:
-        files: Maps the ids in the names of the files to these files.
+        files: Maps the ids in the names of the files to these files, archived files last.
         owner: The id of the user that owns the task's directory; None if it is unknown.
         problems: The directories that were not read, or not read completely, with the reasons.
     """
@@ -92,6 +92,10 @@ def list_files(directory: Path, at_most: int = ENTRIES_AT_MOST) -> Listing:
             hand_on(error)
             why = error.reason if isinstance(error, RegistryError) else error.strerror
             problems.append((directory.joinpath(*parts), why or str(error)))
+    kinds = [PROMPT, *outputs]
+    # A directory has no order, and the findings of two readings are compared.
+    for found in files.values():
+        found.sort(key=lambda file: (file.is_archived, kinds.index(file.kind)))
     return Listing(
         {agent_id: tuple(found) for agent_id, found in files.items()},
         owners[0] if owners else None,
