@@ -21,7 +21,8 @@ from registry.checks.hierarchy import FIELD
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.errors import RegistryError
 from registry.schema.depth import depth_below
-from registry.schema.records import ORCHESTRATOR, SESSION_PREFIX, agent_entries, parse_time
+from registry.schema.records import ORCHESTRATOR, agent_entries, parse_time
+from registry.schema.session_names import SESSION_PREFIX
 from registry.storage.codec import Json
 from registry.storage.interruption import hand_on
 from registry.text import shown_name
