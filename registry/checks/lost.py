@@ -7,6 +7,7 @@ process has just added. The agent works on, and its files remain.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,12 +17,12 @@ from registry.agent_output.history import History, Trace
 from registry.agent_output.listing import PROMPT
 from registry.audit.diff import MISSING, snapshot
 from registry.checks.apply import put_back
-from registry.checks.consistency import is_usable
+from registry.checks.consistency import is_usable, task_id_of
 from registry.checks.hierarchy import FIELD
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.errors import RegistryError
 from registry.schema.depth import depth_below
-from registry.schema.records import ORCHESTRATOR, agent_entries, parse_time
+from registry.schema.records import ORCHESTRATOR, agent_entries, parse_time, text_of
 from registry.schema.session_names import SESSION_PREFIX
 from registry.storage.codec import Json
 from registry.storage.interruption import hand_on
@@ -29,6 +30,8 @@ from registry.text import shown_name
 
 REGISTERED_WITHIN = 60.0
 """An orchestrator registers an agent within this many seconds after the agent's first file."""
+
+_WRITTEN_ONCE = ("type", "tmux_session", "started_at")
 
 _USUAL_ID = re.compile(r"(.+)-\d{6}-[0-9a-f]{6,}", re.ASCII)
 
@@ -48,6 +51,10 @@ def lost_findings(
     An agent is put back with what its own files prove. Its parent is the parent in its prompt or
     in its lines, or else the parent in `agent_hierarchy`, or else the orchestrator.
 
+    An agent that only the global registry lists, for this task, is put back too, with the type,
+    parent, session and start in its entry there. If it cannot be put back, this returns no issue:
+    then `pair_findings` reports the agent.
+
     Args:
         file: The path of the task's registry.
         task: The task's registry, decoded.
@@ -64,12 +71,21 @@ def lost_findings(
         global_ is None or not is_usable(global_file, global_, as_global=True)
     ):
         obstacle = f"{shown_name(global_file)} may list it, but cannot be read: repair that first"
-    listed = {id_ for id_, _ in agent_entries(global_ or {})}
+    in_global = agent_entries(global_ or {})
+    listed = Counter(id_ for id_, _ in in_global)
+    task_id = task_id_of(file, task)
+    of_task = {
+        id_: entry
+        for id_, entry in in_global
+        if id_ and listed[id_] == 1 and entry.get("task_id") == task_id
+    }
     own = {id_ for id_, _ in agent_entries(task)}
     lost = [
         trace
         for trace in traces
-        if trace.agent not in own and trace.agent not in listed and not _is_new(trace, now)
+        if trace.agent not in own
+        and (trace.agent not in listed or trace.agent in of_task)
+        and not _is_new(trace, now)
     ]
     advice = {trace.agent: _why_unproven(trace) or obstacle for trace in lost}
     for trace in lost:
@@ -81,7 +97,7 @@ def lost_findings(
         for trace in lost
         if trace.history is not None and not advice[trace.agent]
     }
-    entries, refused = _entries(task, histories)
+    entries, refused = _entries(task, histories, of_task)
     return [
         Issue(
             IssueKind.LOST,
@@ -89,12 +105,19 @@ def lost_findings(
             trace.agent,
             "agents",
             ["/".join(found.parts) for found in trace.files],
-            f"is not listed in any registry, but has files: {_files(trace)}",
+            f"{_says(trace.agent in of_task)}, but has files: {_files(trace)}",
             entries.get(trace.agent, MISSING),
             advice[trace.agent] or refused.get(trace.agent, ""),
         )
         for trace in lost
+        if trace.agent in entries or trace.agent not in of_task
     ]
+
+
+def _says(only_in_global: bool) -> str:
+    if only_in_global:
+        return "is listed only in the global registry"
+    return "is not listed in any registry"
 
 
 def _is_new(trace: Trace, now: float) -> bool:
@@ -138,7 +161,7 @@ def _why_unproven(trace: Trace) -> str:
 
 
 def _entries(
-    task: Json, histories: Mapping[str, History]
+    task: Json, histories: Mapping[str, History], in_global: Mapping[str, Json]
 ) -> tuple[dict[str, Json], dict[str, str]]:
     """Returns the entries of the agents to put back, and why the other agents cannot be put back.
 
@@ -147,7 +170,10 @@ def _entries(
     will_be = snapshot(task)
     by_id = {id_: entry for id_, entry in agent_entries(task) if id_}
     parents = {
-        id_: history.parent or _listed_parent(task, id_, {*by_id, *histories}) or ORCHESTRATOR
+        id_: text_of(in_global.get(id_, {}).get("parent"))
+        or history.parent
+        or _listed_parent(task, id_, {*by_id, *histories})
+        or ORCHESTRATOR
         for id_, history in histories.items()
     }
     entries: dict[str, Json] = {}
@@ -160,7 +186,8 @@ def _entries(
         for id_ in ready:
             waiting.remove(id_)
             parent = parents[id_]
-            entry = _entry(id_, histories[id_], parent, depth_below(by_id, parent))
+            depth = depth_below(by_id, parent)
+            entry = _entry(id_, histories[id_], parent, depth, in_global.get(id_, {}))
             if _is_above(by_id, id_, parent):
                 refused[id_] = f"its parent {shown_name(parent)} is its own child: " + BY_HAND
                 continue
@@ -200,7 +227,7 @@ def _is_above(by_id: Mapping[str, Json], agent_id: str, parent: str) -> bool:
     return False
 
 
-def _entry(agent_id: str, history: History, parent: str, depth: int) -> Json:
+def _entry(agent_id: str, history: History, parent: str, depth: int, in_global: Json) -> Json:
     usual = _USUAL_ID.fullmatch(agent_id)
     entry = {
         "id": agent_id,
@@ -215,4 +242,6 @@ def _entry(agent_id: str, history: History, parent: str, depth: int) -> Json:
         "progress": history.progress,
         "last_update": history.last_update,
     }
+    # The orchestrator wrote these fields itself.
+    entry |= {name: in_global[name] for name in _WRITTEN_ONCE if text_of(in_global.get(name))}
     return {name: value for name, value in entry.items() if value is not None}

@@ -120,7 +120,7 @@ def find_issues(
         global_ = decoded.get(global_path) if global_path is not None else None
         lost: list[Issue] = []
         if kept and twice[global_path, task_id] == 1:
-            traces = _traces(path, task, global_, found.files)
+            traces = _traces(path, task, found.files)
             others = listed_by.get(global_path, {})
             lost = lost_findings(path, task, traces, global_path, global_, now, others=others)
         issues = task_findings(path, task, kept=path not in unkept, lost=lost)
@@ -191,9 +191,9 @@ def _broken(path: Path, why: str) -> Issue:
     return Issue(IssueKind.UNREADABLE, path, None, None, MISSING, says)
 
 
-def _traces(path: Path, task: Json, global_: Json | None, files: list[Issue]) -> tuple[Trace, ...]:
-    """Reads the files of agents that neither registry lists; appends the directories' issues."""
-    listed = {id_ for registry in (task, global_ or {}) for id_, _ in agent_entries(registry)}
+def _traces(path: Path, task: Json, files: list[Issue]) -> tuple[Trace, ...]:
+    """Reads the files of agents that a task does not list; appends the directories' issues."""
+    listed = {id_ for id_, _ in agent_entries(task)}
     traces, problems = traces_in(path.parent, lambda agent_id: agent_id not in listed)
     for directory, why in problems:
         files.append(

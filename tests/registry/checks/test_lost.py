@@ -178,6 +178,24 @@ def test_files_that_prove_nothing_put_no_agent_back(kinds: tuple[str, ...], advi
     assert issue.found == [f"{kinds[0]}/{ID}"]
 
 
+def test_an_agent_that_only_the_global_registry_lists_keeps_its_entry() -> None:
+    task = task_registry(agent("boss"))
+    listed = agent(ID, None, parent="boss", started_at="2026-02-01T09:00:00", tmux_session="own")
+    whole = global_registry(agent("boss"), listed)
+    found = everything(task, whole, [trace()])
+    assert [issue.kind for issue in found] == [IssueKind.LOST, IssueKind.STATUS, IssueKind.COUNTER]
+    for file, registry in ((TASK, task), (GLOBAL, whole)):
+        apply_fixes(registry, file, found)
+    back = task["agents"][1]
+    assert (back["type"], back["parent"], back["tmux_session"]) == ("tester", "boss", "own")
+    assert (back["started_at"], back["status"]) == ("2026-02-01T09:00:00", "completed")
+    assert whole["agents"][ID]["status"] == "completed"
+    # Without proof it is still unknown whether it worked.
+    unproven = everything(task_registry(), whole, [trace(history=None)])
+    assert IssueKind.LOST not in {issue.kind for issue in unproven}
+    assert IssueKind.NOT_IN_TASK in {issue.kind for issue in unproven}
+
+
 def test_an_agent_that_any_registry_lists_is_not_lost() -> None:
     assert lost(task_registry(agent(ID)), trace()) == []
     elsewhere = global_registry(agent(ID, task_id="TASK-2"))
