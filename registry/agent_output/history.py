@@ -1,7 +1,7 @@
 """Reads from an agent's own files what they prove about the agent.
 
 The name of a file alone proves nothing. A file proves something about an agent if its lines name
-the agent, and if it belongs to the owner of the task's directory or to root.
+the agent, and if every user that may write the file may write the task's registry, too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from registry.storage.backward import lines_from_end, read_piece
 from registry.storage.descriptor import close_read
 from registry.storage.interruption import hand_on
 from registry.storage.safe_open import is_safe_name, open_beneath
+from registry.storage.writers import is_believed
 
 _HEAD = 64 * 1024
 _TAIL = 1024 * 1024
@@ -61,7 +62,7 @@ class Trace:
         agent: The agent's id in the names of the files.
         files: The files; at least one.
         history: What the files prove; None if no line names the agent.
-        strangers: Whether files were ignored because another user owns them.
+        strangers: Whether files were ignored because other users may write them than the registry.
     """
 
     agent: str
@@ -71,23 +72,26 @@ class Trace:
 
 
 def traces_in(
-    directory: Path, wanted: Callable[[str], bool]
+    registry: Path, wanted: Callable[[str], bool]
 ) -> tuple[tuple[Trace, ...], tuple[tuple[Path, str], ...]]:
     """Reads the files of agents in a task's directory. Follows no symlinks; takes no lock.
 
     Args:
-        directory: The directory of the task.
+        registry: The registry of the task.
         wanted: Returns whether to read the files of the agent with this id.
 
     Returns:
         The traces of the wanted agents, sorted by id; and the directories that could not be read
         completely, with the reasons.
     """
+    directory = registry.parent
     listing = list_files(directory)
     traces = []
     for agent_id in sorted(filter(wanted, listing.files)):
         files = listing.files[agent_id]
-        own = [file for file in files if file.owner in (0, listing.owner)]
+        own = [
+            file for file in files if is_believed(directory.joinpath(*file.parts), about=registry)
+        ]
         history = _history(directory, agent_id, own)
         traces.append(Trace(agent_id, files, history, len(own) < len(files)))
     return tuple(traces), listing.problems
@@ -222,11 +226,8 @@ def _lines(directory: Path, file: FoundFile) -> list[bytes]:
     opened = open_beneath(directory, file.parts)
     try:
         fd = opened.fileno()
-        status = os.fstat(fd)
-        if status.st_uid != file.owner:
-            return []  # Another file has got this name since the listing.
         tail: list[bytes] = []
-        begin = size = status.st_size
+        begin = size = os.fstat(fd).st_size
         for start, line, _ in lines_from_end(
             fd, path, size, longest=_LINE_AT_MOST, look_back=_TAIL
         ):

@@ -33,13 +33,11 @@ class FoundFile:
         kind: `PROMPT`, or the name of a kind of output (`Source.name`).
         parts: The names of the folders below the task's directory, and of the file.
         modified: The time of the last write, in seconds since the epoch.
-        owner: The id of the user that owns the file.
     """
 
     kind: str
     parts: tuple[str, ...]
     modified: float
-    owner: int
 
     @property
     def is_archived(self) -> bool:
@@ -53,12 +51,10 @@ class Listing:
 
     Attributes:
         files: Maps the ids in the names of the files to these files, archived files last.
-        owner: The id of the user that owns the task's directory; None if it is unknown.
         problems: The directories that were not read, or not read completely, with the reasons.
     """
 
     files: Mapping[str, tuple[FoundFile, ...]]
-    owner: int | None
     problems: tuple[tuple[Path, str], ...]
 
 
@@ -74,7 +70,6 @@ def list_files(directory: Path, at_most: int = ENTRIES_AT_MOST) -> Listing:
     """
     files: dict[str, list[FoundFile]] = {}
     problems: list[tuple[Path, str]] = []
-    owners: list[int] = []
     sources = (PROGRESS, FINDINGS, STREAM_LOG)
     outputs = {source.name: ("", agent_file("", source.suffix)) for source in sources}
     names_in: dict[str, dict[str, tuple[str, str]]] = {"": {PROMPT: _PROMPT_NAME}}
@@ -84,7 +79,7 @@ def list_files(directory: Path, at_most: int = ENTRIES_AT_MOST) -> Listing:
     for folder, names in names_in.items():
         parts = (folder,) if folder else ()
         try:
-            for agent_id, file in _files_in(directory, parts, names, at_most, owners):
+            for agent_id, file in _files_in(directory, parts, names, at_most):
                 files.setdefault(agent_id, []).append(file)
         except RegistryNotFoundError as error:
             hand_on(error)
@@ -98,7 +93,6 @@ def list_files(directory: Path, at_most: int = ENTRIES_AT_MOST) -> Listing:
         found.sort(key=lambda file: (file.is_archived, kinds.index(file.kind)))
     return Listing(
         {agent_id: tuple(found) for agent_id, found in files.items()},
-        owners[0] if owners else None,
         tuple(problems),
     )
 
@@ -108,9 +102,8 @@ def _files_in(
     parts: tuple[str, ...],
     names: Mapping[str, tuple[str, str]],
     at_most: int,
-    owners: list[int],
 ) -> Iterator[tuple[str, FoundFile]]:
-    """Yields the ids and files in one folder; appends the folder's owner to `owners`.
+    """Yields the ids and files in one folder.
 
     Raises:
         RegistryError: The folder does not exist, is a symlink, or is not accessible.
@@ -122,7 +115,6 @@ def _files_in(
     finally:
         close_read(searched)
     try:
-        owners.append(os.fstat(opened.fileno()).st_uid)
         with os.scandir(opened.fileno()) as entries:
             for number, entry in enumerate(entries):
                 if number >= at_most:
@@ -137,7 +129,7 @@ def _files_in(
                     status = os.stat(entry.name, dir_fd=opened.fileno(), follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
                         path = (*parts, entry.name)
-                        yield agent_id, FoundFile(kind, path, status.st_mtime, status.st_uid)
+                        yield agent_id, FoundFile(kind, path, status.st_mtime)
     finally:
         close_read(opened)
 

@@ -146,8 +146,8 @@ def _why_unproven(trace: Trace) -> str:
         return ""
     if trace.strangers:
         return (
-            "files of another user than the owner of the task prove nothing: add the agent to the "
-            "registry by hand, or remove its files"
+            "users that may not write the registry may write its files, so these prove nothing: "
+            "add the agent to the registry by hand, or remove its files"
         )
     if all(found.kind == PROMPT for found in trace.files):
         return (

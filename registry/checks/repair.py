@@ -57,7 +57,7 @@ def fix_task(
     """
     # Files are read before the locks are acquired, so that no other process waits for that.
     wanted = {issue.agent for issue in planned if issue.kind is IssueKind.LOST}
-    traces = traces_in(task.parent, wanted.__contains__)[0] if wanted else ()
+    traces = traces_in(task, wanted.__contains__)[0] if wanted else ()
 
     def change(in_task: Json, in_global: Json | None) -> Fixed:
         registries = {task: in_task}

@@ -194,7 +194,7 @@ def _broken(path: Path, why: str) -> Issue:
 def _traces(path: Path, task: Json, files: list[Issue]) -> tuple[Trace, ...]:
     """Reads the files of agents that a task does not list; appends the directories' issues."""
     listed = {id_ for id_, _ in agent_entries(task)}
-    traces, problems = traces_in(path.parent, lambda agent_id: agent_id not in listed)
+    traces, problems = traces_in(path, lambda agent_id: agent_id not in listed)
     for directory, why in problems:
         files.append(
             Issue(

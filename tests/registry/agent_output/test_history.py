@@ -45,7 +45,7 @@ def progress(task: Path, *lines: str, folder: str = "progress", agent_id: str = 
 
 
 def one(task: Path) -> Trace:
-    (found,), problems = traces_in(task, lambda _: True)
+    (found,), problems = traces_in(put(task, "AGENT_REGISTRY.json", "{}"), lambda _: True)
     assert problems == ()
     return found
 
@@ -89,7 +89,8 @@ def test_each_folder_that_cannot_be_read_is_named_and_others_are_read(tmp_path: 
     progress(tmp_path, line("working", 0))
     (tmp_path / "logs").symlink_to("/")
     (tmp_path / "findings").write_text("not a folder")
-    found, problems = traces_in(tmp_path, lambda _: True)
+    registry = put(tmp_path, "AGENT_REGISTRY.json", "{}")
+    found, problems = traces_in(registry, lambda _: True)
     assert [trace.agent for trace in found] == [ID]
     assert [path for path, _ in problems] == [tmp_path / "logs"]
     assert "symlink" in problems[0][1]
@@ -179,10 +180,14 @@ def test_a_prompt_alone_proves_nothing(tmp_path: Path) -> None:
 def test_files_of_a_stranger_prove_nothing(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a file to another user")
-    os.chown(tmp_path, 64101, 64101)
     stranger = progress(tmp_path, line("completed", 1))
-    os.chown(stranger, 64102, 64102)
-    assert one(tmp_path).history is None and one(tmp_path).strangers
+    for path in (tmp_path, stranger.parent, put(tmp_path, "AGENT_REGISTRY.json", "{}")):
+        os.chown(path, 64101, 64101)
+    for owner, mode in ((64102, 0o644), (64101, 0o666)):
+        os.chown(stranger, owner, owner)
+        stranger.chmod(mode)
+        assert one(tmp_path).history is None and one(tmp_path).strangers
+    stranger.chmod(0o644)
     for owner in (0, 64101):
         os.chown(stranger, owner, owner)
         assert one(tmp_path).history is not None and not one(tmp_path).strangers

@@ -44,7 +44,7 @@ def trace(
     age: float = 3600,
 ) -> Trace:
     """The files of an agent as they are found in the task's directory."""
-    files = tuple(FoundFile(kind, (kind, agent_id), NOW - age, 0) for kind in kinds)
+    files = tuple(FoundFile(kind, (kind, agent_id), NOW - age) for kind in kinds)
     return Trace(agent_id, files, history)
 
 
