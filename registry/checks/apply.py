@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from registry.audit.diff import MISSING
 from registry.checks.hierarchy import FIELD, set_places
 from registry.checks.issue import Issue, IssueKind
+from registry.schema import edits
+from registry.schema.counters import counter_drifts
 from registry.schema.records import agent_entries
 from registry.storage.codec import Json
 
@@ -23,13 +27,13 @@ def apply_fixes(registry: Json, file: Path, findings: Iterable[Issue]) -> None:
         findings: The issues; issues that are not fixable are ignored.
     """
     issues = [issue for issue in findings if issue.file == file and issue.fixable]
+    for issue in issues:
+        if issue.kind is IssueKind.LOST:
+            put_back(registry, issue.fix)
     by_id = {id_: entry for id_, entry in agent_entries(registry) if id_}
     moves = [issue for issue in issues if issue.kind is IssueKind.HIERARCHY]
     if moves:
-        hierarchy = {
-            parent: list(children) if isinstance(children, list) else children
-            for parent, children in registry[FIELD].items()
-        }
+        hierarchy = _copied(registry[FIELD])
         for issue in moves:
             set_places(hierarchy, issue.agent or "", issue.found, issue.fix)
         registry[FIELD] = hierarchy
@@ -42,6 +46,39 @@ def apply_fixes(registry: Json, file: Path, findings: Iterable[Issue]) -> None:
             registry["tasks"] = {**(registry.get("tasks") or {}), **issue.fix}
         elif issue.kind is IssueKind.NOT_IN_GLOBAL and issue.agent is not None:
             _add_entry(registry, issue.agent, issue.fix)
+
+
+def put_back(task: Json, entry: Mapping[str, Any]) -> None:
+    """Adds an agent's entry to a task's registry, and lists the agent under its parent.
+
+    A counter that is right includes the agent afterwards. A counter that is wrong is a separate
+    issue, and stays as it is: it may include the agent already.
+
+    Args:
+        task: The task's registry; changed in place, but no value of a field is changed inside.
+        entry: The entry, with `id` and `parent`.
+
+    Raises:
+        DuplicateAgentError, WrongShapeError: See `edits.add_agent`; nothing was changed.
+    """
+    wrong = {drift.counter for drift in counter_drifts(task)}
+    kept = {name: task.get(name, MISSING) for name in wrong}
+    hierarchy = task.get(FIELD)
+    if isinstance(hierarchy, dict):
+        task[FIELD] = _copied(hierarchy)
+    edits.add_agent(task, dict(entry), entry["parent"])
+    for name, value in kept.items():
+        if value is MISSING:
+            task.pop(name, None)
+        else:
+            task[name] = value
+
+
+def _copied(hierarchy: Json) -> Json:
+    return {
+        parent: list(children) if isinstance(children, list) else children
+        for parent, children in hierarchy.items()
+    }
 
 
 def _add_entry(global_: Json, agent_id: str, entry: Json) -> None:

@@ -19,6 +19,7 @@ from registry.audit.diff import MISSING, snapshot
 from registry.checks.apply import apply_fixes
 from registry.checks.hierarchy import hierarchy_findings
 from registry.checks.issue import BY_HAND, Issue, IssueKind
+from registry.dataclass import replace
 from registry.errors import WrongShapeError
 from registry.schema import edits
 from registry.schema.counters import counter_drifts, ended_just_now
@@ -45,7 +46,16 @@ def task_id_of(file: Path, task: Json) -> str:
     return written if isinstance(written, str) and written else file.parent.name
 
 
-def task_findings(file: Path, task: Json, *, kept: bool = True) -> list[Issue]:
+def is_usable(file: Path, registry: Json, *, as_global: bool) -> bool:
+    """Returns whether a registry has the shape of a global registry, or of a task's registry."""
+    if as_global:
+        return _global_shape(file, registry) is None
+    return _shape(file, registry, is_global(registry), "") is None
+
+
+def task_findings(
+    file: Path, task: Json, *, kept: bool = True, lost: Sequence[Issue] = ()
+) -> list[Issue]:
     """Returns the issues within one task's registry.
 
     Args:
@@ -53,17 +63,36 @@ def task_findings(file: Path, task: Json, *, kept: bool = True) -> list[Issue]:
         task: The decoded registry.
         kept: Whether the orchestrator updates the counters and lists of the registry; False if the
             workspace has a database.
+        lost: The issues of agents that the registry does not list (`lost_findings`). The other
+            issues are those that remain after these agents are put back.
     """
     shape = _shape(file, task, is_global(task), "looks like a global registry")
     if shape is not None:
         return [shape]
     if not kept:
         return list(_agents_alone(file, task))
+    will_be = with_lost(file, task, lost)
     return [
         *_agents_alone(file, task),
-        *hierarchy_findings(file, task),
-        *_counters(file, task, task),
+        *lost,
+        *hierarchy_findings(file, will_be),
+        *_counters(file, task, will_be),
     ]
+
+
+def with_lost(file: Path, task: Json, lost: Sequence[Issue]) -> Json:
+    """Returns a task's registry as it is after its lost agents are put back.
+
+    Args:
+        file: The path of the registry.
+        task: The decoded registry; not changed.
+        lost: The issues of lost agents; issues that are not fixable are ignored.
+    """
+    if not any(issue.fixable for issue in lost):
+        return task
+    will_be = snapshot(task)
+    apply_fixes(will_be, file, lost)
+    return will_be
 
 
 def _shape(file: Path, registry: Json, is_other: bool, what: str) -> Issue | None:
@@ -123,7 +152,13 @@ def _value(found: Any) -> str:
 
 
 def pair_findings(
-    task_file: Path, task: Json, global_file: Path, global_: Json, now: float
+    task_file: Path,
+    task: Json,
+    global_file: Path,
+    global_: Json,
+    now: float,
+    *,
+    lost: Sequence[Issue] = (),
 ) -> list[Issue]:
     """Returns the differences between a task's registry and the global one, as issues.
 
@@ -135,10 +170,14 @@ def pair_findings(
         global_file: The path of the global registry that lists the task.
         global_: The global registry, decoded.
         now: The time of the check, in seconds since the epoch.
+        lost: The issues of agents that neither registry lists, as in `task_findings`. The
+            differences are those that remain after these agents are put back in the task.
     """
     if _shape(task_file, task, is_global(task), "") or _global_shape(global_file, global_):
         return []
     task_id = task_id_of(task_file, task)
+    task = with_lost(task_file, task, lost)
+    put_back = {issue.agent for issue in lost}
     ids = Counter(id_ for id_, _ in agent_entries(task))
     own = {id_: entry for id_, entry in agent_entries(task) if id_ and ids[id_] == 1}
     listed_ids = Counter(id_ for id_, _ in agent_entries(global_))
@@ -149,7 +188,11 @@ def pair_findings(
             continue
         in_global = listed.get(id_)
         if in_global is None:
-            issues.append(_not_in_global(id_, entry, task_id, global_file, global_))
+            issue = _not_in_global(id_, entry, task_id, global_file, global_)
+            if id_ in put_back:
+                says = f"will be in task {shown_name(task_id)} again, but not in the global one"
+                issue = replace(issue, says=says)
+            issues.append(issue)
         elif in_global.get("task_id") != task_id:
             issues.append(_of_another_task(id_, in_global, task_id, global_file))
         elif not ended_just_now(entry, now):

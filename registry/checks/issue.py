@@ -12,6 +12,9 @@ from registry.dataclass import dataclass
 BY_HAND = "the right value cannot be known: repair it by hand"
 """The advice for an issue that muster cannot repair."""
 
+_REPORTED = ("status", "progress", "last_update", "completed_at")
+"""The fields of an agent's entry that its reports change."""
+
 
 class IssueKind(StrEnum):
     """The kind of an issue."""
@@ -28,6 +31,8 @@ class IssueKind(StrEnum):
     """An agent is its own ancestor."""
     PARENT = "parent_missing"
     """The parent of an agent is not in the registry."""
+    LOST = "lost_agent"
+    """An agent has files, but no registry lists it."""
     HIERARCHY = "hierarchy"
     """`agent_hierarchy` and `parent` differ."""
     NOT_LISTED = "task_not_listed"
@@ -89,5 +94,12 @@ class Issue:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """A key that is equal for equal issues; in Python 1, 1.0 and True would be equal too."""
-        return *self.place, repr(self.found), repr(self.fix), self.fixable
+        """A key that is equal for equal issues; in Python 1, 1.0 and True would be equal too.
+
+        If the fix is an agent's entry, the fields that the agent changes while it works are left
+        out. Otherwise the issue of an agent that reports often would always look new.
+        """
+        fix = self.fix
+        if isinstance(fix, dict):
+            fix = {name: value for name, value in fix.items() if name not in _REPORTED}
+        return *self.place, repr(self.found), repr(fix), self.fixable

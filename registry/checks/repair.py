@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from registry.agent_output.history import traces_in
 from registry.audit.transaction import AuditContext, Made, change_pair
 from registry.checks.apply import apply_fixes
 from registry.checks.consistency import global_findings, pair_findings, task_findings
-from registry.checks.issue import Issue
+from registry.checks.issue import Issue, IssueKind
+from registry.checks.lost import lost_findings
 from registry.dataclass import dataclass
 from registry.schema.layout import database_beside
 from registry.storage.codec import Json
@@ -53,15 +55,21 @@ def fix_task(
         AuditError: The audit log cannot be written; nothing was changed.
         RegistryError: The task's registry cannot be locked or read; nothing was changed.
     """
+    # Files are read before the locks are acquired, so that no other process waits for that.
+    wanted = {issue.agent for issue in planned if issue.kind is IssueKind.LOST}
+    traces = traces_in(task, wanted.__contains__)[0] if wanted else ()
 
     def change(in_task: Json, in_global: Json | None) -> Fixed:
         registries = {task: in_task}
+        now = time.time()
         kept = database_beside(task) is None
-        present = task_findings(task, in_task, kept=kept)
+        both_kept = kept and (global_ is None or database_beside(global_) is None)
+        lost = lost_findings(task, in_task, traces, global_, in_global, now) if both_kept else []
+        present = task_findings(task, in_task, kept=kept, lost=lost)
         if global_ is not None and in_global is not None:
             registries[global_] = in_global
-            if kept and database_beside(global_) is None:
-                present += pair_findings(task, in_task, global_, in_global, time.time())
+            if both_kept:
+                present += pair_findings(task, in_task, global_, in_global, now, lost=lost)
         return fix(registries, planned, present)
 
     return change_pair(task, global_, change, timeout=timeout, on_record=on_record)
@@ -115,7 +123,8 @@ def fix(registries: Mapping[Path, Json], planned: Sequence[Issue], now: Iterable
         elif present.identity != issue.identity:
             left.append((issue, f"the registry was changed meanwhile; now it {present.says}"))
         else:
-            done.append(issue)
+            # The values that an agent reported meanwhile are newer than in the plan.
+            done.append(present)
     for file, registry in registries.items():
         apply_fixes(registry, file, done)
     return Fixed(tuple(done), tuple(left))

@@ -20,6 +20,7 @@ from registry.errors import (
 from registry.pair import edited_pair, left_out
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, path_or_none, timestamp
+from registry.schema.depth import depth_below
 from registry.schema.ids import (
     find_existing_agent,
     generate_unique_agent_id,
@@ -371,7 +372,7 @@ def _find(task: Json, wish: _Wish) -> Registration | None:
     parent = str(entry.get("parent") or ORCHESTRATOR)
     depth = entry.get("depth")
     if not edits.is_count(depth) or depth < 1:
-        depth = _depth_below(_by_id(agent_entries(task)), parent)
+        depth = depth_below(_by_id(agent_entries(task)), parent)
     session = str(entry.get("tmux_session") or SESSION_PREFIX + agent_id)
     status = str(entry.get("status") or "running")
     return Registration(agent_id, session, parent, depth, existing=True, status=status)
@@ -379,22 +380,6 @@ def _find(task: Json, wish: _Wish) -> Registration | None:
 
 def _by_id(entries: Sequence[tuple[str | None, Json]]) -> dict[str, Json]:
     return {id_: entry for id_, entry in entries if id_}
-
-
-def _depth_below(by_id: Mapping[str, Json], parent: object) -> int:
-    """Returns the depth of a child of this parent; 1 if the parent is not an agent.
-
-    The depth is counted from the nearest ancestor whose entry has a depth.
-    """
-    depth, above, seen = 1, parent, set[str]()
-    while isinstance(above, str) and above in by_id and above not in seen:
-        stated = by_id[above].get("depth")
-        if edits.is_count(stated) and stated > 0:
-            return depth + stated
-        seen.add(above)
-        depth += 1
-        above = by_id[above].get("parent")
-    return depth
 
 
 def _check_limits(task: Json, entries: Sequence[tuple[str | None, Json]], depth: int) -> None:
@@ -426,7 +411,7 @@ def _add(task: Json, global_: Json, wish: _Wish) -> Json:
     by_id = _by_id(entries)
     if isinstance(wish.parent, str) and wish.parent not in {ORCHESTRATOR, *by_id}:
         raise AgentNotFoundError(wish.parent)
-    depth = _depth_below(by_id, wish.parent)
+    depth = depth_below(by_id, wish.parent)
     _check_limits(task, entries, depth)
     agent_id = wish.agent_id
     if agent_id is None:

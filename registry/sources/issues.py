@@ -7,14 +7,22 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from registry.agent_output.history import Trace, traces_in
 from registry.audit.diff import MISSING
 from registry.audit.kept_state import offer
-from registry.checks.consistency import global_findings, pair_findings, task_findings, task_id_of
+from registry.checks.consistency import (
+    global_findings,
+    pair_findings,
+    task_findings,
+    task_id_of,
+    with_lost,
+)
 from registry.checks.issue import Issue, IssueKind
+from registry.checks.lost import lost_findings
 from registry.dataclass import dataclass, field
 from registry.errors import CorruptRegistryError, RegistryError, RegistryNotFoundError
 from registry.schema.layout import database_beside
-from registry.schema.records import global_record
+from registry.schema.records import agent_entries, global_record
 from registry.snapshots import read_registry
 from registry.sources.source import Source, TaskSource, WorkspaceSource
 from registry.storage.codec import Json
@@ -96,19 +104,31 @@ def find_issues(
         for path, source in sources.items()
         if path in decoded
     )
+    listed_by: dict[Path | None, dict[str, Path]] = {}
+    for path, source in sources.items():
+        for agent_id, _ in agent_entries(decoded.get(path, {})):
+            listed_by.setdefault(source.global_registry, {})[agent_id or ""] = path
     unkept: set[Path | None] = {path for path in decoded if database_beside(path) is not None}
     by_global: dict[Path, list[tuple[Path, Json]]] = {}
     for path, source in sources.items():
         task = decoded.get(path)
         if task is None:
             continue
-        issues = task_findings(path, task, kept=path not in unkept)
         global_path = source.global_registry
-        if unkept.isdisjoint({path, global_path}) and global_path in decoded:
-            task_id = task_id_of(path, task)
+        kept = unkept.isdisjoint({path, global_path})
+        task_id = task_id_of(path, task)
+        global_ = decoded.get(global_path) if global_path is not None else None
+        lost: list[Issue] = []
+        if kept and twice[global_path, task_id] == 1:
+            traces = _traces(path, task, found.files)
+            others = listed_by.get(global_path, {})
+            lost = lost_findings(path, task, traces, global_path, global_, now, others=others)
+        issues = task_findings(path, task, kept=path not in unkept, lost=lost)
+        if kept and global_path is not None and global_ is not None:
             if twice[global_path, task_id] == 1:
-                by_global.setdefault(global_path, []).append((path, task))
-                issues += pair_findings(path, task, global_path, decoded[global_path], now)
+                will_be = with_lost(path, task, lost)
+                by_global.setdefault(global_path, []).append((path, will_be))
+                issues += pair_findings(path, task, global_path, global_, now, lost=lost)
             else:
                 issues.append(_task_twice(path, task_id))
         found.tasks.append(Job(source, tuple(issues)))
@@ -169,6 +189,25 @@ def _broken(path: Path, why: str) -> Issue:
         return unreadable(path, why)
     says = f"cannot be read: {why}; {kept}"
     return Issue(IssueKind.UNREADABLE, path, None, None, MISSING, says)
+
+
+def _traces(path: Path, task: Json, files: list[Issue]) -> tuple[Trace, ...]:
+    """Reads the files of agents that a task does not list; appends the directories' issues."""
+    listed = {id_ for id_, _ in agent_entries(task)}
+    traces, problems = traces_in(path, lambda agent_id: agent_id not in listed)
+    for directory, why in problems:
+        files.append(
+            Issue(
+                IssueKind.UNREADABLE,
+                directory,
+                None,
+                None,
+                MISSING,
+                f"cannot be read completely: {why}",
+                advice="agents that no registry lists may have files there: look at the directory",
+            )
+        )
+    return traces
 
 
 def _hot(path: Path) -> Issue:

@@ -30,6 +30,7 @@ Reports these problems:
   zombies; leaked, orphaned and stalled sessions
   counters, statuses and lists that differ between the two registries
   missing parents, parents in a loop, and ids that occur twice
+  agents that have files, but that no registry lists
   files that cannot be read, and interrupted commits
 
 Every finding names the file and the field, and what --fix writes or what you can do.

@@ -55,6 +55,9 @@ def repair(finding: Issue) -> str:
             return "put the kept state in its place; the broken text is kept, and undo restores it"
         case IssueKind.NOT_IN_GLOBAL:
             return "copy the agent's entry from the task's registry to the global registry"
+        case IssueKind.LOST:
+            status, parent = shown_name(finding.fix["status"]), shown_name(finding.fix["parent"])
+            return f"put the agent back with status {status} under {parent}, as its files prove"
         case IssueKind.NOT_LISTED:
             return "list the task in the global registry"
         case IssueKind.HIERARCHY if not finding.fix:

@@ -352,3 +352,15 @@ def test_the_orchestrator_has_time_to_write_an_end(ago: float, compared: bool) -
     global_ = global_registry(agent("one", "running"))
     issues = pair_findings(TASK, task, GLOBAL, global_, NOW)
     assert bool(of(IssueKind.STATUS, issues)) is compared
+
+
+def test_an_agent_that_reports_between_plan_and_repair_is_still_the_same_finding() -> None:
+    whole = global_registry()
+    planned = pair_findings(TASK, task_registry(agent("a", last_update="1")), GLOBAL, whole, NOW)
+    later = task_registry(agent("a", "blocked", last_update="2"))
+    fixed = fix({GLOBAL: whole}, planned, pair_findings(TASK, later, GLOBAL, whole, NOW))
+    assert fixed.left == ()
+    assert (whole["agents"]["a"]["last_update"], whole["agents"]["a"]["status"]) == (
+        "2",
+        "blocked",
+    )

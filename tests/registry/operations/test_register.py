@@ -25,8 +25,8 @@ from registry import (
     registering,
     withdraw_agent,
 )
-from registry.operations.register import _depth_below
 from registry.schema import ids
+from registry.schema.depth import depth_below
 from tests.support.limits import no_file_longer_than
 from tests.support.registries import (
     ACTIVE,
@@ -286,7 +286,7 @@ def test_any_parents_give_a_depth_and_it_follows_a_stated_one(
     by_id: dict[str, Json] = {
         id_: {"depth": depth, "parent": parents.get(id_)} for id_, depth in stated.items()
     }
-    depth = _depth_below(by_id, parent)
+    depth = depth_below(by_id, parent)
 
     assert 1 <= depth <= 9 + len(by_id) + 1
     if (stated.get(parent) or 0) > 0:

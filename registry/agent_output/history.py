@@ -1,0 +1,240 @@
+"""Reads from an agent's own files what they prove about the agent.
+
+The name of a file alone proves nothing. A file proves something about an agent if its lines name
+the agent, and if every user that may write the file may write the task's registry, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from registry.agent_output.lines import PROGRESS, STREAM_LOG
+from registry.agent_output.listing import PROMPT, FoundFile, list_files
+from registry.dataclass import dataclass
+from registry.errors import RegistryError
+from registry.schema.records import number_of, parse_time
+from registry.storage.backward import lines_from_end, read_piece
+from registry.storage.descriptor import close_read
+from registry.storage.interruption import hand_on
+from registry.storage.safe_open import is_safe_name, open_beneath
+from registry.storage.writers import is_believed
+
+_HEAD = 64 * 1024
+_TAIL = 1024 * 1024
+_LINE_AT_MOST = 256 * 1024
+_STATUS_AT_MOST = 80
+
+_PROMPT_ID = re.compile(r"^[\s*-]*Agent ID:\s*(\S+)\s*$", re.MULTILINE)
+_PROMPT_PARENT = re.compile(r"^[\s*-]*Parent Agent:\s*(\S+)\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What an agent's own files prove.
+
+    Attributes:
+        status: The last reported status; None if the agent has not reported one.
+        progress: The last reported percentage, from 0 to 100, or None.
+        started_at: The time of the prompt, or of the first line if that is earlier, as text in
+            ISO 8601; None if it is unknown.
+        last_update: The time of the last report, as text in ISO 8601, or None.
+        parent: The id of the agent's parent, or None.
+    """
+
+    status: str | None = None
+    progress: float | None = None
+    started_at: str | None = None
+    last_update: str | None = None
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The files of one agent, and what they prove.
+
+    Attributes:
+        agent: The agent's id in the names of the files.
+        files: The files; at least one.
+        history: What the files prove; None if no line names the agent.
+        strangers: Whether files were ignored because other users may write them than the registry.
+    """
+
+    agent: str
+    files: tuple[FoundFile, ...]
+    history: History | None = None
+    strangers: bool = False
+
+
+def traces_in(
+    registry: Path, wanted: Callable[[str], bool]
+) -> tuple[tuple[Trace, ...], tuple[tuple[Path, str], ...]]:
+    """Reads the files of agents in a task's directory. Follows no symlinks; takes no lock.
+
+    Args:
+        registry: The registry of the task.
+        wanted: Returns whether to read the files of the agent with this id.
+
+    Returns:
+        The traces of the wanted agents, sorted by id; and the directories that could not be read
+        completely, with the reasons.
+    """
+    directory = registry.parent
+    listing = list_files(directory)
+    traces = []
+    for agent_id in sorted(filter(wanted, listing.files)):
+        files = listing.files[agent_id]
+        own = [
+            file for file in files if is_believed(directory.joinpath(*file.parts), about=registry)
+        ]
+        history = _history(directory, agent_id, own)
+        traces.append(Trace(agent_id, files, history, len(own) < len(files)))
+    return tuple(traces), listing.problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """A line that names the agent; `at` is its time in seconds since the epoch, or None."""
+
+    at: float | None
+    line: dict[str, Any]
+
+
+def _history(directory: Path, agent_id: str, files: Sequence[FoundFile]) -> History | None:
+    reports: list[_Report] = []
+    named = False
+    # The archive comes first: a late line may be in a new file in the usual folder.
+    for file in sorted(files, key=lambda file: not file.is_archived):
+        if file.kind == PROGRESS.name:
+            reports += (
+                _Report(parse_time(line.get("timestamp")), line)
+                for line in _objects(directory, file)
+                if line.get("agent_id") == agent_id
+            )
+        elif file.kind == STREAM_LOG.name and not named:
+            named = any(_names(line, agent_id) for line in _objects(directory, file))
+    if not reports and not named:
+        return None
+    reports.sort(key=lambda report: report.at or 0.0)
+    timed = [report for report in reports if report.at is not None]
+    statuses = [status for report in reports if (status := _status(report.line)) is not None]
+    numbers = [done for report in reports if (done := _percent(report.line)) is not None]
+    prompts = [file for file in files if file.kind == PROMPT]
+    parents = [parent for report in reports if (parent := _parent(report.line)) is not None]
+    asked = (_parent_in_prompt(directory, agent_id, file) for file in prompts)
+    parents = [*(parent for parent in asked if parent is not None), *parents]
+    return History(
+        status=statuses[-1] if statuses else None,
+        progress=numbers[-1] if numbers else None,
+        started_at=_start(timed, prompts),
+        last_update=timed[-1].line["timestamp"] if timed else None,
+        parent=parents[0] if parents else None,
+    )
+
+
+def _start(timed: Sequence[_Report], prompts: Sequence[FoundFile]) -> str | None:
+    # A copied prompt has a later time.
+    written = min((file.modified for file in prompts), default=None)
+    first = timed[0] if timed else None
+    if written is not None and (first is None or written < (first.at or 0.0)):
+        try:
+            return datetime.fromtimestamp(written).isoformat()
+        except (ValueError, OverflowError, OSError) as error:
+            hand_on(error)
+    return first.line["timestamp"] if first is not None else None
+
+
+def _status(line: dict[str, Any]) -> str | None:
+    status = line.get("status")
+    is_word = isinstance(status, str) and 0 < len(status) <= _STATUS_AT_MOST
+    return status if is_word else None
+
+
+def _percent(line: dict[str, Any]) -> float | None:
+    number = number_of(line.get("progress"))
+    # The value as it was written: 40 stays an integer.
+    return line["progress"] if number is not None and 0 <= number <= 100 else None
+
+
+def _parent(line: dict[str, Any]) -> str | None:
+    parent = line.get("parent")
+    return parent if isinstance(parent, str) and is_safe_name(parent) else None
+
+
+def _names(line: dict[str, Any], agent_id: str) -> bool:
+    """Returns whether a line of a stream log names the agent, also as the input of a tool."""
+    if line.get("agent_id") == agent_id:
+        return True
+    message = line.get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    for block in content if isinstance(content, list) else ():
+        used = block.get("input") if isinstance(block, dict) else None
+        if isinstance(used, dict) and used.get("agent_id") == agent_id:
+            return True
+    return False
+
+
+def _parent_in_prompt(directory: Path, agent_id: str, file: FoundFile) -> str | None:
+    """Returns the parent that a prompt names, if the prompt is for this agent."""
+    text = _head(directory, file).decode("utf-8", "replace")
+    own, parent = _PROMPT_ID.search(text), _PROMPT_PARENT.search(text)
+    if own is None or parent is None or own[1] != agent_id or not is_safe_name(parent[1]):
+        return None
+    return parent[1]
+
+
+def _head(directory: Path, file: FoundFile) -> bytes:
+    """Returns the first bytes of a file; none if the file cannot be read."""
+    try:
+        opened = open_beneath(directory, file.parts)
+        try:
+            return read_piece(opened.fileno(), directory.joinpath(*file.parts), _HEAD, 0)
+        finally:
+            close_read(opened)
+    except RegistryError as error:
+        hand_on(error)
+        return b""
+
+
+def _objects(directory: Path, file: FoundFile) -> Iterator[dict[str, Any]]:
+    """Yields the first and the last lines of a file that are JSON objects, in file order.
+
+    A file that cannot be read yields nothing, because it proves nothing.
+    """
+    try:
+        lines = _lines(directory, file)
+    except (RegistryError, OSError) as error:
+        hand_on(error)
+        return
+    for line in lines:
+        try:
+            decoded = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            hand_on(error)
+            continue
+        if isinstance(decoded, dict):
+            yield decoded
+
+
+def _lines(directory: Path, file: FoundFile) -> list[bytes]:
+    path = directory.joinpath(*file.parts)
+    opened = open_beneath(directory, file.parts)
+    try:
+        fd = opened.fileno()
+        tail: list[bytes] = []
+        begin = size = os.fstat(fd).st_size
+        for start, line, _ in lines_from_end(
+            fd, path, size, longest=_LINE_AT_MOST, look_back=_TAIL
+        ):
+            begin = start
+            if line:
+                tail.append(line)
+        head = read_piece(fd, path, min(begin, _HEAD), 0).split(b"\n")
+    finally:
+        close_read(opened)
+    return [*head, *reversed(tail)]

@@ -1,0 +1,144 @@
+"""Lists the files of agents in a task's directory, also of agents that no registry lists."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from registry.agent_output.identities import ARCHIVE
+from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
+from registry.dataclass import dataclass
+from registry.errors import RegistryError, RegistryNotFoundError
+from registry.schema.layout import agent_file
+from registry.storage.descriptor import close_read, open_owned
+from registry.storage.interruption import hand_on, tolerating
+from registry.storage.safe_open import is_safe_name, open_folder
+
+ENTRIES_AT_MOST = 50_000
+"""The largest number of entries that are read of one directory."""
+
+PROMPT = "prompt"
+"""The kind of the file with an agent's instructions; the other kinds are `Source.name`."""
+
+_PROMPT_NAME = ("agent_prompt_", ".txt")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """One file of an agent.
+
+    Attributes:
+        kind: `PROMPT`, or the name of a kind of output (`Source.name`).
+        parts: The names of the folders below the task's directory, and of the file.
+        modified: The time of the last write, in seconds since the epoch.
+    """
+
+    kind: str
+    parts: tuple[str, ...]
+    modified: float
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether the orchestrator moved the file to the task's archive."""
+        return self.parts[0] == ARCHIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of the agents of a task.
+
+    Attributes:
+        files: Maps the ids in the names of the files to these files, archived files last.
+        problems: The directories that were not read, or not read completely, with the reasons.
+    """
+
+    files: Mapping[str, tuple[FoundFile, ...]]
+    problems: tuple[tuple[Path, str], ...]
+
+
+def list_files(directory: Path, at_most: int = ENTRIES_AT_MOST) -> Listing:
+    """Lists the files of agents in a task's directory and its archive; opens none of them.
+
+    Symlinks are not followed. A file whose name contains an unsafe id is left out, because muster
+    would not open this file.
+
+    Args:
+        directory: The directory of the task.
+        at_most: The largest number of entries to read of one directory.
+    """
+    files: dict[str, list[FoundFile]] = {}
+    problems: list[tuple[Path, str]] = []
+    sources = (PROGRESS, FINDINGS, STREAM_LOG)
+    outputs = {source.name: ("", agent_file("", source.suffix)) for source in sources}
+    names_in: dict[str, dict[str, tuple[str, str]]] = {"": {PROMPT: _PROMPT_NAME}}
+    for source in sources:
+        names_in[source.folder] = {source.name: outputs[source.name]}
+    names_in[ARCHIVE] = {PROMPT: _PROMPT_NAME, **outputs}
+    for folder, names in names_in.items():
+        parts = (folder,) if folder else ()
+        try:
+            for agent_id, file in _files_in(directory, parts, names, at_most):
+                files.setdefault(agent_id, []).append(file)
+        except RegistryNotFoundError as error:
+            hand_on(error)
+        except (RegistryError, OSError) as error:
+            hand_on(error)
+            why = error.reason if isinstance(error, RegistryError) else error.strerror
+            problems.append((directory.joinpath(*parts), why or str(error)))
+    kinds = [PROMPT, *outputs]
+    # A directory has no order, and the findings of two readings are compared.
+    for found in files.values():
+        found.sort(key=lambda file: (file.is_archived, kinds.index(file.kind)))
+    return Listing(
+        {agent_id: tuple(found) for agent_id, found in files.items()},
+        tuple(problems),
+    )
+
+
+def _files_in(
+    directory: Path,
+    parts: tuple[str, ...],
+    names: Mapping[str, tuple[str, str]],
+    at_most: int,
+) -> Iterator[tuple[str, FoundFile]]:
+    """Yields the ids and files in one folder.
+
+    Raises:
+        RegistryError: The folder does not exist, is a symlink, or is not accessible.
+        OSError: The folder cannot be read, or has more than `at_most` entries.
+    """
+    searched = open_folder(directory, parts)
+    try:
+        opened = open_owned(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=searched.fileno())
+    finally:
+        close_read(searched)
+    try:
+        with os.scandir(opened.fileno()) as entries:
+            for number, entry in enumerate(entries):
+                if number >= at_most:
+                    reason = f"it has more than {at_most} entries; only these were examined"
+                    raise OSError(0, reason)
+                named = _named(entry.name, names)
+                if named is None:
+                    continue
+                kind, agent_id = named
+                # The file may be moved to the archive at this moment.
+                with tolerating(FileNotFoundError):
+                    status = os.stat(entry.name, dir_fd=opened.fileno(), follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        path = (*parts, entry.name)
+                        yield agent_id, FoundFile(kind, path, status.st_mtime)
+    finally:
+        close_read(opened)
+
+
+def _named(name: str, names: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
+    """Returns the kind and the agent's id of a file's name; None for any other file."""
+    for kind, (prefix, suffix) in names.items():
+        if name.startswith(prefix) and name.endswith(suffix):
+            agent_id = name[len(prefix) : len(name) - len(suffix)]
+            if is_safe_name(agent_id) and is_safe_name(name):
+                return kind, agent_id
+    return None

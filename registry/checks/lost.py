@@ -1,0 +1,247 @@
+"""Finds agents that have files in a task's directory, but that no registry lists. Pure.
+
+A writer that does not hold the lock of a registry can overwrite the entry of an agent that another
+process has just added. The agent works on, and its files remain.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+
+from registry.agent_output.history import History, Trace
+from registry.agent_output.listing import PROMPT
+from registry.audit.diff import MISSING, snapshot
+from registry.checks.apply import put_back
+from registry.checks.consistency import is_usable, task_id_of
+from registry.checks.hierarchy import FIELD
+from registry.checks.issue import BY_HAND, Issue, IssueKind
+from registry.errors import RegistryError
+from registry.schema.depth import depth_below
+from registry.schema.records import ORCHESTRATOR, agent_entries, parse_time, text_of
+from registry.schema.session_names import SESSION_PREFIX
+from registry.storage.codec import Json
+from registry.storage.interruption import hand_on
+from registry.text import shown_name
+
+REGISTERED_WITHIN = 60.0
+"""An orchestrator registers an agent within this many seconds after the agent's first file."""
+
+_WRITTEN_ONCE = ("type", "tmux_session", "started_at")
+
+_USUAL_ID = re.compile(r"(.+)-\d{6}-[0-9a-f]{6,}", re.ASCII)
+
+
+def lost_findings(
+    file: Path,
+    task: Json,
+    traces: Sequence[Trace],
+    global_file: Path | None,
+    global_: Json | None,
+    now: float,
+    *,
+    others: Mapping[str, Path] = MappingProxyType({}),
+) -> list[Issue]:
+    """Returns one issue for each agent that has files, but that no registry lists.
+
+    An agent is put back with what its own files prove. Its parent is the parent in its prompt or
+    in its lines, or else the parent in `agent_hierarchy`, or else the orchestrator.
+
+    An agent that only the global registry lists, for this task, is put back too, with the type,
+    parent, session and start in its entry there. If it cannot be put back, this returns no issue:
+    then `pair_findings` reports the agent.
+
+    Args:
+        file: The path of the task's registry.
+        task: The task's registry, decoded.
+        traces: The files of agents in the task's directory.
+        global_file: The path of the global registry that lists the task, or None.
+        global_: The global registry, decoded; None if it cannot be read.
+        now: The time of the check, in seconds since the epoch.
+        others: Maps ids to the registries of other tasks that list these ids.
+    """
+    if not traces or not is_usable(file, task, as_global=False):
+        return []
+    obstacle = ""
+    if global_file is not None and (
+        global_ is None or not is_usable(global_file, global_, as_global=True)
+    ):
+        obstacle = f"{shown_name(global_file)} may list it, but cannot be read: repair that first"
+    in_global = agent_entries(global_ or {})
+    listed = Counter(id_ for id_, _ in in_global)
+    task_id = task_id_of(file, task)
+    of_task = {
+        id_: entry
+        for id_, entry in in_global
+        if id_ and listed[id_] == 1 and entry.get("task_id") == task_id
+    }
+    own = {id_ for id_, _ in agent_entries(task)}
+    lost = [
+        trace
+        for trace in traces
+        if trace.agent not in own
+        and (trace.agent not in listed or trace.agent in of_task)
+        and not _is_new(trace, now)
+    ]
+    advice = {trace.agent: _why_unproven(trace) or obstacle for trace in lost}
+    for trace in lost:
+        if not advice[trace.agent] and trace.agent in others:
+            other = shown_name(others[trace.agent])
+            advice[trace.agent] = f"{other} lists an agent with this id: " + BY_HAND
+    histories = {
+        trace.agent: trace.history
+        for trace in lost
+        if trace.history is not None and not advice[trace.agent]
+    }
+    entries, refused = _entries(task, histories, of_task)
+    return [
+        Issue(
+            IssueKind.LOST,
+            file,
+            trace.agent,
+            "agents",
+            ["/".join(found.parts) for found in trace.files],
+            f"{_says(trace.agent in of_task)}, but has files: {_files(trace)}",
+            entries.get(trace.agent, MISSING),
+            advice[trace.agent] or refused.get(trace.agent, ""),
+        )
+        for trace in lost
+        if trace.agent in entries or trace.agent not in of_task
+    ]
+
+
+def _says(only_in_global: bool) -> str:
+    if only_in_global:
+        return "is listed only in the global registry"
+    return "is not listed in any registry"
+
+
+def _is_new(trace: Trace, now: float) -> bool:
+    times = [file.modified for file in trace.files]
+    started = parse_time(trace.history.started_at) if trace.history is not None else None
+    first = min(times if started is None else (*times, started))
+    return 0 <= now - first < REGISTERED_WITHIN
+
+
+def _files(trace: Trace) -> str:
+    kinds = dict.fromkeys(
+        f"archived {found.kind}" if found.is_archived else found.kind for found in trace.files
+    )
+    newest = max(found.modified for found in trace.files)
+    try:
+        written = datetime.fromtimestamp(newest).isoformat(" ", "minutes")
+    except (ValueError, OverflowError, OSError) as error:
+        hand_on(error)
+        return ", ".join(kinds)
+    return f"{', '.join(kinds)}; last written {written}"
+
+
+def _why_unproven(trace: Trace) -> str:
+    """Returns why an agent's files do not prove that it worked; empty if they do."""
+    if trace.history is not None:
+        return ""
+    if trace.strangers:
+        return (
+            "users that may not write the registry may write its files, so these prove nothing: "
+            "add the agent to the registry by hand, or remove its files"
+        )
+    if all(found.kind == PROMPT for found in trace.files):
+        return (
+            "only its instructions exist: its deployment failed or was withdrawn. Remove the "
+            "file by hand if it is not needed"
+        )
+    return (
+        "no line of its progress file or log names it, so it is unknown whether it worked: add "
+        "it to the registry by hand, or remove its files"
+    )
+
+
+def _entries(
+    task: Json, histories: Mapping[str, History], in_global: Mapping[str, Json]
+) -> tuple[dict[str, Json], dict[str, str]]:
+    """Returns the entries of the agents to put back, and why the other agents cannot be put back.
+
+    Both are by id. An agent is put back after its parent.
+    """
+    will_be = snapshot(task)
+    by_id = {id_: entry for id_, entry in agent_entries(task) if id_}
+    parents = {
+        id_: text_of(in_global.get(id_, {}).get("parent"))
+        or history.parent
+        or _listed_parent(task, id_, {*by_id, *histories})
+        or ORCHESTRATOR
+        for id_, history in histories.items()
+    }
+    entries: dict[str, Json] = {}
+    refused: dict[str, str] = {}
+    waiting = list(histories)
+    while waiting:
+        ready = [id_ for id_ in waiting if parents[id_] in {ORCHESTRATOR, *by_id}]
+        if not ready:
+            break
+        for id_ in ready:
+            waiting.remove(id_)
+            parent = parents[id_]
+            depth = depth_below(by_id, parent)
+            entry = _entry(id_, histories[id_], parent, depth, in_global.get(id_, {}))
+            if _is_above(by_id, id_, parent):
+                refused[id_] = f"its parent {shown_name(parent)} is its own child: " + BY_HAND
+                continue
+            try:
+                put_back(will_be, entry)
+            except RegistryError as error:
+                hand_on(error)
+                refused[id_] = f"{error}: " + BY_HAND
+                continue
+            by_id[id_] = entries[id_] = entry
+    for id_ in waiting:
+        parent = shown_name(parents[id_])
+        refused[id_] = f"its parent {parent} is not in the registry: add the parent by hand first"
+    return entries, refused
+
+
+def _listed_parent(task: Json, agent_id: str, known: Collection[str]) -> str | None:
+    """Returns the one existing parent under which `agent_hierarchy` lists an agent, or None."""
+    hierarchy = task.get(FIELD)
+    parents = [
+        parent
+        for parent, children in (hierarchy.items() if isinstance(hierarchy, dict) else ())
+        if isinstance(children, list) and agent_id in children and parent != agent_id
+    ]
+    return parents[0] if len(parents) == 1 and parents[0] in known else None
+
+
+def _is_above(by_id: Mapping[str, Json], agent_id: str, parent: str) -> bool:
+    """Returns whether an agent is its parent's ancestor."""
+    above: object = parent
+    seen: set[str] = set()
+    while isinstance(above, str) and above not in seen:
+        if above == agent_id:
+            return True
+        seen.add(above)
+        above = by_id[above].get("parent") if above in by_id else None
+    return False
+
+
+def _entry(agent_id: str, history: History, parent: str, depth: int, in_global: Json) -> Json:
+    usual = _USUAL_ID.fullmatch(agent_id)
+    entry = {
+        "id": agent_id,
+        "type": usual[1] if usual else agent_id,
+        # Only an orchestrator's id implies the name of the session.
+        "tmux_session": SESSION_PREFIX + agent_id if usual else None,
+        "parent": parent,
+        "depth": depth,
+        # The orchestrator writes this status when it deploys an agent.
+        "status": history.status or "running",
+        "started_at": history.started_at,
+        "progress": history.progress,
+        "last_update": history.last_update,
+    }
+    # The orchestrator wrote these fields itself.
+    entry |= {name: in_global[name] for name in _WRITTEN_ONCE if text_of(in_global.get(name))}
+    return {name: value for name, value in entry.items() if value is not None}
