@@ -55,7 +55,7 @@ class Made(Generic[Result]):
     Attributes:
         result: The return value of the change.
         written: The registries that were written.
-        problems: Messages about registries that were not written, and outcomes that were not
+        problems: Messages about registries that were not written, and about outcomes that were not
             logged.
         owners: The ids of the users that own the registries.
     """

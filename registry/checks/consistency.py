@@ -213,7 +213,8 @@ def _of_another_task(id_: str, in_global: Json, task_id: str, file: Path) -> Iss
         id_,
         "task_id",
         other,
-        f"is in task {shown_name(task_id)}, but the global entry with its id names {named}",
+        f"is in task {shown_name(task_id)}, but the entry with this agent's id in the global "
+        f"registry names {named}",
         advice="an id must be unique, and the right task cannot be known: repair it by hand",
     )
 

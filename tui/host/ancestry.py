@@ -25,8 +25,9 @@ def with_descendants(
     Args:
         roots: The processes.
         children: The children of each process.
-        is_spared: Returns whether a process is left out. Its descendants are left out too, unless
-            they also descend from another of the processes.
+        is_spared: Returns whether a process is left out. The search does not go on below such a
+            process. So its descendants are left out too, unless they are roots, or descend from
+            a root without a left-out process in between.
     """
     pids = {pid for pid in roots if not is_spared(pid)}
     todo = list(pids)

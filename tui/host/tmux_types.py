@@ -110,8 +110,8 @@ class TmuxSnapshot:
         advice: A remedy if the state is unknown; empty if no remedy is known.
         listener: The pid of the process that listens at the socket, from the kernel; None if no
             process listens, or muster cannot see it.
-        foreign_pids: Whether the server's pids must not be used here, because it runs in
-            another PID namespace, or perhaps does so.
+        foreign_pids: Whether the server's pids must not be used here, because the server runs, or
+            may run, in another PID namespace.
         server_user: The user id of the listening process, from the kernel; None if no process
             listens.
         server_began: When the server's process started, in ticks since boot; None if muster cannot

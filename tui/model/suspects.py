@@ -108,10 +108,13 @@ def find_renamed(
             if name in seen and seen[name] == made_in:
                 why = (
                     f"contains pane {pane}, which was created in the agent's missing session; "
-                    "was it moved?"
+                    "was the pane moved?"
                 )
             elif name not in seen and any_fits(starts.get(name, ()), begun(pid)):
-                why = f"has pane {pane}, which began when this agent started; was it moved?"
+                why = (
+                    f"has pane {pane}, which began when this agent started; was the pane moved "
+                    "there from the agent's session?"
+                )
             else:
                 continue
             candidate = Candidate(session, f"{_called(session)} {why}", moved=True)
@@ -125,7 +128,10 @@ def find_renamed(
             if any_fits(started, session.created):
                 why = f"{called} was created when this agent started; was it renamed?"
             elif any(any_fits(started, time) for time in times):
-                why = f"{called} has a pane that began when this agent started; was it moved?"
+                why = (
+                    f"{called} has a pane that began when this agent started; was the pane moved "
+                    "there from the agent's session?"
+                )
             else:
                 continue
             about = frozenset(expecting[name])
