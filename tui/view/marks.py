@@ -35,7 +35,7 @@ class Marks:
         return Marks(self.keys, at, self.keys)
 
     def reaching(self, keys: Set[Key]) -> Marks:
-        """Returns the marks that were set before the range, together with the keys of the range."""
+        """Returns the marks from before the range, and these keys, which are the new range."""
         return replace(self, keys=self.before | keys)
 
     def ended(self) -> Marks:
