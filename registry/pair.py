@@ -30,17 +30,17 @@ from registry.text import shown_name
 Result = TypeVar("Result")
 
 PairChange = Callable[[Edit, Edit | None, list[str]], Result]
-"""Changes a task's registry and the global one in place; may add problems to the list."""
+"""Changes a task's registry and the global registry in place; may add problems to the list."""
 
 
 @contextmanager
 def editing_both(
     task: Path, global_: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> Iterator[tuple[Edit, Edit]]:
-    """Yields a task's registry and the global one under their locks; the block's end commits both.
+    """Yields a task's registry and the global registry under their locks; commits both at the end.
 
     Raises:
-        WrongShapeError: One file is not a registry of the expected kind; the error names it.
+        WrongShapeError: One file is not a registry of the expected kind; the error names the file.
         RegistryError: A registry cannot be locked or read; nothing was written.
     """
     with editing_two(task, global_, timeout) as (first, second):

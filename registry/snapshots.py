@@ -90,8 +90,8 @@ class Snapshot(Generic[Record]):
         path: The registry.
         record: The decoded content.
         signature: The file's state, for `changed_since`.
-        has_locks: Whether the file system accepts locks. If not, it was read without one, and
-            cannot be written.
+        has_locks: Whether the file system accepts locks. If not, the registry was read without a
+            lock, and cannot be written.
     """
 
     path: Path
@@ -283,11 +283,12 @@ def read_global(path: Path, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
 
 
 def read_text(path: Path, largest: int = MAX_BYTES) -> Snapshot[bytes]:
-    """Returns the text of a registry, which can be decoded.
+    """Returns the text of a registry, after checking that the text can be decoded.
 
     Args:
         path: The registry.
-        largest: Bytes above which it is not read.
+        largest: The greatest size that is read, in bytes.
+
 
     Raises:
         RegistryError: See `read_task`.

@@ -68,9 +68,9 @@ def log_in(workspace: Path) -> Path:
 
 
 def _folder_of(workspace: Path) -> Path | None:
-    """Returns the `registry` folder of a workspace; None if this is not a workspace.
+    """Returns the `registry` folder of a workspace; None if the folder does not exist.
 
-    A folder that cannot be examined counts: opening the log in it raises the error.
+    A folder that cannot be examined is returned, too. Opening the log there raises the error.
     """
     folder = workspace / GLOBAL_FOLDER
     is_folder = is_kind(folder, stat.S_ISDIR) is not False

@@ -327,7 +327,7 @@ def withdraw_agent(
     """Removes an agent from both registries after its start failed.
 
     If the agent has already worked, terminate the agent instead. If the global registry cannot be
-    locked or read, it lists the agent until the next clean-up.
+    locked or read, the global registry lists the agent until the next clean-up.
 
     Args:
         task_registry: The task's registry.

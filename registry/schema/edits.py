@@ -61,8 +61,8 @@ def is_completed(entry: Json) -> bool:
 def ended_by_itself(entry: Json) -> bool:
     """Returns whether an agent ended without a kill.
 
-    If an agent reports a terminal status, the orchestrator counts it as a completion, also
-    `failed` and `error`. A kill writes `terminated_at`, and is not counted.
+    If an agent reports a terminal status, also `failed` or `error`, the orchestrator counts this
+    agent as completed. A kill writes `terminated_at`, and a killed agent is not counted.
     """
     status = entry.get("status")
     return status in ("completed", "failed", "error") or (

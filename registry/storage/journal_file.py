@@ -285,8 +285,8 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
 def _is_unneeded(place: Path, registry: Access) -> bool:
     """Returns whether a journal that this user cannot write is certainly not needed.
 
-    If a process is killed while it creates its journal, or begins to write it, such a journal
-    stays.
+    Such a journal stays if a process is killed while the process creates the journal, or begins to
+    write the journal.
     """
     if is_empty(place):
         return True

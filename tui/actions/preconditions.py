@@ -93,7 +93,7 @@ def first_reason(checks: Iterable[Check], step: Step, evidence: ActionEvidence) 
 def refusal(
     checks: Iterable[tuple[Check, Result]], step: Step, evidence: ActionEvidence
 ) -> StepOutcome | None:
-    """Returns the outcome of a step that must not be executed; None if it may be executed."""
+    """Returns why a step must not be executed, as its outcome; None if execution is allowed."""
     for check, result in checks:
         why = check(step, evidence)
         if why is not None:
@@ -102,7 +102,7 @@ def refusal(
 
 
 def checked(plan: Plan, checks: Iterable[tuple[Check, Result]], evidence: ActionEvidence) -> Plan:
-    """Returns the plan without the steps that must not be executed, which it lists as refused."""
+    """Returns the plan with the steps that must not be executed as refused steps."""
     checks = tuple(checks)
     refusals = {step: refusal(checks, step, evidence) for step in plan.steps}
     return plan.without(
@@ -288,7 +288,7 @@ def session_is_not_back(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def process_has_ended(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that the process of a zombie was not started again in its session."""
+    """Requires that the process of a zombie was not started again in the zombie's session."""
     if step.row is None or step.row.verdict is not Verdict.ZOMBIE or step.session is None:
         return None
     now = session_now(step, evidence)
@@ -298,7 +298,7 @@ def process_has_ended(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that the session is still the planned one, or is gone with all its panes."""
+    """Requires that the session is still the planned session, or is gone with all its panes."""
     session, snapshot = step.session, evidence.snapshot
     if session is None:
         return None
@@ -312,7 +312,7 @@ def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | No
             name = shown_name(other.name)
             return f"its session is gone, but a pane of that session is in session {name}"
     if now is not None and now not in named and step.row is None:
-        # It was recognized as an orphan by its name.
+        # The session was recognized as an orphan by its name.
         return f"its session has another name now: {shown_name(now.name)}"
     return None
 
@@ -337,7 +337,7 @@ def panes_are_its_own(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def panes_were_made_in_it(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that no pane was moved out of the session, or into it."""
+    """Requires that no pane was moved out of the session or into the session."""
     now = session_now(step, evidence)
     return evidence.mixed.get(now.id) if now is not None else None
 

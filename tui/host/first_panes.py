@@ -14,8 +14,8 @@ from tui.host.tmux_types import DeadPane, Session
 # A greater difference between two readings of a start time means that the clock was set.
 _SAME = 2.0
 
-# A pane that began this many seconds after its session, or later, is not the session's first
-# one. The first one begins at once, but tmux reports whole seconds.
+# A pane that began more than this many seconds after its session is not the first pane. tmux
+# reports the creation of a session in whole seconds.
 _LATER = 5.0
 
 

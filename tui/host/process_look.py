@@ -96,7 +96,7 @@ class Look:
     unread: frozenset[int] = frozenset()
 
     def runs(self, process: Process) -> bool:
-        """Returns whether this process still runs, and not only a later one with its pid."""
+        """Returns whether this process still runs; False if another process has the pid now."""
         stat = self.stats.get(process.pid)
         return stat is not None and stat.identity == process.identity and not stat.is_ended
 
@@ -285,12 +285,12 @@ class Look:
         return self.stats[pid if top is None else top].session == session
 
     def _left_by_dead(self, origin: Origin) -> tuple[set[int], set[int]]:
-        """Returns the processes that dead panes certainly left, and those that they may have left.
+        """Returns two sets: processes that dead panes certainly left, or may have left.
 
-        These are the members of the process sessions that the panes' first processes led. The
-        kernel does not reuse the id of a process session that has members. So if any member is
-        older than the end of the pane, all members belong to the pane. Otherwise the id may have
-        been reused.
+        These processes are the members of the process sessions that the panes' first processes
+        led. The kernel does not reuse the id of a process session that has members. So if any
+        member is older than the end of the pane, all members belong to the pane. Otherwise the id
+        may have been reused.
         """
         sure: set[int] = set()
         perhaps: set[int] = set()
@@ -326,8 +326,8 @@ class Look:
     def _is_young(self, pid: int, origin: Origin) -> bool:
         """Returns whether a process is young enough to descend from a session's server.
 
-        A process cannot join the process session of an unrelated process. So if any member of its
-        process session is older than the server, the process does not descend from the server.
+        A process cannot join the process session of an unrelated process. So a process does not
+        descend from the server if any member of the process's session is older than the server.
         """
         began = self._server_began(origin)
         members = self.led[self.stats[pid].session]

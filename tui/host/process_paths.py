@@ -48,11 +48,11 @@ class Touched(NamedTuple):
 def is_elsewhere(pid: int) -> bool:
     """Returns whether a path of a process leads to another file for muster.
 
-    This is so if the process has another mount namespace, such as that of a container or a
-    sandbox, or another root directory. Then the paths in its data mean nothing for muster.
+    A path leads to another file if the process has another root directory or another mount
+    namespace, for example in a container. Then muster must not use the paths of the process.
 
     Returns:
-        The answer. False for a process that has ended, and if muster has no permission to know.
+        The answer. False also if the process has ended, or if muster has no permission to know.
     """
     with suppress(OSError):
         return not procfs.has_our_mounts(pid)

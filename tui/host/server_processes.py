@@ -34,8 +34,8 @@ class Servers:
 
     Attributes:
         all: The tmux servers, and the processes that may be tmux servers.
-        sure: The certain servers. Each of them has the name of a tmux server, or has a child
-            process of the same user or of root that names it as its server.
+        sure: The certain servers. Each server has the name of a tmux server, or a child process
+            that names its parent as its server. The child runs as the same user or as root.
     """
 
     all: frozenset[int]
@@ -181,7 +181,7 @@ def is_socket(named: str, socket: Path) -> bool:
     """Returns whether the path in ``$TMUX`` may lead to a socket.
 
     Two paths may lead to the same socket. If a server was started with a relative path, ``$TMUX``
-    has this relative path, and the directory to which it is relative is not known.
+    contains this relative path. Then the directory to which the path is relative is not known.
 
     Args:
         named: The path.

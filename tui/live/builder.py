@@ -232,7 +232,7 @@ class RollBuilder:
         answer: TmuxSnapshot,
         believed: Callable[[Path, Path], bool],
     ) -> Mapping[str, Candidate]:
-        """Maps missing sessions to their first candidate that no registry near it lists.
+        """Maps each missing session to the first candidate that no registry near this one lists.
 
         A registry counts only if it is believed.
 
@@ -271,7 +271,7 @@ class RollBuilder:
     def _judge(
         self, sessions: tuple[Session, ...], answer: TmuxSnapshot, own: list[Path], now: float
     ) -> Judged:
-        """Finds the orphans; without an answer of the files around them all are unsure."""
+        """Finds the orphans. If a file system does not answer, all sessions are unsure."""
         if not sessions:
             return self._nearby.judge((), answer, own, self._policy, now)
         try:

@@ -247,9 +247,10 @@ class Registries:
         )
 
     def known_until(self) -> Instant:
-        """Returns the moment until which all contents are known.
+        """Returns the last moment at which all contents were known to be current.
 
-        If a registry cannot be read now, its content is known only until its last reading.
+        If a registry cannot be read now, its content is known only until the last successful
+        reading.
         """
         stale = (
             file.known_until
@@ -424,7 +425,7 @@ class Registries:
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
         """Returns for each global registry the possible names in tmux of the listed sessions.
 
-        A set is None if any of its names is not certain.
+        None stands for the sessions of a registry in which any name is not certain.
         """
         return tuple(self.listed_by_path().values())
 
@@ -448,7 +449,7 @@ class Registries:
         }
 
     def directories(self) -> tuple[set[Path], set[Path]]:
-        """Returns the directories to watch, and those of them in which every entry matters."""
+        """Returns the directories to watch, and the ones of which all new entries are reported."""
         roots = {branch.source.directory for branch in self._branches}
         watched = set(roots)
         for branch in self._branches:

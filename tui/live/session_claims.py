@@ -162,7 +162,7 @@ def _active_in(reading: Reading, answer: TmuxSnapshot) -> _Active:
 
 
 def _names_of(agent: AgentRecord, answer: TmuxSnapshot) -> frozenset[str]:
-    """Returns the possible names of an agent's session: only the exact one if tmux has it."""
+    """Returns the possible names of an agent's session; one name if tmux has exactly this name."""
     name = session_name_of(agent)
     exact = answer.sessions.get(name)
     is_exact = exact is not None and exact.name == name
@@ -182,10 +182,10 @@ def _others(active: _Active, holder: Holder) -> frozenset[str]:
 
 
 def _is_same_registry(state: TaskState, holder: Holder) -> bool:
-    """Returns whether a registry is the holder's registry, which may be mounted twice.
+    """Returns whether a registry is the holder's registry, even under another path.
 
-    The files are compared as they were read, because another user may have changed later where the
-    paths lead.
+    The device and inode at the time of reading are compared, because another user may have changed
+    later where the paths lead.
     """
     return state.registry == holder.registry or state.identity in holder.identities
 

@@ -1,7 +1,7 @@
 """Finds missing sessions that may have another name now, or a pane in another session. Pure.
 
 If a session was renamed before muster started, muster has not seen the rename. But the creation
-times of sessions and panes show which session it may be now.
+times of sessions and panes show which session may be the missing session.
 """
 
 from __future__ import annotations
