@@ -101,7 +101,7 @@ class BusyRegistryError(RegistryError, TimeoutError):
         why = (
             "another process holds its lock"
             if locked
-            else "it is incomplete, and was just changed"
+            else "the text is incomplete, and was just changed"
         )
         self.reason = f"is being written: {why}"
         super().__init__(f"{_shown(path)} {self.reason}; try again")

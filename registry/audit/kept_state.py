@@ -184,14 +184,14 @@ def offer(registry: Path) -> str | None:
     if _parses(broken, registry):
         return None
     named = {name.decode("ascii") for name in _ID.findall(broken)}
-    text = f"muster kept its state of {datetime.fromtimestamp(kept.at):%Y-%m-%d %H:%M:%S}"
+    text = f"muster kept the state of {datetime.fromtimestamp(kept.at):%Y-%m-%d %H:%M:%S}"
     text += f", with {len(kept.agents)} agents"
     lost = sorted(named - kept.agents)
     if lost:
-        text += f"; the broken text names {len(lost)} more: {_names(lost)}"
+        text += f"; {len(lost)} more are only in the broken text: {_names(lost)}"
     gone = sorted(agent for agent in kept.agents if agent.encode() not in broken)
     if gone:
-        text += f"; it does not name {len(gone)} of these: {_names(gone)}"
+        text += f"; {len(gone)} of the agents are not in the broken text: {_names(gone)}"
     return text
 
 
@@ -364,7 +364,7 @@ def put_broken_back(
 def _why_not(fd: int, registry: Path, change: FieldChange) -> str | None:
     """Returns why the broken text cannot be put back, as the end of a sentence, or None."""
     if digest(read_all(fd, registry, MAX_BYTES)) != _field(change.after, "sha256"):
-        return "was changed since"
+        return "was changed again"
     try:
         _aside_text(fd, registry, change)
     except (RegistryError, OSError) as error:

@@ -275,8 +275,8 @@ def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
     if step.may_run and not ends:
         return None
     return (
-        "cannot see the processes of this tmux server, because it runs in another container "
-        "(PID namespace); run muster in that container"
+        "cannot see the processes of this tmux server, because the server runs in another "
+        "container (PID namespace); run muster in that container"
     )
 
 
@@ -354,7 +354,7 @@ def is_not_claimed(step: Step, evidence: ActionEvidence) -> str | None:
 def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that no session has the name of the agent's session."""
     if not step.session_names.isdisjoint(evidence.snapshot.sessions):
-        return "a session with the name of its session exists"
+        return "a session with the name of the agent's session exists"
     return None
 
 

@@ -49,6 +49,7 @@ def _why(step: Step, processes: tuple[process_tree.Process, ...], answer: TmuxSn
     more = f" and {len(named) - _NAMED_AT_MOST} more" if len(named) > _NAMED_AT_MOST else ""
     count = some(len(named), "process", "processes")
     return (
-        f"{count} may still run in its session: {', '.join(named[:_NAMED_AT_MOST])}{more}. "
-        f"If they belong to the agent, kill it; if not, {completing(step, answer.socket)}"
+        f"{count} may still run in the agent's session: "
+        f"{', '.join(named[:_NAMED_AT_MOST])}{more}. If they belong to the agent, "
+        f"kill the agent; if not, {completing(step, answer.socket)}"
     )

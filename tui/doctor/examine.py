@@ -241,7 +241,7 @@ def _stalled(row: AgentRow, ending: _Ending) -> Issue:
         row.key.id,
         "last_update",
         row.record.last_update,
-        f"is {row.record.status}, its session lives, and {row.note}",
+        f"is {row.record.status}, its session exists, and {row.note}",
         advice=ending.advice("if the agent does not wait for input, end its session"),
     )
 

@@ -109,7 +109,7 @@ def _restore(finding: Issue, path: Path, audit: Audit, results: _Results) -> Non
         return
     results.written[path] = None
     results.problems += restored.problems
-    detail = f"its kept state is back; the broken text is in {shown_name(restored.aside)}"
+    detail = f"kept state put in place of the broken text, now in {shown_name(restored.aside)}"
     results.steps.append(StepOutcome(label(finding), Result.DONE, detail))
 
 

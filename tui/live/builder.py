@@ -346,7 +346,11 @@ class RollBuilder:
 def _without_stalled(roll: TaskRoll) -> TaskRoll:
     """Makes stalled agents unknown, because their progress files cannot be looked at."""
     agents = tuple(
-        replace(row, verdict=Verdict.UNKNOWN, note="its progress file does not answer")
+        replace(
+            row,
+            verdict=Verdict.UNKNOWN,
+            note="the file system of its progress file does not answer",
+        )
         if row.verdict is Verdict.STALLED
         else row
         for row in roll.agents

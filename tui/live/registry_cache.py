@@ -98,7 +98,7 @@ CUT_OFF = (
     "the commit back"
 )
 
-NO_LOCKS = "its file system refuses locks: muster reads it without one, and never writes it"
+NO_LOCKS = "its file system refuses locks: muster reads without a lock, and never writes"
 
 _RECOVERY_TIMEOUT = 0.5
 

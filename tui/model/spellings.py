@@ -65,6 +65,6 @@ class Spellings:
 def why_shared(spelling: str) -> str:
     """Returns why a missing session may exist under a replaced spelling of its name."""
     return (
-        f"session {shown_name(spelling)} may be its own, because tmux before 3.7 replaces "
-        '"." and ":" in names; or is it another agent\'s?'
+        f"session {shown_name(spelling)} may belong to this agent or to another one, because "
+        'tmux before 3.7 replaces "." and ":" in names'
     )

@@ -126,7 +126,7 @@ def find_renamed(
         times = [begun(pid) for pid in session.pids if pid not in origins]
         for name, started in starts.items():
             if any_fits(started, session.created):
-                why = f"{called} was created when this agent started; was it renamed?"
+                why = f"{called} was created when this agent started; was the session renamed?"
             elif any(any_fits(started, time) for time in times):
                 why = (
                     f"{called} has a pane that began when this agent started; was the pane moved "

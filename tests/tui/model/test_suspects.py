@@ -48,7 +48,7 @@ def suspects(
 @pytest.mark.parametrize("name", ["other", "agent_other"])
 @pytest.mark.parametrize("made", [STARTED - 15, STARTED - 2, STARTED + 2])
 def test_a_session_made_as_the_agent_started_may_be_its_own(made: float, name: str) -> None:
-    assert "was it renamed?" in suspects(made, name=name)[NAME].why
+    assert "was the session renamed?" in suspects(made, name=name)[NAME].why
     assert name in suspects(made, name=name)[NAME].why
     assert "was the pane moved" in suspects(STARTED - 9999, 0.0, made, name=name)[NAME].why
 

@@ -58,7 +58,7 @@ def session_of(line: Line | None, evidence: Evidence) -> Session:
         raise NowhereToGoError(f"Not attached: {harmless(doubt, 600)}")
     if not name:
         raise NowhereToGoError(f"The registry names no session of {agent}.")
-    raise NowhereToGoError(f"{agent} has no session on this host: it is {item.verdict}.")
+    raise NowhereToGoError(f"{agent} has no session on this host: the agent is {item.verdict}.")
 
 
 def still_there(session: Session, seen: TmuxSnapshot, answer: TmuxSnapshot) -> Session:
