@@ -55,7 +55,7 @@ def editing_both(
 def editing_pair(
     task: Path, global_: Path | None, timeout: float
 ) -> Iterator[tuple[Edit, Edit | None, list[str]]]:
-    """Yields both registries under their locks; only the task's registry if the global one fails.
+    """Yields both registries under their locks, or only the task's one if the global one fails.
 
     The end of an agent must be recorded in the task's registry even if the global registry is
     broken, or if the task's registry has the id of another task. The third yielded value is a list

@@ -242,7 +242,7 @@ def read_registry(path: str | os.PathLike[str], timeout: float = BUSY_TIMEOUT) -
     """Returns the decoded content of a registry. Takes no lock, and never returns half a write.
 
     Args:
-        path: A task's registry or the global one.
+        path: A task's registry or the global registry.
         timeout: How long to wait while the registry is being written, in seconds.
 
     Raises:
@@ -305,7 +305,7 @@ def read_agent_fields(path: Path, agent_id: str, ordinal: int = 0) -> Json | Non
     """Returns all fields of one agent in a registry; None if the registry does not list it.
 
     Args:
-        path: The registry of a task, or the global one.
+        path: The registry of a task, or the global registry.
         agent_id: The agent's id.
         ordinal: The position among the entries with this id; 0 is the first.
 

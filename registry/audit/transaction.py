@@ -1,4 +1,4 @@
-"""Changes a task's registry and the global one, and logs each change before it is made."""
+"""Changes a task's registry and the global registry, and logs each change before it is made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from registry.storage.permissions import user_called
 Result = TypeVar("Result")
 
 Change = Callable[[Json, Json | None], Result]
-"""Changes a task's decoded registry and the global one in place.
+"""Changes a task's decoded registry and the global registry in place.
 
 The second argument is None if the global registry is not used, or cannot be locked or read.
 """

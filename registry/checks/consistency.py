@@ -125,7 +125,7 @@ def _value(found: Any) -> str:
 def pair_findings(
     task_file: Path, task: Json, global_file: Path, global_: Json, now: float
 ) -> list[Issue]:
-    """Returns the differences between a task's registry and the global one, as issues.
+    """Returns the differences between a task's registry and the global registry, as issues.
 
     The status of an agent that has just reported its end is not compared (`ended_just_now`).
 
@@ -251,7 +251,8 @@ def global_findings(
         file: The path of the registry, for the issues.
         global_: The decoded registry.
         pairs: The paths and decoded registries of the tasks. The counters are compared with the
-            state after the differences between these registries and the global one are repaired.
+            state after the differences between these registries and the global registry are
+            repaired.
         known: The ids of all existing tasks; with None, missing tasks are not searched.
         now: The time of the check, in seconds since the epoch.
         kept: Whether the orchestrator updates the counters and lists, as in `task_findings`.

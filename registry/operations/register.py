@@ -62,7 +62,7 @@ class Registration:
         existing: Whether the agent was already registered. If so, nothing was written.
         problems: Why the global registry was not written; empty if it was written.
         status: The status of the agent in the task's registry.
-        registries: The task's registry and the global one.
+        registries: The task's registry and the global registry.
     """
 
     agent_id: str
@@ -134,7 +134,7 @@ def register_agent(
     fields: Fields = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Registration:
-    """Adds an agent to the task's registry and to the global one, in one commit.
+    """Adds an agent to the task's registry and to the global registry, in one commit.
 
     Under the locks of both registries, this function does these steps:
 

@@ -104,7 +104,7 @@ def database_beside(registry: Path) -> UnreadDatabase | None:
     """Returns the database of a registry's workspace, like `find_database`.
 
     Args:
-        registry: A task's registry, or the global one.
+        registry: A task's registry, or the global registry.
     """
     return find_database(workspace_of(registry))
 

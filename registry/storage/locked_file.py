@@ -351,7 +351,7 @@ def edited(
 def editing_two(
     task: Path, global_: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> Iterator[tuple[Edit, Edit]]:
-    """Yields a task's registry and the global one under their locks; the block's end commits both.
+    """Yields a task's registry and the global registry under their locks; commits both at the end.
 
     Raises:
         RegistryError: A registry cannot be locked, read or written; nothing was written.

@@ -1,7 +1,7 @@
 """Examines workspaces and their agents, for the monitor and for `muster doctor`.
 
 If the first reading finds problems, the registries are read a second time. A writer changes the
-task's registry before the global one, so the two registries differ for a moment.
+task's registry before the global registry, so the two registries differ for a moment.
 """
 
 from __future__ import annotations

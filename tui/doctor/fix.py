@@ -35,7 +35,7 @@ class _Results:
         self.problems: list[str] = []
 
     def fix(self, fix: _Fix, findings: tuple[Issue, ...], audit: Audit) -> None:
-        """Repairs the findings in one registry, or in a task's registry and the global one."""
+        """Repairs the findings in one registry, or in a task's and the global registry."""
         if not findings:
             return
         try:

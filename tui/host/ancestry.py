@@ -66,11 +66,11 @@ def line_of(pid: int, stats: Mapping[int, Stat]) -> set[int]:
 
 
 def child_above(pid: int, parent: int, stats: Mapping[int, Stat]) -> int | None:
-    """Returns the child of a process from which another process descends; may be that process.
+    """Returns the child of a process, if this child is a given process or its ancestor.
 
     Args:
-        pid: A process.
-        parent: A possible ancestor.
+        pid: The given process.
+        parent: The process whose child is searched.
         stats: The data of every process, by pid.
 
     Returns:

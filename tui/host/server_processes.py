@@ -22,7 +22,7 @@ Listens = Callable[[int], bool | None]
 """Returns whether a process listens at a unix socket; None if that cannot be known."""
 
 OrderOf = Callable[[int], int | None]
-"""Returns a number that is greater for later process sessions; None if it is not known."""
+"""Returns the number of a process's process session, greater for later sessions; or None."""
 
 Led = Mapping[int, Sequence[int]]
 """The members of each process session."""
@@ -132,8 +132,8 @@ def names_former(
 ) -> bool:
     """Returns whether a process names a former server, and not the present server with that pid.
 
-    A process names a former server if it or its process session is older than the present
-    server, or if an ancestor that names the same pid is.
+    A process names a former server if one of these is older than the present server: the process,
+    its process session, or an ancestor that names the same pid.
 
     Args:
         pid: A process that names the pid of a server.
