@@ -78,7 +78,8 @@ def count_completed(registry: Json) -> int:
 def completed_range(registry: Json) -> tuple[int, int]:
     """Returns the least and the greatest correct value of `completed_count`.
 
-    The orchestrator counts agents that failed; the functions ``atomic_*`` do not.
+    The orchestrator counts agents that failed. The functions ``atomic_*`` do not count these
+    agents.
     """
     least = sum(is_completed(entry) for _, entry in agent_entries(registry))
     return least, count_completed(registry)
@@ -277,7 +278,7 @@ def remove_agent(
 
 
 def take_out(registry: Json, entries: Collection[Json]) -> None:
-    """Removes these entries, compared by identity, from `agents`; changes nothing else."""
+    """Removes entries from `agents`; changes nothing else. Entries are compared by identity."""
 
     def stays(value: object) -> bool:
         return all(value is not entry for entry in entries)

@@ -29,8 +29,8 @@ _ROOTS = Access(0, 0, 0o600)
 class Writers:
     """The users who may write at least one of several registries.
 
-    ``user_id in writers`` tests whether a user is one of them. Root and the user of this process
-    always are, and also every user whose permission cannot be known.
+    ``user_id in writers`` is true for each of these users. It is also true for root, for the user
+    of this process, and for every user whose permission cannot be known.
 
     Attributes:
         accesses: The permissions of the registries.

@@ -211,9 +211,9 @@ def tmux_answers(step: Step, evidence: ActionEvidence) -> str | None:
 def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the registry of an agent with a terminal status can still be read.
 
-    The session of an active agent may be ended even if the registry is busy or damaged. It must
-    not be ended if the registry's path no longer leads to a registry, because then the workspace
-    was changed.
+    The session of an active agent may be ended even if the registry is busy or damaged. The
+    session must not be ended if the registry's path no longer leads to a registry, because then
+    the workspace was changed.
     """
     task = _task(step, evidence)
     if step.row is None or task is None or task.record is not None:

@@ -453,7 +453,7 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
 
 
 def pane_id_of(pid: int) -> str | None:
-    """Returns the pane id in a process's environment; None if it has no such id, or is hidden.
+    """Returns the pane id in a process's environment; None without an id, or if it is hidden.
 
     The id does not identify the pane's server; see `pane_said_by`.
     """

@@ -163,7 +163,7 @@ def _is_of_older_session(
     """Returns whether a process's process session is older than a tmux server.
 
     A process cannot join the process session of an unrelated process. So a process of an older
-    session does not descend from the server.
+    process session does not descend from the server.
     """
     session = stats[pid].session
     # A server that runs in the foreground has the process session of the shell that started it.

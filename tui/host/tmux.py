@@ -203,7 +203,7 @@ class Tmux:
     def _with_first_panes(
         self, sessions: Mapping[str, Session], server: int, started: int
     ) -> dict[str, Session]:
-        """Adds to sessions what became of their first panes."""
+        """Adds the states of the first panes to sessions."""
         comparable = is_clock_unset(server, started)
         before, self._later = self._later, {}
         found: dict[str, Session] = {}
