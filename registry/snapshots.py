@@ -147,7 +147,7 @@ class _Text:
     """The text of a registry.
 
     Attributes:
-        data: Its bytes.
+        data: The bytes of the text.
         status: The status of the file.
         has_locks: See `Snapshot`.
     """

@@ -42,7 +42,7 @@ def check_log(path: Path, status: os.stat_result, folder: int) -> None:
     Args:
         path: The path of the log, for errors.
         status: The status of the open file.
-        folder: The descriptor of its folder.
+        folder: The descriptor of the file's folder.
 
     Raises:
         RegistryError: The owner is not trusted, or other users can write the file.

@@ -79,7 +79,8 @@ def change_pair(
 
     With `on_record`, this takes two passes:
 
-    1. The first pass finds the fields that will change. They are logged while no lock is held.
+    1. The first pass finds the fields that will change. These fields are logged while no lock is
+       held.
     2. The second pass makes the change if the same fields will change; otherwise both passes are
        repeated.
 
@@ -89,7 +90,7 @@ def change_pair(
             registry is changed.
         change: Makes the change; called again if another process writes meanwhile.
         timeout: How long to wait for the locks in total, in seconds.
-        on_record: The context for the audit log; None to not log.
+        on_record: The context for the audit log. With None, the change is not logged.
         owner: The id of the user that owned the task's registry when the change was planned. A
             user that may rename the tasks' folders could replace the registry by the registry of
             another user. With None, only the owners in pass 1 and in pass 2 are compared.

@@ -157,7 +157,7 @@ def register_agent(
         agent_id: The id of the new agent; None to create an id.
         reuse: Whether to return an active agent of the same type, if one exists. Then nothing is
             written, and `Registration.status` is the status of that agent.
-        status: The status of the new agent, one of the active ones.
+        status: The status of the new agent, which must be an active status.
         prompt: The instructions for the agent; the first 200 characters are written.
         fields: Further fields of the agent's entry in the task's registry, for example
             ``tmux_session`` if the session's name is not "agent_" and the id. Or a function that

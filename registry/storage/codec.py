@@ -201,9 +201,8 @@ def _indented(registry: Json) -> bytes:
 
     With an indent, the standard library encodes in slow Python code; without an indent, in C. So
     the standard library encodes without an indent. Then msgspec adds the white space, and changes
-    no token. msgspec
-    refuses NaN and lone surrogates, which are not JSON. For these, the standard library also
-    indents.
+    no token. msgspec refuses NaN and lone surrogates, which are not JSON. For these values, the
+    standard library also indents.
     """
     # Imported at the first write: readers do not need it, and the import takes longer than a
     # read.

@@ -282,7 +282,7 @@ def _take_back(progress: _Progress, durable: bool) -> OSError | None:
     """Ends the journals of a commit that was taken back; returns the error, if one occurs.
 
     The last journal, which makes the commit valid, is ended first. The other journal is ended only
-    if that succeeded. Otherwise recovery would use the last journal alone.
+    if this succeeded. Otherwise recovery would use the last journal alone.
     """
     for journal, _ in reversed(progress.journals):
         try:

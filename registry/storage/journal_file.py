@@ -1,7 +1,7 @@
 """Finds, checks and writes the file of a journal, and keeps it for the next commit.
 
-The file is kept because to create and remove a file would cost each durable commit two more
-flushes, of the directory (compare SQLite's ``journal_mode=PERSIST``). A journal whose commit is
+Without this, each durable commit would create and remove a file, which needs two more flushes, of
+the directory (compare SQLite's ``journal_mode=PERSIST``). A journal whose commit is
 over begins with a NUL.
 """
 
@@ -65,8 +65,8 @@ class JournalFile:
         place: The path.
         opened: The descriptor.
         size: The size in bytes.
-        stays: Whether the file is kept for the next commit. This is so if the journal has the same
-            owner, group and permissions as the registry.
+        stays: Whether the file is kept for the next commit. The file is kept if the journal has
+            the same owner, group and permissions as the registry.
     """
 
     place: Path

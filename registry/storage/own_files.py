@@ -204,7 +204,7 @@ def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
     Args:
         path: The path of the file, for errors.
         status: The status of the open file.
-        folder: The descriptor of its folder.
+        folder: The descriptor of the file's folder.
 
     Raises:
         NotARegularFileError: The path leads to another kind of file.

@@ -57,8 +57,8 @@ class ActionEvidence:
             may have it.
         leftovers: Maps a step to the processes that may still run of an agent whose session is
             gone.
-        mixed: Maps the id of a session into which, or out of which, panes were moved to the reason
-            why it must not be ended.
+        mixed: Maps a session's id to the reason why the session must not be ended: panes were
+            moved into the session or out of it.
         claims: Maps a session's id to the reason why the session may belong to another agent.
         holding_us: The ids of the sessions in which muster itself runs.
         rows: Maps a registry to its agents in the roll call.
@@ -102,7 +102,7 @@ def refusal(
 
 
 def checked(plan: Plan, checks: Iterable[tuple[Check, Result]], evidence: ActionEvidence) -> Plan:
-    """Returns the plan with the steps that must not be executed as refused steps."""
+    """Returns the plan in which the steps that must not be executed are refused."""
     checks = tuple(checks)
     refusals = {step: refusal(checks, step, evidence) for step in plan.steps}
     return plan.without(

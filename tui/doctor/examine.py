@@ -198,7 +198,7 @@ class _Ending(NamedTuple):
 
 
 def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
-    """Maps leaked and stalled agents to how to end their sessions."""
+    """Maps each leaked or stalled agent to the advice on how to end its session."""
     rows = [row for row in roll.agents() if row.verdict in _OF_SESSIONS]
     plan = checked_kill(plan_kill(roll, rows), roll)
     planned = {step.row.key for step in plan.steps if step.row is not None}

@@ -392,7 +392,7 @@ class Look:
         return frozenset(pid for pid in self._trusted(young, origin) if pane_of(pid) in panes)
 
     def doubts_about(self, servers: Iterable[int]) -> dict[int, str]:
-        """Maps the servers of a session that may be ordinary processes to the reasons."""
+        """Maps each server of a session that may be an ordinary process to the reason."""
         why = "which is perhaps not a tmux server"
         return {
             pid: why for pid in servers if pid not in self.sure or self.listens(pid) is not True

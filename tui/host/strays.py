@@ -169,7 +169,7 @@ def _is_gone(
     now: Look,
     panes_of: Callable[[int], frozenset[str] | None],
 ) -> bool:
-    """Returns whether the pane that a process names is gone, or may be.
+    """Returns whether the pane that a process names is gone, or may be gone.
 
     Args:
         pid: The process.

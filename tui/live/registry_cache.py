@@ -1,4 +1,4 @@
-"""A cache of the registries of workspaces; it reads only changed files."""
+"""A cache of the registries of workspaces, which reads only changed files."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class _Branch:
         tasks: The sources of the workspace's tasks.
         error: Why the workspace's directory or global registry cannot be read, or None.
         listed: Whether the last scan read the whole directory.
-        database: A database with agents that are in no registry, or None.
+        database: A database with agents that no registry lists, or None.
     """
 
     source: WorkspaceSource
