@@ -284,7 +284,7 @@ class RollBuilder:
     def _listing(
         self, sessions: list[Session], answer: TmuxSnapshot
     ) -> Mapping[object, frozenset[Path]]:
-        """Returns the registries near sessions that list them; without an answer none."""
+        """Returns the registries near sessions that list them; none if a file system hangs."""
         if not sessions:
             return {}
         try:
@@ -295,7 +295,7 @@ class RollBuilder:
             return {}
 
     def _is_believed(self, telling: Path, about: Path) -> bool:
-        """Returns the same as `is_believed`; without an answer of the file system False."""
+        """Returns the same as `is_believed`; False if the file system does not answer."""
         try:
             return self._belief_asker.ask(lambda: is_believed(telling, about), _PATIENCE)
         except NoAnswerError:

@@ -56,7 +56,7 @@ def find_renamed(
 ) -> Mapping[str, list[Candidate]]:
     """Finds the sessions that may be the missing sessions under another name.
 
-    A session is one of a known agent if a registry lists it that is believed.
+    A session belongs to a known agent if a registry that is believed lists the session.
 
     Candidates are:
 
