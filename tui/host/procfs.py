@@ -379,8 +379,8 @@ def arguments(pid: int) -> list[bytes]:
 def hides_processes() -> bool:
     """Returns whether /proc may lack the processes of other users.
 
-    Processes are missing if /proc is mounted with ``hidepid=invisible``; see proc(5). Root sees all
-    processes.
+    Processes are missing if /proc is mounted with ``hidepid=invisible``; see proc(5). Root sees
+    all processes.
     """
     # Init always runs, and is a process of another user.
     return os.geteuid() != 0 and not os.path.exists(f"/proc/{INIT}")
