@@ -1,10 +1,12 @@
 """The functions of `registry` for programs with an event loop.
 
 Each function takes the same arguments as the function of the same name in `registry`, and raises
-the same errors. It runs in a thread, so that the event loop never waits for a lock or a disk.
+the same errors. The work is done in a thread, so that the event loop never waits for a lock or a
+disk.
 
-If the caller is cancelled, the thread first finishes: it waits for locks at most for its
-timeout. So after the cancellation no change is made in the background.
+If the caller is cancelled, the function first waits until the thread has finished. The thread
+waits for locks at most until the timeout. So after the cancellation no change is made in the
+background.
 
 Example:
     >>> async with awaitable.registering(task, global_, "fixer") as agent:
@@ -37,7 +39,7 @@ def _awaitable(function: Callable[_P, _R]) -> Callable[_P, Coroutine[Any, Any, _
         except asyncio.CancelledError:
             await asyncio.wait([work])
             if not work.cancelled():
-                # Otherwise asyncio reports an error that nobody asked for.
+                # Without this call, asyncio logs the error as one that was never retrieved.
                 work.exception()
             raise
 
@@ -83,10 +85,10 @@ async def registering(
         task_registry: See `registry.register_agent`.
         global_registry: See `registry.register_agent`.
         agent_type: See `registry.register_agent`.
-        timeout: See `registry.register_agent`; it also holds for the withdrawal.
+        timeout: See `registry.register_agent`; the withdrawal has the same timeout.
         **options: Further arguments of `registry.register_agent`.
     """
-    # Not `register_agent` above: an agent that was registered despite a cancellation is withdrawn.
+    # Not `register_agent` above: after a cancellation, the registered agent must be withdrawn.
     work = asyncio.ensure_future(
         asyncio.to_thread(
             registry.register_agent,

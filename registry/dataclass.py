@@ -1,12 +1,12 @@
-"""The dataclasses of `registry` and `tui`: as those of `dataclasses`, but quick to define.
+"""A replacement for the standard module `dataclasses` that defines classes faster.
 
 `dataclasses` imports `inspect`, and compiles six methods for each class. For a hundred classes
-this takes longer than the rest of a short command. Here a method is compiled when it is first
-used.
+this takes longer than the rest of a short command. This module compiles a method only when the
+method is first used.
 
-The functions of `dataclasses` accept these classes. For type checkers they are dataclasses of
-the standard library. Options that are not used here are refused, as are dataclasses that inherit
-from each other.
+The functions of `dataclasses` accept the classes of this module. Type checkers treat these classes
+as dataclasses of the standard library. This module does not support inheritance between
+dataclasses, and has only the options that `registry` and `tui` use.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class _Field:
 
     @property
     def is_required(self) -> bool:
-        """Whether it has no default value."""
+        """Whether the field has no default value."""
         return self.default is _MISSING and self.default_factory is _MISSING
 
 
 class _Late:
-    """An attribute of a class that is made when it is first used.
+    """An attribute of a class that is created when the attribute is first used.
 
     Args:
-        make: Makes the attribute, and sets it in the place of this object.
+        make: Creates the attribute, and replaces this object in the class by the attribute.
     """
 
     __slots__ = ("_make",)
@@ -85,7 +85,8 @@ def _dataclass(
         attributes |= {"__setattr__": _refuse_to_assign, "__delattr__": _refuse_to_delete}
     if frozen and slots:
         attributes |= {"__getstate__": _getstate, "__setstate__": _setstate}
-    # A class that has a method itself keeps it. With `__eq__` alone its `__hash__` is None.
+    # A class keeps the methods that it defines itself. If a class defines only `__eq__`, Python
+    # sets `__hash__` to None.
     for name in ("__repr__", "__eq__", "__hash__"):
         if vars(cls).get(name) is not None:
             attributes.pop(name, None)
@@ -112,7 +113,7 @@ def _fields_in(cls: type) -> dict[str, _Field]:
 
 
 def _with_slots(cls: type, fields: Mapping[str, _Field], attributes: Mapping[str, Any]) -> Any:
-    """Returns a new class instead of a class, because an existing class cannot get slots."""
+    """Returns a copy of a class with slots, because an existing class cannot get slots."""
     left_out = {"__dict__", "__weakref__", *fields}
     namespace = {name: value for name, value in vars(cls).items() if name not in left_out}
     namespace |= {**attributes, "__slots__": tuple(fields)}
@@ -155,7 +156,7 @@ def _make_init(cls: Any, fields: Iterable[_Field], *, slots: bool) -> Callable[.
             steps.append(f"_set(self, {name!r}, {value})")
     if hasattr(cls, "__post_init__"):
         steps.append("self.__post_init__()")
-    # Each step returns None, so all of them are taken.
+    # Each step returns None, so `or` evaluates all steps.
     init = _compiled(cls, "__init__", parameters, " or ".join(steps) or "None", scope)
     annotations = {field.name: cls.__annotations__[field.name] for field in fields}
     init.__annotations__ = annotations | {"return": None}
@@ -187,7 +188,7 @@ def _values_of(record: str, cls: Any) -> str:
 def _compiled(
     cls: Any, name: str, parameters: Sequence[str], result: str, scope: dict[str, Any]
 ) -> Callable[..., Any]:
-    """Compiles a method that returns the result of an expression, and adds it to the class."""
+    """Compiles a method that returns the value of an expression; adds the method to the class."""
     # Only the names of fields are part of the text.
     method: Callable[..., Any] = eval(f"lambda {', '.join(parameters)}: {result}", scope)  # noqa: S307
     method.__name__ = name

@@ -101,7 +101,7 @@ class BusyRegistryError(RegistryError, TimeoutError):
         why = (
             "another process holds its lock"
             if locked
-            else "it is incomplete, and was just changed"
+            else "the text is incomplete, and was just changed"
         )
         self.reason = f"is being written: {why}"
         super().__init__(f"{_shown(path)} {self.reason}; try again")
@@ -114,7 +114,7 @@ class LostLockError(RegistryError, RuntimeError):
     Attributes:
         path: The registry; it was not changed.
         by_peer: Whether another process replaced or wrote the file. Then the operations of this
-            library try again; only a timeout makes them raise this error.
+            library try again. They raise this error only after a timeout.
     """
 
     def __init__(self, path: Path, why: str, *, by_peer: bool = True) -> None:
@@ -238,7 +238,7 @@ class UnfinishableCommitError(RegistryError, OSError):
     """A commit was refused because, after a crash, some users could not finish it.
 
     These users are allowed to write the registry, but not to read the journal. If this process
-    died during the commit, the registry would stay broken for them.
+    died during the commit, the registry would stay broken for these users.
 
     Attributes:
         path: The registry, which was not changed.

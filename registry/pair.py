@@ -30,17 +30,17 @@ from registry.text import shown_name
 Result = TypeVar("Result")
 
 PairChange = Callable[[Edit, Edit | None, list[str]], Result]
-"""Changes a task's registry and the global one in place; may add problems to the list."""
+"""Changes a task's registry and the global registry in place; may add problems to the list."""
 
 
 @contextmanager
 def editing_both(
     task: Path, global_: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> Iterator[tuple[Edit, Edit]]:
-    """Yields a task's registry and the global one under their locks; the block's end commits both.
+    """Yields a task's registry and the global registry under their locks; commits both at the end.
 
     Raises:
-        WrongShapeError: One file is not a registry of the expected kind; the error names it.
+        WrongShapeError: One file is not a registry of the expected kind; the error names the file.
         RegistryError: A registry cannot be locked or read; nothing was written.
     """
     with editing_two(task, global_, timeout) as (first, second):
@@ -55,7 +55,7 @@ def editing_both(
 def editing_pair(
     task: Path, global_: Path | None, timeout: float
 ) -> Iterator[tuple[Edit, Edit | None, list[str]]]:
-    """Yields both registries under their locks; only the task's registry if the global one fails.
+    """Yields both registries under their locks, or only the task's one if the global one fails.
 
     The end of an agent must be recorded in the task's registry even if the global registry is
     broken, or if the task's registry has the id of another task. The third yielded value is a list

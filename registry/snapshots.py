@@ -90,8 +90,8 @@ class Snapshot(Generic[Record]):
         path: The registry.
         record: The decoded content.
         signature: The file's state, for `changed_since`.
-        has_locks: Whether the file system accepts locks. If not, it was read without one, and
-            cannot be written.
+        has_locks: Whether the file system accepts locks. If not, the registry was read without a
+            lock, and cannot be written.
     """
 
     path: Path
@@ -147,7 +147,7 @@ class _Text:
     """The text of a registry.
 
     Attributes:
-        data: Its bytes.
+        data: The bytes of the text.
         status: The status of the file.
         has_locks: See `Snapshot`.
     """
@@ -242,7 +242,7 @@ def read_registry(path: str | os.PathLike[str], timeout: float = BUSY_TIMEOUT) -
     """Returns the decoded content of a registry. Takes no lock, and never returns half a write.
 
     Args:
-        path: A task's registry or the global one.
+        path: A task's registry or the global registry.
         timeout: How long to wait while the registry is being written, in seconds.
 
     Raises:
@@ -283,11 +283,12 @@ def read_global(path: Path, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
 
 
 def read_text(path: Path, largest: int = MAX_BYTES) -> Snapshot[bytes]:
-    """Returns the text of a registry, which can be decoded.
+    """Returns the text of a registry, after checking that the text can be decoded.
 
     Args:
         path: The registry.
-        largest: Bytes above which it is not read.
+        largest: The greatest size that is read, in bytes.
+
 
     Raises:
         RegistryError: See `read_task`.
@@ -304,7 +305,7 @@ def read_agent_fields(path: Path, agent_id: str, ordinal: int = 0) -> Json | Non
     """Returns all fields of one agent in a registry; None if the registry does not list it.
 
     Args:
-        path: The registry of a task, or the global one.
+        path: The registry of a task, or the global registry.
         agent_id: The agent's id.
         ordinal: The position among the entries with this id; 0 is the first.
 

@@ -79,8 +79,9 @@ def quoted_name(name: object, limit: int = NAME_AT_MOST) -> str:
     """Returns a name in quotes, with non-ASCII characters escaped.
 
     Args:
-        name: Any object; it is converted by `str`.
-        limit: The number of characters to show; a longer name is cut, and its length is added.
+        name: Any object; converted by `str`.
+        limit: The number of characters to show. A longer name is cut, and the text gives its
+            length.
     """
     text = str(name)
     if len(text) <= limit:
@@ -135,8 +136,8 @@ def command_line(
 
     Args:
         words: The program, its command and flags, which are constants of muster.
-        names: Positional arguments, such as ids. If any of them looks like an option, ``--`` is
-            put before the first one.
+        names: Positional arguments, such as ids. If any argument looks like an option, ``--`` is
+            put before the first argument.
         options: Options with their values, for example ``("-S", socket)``.
 
     Returns:

@@ -252,7 +252,7 @@ def _objection(holder: Json | None, change: FieldChange) -> str | None:
         return None
     if _exact(now) == _exact(change.before):
         return f"{change.field} already has its old value in {change.file}"
-    return f"{change.field} was changed since, in {change.file}: it is now {said(now)}"
+    return f"{change.field} was changed again in {change.file}: the value is now {said(now)}"
 
 
 def said(value: Any) -> str:

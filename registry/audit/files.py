@@ -42,7 +42,7 @@ def check_log(path: Path, status: os.stat_result, folder: int) -> None:
     Args:
         path: The path of the log, for errors.
         status: The status of the open file.
-        folder: The descriptor of its folder.
+        folder: The descriptor of the file's folder.
 
     Raises:
         RegistryError: The owner is not trusted, or other users can write the file.
@@ -62,12 +62,13 @@ class LogLines:
     """The lines of a log's files, up to the limits.
 
     Attributes:
-        lines: The lines, each with the id of the user that owns its file. After the last file is
-            read, the oldest line is first.
+        lines: The lines. Each line has the id of the user that owns the file of the line. After
+            the last file is read, the oldest line is first.
         too_long: The number of lines that were skipped because they are too long.
         left_out: The number of bytes of older lines that were not read.
-        share: The number of logs that are still to be read, including this log. Each log gets an
-            equal part of the rest of the limits, so that one large log does not block the others.
+        share: The number of logs that are still to be read, including this log. The rest of the
+            limits is divided equally among these logs, so that one large log does not block the
+            other logs.
         seen: The number of lines read so far, in this log and in the logs before it.
         cost: The estimated size of these lines in memory, in bytes.
     """

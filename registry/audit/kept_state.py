@@ -1,8 +1,9 @@
-"""Keeps the last whole state of each registry, and puts it back in place of a broken text.
+"""Keeps a copy of the last complete text of each registry, to replace a broken text.
 
-Two writers without the lock can mix their texts, and then no process has a whole state any more.
-So muster keeps a copy while the registry is whole, beside the audit log: one a registry, with the
-same owner, group and mode. The copy never replaces a registry unasked.
+If two writers without the lock mix their texts, no process has a complete text any more. So muster
+copies each registry while its text is complete. There is one copy of each registry, in the
+directory of the audit log. The copy has the owner, group and mode of the registry. The copy
+replaces the text of the registry only if the user asks for it.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ class Kept:
     """The kept state of a registry, checked like the registry.
 
     Attributes:
-        text: Its text.
-        agents: The ids of its agents.
-        at: When it was kept, in seconds since the epoch.
+        text: The text of the registry.
+        agents: The ids of the agents in the text.
+        at: When the state was kept, in seconds since the epoch.
     """
 
     text: bytes
@@ -79,7 +80,7 @@ class Restored(NamedTuple):
 
     Attributes:
         aside: The file with the broken text.
-        problems: Why the outcome was not logged; empty if it was.
+        problems: Why the outcome was not logged; empty if the outcome was logged.
     """
 
     aside: Path
@@ -87,23 +88,22 @@ class Restored(NamedTuple):
 
 
 def place_of(registry: Path) -> Path:
-    """Returns the path of a registry's kept state: a hidden file beside its audit log."""
+    """Returns the path of a registry's kept state: a hidden file beside the audit log."""
     folder = "" if registry.name == GLOBAL_REGISTRY else f"{registry.parent.name}."
     return auditing.log_of(registry).with_name(f".{folder}{registry.name}.kept")
 
 
 def keep(registry: Path) -> bool:
-    """Keeps the present state of a registry, unless it is kept already. Takes no lock.
+    """Keeps the present state of a registry, unless this state is already kept. Takes no lock.
 
     Args:
-        registry: A task's registry or the global one.
+        registry: A task's registry, or a global registry.
 
     Returns:
-        Whether a state was written.
+        Whether a file was written.
 
     Raises:
-        RegistryError: The registry cannot be read, or is not a registry; the last kept state
-            stays.
+        RegistryError: The file cannot be read, or is not a registry; the last kept state stays.
         OSError: The state cannot be written.
     """
     place = place_of(registry)
@@ -131,9 +131,9 @@ def keep(registry: Path) -> bool:
 
 
 def kept_of(registry: Path) -> Kept | None:
-    """Returns the kept state of a registry; None if there is none that can be trusted.
+    """Returns the kept state of a registry; None if no kept state exists, or it is not trusted.
 
-    Only users who may write the registry are trusted.
+    The file is trusted only if it belongs to a user who may write the registry.
     """
     place = place_of(registry)
     try:
@@ -151,7 +151,7 @@ def _checked(registry: Path, text: bytes) -> frozenset[str]:
     """Returns the ids of the agents in a text.
 
     Raises:
-        RegistryError: It is not a registry of this kind.
+        RegistryError: The text is not a registry of this kind.
     """
     decoded = decode(text, registry)
     if not isinstance(decoded.get("agents"), (list, dict)):
@@ -164,10 +164,13 @@ def _checked(registry: Path, text: bytes) -> frozenset[str]:
 
 
 def offer(registry: Path) -> str | None:
-    """Describes the kept state of a broken registry, and how its agents differ; None without one.
+    """Describes the kept state of a broken registry, and which agents only one of the texts names.
 
     Args:
         registry: A registry that cannot be decoded.
+
+    Returns:
+        The description; None if no state is kept, or if the registry is not broken.
     """
     kept = kept_of(registry)
     if kept is None:
@@ -181,14 +184,14 @@ def offer(registry: Path) -> str | None:
     if _parses(broken, registry):
         return None
     named = {name.decode("ascii") for name in _ID.findall(broken)}
-    text = f"muster kept its state of {datetime.fromtimestamp(kept.at):%Y-%m-%d %H:%M:%S}"
+    text = f"muster kept the state of {datetime.fromtimestamp(kept.at):%Y-%m-%d %H:%M:%S}"
     text += f", with {len(kept.agents)} agents"
     lost = sorted(named - kept.agents)
     if lost:
-        text += f"; the broken text names {len(lost)} more: {_names(lost)}"
+        text += f"; {len(lost)} more are only in the broken text: {_names(lost)}"
     gone = sorted(agent for agent in kept.agents if agent.encode() not in broken)
     if gone:
-        text += f"; it does not name {len(gone)} of these: {_names(gone)}"
+        text += f"; {len(gone)} of the agents are not in the broken text: {_names(gone)}"
     return text
 
 
@@ -200,17 +203,19 @@ def _names(agents: list[str]) -> str:
 
 
 def restore(registry: Path, audit: Audit, timeout: float = DEFAULT_TIMEOUT) -> Restored:
-    """Puts the kept state in the place of a broken text, on record; the text is kept aside.
+    """Replaces the broken text of a registry by its kept state, and logs this.
+
+    The broken text is kept in a file beside the registry.
 
     Args:
         registry: The registry.
-        audit: The action, of which this is a step.
+        audit: The action that this step belongs to.
         timeout: How long to wait for the lock, in seconds.
 
     Raises:
-        BusyRegistryError: Another process writes the registry.
+        BusyRegistryError: Another process is writing the registry.
         AuditError: The audit log cannot be written; nothing was changed.
-        RegistryError: There is no kept state, the registry is not broken, or it cannot be
+        RegistryError: No state is kept, the registry is not broken, or the registry cannot be
             written; nothing was changed.
     """
     kept = kept_of(registry)
@@ -248,7 +253,7 @@ def _on_record(
     timeout: float,
     undoes: tuple[str, int] | None = None,
 ) -> tuple[str, ...]:
-    """Logs a change, makes it under the lock, and logs its outcome; returns the problems."""
+    """Logs a change, makes the change under the lock, logs the outcome; returns the problems."""
     log = auditing.log_of(registry)
     entry = audit.begin(log, changes=(change,), undoes=undoes)
     try:
@@ -279,11 +284,11 @@ def _locked(registry: Path, timeout: float) -> Iterator[int]:
 
 
 def _broken(fd: int, registry: Path) -> bytes:
-    """Returns the text of a registry, which cannot be decoded.
+    """Returns the broken text of a registry.
 
     Raises:
-        BusyRegistryError: It may be being written without the lock.
-        RegistryError: It can be decoded.
+        BusyRegistryError: Another process may be writing the text, without the lock.
+        RegistryError: The text can be decoded, so it is not broken.
     """
     text = read_all(fd, registry, MAX_BYTES)
     if _parses(text, registry):
@@ -294,7 +299,7 @@ def _broken(fd: int, registry: Path) -> bytes:
 
 
 def _parses(text: bytes, registry: Path) -> bool:
-    """Returns whether other writers can decode a text, so that it may have their changes."""
+    """Returns whether other writers can decode a text; then the text may have their changes."""
     try:
         decode(text, registry, lenient=True)
     except CorruptRegistryError as error:
@@ -309,7 +314,7 @@ def is_restoration(entry: Entry) -> bool:
 
 
 def preview_break(registry: Path, entry: Entry) -> Reverted:
-    """Returns the result of putting the broken text back now; writes nothing.
+    """Returns what `put_broken_back` would do now; writes nothing.
 
     Raises:
         RegistryError: The registry cannot be read.
@@ -323,10 +328,10 @@ def preview_break(registry: Path, entry: Entry) -> Reverted:
 def put_broken_back(
     registry: Path, entry: Entry, audit: Audit, timeout: float
 ) -> tuple[Reverted, tuple[str, ...]]:
-    """Puts the broken text back in place of the kept state, on record.
+    """Undoes `restore`: replaces the kept state by the broken text, and logs this.
 
     Returns:
-        The result, and the problems of the log.
+        The result, and messages about outcomes that were not logged.
 
     Raises:
         AuditError: The audit log cannot be written; nothing was changed.
@@ -357,9 +362,9 @@ def put_broken_back(
 
 
 def _why_not(fd: int, registry: Path, change: FieldChange) -> str | None:
-    """Returns why the broken text cannot be put back, as a predicate, or None."""
+    """Returns why the broken text cannot be put back, as the end of a sentence, or None."""
     if digest(read_all(fd, registry, MAX_BYTES)) != _field(change.after, "sha256"):
-        return "was changed since"
+        return "was changed again"
     try:
         _aside_text(fd, registry, change)
     except (RegistryError, OSError) as error:

@@ -68,9 +68,9 @@ def log_in(workspace: Path) -> Path:
 
 
 def _folder_of(workspace: Path) -> Path | None:
-    """Returns the `registry` folder of a workspace; None if this is not a workspace.
+    """Returns the `registry` folder of a workspace; None if the folder does not exist.
 
-    A folder that cannot be examined counts: opening the log in it raises the error.
+    A folder that cannot be examined is returned, too. Opening the log there raises the error.
     """
     folder = workspace / GLOBAL_FOLDER
     is_folder = is_kind(folder, stat.S_ISDIR) is not False
@@ -317,9 +317,9 @@ def read_logs(logs: Iterable[Path]) -> Log:
     """Reads several logs, and merges them in the order of their times.
 
     The limits hold for all logs together, and each log gets an equal part of them. A part that a
-    small log does not need is used for larger ones. The size of everything that was not read is
-    in `Log.left_out`. A log that exists, but cannot be read or trusted, does not hide the
-    others; its error is in `Log.unread`.
+    small log does not need is used for larger logs. The size of everything that was not read is in
+    `Log.left_out`. A log that exists, but cannot be read or trusted, does not hide the other logs.
+    The error of such a log is in `Log.unread`.
     """
     distinct = list(dict.fromkeys(logs))
     by_path: dict[Path, Log] = {}

@@ -1,4 +1,4 @@
-"""Changes a task's registry and the global one, and logs each change before it is made."""
+"""Changes a task's registry and the global registry, and logs each change before it is made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from registry.storage.permissions import user_called
 Result = TypeVar("Result")
 
 Change = Callable[[Json, Json | None], Result]
-"""Changes a task's decoded registry and the global one in place.
+"""Changes a task's decoded registry and the global registry in place.
 
 The second argument is None if the global registry is not used, or cannot be locked or read.
 """
@@ -55,7 +55,7 @@ class Made(Generic[Result]):
     Attributes:
         result: The return value of the change.
         written: The registries that were written.
-        problems: Messages about registries that were not written, and outcomes that were not
+        problems: Messages about registries that were not written, and about outcomes that were not
             logged.
         owners: The ids of the users that own the registries.
     """
@@ -79,7 +79,8 @@ def change_pair(
 
     With `on_record`, this takes two passes:
 
-    1. The first pass finds the fields that will change. They are logged while no lock is held.
+    1. The first pass finds the fields that will change. These fields are logged while no lock is
+       held.
     2. The second pass makes the change if the same fields will change; otherwise both passes are
        repeated.
 
@@ -89,7 +90,7 @@ def change_pair(
             registry is changed.
         change: Makes the change; called again if another process writes meanwhile.
         timeout: How long to wait for the locks in total, in seconds.
-        on_record: The context for the audit log; None to not log.
+        on_record: The context for the audit log. With None, the change is not logged.
         owner: The id of the user that owned the task's registry when the change was planned. A
             user that may rename the tasks' folders could replace the registry by the registry of
             another user. With None, only the owners in pass 1 and in pass 2 are compared.

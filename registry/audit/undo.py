@@ -100,7 +100,7 @@ def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
     tasks = [path for path in paths if path.name != GLOBAL_REGISTRY]
     globals_ = [path for path in paths if path.name == GLOBAL_REGISTRY]
     if len(tasks) > 1 or len(globals_) > 1:
-        why = "its log entry names more than one task's registry and one global registry"
+        why = "its log entry names more than one task's registry, or more than one global registry"
         return Undoable(entry, None, None, why)
     if not tasks:
         return Undoable(entry, globals_[0], None)
@@ -147,7 +147,7 @@ def _doubt(entry: Entry, path: Path) -> str | None:
 
 
 def _places(entry: Entry) -> Mapping[Path, str]:
-    """Returns the paths of an entry's registries, with their names in its changes."""
+    """Maps the path of each registry that an entry changed to its name in the changes."""
     base = auditing.base_of(Path(entry.log))
     return {base / change.file: change.file for change in entry.changes}
 
@@ -174,7 +174,7 @@ def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
 
 
 def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT) -> Made[Reverted]:
-    """Takes one step back in all its registries, in one commit, and logs this first.
+    """Takes one step back in all registries of the step, in one commit; logs this first.
 
     A field that was changed again after the step is not changed; `Reverted.refused` has the
     reason.

@@ -160,7 +160,7 @@ def pair_findings(
     *,
     lost: Sequence[Issue] = (),
 ) -> list[Issue]:
-    """Returns the differences between a task's registry and the global one, as issues.
+    """Returns the differences between a task's registry and the global registry, as issues.
 
     The status of an agent that has just reported its end is not compared (`ended_just_now`).
 
@@ -256,7 +256,8 @@ def _of_another_task(id_: str, in_global: Json, task_id: str, file: Path) -> Iss
         id_,
         "task_id",
         other,
-        f"is in task {shown_name(task_id)}, but the global entry with its id names {named}",
+        f"is in task {shown_name(task_id)}, but the entry with this agent's id in the global "
+        f"registry names {named}",
         advice="an id must be unique, and the right task cannot be known: repair it by hand",
     )
 
@@ -293,7 +294,8 @@ def global_findings(
         file: The path of the registry, for the issues.
         global_: The decoded registry.
         pairs: The paths and decoded registries of the tasks. The counters are compared with the
-            state after the differences between these registries and the global one are repaired.
+            state after the differences between these registries and the global registry are
+            repaired.
         known: The ids of all existing tasks; with None, missing tasks are not searched.
         now: The time of the check, in seconds since the epoch.
         kept: Whether the orchestrator updates the counters and lists, as in `task_findings`.

@@ -1,7 +1,7 @@
 """Atomic operations: each reads, changes and writes one registry under its lock.
 
-Every function accepts a task's registry or the global one, and recognizes the kind by the fields.
-The functions do not use tmux, and wait only for the lock.
+Every function accepts a task's registry or the global registry, and recognizes the kind by the
+fields. The functions do not use tmux, and wait only for the lock.
 """
 
 from __future__ import annotations

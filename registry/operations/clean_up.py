@@ -261,21 +261,21 @@ class _Sweep:
         return tuple(change.agent_id for change in done)
 
     def end_and_see(self, edit: Edit) -> tuple[tuple[str, ...], dict[str, _Seen]]:
-        """Ends the dead agents in a task's registry; returns their ids, and all its agents."""
+        """Ends the dead agents of a task; returns their ids, and all agents of the task."""
         gone = self.end(edit.registry)
         edit.changed = bool(gone)
         return gone, _by_task_id(edit.registry, gone, Instant.now())
 
     def end_listed(self, edit: Edit, seen: Mapping[str, _Seen]) -> bool:
-        """Ends agents in the global registry like `follow`; returns whether one was ended."""
+        """Ends agents in the global registry like `follow`; returns whether any was ended."""
         edit.changed = self.follow(edit.registry, seen)
         return edit.changed
 
     def follow(self, global_: Json, seen: Mapping[str, _Seen]) -> bool:
         """Gives agents in the global registry the terminal status from their task's registry.
 
-        A dead agent that its task's registry does not list gets a terminal status, too. A
-        withdrawal that could not change the global registry leaves such entries.
+        If a dead agent is listed only in the global registry, the agent gets a terminal status,
+        too. Such an entry stays if a withdrawal could not change the global registry.
 
         Returns:
             Whether an agent was changed.

@@ -54,8 +54,8 @@ class Created:
 def create_global_registry(workspace: RegistryPath, *, max_concurrent_agents: int = 20) -> Created:
     """Creates a workspace and its global registry, unless they exist.
 
-    Many processes may call this at the same time. One process creates the registry, and all
-    processes find it complete. Existing files are not changed.
+    Many processes may call this function at the same time. One process creates the registry, and
+    all processes find the registry complete. Existing files are not changed.
 
     Args:
         workspace: The directory, usually called `.agent-workspace`.

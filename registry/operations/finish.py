@@ -1,4 +1,4 @@
-"""Gives agents a terminal status, in the task's registry and in the global one."""
+"""Gives agents a terminal status, in the task's registry and in the global registry."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def finish_agents(
     judged: Judged | None = None,
     owner: int | None = None,
 ) -> FinishReport:
-    """Completes or terminates agents in the task's registry and in the global one.
+    """Completes or terminates agents in the task's registry and in the global registry.
 
     Only agents with an active status are changed. If an agent already has a terminal status in the
     task's registry, the global registry takes over that status. An agent may be missing from one

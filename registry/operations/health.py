@@ -108,7 +108,7 @@ def registry_health_check(
     `HealthReport.warnings` has the reason.
 
     Args:
-        registry_path: A task's registry or the global one.
+        registry_path: A task's registry or the global registry.
         live_sessions: The names of all existing tmux sessions; None if tmux could not be
             queried.
         other_sessions: The names of sessions that other registries list; they are not orphans.
@@ -222,7 +222,7 @@ def validate_and_repair_registry(
     because its JSON registries may be stale.
 
     Args:
-        registry_path: A task's registry or the global one.
+        registry_path: A task's registry or the global registry.
         live_sessions: The names of all existing tmux sessions. With None, only the counters are
             repaired.
         dry_run: Whether to return the repairs without writing them.

@@ -63,7 +63,7 @@ class Registration:
         existing: Whether the agent was already registered. If so, nothing was written.
         problems: Why the global registry was not written; empty if it was written.
         status: The status of the agent in the task's registry.
-        registries: The task's registry and the global one.
+        registries: The task's registry and the global registry.
     """
 
     agent_id: str
@@ -135,7 +135,7 @@ def register_agent(
     fields: Fields = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Registration:
-    """Adds an agent to the task's registry and to the global one, in one commit.
+    """Adds an agent to the task's registry and to the global registry, in one commit.
 
     Under the locks of both registries, this function does these steps:
 
@@ -158,7 +158,7 @@ def register_agent(
         agent_id: The id of the new agent; None to create an id.
         reuse: Whether to return an active agent of the same type, if one exists. Then nothing is
             written, and `Registration.status` is the status of that agent.
-        status: The status of the new agent, one of the active ones.
+        status: The status of the new agent, which must be an active status.
         prompt: The instructions for the agent; the first 200 characters are written.
         fields: Further fields of the agent's entry in the task's registry, for example
             ``tmux_session`` if the session's name is not "agent_" and the id. Or a function that
@@ -328,7 +328,7 @@ def withdraw_agent(
     """Removes an agent from both registries after its start failed.
 
     If the agent has already worked, terminate the agent instead. If the global registry cannot be
-    locked or read, it lists the agent until the next clean-up.
+    locked or read, the global registry lists the agent until the next clean-up.
 
     Args:
         task_registry: The task's registry.

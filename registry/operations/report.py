@@ -52,7 +52,7 @@ class Reported:
 
     Attributes:
         agent_id: The agent.
-        previous: The status before; None if the entry had none.
+        previous: The status before the report; None if the entry had no status.
         status: The status after the report.
         problems: Why the global registry, or the agent's own file, was not written.
     """

@@ -11,13 +11,16 @@ from registry.schema.session_names import is_tmux_name_certain, spellings
 PAUSE = 0.75
 """The seconds between the two queries.
 
-A tmux server that is starting or ending lists too few sessions for a moment. A new agent's
-session appears a moment after its registration.
+For a moment, a tmux server that is starting or ending does not list all its sessions. The session
+of a new agent appears a moment after the agent's registration.
 """
 
 Query = Callable[[], Collection[str] | None]
-"""Queries tmux. Returns the names of all sessions; empty if no server runs; None if tmux could
-not be queried."""
+"""A function that queries tmux.
+
+Returns the names of all sessions: an empty collection if no server runs, None if tmux could not be
+queried.
+"""
 
 
 def gone_sessions(
@@ -29,17 +32,17 @@ def gone_sessions(
 ) -> frozenset[str]:
     """Returns the sessions that are certainly gone: two queries of tmux do not list them.
 
-    Blocks for `pause`. It does not prove that the processes of a session have ended.
+    Blocks for `pause` seconds. The processes of a session that is gone may still run.
 
     Args:
-        sessions: The names, as in `tmux_session` of the agents' entries.
+        sessions: The names of the sessions, as in the field `tmux_session` of the agents' entries.
         query: Queries tmux; called twice.
         pause: The seconds between the two queries.
         sleep: Waits for this number of seconds.
 
     Returns:
-        The names as they were given. Empty if one of the queries failed. A name that tmux may
-        have changed in an unknown way is never among them.
+        The names of the gone sessions, spelled as in `sessions`. Empty if one of the queries
+        failed. A name that tmux may have changed in an unknown way is never in the result.
 
     Raises:
         TypeError: `sessions` or the result of `query` is a single string, or contains an object

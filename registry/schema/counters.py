@@ -81,7 +81,7 @@ def zombies_in(
     """Returns the ids and entries of active agents whose session does not exist.
 
     Args:
-        registry: A task's registry or the global one, decoded.
+        registry: A task's registry or the global registry, decoded.
         live: The names of the existing sessions.
         listed_at: When the sessions were listed.
         grace: An agent is left out if it started after `listed_at`, or less than this many seconds
@@ -124,7 +124,7 @@ def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
     two values of `completed_count` are right, and all values between these two.
 
     Args:
-        registry: A task's registry or the global one, decoded and checked by
+        registry: A task's registry or the global registry, decoded and checked by
             `edits.check_agents`.
     """
     names = edits.counter_names(registry)

@@ -61,8 +61,8 @@ def is_completed(entry: Json) -> bool:
 def ended_by_itself(entry: Json) -> bool:
     """Returns whether an agent ended without a kill.
 
-    If an agent reports a terminal status, the orchestrator counts it as a completion, also
-    `failed` and `error`. A kill writes `terminated_at`, and is not counted.
+    If an agent reports a terminal status, also `failed` or `error`, the orchestrator counts this
+    agent as completed. A kill writes `terminated_at`, and a killed agent is not counted.
     """
     status = entry.get("status")
     return status in ("completed", "failed", "error") or (
@@ -78,7 +78,8 @@ def count_completed(registry: Json) -> int:
 def completed_range(registry: Json) -> tuple[int, int]:
     """Returns the least and the greatest correct value of `completed_count`.
 
-    The orchestrator counts agents that failed; the functions ``atomic_*`` do not.
+    The orchestrator counts agents that failed. The functions ``atomic_*`` do not count these
+    agents.
     """
     least = sum(is_completed(entry) for _, entry in agent_entries(registry))
     return least, count_completed(registry)
@@ -277,7 +278,7 @@ def remove_agent(
 
 
 def take_out(registry: Json, entries: Collection[Json]) -> None:
-    """Removes these entries, compared by identity, from `agents`; changes nothing else."""
+    """Removes entries from `agents`; changes nothing else. Entries are compared by identity."""
 
     def stays(value: object) -> bool:
         return all(value is not entry for entry in entries)

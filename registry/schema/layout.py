@@ -104,7 +104,7 @@ def database_beside(registry: Path) -> UnreadDatabase | None:
     """Returns the database of a registry's workspace, like `find_database`.
 
     Args:
-        registry: A task's registry, or the global one.
+        registry: A task's registry, or the global registry.
     """
     return find_database(workspace_of(registry))
 
@@ -239,7 +239,7 @@ def _pinned(workspace: Workspace) -> Workspace:
 
 
 def _looks_like_workspace(path: Path) -> bool:
-    """Returns whether a directory is a workspace; True also if only its name says so."""
+    """Returns whether a directory is a workspace, by its name or by its content."""
     if path.name == WORKSPACE_NAME:
         return is_kind(path, stat.S_ISDIR) is not False
     if Workspace(path).has_database:
@@ -248,7 +248,7 @@ def _looks_like_workspace(path: Path) -> bool:
 
 
 def _named(path: Path) -> Workspace | None:
-    """Returns the workspace that a path names, also if it cannot be examined now, or None."""
+    """Returns the workspace that a path names, even one that cannot be examined now; or None."""
     resolved = Path(os.path.realpath(path))
     may_be_file = is_kind(resolved, stat.S_ISREG) is not False
     if resolved.name == GLOBAL_REGISTRY and may_be_file:
@@ -267,7 +267,7 @@ def _named(path: Path) -> Workspace | None:
         if has_inside is None and resolved.parent.name == WORKSPACE_NAME:
             return Workspace(resolved.parent, only=resolved / TASK_REGISTRY)
         if has_inside is None:
-            # It cannot be searched, so it is taken for a project's directory.
+            # The directory cannot be searched, so it is treated as the directory of a project.
             return Workspace(inside)
         if _looks_like_workspace(resolved):
             return Workspace(resolved)
@@ -279,7 +279,7 @@ def _named(path: Path) -> Workspace | None:
 
 
 def _may_have_tasks(directory: Path) -> bool:
-    """Returns whether a directory has tasks; True also if it cannot be listed."""
+    """Returns whether a directory has tasks; True also if the directory cannot be listed."""
     try:
         with os.scandir(directory) as entries:
             names = [entry.name for entry in entries]
@@ -329,7 +329,8 @@ def why_foreign(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
         trusted: The ids of further trusted users, besides this user and root.
 
     Returns:
-        The reason. None if a trusted user owns the directory, and not all users may write it.
+        The reason. None if a trusted user owns the directory, and the directory is not writable
+        for all users.
     """
     try:
         link = step_at(str(workspace))
@@ -359,7 +360,9 @@ def _why_untrusted(
 
 
 def workspaces_above(directory: Path) -> frozenset[Path]:
-    """Returns the workspaces among a directory, its parents, and each one's `.agent-workspace`.
+    """Returns the workspaces in or above a directory.
+
+    Examines the directory, its parents, and the `.agent-workspace` in each of these.
 
     Symlinks are resolved.
 
@@ -464,8 +467,9 @@ def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
     """Returns the directories in a workspace.
 
     Returns:
-        For each directory its name, whether it is a symlink, and the file mode of the registry
-        in it. The mode is None if the registry does not exist, and 0 if it cannot be examined.
+        For each directory: its name, whether it is a symlink, and the file mode of the registry in
+        this directory. The mode is None if the registry does not exist, and 0 if the registry
+        cannot be examined.
 
     Raises:
         OSError: The workspace's directory cannot be read.
@@ -494,15 +498,16 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError as error:
         hand_on(error)
-        # A symlink to itself is not one. What cannot be examined may be one.
+        # A symlink to itself is not a directory. An entry that cannot be examined may be a
+        # directory.
         return not is_absence(error) and error.errno != errno.ELOOP
 
 
 def _mode_of(path: str, folder: int) -> int | None:
-    """Returns the mode of a file below a directory, without following it if it is a symlink.
+    """Returns the mode of a file or a symlink below a directory.
 
     Returns:
-        None if it does not exist; 0 if it cannot be examined.
+        The mode; None if the file does not exist; 0 if the file cannot be examined.
     """
     try:
         return os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
@@ -531,7 +536,7 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
 
 
 def _foreign(registry: Path, workspace: Workspace) -> str | None:
-    """Returns why a task in another workspace must not be opened; None if it may be opened."""
+    """Returns why a task in another workspace must not be opened; None if opening is allowed."""
     why = _why_not_of_home(registry, workspace) or _why_not_listed(registry, workspace)
     if why is None:
         return None

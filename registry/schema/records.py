@@ -93,8 +93,8 @@ def counts_as_active(registry: Json, entry: Json) -> bool:
 def parse_time(value: object) -> float | None:
     """Converts a registry's timestamp to seconds since the epoch; None if it is not valid.
 
-    Timestamps are ISO 8601. A timestamp without a time zone is local time; some end in ``Z``. The
-    result is the last of the `possible_times`.
+    Timestamps are ISO 8601. A timestamp without a time zone is local time. The result is the last
+    of the `possible_times`.
     """
     times = possible_times(value)
     return times[-1] if times else None
@@ -103,8 +103,8 @@ def parse_time(value: object) -> float | None:
 def possible_times(value: object) -> tuple[float, ...]:
     """Returns the possible meanings of a registry's timestamp, the earlier one first.
 
-    If the clocks go back, some local times occur twice. The second time is left out while it is
-    still in the future.
+    If the clocks go back, some local times occur twice. The second time is left out while this
+    time is in the future.
 
     Returns:
         One or two times, in seconds since the epoch; none if the timestamp is not valid.

@@ -1,7 +1,8 @@
 """The names that tmux gives to the sessions that registries name. Pure.
 
 tmux 3.2 to 3.6 replace ``.`` and ``:`` in the name of a session by ``_``. tmux 3.7a and later keep
-them. So a name with one of these characters has two spellings, and a server has either.
+these characters. So a name with one of these characters has two spellings. A tmux server uses one
+of the two spellings.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ def spellings(name: str) -> frozenset[str]:
 
 
 def with_two_spellings(names: Iterable[str]) -> frozenset[str]:
-    """Returns those of the names that versions of tmux spell differently."""
+    """Returns the names that have two spellings, depending on the version of tmux."""
     return frozenset(name for name in names if replaced_spelling(name) != name)
 
 
 def all_spellings(names: Iterable[str]) -> frozenset[str] | None:
-    """Returns both spellings of all names; None if any name is not certain."""
+    """Returns all spellings of all names; None if tmux may change any name in an unknown way."""
     every = frozenset(names)
     if not all(map(is_tmux_name_certain, every)):
         return None
@@ -48,8 +49,9 @@ def replaced_spellings(names: Collection[str]) -> tuple[Mapping[str, str], Mappi
         names: All known names of sessions, as registries have them.
 
     Returns:
-        The spellings that only one of the names has, by this name; and by name the spellings that
-        several of the names have. A session with such a spelling may belong to any of them.
+        Two mappings from a name to its replaced spelling. The first one has the spellings that
+        belong to one name only. The second one has the spellings that several names share: a
+        session with a shared spelling may belong to any of these names.
     """
     users: dict[str, set[str]] = {}
     for name in names:
@@ -63,10 +65,11 @@ def replaced_spellings(names: Collection[str]) -> tuple[Mapping[str, str], Mappi
 
 
 def is_tmux_name_certain(name: str) -> bool:
-    """Returns whether `spellings` certainly has the name that tmux gives to a session.
+    """Returns whether `spellings` certainly contains the name that tmux gives to a session.
 
-    tmux expands formats (``#``) in the name of a new session. It also escapes backslashes, some
-    dollar signs and unprintable characters, which depends on its version and the C library.
+    tmux expands formats (``#``) in the name of a new session. tmux also escapes backslashes, some
+    dollar signs and unprintable characters. The escapes depend on the version of tmux and on the C
+    library.
     """
     plain = "#" not in name and "\\" not in name and "$" not in name
     return plain and name.isprintable()

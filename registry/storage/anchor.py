@@ -1,9 +1,10 @@
-"""Opens workspaces; as long as the process runs, a path must lead to the same directory.
+"""Opens workspaces, and checks that a path always leads to the same directory.
 
 The directory above a workspace may belong to another user. This user can replace the workspace
 between any two steps of an operation, for example by a symlink to a workspace of root. So this
 process remembers the directory of each path when it first opens the directory. Later the path must
-lead to the same directory, and everything in the directory is opened from its descriptor.
+lead to the same directory. All files in the directory are opened from the descriptor of this
+directory.
 
 A workspace that was removed and created again is accepted if no other user could have done that.
 """
@@ -125,11 +126,11 @@ def make_beneath(name: str, folder: int) -> Descriptor:
 
 
 def checked(directory: Path, opened: Descriptor) -> Descriptor:
-    """Checks that an open directory is the directory to which its path led the first time.
+    """Checks that an open directory is the directory to which the path led the first time.
 
     Args:
         directory: The path of the directory.
-        opened: The descriptor; it is closed if an error is raised.
+        opened: The descriptor of the directory; closed if an error is raised.
 
     Returns:
         The descriptor.

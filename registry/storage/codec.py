@@ -93,7 +93,7 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 def _has_too_many_values(data: bytes) -> bool:
     """Returns whether a text has too many values, by counting ``,``, ``[`` and ``{``.
 
-    These characters inside strings are left out only if the result depends on them.
+    The function ignores these characters inside strings only if they could change the result.
     """
     if len(data) <= MAX_VALUES or _values_in(data) <= MAX_VALUES:
         return False
@@ -200,9 +200,9 @@ def _indented(registry: Json) -> bytes:
     """Returns the same bytes as ``json.dumps(registry, indent=2)``, but several times faster.
 
     With an indent, the standard library encodes in slow Python code; without an indent, in C. So
-    it encodes without an indent, and msgspec adds the white space, and changes no token. msgspec
-    refuses NaN and lone surrogates, which are not JSON. For these, the standard library also
-    indents.
+    the standard library encodes without an indent. Then msgspec adds the white space, and changes
+    no token. msgspec refuses NaN and lone surrogates, which are not JSON. For these values, the
+    standard library also indents.
     """
     # Imported at the first write: readers do not need it, and the import takes longer than a
     # read.

@@ -3,7 +3,7 @@
 A new file is never renamed over the old file. Another process may wait for the lock of the old
 inode. It would get that lock, write to the old inode, and lose its update. So the new text is
 first written to a journal, and then to the file. `registry.storage.recovery` finishes an
-interrupted commit. After the commit, the journal is kept, with a mark that its commit is over. The
+interrupted commit. After the commit, the journal is kept, with a mark that the commit is over. The
 tests in `tests/registry/storage/test_faults.py` and `tests/torture/kills` interrupt each step.
 """
 
@@ -59,10 +59,10 @@ class Write:
     """The change of one registry file.
 
     Attributes:
-        fd: The descriptor of the file; it holds the exclusive lock.
+        fd: The descriptor of the file, which holds the exclusive lock.
         path: The path of the file.
         old: The present content.
-        new: The new content; the caller has checked that it is JSON.
+        new: The new content. The caller has checked that this is JSON.
         found: The stamp of the file when `old` was read.
     """
 
@@ -78,7 +78,7 @@ class _Progress:
     """The state of a commit, for the case that the commit fails.
 
     Attributes:
-        journals: The journals that this commit has begun so far, each with its length in bytes.
+        journals: The journals that this commit has begun so far, with their lengths in bytes.
         left: The stamp of each file after this commit's last change; None during a change.
         placed: The writes that have begun to overwrite the old content.
         shared: The files that another process had open during the commit.
@@ -91,7 +91,7 @@ class _Progress:
 
 
 def commit(writes: Sequence[Write]) -> set[Path]:
-    """Writes one file or two files; after a crash, either all of them are written or none.
+    """Writes one or two files; after a crash, all of these files are written, or none.
 
     Args:
         writes: One or two changes. If there are two, the first is the change of the task's
@@ -282,7 +282,7 @@ def _take_back(progress: _Progress, durable: bool) -> OSError | None:
     """Ends the journals of a commit that was taken back; returns the error, if one occurs.
 
     The last journal, which makes the commit valid, is ended first. The other journal is ended only
-    if that succeeded. Otherwise recovery would use the last journal alone.
+    if this succeeded. Otherwise recovery would use the last journal alone.
     """
     for journal, _ in reversed(progress.journals):
         try:

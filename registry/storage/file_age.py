@@ -17,7 +17,7 @@ from registry.storage.interruption import tolerating
 _first_seen: dict[tuple[int, int], tuple[tuple[int, int], float, float]] = {}
 _SEEN_AT_MOST = 65_536
 
-# Seconds since the last write, after which an incomplete file, or an empty one, is corrupt.
+# Seconds after the last write. Later an incomplete file, or an empty file, counts as corrupt.
 _IN_THE_MAKING = 0.1
 _EMPTY_FOR = 1.0
 
@@ -39,10 +39,10 @@ def seconds_since_write(status: os.stat_result) -> float:
 
 
 def is_in_the_making(status: os.stat_result) -> bool:
-    """Returns whether a file that cannot be decoded may be being written without the lock.
+    """Returns whether another process may just be writing a file that cannot be decoded.
 
-    Some writers first cut the file to nothing, encode, and then write. So an empty file is given
-    more time than one that has a part of its text.
+    Some writers without the lock truncate the file, encode the new text, and then write the text.
+    So an empty file counts as being written for a longer time than a file with a part of a text.
 
     Args:
         status: The present result of `os.stat`.
@@ -61,7 +61,7 @@ def written_at(status: os.stat_result) -> float:
         return status.st_mtime
     since, at = _seen(status)
     now = time.time()
-    # The same result as in the last call, unless the clock was set back again since.
+    # The result is the same as in the last call, unless the clock was set back after that call.
     return at if at <= now else now - (time.monotonic() - since)
 
 

@@ -419,7 +419,7 @@ def _refuse_own(path: Path) -> None:
 def acquire_both(
     first: Path, second: Path, timeout: float, *, ready: Ready | None = None
 ) -> tuple[Lock, Lock]:
-    """Acquires the locks of a task's registry and of the global one.
+    """Acquires the locks of a task's registry and of the global registry.
 
     This function waits for the first lock, and then tries to get the second lock without waiting.
     If the second lock is busy, both locks are released, and the wait starts again. So no lock

@@ -1,6 +1,6 @@
 """Tells whether a registry has a hot journal: the journal of an interrupted commit.
 
-Every reader asks this. So this module imports nothing that writes or recovers a registry.
+All readers use this module. So it imports no module that writes or recovers a registry.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from registry.storage.shared_lock import while_nobody_writes
 
 
 def is_hot(registry: Path) -> bool:
-    """Returns whether a commit was interrupted, and not recovered yet. Does not wait.
+    """Returns whether a commit of a registry was interrupted and is not recovered yet.
+
+    Does not wait for locks.
 
     Raises:
         RegistryError: The registry does not exist, is not a regular file, or is not accessible.
@@ -31,13 +33,13 @@ def is_hot(registry: Path) -> bool:
 
 
 def find_journal(registry: Path) -> Path | None:
-    """Returns the path of a registry's journal if its commit is not over, otherwise None."""
+    """Returns the path of a registry's journal if the journal's commit is not over, or None."""
     place = journal_path(registry)
     return place if is_open(place) else None
 
 
 def is_open(place: Path) -> bool:
-    """Returns whether a journal's commit is not over; True also if that cannot be known."""
+    """Returns whether a journal's commit is not over; True also if this cannot be known."""
     try:
         with folder_of(place) as folder:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -60,7 +62,7 @@ def is_open(place: Path) -> bool:
 def is_empty(place: Path) -> bool:
     """Returns whether a journal is certainly empty, without opening it.
 
-    A process that was killed while it created its journal leaves an empty one.
+    A process that is killed while it creates a journal leaves an empty journal.
     """
     try:
         status = look(place)

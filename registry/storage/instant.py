@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-# It goes on while the machine is suspended, and nobody can set it.
+# This clock goes on while the machine is suspended, and cannot be set.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -28,8 +28,9 @@ class Instant(NamedTuple):
     def by_clock(self) -> float:
         """Returns this moment by the present system clock, in seconds since the epoch.
 
-        If the clock was set since, there are two answers, and the result is the earlier one: a
-        timestamp that another process wrote before it was set is then not taken for an old one.
+        If the clock was set after this moment, the moment has two times: one by the clock before
+        it was set, and one by the clock after it was set. The result is the earlier time. So a
+        timestamp that another process wrote after this moment is not taken for an older one.
         """
         now = Instant.now()
         return min(self.wall, now.wall - (now.steady - self.steady))

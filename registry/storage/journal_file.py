@@ -1,7 +1,7 @@
 """Finds, checks and writes the file of a journal, and keeps it for the next commit.
 
-The file is kept because to create and remove a file would cost each durable commit two more
-flushes, of the directory (compare SQLite's ``journal_mode=PERSIST``). A journal whose commit is
+Without this, each durable commit would create and remove a file, which needs two more flushes, of
+the directory (compare SQLite's ``journal_mode=PERSIST``). A journal whose commit is
 over begins with a NUL.
 """
 
@@ -65,8 +65,8 @@ class JournalFile:
         place: The path.
         opened: The descriptor.
         size: The size in bytes.
-        stays: Whether the file is kept for the next commit. This is so if the journal has the same
-            owner, group and permissions as the registry.
+        stays: Whether the file is kept for the next commit. The file is kept if the journal has
+            the same owner, group and permissions as the registry.
     """
 
     place: Path
@@ -285,8 +285,8 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
 def _is_unneeded(place: Path, registry: Access) -> bool:
     """Returns whether a journal that this user cannot write is certainly not needed.
 
-    If a process is killed while it creates its journal, or begins to write it, such a journal
-    stays.
+    Such a journal stays if a process is killed while the process creates the journal, or begins to
+    write the journal.
     """
     if is_empty(place):
         return True

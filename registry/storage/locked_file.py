@@ -56,10 +56,11 @@ class StagedText(io.StringIO):
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A registry under its lock, with its content.
+    """A locked registry with its content.
 
     Attributes:
-        stamp: The stamp at the reading; it shows whether another process wrote the file later.
+        stamp: The stamp when the file was read. It shows whether another process wrote the file
+            after that.
         owner: The id of the user that owns the file.
     """
 
@@ -73,10 +74,11 @@ class _Opened:
 def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_Opened]:
     """Locks, recovers, reads and decodes the registries.
 
-    If a file cannot be decoded, but may be being written without the lock, it tries again.
+    If a file cannot be decoded, another process may be writing it without the lock. Then this
+    function tries again.
 
     Args:
-        acquire: A function that acquires the locks; its argument is the timeout in seconds.
+        acquire: Acquires the locks; called with the timeout in seconds.
         timeout: How long to wait in total, in seconds.
     """
     deadline = time.monotonic() + timeout
@@ -214,7 +216,7 @@ class LockedRegistryFile:
         _log.info("Registry locked and loaded: %s", self.path)
 
     def _leave(self) -> tuple[_Opened, StagedText]:
-        """Returns the registry that this thread entered last, and forgets it.
+        """Removes and returns the registry that this thread entered last.
 
         If another thread ends a generator with the ``with`` block, this is the registry that any
         thread entered last.
@@ -289,7 +291,7 @@ def _editing(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> Iter
 
 @contextmanager
 def editing(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Edit]:
-    """Yields a registry's decoded content under its lock; the block's end commits the content.
+    """Yields the decoded content of a locked registry; the end of the block commits the content.
 
     Raises:
         RegistryError: The registry cannot be locked, read or written.
@@ -349,7 +351,7 @@ def edited(
 def editing_two(
     task: Path, global_: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> Iterator[tuple[Edit, Edit]]:
-    """Yields a task's registry and the global one under their locks; the block's end commits both.
+    """Yields a task's registry and the global registry under their locks; commits both at the end.
 
     Raises:
         RegistryError: A registry cannot be locked, read or written; nothing was written.

@@ -1,8 +1,8 @@
 """Finds the owner of files on file systems that a user has mounted (FUSE). Linux only.
 
-The program behind a FUSE mount decides which owner and permissions each file seems to have, and
-may tell every process something else. So all files of such a file system are those of the user
-who mounted it.
+The program behind a FUSE mount decides which owner and permissions each file seems to have. It may
+show different values to different processes. So all files of such a file system count as files of
+the user who mounted the file system.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ _MOUNTED_BY = re.compile(rb"(?:^|,)user_id=(\d+)(?:,|$)")
 
 
 def owner_of(fd: int) -> int:
-    """Returns the id of the user who controls an open file; a descriptor with `O_PATH` will do.
+    """Returns the id of the user who controls an open file.
 
-    This is the user who mounted the file system, if this is not root or this user. Otherwise it
-    is the owner of the file.
+    If another user than root and this user mounted the file system, the result is that user.
+    Otherwise the result is the owner of the file. The descriptor may have been opened with
+    `O_PATH`.
 
     Raises:
         OSError: The file cannot be examined, or its file system is not mounted any more.

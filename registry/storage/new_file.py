@@ -1,7 +1,7 @@
 """Creates files and folders that get their name only after their owner and mode are set.
 
-A process may be killed between any two steps. Then a file that already has its name, but still has
-a wrong owner or mode, would block all other users. So a file is created without a name, prepared,
+A process may be killed between any two steps. Then a file that already has a name, but still has a
+wrong owner or mode, would block all other users. So a file is created without a name, prepared,
 and then linked. If that is not possible, a file or folder is prepared under another name, and then
 renamed.
 
@@ -58,7 +58,7 @@ def _new_owner(folder: int) -> int | None:
 
 
 def make_file(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor:
-    """Creates a file, unless its name is already used.
+    """Creates a file, unless another file has the name.
 
     If the file system does not support files without a name, the file first has another name.
 
@@ -66,7 +66,7 @@ def make_file(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor
         name: The name of the file.
         folder: A descriptor of the file's folder, perhaps with O_PATH.
         mode: The permission bits, to which the umask is applied.
-        prepare: Prepares the file before the file gets its name.
+        prepare: Called to prepare the file before the file gets its name.
 
     Returns:
         A descriptor, open for reading and writing.

@@ -35,9 +35,9 @@ _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFDIR: "a directory", stat.S_IFSOCK: "a
 def own_folder(path: Path) -> Iterator[int]:
     """Yields a descriptor of a file's folder, which must not be a symlink.
 
-    The path of the directory above the folder may contain symlinks. But it must lead to the same
-    directory as before. The folder must be the same as before, too; only the `registry` folder of
-    a workspace may be a new one.
+    The path of the directory above the folder may contain symlinks. But this path must lead to the
+    same directory as before. The folder must be the same as before, too; only the `registry`
+    folder of a workspace may be a new one.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -204,7 +204,7 @@ def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
     Args:
         path: The path of the file, for errors.
         status: The status of the open file.
-        folder: The descriptor of its folder.
+        folder: The descriptor of the file's folder.
 
     Raises:
         NotARegularFileError: The path leads to another kind of file.

@@ -41,7 +41,7 @@ def _is_task(parts: tuple[str, str]) -> bool:
 
 
 def are_partners(first: Path, second: Path) -> bool:
-    """Returns whether two paths name a task's registry and the global one of its workspace."""
+    """Returns whether two paths name a task's registry and its workspace's global registry."""
     one, two = workspace_of(first), workspace_of(second)
     named = _is_task(_parts(first)) and _parts(second) == _GLOBAL
     return named and (one == two or identity_of(one) == identity_of(two))

@@ -22,9 +22,9 @@ class Step(NamedTuple):
 
     Attributes:
         path: A path without symlinks above its last part.
-        state: Its status; None if it does not exist.
-        owner: The id of the user who controls it, see `registry.storage.mounts`; -1 if it does
-            not exist.
+        state: The status of the path; None if the path does not exist.
+        owner: The id of the user who controls the path, see `registry.storage.mounts`; -1 if the
+            path does not exist.
     """
 
     path: str
@@ -42,7 +42,7 @@ def steps(path: Path) -> Iterator[Step]:
         path: An absolute path, or one relative to the working directory.
 
     Yields:
-        The steps. The root directory comes first. A step that does not exist is the last one.
+        The steps. The root directory comes first. A step that does not exist ends the walk.
 
     Raises:
         OSError: The path cannot be followed.
@@ -147,7 +147,7 @@ def others_may_replace(path: Path) -> bool:
         path: The path of an existing file.
 
     Returns:
-        The result; True if it cannot be known.
+        The answer; True if it cannot be known.
     """
     try:
         directory = os.stat(path.parent)

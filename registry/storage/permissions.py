@@ -158,7 +158,7 @@ def is_member(user: int, group: int) -> bool | None:
 def other_writer(listing: Access, listed: Access, trusted: Collection[int] = ()) -> str | None:
     """Returns a user or group that may write a file, but not the file that this file names.
 
-    The user of this process and root are ignored: they may name any file.
+    The user of this process and root are ignored, because these users may name any file.
 
     Args:
         listing: The permissions of the file that names the other file.
@@ -315,7 +315,7 @@ def _may(user: int, file: Access, allowed: Allowed) -> bool:
 
 
 def journal_access(user: int, group: int, registry: Access) -> Access:
-    """Returns the permissions for a new journal; they equal the users' access to the registry.
+    """Returns the permissions for a new journal: the same as the users' access to the registry.
 
     Args:
         user: The owner of the journal.

@@ -1,8 +1,8 @@
-"""Examines paths without taking "cannot be examined" for "does not exist".
+"""Examines paths, and distinguishes "cannot be examined" from "does not exist".
 
-`os.path.exists` answers no, and `Path.exists` raises an error, for a file in a directory that this
-user may not search, or on a disk that fails. Such a file may exist. Whoever opens it gets the
-error, and can report it for that file alone.
+A file cannot be examined if this user may not search its directory, or if the disk fails. Then
+`os.path.exists` returns False, and `Path.exists` raises an error, although the file may exist. The
+caller that opens the file gets the error, and can report the error for this file alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def is_kind(path: Path, kind: Callable[[int], bool]) -> bool | None:
         kind: Decides by the file's mode, for example `stat.S_ISDIR`.
 
     Returns:
-        The result; None if it cannot be known.
+        The answer; None if it cannot be known.
     """
     return _has(lambda: os.stat(path), kind)
 

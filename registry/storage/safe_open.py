@@ -57,7 +57,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
 def folder_of(path: Path) -> Iterator[int]:
     """Yields a descriptor of a file's directory, which must not be a symlink.
 
-    The directory above it is usually the workspace. The path of the workspace may contain
+    The parent of this directory is usually the workspace. The path of the workspace may contain
     symlinks, but must lead to the directory that this process opened first.
 
     Raises:
@@ -84,8 +84,8 @@ def look(path: Path) -> os.stat_result:
     If the file is a symlink, the status of the symlink is returned.
 
     Raises:
-        OSError: The file does not exist or cannot be examined. If its directory is a symlink,
-            this is a `LinkedRegistryError`.
+        OSError: The file does not exist or cannot be examined.
+        LinkedRegistryError: The directory of the file is a symlink.
     """
     with folder_of(path) as folder:
         return os.stat(name_of(path), dir_fd=folder, follow_symlinks=False)
@@ -205,7 +205,7 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> Descriptor:
     """Opens a file below a directory for reading, without following symlinks.
 
     Args:
-        directory: The directory; it must not be a symlink itself.
+        directory: The directory, which must not be a symlink itself.
         parts: The names of the folders and the file; each is checked with `is_safe_name`.
 
     Raises:
@@ -238,7 +238,7 @@ def open_folder(
     """Opens a directory below another one for a search; follows no symlinks.
 
     Args:
-        directory: The directory to start from; it must not be a symlink itself.
+        directory: The directory to start from, which must not be a symlink itself.
         parts: The names of the directories below it.
         on_the_way_to: The path for errors; by default the path of the opened directory.
 

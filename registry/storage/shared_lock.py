@@ -1,4 +1,4 @@
-"""Tells whether a writer holds the lock of a registry. All readers ask this."""
+"""Finds out for readers whether a writer holds the lock of a registry."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ Found = TypeVar("Found")
 
 
 def nobody_writes(fd: int) -> bool | None:
-    """Returns whether no writer holds the lock now; the shared lock is released at once.
+    """Returns whether no writer holds the lock now, and releases the shared lock at once.
 
     Args:
         fd: The descriptor of the registry, open for reading.
 
     Returns:
-        The result; None if the file system refuses locks, so that this cannot be known.
+        True if no writer holds the lock; None if this cannot be known, because the file system
+        refuses locks.
     """
     shared = _try_shared(fd)
     if shared:
@@ -29,8 +30,8 @@ def nobody_writes(fd: int) -> bool | None:
 def while_nobody_writes(fd: int, look: Callable[[], Found | None]) -> Found | None:
     """Calls a function under the shared lock, while no writer can hold the lock.
 
-    If the file system refuses locks, the function is called without the lock: writers of this
-    library cannot get it either.
+    If the file system refuses locks, the function is called without the lock. Then writers of this
+    library cannot get the lock either.
 
     Args:
         fd: The descriptor of the registry, open for reading.

@@ -1,6 +1,6 @@
 """Finds the users who may write registries, and so may run the agents in them.
 
-A registry's content is the word of all these users, and not only of its owner.
+Each of these users can change the content of a registry, not only the owner of the registry.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _ROOTS = Access(0, 0, 0o600)
 class Writers:
     """The users who may write at least one of several registries.
 
-    ``user_id in writers`` tests whether a user is one of them. Root and the user of this process
-    always are, and also every user whose permission cannot be known.
+    ``user_id in writers`` is true for each of these users. It is also true for root, for the user
+    of this process, and for every user whose permission cannot be known.
 
     Attributes:
         accesses: The permissions of the registries.
@@ -46,7 +46,7 @@ class Writers:
         return any(_may_write(user, access) for access in self.accesses)
 
     def outsider(self, trusted: Collection[int] = (), able: Writers | None = None) -> str | None:
-        """Returns a user or group among them whose word is not believed.
+        """Returns a user or group among the writers that is not believed.
 
         This user and root are believed. So are the members of a group that has the name of a
         believed user, if this user is the only one.
@@ -56,7 +56,7 @@ class Writers:
             able: Further users that are believed.
 
         Returns:
-            A text for the user or group; None if all of them are believed.
+            A text for the user or group; None if all writers are believed.
         """
         targets = (*(able.accesses if able is not None else ()), _ROOTS)
         for access in self.accesses:
@@ -134,7 +134,7 @@ def outsider_of(
         folders: See `writers_of_task`.
 
     Returns:
-        A text for the user or group; None if there is certainly none.
+        A text for the user or group; None if certainly no such user or group exists.
     """
     try:
         return writers_of_task(registry, folders).outsider(trusted)
@@ -144,17 +144,17 @@ def outsider_of(
 
 
 def is_believed(telling: Path, about: Path) -> bool:
-    """Returns whether what one registry says counts for the agents of another one.
+    """Returns whether the content of one registry is believed about agents of another registry.
 
     Root and this user may write what they like. Any other user that may write or replace the
     first registry must be able to write or replace the second one, too.
 
     Args:
-        telling: The path of the first registry.
-        about: The path of the second one.
+        telling: The path of the registry whose content is used.
+        about: The path of the registry of the agents.
 
     Returns:
-        The result; False if it cannot be known.
+        The answer; False if it cannot be known.
     """
     if telling == about:
         return True

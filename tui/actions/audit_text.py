@@ -31,7 +31,7 @@ def _words(change: FieldChange) -> str:
         aside = change.before.get("aside") if isinstance(change.before, dict) else None
         if aside is None:
             return "kept state replaced by the broken text"
-        return f"broken text replaced by the kept state; it is in {harmless(str(aside), 200)}"
+        return f"kept state put in place of the broken text, now in {harmless(str(aside), 200)}"
     return f"{harmless(change.field, _SHOWN)} {value(change.before)} → {value(change.after)}"
 
 

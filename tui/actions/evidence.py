@@ -142,7 +142,7 @@ def _sessions_now(
 
 
 def _sharing(snapshot: TmuxSnapshot) -> Mapping[str, str]:
-    """Maps the id of a session that shares a pane to the name of another one with this pane."""
+    """Maps each session that shares a pane, by id, to the name of a session with the same pane."""
     by_pane: dict[str, list[Session]] = {}
     for session in {session.id: session for session in snapshot.sessions.values()}.values():
         for pane in session.panes:

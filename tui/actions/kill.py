@@ -203,7 +203,7 @@ def _checked(
         return StepOutcome(step.label, Result.FAILED, f"still running: {names}")
     count = some(len(own), "process", "processes")
     if target.session is not None and step.writes and known[step].doubts:
-        why = f"ended its session and {count}, but a process runs that may belong to it"
+        why = f"ended its session and {count}; a process that may belong to the agent still runs"
         return StepOutcome(step.label, Result.FAILED, why)
     if target.session is not None:
         return StepOutcome(step.label, Result.DONE, f"ended its session and {count}")

@@ -48,8 +48,8 @@ class Leftover:
     """The processes that may still run of an agent without a session.
 
     Attributes:
-        session: The former session that identifies these processes; None if it is not certain that
-            all of them belong to the agent.
+        session: The former session that identifies these processes. None if any of these processes
+            may not belong to the agent.
         why: Why the agent must not become terminated, and a remedy.
     """
 
@@ -66,8 +66,9 @@ def find_leftovers(
 
     Args:
         steps: The steps of a plan.
-        answer: The latest snapshot of tmux. If its state is unknown, the result is empty.
-        in_sessions: Whether zombies count whose session exists, instead of the others.
+        answer: The latest snapshot of tmux. If the state of tmux is unknown, the result is empty.
+        in_sessions: Whether to search for processes of zombies whose session exists, instead of
+            agents whose session is gone.
     """
     gone = [
         step
@@ -157,7 +158,7 @@ def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> li
     """
     agent, users = _agent_of(step), {step.owner, answer.server_user, os.getuid()}
     registries = [step.row.key.registry] if step.row is not None else []
-    # Only processes of other users need it, so the registry is opened at most once.
+    # Needed only for processes of other users. The registry is opened at most once.
     writers = functools.cache(lambda: writers_of(registries))
     return [
         stray
@@ -234,7 +235,7 @@ def _by_pane(strays: Iterable[Stray]) -> list[list[Stray]]:
 
 
 def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Leftover | None:
-    """Returns the processes that may belong to one agent; None if no process may belong to it."""
+    """Returns the processes that may belong to one agent; None without such a process."""
     maybe = [
         group
         for group in _by_pane(strays)
@@ -293,9 +294,9 @@ def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
 def _is_of(step: Step, pane: list[Stray]) -> bool:
     """Returns whether a pane's processes certainly belong to one agent, and to no other.
 
-    They certainly do if one of them writes the agent's output, and the pane began when the agent
-    started. The first condition alone is not enough, because the program that started the agent
-    may also write the agent's output.
+    The processes certainly belong to the agent if two conditions are true: one of the processes
+    writes the agent's output, and the pane began when the agent started. The first condition alone
+    is not enough, because the program that started the agent may also write the agent's output.
     """
     return (
         _writes_for(pane) == {_agent_of(step)}
@@ -337,7 +338,7 @@ def _agent_of(step: Step) -> Agent:
 
 
 def _starts(step: Step) -> tuple[float, ...]:
-    """Returns an agent's possible start times; none if it is missing or in the future."""
+    """Returns an agent's possible start times; none if the start is missing or in the future."""
     record = step.row.record if step.row is not None else None
     if record is None or record.started is None or record.started > time.time():
         return ()

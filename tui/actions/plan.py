@@ -101,7 +101,8 @@ class Step:
     def session_names(self) -> frozenset[str]:
         """The names that the session may have in tmux.
 
-        Only the expected one if the session has it, because this server replaces nothing.
+        If the session has exactly the expected name, this is the only name, because the server
+        does not replace characters.
         """
         name = self.expected_session
         if name is None:

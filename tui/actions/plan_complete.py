@@ -124,5 +124,5 @@ def _says(row: AgentRow, status: EndStatus, doubt: str | None) -> str:
     if doubt is not None:
         return f"{change}, although {doubt} No session is ended"
     if row.name_reused_by is not None:
-        return f"{change}; the session that now has its session's name is not ended"
+        return f"{change}; the other agent's session, which now has the name, is not ended"
     return f"{change}; its session is not ended, so the agent becomes leaked"

@@ -57,8 +57,8 @@ class ActionEvidence:
             may have it.
         leftovers: Maps a step to the processes that may still run of an agent whose session is
             gone.
-        mixed: Maps the id of a session into which, or out of which, panes were moved to the reason
-            why it must not be ended.
+        mixed: Maps a session's id to the reason why the session must not be ended: panes were
+            moved into the session or out of it.
         claims: Maps a session's id to the reason why the session may belong to another agent.
         holding_us: The ids of the sessions in which muster itself runs.
         rows: Maps a registry to its agents in the roll call.
@@ -93,7 +93,7 @@ def first_reason(checks: Iterable[Check], step: Step, evidence: ActionEvidence) 
 def refusal(
     checks: Iterable[tuple[Check, Result]], step: Step, evidence: ActionEvidence
 ) -> StepOutcome | None:
-    """Returns the outcome of a step that must not be executed; None if it may be executed."""
+    """Returns why a step must not be executed, as its outcome; None if execution is allowed."""
     for check, result in checks:
         why = check(step, evidence)
         if why is not None:
@@ -102,7 +102,7 @@ def refusal(
 
 
 def checked(plan: Plan, checks: Iterable[tuple[Check, Result]], evidence: ActionEvidence) -> Plan:
-    """Returns the plan without the steps that must not be executed, which it lists as refused."""
+    """Returns the plan in which the steps that must not be executed are refused."""
     checks = tuple(checks)
     refusals = {step: refusal(checks, step, evidence) for step in plan.steps}
     return plan.without(
@@ -211,9 +211,9 @@ def tmux_answers(step: Step, evidence: ActionEvidence) -> str | None:
 def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the registry of an agent with a terminal status can still be read.
 
-    The session of an active agent may be ended even if the registry is busy or damaged. It must
-    not be ended if the registry's path no longer leads to a registry, because then the workspace
-    was changed.
+    The session of an active agent may be ended even if the registry is busy or damaged. The
+    session must not be ended if the registry's path no longer leads to a registry, because then
+    the workspace was changed.
     """
     task = _task(step, evidence)
     if step.row is None or task is None or task.record is not None:
@@ -275,8 +275,8 @@ def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
     if step.may_run and not ends:
         return None
     return (
-        "cannot see the processes of this tmux server, because it runs in another container "
-        "(PID namespace); run muster in that container"
+        "cannot see the processes of this tmux server, because the server runs in another "
+        "container (PID namespace); run muster in that container"
     )
 
 
@@ -288,7 +288,7 @@ def session_is_not_back(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def process_has_ended(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that the process of a zombie was not started again in its session."""
+    """Requires that the process of a zombie was not started again in the zombie's session."""
     if step.row is None or step.row.verdict is not Verdict.ZOMBIE or step.session is None:
         return None
     now = session_now(step, evidence)
@@ -298,7 +298,7 @@ def process_has_ended(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that the session is still the planned one, or is gone with all its panes."""
+    """Requires that the session is still the planned session, or is gone with all its panes."""
     session, snapshot = step.session, evidence.snapshot
     if session is None:
         return None
@@ -312,7 +312,7 @@ def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | No
             name = shown_name(other.name)
             return f"its session is gone, but a pane of that session is in session {name}"
     if now is not None and now not in named and step.row is None:
-        # It was recognized as an orphan by its name.
+        # The session was recognized as an orphan by its name.
         return f"its session has another name now: {shown_name(now.name)}"
     return None
 
@@ -337,7 +337,7 @@ def panes_are_its_own(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def panes_were_made_in_it(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that no pane was moved out of the session, or into it."""
+    """Requires that no pane was moved out of the session or into the session."""
     now = session_now(step, evidence)
     return evidence.mixed.get(now.id) if now is not None else None
 
@@ -354,7 +354,7 @@ def is_not_claimed(step: Step, evidence: ActionEvidence) -> str | None:
 def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that no session has the name of the agent's session."""
     if not step.session_names.isdisjoint(evidence.snapshot.sessions):
-        return "a session with the name of its session exists"
+        return "a session with the name of the agent's session exists"
     return None
 
 

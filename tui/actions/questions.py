@@ -30,8 +30,8 @@ def with_questions(
 ) -> Plan:
     """Adds the questions about its steps to a plan.
 
-    A question about a mass death that the plan already has stays, even if the plan now has only
-    one of the dead agents.
+    If the plan already has a question about a mass death, this question stays, even if the plan
+    now has only one of the dead agents.
 
     Args:
         plan: A plan of any kind.

@@ -1,4 +1,4 @@
-"""Finds processes that run in the sessions of agents whose first process has ended. Blocks."""
+"""Finds processes that still run in sessions whose first process has ended. Blocks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NAMED_AT_MOST = 5
 
 
 def find_running(sessions: Mapping[Step, Session], answer: TmuxSnapshot) -> dict[Step, Leftover]:
-    """Returns the processes that keep zombies from a terminal status, if these are not killed.
+    """Returns the processes because of which zombies cannot be given a terminal status.
 
     Args:
-        sessions: The present sessions of the steps. Only those of zombies are examined.
-        answer: The latest snapshot of tmux. If its state is unknown, the result is empty.
+        sessions: The present session of each step. Only the sessions of zombies are examined.
+        answer: The latest snapshot of tmux. If the state of tmux is unknown, the result is empty.
     """
     sessions = {step: session for step, session in sessions.items() if _is_zombie(step)}
     if not sessions or answer.state is TmuxState.UNKNOWN:
@@ -49,6 +49,7 @@ def _why(step: Step, processes: tuple[process_tree.Process, ...], answer: TmuxSn
     more = f" and {len(named) - _NAMED_AT_MOST} more" if len(named) > _NAMED_AT_MOST else ""
     count = some(len(named), "process", "processes")
     return (
-        f"{count} may still run in its session: {', '.join(named[:_NAMED_AT_MOST])}{more}. "
-        f"If they belong to the agent, kill it; if not, {completing(step, answer.socket)}"
+        f"{count} may still run in the agent's session: "
+        f"{', '.join(named[:_NAMED_AT_MOST])}{more}. If they belong to the agent, "
+        f"kill the agent; if not, {completing(step, answer.socket)}"
     )

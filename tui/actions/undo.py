@@ -192,7 +192,7 @@ def _earlier(log: Log, action_id: str) -> str:
     if not earlier:
         return ""
     last = earlier[-1]
-    text = f"The action before it: {last.action} of {local_time(last.at)}"
+    text = f"The action before this kill: {last.action} of {local_time(last.at)}"
     command = command_line("muster", "undo", names=(last.action_id,))
     return text if command is None else f"{text}; undo it with {command}"
 

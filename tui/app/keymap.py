@@ -87,7 +87,7 @@ def key_problems(keys: Mapping[str, str]) -> tuple[str, ...]:
         keys: Maps the id of each binding to its keys, separated by commas.
 
     Returns:
-        A message for each problem; it names the binding and the remedy.
+        A message for each problem, which names the binding and the remedy.
     """
     known = {binding.id or "": binding for binding in all_bindings()}
     problems: list[str] = []

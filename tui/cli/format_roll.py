@@ -63,7 +63,7 @@ def chosen_by(where: Sequence[str], *, hide_finished: bool = False) -> dict[str,
 
 
 def _database_json(database: UnreadDatabase | None) -> dict[str, Any] | None:
-    """Returns a database that muster does not read as JSON, or None."""
+    """Returns the JSON value for a database that muster cannot read, or None."""
     if database is None:
         return None
     return {"path": str(database.path), "readable": False, "detail": str(database)}

@@ -72,7 +72,7 @@ def find_task(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskSou
     if matches:
         name = quoted_name(task_id)
         raise UsageError(f"task {name} is in more than one workspace: choose with -w")
-    raise UsageError(f"there is no task {quoted_name(task_id)} in {where}, but: {names}")
+    raise UsageError(f"there is no task {quoted_name(task_id)} in {where}; the tasks are: {names}")
 
 
 def task_with(

@@ -1,8 +1,8 @@
 """Standard streams, lines of output, error messages and exit codes.
 
 The code that builds a text makes the text harmless, because this code knows which parts are data.
-`harmless_output` is the second protection: it also covers the output of argparse, warnings,
-logging and tracebacks.
+`harmless_output` is the second protection. This function also covers the output of argparse,
+warnings, logging and tracebacks.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def is_terminal(stream: object) -> bool:
 
 
 def terminal_columns() -> int:
-    """Returns the width of the terminal; as `shutil`, which imports compressors, tells it."""
+    """Returns the width of the terminal, like `shutil`, but without importing compressors."""
     given = os.environ.get("COLUMNS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)
@@ -138,7 +138,7 @@ def wait_for_reader(seconds: float, *wakers: int) -> None:
 
     Args:
         seconds: The longest wait.
-        wakers: File descriptors; the wait ends when one of them is readable.
+        wakers: File descriptors. The wait ends when any of these descriptors is readable.
 
     Raises:
         BrokenPipeError: The reader of standard output has closed the pipe.
@@ -155,7 +155,7 @@ def wait_for_reader(seconds: float, *wakers: int) -> None:
 def reader_is_gone() -> bool:
     """Returns whether the reader of standard output has closed the pipe.
 
-    A BrokenPipeError alone is not a proof: it may come from another pipe.
+    A BrokenPipeError alone does not prove this, because the error may come from another pipe.
     """
     try:
         wait_for_reader(0.0)

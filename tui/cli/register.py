@@ -15,7 +15,7 @@ from tui.text.sanitize import as_json
 
 PAGE = Page(
     """\
-Adds an agent to its task's registry and to the global one, as one change, and prints
+Adds an agent to its task's registry and to the global registry, as one change, and prints
 its id. Checks the task's limits (max_agents, max_concurrent, max_depth). Start the
 session directly afterwards; its name must be `agent_` and the id. Without --task,
 muster uses the only task.""",

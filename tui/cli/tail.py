@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Files:
-    """The output files of an agent. If one file is unreadable, the others are still read.
+    """The output files of an agent. If one file is unreadable, the other files are still read.
 
     Attributes:
         problems: Maps the name of each unreadable file to the present error.

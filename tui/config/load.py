@@ -116,14 +116,14 @@ def _read(path: Path) -> str:
     with os.fdopen(fd, "rb") as file:
         mode = os.fstat(fd).st_mode
         if stat.S_ISDIR(mode) or stat.S_ISFIFO(mode):
-            raise ValueError("it is not a regular file")
+            raise ValueError("this is not a regular file")
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
-        raise ValueError("it is larger than a megabyte")
+        raise ValueError("the file is larger than a megabyte")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8: invalid byte at offset {error.start}") from None
+        raise ValueError(f"the text is not UTF-8: invalid byte at offset {error.start}") from None
 
 
 def policy_from(environment: Mapping[str, str], base: Policy | None = None) -> Policy:

@@ -1,4 +1,4 @@
-"""Converts a captured pane to harmless pieces of text with colours. Pure.
+"""Converts a captured pane to safe pieces of text with colours. Pure.
 
 SGR sequences (colours and text attributes) become styles. Hyperlinks lose their target;
 line-drawing characters are translated. All other escape sequences become visible text

@@ -138,7 +138,7 @@ def relatives(row: AgentRow, task: TaskRoll | None) -> tuple[AgentRow | None, li
 
 
 def _relatives(row: AgentRow, task: TaskRoll | None) -> Iterator[Field]:
-    """Yields a line for the parent, with the children in its JSON, and a line for each child."""
+    """Yields a line for the parent, and for each child; the parent's JSON has all children."""
     record = row.record
     parent, children = relatives(row, task)
     name = shown_name(record.parent) if record.parent else "-"

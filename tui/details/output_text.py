@@ -21,7 +21,7 @@ _CLOCK = 19
 
 
 def merged(batches: Mapping[str, Batch[Any]]) -> Iterator[tuple[str, AgentLine]]:
-    """Yields the records of several files ordered by time, each with the name of its file.
+    """Yields the records of several files in the order of time, with the names of their files.
 
     The records of one file keep their order. A record without a time gets:
 

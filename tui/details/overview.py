@@ -82,7 +82,7 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
     if state.error is not None:
         yield field("error", harmless(state.error))
         if record is not None:
-            yield row(f"Shown as it was {age_in_words(now - state.read_at)} ago.")
+            yield row(f"This content is from {age_in_words(now - state.read_at)} ago.")
     if state.hot_journal is not None:
         yield field("warning", harmless(state.hot_journal))
     if state.database is not None:

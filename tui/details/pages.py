@@ -1,4 +1,4 @@
-"""The contents of the panel's other tabs, as rows of harmless text. Pure."""
+"""The contents of the panel's other tabs, as rows of safe text. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The rows of a page: pieces of harmless text with styles, wrapped to a width. Pure."""
+"""The rows of a page: pieces of text with styles, wrapped to a width. Pure.
+
+The text is safe to show: `tui.text.sanitize.harmless` was applied to it.
+"""
 
 from __future__ import annotations
 

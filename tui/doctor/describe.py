@@ -52,7 +52,10 @@ def repair(finding: Issue) -> str:
         case IssueKind.JOURNAL:
             return "complete or roll back the interrupted commit"
         case IssueKind.UNREADABLE:
-            return "put the kept state in its place; the broken text is kept, and undo restores it"
+            return (
+                "put the kept state in place of the broken text, which is kept in a file; "
+                "undo restores the broken text"
+            )
         case IssueKind.NOT_IN_GLOBAL:
             return "copy the agent's entry from the task's registry to the global registry"
         case IssueKind.LOST:

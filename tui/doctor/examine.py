@@ -1,7 +1,7 @@
 """Examines workspaces and their agents, for the monitor and for `muster doctor`.
 
 If the first reading finds problems, the registries are read a second time. A writer changes the
-task's registry before the global one, so the two registries differ for a moment.
+task's registry before the global registry, so the two registries differ for a moment.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class _Ending(NamedTuple):
 
 
 def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
-    """Maps leaked and stalled agents to how to end their sessions."""
+    """Maps each leaked or stalled agent to the advice on how to end its session."""
     rows = [row for row in roll.agents() if row.verdict in _OF_SESSIONS]
     plan = checked_kill(plan_kill(roll, rows), roll)
     planned = {step.row.key for step in plan.steps if step.row is not None}
@@ -241,7 +241,7 @@ def _stalled(row: AgentRow, ending: _Ending) -> Issue:
         row.key.id,
         "last_update",
         row.record.last_update,
-        f"is {row.record.status}, its session lives, and {row.note}",
+        f"is {row.record.status}, its session exists, and {row.note}",
         advice=ending.advice("if the agent does not wait for input, end its session"),
     )
 

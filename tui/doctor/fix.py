@@ -35,7 +35,7 @@ class _Results:
         self.problems: list[str] = []
 
     def fix(self, fix: _Fix, findings: tuple[Issue, ...], audit: Audit) -> None:
-        """Repairs the findings in one registry, or in a task's registry and the global one."""
+        """Repairs the findings in one registry, or in a task's and the global registry."""
         if not findings:
             return
         try:
@@ -109,7 +109,7 @@ def _restore(finding: Issue, path: Path, audit: Audit, results: _Results) -> Non
         return
     results.written[path] = None
     results.problems += restored.problems
-    detail = f"its kept state is back; the broken text is in {shown_name(restored.aside)}"
+    detail = f"kept state put in place of the broken text, now in {shown_name(restored.aside)}"
     results.steps.append(StepOutcome(label(finding), Result.DONE, detail))
 
 

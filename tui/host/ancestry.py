@@ -25,8 +25,9 @@ def with_descendants(
     Args:
         roots: The processes.
         children: The children of each process.
-        is_spared: Returns whether a process is left out. Its descendants are left out too, unless
-            they also descend from another of the processes.
+        is_spared: Returns whether a process is left out. The search does not go on below such a
+            process. So its descendants are left out too, unless they are roots, or descend from
+            a root without a left-out process in between.
     """
     pids = {pid for pid in roots if not is_spared(pid)}
     todo = list(pids)
@@ -65,11 +66,11 @@ def line_of(pid: int, stats: Mapping[int, Stat]) -> set[int]:
 
 
 def child_above(pid: int, parent: int, stats: Mapping[int, Stat]) -> int | None:
-    """Returns the child of a process from which another process descends; may be that process.
+    """Returns the child of a process, if this child is a given process or its ancestor.
 
     Args:
-        pid: A process.
-        parent: A possible ancestor.
+        pid: The given process.
+        parent: The process whose child is searched.
         stats: The data of every process, by pid.
 
     Returns:

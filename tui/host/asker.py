@@ -1,7 +1,7 @@
 """Calls functions that may hang, because a file system does not answer.
 
 A dead network server, or a program behind a FUSE mount, can make any access to a file hang for
-hours. So each call runs in a thread of its own, and the caller waits only for a limited time.
+hours. So each call runs in its own thread, and the caller waits only for a limited time.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Answer = TypeVar("Answer")
 
 
 class NoAnswerError(Exception):
-    """A call does not return."""
+    """A call has not returned in time."""
 
 
 class _Call(Generic[Answer]):
     """One call in its own thread.
 
     Attributes:
-        moved_at: When it began, or took its last step, in monotonic seconds.
-        progress: The last step: how many of how many are done.
+        moved_at: When the call began or reported its last step, in seconds of the monotonic clock.
+        progress: The number of steps that are done, and the number of all steps.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class _Call(Generic[Answer]):
         self._is_over = False
         self._answer: Answer | None = None
         self._error: BaseException | None = None
-        # A daemon: it may still hang when the program ends.
+        # A daemon thread does not delay the end of the program, even if the call still hangs.
         threading.Thread(target=self._run, name="muster-read", daemon=True).start()
 
     @property
     def is_over(self) -> bool:
-        """Whether it has returned, or raised an exception."""
+        """Whether the call has returned or raised an exception."""
         with self._change:
             return self._is_over
 
@@ -71,14 +71,14 @@ class _Call(Generic[Answer]):
         self.progress = (done, of)
 
     def wait(self, patience: float) -> Answer:
-        """Returns its answer.
+        """Waits for the call, and returns the answer.
 
         Args:
-            patience: Seconds without a step after which it is given up.
+            patience: Seconds without a step after which the wait ends.
 
         Raises:
-            NoAnswerError: It has not returned.
-            Exception: It raised this exception.
+            NoAnswerError: The call has not returned.
+            Exception: The call raised this exception.
         """
         with self._change:
             while not self._is_over:
@@ -96,7 +96,8 @@ class Asker(Generic[Answer]):
     """Makes one call at a time. Not thread-safe.
 
     Args:
-        on_late: Called when a call returns that was given up, in the thread of that call.
+        on_late: Called when a call returns after `NoAnswerError` was raised. It is called in the
+            thread of that call.
     """
 
     def __init__(self, on_late: Callable[[], None] = lambda: None) -> None:
@@ -110,36 +111,36 @@ class Asker(Generic[Answer]):
 
     @property
     def progress(self) -> tuple[int, int]:
-        """The last step of the last call: how many of how many are done."""
+        """The number of steps of the last call that are done, and the number of all its steps."""
         return (0, 0) if self._call is None else self._call.progress
 
     def begin(self, function: Callable[[ProgressCallback], Answer]) -> None:
-        """Starts a call, unless the last one has not returned.
+        """Starts a call, unless the last call has not returned.
 
         Args:
-            function: The function; its argument must be called with its progress.
+            function: The function. It must report its progress to the function that it gets.
         """
         if not self.is_hanging:
             self._call = _Call(function, self._on_late)
 
     def end(self, patience: float = PATIENCE) -> Answer:
-        """Returns the answer of the last call.
+        """Waits for the last call, and returns the answer.
 
         Args:
-            patience: Seconds without a step after which it is given up.
+            patience: Seconds without a step after which the wait ends.
 
         Raises:
-            NoAnswerError: It has not returned.
-            Exception: It raised this exception.
+            NoAnswerError: The call has not returned.
+            Exception: The call raised this exception.
         """
         assert self._call is not None, "no call was begun"
         return self._call.wait(patience)
 
     def ask(self, function: Callable[[], Answer], patience: float = PATIENCE) -> Answer:
-        """Calls a function, unless the last call has not returned; returns its answer.
+        """Calls a function, unless the last call has not returned; returns the answer.
 
         Raises:
-            NoAnswerError: This call, or the last one, has not returned.
+            NoAnswerError: This call, or the last call, has not returned.
             Exception: The function raised this exception.
         """
         if self.is_hanging:

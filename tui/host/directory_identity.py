@@ -1,4 +1,4 @@
-"""Identifies directories, so that one that was removed and created again is noticed."""
+"""Identifies directories, to notice a directory that was removed and created again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Watched = tuple[Path, int, int]
 
 
 def identified(directories: Iterable[Path]) -> frozenset[Watched]:
-    """Returns directories with their devices and inodes, without missing ones."""
+    """Returns the existing directories with their devices and inodes."""
     return frozenset(_identified(directories))
 
 

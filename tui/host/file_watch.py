@@ -78,7 +78,7 @@ class DirectoryWatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the watcher's thread; waits at most 2 s for it."""
+        """Stops the watcher's thread, and waits at most 2 s for the end of the thread."""
         with self._change:
             self._stopped = True
             self._rearm.set()
@@ -94,7 +94,7 @@ class DirectoryWatcher:
 
         Args:
             watched: The directories, without their subdirectories; see `identified`.
-            roots: The directories among them whose new or removed entries are all reported.
+            roots: The watched directories of which all new or removed entries are reported.
         """
         with self._change:
             wanted = frozenset(watched)
@@ -118,8 +118,8 @@ class DirectoryWatcher:
     def _answering(self, wanted: Iterable[Watched]) -> list[Path]:
         """Returns the directories that can be accessed now.
 
-        watchfiles accesses them while no other thread can run. So a file system that does not
-        answer would stop the whole program.
+        While watchfiles accesses a directory, no other thread can run. So a directory on a file
+        system that does not answer would stop the whole program.
         """
         by_device: dict[int, list[Path]] = {}
         for path, device, _ in wanted:

@@ -1,7 +1,7 @@
 """Finds sessions that outlive the process of their first pane.
 
-With ``remain-on-exit``, tmux keeps the dead pane. Without it, the session lives on in the panes
-that somebody opened in it later. Linux only, like `tui.host.procfs`.
+With ``remain-on-exit``, tmux keeps the dead pane. Without this option, the session still exists if
+a user opened other panes in the session later. Linux only, like `tui.host.procfs`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import os
 from tui.host import procfs
 from tui.host.tmux_types import DeadPane, Session
 
-# The difference between the clocks of two tmux servers' start times that is not a set clock.
+# A greater difference between two readings of a start time means that the clock was set.
 _SAME = 2.0
 
-# A pane that began this many seconds after its session, or later, is not the session's first
-# one. The first one begins at once, but tmux reports whole seconds.
+# A pane that began more than this many seconds after its session is not the first pane. tmux
+# reports the creation of a session in whole seconds.
 _LATER = 5.0
 
 
@@ -25,11 +25,11 @@ def is_certain(pane: DeadPane) -> bool:
 
 
 def ended_pane(session: Session, server: int) -> DeadPane | None:
-    """Returns the dead pane of a session's first process; None if this process may run.
+    """Returns the dead first pane of a session; None if a process of the agent may still run.
 
     Args:
         session: The session. Its pids belong to this PID namespace.
-        server: The pid of its tmux server.
+        server: The pid of the session's tmux server.
     """
     # A server numbers its panes in the order in which they were created.
     first = min(session.dead, key=lambda pane: _number(pane.pane), default=None)
@@ -44,15 +44,15 @@ def ended_pane(session: Session, server: int) -> DeadPane | None:
 
 
 def later_start(session: Session) -> float | None:
-    """Returns when the oldest process of a session's panes began, if it is not the first one.
+    """Returns when the oldest process of a session's panes began, if it began after the session.
 
-    Then the first pane is gone, or its process was started again.
+    Then the first pane is gone, or the process of the first pane was started again.
 
     Args:
         session: The session. Its pids belong to this PID namespace.
 
     Returns:
-        Seconds since the epoch. None if a pane began with the session, or may have done so.
+        Seconds since the epoch. None if a pane began, or may have begun, with the session.
     """
     began = [_began(pid) for pid in session.pids]
     known = [time for time in began if time is not None]
@@ -65,11 +65,11 @@ def later_start(session: Session) -> float | None:
 def is_clock_unset(server: int, started: int) -> bool:
     """Returns whether the system clock was not set since a tmux server started.
 
-    Otherwise the times of its sessions cannot be compared with those of processes.
+    If the clock was set, the times of sessions cannot be compared with the times of processes.
 
     Args:
         server: The pid of the server.
-        started: The start time that it reports, in seconds since the epoch.
+        started: The start time that the server reports, in seconds since the epoch.
     """
     began = _began(server)
     return began is not None and abs(began - started) <= _SAME

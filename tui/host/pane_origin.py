@@ -48,7 +48,8 @@ class PaneOrigins:
             for pid in session.pids:
                 key = session.id, pid
                 origin = self._known[key] if key in self._known else pane_origin(pid)
-                # A pane keeps its id. Any other was set by hand.
+                # A pane keeps its id. A process whose environment names another id has changed its
+                # environment.
                 is_known = origin is not None and origin.pane in session.panes
                 known[key] = origin if is_known else None
         self._known = known

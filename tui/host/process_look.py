@@ -96,7 +96,7 @@ class Look:
     unread: frozenset[int] = frozenset()
 
     def runs(self, process: Process) -> bool:
-        """Returns whether this process still runs, and not only a later one with its pid."""
+        """Returns whether this process still runs; False if another process has the pid now."""
         stat = self.stats.get(process.pid)
         return stat is not None and stat.identity == process.identity and not stat.is_ended
 
@@ -222,11 +222,12 @@ class Look:
         named = self.panes[pid]
         if origin.panes is None:
             return True
-        # What the kernel says goes before what the environment says.
+        # The data of the kernel is more reliable than the environment.
         if origin.is_listed and self.pane_of(pid, named.server_pid) not in (None, *origin.pids):
             return False
         if origin.session is not None and self.is_job(pid, named.server_pid):
-            # tmux tells a job the session. A pane is at most that where the server was started.
+            # tmux passes the session to a job. If a pane is named, the server was started in that
+            # pane.
             return named.session == origin.session
         if named.pane:
             return named.pane in origin.panes and named.session in self._sessions_of(named, origin)
@@ -234,7 +235,7 @@ class Look:
         return named.session == origin.session and named.server_pid not in line_of(pid, self.stats)
 
     def _sessions_of(self, named: PaneEnvironment, origin: Origin) -> set[str]:
-        """Returns the sessions that processes of a session's panes name."""
+        """Returns the sessions that the processes in the panes of a session may name."""
         if origin.session is None:
             return {named.session}
         # A pane may have been created in another session.
@@ -243,9 +244,10 @@ class Look:
         return {origin.session, *said}
 
     def _contradicting(self, origin: Origin) -> set[int]:
-        """Returns the processes outside panes that name a session's pane, and another session.
+        """Returns the processes outside panes that name a pane of a session, but another session.
 
-        A server that was started in a pane of another server passes that pane on to its jobs.
+        If a server was started in a pane of another server, the jobs of the new server name that
+        pane, too.
         """
         if origin.session is None or origin.server_pid is None:
             return set()
@@ -259,8 +261,8 @@ class Look:
     def pane_of(self, pid: int, server: int) -> int | None:
         """Returns the first process of the existing pane in which a process runs.
 
-        The process descends from the pane's first process, or is in its process session. It can
-        change its environment, but not that.
+        The process descends from the first process of the pane, or is in the process session of
+        this first process. A process can change its environment, but not these two facts.
 
         Args:
             pid: The process.
@@ -268,7 +270,7 @@ class Look:
         """
         for first in (child_above(pid, server, self.stats), self.stats[pid].session):
             stat = None if first is None else self.stats.get(first)
-            # A pane that was closed is no terminal any more.
+            # The first process of a closed pane has no terminal.
             if stat is not None and stat.parent == server and stat.leads_terminal:
                 return first
         return None
@@ -276,7 +278,8 @@ class Look:
     def is_job(self, pid: int, server: int) -> bool:
         """Returns whether a tmux server started a process outside panes (``run-shell``).
 
-        A job is in the server's own process session. A pane's first process leads another.
+        A job is in the process session of the server. The first process of a pane leads another
+        process session.
         """
         if server not in self.servers:
             return False
@@ -285,12 +288,12 @@ class Look:
         return self.stats[pid if top is None else top].session == session
 
     def _left_by_dead(self, origin: Origin) -> tuple[set[int], set[int]]:
-        """Returns the processes that dead panes certainly left, and those that they may have left.
+        """Returns two sets: processes that dead panes certainly left, or may have left.
 
-        These are the members of the process sessions that the panes' first processes led. The
-        kernel does not reuse the id of a process session that has members. So if any member is
-        older than the end of the pane, all members belong to the pane. Otherwise the id may have
-        been reused.
+        These processes are the members of the process sessions that the panes' first processes
+        led. The kernel does not reuse the id of a process session that has members. So if any
+        member is older than the end of the pane, all members belong to the pane. Otherwise the id
+        may have been reused.
         """
         sure: set[int] = set()
         perhaps: set[int] = set()
@@ -326,8 +329,8 @@ class Look:
     def _is_young(self, pid: int, origin: Origin) -> bool:
         """Returns whether a process is young enough to descend from a session's server.
 
-        A process cannot join the process session of an unrelated process. So if any member of its
-        process session is older than the server, the process does not descend from the server.
+        A process cannot join the process session of an unrelated process. So a process does not
+        descend from the server if any member of the process's session is older than the server.
         """
         began = self._server_began(origin)
         members = self.led[self.stats[pid].session]
@@ -389,7 +392,7 @@ class Look:
         return frozenset(pid for pid in self._trusted(young, origin) if pane_of(pid) in panes)
 
     def doubts_about(self, servers: Iterable[int]) -> dict[int, str]:
-        """Maps the servers of a session that may be ordinary processes to the reasons."""
+        """Maps each server of a session that may be an ordinary process to the reason."""
         why = "which is perhaps not a tmux server"
         return {
             pid: why for pid in servers if pid not in self.sure or self.listens(pid) is not True

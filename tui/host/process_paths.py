@@ -37,8 +37,8 @@ class Touched(NamedTuple):
 
     Attributes:
         directories: The directories; some may be missing.
-        is_whole: Whether these are all directories. They are not if muster may not read some data
-            of the process, or if there is too much data.
+        is_whole: Whether these are all directories. False if muster is not allowed to read some
+            data of the process, or if the process has too much data.
     """
 
     directories: frozenset[Path]
@@ -48,11 +48,11 @@ class Touched(NamedTuple):
 def is_elsewhere(pid: int) -> bool:
     """Returns whether a path of a process leads to another file for muster.
 
-    This is so if the process has another mount namespace, such as that of a container or a
-    sandbox, or another root directory. Then the paths in its data mean nothing for muster.
+    A path leads to another file if the process has another root directory or another mount
+    namespace, for example in a container. Then muster must not use the paths of the process.
 
     Returns:
-        The answer. False for a process that has ended, and if muster has no permission to know.
+        The answer. False also if the process has ended, or if muster has no permission to know.
     """
     with suppress(OSError):
         return not procfs.has_our_mounts(pid)
@@ -81,7 +81,7 @@ def directories_touched(pid: int) -> Touched:
     """Returns the working directory, the directories of open files, and possible workspaces.
 
     The possible workspaces come from the command line and the environment; they may be missing.
-    For a process that is elsewhere, the result is empty and not whole.
+    If the process is elsewhere (`is_elsewhere`), the result is empty and not whole.
     """
     if is_elsewhere(pid):
         return Touched(frozenset(), is_whole=False)
@@ -135,7 +135,8 @@ def _words_of(pid: int) -> Iterator[str]:
 def default_workspaces_of(pid: int) -> frozenset[Path]:
     """Returns the default workspaces of an orchestrator with the environment of a process.
 
-    For a process that is elsewhere, or that muster may not read, the result is empty.
+    The result is empty if muster is not allowed to read the process, or if the process is
+    elsewhere.
     """
     if is_elsewhere(pid):
         return frozenset()
@@ -166,7 +167,7 @@ def workspaces_in(words: Iterable[str], here: Path | None) -> Iterator[Path]:
 
 
 def _examine(word: str, here: Path | None) -> Iterator[Path | None]:
-    """Yields the possible workspaces in a word, and None for each place that leads to none."""
+    """Yields the possible workspaces in a word, and None for each other possible path."""
     for text in dict.fromkeys((word, re.sub(r"\\(.)", r"\1", word), unquote(word))):
         begins: list[int] = []
         # The places where a path with a blank may begin.
@@ -190,7 +191,7 @@ def _examine(word: str, here: Path | None) -> Iterator[Path | None]:
 
 
 def _may_be_longer(text: str, begin: int, end: int) -> bool:
-    """Returns whether an absolute path at a place may contain the blank or sign before `end`."""
+    """Returns whether an absolute path may go on after the blank or sign before `end`."""
     return text[begin] == "/" and os.path.isdir(os.path.dirname(text[begin:end].rstrip()))
 
 

@@ -17,8 +17,8 @@ from tui.host.server_processes import Listens, OrderOf, UsersOf, naming_former, 
 class Looker:
     """Scans all processes repeatedly.
 
-    A `Looker` reads a process's environment once for each program that the process runs. If a
-    process overwrites its environment in place, the `Looker` keeps the old environment. Not
+    A `Looker` reads the environment of a process once for each program that the process runs. If a
+    process overwrites its environment in place, the `Looker` does not notice this. Not
     thread-safe.
     """
 

@@ -163,12 +163,12 @@ def families_of(
 ) -> dict[Session, frozenset[int]]:
     """Returns all processes that a kill of each session would end, with two scans.
 
-    These are the descendants of the first processes of the panes, and the processes of
-    `processes_of`. Only the former if no server of the sessions is visible.
+    The result has the descendants of the first processes of the panes, and the processes that
+    `processes_of` returns. If the server is not visible, the result has only the descendants.
 
     Args:
         sessions: The sessions.
-        answer: The snapshot of their server.
+        answer: The snapshot of the server that has the sessions.
 
     Raises:
         OSError: The processes cannot be listed.

@@ -161,7 +161,7 @@ class Words(NamedTuple):
 
     Attributes:
         words: The words.
-        is_whole: Whether these are all words.
+        is_whole: Whether `words` has all words.
     """
 
     words: list[str]
@@ -379,7 +379,8 @@ def arguments(pid: int) -> list[bytes]:
 def hides_processes() -> bool:
     """Returns whether /proc may lack the processes of other users.
 
-    It does if it is mounted with ``hidepid=invisible``; see proc(5). Root sees all of them.
+    Processes are missing if /proc is mounted with ``hidepid=invisible``; see proc(5). Root sees
+    all processes.
     """
     # Init always runs, and is a process of another user.
     return os.geteuid() != 0 and not os.path.exists(f"/proc/{INIT}")
@@ -414,7 +415,7 @@ def words(pid: int, name: str) -> Words:
         name: ``cmdline`` or ``environ``.
 
     Raises:
-        OSError: The process has ended, or muster may not read them.
+        OSError: The process has ended, or muster is not allowed to read the words.
     """
     text = read(pid, name)
     return Words(parse_words(whole_words(text)), len(text) < LARGEST)
@@ -453,7 +454,7 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
 
 
 def pane_id_of(pid: int) -> str | None:
-    """Returns the pane id in a process's environment; None if it has no such id, or is hidden.
+    """Returns the pane id in a process's environment; None without an id, or if it is hidden.
 
     The id does not identify the pane's server; see `pane_said_by`.
     """
@@ -500,13 +501,14 @@ def namespace_pids_of(pid: int) -> tuple[int, ...]:
 
 
 def session_order_of(pid: int) -> int | None:
-    """Returns a number that is greater for process sessions that were created later.
+    """Returns the number of a process's process session; later sessions have greater numbers.
 
     The kernel numbers the scheduling groups that it creates for process sessions (sched(7),
-    "The autogroup feature"). So the number is known even after the end of the session's leader.
+    "The autogroup feature"). So the number is known even after the leader of the session has
+    ended.
 
     Returns:
-        None if the kernel has no such groups, or the process is not visible.
+        The number; None if the kernel has no such groups, or the process is not visible.
     """
     try:
         match = _AUTOGROUP.match(_beginning(pid, "autogroup"))

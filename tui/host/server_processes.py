@@ -22,7 +22,7 @@ Listens = Callable[[int], bool | None]
 """Returns whether a process listens at a unix socket; None if that cannot be known."""
 
 OrderOf = Callable[[int], int | None]
-"""Returns a number that is greater for later process sessions; None if it is not known."""
+"""Returns the number of a process's process session, greater for later sessions; or None."""
 
 Led = Mapping[int, Sequence[int]]
 """The members of each process session."""
@@ -34,8 +34,8 @@ class Servers:
 
     Attributes:
         all: The tmux servers, and the processes that may be tmux servers.
-        sure: The certain servers. Each of them has the name of a tmux server, or has a child
-            process of the same user or of root that names it as its server.
+        sure: The certain servers. Each server has the name of a tmux server, or a child process
+            that names its parent as its server. The child runs as the same user or as root.
     """
 
     all: frozenset[int]
@@ -132,8 +132,8 @@ def names_former(
 ) -> bool:
     """Returns whether a process names a former server, and not the present server with that pid.
 
-    A process names a former server if it or its process session is older than the present
-    server, or if an ancestor that names the same pid is.
+    A process names a former server if one of these is older than the present server: the process,
+    its process session, or an ancestor that names the same pid.
 
     Args:
         pid: A process that names the pid of a server.
@@ -163,7 +163,7 @@ def _is_of_older_session(
     """Returns whether a process's process session is older than a tmux server.
 
     A process cannot join the process session of an unrelated process. So a process of an older
-    session does not descend from the server.
+    process session does not descend from the server.
     """
     session = stats[pid].session
     # A server that runs in the foreground has the process session of the shell that started it.
@@ -181,7 +181,7 @@ def is_socket(named: str, socket: Path) -> bool:
     """Returns whether the path in ``$TMUX`` may lead to a socket.
 
     Two paths may lead to the same socket. If a server was started with a relative path, ``$TMUX``
-    has this relative path, and the directory to which it is relative is not known.
+    contains this relative path. Then the directory to which the path is relative is not known.
 
     Args:
         named: The path.

@@ -22,13 +22,13 @@ class Origin:
         server_pid: The pid of the tmux server; None for any server of this socket.
         claim: The conditions for each process if these features come from a log; None if they
             come from tmux.
-        server_began: When the server's process started, in ticks since boot; None if the process
-            with that pid is not certainly this server.
+        server_began: When the server's process started, in ticks since boot. None if the process
+            with the server's pid is not certainly this server.
         session: The id of the session, for example ``$3``; None if only the panes are known.
         dead: The panes whose first process has ended.
-        shared: Those of `pids` that tmux also listed for another session.
-        is_listed: Whether the server listed its sessions. Then its existing panes, other than
-            those with `pids`, belong to other sessions.
+        shared: The pids in `pids` that tmux also listed for another session.
+        is_listed: Whether the session is from a list of all sessions of the server. Then all
+            existing panes of the server that are not in `pids` belong to other sessions.
     """
 
     pids: tuple[int, ...]
@@ -46,7 +46,7 @@ class Origin:
 def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
     """Returns the origin of a session that tmux listed."""
     if answer.foreign_pids:
-        # Its pids mean other processes here.
+        # The pids in the session mean other processes here.
         return Origin((), (), answer.socket, None)
     others = (other.pids for other in answer.sessions.values() if other.id != session.id)
     return Origin(

@@ -88,7 +88,8 @@ class Stray:
     def pane(self) -> tuple[int, str]:
         """A key for processes of the same pane: the pid of the server, and the id of the pane.
 
-        A process that names only a session has the id of that session. Any other has its own key.
+        A process that names only a session has the id of that session. Any other process has a key
+        that no other process has.
         """
         named = self.named_pane
         if named is None:
@@ -103,7 +104,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
     that now run on another server. A writer may also run in an existing pane.
 
     Args:
-        answer: A snapshot of tmux; its state must be known.
+        answer: A snapshot of tmux whose state is known.
         watched: The agents for which writing processes are searched.
 
     Raises:
@@ -168,7 +169,7 @@ def _is_gone(
     now: Look,
     panes_of: Callable[[int], frozenset[str] | None],
 ) -> bool:
-    """Returns whether the pane that a process names is gone, or may be.
+    """Returns whether the pane that a process names is gone, or may be gone.
 
     Args:
         pid: The process.

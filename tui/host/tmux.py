@@ -115,7 +115,7 @@ class Tmux:
     def ask(self) -> TmuxSnapshot:
         """Lists all sessions. Never raises.
 
-        A server that is just ending is queried again, until it has ended.
+        If a server is just ending, muster queries the server again, until the server has ended.
         """
         give_up_at = time.monotonic() + min(_ENDING_FOR, self._timeout)
         while is_ending((answer := self._ask_once()).detail) and time.monotonic() < give_up_at:
@@ -221,7 +221,7 @@ class Tmux:
     def _with_first_panes(
         self, sessions: Mapping[str, Session], server: int, started: int
     ) -> dict[str, Session]:
-        """Adds to sessions what became of their first panes."""
+        """Adds the states of the first panes to sessions."""
         comparable = is_clock_unset(server, started)
         before, self._later = self._later, {}
         found: dict[str, Session] = {}
@@ -281,8 +281,8 @@ class Tmux:
         """Yields a command that attaches its terminal to a session; valid in the `with` block.
 
         The command attaches only to exactly this session, checked as in `kill_session`. Otherwise
-        it ends with an error. The command sets the session's option `detach-on-destroy`, so that
-        the clients of the session end with it.
+        the command ends with an error. The command sets the session's option `detach-on-destroy`,
+        so that the clients of the session end when the session ends.
 
         Yields:
             The program with its arguments, and the descriptors that the program must inherit. Run
@@ -314,8 +314,8 @@ class Tmux:
             The name of the only client that shows the pane. None in any of these cases:
 
             - No client, or more than one client, shows the pane and accepts keys.
-            - The terminal is not the pane's, for example in a popup.
-            - The clients of the session do not end with it (`detach-on-destroy`).
+            - The terminal is not the terminal of the pane, for example in a popup.
+            - The clients of the session do not end with the session (`detach-on-destroy`).
 
         Raises:
             TmuxError: tmux could not be queried.
@@ -421,8 +421,9 @@ def _bounded_server(socket: Path, timeout: float, *, to_start: bool = False) -> 
 def _all_of(answer: TmuxSnapshot, **values: object) -> str:
     """Returns a format that is true if a snapshot's server has these values in its variables.
 
-    The variables are read in this order, and none after one with another value. tmux 3.2 and 3.2a
-    crash, and end all sessions, if they read session_created while there is no session.
+    tmux reads the variables in this order, and stops at the first variable with another value.
+    tmux 3.2 and 3.2a crash, and end all sessions, if they read session_created while no session
+    exists.
     """
     values = {"pid": answer.server_pid, "start_time": answer.server_started, **values}
     combined = "1"

@@ -21,7 +21,7 @@ END = "end #{pid} #{start_time} #{version}"
 
 
 class OldServerError(ValueError):
-    """A tmux server has a version that is too old; the text says so."""
+    """The version of a tmux server is too old; the text names the version."""
 
 
 def parse_listing(listed: str, started: Sequence[str]) -> tuple[dict[str, Session], int, int]:
@@ -29,10 +29,12 @@ def parse_listing(listed: str, started: Sequence[str]) -> tuple[dict[str, Sessio
 
     Args:
         listed: The lines about the panes, and the last line.
-        started: The id of each session, a space, and the directory where it was started.
+        started: For each session, its id, a space, and the directory where the session was
+            started.
 
     Returns:
-        The sessions by their names, the pid of the server and its start time.
+        The sessions by name, the pid of the server, and the server's start time in seconds since
+        the epoch.
 
     Raises:
         OldServerError: The server's version is not supported.
@@ -54,7 +56,7 @@ def parse_listing(listed: str, started: Sequence[str]) -> tuple[dict[str, Sessio
 
 
 def readable(text: str) -> str:
-    """Replaces the surrogates of bytes that are not UTF-8 by visible escapes."""
+    """Returns a text in which bytes that are not UTF-8 are shown as visible escapes."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

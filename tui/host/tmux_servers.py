@@ -233,10 +233,12 @@ def described_server(pid: int) -> str:
 
 
 def panes_of(pid: int) -> frozenset[str] | None:
-    """Returns the ids of the panes in sessions of a tmux server in which a process runs. Blocks.
+    """Returns the ids of the panes of a tmux server. Blocks.
+
+    Sessions in which no process runs are left out.
 
     Returns:
-        None if the server cannot be queried.
+        The ids; None if the server cannot be queried.
     """
     _, snapshot = _queried(pid)
     if snapshot is None:

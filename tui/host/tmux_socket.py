@@ -262,7 +262,7 @@ def _refusal(path: Path, error: OSError) -> UntrustedSocketError:
 def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
     """Returns whether the pid that a server reports means the same process for muster.
 
-    If not, the server runs in another PID namespace, and muster must use none of its pids.
+    If not, the server runs in another PID namespace, and muster must not use the server's pids.
 
     Args:
         pid: The pid that the server reports.
@@ -275,7 +275,7 @@ def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
             return False
     except OSError:
         return False
-    # A process with several pids runs in a PID namespace of its own.
+    # A process with several pids runs in its own PID namespace.
     if listener is None or len(procfs.namespace_pids_of(pid)) != 1:
         return False
     # Another process may have created the socket and passed it to the server.
@@ -283,7 +283,7 @@ def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
 
 
 def listens_at(pid: int, path: Path) -> bool:
-    """Returns whether a process listens at a path; False if its files are not visible."""
+    """Returns whether a process listens at a path; False if muster cannot see its files."""
     actual = procfs.listening_path(pid)
     try:
         return actual is not None and os.path.samefile(actual, path)

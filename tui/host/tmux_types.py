@@ -32,13 +32,13 @@ class DeadPane(NamedTuple):
     """A pane that tmux keeps although its first process has ended (``remain-on-exit``).
 
     tmux calls a pane dead when its terminal is closed. If tmux has neither an exit status nor a
-    signal, it does not know whether the process has ended.
+    signal, tmux does not know whether the process has ended.
 
     Attributes:
-        pid: The pid of that process, which another process may have now.
-        ended: When that process ended, in seconds since the epoch; None if tmux did not say.
+        pid: The pid of the first process. Another process may have this pid now.
+        ended: When the first process ended, in seconds since the epoch; None if tmux did not say.
         pane: The id of the pane, for example ``%5``.
-        status: The exit status of the process; None without one.
+        status: The exit status of the process; None if tmux has no exit status.
         signal: The signal that ended the process, as tmux names it; empty without a signal.
     """
 
@@ -68,17 +68,17 @@ class Session:
         activity: The time of the last output in any window, in seconds since the epoch.
         attached: The number of clients that are attached to the session.
         panes: The ids of the panes, for example ``%5``.
-        pids: The pids of the panes' first processes. A dead pane (``remain-on-exit``) has no such
-            process. Empty if the pids belong to another PID namespace.
+        pids: The pids of the panes' first processes, without the processes of dead panes
+            (``remain-on-exit``). Empty if the pids belong to another PID namespace.
         started_in: The directory where the session was started, untrusted text; None if not
             reported.
         dead: The dead panes. Empty if the pids belong to another PID namespace.
-        ended: The dead pane of the session's first process, which certainly has ended. None if
-            this process may run. All other panes are dead, too, or began later: another user may
-            have opened them.
-        later: When the oldest process of the panes began, in seconds since the epoch, if this was
-            later than the session: the first pane is gone, or was started again. None if the
-            process of a pane may be the first one.
+        ended: The session's first pane, if its process has certainly ended. Then all other panes
+            are dead, too, or began later, for example because a visitor opened them. None if the
+            first process may still run.
+        later: When the oldest process of the panes began, in seconds since the epoch. None if this
+            process may have begun with the session. Otherwise the first pane is gone, or was
+            started again.
     """
 
     id: str
@@ -110,8 +110,8 @@ class TmuxSnapshot:
         advice: A remedy if the state is unknown; empty if no remedy is known.
         listener: The pid of the process that listens at the socket, from the kernel; None if no
             process listens, or muster cannot see it.
-        foreign_pids: Whether the server's pids must not be used here, because it runs in
-            another PID namespace, or perhaps does so.
+        foreign_pids: Whether the server's pids must not be used here, because the server runs, or
+            may run, in another PID namespace.
         server_user: The user id of the listening process, from the kernel; None if no process
             listens.
         server_began: When the server's process started, in ticks since boot; None if muster cannot

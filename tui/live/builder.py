@@ -232,7 +232,7 @@ class RollBuilder:
         answer: TmuxSnapshot,
         believed: Callable[[Path, Path], bool],
     ) -> Mapping[str, Candidate]:
-        """Maps missing sessions to their first candidate that no registry near it lists.
+        """Maps each missing session to the first candidate that no registry near this one lists.
 
         A registry counts only if it is believed.
 
@@ -271,7 +271,7 @@ class RollBuilder:
     def _judge(
         self, sessions: tuple[Session, ...], answer: TmuxSnapshot, own: list[Path], now: float
     ) -> Judged:
-        """Finds the orphans; without an answer of the files around them all are unsure."""
+        """Finds the orphans. If a file system does not answer, all sessions are unsure."""
         if not sessions:
             return self._nearby.judge((), answer, own, self._policy, now)
         try:
@@ -284,7 +284,7 @@ class RollBuilder:
     def _listing(
         self, sessions: list[Session], answer: TmuxSnapshot
     ) -> Mapping[object, frozenset[Path]]:
-        """Returns the registries near sessions that list them; without an answer none."""
+        """Returns the registries near sessions that list them; none if a file system hangs."""
         if not sessions:
             return {}
         try:
@@ -295,7 +295,7 @@ class RollBuilder:
             return {}
 
     def _is_believed(self, telling: Path, about: Path) -> bool:
-        """Returns the same as `is_believed`; without an answer of the file system False."""
+        """Returns the same as `is_believed`; False if the file system does not answer."""
         try:
             return self._belief_asker.ask(lambda: is_believed(telling, about), _PATIENCE)
         except NoAnswerError:
@@ -346,7 +346,11 @@ class RollBuilder:
 def _without_stalled(roll: TaskRoll) -> TaskRoll:
     """Makes stalled agents unknown, because their progress files cannot be looked at."""
     agents = tuple(
-        replace(row, verdict=Verdict.UNKNOWN, note="its progress file does not answer")
+        replace(
+            row,
+            verdict=Verdict.UNKNOWN,
+            note="the file system of its progress file does not answer",
+        )
         if row.verdict is Verdict.STALLED
         else row
         for row in roll.agents

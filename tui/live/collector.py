@@ -256,7 +256,7 @@ class LiveRoll:
         return self._ask_again
 
     def _follow_renamed(self, answer: TmuxSnapshot) -> TmuxSnapshot:
-        """Adds the old names of renamed sessions, found by their ids, to an answer."""
+        """Adds the old names of renamed sessions to an answer. The ids identify the sessions."""
         if answer.state is TmuxState.UNKNOWN:
             return answer
         if answer.server != self._server:

@@ -376,7 +376,7 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
     # It tells its own path of the directory that a session was started in.
     hidden = answer.foreign_pids or (server is not None and is_elsewhere(server))
     seen = server is not None
-    # All that a kill would end is asked for its workspace.
+    # All processes that a kill would end are examined.
     families = process_tree.families_of(sessions, answer)
     above = functools.cache(workspaces_above)
     for session in sessions:

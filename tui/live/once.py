@@ -1,4 +1,4 @@
-"""Takes the roll call once, for commands: watches no file, and lasts no longer than that."""
+"""Takes the roll call once, for commands. Watches no files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         registries.rescan()
         answer = registries.spellings().resolve(answer)
         expected = expected_sessions(registries.states(), policy, time.time())
-        # Without sessions that are missing only now, which could prolong the loop without end.
+        # Sessions that are missing only now are left out: they could prolong the loop without end.
         proofs = {
             name: proof for name, proof in expected.items() if name in evidence.missing_since
         }

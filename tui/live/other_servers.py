@@ -49,13 +49,13 @@ class OtherServers:
     def noted(self, evidence: Evidence, registries: Iterable[Path] = ()) -> Evidence:
         """Returns the evidence with the sessions that may be on other servers. May block.
 
-        If a session was on another server and is no longer there, it counts as missing only from
-        now on.
+        If a session was on another server and is no longer on that server, the session counts as
+        missing only from now on.
 
         Args:
             evidence: The missing sessions.
-            registries: The registries of all tasks. A user who may write any of them may have
-                agents.
+            registries: The registries of all tasks. A user who may write any of these registries
+                may run agents.
         """
         answer, missing_since = evidence.snapshot, evidence.missing_since
         missing = set(missing_since.items())

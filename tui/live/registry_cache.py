@@ -1,4 +1,4 @@
-"""A cache of the registries of workspaces; it reads only changed files."""
+"""A cache of the registries of workspaces, which reads only changed files."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ CUT_OFF = (
     "the commit back"
 )
 
-NO_LOCKS = "its file system refuses locks: muster reads it without one, and never writes it"
+NO_LOCKS = "its file system refuses locks: muster reads without a lock, and never writes"
 
 _RECOVERY_TIMEOUT = 0.5
 
@@ -127,7 +127,7 @@ class _Branch:
         tasks: The sources of the workspace's tasks.
         error: Why the workspace's directory or global registry cannot be read, or None.
         listed: Whether the last scan read the whole directory.
-        database: A database with agents that are in no registry, or None.
+        database: A database with agents that no registry lists, or None.
     """
 
     source: WorkspaceSource
@@ -247,9 +247,10 @@ class Registries:
         )
 
     def known_until(self) -> Instant:
-        """Returns the moment until which all contents are known.
+        """Returns the last moment at which all contents were known to be current.
 
-        If a registry cannot be read now, its content is known only until its last reading.
+        If a registry cannot be read now, its content is known only until the last successful
+        reading.
         """
         stale = (
             file.known_until
@@ -424,7 +425,7 @@ class Registries:
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
         """Returns for each global registry the possible names in tmux of the listed sessions.
 
-        A set is None if any of its names is not certain.
+        None stands for the sessions of a registry in which any name is not certain.
         """
         return tuple(self.listed_by_path().values())
 
@@ -448,7 +449,7 @@ class Registries:
         }
 
     def directories(self) -> tuple[set[Path], set[Path]]:
-        """Returns the directories to watch, and those of them in which every entry matters."""
+        """Returns the directories to watch, and the ones of which all new entries are reported."""
         roots = {branch.source.directory for branch in self._branches}
         watched = set(roots)
         for branch in self._branches:

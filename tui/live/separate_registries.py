@@ -1,7 +1,8 @@
-"""The registries of several workspaces, each read apart: one that hangs delays only itself.
+"""Reads the registries of several workspaces, each workspace in its own thread.
 
-A file system may stop answering, for example of a dead network server. Then the last state of its
-workspace stays, with an error. It is not read again until the hanging access returns.
+A file system may stop answering, for example if its network server is down. Then only the
+workspaces on this file system are delayed. Their last state is shown with an error. A workspace is
+read again when the access that hangs returns.
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ from tui.model.spellings import Spellings
 from tui.progress import ProgressCallback, no_progress
 
 NO_ANSWER = "its file system does not answer"
-"""The error of a workspace whose reading hangs."""
+"""The error of a workspace whose file system does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What was last read of a workspace.
+    """The result of the last reading of a workspace.
 
     Attributes:
         branches: The workspace, as one branch.
-        databases: The databases with agents that are in no registry.
+        databases: The databases that list, or may list, agents that no registry lists.
         sees_all: Whether the workspace was read completely.
-        known_until: The moment until which the content is known.
-        busy: Whether a writer prevented the reading of any registry.
+        known_until: The last moment at which the content was known to be current.
+        busy: Whether any registry could not be read because of a writer.
         watched: The directories to watch.
-        roots: Those of them where each new entry counts.
+        roots: The watched directories of which all new entries are reported.
         is_whole: Whether all tasks were read.
         has_recovered: Whether an interrupted commit was recovered.
-        globals_: The content of its global registry by its path, if that was read.
+        globals_: The content of the global registry by its path, if it was read.
     """
 
     branches: tuple[Branch, ...]
@@ -55,11 +56,11 @@ class _Reading:
 
     @property
     def paths(self) -> frozenset[Path]:
-        """The registries of its tasks."""
+        """The registries of the workspace's tasks."""
         return frozenset(state.registry for branch in self.branches for state in branch.states)
 
     def unanswered(self) -> _Reading:
-        """Returns the same with the error that there is no answer."""
+        """Returns this reading with the error that the file system does not answer."""
         return replace(
             self,
             branches=tuple(map(self._unanswered, self.branches)),
@@ -96,11 +97,11 @@ def _read(registries: Registries, *, is_whole: bool, has_recovered: bool = False
 
 
 class _Apart:
-    """One workspace, which only its own calls touch.
+    """One workspace, which is read by one thread at a time.
 
     Attributes:
-        asker: Reads it.
-        reading: What was last read, or the same with an error.
+        asker: Reads the workspace.
+        reading: The result of the last reading; with an error while a reading hangs.
     """
 
     def __init__(
@@ -111,11 +112,11 @@ class _Apart:
         self.reading = _Reading((Branch(workspace.path, (), None, None, None),))
         self._answered = self.reading
         self._keeper = StateKeeper()
-        # Apart from the reading, which never waits for it.
+        # Reading never waits until states are kept.
         self._keeping: Asker[None] = Asker()
 
     def keep(self) -> None:
-        """Starts to keep whole states of its registries, unless that goes on, or it hangs."""
+        """Starts to keep the states of the registries, unless a reading or a start still runs."""
         if self.asker.is_hanging:
             return
         paths = [
@@ -128,11 +129,11 @@ class _Apart:
         self._keeping.begin(lambda _: self._keeper.keep(paths))
 
     def rescan(self, at_most: int | None, progress: ProgressCallback) -> _Reading:
-        """Scans it; see `Registries.rescan`."""
+        """Scans the workspace; see `Registries.rescan`."""
         return _read(self._registries, is_whole=self._registries.rescan(progress, at_most))
 
     def update(self, paths: Collection[Path], progress: ProgressCallback) -> _Reading:
-        """Reads changed registries, or scans it if others changed."""
+        """Reads changed registries; scans the workspace if an unknown path changed."""
         if not self._registries.knows(paths):
             return self.rescan(None, progress)
         self._registries.reread(paths)
@@ -144,9 +145,9 @@ class _Apart:
         return _read(self._registries, is_whole=True, has_recovered=recovered)
 
     def end(self) -> None:
-        """Takes over what its call read; keeps the last state if there is no answer."""
+        """Waits for the reading, and stores its result; without an answer, adds an error."""
         try:
-            # One that was given up is not waited for again.
+            # The wait ends at once if this reading has already been given up.
             self.reading = self._answered = self.asker.end(PATIENCE)
         except NoAnswerError:
             if self.reading is self._answered:
@@ -154,13 +155,13 @@ class _Apart:
 
 
 class SeparateRegistries:
-    """All registries of some workspaces, like `Registries`; each workspace is read apart.
+    """The registries of some workspaces, like `Registries`; each workspace has its own thread.
 
     Not thread-safe.
 
     Args:
         workspaces: The workspaces.
-        on_late: Called when a workspace answers again, in another thread.
+        on_late: Called in another thread when a file system answers again.
     """
 
     def __init__(
@@ -177,7 +178,7 @@ class SeparateRegistries:
         return all(each.reading.is_whole for each in self._apart)
 
     def update(self, paths: Collection[Path]) -> None:
-        """Reads changed registries; scans the workspaces in which others changed.
+        """Reads changed registries; scans the workspaces in which unknown paths changed.
 
         Args:
             paths: The changed registries and directories.
@@ -197,18 +198,18 @@ class SeparateRegistries:
         )
 
     def _concerns(self, path: Path, apart: _Apart) -> bool:
-        """Whether a path is in a workspace, or in none."""
+        """Whether a path is in a workspace, or in none of the workspaces."""
         homes = [each for each in self._apart if _is_within(path, each)]
         return apart in homes or not homes
 
     def recover(self) -> bool:
-        """Recovers interrupted commits; returns whether one was recovered or a message changed."""
+        """Recovers interrupted commits; returns whether any was recovered or a message changed."""
         hot = [each for each in self._apart if _is_hot(each.reading)]
         self._read({each: each.recover for each in hot})
         return any(each.reading.has_recovered for each in hot)
 
     def keep(self) -> None:
-        """Starts to keep whole states of registries that changed; does not wait."""
+        """Starts to keep the states of registries that changed; does not wait."""
         for each in self._apart:
             each.keep()
 
@@ -234,7 +235,7 @@ class SeparateRegistries:
         progress("Reading registries", 0, 0)
 
     def branches(self) -> Iterable[Branch]:
-        """Yields all workspaces with the content of their tasks; a task of two only once."""
+        """Yields all workspaces with the content of their tasks, each task only once."""
         seen: set[Path] = set()
         for each in self._apart:
             for branch in each.reading.branches:
@@ -268,20 +269,20 @@ class SeparateRegistries:
         return {path: record for reading in readings for path, record in reading.items()}
 
     def sees_all(self) -> bool:
-        """Whether all workspaces were read completely, so no session can be listed elsewhere."""
+        """Whether all workspaces were read completely, so that all listed sessions are known."""
         return all(each.reading.sees_all for each in self._apart)
 
     def known_until(self) -> Instant:
-        """Returns the moment until which all contents are known."""
+        """Returns the last moment at which all contents were known to be current."""
         return min((each.reading.known_until for each in self._apart), default=NEVER)
 
     @property
     def busy(self) -> bool:
-        """Whether a writer prevented the last reading of any registry."""
+        """Whether any registry could not be read the last time because of a writer."""
         return any(each.reading.busy for each in self._apart)
 
     def directories(self) -> tuple[frozenset[Watched], frozenset[Path]]:
-        """Returns the directories to watch, and those of them where each new entry counts."""
+        """Returns the directories to watch, and the ones of which all new entries are reported."""
         readings = [each.reading for each in self._apart]
         watched = frozenset[Watched]().union(*(reading.watched for reading in readings))
         return watched, frozenset[Path]().union(*(reading.roots for reading in readings))

@@ -41,9 +41,10 @@ def claims_on(
 ) -> dict[Session, str]:
     """Returns the sessions that must not be ended, with the reasons. Blocks.
 
-    It cannot always be known whether another agent uses a session, too. In this case, the session
-    may be ended only if its holder is active, and if only root, this user and the session's user
-    may write the holder's registry. Otherwise another user may have listed the session there.
+    Sometimes it cannot be known whether another agent uses a session, too. Then the session may be
+    ended only if two conditions are true: the holder is active; only root, this user and the
+    session's user may write the holder's registry. Another user could have listed the session in
+    that registry.
 
     Args:
         nearby: The workspaces of the holders, and the workspaces near the sessions. Unchanged
@@ -130,7 +131,7 @@ def _claimed(
 
 
 def _why_unknown(holder: Holder | None, answer: TmuxSnapshot) -> str | None:
-    """Returns why a session must not be ended if others may use it; None if it may be ended."""
+    """Returns why a session that others may use must not be ended; None if ending is allowed."""
     why = (
         "unknown whether another agent has the same session: "
         "cannot read a registry near the session, or the session's processes"
@@ -142,8 +143,8 @@ def _why_unknown(holder: Holder | None, answer: TmuxSnapshot) -> str | None:
     if other is None:
         return None
     return (
-        f"{why}; and {other} may write {shown_name(holder.registry)}. If no other agent has it, "
-        "end it in tmux, and kill the agent again"
+        f"{why}; and {other} may write {shown_name(holder.registry)}. "
+        "If no other agent has the session, end it in tmux, and kill the agent again"
     )
 
 
@@ -162,7 +163,7 @@ def _active_in(reading: Reading, answer: TmuxSnapshot) -> _Active:
 
 
 def _names_of(agent: AgentRecord, answer: TmuxSnapshot) -> frozenset[str]:
-    """Returns the possible names of an agent's session: only the exact one if tmux has it."""
+    """Returns the possible names of an agent's session; one name if tmux has exactly this name."""
     name = session_name_of(agent)
     exact = answer.sessions.get(name)
     is_exact = exact is not None and exact.name == name
@@ -182,10 +183,10 @@ def _others(active: _Active, holder: Holder) -> frozenset[str]:
 
 
 def _is_same_registry(state: TaskState, holder: Holder) -> bool:
-    """Returns whether a registry is the holder's registry, which may be mounted twice.
+    """Returns whether a registry is the holder's registry, even under another path.
 
-    The files are compared as they were read, because another user may have changed later where the
-    paths lead.
+    The device and inode at the time of reading are compared, because another user may have changed
+    later where the paths lead.
     """
     return state.registry == holder.registry or state.identity in holder.identities
 

@@ -1,4 +1,4 @@
-"""Keeps whole states of registries while the monitor runs: rarely, and a few at once."""
+"""Keeps copies of the complete texts of registries while the monitor runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ EVERY = 60.0
 """The least time between two kept states of one registry, in seconds."""
 
 QUIET = 2.0
-"""A registry whose last write is this many seconds old is kept at the first sight."""
+"""Seconds after the last write of a registry. Then its first state is kept without a wait."""
 
 AT_ONCE = 8
-"""How many states are kept in one pass."""
+"""The greatest number of states that are kept in one pass."""
 
 
 class StateKeeper:
@@ -29,7 +29,7 @@ class StateKeeper:
         self._first_seen: dict[Path, float] = {}
 
     def keep(self, registries: Iterable[Path]) -> None:
-        """Keeps the states of registries that changed, and are not being written. Blocks."""
+        """Keeps the states of registries that changed and are not being written. Blocks."""
         written = 0
         for path in registries:
             signature = signature_of(path)
@@ -39,7 +39,8 @@ class StateKeeper:
                 return
             written += 1
             self._kept[path] = signature, time.monotonic()
-            # Without a kept state the doctor offers none. An error of the file is shown anyway.
+            # An error of the registry is shown anyway. If no state is kept, the doctor offers
+            # none.
             with contextlib.suppress(RegistryError, OSError):
                 audit.keep(path)
 
@@ -50,5 +51,5 @@ class StateKeeper:
             return last != signature and now - at >= EVERY
         if abs(time.time() - signature.mtime_ns / 1e9) >= QUIET:
             return True
-        # It is written all the time.
+        # The registry is written again and again.
         return now - self._first_seen.setdefault(path, now) >= EVERY

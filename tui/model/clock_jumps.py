@@ -1,8 +1,9 @@
-"""The times in which no process ran: they are not silence, and not age. Pure.
+"""Finds times by the system clock in which no process ran. Pure.
 
-While the machine is suspended, the system clock goes on, but no process does. If the clock is set
-forward, as much time seems to have passed. Both show as a jump of the system clock against the
-monotonic clock.
+While the machine is suspended, the system clock goes on, but no process runs. If the system clock
+is set forward, time seems to have passed in which no process ran. In both cases the system clock
+jumps forward, compared with the monotonic clock. The time of a jump does not count as time without
+a report of an agent.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 # Smaller differences are corrections of the clock, or delays between two readings.
 _LEAST = 2.0
 
-# More jumps are not kept: a silence that is older than these has lasted long enough.
+# Older jumps are forgotten. An agent without a report since then has been silent long enough.
 _AT_MOST = 100
 
 
@@ -21,9 +22,9 @@ class ClockJump(NamedTuple):
     """A jump of the system clock.
 
     Attributes:
-        at: A time right after the jump, in seconds since the epoch. Earlier times in registries
-            and tmux are from before the jump.
-        seconds: Its length.
+        at: A time right after the jump, in seconds since the epoch. Times in registries and in
+            tmux that are earlier than this were written before the jump.
+        seconds: The length of the jump.
     """
 
     at: float
@@ -45,7 +46,7 @@ class ClockReading(NamedTuple):
 def next_jumps(
     jumps: tuple[ClockJump, ...], before: ClockReading | None, now: ClockReading
 ) -> tuple[ClockJump, ...]:
-    """Returns the jumps, with the one between two readings, if there was one.
+    """Returns the earlier jumps, and the jump between two readings, if the clock jumped.
 
     Args:
         jumps: The earlier jumps.
@@ -58,11 +59,12 @@ def next_jumps(
     seconds = now.wall - before.wall - ran
     if seconds < _LEAST:
         return jumps
-    # When it jumped between the readings is not known: nobody is called silent by mistake.
+    # The exact time of the jump is not known. The latest possible time is used, so that no agent
+    # is called silent by mistake.
     at = before.wall + max(ran, seconds)
     return (*jumps[-_AT_MOST + 1 :], ClockJump(at, seconds))
 
 
 def seconds_between(since: float, until: float, jumps: Iterable[ClockJump]) -> float:
-    """Returns the seconds between two times in which processes ran."""
+    """Returns the seconds between two times, without the jumps in between."""
     return until - since - sum(jump.seconds for jump in jumps if since < jump.at <= until)

@@ -63,7 +63,7 @@ def note_absences(
 ) -> MissingSince:
     """Returns when each missing session was first missing, after a new answer of tmux.
 
-    A session that exists again loses its time. A failed query changes nothing.
+    A session that exists again is left out. If the query failed, the result is `before`.
 
     Args:
         before: The previous result of this function.

@@ -1,4 +1,4 @@
-"""Detects many deaths at once; the likeliest reason for them is a wrong tmux socket. Pure."""
+"""Detects many deaths at once. Their likeliest reason is a wrong tmux socket. Pure."""
 
 from __future__ import annotations
 

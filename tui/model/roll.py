@@ -83,7 +83,7 @@ class TaskState:
 
     @property
     def description(self) -> str:
-        """The description in the task's registry, or else in the global one; it may be empty."""
+        """The description in the task's registry, or else in the global registry; may be empty."""
         return (self.record.description if self.record else "") or self.listed_description
 
 

@@ -1,8 +1,8 @@
 """Finds sessions whose names tmux spells differently than the registries. Pure.
 
-A session with the exact name of the registry is the agent's. A session with the replaced spelling
-of this name is the agent's only if no other known agent has a name with the same spelling.
-Otherwise it is not known whose it is.
+A session with exactly the name in the registry is the agent's session. A session with the replaced
+spelling of this name is the agent's session only if no other known agent has a name with the same
+replaced spelling. Otherwise it is not known which agent has the session.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ class Spellings:
     """The replaced spellings of the names of sessions in all registries.
 
     Attributes:
-        own: The spellings that identify one session, by its name in the registry.
-        shared: The spellings that several names have, by the names.
+        own: Maps a name in a registry to its replaced spelling, if no other name has this
+            spelling.
+        shared: Maps a name in a registry to its replaced spelling, if other names also have this
+            spelling.
     """
 
     own: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +39,7 @@ class Spellings:
         return cls(*replaced_spellings(names))
 
     def resolve(self, answer: TmuxSnapshot) -> TmuxSnapshot:
-        """Returns an answer in which each session also has its name in the registry."""
+        """Returns an answer that also lists each session under its name in the registry."""
         sessions = answer.sessions
         found = {
             name: sessions[spelling]
@@ -47,7 +49,7 @@ class Spellings:
         return replace(answer, sessions={**sessions, **found}) if found else answer
 
     def doubts(self, missing: Iterable[str], answer: TmuxSnapshot) -> Mapping[str, str]:
-        """Returns why missing sessions may exist under a spelling that other names have, too.
+        """Maps missing sessions that may exist under a shared spelling to the reasons in words.
 
         Args:
             missing: The names of the missing sessions.
@@ -63,6 +65,6 @@ class Spellings:
 def why_shared(spelling: str) -> str:
     """Returns why a missing session may exist under a replaced spelling of its name."""
     return (
-        f"session {shown_name(spelling)} may be its own, because tmux before 3.7 replaces "
-        '"." and ":" in names; or is it another agent\'s?'
+        f"session {shown_name(spelling)} may belong to this agent or to another one, because "
+        'tmux before 3.7 replaces "." and ":" in names'
     )

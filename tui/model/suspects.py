@@ -1,7 +1,7 @@
 """Finds missing sessions that may have another name now, or a pane in another session. Pure.
 
 If a session was renamed before muster started, muster has not seen the rename. But the creation
-times of sessions and panes show which session it may be now.
+times of sessions and panes show which session may be the missing session.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def find_renamed(
 ) -> Mapping[str, list[Candidate]]:
     """Finds the sessions that may be the missing sessions under another name.
 
-    A session is one of a known agent if a registry lists it that is believed.
+    A session belongs to a known agent if a registry that is believed lists the session.
 
     Candidates are:
 
@@ -108,10 +108,13 @@ def find_renamed(
             if name in seen and seen[name] == made_in:
                 why = (
                     f"contains pane {pane}, which was created in the agent's missing session; "
-                    "was it moved?"
+                    "was the pane moved?"
                 )
             elif name not in seen and any_fits(starts.get(name, ()), begun(pid)):
-                why = f"has pane {pane}, which began when this agent started; was it moved?"
+                why = (
+                    f"has pane {pane}, which began when this agent started; was the pane moved "
+                    "there from the agent's session?"
+                )
             else:
                 continue
             candidate = Candidate(session, f"{_called(session)} {why}", moved=True)
@@ -123,9 +126,12 @@ def find_renamed(
         times = [begun(pid) for pid in session.pids if pid not in origins]
         for name, started in starts.items():
             if any_fits(started, session.created):
-                why = f"{called} was created when this agent started; was it renamed?"
+                why = f"{called} was created when this agent started; was the session renamed?"
             elif any(any_fits(started, time) for time in times):
-                why = f"{called} has a pane that began when this agent started; was it moved?"
+                why = (
+                    f"{called} has a pane that began when this agent started; was the pane moved "
+                    "there from the agent's session?"
+                )
             else:
                 continue
             about = frozenset(expecting[name])

@@ -96,8 +96,8 @@ def judge(
         return _ended(record, session, ended, evidence, policy, now)
     if session is not None and _is_without_agent(record, session, now):
         note = (
-            "its session's first pane is gone, and it has not reported since another pane began; "
-            "if that pane is not its own, close it"
+            "the first pane of its session is gone, and the agent has not reported after another "
+            "pane began; if the agent does not run in that pane, close the pane"
         )
         return Judgement(Verdict.UNKNOWN, session, note)
     if session is not None:
@@ -134,11 +134,11 @@ def _ended(
 ) -> Judgement:
     """Returns the verdict on an active agent whose session has outlived its first process."""
     if _just_started(record, evidence, policy, now):
-        return Judgement(Verdict.UNKNOWN, session, f"{ended}, but it has just started")
+        return Judgement(Verdict.UNKNOWN, session, f"{ended}, but the agent has just started")
     # tmux reports whole seconds.
     since = (ended.ended or session.created) + 1
     if session.pids and record.updated is not None and since < record.updated <= now:
-        note = f"{ended}, but it has reported since, and its session has another pane"
+        note = f"{ended}, but the agent reported after that, and its session has another pane"
         return Judgement(Verdict.UNKNOWN, session, note)
     more = "; another pane of its session was opened later" if session.pids else ""
     return Judgement(Verdict.ZOMBIE, session, f"{ended}{more}")

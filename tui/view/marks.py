@@ -35,7 +35,7 @@ class Marks:
         return Marks(self.keys, at, self.keys)
 
     def reaching(self, keys: Set[Key]) -> Marks:
-        """Returns the marks with these keys as the range."""
+        """Returns the marks from before the range, and these keys, which are the new range."""
         return replace(self, keys=self.before | keys)
 
     def ended(self) -> Marks:

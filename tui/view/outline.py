@@ -204,7 +204,7 @@ def _is_meant(task: TaskRoll, view: View) -> bool:
 
 
 def _agents(task: TaskRoll, view: View) -> Iterable[tuple[AgentRow, bool]]:
-    """Returns the agents to show, each with True if it is shown only because of a descendant."""
+    """Yields the agents to show, and whether each agent is shown only because of a descendant."""
     if not view.hides:
         return ((row, False) for row in task.agents)
     asked_for = {row.key for row in _asked_for(task, view)}

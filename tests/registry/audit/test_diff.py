@@ -162,7 +162,7 @@ def test_equal_only_to_python_is_a_difference_and_a_change_since(
 
     registry = task_registry(agent("a", x=[one]))
     done = revert({"f": registry}, [replace(made, before="old", after=[other])])
-    assert "x was changed since, in f" in done.refused["a"]
+    assert "x was changed again in f" in done.refused["a"]
     assert exactly(entry_of(registry, "a")["x"]) == exactly([one])
 
 
@@ -251,7 +251,7 @@ def test_agents_that_stay_leave_their_share_of_the_counters() -> None:
     done = revert({"f": registry}, made)
 
     assert done.agents == ("a",)
-    assert done.refused == {"b": "status was changed since, in f: it is now 'failed'"}
+    assert done.refused == {"b": "status was changed again in f: the value is now 'failed'"}
     assert_counters_match(registry)
 
 

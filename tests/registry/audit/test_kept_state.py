@@ -136,7 +136,7 @@ def test_the_difference_in_agents_is_told(task: Path, global_: Path) -> None:
     destroyed(task, "late", "later")
     said = offer(task)
     assert said is not None
-    assert "with 2 agents" in said and "names 2 more: late, later" in said
+    assert "with 2 agents" in said and "2 more are only in the broken text: late, later" in said
 
 
 def test_it_is_put_back_on_record_and_undo_brings_the_broken_text_again(
@@ -170,7 +170,7 @@ def test_what_was_written_since_is_not_undone(task: Path, global_: Path) -> None
     write(task, load(task) | {"status": "DONE"})
     (step,) = undoables(read_log(log_of(task)), audit.action_id, {task, global_})
     made = take_back(step, Audit("undo", ""))
-    assert "was changed since" in "".join(made.result.refused.values())
+    assert "was changed again" in "".join(made.result.refused.values())
     assert load(task)["status"] == "DONE"
 
 
@@ -222,7 +222,7 @@ def test_the_doctor_offers_it(task: Path, global_: Path) -> None:
     destroyed(task, "late")
     home = workspace_source(Workspace(task.parent.parent))
     (issue,) = find_issues([home], [JsonTask(task, global_)], {}).files
-    assert issue.fixable and "kept its state" in issue.says and "late" in issue.says
+    assert issue.fixable and "kept the state of" in issue.says and "late" in issue.says
     place_of(task).unlink()
     (issue,) = find_issues([home], [JsonTask(task, global_)], {}).files
     assert not issue.fixable

@@ -222,8 +222,8 @@ def _removed(registry: Json) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (_changed, "status was changed since, in {}: it is now 'failed'"),
-        (_stamped, "completed_at was changed since, in {}: it is now 'another time'"),
+        (_changed, "status was changed again in {}: the value is now 'failed'"),
+        (_stamped, "completed_at was changed again in {}: the value is now 'another time'"),
         (_removed, "was removed from {}"),
     ],
 )

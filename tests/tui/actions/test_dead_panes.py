@@ -113,7 +113,7 @@ def test_a_visitors_pane_alone_does_not_show_that_an_agent_lives(
     files.write_task("TASK-1", entry("x", last_update=stamp(60)))
     roll = roll_of(files, server)
     row = row_of(roll, "x")
-    assert row.verdict is Verdict.UNKNOWN and "first pane is gone" in row.note
+    assert row.verdict is Verdict.UNKNOWN and "first pane of its session is gone" in row.note
     assert not weighed_kill(roll, [row]).steps
     server.run("kill-pane", "-a", "-t", "%1")
     server.run("respawn-pane", "-k", "-t", "%1", SLEEP)
@@ -181,11 +181,11 @@ def test_processes_that_run_in_its_session_are_named_and_a_kill_ends_them(
     assert verdicts(roll) == {"x": Verdict.ZOMBIE}
     plan = checked_complete(roll, roll.agents(), by_verdict=True)
     assert not plan.steps
-    assert "1 process may still run in its session: sleep (" in dict(plan.refused)["x"]
+    assert "1 process may still run in the agent's session: sleep (" in dict(plan.refused)["x"]
     pid = int(dict(plan.refused)["x"].split("sleep (")[1].split(")")[0])
     assert runs(pid)
     (step,) = checked_complete(roll, roll.agents()).steps
-    assert f"although 1 process may still run in its session: sleep ({pid})" in step.says
+    assert f"although 1 process may still run in the agent's session: sleep ({pid})" in step.says
     assert carry_out(weighed_kill(roll, roll.agents()), keeping.client(), "").complete
     assert not runs(pid)
     assert files.agent("x")["status"] == "terminated"

@@ -349,7 +349,8 @@ def test_an_agent_whose_name_is_reused_can_be_completed_but_not_killed(files: Fi
     assert plan_kill(roll, [row]).steps == ()
     plan = plan_complete(roll, [row])
     assert [step.says for step in plan.steps] == [
-        "set its status to completed; the session that now has its session's name is not ended"
+        "set its status to completed; the other agent's session, which now has the name, "
+        "is not ended"
     ]
     assert carry_out(plan, tmux, "").complete
     assert files.agent("a")["status"] == "completed"

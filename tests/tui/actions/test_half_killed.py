@@ -325,7 +325,7 @@ def test_an_agent_that_is_started_anew_while_it_is_killed_is_not_called_dead(
     tmux = Interfered(server, lambda session: server.start(session.name))
     step = only(carry_out(plan_for(files, server, "a"), tmux, ""))
     assert step.result is Result.LEFT
-    assert "not recorded: a session with the name of its session exists" in step.detail
+    assert "not recorded: a session with the name of the agent's session exists" in step.detail
     assert server.names() == {"agent_a"}
     assert files.bytes() == before
 

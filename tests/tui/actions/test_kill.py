@@ -254,7 +254,7 @@ def test_who_has_its_name_by_then_is_left_alone(files: Files, server: RealTmux) 
     step = only(carry_out(plan, server.client(), ""))
     assert (
         step.result is Result.LEFT
-        and "a session with the name of its session exists" in step.detail
+        and "a session with the name of the agent's session exists" in step.detail
     )
     assert server.names() == {"agent_x-1"}
     assert files.agent("x-1")["status"] == "running"

@@ -96,7 +96,7 @@ def test_an_agent_that_changed_since_is_not_taken_back_and_others_are(files: Fil
     plan = planned(files)
     assert [label for label, _ in plan.preview.steps] == ["b"]
     ((who, why),) = plan.preview.refused
-    assert who == "a" and "status was changed since" in why and "'blocked'" in why
+    assert who == "a" and "status was changed again" in why and "'blocked'" in why
     outcome = carry_out_undo(plan, "")
     assert results(outcome) == {"a": Result.LEFT, "b": Result.DONE}
     assert files.agent("b")["status"] == "running"

@@ -59,8 +59,8 @@ def refused(
 
 def test_a_missing_session_is_explained() -> None:
     dead, silent = no_server(), cannot_tell()
-    assert "no session on this host: it is zombie" in refused(row_of(dead), dead)
-    assert "it is finished" in refused(row_of(dead, status="completed"), dead)
+    assert "no session on this host: the agent is zombie" in refused(row_of(dead), dead)
+    assert "the agent is finished" in refused(row_of(dead, status="completed"), dead)
     assert "names no session" in refused(row_of(dead, session=None), dead)
     assert "tmux cannot be queried" in refused(row_of(silent), silent)
     taken = replace(row_of(dead), name_reused_by=A)

@@ -54,7 +54,7 @@ async def test_what_was_changed_since_is_refused_with_the_reason(files: Files) -
     async with opened(files) as (app, pilot):
         await press(app, pilot, "U")
         assert len(app.screen_stack) == 1
-        assert any("status was changed since" in each.message for each in app._notifications)
+        assert any("status was changed again" in each.message for each in app._notifications)
 
 
 async def test_an_empty_log_shows_a_message_and_markup_in_a_reason_is_text(files: Files) -> None:

@@ -184,7 +184,7 @@ def test_a_change_since_keeps_an_undo_from_it_and_says_so(workspace: Path, nobod
     before = task_registry(workspace).read_bytes()
     done = run_muster("undo", "-w", workspace, "--yes")
     assert done.returncode == 1
-    assert "status was changed since" in done.stderr and "'failed'" in done.stderr
+    assert "status was changed again" in done.stderr and "'failed'" in done.stderr
     assert task_registry(workspace).read_bytes() == before
 
 

@@ -48,9 +48,9 @@ def suspects(
 @pytest.mark.parametrize("name", ["other", "agent_other"])
 @pytest.mark.parametrize("made", [STARTED - 15, STARTED - 2, STARTED + 2])
 def test_a_session_made_as_the_agent_started_may_be_its_own(made: float, name: str) -> None:
-    assert "was it renamed?" in suspects(made, name=name)[NAME].why
+    assert "was the session renamed?" in suspects(made, name=name)[NAME].why
     assert name in suspects(made, name=name)[NAME].why
-    assert "was it moved?" in suspects(STARTED - 9999, 0.0, made, name=name)[NAME].why
+    assert "was the pane moved" in suspects(STARTED - 9999, 0.0, made, name=name)[NAME].why
 
 
 @pytest.mark.parametrize("made", [STARTED - 16, STARTED + 3, STARTED - 60, NOW])
@@ -68,7 +68,7 @@ def test_a_pane_that_was_made_in_a_session_that_exists_is_not() -> None:
     assert find_renamed({NAME}, [state], (), homes, lambda _: STARTED, origins, {}) == {}
     del origins[8]
     found = find_renamed({NAME}, [state], (), homes, lambda _: STARTED, origins, {})
-    assert "was it moved?" in found[NAME][0].why, "where the other pane was made is not known"
+    assert "was the pane moved" in found[NAME][0].why, "where the other pane was made is not known"
 
 
 def test_a_session_that_another_agent_claims_is_not() -> None:

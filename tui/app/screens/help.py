@@ -107,6 +107,6 @@ def _help_parts(
     yield (
         "\nUndo takes back the last change of registries. A kill cannot be undone."
         "\nKill and complete apply to the marked agents, or else to the agent under the "
-        "cursor. On a task's line kill applies to all agents of the task. Both show a plan "
-        "and ask for a confirmation.\n"
+        "cursor. On a task's line, kill applies to all agents of the task. Kill and complete both "
+        "show a plan and ask for a confirmation.\n"
     )

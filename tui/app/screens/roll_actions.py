@@ -168,7 +168,7 @@ class RollActions(Screen[None]):
             worker.cancel()
 
     def action_complete(self) -> None:
-        """Plans to complete the marked agents, or the agents of the cursor's line."""
+        """Plans to complete the marked agents, or the agent under the cursor; not a whole task."""
         if self.roll is None:
             return
         rows, _, whole = meant(self.roll, self._roll_view.targets())

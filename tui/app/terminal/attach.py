@@ -58,7 +58,7 @@ def session_of(line: Line | None, evidence: Evidence) -> Session:
         raise NowhereToGoError(f"Not attached: {harmless(doubt, 600)}")
     if not name:
         raise NowhereToGoError(f"The registry names no session of {agent}.")
-    raise NowhereToGoError(f"{agent} has no session on this host: it is {item.verdict}.")
+    raise NowhereToGoError(f"{agent} has no session on this host: the agent is {item.verdict}.")
 
 
 def still_there(session: Session, seen: TmuxSnapshot, answer: TmuxSnapshot) -> Session:
@@ -109,18 +109,20 @@ async def attach(
 
     If muster runs in a pane of the same tmux server, and only one client shows this pane, this
     client switches to the session, and muster continues in its own pane. Otherwise muster hands
-    the terminal to a new tmux client, so that no other client is moved. muster also does this
+    the terminal to a new tmux client, so that no other client is moved. muster always starts a new
+    client in these cases:
 
-    - in a popup, because a popup stays in front when its client switches;
-    - in read-only mode;
-    - if the clients of the session do not end with the session (`detach-on-destroy`).
+    - muster runs in a popup, which stays in front when its client switches.
+    - muster is in read-only mode.
+    - The clients of the session do not end with the session (`detach-on-destroy`).
 
     Args:
-        app: The app; it releases its terminal.
+        app: The app, which releases its terminal.
         tmux: The client of the server.
         line: The line under the cursor.
         seen: The evidence of the roll call.
-        read_only: Whether the operator only watches the session, and keys do not reach it.
+        read_only: Whether the operator only watches the session, and keys do not reach the
+            session.
 
     Returns:
         A message for the operator; may be empty.

@@ -91,7 +91,7 @@ def opened(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
         The path for the program, and the descriptors that the program must inherit.
 
     Raises:
-        RegistryError: It is not a regular file any more, or cannot be opened.
+        RegistryError: The path does not lead to a regular file any more, or cannot be opened.
     """
     file = open_regular(path, O_RDONLY | O_NOFOLLOW)
     try:

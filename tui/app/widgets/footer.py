@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A key and its action.
+    """A key and the action of this key.
 
     Attributes:
         key: Textual's name of the key.
@@ -49,8 +49,9 @@ class Hint:
 class Footer(Widget):
     """Shows the keys of the screen and of the focused widget.
 
-    Textual's own footer leaks memory: each time the focus moves, it makes a widget for each key,
-    and never drops the references to the old widgets. This footer is a single widget.
+    Textual's own footer leaks memory. Each time the focus moves, Textual's footer creates a widget
+    for each key, and never drops the references to the old widgets. This footer is a single
+    widget.
 
     Attributes:
         hints: The keys that are shown, from the left.

@@ -57,8 +57,8 @@ class TabBar(Static):
             tab: The open tab.
             status: A few words for the end of the line; may be empty.
             numbered: Whether the number keys open the tabs now.
-            needed: Whether the status must be shown, and the tab names are shortened if there is
-                no room. Otherwise the status is left out if there is no room.
+            needed: What is shown if the line has no room for everything. If True, the status, with
+                shortened names of the tabs. If False, the names of the tabs, without the status.
         """
         self._tab, self._status, self._numbered, self._needed = tab, status, numbered, needed
         self._draw()
