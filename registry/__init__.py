@@ -78,7 +78,7 @@ if TYPE_CHECKING:
         agent_entries,
     )
     from registry.snapshots import read_registry
-    from registry.storage.durability import durable_commits
+    from registry.storage.files.durability import durable_commits
     from registry.storage.locked_file import LockedRegistryFile
     from registry.storage.recovery import recover_registry
 
@@ -157,7 +157,7 @@ if not TYPE_CHECKING:  # With `__getattr__`, a type checker would accept every n
             "schema.edits": ("StatusChange",),
             "operations.clean_up": ("CleanUp", "clean_up_task", "clean_up_workspace"),
             "operations.create": ("Created", "create_global_registry", "create_task_registry"),
-            "storage.durability": ("durable_commits",),
+            "storage.files.durability": ("durable_commits",),
             "errors": (
                 "AgentNotFoundError",
                 "AuditError",

@@ -19,18 +19,18 @@ from registry.snapshots import read_registry
 from registry.storage import metrics, recovery
 from registry.storage.codec import Json, decode, encode
 from registry.storage.commit import Write, commit, stamp_of
-from registry.storage.hot_journal import is_hot
-from registry.storage.interruption import hand_on, tolerating
-from registry.storage.metrics import LockMetrics
-from registry.storage.own_files import (
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.own_files import (
     check_owner,
     check_same,
     make_empty,
     named_status,
     own_folder,
 )
-from registry.storage.permissions import Access
-from registry.storage.safe_open import is_safe_name, read_all
+from registry.storage.files.permissions import Access
+from registry.storage.files.safe_open import is_safe_name, read_all
+from registry.storage.hot_journal import is_hot
+from registry.storage.metrics import LockMetrics
 
 METRICS_FILE = "muster_metrics.json"
 

@@ -13,7 +13,9 @@ from registry.errors import RegistryError, naming
 from registry.schema.edits import check_global, check_task
 from registry.schema.layout import TASK_REGISTRY
 from registry.storage.codec import Json
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.presence import may_exist
+from registry.storage.files.safe_open import is_safe_name
 from registry.storage.journal import journal_path
 from registry.storage.journal_file import check_place
 from registry.storage.locked_file import (
@@ -23,8 +25,6 @@ from registry.storage.locked_file import (
     editing_two,
     until_kept,
 )
-from registry.storage.presence import may_exist
-from registry.storage.safe_open import is_safe_name
 from registry.text import shown_name
 
 Result = TypeVar("Result")

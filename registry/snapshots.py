@@ -29,10 +29,10 @@ from registry.schema.records import (
 )
 from registry.storage import metrics
 from registry.storage.codec import MAX_BYTES, Json, check_size, decode
-from registry.storage.descriptor import close_read
-from registry.storage.file_age import is_ahead, is_in_the_making, seconds_since_write
-from registry.storage.interruption import hand_on
-from registry.storage.safe_open import look, open_file, read_all
+from registry.storage.files.descriptor import close_read
+from registry.storage.files.file_age import is_ahead, is_in_the_making, seconds_since_write
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.safe_open import look, open_file, read_all
 from registry.storage.shared_lock import nobody_writes
 
 BUSY_TIMEOUT = 2.5

@@ -41,7 +41,8 @@ from tests.support.terminal import PREFIX
 from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
 from tui.actions import leftovers
-from tui.host import process_kill, tmux_servers
+from tui.host import tmux_servers
+from tui.host.process import process_kill
 from tui.host.strays import Stray, Watched, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 

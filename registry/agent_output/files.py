@@ -2,7 +2,7 @@
 
 No lock is needed: agents append whole lines, and an incomplete last line is still being
 written. Files are opened below the task's directory, without following symlinks. The name of a
-file may only contain a checked id (`registry.storage.safe_open`).
+file may only contain a checked id (`registry.storage.files.safe_open`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Generic, Self
 from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG, Line, Source, is_whole
 from registry.dataclass import dataclass
 from registry.errors import InaccessibleRegistryError, RegistryError, RegistryNotFoundError
-from registry.storage.backward import lines_from_end, read_piece
-from registry.storage.descriptor import Descriptor, close_read
-from registry.storage.interruption import hand_on
-from registry.storage.safe_open import open_beneath
+from registry.storage.files.backward import lines_from_end, read_piece
+from registry.storage.files.descriptor import Descriptor, close_read
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.safe_open import open_beneath
 
 LONGEST_LINE = 4 * 1024 * 1024
 """The longest line that is read, in bytes; a longer line counts as malformed."""

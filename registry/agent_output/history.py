@@ -19,11 +19,11 @@ from registry.agent_output.listing import PROMPT, FoundFile, list_files
 from registry.dataclass import dataclass
 from registry.errors import RegistryError
 from registry.schema.records import number_of, parse_time
-from registry.storage.backward import lines_from_end, read_piece
-from registry.storage.descriptor import close_read
-from registry.storage.interruption import hand_on
-from registry.storage.safe_open import is_safe_name, open_beneath
-from registry.storage.writers import is_believed
+from registry.storage.files.backward import lines_from_end, read_piece
+from registry.storage.files.descriptor import close_read
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.safe_open import is_safe_name, open_beneath
+from registry.storage.files.writers import is_believed
 
 _HEAD = 64 * 1024
 _TAIL = 1024 * 1024

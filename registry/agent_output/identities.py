@@ -8,9 +8,9 @@ from pathlib import Path
 
 from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
 from registry.dataclass import dataclass
-from registry.storage.descriptor import close_read, open_owned
-from registry.storage.interruption import tolerating
-from registry.storage.safe_open import is_safe_name, open_folder
+from registry.storage.files.descriptor import close_read, open_owned
+from registry.storage.files.interruption import tolerating
+from registry.storage.files.safe_open import is_safe_name, open_folder
 
 ARCHIVE = "archive"
 """The folder of a task to which orchestrators move the output of agents."""

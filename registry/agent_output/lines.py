@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from registry.dataclass import dataclass
 from registry.schema.layout import agent_file
 from registry.schema.records import number_of, parse_time, text_of
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
 
 TEXT_AT_MOST = 64 * 1024
 """The longest text in a record, in characters; a longer text is cut and ends in ``…``."""

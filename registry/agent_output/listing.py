@@ -12,9 +12,9 @@ from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
 from registry.dataclass import dataclass
 from registry.errors import RegistryError, RegistryNotFoundError
 from registry.schema.layout import agent_file
-from registry.storage.descriptor import close_read, open_owned
-from registry.storage.interruption import hand_on, tolerating
-from registry.storage.safe_open import is_safe_name, open_folder
+from registry.storage.files.descriptor import close_read, open_owned
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.safe_open import is_safe_name, open_folder
 
 ENTRIES_AT_MOST = 50_000
 """The largest number of entries that are read of one directory."""

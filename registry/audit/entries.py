@@ -12,7 +12,7 @@ from typing import Any
 from registry.audit.diff import MISSING, FieldChange
 from registry.dataclass import dataclass, field, replace
 from registry.schema.records import Deployment, parse_time
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
 
 VERSION = 1
 """The version of the records; increased when a field is removed or changes its meaning."""

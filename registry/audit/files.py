@@ -13,11 +13,11 @@ from pathlib import Path
 
 from registry.dataclass import dataclass, field
 from registry.errors import AuditError, RegistryError, UntrustedFileError
-from registry.storage.backward import lines_from_end
-from registry.storage.descriptor import close_read
-from registry.storage.interruption import hand_on
-from registry.storage.mounts import owner_of
-from registry.storage.own_files import check_owner, open_own, own_folder
+from registry.storage.files.backward import lines_from_end
+from registry.storage.files.descriptor import close_read
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.mounts import owner_of
+from registry.storage.files.own_files import check_owner, open_own, own_folder
 
 LONGEST_RECORD = 16 * 1024 * 1024
 """The longest record that is read, in bytes; the largest bulk actions have shorter records."""

@@ -35,21 +35,21 @@ from registry.snapshots import read_text
 from registry.storage import recovery
 from registry.storage.codec import MAX_BYTES, decode
 from registry.storage.commit import Write, commit, stamp
-from registry.storage.file_age import is_in_the_making
-from registry.storage.interruption import hand_on, tolerating
-from registry.storage.journal import digest
-from registry.storage.journal_file import make_beside, read_journal
-from registry.storage.locked_file import DEFAULT_TIMEOUT
-from registry.storage.own_files import own_folder
-from registry.storage.partner import GLOBAL_REGISTRY
-from registry.storage.permissions import Access
-from registry.storage.safe_open import (
+from registry.storage.files.file_age import is_in_the_making
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.own_files import own_folder
+from registry.storage.files.permissions import Access
+from registry.storage.files.safe_open import (
     is_safe_name,
     open_file,
     read_all,
     sync_directory,
     write_all,
 )
+from registry.storage.journal import digest
+from registry.storage.journal_file import make_beside, read_journal
+from registry.storage.locked_file import DEFAULT_TIMEOUT
+from registry.storage.partner import GLOBAL_REGISTRY
 from registry.text import shown_name
 
 LARGEST = 16 * 1024 * 1024

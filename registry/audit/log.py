@@ -29,17 +29,17 @@ from registry.dataclass import dataclass, field, replace
 from registry.errors import AuditError, RegistryError, RegistryNotFoundError, UntrustedFileError
 from registry.schema.layout import GLOBAL_FOLDER, WORKSPACE_NAME
 from registry.storage import flock
-from registry.storage.flock import Lock
-from registry.storage.interruption import hand_on, tolerating
-from registry.storage.own_files import (
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.own_files import (
     check_folder,
     check_same,
     make_empty,
     make_own_folder,
     own_folder,
 )
-from registry.storage.presence import is_kind
-from registry.storage.safe_open import write_all
+from registry.storage.files.presence import is_kind
+from registry.storage.files.safe_open import write_all
+from registry.storage.flock import Lock
 
 AUDIT_LOG = "muster_audit.jsonl"
 

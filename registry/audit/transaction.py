@@ -16,9 +16,9 @@ from registry.dataclass import dataclass, field, replace
 from registry.errors import AuditError, BusyRegistryError, HalfWrittenError, UntrustedFileError
 from registry.pair import editing_pair
 from registry.storage.codec import Json
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.permissions import user_called
 from registry.storage.locked_file import until_kept
-from registry.storage.permissions import user_called
 
 Result = TypeVar("Result")
 

@@ -18,10 +18,10 @@ from registry.dataclass import dataclass
 from registry.errors import RegistryError
 from registry.schema.layout import GLOBAL_REGISTRY
 from registry.storage.codec import Json
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.permissions import is_unmapped
+from registry.storage.files.safe_open import look
 from registry.storage.locked_file import DEFAULT_TIMEOUT
-from registry.storage.permissions import is_unmapped
-from registry.storage.safe_open import look
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from registry.schema import edits
 from registry.schema.counters import counter_drifts, ended_just_now
 from registry.schema.records import agent_entries, is_global, is_terminal
 from registry.storage.codec import Json, kind_of
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
 from registry.text import shown_name
 
 _LISTED_FIELDS = (

@@ -25,7 +25,7 @@ from registry.schema.depth import depth_below
 from registry.schema.records import ORCHESTRATOR, agent_entries, parse_time, text_of
 from registry.schema.session_names import SESSION_PREFIX
 from registry.storage.codec import Json
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
 from registry.text import shown_name
 
 REGISTERED_WITHIN = 60.0

@@ -28,11 +28,11 @@ from registry.schema.layout import (
     task_places,
 )
 from registry.schema.records import agent_entries, parse_time
-from registry.storage.anchor import open_anchor
 from registry.storage.codec import Json
-from registry.storage.descriptor import close_read
-from registry.storage.instant import Instant
-from registry.storage.interruption import hand_on
+from registry.storage.files.anchor import open_anchor
+from registry.storage.files.descriptor import close_read
+from registry.storage.files.instant import Instant
+from registry.storage.files.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, edited
 from registry.text import shown_name
 

@@ -18,14 +18,13 @@ from registry.errors import (
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, timestamp
 from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
-from registry.storage.anchor import make_anchor
 from registry.storage.codec import Json, encode, plain
-from registry.storage.descriptor import close_read
-from registry.storage.durability import is_durable
-from registry.storage.interruption import hand_on, tolerating
-from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, edited
-from registry.storage.new_file import give_away, make_file, make_folder
-from registry.storage.safe_open import (
+from registry.storage.files.anchor import make_anchor
+from registry.storage.files.descriptor import close_read
+from registry.storage.files.durability import is_durable
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.new_file import give_away, make_file, make_folder
+from registry.storage.files.safe_open import (
     folder_of,
     is_safe_name,
     look,
@@ -33,6 +32,7 @@ from registry.storage.safe_open import (
     sync_folder,
     write_all,
 )
+from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, edited
 from registry.text import quoted_name
 
 _log = logging.getLogger(__name__)

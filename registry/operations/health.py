@@ -35,8 +35,8 @@ from registry.schema.records import agent_entries, is_terminal
 from registry.schema.session_names import SESSION_PREFIX, replaced_spellings, spellings
 from registry.snapshots import read_registry
 from registry.storage.codec import Json
-from registry.storage.instant import Instant
-from registry.storage.interruption import hand_on
+from registry.storage.files.instant import Instant
+from registry.storage.files.interruption import hand_on
 from registry.storage.locked_file import Edit, edited
 
 _log = logging.getLogger(__name__)

@@ -35,9 +35,9 @@ from registry.schema.records import (
 )
 from registry.schema.session_names import SESSION_PREFIX
 from registry.storage.codec import Json, plain
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.safe_open import is_safe_name
 from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit
-from registry.storage.safe_open import is_safe_name
 from registry.text import quoted_name
 
 _log = logging.getLogger(__name__)

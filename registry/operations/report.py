@@ -34,11 +34,11 @@ from registry.schema.records import (
     is_terminal,
 )
 from registry.storage.codec import Json, plain
-from registry.storage.descriptor import Descriptor, close_read, open_owned
-from registry.storage.interruption import hand_on, tolerating
+from registry.storage.files.descriptor import Descriptor, close_read, open_owned
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.new_file import give_away, make_file, make_folder
+from registry.storage.files.safe_open import is_safe_name, open_folder
 from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit
-from registry.storage.new_file import give_away, make_file, make_folder
-from registry.storage.safe_open import is_safe_name, open_folder
 from registry.text import quoted_name, shown_name
 
 _log = logging.getLogger(__name__)

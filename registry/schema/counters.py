@@ -19,7 +19,7 @@ from registry.schema.records import (
 )
 from registry.schema.session_names import is_tmux_name_certain, spellings
 from registry.storage.codec import Json
-from registry.storage.instant import Instant
+from registry.storage.files.instant import Instant
 
 START_GRACE = 5.0
 """For this many seconds after its start, an agent without a session is not called dead.

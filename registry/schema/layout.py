@@ -21,20 +21,20 @@ from registry.errors import (
     WorkspaceNotFoundError,
 )
 from registry.schema.records import GlobalTask
-from registry.storage.anchor import open_anchor, open_resolved, status_of
-from registry.storage.descriptor import Descriptor, close_read, open_owned
-from registry.storage.file_age import written_at
-from registry.storage.interruption import hand_on, tolerating
-from registry.storage.mounts import owner_of
+from registry.storage.files.anchor import open_anchor, open_resolved, status_of
+from registry.storage.files.descriptor import Descriptor, close_read, open_owned
+from registry.storage.files.file_age import written_at
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.mounts import owner_of
+from registry.storage.files.path_walk import step_at
+from registry.storage.files.permissions import Access, is_unmapped, user_called
+from registry.storage.files.presence import is_absence, is_kind, may_exist
+from registry.storage.files.safe_open import is_safe_name, look, open_folder, target_of
+from registry.storage.files.writers import Writers, writers_of_task
 from registry.storage.partner import GLOBAL_FOLDER as GLOBAL_FOLDER
 from registry.storage.partner import GLOBAL_REGISTRY as GLOBAL_REGISTRY
 from registry.storage.partner import TASK_REGISTRY as TASK_REGISTRY
 from registry.storage.partner import workspace_of
-from registry.storage.path_walk import step_at
-from registry.storage.permissions import Access, is_unmapped, user_called
-from registry.storage.presence import is_absence, is_kind, may_exist
-from registry.storage.safe_open import is_safe_name, look, open_folder, target_of
-from registry.storage.writers import Writers, writers_of_task
 from registry.text import command_line, shown_name, typed_word
 
 WORKSPACE_NAME = ".agent-workspace"

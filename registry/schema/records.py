@@ -22,7 +22,7 @@ from registry.schema.session_names import (
     with_two_spellings,
 )
 from registry.storage.codec import Json, kind_of
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
 from registry.text import shown_name
 
 ACTIVE_STATUSES = frozenset({"running", "working", "blocked"})

@@ -26,11 +26,11 @@ from registry.schema.records import agent_entries, global_record
 from registry.snapshots import read_registry
 from registry.sources.source import Source, TaskSource, WorkspaceSource
 from registry.storage.codec import Json
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.presence import may_exist
+from registry.storage.files.safe_open import is_safe_name
 from registry.storage.hot_journal import is_hot
-from registry.storage.interruption import hand_on
 from registry.storage.partner import TASK_REGISTRY
-from registry.storage.presence import may_exist
-from registry.storage.safe_open import is_safe_name
 from registry.text import shown_name
 
 

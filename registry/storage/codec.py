@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from registry.errors import CorruptRegistryError
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
 from registry.text import quoted_name
 
 Json: TypeAlias = dict[str, Any]

@@ -25,13 +25,13 @@ from registry.errors import (
 )
 from registry.storage import journal as journals
 from registry.storage import lease
-from registry.storage.descriptor import close_read
-from registry.storage.durability import is_durable
-from registry.storage.interruption import hand_on, tolerating
+from registry.storage.files.descriptor import close_read
+from registry.storage.files.durability import is_durable
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.safe_open import write_all
 from registry.storage.journal import Journal, Role, journal_path
 from registry.storage.journal_file import JournalFile, open_journal
 from registry.storage.partner import are_partners, name_for_partner
-from registry.storage.safe_open import write_all
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)

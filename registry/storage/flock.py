@@ -25,9 +25,9 @@ from weakref import WeakSet
 from registry.dataclass import dataclass
 from registry.errors import InaccessibleRegistryError, LockTimeoutError, RegistryError
 from registry.storage import codec, metrics
-from registry.storage.descriptor import Descriptor
-from registry.storage.interruption import hand_on
-from registry.storage.safe_open import look, open_file
+from registry.storage.files.descriptor import Descriptor
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.safe_open import look, open_file
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)

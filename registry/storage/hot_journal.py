@@ -9,10 +9,10 @@ import os
 import stat
 from pathlib import Path
 
-from registry.storage.descriptor import close_read, open_owned
-from registry.storage.interruption import hand_on
+from registry.storage.files.descriptor import close_read, open_owned
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.safe_open import folder_of, look, name_of, open_file
 from registry.storage.journal import is_over, journal_path
-from registry.storage.safe_open import folder_of, look, name_of, open_file
 from registry.storage.shared_lock import while_nobody_writes
 
 

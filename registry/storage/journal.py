@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.dataclass import dataclass
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
 
 SECTOR = 512
 """The number of bytes that a disk writes completely or not at all."""

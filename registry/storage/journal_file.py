@@ -23,13 +23,11 @@ from registry.errors import (
     finding_names,
     moving_aside,
 )
-from registry.storage import access_list
-from registry.storage.descriptor import Descriptor, close_read
-from registry.storage.hot_journal import is_empty, is_open
-from registry.storage.interruption import hand_on, tolerating
-from registry.storage.journal import OVER, is_over, journal_path
-from registry.storage.new_file import make_file
-from registry.storage.permissions import (
+from registry.storage.files import access_list
+from registry.storage.files.descriptor import Descriptor, close_read
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.new_file import make_file
+from registry.storage.files.permissions import (
     Access,
     is_member,
     is_unmapped,
@@ -38,7 +36,7 @@ from registry.storage.permissions import (
     why_unbelievable,
     why_unfinishable,
 )
-from registry.storage.safe_open import (
+from registry.storage.files.safe_open import (
     folder_of,
     look,
     name_of,
@@ -47,6 +45,8 @@ from registry.storage.safe_open import (
     sync_directory,
     write_all,
 )
+from registry.storage.hot_journal import is_empty, is_open
+from registry.storage.journal import OVER, is_over, journal_path
 from registry.text import command_line
 
 KEPT_BYTES = 1 << 20

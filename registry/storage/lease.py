@@ -24,7 +24,7 @@ import errno
 import fcntl
 import signal
 
-from registry.storage.interruption import hand_on, tolerating
+from registry.storage.files.interruption import hand_on, tolerating
 
 
 def take(fd: int) -> bool:

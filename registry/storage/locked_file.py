@@ -18,10 +18,10 @@ from registry.errors import CorruptRegistryError, InaccessibleRegistryError, Los
 from registry.storage import commit as committing
 from registry.storage import flock, recovery
 from registry.storage.codec import MAX_BYTES, Json, check_size, decode, encode
-from registry.storage.file_age import is_in_the_making
+from registry.storage.files.file_age import is_in_the_making
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.safe_open import read_all
 from registry.storage.flock import Lock
-from registry.storage.interruption import hand_on
-from registry.storage.safe_open import read_all
 
 _log = logging.getLogger(__name__)
 

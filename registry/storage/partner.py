@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from registry.storage.anchor import identity_of
+from registry.storage.files.anchor import identity_of
 from registry.storage.journal import Journal, Role
 from registry.text import quoted_name
 

@@ -19,10 +19,12 @@ from registry.storage import flock, metrics
 from registry.storage import journal as journals
 from registry.storage.codec import MAX_BYTES, check_size, decode
 from registry.storage.commit import boot_id, place_whole
-from registry.storage.file_age import seconds_since_write
+from registry.storage.files.file_age import seconds_since_write
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.permissions import Access
+from registry.storage.files.safe_open import open_file, read_all, sync_directory, write_all
 from registry.storage.flock import Lock
 from registry.storage.hot_journal import find_journal, is_open
-from registry.storage.interruption import hand_on
 from registry.storage.journal import Journal, RecoveryAction, Role, journal_path
 from registry.storage.journal_file import (
     discard_journal,
@@ -30,8 +32,6 @@ from registry.storage.journal_file import (
     read_journal,
 )
 from registry.storage.partner import partner_of
-from registry.storage.permissions import Access
-from registry.storage.safe_open import open_file, read_all, sync_directory, write_all
 from registry.text import shown_name
 
 _log = logging.getLogger(__name__)

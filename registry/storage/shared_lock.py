@@ -6,7 +6,7 @@ import fcntl
 from collections.abc import Callable
 from typing import TypeVar
 
-from registry.storage.interruption import hand_on
+from registry.storage.files.interruption import hand_on
 
 Found = TypeVar("Found")
 

@@ -13,7 +13,7 @@ import pytest
 
 from registry import BusyRegistryError, CorruptRegistryError, atomic_increment_counts
 from registry.snapshots import read_agent_fields, read_global, read_registry, read_task
-from registry.storage import file_age
+from registry.storage.files import file_age
 from tests.support.everyone import READERS, WRITERS, Use
 from tests.support.registries import agent, load, task_registry, write
 

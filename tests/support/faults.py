@@ -18,7 +18,7 @@ from unittest import mock
 import portalocker
 
 from registry import durable_commits
-from registry.storage import descriptor
+from registry.storage.files import descriptor
 from registry.storage.journal import journal_path
 from tests.support.kept_journals import kept_journal, without_kept
 from tests.support.registries import agent, global_registry, task_registry, write

@@ -16,8 +16,8 @@ from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
-from tui.host import procfs
-from tui.host.usage import Meter
+from tui.host.process import procfs
+from tui.host.process.usage import Meter
 
 
 def restart_at(server: RealTmux, pid: int) -> None:

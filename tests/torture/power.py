@@ -20,7 +20,7 @@ from unittest import mock
 
 from registry.errors import RegistryError
 from registry.storage.commit import Write, commit, stamp
-from registry.storage.durability import durable_commits
+from registry.storage.files.durability import durable_commits
 from registry.storage.recovery import acquire, acquire_both, recover_registry
 from tests.support.disk_model import Disk, Event, Resized, Returned, State, Wrote
 from tests.support.kept_journals import without_kept

@@ -12,8 +12,8 @@ from tui.actions.leftovers import find_leftovers
 from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import ActionEvidence, TaskEvidence, session_now, takes_for_dead
 from tui.actions.running_processes import find_running
-from tui.host import process_tree
-from tui.host.pane_origin import PaneOrigins
+from tui.host.process import process_tree
+from tui.host.process.pane_origin import PaneOrigins
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.session_claims import Holder, claims_on

@@ -17,9 +17,9 @@ from tui.actions.plan import Footprint, Plan, Step
 from tui.actions.plan_kill import plan_kill
 from tui.actions.preconditions import KILL, checked
 from tui.actions.questions import trusted_users, with_questions
-from tui.host import process_tree
-from tui.host.claims import Claim, users_believed
-from tui.host.process_tree import Origin
+from tui.host.process import process_tree
+from tui.host.process.claims import Claim, users_believed
+from tui.host.process.process_tree import Origin
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import AgentRow, RollCall
 from tui.text.sanitize import size

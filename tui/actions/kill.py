@@ -28,8 +28,8 @@ from tui.actions.preconditions import (
     same_session,
     session_now,
 )
-from tui.host import process_kill, process_tree
-from tui.host.process_tree import Held, Origin, Process
+from tui.host.process import process_kill, process_tree
+from tui.host.process.process_tree import Held, Origin, Process
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.progress import ProgressCallback, no_progress
 from tui.text.sanitize import some

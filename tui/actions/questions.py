@@ -10,7 +10,7 @@ from registry.schema import SESSION_PREFIX, spellings
 from registry.text import shown_name, whole_name
 from tui.actions.plan import Plan, Step, Verb, usual_session
 from tui.actions.preview import Question
-from tui.host.claims import ROOT
+from tui.host.process.claims import ROOT
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import RollCall
 from tui.model.warnings import mass_death_warning

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from registry.text import shown_name
 from tui.actions.leftovers import Leftover, completing, find_leftovers
 from tui.actions.plan import Step
-from tui.host import process_tree
+from tui.host.process import process_tree
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.roll import Verdict
 from tui.text.sanitize import some

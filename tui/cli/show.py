@@ -78,7 +78,7 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     from tui.actions.undo import logs_of
     from tui.cli.format_agent import About
     from tui.details.sources import Fields
-    from tui.host.process_tree import origin_of, session_processes
+    from tui.host.process.process_tree import origin_of, session_processes
 
     task = next(task for task in roll.tasks() if row in task.agents)
     state, task_source, agent = task.state, task.state.source, row.key

@@ -33,7 +33,7 @@ from tui.demo.stage import (
     tell_past,
 )
 from tui.demo.story import ORPHAN_GRACE, STALL_AFTER
-from tui.host import process_kill, process_tree
+from tui.host.process import process_kill, process_tree
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import install_advice
 from tui.host.tmux_types import SetAside, TmuxState

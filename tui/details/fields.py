@@ -19,7 +19,7 @@ from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll
 from tui.text.sanitize import age_in_words, harmless, harmless_lines, named, size, some
 
 if TYPE_CHECKING:
-    from tui.host.process_tree import Process
+    from tui.host.process.process_tree import Process
 
 # These fields of an entry have their own lines; the others are shown under their names.
 _SHOWN = frozenset(

@@ -20,7 +20,7 @@ from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
 if TYPE_CHECKING:
     from registry.audit import Log
     from registry.sources import TaskSource
-    from tui.host.process_tree import Process
+    from tui.host.process.process_tree import Process
     from tui.host.tmux import Tmux
     from tui.model.roll import AgentKey
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from registry.text import command_line, shown_name
-from tui.host import procfs
+from tui.host.process import procfs
 from tui.host.server_proof import Doubt
 from tui.host.tmux_advice import OTHER_SOCKET, as_user, socket_option, user_name
 from tui.host.tmux_types import TmuxSnapshot, TmuxState

@@ -3,7 +3,7 @@
 The user did not name this server. SO_PEERCRED returns the process that started to listen at a
 socket, and not the process that accepts the connections. A daemon may share its socket with
 workers of other users, and a worker may claim that the daemon is a tmux server. Linux only, like
-`tui.host.procfs`.
+`tui.host.process.procfs`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from registry.dataclass import dataclass
 from registry.storage import is_unmapped
 from registry.text import shown_name
-from tui.host import procfs
-from tui.host.procfs import Stat
+from tui.host.process import procfs
+from tui.host.process.procfs import Stat
 from tui.host.tmux_advice import socket_option, user_name
 from tui.host.tmux_socket import TmuxError, checked
 

@@ -10,7 +10,7 @@ import os
 import re
 import zlib
 
-from tui.host import procfs
+from tui.host.process import procfs
 
 _FORM = r"[0-9]{1,10}@[0-9]{1,20}-[0-9a-f]{8}"
 _BOOT = "/proc/sys/kernel/random/boot_id"

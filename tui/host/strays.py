@@ -18,10 +18,10 @@ from pathlib import Path
 
 from registry.agent_output import ARCHIVE, FINDINGS, PROGRESS, STREAM_LOG, Identity
 from registry.dataclass import dataclass, field
-from tui.host import procfs
-from tui.host.ancestry import line_of
-from tui.host.process_tree import Look, Process, look
-from tui.host.procfs import PaneEnvironment
+from tui.host.process import procfs
+from tui.host.process.ancestry import line_of
+from tui.host.process.process_tree import Look, Process, look
+from tui.host.process.procfs import PaneEnvironment
 from tui.host.tmux_servers import panes_of
 from tui.host.tmux_types import TmuxSnapshot
 

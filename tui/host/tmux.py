@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from registry.dataclass import replace
 from registry.text import quoted_name, shown_name
-from tui.host import procfs
-from tui.host.first_panes import ended_pane, is_certain, is_clock_unset, later_start
+from tui.host.process import procfs
+from tui.host.process.first_panes import ended_pane, is_certain, is_clock_unset, later_start
 from tui.host.tmux_advice import VERSIONS, advice_on, is_ending
 from tui.host.tmux_client import Said, run_tmux
 from tui.host.tmux_listing import END, PANES, OldServerError, parse_listing, readable

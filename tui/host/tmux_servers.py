@@ -3,7 +3,7 @@
 "No server runs" may also mean that the socket is the wrong one. So before an agent is called dead,
 muster finds the other tmux servers of muster's user in /proc, and queries these servers. The agent
 is not proven dead if such a server has the agent's session, or cannot be queried. Linux only, like
-`tui.host.process_tree`.
+`tui.host.process.process_tree`.
 
 A server of another user is never queried, because a server can make its client write files. The
 claims of other users' processes can only make a verdict *unknown*; see `tui.host.server_proof`.
@@ -20,10 +20,10 @@ from registry.dataclass import dataclass, replace
 from registry.schema import spellings
 from registry.storage import Writers, writers_of
 from registry.text import shown_name
-from tui.host import procfs
-from tui.host.procfs import INIT, Stat
+from tui.host.process import procfs
+from tui.host.process.procfs import INIT, Stat
+from tui.host.process.server_processes import is_named_server, is_of_same_user, proves_server
 from tui.host.server_obstacles import said_to_have_none, why_unasked, why_unseen
-from tui.host.server_processes import is_named_server, is_of_same_user, proves_server
 from tui.host.server_proof import doubt_about, is_named_so
 from tui.host.server_token import token_of
 from tui.host.tmux import Tmux

@@ -20,7 +20,7 @@ from pathlib import Path
 from registry.dataclass import dataclass
 from registry.storage import is_open_to_others, is_unmapped, others_may_replace_in, steps
 from registry.text import command_line, shown_name
-from tui.host import procfs
+from tui.host.process import procfs
 from tui.host.tmux_advice import OTHER_SOCKET, advice_on, ask_the_owner, user_name
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid; struct ucred of unix(7)

@@ -11,7 +11,7 @@ from registry.dataclass import dataclass, replace
 from registry.storage import Instant, is_believed
 from tui.host import host_name
 from tui.host.asker import Asker, NoAnswerError
-from tui.host.pane_origin import PaneOrigin, PaneOrigins
+from tui.host.process.pane_origin import PaneOrigin, PaneOrigins
 from tui.host.tmux_advice import socket_option
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import Judged, NearbyWorkspaces, identity
@@ -194,7 +194,7 @@ class RollBuilder:
 
         def begun_at(pid: int) -> float | None:
             # Imported late, because most roll calls do not need it.
-            from tui.host import process_tree
+            from tui.host.process import process_tree
 
             if pid not in begun:
                 # Each process is read once, and its start time kept for the next roll call.

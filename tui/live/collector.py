@@ -16,8 +16,8 @@ from pathlib import Path
 
 from registry.dataclass import dataclass, field, replace
 from registry.schema import Workspace
-from tui.host.exit_watch import ExitWatcher
 from tui.host.file_watch import DirectoryWatcher
+from tui.host.process.exit_watch import ExitWatcher
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.builder import RollBuilder

@@ -364,8 +364,8 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
     if not sessions:
         return
     # Imported late, because most roll calls do not need it.
-    from tui.host import process_tree
-    from tui.host.process_paths import (
+    from tui.host.process import process_tree
+    from tui.host.process.process_paths import (
         default_workspaces_of,
         directories_of,
         directories_touched,

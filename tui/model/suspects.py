@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from registry.text import shown_name
-from tui.host.pane_origin import PaneOrigin
+from tui.host.process.pane_origin import PaneOrigin
 from tui.host.tmux_types import Session
 from tui.model.roll import TaskState
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from registry.dataclass import dataclass
+from tui.host.process.usage import Load
 from tui.host.tmux_types import Session
-from tui.host.usage import Load
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict, WorkspaceRoll
 from tui.view.filter import agent_fields, orphan_fields, task_matches, workspace_fields
 from tui.view.view import Sort, View, sort_key

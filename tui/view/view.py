@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import TypeVar
 
 from registry.dataclass import dataclass, replace
+from tui.host.process.usage import Load
 from tui.host.tmux_types import Session
-from tui.host.usage import Load
 from tui.model.roll import AgentRow, Verdict
 from tui.view.filter import Filter, parse
 from tui.view.sort import Order, order_key, urgency_of

@@ -21,7 +21,7 @@ from registry.agent_output.lines import (
     ProgressReport,
 )
 from registry.errors import NotARegularFileError, RegistryError
-from registry.storage import backward
+from registry.storage.files import backward
 
 AGENT = "fixer-215911-8c90c7"
 

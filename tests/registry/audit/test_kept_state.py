@@ -17,7 +17,8 @@ from registry.audit.undo import take_back, undoables
 from registry.schema.layout import Workspace
 from registry.snapshots import read_registry
 from registry.sources import JsonTask, find_issues, workspace_source
-from registry.storage import commit, file_age
+from registry.storage import commit
+from registry.storage.files import file_age
 from tests.support.other_users import User, only_root
 from tests.support.registries import agent, global_registry, load, task_registry, write
 from tests.support.shared_registry import searchable

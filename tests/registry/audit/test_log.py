@@ -18,8 +18,8 @@ from registry.audit import files
 from registry.audit import log as audit
 from registry.audit.entries import State
 from registry.audit.undo import undoables
-from registry.storage.descriptor import Descriptor
-from registry.storage.own_files import open_own
+from registry.storage.files.descriptor import Descriptor
+from registry.storage.files.own_files import open_own
 from tests.support.crowd import Crowd
 from tests.support.records import complete, last_action, numbered_record, raw, undo
 from tests.support.registries import agent, load, task_registry, write

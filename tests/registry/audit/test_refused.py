@@ -17,7 +17,7 @@ from registry import AuditError
 from registry.audit import log as audit
 from registry.audit.entries import State
 from registry.storage import flock
-from registry.storage.own_files import make_empty
+from registry.storage.files.own_files import make_empty
 from tests.support.limits import no_file_longer_than
 from tests.support.records import complete, entries, numbered_record, undo
 from tests.support.registries import agent, task_registry, write

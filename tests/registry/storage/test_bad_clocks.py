@@ -20,7 +20,7 @@ from registry import (
 )
 from registry.schema.layout import last_reports
 from registry.snapshots import changed_since, read_task
-from registry.storage import file_age
+from registry.storage.files import file_age
 from tests.support.hot_journal import cut_off_update
 from tests.support.registries import load
 

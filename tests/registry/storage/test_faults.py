@@ -116,7 +116,7 @@ def test_every_system_call_of_the_library_is_made_to_fail() -> None:
         "recovery",
         "locked_file",
         "flock",
-        "safe_open",
+        "files/safe_open",
     ):
         tree = ast.parse(
             Path(registry.__file__).with_name("storage").joinpath(f"{name}.py").read_text()

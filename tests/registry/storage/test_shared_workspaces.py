@@ -18,11 +18,11 @@ import pytest
 
 from registry import publish_metrics, read_registry, recover_registry, register_agent
 from registry.audit.log import append
-from registry.storage import new_file, permissions
-from registry.storage.access_list import MASK, OTHERS, OWNER, OWNING_GROUP, UNNAMED
+from registry.storage.files import new_file, permissions
+from registry.storage.files.access_list import MASK, OTHERS, OWNER, OWNING_GROUP, UNNAMED
+from registry.storage.files.permissions import Access, why_unbelievable, why_unfinishable
 from registry.storage.journal import is_over, journal_path
 from registry.storage.locked_file import editing_two
-from registry.storage.permissions import Access, why_unbelievable, why_unfinishable
 from tests.support.other_users import User, only_root
 from tests.support.registries import load
 from tests.support.shared_registry import (

@@ -31,10 +31,10 @@ from registry.audit.undo import take_back, undoables
 from registry.errors import ReplacedWorkspaceError
 from registry.metrics_file import publish_metrics
 from registry.schema.layout import Workspace, find_workspaces, task_places
-from registry.storage import anchor
 from registry.storage import journal as journals
+from registry.storage.files import anchor
+from registry.storage.files.safe_open import look
 from registry.storage.journal import Journal, Role, journal_path
-from registry.storage.safe_open import look
 from tests.support.other_users import only_root
 from tests.support.registries import agent, global_registry, task_registry, write
 from tests.support.selection import in_torture

@@ -18,7 +18,7 @@ from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete
 from tui.doctor.examine import examine
 from tui.doctor.fix import carry_out_fix
-from tui.host import first_panes
+from tui.host.process import first_panes
 from tui.host.tmux_types import Session
 from tui.model.roll import RollCall, Verdict
 

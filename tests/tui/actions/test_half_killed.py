@@ -29,7 +29,7 @@ from tui.actions.execute import Outcome, Result, StepOutcome, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan import Plan
 from tui.actions.plan_kill import plan_kill
-from tui.host import process_kill, process_tree
+from tui.host.process import process_kill, process_tree
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import Verdict

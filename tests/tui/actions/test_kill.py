@@ -17,8 +17,8 @@ from tests.torture.zoo_rounds import Count, play
 from tui.actions.execute import KILL_REASON, Outcome, Result, StepOutcome, carry_out
 from tui.actions.plan import Plan
 from tui.actions.plan_kill import plan_kill
-from tui.host import process_kill
-from tui.host.process_tree import Process
+from tui.host.process import process_kill
+from tui.host.process.process_tree import Process
 from tui.model.roll import RollCall, Verdict
 
 ROUNDS = pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan import Plan
-from tui.host.usage import Meter
+from tui.host.process.usage import Meter
 
 
 @pytest.fixture

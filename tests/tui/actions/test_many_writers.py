@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-from registry.storage import access_list, outsider_of
+from registry.storage import outsider_of
+from registry.storage.files import access_list
 from tests.support.commands import muster
 from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry
-from tui.host import process_tree
-from tui.host.process_paths import directories_touched, is_elsewhere
+from tui.host.process import process_tree
+from tui.host.process.process_paths import directories_touched, is_elsewhere
 
 NAME = "agent_prod-1"
 GROUP = 64200

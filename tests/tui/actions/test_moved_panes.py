@@ -16,7 +16,7 @@ from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, take, v
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import plan_complete
-from tui.host.pane_origin import PaneOrigin, PaneOrigins
+from tui.host.process.pane_origin import PaneOrigin, PaneOrigins
 from tui.live.collector import LiveRoll
 from tui.model.roll import RollCall, Verdict
 from tui.model.suspects import Candidate, find_mixed, find_renamed

@@ -14,9 +14,9 @@ from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result, StepOutcome
-from tui.host import procfs
-from tui.host.pane_origin import PaneOrigins
-from tui.host.usage import Meter
+from tui.host.process import procfs
+from tui.host.process.pane_origin import PaneOrigins
+from tui.host.process.usage import Meter
 
 
 @pytest.fixture

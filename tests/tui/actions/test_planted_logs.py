@@ -22,7 +22,7 @@ from tests.support.zoo_kills import TRACKED, plan_for
 from tests.support.zoo_kills import files as files
 from tui.actions.execute import carry_out
 from tui.actions.plan import Plan
-from tui.host import process_kill, process_tree, procfs
+from tui.host.process import process_kill, process_tree, procfs
 
 EVE = 64177
 

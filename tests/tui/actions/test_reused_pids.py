@@ -16,10 +16,10 @@ from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
-from tui.host.process_tree import Origin, session_processes
+from tui.host.process.process_tree import Origin, session_processes
+from tui.host.process.usage import Meter
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxSnapshot
-from tui.host.usage import Meter
 
 
 def test_killing_a_dead_pane_spares_whoever_has_its_pid_now(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from tui.actions import kill, leftovers
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete
-from tui.host import procfs, strays, tmux_servers
+from tui.host import strays, tmux_servers
+from tui.host.process import procfs
 from tui.host.tmux_servers import Server
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import Verdict

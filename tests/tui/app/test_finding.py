@@ -35,8 +35,8 @@ from tui.app.screens.roll import RollScreen
 from tui.app.widgets.header import Summary
 from tui.app.widgets.roll_box import Heading, RollPane, Shown
 from tui.app.widgets.roll_list import RollView
+from tui.host.process.usage import Load, Meter
 from tui.host.tmux_types import Session, TmuxSnapshot
-from tui.host.usage import Load, Meter
 from tui.model.evidence import Evidence
 from tui.model.roll import AgentKey, RollCall, Verdict
 from tui.model.verdicts import VERDICTS

@@ -31,7 +31,7 @@ from tui.app.widgets.roll_cells import (
     shows_loads,
 )
 from tui.app.widgets.roll_lines import line_pieces
-from tui.host.usage import Load
+from tui.host.process.usage import Load
 from tui.model.roll import AgentRow, WorkspaceRoll
 from tui.text.sanitize import width
 from tui.view.outline import Line, outline

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.storage.safe_open import is_safe_name
+from registry.storage.files.safe_open import is_safe_name
 from tests.support.terminal import MUSTER
 from tests.support.workspaces import Files, entry
 from tui.cli.completion import _SCRIPTS, SHELLS, candidates

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from tests.support.real_tmux import SLEEP, RealTmux
 from tests.support.waiting import until
 from tests.support.zoo import Zoo
-from tui.host import procfs
-from tui.host.process_tree import Origin, look_at, origin_of, processes_of
-from tui.host.procfs import PaneEnvironment, Stat, Users
+from tui.host.process import procfs
+from tui.host.process.process_tree import Origin, look_at, origin_of, processes_of
+from tui.host.process.procfs import PaneEnvironment, Stat, Users
+from tui.host.process.usage import Load, Meter
 from tui.host.tmux_types import TmuxSnapshot
-from tui.host.usage import Load, Meter
 
 STRANGER = 64101
 """A user that need not be in any list of users."""

@@ -16,8 +16,9 @@ from tests.support.real_tmux import SLEEP, RealTmux
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, take
 from tui.cli import main
-from tui.host import procfs, tmux_servers
-from tui.host.process_tree import Origin, processes_with_argument, session_processes
+from tui.host import tmux_servers
+from tui.host.process import procfs
+from tui.host.process.process_tree import Origin, processes_with_argument, session_processes
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import described_server, look_elsewhere, servers_of
 from tui.host.tmux_types import TmuxState

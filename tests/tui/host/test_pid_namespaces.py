@@ -22,13 +22,13 @@ from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result
 from tui.actions.plan_kill import plan_kill
 from tui.cli.show import gather
-from tui.host.process_tree import look
-from tui.host.procfs import pane_said_by
+from tui.host.process.process_tree import look
+from tui.host.process.procfs import pane_said_by
+from tui.host.process.usage import Meter
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import look_elsewhere
 from tui.host.tmux_socket import Listener, is_process_here
 from tui.host.tmux_types import TmuxState
-from tui.host.usage import Meter
 from tui.model.policy import Policy
 from tui.model.roll import Verdict
 
@@ -257,7 +257,7 @@ def test_no_pid_of_another_namespace_is_offered(
 ) -> None:
     server.start("agent_a")
     pid = server.server_pid()
-    monkeypatch.setattr("tui.host.procfs.numbers_are_ours", lambda: ours)
+    monkeypatch.setattr("tui.host.process.procfs.numbers_are_ours", lambda: ours)
     server.socket.unlink()
     said = look_elsewhere(["agent_a"], Tmux(server.directory / "none").ask(), {os.getuid()}).whys
     assert (f"kill -USR1 {pid}" in said["agent_a"]) is ours
@@ -267,6 +267,6 @@ def test_no_pid_of_another_namespace_is_offered(
 def test_the_proc_of_another_namespace_is_not_searched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tui.host.procfs.numbers_are_ours", lambda: False)
+    monkeypatch.setattr("tui.host.process.procfs.numbers_are_ours", lambda: False)
     with pytest.raises(OSError, match="another PID namespace"):
         look()

@@ -16,7 +16,7 @@ import pytest
 from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux
 from tests.support.waiting import until
-from tui.host import procfs
+from tui.host.process import procfs
 from tui.host.server_proof import doubt_about
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import described_server, look_elsewhere

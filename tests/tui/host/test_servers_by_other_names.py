@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.waiting import until
 from tui.host import tmux_servers
-from tui.host.procfs import stat_of
+from tui.host.process.procfs import stat_of
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import look_elsewhere, servers_of
 

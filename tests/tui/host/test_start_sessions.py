@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tui.host import process_kill, process_tree
+from tui.host.process import process_kill, process_tree
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxState
 

@@ -14,7 +14,8 @@ import pytest
 from registry.storage import writers_of
 from tests.support.real_tmux import RealTmux
 from tests.support.waiting import until
-from tui.host import procfs, tmux_servers
+from tui.host import tmux_servers
+from tui.host.process import procfs
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import user_name
 from tui.host.tmux_servers import Server, look_elsewhere, owners_of, servers_of
@@ -108,7 +109,7 @@ def test_one_of_ours_whose_socket_cannot_be_seen_is_not_for_its_user_to_query(
         monkeypatch.setattr(tmux_servers, "servers_of", lambda _: iter((blind,)))
         monkeypatch.setattr(tmux_servers, "_still_runs", lambda _: True)
         assert f"check what process {child.pid} is" in look("agent_a", at=tmp_path)["agent_a"]
-        monkeypatch.setattr("tui.host.procfs.may_see_files", lambda _: False)
+        monkeypatch.setattr("tui.host.process.procfs.may_see_files", lambda _: False)
         said = look("agent_a", at=tmp_path)["agent_a"]
         assert "not permitted to see its socket" in said and "sudo -u" not in said
         child.kill()
@@ -212,7 +213,7 @@ def test_hidden_processes_prove_no_death_where_others_may_run_the_agent(
 
 _HIDDEN = """
 import os, subprocess, sys
-from tui.host import procfs
+from tui.host.process import procfs
 subprocess.run(["mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"], check=True)
 print(procfs.hides_processes())
 os.setgroups([])

@@ -26,7 +26,7 @@ from tui.actions.plan_kill import plan_kill
 from tui.cli.main import main
 from tui.doctor.examine import examine
 from tui.doctor.fix import carry_out_fix
-from tui.host.process_paths import directories_touched
+from tui.host.process.process_paths import directories_touched
 from tui.model.roll import RollCall, Verdict
 from tui.model.warnings import notices
 
@@ -275,7 +275,7 @@ def test_what_a_process_was_told_of_a_task_leads_to_its_workspace(
     pids = server.client().ask().sessions["agent_one-1"].pids
 
     def is_told() -> bool:
-        from tui.host import process_tree
+        from tui.host.process import process_tree
 
         (family,) = process_tree.families({None: pids}).values()
         return any(

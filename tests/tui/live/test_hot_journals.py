@@ -128,8 +128,8 @@ def test_being_written_it_keeps_its_last_state_without_a_mark(
 def test_cut_without_the_lock_it_keeps_its_last_state_without_a_mark(
     files: Files, length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registry.storage.file_age._IN_THE_MAKING", 60.0)
-    monkeypatch.setattr("registry.storage.file_age._EMPTY_FOR", 60.0)
+    monkeypatch.setattr("registry.storage.files.file_age._IN_THE_MAKING", 60.0)
+    monkeypatch.setattr("registry.storage.files.file_age._EMPTY_FOR", 60.0)
     registries = Registries(files.workspaces())
     registries.rescan()
     whole = files.registry().read_bytes()

@@ -17,8 +17,8 @@ from tests.support.workspaces import Files, entry, take
 from tui.actions.execute import carry_out
 from tui.actions.outcome import Result
 from tui.actions.plan_kill import plan_kill
-from tui.host import process_tree, procfs
-from tui.host.process_paths import (
+from tui.host.process import process_tree, procfs
+from tui.host.process.process_paths import (
     default_workspaces_of,
     directories_of,
     directories_touched,

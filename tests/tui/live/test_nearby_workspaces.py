@@ -26,8 +26,8 @@ from tui.actions.execute import carry_out
 from tui.actions.outcome import Result
 from tui.actions.plan_kill import plan_kill
 from tui.cli.main import main
-from tui.host import process_paths, process_tree, procfs
-from tui.host.process_paths import directories_of, directories_touched
+from tui.host.process import process_paths, process_tree, procfs
+from tui.host.process.process_paths import directories_of, directories_touched
 from tui.live import nearby_workspaces
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.registry_cache import Bounds, Registries

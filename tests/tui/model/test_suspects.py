@@ -19,7 +19,7 @@ from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import plan_complete
 from tui.actions.plan_kill import plan_kill
-from tui.host.pane_origin import PaneOrigin
+from tui.host.process.pane_origin import PaneOrigin
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxSnapshot
 from tui.live.builder import RollBuilder

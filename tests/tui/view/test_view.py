@@ -19,7 +19,7 @@ from tests.support.rolls import (
     task_record,
     task_state,
 )
-from tui.host.usage import Load
+from tui.host.process.usage import Load
 from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 from tui.view.outline import (
     Key,

@@ -14,8 +14,8 @@ from textual.widgets import Input, Static
 from registry.dataclass import replace
 from tui.app.widgets.roll_cells import heading
 from tui.app.widgets.roll_list import RollView
+from tui.host.process.usage import Load, Meter
 from tui.host.tmux_types import Session, TmuxSnapshot
-from tui.host.usage import Load, Meter
 from tui.model.verdicts import VERDICTS
 from tui.text.sanitize import harmless
 from tui.view.filter import parse

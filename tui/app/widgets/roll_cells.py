@@ -16,8 +16,8 @@ from tui.app.widgets.styled_text import (
     highlighted,
     progress_pieces,
 )
+from tui.host.process.usage import Load
 from tui.host.tmux_types import Session
-from tui.host.usage import Load
 from tui.model.roll import AgentRow, TaskRoll, Verdict
 from tui.model.verdicts import VERDICTS
 from tui.text.sanitize import age, fit, fit_id, harmless, named, short_percent, short_size

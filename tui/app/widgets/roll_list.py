@@ -25,8 +25,8 @@ from tui.app.widgets.roll_cells import (
 )
 from tui.app.widgets.roll_lines import line_pieces, why_empty
 from tui.app.widgets.styled_text import Piece
+from tui.host.process.usage import Load
 from tui.host.tmux_types import Session, TmuxSnapshot
-from tui.host.usage import Load
 from tui.model.roll import AgentRow, RollCall, Verdict
 from tui.model.verdicts import VERDICTS
 from tui.text.sanitize import fit

@@ -1,0 +1,1 @@
+"""Files of several users: opened without following links, created whole, and believed or not."""

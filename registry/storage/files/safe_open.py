@@ -1,0 +1,365 @@
+"""Opens files that another user may have planted; does not hang, and follows no links.
+
+`registry` opens all files through this module. The path to a workspace may contain symlinks, but
+must lead to the same directory as long as the process runs (`files.anchor`). Below the
+workspace no symlink is followed, neither for a directory nor for a file. A registry with a
+second hard link is refused too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from registry.errors import (
+    InaccessibleRegistryError,
+    LinkedRegistryError,
+    NotARegularFileError,
+    RegistryError,
+    RegistryNotFoundError,
+)
+from registry.storage.files.anchor import open_anchor
+from registry.storage.files.descriptor import Descriptor, close_read, open_owned
+from registry.storage.files.interruption import hand_on
+from registry.text import quoted_name
+
+# O_NONBLOCK: a plain open of a FIFO would hang. O_NOCTTY: a terminal device must not become
+# the controlling terminal. Both flags have no effect on regular files.
+_SAFE = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+# While another process holds a write lease on the file, an open with O_NONBLOCK fails with
+# EAGAIN instead of waiting.
+_LEASE_PATIENCE = 0.25
+_LEASE_PAUSE = 0.002
+
+# A file with two names may be a new file for this many seconds, while it is being created.
+_NEW_FOR = 0.1
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a symlink",
+}
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
+
+
+@contextmanager
+def folder_of(path: Path) -> Iterator[int]:
+    """Yields a descriptor of a file's directory, which must not be a symlink.
+
+    The parent of this directory is usually the workspace. The path of the workspace may contain
+    symlinks, but must lead to the directory that this process opened first.
+
+    Raises:
+        RegistryNotFoundError: The directory does not exist.
+        LinkedRegistryError: The directory is a symlink.
+        ReplacedWorkspaceError: The path does not lead to the same workspace as before.
+        InaccessibleRegistryError: The directory is not accessible.
+    """
+    folder = open_folder(path.parent, on_the_way_to=path)
+    try:
+        yield folder.fileno()
+    finally:
+        close_read(folder)
+
+
+def name_of(path: Path) -> str:
+    """Returns the name of a file in its directory."""
+    return path.name or "."
+
+
+def look(path: Path) -> os.stat_result:
+    """Returns the status of the file that `open_regular` would open.
+
+    If the file is a symlink, the status of the symlink is returned.
+
+    Raises:
+        OSError: The file does not exist or cannot be examined.
+        LinkedRegistryError: The directory of the file is a symlink.
+    """
+    with folder_of(path) as folder:
+        return os.stat(name_of(path), dir_fd=folder, follow_symlinks=False)
+
+
+def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> Descriptor:
+    """Opens a regular file without following symlinks, and without blocking.
+
+    Args:
+        path: The path of the file.
+        flags: `os.O_RDONLY` or `os.O_RDWR`.
+        past_lease: Whether to wait a moment for the end of another process's lease. If False,
+            such a lease causes an error at once, with `errno.EAGAIN`.
+
+    Returns:
+        A descriptor, which is closed on exec.
+
+    Raises:
+        RegistryNotFoundError: The file does not exist.
+        LinkedRegistryError: The file or its directory is a symlink.
+        NotARegularFileError: The path leads to a FIFO, device, directory or socket.
+        InaccessibleRegistryError: The file cannot be opened for another reason.
+    """
+    with folder_of(path) as folder:
+        return _open_regular(name_of(path), flags, folder, path, past_lease)
+
+
+def _open_regular(name: str, flags: int, folder: int, named: Path, past_lease: bool) -> Descriptor:
+    try:
+        opened = _open(name, flags | os.O_NOFOLLOW, folder, _LEASE_PATIENCE if past_lease else 0.0)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        hand_on(error)
+        raise RegistryNotFoundError(named) from None
+    except OSError as error:
+        hand_on(error)
+        if error.errno == errno.ELOOP:
+            raise LinkedRegistryError(named, named, target_of(named)) from None
+        if error.errno == errno.EISDIR:
+            raise NotARegularFileError(named, "a directory") from None
+        if error.errno == errno.ENXIO:
+            raise NotARegularFileError(named, "a FIFO, socket or device") from None
+        doing = "open for writing" if flags & (os.O_RDWR | os.O_WRONLY) else "read"
+        raise InaccessibleRegistryError(named, error, doing) from error
+    try:
+        mode = os.fstat(opened.fileno()).st_mode
+    except OSError as error:
+        close_read(opened)
+        hand_on(error)
+        raise InaccessibleRegistryError(named, error, "read") from error
+    if not stat.S_ISREG(mode):
+        close_read(opened)
+        raise NotARegularFileError(named, _KINDS.get(stat.S_IFMT(mode), "a special file"))
+    return opened
+
+
+def open_file(path: Path, flags: int, *, past_lease: bool = True) -> Descriptor:
+    """Opens a regular file like `open_regular`, but refuses a file with a second hard link.
+
+    Raises:
+        RegistryError: See `open_regular`; `LinkedRegistryError` also for a second hard link.
+    """
+    opened = open_regular(path, flags, past_lease=past_lease)
+    try:
+        check_one_name(opened.fileno(), path)
+    except BaseException:
+        close_read(opened)
+        raise
+    return opened
+
+
+def check_one_name(fd: int, path: Path) -> None:
+    """Refuses a file with a second hard link, which may be in another workspace.
+
+    Raises:
+        LinkedRegistryError: The file has a second hard link.
+        InaccessibleRegistryError: The file cannot be examined.
+    """
+    try:
+        status = os.fstat(fd)
+        # On some file systems, `registry.operations.create` gives a new file two names for a
+        # moment.
+        until = time.monotonic() + _NEW_FOR
+        while status.st_nlink > 1:
+            if time.time() - status.st_ctime > _NEW_FOR or time.monotonic() > until:
+                raise LinkedRegistryError(path, path, hard=True)
+            time.sleep(_LEASE_PAUSE)
+            status = os.fstat(fd)
+    except LinkedRegistryError:
+        raise
+    except OSError as error:
+        hand_on(error)
+        raise InaccessibleRegistryError(path, error, "read") from error
+
+
+def _open(name: str, flags: int, folder: int, patience: float) -> Descriptor:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return open_owned(name, flags | _SAFE, dir_fd=folder)
+        except BlockingIOError as error:
+            hand_on(error)
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_LEASE_PAUSE)
+
+
+def is_safe_name(name: str) -> bool:
+    """Returns whether an id may be part of a file's name.
+
+    An id may be part of a name if it has 1 to 128 of the characters ``[A-Za-z0-9_.-]``, and no
+    leading dot.
+    """
+    return _SAFE_NAME.fullmatch(name) is not None
+
+
+def open_beneath(directory: Path, parts: tuple[str, ...]) -> Descriptor:
+    """Opens a file below a directory for reading, without following symlinks.
+
+    Args:
+        directory: The directory, which must not be a symlink itself.
+        parts: The names of the folders and the file; each is checked with `is_safe_name`.
+
+    Raises:
+        ValueError: A name cannot be part of a file's name.
+        RegistryError: See `open_file`.
+    """
+    for part in parts:
+        if not is_safe_name(part):
+            raise ValueError(
+                f"{quoted_name(part, 128)} cannot be part of a file's name; use at most 128 "
+                "letters, digits, '_', '-' and '.', without a '.' at the start"
+            )
+    full = directory.joinpath(*parts)
+    folder = open_folder(directory, parts[:-1], on_the_way_to=full)
+    try:
+        opened = _open_regular(parts[-1], os.O_RDONLY, folder.fileno(), full, past_lease=True)
+    finally:
+        close_read(folder)
+    try:
+        check_one_name(opened.fileno(), full)
+    except BaseException:
+        close_read(opened)
+        raise
+    return opened
+
+
+def open_folder(
+    directory: Path, parts: tuple[str, ...] = (), *, on_the_way_to: Path | None = None
+) -> Descriptor:
+    """Opens a directory below another one for a search; follows no symlinks.
+
+    Args:
+        directory: The directory to start from, which must not be a symlink itself.
+        parts: The names of the directories below it.
+        on_the_way_to: The path for errors; by default the path of the opened directory.
+
+    Raises:
+        RegistryError: See `folder_of`.
+    """
+    named = on_the_way_to or directory.joinpath(*parts)
+    # A directory such as "." or ".." has no name in the path; it is opened as the anchor.
+    nameless = directory.name in ("", "..")
+    anchor = directory if nameless else directory.parent
+    with _naming(named, anchor):
+        folder = open_anchor(anchor)
+    at = anchor
+    try:
+        for part in parts if nameless else (directory.name, *parts):
+            at = at / part
+            with _naming(named, at, part, folder.fileno()):
+                # O_PATH needs only the permission to search, like an open of the whole path.
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+                folder = open_owned(part, flags, dir_fd=folder.fileno())
+    except BaseException:
+        close_read(folder)
+        raise
+    return folder
+
+
+@contextmanager
+def _naming(
+    on_the_way_to: Path, folder: Path, name: str = "", above: int | None = None
+) -> Iterator[None]:
+    """Converts the error of a folder in a path into an error that names the final path."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        hand_on(error)
+        raise RegistryNotFoundError(on_the_way_to) from None
+    except RegistryError:
+        raise
+    except OSError as error:
+        hand_on(error)
+        # With O_DIRECTORY the kernel returns ENOTDIR also for a symlink.
+        followed = error.errno in (errno.ENOTDIR, errno.ELOOP)
+        if followed and above is not None and _is_link(name, above):
+            raise LinkedRegistryError(on_the_way_to, folder, target_of(folder)) from None
+        if error.errno == errno.ENOTDIR:
+            raise RegistryNotFoundError(on_the_way_to) from None
+        raise InaccessibleRegistryError(on_the_way_to, error, "read") from error
+
+
+def target_of(link: Path) -> str | None:
+    """Returns the path in a symlink, made absolute, not resolved; None if it is not known."""
+    try:
+        return os.path.join(os.path.dirname(link), os.readlink(link))
+    except OSError as error:
+        hand_on(error)
+        return None
+
+
+def _is_link(name: str, folder: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except OSError as error:
+        hand_on(error)
+        return False
+
+
+def read_all(fd: int, path: Path, limit: int) -> bytes:
+    """Reads a whole file, but at most `limit` + 1 bytes.
+
+    Raises:
+        InaccessibleRegistryError: The file cannot be read.
+    """
+    chunks: list[bytes] = []
+    position = 0
+    try:
+        while position <= limit:
+            chunk = os.pread(fd, min(1 << 20, limit + 1 - position), position)
+            if not chunk:
+                break
+            chunks.append(chunk)
+            position += len(chunk)
+    except OSError as error:
+        hand_on(error)
+        raise InaccessibleRegistryError(path, error, "read") from error
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def write_all(fd: int, data: bytes, offset: int) -> None:
+    """Writes all bytes at `offset`.
+
+    Raises:
+        OSError: The write failed; some bytes may have been written.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        if written <= 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        view = view[written:]
+        offset += written
+
+
+def sync_directory(path: Path) -> None:
+    """Flushes the entries of a file's directory to the disk.
+
+    Raises:
+        RegistryError: See `folder_of`.
+        OSError: The flush failed.
+    """
+    with folder_of(path) as folder:
+        sync_folder(folder)
+
+
+def sync_folder(folder: int) -> None:
+    """Flushes the entries of a directory to the disk.
+
+    Args:
+        folder: A descriptor of the directory, perhaps with O_PATH.
+
+    Raises:
+        OSError: The flush failed.
+    """
+    with open_owned(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder) as opened:
+        os.fsync(opened.fileno())

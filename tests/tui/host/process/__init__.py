@@ -1,0 +1,1 @@
+"""The promises that `tui.host.process` keeps, with real tmux and processes."""

@@ -1,0 +1,1 @@
+"""The processes of this machine: what /proc says of them, and which belong to a session."""

@@ -1,0 +1,101 @@
+"""Finds sessions that outlive the process of their first pane.
+
+With ``remain-on-exit``, tmux keeps the dead pane. Without this option, the session still exists if
+a user opened other panes in the session later. Linux only, like `tui.host.process.procfs`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tui.host.process import procfs
+from tui.host.tmux_types import DeadPane, Session
+
+# A greater difference between two readings of a start time means that the clock was set.
+_SAME = 2.0
+
+# A pane that began more than this many seconds after its session is not the first pane. tmux
+# reports the creation of a session in whole seconds.
+_LATER = 5.0
+
+
+def is_certain(pane: DeadPane) -> bool:
+    """Returns whether tmux itself knows that the process of a dead pane has ended."""
+    return pane.status is not None or bool(pane.signal)
+
+
+def ended_pane(session: Session, server: int) -> DeadPane | None:
+    """Returns the dead first pane of a session; None if a process of the agent may still run.
+
+    Args:
+        session: The session. Its pids belong to this PID namespace.
+        server: The pid of the session's tmux server.
+    """
+    # A server numbers its panes in the order in which they were created.
+    first = min(session.dead, key=lambda pane: _number(pane.pane), default=None)
+    if first is None or first.pane != min(session.panes, key=_number):
+        return None
+    if not all(is_certain(pane) or _is_gone(pane.pid, server) for pane in session.dead):
+        return None
+    # The dead pane may have been moved here from another session.
+    began = map(_began, session.pids)
+    later = all(time is not None and time > session.created + _LATER for time in began)
+    return first if later else None
+
+
+def later_start(session: Session) -> float | None:
+    """Returns when the oldest process of a session's panes began, if it began after the session.
+
+    Then the first pane is gone, or the process of the first pane was started again.
+
+    Args:
+        session: The session. Its pids belong to this PID namespace.
+
+    Returns:
+        Seconds since the epoch. None if a pane began, or may have begun, with the session.
+    """
+    began = [_began(pid) for pid in session.pids]
+    known = [time for time in began if time is not None]
+    if session.dead or not known or len(known) < len(began):
+        return None
+    oldest = min(known)
+    return oldest if oldest > session.created + _LATER else None
+
+
+def is_clock_unset(server: int, started: int) -> bool:
+    """Returns whether the system clock was not set since a tmux server started.
+
+    If the clock was set, the times of sessions cannot be compared with the times of processes.
+
+    Args:
+        server: The pid of the server.
+        started: The start time that the server reports, in seconds since the epoch.
+    """
+    began = _began(server)
+    return began is not None and abs(began - started) <= _SAME
+
+
+def _number(pane: str) -> int:
+    digits = pane[1:]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _began(pid: int) -> float | None:
+    stat = procfs.stat_of(pid)
+    return None if stat is None else procfs.begun_at(stat)
+
+
+def _is_gone(pid: int, server: int) -> bool:
+    """Returns whether the process of a pane has certainly ended."""
+    stat = procfs.stat_of(pid)
+    if stat is not None:
+        # tmux sometimes does not reap a process, so it does not report a status.
+        return stat.is_ended and stat.parent == server
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        # The process may be hidden here.
+        return False
+    return False

@@ -1,0 +1,134 @@
+"""Kills processes, and never a process that only has the same pid.
+
+A process is signalled through a pidfd, and only if its start time equals the recorded one.
+So a process that reuses the pid never gets the signal. Linux only: pidfd_open(2), /proc.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Collection, Iterable, Sequence
+
+from tui.host.process import procfs
+from tui.host.process.process_tree import Origin, Process, look
+
+TERM_GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+_KILL_PATIENCE = 3.0
+_ROUNDS = 50
+
+
+def survivors(known: Iterable[Process]) -> tuple[Process, ...]:
+    """Returns the processes that still run."""
+    return tuple(process for process in known if _is_same(process))
+
+
+def end(
+    known: Sequence[Process], origins: Collection[Origin], grace: float | None = None
+) -> tuple[Process, ...]:
+    """Kills processes, and all processes that they start meanwhile.
+
+    1. SIGTERM for all processes, and a grace period.
+    2. SIGSTOP for all processes and for new ones, until no new process is found.
+    3. SIGKILL for all processes.
+
+    Args:
+        known: The result of `processes_of` before the sessions were killed.
+        origins: The origins of these sessions, to find processes that started after that call.
+        grace: The grace period in seconds; None for `TERM_GRACE`.
+
+    Returns:
+        The processes that still run.
+    """
+    for process in known:
+        _send(process, signal.SIGTERM)
+        # A stopped process handles SIGTERM only when it continues.
+        _send(process, signal.SIGCONT)
+    deadline = time.monotonic() + (TERM_GRACE if grace is None else grace)
+    while (left := survivors(known)) and time.monotonic() < deadline:
+        _wait_for_one(left, deadline - time.monotonic())
+    seen = {process.identity: process for process in known}
+    for _ in range(_ROUNDS):
+        # A stopped process cannot fork. When a round finds no new process, all that were found are
+        # stopped. Only a process whose successors end before a scan reads them can escape.
+        for process in seen.values():
+            _send(process, signal.SIGSTOP)
+        new = [
+            process for process in _since(seen.values(), origins) if process.identity not in seen
+        ]
+        if not new:
+            break
+        seen |= {process.identity: process for process in new}
+    for process in seen.values():
+        _send(process, signal.SIGKILL)
+    deadline = time.monotonic() + _KILL_PATIENCE
+    while (left := survivors(seen.values())) and time.monotonic() < deadline:
+        _wait_for_one(left, deadline - time.monotonic())
+    return left
+
+
+def _since(seen: Iterable[Process], origins: Collection[Origin]) -> tuple[Process, ...]:
+    """Returns the present processes that come from given processes or sessions."""
+    now = look()
+    current: dict[int, Process] = {}
+    claimed: set[int] = set()
+    for origin in origins:
+        if origin.claim is not None:
+            claimed |= now.said_to_be_of(origin)
+            proven = now.proven(origin, origin.claim)[0]
+            current |= {
+                process.pid: process for process in now.described(proven, origin.claim.users)
+            }
+    # A descendant of a process from a log must prove the claim itself.
+    left = {process.pid for process in seen if now.runs(process)}
+    listed = [origin for origin in origins if origin.claim is None]
+    came = now.came_from(left - claimed, listed)
+    current |= {process.pid: process for process in now.described(came)}
+    return tuple(current.values())
+
+
+def _is_same(process: Process) -> bool:
+    stat = procfs.stat_of(process.pid)
+    return stat is not None and stat.identity == process.identity and not stat.is_ended
+
+
+def _is_still_of(process: Process) -> bool:
+    if process.users is None:
+        return True
+    users = procfs.users_of(process.pid)
+    return users is not None and process.users.issuperset(users)
+
+
+def _send(process: Process, number: signal.Signals) -> None:
+    """Sends a signal to this process if it still runs."""
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError:
+        return
+    try:
+        # The pidfd pins the process that has the pid now; so check the process after opening.
+        if _is_same(process) and _is_still_of(process):
+            signal.pidfd_send_signal(pidfd, number)
+    except OSError:
+        return
+    finally:
+        os.close(pidfd)
+
+
+def _wait_for_one(processes: Sequence[Process], timeout: float) -> None:
+    """Waits until any of the processes ends, at most 0.2 s."""
+    try:
+        pidfd = os.pidfd_open(processes[0].pid)
+    except OSError:
+        return
+    try:
+        # poll(), because select() fails with more than 1024 open descriptors.
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(max(0.0, min(timeout, 0.2)) * 1000)
+    finally:
+        os.close(pidfd)

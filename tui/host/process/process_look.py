@@ -1,0 +1,422 @@
+"""Decides which processes belong to a tmux session.
+
+A process is identified by its pid *and* its start time. Linux only: /proc.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from registry.dataclass import dataclass, replace
+from tui.host.process import procfs
+from tui.host.process.ancestry import (
+    child_above,
+    line_of,
+    with_descendants,
+)
+from tui.host.process.claims import ROOT, Claim, Facts, believed
+from tui.host.process.pane_origin import is_of_another_pane
+from tui.host.process.procfs import INIT, PaneEnvironment, Stat
+from tui.host.process.server_processes import (
+    Led,
+    Listens,
+    OrderOf,
+    UsersOf,
+    is_socket,
+    names_former,
+)
+from tui.host.process.session_origin import Origin, owner_of
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process at one moment.
+
+    Attributes:
+        pid: The process id.
+        started: The start time in clock ticks since the boot; pid and start time together identify
+            the process.
+        name: The name of the program.
+        memory: The resident memory in bytes.
+        users: User ids. The process may be signalled only while it runs as one of these users.
+            None allows any user.
+    """
+
+    pid: int
+    started: int
+    name: str
+    memory: int
+    users: frozenset[int] | None = None
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The pid and the start time; a later process with the same pid has another identity."""
+        return self.pid, self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All processes at one moment.
+
+    Attributes:
+        stats: Maps pids to the data of every process.
+        panes: The pane that each process's environment names, if it names one.
+        servers: The pids of the tmux servers, and of processes that may be tmux servers.
+        sure: The pids of the certain tmux servers.
+        former: The processes that name a former tmux server whose pid a newer server has now.
+        runs_on: Maps each process that runs in a pane to its tmux server.
+        ourselves: This process and its ancestors.
+        users_of: Returns a process's real, effective and saved user; None if the process is not
+            visible. Called only when needed.
+        listens: Returns whether a process listens at a socket. Called only when needed.
+        children: The children of each process.
+        led: Maps the id of each process session to its members.
+        saying: Maps a server and a pane, and a server and a session, to the processes whose
+            environment names them.
+        order_of: Returns a number that is greater for later process sessions; None if it is not
+            known. Called only when needed.
+        unread: The processes whose environment is too large to read.
+    """
+
+    stats: Mapping[int, Stat]
+    panes: Mapping[int, PaneEnvironment]
+    servers: frozenset[int]
+    sure: frozenset[int]
+    former: frozenset[int]
+    runs_on: Mapping[int, int]
+    ourselves: frozenset[int]
+    users_of: UsersOf
+    listens: Listens
+    children: Mapping[int, Sequence[int]]
+    led: Led
+    saying: Mapping[tuple[int, str], Sequence[int]]
+    order_of: OrderOf
+    unread: frozenset[int] = frozenset()
+
+    def runs(self, process: Process) -> bool:
+        """Returns whether this process still runs; False if another process has the pid now."""
+        stat = self.stats.get(process.pid)
+        return stat is not None and stat.identity == process.identity and not stat.is_ended
+
+    def belonging(self, origin: Origin) -> set[int]:
+        """Returns all processes of a session that tmux listed, including ended processes."""
+        return self.came_from(self._roots(origin), [origin])
+
+    def _roots(self, origin: Origin) -> set[int]:
+        """Returns the first processes of the panes that still exist."""
+        return {pid for pid in origin.pids if self._is_root(pid, origin)}
+
+    def _is_root(self, pid: int, origin: Origin) -> bool:
+        server = origin.server_pid
+        if pid not in self.stats or server is None:
+            return pid in self.stats
+        # A pane's process is a child of the server, and leads its process session. Any other pid
+        # was reused, or belongs to another PID namespace.
+        stat = self.stats[pid]
+        if stat.parent != server or stat.session != pid:
+            return False
+        # The word of tmux goes before that of the environment. But tmux keeps the pid of a
+        # process that ended, while another process has the pane's terminal open.
+        panes = origin.panes
+        if panes is None or pid not in origin.shared:
+            return True
+        return not is_of_another_pane(self.panes.get(pid), server, panes)
+
+    def _believed(self, origin: Origin, known: Collection[int] = ()) -> set[int]:
+        """Returns the processes of `said_to_be_of` that run as the server's user or as root.
+
+        The environment of any other user's process proves nothing.
+
+        Args:
+            origin: The session.
+            known: Processes that need no proof, and that are left out.
+        """
+        return self._trusted(self.said_to_be_of(origin).difference(known), origin)
+
+    def _trusted(self, pids: Collection[int], origin: Origin) -> set[int]:
+        """Returns the processes that belong to the user of a session's server, or to root."""
+        if not pids:
+            return set()
+        server = origin.server_pid
+        users = self.users_of(server) if server is not None and server in self.servers else None
+        if users is not None:
+            trusted = {ROOT, *users}
+        else:
+            owner = owner_of(origin.socket)
+            trusted = {ROOT, os.getuid(), os.getuid() if owner is None else owner}
+        return {
+            pid
+            for pid in pids
+            if (own := self.users_of(pid)) is not None and trusted.issuperset(own)
+        }
+
+    def came_from(self, roots: set[int], origins: Collection[Origin]) -> set[int]:
+        """Returns processes, and all processes that come from them or from the panes of sessions.
+
+        These processes are left out:
+
+        - init, this process and its ancestors
+        - the servers of the sessions, and tmux servers that are not among the roots
+        - processes on a tmux server that has none of the sessions
+        - processes that come only from processes that are left out
+
+        Args:
+            roots: The pids to start from.
+            origins: The sessions.
+        """
+        servers = {origin.server_pid for origin in origins if origin.server_pid is not None}
+        with_server = [origin for origin in origins if origin.server_pid is not None]
+        without_server = [origin for origin in origins if origin.server_pid is None]
+        believed_pids = set[int]().union(*map(self._believed, without_server))
+        own = servers | roots | {self.runs_on.get(pid) for pid in roots}
+        # A session without a server's pid is recognized by the socket alone.
+        own |= {self.panes[pid].server_pid for pid in believed_pids}
+
+        def is_spared(pid: int) -> bool:
+            if pid <= INIT or pid in self.ourselves or pid in servers:
+                return True
+            # A server is ended only if it is itself a root.
+            if pid in self.servers and pid not in roots:
+                return True
+            server = self.runs_on.get(pid)
+            return server is not None and server not in own
+
+        # A process that init adopted and that cleared its environment keeps its process session.
+        led = {pid for root in roots for pid in self.led.get(root, ())}
+        led |= {pid for origin in origins for pid in self._left_by_dead(origin)[0]}
+        pids = with_descendants(roots | led | believed_pids, self.children, is_spared)
+        for origin in with_server:
+            more = self._believed(origin, pids)
+            pids |= with_descendants(more, self.children, is_spared)
+        return pids
+
+    def said_to_be_of(self, origin: Origin) -> set[int]:
+        """Returns the processes whose environment names a session's panes."""
+        if origin.server_pid is None or origin.panes is None:
+            candidates: Iterable[int] = self.panes
+        else:
+            names = origin.panes if origin.session is None else (*origin.panes, origin.session)
+            keys = ((origin.server_pid, name) for name in names)
+            candidates = (pid for key in keys for pid in self.saying.get(key, ()))
+        return {pid for pid in candidates if self._says(pid, origin)}
+
+    def _says(self, pid: int, origin: Origin) -> bool:
+        """Returns whether a process names a pane of a session and the server of this session."""
+        named = self.panes[pid]
+        # Another server may have a pane with the same id.
+        if origin.server_pid not in (None, named.server_pid):
+            return False
+        if not self._names(pid, origin):
+            return False
+        began = self._server_began(origin)
+        if began is not None:
+            # No other server has had that pid since then. So the path of the socket, which may
+            # be relative or of another mount namespace, does not matter.
+            return not names_former(pid, began, self.stats, self.panes, self.led, self.order_of)
+        return is_socket(named.socket, origin.socket)
+
+    def _names(self, pid: int, origin: Origin) -> bool:
+        """Returns whether a process names a pane of a session, or only the session itself."""
+        named = self.panes[pid]
+        if origin.panes is None:
+            return True
+        # The data of the kernel is more reliable than the environment.
+        if origin.is_listed and self.pane_of(pid, named.server_pid) not in (None, *origin.pids):
+            return False
+        if origin.session is not None and self.is_job(pid, named.server_pid):
+            # tmux passes the session to a job. If a pane is named, the server was started in that
+            # pane.
+            return named.session == origin.session
+        if named.pane:
+            return named.pane in origin.panes and named.session in self._sessions_of(named, origin)
+        # If it runs in a pane, this pane may have been moved to another session.
+        return named.session == origin.session and named.server_pid not in line_of(pid, self.stats)
+
+    def _sessions_of(self, named: PaneEnvironment, origin: Origin) -> set[str]:
+        """Returns the sessions that the processes in the panes of a session may name."""
+        if origin.session is None:
+            return {named.session}
+        # A pane may have been created in another session.
+        firsts = (self.panes.get(pid) for pid in origin.pids)
+        said = {first.session for first in firsts if first is not None}
+        return {origin.session, *said}
+
+    def _contradicting(self, origin: Origin) -> set[int]:
+        """Returns the processes outside panes that name a pane of a session, but another session.
+
+        If a server was started in a pane of another server, the jobs of the new server name that
+        pane, too.
+        """
+        if origin.session is None or origin.server_pid is None:
+            return set()
+        by_pane = self.said_to_be_of(replace(origin, session=None))
+        return {
+            pid
+            for pid in by_pane - self.said_to_be_of(origin)
+            if not self.is_job(pid, origin.server_pid)
+        }
+
+    def pane_of(self, pid: int, server: int) -> int | None:
+        """Returns the first process of the existing pane in which a process runs.
+
+        The process descends from the first process of the pane, or is in the process session of
+        this first process. A process can change its environment, but not these two facts.
+
+        Args:
+            pid: The process.
+            server: The tmux server of the pane.
+        """
+        for first in (child_above(pid, server, self.stats), self.stats[pid].session):
+            stat = None if first is None else self.stats.get(first)
+            # The first process of a closed pane has no terminal.
+            if stat is not None and stat.parent == server and stat.leads_terminal:
+                return first
+        return None
+
+    def is_job(self, pid: int, server: int) -> bool:
+        """Returns whether a tmux server started a process outside panes (``run-shell``).
+
+        A job is in the process session of the server. The first process of a pane leads another
+        process session.
+        """
+        if server not in self.servers:
+            return False
+        session = self.stats[server].session
+        top = child_above(pid, server, self.stats)
+        return self.stats[pid if top is None else top].session == session
+
+    def _left_by_dead(self, origin: Origin) -> tuple[set[int], set[int]]:
+        """Returns two sets: processes that dead panes certainly left, or may have left.
+
+        These processes are the members of the process sessions that the panes' first processes
+        led. The kernel does not reuse the id of a process session that has members. So if any
+        member is older than the end of the pane, all members belong to the pane. Otherwise the id
+        may have been reused.
+        """
+        sure: set[int] = set()
+        perhaps: set[int] = set()
+        for pane in origin.dead:
+            first = self.stats.get(pane.pid)
+            if first is not None and not (first.is_ended and first.parent == origin.server_pid):
+                continue
+            members = self.led.get(pane.pid, ())
+            began = [procfs.begun_at(self.stats[pid]) for pid in members]
+            # tmux reports the end in whole seconds.
+            is_old = pane.ended is not None and min(began, default=math.inf) <= pane.ended + 1
+            (sure if is_old else perhaps).update(members)
+        return sure, perhaps
+
+    def doubts_of(self, origin: Origin, known: Collection[int]) -> dict[int, str]:
+        """Returns the processes that may also belong to a session, each with the reason.
+
+        Args:
+            origin: The session.
+            known: The processes that certainly belong to the session; they are left out.
+        """
+        by_dead = "which a dead pane may have left"
+        doubts = dict.fromkeys(self._left_by_dead(origin)[1], by_dead)
+        contradicts = "which names a pane of it, but another session"
+        doubts |= dict.fromkeys(self._trusted(self._contradicting(origin), origin), contradicts)
+        # A process that runs in another pane belongs to that pane, whatever it names.
+        unread = self.unread - self.runs_on.keys() - self.servers
+        unread = frozenset(pid for pid in unread if self._is_young(pid, origin))
+        too_large = "whose environment is too large to be read"
+        doubts |= dict.fromkeys(self._trusted(unread, origin), too_large)
+        return {pid: why for pid, why in doubts.items() if pid not in {*known, *self.ourselves}}
+
+    def _is_young(self, pid: int, origin: Origin) -> bool:
+        """Returns whether a process is young enough to descend from a session's server.
+
+        A process cannot join the process session of an unrelated process. So a process does not
+        descend from the server if any member of the process's session is older than the server.
+        """
+        began = self._server_began(origin)
+        members = self.led[self.stats[pid].session]
+        return began is None or all(self.stats[member].started >= began for member in members)
+
+    def _server_began(self, origin: Origin) -> int | None:
+        """Returns when a session's server started, in ticks since boot; None if not known."""
+        if origin.server_began is not None or origin.claim is not None:
+            return origin.server_began
+        server = origin.server_pid
+        return self.stats[server].started if server in self.servers else None
+
+    def proven(self, origin: Origin, claim: Claim) -> tuple[set[int], dict[int, str]]:
+        """Returns the processes that prove a claim, and the reason for each other process."""
+        spared = self.ourselves | {0, INIT} | self.servers
+        facts = {}
+        for pid in self.said_to_be_of(origin) - spared:
+            users = self.users_of(pid)
+            if users is not None and self.runs_on.get(pid) in (None, origin.server_pid):
+                stat = self.stats[pid]
+                facts[pid] = Facts(stat.parent, frozenset(users), procfs.begun_at(stat))
+        return believed(claim, facts)
+
+    def servers_from(self, pids: Collection[int], origin: Origin) -> tuple[int, ...]:
+        """Returns the tmux servers that a session started.
+
+        Args:
+            pids: The processes of the session.
+            origin: The session.
+        """
+        named_by = self._believed(origin)
+        leaders = {*self._roots(origin), *(pane.pid for pane in origin.dead)}
+        started = {
+            pid
+            for pid in self.servers
+            if pid in named_by
+            or self.stats[pid].parent in pids
+            or self.stats[pid].session in leaders
+        }
+        return tuple(sorted(started - {origin.server_pid} - set(pids)))
+
+    def servers_perhaps_from(
+        self, origin: Origin, pane_of: Callable[[int], str | None]
+    ) -> frozenset[int]:
+        """Returns the tmux servers that name a pane of a session, but not the pane's server.
+
+        To start another server inside a pane, a user unsets ``TMUX``. Then the environment of the
+        new server contains only ``TMUX_PANE``. Panes of different servers can have the same id.
+
+        Args:
+            origin: The session.
+            pane_of: Returns the pane id in a process's environment, or None.
+        """
+        servers = self.sure - self.panes.keys() - {origin.server_pid}
+        began, panes = self._server_began(origin), origin.panes
+        if began is None or panes is None:
+            return frozenset()
+        young = {pid for pid in servers if self.stats[pid].started >= began}
+        return frozenset(pid for pid in self._trusted(young, origin) if pane_of(pid) in panes)
+
+    def doubts_about(self, servers: Iterable[int]) -> dict[int, str]:
+        """Maps each server of a session that may be an ordinary process to the reason."""
+        why = "which is perhaps not a tmux server"
+        return {
+            pid: why for pid in servers if pid not in self.sure or self.listens(pid) is not True
+        }
+
+    def described(
+        self, pids: Iterable[int], users: frozenset[int] | None = None
+    ) -> tuple[Process, ...]:
+        """Returns the data of running processes; see the function `described`."""
+        return described(pids, self.stats, users)
+
+
+def described(
+    pids: Iterable[int], stats: Mapping[int, Stat], users: frozenset[int] | None = None
+) -> tuple[Process, ...]:
+    """Returns the data of running processes, sorted by pid; ended processes are left out.
+
+    Args:
+        pids: The pids.
+        stats: The data of every process.
+        users: See `Process`.
+    """
+    return tuple(
+        Process(pid, stat.started, procfs.program_name(stat), stat.memory, users)
+        for pid in sorted(pids)
+        if not (stat := stats[pid]).is_ended
+    )

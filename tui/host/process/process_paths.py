@@ -1,0 +1,201 @@
+"""Finds the workspaces of processes, from their open files, command lines and environments.
+
+Linux only, like `tui.host.process.process_tree`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from registry.schema import WORKSPACE_NAME, default_workspaces
+from tui.host.process import procfs
+
+# The name of a workspace, or the directory that contains a task's directory.
+_NAMED = re.compile(rf"/{re.escape(WORKSPACE_NAME)}(?![^\s/'\"`;:,)\\])|(?=/TASK-)")
+
+# The places where a path may start in a shell command, and the greatest lengths.
+_BOUNDARY = re.compile(r"(?<![^\s'\"`=:;,()<>|&])[^\s'\"`=:;,()<>|&]")
+_LONGEST = 4096
+_LONGEST_NAME = 255
+
+_AT_MOST = 50_000
+"""The number of possible paths of one process that are examined."""
+
+# Files here do not lead to a workspace; but a workspace can be in memory, in /dev/shm.
+_NO_FILE = re.compile(r"/(dev/(?!shm/)|proc/|sys/)")
+
+
+class Touched(NamedTuple):
+    """The directories in which a process may work.
+
+    Attributes:
+        directories: The directories; some may be missing.
+        is_whole: Whether these are all directories. False if muster is not allowed to read some
+            data of the process, or if the process has too much data.
+    """
+
+    directories: frozenset[Path]
+    is_whole: bool
+
+
+def is_elsewhere(pid: int) -> bool:
+    """Returns whether a path of a process leads to another file for muster.
+
+    A path leads to another file if the process has another root directory or another mount
+    namespace, for example in a container. Then muster must not use the paths of the process.
+
+    Returns:
+        The answer. False also if the process has ended, or if muster has no permission to know.
+    """
+    with suppress(OSError):
+        return not procfs.has_our_mounts(pid)
+    return False
+
+
+def directories_of(pid: int) -> frozenset[Path] | None:
+    """Returns the working directory of a process and the value of its ``PWD``.
+
+    Returns:
+        The directories; an empty set for a process that has ended. None if muster has no
+        permission to read them, or if the process is elsewhere (see `is_elsewhere`).
+    """
+    try:
+        if not procfs.has_our_mounts(pid):
+            return None
+        paths = {procfs.working_directory(pid), procfs.environment(pid).get("PWD", "")}
+    except (FileNotFoundError, ProcessLookupError):
+        return frozenset()
+    except OSError:
+        return None
+    return frozenset(Path(path) for path in paths if path.startswith("/"))
+
+
+def directories_touched(pid: int) -> Touched:
+    """Returns the working directory, the directories of open files, and possible workspaces.
+
+    The possible workspaces come from the command line and the environment; they may be missing.
+    If the process is elsewhere (`is_elsewhere`), the result is empty and not whole.
+    """
+    if is_elsewhere(pid):
+        return Touched(frozenset(), is_whole=False)
+    paths: set[Path] = set()
+    is_whole = True
+    for source in (_working, _opened, _named_in_words):
+        try:
+            paths.update(source(pid))
+        except (OSError, ValueError) as error:
+            is_whole = is_whole and (_is_gone(error) or _has_ended(pid))
+    return Touched(frozenset(paths), is_whole)
+
+
+def _is_gone(error: Exception) -> bool:
+    return isinstance(error, (FileNotFoundError, ProcessLookupError))
+
+
+def _has_ended(pid: int) -> bool:
+    """Returns whether a process has ended, even if its parent has not reaped it."""
+    stat = procfs.stat_of(pid)
+    return stat is None or stat.is_ended
+
+
+def _working(pid: int) -> Iterator[Path]:
+    yield Path(procfs.working_directory(pid))
+
+
+def _opened(pid: int) -> Iterator[Path]:
+    for _, target in procfs.open_files(pid):
+        if target.startswith("/") and not _NO_FILE.match(target):
+            yield Path(target).parent
+
+
+def _named_in_words(pid: int) -> Iterator[Path]:
+    here = None
+    with suppress(OSError):
+        here = Path(procfs.working_directory(pid))
+    yield from workspaces_in(_words_of(pid), here)
+
+
+def _words_of(pid: int) -> Iterator[str]:
+    is_whole = True
+    for name in ("cmdline", "environ"):
+        given = procfs.words(pid, name)
+        is_whole = is_whole and given.is_whole
+        yield from given.words
+    if not is_whole:
+        raise ValueError(f"process {pid} was given more than {procfs.LARGEST} bytes")
+
+
+def default_workspaces_of(pid: int) -> frozenset[Path]:
+    """Returns the default workspaces of an orchestrator with the environment of a process.
+
+    The result is empty if muster is not allowed to read the process, or if the process is
+    elsewhere.
+    """
+    if is_elsewhere(pid):
+        return frozenset()
+    with suppress(OSError):
+        entries = (word.partition("=") for word in procfs.words(pid, "environ").words)
+        return default_workspaces({name: value for name, _, value in entries})
+    return default_workspaces({})
+
+
+def workspaces_in(words: Iterable[str], here: Path | None) -> Iterator[Path]:
+    """Yields the paths in words that may be workspaces.
+
+    Args:
+        words: A command line or an environment. A word may be a whole shell command.
+        here: The working directory of the process, if known.
+
+    Raises:
+        ValueError: The words contain more possible paths than are examined.
+    """
+    examined = 0
+    for word in words:
+        for path in _examine(word, here):
+            examined += 1
+            if examined > _AT_MOST:
+                raise ValueError(f"more than {_AT_MOST} possible paths")
+            if path is not None:
+                yield path
+
+
+def _examine(word: str, here: Path | None) -> Iterator[Path | None]:
+    """Yields the possible workspaces in a word, and None for each other possible path."""
+    for text in dict.fromkeys((word, re.sub(r"\\(.)", r"\1", word), unquote(word))):
+        begins: list[int] = []
+        # The places where a path with a blank may begin.
+        longer: list[int] = []
+        last = 0
+        for match in _NAMED.finditer(text):
+            begins = begins or [start.start() for start in _BOUNDARY.finditer(text)]
+            end = bisect_right(begins, match.start())
+            for index in range(last, end - 1):
+                yield None
+                if _may_be_longer(text, begins[index], begins[index + 1]):
+                    longer.append(begins[index])
+            last = max(last, end - 1)
+            if end:
+                written = text[begins[end - 1] : match.start()] + match.group()
+                yield _absolute(written, here)
+            for begin in longer[bisect_left(longer, match.start() - _LONGEST) :]:
+                written = text[begin : match.start()] + match.group()
+                # A blank may be part of a path; then the path must exist.
+                yield _absolute(written, None) if os.path.isdir(written) else None
+
+
+def _may_be_longer(text: str, begin: int, end: int) -> bool:
+    """Returns whether an absolute path may go on after the blank or sign before `end`."""
+    return text[begin] == "/" and os.path.isdir(os.path.dirname(text[begin:end].rstrip()))
+
+
+def _absolute(written: str, here: Path | None) -> Path | None:
+    path = Path(written) if here is None else here / written
+    is_short = all(len(part) <= _LONGEST_NAME for part in path.parts)
+    return path if is_short and path.is_absolute() else None

@@ -1,0 +1,70 @@
+"""The features by which the processes of a tmux session are recognized."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+from registry.dataclass import dataclass
+from tui.host.process.claims import Claim
+from tui.host.tmux_types import DeadPane, Session, TmuxSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The features by which a process of a session is recognized.
+
+    Attributes:
+        pids: The first processes of the panes.
+        panes: The ids of the panes; None for all present and former panes.
+        socket: The socket of the tmux server, as in ``$TMUX``.
+        server_pid: The pid of the tmux server; None for any server of this socket.
+        claim: The conditions for each process if these features come from a log; None if they
+            come from tmux.
+        server_began: When the server's process started, in ticks since boot. None if the process
+            with the server's pid is not certainly this server.
+        session: The id of the session, for example ``$3``; None if only the panes are known.
+        dead: The panes whose first process has ended.
+        shared: The pids in `pids` that tmux also listed for another session.
+        is_listed: Whether the session is from a list of all sessions of the server. Then all
+            existing panes of the server that are not in `pids` belong to other sessions.
+    """
+
+    pids: tuple[int, ...]
+    panes: tuple[str, ...] | None
+    socket: Path
+    server_pid: int | None
+    claim: Claim | None = None
+    server_began: int | None = None
+    session: str | None = None
+    dead: tuple[DeadPane, ...] = ()
+    shared: frozenset[int] = frozenset()
+    is_listed: bool = False
+
+
+def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
+    """Returns the origin of a session that tmux listed."""
+    if answer.foreign_pids:
+        # The pids in the session mean other processes here.
+        return Origin((), (), answer.socket, None)
+    others = (other.pids for other in answer.sessions.values() if other.id != session.id)
+    return Origin(
+        session.pids,
+        session.panes,
+        answer.socket,
+        answer.server_pid,
+        server_began=answer.server_began,
+        session=session.id,
+        dead=session.dead,
+        shared=frozenset(session.pids).intersection(itertools.chain.from_iterable(others)),
+        is_listed=True,
+    )
+
+
+def owner_of(path: Path) -> int | None:
+    """Returns the user id of a file's owner; None if the file cannot be examined."""
+    try:
+        return os.stat(path).st_uid
+    except OSError:
+        return None

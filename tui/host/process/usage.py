@@ -1,0 +1,126 @@
+"""Measures CPU and memory of sessions with all their processes, with one scan of all processes.
+
+The processes of a session are those that a kill would end (`tui.host.process.process_tree`). Each
+measurement reads ``/proc/PID/stat`` of every process. The environment of a process is read only
+once for each program that the process runs. Linux only.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Hashable, Mapping
+from typing import Generic, TypeVar
+
+from registry.dataclass import dataclass
+from tui.host.process.process_tree import Looker, origin_of
+from tui.host.process.procfs import Stat
+from tui.host.tmux_types import Session, TmuxSnapshot
+
+Key = TypeVar("Key", bound=Hashable)
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+# The least number of seconds between two scans; the resolution of the CPU times is coarse.
+_LEAST = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The CPU and memory that the processes of one session use.
+
+    Attributes:
+        cpu: The CPU time since the previous measurement, in percent of one CPU; None at the first
+            measurement.
+        memory: The sum of the processes' resident memory in bytes. Memory that several processes
+            share is counted for each of them.
+        processes: The number of processes.
+    """
+
+    cpu: float | None
+    memory: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Generic[Key]):
+    """The processes of sessions at one moment.
+
+    Attributes:
+        at: The time, seconds of the monotonic clock.
+        stats: Maps pids to all processes of the host.
+        owned: The pids of each session.
+    """
+
+    at: float
+    stats: Mapping[int, Stat]
+    owned: Mapping[Key, Collection[int]]
+
+
+def loads(before: Sample[Key] | None, now: Sample[Key]) -> dict[Key, Load]:
+    """Returns the load of each session that has processes, from two samples.
+
+    The CPU time of an ended process is added to the process that reaped it. So the time is
+    computed for the whole session, and not as the sum over the remaining processes.
+    """
+    passed = now.at - before.at if before else 0.0
+    session_loads = {}
+    for key, pids in now.owned.items():
+        running = [stat for pid in pids if not (stat := now.stats[pid]).is_ended]
+        if running:
+            cpu = None
+            if before is not None and passed >= _LEAST:
+                ticks = _ticks_since(before, now, key)
+                cpu = max(0.0, 100 * ticks / _TICKS / passed)
+            session_loads[key] = Load(cpu, sum(stat.memory for stat in running), len(running))
+    return session_loads
+
+
+def _ticks_since(before: Sample[Key], now: Sample[Key], key: Key) -> int:
+    """Returns the CPU time of a session between two samples, in clock ticks."""
+    ticks = 0
+    for pid in now.owned[key]:
+        stat, was = now.stats[pid], before.stats.get(pid)
+        known = was is not None and was.started == stat.started
+        ticks += stat.ticks - (was.ticks if was is not None and known else 0)
+    for pid in before.owned.get(key, ()):
+        stat, after = before.stats[pid], now.stats.get(pid)
+        if after is None or after.started != stat.started:
+            ticks -= stat.ticks
+    return ticks
+
+
+class Meter(Generic[Key]):
+    """Measures sessions repeatedly, and keeps the previous sample. Blocks: use a worker."""
+
+    def __init__(self) -> None:
+        self._before: Sample[Key] | None = None
+        self._looker = Looker()
+
+    def measure(self, sessions: Mapping[Key, Session], answer: TmuxSnapshot) -> dict[Key, Load]:
+        """Returns the present load of each session that has processes.
+
+        Args:
+            sessions: The sessions by any key.
+            answer: The snapshot of the sessions' server. The result is empty if muster cannot see
+                the server's processes.
+
+        Raises:
+            OSError: The processes cannot be listed.
+        """
+        now = self.sample(sessions, answer)
+        before = self._before
+        if before is None or now.at - before.at >= _LEAST:
+            self._before = now
+        return loads(before, now)
+
+    def sample(self, sessions: Mapping[Key, Session], answer: TmuxSnapshot) -> Sample[Key]:
+        """Returns the present processes of sessions; see `measure`."""
+        at = time.monotonic()
+        if answer.foreign_pids:
+            return Sample(at, {}, {})
+        look = self._looker.look()
+        owned = {
+            key: look.belonging(origin_of(session, answer)) for key, session in sessions.items()
+        }
+        return Sample(at, look.stats, owned)
