@@ -56,7 +56,10 @@ class FieldChange:
 
     @property
     def replaces_file(self) -> bool:
-        """Whether the whole text of the registry was replaced; the values name the texts."""
+        """Whether the whole text of the registry was replaced.
+
+        If so, `before` and `after` identify the old and the new text, but do not contain them.
+        """
         return self.agent is None and self.field == WHOLE_FILE
 
     def means_the_same(self) -> tuple[object, ...]:

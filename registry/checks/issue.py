@@ -89,7 +89,7 @@ class Issue:
 
     @property
     def place(self) -> tuple[object, ...]:
-        """A key for the place of the issue, without the present value."""
+        """A key for the place of the issue: its kind, file, agent and field, but not `found`."""
         return self.kind, self.file, self.agent, self.field
 
     @property

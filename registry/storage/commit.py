@@ -290,7 +290,9 @@ def _take_back(progress: _Progress, durable: bool) -> OSError | None:
         except OSError as error:
             hand_on(error)
             _log.error(
-                "cannot take back the journal %s: %s", shown_name(journal.place), error.strerror
+                "cannot end the journal %s of a commit that was taken back: %s",
+                shown_name(journal.place),
+                error.strerror,
             )
             return error
     return None

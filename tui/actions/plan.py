@@ -268,7 +268,7 @@ def usual_session(row: AgentRow) -> str:
 
 
 def _labelled(step: Step) -> str:
-    """Returns the label of a step, with the session that the step ends and the footprint."""
+    """Returns the label of a step; the session that it ends and the footprint in parentheses."""
     # The label of an orphan is the name of its session.
     is_agents = step.session is not None and step.row is not None
     session = f"session {whole_name(step.session.name)}" if step.session and is_agents else ""

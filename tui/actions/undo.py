@@ -119,7 +119,8 @@ def _plan_given(action_id: str, log: Log, known: Mapping[Path, Source]) -> UndoP
             if log.unread:
                 unread = "; ".join(log.unread)
                 raise NothingToUndoError(
-                    f"the action {quoted_name(action_id)} is in no log that can be read: {unread}"
+                    f"the action {quoted_name(action_id)} is in no readable log, and some logs "
+                    f"cannot be read: {unread}"
                 )
             raise NoSuchActionError(f"the audit log contains no action {quoted_name(action_id)}")
         raise NothingToUndoError(f"the action {shown_name(action_id)} changed nothing")

@@ -182,7 +182,7 @@ class NearbyWorkspaces:
     def judge_around(
         self, around: Mapping[Session, Around], answer: TmuxSnapshot, policy: Policy, now: float
     ) -> Judged:
-        """Finds the orphans among sessions after `read_around`.
+        """Finds the orphans among sessions for which `read_around` was called.
 
         Args:
             around: The sessions with the result of `read_around`.

@@ -48,8 +48,8 @@ class Writers:
     def outsider(self, trusted: Collection[int] = (), able: Writers | None = None) -> str | None:
         """Returns a user or group among the writers that is not believed.
 
-        This user and root are believed. So are the members of a group that has the name of a
-        believed user, if this user is the only one.
+        This user and root are believed. A group is also believed if it has the name of a
+        believed user, and this user is its only member.
 
         Args:
             trusted: The ids of further users that are believed.
