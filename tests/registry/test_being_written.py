@@ -108,7 +108,7 @@ def test_who_looks_once_is_told_that_it_is_being_written(
     registry: Path, read: Callable[[Path], object], length: int
 ) -> None:
     cut(registry, length)
-    with pytest.raises(BusyRegistryError, match="is being written: it is incomplete"):
+    with pytest.raises(BusyRegistryError, match="is being written: the text is incomplete"):
         read(registry)
 
 

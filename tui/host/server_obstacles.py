@@ -81,13 +81,14 @@ def _of_lost_path(pid: int, socket: Path, answer: TmuxSnapshot) -> str:
         )
     create = command_line("kill", "-USR1", str(pid))
     prefix = f"tmux server {pid} runs, but"
-    ending = f"or end the server and its sessions with: kill {pid}"
+    ending = f"or end the server and its sessions with: {command_line('kill', str(pid))}"
     other = answer.server_process or answer.listener
     if answer.state is TmuxState.ANSWERED and other is not None:
         # The signal removes the socket that lies at the path.
         return (
             f"{prefix} {lost}, and leads to tmux server {other}; take the path from that server "
-            f"with: {create}; give it back afterwards with: kill -USR1 {other}; {ending}"
+            f"with: {create}; give it back afterwards with: "
+            f"{command_line('kill', '-USR1', str(other))}; {ending}"
         )
     if os.path.isdir(socket.parent):
         return f"{prefix} {lost}; recreate its socket with: {create}; {ending}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from registry.dataclass import dataclass
 from registry.storage import is_unmapped
-from registry.text import shown_name
+from registry.text import command_line, shown_name
 from tui.host.process import procfs
 from tui.host.process.procfs import Stat
 from tui.host.tmux_advice import socket_option, user_name
@@ -89,10 +89,8 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
 def _to_continue(pid: int) -> str:
     if not procfs.numbers_are_ours():
         return "continue it outside of this container (PID namespace)"
-    return (
-        f"continue it with: kill -CONT {pid}, or, if its sessions are not needed, end it with: "
-        f"kill -KILL {pid}"
-    )
+    go_on, end = (command_line("kill", signal, str(pid)) for signal in ("-CONT", "-KILL"))
+    return f"continue it with: {go_on}, or, if its sessions are not needed, end it with: {end}"
 
 
 def _doubt_about_place(socket: Path, pid: int) -> Doubt:

@@ -115,7 +115,9 @@ def test_what_a_running_server_of_another_socket_lost_may_be_an_agents(
     if kept:
         # With nothing below it, the server is not asked for its sessions.
         os.kill(others, signal.SIGKILL)
-        until(lambda: not runs(others), "the end of the other pane")
+        server_pid = elsewhere.server_pid()
+        below = Path(f"/proc/{server_pid}/task/{server_pid}/children")
+        until(lambda: below.read_text() == "", "the end of the other pane")
     slept(pid)
     assert_refused(files, server, pid)
 

@@ -59,19 +59,19 @@ def test_a_pane_of_anything_else_is_never_captured(server: RealTmux, changed: st
 
 
 def test_a_capture_without_an_answer_raises_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session("$1", "agent_a", 1, 1, 0, ("%1",), (1,))
-    answer = TmuxSnapshot(TmuxState.ANSWERED, "", tmp_path / "s", {}, 0.0, 1, 1)
+    answer = TmuxSnapshot(TmuxState.ANSWERED, "", listened, {}, 0.0, 1, 1)
     monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "slow", "exec /bin/sleep 60")))
     with pytest.raises(OSError, match="did not answer within"):
-        Tmux(tmp_path / "s", timeout=0.2).capture(session, answer, "%1")
+        Tmux(listened, timeout=0.2).capture(session, answer, "%1")
     monkeypatch.setenv("PATH", str(fake_binary(tmp_path / "odd", "echo what")))
     with pytest.raises(OSError, match="not the content of a pane"):
-        Tmux(tmp_path / "s").capture(session, answer, "%1")
+        Tmux(listened).capture(session, answer, "%1")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="tmux is not installed"):
-        Tmux(tmp_path / "s").capture(session, answer, "%1")
+        Tmux(listened).capture(session, answer, "%1")
 
 
 @pytest.fixture
