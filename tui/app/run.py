@@ -84,17 +84,25 @@ def run_monitor(
         live.stop()
 
 
-def _wait_for_hangup(leave: Callable[[], object]) -> None:
+def _wait_for_hangup(leave: Callable[[], object], ended: int) -> None:
     """Waits until the terminal disappears, and then calls a function.
 
     If the shell started muster with SIGHUP ignored, muster gets no signal. Textual would then read
     the end of the input again and again.
+
+    Args:
+        leave: The function.
+        ended: The reading end of a pipe, which is closed here. If its other end is closed first,
+            the function is not called.
     """
-    terminal = select.poll()
+    poll = select.poll()
     # Errors and hang-ups are always reported.
-    terminal.register(0, 0)
-    terminal.poll()
-    leave()
+    poll.register(0, 0)
+    poll.register(ended, 0)
+    happened = {fd for fd, _ in poll.poll()}
+    os.close(ended)
+    if ended not in happened:
+        leave()
 
 
 def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
@@ -122,15 +130,19 @@ def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     before = signal.signal(
         signal.SIGHUP, lambda *_: threading.Thread(target=leave, name="muster-hangup").start()
     )
-    threading.Thread(
-        target=_wait_for_hangup, args=(leave,), name="muster-terminal", daemon=True
-    ).start()
+    ended, ends = os.pipe()
+    watch = threading.Thread(
+        target=_wait_for_hangup, args=(leave, ended), name="muster-terminal", daemon=True
+    )
+    watch.start()
     take_any_byte()
     try:
         # While the app has the terminal, a signal ends only the app, so that it is restored.
         with noting(lambda number: app.exit(None, 128 + number), signal.SIGTERM, signal.SIGINT):
             app.run()
     finally:
+        os.close(ends)
+        watch.join(_BEGINS_WITHIN)
         signal.signal(signal.SIGHUP, before)
     # The code is missing only if neither the user nor an exception ended the app.
     return app.return_code if app.return_code is not None else _BROKEN

@@ -254,7 +254,7 @@ def test_a_log_that_may_not_be_read_hides_no_other(two: Two) -> None:
     # It cannot be known which came last.
     assert last == 1 and "cannot be known" in unsure and "Permission denied" in unsure
     assert named == 0 and "b" in by_id
-    assert hidden == 1 and "no log that can be read" in unread
+    assert hidden == 1 and "no readable log" in unread
 
 
 def test_a_single_task_named_in_a_closed_workspace_is_its_error(two: Two) -> None:
