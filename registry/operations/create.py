@@ -16,9 +16,9 @@ from registry.errors import (
     WrongShapeError,
 )
 from registry.schema import edits
-from registry.schema.arguments import RegistryPath, timestamp
+from registry.schema.arguments import RegistryPath, further_fields, timestamp
 from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
-from registry.storage.codec import Json, encode, plain
+from registry.storage.codec import Json, encode
 from registry.storage.files.anchor import make_anchor
 from registry.storage.files.descriptor import close_read
 from registry.storage.files.durability import is_durable
@@ -160,8 +160,8 @@ def create_task_registry(
         "completed_count": 0,
     }
     listed: Json = {"description": description, "created_at": now, "status": "INITIALIZED"}
-    text |= _further("fields", fields, text)
-    listed |= _further("global_fields", global_fields, listed)
+    text |= further_fields(fields, text, "create_task_registry")
+    listed |= further_fields(global_fields, listed, "create_task_registry", name="global_fields")
     global_ = create_global_registry(root).path
     created = _create(directory / TASK_REGISTRY, text)
 
@@ -170,19 +170,6 @@ def create_task_registry(
 
     edited(global_, list_task, timeout)
     return created
-
-
-def _further(name: str, fields: Mapping[str, Any] | None, set_here: Json) -> Json:
-    """Returns further fields of a new registry or entry.
-
-    Raises:
-        TypeError, ValueError: A value cannot be represented in JSON, or a field is set here.
-    """
-    extra = plain(fields if fields is not None else {})
-    if not extra.keys().isdisjoint(set_here):
-        names = ", ".join(sorted(extra.keys() & set_here.keys()))
-        raise ValueError(f"{name} must not contain {names}: create_task_registry() sets them")
-    return extra
 
 
 def _root(workspace: RegistryPath) -> Path:

@@ -13,10 +13,16 @@ from registry.audit.transaction import AuditContext, change_pair
 from registry.dataclass import dataclass, replace
 from registry.errors import WrongShapeError
 from registry.schema import edits
-from registry.schema.arguments import RegistryPath, distinct_ids, path_or_none, timestamp
+from registry.schema.arguments import (
+    RegistryPath,
+    distinct_ids,
+    further_fields,
+    path_or_none,
+    timestamp,
+)
 from registry.schema.counters import ended_just_now
 from registry.schema.records import Deployment, agent_entries, is_active, is_terminal
-from registry.storage.codec import Json, plain
+from registry.storage.codec import Json
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.text import shown_name
 
@@ -129,10 +135,7 @@ def finish_agents(
     if status == "terminated":
         reason = reason or "terminated"
     ends = end_fields(status, reason or None)
-    extra = plain(fields if fields is not None else {})
-    if not _OURS.isdisjoint(extra):
-        names = ", ".join(sorted(_OURS & extra.keys()))
-        raise ValueError(f"fields must not contain {names}: finish_agents() sets them")
+    extra = further_fields(fields, _OURS, "finish_agents")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
     ids = distinct_ids(agent_ids)

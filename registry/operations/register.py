@@ -19,7 +19,7 @@ from registry.errors import (
 )
 from registry.pair import edited_pair, left_out
 from registry.schema import edits
-from registry.schema.arguments import RegistryPath, path_or_none, timestamp
+from registry.schema.arguments import RegistryPath, further_fields, path_or_none, timestamp
 from registry.schema.depth import depth_below
 from registry.schema.ids import (
     find_existing_agent,
@@ -34,7 +34,7 @@ from registry.schema.records import (
     is_active,
 )
 from registry.schema.session_names import SESSION_PREFIX
-from registry.storage.codec import Json, plain
+from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.safe_open import is_safe_name
 from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit
@@ -231,10 +231,7 @@ def _fields_of(fields: Fields) -> Callable[[str], Json]:
 
 
 def _checked(fields: Mapping[str, Any]) -> Json:
-    extra = plain(fields)
-    if not _OURS.isdisjoint(extra):
-        names = ", ".join(sorted(_OURS & extra.keys()))
-        raise ValueError(f"fields must not contain {names}: register_agent() sets them")
+    extra = further_fields(fields, _OURS, "register_agent")
     if not isinstance(extra.get("tmux_session", ""), str):
         raise WrongShapeError("tmux_session", "must be a string")
     return extra

@@ -24,7 +24,7 @@ from registry.operations.finish import END_FIELD
 from registry.operations.register import is_of_task
 from registry.pair import edited_pair
 from registry.schema import edits
-from registry.schema.arguments import RegistryPath, path_or_none, timestamp
+from registry.schema.arguments import RegistryPath, further_fields, path_or_none, timestamp
 from registry.schema.layout import PROGRESS_FOLDER, agent_file
 from registry.schema.records import (
     ACTIVE_STATUSES,
@@ -33,7 +33,7 @@ from registry.schema.records import (
     is_active,
     is_terminal,
 )
-from registry.storage.codec import Json, plain
+from registry.storage.codec import Json
 from registry.storage.files.descriptor import Descriptor, close_read, open_owned
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.new_file import give_away, make_file, make_folder
@@ -109,10 +109,7 @@ def report_progress(
     if clamp and _is_number(progress) and not math.isnan(progress):
         progress = min(max(progress, 0), 100)
     _check(agent_id, status, progress, message, any_status=any_status)
-    extra = plain(fields if fields is not None else {})
-    if not _OURS.isdisjoint(extra):
-        names = ", ".join(sorted(_OURS & extra.keys()))
-        raise ValueError(f"fields must not contain {names}: report_progress() sets them")
+    extra = further_fields(fields, _OURS, "report_progress")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
 

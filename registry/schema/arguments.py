@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+from registry.storage.codec import Json, plain
 
 RegistryPath = str | os.PathLike[str]
 
@@ -37,6 +40,26 @@ def distinct_ids(agent_ids: Iterable[str]) -> tuple[str, ...]:
         TypeError: `agent_ids` is a single string, or contains an object that is not a string.
     """
     return tuple(dict.fromkeys(strings("agent_ids", agent_ids)))
+
+
+def further_fields(
+    fields: Mapping[str, Any] | None, set_here: Collection[str], by: str, *, name: str = "fields"
+) -> Json:
+    """Returns the further fields that a caller wants to write, converted for JSON.
+
+    Args:
+        fields: The fields, or None.
+        set_here: The fields that the called function sets itself.
+        by: The name of the called function, for errors.
+        name: The name of the argument, for errors.
+
+    Raises:
+        TypeError, ValueError: A value cannot be represented in JSON, or a field is in `set_here`.
+    """
+    extra = plain(fields if fields is not None else {})
+    if both := sorted(extra.keys() & set(set_here)):
+        raise ValueError(f"{name} must not contain {', '.join(both)}: {by}() sets them")
+    return extra
 
 
 def path_or_none(registry_path: RegistryPath | None) -> Path | None:

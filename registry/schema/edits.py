@@ -395,7 +395,10 @@ def set_status(
 
 
 def _is_completed_right(registry: Json) -> bool:
-    value = registry.get("completed_count")
+    counter = counter_names(registry).completed
+    if counter is None:
+        return False
+    value = registry.get(counter)
     least, most = completed_range(registry)
     return is_count(value) and least <= value <= most
 
