@@ -33,17 +33,21 @@ _R = TypeVar("_R")
 def _awaitable(function: Callable[_P, _R]) -> Callable[_P, Coroutine[Any, Any, _R]]:
     @functools.wraps(function)
     async def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            if not work.cancelled():
-                # Without this call, asyncio logs the error as one that was never retrieved.
-                work.exception()
-            raise
+        return await _ended(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)))
 
     return call
+
+
+async def _ended(work: asyncio.Future[_R]) -> _R:
+    """Awaits the work of a thread; if the caller is cancelled, the work ends first."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        if not work.cancelled():
+            # Without this call, asyncio logs the error as one that was never retrieved.
+            work.exception()
+        raise
 
 
 read_registry = _awaitable(registry.read_registry)
@@ -100,9 +104,8 @@ async def registering(
         )
     )
     try:
-        agent = await asyncio.shield(work)
+        agent = await _ended(work)
     except asyncio.CancelledError as error:
-        await asyncio.wait([work])
         if work.exception() is None and not work.result().existing:
             await _withdraw_after(error, work.result(), timeout)
         raise

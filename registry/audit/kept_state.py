@@ -24,7 +24,6 @@ from registry.dataclass import dataclass
 from registry.errors import (
     AuditError,
     BusyRegistryError,
-    CorruptRegistryError,
     HalfWrittenError,
     RegistryError,
     WrongShapeError,
@@ -33,7 +32,7 @@ from registry.schema.edits import check_global, check_task
 from registry.schema.records import agent_entries
 from registry.snapshots import read_text
 from registry.storage import recovery
-from registry.storage.codec import MAX_BYTES, decode
+from registry.storage.codec import MAX_BYTES, decode, parses
 from registry.storage.commit import Write, commit, stamp
 from registry.storage.files.file_age import is_in_the_making
 from registry.storage.files.interruption import hand_on, tolerating
@@ -181,7 +180,7 @@ def offer(registry: Path) -> str | None:
     except (RegistryError, OSError) as error:
         hand_on(error)
         return None
-    if _parses(broken, registry):
+    if parses(broken, registry):
         return None
     named = {name.decode("ascii") for name in _ID.findall(broken)}
     text = f"muster kept the state of {datetime.fromtimestamp(kept.at):%Y-%m-%d %H:%M:%S}"
@@ -291,21 +290,11 @@ def _broken(fd: int, registry: Path) -> bytes:
         RegistryError: The text can be decoded, so it is not broken.
     """
     text = read_all(fd, registry, MAX_BYTES)
-    if _parses(text, registry):
+    if parses(text, registry):
         raise RegistryError(f"{shown_name(registry)} is whole again; nothing was changed")
     if is_in_the_making(os.fstat(fd)):
         raise BusyRegistryError(registry, locked=False)
     return text
-
-
-def _parses(text: bytes, registry: Path) -> bool:
-    """Returns whether other writers can decode a text; then the text may have their changes."""
-    try:
-        decode(text, registry, lenient=True)
-    except CorruptRegistryError as error:
-        hand_on(error)
-        return False
-    return True
 
 
 def is_restoration(entry: Entry) -> bool:

@@ -189,6 +189,16 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     return decoded
 
 
+def parses(text: bytes, path: Path) -> bool:
+    """Returns whether other writers can decode a text; then the text may have their changes."""
+    try:
+        decode(text, path, lenient=True)
+    except CorruptRegistryError as error:
+        hand_on(error)
+        return False
+    return True
+
+
 def prepare() -> None:
     """Imports the modules that a write needs, so that no lock is held during the import."""
     import encodings.ascii  # noqa: F401

@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 
 from registry.errors import (
-    CorruptRegistryError,
     InaccessibleRegistryError,
     NotARegularFileError,
     RegistryError,
@@ -17,7 +16,7 @@ from registry.errors import (
 )
 from registry.storage import flock, metrics
 from registry.storage import journal as journals
-from registry.storage.codec import MAX_BYTES, check_size, decode
+from registry.storage.codec import MAX_BYTES, check_size, parses
 from registry.storage.commit import boot_id, place_whole
 from registry.storage.files.file_age import seconds_since_write
 from registry.storage.files.interruption import hand_on
@@ -149,7 +148,7 @@ def _apply(journal: Journal, partner: Path | None, fd: int, path: Path, place: P
         data,
         boot=boot_id(),
         committed=journal.role is Role.SECOND or _second_is_journalled(journal, partner),
-        parses=_parses(data, path),
+        parses=parses(data, path),
     )
     if action is RecoveryAction.SET_ASIDE:
         if seconds_since_write(os.fstat(fd)) < _GIVEN_UP_AFTER:
@@ -214,15 +213,6 @@ def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
         return False
     decoded = _decoded(text, place, second)
     return decoded is not None and decoded[0].transaction == journal.transaction
-
-
-def _parses(data: bytes, path: Path) -> bool:
-    try:
-        decode(data, path, lenient=True)
-    except CorruptRegistryError as error:
-        hand_on(error)
-        return False
-    return True
 
 
 def _keep_copy(data: bytes, registry: int, path: Path) -> None:
