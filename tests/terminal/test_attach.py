@@ -69,7 +69,7 @@ def test_one_goes_into_a_session_types_there_and_comes_back(
         screen.shows("agent  here-1")
         for key in ("a", "Enter"):
             screen.press(key)
-            screen.shows("deep in the agent", "muster: C-b d comes back")
+            screen.shows("deep in the agent", "muster: press C-b d to return")
             screen.type(f"from {key}")
             screen.press("Enter")
             screen.shows(f"heard from {key}")

@@ -1,4 +1,4 @@
-"""Calls functions that may hang, because a file system does not answer.
+"""Calls functions that may hang because a file system does not answer.
 
 A dead network server, or a program behind a FUSE mount, can make any access to a file hang for
 hours. So each call runs in its own thread, and the caller waits only for a limited time.
@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from tui.progress import ProgressCallback
 
 PATIENCE = 2.0
-"""Seconds without a step after which a call counts as hanging."""
+"""The seconds without a progress report after which a call counts as hanging."""
 
 Answer = TypeVar("Answer")
 
@@ -27,7 +27,8 @@ class _Call(Generic[Answer]):
     """One call in its own thread.
 
     Attributes:
-        moved_at: When the call began or reported its last step, in seconds of the monotonic clock.
+        moved_at: The time of the last progress report, or else of the start of the call, in
+            seconds of the monotonic clock.
         progress: The number of steps that are done, and the number of all steps.
     """
 
@@ -71,13 +72,13 @@ class _Call(Generic[Answer]):
         self.progress = (done, of)
 
     def wait(self, patience: float) -> Answer:
-        """Waits for the call, and returns the answer.
+        """Waits for the end of the call, and returns the answer.
 
         Args:
-            patience: Seconds without a step after which the wait ends.
+            patience: The seconds without a progress report after which the wait ends.
 
         Raises:
-            NoAnswerError: The call has not returned.
+            NoAnswerError: The call has not returned in time.
             Exception: The call raised this exception.
         """
         with self._change:
@@ -93,11 +94,11 @@ class _Call(Generic[Answer]):
 
 
 class Asker(Generic[Answer]):
-    """Makes one call at a time. Not thread-safe.
+    """Calls functions that may hang, one at a time. Not thread-safe.
 
     Args:
-        on_late: Called when a call returns after `NoAnswerError` was raised. It is called in the
-            thread of that call.
+        on_late: Called when a call returns for which `NoAnswerError` was raised before. `on_late`
+            runs in the thread of the call.
     """
 
     def __init__(self, on_late: Callable[[], None] = lambda: None) -> None:
@@ -106,41 +107,42 @@ class Asker(Generic[Answer]):
 
     @property
     def is_hanging(self) -> bool:
-        """Whether a call has not returned."""
+        """Whether the last call has not returned."""
         return self._call is not None and not self._call.is_over
 
     @property
     def progress(self) -> tuple[int, int]:
-        """The number of steps of the last call that are done, and the number of all its steps."""
+        """The number of finished steps and the number of all steps of the last call."""
         return (0, 0) if self._call is None else self._call.progress
 
     def begin(self, function: Callable[[ProgressCallback], Answer]) -> None:
-        """Starts a call, unless the last call has not returned.
+        """Starts a call. Does nothing if the last call has not returned.
 
         Args:
-            function: The function. It must report its progress to the function that it gets.
+            function: The function to call. Its argument is a callback for progress reports.
         """
         if not self.is_hanging:
             self._call = _Call(function, self._on_late)
 
     def end(self, patience: float = PATIENCE) -> Answer:
-        """Waits for the last call, and returns the answer.
+        """Waits for the end of the last call, and returns the answer.
 
         Args:
-            patience: Seconds without a step after which the wait ends.
+            patience: The seconds without a progress report after which the wait ends.
 
         Raises:
-            NoAnswerError: The call has not returned.
+            NoAnswerError: The call has not returned in time.
             Exception: The call raised this exception.
         """
         assert self._call is not None, "no call was begun"
         return self._call.wait(patience)
 
     def ask(self, function: Callable[[], Answer], patience: float = PATIENCE) -> Answer:
-        """Calls a function, unless the last call has not returned; returns the answer.
+        """Calls a function, and returns the answer.
 
         Raises:
-            NoAnswerError: This call, or the last call, has not returned.
+            NoAnswerError: The function has not returned in time. Or the last call has not
+                returned, so the function was not called.
             Exception: The function raised this exception.
         """
         if self.is_hanging:

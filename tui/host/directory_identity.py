@@ -1,4 +1,4 @@
-"""Identifies directories, to notice a directory that was removed and created again."""
+"""Identifies directories, so that muster notices if a directory was removed and created again."""
 
 from __future__ import annotations
 

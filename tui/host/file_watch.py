@@ -1,7 +1,7 @@
 """Reports changes of files. Only this module imports watchfiles.
 
-Subdirectories are not watched: agents write logs in subdirectories all the time, and these logs do
-not change the roll.
+Subdirectories are not watched, because agents write logs in subdirectories all the time. These
+logs do not change the roll.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Milliseconds: how long changes are collected, and the polling interval. A change arrives
-# within about two intervals; a burst of changes is passed on every `_DEBOUNCE`.
+# The time in which changes are collected, and the polling interval, both in milliseconds. A single
+# change is reported after about two intervals.
 _DEBOUNCE = 30
 _STEP = 8
 
@@ -31,17 +31,17 @@ _STEP = 8
 _QUIET_AFTER = 30.0
 _QUIET_STEP = 50
 
-# Milliseconds: the timeout of the first poll, and of later polls. After each poll the interval
-# is computed again.
+# The timeouts of the first poll and of later polls, in milliseconds. After each poll, the polling
+# interval is chosen again.
 _FIRST_LOOK = 250
 _NEXT_LOOK = 10_000
 _RETRY = 1.0
 _LONGEST_RETRY = 60.0
 
 _BLIND = (
-    "Changes of registries are seen only every few seconds, because the directories cannot be "
-    "watched. If the system has no free watches, raise fs.inotify.max_user_watches or "
-    "max_user_instances with sysctl: %s"
+    "cannot watch the directories of registries (%s), so muster sees changes only every few "
+    "seconds; if the system has no free watches, raise fs.inotify.max_user_watches or "
+    "fs.inotify.max_user_instances with sysctl"
 )
 
 # The number of "deleted" in watchfiles.Change.
@@ -52,10 +52,10 @@ class DirectoryWatcher:
     """Calls a function with the paths that changed in a set of directories.
 
     Args:
-        on_change: Called in the watcher's thread with the changed paths. An empty set means
-            that changes may have been missed, and everything must be read.
-        names: The names of files whose changes are reported. Changes of all direct entries of a
-            root are reported too.
+        on_change: Called in the watcher's thread with the changed paths. An empty set means that
+            changes may have been missed, so that all files must be read again.
+        names: The names of the files whose changes are reported. In roots (see `watch`), changes
+            of all direct entries are reported.
     """
 
     def __init__(
@@ -87,14 +87,15 @@ class DirectoryWatcher:
             self._thread.join(timeout=2.0)
 
     def watch(self, watched: Collection[Watched], roots: Collection[Path]) -> None:
-        """Sets the watched directories. Accesses no file.
+        """Replaces the set of watched directories. Accesses no file.
 
-        Call this again after every scan: a directory that was removed and created again has
-        another inode, and needs a new watch.
+        Call this method again after every scan of the workspaces: a directory that was removed and
+        created again has another inode, and needs a new watch.
 
         Args:
             watched: The directories, without their subdirectories; see `identified`.
-            roots: The watched directories of which all new or removed entries are reported.
+            roots: The directories among `watched` in which changes of all direct entries are
+                reported.
         """
         with self._change:
             wanted = frozenset(watched)
@@ -116,10 +117,10 @@ class DirectoryWatcher:
             self._watch_until_rearmed(self._answering(wanted))
 
     def _answering(self, wanted: Iterable[Watched]) -> list[Path]:
-        """Returns the directories that can be accessed now.
+        """Returns the directories whose file systems answer.
 
-        While watchfiles accesses a directory, no other thread can run. So a directory on a file
-        system that does not answer would stop the whole program.
+        While watchfiles accesses a directory, no other thread of muster can run. So a directory on
+        a file system that does not answer would stop the whole program.
         """
         by_device: dict[int, list[Path]] = {}
         for path, device, _ in wanted:
@@ -132,17 +133,17 @@ class DirectoryWatcher:
             try:
                 answering += [path for path, _, _ in self._askers[device].end()]
             except NoAnswerError:
-                # The next call of `watch` tries it again.
+                # The next call of `watch` tries these directories again.
                 self._forget(set(paths))
         return answering
 
     def _watch_until_rearmed(self, directories: list[Path]) -> None:
-        # Imported late: commands without a screen do not need it, nor does the first frame.
+        # Imported late, because the first frame, and commands without a screen, do not need it.
         from watchfiles._rust_notify import RustNotify
 
         try:
-            # The last argument makes it skip a directory that this user may not read. The
-            # periodic scan finds changes there.
+            # The last argument: skip directories that muster is not allowed to read. The periodic
+            # scan finds changes in these directories.
             with RustNotify(list(map(str, directories)), False, False, 0, False, True) as notify:
                 self._pause = _RETRY
                 self._hand_on(notify, directories)
@@ -178,11 +179,12 @@ class DirectoryWatcher:
                 self._on_change(relevant)
 
     def _forget(self, gone: set[Path]) -> set[Path]:
-        """Forgets deleted directories, so that the next `watch` watches them again.
+        """Forgets deleted directories, so that the next call of `watch` watches them again.
 
-        To compare inode numbers is not enough: a file system may reuse the number for the new
-        directory.
+        Returns:
+            The same directories.
         """
+        # To compare inodes is not enough: a file system may give the new directory the same inode.
         if gone:
             with self._change:
                 self._wanted = frozenset(entry for entry in self._wanted if entry[0] not in gone)

@@ -10,14 +10,14 @@ from contextlib import suppress
 
 
 def run_hook(command: Sequence[str], timeout: float) -> str | None:
-    """Runs a command without a shell and without a terminal, and waits for it. Blocks.
+    """Runs a command without a shell and without a terminal, and waits for its end. Blocks.
 
     Args:
         command: A program and its arguments.
-        timeout: Seconds after which the command's process group is killed.
+        timeout: The seconds after which the command's process group is killed.
 
     Returns:
-        An error message, or None.
+        An error message; None if the command succeeded.
     """
     words = [word.replace("\0", "") for word in command]
     try:

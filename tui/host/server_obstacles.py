@@ -1,4 +1,4 @@
-"""Explains why a tmux server cannot be queried, and what helps."""
+"""Messages that say why a tmux server cannot be queried, and what the user can do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def why_unasked(pid: int, socket: Path, answer: TmuxSnapshot | None, doubt: Doub
     Args:
         pid: The pid of the server.
         socket: The path at which the server listens.
-        answer: The snapshot that this path gave; None if the server was not queried.
+        answer: The result of a query at this path; None if no query was made.
         doubt: Why the server must not be queried, or None.
     """
     if doubt is not None:
@@ -55,29 +55,36 @@ def why_unseen(pid: int, uid: int) -> str:
             f"socket that muster can see; check what process {pid} is"
         )
     return (
-        f"tmux server {pid} may have the agent's session, and muster is not permitted to see its "
-        "socket; run muster as root"
+        f"tmux server {pid} may have the agent's session, and muster is not permitted to see the "
+        "socket of this server; run muster as root"
     )
 
 
 def said_to_have_none(token: str | None) -> str:
-    """Returns how the operator says that a server has none of the agents; continues a sentence.
+    """Returns advice for the case that a server has none of the agents.
+
+    The text continues a sentence about the server. The text is empty if there is no token.
 
     Args:
-        token: The token of the server; None if no token can name it.
+        token: The token of the server; None if the server cannot be identified by a token.
     """
     if token is None:
         return ""
-    return f"; if you know that it has none of your agents, give the option {OPTION} {token}"
+    return (
+        f"; if you know that the server has none of your agents, give the option {OPTION} {token}"
+    )
 
 
 def _of_lost_path(pid: int, socket: Path, answer: TmuxSnapshot) -> str:
-    """Returns why a server whose path leads elsewhere cannot be queried, with a remedy."""
+    """Returns why a server cannot be queried at its path, with a remedy.
+
+    The path leads to another server or to no server, for example because the socket was removed.
+    """
     lost = f"{shown_name(socket)} does not lead to this server"
     if not procfs.numbers_are_ours():
         return (
             f"a tmux server runs outside of this container (PID namespace), but {lost}; "
-            "run muster there"
+            "run muster outside of the container"
         )
     create = command_line("kill", "-USR1", str(pid))
     prefix = f"tmux server {pid} runs, but"
@@ -86,12 +93,12 @@ def _of_lost_path(pid: int, socket: Path, answer: TmuxSnapshot) -> str:
     if answer.state is TmuxState.ANSWERED and other is not None:
         # The signal removes the socket that lies at the path.
         return (
-            f"{prefix} {lost}, and leads to tmux server {other}; take the path from that server "
-            f"with: {create}; give it back afterwards with: "
+            f"{prefix} {lost}, and leads to tmux server {other}; take over the path for server "
+            f"{pid} with: {create}; afterwards, give the path back to server {other} with: "
             f"{command_line('kill', '-USR1', str(other))}; {ending}"
         )
     if os.path.isdir(socket.parent):
-        return f"{prefix} {lost}; recreate its socket with: {create}; {ending}"
+        return f"{prefix} {lost}; recreate the socket with: {create}; {ending}"
     directory = shown_name(socket.parent)
     make = command_line("mkdir", "-p", "-m", "700", names=[str(socket.parent)])
     made = f"create the directory, then run: {create}" if make is None else f"{make} && {create}"

@@ -1,9 +1,9 @@
-"""Decides whether muster may query a tmux server that it found on this host.
+"""Decides whether muster may query a tmux server that the user did not name.
 
-The user did not name this server. SO_PEERCRED returns the process that started to listen at a
-socket, and not the process that accepts the connections. A daemon may share its socket with
-workers of other users, and a worker may claim that the daemon is a tmux server. Linux only, like
-`tui.host.process.procfs`.
+muster finds such a server among the processes of this host. SO_PEERCRED returns the process that
+started to listen at a socket, and not the process that accepts the connections. A daemon may share
+its socket with worker processes of other users, and such a worker may claim that the daemon is a
+tmux server. Linux only, like `tui.host.process.procfs`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STOPPED = "T"  # The state of a process that a signal stopped; see proc_pid_sta
 
 
 def is_named_so(command: str) -> bool:
-    """Returns whether a process name may be that of a tmux server.
+    """Returns whether the name of a process may be that of a tmux server.
 
     A server sets its name to "PROGRAM: server (SOCKET)", and the kernel cuts long names. Examples
     are "tmux: server", "mux: server", "tmux-next:" and "tmux-3.4-static".
@@ -51,12 +51,12 @@ class Doubt:
 def doubt_about(pid: int, socket: Path) -> Doubt | None:
     """Returns why muster must not query a process that may be a tmux server.
 
-    These conditions must hold:
+    These conditions must all hold:
 
-    - The process runs only as this user.
+    - The process runs only as muster's user.
     - Only processes of this user and of root have the socket of the process open.
     - The process has the name of a tmux server, or its program is tmux.
-    - The process is not stopped: a stopped server answers nothing.
+    - The process is not stopped, because a stopped server does not answer.
     - In muster's own file system, the path leads to the socket of this process.
 
     Args:
@@ -88,17 +88,20 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
 
 def _to_continue(pid: int) -> str:
     if not procfs.numbers_are_ours():
-        return "continue it outside of this container (PID namespace)"
+        return f"continue process {pid} outside of this container (PID namespace)"
     go_on, end = (command_line("kill", signal, str(pid)) for signal in ("-CONT", "-KILL"))
-    return f"continue it with: {go_on}, or, if its sessions are not needed, end it with: {end}"
+    return (
+        f"continue the process with: {go_on}, or, if its sessions are not needed, end the process "
+        f"with: {end}"
+    )
 
 
 def _doubt_about_place(socket: Path, pid: int) -> Doubt:
-    """Returns the doubt about a process whose path may lead muster elsewhere."""
+    """Returns the doubt about a process, if its path may lead muster to another process."""
     with suppress(OSError):
         if not procfs.has_our_mounts(pid):
-            # The files there belong to processes that may have fewer rights than muster. A server
-            # can make its client write files and run programs, so the socket is not used.
+            # A process in the container may have fewer rights than muster. A tmux server can make
+            # its client write files and run programs, so muster does not use the socket.
             return Doubt(
                 "it runs in a container: it has another mount namespace or root directory than "
                 "muster",
@@ -113,7 +116,7 @@ def _runs_tmux(stat: Stat) -> bool:
     with suppress(OSError):
         if os.path.basename(os.readlink(program)).startswith("tmux"):
             return True
-        # Imported here because it imports compressors.
+        # Imported here because the import is slow: shutil imports compressors.
         import shutil
 
         tmux = shutil.which("tmux")
@@ -122,7 +125,7 @@ def _runs_tmux(stat: Stat) -> bool:
 
 
 def _leads_to(socket: Path, pid: int) -> bool:
-    """Returns whether the path of a process's socket certainly leads muster to that socket."""
+    """Returns whether the path of a process's socket certainly leads muster to this socket."""
     with suppress(TmuxError, OSError), checked(socket) as checked_socket:
         listener = checked_socket.listener
         if listener is not None and listener.pid == pid:
@@ -133,7 +136,7 @@ def _leads_to(socket: Path, pid: int) -> bool:
 
 
 def _foreign_holders(inode: str) -> Iterator[tuple[int, int]]:
-    """Yields the processes of other users that have a socket open, as far as muster can see.
+    """Yields the processes of other users that have a socket open, if muster can see this.
 
     Args:
         inode: The inode number of the socket, in digits.

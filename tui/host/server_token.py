@@ -1,7 +1,7 @@
-"""Names one tmux server process by a short text that no other process ever has.
+"""Identifies a tmux server process by a token, a short text that belongs to no other process.
 
-A pid alone is used again by later processes. So the text also has the start time of the process,
-and a checksum of the boot and of the PID namespace, in which these numbers are valid.
+A pid alone is not enough, because a later process may have the same pid. So the token also
+contains the start time of the process, and a checksum of the boot id and of the PID namespace.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Finds processes whose pane is gone, and processes that write an agent's output. Linux only.
 
-A process that ignores SIGHUP outlives its session and its tmux server. The environment of this
-process may still name the pane where the process was started, and the process may still write its
-agent's output. This module only reports these processes, of all users; the caller decides what
-they prove.
+A process that ignores SIGHUP survives the end of its session, and even of its tmux server. The
+environment of such a process still names the pane in which the process was started. Such a process
+may also still write the output of its agent. This module finds these processes, of all users. It
+does not decide whether an agent is dead.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ _SOURCES = (PROGRESS, FINDINGS, STREAM_LOG)
 _DELETED = " (deleted)"
 
 FILES_OF_A_USER = 20_000
-"""The number of open files that are examined of all processes of one user.
+"""The number of open files that are examined for all processes of one user together.
 
-Only for users other than this user, root and the tmux server's user. Another user could
-otherwise stall muster for hours; by more files it hides only agents that run as that user.
+This limit does not apply to muster's user, root and the user of the tmux server. Without the
+limit, other users could stall muster for hours. A user who exceeds the limit can only hide agents
+that run as this user.
 """
 
 Agent = tuple[Path, str]
@@ -42,12 +43,12 @@ Agent = tuple[Path, str]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The agents for which writing processes are searched, and the identities of their files.
+    """The agents whose output files are compared with the open files of processes.
 
     Attributes:
         agents: The agents.
-        files: Maps the identity of each output file to its agent.
-        folders: Maps the identity of each task's directory to its path.
+        files: Maps the identity (device and inode) of each output file to its agent.
+        folders: Maps the identity of each task's directory to the path of the directory.
     """
 
     agents: frozenset[Agent] = frozenset()
@@ -63,14 +64,15 @@ class Stray:
         process: The process.
         users: The ids of the real, effective and saved user of the process.
         began: When the process started, in seconds since the epoch.
-        named_pane: The pane, which is gone, that the environment of the process names. None if the
-            process names no such pane, and only writes an agent's output.
+        named_pane: The pane that the environment of the process names, if this pane is gone. None
+            for any other process, which only writes an agent's output.
         writes_for: The agents whose output files the process certainly has open for writing. These
-            files are in place, and have only one name.
+            files have their usual path, and no second hard link.
         may_write_for: The agents in `writes_for`, and the watched agents whose output the process
             may write.
-        is_former: Whether a newer server has the pid of the server that the process names.
-        is_here: Whether the pane belonged to the queried socket.
+        is_former: Whether the server that the process names has ended, and a newer server has its
+            pid.
+        is_here: Whether the pane belonged to the queried tmux server's socket.
         other_runs: Whether the pane belonged to another tmux server that still runs.
     """
 
@@ -86,10 +88,11 @@ class Stray:
 
     @property
     def pane(self) -> tuple[int, str]:
-        """A key for processes of the same pane: the pid of the server, and the id of the pane.
+        """A key that all processes of the same pane share.
 
-        A process that names only a session has the id of that session. Any other process has a key
-        that no other process has.
+        The key is the pid of the server, and the id of the pane. If the process names a session
+        but no pane, the key contains the id of the session. If the process names neither, the key
+        belongs to this process alone.
         """
         named = self.named_pane
         if named is None:
@@ -98,19 +101,20 @@ class Stray:
 
 
 def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
-    """Returns the processes whose pane is gone, of any server, and the writers of agents' output.
+    """Returns the processes whose pane is gone, and the processes that write agents' output.
 
-    Processes whose pane is gone do not include muster, its ancestors, tmux servers, and processes
-    that now run on another server. A writer may also run in an existing pane.
+    The first kind includes panes of all tmux servers. These processes do not belong to it: muster
+    and its ancestors, tmux servers, and processes that run on another server than the server that
+    they name. A process of the second kind may run in an existing pane.
 
     Args:
         answer: A snapshot of tmux whose state is known.
-        watched: The agents for which writing processes are searched.
+        watched: The agents whose output counts for the second kind.
 
     Raises:
         OSError: The processes cannot be listed.
     """
-    # A pane that was created after the snapshot is not gone, although the snapshot lacks it.
+    # A pane that was created after the snapshot is not gone, although the snapshot lacks the pane.
     asked_at = time.time() - (time.monotonic() - answer.asked_at)
     now = look()
     alive = {pane for session in answer.sessions.values() for pane in session.panes}
@@ -127,7 +131,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
         if own is None or now.runs_on.get(process.pid) not in (None, named.server_pid):
             continue
         is_ours = named.server_pid == asked
-        # It runs in an existing pane, whatever it names.
+        # The process runs in an existing pane, whatever pane its environment names.
         if is_ours and now.pane_of(process.pid, named.server_pid) in firsts:
             continue
         is_former = process.pid in now.former
@@ -135,7 +139,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
         if is_ours and began > asked_at:
             continue
         if is_ours and now.is_job(process.pid, named.server_pid):
-            # Its pane is at most that where the server was started.
+            # A job has no pane. If a job names a pane, the server was started in that pane.
             named = named._replace(pane="")
         if is_former or _is_gone(process.pid, named, asked, alive, now, panes):
             surely, maybe = _written_by(process.pid, watched, procfs.open_files(process.pid))
@@ -173,20 +177,20 @@ def _is_gone(
 
     Args:
         pid: The process.
-        named: The pane.
-        asked: The pid of the queried server, or None if the pid is not known.
-        alive: The ids of the panes and sessions on that server.
+        named: The pane that the process names.
+        asked: The pid of the queried server; None if the pid is not known.
+        alive: The ids of the panes and sessions on the queried server.
         now: All processes.
         panes_of: Queries another tmux server; see `tmux_servers.panes_of`.
     """
     if named.server_pid == asked:
         if now.is_job(pid, named.server_pid):
             return named.session not in alive
-        # Without a pane id, it may be any pane.
+        # Without a pane id, the process may belong to any pane.
         return bool(named.pane) and named.pane not in alive
     if named.server_pid not in now.servers:
         return True
-    # A process below the server runs in a pane of it. Any other process may have lost its pane.
+    # A descendant of the server runs in one of the server's panes.
     if named.server_pid in line_of(pid, now.stats):
         return False
     panes = panes_of(named.server_pid)
@@ -198,9 +202,9 @@ def _is_same_socket(named: str, answer: TmuxSnapshot, may_follow: bool) -> bool:
 
     Args:
         named: The path that the process names.
-        answer: A snapshot of tmux.
-        may_follow: Whether symlinks in the path may be followed; False for an untrusted user,
-            whose path may lead anywhere.
+        answer: The snapshot of the queried server.
+        may_follow: Whether symbolic links in the path may be followed. False for an untrusted
+            user, because the path may lead anywhere.
     """
     socket = os.fspath(answer.socket)
     if os.path.normpath(named) in (os.path.normpath(socket), os.path.realpath(socket)):
@@ -211,11 +215,12 @@ def _is_same_socket(named: str, answer: TmuxSnapshot, may_follow: bool) -> bool:
 def _at_most(
     files: Iterator[tuple[str, str]], left: dict[int, int], user: int
 ) -> Iterator[tuple[str, str]]:
-    """Yields open files until the limit of their user is reached.
+    """Yields open files, until the limit of the user is reached.
 
     Args:
         files: The open files of one process.
-        left: How many files may still be read, by user; changed in place.
+        left: The number of files that may still be examined, by user. This function reduces the
+            number.
         user: The user of the process.
     """
     left.setdefault(user, FILES_OF_A_USER)
@@ -229,7 +234,7 @@ def _at_most(
 def _written_by(
     pid: int, watched: Watched, files: Iterator[tuple[str, str]]
 ) -> tuple[frozenset[Agent], frozenset[Agent]]:
-    """Returns the agents for `writes_for` and for `may_write_for` of a process; see `Stray`."""
+    """Returns the values of `Stray.writes_for` and `Stray.may_write_for` for a process."""
     surely: set[Agent] = set()
     maybe: set[Agent] = set()
     with suppress(OSError):
@@ -248,11 +253,12 @@ def _written_by(
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """An agent's output file, recognized only by its path.
+    """An agent's output file that is recognized only by its path.
 
     Attributes:
-        path: The path, perhaps of another mount namespace.
-        agent: The agent, with the path of the task's directory in the same namespace.
+        path: The path; may belong to another mount namespace.
+        agent: The agent. The path of the task's directory is in the same mount namespace as
+            `path`.
         in_place: Whether the file has its usual name and place. False if the file was archived,
             deleted or renamed.
     """
@@ -279,7 +285,7 @@ def _named(path: str) -> _Named | None:
 def _agents_of(
     named: _Named, opened: os.stat_result, pid: int, watched: Watched
 ) -> dict[Agent, bool]:
-    """Maps each agent that may own an open file to whether the agent certainly owns it."""
+    """Returns the agents that may own an open file, each with whether this is certain."""
     task, agent_id = named.agent
     identity = opened.st_dev, opened.st_ino
     by_identity: dict[Agent, bool] = {}
@@ -291,13 +297,13 @@ def _agents_of(
         return dict.fromkeys(own, False) | by_identity
     if not own:
         return {named.agent: True} | by_identity
-    # A path alone is not certain. It is certain together with the identity of a file that muster
-    # found in the workspace.
+    # A path alone proves nothing. The agent is certain if the open file is also one of the files
+    # that muster found in the workspace.
     return dict.fromkeys(own, False) | {agent: agent in own for agent in by_identity}
 
 
 def _tasks_at(directory: Path, pid: int, watched: Watched) -> set[Path]:
-    """Returns the watched tasks to whose directory a path of a process may lead."""
+    """Returns the directories of watched tasks to which a path of a process may lead."""
     with suppress(OSError):
         status = os.stat(directory)
         if (task := watched.folders.get((status.st_dev, status.st_ino))) is not None:
@@ -309,7 +315,7 @@ def _tasks_at(directory: Path, pid: int, watched: Watched) -> set[Path]:
 
 
 def _has_other_mounts(pid: int) -> bool:
-    """Returns whether a path of a process may lead to another file, or to no file, for muster."""
+    """Returns whether a process has, or may have, another mount namespace than muster."""
     try:
         return not os.path.samestat(os.stat(f"/proc/{pid}/ns/mnt"), os.stat("/proc/self/ns/mnt"))
     except OSError:
@@ -317,7 +323,7 @@ def _has_other_mounts(pid: int) -> bool:
 
 
 def _leads_to(path: str, opened: os.stat_result) -> bool:
-    """Returns whether a path leads to an open file, and is the only name of that file."""
+    """Returns whether a path leads to an open file, and is the only name of this file."""
     with suppress(OSError):
         status = os.lstat(path)
         return os.path.samestat(status, opened) and status.st_nlink == 1

@@ -1,8 +1,8 @@
 """Lists, starts and ends tmux sessions. Only this module imports libtmux.
 
 A query has one of three results: tmux answered, no server runs, or unknown. Text from a registry
-never becomes part of a target or a format. Python code finds a session by its name, and then
-muster uses the id that tmux gave to the session.
+never becomes part of a target or a format. Instead, Python code searches the list of sessions for
+a name, and muster then uses the id that tmux gave to the session.
 """
 
 from __future__ import annotations
@@ -46,33 +46,33 @@ if TYPE_CHECKING:
     import libtmux
 
 ASK_TIMEOUT = 5.0
-"""Seconds after which a silent tmux server counts as unknown."""
+"""The seconds after which the state of a silent tmux server is unknown."""
 
+# A server that is about to end is queried again for this many seconds, after pauses of this many.
 _ENDING_FOR = 2.0
 _ENDING_PAUSE = 0.02
-"""For how long, and how often, a server that is just ending is queried again, in seconds."""
 
-# The start directories of sessions. They are untrusted text, so each one is preceded by a
-# random word that separates it from the next one.
+# The start directories of sessions are untrusted text. So a random word separates them.
 _STARTED = "#{session_id} #{session_path}"
 
 _SEEN = "#{pane_width} #{pane_height} #{window_activity}"
 
-# Without a client, tmux itself chooses the client that a command moves.
+# If a command names no client, tmux itself chooses the client.
 _CLIENTS = "#{client_name} #{client_readonly} #{pane_id} #{pane_tty}"
-# Without the session, tmux would report the option of another one.
+# Without the session, tmux would report the option of another session.
 _OPTION = "#{session_id} #{detach-on-destroy}"
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9/._-]+", re.ASCII)
 
-# If a session is gone, the server is told to look for this session name, which nobody uses,
-# so that the client exits with an error.
+# If a session is gone, the command asks the server for a session with this name. No session has
+# this name, so the client exits with an error.
 _GONE = "muster finds that its session is gone"
 
-# Shown for some seconds after attaching. The server fills in its own prefix key. if-shell parses
-# the command only after the client is attached. So a server that refuses it attaches anyway.
+# This message is shown for some seconds after attaching. The server fills in its own prefix key.
+# if-shell parses its command only after the client is attached. So the client is attached even if
+# the server refuses this command.
 _WAY_BACK = (
-    "if-shell -F 1 \"display-message -d 6000 'muster: #{prefix} d comes back "
-    "(press the prefix twice if an outer tmux takes the first one)'\""
+    "if-shell -F 1 \"display-message -d 6000 'muster: press #{prefix} d to return "
+    "(press #{prefix} twice if this tmux runs inside another tmux)'\""
 )
 
 # The number of characters of an error that are shown.
@@ -88,11 +88,11 @@ class Tmux:
     Args:
         socket: The server's socket; see `socket_path`.
         timeout: The timeout of one query in seconds.
-        set_aside: Other servers that are not considered when a session of this one is missing.
+        set_aside: Stored as the attribute `set_aside`.
 
     Attributes:
         socket: The server's socket.
-        set_aside: The servers that are not considered.
+        set_aside: The other servers that muster ignores in a search for missing sessions.
     """
 
     def __init__(
@@ -115,7 +115,8 @@ class Tmux:
     def ask(self) -> TmuxSnapshot:
         """Lists all sessions. Never raises.
 
-        If a server is just ending, muster queries the server again, until the server has ended.
+        If the server is about to end, muster repeats the query until the server has ended, for at
+        most 2 s.
         """
         give_up_at = time.monotonic() + min(_ENDING_FOR, self._timeout)
         while is_ending((answer := self._ask_once()).detail) and time.monotonic() < give_up_at:
@@ -144,11 +145,11 @@ class Tmux:
             # A client that finds the version of the server too old exits with code 0.
             return self._refusal(readable(_in_words(answer.errors)), asked_at, answer.listener)
         texts = tuple("\n".join([*answer.output, ""]).split(mark)), answer.listener
-        # An answer is usually the same as the last one, which was parsed already.
+        # Usually the answer equals the last answer, which was parsed already.
         if self._before is not None and self._before[0] == texts:
             return replace(self._before[1], asked_at=asked_at)
         snapshot = self._listing(asked_at, answer.listener, *texts[0])
-        # The end of a process of which tmux knows nothing does not change its answer.
+        # If tmux does not notice the end of a process, the answer of tmux does not change.
         dead = (pane for session in snapshot.sessions.values() for pane in session.dead)
         self._before = (texts, snapshot) if all(map(is_certain, dead)) else None
         return snapshot
@@ -221,7 +222,7 @@ class Tmux:
     def _with_first_panes(
         self, sessions: Mapping[str, Session], server: int, started: int
     ) -> dict[str, Session]:
-        """Adds the states of the first panes to sessions."""
+        """Returns sessions with the values of `Session.ended` and `Session.later`."""
         comparable = is_clock_unset(server, started)
         before, self._later = self._later, {}
         found: dict[str, Session] = {}
@@ -278,11 +279,11 @@ class Tmux:
     def attach_command(
         self, session: Session, answer: TmuxSnapshot, *, read_only: bool
     ) -> Iterator[tuple[list[str], tuple[int, ...]]]:
-        """Yields a command that attaches its terminal to a session; valid in the `with` block.
+        """Yields a command that attaches a terminal to a session; valid in the `with` block.
 
-        The command attaches only to exactly this session, checked as in `kill_session`. Otherwise
-        the command ends with an error. The command sets the session's option `detach-on-destroy`,
-        so that the clients of the session end when the session ends.
+        The command fails if this session is gone; see `kill_session` for the check. The command
+        sets the option `detach-on-destroy` of the session, so that the clients of the session end
+        when the session ends.
 
         Yields:
             The program with its arguments, and the descriptors that the program must inherit. Run
@@ -292,7 +293,7 @@ class Tmux:
             TmuxError: No server runs, or the server may belong to another user.
         """
         flag = " -r" if read_only else ""
-        # Otherwise tmux may move the visitor of an agent that ends to another agent's session.
+        # Otherwise tmux may move the client to another agent's session when this session ends.
         stay = f"set-option -t '{session.id}:' detach-on-destroy on"
         command = f"{stay} ; attach-session{flag} -t '{session.id}' ; {_WAY_BACK}"
         with self._checked() as door:
@@ -303,15 +304,15 @@ class Tmux:
         return checked(self.socket)
 
     def own_client(self, session: Session, pane: str, terminal: str) -> str | None:
-        """Returns the client of this server that may be switched to a session.
+        """Returns the tmux client in which muster runs, if muster may switch it to a session.
 
         Args:
             session: The session.
-            pane: The id of the pane in which this process runs, for example ``%5``.
-            terminal: The path of this process's terminal, for example ``/dev/pts/3``.
+            pane: The id of the pane in which muster runs, for example ``%5``.
+            terminal: The path of muster's terminal, for example ``/dev/pts/3``.
 
         Returns:
-            The name of the only client that shows the pane. None in any of these cases:
+            The name of the client. None in any of these cases:
 
             - No client, or more than one client, shows the pane and accepts keys.
             - The terminal is not the terminal of the pane, for example in a popup.
@@ -335,7 +336,7 @@ class Tmux:
         Args:
             client: The result of `own_client`.
             session: The session.
-            answer: The snapshot that lists it.
+            answer: The snapshot that lists the session.
 
         Returns:
             None if the client switched, otherwise the reason why not.
@@ -351,16 +352,16 @@ class Tmux:
         Args:
             commands: Maps the name of each session to its program, with at least one argument. No
                 shell is involved.
-            new_server: Whether to start a server, without a configuration file. Otherwise
-                the server must exist.
+            new_server: Whether to start a server, without a configuration file. If False, the
+                server must exist.
 
         Returns:
             None if all sessions were started, otherwise the reason why not. Then some of the
             sessions may have been started.
 
         Raises:
-            ValueError: A name contains a character that is not a letter, a digit, "_" or "-", or
-                a command has no argument, so tmux would pass it to a shell.
+            ValueError: A name contains a character that is not a letter, a digit, "_" or "-". Or a
+                command has no argument, so tmux would pass the command to a shell.
         """
         words: list[str] = []
         for name, command in commands.items():
@@ -394,8 +395,8 @@ class Tmux:
 def _bounded_server(socket: Path, timeout: float, *, to_start: bool = False) -> libtmux.Server:
     """Returns a libtmux server whose commands have a timeout.
 
-    libtmux waits for the end of tmux's output without a timeout. A stopped server keeps the
-    output open, even after the client was killed, because the client passed its standard
+    libtmux itself waits for the end of tmux's output without a timeout. A stopped server keeps
+    this output open, even after the client was killed, because the client passed its standard
     output to the server.
     """
     # Imported at the first action, because the import takes several times as long as a query.
@@ -419,11 +420,14 @@ def _bounded_server(socket: Path, timeout: float, *, to_start: bool = False) -> 
 
 
 def _all_of(answer: TmuxSnapshot, **values: object) -> str:
-    """Returns a format that is true if a snapshot's server has these values in its variables.
+    """Returns a tmux format that is true only on a snapshot's server, and only for these values.
 
-    tmux reads the variables in this order, and stops at the first variable with another value.
-    tmux 3.2 and 3.2a crash, and end all sessions, if they read session_created while no session
-    exists.
+    tmux compares the variables in the given order, and stops at the first difference. tmux 3.2 and
+    3.2a crash, and end all sessions, if they read session_created while no session exists.
+
+    Args:
+        answer: The snapshot.
+        values: Maps the names of tmux variables to the expected values.
     """
     values = {"pid": answer.server_pid, "start_time": answer.server_started, **values}
     combined = "1"
@@ -451,12 +455,12 @@ def _in_words(errors: list[str]) -> str:
 
 
 def _pane_of(server: int) -> int | None:
-    """Returns a running process that the server started in a pane, or None."""
+    """Returns the pid of a running process in a pane of a server, or None."""
     stats = procfs.all_stats().values()
     running = (stat for stat in stats if stat.parent == server and not stat.is_ended)
     return next((stat.pid for stat in running if stat.leads_terminal), None)
 
 
 def _protected(argument: str) -> str:
-    """Escapes a final semicolon, which would end the tmux command."""
+    """Escapes a semicolon at the end of an argument, which would end the tmux command."""
     return f"{argument[:-1]}\\;" if argument.endswith(";") else argument

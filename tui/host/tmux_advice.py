@@ -1,4 +1,4 @@
-"""Remedies for a tmux that is missing or does not answer. Reads only the owners of files."""
+"""Remedies for the case that tmux is missing, too old, or does not answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VERSIONS = (
 """The remedy for a client or server of a wrong version."""
 
 _ENDING = ("server exited", "server exited unexpectedly", "lost server")
-"""Messages of a tmux client whose server ended before it answered."""
+"""Messages of a tmux client whose server ended before the server answered."""
 
 _INSTALLERS = {
     "apt": "apt install tmux",
@@ -60,12 +60,12 @@ def install_advice() -> str:
 
 
 def is_ending(message: str) -> bool:
-    """Returns whether a message of tmux means that the server ended before it answered."""
+    """Returns whether a message of tmux means that the server ended before the server answered."""
     return message in _ENDING
 
 
 def why_too_old(version: str) -> str | None:
-    """Returns why muster does not use a tmux server; None if its version is supported.
+    """Returns why muster does not use a tmux server; None if the server's version is supported.
 
     A version without a number, for example that of a development build, counts as supported.
 
@@ -100,7 +100,7 @@ def ask_the_owner(uid: int) -> str:
 
 
 def as_user(uid: int) -> str:
-    """Returns the command that runs muster as a user."""
+    """Returns the command that runs muster as another user."""
     # sudo needs a "#" before a user id; the "#" is quoted, as it starts a comment in a shell.
     by_number = f"#{uid}"
     try:
@@ -127,7 +127,10 @@ def user_name(uid: int) -> str:
 
 
 def _owner(path: Path) -> int | None:
-    """Returns the owner of a socket, or else of the directory that muster cannot enter."""
+    """Returns the user id of a socket's owner; None if it cannot be known.
+
+    If muster cannot access the socket, the result is the owner of the socket's directory.
+    """
     for candidate in (path, path.parent):
         with contextlib.suppress(OSError):
             return os.stat(candidate).st_uid

@@ -1,4 +1,4 @@
-"""Runs the tmux client. All commands to tmux, except to attach, go through `run_tmux`.
+"""Runs the tmux client. All tmux commands except ``attach-session`` use `run_tmux`.
 
 `run_tmux` first checks the socket, and limits the time and the output of the client.
 """
@@ -18,10 +18,10 @@ from tui.host.tmux_advice import OTHER_SOCKET, install_advice
 from tui.host.tmux_socket import Listener, NoServerError, TmuxError, checked
 
 OUTPUT_AT_MOST = 32 << 20
-"""How many bytes of tmux's output are read; enough for about 100,000 sessions."""
+"""The number of bytes that are read of tmux's output; enough for about 100,000 sessions."""
 
 ERRORS_AT_MOST = 8 << 10
-"""How many bytes of tmux's standard error are read."""
+"""The number of bytes that are read of tmux's standard error."""
 
 _CHUNK = 1 << 16
 
@@ -55,10 +55,10 @@ def run_tmux(
 
     Args:
         socket: The socket of the server.
-        timeout: Seconds after which the client is killed.
+        timeout: The seconds after which the client is killed.
         arguments: The command. Its targets and formats must not contain untrusted text.
         errors: The handling of bytes that are not UTF-8, as for `bytes.decode`.
-        to_start: Whether the client may start a server where no process listens.
+        to_start: Whether the client may start a server if no process listens at the socket.
 
     Raises:
         UntrustedSocketError: The server may belong to another user; no client was started.
@@ -89,7 +89,8 @@ def run_tmux(
 
 
 def _is_installed() -> bool:
-    """Returns whether PATH has tmux, like `shutil.which`, which imports compressors."""
+    """Returns whether a directory in PATH contains tmux."""
+    # Not `shutil.which`, because its import is slow: shutil imports compressors.
     programs = (os.path.join(directory, "tmux") for directory in os.get_exec_path())
     return any(os.path.isfile(program) and os.access(program, os.X_OK) for program in programs)
 

@@ -56,7 +56,7 @@ def parse_listing(listed: str, started: Sequence[str]) -> tuple[dict[str, Sessio
 
 
 def readable(text: str) -> str:
-    """Returns a text in which bytes that are not UTF-8 are shown as visible escapes."""
+    """Returns a text with visible escapes in place of the bytes that are not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -96,5 +96,5 @@ def _merge(one: Session, other: Session) -> Session:
         activity=max(one.activity, other.activity),
         panes=one.panes + tuple(pane for pane in other.panes if pane not in one.panes),
         pids=one.pids + tuple(pid for pid in other.pids if pid not in one.pids),
-        dead=one.dead + tuple(each for each in other.dead if each not in one.dead),
+        dead=one.dead + tuple(pane for pane in other.dead if pane not in one.dead),
     )

@@ -1,12 +1,13 @@
 """Looks for missing sessions on the other tmux servers of this host.
 
-"No server runs" may also mean that the socket is the wrong one. So before an agent is called dead,
-muster finds the other tmux servers of muster's user in /proc, and queries these servers. The agent
-is not proven dead if such a server has the agent's session, or cannot be queried. Linux only, like
-`tui.host.process.process_tree`.
+If tmux answers "no server", the user may have named the wrong socket. So before an agent is called
+dead, muster looks in /proc for other tmux servers of its own user, and queries these servers. If
+such a server has the agent's session, or cannot be queried, the agent is not called dead. Linux
+only, like `tui.host.process.process_tree`.
 
-A server of another user is never queried, because a server can make its client write files. The
-claims of other users' processes can only make a verdict *unknown*; see `tui.host.server_proof`.
+muster never queries a server of another user, because a server can make its client write files.
+Processes of other users can make a verdict *unknown*, but cannot change it in another way; see
+`tui.host.server_proof`.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ from tui.host.tmux_types import (
 _ASK_TIMEOUT = 2.0
 _ALL_TIMEOUT = 4.0
 
-# Seconds in which a starting server begins to listen.
+# A server begins to listen within this many seconds after its start.
 _STARTING = 0.05
 
 # PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: the host's own PID namespace.
 _INITIAL_NAMESPACE = 0xEFFFFFFC
 
 IN_CONTAINER = (
-    "muster runs in a container (it has its own PID namespace), and cannot see agents outside; "
-    "run it on the host, or try -S SOCKET"
+    "muster runs in a container (with its own PID namespace), and cannot see agents outside; "
+    "run muster on the host, or try -S SOCKET"
 )
 
 
@@ -66,10 +67,10 @@ class Server:
     Attributes:
         pid: The process id of the server.
         uid: The user id of the server's process.
-        socket: The socket at which the server listens; None if muster is not allowed to read the
-            path, and for a server of another user.
+        socket: The path at which the server listens. None for a server of another user, or if
+            muster is not allowed to read the path.
         command: The name of the server's process.
-        sure: Whether this is certainly a tmux server, even if it does not answer.
+        sure: Whether the process counts as a tmux server even if it does not answer.
     """
 
     pid: int
@@ -84,22 +85,23 @@ def owners_of(
 ) -> Container[int] | None:
     """Returns the users whose tmux servers may run the agents of registries.
 
-    These are all users who may write at least one of the registries, root and this user.
+    These are root, muster's user, and all users who may write at least one of the registries.
 
     Args:
         registries: The files of the registries.
         workspaces: Directories in which users may create further registries.
 
     Returns:
-        The users' ids. None for all users: root's orchestrators may run as any user.
+        The users' ids. None for all users, if muster runs as root: an orchestrator of root may run
+        its agents as any user.
     """
     return None if os.getuid() == 0 else writers_of(registries, workspaces)
 
 
 def servers_of(owners: Container[int] | None) -> Iterator[Server]:
-    """Yields the tmux servers of users; only servers that have a process in a pane.
+    """Yields the tmux servers of users. Servers without a child process are left out.
 
-    The certain servers come first, then the possible ones.
+    The processes that are certainly servers come before the processes that may be servers.
 
     Args:
         owners: The user ids; None for all users.
@@ -150,16 +152,15 @@ def look_elsewhere(
     owners: Container[int] | None,
     set_aside: SetAside = CONSIDER_ALL,
 ) -> Elsewhere:
-    """Finds out which missing sessions may be on another tmux server.
+    """Looks for missing sessions on the other tmux servers.
 
-    Blocks for at most a few seconds. A server that ended meanwhile is ignored.
+    Blocks for at most a few seconds. A server that ends during the search is ignored.
 
     Args:
         names: The names of the missing sessions in the registries.
         answer: The snapshot of the server that was queried.
         owners: The ids of the users whose servers are considered; None for all users.
-        set_aside: The servers that are not considered if they cannot be queried. What a queried
-            server answers always counts.
+        set_aside: The servers that are ignored if a query of the server is not possible.
     """
     if set_aside.all:
         return Elsewhere()
@@ -168,7 +169,7 @@ def look_elsewhere(
     unasked: set[str] = set()
     sessions: list[tuple[Path, Session]] = []
     give_up_at = time.monotonic() + _ALL_TIMEOUT
-    # A server that hangs takes the time of those that come after it.
+    # Servers in `set_aside` come last: a server that hangs uses up the time for the next servers.
     servers = sorted(servers_of(owners), key=lambda server: _is_in(set_aside, server))
     for server in servers:
         if not names or server.pid in (answer.server_process, answer.listener):
@@ -188,7 +189,7 @@ def look_elsewhere(
             continue
         timeout = min(_ASK_TIMEOUT, give_up_at - time.monotonic())
         doubt = doubt_about(server.pid, server.socket)
-        # Without time left the server counts as not queried.
+        # If no time is left, the server is not queried.
         queried = doubt is None and timeout > 0
         other = Tmux(server.socket, timeout).ask() if queried else None
         if other is not None and server.pid in (other.server_process, other.listener):
@@ -248,11 +249,12 @@ def panes_of(pid: int) -> frozenset[str] | None:
 
 
 def _queried(pid: int) -> tuple[Path | None, TmuxSnapshot | None]:
-    """Queries a tmux server of this user.
+    """Queries a tmux server of muster's user.
 
     Returns:
-        Its socket, and the snapshot. The socket is None if it is the server of another user or
-        may not be a tmux server; the snapshot is None if this server did not answer.
+        The path of the server's socket, and the snapshot. Both are None if the process belongs to
+        another user, or may not be a tmux server. Only the snapshot is None if the server did not
+        answer.
     """
     users = procfs.users_of(pid)
     ours = users is not None and users.real == os.getuid()
@@ -277,7 +279,7 @@ def _is_in(set_aside: SetAside, server: Server) -> bool:
 
 
 def _looked_at_again(server: Server) -> Server:
-    """Reads the socket of a server again, after a pause: a new server may not listen yet."""
+    """Waits a moment, and reads the socket of a server again: a new server may not listen yet."""
     time.sleep(_STARTING)
     return replace(server, socket=procfs.listening_path(server.pid))
 

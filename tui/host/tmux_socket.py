@@ -1,7 +1,7 @@
-"""Decides whether muster may connect to a tmux socket, and which process listens there.
+"""Decides whether muster may connect to a tmux socket, and finds the process that listens there.
 
 A tmux server can make its client write files. So muster starts a tmux client only if both
-conditions are true: the server runs as this user or as root, and no other user can replace the
+conditions are true: the server runs as muster's user or as root, and no other user can replace the
 socket. Root is trusted, because root can do everything anyway.
 
 Linux only: SO_PEERCRED, O_PATH, /proc/self/fd.
@@ -52,12 +52,17 @@ class UntrustedSocketError(TmuxError):
 
 
 class NoServerError(TmuxError):
-    """No server listens, so no client is started: the next server could be any user's."""
+    """No process listens at the socket, so no client is started.
+
+    Another user's server could begin to listen there before the client connects.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """The process that listens at a socket, or that started to listen.
+    """The process that started to listen at a socket.
+
+    This process may have passed the socket to another process.
 
     Attributes:
         pid: The pid in the PID namespace of muster; 0 if muster cannot see the process.
@@ -85,25 +90,25 @@ class CheckedSocket:
 
 @contextmanager
 def checked(path: Path, *, to_start: bool = False) -> Iterator[CheckedSocket]:
-    """Checks a socket, and keeps it open inside the `with` block.
+    """Checks a socket, and keeps the socket open inside the `with` block.
 
-    These conditions must hold:
+    These conditions must all hold:
 
-    - The socket, every directory above it and every symbolic link on the way belong to this
+    - The socket, every directory above it and every symbolic link on the way belong to muster's
       user or to root.
     - No other user may write to these directories, or the sticky bit prevents that user from
       replacing the files of others.
-    - The directory that tmux creates for this user has the permissions that tmux demands.
-    - The listening process runs as this user or as root. To find this out, no data is sent.
+    - The directory that tmux creates for muster's user has the permissions that tmux demands.
+    - The listening process runs as muster's user or as root. This check sends no data.
 
     Args:
         path: The path of the socket.
-        to_start: Whether the client may start a server where no process listens.
+        to_start: Whether the client may start a server if no process listens at the socket.
 
     Raises:
         UntrustedSocketError: A condition does not hold, or cannot be checked.
-        NoServerError: No process listens, and no server is to be started. Or other users may
-            create a socket there.
+        NoServerError: No process listens, and no server may be started: `to_start` is False, or
+            other users may create files in the socket's directory.
     """
     try:
         place = _walk(path)
@@ -146,15 +151,15 @@ class _Place:
 
 
 def _walk(path: Path) -> _Place:
-    """Follows a path as the kernel does, and checks every step.
+    """Follows all symbolic links of a path, as the kernel does, and checks every directory.
 
     Raises:
         UntrustedSocketError: Another user could change the target.
         OSError: The path cannot be followed.
     """
     here = "/"
-    # The owner of the root directory controls all paths anyway. In a user namespace its user
-    # id may be unmapped, and then stands for every unmapped user.
+    # The owner of the root directory controls all paths anyway. In a user namespace, the id of
+    # this owner may be unmapped; an unmapped id stands for several users.
     above_all = os.lstat(here).st_uid
     trusted = {uid for uid in (0, os.getuid(), above_all) if not is_unmapped(uid)}
     for step, state, owner in steps(path):
@@ -202,13 +207,15 @@ def _check_directory(path: str, state: os.stat_result) -> None:
 
 
 def _by(mode: str, path: str) -> str:
-    """Returns the chmod command in brackets; empty if the path cannot be typed reliably."""
+    """Returns the chmod command in parentheses; empty if the path cannot be typed reliably."""
     command = command_line("chmod", mode, names=[path])
     return "" if command is None else f" ({command})"
 
 
 def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
-    """Returns the process that listens at a socket, or None. Sends no data.
+    """Returns the process that started to listen at a socket; None if no process listens.
+
+    Sends no data.
 
     Raises:
         UntrustedSocketError: The process runs as another user, or its user cannot be known.
@@ -249,12 +256,12 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
 def _leads_astray(path: Path) -> UntrustedSocketError:
     # A link in /proc may lead to a target outside of the checked directories.
     return UntrustedSocketError(
-        f"{shown_name(path)} leads to another place than its directories", OTHER_SOCKET
+        f"{shown_name(path)} leads to a file outside of the directories in this path", OTHER_SOCKET
     )
 
 
 def _refusal(path: Path, error: OSError) -> UntrustedSocketError:
-    """Returns the error in the words of tmux, so that `advice_on` recognizes it."""
+    """Returns an error with the text that tmux uses, so that `advice_on` recognizes this text."""
     message = f"error connecting to {path} ({error.strerror})"
     return UntrustedSocketError(message, advice_on(message, path))
 
@@ -262,11 +269,11 @@ def _refusal(path: Path, error: OSError) -> UntrustedSocketError:
 def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
     """Returns whether the pid that a server reports means the same process for muster.
 
-    If not, the server runs in another PID namespace, and muster must not use the server's pids.
+    If not, the server may run in another PID namespace, and muster must not use the server's pids.
 
     Args:
         pid: The pid that the server reports.
-        listener: The process that listens at the server's socket.
+        listener: The process that started to listen at the server's socket.
         path: The path of the socket.
     """
     try:
@@ -275,7 +282,7 @@ def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
             return False
     except OSError:
         return False
-    # A process with several pids runs in its own PID namespace.
+    # A process with several pids runs in a PID namespace inside muster's.
     if listener is None or len(procfs.namespace_pids_of(pid)) != 1:
         return False
     # Another process may have created the socket and passed it to the server.
@@ -283,7 +290,7 @@ def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
 
 
 def listens_at(pid: int, path: Path) -> bool:
-    """Returns whether a process listens at a path; False if muster cannot see its files."""
+    """Returns whether a process listens at a path; False if muster cannot see its open files."""
     actual = procfs.listening_path(pid)
     try:
         return actual is not None and os.path.samefile(actual, path)

@@ -1,4 +1,4 @@
-"""The answers of tmux as frozen records, and the path of the socket to query."""
+"""Records of the answers of tmux, and the rule for the path of the tmux socket."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ class TmuxState(StrEnum):
 
 
 class DeadPane(NamedTuple):
-    """A pane that tmux keeps although its first process has ended (``remain-on-exit``).
+    """A pane that tmux keeps after the terminal of the pane was closed (``remain-on-exit``).
 
-    tmux calls a pane dead when its terminal is closed. If tmux has neither an exit status nor a
-    signal, tmux does not know whether the process has ended.
+    Usually the first process of the pane has ended. If tmux reports neither an exit status nor a
+    signal, the process may still run.
 
     Attributes:
         pid: The pid of the first process. Another process may have this pid now.
-        ended: When the first process ended, in seconds since the epoch; None if tmux did not say.
+        ended: When the first process ended, in seconds since the epoch; None if tmux reports no
+            time.
         pane: The id of the pane, for example ``%5``.
-        status: The exit status of the process; None if tmux has no exit status.
+        status: The exit status of the process; None if tmux reports no exit status.
         signal: The signal that ended the process, as tmux names it; empty without a signal.
     """
 
@@ -61,24 +62,23 @@ class Session:
     """A session as tmux listed it.
 
     Attributes:
-        id: The id that the server gave to the session, for example ``$3``. The server never uses
-            the id again.
+        id: The id that the server gave to the session, for example ``$3``. The server gives this
+            id to no other session.
         name: The name of the session; untrusted text.
         created: The creation time, in seconds since the epoch.
         activity: The time of the last output in any window, in seconds since the epoch.
         attached: The number of clients that are attached to the session.
         panes: The ids of the panes, for example ``%5``.
-        pids: The pids of the panes' first processes, without the processes of dead panes
-            (``remain-on-exit``). Empty if the pids belong to another PID namespace.
-        started_in: The directory where the session was started, untrusted text; None if not
-            reported.
+        pids: The pids of the first processes of all panes that are not dead. Empty if the pids
+            belong to another PID namespace.
+        started_in: The directory where the session was started, untrusted text; None if tmux did
+            not report the directory.
         dead: The dead panes. Empty if the pids belong to another PID namespace.
-        ended: The session's first pane, if its process has certainly ended. Then all other panes
-            are dead, too, or began later, for example because a visitor opened them. None if the
-            first process may still run.
-        later: When the oldest process of the panes began, in seconds since the epoch. None if this
-            process may have begun with the session. Otherwise the first pane is gone, or was
-            started again.
+        ended: The session's first pane, if the process of this pane has certainly ended, and all
+            other panes are dead or began later. Otherwise None.
+        later: When the oldest process of the panes started, in seconds since the epoch. None if
+            this process may be as old as the session. See
+            `tui.host.process.first_panes.later_start`.
     """
 
     id: str
@@ -100,22 +100,22 @@ class TmuxSnapshot:
 
     Attributes:
         state: The result.
-        detail: For the operator: the server that answered, or why the state is unknown.
+        detail: The reason for the state, or the server that answered, as a text for the operator.
         socket: The path of the queried socket.
         sessions: The sessions by name.
-        asked_at: The time of the query, seconds of the monotonic clock.
+        asked_at: The time of the query, in seconds of the monotonic clock.
         server_pid: The pid that the server reports; None if no server answered.
         server_started: When the server started, in seconds since the epoch; 0 if no server
             answered.
         advice: A remedy if the state is unknown; empty if no remedy is known.
         listener: The pid of the process that listens at the socket, from the kernel; None if no
-            process listens, or muster cannot see it.
-        foreign_pids: Whether the server's pids must not be used here, because the server runs, or
-            may run, in another PID namespace.
+            process listens, or if muster cannot see the process.
+        foreign_pids: Whether muster must not use the pids that the server reports, because the
+            server runs, or may run, in another PID namespace.
         server_user: The user id of the listening process, from the kernel; None if no process
             listens.
-        server_began: When the server's process started, in ticks since boot; None if muster cannot
-            see it.
+        server_began: When the server's process started, in clock ticks since the boot; None if
+            muster cannot see the process.
     """
 
     state: TmuxState
@@ -133,17 +133,17 @@ class TmuxSnapshot:
 
     @property
     def server_process(self) -> int | None:
-        """The pid of the server that answered; None if muster must not use the server's pids."""
+        """The pid of the server; None if there is no pid that muster may use."""
         return None if self.foreign_pids else self.server_pid
 
     @property
     def server(self) -> tuple[int | None, int]:
-        """The pid and start time of the server that answered; a pid alone may be reused."""
+        """The pid and the start time of the server that answered, which identify the server."""
         return self.server_pid, self.server_started
 
     @property
     def why(self) -> str:
-        """The detail, and the remedy."""
+        """The detail, with the remedy if there is one."""
         return f"{self.detail}; {self.advice}" if self.advice else self.detail
 
 
@@ -165,10 +165,11 @@ class PaneCapture:
 
 
 def socket_path(name: str | None, path: str | None, environment: Mapping[str, str]) -> Path:
-    """Returns the socket that tmux itself would use.
+    """Returns the path of the socket that tmux itself would use.
 
-    The order is ``-S``, ``-L``, ``$TMUX``, the default. The directory of ``-L`` and of the default
-    is ``$TMUX_TMPDIR``, or /tmp if that does not exist (tmux(1), FILES).
+    The first of these that is given counts: ``-S``, ``-L``, ``$TMUX``. Otherwise, the path is that
+    of tmux's default socket. The directory of ``-L`` and of the default socket is
+    ``$TMUX_TMPDIR``, or /tmp if that directory does not exist (tmux(1), FILES).
 
     Args:
         name: The value of ``-L``, or None.
@@ -198,12 +199,12 @@ def socket_path(name: str | None, path: str | None, environment: Mapping[str, st
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """The other tmux servers that are not considered if they cannot be queried.
+    """The other tmux servers that muster ignores if a query of the server is not possible.
 
     Attributes:
-        tokens: The servers of which the operator says that they have none of the agents; see
+        tokens: The tokens of the servers that have no agents according to the operator; see
             `tui.host.server_token`.
-        all: Whether no other server is searched at all, because muster itself started all agents.
+        all: Whether muster ignores all other servers, because muster itself started all agents.
     """
 
     tokens: frozenset[str] = frozenset()
@@ -211,19 +212,20 @@ class SetAside:
 
 
 CONSIDER_ALL = SetAside()
-"""Every other tmux server is considered."""
+"""No other tmux server is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """The results of other tmux servers for missing sessions.
+    """The result of a search for missing sessions on the other tmux servers of this host.
 
     Attributes:
-        whys: Maps the name of a session to the reason why it is not proven gone, with a remedy.
+        whys: Maps the name of each missing session that may still exist to the reason and a
+            remedy.
         sessions: All sessions of the queried servers, with the sockets of the servers.
-        unasked: The names of missing sessions that no queried server has, but that a server
-            of another user may have.
-        set_aside: The servers that cannot be queried and are not considered, as tokens.
+        unasked: The names of missing sessions that no queried server has, but that a server of
+            another user may have.
+        set_aside: The tokens of the servers that were ignored; see `SetAside`.
     """
 
     whys: Mapping[str, str] = field(default_factory=dict)

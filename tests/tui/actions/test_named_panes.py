@@ -147,7 +147,8 @@ def test_nor_is_what_such_a_job_left_which_is_a_doubt(
     until(lambda: (found := procfs.stat_of(pid)) and found.parent == 1, "init to have it")
     outcome = kill(files, server, "a")
     assert outcome.result is Result.FAILED
-    assert f"sleep ({pid}), which names a pane of it, but another session" in outcome.detail
+    named = "whose environment names a pane of the session, but another session"
+    assert f"sleep ({pid}), {named}" in outcome.detail
     assert runs(pid)
     assert files.agent("a")["status"] == "running"
     os.kill(pid, signal.SIGKILL)

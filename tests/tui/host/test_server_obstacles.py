@@ -73,7 +73,7 @@ def test_one_whose_path_another_server_took_can_have_it_back(
     said = why(tmp_path / "none")
     assert f"tmux server {first} runs" in said and f"leads to tmux server {second}" in said
     # The socket of the second server would be lost without a word.
-    assert f"give it back afterwards with: kill -USR1 {second}" in said
+    assert f"give the path back to server {second} with: kill -USR1 {second}" in said
     follow(said)
     until(lambda: server.server_pid() == first, "the first server")
     assert f"-S {server.socket}" in why(tmp_path / "none")

@@ -111,7 +111,7 @@ def test_one_of_ours_whose_socket_cannot_be_seen_is_not_for_its_user_to_query(
         assert f"check what process {child.pid} is" in look("agent_a", at=tmp_path)["agent_a"]
         monkeypatch.setattr("tui.host.process.procfs.may_see_files", lambda _: False)
         said = look("agent_a", at=tmp_path)["agent_a"]
-        assert "not permitted to see its socket" in said and "sudo -u" not in said
+        assert "not permitted to see the socket" in said and "sudo -u" not in said
         child.kill()
 
 

@@ -1,1 +1,1 @@
-"""The processes of this machine: what /proc says of them, and which belong to a session."""
+"""The processes of this machine: reads their data from /proc, and finds those of a session."""

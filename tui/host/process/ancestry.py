@@ -8,7 +8,7 @@ from tui.host.process.procfs import Stat
 
 
 def children_of(stats: Mapping[int, Stat]) -> Mapping[int, Sequence[int]]:
-    """Maps each process that has children to its children."""
+    """Maps the pid of each process that has children to the pids of its children."""
     children: dict[int, list[int]] = {}
     for pid, stat in stats.items():
         children.setdefault(stat.parent, []).append(pid)
@@ -23,11 +23,10 @@ def with_descendants(
     """Returns processes with all their descendants.
 
     Args:
-        roots: The processes.
-        children: The children of each process.
-        is_spared: Returns whether a process is left out. The search does not go on below such a
-            process. So its descendants are left out too, unless they are roots, or descend from
-            a root without a left-out process in between.
+        roots: The pids of the processes.
+        children: The result of `children_of`.
+        is_spared: Returns whether the search skips a process and does not go on to the children of
+            this process.
     """
     pids = {pid for pid in roots if not is_spared(pid)}
     todo = list(pids)
@@ -40,7 +39,7 @@ def with_descendants(
 
 
 def servers_above(stats: Mapping[int, Stat], servers: Collection[int]) -> dict[int, int]:
-    """Maps each process that descends from a tmux server to the nearest such server."""
+    """Maps each process that descends from a tmux server to the nearest such ancestor."""
     above: dict[int, int | None] = {}
     for pid in stats:
         path = []
@@ -66,15 +65,15 @@ def line_of(pid: int, stats: Mapping[int, Stat]) -> set[int]:
 
 
 def child_above(pid: int, parent: int, stats: Mapping[int, Stat]) -> int | None:
-    """Returns the child of a process, if this child is a given process or its ancestor.
+    """Returns the first process in a process's line of ancestors whose parent is `parent`.
 
     Args:
-        pid: The given process.
-        parent: The process whose child is searched.
+        pid: The process. The line starts with this process itself.
+        parent: The pid of the parent.
         stats: The data of every process, by pid.
 
     Returns:
-        The pid of the child; None if the process does not descend from `parent`.
+        The pid; None if the process does not descend from `parent`.
     """
     visited: set[int] = set()
     while (stat := stats.get(pid)) is not None and pid not in visited:

@@ -1,8 +1,10 @@
-"""Decides which processes may be killed because a log lists them as leftovers. Pure.
+"""Decides which processes may be killed because an audit log lists their session. Pure.
 
-The content of a log is only a claim, because the writer of the log may have invented the content.
-So each process must prove that it belongs to the session. And the writer of the log must be a user
-who could have killed the process without muster.
+An audit log lists sessions that left processes behind. A log is no proof, because a user who may
+write the log can invent a session. So a process may be killed only if both conditions are true:
+
+- The data of the process prove that it belongs to the session.
+- The user who wrote the log could also kill the process without muster.
 """
 
 from __future__ import annotations
@@ -18,17 +20,17 @@ _INEXACT = 2.0
 """The tolerance for start times, in seconds: tmux's times are whole seconds."""
 
 _STILL_ENDING = 10.0
-"""For this many seconds after the start of a kill, dying processes may still start others."""
+"""The seconds after the start of a kill in which dying processes may still start others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The conditions for a process whose environment names a session; see `believed`.
+    """The conditions under which a process belongs to a session from a log; see `believed`.
 
     Attributes:
         users: The ids of the users whose processes may be killed.
         since: The creation time of the session, in seconds since the epoch.
-        until: When the end of the session began, in seconds since the epoch.
+        until: The start of the session's kill, in seconds since the epoch.
     """
 
     users: frozenset[int]
@@ -54,11 +56,11 @@ class Facts:
 def users_believed(told_by: Collection[int], owner: int | None, ourselves: int) -> frozenset[int]:
     """Returns the ids of the users whose processes may be killed because of a log's content.
 
-    - If one other user may have written the content, the result is that user alone, who could also
-      kill these processes without muster.
-    - If several other users may have written the content, the result is empty.
-    - If only root or this user may have written the content, the result is the registry's owner
-      and this user. Root is in the result only if root owns the registry.
+    - If only root or muster's user may have written the content: the registry's owner and muster's
+      user. The result contains root only if root owns the registry.
+    - If exactly one other user may have written the content: this user, who could also kill these
+      processes without muster.
+    - If several other users may have written the content: nobody.
 
     Args:
         told_by: The ids of the users who may have written the content.
@@ -73,17 +75,18 @@ def users_believed(told_by: Collection[int], owner: int | None, ourselves: int) 
 
 
 def believed(claim: Claim, facts: Mapping[int, Facts]) -> tuple[set[int], dict[int, str]]:
-    """Separates the processes that prove a claim from the processes that do not.
+    """Returns which processes belong to a session that comes from a log.
 
-    A process that started after the session's end proves the claim only if its parent process
-    proves the claim.
+    A process belongs to the session if it meets the conditions of the claim. If the process
+    started after the end of the session, its parent must also belong to the session.
 
     Args:
         claim: The conditions.
-        facts: Maps the pids of the processes whose environment names the session to their data.
+        facts: The data of the processes whose environment names the session, by pid.
 
     Returns:
-        The pids that prove the claim, and the reason for each other pid.
+        The pids of the processes that belong to the session. And a map from each other pid to the
+        reason why the process may not belong to the session.
     """
     doubts: dict[int, str] = {}
     proven: set[int] = set()

@@ -1,7 +1,4 @@
-"""Reports the end of processes without polling.
-
-Linux only: it uses pidfd_open(2).
-"""
+"""Reports the end of processes without polling. Linux only: pidfd_open(2)."""
 
 from __future__ import annotations
 
@@ -18,7 +15,14 @@ _OTHER_DESCRIPTORS = 256
 
 
 def _room_for(descriptors: int) -> int:
-    """Raises the limit of open files if needed; returns how many descriptors are possible."""
+    """Increases muster's limit of open files if needed.
+
+    Args:
+        descriptors: The number of descriptors that are wanted.
+
+    Returns:
+        How many of these descriptors can be opened.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = descriptors + _OTHER_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -33,8 +37,9 @@ def _room_for(descriptors: int) -> int:
 class ExitWatcher:
     """Waits for the end of any process in a set, without polling.
 
-    The watcher has a pidfd for each process (Linux 5.3), and raises muster's limit of open files
-    if needed. The end of a process above that limit is only noticed by the next roll call.
+    The watcher opens a pidfd for each process (Linux 5.3), and increases muster's limit of open
+    files if needed. If no descriptor is free for a process, only the next roll call notices the
+    end of this process.
     """
 
     def __init__(self) -> None:
@@ -46,13 +51,14 @@ class ExitWatcher:
         self._poll.register(self._wake_read, select.POLLIN)
 
     def watch(self, pids: Iterable[int]) -> frozenset[int]:
-        """Sets the watched processes.
+        """Replaces the set of watched processes.
 
         Returns:
-            The processes that have ended. `wait` does not report them again.
+            The pids in the new set whose process has ended. `wait` does not report these
+            processes.
         """
         wanted = set(pids)
-        # Keep these: a zombie that its parent does not reap would be reported forever.
+        # Until an ended process is reaped, a new pidfd for the process would be ready at once.
         self._ended &= wanted
         for pid in self._fds.keys() - wanted:
             self._drop(pid)
@@ -80,7 +86,7 @@ class ExitWatcher:
         os.close(fd)
 
     def wait(self, timeout: float) -> bool:
-        """Waits for the end of any process, or for `wake`; returns False after the timeout.
+        """Waits until a process ends, or until `wake` is called; returns False after the timeout.
 
         Args:
             timeout: The timeout in seconds.
@@ -95,7 +101,7 @@ class ExitWatcher:
         return bool(events)
 
     def wake(self) -> None:
-        """Interrupts `wait` in another thread; does nothing after `close`."""
+        """Ends a `wait` in another thread; does nothing after `close`."""
         with self._closing:
             if self._wake_write < 0:
                 # The descriptor is closed, and its number may belong to another file.

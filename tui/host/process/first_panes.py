@@ -1,7 +1,8 @@
-"""Finds sessions that outlive the process of their first pane.
+"""Finds sessions whose first pane has ended. The agent of a session runs in the first pane.
 
-With ``remain-on-exit``, tmux keeps the dead pane. Without this option, the session still exists if
-a user opened other panes in the session later. Linux only, like `tui.host.process.procfs`.
+With ``remain-on-exit``, tmux keeps a pane after its process has ended; this is a dead pane.
+Without this option, the session remains if a user opened other panes in the session. Linux only,
+like `tui.host.process.procfs`.
 """
 
 from __future__ import annotations
@@ -11,48 +12,57 @@ import os
 from tui.host.process import procfs
 from tui.host.tmux_types import DeadPane, Session
 
-# A greater difference between two readings of a start time means that the clock was set.
+# If the start times of a server from tmux and from /proc differ by more than this many seconds,
+# the clock was set.
 _SAME = 2.0
 
-# A pane that began more than this many seconds after its session is not the first pane. tmux
-# reports the creation of a session in whole seconds.
+# A pane that began more than this many seconds after its session was created is not the first
+# pane. tmux reports the creation of a session in whole seconds.
 _LATER = 5.0
 
 
 def is_certain(pane: DeadPane) -> bool:
-    """Returns whether tmux itself knows that the process of a dead pane has ended."""
+    """Returns whether tmux reports how the process of a dead pane ended.
+
+    If not, only the terminal of the pane was certainly closed.
+    """
     return pane.status is not None or bool(pane.signal)
 
 
 def ended_pane(session: Session, server: int) -> DeadPane | None:
-    """Returns the dead first pane of a session; None if a process of the agent may still run.
+    """Returns the first pane of a session if the process of this pane has certainly ended.
 
     Args:
         session: The session. Its pids belong to this PID namespace.
         server: The pid of the session's tmux server.
+
+    Returns:
+        The pane. None if its process may still run, or if another pane is not dead and may be as
+        old as the session.
     """
-    # A server numbers its panes in the order in which they were created.
+    # A server numbers its panes in the order of their creation.
     first = min(session.dead, key=lambda pane: _number(pane.pane), default=None)
     if first is None or first.pane != min(session.panes, key=_number):
         return None
     if not all(is_certain(pane) or _is_gone(pane.pid, server) for pane in session.dead):
         return None
-    # The dead pane may have been moved here from another session.
+    # If another pane began with the session, the dead pane may come from another session.
     began = map(_began, session.pids)
     later = all(time is not None and time > session.created + _LATER for time in began)
     return first if later else None
 
 
 def later_start(session: Session) -> float | None:
-    """Returns when the oldest process of a session's panes began, if it began after the session.
+    """Returns when the oldest process of the panes started, if it is younger than the session.
 
-    Then the first pane is gone, or the process of the first pane was started again.
+    In this case, the first pane is gone, or the process of the first pane was started again.
 
     Args:
         session: The session. Its pids belong to this PID namespace.
 
     Returns:
-        Seconds since the epoch. None if a pane began, or may have begun, with the session.
+        The time in seconds since the epoch. None if a process of a pane may be as old as the
+        session.
     """
     began = [_began(pid) for pid in session.pids]
     known = [time for time in began if time is not None]
@@ -63,7 +73,7 @@ def later_start(session: Session) -> float | None:
 
 
 def is_clock_unset(server: int, started: int) -> bool:
-    """Returns whether the system clock was not set since a tmux server started.
+    """Returns whether the system clock was not set after a tmux server started.
 
     If the clock was set, the times of sessions cannot be compared with the times of processes.
 
@@ -86,16 +96,16 @@ def _began(pid: int) -> float | None:
 
 
 def _is_gone(pid: int, server: int) -> bool:
-    """Returns whether the process of a pane has certainly ended."""
+    """Returns whether the first process of a pane has certainly ended."""
     stat = procfs.stat_of(pid)
     if stat is not None:
-        # tmux sometimes does not reap a process, so it does not report a status.
+        # Sometimes tmux does not reap a process, and so reports no status.
         return stat.is_ended and stat.parent == server
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
-        # The process may be hidden here.
+        # The process runs, but /proc hides it.
         return False
     return False

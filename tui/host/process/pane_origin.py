@@ -1,8 +1,8 @@
 """Finds the session in which a pane was created.
 
-tmux moves panes and windows between sessions (``join-pane``, ``swap-pane``, ``move-window``) and
-does not report this later. But the environment of a pane's first process still names the session
-in which the process was started. Linux only, like `tui.host.process.process_tree`.
+Users can move panes and windows between sessions (``join-pane``, ``swap-pane``, ``move-window``),
+and tmux does not report the former session. But the environment of a pane's first process names
+the session in which this process was started. Linux only, like `tui.host.process.process_tree`.
 """
 
 from __future__ import annotations
@@ -28,20 +28,18 @@ class PaneOrigin(NamedTuple):
 
 
 class PaneOrigins:
-    """Reads the origins of panes, each only once. Not thread-safe."""
+    """Finds the sessions in which panes were created. Reads each pane once. Not thread-safe."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], PaneOrigin | None] = {}
 
     def read(self, sessions: Iterable[Session]) -> Mapping[int, PaneOrigin]:
-        """Returns the origins of all panes, by the pids of the panes' first processes.
+        """Returns the origins of panes, by the pids of the panes' first processes.
+
+        Panes whose origin cannot be read are left out.
 
         Args:
             sessions: All sessions of the server.
-
-        Returns:
-            Maps the pids of the panes' first processes to the origins. Panes with an unreadable
-            origin are left out.
         """
         known: dict[tuple[str, int], PaneOrigin | None] = {}
         for session in sessions:
@@ -56,7 +54,7 @@ class PaneOrigins:
         return {pid: origin for (_, pid), origin in known.items() if origin is not None}
 
     def moved(self, sessions: Iterable[Session]) -> Mapping[int, PaneOrigin]:
-        """Returns the origins of the panes that `moved_among` finds in these sessions."""
+        """Returns the panes that were moved to another session; see `moved_among`."""
         sessions = tuple(sessions)
         return moved_among(self.read(sessions), sessions)
 
@@ -64,26 +62,30 @@ class PaneOrigins:
 def moved_among(
     origins: Mapping[int, PaneOrigin], sessions: Iterable[Session]
 ) -> Mapping[int, PaneOrigin]:
-    """Returns the panes that are not in the session in which they were created. Pure.
+    """Returns the origins of the panes that were moved out of the session of their creation. Pure.
 
     Args:
         origins: The result of `PaneOrigins.read` for these sessions.
         sessions: All sessions of the server.
     """
-    at_home = {
+    not_moved = {
         pid
         for session in sessions
         for pid in session.pids
         if pid in origins and origins[pid].session == session.id
     }
-    return {pid: origin for pid, origin in origins.items() if pid not in at_home}
+    return {pid: origin for pid, origin in origins.items() if pid not in not_moved}
 
 
 def pane_origin(pid: int) -> PaneOrigin | None:
-    """Returns the origin of the pane with this first process; None if it cannot be read."""
+    """Returns the session in which a pane was created; None if this cannot be known.
+
+    Args:
+        pid: The first process of the pane.
+    """
     environment = procfs.pane_said_by(pid)
     stat = procfs.stat_of(pid)
-    # A pane's parent is its server. Any other value was set by hand.
+    # The parent of a pane's first process is the server. Any other value was set by hand.
     if stat is None or environment is None:
         return None
     if not environment.pane or environment.server_pid != stat.parent:
@@ -94,16 +96,15 @@ def pane_origin(pid: int) -> PaneOrigin | None:
 def is_of_another_pane(
     environment: PaneEnvironment | None, server_pid: int, panes: Collection[str]
 ) -> bool:
-    """Returns whether the environment of a server's child names a pane that is not in `panes`.
+    """Returns whether a child of a tmux server is the process of a pane that is not in `panes`.
 
-    A pid does not identify a pane's process, because the pid may have been reused for another
-    pane.
-    The result is False if the environment names no pane, or another server: the process may
-    have changed its environment.
+    A pid alone does not identify the first process of a pane, because the pid may have been reused
+    for another pane. If the environment names no pane, or another server, the result is False: the
+    process may have changed its environment.
 
     Args:
-        environment: The environment of the process.
-        server_pid: The pid of the server, which is the parent of the process.
+        environment: The environment of the child.
+        server_pid: The pid of the server.
         panes: The ids of the panes.
     """
     return (

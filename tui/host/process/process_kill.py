@@ -1,7 +1,7 @@
-"""Kills processes, and never a process that only has the same pid.
+"""Kills processes, but never another process that has got the pid of one of them.
 
-A process is signalled through a pidfd, and only if its start time equals the recorded one.
-So a process that reuses the pid never gets the signal. Linux only: pidfd_open(2), /proc.
+Each signal is sent through a pidfd, and only if the start time of the process equals the start
+time that was recorded before. Linux only: pidfd_open(2), /proc.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ from tui.host.process import procfs
 from tui.host.process.process_tree import Origin, Process, look
 
 TERM_GRACE = 2.0
-"""Seconds between SIGTERM and SIGKILL."""
+"""The seconds between SIGTERM and SIGKILL."""
 
 _KILL_PATIENCE = 3.0
 _ROUNDS = 50
 
 
 def survivors(known: Iterable[Process]) -> tuple[Process, ...]:
-    """Returns the processes that still run."""
+    """Returns the given processes that have not ended."""
     return tuple(process for process in known if _is_same(process))
 
 
 def end(
     known: Sequence[Process], origins: Collection[Origin], grace: float | None = None
 ) -> tuple[Process, ...]:
-    """Kills processes, and all processes that they start meanwhile.
+    """Kills processes, and all processes that these processes start during the kill.
 
-    1. SIGTERM for all processes, and a grace period.
-    2. SIGSTOP for all processes and for new ones, until no new process is found.
-    3. SIGKILL for all processes.
+    1. Sends SIGTERM to all processes, and waits for their end, at most for the grace period.
+    2. Sends SIGSTOP to all processes, looks for new processes, and repeats this step until it
+       finds no new process.
+    3. Sends SIGKILL to all processes.
 
     Args:
         known: The result of `processes_of` before the sessions were killed.
-        origins: The origins of these sessions, to find processes that started after that call.
+        origins: The origins of the sessions, to find processes that started after that call.
         grace: The grace period in seconds; None for `TERM_GRACE`.
 
     Returns:
@@ -53,8 +54,8 @@ def end(
         _wait_for_one(left, deadline - time.monotonic())
     seen = {process.identity: process for process in known}
     for _ in range(_ROUNDS):
-        # A stopped process cannot fork. When a round finds no new process, all that were found are
-        # stopped. Only a process whose successors end before a scan reads them can escape.
+        # A stopped process cannot fork. So if a round finds no new process, all processes are
+        # stopped. Only a process that forks and ends faster than each scan can escape.
         for process in seen.values():
             _send(process, signal.SIGSTOP)
         new = [
@@ -72,7 +73,7 @@ def end(
 
 
 def _since(seen: Iterable[Process], origins: Collection[Origin]) -> tuple[Process, ...]:
-    """Returns the present processes that come from given processes or sessions."""
+    """Returns the running processes that come from given processes or from sessions."""
     now = look()
     current: dict[int, Process] = {}
     claimed: set[int] = set()
@@ -104,13 +105,13 @@ def _is_still_of(process: Process) -> bool:
 
 
 def _send(process: Process, number: signal.Signals) -> None:
-    """Sends a signal to this process if it still runs."""
+    """Sends a signal to a process. Does nothing if the process has ended."""
     try:
         pidfd = os.pidfd_open(process.pid)
     except OSError:
         return
     try:
-        # The pidfd pins the process that has the pid now; so check the process after opening.
+        # Check the process after opening: the pidfd stays with the process that it was opened for.
         if _is_same(process) and _is_still_of(process):
             signal.pidfd_send_signal(pidfd, number)
     except OSError:
@@ -120,7 +121,7 @@ def _send(process: Process, number: signal.Signals) -> None:
 
 
 def _wait_for_one(processes: Sequence[Process], timeout: float) -> None:
-    """Waits until any of the processes ends, at most 0.2 s."""
+    """Waits for the end of the first of the processes, at most 0.2 s."""
     try:
         pidfd = os.pidfd_open(processes[0].pid)
     except OSError:

@@ -1,4 +1,4 @@
-"""Decides which processes belong to a tmux session.
+"""One scan of all processes, and the rule that decides which of them belong to a tmux session.
 
 A process is identified by its pid *and* its start time. Linux only: /proc.
 """
@@ -32,16 +32,16 @@ from tui.host.process.session_origin import Origin, owner_of
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process at one moment.
+    """A running process.
 
     Attributes:
         pid: The process id.
-        started: The start time in clock ticks since the boot; pid and start time together identify
-            the process.
+        started: The start time in clock ticks since the boot. No other process has the same pid
+            and the same start time.
         name: The name of the program.
         memory: The resident memory in bytes.
-        users: User ids. The process may be signalled only while it runs as one of these users.
-            None allows any user.
+        users: User ids. A signal is sent only if the real, effective and saved user of the process
+            are all among these users. None allows any user.
     """
 
     pid: int
@@ -52,32 +52,33 @@ class Process:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """The pid and the start time; a later process with the same pid has another identity."""
+        """The pid and the start time, which together identify the process."""
         return self.pid, self.started
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """All processes at one moment.
+    """The result of one scan of all processes.
 
     Attributes:
-        stats: Maps pids to the data of every process.
-        panes: The pane that each process's environment names, if it names one.
+        stats: Maps the pid of each process to the data of the process.
+        panes: Maps pids to the pane that the environment of the process names. Processes without
+            ``TMUX`` in their environment are left out.
         servers: The pids of the tmux servers, and of processes that may be tmux servers.
-        sure: The pids of the certain tmux servers.
-        former: The processes that name a former tmux server whose pid a newer server has now.
-        runs_on: Maps each process that runs in a pane to its tmux server.
-        ourselves: This process and its ancestors.
-        users_of: Returns a process's real, effective and saved user; None if the process is not
-            visible. Called only when needed.
-        listens: Returns whether a process listens at a socket. Called only when needed.
-        children: The children of each process.
-        led: Maps the id of each process session to its members.
-        saying: Maps a server and a pane, and a server and a session, to the processes whose
-            environment names them.
-        order_of: Returns a number that is greater for later process sessions; None if it is not
-            known. Called only when needed.
-        unread: The processes whose environment is too large to read.
+        sure: The pids of the processes that are certainly tmux servers.
+        former: The pids of the processes that name an ended tmux server. A newer tmux server has
+            the pid of the ended server now.
+        runs_on: Maps the pid of each process that comes from a tmux server to the pid of this
+            server.
+        ourselves: The pids of muster and its ancestors.
+        users_of: See `UsersOf`. Called only when needed.
+        listens: See `Listens`. Called only when needed.
+        children: Maps pids to the pids of the process's children.
+        led: See `Led`.
+        saying: Maps the pid of a tmux server and the id of a pane or session to the pids of the
+            processes whose environment names both.
+        order_of: See `OrderOf`. Called only when needed.
+        unread: The pids of the processes whose environment is too large to be read.
     """
 
     stats: Mapping[int, Stat]
@@ -96,47 +97,51 @@ class Look:
     unread: frozenset[int] = frozenset()
 
     def runs(self, process: Process) -> bool:
-        """Returns whether this process still runs; False if another process has the pid now."""
+        """Returns whether a process was running when this scan was made."""
         stat = self.stats.get(process.pid)
         return stat is not None and stat.identity == process.identity and not stat.is_ended
 
     def belonging(self, origin: Origin) -> set[int]:
-        """Returns all processes of a session that tmux listed, including ended processes."""
+        """Returns the pids of all processes of a session that tmux listed.
+
+        The result includes ended processes that their parents have not reaped.
+        """
         return self.came_from(self._roots(origin), [origin])
 
     def _roots(self, origin: Origin) -> set[int]:
-        """Returns the first processes of the panes that still exist."""
+        """Returns the pids of the first processes of a session's panes; without reused pids."""
         return {pid for pid in origin.pids if self._is_root(pid, origin)}
 
     def _is_root(self, pid: int, origin: Origin) -> bool:
         server = origin.server_pid
         if pid not in self.stats or server is None:
             return pid in self.stats
-        # A pane's process is a child of the server, and leads its process session. Any other pid
-        # was reused, or belongs to another PID namespace.
+        # The first process of a pane is a child of the server, and leads a process session. Any
+        # other pid was reused, or belongs to another PID namespace.
         stat = self.stats[pid]
         if stat.parent != server or stat.session != pid:
             return False
-        # The word of tmux goes before that of the environment. But tmux keeps the pid of a
-        # process that ended, while another process has the pane's terminal open.
+        # The pids that tmux reports are more reliable than the environment. But while another
+        # process has the pane's terminal open, tmux reports the pid of an ended process.
         panes = origin.panes
         if panes is None or pid not in origin.shared:
             return True
         return not is_of_another_pane(self.panes.get(pid), server, panes)
 
     def _believed(self, origin: Origin, known: Collection[int] = ()) -> set[int]:
-        """Returns the processes of `said_to_be_of` that run as the server's user or as root.
+        """Returns the pids of processes whose environment proves that they belong to a session.
 
-        The environment of any other user's process proves nothing.
+        The environment is a proof only if the process runs as the user of the session's tmux
+        server, or as root.
 
         Args:
             origin: The session.
-            known: Processes that need no proof, and that are left out.
+            known: Pids that are left out of the result.
         """
         return self._trusted(self.said_to_be_of(origin).difference(known), origin)
 
     def _trusted(self, pids: Collection[int], origin: Origin) -> set[int]:
-        """Returns the processes that belong to the user of a session's server, or to root."""
+        """Returns the processes that run as the user of a session's tmux server, or as root."""
         if not pids:
             return set()
         server = origin.server_pid
@@ -153,14 +158,15 @@ class Look:
         }
 
     def came_from(self, roots: set[int], origins: Collection[Origin]) -> set[int]:
-        """Returns processes, and all processes that come from them or from the panes of sessions.
+        """Returns processes, with all processes that come from these processes or from sessions.
 
         These processes are left out:
 
-        - init, this process and its ancestors
-        - the servers of the sessions, and tmux servers that are not among the roots
-        - processes on a tmux server that has none of the sessions
-        - processes that come only from processes that are left out
+        - init, muster, and the ancestors of muster
+        - the tmux servers of the sessions
+        - any other tmux server that is not in `roots`
+        - processes on a tmux server, if none of the sessions and roots belongs to this server
+        - processes that come only from left-out processes
 
         Args:
             roots: The pids to start from.
@@ -193,7 +199,10 @@ class Look:
         return pids
 
     def said_to_be_of(self, origin: Origin) -> set[int]:
-        """Returns the processes whose environment names a session's panes."""
+        """Returns the pids of the processes whose environment names a session or one of its panes.
+
+        The pid of the session's tmux server is compared, too.
+        """
         if origin.server_pid is None or origin.panes is None:
             candidates: Iterable[int] = self.panes
         else:
@@ -203,7 +212,7 @@ class Look:
         return {pid for pid in candidates if self._says(pid, origin)}
 
     def _says(self, pid: int, origin: Origin) -> bool:
-        """Returns whether a process names a pane of a session and the server of this session."""
+        """Returns whether a process names a session or its panes, and the session's server."""
         named = self.panes[pid]
         # Another server may have a pane with the same id.
         if origin.server_pid not in (None, named.server_pid):
@@ -212,13 +221,13 @@ class Look:
             return False
         began = self._server_began(origin)
         if began is not None:
-            # No other server has had that pid since then. So the path of the socket, which may
-            # be relative or of another mount namespace, does not matter.
+            # No other server has had this pid after the start of the server. So the path of the
+            # socket is not compared; it may be relative, or of another mount namespace.
             return not names_former(pid, began, self.stats, self.panes, self.led, self.order_of)
         return is_socket(named.socket, origin.socket)
 
     def _names(self, pid: int, origin: Origin) -> bool:
-        """Returns whether a process names a pane of a session, or only the session itself."""
+        """Returns whether a process names a session or one of its panes, on whichever server."""
         named = self.panes[pid]
         if origin.panes is None:
             return True
@@ -226,16 +235,16 @@ class Look:
         if origin.is_listed and self.pane_of(pid, named.server_pid) not in (None, *origin.pids):
             return False
         if origin.session is not None and self.is_job(pid, named.server_pid):
-            # tmux passes the session to a job. If a pane is named, the server was started in that
-            # pane.
+            # tmux names the session in the environment of a job. If a job names a pane, the
+            # server was started in that pane.
             return named.session == origin.session
         if named.pane:
             return named.pane in origin.panes and named.session in self._sessions_of(named, origin)
-        # If it runs in a pane, this pane may have been moved to another session.
+        # A process below the server runs in a pane, which may have been moved to another session.
         return named.session == origin.session and named.server_pid not in line_of(pid, self.stats)
 
     def _sessions_of(self, named: PaneEnvironment, origin: Origin) -> set[str]:
-        """Returns the sessions that the processes in the panes of a session may name."""
+        """Returns the ids of the sessions that processes in a session's panes may name."""
         if origin.session is None:
             return {named.session}
         # A pane may have been created in another session.
@@ -244,10 +253,10 @@ class Look:
         return {origin.session, *said}
 
     def _contradicting(self, origin: Origin) -> set[int]:
-        """Returns the processes outside panes that name a pane of a session, but another session.
+        """Returns the pids of processes that name a session's pane, but the id of another session.
 
-        If a server was started in a pane of another server, the jobs of the new server name that
-        pane, too.
+        Jobs of the tmux server (see `is_job`) are left out. If the server was started in a pane of
+        another server, the jobs name that pane.
         """
         if origin.session is None or origin.server_pid is None:
             return set()
@@ -259,14 +268,18 @@ class Look:
         }
 
     def pane_of(self, pid: int, server: int) -> int | None:
-        """Returns the first process of the existing pane in which a process runs.
+        """Returns the pid of the first process of the pane in which a process runs.
 
-        The process descends from the first process of the pane, or is in the process session of
-        this first process. A process can change its environment, but not these two facts.
+        A process runs in a pane if it descends from the first process of the pane, or is in the
+        same process session (setsid(2)). A process can change its environment, but not these two
+        facts.
 
         Args:
             pid: The process.
-            server: The tmux server of the pane.
+            server: The pid of the tmux server that has the pane.
+
+        Returns:
+            The pid; None if the process runs in no open pane of the server.
         """
         for first in (child_above(pid, server, self.stats), self.stats[pid].session):
             stat = None if first is None else self.stats.get(first)
@@ -276,10 +289,10 @@ class Look:
         return None
 
     def is_job(self, pid: int, server: int) -> bool:
-        """Returns whether a tmux server started a process outside panes (``run-shell``).
+        """Returns whether a tmux server started a process outside of panes (``run-shell``).
 
-        A job is in the process session of the server. The first process of a pane leads another
-        process session.
+        Such a process, a job, is in the process session of the server. The first process of a pane
+        leads another process session.
         """
         if server not in self.servers:
             return False
@@ -288,12 +301,16 @@ class Look:
         return self.stats[pid if top is None else top].session == session
 
     def _left_by_dead(self, origin: Origin) -> tuple[set[int], set[int]]:
-        """Returns two sets: processes that dead panes certainly left, or may have left.
+        """Returns the pids of processes that remain from the dead panes of a session.
 
-        These processes are the members of the process sessions that the panes' first processes
-        led. The kernel does not reuse the id of a process session that has members. So if any
+        These are the members of the process sessions that the first processes of the dead panes
+        led. The kernel does not reuse the id of a process session that has members. So if one
         member is older than the end of the pane, all members belong to the pane. Otherwise the id
         may have been reused.
+
+        Returns:
+            The processes that certainly belong to a dead pane, and the processes that may belong
+            to a dead pane.
         """
         sure: set[int] = set()
         perhaps: set[int] = set()
@@ -309,17 +326,17 @@ class Look:
         return sure, perhaps
 
     def doubts_of(self, origin: Origin, known: Collection[int]) -> dict[int, str]:
-        """Returns the processes that may also belong to a session, each with the reason.
+        """Maps the pids of processes that may belong to a session to the reasons for this doubt.
 
         Args:
             origin: The session.
-            known: The processes that certainly belong to the session; they are left out.
+            known: The pids that certainly belong to the session; left out of the result.
         """
-        by_dead = "which a dead pane may have left"
+        by_dead = "which may come from a dead pane of the session"
         doubts = dict.fromkeys(self._left_by_dead(origin)[1], by_dead)
-        contradicts = "which names a pane of it, but another session"
+        contradicts = "whose environment names a pane of the session, but another session"
         doubts |= dict.fromkeys(self._trusted(self._contradicting(origin), origin), contradicts)
-        # A process that runs in another pane belongs to that pane, whatever it names.
+        # A process that runs in another pane belongs to that pane, whatever its environment names.
         unread = self.unread - self.runs_on.keys() - self.servers
         unread = frozenset(pid for pid in unread if self._is_young(pid, origin))
         too_large = "whose environment is too large to be read"
@@ -327,24 +344,33 @@ class Look:
         return {pid: why for pid, why in doubts.items() if pid not in {*known, *self.ourselves}}
 
     def _is_young(self, pid: int, origin: Origin) -> bool:
-        """Returns whether a process is young enough to descend from a session's server.
+        """Returns whether a process started late enough to descend from a session's server.
 
         A process cannot join the process session of an unrelated process. So a process does not
-        descend from the server if any member of the process's session is older than the server.
+        descend from the server if a member of its process session is older than the server.
         """
         began = self._server_began(origin)
         members = self.led[self.stats[pid].session]
         return began is None or all(self.stats[member].started >= began for member in members)
 
     def _server_began(self, origin: Origin) -> int | None:
-        """Returns when a session's server started, in ticks since boot; None if not known."""
+        """Returns when a session's server started, in ticks since the boot; None if unknown."""
         if origin.server_began is not None or origin.claim is not None:
             return origin.server_began
         server = origin.server_pid
         return self.stats[server].started if server in self.servers else None
 
     def proven(self, origin: Origin, claim: Claim) -> tuple[set[int], dict[int, str]]:
-        """Returns the processes that prove a claim, and the reason for each other process."""
+        """Checks the processes whose environment names a session from a log; see `believed`.
+
+        Args:
+            origin: The session.
+            claim: The conditions that the processes must meet.
+
+        Returns:
+            The pids of the processes that meet the conditions. And a map from the pid of each
+            other process to the condition that this process does not meet.
+        """
         spared = self.ourselves | {0, INIT} | self.servers
         facts = {}
         for pid in self.said_to_be_of(origin) - spared:
@@ -355,10 +381,10 @@ class Look:
         return believed(claim, facts)
 
     def servers_from(self, pids: Collection[int], origin: Origin) -> tuple[int, ...]:
-        """Returns the tmux servers that a session started.
+        """Returns the pids of the tmux servers that were started in a session.
 
         Args:
-            pids: The processes of the session.
+            pids: The pids of the session's processes.
             origin: The session.
         """
         named_by = self._believed(origin)
@@ -375,14 +401,15 @@ class Look:
     def servers_perhaps_from(
         self, origin: Origin, pane_of: Callable[[int], str | None]
     ) -> frozenset[int]:
-        """Returns the tmux servers that name a pane of a session, but not the pane's server.
+        """Returns the pids of tmux servers that may have been started in a pane of a session.
 
-        To start another server inside a pane, a user unsets ``TMUX``. Then the environment of the
-        new server contains only ``TMUX_PANE``. Panes of different servers can have the same id.
+        A user who starts a server inside a pane unsets ``TMUX``. Then the environment of the new
+        server contains only ``TMUX_PANE``. This is no proof, because panes of different servers
+        can have the same id.
 
         Args:
             origin: The session.
-            pane_of: Returns the pane id in a process's environment, or None.
+            pane_of: Returns the pane id in the environment of a process, or None.
         """
         servers = self.sure - self.panes.keys() - {origin.server_pid}
         began, panes = self._server_began(origin), origin.panes
@@ -392,7 +419,7 @@ class Look:
         return frozenset(pid for pid in self._trusted(young, origin) if pane_of(pid) in panes)
 
     def doubts_about(self, servers: Iterable[int]) -> dict[int, str]:
-        """Maps each server of a session that may be an ordinary process to the reason."""
+        """Maps each pid in `servers` that is not certainly a tmux server to the reason."""
         why = "which is perhaps not a tmux server"
         return {
             pid: why for pid in servers if pid not in self.sure or self.listens(pid) is not True
@@ -411,8 +438,8 @@ def described(
     """Returns the data of running processes, sorted by pid; ended processes are left out.
 
     Args:
-        pids: The pids.
-        stats: The data of every process.
+        pids: The pids of the processes.
+        stats: The data of every process, by pid.
         users: See `Process`.
     """
     return tuple(

@@ -1,6 +1,7 @@
-"""Finds the workspaces of processes, from their open files, command lines and environments.
+"""Finds the directories in which a process may work.
 
-Linux only, like `tui.host.process.process_tree`.
+They come from the open files, the command line and the environment of the process. Linux only,
+like `tui.host.process.process_tree`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from urllib.parse import unquote
 from registry.schema import WORKSPACE_NAME, default_workspaces
 from tui.host.process import procfs
 
-# The name of a workspace, or the directory that contains a task's directory.
+# Matches the name of a workspace, or the end of the directory that contains a task's directory.
 _NAMED = re.compile(rf"/{re.escape(WORKSPACE_NAME)}(?![^\s/'\"`;:,)\\])|(?=/TASK-)")
 
-# The places where a path may start in a shell command, and the greatest lengths.
+# Matches a place where a path may start in a shell command.
 _BOUNDARY = re.compile(r"(?<![^\s'\"`=:;,()<>|&])[^\s'\"`=:;,()<>|&]")
 _LONGEST = 4096
 _LONGEST_NAME = 255
@@ -28,7 +29,7 @@ _LONGEST_NAME = 255
 _AT_MOST = 50_000
 """The number of possible paths of one process that are examined."""
 
-# Files here do not lead to a workspace; but a workspace can be in memory, in /dev/shm.
+# Directories that contain no workspaces. /dev/shm is in memory, and may contain a workspace.
 _NO_FILE = re.compile(r"/(dev/(?!shm/)|proc/|sys/)")
 
 
@@ -36,8 +37,8 @@ class Touched(NamedTuple):
     """The directories in which a process may work.
 
     Attributes:
-        directories: The directories; some may be missing.
-        is_whole: Whether these are all directories. False if muster is not allowed to read some
+        directories: The directories. Some of them may not exist.
+        is_whole: Whether `directories` is complete. False if muster is not allowed to read some
             data of the process, or if the process has too much data.
     """
 
@@ -46,13 +47,14 @@ class Touched(NamedTuple):
 
 
 def is_elsewhere(pid: int) -> bool:
-    """Returns whether a path of a process leads to another file for muster.
+    """Returns whether the same path means different files for a process and for muster.
 
-    A path leads to another file if the process has another root directory or another mount
-    namespace, for example in a container. Then muster must not use the paths of the process.
+    This is so if the process has another root directory or another mount namespace, for example in
+    a container. Then muster must not use the paths of the process.
 
     Returns:
-        The answer. False also if the process has ended, or if muster has no permission to know.
+        The answer. False also if the process has ended, or if muster is not allowed to read this
+        data.
     """
     with suppress(OSError):
         return not procfs.has_our_mounts(pid)
@@ -63,8 +65,8 @@ def directories_of(pid: int) -> frozenset[Path] | None:
     """Returns the working directory of a process and the value of its ``PWD``.
 
     Returns:
-        The directories; an empty set for a process that has ended. None if muster has no
-        permission to read them, or if the process is elsewhere (see `is_elsewhere`).
+        The directories; empty if the process has ended. None if muster is not allowed to read
+        them, or if muster must not use them (see `is_elsewhere`).
     """
     try:
         if not procfs.has_our_mounts(pid):
@@ -78,10 +80,12 @@ def directories_of(pid: int) -> frozenset[Path] | None:
 
 
 def directories_touched(pid: int) -> Touched:
-    """Returns the working directory, the directories of open files, and possible workspaces.
+    """Returns the directories in which a process may work.
 
-    The possible workspaces come from the command line and the environment; they may be missing.
-    If the process is elsewhere (`is_elsewhere`), the result is empty and not whole.
+    These are the working directory, the directories of open files, and possible workspaces. The
+    possible workspaces are the paths in the command line and in the environment that look like a
+    workspace. If muster must not use the paths of the process (see `is_elsewhere`), the result is
+    empty.
     """
     if is_elsewhere(pid):
         return Touched(frozenset(), is_whole=False)
@@ -133,10 +137,10 @@ def _words_of(pid: int) -> Iterator[str]:
 
 
 def default_workspaces_of(pid: int) -> frozenset[Path]:
-    """Returns the default workspaces of an orchestrator with the environment of a process.
+    """Returns the default workspaces of an orchestrator that has the environment of a process.
 
-    The result is empty if muster is not allowed to read the process, or if the process is
-    elsewhere.
+    The result is empty if muster is not allowed to read the environment, or if muster must not use
+    the paths of the process (see `is_elsewhere`).
     """
     if is_elsewhere(pid):
         return frozenset()
@@ -147,14 +151,14 @@ def default_workspaces_of(pid: int) -> frozenset[Path]:
 
 
 def workspaces_in(words: Iterable[str], here: Path | None) -> Iterator[Path]:
-    """Yields the paths in words that may be workspaces.
+    """Yields the paths in a command line or environment that may be workspaces.
 
     Args:
-        words: A command line or an environment. A word may be a whole shell command.
-        here: The working directory of the process, if known.
+        words: The words. A word may be a whole shell command.
+        here: The working directory of the process; None if it is not known.
 
     Raises:
-        ValueError: The words contain more possible paths than are examined.
+        ValueError: The words contain more possible paths than `_AT_MOST`.
     """
     examined = 0
     for word in words:
@@ -191,7 +195,7 @@ def _examine(word: str, here: Path | None) -> Iterator[Path | None]:
 
 
 def _may_be_longer(text: str, begin: int, end: int) -> bool:
-    """Returns whether an absolute path may go on after the blank or sign before `end`."""
+    """Returns whether an absolute path from `begin` may contain the character before `end`."""
     return text[begin] == "/" and os.path.isdir(os.path.dirname(text[begin:end].rstrip()))
 
 

@@ -1,4 +1,4 @@
-"""Scans all processes. Linux only: /proc."""
+"""Scans all processes in /proc. Linux only."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from tui.host.process.server_processes import (
 
 
 class Looker:
-    """Scans all processes repeatedly.
+    """Scans all processes repeatedly. Not thread-safe.
 
-    A `Looker` reads the environment of a process once for each program that the process runs. If a
-    process overwrites its environment in place, the `Looker` does not notice this. Not
-    thread-safe.
+    The environment of a process is read only once for each program that the process runs. So the
+    `Looker` does not notice that a process overwrites its environment in place.
     """
 
     def __init__(self) -> None:
@@ -59,8 +58,7 @@ def look() -> Look:
     """Scans all processes.
 
     Raises:
-        OSError: The processes cannot be listed. Or /proc belongs to another PID namespace, so that
-            its pids mean other processes.
+        OSError: The processes cannot be listed, or /proc belongs to another PID namespace.
     """
     if not procfs.numbers_are_ours():
         raise OSError("/proc belongs to another PID namespace than muster")
@@ -74,11 +72,11 @@ def look_at(
     listens: Listens,
     order_of: OrderOf = lambda _: None,
 ) -> Look:
-    """Finds the tmux servers and the processes on them. Pure.
+    """Makes a `Look` from data that was read before: finds the tmux servers. Pure.
 
     Args:
-        stats: The data of every process.
-        panes: The pane that each process's environment names, if it names one.
+        stats: The data of every process, by pid.
+        panes: The panes that the environments of processes name, by the pids of these processes.
         users_of: See `Look`.
         listens: See `Look`.
         order_of: See `Look`.

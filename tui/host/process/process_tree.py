@@ -1,7 +1,7 @@
-"""Decides which processes belong to a tmux session, and which are tmux servers.
+"""Finds the processes that belong to tmux sessions.
 
-All parts of muster use this rule: kills, their plans, `show` and the columns of the roll.
-A process is identified by its pid *and* its start time. Linux only: /proc.
+Kills, the plans of kills, `show` and the columns of the roll all use this module, so that they
+agree. A process is identified by its pid *and* its start time. Linux only: /proc.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ __all__ = [
 ]
 
 _NAMED = 3
-"""The largest number of processes that one message names; further processes are only counted."""
+"""The largest number of processes that one message names. Further processes are only counted."""
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 def processes_with_argument(argument: str) -> tuple[Process, ...]:
-    """Returns this user's processes that were started with exactly this argument.
+    """Returns the processes of muster's user that were started with exactly this argument.
 
-    This process and its ancestors are left out. Other users' processes are left out too,
-    because another user can start a process with any argument.
+    muster and its ancestors are left out. So are the processes of other users, because another
+    user can start a process with any argument.
     """
     if not procfs.numbers_are_ours():
         return ()
@@ -73,16 +73,16 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The processes of a session, and other processes that have a relation to the session.
+    """The processes of a session, and related processes that do not belong to the session.
 
     Attributes:
         processes: All processes that belong to the session.
         servers: The pids of tmux servers that were started in the session. These servers and their
             panes do not belong to the session.
-        doubts: Messages about processes that may belong to the session, without proof. A kill does
-            not end these processes.
+        doubts: Messages about the processes in `doubted`.
         perhaps: The pids of tmux servers that may have been started in the session.
-        doubted: The processes that `doubts` describes.
+        doubted: The processes that may belong to the session, without proof. A kill does not end
+            these processes.
     """
 
     processes: tuple[Process, ...]
@@ -102,15 +102,16 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
 
     These processes belong to a session that tmux listed:
 
-    - the first processes of the session's panes, their process sessions and their descendants
-    - every process whose environment names one of the panes and this server, because
+    - the first process of each pane, the descendants of this process, and the members of its
+      process session (setsid(2))
+    - every process whose environment names a pane of the session, and the session's server;
       processes keep ``TMUX_PANE`` after setsid, nohup or a double fork
 
-    For a session from a log (`Origin.claim`), only the second kind counts, and only processes
-    that prove the claim; see `tui.host.process.claims.believed`.
+    If a session comes from a log (`Origin.claim`), only processes of the second kind belong to the
+    session. They must also meet the conditions of `tui.host.process.claims.believed`.
 
-    These never belong to a session: this process, its ancestors, init, tmux servers, and
-    processes in panes of another tmux server.
+    These processes never belong to a session: muster, the ancestors of muster, init, tmux servers,
+    and processes in panes of another tmux server.
 
     Args:
         origins: The sessions, with any keys.
@@ -149,7 +150,11 @@ def _messages(doubts: Mapping[int, str], now: Look) -> Iterable[str]:
 
 
 def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]:
-    """Returns the processes of each group with their descendants; scans all processes once."""
+    """Returns the processes of each group with all their descendants; scans all processes once.
+
+    Args:
+        groups: The pids of the groups, by any key.
+    """
     stats = procfs.all_stats()
     children = children_of(stats)
     return {
@@ -161,10 +166,11 @@ def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]
 def families_of(
     sessions: Collection[Session], answer: TmuxSnapshot
 ) -> dict[Session, frozenset[int]]:
-    """Returns all processes that a kill of each session would end, with two scans.
+    """Returns the pids of all processes that a kill of each session would end.
 
-    The result has the descendants of the first processes of the panes, and the processes that
-    `processes_of` returns. If the server is not visible, the result has only the descendants.
+    These are the first processes of the panes, the descendants of these processes, and the
+    processes that `processes_of` returns. If muster cannot see the tmux server, the last kind is
+    missing.
 
     Args:
         sessions: The sessions.
@@ -190,7 +196,7 @@ def begun(pid: int) -> float | None:
 
 
 def holds_us(pane_pids: Collection[int]) -> bool:
-    """Returns whether this process runs in one of the panes."""
+    """Returns whether muster runs in one of the panes with these first processes."""
     stats: dict[int, Stat] = {}
     pid = os.getpid()
     while pid not in stats and (stat := procfs.stat_of(pid)) is not None:

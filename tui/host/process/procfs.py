@@ -1,8 +1,8 @@
-"""The kernel's data about processes: the only parser of the files in /proc/PID.
+"""Reads and parses the files in /proc/PID. Only this module parses these files.
 
-The parsers are pure. The readers limit the number of bytes, because another process can make
-some of these files arbitrarily large. A process chooses its name, arguments and environment
-itself, so these are untrusted text. Linux only.
+The parsers are pure. The readers limit the number of bytes, because another process can make some
+of these files arbitrarily large. The name, arguments and environment of a process are untrusted
+text, because the process chooses them. Linux only.
 """
 
 from __future__ import annotations
@@ -16,25 +16,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 LARGEST = 1024 * 1024
-"""How many bytes of an environment or a command line are read.
+"""The number of bytes that are read of an environment or a command line.
 
-When a process starts, the kernel limits its environment and its command line to a few megabytes.
-But a process can later give the kernel another place in its memory for them (prctl(2), PR_SET_MM),
-with any size.
+When a process starts, the kernel limits both texts to a few megabytes. Later, the process can
+replace them by texts of any size (prctl(2), PR_SET_MM).
 """
 
 WHOLE_ENVIRONMENT = 8 * LARGEST
-"""How many bytes of an environment are read to find the pane that it names.
+"""The number of bytes of an environment that are searched for the name of a pane.
 
-The kernel does not start a process with an environment of more than 6 MiB. The content after this
-limit is not known.
+When a process starts, the kernel limits its environment to 6 MiB.
 """
 
 INIT = 1
 """The pid of init, which becomes the parent of processes whose parent has ended."""
 
 NAME_AT_MOST = 15
-"""How many bytes of a program's name the kernel keeps."""
+"""The number of bytes to which the kernel cuts the name of a program."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -46,32 +44,31 @@ _DELETED = " (deleted)"
 
 _LONGEST_NUMBER = 18
 
-# Expressions are compiled at the first use, because short commands look at no process.
-
 _AUTOGROUP = re.compile(rb"/autogroup-([1-9][0-9]{0,17}) ")
 
-# Only the start of a line counts: the name, on the first line, may contain tabs and "Uid:".
-# The kernel writes a newline in a name as two characters.
+# These expressions match only at the start of a line, because the name of the program, on the
+# first line, may contain tabs and "Uid:". The kernel writes a newline in a name as two characters.
+# They are compiled at their first use, because short commands read no process.
 _USERS = rb"(?m)^Uid:\t([0-9]+)\t([0-9]+)\t([0-9]+)\t[0-9]+\n"
 _NAMESPACE_PIDS = rb"(?m)^NSpid:((?:\t[0-9]+)+)\n"
 
 
-# A tuple, not a dataclass, because each scan makes thousands.
+# A tuple is faster to create than a dataclass, and each scan creates thousands.
 class Stat(NamedTuple):
-    """One process at one moment; see proc_pid_stat(5).
+    """The data of a process at one moment; see proc_pid_stat(5).
 
     Attributes:
         pid: The process id.
         name: The name of the program, cut to `NAME_AT_MOST` bytes; untrusted text.
-        state: The state as one letter, for example ``R``.
+        state: The state of the first thread as one letter, for example ``R``.
         parent: The pid of the parent.
-        session: The id of the process session, which is not a tmux session.
+        session: The id of the process session (setsid(2)), which is not a tmux session.
         terminal: The number of the terminal; 0 without a terminal.
         ticks: The CPU time of the process and of its reaped children, in clock ticks.
         started: The start time in clock ticks since the boot.
         memory: The resident memory in bytes.
-        environment: The address of the environment, which changes when the process runs another
-            program. Zeros if muster is not allowed to read the address.
+        environment: The start and end address of the environment. Both change when the process
+            runs another program. Both are zero if muster is not allowed to read them.
         threads: The number of threads. The first thread is counted even after it has ended.
     """
 
@@ -89,33 +86,33 @@ class Stat(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, int]:
-        """The pid and the start time; a later process with the same pid has another identity."""
+        """The pid and the start time, which together identify the process."""
         return self.pid, self.started
 
     @property
     def is_ended(self) -> bool:
         """Whether the process has ended, even if its parent has not reaped it.
 
-        `state` is the state of the first thread, which may end before the other threads.
+        The first thread may end before the other threads, so `state` alone is not enough.
         """
         return self.state in _ENDED and self.threads <= 1
 
     @property
     def leads_terminal(self) -> bool:
-        """Whether the process leads a process session with a terminal, as in a pane."""
+        """Whether the process leads a process session with a terminal, like a pane's process."""
         return self.session == self.pid and self.terminal != 0
 
 
 class PaneEnvironment(NamedTuple):
-    """The pane that a process's environment names.
+    """The tmux server, session and pane that the environment of a process names.
 
     This is not a proof: the owner of the process can set any value.
 
     Attributes:
-        socket: The path of the tmux server's socket.
-        server_pid: The pid of the tmux server.
+        socket: The path of the server's socket.
+        server_pid: The pid of the server.
         session: The id of the session, for example ``$3``.
-        pane: The id of the pane; empty if the environment names no pane.
+        pane: The id of the pane, for example ``%5``; empty if the environment names no pane.
     """
 
     socket: str
@@ -125,7 +122,7 @@ class PaneEnvironment(NamedTuple):
 
 
 UNREAD = PaneEnvironment("", 0, "", "")
-"""Stands for the unknown pane of a process whose environment is too large to be read."""
+"""The result for a process whose environment is too large to be read: its pane is not known."""
 
 
 class Users(NamedTuple):
@@ -134,7 +131,7 @@ class Users(NamedTuple):
     Attributes:
         real: The user who started the process.
         effective: The user whose rights the process has.
-        saved: A user whose rights the process can take again.
+        saved: The user whose rights the process can obtain again.
     """
 
     real: int
@@ -161,7 +158,7 @@ class Words(NamedTuple):
 
     Attributes:
         words: The words.
-        is_whole: Whether `words` has all words.
+        is_whole: Whether `words` is complete.
     """
 
     words: list[str]
@@ -199,17 +196,17 @@ def parse_stat(text: bytes) -> Stat | None:
 
 
 def whole_words(text: bytes, at_most: int = LARGEST) -> bytes:
-    """Removes an incomplete last word from a partly read environment or command line.
+    """Returns the read part of an environment or command line without an incomplete last word.
 
     Args:
-        text: The text that was read.
+        text: The part that was read.
         at_most: The limit of the read, in bytes.
     """
     return text if len(text) < at_most else text[: text.rfind(b"\0") + 1]
 
 
 def parse_environment(text: bytes) -> dict[str, str]:
-    """Parses ``/proc/PID/environ``, or the start of this file."""
+    """Parses ``/proc/PID/environ``, or the start of this file; maps variables to values."""
     settings = (word.partition("=") for word in parse_words(text))
     return {name: value for name, equals, value in settings if equals}
 
@@ -220,7 +217,7 @@ def parse_words(text: bytes) -> list[str]:
 
 
 def parse_pane(text: bytes) -> PaneEnvironment | None:
-    """Returns the pane that an environment names; None if it names no pane in tmux's format."""
+    """Returns the pane that an environment names; None if ``TMUX`` is missing or invalid."""
     if b"TMUX=" not in text:
         return None
     # TMUX is "socket,server pid,session number"; the socket's path may contain commas.
@@ -237,10 +234,8 @@ def parse_pane(text: bytes) -> PaneEnvironment | None:
 
 
 def _value_of(name: bytes, text: bytes) -> bytes:
-    """Returns the last value of a variable in an environment; empty without one.
-
-    The words are not split: another user may have started many processes with millions of them.
-    """
+    """Returns the last value of a variable in an environment; empty if it has no such variable."""
+    # The words are not split, because other users can start many processes with millions of words.
     _, is_there, after = (b"\0" + text).rpartition(b"\0" + name + b"=")
     return after.partition(b"\0")[0] if is_there else b""
 
@@ -256,7 +251,11 @@ def parse_users(text: bytes) -> Users | None:
 
 
 def parse_namespace_pids(text: bytes) -> tuple[int, ...]:
-    """Returns a process's pids in muster's and in inner namespaces, from ``/proc/PID/status``."""
+    """Returns the pids of a process in muster's PID namespace and in inner PID namespaces.
+
+    Args:
+        text: The content of ``/proc/PID/status``.
+    """
     match = re.search(_NAMESPACE_PIDS, text)
     return tuple(int(pid) for pid in match[1].split()) if match is not None else ()
 
@@ -281,7 +280,7 @@ def read(pid: int, name: str, at_most: int = LARGEST) -> bytes:
     Args:
         pid: The process.
         name: The name of the file.
-        at_most: The number of bytes to read.
+        at_most: The largest number of bytes to read.
 
     Raises:
         OSError: The process has ended, or muster is not allowed to read the file.
@@ -302,9 +301,9 @@ def _read(path: str, at_most: int) -> bytes:
 
 
 def _running_thread(pid: int) -> str | None:
-    """Returns the directory in /proc of a thread that runs although the first one has ended.
+    """Returns the /proc directory of a running thread, if the first thread has ended; or None.
 
-    Only there are the environment and the open files of such a process. None without one.
+    The environment and the open files of such a process are missing in /proc/PID.
     """
     stat = stat_of(pid)
     if stat is None or stat.is_ended or stat.state not in _ENDED:
@@ -314,7 +313,7 @@ def _running_thread(pid: int) -> str | None:
 
 
 def _beginning(pid: int, name: str) -> bytes:
-    """Reads a file with a single read, which returns most files of /proc completely."""
+    """Reads the start of a file in /proc/PID with one system call."""
     file = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(file, _BEGINNING)
@@ -323,7 +322,7 @@ def _beginning(pid: int, name: str) -> bytes:
 
 
 def stat_of(pid: int) -> Stat | None:
-    """Returns the present data of a process; None if it is not visible."""
+    """Returns the data of a process; None if the process is not visible."""
     try:
         return parse_stat(_beginning(pid, "stat"))
     except OSError:
@@ -331,7 +330,7 @@ def stat_of(pid: int) -> Stat | None:
 
 
 def all_stats() -> dict[int, Stat]:
-    """Returns all visible processes by pid.
+    """Returns the data of all visible processes, by pid.
 
     Raises:
         OSError: The processes cannot be listed.
@@ -342,10 +341,10 @@ def all_stats() -> dict[int, Stat]:
 
 
 def begun_at(stat: Stat) -> float:
-    """Returns the latest possible start time of a process, seconds since the epoch.
+    """Returns the latest possible start time of a process, in seconds since the epoch.
 
-    The result includes the clock's resolution of 10 ms and the delay of this call. Compare
-    `Stat.started` to identify a process.
+    The clock's resolution of 10 ms and the delay of this call can make the result too late. So
+    compare `Stat.started` to identify a process.
     """
     # "btime" in /proc/stat has only whole seconds.
     since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -353,7 +352,11 @@ def begun_at(stat: Stat) -> float:
 
 
 def program_name(stat: Stat) -> str:
-    """Returns a program's name; in full if the command line starts with the cut name."""
+    """Returns the name of a program.
+
+    If the kernel cut the name, the full name is taken from the command line. This is possible only
+    if the command line starts with this program.
+    """
     if len(os.fsencode(stat.name)) < NAME_AT_MOST:
         return stat.name
     with suppress(OSError):
@@ -377,20 +380,20 @@ def arguments(pid: int) -> list[bytes]:
 
 
 def hides_processes() -> bool:
-    """Returns whether /proc may lack the processes of other users.
+    """Returns whether /proc may hide the processes of other users from muster.
 
-    Processes are missing if /proc is mounted with ``hidepid=invisible``; see proc(5). Root sees
-    all processes.
+    It does so if /proc is mounted with ``hidepid=invisible``; see proc(5). Root sees all
+    processes.
     """
     # Init always runs, and is a process of another user.
     return os.geteuid() != 0 and not os.path.exists(f"/proc/{INIT}")
 
 
 def numbers_are_ours() -> bool:
-    """Returns whether the pids in /proc belong to this process's own PID namespace.
+    """Returns whether the pids in /proc belong to the PID namespace of muster.
 
-    In a container with the host's /proc, the pids do not. There, a signal to a pid in /proc would
-    reach another process.
+    In a container with the host's /proc, they belong to the host's namespace. There, a signal to a
+    pid in /proc would reach another process.
     """
     try:
         return os.readlink("/proc/self") == str(os.getpid())
@@ -399,7 +402,7 @@ def numbers_are_ours() -> bool:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """Returns the environment with which a process was started, up to `LARGEST` bytes.
+    """Returns the variables in the environment of a process, from the first `LARGEST` bytes.
 
     Raises:
         OSError: The process has ended, or muster is not allowed to read its environment.
@@ -408,7 +411,7 @@ def environment(pid: int) -> dict[str, str]:
 
 
 def words(pid: int, name: str) -> Words:
-    """Returns the words of a command line or environment, up to `LARGEST` bytes.
+    """Returns the words in the first `LARGEST` bytes of a command line or environment.
 
     Args:
         pid: The process.
@@ -422,15 +425,16 @@ def words(pid: int, name: str) -> Words:
 
 
 def pane_said_by(pid: int) -> PaneEnvironment | None:
-    """Returns the pane that a process's environment names; None if it names no pane.
+    """Returns the pane that the environment of a process names.
 
-    In another PID namespace, such as a container, the server's pid means another process, so the
-    result is None. There is one exception: a process in a pane may start a new namespace
-    (``unshare -p``). Then the first process of that namespace must name the same pane.
+    In another PID namespace, such as a container, the pid of the server means another process. So
+    a process there names no pane for muster. There is one exception: a process in a pane may start
+    a new namespace (``unshare -p``). Then the first process of the new namespace names the same
+    pane.
 
     Returns:
-        The pane; `UNREAD` if the environment is longer than `WHOLE_ENVIRONMENT`, and the unread
-        part may name a pane.
+        The pane; None if the environment names no pane, or cannot be read. `UNREAD` if the
+        environment is longer than `WHOLE_ENVIRONMENT`, and no pane was found in the first part.
     """
     try:
         place = f"/proc/{pid}"
@@ -454,9 +458,9 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
 
 
 def pane_id_of(pid: int) -> str | None:
-    """Returns the pane id in a process's environment; None without an id, or if it is hidden.
+    """Returns the pane id in the environment of a process; None if there is none for muster.
 
-    The id does not identify the pane's server; see `pane_said_by`.
+    This id does not say which tmux server has the pane; see `pane_said_by`.
     """
     try:
         is_ours = _is_in_our_namespace(f"/proc/{pid}")
@@ -466,7 +470,11 @@ def pane_id_of(pid: int) -> str | None:
 
 
 def _first_of_namespace(pid: int) -> int | None:
-    """Returns the pid of the first process in a process's namespace directly below muster's."""
+    """Returns the pid of the first process of a PID namespace; None if it cannot be known.
+
+    Of all namespaces that contain the process, this is the outermost one inside muster's
+    namespace.
+    """
     if not numbers_are_ours():
         return None
     visited: set[int] = set()
@@ -493,7 +501,10 @@ def users_of(pid: int) -> Users | None:
 
 
 def namespace_pids_of(pid: int) -> tuple[int, ...]:
-    """Returns a process's pids in muster's namespace and in inner ones; empty if not visible."""
+    """Returns the pids of a process in muster's PID namespace and in inner PID namespaces.
+
+    The result is empty if the process is not visible.
+    """
     try:
         return parse_namespace_pids(read(pid, "status"))
     except OSError:
@@ -501,10 +512,10 @@ def namespace_pids_of(pid: int) -> tuple[int, ...]:
 
 
 def session_order_of(pid: int) -> int | None:
-    """Returns the number of a process's process session; later sessions have greater numbers.
+    """Returns a number for the process session of a process; later sessions have greater numbers.
 
-    The kernel numbers the scheduling groups that it creates for process sessions (sched(7),
-    "The autogroup feature"). So the number is known even after the leader of the session has
+    The kernel numbers the scheduling groups that it creates for process sessions (sched(7), "The
+    autogroup feature"). So the number is known even after the leader of the process session has
     ended.
 
     Returns:
@@ -518,7 +529,7 @@ def session_order_of(pid: int) -> int | None:
 
 
 def working_directory(pid: int) -> str:
-    """Returns the working directory of a process; its former name if it was deleted.
+    """Returns the working directory of a process, or the former path of a deleted directory.
 
     Raises:
         OSError: The process has ended, or muster is not allowed to read its working directory.
@@ -536,7 +547,7 @@ def open_files(pid: int) -> Iterator[tuple[str, str]]:
         OSError: The process has ended, or muster is not allowed to read its open files.
     """
     has_files = False
-    # Not a list: another user's process may have very many.
+    # Not a list: another user's process may have very many open files.
     with os.scandir(f"/proc/{pid}/fd") as entries:
         for entry in entries:
             has_files = True
@@ -571,10 +582,11 @@ def is_open_for_writing(link: str) -> bool:
 
 
 def listening_socket(pid: int) -> UnixSocket | None:
-    """Returns the first socket with a path at which a process listens, with the whole path.
+    """Returns the first socket with a path at which a process listens.
 
     Returns:
-        The socket; None if the process listens at no such socket, or its files are not visible.
+        The socket, with an absolute path. None if the process has no such socket, or if muster is
+        not allowed to see the open files of the process.
     """
     with suppress(OSError):
         links = (target for _, target in open_files(pid))
@@ -589,15 +601,15 @@ def listening_socket(pid: int) -> UnixSocket | None:
 
 
 def listening_path(pid: int) -> Path | None:
-    """Returns the path at which a process listens; None without one, or if it is not visible."""
+    """Returns the path of the process's `listening_socket`, or None."""
     unix_socket = listening_socket(pid)
     return None if unix_socket is None else Path(unix_socket.path)
 
 
 def has_our_mounts(pid: int) -> bool:
-    """Returns whether a path of a process leads to the same file for muster.
+    """Returns whether every path leads a process and muster to the same file.
 
-    For this, the process and muster need the same mount namespace and the same root directory.
+    This is so if both have the same mount namespace and the same root directory.
 
     Raises:
         OSError: The process has ended, or muster is not allowed to read this data.

@@ -1,7 +1,8 @@
 """Decides which processes are tmux servers, and which server a process names. Pure.
 
-The environment of a process names the server and the pane where the process was started. The user
-of the process chooses that text. The pid of a server that ended may now belong to another process.
+The environment of a process in a pane names the tmux server and the pane. This is no proof,
+because the user of the process can set any environment. Also, when a server has ended, another
+process may have the pid of this server.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ from tui.host.process.procfs import INIT, PaneEnvironment, Stat, Users
 from tui.host.tmux_types import SERVER_NAME
 
 UsersOf = Callable[[int], Users | None]
-"""Returns a process's users; None if the process is not visible."""
+"""A function that returns the user ids of a process; None if the process is not visible."""
 
 Listens = Callable[[int], bool | None]
-"""Returns whether a process listens at a unix socket; None if that cannot be known."""
+"""A function that returns whether a process listens at a unix socket; None if unknown."""
 
 OrderOf = Callable[[int], int | None]
-"""Returns the number of a process's process session, greater for later sessions; or None."""
+"""A function that returns a number for the process session of a process; None if unknown.
+
+Later process sessions have greater numbers.
+"""
 
 Led = Mapping[int, Sequence[int]]
-"""The members of each process session."""
+"""Maps the id of each process session (setsid(2)) to the pids of its members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +37,10 @@ class Servers:
     """The tmux servers among some processes.
 
     Attributes:
-        all: The tmux servers, and the processes that may be tmux servers.
-        sure: The certain servers. Each server has the name of a tmux server, or a child process
-            that names its parent as its server. The child runs as the same user or as root.
+        all: The pids in `sure`, and the pids of the processes that may be tmux servers.
+        sure: The pids of the processes that are certainly tmux servers. Such a process has the
+            name of a tmux server, or has a child that proves this (`proves_server`). The child
+            must run as the same user or as root.
     """
 
     all: frozenset[int]
@@ -48,11 +53,14 @@ def is_named_server(stat: Stat) -> bool:
 
 
 def proves_server(stat: Stat, named: PaneEnvironment | None, parent: Stat) -> bool:
-    """Returns whether a process names its parent as a tmux server, and was started by this parent.
+    """Returns whether a process proves that its parent is a tmux server.
 
-    A tmux server is the parent of the first processes of its panes, whatever its program is
-    called. Init is excluded, because it becomes the parent of every process whose parent has
-    ended. A process that is older than its parent was not started by this parent.
+    The environment of the process must name the parent as the server, because a tmux server is the
+    parent of the first processes of its panes. The name of the program does not matter. There are
+    two exceptions:
+
+    - Init proves nothing, because it becomes the parent of every process whose parent has ended.
+    - If the process is older than the parent, the parent did not start the process.
 
     Args:
         stat: The process.
@@ -64,7 +72,12 @@ def proves_server(stat: Stat, named: PaneEnvironment | None, parent: Stat) -> bo
 
 
 def is_of_same_user(child: Users | None, parent: Users | None) -> bool:
-    """Returns whether a process runs as the user of its parent, or as root."""
+    """Returns whether a process runs as the user of its parent, or as root.
+
+    Args:
+        child: The users of the process.
+        parent: The users of the parent.
+    """
     return child is not None and parent is not None and {ROOT, *parent}.issuperset(child)
 
 
@@ -74,16 +87,16 @@ def servers_among(
     users_of: UsersOf,
     listens: Listens,
 ) -> Servers:
-    """Returns the tmux servers among some processes.
+    """Finds the tmux servers among some processes.
 
-    If only processes of other users name their parent as a server, the parent counts as a possible
-    server. A parent that listens at no socket does not count, because every server listens.
+    If only processes of other users name their parent as a server, the parent is a possible server
+    (`Servers.all`). But a parent that listens at no socket is not a server.
 
     Args:
-        stats: Maps pids to the data of every process.
-        panes: The pane that each process's environment names, if it names one.
-        users_of: Called for few processes.
-        listens: Called for few processes.
+        stats: The data of every process, by pid.
+        panes: The panes that the environments of processes name, by the pids of these processes.
+        users_of: See `UsersOf`. Called for few processes.
+        listens: See `Listens`. Called for few processes.
     """
     sure = {pid for pid, stat in stats.items() if is_named_server(stat)}
     doubtful: set[int] = set()
@@ -105,14 +118,14 @@ def naming_former(
     led: Led,
     order_of: OrderOf,
 ) -> frozenset[int]:
-    """Returns the processes that name a former server whose pid a newer server has now.
+    """Returns the pids of the processes that name an ended server whose pid a newer server has.
 
     Args:
-        stats: Maps pids to the data of every process.
-        panes: The pane that each process's environment names, if it names one.
-        servers: The tmux servers.
-        led: The members of each process session.
-        order_of: Called for few processes.
+        stats: The data of every process, by pid.
+        panes: The panes that the environments of processes name, by the pids of these processes.
+        servers: The pids of the tmux servers.
+        led: See `Led`.
+        order_of: See `OrderOf`. Called for few processes.
     """
     return frozenset(
         pid
@@ -130,18 +143,20 @@ def names_former(
     led: Led,
     order_of: OrderOf,
 ) -> bool:
-    """Returns whether a process names a former server, and not the present server with that pid.
+    """Returns whether a process names an ended server, and not the present server with this pid.
 
-    A process names a former server if one of these is older than the present server: the process,
-    its process session, or an ancestor that names the same pid.
+    This is so if at least one of these is older than the present server:
+
+    - the process, or its process session
+    - an ancestor that names the same pid, or the process session of this ancestor
 
     Args:
         pid: A process that names the pid of a server.
-        began: When the present server started, in ticks since boot.
-        stats: Maps pids to the data of every process.
-        panes: The pane that each process's environment names, if it names one.
-        led: The members of each process session.
-        order_of: Called for few processes.
+        began: When the present server started, in clock ticks since the boot.
+        stats: The data of every process, by pid.
+        panes: The panes that the environments of processes name, by the pids of these processes.
+        led: See `Led`.
+        order_of: See `OrderOf`. Called for few processes.
     """
     server = panes[pid].server_pid
     passed: set[int] = set()
@@ -160,13 +175,13 @@ def names_former(
 def _is_of_older_session(
     pid: int, server: int, began: int, stats: Mapping[int, Stat], led: Led, order_of: OrderOf
 ) -> bool:
-    """Returns whether a process's process session is older than a tmux server.
+    """Returns whether the process session of a process is older than a tmux server.
 
-    A process cannot join the process session of an unrelated process. So a process of an older
+    A process cannot join the process session of an unrelated process. So a process in an older
     process session does not descend from the server.
     """
     session = stats[pid].session
-    # A server that runs in the foreground has the process session of the shell that started it.
+    # A server in the foreground is in the process session of the shell that started the server.
     if server in stats and stats[server].session == session:
         return False
     if any(stats[member].started < began for member in led.get(session, ())):
@@ -178,14 +193,14 @@ def _is_of_older_session(
 
 
 def is_socket(named: str, socket: Path) -> bool:
-    """Returns whether the path in ``$TMUX`` may lead to a socket.
+    """Returns whether a path in ``$TMUX`` may lead to a socket.
 
-    Two paths may lead to the same socket. If a server was started with a relative path, ``$TMUX``
-    contains this relative path. Then the directory to which the path is relative is not known.
+    If a server was started with a relative path, ``$TMUX`` contains the relative path, and the
+    starting directory is not known. So only the last part of a relative path is compared.
 
     Args:
-        named: The path.
-        socket: The socket.
+        named: The path in ``$TMUX``.
+        socket: The path of the socket.
     """
     if not os.path.isabs(named):
         return os.path.basename(named) == socket.name

@@ -16,19 +16,19 @@ class Origin:
     """The features by which a process of a session is recognized.
 
     Attributes:
-        pids: The first processes of the panes.
-        panes: The ids of the panes; None for all present and former panes.
+        pids: The pids of the panes' first processes.
+        panes: The ids of the panes; None for all present and former panes of the server.
         socket: The socket of the tmux server, as in ``$TMUX``.
         server_pid: The pid of the tmux server; None for any server of this socket.
-        claim: The conditions for each process if these features come from a log; None if they
-            come from tmux.
-        server_began: When the server's process started, in ticks since boot. None if the process
-            with the server's pid is not certainly this server.
+        claim: The conditions for each process if these features come from a log; None if they come
+            from tmux.
+        server_began: When the server's process started, in clock ticks since the boot. None if the
+            process with the server's pid is not certainly this server.
         session: The id of the session, for example ``$3``; None if only the panes are known.
         dead: The panes whose first process has ended.
         shared: The pids in `pids` that tmux also listed for another session.
-        is_listed: Whether the session is from a list of all sessions of the server. Then all
-            existing panes of the server that are not in `pids` belong to other sessions.
+        is_listed: Whether tmux listed the session together with all other sessions of the server.
+            If so, all panes of the server that are not in `panes` belong to other sessions.
     """
 
     pids: tuple[int, ...]
@@ -44,9 +44,9 @@ class Origin:
 
 
 def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
-    """Returns the origin of a session that tmux listed."""
+    """Returns the features of a session that tmux listed."""
     if answer.foreign_pids:
-        # The pids in the session mean other processes here.
+        # In muster's PID namespace, the pids in the session mean other processes.
         return Origin((), (), answer.socket, None)
     others = (other.pids for other in answer.sessions.values() if other.id != session.id)
     return Origin(

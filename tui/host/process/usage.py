@@ -1,8 +1,8 @@
-"""Measures CPU and memory of sessions with all their processes, with one scan of all processes.
+"""Measures the CPU time and the memory that all processes of a session use.
 
-The processes of a session are those that a kill would end (`tui.host.process.process_tree`). Each
-measurement reads ``/proc/PID/stat`` of every process. The environment of a process is read only
-once for each program that the process runs. Linux only.
+The processes of a session are the processes that a kill would end
+(`tui.host.process.process_tree`). Each measurement reads ``/proc/PID/stat`` of every process. It
+reads the environment of a process only once for each program that the process runs. Linux only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
-# The least number of seconds between two scans; the resolution of the CPU times is coarse.
+# The least number of seconds between two samples that are compared, because CPU times are coarse.
 _LEAST = 0.5
 
 
@@ -30,8 +30,8 @@ class Load:
     """The CPU and memory that the processes of one session use.
 
     Attributes:
-        cpu: The CPU time since the previous measurement, in percent of one CPU; None at the first
-            measurement.
+        cpu: The CPU time since the previous measurement, in percent of one CPU. None if no
+            measurement was made at least 0.5 s earlier.
         memory: The sum of the processes' resident memory in bytes. Memory that several processes
             share is counted for each of them.
         processes: The number of processes.
@@ -47,9 +47,9 @@ class Sample(Generic[Key]):
     """The processes of sessions at one moment.
 
     Attributes:
-        at: The time, seconds of the monotonic clock.
-        stats: Maps pids to all processes of the host.
-        owned: The pids of each session.
+        at: The time of the sample, in seconds of the monotonic clock.
+        stats: Maps the pid of each process of the host to the data of the process.
+        owned: Maps the key of each session to the pids of its processes.
     """
 
     at: float
@@ -60,8 +60,8 @@ class Sample(Generic[Key]):
 def loads(before: Sample[Key] | None, now: Sample[Key]) -> dict[Key, Load]:
     """Returns the load of each session that has processes, from two samples.
 
-    The CPU time of an ended process is added to the process that reaped it. So the time is
-    computed for the whole session, and not as the sum over the remaining processes.
+    The kernel adds the CPU time of an ended process to the process that reaped it. So the CPU time
+    is computed for a whole session, not for each process.
     """
     passed = now.at - before.at if before else 0.0
     session_loads = {}
@@ -77,7 +77,7 @@ def loads(before: Sample[Key] | None, now: Sample[Key]) -> dict[Key, Load]:
 
 
 def _ticks_since(before: Sample[Key], now: Sample[Key], key: Key) -> int:
-    """Returns the CPU time of a session between two samples, in clock ticks."""
+    """Returns the CPU time that a session used between two samples, in clock ticks."""
     ticks = 0
     for pid in now.owned[key]:
         stat, was = now.stats[pid], before.stats.get(pid)
@@ -91,7 +91,7 @@ def _ticks_since(before: Sample[Key], now: Sample[Key], key: Key) -> int:
 
 
 class Meter(Generic[Key]):
-    """Measures sessions repeatedly, and keeps the previous sample. Blocks: use a worker."""
+    """Measures the load of sessions repeatedly. A measurement blocks, so use a worker thread."""
 
     def __init__(self) -> None:
         self._before: Sample[Key] | None = None
@@ -101,9 +101,9 @@ class Meter(Generic[Key]):
         """Returns the present load of each session that has processes.
 
         Args:
-            sessions: The sessions by any key.
-            answer: The snapshot of the sessions' server. The result is empty if muster cannot see
-                the server's processes.
+            sessions: The sessions, by any key.
+            answer: The snapshot of the sessions' server. If muster cannot see the processes of the
+                server, the result is empty.
 
         Raises:
             OSError: The processes cannot be listed.

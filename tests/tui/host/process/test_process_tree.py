@@ -328,5 +328,5 @@ def test_where_that_may_be_a_later_process_session_it_is_a_doubt(
     later = replace(origin, dead=tuple(each._replace(ended=ended) for each in origin.dead))
     held = processes_of({None: later})[None]
     assert held.processes == ()
-    assert held.doubts == (f"sleep ({dead_pane}), which a dead pane may have left",)
+    assert held.doubts == (f"sleep ({dead_pane}), which may come from a dead pane of the session",)
     os.kill(dead_pane, 9)
