@@ -37,7 +37,7 @@ def why_unasked(pid: int, socket: Path, answer: TmuxSnapshot | None, doubt: Doub
 
 
 def why_unseen(pid: int, uid: int) -> str:
-    """Returns why a server whose socket muster cannot see is not queried, with a remedy.
+    """Returns why a server is not queried if muster cannot see its socket, with a remedy.
 
     Args:
         pid: The pid of the server.

@@ -26,7 +26,7 @@ _STOPPED = "T"  # The state of a process that a signal stopped; see proc_pid_sta
 
 
 def is_named_so(command: str) -> bool:
-    """Returns whether the name of a process may be that of a tmux server.
+    """Returns whether the name of a process looks like the name of a tmux server.
 
     A server sets its name to "PROGRAM: server (SOCKET)", and the kernel cuts long names. Examples
     are "tmux: server", "mux: server", "tmux-next:" and "tmux-3.4-static".
@@ -55,7 +55,7 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
 
     - The process runs only as muster's user.
     - Only processes of this user and of root have the socket of the process open.
-    - The process has the name of a tmux server, or its program is tmux.
+    - The process has the name of a tmux server, or runs the program tmux.
     - The process is not stopped, because a stopped server does not answer.
     - In muster's own file system, the path leads to the socket of this process.
 
@@ -97,7 +97,7 @@ def _to_continue(pid: int) -> str:
 
 
 def _doubt_about_place(socket: Path, pid: int) -> Doubt:
-    """Returns the doubt about a process, if its path may lead muster to another process."""
+    """Returns the doubt about a process whose path may lead muster to another process."""
     with suppress(OSError):
         if not procfs.has_our_mounts(pid):
             # A process in the container may have fewer rights than muster. A tmux server can make
@@ -136,7 +136,7 @@ def _leads_to(socket: Path, pid: int) -> bool:
 
 
 def _foreign_holders(inode: str) -> Iterator[tuple[int, int]]:
-    """Yields the processes of other users that have a socket open, if muster can see this.
+    """Yields the processes of other users that have a socket open, as far as muster can see.
 
     Args:
         inode: The inode number of the socket, in digits.

@@ -2,7 +2,7 @@
 
 A process that ignores SIGHUP survives the end of its session, and even of its tmux server. The
 environment of such a process still names the pane in which the process was started. Such a process
-may also still write the output of its agent. This module finds these processes, of all users. It
+may also still write the output of its agent. This module finds these processes, of all users, but
 does not decide whether an agent is dead.
 """
 
@@ -33,7 +33,7 @@ FILES_OF_A_USER = 20_000
 """The number of open files that are examined for all processes of one user together.
 
 This limit does not apply to muster's user, root and the user of the tmux server. Without the
-limit, other users could stall muster for hours. A user who exceeds the limit can only hide agents
+limit, other users could stall muster for hours. With more open files, a user can only hide agents
 that run as this user.
 """
 
@@ -65,15 +65,15 @@ class Stray:
         users: The ids of the real, effective and saved user of the process.
         began: When the process started, in seconds since the epoch.
         named_pane: The pane that the environment of the process names, if this pane is gone. None
-            for any other process, which only writes an agent's output.
+            if the process only writes an agent's output.
         writes_for: The agents whose output files the process certainly has open for writing. These
             files have their usual path, and no second hard link.
         may_write_for: The agents in `writes_for`, and the watched agents whose output the process
             may write.
-        is_former: Whether the server that the process names has ended, and a newer server has its
-            pid.
-        is_here: Whether the pane belonged to the queried tmux server's socket.
-        other_runs: Whether the pane belonged to another tmux server that still runs.
+        is_former: Whether the process names a tmux server that has ended, and a newer server has
+            the pid of that server.
+        is_here: Whether the pane belonged to the queried socket.
+        other_runs: Whether the pane belonged to another tmux server, which still runs.
     """
 
     process: Process
@@ -103,13 +103,12 @@ class Stray:
 def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
     """Returns the processes whose pane is gone, and the processes that write agents' output.
 
-    The first kind includes panes of all tmux servers. These processes do not belong to it: muster
-    and its ancestors, tmux servers, and processes that run on another server than the server that
-    they name. A process of the second kind may run in an existing pane.
+    A pane may belong to any tmux server. muster, its ancestors and tmux servers do not count as
+    processes whose pane is gone. A process that writes agents' output may run in an existing pane.
 
     Args:
         answer: A snapshot of tmux whose state is known.
-        watched: The agents whose output counts for the second kind.
+        watched: The agents whose output files are compared with the open files of processes.
 
     Raises:
         OSError: The processes cannot be listed.

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import libtmux
 
 ASK_TIMEOUT = 5.0
-"""The seconds after which the state of a silent tmux server is unknown."""
+"""The seconds for which muster waits for an answer of tmux."""
 
 # A server that is about to end is queried again for this many seconds, after pauses of this many.
 _ENDING_FOR = 2.0
@@ -238,8 +238,8 @@ class Tmux:
     def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
         """Kills exactly the session that a snapshot lists.
 
-        The command first checks the identity of the server and the creation time of the session.
-        So a restarted server, which reuses ids, does not kill another session.
+        The tmux command first checks the identity of the server and the creation time of the
+        session. So a restarted server, which reuses ids, does not kill another session.
 
         Returns:
             None if tmux accepted the command, otherwise the reason why not. Query tmux again to
@@ -252,7 +252,7 @@ class Tmux:
     def capture(self, session: Session, answer: TmuxSnapshot, pane: str) -> PaneCapture:
         """Captures the content of a pane, with colours as escape sequences; untrusted text.
 
-        The command first checks the identity of the server, and that the pane is still in the
+        The tmux command first checks the identity of the server, and that the pane is still in the
         session.
 
         Raises:
@@ -304,10 +304,10 @@ class Tmux:
         return checked(self.socket)
 
     def own_client(self, session: Session, pane: str, terminal: str) -> str | None:
-        """Returns the tmux client in which muster runs, if muster may switch it to a session.
+        """Returns the tmux client that shows muster, if muster may switch this client.
 
         Args:
-            session: The session.
+            session: The session to which muster would switch the client.
             pane: The id of the pane in which muster runs, for example ``%5``.
             terminal: The path of muster's terminal, for example ``/dev/pts/3``.
 
@@ -356,8 +356,8 @@ class Tmux:
                 server must exist.
 
         Returns:
-            None if all sessions were started, otherwise the reason why not. Then some of the
-            sessions may have been started.
+            None if all sessions were started. Otherwise the reason; some of the sessions may have
+            been started.
 
         Raises:
             ValueError: A name contains a character that is not a letter, a digit, "_" or "-". Or a
@@ -380,7 +380,7 @@ class Tmux:
         return self._do("-f", os.devnull, *words, server=starting)
 
     def _do(self, *arguments: str, server: libtmux.Server | None = None) -> str | None:
-        """Runs a tmux command; returns None if tmux accepted it, otherwise the reason why not."""
+        """Runs a tmux command; returns the reason if tmux refused the command, otherwise None."""
         try:
             done = (server or self._server).cmd(*arguments)
         except TmuxError as error:
@@ -420,7 +420,7 @@ def _bounded_server(socket: Path, timeout: float, *, to_start: bool = False) -> 
 
 
 def _all_of(answer: TmuxSnapshot, **values: object) -> str:
-    """Returns a tmux format that is true only on a snapshot's server, and only for these values.
+    """Returns a tmux format that checks the server of a snapshot and the values of variables.
 
     tmux compares the variables in the given order, and stops at the first difference. tmux 3.2 and
     3.2a crash, and end all sessions, if they read session_created while no session exists.

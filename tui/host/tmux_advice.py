@@ -1,4 +1,4 @@
-"""Remedies for the case that tmux is missing, too old, or does not answer."""
+"""Remedies for a tmux that is missing, is too old, or does not answer."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _INSTALLERS = {
 
 
 def install_advice() -> str:
-    """Returns a message that tmux is missing, with the command that installs it."""
+    """Returns a message that tmux is missing, with the command that installs tmux."""
     import shutil
 
     commands = [command for program, command in _INSTALLERS.items() if shutil.which(program)]
@@ -127,7 +127,7 @@ def user_name(uid: int) -> str:
 
 
 def _owner(path: Path) -> int | None:
-    """Returns the user id of a socket's owner; None if it cannot be known.
+    """Returns the user id of a socket's owner; None if the owner is not known.
 
     If muster cannot access the socket, the result is the owner of the socket's directory.
     """

@@ -1,13 +1,12 @@
 """Looks for missing sessions on the other tmux servers of this host.
 
 If tmux answers "no server", the user may have named the wrong socket. So before an agent is called
-dead, muster looks in /proc for other tmux servers of its own user, and queries these servers. If
+dead, muster looks in /proc for other tmux servers of muster's user, and queries these servers. If
 such a server has the agent's session, or cannot be queried, the agent is not called dead. Linux
 only, like `tui.host.process.process_tree`.
 
 muster never queries a server of another user, because a server can make its client write files.
-Processes of other users can make a verdict *unknown*, but cannot change it in another way; see
-`tui.host.server_proof`.
+Processes of other users can only make a verdict *unknown*; see `tui.host.server_proof`.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class Server:
         socket: The path at which the server listens. None for a server of another user, or if
             muster is not allowed to read the path.
         command: The name of the server's process.
-        sure: Whether the process counts as a tmux server even if it does not answer.
+        sure: Whether the process counts as a tmux server even if the process does not answer.
     """
 
     pid: int
@@ -160,7 +159,7 @@ def look_elsewhere(
         names: The names of the missing sessions in the registries.
         answer: The snapshot of the server that was queried.
         owners: The ids of the users whose servers are considered; None for all users.
-        set_aside: The servers that are ignored if a query of the server is not possible.
+        set_aside: The servers that are ignored if muster cannot query them.
     """
     if set_aside.all:
         return Elsewhere()
@@ -279,7 +278,7 @@ def _is_in(set_aside: SetAside, server: Server) -> bool:
 
 
 def _looked_at_again(server: Server) -> Server:
-    """Waits a moment, and reads the socket of a server again: a new server may not listen yet."""
+    """Reads the socket of a server again, after a pause: a new server may not listen at once."""
     time.sleep(_STARTING)
     return replace(server, socket=procfs.listening_path(server.pid))
 

@@ -94,10 +94,10 @@ def checked(path: Path, *, to_start: bool = False) -> Iterator[CheckedSocket]:
 
     These conditions must all hold:
 
-    - The socket, every directory above it and every symbolic link on the way belong to muster's
-      user or to root.
-    - No other user may write to these directories, or the sticky bit prevents that user from
-      replacing the files of others.
+    - The socket, every directory above the socket and every symbolic link on the way belong to
+      muster's user or to root.
+    - Each of these directories is protected from other users: they may not write to the directory,
+      or its sticky bit prevents them from replacing files.
     - The directory that tmux creates for muster's user has the permissions that tmux demands.
     - The listening process runs as muster's user or as root. This check sends no data.
 

@@ -167,9 +167,9 @@ class PaneCapture:
 def socket_path(name: str | None, path: str | None, environment: Mapping[str, str]) -> Path:
     """Returns the path of the socket that tmux itself would use.
 
-    The first of these that is given counts: ``-S``, ``-L``, ``$TMUX``. Otherwise, the path is that
-    of tmux's default socket. The directory of ``-L`` and of the default socket is
-    ``$TMUX_TMPDIR``, or /tmp if that directory does not exist (tmux(1), FILES).
+    If several of these are given, the first one counts: ``-S``, ``-L``, ``$TMUX``. If none is
+    given, the result is tmux's default socket. The directory of ``-L`` and of the default socket
+    is ``$TMUX_TMPDIR``, or /tmp if that directory does not exist (tmux(1), FILES).
 
     Args:
         name: The value of ``-L``, or None.
@@ -199,7 +199,7 @@ def socket_path(name: str | None, path: str | None, environment: Mapping[str, st
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """The other tmux servers that muster ignores if a query of the server is not possible.
+    """The other tmux servers that are ignored if muster cannot query them.
 
     Attributes:
         tokens: The tokens of the servers that have no agents according to the operator; see
@@ -220,8 +220,7 @@ class Elsewhere:
     """The result of a search for missing sessions on the other tmux servers of this host.
 
     Attributes:
-        whys: Maps the name of each missing session that may still exist to the reason and a
-            remedy.
+        whys: The reasons why missing sessions may still exist, with a remedy, by session name.
         sessions: All sessions of the queried servers, with the sockets of the servers.
         unasked: The names of missing sessions that no queried server has, but that a server of
             another user may have.

@@ -203,7 +203,7 @@ def test_what_began_long_after_the_record_is_left_alone(
     log.write_text(json.dumps(record) + "\n")
     give_workspace(files, EVE)
     said = finished(plan_for(files, server, "a"), server)
-    assert "started after the end of that session" in said
+    assert "started after the end of the session" in said
     assert runs(eves["in"].pid) and zoo.alive() >= set(TRACKED)
 
 

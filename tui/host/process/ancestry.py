@@ -39,7 +39,7 @@ def with_descendants(
 
 
 def servers_above(stats: Mapping[int, Stat], servers: Collection[int]) -> dict[int, int]:
-    """Maps each process that descends from a tmux server to the nearest such ancestor."""
+    """Maps each process that descends from tmux servers to the nearest of these servers."""
     above: dict[int, int | None] = {}
     for pid in stats:
         path = []
@@ -65,10 +65,12 @@ def line_of(pid: int, stats: Mapping[int, Stat]) -> set[int]:
 
 
 def child_above(pid: int, parent: int, stats: Mapping[int, Stat]) -> int | None:
-    """Returns the first process in a process's line of ancestors whose parent is `parent`.
+    """Returns the ancestor of a process that is a child of `parent`.
+
+    The result may be the process itself.
 
     Args:
-        pid: The process. The line starts with this process itself.
+        pid: The process.
         parent: The pid of the parent.
         stats: The data of every process, by pid.
 

@@ -1,10 +1,10 @@
-"""Decides which processes may be killed because an audit log lists their session. Pure.
+"""Decides which processes may be killed because of an audit log. Pure.
 
 An audit log lists sessions that left processes behind. A log is no proof, because a user who may
 write the log can invent a session. So a process may be killed only if both conditions are true:
 
-- The data of the process prove that it belongs to the session.
-- The user who wrote the log could also kill the process without muster.
+- The process provably belongs to the session; see `believed`.
+- The user who wrote the log could also kill the process without muster; see `users_believed`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _INEXACT = 2.0
 """The tolerance for start times, in seconds: tmux's times are whole seconds."""
 
 _STILL_ENDING = 10.0
-"""The seconds after the start of a kill in which dying processes may still start others."""
+"""For this many seconds after the start of a kill, the killed processes may start others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,13 @@ class Facts:
 def users_believed(told_by: Collection[int], owner: int | None, ourselves: int) -> frozenset[int]:
     """Returns the ids of the users whose processes may be killed because of a log's content.
 
-    - If only root or muster's user may have written the content: the registry's owner and muster's
-      user. The result contains root only if root owns the registry.
-    - If exactly one other user may have written the content: this user, who could also kill these
-      processes without muster.
-    - If several other users may have written the content: nobody.
+    The result depends on the users who may have written the content:
+
+    - Only root or muster's user: the result is the registry's owner and muster's user. Root is in
+      the result only if root owns the registry.
+    - Exactly one other user: the result is this user, who could also kill these processes without
+      muster.
+    - Several other users, or unknown users: the result is empty.
 
     Args:
         told_by: The ids of the users who may have written the content.
@@ -77,16 +79,16 @@ def users_believed(told_by: Collection[int], owner: int | None, ourselves: int) 
 def believed(claim: Claim, facts: Mapping[int, Facts]) -> tuple[set[int], dict[int, str]]:
     """Returns which processes belong to a session that comes from a log.
 
-    A process belongs to the session if it meets the conditions of the claim. If the process
-    started after the end of the session, its parent must also belong to the session.
+    A process belongs to the session if the process meets the conditions of the claim. If a process
+    started after the end of the session, the parent process must also belong to the session.
 
     Args:
         claim: The conditions.
         facts: The data of the processes whose environment names the session, by pid.
 
     Returns:
-        The pids of the processes that belong to the session. And a map from each other pid to the
-        reason why the process may not belong to the session.
+        The pids of the processes that belong to the session, and a map from each other pid to the
+        reason why this is not certain.
     """
     doubts: dict[int, str] = {}
     proven: set[int] = set()
@@ -94,9 +96,9 @@ def believed(claim: Claim, facts: Mapping[int, Facts]) -> tuple[set[int], dict[i
     for pid, process in facts.items():
         strangers = process.users - claim.users
         if strangers:
-            doubts[pid] = f"of another user (id {min(strangers)})"
+            doubts[pid] = f"which runs as another user (id {min(strangers)})"
         elif not process.begun >= claim.since - _INEXACT:
-            doubts[pid] = "started before that session"
+            doubts[pid] = "which started before the session"
         elif process.begun <= claim.until + _STILL_ENDING:
             proven.add(pid)
         else:
@@ -104,5 +106,5 @@ def believed(claim: Claim, facts: Mapping[int, Facts]) -> tuple[set[int], dict[i
     while children := {pid for pid in later if facts[pid].parent in proven}:
         proven |= children
         later -= children
-    why = "started after the end of that session, by a process that does not belong to it"
+    why = "which started after the end of the session, and whose parent is of another session"
     return proven, doubts | dict.fromkeys(later, why)

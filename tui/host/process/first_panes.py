@@ -1,8 +1,8 @@
-"""Finds sessions whose first pane has ended. The agent of a session runs in the first pane.
+"""Finds sessions in which the process of the first pane has ended. Usually this is the agent.
 
-With ``remain-on-exit``, tmux keeps a pane after its process has ended; this is a dead pane.
-Without this option, the session remains if a user opened other panes in the session. Linux only,
-like `tui.host.process.procfs`.
+With ``remain-on-exit``, tmux keeps a pane after the process of the pane has ended. Such a pane is
+called dead. Without this option, the session remains if a user opened other panes in the session.
+Linux only, like `tui.host.process.procfs`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def ended_pane(session: Session, server: int) -> DeadPane | None:
     """Returns the first pane of a session if the process of this pane has certainly ended.
 
     Args:
-        session: The session. Its pids belong to this PID namespace.
+        session: The session, with pids of muster's PID namespace.
         server: The pid of the session's tmux server.
 
     Returns:
-        The pane. None if its process may still run, or if another pane is not dead and may be as
-        old as the session.
+        The pane. None if the process of the first pane may still run, or if another pane is not
+        dead and may be as old as the session.
     """
     # A server numbers its panes in the order of their creation.
     first = min(session.dead, key=lambda pane: _number(pane.pane), default=None)
@@ -53,12 +53,12 @@ def ended_pane(session: Session, server: int) -> DeadPane | None:
 
 
 def later_start(session: Session) -> float | None:
-    """Returns when the oldest process of the panes started, if it is younger than the session.
+    """Returns when the oldest process of the panes started, if this was after the session began.
 
     In this case, the first pane is gone, or the process of the first pane was started again.
 
     Args:
-        session: The session. Its pids belong to this PID namespace.
+        session: The session, with pids of muster's PID namespace.
 
     Returns:
         The time in seconds since the epoch. None if a process of a pane may be as old as the
@@ -73,7 +73,7 @@ def later_start(session: Session) -> float | None:
 
 
 def is_clock_unset(server: int, started: int) -> bool:
-    """Returns whether the system clock was not set after a tmux server started.
+    """Returns whether the system clock was never set after a tmux server started.
 
     If the clock was set, the times of sessions cannot be compared with the times of processes.
 

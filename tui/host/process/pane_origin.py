@@ -62,7 +62,7 @@ class PaneOrigins:
 def moved_among(
     origins: Mapping[int, PaneOrigin], sessions: Iterable[Session]
 ) -> Mapping[int, PaneOrigin]:
-    """Returns the origins of the panes that were moved out of the session of their creation. Pure.
+    """Returns the origins of the panes that were moved to another session. Pure.
 
     Args:
         origins: The result of `PaneOrigins.read` for these sessions.

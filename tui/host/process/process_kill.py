@@ -1,7 +1,7 @@
-"""Kills processes, but never another process that has got the pid of one of them.
+"""Kills processes. A process that reuses the pid of another process is not killed by mistake.
 
-Each signal is sent through a pidfd, and only if the start time of the process equals the start
-time that was recorded before. Linux only: pidfd_open(2), /proc.
+Each signal is sent through a pidfd, and only if the process has the start time that was recorded.
+Linux only: pidfd_open(2), /proc.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _send(process: Process, number: signal.Signals) -> None:
 
 
 def _wait_for_one(processes: Sequence[Process], timeout: float) -> None:
-    """Waits for the end of the first of the processes, at most 0.2 s."""
+    """Waits for the end of the first process, at most 0.2 s and at most for the timeout."""
     try:
         pidfd = os.pidfd_open(processes[0].pid)
     except OSError:

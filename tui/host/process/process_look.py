@@ -1,4 +1,4 @@
-"""One scan of all processes, and the rule that decides which of them belong to a tmux session.
+"""One scan of all processes, and the rule for the processes that belong to a tmux session.
 
 A process is identified by its pid *and* its start time. Linux only: /proc.
 """
@@ -62,18 +62,18 @@ class Look:
 
     Attributes:
         stats: Maps the pid of each process to the data of the process.
-        panes: Maps pids to the pane that the environment of the process names. Processes without
-            ``TMUX`` in their environment are left out.
+        panes: Maps the pid of each process with ``TMUX`` in its environment to the pane that the
+            environment names.
         servers: The pids of the tmux servers, and of processes that may be tmux servers.
         sure: The pids of the processes that are certainly tmux servers.
-        former: The pids of the processes that name an ended tmux server. A newer tmux server has
-            the pid of the ended server now.
-        runs_on: Maps the pid of each process that comes from a tmux server to the pid of this
-            server.
+        former: The pids of the processes whose environment names a tmux server that has ended. A
+            newer tmux server has the pid of that server.
+        runs_on: Maps the pid of each process that a tmux server started, directly or indirectly,
+            to the pid of this server.
         ourselves: The pids of muster and its ancestors.
         users_of: See `UsersOf`. Called only when needed.
         listens: See `Listens`. Called only when needed.
-        children: Maps pids to the pids of the process's children.
+        children: See `children_of`.
         led: See `Led`.
         saying: Maps the pid of a tmux server and the id of a pane or session to the pids of the
             processes whose environment names both.
@@ -109,7 +109,7 @@ class Look:
         return self.came_from(self._roots(origin), [origin])
 
     def _roots(self, origin: Origin) -> set[int]:
-        """Returns the pids of the first processes of a session's panes; without reused pids."""
+        """Returns the pids of the first processes of a session's panes, without reused pids."""
         return {pid for pid in origin.pids if self._is_root(pid, origin)}
 
     def _is_root(self, pid: int, origin: Origin) -> bool:
@@ -129,7 +129,7 @@ class Look:
         return not is_of_another_pane(self.panes.get(pid), server, panes)
 
     def _believed(self, origin: Origin, known: Collection[int] = ()) -> set[int]:
-        """Returns the pids of processes whose environment proves that they belong to a session.
+        """Returns the pids of processes that belong to a session because of their environment.
 
         The environment is a proof only if the process runs as the user of the session's tmux
         server, or as root.
@@ -158,18 +158,18 @@ class Look:
         }
 
     def came_from(self, roots: set[int], origins: Collection[Origin]) -> set[int]:
-        """Returns processes, with all processes that come from these processes or from sessions.
+        """Returns given processes, their descendants, and all processes that belong to sessions.
 
         These processes are left out:
 
         - init, muster, and the ancestors of muster
         - the tmux servers of the sessions
         - any other tmux server that is not in `roots`
-        - processes on a tmux server, if none of the sessions and roots belongs to this server
-        - processes that come only from left-out processes
+        - processes on a tmux server that has none of the sessions and none of the roots
+        - processes that descend only from left-out processes
 
         Args:
-            roots: The pids to start from.
+            roots: The pids of the given processes.
             origins: The sessions.
         """
         servers = {origin.server_pid for origin in origins if origin.server_pid is not None}
@@ -201,7 +201,7 @@ class Look:
     def said_to_be_of(self, origin: Origin) -> set[int]:
         """Returns the pids of the processes whose environment names a session or one of its panes.
 
-        The pid of the session's tmux server is compared, too.
+        The environment must also name the session's tmux server.
         """
         if origin.server_pid is None or origin.panes is None:
             candidates: Iterable[int] = self.panes
@@ -227,7 +227,7 @@ class Look:
         return is_socket(named.socket, origin.socket)
 
     def _names(self, pid: int, origin: Origin) -> bool:
-        """Returns whether a process names a session or one of its panes, on whichever server."""
+        """Returns whether a process names a session or one of its panes; ignores the server."""
         named = self.panes[pid]
         if origin.panes is None:
             return True
@@ -271,8 +271,8 @@ class Look:
         """Returns the pid of the first process of the pane in which a process runs.
 
         A process runs in a pane if it descends from the first process of the pane, or is in the
-        same process session (setsid(2)). A process can change its environment, but not these two
-        facts.
+        process session (setsid(2)) of this first process. A process can change its environment,
+        but not these two facts.
 
         Args:
             pid: The process.
@@ -291,8 +291,8 @@ class Look:
     def is_job(self, pid: int, server: int) -> bool:
         """Returns whether a tmux server started a process outside of panes (``run-shell``).
 
-        Such a process, a job, is in the process session of the server. The first process of a pane
-        leads another process session.
+        Such a process is called a job. A job is in the process session (setsid(2)) of the server.
+        The first process of a pane leads another process session.
         """
         if server not in self.servers:
             return False
@@ -303,10 +303,9 @@ class Look:
     def _left_by_dead(self, origin: Origin) -> tuple[set[int], set[int]]:
         """Returns the pids of processes that remain from the dead panes of a session.
 
-        These are the members of the process sessions that the first processes of the dead panes
-        led. The kernel does not reuse the id of a process session that has members. So if one
-        member is older than the end of the pane, all members belong to the pane. Otherwise the id
-        may have been reused.
+        The first process of each dead pane led a process session (setsid(2)). The kernel does not
+        reuse the id of a process session that has members. So if one member is older than the end
+        of the pane, all members belong to the pane. Otherwise the id may have been reused.
 
         Returns:
             The processes that certainly belong to a dead pane, and the processes that may belong
@@ -326,7 +325,7 @@ class Look:
         return sure, perhaps
 
     def doubts_of(self, origin: Origin, known: Collection[int]) -> dict[int, str]:
-        """Maps the pids of processes that may belong to a session to the reasons for this doubt.
+        """Returns the pids of processes that may belong to a session, each with a reason.
 
         Args:
             origin: The session.
@@ -347,7 +346,8 @@ class Look:
         """Returns whether a process started late enough to descend from a session's server.
 
         A process cannot join the process session of an unrelated process. So a process does not
-        descend from the server if a member of its process session is older than the server.
+        descend from the server if any process in the same process session is older than the
+        server.
         """
         began = self._server_began(origin)
         members = self.led[self.stats[pid].session]
@@ -368,8 +368,8 @@ class Look:
             claim: The conditions that the processes must meet.
 
         Returns:
-            The pids of the processes that meet the conditions. And a map from the pid of each
-            other process to the condition that this process does not meet.
+            The pids of the processes that meet the conditions, and a map from the pid of each
+            other process to the reason.
         """
         spared = self.ourselves | {0, INIT} | self.servers
         facts = {}
@@ -403,9 +403,9 @@ class Look:
     ) -> frozenset[int]:
         """Returns the pids of tmux servers that may have been started in a pane of a session.
 
-        A user who starts a server inside a pane unsets ``TMUX``. Then the environment of the new
-        server contains only ``TMUX_PANE``. This is no proof, because panes of different servers
-        can have the same id.
+        To start a server inside a pane, a user unsets ``TMUX``. Then the environment of the new
+        server contains only ``TMUX_PANE``. This id is not a proof, because panes of different
+        servers can have the same id.
 
         Args:
             origin: The session.
@@ -419,7 +419,7 @@ class Look:
         return frozenset(pid for pid in self._trusted(young, origin) if pane_of(pid) in panes)
 
     def doubts_about(self, servers: Iterable[int]) -> dict[int, str]:
-        """Maps each pid in `servers` that is not certainly a tmux server to the reason."""
+        """Returns the pids in `servers` that may not be tmux servers, each with a reason."""
         why = "which is perhaps not a tmux server"
         return {
             pid: why for pid in servers if pid not in self.sure or self.listens(pid) is not True

@@ -1,7 +1,7 @@
 """Finds the directories in which a process may work.
 
-They come from the open files, the command line and the environment of the process. Linux only,
-like `tui.host.process.process_tree`.
+The directories come from the open files, the command line and the environment of the process.
+Linux only, like `tui.host.process.process_tree`.
 """
 
 from __future__ import annotations
@@ -50,11 +50,8 @@ def is_elsewhere(pid: int) -> bool:
     """Returns whether the same path means different files for a process and for muster.
 
     This is so if the process has another root directory or another mount namespace, for example in
-    a container. Then muster must not use the paths of the process.
-
-    Returns:
-        The answer. False also if the process has ended, or if muster is not allowed to read this
-        data.
+    a container. Then muster must not use the paths of the process. The result is False if the
+    process has ended, or if muster is not allowed to read this data.
     """
     with suppress(OSError):
         return not procfs.has_our_mounts(pid)
@@ -65,8 +62,8 @@ def directories_of(pid: int) -> frozenset[Path] | None:
     """Returns the working directory of a process and the value of its ``PWD``.
 
     Returns:
-        The directories; empty if the process has ended. None if muster is not allowed to read
-        them, or if muster must not use them (see `is_elsewhere`).
+        The directories; empty if the process has ended. None if muster is not allowed to read this
+        data, or must not use the paths of the process (see `is_elsewhere`).
     """
     try:
         if not procfs.has_our_mounts(pid):
@@ -82,10 +79,9 @@ def directories_of(pid: int) -> frozenset[Path] | None:
 def directories_touched(pid: int) -> Touched:
     """Returns the directories in which a process may work.
 
-    These are the working directory, the directories of open files, and possible workspaces. The
-    possible workspaces are the paths in the command line and in the environment that look like a
-    workspace. If muster must not use the paths of the process (see `is_elsewhere`), the result is
-    empty.
+    These are the working directory, the directories of open files, and the paths in the command
+    line and the environment that may be workspaces. If muster must not use the paths of the
+    process (see `is_elsewhere`), the result has no directories, and is not whole.
     """
     if is_elsewhere(pid):
         return Touched(frozenset(), is_whole=False)
@@ -195,7 +191,7 @@ def _examine(word: str, here: Path | None) -> Iterator[Path | None]:
 
 
 def _may_be_longer(text: str, begin: int, end: int) -> bool:
-    """Returns whether an absolute path from `begin` may contain the character before `end`."""
+    """Returns whether a path may begin at `begin` and go on after `end`."""
     return text[begin] == "/" and os.path.isdir(os.path.dirname(text[begin:end].rstrip()))
 
 

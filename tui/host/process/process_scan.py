@@ -72,11 +72,11 @@ def look_at(
     listens: Listens,
     order_of: OrderOf = lambda _: None,
 ) -> Look:
-    """Makes a `Look` from data that was read before: finds the tmux servers. Pure.
+    """Makes a `Look` from the data of all processes. Pure.
 
     Args:
-        stats: The data of every process, by pid.
-        panes: The panes that the environments of processes name, by the pids of these processes.
+        stats: See `Look`.
+        panes: See `Look`.
         users_of: See `Look`.
         listens: See `Look`.
         order_of: See `Look`.

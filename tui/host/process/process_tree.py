@@ -50,8 +50,8 @@ Key = TypeVar("Key", bound=Hashable)
 def processes_with_argument(argument: str) -> tuple[Process, ...]:
     """Returns the processes of muster's user that were started with exactly this argument.
 
-    muster and its ancestors are left out. So are the processes of other users, because another
-    user can start a process with any argument.
+    muster and its ancestors are left out. Processes of other users are left out too, because
+    another user can start a process with any argument.
     """
     if not procfs.numbers_are_ours():
         return ()
@@ -102,13 +102,13 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
 
     These processes belong to a session that tmux listed:
 
-    - the first process of each pane, the descendants of this process, and the members of its
-      process session (setsid(2))
+    - the first process of each pane, the descendants of this process, and the members of the
+      process session (setsid(2)) that this process leads
     - every process whose environment names a pane of the session, and the session's server;
       processes keep ``TMUX_PANE`` after setsid, nohup or a double fork
 
     If a session comes from a log (`Origin.claim`), only processes of the second kind belong to the
-    session. They must also meet the conditions of `tui.host.process.claims.believed`.
+    session. These processes must also meet the conditions of `tui.host.process.claims.believed`.
 
     These processes never belong to a session: muster, the ancestors of muster, init, tmux servers,
     and processes in panes of another tmux server.
@@ -169,8 +169,8 @@ def families_of(
     """Returns the pids of all processes that a kill of each session would end.
 
     These are the first processes of the panes, the descendants of these processes, and the
-    processes that `processes_of` returns. If muster cannot see the tmux server, the last kind is
-    missing.
+    processes that `processes_of` returns. If muster cannot see the tmux server, the result
+    contains only the first two kinds.
 
     Args:
         sessions: The sessions.
@@ -196,7 +196,11 @@ def begun(pid: int) -> float | None:
 
 
 def holds_us(pane_pids: Collection[int]) -> bool:
-    """Returns whether muster runs in one of the panes with these first processes."""
+    """Returns whether muster runs in one of the panes.
+
+    Args:
+        pane_pids: The pids of the panes' first processes.
+    """
     stats: dict[int, Stat] = {}
     pid = os.getpid()
     while pid not in stats and (stat := procfs.stat_of(pid)) is not None:

@@ -131,7 +131,7 @@ class Users(NamedTuple):
     Attributes:
         real: The user who started the process.
         effective: The user whose rights the process has.
-        saved: The user whose rights the process can obtain again.
+        saved: A user whose rights the process may take at any time.
     """
 
     real: int
@@ -196,10 +196,10 @@ def parse_stat(text: bytes) -> Stat | None:
 
 
 def whole_words(text: bytes, at_most: int = LARGEST) -> bytes:
-    """Returns the read part of an environment or command line without an incomplete last word.
+    """Removes an incomplete last word of an environment or command line.
 
     Args:
-        text: The part that was read.
+        text: The text, up to the limit of the read.
         at_most: The limit of the read, in bytes.
     """
     return text if len(text) < at_most else text[: text.rfind(b"\0") + 1]
@@ -234,7 +234,7 @@ def parse_pane(text: bytes) -> PaneEnvironment | None:
 
 
 def _value_of(name: bytes, text: bytes) -> bytes:
-    """Returns the last value of a variable in an environment; empty if it has no such variable."""
+    """Returns the last value of a variable in an environment; empty if the variable is not set."""
     # The words are not split, because other users can start many processes with millions of words.
     _, is_there, after = (b"\0" + text).rpartition(b"\0" + name + b"=")
     return after.partition(b"\0")[0] if is_there else b""
@@ -301,9 +301,12 @@ def _read(path: str, at_most: int) -> bytes:
 
 
 def _running_thread(pid: int) -> str | None:
-    """Returns the /proc directory of a running thread, if the first thread has ended; or None.
+    """Returns the /proc directory of another thread, if the first thread of a process has ended.
 
-    The environment and the open files of such a process are missing in /proc/PID.
+    Then the environment and the open files of the process cannot be read in /proc/PID.
+
+    Returns:
+        The directory; None if the first thread runs, or if all threads have ended.
     """
     stat = stat_of(pid)
     if stat is None or stat.is_ended or stat.state not in _ENDED:
@@ -354,8 +357,7 @@ def begun_at(stat: Stat) -> float:
 def program_name(stat: Stat) -> str:
     """Returns the name of a program.
 
-    If the kernel cut the name, the full name is taken from the command line. This is possible only
-    if the command line starts with this program.
+    The kernel cuts long names. Such a name is completed from the command line, if possible.
     """
     if len(os.fsencode(stat.name)) < NAME_AT_MOST:
         return stat.name
@@ -374,7 +376,7 @@ def arguments(pid: int) -> list[bytes]:
     """Returns the command line of a process as words, the program first.
 
     Raises:
-        OSError: The process has ended, or muster is not allowed to read its command line.
+        OSError: The process has ended, or muster is not allowed to read the command line.
     """
     return _given(pid, "cmdline").split(b"\0")
 
@@ -382,7 +384,7 @@ def arguments(pid: int) -> list[bytes]:
 def hides_processes() -> bool:
     """Returns whether /proc may hide the processes of other users from muster.
 
-    It does so if /proc is mounted with ``hidepid=invisible``; see proc(5). Root sees all
+    This is the case if /proc is mounted with ``hidepid=invisible``; see proc(5). Root sees all
     processes.
     """
     # Init always runs, and is a process of another user.
@@ -392,8 +394,8 @@ def hides_processes() -> bool:
 def numbers_are_ours() -> bool:
     """Returns whether the pids in /proc belong to the PID namespace of muster.
 
-    In a container with the host's /proc, they belong to the host's namespace. There, a signal to a
-    pid in /proc would reach another process.
+    In a container with the host's /proc, the pids belong to the host's namespace. In such a
+    container, a signal to a pid from /proc would reach another process.
     """
     try:
         return os.readlink("/proc/self") == str(os.getpid())
@@ -402,10 +404,10 @@ def numbers_are_ours() -> bool:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """Returns the variables in the environment of a process, from the first `LARGEST` bytes.
+    """Returns the environment of a process as a dictionary; reads only the first `LARGEST` bytes.
 
     Raises:
-        OSError: The process has ended, or muster is not allowed to read its environment.
+        OSError: The process has ended, or muster is not allowed to read the environment.
     """
     return parse_environment(_given(pid, "environ"))
 
@@ -427,10 +429,9 @@ def words(pid: int, name: str) -> Words:
 def pane_said_by(pid: int) -> PaneEnvironment | None:
     """Returns the pane that the environment of a process names.
 
-    In another PID namespace, such as a container, the pid of the server means another process. So
-    a process there names no pane for muster. There is one exception: a process in a pane may start
-    a new namespace (``unshare -p``). Then the first process of the new namespace names the same
-    pane.
+    If the process is in another PID namespace (a container), the pid of the server has another
+    meaning for muster, and the result is None. There is one exception: the namespace was started
+    in a pane (``unshare -p``), and the first process of the namespace names the same pane.
 
     Returns:
         The pane; None if the environment names no pane, or cannot be read. `UNREAD` if the
@@ -458,9 +459,13 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
 
 
 def pane_id_of(pid: int) -> str | None:
-    """Returns the pane id in the environment of a process; None if there is none for muster.
+    """Returns the value of ``TMUX_PANE`` in the environment of a process.
 
     This id does not say which tmux server has the pane; see `pane_said_by`.
+
+    Returns:
+        The id. None if the variable is not set or cannot be read, or if the process is in another
+        PID namespace.
     """
     try:
         is_ours = _is_in_our_namespace(f"/proc/{pid}")
@@ -472,8 +477,7 @@ def pane_id_of(pid: int) -> str | None:
 def _first_of_namespace(pid: int) -> int | None:
     """Returns the pid of the first process of a PID namespace; None if it cannot be known.
 
-    Of all namespaces that contain the process, this is the outermost one inside muster's
-    namespace.
+    The namespace is the outermost one that contains the process, but not muster.
     """
     if not numbers_are_ours():
         return None
@@ -512,11 +516,11 @@ def namespace_pids_of(pid: int) -> tuple[int, ...]:
 
 
 def session_order_of(pid: int) -> int | None:
-    """Returns a number for the process session of a process; later sessions have greater numbers.
+    """Returns the number of a process's process session (setsid(2)).
 
-    The kernel numbers the scheduling groups that it creates for process sessions (sched(7), "The
-    autogroup feature"). So the number is known even after the leader of the process session has
-    ended.
+    Later process sessions have greater numbers. The kernel numbers the scheduling groups that it
+    creates for process sessions (sched(7), "The autogroup feature"). So the number is known even
+    after the leader of the process session has ended.
 
     Returns:
         The number; None if the kernel has no such groups, or the process is not visible.
@@ -529,10 +533,12 @@ def session_order_of(pid: int) -> int | None:
 
 
 def working_directory(pid: int) -> str:
-    """Returns the working directory of a process, or the former path of a deleted directory.
+    """Returns the working directory of a process.
+
+    If the directory was deleted, the result is the former path of the directory.
 
     Raises:
-        OSError: The process has ended, or muster is not allowed to read its working directory.
+        OSError: The process has ended, or muster is not allowed to read the working directory.
     """
     path = os.readlink(f"/proc/{pid}/cwd")
     return path if os.path.lexists(path) else path.removesuffix(_DELETED)
@@ -544,7 +550,7 @@ def open_files(pid: int) -> Iterator[tuple[str, str]]:
     The target is untrusted text.
 
     Raises:
-        OSError: The process has ended, or muster is not allowed to read its open files.
+        OSError: The process has ended, or muster is not allowed to read the open files.
     """
     has_files = False
     # Not a list: another user's process may have very many open files.
@@ -601,7 +607,7 @@ def listening_socket(pid: int) -> UnixSocket | None:
 
 
 def listening_path(pid: int) -> Path | None:
-    """Returns the path of the process's `listening_socket`, or None."""
+    """Returns the absolute path of `listening_socket`; None without such a socket."""
     unix_socket = listening_socket(pid)
     return None if unix_socket is None else Path(unix_socket.path)
 

@@ -29,7 +29,7 @@ Later process sessions have greater numbers.
 """
 
 Led = Mapping[int, Sequence[int]]
-"""Maps the id of each process session (setsid(2)) to the pids of its members."""
+"""Maps the id of each process session (setsid(2)) to the pids in this process session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Servers:
     Attributes:
         all: The pids in `sure`, and the pids of the processes that may be tmux servers.
         sure: The pids of the processes that are certainly tmux servers. Such a process has the
-            name of a tmux server, or has a child that proves this (`proves_server`). The child
+            name of a tmux server, or has a child that proves this (see `proves_server`). The child
             must run as the same user or as root.
     """
 
@@ -56,11 +56,11 @@ def proves_server(stat: Stat, named: PaneEnvironment | None, parent: Stat) -> bo
     """Returns whether a process proves that its parent is a tmux server.
 
     The environment of the process must name the parent as the server, because a tmux server is the
-    parent of the first processes of its panes. The name of the program does not matter. There are
-    two exceptions:
+    parent of the first processes of its panes. The name of the program does not matter. In these
+    cases, the process proves nothing:
 
-    - Init proves nothing, because it becomes the parent of every process whose parent has ended.
-    - If the process is older than the parent, the parent did not start the process.
+    - The parent is init, which becomes the parent of every process whose parent has ended.
+    - The process is older than the parent, so this parent did not start the process.
 
     Args:
         stat: The process.
@@ -94,7 +94,7 @@ def servers_among(
 
     Args:
         stats: The data of every process, by pid.
-        panes: The panes that the environments of processes name, by the pids of these processes.
+        panes: The panes that processes name in their environments, by pid.
         users_of: See `UsersOf`. Called for few processes.
         listens: See `Listens`. Called for few processes.
     """
@@ -118,11 +118,11 @@ def naming_former(
     led: Led,
     order_of: OrderOf,
 ) -> frozenset[int]:
-    """Returns the pids of the processes that name an ended server whose pid a newer server has.
+    """Returns the processes whose environment names an ended server with the pid of a new one.
 
     Args:
         stats: The data of every process, by pid.
-        panes: The panes that the environments of processes name, by the pids of these processes.
+        panes: The panes that processes name in their environments, by pid.
         servers: The pids of the tmux servers.
         led: See `Led`.
         order_of: See `OrderOf`. Called for few processes.
@@ -154,7 +154,7 @@ def names_former(
         pid: A process that names the pid of a server.
         began: When the present server started, in clock ticks since the boot.
         stats: The data of every process, by pid.
-        panes: The panes that the environments of processes name, by the pids of these processes.
+        panes: The panes that processes name in their environments, by pid.
         led: See `Led`.
         order_of: See `OrderOf`. Called for few processes.
     """

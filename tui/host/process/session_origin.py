@@ -20,12 +20,12 @@ class Origin:
         panes: The ids of the panes; None for all present and former panes of the server.
         socket: The socket of the tmux server, as in ``$TMUX``.
         server_pid: The pid of the tmux server; None for any server of this socket.
-        claim: The conditions for each process if these features come from a log; None if they come
-            from tmux.
+        claim: The conditions for each process, if the features come from a log. None if the
+            features come from tmux.
         server_began: When the server's process started, in clock ticks since the boot. None if the
             process with the server's pid is not certainly this server.
         session: The id of the session, for example ``$3``; None if only the panes are known.
-        dead: The panes whose first process has ended.
+        dead: The dead panes; see `DeadPane`.
         shared: The pids in `pids` that tmux also listed for another session.
         is_listed: Whether tmux listed the session together with all other sessions of the server.
             If so, all panes of the server that are not in `panes` belong to other sessions.

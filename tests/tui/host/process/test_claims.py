@@ -52,9 +52,9 @@ def test_what_began_between_the_session_and_its_end_belongs_to_it() -> None:
     [
         (facts(users=(0,)), "another user (id 0)"),
         (facts(users=(ADA, 0)), "another user (id 0)"),
-        (facts(begun=900), "started before that session"),
-        (facts(begun=2100), "started after the end of that session"),
-        (facts(begun=float("nan")), "started before that session"),
+        (facts(begun=900), "which started before the session"),
+        (facts(begun=2100), "which started after the end of the session"),
+        (facts(begun=float("nan")), "which started before the session"),
     ],
 )
 def test_a_process_without_proof_is_left_alone_with_a_reason(stranger: Facts, why: str) -> None:
