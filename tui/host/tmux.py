@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 ASK_TIMEOUT = 5.0
 """The seconds for which muster waits for an answer of tmux."""
 
-# A server that is about to end is queried again for this many seconds, after pauses of this many.
+# A server that is about to end is queried again for `_ENDING_FOR` seconds. There is a pause of
+# `_ENDING_PAUSE` seconds between two queries.
 _ENDING_FOR = 2.0
 _ENDING_PAUSE = 0.02
 
@@ -225,15 +226,15 @@ class Tmux:
         """Returns sessions with the values of `Session.ended` and `Session.later`."""
         comparable = is_clock_unset(server, started)
         before, self._later = self._later, {}
-        found: dict[str, Session] = {}
+        completed: dict[str, Session] = {}
         for name, session in sessions.items():
             # A pane's process is read once.
             key = (server, started, session.id, session.panes, session.pids)
             later = before[key] if key in before else later_start(session)
             self._later[key] = later
             ended = ended_pane(session, server) if session.dead else None
-            found[name] = replace(session, ended=ended, later=later if comparable else None)
-        return found
+            completed[name] = replace(session, ended=ended, later=later if comparable else None)
+        return completed
 
     def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
         """Kills exactly the session that a snapshot lists.

@@ -1,7 +1,8 @@
 """Decides which processes may be killed because of an audit log. Pure.
 
-An audit log lists sessions that left processes behind. A log is no proof, because a user who may
-write the log can invent a session. So a process may be killed only if both conditions are true:
+An audit log lists sessions that left processes behind. A log is not a proof, because a user who
+may write the log can invent a session. So a process may be killed only if both conditions are
+true:
 
 - The process provably belongs to the session; see `believed`.
 - The user who wrote the log could also kill the process without muster; see `users_believed`.

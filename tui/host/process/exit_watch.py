@@ -58,7 +58,7 @@ class ExitWatcher:
             processes.
         """
         wanted = set(pids)
-        # Until an ended process is reaped, a new pidfd for the process would be ready at once.
+        # Ended processes get no second pidfd: it would be ready at once, until they are reaped.
         self._ended &= wanted
         for pid in self._fds.keys() - wanted:
             self._drop(pid)

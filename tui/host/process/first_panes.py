@@ -24,7 +24,7 @@ _LATER = 5.0
 def is_certain(pane: DeadPane) -> bool:
     """Returns whether tmux reports how the process of a dead pane ended.
 
-    If not, only the terminal of the pane was certainly closed.
+    If tmux does not report this, it is only certain that the terminal of the pane was closed.
     """
     return pane.status is not None or bool(pane.signal)
 

@@ -141,7 +141,7 @@ class Look:
         return self._trusted(self.said_to_be_of(origin).difference(known), origin)
 
     def _trusted(self, pids: Collection[int], origin: Origin) -> set[int]:
-        """Returns the processes that run as the user of a session's tmux server, or as root."""
+        """Returns the given processes that run as the user of a session's server, or as root."""
         if not pids:
             return set()
         server = origin.server_pid
@@ -249,14 +249,14 @@ class Look:
             return {named.session}
         # A pane may have been created in another session.
         firsts = (self.panes.get(pid) for pid in origin.pids)
-        said = {first.session for first in firsts if first is not None}
-        return {origin.session, *said}
+        named = {first.session for first in firsts if first is not None}
+        return {origin.session, *named}
 
     def _contradicting(self, origin: Origin) -> set[int]:
         """Returns the pids of processes that name a session's pane, but the id of another session.
 
-        Jobs of the tmux server (see `is_job`) are left out. If the server was started in a pane of
-        another server, the jobs name that pane.
+        Jobs of the tmux server (see `is_job`) are left out, because a job may name a pane of
+        another server: the pane in which the job's server was started.
         """
         if origin.session is None or origin.server_pid is None:
             return set()
@@ -303,9 +303,10 @@ class Look:
     def _left_by_dead(self, origin: Origin) -> tuple[set[int], set[int]]:
         """Returns the pids of processes that remain from the dead panes of a session.
 
-        The first process of each dead pane led a process session (setsid(2)). The kernel does not
-        reuse the id of a process session that has members. So if one member is older than the end
-        of the pane, all members belong to the pane. Otherwise the id may have been reused.
+        The first process of each dead pane led a process session (setsid(2)). If a member of this
+        process session is older than the end of the pane, all members belong to the pane.
+        Otherwise, it may be a new process session with the same id: the kernel reuses the id when
+        no member is left.
 
         Returns:
             The processes that certainly belong to a dead pane, and the processes that may belong

@@ -179,12 +179,12 @@ def families_of(
     Raises:
         OSError: The processes cannot be listed.
     """
-    found = families({session: session.pids for session in sessions})
+    pids = families({session: session.pids for session in sessions})
     if answer.server_process is None or not procfs.numbers_are_ours():
-        return found
+        return pids
     now = look()
     return {
-        session: frozenset(found[session] | now.belonging(origin_of(session, answer)))
+        session: frozenset(pids[session] | now.belonging(origin_of(session, answer)))
         for session in sessions
     }
 

@@ -597,8 +597,8 @@ def listening_socket(pid: int) -> UnixSocket | None:
     with suppress(OSError):
         links = (target for _, target in open_files(pid))
         inodes = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
-        every = read(pid, "net/unix", _SOCKETS_AT_MOST)
-        for unix_socket in parse_unix_sockets(every):
+        table = read(pid, "net/unix", _SOCKETS_AT_MOST)
+        for unix_socket in parse_unix_sockets(table):
             if unix_socket.listens and unix_socket.inode in inodes:
                 # The path may be relative to the working directory.
                 path = os.path.join(os.readlink(f"/proc/{pid}/cwd"), unix_socket.path)

@@ -1,6 +1,6 @@
 """Decides which processes are tmux servers, and which server a process names. Pure.
 
-The environment of a process in a pane names the tmux server and the pane. This is no proof,
+The environment of a process in a pane names the tmux server and the pane. This is not a proof,
 because the user of the process can set any environment. Also, when a server has ended, another
 process may have the pid of this server.
 """
