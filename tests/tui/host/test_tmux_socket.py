@@ -289,7 +289,7 @@ def test_what_a_link_of_proc_leads_to_is_not_asked(
         answer = Tmux(Path(f"/proc/{there.pid}/root{hidden}/s")).ask()
         there.stdin.close()
     assert answer.state is TmuxState.UNKNOWN
-    assert "leads to another place" in answer.detail
+    assert "leads to a file outside of" in answer.detail
     assert not calls.exists()
 
 

@@ -249,8 +249,8 @@ class Look:
             return {named.session}
         # A pane may have been created in another session.
         firsts = (self.panes.get(pid) for pid in origin.pids)
-        named = {first.session for first in firsts if first is not None}
-        return {origin.session, *named}
+        session_ids = {first.session for first in firsts if first is not None}
+        return {origin.session, *session_ids}
 
     def _contradicting(self, origin: Origin) -> set[int]:
         """Returns the pids of processes that name a session's pane, but the id of another session.
