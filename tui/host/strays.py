@@ -218,8 +218,8 @@ def _at_most(
 
     Args:
         files: The open files of one process.
-        left: The number of files that may still be examined, by user. This function reduces the
-            number.
+        left: Maps each user to the number of files that may still be examined. This function
+            reduces the number.
         user: The user of the process.
     """
     left.setdefault(user, FILES_OF_A_USER)

@@ -29,12 +29,12 @@ def parse_listing(listed: str, started: Sequence[str]) -> tuple[dict[str, Sessio
 
     Args:
         listed: The lines about the panes, and the last line.
-        started: For each session, its id, a space, and the directory where the session was
-            started.
+        started: Texts about the sessions. Each text has the id of the session, a space, and the
+            directory where the session was started.
 
     Returns:
-        The sessions by name, the pid of the server, and the server's start time in seconds since
-        the epoch.
+        A map from names to sessions, the pid of the server, and the server's start time in seconds
+        since the epoch.
 
     Raises:
         OldServerError: The server's version is not supported.

@@ -102,7 +102,7 @@ class TmuxSnapshot:
         state: The result.
         detail: The reason for the state, or the server that answered, as a text for the operator.
         socket: The path of the queried socket.
-        sessions: The sessions by name.
+        sessions: Maps names to sessions.
         asked_at: The time of the query, in seconds of the monotonic clock.
         server_pid: The pid that the server reports; None if no server answered.
         server_started: When the server started, in seconds since the epoch; 0 if no server
@@ -220,7 +220,8 @@ class Elsewhere:
     """The result of a search for missing sessions on the other tmux servers of this host.
 
     Attributes:
-        whys: The reasons why missing sessions may still exist, with a remedy, by session name.
+        whys: Maps the names of missing sessions to the reasons why the sessions may still exist,
+            with remedies.
         sessions: All sessions of the queried servers, with the sockets of the servers.
         unasked: The names of missing sessions that no queried server has, but that a server of
             another user may have.

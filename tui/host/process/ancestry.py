@@ -72,7 +72,7 @@ def child_above(pid: int, parent: int, stats: Mapping[int, Stat]) -> int | None:
     Args:
         pid: The process.
         parent: The pid of the parent.
-        stats: The data of every process, by pid.
+        stats: Maps pids to the data of the processes.
 
     Returns:
         The pid; None if the process does not descend from `parent`.

@@ -85,7 +85,7 @@ def believed(claim: Claim, facts: Mapping[int, Facts]) -> tuple[set[int], dict[i
 
     Args:
         claim: The conditions.
-        facts: The data of the processes whose environment names the session, by pid.
+        facts: Maps pids to the data of the processes whose environment names the session.
 
     Returns:
         The pids of the processes that belong to the session, and a map from each other pid to the

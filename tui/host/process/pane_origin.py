@@ -34,7 +34,7 @@ class PaneOrigins:
         self._known: dict[tuple[str, int], PaneOrigin | None] = {}
 
     def read(self, sessions: Iterable[Session]) -> Mapping[int, PaneOrigin]:
-        """Returns the origins of panes, by the pids of the panes' first processes.
+        """Maps the pids of the panes' first processes to the origins of the panes.
 
         Panes whose origin cannot be read are left out.
 

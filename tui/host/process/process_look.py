@@ -61,22 +61,22 @@ class Look:
     """The result of one scan of all processes.
 
     Attributes:
-        stats: Maps the pid of each process to the data of the process.
-        panes: Maps the pid of each process with ``TMUX`` in its environment to the pane that the
-            environment names.
+        stats: Maps pids to the data of the processes.
+        panes: Maps pids to the panes that the processes name in their environments. Processes
+            without ``TMUX`` are left out.
         servers: The pids of the tmux servers, and of processes that may be tmux servers.
         sure: The pids of the processes that are certainly tmux servers.
         former: The pids of the processes whose environment names a tmux server that has ended. A
             newer tmux server has the pid of that server.
-        runs_on: Maps the pid of each process that a tmux server started, directly or indirectly,
-            to the pid of this server.
+        runs_on: Maps pids to the tmux servers that started the processes, directly or indirectly.
+            Processes without a tmux server are left out.
         ourselves: The pids of muster and its ancestors.
         users_of: See `UsersOf`. Called only when needed.
         listens: See `Listens`. Called only when needed.
         children: See `children_of`.
         led: See `Led`.
-        saying: Maps the pid of a tmux server and the id of a pane or session to the pids of the
-            processes whose environment names both.
+        saying: Maps two values to the pids of the processes whose environment names both: the pid
+            of a tmux server, and the id of a pane or session.
         order_of: See `OrderOf`. Called only when needed.
         unread: The pids of the processes whose environment is too large to be read.
     """
@@ -440,7 +440,7 @@ def described(
 
     Args:
         pids: The pids of the processes.
-        stats: The data of every process, by pid.
+        stats: Maps pids to the data of the processes.
         users: See `Process`.
     """
     return tuple(

@@ -114,7 +114,7 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
     and processes in panes of another tmux server.
 
     Args:
-        origins: The sessions, with any keys.
+        origins: Maps any keys to the sessions.
 
     Raises:
         OSError: The processes cannot be listed.
@@ -153,7 +153,7 @@ def families(groups: Mapping[Key, Collection[int]]) -> dict[Key, frozenset[int]]
     """Returns the processes of each group with all their descendants; scans all processes once.
 
     Args:
-        groups: The pids of the groups, by any key.
+        groups: Maps any keys to the pids of the groups.
     """
     stats = procfs.all_stats()
     children = children_of(stats)

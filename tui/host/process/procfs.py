@@ -333,7 +333,7 @@ def stat_of(pid: int) -> Stat | None:
 
 
 def all_stats() -> dict[int, Stat]:
-    """Returns the data of all visible processes, by pid.
+    """Maps the pids of all visible processes to the data of these processes.
 
     Raises:
         OSError: The processes cannot be listed.

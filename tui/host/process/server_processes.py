@@ -93,8 +93,8 @@ def servers_among(
     (`Servers.all`). But a parent that listens at no socket is not a server.
 
     Args:
-        stats: The data of every process, by pid.
-        panes: The panes that processes name in their environments, by pid.
+        stats: Maps pids to the data of the processes.
+        panes: Maps pids to the panes that the processes name in their environments.
         users_of: See `UsersOf`. Called for few processes.
         listens: See `Listens`. Called for few processes.
     """
@@ -121,8 +121,8 @@ def naming_former(
     """Returns the processes whose environment names an ended server with the pid of a new one.
 
     Args:
-        stats: The data of every process, by pid.
-        panes: The panes that processes name in their environments, by pid.
+        stats: Maps pids to the data of the processes.
+        panes: Maps pids to the panes that the processes name in their environments.
         servers: The pids of the tmux servers.
         led: See `Led`.
         order_of: See `OrderOf`. Called for few processes.
@@ -153,8 +153,8 @@ def names_former(
     Args:
         pid: A process that names the pid of a server.
         began: When the present server started, in clock ticks since the boot.
-        stats: The data of every process, by pid.
-        panes: The panes that processes name in their environments, by pid.
+        stats: Maps pids to the data of the processes.
+        panes: Maps pids to the panes that the processes name in their environments.
         led: See `Led`.
         order_of: See `OrderOf`. Called for few processes.
     """

@@ -101,7 +101,7 @@ class Meter(Generic[Key]):
         """Returns the present load of each session that has processes.
 
         Args:
-            sessions: The sessions, by any key.
+            sessions: Maps any keys to the sessions.
             answer: The snapshot of the sessions' server. If muster cannot see the processes of the
                 server, the result is empty.
 
