@@ -29,7 +29,7 @@ def why_unasked(pid: int, socket: Path, answer: TmuxSnapshot | None, doubt: Doub
         return f"{process} may be another tmux server ({doubt.why}); {doubt.advice}"
     if answer is not None and answer.state is not TmuxState.UNKNOWN:
         return _of_lost_path(pid, socket, answer)
-    why = "no time was left" if answer is None else answer.detail
+    why = "no time was left for this server" if answer is None else answer.detail
     advice = f"try {socket_option(socket)}"
     if answer is not None and answer.advice and OTHER_SOCKET not in answer.advice:
         advice = answer.advice
@@ -101,8 +101,6 @@ def _of_lost_path(pid: int, socket: Path, answer: TmuxSnapshot) -> str:
         return f"{prefix} {lost}; recreate the socket with: {create}; {ending}"
     directory = shown_name(socket.parent)
     make = command_line("mkdir", "-p", "-m", "700", names=[str(socket.parent)])
-    made = f"create the directory, then run: {create}" if make is None else f"{make} && {create}"
-    return (
-        f"{prefix} the directory of its socket, {directory}, is gone; make the directory, and "
-        f"then recreate the socket with: {made}; {ending}"
-    )
+    both = "make the directory, and then recreate the socket with"
+    made = f"{both}: {create}" if make is None else f"{both}: {make} && {create}"
+    return f"{prefix} the directory of its socket, {directory}, is gone; {made}; {ending}"

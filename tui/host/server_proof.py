@@ -70,17 +70,17 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
     own = os.getuid()
     stat, users = procfs.stat_of(pid), procfs.users_of(pid)
     if stat is None or users is None or set(users) != {own} or is_unmapped(own):
-        return Doubt("this process perhaps also runs as another user", looking)
+        return Doubt("this process may also run as another user", looking)
     listening = procfs.listening_socket(pid)
     if listening is None or Path(listening.path) != socket:
-        return Doubt("this process listens elsewhere now", looking)
+        return Doubt("this process does not listen at this path any more", looking)
     for holder, uid in _foreign_holders(listening.inode):
         return Doubt(f"process {holder} of {user_name(uid)} has the same socket open", looking)
     if not (is_named_so(stat.name) or _runs_tmux(stat)):
         asking = f"if it is a tmux server, try {socket_option(socket)}"
         return Doubt(f"its program, {shown_name(stat.name)}, is not called tmux", asking)
     if stat.state == _STOPPED:
-        return Doubt("it is stopped", _to_continue(pid))
+        return Doubt("this process is stopped", _to_continue(pid))
     if not _leads_to(socket, pid):
         return _doubt_about_place(socket, pid)
     return None
@@ -103,8 +103,8 @@ def _doubt_about_place(socket: Path, pid: int) -> Doubt:
             # A process in the container may have fewer rights than muster. A tmux server can make
             # its client write files and run programs, so muster does not use the socket.
             return Doubt(
-                "it runs in a container: it has another mount namespace or root directory than "
-                "muster",
+                "this process runs in a container: its mount namespace or root directory is not "
+                "that of muster",
                 "run muster in that container, or list the sessions of that server there",
             )
     looking = f"check what process {pid} is"

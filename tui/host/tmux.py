@@ -124,7 +124,7 @@ class Tmux:
             time.sleep(_ENDING_PAUSE)
         # A server of another version may end the connection again and again.
         if is_ending(answer.detail):
-            return replace(answer, advice=f"{answer.advice}; if it does not help: {VERSIONS}")
+            return replace(answer, advice=f"{answer.advice}; if this does not help: {VERSIONS}")
         return answer
 
     def _ask_once(self) -> TmuxSnapshot:

@@ -237,7 +237,7 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
             return None
         except BlockingIOError:
             raise UntrustedSocketError(
-                f"the tmux server on {shown_name(path)} accepts no clients; it may be stopped",
+                f"the tmux server on {shown_name(path)} accepts no clients, and may be stopped",
                 f"continue the server (kill -CONT its process), or {OTHER_SOCKET}",
             ) from None
         except OSError as error:
@@ -246,8 +246,8 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
     pid, uid, _ = _CREDENTIALS.unpack(peer)
     if uid not in (0, os.getuid()) or is_unmapped(uid):
         raise UntrustedSocketError(
-            f"the process at {shown_name(path)} runs as {user_name(uid)}, and muster connects "
-            "to no server of another user",
+            f"the process at {shown_name(path)} runs as {user_name(uid)}, and muster does not "
+            "connect to servers of other users",
             ask_the_owner(uid),
         )
     return Listener(pid, uid)

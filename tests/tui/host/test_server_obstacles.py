@@ -88,7 +88,7 @@ def test_a_stopped_one_is_to_be_continued_and_is_not_waited_for(
     until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "the stop")
     asked = recorded(monkeypatch)
     said = why(tmp_path / "none")
-    assert "it is stopped" in said and f"kill -CONT {pid}" in said and "-S" not in said
+    assert "this process is stopped" in said and f"kill -CONT {pid}" in said and "-S" not in said
     assert asked == []
     follow(said)
     assert f"-S {server.socket}" in why(tmp_path / "none")
@@ -122,8 +122,8 @@ def test_one_in_a_container_is_not_connected_to_and_named_as_that(
         asked = recorded(monkeypatch)
         said = look_elsewhere(["agent_a"], at, OURS).whys["agent_a"]
     assert (
-        f"process {pid} on {server.socket} may be another tmux server (it runs in a container"
-        in said
+        f"process {pid} on {server.socket} may be another tmux server "
+        "(this process runs in a container" in said
     )
     assert "kill" not in said and "-S" not in said
     assert asked == []

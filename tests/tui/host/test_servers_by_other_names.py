@@ -98,7 +98,7 @@ def test_a_hanging_server_may_have_all_sessions_if_it_is_certainly_tmux(
     try:
         until(lambda: (stat := stat_of(pid)) is not None and stat.state == "T", "the stop")
         said = why(tmp_path)
-        assert (said is not None and "it is stopped" in said) is counts
+        assert (said is not None and "this process is stopped" in said) is counts
     finally:
         os.kill(pid, signal.SIGCONT)
 

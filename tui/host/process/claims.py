@@ -107,5 +107,5 @@ def believed(claim: Claim, facts: Mapping[int, Facts]) -> tuple[set[int], dict[i
     while children := {pid for pid in later if facts[pid].parent in proven}:
         proven |= children
         later -= children
-    why = "which started after the end of the session, and whose parent is of another session"
+    why = "which started after the end of the session, and whose parent is not of the session"
     return proven, doubts | dict.fromkeys(later, why)

@@ -129,7 +129,7 @@ def _words_of(pid: int) -> Iterator[str]:
         is_whole = is_whole and given.is_whole
         yield from given.words
     if not is_whole:
-        raise ValueError(f"process {pid} was given more than {procfs.LARGEST} bytes")
+        raise ValueError(f"process {pid} has words of more than {procfs.LARGEST} bytes")
 
 
 def default_workspaces_of(pid: int) -> frozenset[Path]:
