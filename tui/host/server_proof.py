@@ -1,9 +1,9 @@
 """Decides whether muster may query a tmux server that the user did not name.
 
-muster finds such a server among the processes of this host. SO_PEERCRED returns the process that
-started to listen at a socket, and not the process that accepts the connections. A daemon may share
-its socket with worker processes of other users, and such a worker may claim that the daemon is a
-tmux server. Linux only, like `tui.host.process.procfs`.
+muster finds such a server among the processes of this host. The kernel reports which process
+started to listen at a socket (SO_PEERCRED), but not which process accepts the connections. For
+example, a daemon may share its socket with worker processes of other users. So muster also checks
+which other processes have the socket open. Linux only, like `tui.host.process.procfs`.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _STILL_ENDING = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The conditions under which a process belongs to a session from a log; see `believed`.
+    """The conditions for the processes of a session that comes from a log; see `believed`.
 
     Attributes:
         users: The ids of the users whose processes may be killed.

@@ -244,10 +244,12 @@ class Look:
         return named.session == origin.session and named.server_pid not in line_of(pid, self.stats)
 
     def _sessions_of(self, named: PaneEnvironment, origin: Origin) -> set[str]:
-        """Returns the ids of the sessions that processes in a session's panes may name."""
+        """Returns the ids of the sessions that processes in a session's panes may name.
+
+        If a pane was created in another session, the processes in the pane name that session.
+        """
         if origin.session is None:
             return {named.session}
-        # A pane may have been created in another session.
         firsts = (self.panes.get(pid) for pid in origin.pids)
         session_ids = {first.session for first in firsts if first is not None}
         return {origin.session, *session_ids}
