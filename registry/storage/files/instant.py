@@ -1,4 +1,4 @@
-"""A moment that can still be compared with the clock after the clock was set."""
+"""Compares moments and timestamps correctly, even if the system clock was set between them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Instant(NamedTuple):
 
     Attributes:
         steady: Seconds since boot.
-        wall: Seconds since the epoch, by the system clock at that moment.
+        wall: Seconds since the epoch, by the setting that the system clock had at the moment.
     """
 
     steady: float
@@ -26,11 +26,11 @@ class Instant(NamedTuple):
         return cls(time.clock_gettime(_STEADY), time.time())
 
     def by_clock(self) -> float:
-        """Returns this moment by the present system clock, in seconds since the epoch.
+        """Returns the moment in seconds since the epoch, for a comparison with timestamps.
 
-        If the clock was set after this moment, the moment has two times: one by the clock before
-        it was set, and one by the clock after it was set. The result is the earlier time. So a
-        timestamp that another process wrote after this moment is not taken for an older one.
+        If the system clock was set after the moment, the moment has two times: one by the old
+        setting, and one by the new setting. The result is the earlier time. So a timestamp that
+        was written after the moment is never less than the result.
         """
         now = Instant.now()
         return min(self.wall, now.wall - (now.steady - self.steady))
