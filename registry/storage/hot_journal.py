@@ -1,4 +1,4 @@
-"""Tells whether a registry has a hot journal: the journal of an interrupted commit.
+"""Finds out whether a registry has a hot journal: the journal of an interrupted commit.
 
 All readers use this module. So it imports no module that writes or recovers a registry.
 """
@@ -33,13 +33,17 @@ def is_hot(registry: Path) -> bool:
 
 
 def find_journal(registry: Path) -> Path | None:
-    """Returns the path of a registry's journal if the journal's commit is not over, or None."""
+    """Returns the path of a registry's journal if a commit has begun and is not over.
+
+    Returns:
+        None if no such journal exists.
+    """
     place = journal_path(registry)
     return place if is_open(place) else None
 
 
 def is_open(place: Path) -> bool:
-    """Returns whether a journal's commit is not over; True also if this cannot be known."""
+    """Returns whether a journal's commit has begun and is not over; True if that is not known."""
     try:
         with folder_of(place) as folder:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
