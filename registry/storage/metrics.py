@@ -43,7 +43,7 @@ class LockMetrics:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(WAIT_BOUNDS) + 1))
 
     def add(self, other: LockMetrics) -> None:
-        """Adds other numbers to these."""
+        """Adds other numbers to these numbers."""
         self.acquisitions += other.acquisitions
         self.timeouts += other.timeouts
         self.recoveries += other.recoveries
@@ -53,7 +53,7 @@ class LockMetrics:
         self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
 
     def since(self, before: LockMetrics) -> LockMetrics:
-        """Returns the difference from an earlier copy, but the longest wait of all time."""
+        """Returns these numbers minus an earlier copy; `longest_wait` is not reduced."""
         return LockMetrics(
             self.acquisitions - before.acquisitions,
             self.timeouts - before.timeouts,
@@ -75,7 +75,7 @@ class LockMetrics:
             share: The quantile between 0 and 1, for example 0.99.
 
         Returns:
-            The bound in seconds, at most twice the true value. None if no wait was counted.
+            The bound in seconds, at most twice the true quantile; None if no wait was counted.
         """
         total = sum(self.buckets)
         if not total:
@@ -150,7 +150,7 @@ os.register_at_fork(
 
 
 def of(path: Path) -> LockMetrics:
-    """Returns the live numbers of this process for one registry; not a copy."""
+    """Returns the numbers of this process for one registry. The result is not a copy."""
     return _by_path.setdefault(path, LockMetrics())
 
 
