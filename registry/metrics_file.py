@@ -1,6 +1,6 @@
-"""The lock metrics of many processes, in one file per workspace.
+"""Keeps the lock metrics of many processes in one file per workspace.
 
-Each process counts its own metrics (`registry.storage.metrics`). From time to time and at its end,
+Each process counts its own numbers (`registry.storage.metrics`). From time to time and at its end,
 a process adds its numbers to `registry/muster_metrics.json`, so that other processes can show
 them. The file is changed under its own lock, like a registry.
 """
@@ -62,7 +62,7 @@ def path_in(workspace: Path) -> Path:
 
 
 def _name(registry: Path, workspace: Path) -> str | None:
-    """Returns the key of a registry in the file; None if the registry is not in this workspace."""
+    """Returns the key of a registry in the file; None if the workspace does not contain it."""
     folder, name = registry.parent, registry.name
     if folder.parent != workspace or not is_safe_name(folder.name):
         return None
@@ -72,7 +72,7 @@ def _name(registry: Path, workspace: Path) -> str | None:
 
 
 def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
-    """Adds the events since the last call to the metrics file of a workspace.
+    """Adds this process's new numbers to the metrics file of a workspace.
 
     Only root and the folder's owner create a missing file, because other users would not trust
     another owner's file.
@@ -107,7 +107,7 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
 
 
 def _counted(workspace: Path) -> Mapping[str, LockMetrics]:
-    """Maps a registry's key in the file to the numbers of this process, for one workspace."""
+    """Maps the keys of the registries in one workspace to the numbers of this process."""
     named = ((_name(path, workspace), numbers) for path, numbers in metrics.snapshot().items())
     return {name: numbers for name, numbers in named if name is not None}
 
@@ -167,8 +167,8 @@ def _editing(place: Path) -> Iterator[Json]:
 def _decoded(text: bytes, place: Path) -> Json:
     """Returns the content of the file; an empty content if the file is too large or corrupt.
 
-    A crash or a full disk during the creation can leave an empty file, which only the next write
-    repairs.
+    A crash or a full disk during the creation can leave an empty file. The next write repairs the
+    file.
     """
     empty: Json = {"schema": 1}
     if len(text) > LARGEST:
@@ -184,10 +184,11 @@ def _decoded(text: bytes, place: Path) -> Json:
 
 
 def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
-    """Maps each registry to its numbers, from the files and the unpublished ones of this process.
+    """Returns the numbers of all processes for each registry of the workspaces, by its path.
 
-    A corrupt file counts as empty; the next process that adds numbers repairs it. Numbers of
-    registries that do not exist in the workspace are left out, because another user may have
+    The numbers of the metrics files and the unpublished numbers of this process are added. A
+    corrupt file counts as empty; the next process that adds numbers repairs the file. Numbers of
+    registries that do not exist in the workspace are ignored, because another user may have
     written the file.
 
     Raises:

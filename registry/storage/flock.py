@@ -312,7 +312,8 @@ def try_acquire(
 def note_commit(path: Path, *, shared: bool) -> None:
     """Records whether a commit found the registry open in another process.
 
-    `acquire` uses this record to pause for pollers.
+    If several commits in a row find it open, another program probably waits for the lock. Then
+    `acquire` pauses, so that this program can get the lock.
 
     Args:
         path: The registry.
@@ -352,7 +353,7 @@ class _Patience:
         self._pause = min(FIRST_PAUSE, longest_pause)
 
     def stay_away(self, path: Path) -> None:
-        """Pauses so that a poller can get the lock, if the last commits found the file open."""
+        """Pauses if another program probably waits for the lock; see `note_commit`."""
         crowd = _crowds.get(path)
         if crowd is None or self._began - crowd.last > STAY_AWAY:
             return
