@@ -5,7 +5,8 @@ the same errors. The work is done in a thread, so that the event loop never wait
 disk.
 
 If the caller is cancelled, the function raises `CancelledError` only after the thread has
-finished. So no change is made after that. The thread waits for locks at most until the timeout.
+finished. So the thread makes no change after this error. The thread waits for locks at most until
+the timeout.
 
 Example:
     >>> async with awaitable.registering(task, global_, "fixer") as agent:
@@ -38,7 +39,10 @@ def _awaitable(function: Callable[_P, _R]) -> Callable[_P, Coroutine[Any, Any, _
 
 
 async def _ended(work: asyncio.Future[_R]) -> _R:
-    """Awaits the work of a thread; a cancellation of the caller is raised only after its end."""
+    """Awaits the work of a thread.
+
+    If the caller is cancelled, this function raises `CancelledError` after the end of the work.
+    """
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -188,7 +188,7 @@ def _values_of(record: str, cls: Any) -> str:
 def _compiled(
     cls: Any, name: str, parameters: Sequence[str], result: str, scope: dict[str, Any]
 ) -> Callable[..., Any]:
-    """Compiles a method that returns the value of an expression, and adds it to the class."""
+    """Compiles a method that returns the value of an expression; adds this method to the class."""
     # Only the names of fields are part of the text.
     method: Callable[..., Any] = eval(f"lambda {', '.join(parameters)}: {result}", scope)  # noqa: S307
     method.__name__ = name

@@ -310,7 +310,7 @@ class LinkedRegistryError(NotARegularFileError):
     Args:
         path: The registry.
         link: The symlink; the registry itself if it has a second hard link.
-        target: The path to which the symlink leads, not resolved further; None if it is not known.
+        target: The path to which the symlink leads, not resolved further; None if unknown.
         hard: Whether the reason is a second hard link.
 
     Attributes:

@@ -62,7 +62,7 @@ def path_in(workspace: Path) -> Path:
 
 
 def _name(registry: Path, workspace: Path) -> str | None:
-    """Returns the key of a registry in the file; None if the workspace does not contain it."""
+    """Returns the key of a registry in the metrics file; None if it is not in the workspace."""
     folder, name = registry.parent, registry.name
     if folder.parent != workspace or not is_safe_name(folder.name):
         return None
@@ -107,7 +107,7 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
 
 
 def _counted(workspace: Path) -> Mapping[str, LockMetrics]:
-    """Maps the keys of the registries in one workspace to the numbers of this process."""
+    """Returns the numbers of this process for a workspace, by the registries' keys in the file."""
     named = ((_name(path, workspace), numbers) for path, numbers in metrics.snapshot().items())
     return {name: numbers for name, numbers in named if name is not None}
 
@@ -117,7 +117,7 @@ def _unpublished(registry: Path, numbers: LockMetrics) -> LockMetrics:
 
 
 def _would_be_untrusted(place: Path) -> bool:
-    """Returns whether the file is missing, and other users would not trust this user's file."""
+    """Returns whether the metrics file is missing, and others would not trust this user's file."""
     with own_folder(place) as folder:
         if os.geteuid() in (0, os.fstat(folder).st_uid):
             return False
@@ -131,7 +131,7 @@ def _would_be_untrusted(place: Path) -> bool:
 
 @contextmanager
 def _editing(place: Path) -> Iterator[Json]:
-    """Yields the content of the file under its lock; writes the content at the end of the block.
+    """Yields the content of the metrics file under its lock; writes the content at the end.
 
     A missing file is created first.
 
@@ -165,7 +165,7 @@ def _editing(place: Path) -> Iterator[Json]:
 
 
 def _decoded(text: bytes, place: Path) -> Json:
-    """Returns the content of the file; an empty content if the file is too large or corrupt.
+    """Returns the content of the metrics file; no numbers if the file is too large or corrupt.
 
     A crash or a full disk during the creation can leave an empty file. The next write repairs the
     file.
@@ -184,12 +184,11 @@ def _decoded(text: bytes, place: Path) -> Json:
 
 
 def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
-    """Returns the numbers of all processes for each registry of the workspaces, by its path.
+    """Maps the path of each registry to its numbers.
 
     The numbers of the metrics files and the unpublished numbers of this process are added. A
     corrupt file counts as empty; the next process that adds numbers repairs the file. Numbers of
-    registries that do not exist in the workspace are ignored, because another user may have
-    written the file.
+    registries that do not exist are ignored, because another user may have written the file.
 
     Raises:
         RegistryError: A file exists and cannot be read.

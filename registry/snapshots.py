@@ -120,9 +120,10 @@ def changed_since(path: Path, signature: Signature) -> bool:
 def signature_of(path: Path) -> Signature | None:
     """Returns the signature of a registry without reading the file.
 
+    Two equal signatures show that the file has the same content.
+
     Returns:
-        None if the file cannot be examined, or if its last write is not older than 12 ms. If the
-        result equals the signature of a snapshot, the file has the content of the snapshot.
+        None if the file cannot be examined, or if its last write is not older than 12 ms.
     """
     try:
         now = _signature_of(look(path))

@@ -1,8 +1,8 @@
 """Formats names and command lines for messages. Pure.
 
 A user chooses an agent by its id, its session's name or a path. So different names must never look
-the same: a name is shown whole, and invisible characters are escaped. Users paste the command
-lines of messages into a shell. So a command line contains each argument exactly. If that is not
+the same. Invisible characters are escaped, and a cut name is marked. Users paste the command lines
+of messages into a shell. So a command line contains each argument exactly. If that is not
 possible, the message contains no command line.
 """
 

@@ -92,7 +92,7 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 def _has_too_many_values(data: bytes) -> bool:
     """Returns whether a text has too many values, by counting ``,``, ``[`` and ``{``.
 
-    These characters inside strings are subtracted only if this could change the result.
+    Only if this count is too high, the text is counted again without its strings.
     """
     if len(data) <= MAX_VALUES or _values_in(data) <= MAX_VALUES:
         return False
@@ -241,7 +241,7 @@ _KIND = {
 
 
 def plain(fields: Mapping[str, Any]) -> Json:
-    """Returns a copy of a caller's fields, made by encoding them as JSON and decoding the text.
+    """Returns a copy of a caller's fields: encodes the fields as JSON, and decodes this text.
 
     Raises:
         TypeError: `fields` is not a mapping, or JSON cannot represent a value.

@@ -41,7 +41,7 @@ Stamp: TypeAlias = tuple[int, int]
 
 
 def stamp(fd: int) -> Stamp:
-    """Returns the stamp of an open file.
+    """Returns the size in bytes and the mtime in nanoseconds of an open file.
 
     Raises:
         OSError: The disk failed.
@@ -50,7 +50,7 @@ def stamp(fd: int) -> Stamp:
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """Returns the stamp in the status of a file."""
+    """Returns the size in bytes and the mtime in nanoseconds from the status of a file."""
     return status.st_size, status.st_mtime_ns
 
 
@@ -63,7 +63,7 @@ class Write:
         path: The path of the file.
         old: The present content.
         new: The new content. The caller has checked that this is JSON.
-        found: The stamp of the file when `old` was read.
+        found: The size and mtime of the file when `old` was read.
     """
 
     fd: int
@@ -79,7 +79,8 @@ class _Progress:
 
     Attributes:
         journals: The journals that this commit has begun to write, with their lengths in bytes.
-        left: Maps each file to its stamp after the last step of this commit; None during a step.
+        left: Maps each file to its size and mtime after the last step of this commit, and to None
+            during a step.
         placed: The writes that have begun to overwrite the old content.
         shared: The files that another process had open during the commit.
     """
@@ -94,13 +95,14 @@ def commit(writes: Sequence[Write]) -> set[Path]:
     """Writes one or two files; after a crash, all of these files are written, or none.
 
     Args:
-        writes: One or two changes. Of two changes, the first is that of the task's registry.
+        writes: One or two changes. If there are two, the first one changes the task's registry.
 
     Returns:
         The files that another process had open during the write.
 
     Raises:
-        LostLockError: Another process wrote a file without the lock; its content is kept.
+        LostLockError: Another process wrote a file without the lock. The text of that
+            process is kept.
         InaccessibleRegistryError: The disk is full or failed, or a file is not writable. All files
             have their old content.
         HalfWrittenError: The disk failed during the write, and then during the attempt to restore
@@ -281,7 +283,8 @@ def _take_back(progress: _Progress, durable: bool) -> OSError | None:
     """Ends the journals of a commit that was taken back; returns the error, if one occurs.
 
     The last journal, which makes the commit valid, is ended first. The other journal is ended only
-    if this succeeds. Otherwise recovery would follow the last journal alone.
+    if this succeeds. Otherwise a recovery could find the last journal alone, and finish the
+    commit.
     """
     for journal, _ in reversed(progress.journals):
         try:

@@ -312,8 +312,8 @@ def try_acquire(
 def note_commit(path: Path, *, shared: bool) -> None:
     """Records whether a commit found the registry open in another process.
 
-    If several commits in a row find it open, another program probably waits for the lock. Then
-    `acquire` pauses, so that this program can get the lock.
+    If several commits in a row find the registry open, another program probably waits for the
+    lock. Then `acquire` pauses, so that this program can get the lock.
 
     Args:
         path: The registry.
@@ -412,7 +412,7 @@ def acquire(
 
 
 def _refuse_own(path: Path) -> None:
-    """Raises an error if this thread itself holds the lock: a wait would never end."""
+    """Raises an error if this thread itself holds the lock, because a wait would never end."""
     if holds(path):
         raise LockTimeoutError(path, 0, by_caller=True)
 

@@ -19,7 +19,7 @@ from registry.storage.shared_lock import while_nobody_writes
 def is_hot(registry: Path) -> bool:
     """Returns whether a commit of a registry was interrupted and is not recovered yet.
 
-    Does not wait for locks.
+    This function does not wait for locks.
 
     Raises:
         RegistryError: The registry does not exist, is not a regular file, or is not accessible.
@@ -43,7 +43,11 @@ def find_journal(registry: Path) -> Path | None:
 
 
 def is_open(place: Path) -> bool:
-    """Returns whether a journal's commit has begun and is not over; True if that is not known."""
+    """Returns whether the commit of a journal has begun and is not over.
+
+    Returns:
+        True also if the journal exists, but cannot be read.
+    """
     try:
         with folder_of(place) as folder:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK

@@ -41,7 +41,7 @@ _DIGEST_SIZE = 16
 
 
 class Role(Enum):
-    """The role of a journal's registry in its commit."""
+    """The role of a registry in a commit."""
 
     ALONE = "alone"
     """The only file of the commit."""
@@ -90,7 +90,7 @@ def digest(text: bytes) -> str:
 
 
 def journal_path(registry: Path) -> Path:
-    """Returns the path of a registry's journal, which is in the same directory."""
+    """Returns the path of the journal of a registry, in the directory of the registry."""
     return registry.with_name(f".{registry.name}.journal")
 
 
@@ -112,7 +112,7 @@ def encode(journal: Journal) -> bytes:
 
 
 def is_over(start: bytes) -> bool:
-    """Returns whether the first bytes of a journal show that its commit is over or never began."""
+    """Returns whether a journal's first bytes show that its commit is over or never began."""
     return start[:1] in (b"", OVER)
 
 
@@ -160,7 +160,7 @@ def _decoded(body: bytes, start: int) -> Journal:
 
 
 class RecoveryAction(Enum):
-    """The action that recovers a registry with a journal."""
+    """The action by which recovery ends an interrupted commit of a registry."""
 
     NOTHING = auto()
     """Keep the registry as it is."""
@@ -213,8 +213,8 @@ def _is_mix(old: bytes, journal: Journal, data: bytes) -> bool:
     - spaces, which reserved disk space,
     - zeros, if the file system had only extended the file.
 
-    If one of the texts ends inside a sector, the two parts of the sector are compared separately.
-    The second part may be the end of the longer text, or reserved space.
+    If one of the texts ends inside a sector, the parts before and after this end are compared
+    separately.
     """
     ends = {len(old), len(journal.new), len(data)}
     edges = sorted(edge for edge in ends.union(range(0, len(data), SECTOR)) if edge <= len(data))

@@ -1,7 +1,7 @@
 """Opens, checks and writes the journal file of a registry.
 
-The file is kept for the next commit, and begins with a NUL when its commit is over. A durable
-commit that creates and removes the file would need two more flushes, those of the directory
+The file is kept for the next commit, and begins with a NUL when its commit is over. If each
+durable commit created and removed the file, it would need two more flushes, of the directory
 (compare SQLite's ``journal_mode=PERSIST``).
 """
 
@@ -80,7 +80,7 @@ class JournalFile:
         return self.opened.fileno()
 
     def write(self, text: bytes, durable: bool) -> None:
-        """Writes a journal over the older journal in the file, whose commit is over.
+        """Writes a journal to the file, over an older journal whose commit is over.
 
         Raises:
             OSError: The disk is full or failed.
@@ -326,7 +326,7 @@ def _remove_unneeded(place: Path) -> None:
 
 
 def make_beside(place: Path, registry: Access) -> Descriptor:
-    """Creates and opens an empty file with the same access for users as a registry.
+    """Creates and opens an empty file, to which users have the same access as to a registry.
 
     Args:
         place: The path of the new file, in the registry's directory.

@@ -2,8 +2,8 @@
 
 While a process has a write lease on its own file, the kernel makes every other ``open`` wait, even
 an ``open(path, "w")`` without a lock. An ``open`` with ``O_NONBLOCK`` fails instead (fcntl(2),
-F_SETLEASE). The kernel refuses a lease while another process has the file open. So a refusal shows
-that, for example, another writer waits for the lock. Commits are correct without leases, too.
+F_SETLEASE). The kernel refuses a lease while another process has the file open. So a refusal often
+shows that another writer waits for the lock. Commits are correct without leases, too.
 
 A stopped process (SIGSTOP) keeps its lease. Then every ``open`` of the file hangs for up to 45 s
 (/proc/sys/fs/lease-break-time). So a lease is held only for the few system calls that replace a

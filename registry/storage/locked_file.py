@@ -60,8 +60,8 @@ class _Opened:
     """A locked registry with its content.
 
     Attributes:
-        stamp: The stamp of the file when the content was read. A different stamp at the commit
-            shows that another process wrote the file.
+        stamp: The size and mtime of the file when the content was read. If they differ at the
+            commit, another process has written the file.
         owner: The id of the user who owns the file.
     """
 
@@ -219,8 +219,8 @@ class LockedRegistryFile:
     def _leave(self) -> tuple[_Opened, StagedText]:
         """Removes and returns the registry that this thread entered last.
 
-        If this thread has entered none, the last one of all threads is used: a generator that
-        contains the ``with`` block may be ended by another thread.
+        If this thread entered none, the last registry of all threads is used. This happens if a
+        generator contains the ``with`` block, and another thread ends the generator.
         """
         own = [entry for entry in self._entered if entry[0] == threading.get_ident()]
         last = (own or self._entered)[-1]
@@ -332,7 +332,7 @@ def until_kept(attempt: Callable[[float], Result], timeout: float) -> Result:
 def edited(
     path: Path, change: Callable[[Edit], Result], timeout: float = DEFAULT_TIMEOUT
 ) -> Result:
-    """Changes a registry under its lock, commits it, and returns the result of the change.
+    """Changes a registry under its lock, commits the change, and returns the result of `change`.
 
     Args:
         path: The registry.

@@ -101,7 +101,7 @@ class LockMetrics:
 
     @classmethod
     def from_json(cls, data: object) -> LockMetrics:
-        """Reads the result of `as_json`; a missing or wrong value counts as 0."""
+        """Returns the numbers from a result of `as_json`; a missing or wrong value counts as 0."""
         fields = data if isinstance(data, dict) else {}
         metrics = cls()
         for name in ("acquisitions", "timeouts", "recoveries", "corrupt_reads"):
@@ -155,7 +155,7 @@ def of(path: Path) -> LockMetrics:
 
 
 def snapshot() -> Mapping[Path, LockMetrics]:
-    """Maps each registry to a copy of the numbers of this process."""
+    """Returns a copy of the numbers of each registry that this process used."""
     with _guard:
         return {
             path: LockMetrics.from_json(numbers.as_json()) for path, numbers in _by_path.items()
@@ -163,7 +163,7 @@ def snapshot() -> Mapping[Path, LockMetrics]:
 
 
 def total(metrics: Iterable[LockMetrics]) -> LockMetrics:
-    """Returns the sum of all numbers."""
+    """Returns the sum of the numbers of several registries or processes."""
     together = LockMetrics()
     for numbers in metrics:
         together.add(numbers)
@@ -193,7 +193,12 @@ def count_recovery(path: Path) -> None:
 
 
 def count_corrupt_read(path: Path, state: object) -> None:
-    """Counts a read that found a corrupt file; each state of the file is counted once."""
+    """Counts a read that found a corrupt file.
+
+    Args:
+        path: The registry.
+        state: The state of the file; further reads of the same state are not counted.
+    """
     with _guard:
         if _last_corrupt.get(path) != state:
             _last_corrupt[path] = state

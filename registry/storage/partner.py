@@ -21,7 +21,7 @@ _GLOBAL = (GLOBAL_FOLDER, GLOBAL_REGISTRY)
 
 
 def workspace_of(registry: Path) -> Path:
-    """Returns the path of a registry's workspace, made from the path of the registry.
+    """Returns the path of a registry's workspace, derived from the path of the registry.
 
     Symlinks in the path are not resolved, because another user could have changed them.
     """

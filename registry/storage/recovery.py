@@ -66,7 +66,8 @@ def acquire(path: Path, timeout: float, *, longest_pause: float = flock.LONGEST_
     """Acquires the lock like `flock.acquire`, and recovers the registry.
 
     Raises:
-        RegistryError: See `flock.acquire`; also if the journal cannot be read or trusted.
+        RegistryError: See `flock.acquire`. This error is also raised if the journal cannot be read
+            or trusted.
     """
     return flock.acquire(path, timeout, longest_pause=longest_pause, ready=recover)
 
@@ -198,10 +199,10 @@ def _first_is_settled(first: Path) -> bool:
 
 
 def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
-    """Returns whether a two-file commit is valid: its global registry has a complete journal.
+    """Returns whether a two-file commit is valid, because both journals are complete.
 
     Args:
-        journal: The journal of the first file.
+        journal: The journal of the task's registry, which is complete.
         second: The path of the global registry; None if the commit has one file.
 
     Raises:

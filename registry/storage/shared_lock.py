@@ -18,7 +18,7 @@ def nobody_writes(fd: int) -> bool | None:
         fd: The descriptor of the registry, open for reading.
 
     Returns:
-        None if this cannot be known, because the file system refuses locks.
+        True or False; None if the file system refuses locks.
     """
     shared = _try_shared(fd)
     if shared:

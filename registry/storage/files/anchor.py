@@ -2,8 +2,8 @@
 
 The directory above a workspace may belong to another user. This user can replace the workspace
 between any two steps of an operation, for example by a symlink to a workspace of root. So this
-process remembers the first directory that it opened by each path. Later, the path must lead to
-this first directory. All files in the directory are opened from the descriptor of this directory.
+process remembers to which directory each path led at its first use. Later, the path must lead to
+the same directory. All files in the directory are opened from the descriptor of this directory.
 
 A workspace that was removed and created again is accepted if no other user could have done that.
 """
@@ -28,7 +28,7 @@ _pins: dict[str, tuple[int, int, int]] = {}
 
 
 def open_anchor(directory: Path) -> Descriptor:
-    """Opens a directory, and checks that it is the first directory that was opened by this path.
+    """Opens a directory, and checks that its path led to the same directory at the first call.
 
     Symlinks in the path are followed.
 
@@ -70,7 +70,7 @@ def identity_of(directory: Path) -> tuple[int, int]:
 
 
 def open_resolved(directory: Path) -> Descriptor:
-    """Opens a directory like `open_anchor`, by a resolved path, which has no symlinks.
+    """Opens a directory like `open_anchor`, by a path without symlinks.
 
     Raises:
         ReplacedWorkspaceError: The path contains a symlink; see also `open_anchor`.
@@ -128,7 +128,7 @@ def make_beneath(name: str, folder: int) -> Descriptor:
 
 
 def checked(directory: Path, opened: Descriptor) -> Descriptor:
-    """Checks that an open directory is the first directory that was opened by its path.
+    """Checks that a path led to the same directory when this process first used the path.
 
     Args:
         directory: The path of the directory.

@@ -1,8 +1,8 @@
 """Calculates the age of files, even if the modification time (mtime) of a file is in the future.
 
 An mtime is in the future if the clock was set back, or if the file was copied from another
-machine. Such an mtime does not tell when the file was written. So the age is counted from the
-moment when this process first saw this mtime, by the monotonic clock.
+machine. Such an mtime does not tell when the file was written. Then the age is the time since this
+process first saw this mtime, by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def seconds_since_write(status: os.stat_result) -> float:
 def is_in_the_making(status: os.stat_result) -> bool:
     """Returns whether another process may be writing a file whose text cannot be decoded.
 
-    Some writers truncate the file, then encode the new text, and then write the text. So the
-    result is True for 1 s after the last write if the file is empty, and for 0.1 s otherwise.
+    For 0.1 s after the last write to the file, the result is True. For an empty file it is True
+    for 1 s, because some writers truncate the file before they encode the new text.
 
     Args:
         status: The present status of the file.

@@ -1,4 +1,4 @@
-"""Compares moments and timestamps correctly, even if the system clock was set between them."""
+"""A moment that can be compared with timestamps, even after the system clock was set."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Instant(NamedTuple):
-    """A moment by two clocks. Instants are ordered by the clock that cannot be set.
+    """A moment, measured by two clocks. Moments are ordered by the clock that cannot be set.
 
     Attributes:
         steady: Seconds since boot.
-        wall: Seconds since the epoch, by the setting that the system clock had at the moment.
+        wall: Seconds since the epoch, as the system clock showed at that moment.
     """
 
     steady: float

@@ -1,8 +1,8 @@
 """Creates files and folders that get their name only after their owner and mode are set.
 
-If a process is killed between these steps, a file that has a name, but not yet the right owner or
-mode, blocks all other users. So a file is created without a name, prepared, and then linked to its
-name. A folder is prepared under another name, and then renamed. A file is also prepared under
+A process may be killed between any two steps. A file that has a name, but a wrong owner or mode,
+would then block all other users. So a file is created without a name, prepared, and then linked to
+its name. A folder is prepared under another name, and then renamed. A file is also prepared under
 another name if the file system does not support files without a name.
 
 A file that root creates gets the owner of its folder. So after `sudo muster`, a user can use their
@@ -50,7 +50,7 @@ def give_away(fd: int, folder: int) -> None:
 
 
 def _new_owner(folder: int) -> int | None:
-    """Returns the id of the user to whom root gives a new file; None if the file stays."""
+    """Returns the id of the user to whom a new file in a folder is given; None for nobody."""
     if os.geteuid() != 0:
         return None
     owner = os.fstat(folder).st_uid
@@ -100,7 +100,7 @@ def _make_under_other_name(name: str, folder: int, mode: int, prepare: Prepare) 
 
 
 def make_nameless(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor | None:
-    """Creates a file like `make_file`, without a name at first.
+    """Creates a file like `make_file`. The file has no name until it is prepared.
 
     Returns:
         A descriptor; None if the file system does not support files without a name.

@@ -36,13 +36,13 @@ def own_folder(path: Path) -> Iterator[int]:
     """Yields a descriptor of a file's folder, which must not be a symlink.
 
     The path above the folder may contain symlinks, but must always lead to the same directory
-    (`files.anchor`). The path must also lead to the same folder, unless this is the `registry`
-    folder of a workspace.
+    (`files.anchor`). The folder must also stay the same, unless it is the `registry` folder of a
+    workspace.
 
     Raises:
         FileNotFoundError: The folder does not exist.
         UntrustedFileError: The folder is a symlink, or is not a directory.
-        ReplacedWorkspaceError: The path leads to another directory than before.
+        ReplacedWorkspaceError: The path leads to another directory than at its first use.
         OSError: The folder cannot be opened.
     """
     folder = _open_folder(path)
@@ -69,7 +69,7 @@ def _open_folder(path: Path) -> Descriptor:
 
 
 def check_folder(path: Path, folder: int) -> None:
-    """Checks that the path of a file still leads to a folder that was opened before.
+    """Checks that the path of a file leads to a folder that is already open.
 
     Args:
         path: The path of the file.
@@ -97,7 +97,7 @@ def make_own_folder(path: Path) -> None:
         path: The path of a file in this folder. For a file in another folder, nothing is created.
 
     Raises:
-        ReplacedWorkspaceError: The path leads to another workspace than before.
+        ReplacedWorkspaceError: The path leads to another workspace than at its first use.
         OSError: The folder cannot be created.
     """
     if path.parent.name == GLOBAL_FOLDER:
@@ -110,12 +110,14 @@ def make_own_folder(path: Path) -> None:
 
 
 def make_empty(path: Path, folder: int, mode: int, group: int | None = None) -> bool:
-    """Creates an empty file if no file exists. A file of root gets the owner of the folder.
+    """Creates an empty file, unless the file exists.
+
+    A file that root creates gets the owner of the folder.
 
     Args:
         path: The path of the file.
         folder: The descriptor of the file's folder.
-        mode: The permission bits. If `group` is None, the umask is applied to them.
+        mode: The permission bits. If `group` is None, the umask is applied to the bits.
         group: The id of the group for the file. If this user cannot set this group, the file's
             group gets no permission to write.
 
@@ -195,10 +197,10 @@ def named_status(path: Path, folder: int) -> os.stat_result:
 
 
 def check_same(path: Path, fd: int, folder: int) -> None:
-    """Checks that an open file is the file with this name in an open folder.
+    """Checks that a descriptor and a name in an open folder lead to the same file.
 
     Args:
-        path: The path by which the file was opened.
+        path: The path by which the descriptor was opened; its last part is the name.
         fd: The descriptor of the file.
         folder: The descriptor of the folder.
 

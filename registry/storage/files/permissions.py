@@ -1,4 +1,4 @@
-"""Checks which users can write a registry. Only these users are trusted to write its journal.
+"""Checks which users can write a registry. Only these users are trusted to write a journal for it.
 
 A journal contains the new content of its registry. Any user who can write the registry must be
 able to finish an interrupted commit of another user. So each of these users must be able to read
@@ -320,8 +320,8 @@ def journal_access(user: int, group: int, registry: Access) -> Access:
 
     Args:
         user: The owner of the journal.
-        group: The group of the journal. It differs from the registry's group if the user who
-            creates the journal is not in the registry's group.
+        group: The group of the journal. This group differs from the registry's group if the
+            user who creates the journal is not in the registry's group.
         registry: The permissions of the registry.
     """
     if registry.listed is not None:
@@ -343,7 +343,7 @@ _OTHERS = access_list.OTHERS, access_list.UNNAMED
 def _journal_list(
     user: int, group: int, registry: Access, listed: AccessList
 ) -> dict[tuple[int, int], int]:
-    """Returns the access control list for a journal; it names the registry's owner and group."""
+    """Returns the access list for a journal, which names the registry's owner and group."""
     both = _READ | _WRITE
     entries = {entry: bits & both for entry, bits in access_list.effective(listed).items()}
     entries[_OWNER] = both

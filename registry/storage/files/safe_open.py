@@ -63,8 +63,8 @@ def folder_of(path: Path) -> Iterator[int]:
     Raises:
         RegistryNotFoundError: The directory does not exist.
         LinkedRegistryError: The directory is a symlink.
-        ReplacedWorkspaceError: The path above the directory leads to another directory than
-            before.
+        ReplacedWorkspaceError: The path above the directory leads to another directory than at
+            its first use.
         InaccessibleRegistryError: The directory is not accessible.
     """
     folder = open_folder(path.parent, on_the_way_to=path)
@@ -207,7 +207,7 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> Descriptor:
         parts: The names of the folders and the file; each is checked with `is_safe_name`.
 
     Raises:
-        ValueError: A name cannot be part of a file's name.
+        ValueError: `is_safe_name` returned False for a name.
         RegistryError: See `open_file`.
     """
     for part in parts:
@@ -237,7 +237,7 @@ def open_folder(
 
     Args:
         directory: The directory to start from, which must not be a symlink itself.
-        parts: The names of the directories below it; the last of these is opened.
+        parts: The names of the directories on the way from there to the directory to open.
         on_the_way_to: The path for errors; by default the path of the opened directory.
 
     Raises:

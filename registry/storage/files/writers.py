@@ -1,4 +1,4 @@
-"""Finds the users who can write a registry. Each of these users can control the agents in it."""
+"""Finds the users who can write a registry, and so can control the agents in the registry."""
 
 from __future__ import annotations
 
