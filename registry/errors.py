@@ -141,7 +141,7 @@ class RegistryNotFoundError(RegistryError, FileNotFoundError):
 
 
 _ADVICE = {
-    errno.ENOSPC: "free space on its disk",
+    errno.ENOSPC: "free space on the disk",
     errno.EDQUOT: "the disk quota is used up: remove files, or have the quota raised",
     errno.EFBIG: "the limit on file sizes is too low: raise it (ulimit -f)",
     errno.EIO: "the disk or its connection fails: look at the system log (dmesg)",
@@ -154,13 +154,13 @@ _ADVICE = {
     "or raise fs.file-max",
     errno.ENOMEM: "the system has no memory left: end other processes",
     errno.ENAMETOOLONG: "shorten the path",
-    errno.ELOOP: "the symlinks in its path form a loop: correct them",
-    errno.ENOLCK: "its file system offers no locks, or no more locks: move the workspace to a "
+    errno.ELOOP: "the symlinks in the path form a loop: correct them",
+    errno.ENOLCK: "the file system offers no locks, or no more locks: move the workspace to a "
     "local disk",
-    errno.EOPNOTSUPP: "its file system cannot do this: move the workspace to a local disk",
-    errno.ENOSYS: "its file system cannot do this: move the workspace to a local disk",
-    errno.EAGAIN: "another process blocks it for a moment: try again",
-    errno.ESTALE: "its network file system lost the file: open it again, or mount the file "
+    errno.EOPNOTSUPP: "the file system cannot do this: move the workspace to a local disk",
+    errno.ENOSYS: "the file system cannot do this: move the workspace to a local disk",
+    errno.EAGAIN: "another process blocks the file for a moment: try again",
+    errno.ESTALE: "the network file system lost the file: try again, or mount the file "
     "system again",
 }
 
@@ -228,7 +228,7 @@ class UntrustedJournalError(RegistryError, OSError):
     def __init__(self, path: Path, what: str, remedy: str | None = None) -> None:
         remedy = remedy or f"Look at this file; if it does not belong here, {moving_aside(path)}"
         super().__init__(
-            f"{_shown(path)} {what}: it is not used as a journal; nothing was changed. "
+            f"{_shown(path)} {what}: this file is not used as a journal; nothing was changed. "
             f"{remedy}. Do not delete this file: it may contain the only copy of a change"
         )
         self.path = path

@@ -227,7 +227,7 @@ def _read(
         except CorruptRegistryError as error:
             hand_on(error)
             problem, state = error, read.status
-            # If the last write of a corrupt file is older, no process is writing the file.
+            # If a corrupt file was not written lately, no process is writing the file.
             # Further attempts would only take time.
             if signature.settled and attempt:
                 break

@@ -96,7 +96,7 @@ def _has_too_many_values(data: bytes) -> bool:
     """
     if len(data) <= MAX_VALUES or _values_in(data) <= MAX_VALUES:
         return False
-    # A value and its key have at most two strings. The removal of more strings would be slow.
+    # A value and its key have at most two strings. So a text with more has too many values.
     if data.count(b'"') - data.count(b'\\"') > 4 * MAX_VALUES:
         return True
     return _values_in(_STRING.sub(b"", data)) > MAX_VALUES
@@ -163,7 +163,7 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     except _DuplicateKeyError as error:
         raise CorruptRegistryError(
             path,
-            f"has the key {quoted_name(error, 80)} twice in one object: to write the object back "
+            f"has the key {quoted_name(error, 80)} twice in one object: writing the object back "
             "would lose one of the two values",
             remedy="Keep a copy of the file, and rename or remove one of the two keys by hand",
         ) from None

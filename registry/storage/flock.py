@@ -267,7 +267,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
         raise
     except OSError as error:
         hand_on(error)
-        raise InaccessibleRegistryError(path, error, "look at") from error
+        raise InaccessibleRegistryError(path, error, "examine") from error
     return status.st_dev, status.st_ino
 
 

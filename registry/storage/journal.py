@@ -187,7 +187,7 @@ def decide(
     """
     if data == journal.new:
         return RecoveryAction.NOTHING
-    # Reserved space may follow the old text; after a power cut, a part of this space.
+    # Reserved space may follow the old text; after a power cut, only a part of this space.
     tail = data[journal.old_length :]
     if digest(data[: journal.old_length]) == journal.old_digest and not tail.strip(b" \0"):
         if committed:

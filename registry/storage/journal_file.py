@@ -199,7 +199,7 @@ def _check_creatable(place: Path, registry: Path) -> None:
         return
     if not usable:
         refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        raise InaccessibleRegistryError(place, refused, "make")
+        raise InaccessibleRegistryError(place, refused, "create")
     us = os.geteuid()
     if us == 0:
         return
@@ -267,7 +267,7 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
         return None
     try:
         if not is_over(os.pread(file.fileno(), 1, 0)):
-            raise UntrustedJournalError(place, "is in the way of a new journal")
+            raise UntrustedJournalError(place, "blocks a new journal")
         status, owner = os.fstat(file.fileno()), Access.of(registry)
         journal = Access.of(file.fileno())
         unbelievable = _why_unbelievable(place, journal, owner)
@@ -321,7 +321,7 @@ def _remove_unneeded(place: Path) -> None:
         raise UntrustedJournalError(
             place,
             f"blocks a new journal, and only {able} can move this file",
-            f"The file is not needed: have {able} {moving_aside(place)}",
+            f"Have {able} {moving_aside(place)}",
         ) from None
 
 
@@ -362,7 +362,7 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
             return make_file(name_of(place), folder, 0o600, prepare)
     except FileExistsError as error:
         hand_on(error)
-        raise UntrustedJournalError(place, "is in the way of a new journal") from None
+        raise UntrustedJournalError(place, "blocks a new journal") from None
 
 
 def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
@@ -463,7 +463,7 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
         if why is not None:
             raise _planted(place, why, named)
         if status.st_size > limit:
-            raise UntrustedJournalError(place, "is larger than any journal")
+            raise UntrustedJournalError(place, "is larger than any journal of this library")
         text = read_all(fd, place, limit)
         # The writer may have been killed before it flushed the journal. A power cut must not
         # remove the journal after recovery has begun to use it.

@@ -115,7 +115,7 @@ def _status(lock: Lock) -> os.stat_result:
         return os.fstat(lock.fd)
     except OSError as error:
         hand_on(error)
-        raise InaccessibleRegistryError(lock.path, error, "look at") from error
+        raise InaccessibleRegistryError(lock.path, error, "examine") from error
 
 
 def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:

@@ -238,7 +238,7 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
     writers = registry.allowed(_WRITE)
     known = writers.users | {registry.owner, 0}
     if _beyond(journal.allowed(_WRITE), writers, known) is not None:
-        return "is writable for users that are not allowed to write the registry"
+        return "is writable for users who are not allowed to write the registry"
     if writers.others and not (writers.refused or writers.refused_groups):
         return None
     is_known = not is_unmapped(journal.owner)
@@ -258,7 +258,7 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
     ):
         return None
     owner = user_called(journal.owner)
-    return f"belongs to {owner}, which is perhaps not allowed to write the registry"
+    return f"belongs to {owner}, who is perhaps not allowed to write the registry"
 
 
 def _only_writers_may_write(directory: Access, registry: Access, groups: frozenset[int]) -> bool:
@@ -289,12 +289,12 @@ def why_unfinishable(journal: Access, registry: Access) -> str | None:
     readers, writers = journal.allowed(_READ), registry.allowed(_WRITE)
     if journal.listed is None and readers.groups and readers.others:
         return None
-    text = f"the journal, which belongs to {user_called(journal.owner)}, group {journal.group}"
+    text = f"the journal of {user_called(journal.owner)} and group {journal.group}"
     if registry.owner not in (journal.owner, 0) and not _may(registry.owner, journal, readers):
         return f"{user_called(registry.owner)}, the registry's owner, could not read {text}"
     for user in sorted(writers.users - {journal.owner, 0}):
         if not _may(user, journal, readers):
-            return f"{user_called(user)}, which may write the registry, could not read {text}"
+            return f"{user_called(user)}, who may write the registry, could not read {text}"
     for group in sorted(writers.groups - readers.groups):
         return f"members of group {group} could not read {text}"
     if writers.others and not readers.others:
