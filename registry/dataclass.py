@@ -123,7 +123,7 @@ def _with_slots(cls: type, fields: Mapping[str, _Field], attributes: Mapping[str
 
 
 def _extended(cls: Any, fields: Mapping[str, _Field], attributes: Mapping[str, Any]) -> Any:
-    """Returns the class itself, with more attributes."""
+    """Adds attributes to a class, and returns the class."""
     for name, field in fields.items():
         if field.default is not _MISSING:
             setattr(cls, name, field.default)

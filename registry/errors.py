@@ -423,7 +423,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 class WrongShapeError(UnnamedError, ValueError):
-    """A field, or an argument for it, has the wrong type or value.
+    """A field, or an argument for a field, has the wrong type or value.
 
     Attributes:
         field: The field, for example ``agents``.

@@ -62,7 +62,11 @@ def path_in(workspace: Path) -> Path:
 
 
 def _name(registry: Path, workspace: Path) -> str | None:
-    """Returns the key of a registry in the metrics file; None if it is not in the workspace."""
+    """Returns the key of a registry in the metrics file.
+
+    Returns:
+        None if the registry is not in the workspace.
+    """
     folder, name = registry.parent, registry.name
     if folder.parent != workspace or not is_safe_name(folder.name):
         return None
@@ -74,8 +78,8 @@ def _name(registry: Path, workspace: Path) -> str | None:
 def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
     """Adds this process's new numbers to the metrics file of a workspace.
 
-    Only root and the folder's owner create a missing file, because other users would not trust
-    another owner's file.
+    Only root and the folder's owner create a missing file, because other users trust only
+    files of these two users.
 
     Args:
         workspace: The `.agent-workspace`, spelled as in the paths of its registries.
@@ -117,7 +121,7 @@ def _unpublished(registry: Path, numbers: LockMetrics) -> LockMetrics:
 
 
 def _would_be_untrusted(place: Path) -> bool:
-    """Returns whether the metrics file is missing, and others would not trust this user's file."""
+    """Returns whether the file is missing, and others would not trust a file of this user."""
     with own_folder(place) as folder:
         if os.geteuid() in (0, os.fstat(folder).st_uid):
             return False

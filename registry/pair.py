@@ -131,7 +131,7 @@ def edited_pair(
         task: The task's registry.
         global_: The global registry, or None.
         change: Makes the change, with the values that `editing_pair` yields. It is called again if
-            another process writes a file meanwhile.
+            another process writes a file during the change.
         timeout: How long to try, in seconds.
 
     Raises:

@@ -1,7 +1,7 @@
 """Reads snapshots of registries, and never makes a writer wait.
 
 Some writers first truncate a file and then write it. So a file that has just changed may be
-incomplete. A reader checks that no process is writing, reads, and checks again.
+incomplete. A reader checks before and after the read that no process is writing.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def changed_since(path: Path, signature: Signature) -> bool:
 def signature_of(path: Path) -> Signature | None:
     """Returns the signature of a registry without reading the file.
 
-    Two equal signatures show that the file has the same content.
+    If the result equals the signature of a snapshot, the file has the content of the snapshot.
 
     Returns:
         None if the file cannot be examined, or if its last write is not older than 12 ms.

@@ -118,7 +118,7 @@ def typed_word(word: str) -> str | None:
 
 
 def shell_word(word: str) -> str:
-    """Returns any word, in quotes if a shell needs quotes. The result may be unreadable."""
+    """Returns a word for a shell, in quotes if necessary. It may contain invisible characters."""
     if all(character.isalnum() or character in _PLAIN for character in word) and word:
         return word
     # Imported here because few words need quotes.
@@ -158,7 +158,7 @@ def command_line(
 
 
 def choices(names: Iterable[str]) -> str:
-    """Returns a list of names to type; names that cannot be typed are only counted."""
+    """Returns names for the user to type; names that cannot be typed are only counted."""
     distinct = list(dict.fromkeys(names))
     shown = [word for word in map(typed_word, distinct[:_CHOICES]) if word is not None]
     left = len(distinct) - len(shown)

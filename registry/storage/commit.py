@@ -197,7 +197,7 @@ def _replace(write: Write, progress: _Progress) -> None:
 
 
 def _alone(write: Write, progress: _Progress, change: Callable[[], None]) -> None:
-    """Changes a file under a write lease, if no other process has changed it during the commit.
+    """Changes a file under a write lease, unless another process has changed the file.
 
     Raises:
         LostLockError: Another process has changed the file.
@@ -265,7 +265,7 @@ def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseExceptio
 
 
 def _end(progress: _Progress, durable: bool) -> None:
-    """Ends the journals after a commit; first the last journal, which makes the commit valid.
+    """Ends the journals after a commit, in reverse order: the last journal makes the commit valid.
 
     A journal that cannot be ended is harmless: the next process that opens the registry finds the
     new text in the file, and ends the journal.
@@ -282,8 +282,8 @@ def _end(progress: _Progress, durable: bool) -> None:
 def _take_back(progress: _Progress, durable: bool) -> OSError | None:
     """Ends the journals of a commit that was taken back; returns the error, if one occurs.
 
-    The last journal, which makes the commit valid, is ended first. The other journal is ended only
-    if this succeeds. Otherwise a recovery could find the last journal alone, and finish the
+    The last journal, which makes the commit valid, is ended first. If this fails, the other
+    journal is not ended. Otherwise a recovery could find the last journal alone, and finish the
     commit.
     """
     for journal, _ in reversed(progress.journals):

@@ -4,10 +4,10 @@ The lock is ``flock`` on the registry's own inode, because other writers use tha
 lock file or ``lockf`` would not exclude these writers. Each attempt opens the file again. So a
 waiting process notices that the file was replaced, and does not keep the file open.
 
-Pollers are writers of other programs: they try to lock every 0.1 s, and keep the file open
-meanwhile. If several commits in a row find the file open, the writers of this library pause from
-time to time, all at once. So a poller can get the lock. Measured with four busy writers of this
-library, which make 570 commits per second: a poller waits at most 1.4 s.
+Pollers are writers of other programs: they try to lock every 0.1 s, and keep the file open between
+the attempts. If several commits in a row find the file open, the writers of this library pause
+from time to time, all at once. So a poller can get the lock. Measured with four busy writers of
+this library, which make 570 commits per second: a poller waits at most 1.4 s.
 """
 
 from __future__ import annotations
@@ -193,8 +193,8 @@ class Lock:
     def release(self) -> None:
         """Unlocks and closes the file; does nothing on a second call, or in a forked child.
 
-        To close the file is not enough: a process that was forked meanwhile may have a copy of
-        the descriptor, and this copy keeps the lock.
+        To close the file is not enough: a forked process may have a copy of the descriptor, and
+        this copy keeps the lock.
         """
         fd = self.fd
         if fd < 0:

@@ -1,8 +1,8 @@
 """Opens, checks and writes the journal file of a registry.
 
-The file is kept for the next commit, and begins with a NUL when its commit is over. If each
-durable commit created and removed the file, it would need two more flushes, of the directory
-(compare SQLite's ``journal_mode=PERSIST``).
+The file is kept for the next commit, and begins with a NUL when its commit is over. To create and
+remove the file for each durable commit would need two more flushes, of the directory (compare
+SQLite's ``journal_mode=PERSIST``).
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def check_place(registry: Path) -> None:
 
     Raises:
         UntrustedJournalError: The journal is not a regular file, or this user is not allowed to
-            write it.
+            write the journal.
         UnfinishableCommitError: Another user who can write the registry could not finish an
             interrupted commit of this user.
         InaccessibleRegistryError: This user is not allowed to create the journal.
@@ -248,11 +248,13 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
 
 
 def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
-    """Opens the file of an earlier journal, if its permissions fit the registry.
+    """Opens the journal file that an earlier commit left.
+
+    If the permissions of the file do not fit the registry, and the earlier commit is over, the
+    file is removed.
 
     Returns:
-        None if no such file exists, or if this function removed the file. The function removes a
-        file whose permissions do not fit, if the commit of its journal is over.
+        None if the file does not exist or was removed.
     """
     try:
         file = _open_single(place, os.O_RDWR, named)
@@ -287,7 +289,7 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
 def _is_unneeded(place: Path, registry: Access) -> bool:
     """Returns whether a journal that this user cannot write is certainly not needed.
 
-    Such a journal remains if its writer is killed before or while it writes the journal.
+    Such a journal remains if a process is killed before or while it writes the journal.
     """
     if is_empty(place):
         return True
@@ -442,7 +444,7 @@ def _repairing(registry: Path) -> str:
 
 
 def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
-    """Reads a journal and flushes it to the disk, if its writer is trusted.
+    """Reads a journal whose writer is trusted, and flushes the journal to the disk.
 
     Args:
         place: The path of the journal.

@@ -60,8 +60,8 @@ class _Opened:
     """A locked registry with its content.
 
     Attributes:
-        stamp: The size and mtime of the file when the content was read. If they differ at the
-            commit, another process has written the file.
+        stamp: The size and mtime of the file when the content was read. If the size or the mtime
+            differs at the commit, another process has written the file.
         owner: The id of the user who owns the file.
     """
 
@@ -119,7 +119,7 @@ def _status(lock: Lock) -> os.stat_result:
 
 
 def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
-    """Commits new texts, unless another process has changed a file meanwhile.
+    """Commits new texts, unless another process has changed a file after it was read.
 
     Raises:
         LostLockError: The lock was lost, or another process wrote a file without the lock.
@@ -336,7 +336,8 @@ def edited(
 
     Args:
         path: The registry.
-        change: Makes the change. It is called again if another process writes the file meanwhile.
+        change: Makes the change. It is called again if another process writes the file
+            during the change.
         timeout: How long to try, in seconds.
 
     Raises:

@@ -29,7 +29,7 @@ _ENTRY = struct.Struct("<HHI")
 
 
 def unpack(data: bytes) -> AccessList:
-    """Decodes the value of the extended attribute.
+    """Decodes an access control list from the value of the extended attribute.
 
     Raises:
         ValueError: The value is not an access control list of a known version.
@@ -45,7 +45,7 @@ def unpack(data: bytes) -> AccessList:
 
 
 def pack(entries: AccessList) -> bytes:
-    """Encodes the value of the extended attribute; the kernel requires sorted entries."""
+    """Encodes an access control list for the kernel, which requires sorted entries."""
     parts = [_ENTRY.pack(kind, bits, number) for (kind, number), bits in sorted(entries.items())]
     return _HEAD.pack(_VERSION) + b"".join(parts)
 

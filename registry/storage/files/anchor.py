@@ -28,7 +28,7 @@ _pins: dict[str, tuple[int, int, int]] = {}
 
 
 def open_anchor(directory: Path) -> Descriptor:
-    """Opens a directory, and checks that its path led to the same directory at the first call.
+    """Opens a directory, and checks that its path has always led to this directory.
 
     Symlinks in the path are followed.
 
@@ -89,7 +89,7 @@ def open_resolved(directory: Path) -> Descriptor:
 def make_anchor(directory: Path) -> Descriptor:
     """Opens a directory like `open_anchor`, and creates missing directories of the path.
 
-    A symlink that another user creates meanwhile is not followed.
+    A symlink that another user creates during the call is not followed.
 
     Raises:
         ReplacedWorkspaceError: See `open_anchor`.
@@ -109,7 +109,7 @@ def make_anchor(directory: Path) -> Descriptor:
 
 
 def make_beneath(name: str, folder: int) -> Descriptor:
-    """Opens a directory in an open directory, or creates it there; follows no symlink.
+    """Opens a directory in an open directory, and creates a missing one; follows no symlink.
 
     Args:
         name: The name of the directory to open.
@@ -128,7 +128,7 @@ def make_beneath(name: str, folder: int) -> Descriptor:
 
 
 def checked(directory: Path, opened: Descriptor) -> Descriptor:
-    """Checks that a path led to the same directory when this process first used the path.
+    """Checks that the path of an open directory has always led to this directory.
 
     Args:
         directory: The path of the directory.

@@ -143,8 +143,8 @@ def outsider_of(
 def is_believed(telling: Path, about: Path) -> bool:
     """Returns whether to trust the content of one registry about the agents of another registry.
 
-    The first registry is trusted if each user who can write or replace it can also write or
-    replace the second registry. Root and the user of this process are always trusted.
+    The first registry is trusted if each user who can change this registry can also change the
+    second registry. Root and the user of this process are always trusted.
 
     Args:
         telling: The path of the first registry.
