@@ -397,7 +397,7 @@ class CorruptRegistryError(RegistryError, json.JSONDecodeError):
 
 
 class UnnamedError(RegistryError):
-    """An error of a function that does not know the path of the registry.
+    """An error that is raised by a function that does not know the path of the registry.
 
     Attributes:
         path: The registry; None until `named` sets it.

@@ -107,7 +107,7 @@ def editing_pair(
 
 
 def _registry_of_its_id(task: Path, registry: Json, global_: Path) -> Path | None:
-    """Returns the registry of another task that the `task_id` of a registry names, or None.
+    """Returns the registry of another task, if the `task_id` of a registry names this other task.
 
     Without this check, a user who can write one task's registry could change another task's agents
     in the global registry.

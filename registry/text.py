@@ -118,7 +118,7 @@ def typed_word(word: str) -> str | None:
 
 
 def shell_word(word: str) -> str:
-    """Returns a word for a shell, in quotes if necessary. It may contain invisible characters."""
+    """Returns a word for a shell, in quotes if necessary. It can have invisible characters."""
     if all(character.isalnum() or character in _PLAIN for character in word) and word:
         return word
     # Imported here because few words need quotes.

@@ -1,6 +1,7 @@
 """Finds out whether a registry has a hot journal: the journal of an interrupted commit.
 
-All readers use this module. So it imports no module that writes or recovers a registry.
+All readers use this module, and readers must start fast. So this module imports no module that
+writes or recovers a registry.
 """
 
 from __future__ import annotations
