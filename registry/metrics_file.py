@@ -190,9 +190,10 @@ def _decoded(text: bytes, place: Path) -> Json:
 def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
     """Maps the path of each registry to its numbers.
 
-    The numbers of the metrics files and the unpublished numbers of this process are added. A
-    corrupt file counts as empty; the next process that adds numbers repairs the file. Numbers of
-    registries that do not exist are ignored, because another user may have written the file.
+    The numbers are the sum of the numbers in the metrics files and those that this process has not
+    published. A corrupt file counts as empty; the next process that adds numbers repairs the file.
+    Numbers of registries that do not exist are ignored, because another user may have written the
+    file.
 
     Raises:
         RegistryError: A file exists and cannot be read.

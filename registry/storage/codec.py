@@ -92,7 +92,7 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 def _has_too_many_values(data: bytes) -> bool:
     """Returns whether a text has too many values, by counting ``,``, ``[`` and ``{``.
 
-    Only if this count is too high, the text is counted again without its strings.
+    If this count is too high, the characters are counted a second time, outside strings only.
     """
     if len(data) <= MAX_VALUES or _values_in(data) <= MAX_VALUES:
         return False
@@ -208,9 +208,10 @@ def prepare() -> None:
 def _indented(registry: Json) -> bytes:
     """Returns the same bytes as ``json.dumps(registry, indent=2)``, but several times faster.
 
-    The standard library encodes in C only without an indent. So msgspec adds the white space
-    afterwards, and changes no token. msgspec refuses NaN and lone surrogates, which are not JSON.
-    A registry with such a value is indented by the standard library.
+    The standard library is fast only without an indent, because it then encodes in C. So it
+    encodes without an indent, and msgspec adds the white space. msgspec refuses NaN and lone
+    surrogates, which are not JSON. A registry with such a value is indented by the standard
+    library.
     """
     # Imported at the first write: readers do not need it, and the import takes longer than a
     # read.

@@ -1,7 +1,7 @@
 """Opens, checks and writes the journal file of a registry.
 
-The file is kept for the next commit, and begins with a NUL when its commit is over. To create and
-remove the file for each durable commit would need two more flushes, of the directory (compare
+The file is kept for the next commit, and begins with a NUL when its commit is over. If each
+durable commit created a new file, two more flushes of the directory would be needed (compare
 SQLite's ``journal_mode=PERSIST``).
 """
 

@@ -90,7 +90,11 @@ class Access:
         return cls(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), listed)
 
     def allowed(self, bit: int) -> Allowed:
-        """Returns the users and groups that may read (4) or write (2) the file."""
+        """Returns the users and groups that have one permission for the file.
+
+        Args:
+            bit: The permission: 4 to read, 2 to write.
+        """
         if self.listed is None:
             own, none = frozenset({self.group}), frozenset[int]()
             groups, refused = (own, none) if self.mode >> 3 & bit else (none, own)
